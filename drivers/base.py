@@ -1,0 +1,205 @@
+"""What a driver is: the interfaces it implements, the values it returns, the errors it raises.
+
+A driver speaks to one family of terminals and imports nothing from the gateway. The rules, in words:
+
+* A terminal object lives only inside ``with driver.connect(options) as terminal``; there is no "not connected" state.
+* Only children of :class:`DriverError` leave a driver. They are named by the reaction they call for.
+* A driver returns what the terminal said: unsorted, unguessed, nothing filled in. A record that cannot be read is a
+  :class:`BadRecord`; the thousands behind it are still delivered.
+* A driver keeps no state between visits and never logs a PIN.
+* No driver can clear a log, write users, or read templates, photos or names: the commands it may send are an
+  allow-list constant in the driver.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+Via = Literal["log", "live", "push", "soap", "serial", "file"]
+
+
+class DriverError(Exception):
+    """Base of everything a driver raises; never raised itself.
+
+    ``capture`` holds the last bytes exchanged, as text lines of hex, where they help to understand what went wrong.
+    """
+
+    capture: str | None = None
+
+
+class TerminalUnavailable(DriverError):  # noqa: N818 - named by the reaction it calls for
+    """The terminal does not answer now: come back later."""
+
+
+class TerminalRefused(DriverError):  # noqa: N818 - named by the reaction it calls for
+    """The terminal answers and says no: a person must act, so retry slowly."""
+
+
+class ProtocolError(DriverError):
+    """The terminal sent what its protocol does not allow: drop the connection, keep the capture."""
+
+
+class RawPunch(NamedTuple):
+    """One punch as the terminal said it; nothing is rounded, judged or corrected."""
+
+    pin: str | None
+    """The PIN as enrolled; None where the record carries only the terminal's internal user number ``uid``."""
+    uid: int | None
+    local_time: datetime
+    """The terminal's wall clock, naive."""
+    state: int
+    """Raw code of the in/out key."""
+    verify: int
+    """Raw code of the way the person was verified."""
+    work_code: str | None
+    """None where this kind of record has no work code."""
+    raw: bytes
+
+
+class BadRecord(NamedTuple):
+    """Bytes in a record's place that cannot be read as a punch."""
+
+    raw: bytes
+    stable: bytes
+    """``raw`` without the fields that may differ between two readings of the same record (index fields)."""
+    reason: str
+
+
+class Hint(NamedTuple):
+    """A live event that tells that something happened but not what: read the log."""
+
+    reason: str
+
+
+Record = RawPunch | BadRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A run of log records, oldest first."""
+
+    start: int
+    """Position of the first record: what was really served, not what was asked for."""
+    total: int
+    """Records in the whole log at the moment of reading."""
+    records: Iterable[Record]
+    """``total - start`` records, decoded as they are iterated; may be iterated more than once."""
+    layout: str
+    """Name of the record layout that was found."""
+    by_uid: bool = False
+    """The records carry ``uid`` instead of ``pin``: see :class:`Enrolled`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalInfo:
+    """Who answers at an address."""
+
+    serial: str
+    model: str | None
+    firmware: str | None
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How full the log is; None where the terminal cannot say."""
+
+    records: int | None
+    capacity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """The terminal's wall clock and how long the question took, which bounds the error of the comparison."""
+
+    local_time: datetime
+    round_trip_s: float
+
+
+class Terminal(Protocol):
+    """What every terminal can do."""
+
+    def identify(self) -> TerminalInfo:
+        """Ask who the terminal is."""
+
+    def read_clock(self) -> ClockReading | None:
+        """Ask for the wall clock; None where the terminal has none or shows an impossible date."""
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """A terminal that keeps a log."""
+
+    def sizes(self) -> Sizes:
+        """Ask how many records the log holds and can hold. One small request."""
+
+    def read(self, start: int = 0) -> Reading:
+        """Read the log from position ``start`` to its end."""
+
+
+@runtime_checkable
+class Enrolled(Protocol):
+    """A terminal whose log names persons by an internal number."""
+
+    def pins(self) -> Mapping[int, str]:
+        """Read which PIN each internal user number stands for now. Names and passwords are discarded unread."""
+
+
+@runtime_checkable
+class Live(Protocol):
+    """A terminal that tells of punches as they happen."""
+
+    def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
+        """Yield what happens from now on; return when ``timeout_s`` seconds have passed."""
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(value: object) -> object:
+    """Turn ``"90s"``, ``"10m"``, ``"1h"`` into seconds; anything else is left for the type check to refuse."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("not a duration; write a number and a unit, such as 10s, 5m or 1h")
+        return float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, int | float):
+        raise ValueError(f"a duration needs a unit; write {value}s, {value}m or {value}h")  # noqa: TRY004 - pydantic collects ValueError
+    return value
+
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["10s", "5m", "1h"]}),
+]
+
+
+class DriverOptions(BaseModel):
+    """Options every driver has. A driver derives its own from this; the gateway reads them from the terminal's entry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """What the office calls the terminal."""
+    timeout: Seconds = 10.0
+    """Bound on one small request and its answer."""
+    bulk_timeout: Seconds = 120.0
+    """Bound on one prepare or one chunk of a log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """How the gateway gets at a driver: its name, its options and its front door."""
+
+    name: str
+    options: type[DriverOptions]
+    connect: Callable[[Any], AbstractContextManager[Terminal]]
+    """Called with an instance of ``options``; raises :class:`DriverError` where no conversation comes about."""

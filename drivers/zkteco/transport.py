@@ -1,0 +1,392 @@
+"""The wire under pyzk: whole answers, deadlines, events set aside, and only commands that cannot do harm.
+
+pyzk 0.9 knows the handshake, the communication key and the chunk transfer of many years of devices, but it trusts
+``recv`` to return whole packets, never to return nothing, and never to return an event. :class:`Transport` is the
+socket that keeps those promises. It is the only place of the driver that touches a network.
+"""
+
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import zk.base
+from zk import ZK
+
+from drivers.base import DriverError, ProtocolError, TerminalRefused, TerminalUnavailable
+from drivers.zkteco import wire
+
+ALLOWED = frozenset(
+    {
+        wire.CMD_CONNECT,
+        wire.CMD_AUTH,
+        wire.CMD_EXIT,
+        wire.CMD_ENABLEDEVICE,
+        wire.CMD_OPTIONS_RRQ,
+        wire.CMD_GET_VERSION,
+        wire.CMD_GET_TIME,
+        wire.CMD_GET_FREE_SIZES,
+        wire.CMD_PREPARE_BUFFER,
+        wire.CMD_READ_BUFFER,
+        wire.CMD_FREE_DATA,
+        wire.CMD_REG_EVENT,
+        wire.CMD_ACK_OK,
+    }
+)
+"""Every command that may ever leave this driver. None of them changes what a terminal holds."""
+
+READABLE = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ})
+"""Tables a PREPARE_BUFFER may name: the log and the user list. Templates and photos are other numbers."""
+
+PYZK_PRIVATE = (
+    "_ZK__create_socket",
+    "_ZK__sock",
+    "_ZK__send_command",
+    "_ZK__read_chunk",
+    "_ZK__response",
+    "_ZK__data",
+)
+"""Private names of pyzk that this driver relies on; a test fails when a release of pyzk changes one."""
+
+# pyzk's own version overflows for keys whose lowest seventeen bits are all set.
+zk.base.make_commkey = wire.scramble_comm_key
+
+PyzkRefusal = zk.base.ZKErrorResponse
+"""What pyzk raises where the terminal answers with anything but success."""
+
+_BULK = frozenset({wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
+MAX_EVENTS = 10_000
+"""Events kept while a command is under way; more are dropped, and the log tells of them."""
+CAPTURE_PACKETS = 24
+CAPTURE_BYTES = 96
+UDP_QUIET_S = 2.0
+"""A datagram that has not come this long after its neighbours is lost."""
+
+
+class Transport:
+    """One conversation's socket, as pyzk wants to see it.
+
+    ``recv`` returns exactly one whole packet or raises: TerminalUnavailable when the deadline passes or the other side
+    closes, ProtocolError for bytes the protocol does not allow, TerminalRefused for secure firmware and access panels.
+    """
+
+    def __init__(self, host: str, port: int, *, udp: bool, timeout_s: float, bulk_timeout_s: float) -> None:
+        self._udp = udp
+        self._timeout_s = timeout_s
+        self._bulk_timeout_s = bulk_timeout_s
+        self._session = 0
+        self._reply = 0
+        self._command = 0
+        self._wanted = 0
+        self._private = False
+        self._stream = wire.StreamReader()
+        self._packets: deque[wire.Packet] = deque()
+        self._ready: deque[wire.Packet] = deque()
+        self._events: deque[wire.Packet] = deque(maxlen=MAX_EVENTS)
+        self._capture: deque[str] = deque(maxlen=CAPTURE_PACKETS)
+        self.bad_checksums = 0
+        self.stale_replies = 0
+        self._socket = self._open(host, port)
+
+    def _open(self, host: str, port: int) -> socket.socket:
+        where = f"{host}:{port}"
+        try:
+            family, kind, proto, _, address = socket.getaddrinfo(
+                host, port, socket.AF_INET, socket.SOCK_DGRAM if self._udp else socket.SOCK_STREAM
+            )[0]
+        except OSError as exc:
+            raise TerminalUnavailable(f"the name {host} cannot be looked up ({exc.strerror or exc})") from exc
+        opened = socket.socket(family, kind, proto)
+        opened.settimeout(self._timeout_s)
+        try:
+            opened.connect(address)
+        except TimeoutError as exc:
+            opened.close()
+            raise TerminalUnavailable(f"{where} does not answer within {self._timeout_s:g} s") from exc
+        except OSError as exc:
+            opened.close()
+            raise TerminalUnavailable(f"{where} cannot be reached ({exc.strerror or exc})") from exc
+        if not self._udp:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A terminal that loses power says nothing: let the kernel find out within about a minute.
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        return opened
+
+    # What pyzk calls.
+
+    def settimeout(self, _timeout_s: float | None) -> None:
+        """Do nothing: deadlines are this class's business."""
+
+    def connect_ex(self, _address: object) -> int:
+        """Do nothing: the socket is connected already."""
+        return 0
+
+    def send(self, data: bytes) -> int:
+        """Send one whole TCP packet; RuntimeError where its command is not on the allow-list."""
+        self._transmit(data, data[8:])
+        return len(data)
+
+    def sendto(self, data: bytes, _address: object) -> int:
+        """Send one datagram; RuntimeError where its command is not on the allow-list."""
+        self._transmit(data, data)
+        return len(data)
+
+    def recv(self, _size: int) -> bytes:
+        """Return the next packet of the answer to what was sent last."""
+        if not self._ready:
+            self._ready.extend(self._answer())
+        packet = self._ready.popleft()
+        bare = struct.pack("<4H", packet.command, 0, packet.session, packet.reply) + packet.data
+        return bare if self._udp else wire.TCP_MAGIC + struct.pack("<I", len(bare)) + bare
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    # What the terminal calls.
+
+    def hurry(self, limit_s: float) -> None:
+        """Wait no longer than ``limit_s`` for each answer from now on."""
+        self._timeout_s = min(self._timeout_s, limit_s)
+        self._bulk_timeout_s = min(self._bulk_timeout_s, limit_s)
+
+    @contextmanager
+    def private(self) -> Iterator[None]:
+        """Keep what is exchanged inside the block out of captures."""
+        self._private = True
+        try:
+            yield
+        finally:
+            self._private = False
+
+    def next_event(self, deadline: float) -> wire.Packet | None:
+        """Return the next event packet, waiting until the monotonic time ``deadline``; None when it has passed."""
+        while not self._events:
+            try:
+                self._pump(deadline)
+            except _Passed:
+                return None
+            self.stale_replies += len(self._packets)
+            self._packets.clear()
+        return self._events.popleft()
+
+    def capture(self) -> str:
+        """Return the last packets as lines of hex, ``>`` sent and ``<`` received; keys and private tables left out."""
+        return "\n".join(self._capture)
+
+    # Inside.
+
+    def _transmit(self, data: bytes, bare: bytes) -> None:
+        packet = wire.Packet.from_bytes(bare)
+        if packet.command not in ALLOWED:
+            raise RuntimeError(f"command {packet.command} is not on the allow-list of this driver")
+        if packet.command == wire.CMD_PREPARE_BUFFER and int.from_bytes(packet.data[1:3], "little") not in READABLE:
+            raise RuntimeError("this driver reads the log and the user list only")
+        self._session, self._reply, self._command = packet.session, packet.reply, packet.command
+        self._wanted = int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
+        self._ready.clear()
+        self._note(">", packet, hidden=packet.command == wire.CMD_AUTH)
+        self._send_bytes(data)
+
+    def _send_bytes(self, data: bytes) -> None:
+        self._socket.settimeout(self._timeout_s)
+        try:
+            self._socket.sendall(data)
+        except OSError as exc:
+            raise TerminalUnavailable(f"the connection broke while sending ({exc.strerror or exc})") from exc
+
+    def _answer(self) -> list[wire.Packet]:
+        """Collect the answer to the last command: one packet, or PREPARE, all DATA as one, and the closing ACK."""
+        limit_s = self._bulk_timeout_s if self._command in _BULK else self._timeout_s
+        deadline = time.monotonic() + limit_s
+        try:
+            first = self._next_packet(deadline)
+            if first.command == wire.CMD_PREPARE_DATA:
+                return self._collect(first, deadline)
+            if self._udp and first.command == wire.CMD_DATA and len(first.data) < self._wanted:
+                # The network may deliver a datagram before the PREPARE that announces it.
+                self._packets.appendleft(first)
+                announced = wire.Packet(
+                    wire.CMD_PREPARE_DATA, first.session, first.reply, struct.pack("<II", self._wanted, 0)
+                )
+                return self._collect(announced, deadline)
+        except _Passed:
+            raise TerminalUnavailable(f"no answer to command {self._command} within {limit_s:g} s") from None
+        return [first]
+
+    def _collect(self, prepare: wire.Packet, deadline: float) -> list[wire.Packet]:
+        if len(prepare.data) < 4:
+            raise ProtocolError("an announcement of data without a size")
+        size = int.from_bytes(prepare.data[:4], "little")
+        if size > wire.MAX_PACKET or (self._wanted and size > self._wanted):
+            raise ProtocolError(f"the terminal announces {size} bytes where {self._wanted} were asked for")
+        parts: dict[int, bytes] = {}
+        got = 0
+        closing = None
+        while got < size or closing is None:
+            try:
+                packet = self._next_packet(min(deadline, time.monotonic() + UDP_QUIET_S) if self._udp else deadline)
+            except _Passed:
+                if self._udp and got == size:
+                    closing = wire.Packet(wire.CMD_ACK_OK, 0, prepare.reply)
+                    break
+                if self._udp:
+                    raise TerminalUnavailable(f"datagrams were lost: {got} of {size} bytes came") from None
+                raise
+            if packet.command == wire.CMD_DATA:
+                # On TCP the order of arrival counts; some firmware puts something else than an index into the session.
+                index = packet.session if self._udp else len(parts)
+                if index not in parts:
+                    parts[index] = packet.data
+                    got += len(packet.data)
+                if got > size:
+                    raise ProtocolError(f"the terminal sends more than the {size} bytes it announced")
+            elif packet.command == wire.CMD_ACK_OK:
+                closing = packet
+                if got < size and not self._udp:
+                    raise ProtocolError(f"the terminal ends a transfer after {got} of {size} bytes")
+            elif packet.command != wire.CMD_PREPARE_DATA:
+                raise ProtocolError(f"answer {packet.command} in the middle of a transfer")
+        body = b"".join(parts[index] for index in _in_order(parts))
+        return [prepare, wire.Packet(wire.CMD_DATA, 0, prepare.reply, body), closing]
+
+    def _next_packet(self, deadline: float) -> wire.Packet:
+        """Return the next packet that answers the last command; late answers to earlier ones are dropped."""
+        while True:
+            while self._packets:
+                packet = self._packets.popleft()
+                if packet.reply == self._reply:
+                    return packet
+                self.stale_replies += 1
+            self._pump(deadline)
+
+    def _pump(self, deadline: float) -> None:
+        """Take what the network has, waiting until ``deadline``; events go aside, answers into the queue."""
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            raise _Passed
+        self._socket.settimeout(remaining)
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise _Passed from None
+        except OSError as exc:
+            raise TerminalUnavailable(f"the connection broke ({exc.strerror or exc})") from exc
+        if not data and not self._udp:
+            raise TerminalUnavailable("the terminal closed the connection")
+        try:
+            for bare in (data,) if self._udp else self._stream.feed(data):
+                self._route(bare)
+        except (wire.SecureFirmware, wire.AccessPanel) as exc:
+            raise TerminalRefused(str(exc)) from exc
+        except wire.WireError as exc:
+            self._capture.append(f"< {data[:CAPTURE_BYTES].hex(' ')}")
+            raise ProtocolError(str(exc)) from exc
+
+    def _route(self, bare: bytes) -> None:
+        packet = wire.Packet.from_bytes(bare)
+        if not wire.checksum_holds(bare):
+            # No known client rejects these, and terminals that get it wrong work otherwise: count it.
+            self.bad_checksums += 1
+        self._note("<", packet)
+        if packet.command != wire.CMD_REG_EVENT:
+            self._packets.append(packet)
+            return
+        self._events.append(packet)
+        # The terminal's log stays the truth, so this acknowledgement need not wait for our disk.
+        acknowledgement = wire.Packet(wire.CMD_ACK_OK, self._session, 0)
+        self._send_bytes(acknowledgement.to_bytes() if self._udp else acknowledgement.to_tcp())
+
+    def _note(self, direction: str, packet: wire.Packet, *, hidden: bool = False) -> None:
+        head = struct.pack("<3H", packet.command, packet.session, packet.reply).hex(" ", 2)
+        size = len(packet.data)
+        if hidden or self._private:
+            text = f"({size} bytes left out)"
+        else:
+            text = packet.data[:CAPTURE_BYTES].hex(" ") + (f" … {size} bytes" if size > CAPTURE_BYTES else "")
+        self._capture.append(f"{direction} {head} | {text}")
+
+
+class _Passed(Exception):  # noqa: N818 - never leaves this module
+    """The deadline passed."""
+
+
+def _in_order(parts: dict[int, bytes]) -> list[int]:
+    """Sort datagram indexes that may wrap at 65,536."""
+    indexes = sorted(parts)
+    if indexes and indexes[-1] - indexes[0] > wire.USHRT_MAX // 2:
+        indexes.sort(key=lambda index: (index + 0x8000) & wire.USHRT_MAX)
+    return indexes
+
+
+class Pyzk(ZK):  # type: ignore[misc]  # pyzk has no type information
+    """pyzk over a :class:`Transport`: no ping through a shell, no second probing connection, no socket of its own."""
+
+    def __init__(self, transport: Transport, *, comm_key: int, udp: bool) -> None:
+        super().__init__("terminal", password=comm_key, force_udp=udp, ommit_ping=True)
+        self._ZK__sock.close()  # the constructor opens one that is never used
+        self._transport = transport
+        self.helper = _NoProbe()
+
+    _ZK__sock: Any
+
+    def _ZK__create_socket(self) -> None:  # noqa: N802 - overrides pyzk's private method
+        self._ZK__sock = self._transport
+
+    @property
+    def response(self) -> int:
+        """Code of the last answer."""
+        return int(self._ZK__response)
+
+    def ask(self, command: int) -> bytes:
+        """Send a command without data; return the answer's data, or raise PyzkRefusal."""
+        if not self._ZK__send_command(command, b"", 1024)["status"]:
+            raise PyzkRefusal(f"command {command} is answered with {self.response}")
+        return bytes(self._ZK__data)
+
+    def prepare(self, command: int, fct: int) -> tuple[int, bytes]:
+        """Send PREPARE_BUFFER for a table; return the answer's code and data."""
+        self._ZK__send_command(wire.CMD_PREPARE_BUFFER, struct.pack("<bhii", 1, command, fct, 0), 1024)
+        return self.response, bytes(self._ZK__data)
+
+    def chunk(self, start: int, length: int) -> bytes:
+        """Read ``length`` bytes of the prepared buffer from byte ``start``; PyzkRefusal where the terminal will not."""
+        with translated(self._transport, but=(PyzkRefusal,)):
+            return bytes(self._ZK__read_chunk(start, length))
+
+
+class _NoProbe:
+    """Stands in for pyzk's helper, which would open a connection of its own to see whether one can."""
+
+    def test_tcp(self) -> int:
+        return 0
+
+
+@contextmanager
+def translated(transport: Transport, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn whatever pyzk raises inside the block, except ``but``, into a DriverError that carries a capture."""
+    try:
+        yield
+    except but:
+        raise
+    except DriverError as exc:
+        exc.capture = exc.capture or transport.capture()
+        raise
+    except (zk.base.ZKNetworkError, zk.base.ZKErrorConnection, zk.base.ZKErrorResponse) as exc:
+        cause = exc.__context__
+        if isinstance(cause, RuntimeError):
+            raise cause from None
+        error = cause if isinstance(cause, DriverError) else ProtocolError(f"the terminal answered otherwise: {exc}")
+        error.capture = transport.capture()
+        raise error from exc
+    except (struct.error, ValueError, TypeError, IndexError, RecursionError) as exc:
+        # What pyzk's parsing of unexpected bytes ends in.
+        error = ProtocolError(f"the answer could not be understood ({exc})")
+        error.capture = transport.capture()
+        raise error from exc

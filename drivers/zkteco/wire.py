@@ -1,0 +1,501 @@
+"""Bytes of the ZKTeco standalone protocol (port 4370), both directions. Pure: no sockets, no clocks.
+
+A packet, little-endian::
+
+    | command 2 | checksum 2 | session 2 | reply 2 | data n |        one UDP datagram
+    | 50 50 82 7D | length 4 | the packet, ``length`` bytes  |        on TCP
+
+``session`` carries other things in some answers: the chunk index in DATA, the event code in events, the state in
+STATE answers, the number of bytes sent in the ACK that closes a transfer. ``reply`` is counted up by the client and
+echoed by the terminal.
+
+Facts come from the 2006 vendor manual, from captures published by users, and from reading open implementations; where a
+firmware is known to differ, the line says so.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from drivers.base import BadRecord, Hint, RawPunch, Record
+
+# Commands and answers, by the names of the vendor manual.
+CMD_ATTLOG_RRQ = 13
+CMD_USERTEMP_RRQ = 9
+CMD_OPTIONS_RRQ = 11
+CMD_GET_FREE_SIZES = 50
+CMD_GET_TIME = 201
+CMD_SET_TIME = 202
+CMD_REG_EVENT = 500
+CMD_CONNECT = 1000
+CMD_EXIT = 1001
+CMD_ENABLEDEVICE = 1002
+CMD_GET_VERSION = 1100
+CMD_AUTH = 1102
+CMD_PREPARE_DATA = 1500
+CMD_DATA = 1501
+CMD_FREE_DATA = 1502
+CMD_PREPARE_BUFFER = 1503
+CMD_READ_BUFFER = 1504
+CMD_ACK_OK = 2000
+CMD_ACK_ERROR = 2001
+CMD_ACK_UNAUTH = 2005
+CMD_UNKNOWN = 0xFFFF
+SECURE_ANSWERS = frozenset({2032, 6001})
+"""Answers to CONNECT of firmware that wants an encrypted conversation."""
+
+FCT_USER = 5
+EF_ATTLOG = 1
+"""Event code of a punch; other codes arrive even where only this one was asked for."""
+
+TCP_MAGIC = b"\x50\x50\x82\x7d"
+SECURE_MAGIC = b"\x50\x50\x83\x7c"
+MAX_PACKET = 16 * 1024 * 1024
+"""Longest packet believed; the longest real one is a chunk of 65,472 bytes."""
+
+USHRT_MAX = 65535
+
+
+class WireError(ValueError):
+    """Bytes that this protocol does not allow."""
+
+
+class SecureFirmware(WireError):  # noqa: N818 - says what was met
+    """The terminal speaks the encrypted variant of the protocol."""
+
+
+class AccessPanel(WireError):  # noqa: N818 - says what was met
+    """The other side is a door access panel, which uses the same port for another protocol."""
+
+
+def checksum(packet: bytes) -> int:
+    """Return the one's-complement sum of ``packet``'s 16-bit words; its own checksum field must be zero.
+
+    The widespread sum over the *previous* reply id gives the same number by another road; this is the plain one.
+    """
+    if len(packet) % 2:
+        packet += b"\0"
+    total: int = sum(struct.unpack(f"<{len(packet) // 2}H", packet))
+    while total > USHRT_MAX:
+        total = (total & USHRT_MAX) + (total >> 16)
+    return ~total & USHRT_MAX
+
+
+class Packet(NamedTuple):
+    """One packet, either direction."""
+
+    command: int
+    session: int
+    reply: int
+    data: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """Encode as one UDP datagram."""
+        bare = struct.pack("<4H", self.command, 0, self.session, self.reply) + self.data
+        return bare[:2] + struct.pack("<H", checksum(bare)) + bare[4:]
+
+    def to_tcp(self) -> bytes:
+        """Encode for a TCP stream."""
+        packet = self.to_bytes()
+        return TCP_MAGIC + struct.pack("<I", len(packet)) + packet
+
+    @classmethod
+    def from_bytes(cls, packet: bytes) -> "Packet":
+        """Decode one datagram, or a TCP packet without its top header; WireError if it is shorter than a header.
+
+        The checksum is not judged here, see :func:`checksum_holds`: terminals with wrong ones exist and work.
+        """
+        if len(packet) < 8:
+            raise WireError(f"a packet of {len(packet)} bytes; the shortest has 8")
+        command, _, session, reply = struct.unpack_from("<4H", packet)
+        return cls(command, session, reply, bytes(packet[8:]))
+
+
+def checksum_holds(packet: bytes) -> bool:
+    """Tell whether the checksum of ``packet`` (without top header) is right."""
+    return len(packet) >= 8 and checksum(packet[:2] + b"\0\0" + packet[4:]) == int.from_bytes(packet[2:4], "little")
+
+
+class StreamReader:
+    """Cuts a TCP stream into packets. Garbage is an error, never skipped: a body may contain the magic itself."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what arrived; yield each packet (without top header) that is now complete.
+
+        Raises WireError (SecureFirmware, AccessPanel) as soon as the stream cannot be this protocol.
+        """
+        self._buffer += data
+        while (length := self._announced()) is not None and len(self._buffer) >= 8 + length:
+            packet = bytes(self._buffer[8 : 8 + length])
+            del self._buffer[: 8 + length]
+            yield packet
+
+    @property
+    def missing(self) -> int:
+        """How many bytes would complete the packet that has begun; 0 where none has."""
+        if not self._buffer:
+            return 0
+        length = self._announced()
+        return 8 - len(self._buffer) if length is None else 8 + length - len(self._buffer)
+
+    def _announced(self) -> int | None:
+        head = bytes(self._buffer[:8])
+        if not TCP_MAGIC.startswith(head[:4]):
+            if head[:1] == b"\xaa":
+                raise AccessPanel("the answer is a frame of a door access panel, not of an attendance terminal")
+            if SECURE_MAGIC.startswith(head[:4]):
+                if len(head) < 4:
+                    return None
+                raise SecureFirmware("the terminal encrypts the conversation")
+            raise WireError(f"the stream does not begin with a packet: {head.hex(' ')}")
+        if len(head) < 8:
+            return None
+        length = int.from_bytes(head[4:8], "little")
+        if not 8 <= length <= MAX_PACKET:
+            raise WireError(f"a packet that says it has {length} bytes; 8 to {MAX_PACKET} are possible")
+        return length
+
+
+def scramble_comm_key(key: int, session: int, tick: int = 50) -> bytes:
+    """Return the four bytes that prove knowledge of the communication key ``key`` in ``session``."""
+    reversed_bits = int(f"{key & 0xFFFFFFFF:032b}"[::-1], 2)
+    mixed = struct.pack("<I", (reversed_bits + session) & 0xFFFFFFFF)
+    _, b1, b2, b3 = (byte ^ letter for byte, letter in zip(mixed, b"ZKSO", strict=True))
+    return bytes((b2 ^ tick, b3 ^ tick, tick, b1 ^ tick))
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8192)
+def _date_of(days: int) -> tuple[int, int, int] | None:
+    """Split a count of days in 31-day months; None where the calendar has no such day or the century is wrong."""
+    months, day = divmod(days, 31)
+    years, month = divmod(months, 12)
+    if years > 99:
+        return None
+    try:
+        datetime(2000 + years, month + 1, day + 1)  # noqa: DTZ001 - a terminal's wall clock has no zone
+    except ValueError:
+        return None
+    return 2000 + years, month + 1, day + 1
+
+
+def decode_time(packed: int) -> datetime | None:
+    """Decode the u32 seconds of 372-day years since 2000; None for 31 February and for years after 2099."""
+    days, rest = divmod(packed, 86400)
+    date = _date_of(days)
+    if date is None:
+        return None
+    minutes, second = divmod(rest, 60)
+    hour, minute = divmod(minutes, 60)
+    return datetime(*date, hour, minute, second)  # noqa: DTZ001 - a terminal's wall clock has no zone
+
+
+def encode_time(moment: datetime) -> int:
+    """Encode a wall-clock time of the years 2000 to 2099."""
+    days = ((moment.year - 2000) * 12 + moment.month - 1) * 31 + moment.day - 1
+    return days * 86400 + moment.hour * 3600 + moment.minute * 60 + moment.second
+
+
+# --- sizes --------------------------------------------------------------------------------------------------------
+
+
+def decode_sizes(data: bytes) -> tuple[int | None, int | None]:
+    """Return (records, capacity) from the answer to GET_FREE_SIZES; None for what a short answer leaves out.
+
+    Some Wi-Fi models answer four zero bytes and never say more.
+    """
+    records = int.from_bytes(data[32:36], "little") if len(data) >= 36 else None
+    capacity = int.from_bytes(data[64:68], "little") if len(data) >= 68 else None
+    return records, capacity or None
+
+
+def encode_sizes(*, records: int, capacity: int, users: int) -> bytes:
+    """Encode the 92-byte answer of a TFT terminal to GET_FREE_SIZES."""
+    fields = [0] * 23
+    fields[4], fields[8] = users, records
+    fields[14], fields[15], fields[16] = 3000, 5000, capacity
+    fields[17], fields[18], fields[19] = 3000, 5000 - users, max(0, capacity - records)
+    return struct.pack("<23i", *fields)
+
+
+# --- log records --------------------------------------------------------------------------------------------------
+
+
+def decode_pin(field: bytes) -> str | None:
+    """Return the PIN in a NUL-padded text field; None unless it is 1 to 24 printable ASCII characters.
+
+    What follows the first NUL is left over from an earlier, longer PIN. Surrounding blanks are padding; leading zeros
+    are not.
+    """
+    text = field.partition(b"\0")[0].strip(b" ")
+    if not text or not text.isascii():
+        return None
+    pin = text.decode("ascii")
+    return pin if pin.isprintable() and len(pin) <= 24 else None
+
+
+def _bad(raw: bytes, stable: bytes, pin: str | None, moment: datetime | None, packed: int) -> BadRecord:
+    if moment is None:
+        reason = f"impossible date (packed time {packed:#010x})"
+    elif pin is None:
+        reason = "PIN is not 1 to 24 printable ASCII characters"
+    else:
+        reason = "implausible"
+    return BadRecord(raw, stable, reason)
+
+
+_S8 = struct.Struct("<HBIB")
+_S8_MA300 = struct.Struct("<HBBI")
+_S16 = struct.Struct("<IIBB2sI")
+_S40 = struct.Struct("<2s24sBIB4s4s")
+
+
+def _decode_8(raw: bytes) -> Record:
+    uid, verify, packed, state = _S8.unpack(raw)
+    moment = decode_time(packed)
+    if moment is None:
+        return _bad(raw, raw, "", moment, packed)
+    return RawPunch(None, uid, moment, state, verify, None, raw)
+
+
+def _decode_8_ma300(raw: bytes) -> Record:
+    uid, verify, state, packed = _S8_MA300.unpack(raw)
+    moment = decode_time(packed)
+    if moment is None:
+        return _bad(raw, raw, "", moment, packed)
+    return RawPunch(None, uid, moment, state, verify, None, raw)
+
+
+def _decode_16(raw: bytes) -> Record:
+    pin, packed, state, verify, _, work_code = _S16.unpack(raw)
+    moment = decode_time(packed)
+    if moment is None:
+        return _bad(raw, raw, "", moment, packed)
+    return RawPunch(str(pin), None, moment, state, verify, str(work_code), raw)
+
+
+def _decode_40(raw: bytes) -> Record:
+    # The first two bytes are a running index on some firmware and an internal number on other: never identity.
+    _, field, verify, packed, state, work_code, _ = _S40.unpack_from(raw)
+    moment, pin = decode_time(packed), decode_pin(field)
+    if moment is None or pin is None:
+        return _bad(raw, raw[2:], pin, moment, packed)
+    return RawPunch(pin, None, moment, state, verify, str(int.from_bytes(work_code, "little")), raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way in which terminals lay out a log record."""
+
+    name: str
+    stride: int
+    decode: Callable[[bytes], Record]
+    by_uid: bool = False
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("40", 40, _decode_40),
+        Layout("49", 49, _decode_40),  # 2022 firmware: nine more bytes of unknown meaning behind the 40
+        Layout("16", 16, _decode_16),
+        Layout("8", 8, _decode_8, by_uid=True),
+        Layout("8-ma300", 8, _decode_8_ma300, by_uid=True),
+    )
+}
+
+
+class Records:
+    """The records in ``body``, decoded each time they are iterated, so that a log of millions of bytes stays bytes."""
+
+    def __init__(self, body: bytes, layout: Layout) -> None:
+        self._body = body
+        self._layout = layout
+
+    def __len__(self) -> int:
+        return len(self._body) // self._layout.stride
+
+    def __iter__(self) -> Iterator[Record]:
+        body, stride, decode = self._body, self._layout.stride, self._layout.decode
+        for at in range(0, len(body) - stride + 1, stride):
+            yield decode(body[at : at + stride])
+
+
+def _plausibility(records: Iterable[Record]) -> float:
+    """Score 0 to 1 how much decoded records look like punches: what a wrong layout cannot keep up over many rows."""
+    good = rows = 0.0
+    for record in records:
+        rows += 1
+        if isinstance(record, BadRecord):
+            continue
+        good += 0.4
+        if record.local_time.year == 2000 or 2005 <= record.local_time.year <= 2050:
+            good += 0.3
+        if record.state <= 5 or record.state == 255:
+            good += 0.15
+        if record.verify <= 30:
+            good += 0.15
+    return good / rows if rows else 0.0
+
+
+SAMPLE = 400
+"""Rows judged when a layout is chosen, spread over the log."""
+COUNT_SLACK = 64
+"""Punches that may be made between the count and the read."""
+PLAUSIBLE = 0.5
+FEW = 8
+
+
+def plausible(body: bytes, layout: Layout) -> bool:
+    """Tell whether records under ``layout`` look like punches; an empty ``body`` does."""
+    return not body or _plausibility(_sample(body, layout)) >= PLAUSIBLE
+
+
+def layouts_for(size: int, count: int) -> list[Layout]:
+    """Return the layouts that make ``size`` bytes ``count`` records; failing these, a few records more."""
+    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+    exact = [layout for layout in divide if size // layout.stride == count]
+    return exact or [layout for layout in divide if 0 < size // layout.stride - count <= COUNT_SLACK]
+
+
+def choose_layout(body: bytes, count: int | None, pinned: str | None = None) -> Layout:
+    """Choose the layout of ``body``, the records of a whole log without its prefix.
+
+    A stride that fits ``count``, the number of records the terminal reported before the read, wins over one that only
+    divides. Where several remain, how the rows read decides, then ``pinned`` (the layout found earlier). Raises
+    WireError where nothing fits: a layout is never guessed.
+    """
+    size = len(body)
+    if size == 0:
+        return LAYOUTS[pinned or "40"]
+    candidates = layouts_for(size, count) if count is not None else []
+    candidates = candidates or [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+    scored = [(_plausibility(_sample(body, layout)), layout.name == pinned, layout) for layout in candidates]
+    score, known, best = max(scored, key=lambda entry: entry[:2], default=(0.0, False, LAYOUTS["40"]))
+    # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
+    beyond_doubt = len(candidates) == 1 and size // best.stride == count and (known or count <= FEW)
+    if score < PLAUSIBLE and not beyond_doubt:
+        raise WireError(f"{size} bytes of log fit no record layout this version knows ({', '.join(LAYOUTS)})")
+    return best
+
+
+def _sample(body: bytes, layout: Layout) -> Iterator[Record]:
+    stride = layout.stride
+    rows = len(body) // stride
+    for row in range(0, rows, max(1, rows // SAMPLE)):
+        yield layout.decode(body[row * stride : (row + 1) * stride])
+
+
+def encode_record(layout: str, *, pin: str, uid: int, moment: datetime, state: int, verify: int, index: int) -> bytes:
+    """Encode one log record as a terminal with ``layout`` stores it; ValueError where the PIN does not fit."""
+    packed = encode_time(moment)
+    match layout:
+        case "8":
+            return _S8.pack(uid, verify, packed, state)
+        case "8-ma300":
+            return _S8_MA300.pack(uid, verify, state, packed)
+        case "16":
+            return _S16.pack(int(pin), packed, state, verify, b"\0\0", 0)
+        case "40" | "49":
+            record = _S40.pack(
+                (index & USHRT_MAX).to_bytes(2, "little"), _text(pin, 24), verify, packed, state, b"", b""
+            )
+            return record.ljust(int(layout), b"\0")
+    raise ValueError(f"no layout {layout!r}; known: {', '.join(LAYOUTS)}")
+
+
+def _text(text: str, width: int) -> bytes:
+    field = text.encode("ascii")
+    if len(field) > width:
+        raise ValueError(f"{len(field)} characters do not fit into {width}")
+    return field.ljust(width, b"\0")
+
+
+# --- live events --------------------------------------------------------------------------------------------------
+
+_EVENT_ID_WIDTH = {10: 2, 12: 4, 14: 2, 32: 24, 36: 24, 37: 24, 52: 24}
+"""Length of a punch event → width of its user field."""
+
+
+def decode_event(packet: Packet) -> RawPunch | Hint | None:
+    """Decode an event (command 500); None where it is not about a punch.
+
+    Events of 10 and 14 bytes carry the terminal's internal user number only, and unknown lengths carry who knows what:
+    both are a :class:`Hint` to read the log.
+    """
+    if packet.session != EF_ATTLOG:
+        return None
+    data = packet.data
+    width = _EVENT_ID_WIDTH.get(len(data))
+    if width is None:
+        return Hint(f"event of unknown length {len(data)}")
+    if width == 2:
+        return Hint("event without a PIN")
+    verify, state = data[width], data[width + 1]
+    year, month, day, hour, minute, second = data[width + 2 : width + 8]
+    try:
+        moment = datetime(2000 + year, month, day, hour, minute, second)  # noqa: DTZ001 - wall clock without zone
+    except ValueError:
+        return Hint("event with an impossible date")
+    if year > 99:
+        return Hint("event with an impossible date")
+    if width == 4:
+        # The high nibble of the state byte says "valid" in the old form of this event (vendor manual of 2006).
+        pin: str | None = str(int.from_bytes(data[:4], "little"))
+        state &= 0x0F
+    else:
+        pin = decode_pin(data[:24])
+    if pin is None:
+        return Hint("event whose PIN cannot be read")
+    return RawPunch(pin, None, moment, state, verify, None, data)
+
+
+def encode_event(length: int, *, pin: str, uid: int, moment: datetime, state: int, verify: int) -> bytes:
+    """Encode the data of a punch event as a terminal with events of ``length`` bytes sends it."""
+    width = _EVENT_ID_WIDTH[length]
+    who = _text(pin, 24) if width == 24 else (int(pin) if width == 4 else uid).to_bytes(width, "little")
+    when = bytes((moment.year - 2000, moment.month, moment.day, moment.hour, moment.minute, moment.second))
+    return (who + bytes((verify, state)) + when).ljust(length, b"\0")
+
+
+# --- users --------------------------------------------------------------------------------------------------------
+
+_U28_PIN = struct.Struct("<H22xI")
+
+
+def decode_pins(body: bytes) -> Mapping[int, str]:
+    """Return internal user number → PIN from a user table without its prefix; names and passwords stay undecoded.
+
+    Records have 72, 28 or 120 bytes; the first of these under which most rows carry a PIN of their own is taken. Raises
+    WireError where none does.
+    """
+    for stride in (72, 28, 120):
+        if len(body) % stride:
+            continue
+        pins: dict[int, str] = {}
+        for at in range(0, len(body), stride):
+            if stride == 28:
+                uid, number = _U28_PIN.unpack_from(body, at)
+                pins[uid] = str(number)
+                continue
+            pin = decode_pin(body[at + (48 if stride == 72 else 96) :][:24])
+            if pin is not None:
+                pins[int.from_bytes(body[at : at + 2], "little")] = pin
+        if len(pins) * 2 >= len(body) // stride:
+            return pins
+    raise WireError(f"{len(body)} bytes of user table fit no user layout this version knows (28, 72, 120)")
+
+
+def encode_user(stride: int, *, uid: int, pin: str) -> bytes:
+    """Encode a user without name or password, of 28 or 72 bytes."""
+    if stride == 28:
+        return _U28_PIN.pack(uid, int(pin))
+    return struct.pack("<H46x24s", uid, _text(pin, 24))

@@ -1,0 +1,1 @@
+"""The gateway: from terminals to the broker, through a durable ledger."""

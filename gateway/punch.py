@@ -1,0 +1,279 @@
+"""A record becomes an event: identity, zone, clock evidence, digest. Pure, and the only place that knows any of them.
+
+What the central system relies on is written down in ``docs/contract.md``; a stranger's check of identity and chain is
+``docs/verify_events.py``.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, NamedTuple
+from uuid import NAMESPACE_URL, UUID, uuid5
+from zoneinfo import ZoneInfo
+
+from drivers.base import BadRecord, RawPunch, Via
+
+NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
+NOTE_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:note:v1")
+
+RECORDED = "hadir.punch.recorded.v1"
+CONFIRMED = "hadir.punch.confirmed.v1"
+UNCONFIRMED = "hadir.punch.unconfirmed.v1"
+QUARANTINED = "hadir.record.quarantined.v1"
+TERMINAL_LOST = "hadir.terminal.lost.v1"
+TERMINAL_FOUND = "hadir.terminal.found.v1"
+TERMINAL_CHANGED = "hadir.terminal.changed.v1"
+CLOCK_STEPPED = "hadir.clock.stepped.v1"
+GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
+HISTORY_WITHHELD = "hadir.history.withheld.v1"
+
+STATE_LABELS = {
+    0: "check_in",
+    1: "check_out",
+    2: "break_out",
+    3: "break_in",
+    4: "overtime_in",
+    5: "overtime_out",
+    255: "not_set",
+}
+VERIFY_LABELS = {0: "password", 1: "fingerprint", 2: "card", 3: "password", 4: "card", 15: "face", 25: "palm"}
+
+MEASUREMENT_REACH = timedelta(hours=24)
+"""How far from a punch a measurement of its terminal's clock still says something about it."""
+RESET_YEAR = 2000
+"""Terminals wake up in this year when their clock has lost power."""
+RAW_LIMIT = 1024
+"""Bytes of an unreadable record that travel in its event."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockEvidence:
+    """One comparison of a terminal's clock with the gateway's."""
+
+    offset_ms: int
+    """Terminal minus gateway."""
+    bound_ms: int
+    """The true offset lies within this distance of ``offset_ms``."""
+    measured: datetime
+    """When, by the gateway's clock, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Who read a record, and what was known about the clocks at that moment."""
+
+    terminal: str
+    serial: str
+    zone: ZoneInfo
+    via: Via
+    now: datetime
+    """The gateway's clock, UTC."""
+    synchronised: bool
+    """Whether the gateway's own clock could be trusted."""
+    clock: ClockEvidence | None
+    stepped: bool
+    """The terminal's clock was seen to jump since it was measured before."""
+    tolerance: timedelta
+    """Offset beyond which a punch is marked."""
+
+
+class Draft(NamedTuple):
+    """An event before it has its place in the stream."""
+
+    id: UUID
+    type: str
+    subject: str | None
+    """The terminal it is about; None where it is about the gateway."""
+    time: str
+    data: dict[str, Any]
+
+
+def who(pin: str | None, uid: int | None) -> str:
+    """Name the person of a punch as identity does: the PIN, or ``uid:N`` where the terminal knows no PIN."""
+    return pin if pin is not None else f"uid:{uid}"
+
+
+def punch_id(serial: str, person: str, local_time: datetime, occurrence: int) -> UUID:
+    """Return the identity of a punch, the same by every road it may come.
+
+    ``occurrence`` counts punches of the same person in the same second of the same terminal, from 1.
+    """
+    return uuid5(NAMESPACE, f"{serial}\n{person}\n{local_time.isoformat()}\n{occurrence}")
+
+
+def quarantine_id(serial: str, stable: bytes, occurrence: int) -> UUID:
+    """Return the identity of an unreadable record; ``stable`` are its bytes without index fields."""
+    return uuid5(NAMESPACE, f"{serial}\nbad\n{sha256(stable).hexdigest()}\n{occurrence}")
+
+
+def utc_text(moment: datetime) -> str:
+    """Return ``2026-09-04T00:30:00.412Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def topic_of(event_type: str, subject: str | None) -> str:
+    """Return the topic of an event below the gateway's prefix."""
+    if event_type == RECORDED:
+        return f"punch/{subject}"
+    if event_type == QUARANTINED:
+        return f"quarantine/{subject}"
+    return f"note/{subject}" if subject else "note"
+
+
+def punch_draft(punch: RawPunch, witness: Witness, *, occurrence: int, position: int | None) -> Draft:
+    """Return the event of a punch: the terminal's digits unchanged, the evidence beside them."""
+    moment = punch.local_time.replace(tzinfo=witness.zone)
+    clock = _clock_near(moment, witness)
+    return Draft(
+        punch_id(witness.serial, who(punch.pin, punch.uid), punch.local_time, occurrence),
+        RECORDED,
+        witness.terminal,
+        moment.isoformat(),
+        {
+            "terminal": witness.terminal,
+            "serial": witness.serial,
+            "pin": punch.pin,
+            **({} if punch.uid is None else {"uid": punch.uid}),
+            "local_time": punch.local_time.isoformat(),
+            "timezone": witness.zone.key,
+            "occurrence": occurrence,
+            **_codes(punch),
+            "via": witness.via,
+            "position": position,
+            "clock": {
+                "offset_ms": clock.offset_ms if clock else None,
+                "bound_ms": clock.bound_ms if clock else None,
+                "measured": utc_text(clock.measured) if clock else None,
+                "gateway_synchronised": witness.synchronised,
+            },
+            "suspect": _suspicions(moment, clock, witness),
+            "raw": punch.raw.hex(),
+        },
+    )
+
+
+def quarantine_draft(bad: BadRecord, witness: Witness, *, occurrence: int, position: int | None) -> Draft:
+    """Return the event of a record that could not be read as a punch."""
+    return Draft(
+        quarantine_id(witness.serial, bad.stable, occurrence),
+        QUARANTINED,
+        witness.terminal,
+        _in_zone(witness),
+        {
+            "terminal": witness.terminal,
+            "serial": witness.serial,
+            "reason": bad.reason,
+            "occurrence": occurrence,
+            "via": witness.via,
+            "position": position,
+            "raw": bad.raw[:RAW_LIMIT].hex(),
+            "size": len(bad.raw),
+            "sha256": sha256(bad.raw).hexdigest(),
+        },
+    )
+
+
+def confirmed_draft(punch: RawPunch, witness: Witness, *, punch_event: UUID, position: int | None) -> Draft:
+    """Return the note that the log holds a live event's punch with other fields than the live event had."""
+    data = {
+        "terminal": witness.terminal,
+        "serial": witness.serial,
+        "punch": str(punch_event),
+        **_codes(punch),
+        "position": position,
+        "raw": punch.raw.hex(),
+    }
+    return Draft(
+        uuid5(NOTE_NAMESPACE, f"{punch_event}\nconfirmed"), CONFIRMED, witness.terminal, _in_zone(witness), data
+    )
+
+
+def unconfirmed_draft(witness: Witness, *, punch_event: UUID) -> Draft:
+    """Return the note that a full reading of the log did not hold a live event's punch."""
+    data = {"terminal": witness.terminal, "serial": witness.serial, "punch": str(punch_event)}
+    identity = uuid5(NOTE_NAMESPACE, f"{punch_event}\nunconfirmed")
+    return Draft(identity, UNCONFIRMED, witness.terminal, _in_zone(witness), data)
+
+
+def note_draft(event_type: str, subject: str | None, moment: datetime, data: dict[str, Any], *, salt: str) -> Draft:
+    """Return any other note; ``moment`` is aware, ``salt`` makes the identity unique (the stream and sequence do)."""
+    return Draft(
+        uuid5(NOTE_NAMESPACE, f"{event_type}\n{salt}"), event_type, subject, moment.isoformat("T", "seconds"), data
+    )
+
+
+def _in_zone(witness: Witness) -> str:
+    return witness.now.astimezone(witness.zone).isoformat("T", "seconds")
+
+
+def _codes(punch: RawPunch) -> dict[str, Any]:
+    return {
+        "state": punch.state,
+        "state_label": STATE_LABELS.get(punch.state),
+        "verify": punch.verify,
+        "verify_label": VERIFY_LABELS.get(punch.verify),
+        "work_code": punch.work_code,
+    }
+
+
+def _clock_near(moment: datetime, witness: Witness) -> ClockEvidence | None:
+    """Return the measurement if it speaks about ``moment``, which is by the terminal's clock."""
+    clock = witness.clock
+    if clock is None or witness.stepped:
+        return None
+    true_moment = moment - timedelta(milliseconds=clock.offset_ms)
+    return clock if abs(true_moment - clock.measured) <= MEASUREMENT_REACH else None
+
+
+def _suspicions(moment: datetime, clock: ClockEvidence | None, witness: Witness) -> list[str]:
+    found = []
+    if moment.year <= RESET_YEAR:
+        found.append("reset")
+    if witness.synchronised and moment - witness.now > witness.tolerance:
+        found.append("future")
+    if witness.stepped:
+        found.append("step")
+    if witness.synchronised and clock and abs(timedelta(milliseconds=clock.offset_ms)) > witness.tolerance:
+        found.append("drift")
+    if not witness.synchronised:
+        found.append("unverified")
+    if clock is None:
+        found.append("unmeasured")
+    return found
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
+def first_previous(stream: str) -> str:
+    """Return what stands in for the digest before the first event of a stream."""
+    return "sha256:" + sha256(stream.encode("ascii")).hexdigest()
+
+
+def seal(
+    draft: Draft, *, source: str, stream: str, sequence: int, recorded: datetime, previous: str
+) -> tuple[str, str]:
+    """Give an event its place in the stream; return its final JSON and its digest.
+
+    The digest is SHA-256 over ``previous`` and the event's canonical JSON (sorted keys, no white space, UTF-8) without
+    ``digest``; the JSON returned is canonical too.
+    """
+    rest = {
+        "id": str(draft.id),
+        "previous": previous,
+        "recordedtime": utc_text(recorded),
+        "sequence": f"{sequence:020d}",
+        "source": source,
+        "specversion": "1.0",
+        "stream": stream,
+        "time": draft.time,
+        "type": draft.type,
+    }
+    if draft.subject is not None:
+        rest["subject"] = draft.subject
+    # "data" and "datacontenttype" sort before "digest", everything else behind it: one encoding serves both texts.
+    head = f'{{"data":{_encode(draft.data)},"datacontenttype":"application/json",'
+    tail = _encode(rest)[1:]
+    digest = "sha256:" + sha256((previous + head + tail).encode()).hexdigest()
+    return f'{head}"digest":"{digest}",{tail}', digest
