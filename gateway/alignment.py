@@ -4,11 +4,12 @@ A terminal's clock lies and its log is cleared, shrinks and wraps; only the orde
 ledger keeps that order, and a reading is laid against it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from drivers.base import BadRecord, Record
+from drivers.base import BadRecord, RawPunch, Record
 from gateway.punch import who
 
 
@@ -32,6 +33,9 @@ class Alignment(NamedTuple):
     """Records of the known order that the terminal's log no longer holds: order index minus log position."""
 
 
+NOTHING_KNOWN = Alignment(0, 0)
+
+
 def align(known: Sequence[bytes], reading: Sequence[bytes], *, start: int, shift: int, length: int) -> Alignment | None:
     """Lay a reading against the end of the known order; None where they have nothing in common.
 
@@ -49,7 +53,7 @@ def align(known: Sequence[bytes], reading: Sequence[bytes], *, start: int, shift
 
 
 def _longest_suffix_that_is_prefix(known: Sequence[bytes], reading: Sequence[bytes]) -> int:
-    """Return the length of the longest end of ``known`` that begins ``reading``, in linear time (Knuth-Morris-Pratt)."""
+    """Return the length of the longest end of ``known`` that begins ``reading``, in linear time (KMP)."""
     pattern = reading[: len(known)]
     if not pattern:
         return 0
@@ -70,3 +74,17 @@ def _longest_suffix_that_is_prefix(known: Sequence[bytes], reading: Sequence[byt
         if print_ == pattern[matched]:
             matched += 1
     return matched
+
+
+def first_from(records: Iterable[Record], start: Literal["now"] | date, today: date) -> int:
+    """Return the position of the first record dated from ``start`` up to tomorrow; the end of the log where none is.
+
+    A position, not a filter: what follows it counts whatever its date, so a clock that was reset later hides nothing.
+    """
+    tomorrow = today + timedelta(days=1)
+    count = 0
+    for record in records:
+        if start != "now" and isinstance(record, RawPunch) and start <= record.local_time.date() <= tomorrow:
+            break
+        count += 1
+    return count

@@ -7,6 +7,7 @@ What the central system relies on is written down in ``docs/contract.md``; a str
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -107,6 +108,7 @@ def quarantine_id(serial: str, stable: bytes, occurrence: int) -> UUID:
     return uuid5(NAMESPACE, f"{serial}\nbad\n{sha256(stable).hexdigest()}\n{occurrence}")
 
 
+@lru_cache(maxsize=16)  # one transaction stamps hundreds of events with one moment
 def utc_text(moment: datetime) -> str:
     """Return ``2026-09-04T00:30:00.412Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
@@ -121,12 +123,17 @@ def topic_of(event_type: str, subject: str | None) -> str:
     return f"note/{subject}" if subject else "note"
 
 
-def punch_draft(punch: RawPunch, witness: Witness, *, occurrence: int, position: int | None) -> Draft:
-    """Return the event of a punch: the terminal's digits unchanged, the evidence beside them."""
+def punch_draft(
+    punch: RawPunch, witness: Witness, *, occurrence: int, position: int | None, identity: UUID | None = None
+) -> Draft:
+    """Return the event of a punch: the terminal's digits unchanged, the evidence beside them.
+
+    ``identity`` spares computing it again where the caller has it from :func:`punch_id`.
+    """
     moment = punch.local_time.replace(tzinfo=witness.zone)
     clock = _clock_near(moment, witness)
     return Draft(
-        punch_id(witness.serial, who(punch.pin, punch.uid), punch.local_time, occurrence),
+        identity or punch_id(witness.serial, who(punch.pin, punch.uid), punch.local_time, occurrence),
         RECORDED,
         witness.terminal,
         moment.isoformat(),
