@@ -169,7 +169,7 @@ def parse_duration(value: object) -> object:
         if match is None:
             raise ValueError("not a duration; write a number and a unit, such as 10s, 5m or 1h")
         return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError(f"a duration needs a unit; write {value}s, {value}m or {value}h")  # noqa: TRY004 - pydantic collects ValueError
     return value
 
@@ -177,15 +177,15 @@ def parse_duration(value: object) -> object:
 Seconds = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(gt=0),
+    Field(gt=0, allow_inf_nan=False),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["10s", "5m", "1h"]}),
 ]
 
 
 class DriverOptions(BaseModel):
-    """Options every driver has. A driver derives its own from this; the gateway reads them from the terminal's entry."""
+    """Options every driver has; a driver derives its own, and the gateway reads them from the terminal's entry."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
     """What the office calls the terminal."""

@@ -331,26 +331,37 @@ class Records:
 
 def _plausibility(records: Iterable[Record]) -> float:
     """Score 0 to 1 how much decoded records look like punches: what a wrong layout cannot keep up over many rows."""
-    good = rows = 0.0
+    # Counted in whole numbers: a rounded tenth must not decide between two layouts.
+    points = rows = 0
     for record in records:
         rows += 1
         if isinstance(record, BadRecord):
             continue
-        good += 0.4
-        if record.local_time.year == 2000 or 2005 <= record.local_time.year <= 2050:
-            good += 0.3
+        if record.local_time == _EPOCH:
+            # Time 0 to the second is what padding reads as: a 16-byte record would be two perfect ones of 8 bytes.
+            continue
+        points += 6
+        if 2005 <= record.local_time.year <= 2050:
+            points += 5
+        elif record.local_time.year == 2000:
+            # A clock that was reset; but also what the upper bytes of a true time read as in another layout.
+            points += 2
         if record.state <= 5 or record.state == 255:
-            good += 0.15
+            points += 5
         if record.verify <= 30:
-            good += 0.15
-    return good / rows if rows else 0.0
+            points += 2
+        if record.work_code is None or len(record.work_code) <= 8:
+            points += 2
+    return points / (20 * rows) if rows else 0.0
 
 
+_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a terminal's wall clock has no zone
 SAMPLE = 400
 """Rows judged when a layout is chosen, spread over the log."""
 COUNT_SLACK = 64
 """Punches that may be made between the count and the read."""
 PLAUSIBLE = 0.5
+FAVOUR = 0.1
 FEW = 8
 
 
@@ -369,22 +380,30 @@ def layouts_for(size: int, count: int) -> list[Layout]:
 def choose_layout(body: bytes, count: int | None, pinned: str | None = None) -> Layout:
     """Choose the layout of ``body``, the records of a whole log without its prefix.
 
-    A stride that fits ``count``, the number of records the terminal reported before the read, wins over one that only
-    divides. Where several remain, how the rows read decides, then ``pinned`` (the layout found earlier). Raises
-    WireError where nothing fits: a layout is never guessed.
+    Considered first is what makes ``count`` records, the number the terminal reported before the read, or a few more;
+    then, as counts lie and 0 most of all, whatever divides. How the rows read decides, with something in favour of
+    ``count`` to the unit and of ``pinned`` (the layout found earlier). Raises WireError where nothing fits: a layout is
+    never guessed.
     """
     size = len(body)
     if size == 0:
         return LAYOUTS[pinned or "40"]
-    candidates = layouts_for(size, count) if count is not None else []
-    candidates = candidates or [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
-    scored = [(_plausibility(_sample(body, layout)), layout.name == pinned, layout) for layout in candidates]
-    score, known, best = max(scored, key=lambda entry: entry[:2], default=(0.0, False, LAYOUTS["40"]))
+    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+    near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
+    exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
-    beyond_doubt = len(candidates) == 1 and size // best.stride == count and (known or count <= FEW)
-    if score < PLAUSIBLE and not beyond_doubt:
+    certain = exact[0] if len(exact) == 1 and count and (exact[0].name == pinned or count <= FEW) else None
+    favoured = {layout.name: FAVOUR * ((layout in exact) + (layout.name == pinned)) for layout in divide}
+    found = _most_plausible(body, near, favoured) or certain or _most_plausible(body, divide, favoured)
+    if found is None:
         raise WireError(f"{size} bytes of log fit no record layout this version knows ({', '.join(LAYOUTS)})")
-    return best
+    return found
+
+
+def _most_plausible(body: bytes, layouts: list[Layout], favoured: Mapping[str, float]) -> Layout | None:
+    scored = [(_plausibility(_sample(body, layout)), layout) for layout in layouts]
+    score, best = max(scored, key=lambda entry: entry[0] + favoured[entry[1].name], default=(0.0, None))
+    return best if score >= PLAUSIBLE else None
 
 
 def _sample(body: bytes, layout: Layout) -> Iterator[Record]:
@@ -403,7 +422,7 @@ def encode_record(layout: str, *, pin: str, uid: int, moment: datetime, state: i
         case "8-ma300":
             return _S8_MA300.pack(uid, verify, state, packed)
         case "16":
-            return _S16.pack(int(pin), packed, state, verify, b"\0\0", 0)
+            return _S16.pack(_numeric(pin), packed, state, verify, b"\0\0", 0)
         case "40" | "49":
             record = _S40.pack(
                 (index & USHRT_MAX).to_bytes(2, "little"), _text(pin, 24), verify, packed, state, b"", b""
@@ -413,15 +432,22 @@ def encode_record(layout: str, *, pin: str, uid: int, moment: datetime, state: i
 
 
 def _text(text: str, width: int) -> bytes:
-    field = text.encode("ascii")
-    if len(field) > width:
-        raise ValueError(f"{len(field)} characters do not fit into {width}")
-    return field.ljust(width, b"\0")
+    if len(text) > width or not text.isascii():
+        raise ValueError(f"the PIN {text!r} does not fit into {width} ASCII characters")
+    return text.encode("ascii").ljust(width, b"\0")
+
+
+def _numeric(pin: str) -> int:
+    number = int(pin) if pin.isascii() and pin.isdigit() else -1
+    # A leading zero would be lost: such a terminal cannot hold such a PIN.
+    if str(number) != pin or number > 0xFFFFFFFF:
+        raise ValueError(f"the PIN {pin!r} does not fit: this layout holds numbers from 0 to 4294967295")
+    return number
 
 
 # --- live events --------------------------------------------------------------------------------------------------
 
-_EVENT_ID_WIDTH = {10: 2, 12: 4, 14: 2, 32: 24, 36: 24, 37: 24, 52: 24}
+EVENT_ID_WIDTH = {10: 2, 12: 4, 14: 2, 32: 24, 36: 24, 37: 24, 52: 24}
 """Length of a punch event → width of its user field."""
 
 
@@ -434,7 +460,7 @@ def decode_event(packet: Packet) -> RawPunch | Hint | None:
     if packet.session != EF_ATTLOG:
         return None
     data = packet.data
-    width = _EVENT_ID_WIDTH.get(len(data))
+    width = EVENT_ID_WIDTH.get(len(data))
     if width is None:
         return Hint(f"event of unknown length {len(data)}")
     if width == 2:
@@ -460,8 +486,8 @@ def decode_event(packet: Packet) -> RawPunch | Hint | None:
 
 def encode_event(length: int, *, pin: str, uid: int, moment: datetime, state: int, verify: int) -> bytes:
     """Encode the data of a punch event as a terminal with events of ``length`` bytes sends it."""
-    width = _EVENT_ID_WIDTH[length]
-    who = _text(pin, 24) if width == 24 else (int(pin) if width == 4 else uid).to_bytes(width, "little")
+    width = EVENT_ID_WIDTH[length]
+    who = _text(pin, 24) if width == 24 else (_numeric(pin) if width == 4 else uid).to_bytes(width, "little")
     when = bytes((moment.year - 2000, moment.month, moment.day, moment.hour, moment.minute, moment.second))
     return (who + bytes((verify, state)) + when).ljust(length, b"\0")
 
@@ -497,5 +523,5 @@ def decode_pins(body: bytes) -> Mapping[int, str]:
 def encode_user(stride: int, *, uid: int, pin: str) -> bytes:
     """Encode a user without name or password, of 28 or 72 bytes."""
     if stride == 28:
-        return _U28_PIN.pack(uid, int(pin))
+        return _U28_PIN.pack(uid, _numeric(pin))
     return struct.pack("<H46x24s", uid, _text(pin, 24))

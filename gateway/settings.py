@@ -1,0 +1,719 @@
+"""The gateway's configuration: a YAML file becomes frozen settings, or one clear line per mistake.
+
+No line ever repeats a value from the file, except names that must be unique: what somebody wrote in the wrong place may
+be a password.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    create_model,
+    field_validator,
+)
+from pydantic.json_schema import models_json_schema
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from drivers import DRIVERS
+from drivers.base import Seconds
+
+Location = tuple[int | str, ...]
+
+_LEVEL = r"[a-z0-9-]+"
+_URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
+_ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
+_PLANNED_DRIVERS = ("anviz", "line", "attlog")
+_SECRET_FILES = ("password_file", "key_file", "comm_key_file")
+_SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
+
+
+# ---------------------------------------------------------------- values
+
+
+def _level(value: str) -> str:
+    if re.fullmatch(_LEVEL, value):
+        return value
+    faults = {"a slash": "/" in value, "upper case": value != value.lower(), "a blank": bool(re.search(r"\s", value))}
+    found = " and ".join(name for name, present in faults.items() if present)
+    better = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-") or "gw-01"
+    raise ValueError(
+        f"has {found or 'no or other characters'} where a topic level is expected; "
+        f"write only a-z, 0-9 and hyphens, such as {better}"
+    )
+
+
+def _root(value: str) -> str:
+    if not re.fullmatch(rf"{_LEVEL}(/{_LEVEL})*", value):
+        raise ValueError(
+            "not a topic; write one or more levels of a-z, 0-9 and hyphens with a slash between them, such as hadir"
+        )
+    return value
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, by the kind of nonsense it is given
+        known = _ZONES.get(value.strip().upper())
+        better = known or "Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
+        raise ValueError(f"not the name of a time zone; write {better}") from None
+    return value
+
+
+def _url(value: str) -> str:
+    match = _URL.fullmatch(value)
+    if match is None:
+        raise ValueError("not a broker's address; write mqtt://host:1883, or mqtts://host:8883 for TLS")
+    _port(match[3] or "1883")
+    return value
+
+
+def _listen(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or re.search(r"[\s/]", host):
+        raise ValueError("not an address to listen on; write host:port, such as 127.0.0.1:8081")
+    _port(port)
+    return value
+
+
+def _port(text: str) -> None:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ValueError("the port is not one; write a number from 1 to 65535 after the last colon")
+
+
+def _size(value: object) -> object:
+    if isinstance(value, str):
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            raise ValueError("not a size; write a number and a unit, such as 512MiB or 2GiB")
+        base = 1024 if "i" in match[2] else 1000
+        return int(float(match[1]) * base ** "BKMGT".index(match[2][0]))
+    return value
+
+
+def _start(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise ValueError("no such day in the calendar; write a date as YYYY-MM-DD") from None
+    if value in ("all", "now") or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    raise ValueError("not a place to start; write all, now or a date as YYYY-MM-DD")
+
+
+def _serial(value: str) -> str:
+    if not re.fullmatch(r"[!-~]+", value):
+        raise ValueError("not a serial number; write it as the terminal shows it: letters and digits without blanks")
+    return value
+
+
+def _driver(value: str) -> str:
+    if value in DRIVERS:
+        return value
+    wrong = "this version does not have that driver yet" if value in _PLANNED_DRIVERS else "no such driver"
+    raise ValueError(f"{wrong}; write {' or '.join(sorted(DRIVERS))}")
+
+
+Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]
+Zone = Annotated[str, AfterValidator(_zone), Field(examples=list(_ZONES.values()))]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(strict=True),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": rf"^{_SIZE.pattern}$"}], "examples": ["2GiB"]}
+    ),
+]
+Start = Annotated[
+    Literal["all", "now"] | date,
+    BeforeValidator(_start),
+    WithJsonSchema({"anyOf": [{"enum": ["all", "now"]}, {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}]}),
+]
+
+
+def read_secret(path: Path) -> str:
+    """Read the secret that a file holds, without the line end that editors put behind it."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
+
+
+def _find_file(name: Path, folder: Path) -> Path:
+    """Find a file beside the configuration or, by its bare name, among systemd's credentials."""
+    places = [folder]
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and name.name == str(name):
+        places.append(Path(credentials))
+    for place in places:
+        found = os.path.abspath(place / name)  # noqa: PTH100 - resolve() would replace links, which rotate in some set-ups
+        if os.path.isfile(found):  # noqa: PTH113 - Path.is_file raises on names that no file can have
+            return Path(found)
+    looked = f"in {folder}" if not name.is_absolute() else "at that place"
+    looked += f" or {credentials}" if len(places) > 1 else ""
+    raise ValueError(f"no such file {looked}; write the name of a file that exists, never the secret itself")
+
+
+def _check_secret(name: str, path: Path) -> None:
+    if path.stat().st_mode & 0o004:
+        raise ValueError(f"everybody on this machine can read this secret; run: chmod 600 {path}")
+    if name == "key_file":
+        return
+    try:
+        secret = read_secret(path)
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8 text; write the secret and nothing else in it") from None
+    if not secret:
+        raise ValueError("the file is empty; write the secret in it")
+    if name == "comm_key_file" and not re.fullmatch("[0-9]{1,6}", secret.strip()):
+        raise ValueError("the file holds no communication key; write a number from 0 to 999999 in it")
+
+
+# ---------------------------------------------------------------- the sections
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @field_validator("url", "address", "port", "listen", mode="before", check_fields=False)
+    @classmethod
+    def _no_credentials(cls, value: object) -> object:
+        if isinstance(value, str) and "@" in value:
+            raise ValueError(
+                "a user or password does not belong in an address; use username, and put the password in a file: "
+                "password_file or comm_key_file"
+            )
+        return value
+
+    @field_validator("*")
+    @classmethod
+    def _file_is_there(cls, value: object, info: ValidationInfo) -> object:
+        """Resolve what any ``*_file`` key names, a driver's own included."""
+        name = info.field_name or ""
+        if not isinstance(value, Path) or not name.endswith("_file"):
+            return value
+        found = _find_file(value, _folder(info))
+        try:
+            if not os.access(found, os.R_OK):
+                raise PermissionError
+            if name in _SECRET_FILES:
+                _check_secret(name, found)
+        except OSError:
+            raise ValueError(f"{found} cannot be read; make the user that runs the gateway its owner (chown)") from None
+        return found
+
+
+def _folder(info: ValidationInfo) -> Path:
+    return Path((info.context or {}).get("folder", Path.cwd()))
+
+
+class Mqtt(_Section):
+    """The broker and how to speak to it."""
+
+    url: Annotated[
+        str,
+        AfterValidator(_url),
+        Field(examples=["mqtts://broker.example.go.id:8883"], json_schema_extra={"pattern": "^mqtts?://"}),
+    ]
+    """The broker's address: mqtt://host:port, or mqtts://host:port for TLS. Without a port: 1883 and 8883."""
+    root: Annotated[str, AfterValidator(_root), Field(json_schema_extra={"pattern": rf"^{_LEVEL}(/{_LEVEL})*$"})] = (
+        "hadir"
+    )
+    """What every topic of this gateway begins with."""
+    protocol: Annotated[
+        Literal[5, "3.1.1"], BeforeValidator(lambda value: 5 if value == "5" else value), Field(examples=[5, "3.1.1"])
+    ] = 5
+    """Version of MQTT. With 3.1.1 the broker cannot tell the gateway that it refused a message."""
+    username: str | None = None
+    """The gateway's user name at the broker."""
+    password_file: Path | None = None
+    """A file that holds the password, or a systemd credential of that name; never the password itself."""
+    ca_file: Path | None = None
+    """Certificates to trust instead of the system's (PEM)."""
+    cert_file: Path | None = None
+    """The gateway's own certificate (PEM), where the broker asks for one."""
+    key_file: Path | None = None
+    """The private key of ``cert_file`` (PEM)."""
+    window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
+    """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
+    keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535)] = 30
+    """Seconds of silence after which the connection is tested."""
+
+    @property
+    def host(self) -> str:
+        """The broker's host name or address."""
+        return self._part(2).strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The broker's port, by default that of the protocol."""
+        return int(self._part(3) or (8883 if self.tls else 1883))
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self._part(1) == "mqtts"
+
+    def _part(self, group: int) -> str:
+        match = _URL.fullmatch(self.url)
+        return (match and match[group]) or ""
+
+
+class Delivery(_Section):
+    """How waiting events are sent, and when they count as delivered."""
+
+    batch_from: Annotated[int, Field(strict=True, ge=0)] = 200
+    """Send arrays where more events than this wait; 0: never."""
+    batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455)] = 65536
+    """No message is larger than this."""
+    confirm: Literal["auto", "centre", "broker"] = "auto"
+    """Whose word counts: the centre's receipt, the broker's answer, or auto: the broker's until a receipt comes."""
+
+
+class Retention(_Section):
+    """How long delivered events stay on this machine."""
+
+    days: Annotated[int, Field(strict=True, ge=1)] = 90
+    """How long delivered events are kept, if there is room."""
+    max_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 2 * 1024**3
+    """How large the kept events may become; at 80 % delivered ones go early."""
+    free_floor: Annotated[Bytes, Field(ge=0)] = 256 * 1024**2
+    """How much of the disk stays free."""
+
+
+class Commands(_Section):
+    """What the centre may ask for."""
+
+    allow: tuple[Literal["poll", "reconcile", "replay", "report", "set-clock"], ...] = (
+        "poll",
+        "reconcile",
+        "replay",
+        "report",
+    )
+    """The commands that are answered; every other is refused."""
+
+
+class Web(_Section):
+    """The status page."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8081"
+    """Where the status page and /metrics are served."""
+
+
+class Clock(_Section):
+    """What to do about the terminal's clock."""
+
+    tolerance: Seconds = 60.0
+    """How far the clock may be off before punches are marked."""
+    set: Literal["never", "nightly"] = "never"
+    """Whether the gateway sets the clock; nightly needs set-clock in commands.allow."""
+
+
+class TerminalSettings(_Section):
+    """What the gateway itself needs to know about a terminal; the driver's options come beside it in a subclass."""
+
+    name: Annotated[Level, Field(examples=["lobby"])]
+    """What the office calls the terminal; part of its topics."""
+    driver: Annotated[str, AfterValidator(_driver), Field(examples=["zkteco"])]
+    """The family of terminals it belongs to."""
+    serial: Annotated[str, AfterValidator(_serial)] | None = None
+    """The serial number that must answer; null: learned at the first visit. Another serial is refused."""
+    poll: Seconds = 60.0
+    """How often the terminal is asked for new punches."""
+    start: Start = "all"
+    """Where in its log the first reading begins to publish."""
+    live: bool = True
+    """Hold the connection and hear of punches as they happen; false where other software reads the terminal too."""
+    timezone: Zone | None = None
+    """The time zone of its clock; null: the gateway's."""
+    clock: Clock = Clock()
+    """What to do about the terminal's clock."""
+    max_set: Seconds = 600.0
+    """The clock is never set by more than this."""
+
+
+class _AnyTerminal(TerminalSettings):
+    """Stands in where the driver is missing or unknown, so that the other mistakes of the entry are found too."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+_TERMINALS = {
+    name: cast(
+        "type[TerminalSettings]",  # create_model's type speaks of the common base of both
+        create_model(f"{name}_terminal", __base__=(TerminalSettings, driver.options), __doc__=f"A {name} terminal."),
+    )
+    for name, driver in DRIVERS.items()
+}
+
+
+def _not_empty(entries: object) -> object:
+    if entries == []:
+        raise ValueError("the list is empty; write at least one entry that begins with - name:")
+    return entries
+
+
+def _model_of(entry: object) -> type[TerminalSettings]:
+    driver = entry.get("driver") if isinstance(entry, dict) else None
+    return _TERMINALS.get(driver, _AnyTerminal) if isinstance(driver, str) else _AnyTerminal
+
+
+def _terminal(entry: object, info: ValidationInfo) -> TerminalSettings:
+    if isinstance(entry, TerminalSettings):
+        return entry
+    return _model_of(entry).model_validate(entry, context=info.context)
+
+
+class Settings(_Section):
+    """Configuration of a Hadir gateway."""
+
+    site: Annotated[Level, Field(examples=["3602-bkpsdm"])]
+    """Code of the office; part of every topic."""
+    gateway: Annotated[Level, Field(examples=["gw-01"])]
+    """Name of this machine, unique in the office; part of every topic."""
+    timezone: Zone
+    """The office's time zone."""
+    data_dir: Path = Path("/var/lib/hadir")
+    """Where the ledger, backups and captures are kept."""
+    mqtt: Mqtt
+    """The broker and how to speak to it."""
+    delivery: Delivery = Delivery()
+    """How waiting events are sent, and when they count as delivered."""
+    retention: Retention = Retention()
+    """How long delivered events stay on this machine."""
+    commands: Commands = Commands()
+    """What the centre may ask for."""
+    web: Web | None = Web()
+    """The status page; null: none."""
+    terminals: Annotated[
+        tuple[Annotated[TerminalSettings, PlainValidator(_terminal)], ...],
+        BeforeValidator(_not_empty),  # min_length would not count the entries that have mistakes
+        Field(json_schema_extra={"minItems": 1}),
+    ]
+    """The terminals to read."""
+
+    @field_validator("data_dir")
+    @classmethod
+    def _data_dir_is_absolute(cls, value: Path, info: ValidationInfo) -> Path:
+        return Path(os.path.abspath(_folder(info) / value))  # noqa: PTH100 - see _find_file
+
+    @property
+    def client_id(self) -> str:
+        """The MQTT client id."""
+        return f"hadir-{self.site}-{self.gateway}"
+
+    @property
+    def topic_prefix(self) -> str:
+        """What every topic of this gateway begins with, without a slash at the end."""
+        return f"{self.mqtt.root}/v1/{self.site}/{self.gateway}"
+
+    def zone(self, terminal: TerminalSettings) -> ZoneInfo:
+        """Return the zone of a terminal's clock."""
+        return ZoneInfo(terminal.timezone or self.timezone)
+
+    _NOT_YET: ClassVar[Mapping[str, str]] = {
+        "delivery": "every event is sent as a message of its own, and the broker's word counts",
+        "retention": "nothing is removed from this machine",
+        "commands": "no command is answered",
+        "web": "there is no status page",
+    }
+
+    def not_yet(self) -> list[str]:
+        """List the settings that were changed but have no effect before a later version: one line each."""
+        changed = [
+            (f"{section}.{key}", why)
+            for section, why in self._NOT_YET.items()
+            if (ours := getattr(self, section)) is not None
+            for key, field in type(ours).model_fields.items()
+            if getattr(ours, key) != field.default
+        ]
+        for index, terminal in enumerate(self.terminals):
+            if terminal.start != "all":
+                changed.append((f"terminals[{index}].start", "the whole log is published"))
+            if terminal.clock.set != "never":
+                changed.append((f"terminals[{index}].clock.set", "no clock is set"))
+        return [f"{path}: accepted, not in effect before a later version; until then {why}" for path, why in changed]
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the configuration file, for editors that complete and check it."""
+    models: list[type[BaseModel]] = [Settings, *_TERMINALS.values()]
+    refs, schema = models_json_schema([(model, "validation") for model in models])
+    terminals = []
+    for driver, model in _TERMINALS.items():
+        ref = refs[model, "validation"]
+        schema["$defs"][ref["$ref"].rpartition("/")[2]]["properties"]["driver"]["const"] = driver
+        terminals.append(ref)
+    for definition in schema["$defs"].values():
+        for field in definition.get("properties", {}).values():
+            if field.get("type") == "string" and isinstance(field.get("default"), float):
+                field["default"] = f"{field['default']:g}s"  # a duration: seconds in the code, text in the file
+    settings = schema["$defs"].pop("Settings")
+    schema["$defs"].pop(TerminalSettings.__name__, None)  # only its children are entries
+    settings["properties"]["terminals"]["items"] = {"oneOf": terminals}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **settings,
+        "title": "Hadir gateway configuration",
+        "$defs": schema["$defs"],
+    }
+
+
+# ---------------------------------------------------------------- from the file, or one line per mistake
+
+
+class Problem(NamedTuple):
+    """One mistake in the file: where it stands (counted from 1), which key, what is wrong and what would be right."""
+
+    line: int
+    column: int
+    path: str
+    message: str
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used. Its text is one line per mistake, in the order of the file."""
+
+    def __init__(self, file: Path, problems: list[Problem]) -> None:
+        self.problems = tuple(sorted(set(problems)))
+        self.lines = tuple(f"{file}:{p.line}:{p.column}: {p.path}: {p.message}" for p in self.problems)
+        super().__init__("\n".join(self.lines))
+
+
+def load(path: Path) -> Settings:
+    """Read the configuration; raises :class:`SettingsError` with every mistake found in it."""
+    root, data, problems = _read(path)
+    problems += [Problem(*_position(root, where), _dotted(where), message) for where, message in _across(data)]
+    try:
+        settings = Settings.model_validate(data, context={"folder": path.absolute().parent})
+    except ValidationError as error:
+        for e in error.errors(include_url=False):
+            place = _position(root, e["loc"], at_key=e["type"] in ("extra_forbidden", "invalid_key"))
+            problems.append(Problem(*place, _dotted(e["loc"]), _explain(data, e)))
+        raise SettingsError(path, problems) from None
+    if problems:
+        raise SettingsError(path, problems)
+    return settings
+
+
+class _Constructor(SafeConstructor):
+    """Plain Python values, with dates left as text: a serial number that looks like a date stays what was written."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, TypeError, LookupError):
+            raise ConstructorError(None, None, "not a value of its kind", node.start_mark) from None
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+_SYNTAX = {  # the beginning of ruamel's message → ours; the rest of ruamel's may repeat a secret
+    "found character": "nothing can begin with this character; put the value in quotes, indent with blanks, not tabs",
+    "found undefined alias": "a value cannot begin with * like this; put the value in quotes",
+    "could not determine a constructor": "a value cannot begin with ! like this; put the value in quotes",
+    "mapping values are not allowed": "a colon where none can be; check the indentation and the line above, and put a "
+    "value that contains a colon and a blank in quotes",
+    "expected <block end>": "does not fit the lines above; indent it like the other keys of its section",
+    "could not find expected ':'": "a key without a colon; write key: value",
+    "expected ',' or": "a bracket is not closed; write [a, b] or {a: 1, b: 2}",
+    "found unexpected end of stream": "a quote is not closed; close it at the end of the value",
+    "found unknown escape character": "a backslash that means nothing here; put the value in single quotes",
+    "expected a single document": "a second document begins here; remove the line ---",
+    "special characters": "a character that cannot stand in a text file; remove it",
+}
+
+
+def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
+    """Return the file as nodes, which know their place, and as values; with the keys that are written twice."""
+
+    def stop(line: int, column: int, message: str) -> SettingsError:
+        return SettingsError(path, [Problem(line, column, "(file)", message)])
+
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8-sig")
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Constructor = _Constructor
+        yaml.allow_duplicate_keys = True  # _twice() reports all of them, not only the first
+        root, data = yaml.compose(text), yaml.load(text)
+    except FileNotFoundError:
+        raise stop(1, 1, "no such file; start from a copy of config/gateway.example.yaml") from None
+    except OSError as error:
+        raise stop(1, 1, f"cannot be read ({error.strerror}); check the path and its permissions") from None
+    except UnicodeDecodeError as error:
+        place = _place(raw[: error.start].decode("utf-8-sig"))
+        raise stop(*place, "not UTF-8 text; save the file as UTF-8") from None
+    except RecursionError:
+        raise stop(1, 1, "brackets nested too deeply; a configuration needs three levels") from None
+    except ReaderError as error:
+        raise stop(*_place(text[: error.position]), _SYNTAX["special characters"]) from None
+    except MarkedYAMLError as error:
+        # A quote, bracket or key that is not closed is to be mended at its beginning, not where the parser gave up.
+        opened = error.context_mark if re.search("quoted|flow|key", error.context or "") else None
+        said = f"{error.context or ''}\n{error.problem or ''}".splitlines()
+        advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in said)]
+        message = advice[0] if advice else "not YAML; check indentation, colons, quotes and brackets around here"
+        mark = opened or error.problem_mark
+        raise stop(mark.line + 1, mark.column + 1, message) from None
+    if root is None:
+        raise stop(1, 1, "the file is empty; start from a copy of config/gateway.example.yaml")
+    if not isinstance(data, dict):
+        raise stop(*_mark(root), "does not consist of keys; write key: value on each line")
+    return root, data, list(_twice(root))
+
+
+def _twice(root: Node) -> Iterator[Problem]:
+    waiting: list[tuple[Node, Location]] = [(root, ())]
+    seen: set[int] = set()
+    while waiting:
+        node, location = waiting.pop()
+        if id(node) in seen:  # an anchor used again, maybe within itself
+            continue
+        seen.add(id(node))
+        if isinstance(node, SequenceNode):
+            waiting += [(item, (*location, index)) for index, item in enumerate(node.value)]
+        elif isinstance(node, MappingNode):
+            lines: dict[str, int] = {}
+            for key, value in node.value:
+                name = key.value if isinstance(key, ScalarNode) else "?"
+                path = (*location, name)
+                waiting.append((value, path))
+                if name in lines and name != "?":
+                    yield Problem(
+                        *_mark(key), _dotted(path), f"written twice, first in line {lines[name]}; keep one of them"
+                    )
+                lines.setdefault(name, _mark(key)[0])
+
+
+def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
+    """Find the mistakes between keys. Works on the raw values, so that they are found beside all others."""
+    mqtt = data.get("mqtt")
+    if isinstance(mqtt, dict):
+        files = [key for key in ("ca_file", "cert_file", "key_file") if mqtt.get(key) is not None]
+        if str(mqtt.get("url")).startswith("mqtt://"):
+            for key in files:
+                yield ("mqtt", key), "of no use without TLS; write mqtts:// in mqtt.url, or remove it"
+        for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+            if key in files and other not in files:
+                yield ("mqtt", key), f"of no use alone; add {other}"
+        if mqtt.get("password_file") is not None and mqtt.get("username") is None:
+            yield ("mqtt", "password_file"), "of no use alone; add username"
+    terminals = data.get("terminals")
+    commands = data.get("commands")
+    allowed = commands.get("allow") if isinstance(commands, dict) else ()
+    may_set = isinstance(allowed, list) and "set-clock" in allowed
+    used: dict[tuple[str, str], int] = {}
+    for index, entry in enumerate(terminals if isinstance(terminals, list) else ()):
+        if not isinstance(entry, dict):
+            continue
+        for key in ("name", "serial", "address"):
+            value = entry.get(key)
+            if isinstance(value, str):
+                mine = value.strip().lower().removesuffix(":4370") if key == "address" else value
+                other_index = used.setdefault((key, mine), index)
+                if other_index != index:
+                    message = f"the same as terminals[{other_index}].{key}; every terminal has its own"
+                    yield ("terminals", index, key), message
+        clock = entry.get("clock")
+        if isinstance(clock, dict) and clock.get("set") == "nightly" and not may_set:
+            yield ("terminals", index, "clock", "set"), "not allowed; add set-clock to commands.allow, or write never"
+
+
+_EXPLAINED = {  # pydantic's error type → our words
+    "bool_parsing": "neither true nor false; write true or false",
+    "bool_type": "neither true nor false; write true or false",
+    "float_type": "not a duration; write a number and a unit, such as 10s, 5m or 1h",
+    "greater_than": "too small; write more than {gt}",
+    "greater_than_equal": "too small; write {ge} or more",
+    "int_type": "not a whole number; write digits only",
+    "invalid_key": "a key that is not text; write a name from config/gateway.example.yaml",
+    "less_than_equal": "too large; write {le} or less",
+    "literal_error": "not one of the choices; write {expected}",
+    "model_type": "has no keys; write its keys below it, indented, or remove it",
+    "path_type": "not the name of a file; put the value in a file of its own and write that file's name here",
+    "tuple_type": "not a list; write [a, b], or each entry on a line of its own after a dash",
+}
+
+
+def _explain(data: Mapping[Any, Any], error: Mapping[str, Any]) -> str:
+    """Say in plain words what is wrong and what would be right."""
+    kind, location, context = error["type"], error["loc"], error.get("ctx", {})
+    if kind == "value_error":
+        return " ".join(str(context["error"]).split())
+    if kind == "string_type":
+        number = isinstance(error["input"], int | float)
+        return "a number where text is expected; put it in quotes" if number else "not text; write one value"
+    if kind in _EXPLAINED:
+        return _EXPLAINED[kind].format_map(context)
+    fields = _model_at(data, location[:-1]).model_fields
+    key = str(location[-1])
+    if kind == "missing":
+        examples = fields[key].examples
+        return (
+            f"is missing; add {key}: {examples[0]}" if examples else f"is missing; add {key}: and its entries below it"
+        )
+    if kind == "extra_forbidden":
+        if _SECRET_WORD.search(key) and "file" not in key:
+            files = [name for name in _SECRET_FILES if name in fields] or ["mqtt.password_file", "comm_key_file"]
+            better = f"put it in a file of its own, and name that file with {' or '.join(files)}"
+            return f"a secret does not belong in this file; {better}"
+        close = get_close_matches(key.lower(), fields, 1)
+        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; write one of {', '.join(fields)}"
+    return f"not accepted; {error['msg'].replace('Input should be', 'write')}"
+
+
+def _model_at(data: Mapping[Any, Any], location: Location) -> type[BaseModel]:
+    model: type[BaseModel] = Settings
+    for part in location:
+        if isinstance(part, int):
+            model = _model_of(data["terminals"][part])
+        elif part != "terminals":
+            annotation = model.model_fields[part].annotation
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+            model = next(kind for kind in kinds if issubclass(kind, BaseModel))
+    return model
+
+
+def _position(root: Node, location: Location, *, at_key: bool = False) -> tuple[int, int]:
+    """Find where a value, or its key, stands; what is missing counts from the mapping it misses in."""
+    name = node = root
+    for part in location:
+        if isinstance(node, SequenceNode) and isinstance(part, int):
+            name = node = node.value[part]
+        elif isinstance(node, MappingNode):
+            name, node = next(((key, value) for key, value in node.value if key.value == str(part)), (node, node))
+    nothing_written = node.start_mark.index == node.end_mark.index  # then the parser is already at the next key
+    return _mark(name if at_key or nothing_written else node)
+
+
+def _mark(node: Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _place(before: str) -> tuple[int, int]:
+    """Return the line and column behind a text."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _dotted(location: Location) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+    return text if re.fullmatch(r"[\w.\[\]-]+", text) else ascii(text)

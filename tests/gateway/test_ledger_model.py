@@ -1,0 +1,325 @@
+"""The ledger against a model of a terminal: whatever happens in between, every punch is one event."""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from unittest import mock
+from zoneinfo import ZoneInfo
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from drivers.base import BadRecord, RawPunch, Reading, Record, Via
+from gateway import ledger as ledger_module
+from gateway.ledger import Known, Ledger, Stored, Unaligned
+from gateway.punch import Witness
+
+SOURCE = "/hadir/office/gw-01"
+SERIAL = "CEXA193960001"
+DAY = datetime(2026, 9, 7, 7)  # noqa: DTZ001 - a terminal's wall clock has no zone
+RESET = datetime(2000, 1, 1)  # noqa: DTZ001
+SLICE = 4
+RAM = Path("/dev/shm")  # noqa: S108 - thousands of commits, and none of them about the disk
+PINS = st.sampled_from(["1", "01", "A2"])
+
+Key = tuple[str, str]
+
+
+class PowerCut(Exception):  # noqa: N818 - it is one
+    """The gateway dies in the middle of a reading."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Records that can be iterated once; the second time the power is cut before record ``at``."""
+
+    records: Sequence[Record]
+    at: int
+    passes: list[int]
+
+    def __iter__(self) -> Iterator[Record]:
+        self.passes.append(1)
+        for index, record in enumerate(self.records):
+            if len(self.passes) > 1 and index == self.at:
+                raise PowerCut
+            yield record
+
+
+def key_of(record: Record) -> Key:
+    """Return what identity is made of, except for the occurrence."""
+    if isinstance(record, BadRecord):
+        return "bad", sha256(record.raw).hexdigest()
+    return record.pin or "", record.local_time.isoformat()
+
+
+def believable(record: Record) -> bool:
+    """Tell whether the record has a date of this century's working life."""
+    return isinstance(record, RawPunch) and record.local_time.year > 2000
+
+
+class TerminalAndLedger(RuleBasedStateMachine):
+    """A terminal's log, punched, cleared and wrapped, read in every way by a gateway that crashes.
+
+    What the model keeps away, because no reading could tell: two *different* records with one fingerprint at the seam
+    of a wrap or on both sides of a clearing (each punch has its own state code, repetitions are of the last record and
+    of a log without capacity only), and persons with a believable second on both sides of such a seam.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = mock.patch.object(ledger_module, "SLICE", SLICE)
+        self.patch.start()
+        self.folder = Path(tempfile.mkdtemp(prefix="hadir-model-", dir=RAM if RAM.is_dir() else None))
+        self.lives = 0
+        self.now = datetime(2026, 9, 7, tzinfo=UTC)
+        self.ledger = self.opened()
+        self.capacity: int | None = None
+        self.log: list[tuple[int, Record]] = []
+        self.punched = 0
+        self.second = 0
+        self.known: dict[int, Key] = {}
+        """Number → key of every record that the ledger had before it when a transaction was done."""
+
+    def opened(self) -> Ledger:
+        """Open the ledger of the gateway's present life."""
+        ledger = Ledger(self.folder / str(self.lives), SOURCE, now=lambda: self.now)
+        ledger.pin_serial("lobby", SERIAL)
+        return ledger
+
+    def teardown(self) -> None:
+        """Remove everything."""
+        self.ledger.close()
+        self.patch.stop()
+        shutil.rmtree(self.folder)
+
+    # The terminal.
+
+    @initialize(capacity=st.sampled_from([None, 9, 14]))
+    def install(self, capacity: int | None) -> None:
+        """Hang up a terminal."""
+        self.capacity = capacity
+
+    def append(self, record: Record) -> None:
+        """Let the terminal add a record; a full log loses its oldest ones."""
+        self.punched += 1
+        self.log.append((self.punched, record))
+        if self.capacity is not None and len(self.log) > self.capacity:
+            _, oldest = self.log[0]
+            gone = 1
+            if believable(oldest):
+                same = [i for i, (_, other) in enumerate(self.log) if key_of(other)[1] == key_of(oldest)[1]]
+                gone = max(same) + 1
+            del self.log[:gone]
+
+    def made(self, pin: str, local_time: datetime) -> RawPunch:
+        """Make a punch with a state code of its own."""
+        number = self.punched + 1
+        return RawPunch(pin, None, local_time, number, 1, "0", number.to_bytes(4, "little"))
+
+    @rule(pin=PINS, ahead=st.integers(0, 2), times=st.integers(1, 4))
+    def punch(self, pin: str, ahead: int, times: int) -> None:
+        """Let persons punch, also several in one second, also one person twice in it."""
+        for _ in range(times):
+            self.second += ahead
+            self.append(self.made(pin, DAY + timedelta(seconds=self.second)))
+
+    @rule(pin=PINS, second=st.integers(0, 1))
+    def punch_with_reset_clock(self, pin: str, second: int) -> None:
+        """Let a person punch at a terminal that has forgotten the time, once more."""
+        self.append(self.made(pin, RESET + timedelta(seconds=second)))
+
+    @rule()
+    def spoil(self) -> None:
+        """Let the terminal store a record that nobody can read."""
+        raw = f"bad {self.punched}".encode()
+        self.append(BadRecord(raw, raw, "implausible"))
+
+    @precondition(lambda self: self.log and self.capacity is None)
+    @rule()
+    def repeat(self) -> None:
+        """Let the terminal store the last record once more, to the last byte."""
+        self.append(self.log[-1][1])
+
+    @rule()
+    def clear(self) -> None:
+        """Clear the terminal's log, as somebody may at its keys."""
+        self.log = []
+        self.second += 1
+
+    # The gateway.
+
+    def witness(self, via: Via) -> Witness:
+        """Return who reads, a second later than before."""
+        self.now += timedelta(seconds=1)
+        return Witness(
+            terminal="lobby",
+            serial=SERIAL,
+            zone=ZoneInfo("Asia/Jakarta"),
+            via=via,
+            now=self.now,
+            synchronised=True,
+            clock=None,
+            stepped=False,
+            tolerance=timedelta(seconds=60),
+        )
+
+    def terminal(self) -> Known:
+        """Return what the ledger knows."""
+        known = self.ledger.terminal("lobby")
+        assert known is not None
+        return known
+
+    def read(self, start: int, cut: int | None = None) -> Stored:
+        """Read the log from ``start``."""
+        records = [record for _, record in self.log[start:]]
+        served = records if cut is None else Interrupted(records, cut, [])
+        return self.ledger.record_reading(self.witness("log"), Reading(start, len(self.log), served, "40"))
+
+    def read_as_worker(self, cut: int | None = None) -> None:
+        """Read the tail; where it does not continue what is known, everything."""
+        try:
+            self.read(min(self.terminal().tail_start, len(self.log)), cut)
+        except Unaligned:
+            self.read(0, cut)
+
+    def finish(self) -> None:
+        """Note that the log was read to its end, and compare."""
+        self.known |= {number: key_of(record) for number, record in self.log}
+        known = self.terminal()
+        assert known.in_log == len(self.log)
+        assert self.ledger.placed("lobby") == known.length
+        self.compare()
+
+    @rule()
+    def poll(self) -> None:
+        """Read what is new."""
+        self.read_as_worker()
+        self.finish()
+
+    @rule()
+    def reconcile(self) -> None:
+        """Read everything, and again: the second time nothing is new."""
+        self.read(0)
+        self.finish()
+        again = self.read(0)
+        assert (again.new, again.quarantined, again.confirmed, again.unconfirmed) == (0, 0, 0, 0)
+
+    @precondition(lambda self: self.log and isinstance(self.log[-1][1], RawPunch))
+    @rule()
+    def live(self) -> None:
+        """Let the terminal tell of the last punch as it happens."""
+        record = self.log[-1][1]
+        assert isinstance(record, RawPunch)
+        self.ledger.record_live(self.witness("live"), record._replace(raw=b"live"))
+        self.compare()
+
+    @rule(pin=PINS)
+    def live_without_log(self, pin: str) -> None:
+        """Let the terminal tell of a punch and keep no record of it."""
+        self.second += 1
+        self.ledger.record_live(self.witness("live"), self.made(pin, DAY + timedelta(seconds=self.second)))
+        self.compare()
+
+    @rule(at=st.integers(0, 12))
+    def crash(self, at: int) -> None:
+        """Cut the power in the middle of a reading; what was stored by then is there when the gateway comes back."""
+        before = self.terminal()
+        try:
+            self.read_as_worker(cut=at)
+        except PowerCut:
+            self.die()
+            after = self.terminal()
+            if (after.generation, after.length, after.shift) != (before.generation, before.length, before.shift):
+                self.known |= {number: key_of(record) for number, record in self.log[: after.in_log]}
+            self.compare()
+        else:
+            self.finish()
+
+    def die(self) -> None:
+        """Go on with the files as a power cut would leave them now."""
+        life = self.folder / str(self.lives)
+        self.lives += 1
+        copy = self.folder / str(self.lives)
+        copy.mkdir()
+        for name in ("ledger.db", "ledger.db-wal"):
+            shutil.copy(life / name, copy / name)
+        self.ledger.close()
+        self.ledger = self.opened()
+        assert not self.ledger.was_clean
+
+    @precondition(lambda self: any(believable(record) for _, record in self.log))
+    @rule(at=st.integers(0, 12), arrives=st.booleans())
+    def glitch(self, at: int, arrives: bool) -> None:
+        """Let the terminal show an empty log for a moment: when it is back, nothing is doubled and nothing missing.
+
+        The gateway may die while it matches what came back, and a punch may be made meanwhile.
+        """
+        self.read_as_worker()
+        self.finish()
+        log, self.log = self.log, []
+        self.read(0)
+        self.log = log
+        recorded = self.recorded()
+        try:
+            self.read_as_worker(cut=at)
+        except PowerCut:
+            self.die()
+        assert self.recorded() == recorded
+        if arrives and (self.capacity is None or len(self.log) < self.capacity):
+            self.punch(pin="1", ahead=1, times=1)
+        self.read_as_worker()
+        self.finish()
+
+    # What must hold.
+
+    def recorded(self) -> Counter[Key]:
+        """Count the punches and bad records published, by key; check the chain and the identities on the way."""
+        found: Counter[Key] = Counter()
+        ids: list[str] = []
+        previous = "sha256:" + sha256(self.ledger.stream.encode()).hexdigest()
+        for number, waiting in enumerate(self.ledger.events(0, 100_000), 1):
+            event = json.loads(waiting.body)
+            digest = event.pop("digest")
+            plain = json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            assert digest == "sha256:" + sha256((previous + plain).encode()).hexdigest()
+            assert (event["previous"], int(event["sequence"]), waiting.sequence) == (previous, number, number)
+            previous = digest
+            ids.append(event["id"])
+            data = event["data"]
+            if event["type"] == "hadir.punch.recorded.v1":
+                key = (data["pin"], data["local_time"])
+            elif event["type"] == "hadir.record.quarantined.v1":
+                key = ("bad", data["sha256"])
+            else:
+                continue
+            found[key] += 1
+            assert data["occurrence"] == found[key], "occurrences count from 1 in the order of the stream"
+        assert len(set(ids)) == len(ids)
+        return found
+
+    def compare(self) -> None:
+        """Every record read is one event; a live event that the log has not confirmed is one more."""
+        expected = Counter(self.known.values())
+        for (body,) in self.ledger._rows(
+            "SELECT body FROM unconfirmed JOIN event ON event.sequence = unconfirmed.sequence"
+        ):
+            data = json.loads(body)["data"]
+            expected[data["pin"], data["local_time"]] += 1
+        assert self.recorded() == expected
+
+
+TestTerminalAndLedger = TerminalAndLedger.TestCase
+TestTerminalAndLedger.settings = settings(
+    max_examples=50,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)

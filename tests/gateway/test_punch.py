@@ -1,0 +1,197 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from drivers.base import BadRecord, RawPunch
+from gateway.punch import ClockEvidence, Witness, punch_draft, quarantine_draft, utc_text
+
+JAKARTA = ZoneInfo("Asia/Jakarta")
+NOW = datetime(2026, 9, 4, 0, 30, tzinfo=UTC)
+LOCAL_NOW = datetime.fromisoformat("2026-09-04T07:30:00")
+"""What a right clock in Jakarta shows at ``NOW``."""
+MINUTE, DAY, SECOND = timedelta(minutes=1), timedelta(hours=24), timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass
+class Reading:
+    """A punch and how it was read; by default nothing is wrong."""
+
+    shown: datetime = LOCAL_NOW
+    """The terminal's wall clock at the punch."""
+    offset: timedelta = timedelta(0)
+    """What the measurement of the terminal's clock said."""
+    measured: datetime | None = NOW
+    synchronised: bool = True
+    stepped: bool = False
+    zone: ZoneInfo = JAKARTA
+
+    def data(self) -> dict[str, Any]:
+        """Return the data of the punch's event."""
+        offset_ms = self.offset // MILLISECOND
+        clock = None if self.measured is None else ClockEvidence(offset_ms, 35, self.measured)
+        witness = Witness(
+            "lobby", "CEXA193960001", self.zone, "log", NOW, self.synchronised, clock, self.stepped, MINUTE
+        )
+        return punch_draft(punch_at(self.shown), witness, occurrence=1, position=7).data
+
+    def suspect(self) -> Sequence[str]:
+        """Return the flags of the punch."""
+        flags: list[str] = self.data()["suspect"]
+        return flags
+
+
+def punch_at(shown: datetime) -> RawPunch:
+    """Return some punch at that wall-clock time."""
+    return RawPunch("1001", None, shown, 0, 1, "0", b"\x01")
+
+
+def test_a_good_punch_is_not_suspect() -> None:
+    """A measured, right clock and a synchronised gateway leave nothing to say."""
+    reading = Reading()
+    assert reading.suspect() == []
+    assert reading.data()["clock"] == {
+        "offset_ms": 0,
+        "bound_ms": 35,
+        "measured": "2026-09-04T00:30:00.000Z",
+        "gateway_synchronised": True,
+    }
+
+
+@pytest.mark.parametrize(("year", "flagged"), [(2000, True), (1999, True), (2001, False)])
+def test_the_year_of_a_lost_clock_is_a_reset(year: int, flagged: bool) -> None:
+    """Terminals wake up in 2000 without power for their clock; 2001 is merely long ago."""
+    reading = Reading(shown=LOCAL_NOW.replace(year=year))
+    assert ("reset" in reading.suspect()) is flagged
+    assert "unmeasured" in reading.suspect()
+
+
+def test_a_reset_is_judged_by_the_terminals_own_digits() -> None:
+    """The last second of 2000 by the wall clock is a reset, although the zone's day may differ from UTC's."""
+    new_year = datetime.fromisoformat("2001-01-01T00:00:00")
+    assert "reset" not in Reading(shown=new_year).suspect()
+    assert "reset" in Reading(shown=new_year - SECOND).suspect()
+    assert "reset" in Reading(shown=new_year - SECOND, zone=ZoneInfo("America/St_Johns")).suspect()
+
+
+@pytest.mark.parametrize(("ahead", "flags"), [(MINUTE, []), (MINUTE + SECOND, ["future"]), (-DAY, [])])
+def test_a_punch_from_beyond_the_tolerance_is_from_the_future(ahead: timedelta, flags: list[str]) -> None:
+    """Up to the tolerance, inclusive, a punch may be later than the gateway's clock."""
+    assert Reading(shown=LOCAL_NOW + ahead).suspect() == flags
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_offset_beyond_the_tolerance_is_drift(sign: int) -> None:
+    """Fast or slow; the tolerance itself is still tolerated."""
+    shown = LOCAL_NOW - timedelta(hours=1)
+    assert Reading(shown=shown, offset=sign * MINUTE).suspect() == []
+    assert Reading(shown=shown, offset=sign * (MINUTE + MILLISECOND)).suspect() == ["drift"]
+
+
+def test_a_fast_clock_is_drift_and_future_at_once() -> None:
+    """Right after the punch, a terminal seven minutes fast shows both, and the punch keeps its digits."""
+    fast = Reading(shown=LOCAL_NOW + 7 * MINUTE, offset=7 * MINUTE)
+    assert fast.suspect() == ["future", "drift"]
+    assert fast.data()["local_time"] == "2026-09-04T07:37:00"
+
+
+def test_a_gateway_without_a_true_clock_judges_no_other_clock() -> None:
+    """Unsynchronised, the gateway says so, and says neither future nor drift; what it measured is still told."""
+    reading = Reading(shown=LOCAL_NOW + DAY, offset=DAY, synchronised=False)
+    assert reading.suspect() == ["unverified"]
+    assert reading.data()["clock"]["offset_ms"] == 86_400_000
+    assert reading.data()["clock"]["gateway_synchronised"] is False
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_measurement_reaches_24_hours_each_way(sign: int) -> None:
+    """A day before or after the punch, inclusive, a measurement speaks about it; a second further it does not."""
+    shown = LOCAL_NOW - DAY
+    measured = NOW - DAY
+    near = Reading(shown=shown, measured=measured + sign * DAY)
+    assert near.suspect() == []
+    far = Reading(shown=shown, measured=measured + sign * (DAY + SECOND))
+    assert far.suspect() == ["unmeasured"]
+    clock = far.data()["clock"]
+    assert clock == {"offset_ms": None, "bound_ms": None, "measured": None, "gateway_synchronised": True}
+
+
+def test_the_reach_counts_from_the_true_moment_of_the_punch() -> None:
+    """A terminal three days slow shows an old date at a punch made now: its measurement of now still counts."""
+    slow = timedelta(days=-3)
+    assert Reading(shown=LOCAL_NOW + slow, offset=slow).suspect() == ["drift"]
+    edge = Reading(shown=LOCAL_NOW + slow - DAY, offset=slow)
+    assert edge.suspect() == ["drift"]
+    beyond = Reading(shown=LOCAL_NOW + slow - DAY - SECOND, offset=slow)
+    assert beyond.suspect() == ["unmeasured"]
+    assert Reading(shown=LOCAL_NOW - DAY, offset=MILLISECOND).suspect() == ["unmeasured"], "a thousandth beyond"
+
+
+def test_without_a_measurement_there_is_no_drift() -> None:
+    """A terminal without a clock to ask is unmeasured; a punch from the future is still seen as one."""
+    assert Reading(measured=None).suspect() == ["unmeasured"]
+    assert Reading(measured=None, shown=LOCAL_NOW + DAY).suspect() == ["future", "unmeasured"]
+
+
+def test_a_step_makes_the_measurement_worthless() -> None:
+    """Where the clock was seen to jump, no measurement says what it showed at the punch."""
+    reading = Reading(stepped=True, offset=7 * MINUTE)
+    assert reading.suspect() == ["step", "unmeasured"]
+    assert reading.data()["clock"]["offset_ms"] is None
+
+
+def test_a_reset_clock_on_an_unsynchronised_gateway_says_everything() -> None:
+    """Flags do not hide each other."""
+    reading = Reading(shown=LOCAL_NOW.replace(year=2000), measured=None, synchronised=False, stepped=True)
+    assert reading.suspect() == ["reset", "step", "unverified", "unmeasured"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "shown", "time"),
+    [
+        ("Asia/Jakarta", "2026-09-04T07:30:00", "2026-09-04T07:30:00+07:00"),
+        ("Asia/Makassar", "2026-09-04T07:30:00", "2026-09-04T07:30:00+08:00"),
+        ("Asia/Jayapura", "2026-09-04T07:30:00", "2026-09-04T07:30:00+09:00"),
+        ("Europe/Berlin", "2026-03-29T02:30:00", "2026-03-29T02:30:00+01:00"),  # an hour that does not exist
+        ("Europe/Berlin", "2026-10-25T02:30:00", "2026-10-25T02:30:00+02:00"),  # an hour that comes twice
+    ],
+)
+def test_time_is_the_wall_clock_with_its_zones_offset(zone: str, shown: str, time: str) -> None:
+    """Also where daylight saving makes the hour doubtful: the digits stay."""
+    witness = Witness("lobby", "CEXA193960001", ZoneInfo(zone), "log", NOW, True, None, False, MINUTE)
+    draft = punch_draft(punch_at(datetime.fromisoformat(shown)), witness, occurrence=1, position=None)
+    assert (draft.time, draft.data["local_time"], draft.data["timezone"]) == (time, shown, zone)
+
+
+def test_codes_without_a_known_meaning_have_no_label() -> None:
+    """The raw code travels either way."""
+    witness = Witness("lobby", "CEXA193960001", JAKARTA, "live", NOW, True, None, False, MINUTE)
+    known = punch_draft(RawPunch("1", None, LOCAL_NOW, 5, 15, None, b""), witness, occurrence=1, position=None).data
+    assert (known["state_label"], known["verify_label"], known["work_code"]) == ("overtime_out", "face", None)
+    odd = punch_draft(RawPunch("1", None, LOCAL_NOW, 77, 99, "3", b""), witness, occurrence=1, position=None).data
+    assert (odd["state"], odd["state_label"], odd["verify"], odd["verify_label"]) == (77, None, 99, None)
+
+
+@pytest.mark.parametrize("size", [0, 40, 1024, 1025, 100_000])
+def test_a_quarantined_record_carries_at_most_1024_bytes(size: int) -> None:
+    """Its size and hash are always those of the whole."""
+    raw = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    witness = Witness("lobby", "CEXA193960001", JAKARTA, "log", NOW, True, None, False, MINUTE)
+    draft = quarantine_draft(BadRecord(raw, raw, "31 February"), witness, occurrence=1, position=0)
+    assert bytes.fromhex(draft.data["raw"]) == raw[:1024]
+    assert (draft.data["size"], draft.data["sha256"]) == (size, sha256(raw).hexdigest())
+    assert draft.time == "2026-09-04T07:30:00+07:00"
+
+
+@pytest.mark.parametrize(
+    ("microsecond", "text"),
+    [(0, "2026-09-04T00:30:00.000Z"), (412_000, "2026-09-04T00:30:00.412Z"), (999_999, "2026-09-04T00:30:00.999Z")],
+)
+def test_utc_has_three_decimals_and_never_rounds_up(microsecond: int, text: str) -> None:
+    """A moment is never written later than it was, whatever zone it is given in."""
+    assert utc_text(NOW.replace(microsecond=microsecond).astimezone(JAKARTA)) == text
