@@ -124,8 +124,11 @@ class ClockReading:
 class Terminal(Protocol):
     """What every terminal can do."""
 
+    def serial(self) -> str:
+        """Ask for the serial number; empty where the terminal does not tell one. One small request."""
+
     def identify(self) -> TerminalInfo:
-        """Ask who the terminal is."""
+        """Ask for everything that says what kind of terminal it is."""
 
     def read_clock(self) -> ClockReading | None:
         """Ask for the wall clock; None where the terminal has none or shows an impossible date."""
@@ -138,8 +141,8 @@ class Logged(Protocol):
     def sizes(self) -> Sizes:
         """Ask how many records the log holds and can hold. One small request."""
 
-    def read(self, start: int = 0) -> Reading:
-        """Read the log from position ``start`` to its end."""
+    def read(self, start: int = 0, layout: str | None = None) -> Reading:
+        """Read the log from position ``start`` to its end; ``layout`` is the one found in it earlier, if any."""
 
 
 @runtime_checkable

@@ -25,6 +25,7 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import sqlalchemy
@@ -46,6 +47,7 @@ OVERLAP = 8
 MARKS_WAIT_S = 1.0
 """How long a note that an event was sent may wait for company."""
 FILE_NAME = "ledger.db"
+_KEEP = "keep a copy of it and ask for help"
 
 T = TypeVar("T")
 Start = Literal["all", "now"] | date
@@ -295,6 +297,15 @@ def _present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
     }
 
 
+def _unconfirmed(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
+    marks = ",".join("?" * len(identities))
+    rows = connection.exec_driver_sql(
+        f"SELECT id FROM unconfirmed WHERE id IN ({marks})",  # noqa: S608 - only question marks
+        tuple(identities),
+    )
+    return {row[0] for row in rows}
+
+
 def _ms(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
@@ -311,10 +322,16 @@ class LedgerReader:
         if not self.path.exists():
             raise LedgerError(f"{self.path}: there is no ledger here yet; `hadir run` creates it")
         self._engine = _engine(self.path, read_only=True)
-        self._check_version()
+        try:
+            self._check_version()
+        except LedgerError:
+            self._engine.dispose()
+            raise
 
     def _check_version(self) -> None:
         version = self._scalar("PRAGMA user_version")
+        if version == 0:
+            raise LedgerError(f"{self.path}: the file is damaged (empty, or not a ledger of hadir); {_KEEP}")
         if version > SCHEMA:
             raise LedgerError(
                 f"{self.path}: written by a newer version of hadir (tables {version}, this version knows {SCHEMA}); "
@@ -427,29 +444,40 @@ class Ledger(LedgerReader):
         Raises LedgerLocked where another process has it, and LedgerError where it is damaged, belongs to another
         gateway or was written by a newer version.
         """
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         self.path = data_dir / FILE_NAME
         self._now = now
-        self._lock_file = _locked(data_dir / "ledger.lock")
-        self.last_alive = _last_alive(data_dir / "ledger.lock") if self.path.exists() else None
-        try:
-            self._engine = _engine(self.path, read_only=False)
-            self._check_version()
-            self.was_clean = self._open(source)
-        except DBAPIError as exc:
-            self._lock_file.close()
-            raise _explained(self.path, exc) from exc
-        except LedgerError:
-            self._lock_file.close()
-            raise
         self._source = source
-        self._stream = super().stream
-        row = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._lock_file = _locked(data_dir / "ledger.lock")
+        except OSError as exc:
+            raise _unusable(data_dir, exc) from exc
+        try:
+            self.last_alive = _last_alive(data_dir / "ledger.lock") if self.path.exists() else None
+            if not self.path.exists():
+                _create(self.path, source)
+            LedgerReader(data_dir).close()  # refuses what must not be touched without touching it
+            self._engine = _engine(self.path, read_only=False)
+            try:
+                self.was_clean = self._open(source)
+                self._stream = super().stream
+                row = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+            except BaseException:
+                self._engine.dispose()
+                raise
+        except BaseException as exc:
+            self._lock_file.close()
+            if isinstance(exc, DBAPIError):
+                raise _explained(self.path, exc) from exc
+            if isinstance(exc, OSError):
+                raise _unusable(data_dir, exc) from exc
+            raise
         self._head = _Head(*row[0]) if row else _Head(0, punch.first_previous(self._stream))
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
         self._closed = False
+        self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
         self.failure: BaseException | None = None
@@ -459,20 +487,10 @@ class Ledger(LedgerReader):
 
     def _open(self, source: str) -> bool:
         with self._engine.connect() as connection:
-            if connection.exec_driver_sql("PRAGMA user_version").scalar() == 0:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                SQLModel.metadata.create_all(
-                    connection,
-                    tables=[*_TABLES.values(), *(SQLModel.metadata.tables[n] for n in ("gateway", "terminal"))],
-                )
-                connection.exec_driver_sql(_WAITING)
-                connection.exec_driver_sql(
-                    "INSERT INTO gateway (id, source, stream, sessions, clean) VALUES (1, ?, ?, 0, 1)",
-                    (source, str(uuid4())),
-                )
-                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
-                connection.exec_driver_sql("COMMIT")
-            owner, clean = connection.exec_driver_sql("SELECT source, clean FROM gateway").one()
+            row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
+            if row is None:
+                raise LedgerError(f"{self.path}: the file is damaged (no owner); {_KEEP}")
+            owner, clean = row
             if owner != source:
                 raise LedgerError(
                     f"{self.path}: this ledger belongs to {owner}, the configuration says {source}; "
@@ -481,9 +499,7 @@ class Ledger(LedgerReader):
             if not clean:
                 verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
                 if verdict != "ok":
-                    raise LedgerError(
-                        f"{self.path}: the file is damaged ({verdict}); keep a copy of it and ask for help"
-                    )
+                    raise LedgerError(f"{self.path}: the file is damaged ({' '.join(str(verdict).split())}); {_KEEP}")
             connection.exec_driver_sql("UPDATE gateway SET clean = 0")
         return bool(clean)
 
@@ -500,15 +516,20 @@ class Ledger(LedgerReader):
         """Finish what waits, mark the ledger as cleanly closed and let it go."""
         if self._closed:
             return
-        self._closed = True
-        self._jobs.put(None)
+        with self._hand_over:
+            self._closed = True
+            self._jobs.put(None)
         self._writer.join()
-        if self.failure is None:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql("UPDATE gateway SET clean = 1")
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        super().close()
-        self._lock_file.close()
+        try:
+            if self.failure is None:
+                with self._engine.connect() as connection:
+                    connection.exec_driver_sql("UPDATE gateway SET clean = 1")
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except DBAPIError as exc:
+            raise _explained(self.path, exc) from exc
+        finally:
+            super().close()
+            self._lock_file.close()
 
     # What is recorded.
 
@@ -530,7 +551,8 @@ class Ledger(LedgerReader):
         def work(transaction: _Transaction) -> None:
             changed = transaction.connection.exec_driver_sql(
                 "UPDATE terminal SET serial = ?, generation = generation + 1, length = 0, shift = 0, "
-                "matched_until = NULL, cleared = 0, withheld_until = NULL, layout = NULL WHERE name = ? AND serial <> ?",
+                "matched_until = NULL, cleared = 0, withheld_until = NULL, layout = NULL "
+                "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount
             if not changed:
@@ -675,8 +697,8 @@ class Ledger(LedgerReader):
     ) -> "_Plan":
         """Plan a log without overlap: its records may be old acquaintances, matched by key as a multiset.
 
-        If none of them with a believable date is known, the log was cleared; then records of a reset clock are new
-        even where an older one has the same key.
+        If none of them with a believable date is known from a log, the log was cleared; then records of a reset clock
+        are new even where an older one has the same key.
         """
         identities = (
             _first_identity(witness.serial, _resolved(record, pins)).bytes
@@ -686,7 +708,7 @@ class Ledger(LedgerReader):
         cleared = True
         with self._engine.connect() as connection:
             while cleared and (chunk := list(islice(identities, SLICE))):
-                cleared = not _present(connection, chunk)
+                cleared = not _present(connection, chunk) - _unconfirmed(connection, chunk)
         return _Plan(known.number, generation, matching=True, cleared=cleared, matched_until=reading.total, notes=notes)
 
     def _close_full_reading(self, witness: Witness, plan: "_Plan", stored: Stored) -> None:
@@ -732,10 +754,11 @@ class Ledger(LedgerReader):
     # The writer.
 
     def _do(self, work: Callable[[_Transaction], T]) -> T:
-        if self._closed or self.failure is not None:
-            raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
         job = _Job(work)
-        self._jobs.put(job)
+        with self._hand_over:  # behind the order to stop nobody would ever answer
+            if self._closed or self.failure is not None:
+                raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
+            self._jobs.put(job)
         result: T = job.done.result()
         return result
 
@@ -873,7 +896,11 @@ def _store_slice(
             if matching is not None:
                 matching[identity] += 1
         else:
-            occurrence, sequence = _place_of(transaction, witness, record, identity, present, plan, matching)
+            # Behind the log that is being matched, made during a crash in the middle of it, everything is new.
+            old = order_position < (plan.matched_until or 0)
+            occurrence, sequence = _place_of(
+                transaction, witness, record, identity, present, plan, matching if old else None
+            )
             if sequence is None and occurrence:
                 draft = _draft(record, witness, occurrence, log_position, first_identities[index])
                 if order_position < plan.withheld_until:
@@ -1021,9 +1048,12 @@ def _known(row: Any) -> Known:
     return Known(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
 
 
-def _engine(path: Path, *, read_only: bool) -> sqlalchemy.Engine:
+def _engine(path: Path, *, read_only: bool, create: bool = False) -> sqlalchemy.Engine:
+    uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
     engine = sqlalchemy.create_engine(
-        f"sqlite:///file:{path}?mode={'ro' if read_only else 'rwc'}&uri=true", connect_args={"timeout": 15}
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, timeout=15, check_same_thread=False),
+        poolclass=sqlalchemy.QueuePool,
     )
 
     @event.listens_for(engine, "connect")
@@ -1031,12 +1061,45 @@ def _engine(path: Path, *, read_only: bool) -> sqlalchemy.Engine:
         # Transactions are begun by hand: the driver's own habit would begin them too late.
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout = 15000")
-        if not read_only:
+        if create:
+            # Both stay with the file; saying the first again would be a write each time.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
+        if not read_only:
             connection.execute("PRAGMA synchronous = FULL")
 
     return engine
+
+
+def _create(path: Path, source: str) -> None:
+    """Make an empty ledger that appears at ``path`` whole or not at all.
+
+    A file that is there but holds no ledger is therefore always damage, and never taken for a first start: that would
+    begin a new stream and choose anew what history to withhold.
+    """
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, path):
+        for suffix in ("", "-wal", "-shm"):
+            leftover.with_name(leftover.name + suffix).unlink(missing_ok=True)
+    engine = _engine(draft, read_only=False, create=True)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        SQLModel.metadata.create_all(
+            connection, tables=[*_TABLES.values(), *(SQLModel.metadata.tables[n] for n in ("gateway", "terminal"))]
+        )
+        connection.exec_driver_sql(_WAITING)
+        connection.exec_driver_sql(
+            "INSERT INTO gateway (id, source, stream, sessions, clean) VALUES (1, ?, ?, 0, 1)", (source, str(uuid4()))
+        )
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        connection.exec_driver_sql("COMMIT")
+    engine.dispose()  # the last connection moves everything into the file
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -1065,13 +1128,19 @@ def _last_alive(path: Path) -> datetime | None:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
+def _unusable(data_dir: Path, exc: OSError) -> LedgerError:
+    return LedgerError(
+        f"{data_dir}: {exc.strerror or exc}; data_dir must be a folder that the daemon's user may write to"
+    )
+
+
 def _explained(path: Path, exc: DBAPIError) -> LedgerError:
     reason = str(exc.orig)
     hint = {
         "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
         "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
         "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
-        "file is not a database": "the file is damaged; keep a copy of it and ask for help",
-        "database disk image is malformed": "the file is damaged; keep a copy of it and ask for help",
+        "file is not a database": f"the file is damaged; {_KEEP}",
+        "database disk image is malformed": f"the file is damaged; {_KEEP}",
     }.get(reason, "look at the disk and the permissions of the data_dir")
     return LedgerError(f"{path}: {reason}; {hint}")

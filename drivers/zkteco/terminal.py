@@ -162,7 +162,10 @@ class ZktecoTerminal:
         deadline = time.monotonic() + timeout_s
         with translated(self._transport):
             if not self._listening:
-                self._pyzk.reg_event(wire.EF_ATTLOG)
+                try:
+                    self._pyzk.reg_event(wire.EF_ATTLOG)
+                except PyzkRefusal:
+                    raise TerminalRefused("the terminal does not tell of punches as they happen") from None
                 self._listening = True
             while (packet := self._transport.next_event(deadline)) is not None:
                 event = wire.decode_event(packet)

@@ -1,0 +1,154 @@
+"""Builds the daemon from its parts, runs it, stops it. The only module that knows them all."""
+
+import logging
+import sys
+import threading
+import time
+from functools import partial
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from drivers import DRIVERS
+from gateway import punch
+from gateway.clock import Clock, SystemClock
+from gateway.control import Control
+from gateway.health import VERSION, Health
+from gateway.ledger import Ledger
+from gateway.publisher import Publisher
+from gateway.punch import utc_text
+from gateway.schedule import Calendar
+from gateway.settings import Settings
+from gateway.worker import Worker
+
+HEALTH_S = 60.0
+GOODBYE_S = 1.5
+"""How long the workers together may take to end their conversations when the daemon stops."""
+
+log = structlog.get_logger("gateway")
+
+
+def configure_logging() -> None:
+    """Log to standard error: JSON where a program reads it, colours and key=value where a person does."""
+    person = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if person else [structlog.processors.dict_tracebacks]),
+            structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    # APScheduler and paho speak through the standard library; only their warnings are of interest.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+class Daemon:
+    """The gateway as it runs: workers → ledger → publisher, and what watches over them."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        """Open the ledger and build every part; raises LedgerError where the ledger cannot be had."""
+        clock = clock or SystemClock()
+        self._clock = clock
+        self._settings = settings
+        self._zone = ZoneInfo(settings.timezone)
+        self._ledger = Ledger(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}", now=clock.now)
+        self._workers: list[Worker] = []
+        self._health = Health(settings, self._ledger, self._workers, clock)
+        self._publisher = Publisher(settings, self._ledger, greeting=self._health.greeting, now=clock.now)
+        self._calendar = Calendar(self._zone)
+        for terminal in settings.terminals:
+            worker = Worker(
+                terminal,
+                settings.zone(terminal),
+                DRIVERS[terminal.driver],
+                self._ledger,
+                clock,
+                captures=settings.data_dir / "captures",
+                report=self._publisher.announce,
+                alarm=self._publisher.alarm,
+            )
+            self._workers.append(worker)
+            self._calendar.each_night(f"reconcile-{worker.name}", partial(worker.request, full=True))
+        self._control = Control(settings.data_dir, {"status": lambda _: self._health.status(self._publisher)})
+
+    def run(self, stop: threading.Event) -> int:
+        """Run until ``stop`` is set or a part fails; return the process's exit code, 0 or 70."""
+        log.info(
+            "gateway_started",
+            version=VERSION,
+            site=self._settings.site,
+            gateway=self._settings.gateway,
+            terminals=len(self._workers),
+            stream=self._ledger.stream,
+            sequence=self._ledger.last_sequence(),
+            clock_synchronised=self._clock.synchronised(),
+        )
+        self._note_resumption()
+        self._publisher.start()
+        for worker in self._workers:
+            worker.start()
+        self._calendar.start()
+        failed = self._watch(stop)
+        self._stop()
+        log.info("gateway_stopped", failed=failed)
+        return 70 if failed else 0
+
+    def _note_resumption(self) -> None:
+        """Put on record how long the gateway itself was away: punches of that time come late through no one's fault."""
+        last_alive = self._ledger.last_alive
+        if last_alive is None:
+            return
+        now = self._clock.now()
+        data = {
+            "last_alive": utc_text(last_alive),
+            "resumed": utc_text(now),
+            "clean": self._ledger.was_clean,
+        }
+        self._ledger.record_note(punch.GATEWAY_RESUMED, None, now.astimezone(self._zone), data)
+
+    def _watch(self, stop: threading.Event) -> str | None:
+        """Tick once a second until told to stop; return the name of a part that failed, if one did."""
+        next_health = time.monotonic() + HEALTH_S
+        while not stop.wait(1.0):
+            failed = self._failed_part()
+            if failed is not None:
+                name, reason = failed
+                log.critical("part_failed", part=name, reason=repr(reason))
+                return name
+            self._calendar.tick()
+            if time.monotonic() >= next_health:
+                next_health += HEALTH_S
+                self._ledger.alive()
+                self._publisher.announce("health", self._health.health())
+        return None
+
+    def _failed_part(self) -> tuple[str, object] | None:
+        parts: list[tuple[str, BaseException | None, bool]] = [
+            ("ledger", self._ledger.failure, True),
+            ("publisher", self._publisher.failure, self._publisher.is_alive),
+            ("calendar", self._calendar.failure, True),
+            *((f"worker {worker.name}", worker.failure, worker.is_alive) for worker in self._workers),
+        ]
+        for name, failure, alive in parts:
+            if failure is not None or not alive:
+                return name, failure or "its thread has ended"
+        return None
+
+    def _stop(self) -> None:
+        """End in the order of the road: nothing more comes in, what is there goes out, the ledger is closed."""
+        self._calendar.stop()
+        for worker in self._workers:
+            worker.stop()
+        until = time.monotonic() + GOODBYE_S
+        for worker in self._workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        self._publisher.stop(2.5)
+        self._control.close()
+        self._ledger.alive()
+        self._ledger.close()

@@ -1,0 +1,95 @@
+"""The running daemon's ear for commands of this machine: a Unix socket in the data directory.
+
+One request a connection, a line of JSON each way: ``{"command": "status"}``. Whoever may enter the data directory may
+ask; nothing that can be asked changes a terminal.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SOCKET_NAME = "control.sock"
+TIMEOUT_S = 5.0
+MAX_REQUEST = 64 * 1024
+
+Answer = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Control:
+    """Answers requests from a thread of its own until closed."""
+
+    def __init__(self, data_dir: Path, commands: dict[str, Answer]) -> None:
+        """Listen in ``data_dir`` (whose lock the caller holds: a socket found there is a dead daemon's)."""
+        self._commands = commands
+        self._path = data_dir / SOCKET_NAME
+        self._path.unlink(missing_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX)
+        _at(self._socket.bind, self._path)
+        self._path.chmod(0o660)
+        self._socket.listen(8)
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._path.unlink(missing_ok=True)
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(TIMEOUT_S)
+                try:
+                    connection.sendall(json.dumps(self._answer(_line(connection))).encode() + b"\n")
+                except OSError:
+                    continue  # the asker has gone
+
+    def _answer(self, request: bytes) -> dict[str, Any]:
+        try:
+            asked = json.loads(request)
+            command = self._commands[asked["command"]]
+        except (ValueError, KeyError, TypeError):
+            return {"status": "error", "error": {"code": "unknown_command", "message": "no such command"}}
+        return {"status": "ok", "data": command(asked)}
+
+
+def ask(data_dir: Path, command: str, **arguments: object) -> dict[str, Any] | None:
+    """Ask the daemon that runs with ``data_dir``; None where none does or none answers."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(TIMEOUT_S)
+        try:
+            _at(connection.connect, data_dir / SOCKET_NAME)
+            connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            answer = json.loads(_line(connection, limit=None))
+        except (OSError, ValueError):
+            return None
+    data = answer.get("data")
+    return data if isinstance(data, dict) else None
+
+
+def _line(connection: socket.socket, limit: int | None = MAX_REQUEST) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and (limit is None or len(data) < limit):
+        part = connection.recv(65536)
+        if not part:
+            break
+        data += part
+    return data
+
+
+def _at(use: Callable[[str], object], path: Path) -> None:
+    """Call ``use`` with a name of the socket short enough for the kernel, whose limit is about 100 bytes."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        use(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)

@@ -1,0 +1,89 @@
+"""How the gateway is: the messages `info`, `health` and the terminals' states, and what `hadir status` shows."""
+
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gateway.clock import Clock
+from gateway.ledger import Ledger
+from gateway.publisher import Publisher
+from gateway.punch import utc_text
+from gateway.settings import Settings
+from gateway.worker import Worker
+
+VERSION = version("hadir-gateway")
+
+
+class Health:
+    """Puts together what the parts know of themselves."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, workers: list[Worker], clock: Clock) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._workers = workers
+        self._clock = clock
+        self._begun = time.monotonic()
+
+    def greeting(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield topic and payload of everything retained, as every connection to the broker begins with it."""
+        yield "info", self.info()
+        yield "health", self.health()
+        for worker in self._workers:
+            yield f"terminal/{worker.name}/state", worker.state.payload()
+
+    def info(self) -> dict[str, Any]:
+        """Return the message of ``info``."""
+        settings = self._settings
+        return {
+            "version": VERSION,
+            "stream": self._ledger.stream,
+            "predecessor": None,
+            "sequence": self._ledger.last_sequence(),
+            "timezone": settings.timezone,
+            "terminals": [
+                {"name": terminal.name, "driver": terminal.driver, "timezone": settings.zone(terminal).key}
+                for terminal in settings.terminals
+            ],
+            "delivery": {"window": settings.mqtt.window},
+        }
+
+    def health(self) -> dict[str, Any]:
+        """Return the message of ``health``."""
+        counts = self._ledger.counts()
+        return {
+            "at": utc_text(self._clock.now()),
+            "uptime_s": int(time.monotonic() - self._begun),
+            "backlog": counts.waiting,
+            "oldest_waiting": _utc_ms(counts.oldest_waiting_ms),
+            "last_sent": _utc_ms(counts.last_sent_ms),
+            "last_confirmed": None,
+            "sequence": counts.sequence,
+            "disk_free_bytes": shutil.disk_usage(self._settings.data_dir).free,
+            "ledger_bytes": _ledger_bytes(self._ledger.path),
+            "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "clock_synchronised": self._clock.synchronised(),
+            "terminals": len(self._workers),
+            "terminals_online": sum(worker.state.online for worker in self._workers),
+        }
+
+    def status(self, publisher: Publisher) -> dict[str, Any]:
+        """Return what the control socket tells."""
+        return {
+            "version": VERSION,
+            "broker": "connected" if publisher.connected else "not connected",
+            "health": self.health(),
+            "terminals": {worker.name: worker.state.payload() for worker in self._workers},
+        }
+
+
+def _utc_ms(moment_ms: int | None) -> str | None:
+    return None if moment_ms is None else utc_text(datetime.fromtimestamp(moment_ms / 1000, UTC))
+
+
+def _ledger_bytes(path: Path) -> int:
+    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*") if part.is_file())

@@ -1,0 +1,82 @@
+"""What happens at an hour of the day. Visits are not in here: their workers pace them by the monotonic clock.
+
+APScheduler waits for wall-clock moments: a clock that steps back makes it wait the step out, one that leaps forward
+makes it count every moment it missed. :meth:`Calendar.tick`, called each second, notices a step and arms all jobs anew.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+STEP_S = 2.0
+"""A wall clock that moved this much more or less than the monotonic one between two ticks has stepped."""
+NIGHT_HOURS = (1, 3)
+"""Full readings begin in these hours and those between, when nobody punches and lines are free."""
+
+log = structlog.get_logger("schedule")
+
+
+class Calendar:
+    """Runs jobs at hours of the day; the exception of a job ends up in ``failure``."""
+
+    def __init__(self, zone: ZoneInfo, *, wall: Callable[[], float] = time.time) -> None:
+        self._zone = zone
+        self._wall = wall
+        self._jobs: list[tuple[str, Callable[[], None], CronTrigger]] = []
+        self._scheduler: Any = None
+        self._difference = wall() - time.monotonic()
+        self.failure: BaseException | None = None
+
+    def each_night(self, name: str, work: Callable[[], None]) -> None:
+        """Run ``work`` every night at a moment of its own, drawn once, so that offices do not all begin together."""
+        hour = random.randint(*NIGHT_HOURS)  # noqa: S311 - not a secret
+        minute = random.randint(0, 59)  # noqa: S311 - not a secret
+        self._jobs.append((name, work, CronTrigger(hour=hour, minute=minute, timezone=self._zone)))
+
+    def start(self) -> None:
+        """Arm all jobs."""
+        self._arm()
+
+    def stop(self) -> None:
+        """Disarm all jobs; one that runs is not waited for."""
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=False)
+            self._scheduler = None
+
+    def tick(self) -> bool:
+        """Look whether the wall clock has stepped; if so arm all jobs anew and return True."""
+        difference = self._wall() - time.monotonic()
+        step_s = difference - self._difference
+        self._difference = difference
+        if abs(step_s) < STEP_S:
+            return False
+        log.warning("wall_clock_stepped", by_s=round(step_s))
+        self.stop()
+        self._arm()
+        return True
+
+    def next_runs(self) -> dict[str, float]:
+        """Return job name → seconds since the epoch of its next run."""
+        return {job.id: job.next_run_time.timestamp() for job in self._scheduler.get_jobs()}
+
+    def _arm(self) -> None:
+        self._scheduler = BackgroundScheduler(
+            timezone=self._zone,
+            executors={"default": ThreadPoolExecutor(1)},
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+        )
+        self._scheduler.add_listener(self._failed, EVENT_JOB_ERROR)
+        for name, work, trigger in self._jobs:
+            self._scheduler.add_job(work, trigger, id=name)
+        self._scheduler.start()
+
+    def _failed(self, event: JobExecutionEvent) -> None:
+        self.failure = event.exception

@@ -1,0 +1,1462 @@
+"""The durable store: every record is one event, on the disk before anyone is told so, in one unbroken chain."""
+
+import json
+import os
+import random
+import runpy
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy
+
+from drivers.base import BadRecord, RawPunch, Reading, Record, Via
+from gateway import ledger as ledger_module
+from gateway.ledger import Known, Ledger, LedgerError, LedgerLocked, LedgerReader, Stored, Unaligned, opened
+from gateway.punch import ClockEvidence, Witness
+
+SOURCE = "/hadir/office/gw-01"
+SERIAL = "CEXA193960001"
+DAY = datetime(2026, 9, 7, 7)  # noqa: DTZ001 - a terminal's wall clock has no zone
+RESET = datetime(2000, 1, 1)  # noqa: DTZ001
+CRASH_WRITER = Path(__file__).with_name("crash_writer.py")
+
+RECORDED = "hadir.punch.recorded.v1"
+CONFIRMED = "hadir.punch.confirmed.v1"
+UNCONFIRMED = "hadir.punch.unconfirmed.v1"
+QUARANTINED = "hadir.record.quarantined.v1"
+CHANGED = "hadir.terminal.changed.v1"
+WITHHELD = "hadir.history.withheld.v1"
+RESUMED = "hadir.gateway.resumed.v1"
+
+Event = dict[str, Any]
+
+
+# --- what a stranger would do with the events ---------------------------------------------------------------------
+
+
+def stranger_id(serial: str, person: str, local_time: str, occurrence: int) -> str:
+    """Compute a punch's identity from the contract alone."""
+    name = f"{serial}\n{person}\n{local_time}\n{occurrence}"
+    return str(uuid5(uuid5(NAMESPACE_URL, "urn:hadir:punch:v1"), name))
+
+
+def events_of(ledger: LedgerReader) -> list[Event]:
+    """Return all events, after checking as a stranger would: sequence, chain, identities."""
+    events: list[Event] = []
+    previous = "sha256:" + sha256(ledger.stream.encode()).hexdigest()
+    for number, waiting in enumerate(ledger.events(0, 1_000_000), 1):
+        event: Event = json.loads(waiting.body)
+        rest = {key: value for key, value in event.items() if key != "digest"}
+        plain = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        assert event["digest"] == "sha256:" + sha256((previous + plain).encode()).hexdigest()
+        assert (event["sequence"], waiting.sequence) == (f"{number:020d}", number)
+        assert (event["previous"], event["stream"], event["source"]) == (previous, ledger.stream, ledger.source)
+        data = event["data"]
+        if event["type"] == RECORDED:
+            person = data["pin"] if data["pin"] is not None else f"uid:{data['uid']}"
+            assert event["id"] == stranger_id(data["serial"], person, data["local_time"], data["occurrence"])
+        previous = event["digest"]
+        events.append(event)
+    assert len({event["id"] for event in events}) == len(events)
+    return events
+
+
+def of_type(ledger: LedgerReader, *types: str) -> list[Event]:
+    """Return the events of some types, in order."""
+    return [event for event in events_of(ledger) if event["type"] in types]
+
+
+def punches(ledger: LedgerReader) -> list[tuple[str | None, str, int]]:
+    """Return person, time of day and occurrence of every punch, in order."""
+    data = [event["data"] for event in of_type(ledger, RECORDED)]
+    return [(one["pin"], one["local_time"][11:], one["occurrence"]) for one in data]
+
+
+# --- a terminal and its log ---------------------------------------------------------------------------------------
+
+
+def made(
+    pin: str | None = "1001", second: int = 0, *, day: datetime = DAY, state: int = 0, uid: int | None = None
+) -> RawPunch:
+    """Make a record of a second of the day."""
+    return RawPunch(pin, uid, day + timedelta(seconds=second), state, 1, "0", f"{pin}/{second}".encode())
+
+
+def logged(*seconds: int, pin: str = "1001") -> list[Record]:
+    """Make a log of one person's punches."""
+    return [made(pin, second) for second in seconds]
+
+
+def spoilt(name: bytes, index: int = 0) -> BadRecord:
+    """Make an unreadable record, in front of it an index field."""
+    return BadRecord(bytes([index]) + name, name, "impossible date")
+
+
+def whole(log: Sequence[Record]) -> Reading:
+    """Read a whole log."""
+    return Reading(0, len(log), log, "40")
+
+
+def tail(log: Sequence[Record], start: int) -> Reading:
+    """Read the end of a log."""
+    return Reading(start, len(log), log[start:], "40")
+
+
+class PowerCut(Exception):  # noqa: N818 - it is one
+    """The gateway dies."""
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """Records whose ``last`` iteration, the one that stores them, ends before record ``at``."""
+
+    records: Sequence[Record]
+    at: int
+    last: int
+    passes: list[int] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Record]:
+        self.passes.append(1)
+        for index, record in enumerate(self.records):
+            if len(self.passes) == self.last and index == self.at:
+                raise PowerCut
+            yield record
+
+
+class Office:
+    """A ledger, the office's clock, and one terminal called ``lobby``."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.now = datetime(2026, 9, 7, tzinfo=UTC)
+        self.serial = SERIAL
+        self.ledger = self.open()
+        self.ledger.pin_serial("lobby", SERIAL)
+
+    def open(self) -> Ledger:
+        """Open the ledger; this ends the one before."""
+        if hasattr(self, "ledger"):
+            self.ledger.close()
+        self.ledger = Ledger(self.data_dir, SOURCE, now=lambda: self.now)
+        return self.ledger
+
+    def witness(self, via: Via = "log", **changes: Any) -> Witness:
+        """Return who reads, a minute after the last one."""
+        self.now += timedelta(minutes=1)
+        fields: dict[str, Any] = {
+            "terminal": "lobby",
+            "serial": self.serial,
+            "zone": ZoneInfo("Asia/Jakarta"),
+            "via": via,
+            "now": self.now,
+            "synchronised": True,
+            "clock": None,
+            "stepped": False,
+            "tolerance": timedelta(seconds=60),
+        }
+        return Witness(**fields | changes)
+
+    def read(self, log: Sequence[Record], at: int = 0, **options: Any) -> Stored:
+        """Read the terminal's log from position ``at``."""
+        return self.ledger.record_reading(self.witness(), tail(log, at), **options)
+
+    def read_until(self, log: Sequence[Record], at: int, *, last: int = 3, **options: Any) -> None:
+        """Read the whole log and die before record ``at`` is stored; come back.
+
+        ``last``: a log is iterated once to be laid against the known order, once more to find what must be matched or
+        withheld, if anything must, and then to be stored.
+        """
+        with pytest.raises(PowerCut):
+            self.ledger.record_reading(
+                self.witness(), Reading(0, len(log), Interrupted(log, at, last), "40"), **options
+            )
+        self.open()
+
+    def live(self, record: RawPunch) -> bool:
+        """Hear of a punch as it happens."""
+        return self.ledger.record_live(self.witness("live"), record)
+
+    @property
+    def known(self) -> Known:
+        """What the ledger knows of the terminal."""
+        known = self.ledger.terminal("lobby")
+        assert known is not None
+        return known
+
+    def bytes_on_disk(self) -> dict[str, bytes]:
+        """Return the ledger's files."""
+        return {name: (self.data_dir / name).read_bytes() for name in ("ledger.db", "ledger.db-wal")}
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """Open an office at its first contact with its terminal."""
+    office = Office(tmp_path / "data")
+    yield office
+    office.ledger.close()
+
+
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four records make a transaction."""
+    monkeypatch.setattr(ledger_module, "SLICE", 4)
+
+
+# --- reading a log ------------------------------------------------------------------------------------------------
+
+
+class TestReading:
+    """A log that only grows."""
+
+    def test_first_reading(self, office: Office) -> None:
+        """Every record becomes a punch, in the order and at the position of the log."""
+        stored = office.read([made("1001", 0), made("0007", 5), made("A-2", 9)])
+        assert (stored.read, stored.new, stored.last_punch) == (3, 3, "2026-09-07T07:00:09")
+        assert punches(office.ledger) == [("1001", "07:00:00", 1), ("0007", "07:00:05", 1), ("A-2", "07:00:09", 1)]
+        assert [event["data"]["position"] for event in events_of(office.ledger)] == [0, 1, 2]
+
+    def test_what_is_remembered_of_the_terminal(self, office: Office) -> None:
+        """Layout, length, the last punch and the clock's offset are kept beside the records."""
+        clock = ClockEvidence(offset_ms=-1400, bound_ms=35, measured=datetime(2026, 9, 7, tzinfo=UTC))
+        office.ledger.record_reading(office.witness(clock=clock), whole(logged(0, 1)))
+        known = office.known
+        assert (known.layout, known.in_log, known.last_punch) == ("40", 2, "2026-09-07T07:00:01")
+        assert (known.offset_ms, known.bound_ms) == (-1400, 35)
+        assert known.full_ms is not None
+
+    def test_tail(self, office: Office) -> None:
+        """A tail that begins with known records adds what follows them, at its position in the log."""
+        log = logged(*range(20))
+        office.read(log)
+        log += logged(20, 21)
+        assert office.known.tail_start == 12
+        stored = office.read(log, 12)
+        assert (stored.read, stored.new) == (10, 2)
+        assert [event["data"]["position"] for event in events_of(office.ledger)] == list(range(22))
+
+    def test_nothing_new_writes_nothing(self, office: Office) -> None:
+        """A poll without news leaves every byte on the disk as it was."""
+        log = logged(*range(20))
+        office.read(log)
+        before = office.bytes_on_disk()
+        stored = office.read(log, 12)
+        assert (stored.read, stored.new) == (8, 0)
+        assert office.bytes_on_disk() == before
+
+    def test_nightly_reading_adds_no_event(self, office: Office) -> None:
+        """Reading the whole log again finds every record known."""
+        log = [*logged(*range(20)), *logged(19, 19), spoilt(b"x")]
+        office.read(log)
+        stored = office.read(log)
+        assert (stored.new, stored.quarantined, stored.confirmed) == (0, 0, 0)
+        assert len(events_of(office.ledger)) == 23
+
+    def test_looking_writes_nothing(self, office: Office) -> None:
+        """Readers in many threads open connections of their own; that leaves every byte as it was."""
+        office.read(logged(0))
+        before = office.bytes_on_disk()
+        with office.ledger._engine.connect(), office.ledger._engine.connect():
+            office.ledger.counts()
+        assert office.bytes_on_disk() == before
+
+    def test_unaligned_tail_stores_nothing(self, office: Office) -> None:
+        """A tail that has nothing in common with what is known is refused, and nothing of it is kept."""
+        office.read(logged(*range(20)))
+        known, before = office.known, office.bytes_on_disk()
+        with pytest.raises(Unaligned):
+            office.read(logged(*range(100, 120)), 12)
+        assert office.known == known
+        assert office.bytes_on_disk() == before
+
+    def test_empty_tail_is_unaligned(self, office: Office) -> None:
+        """A log that ends before the tail's start proves nothing: it must be read from its beginning."""
+        office.read(logged(*range(20)))
+        with pytest.raises(Unaligned):
+            office.read(logged(*range(10)), 10)
+
+    def test_tail_before_any_whole_reading_is_unaligned(self, office: Office) -> None:
+        """A first reading must begin at the log's beginning."""
+        with pytest.raises(Unaligned):
+            office.read(logged(*range(20)), 12)
+        assert events_of(office.ledger) == []
+
+    def test_two_punches_in_one_second(self, office: Office) -> None:
+        """One person, one second, two records: occurrences 1 and 2, two ids."""
+        log: list[Record] = [made("1001", 3, state=0), made("1001", 3, state=1), made("1002", 3)]
+        office.read(log)
+        assert punches(office.ledger) == [("1001", "07:00:03", 1), ("1001", "07:00:03", 2), ("1002", "07:00:03", 1)]
+
+    def test_identical_record_later(self, office: Office) -> None:
+        """A record that repeats the last one to the byte is new because of its position, read whole or as a tail."""
+        log = logged(1, 2, 2)
+        office.read(log)
+        log += logged(2)
+        assert office.read(log).new == 1
+        log += logged(2)
+        assert office.read(log, 2).new == 1
+        assert [occurrence for *_, occurrence in punches(office.ledger)] == [1, 1, 2, 3, 4]
+
+    def test_bad_record_is_quarantined_once(self, office: Office) -> None:
+        """An unreadable record costs itself: raw bytes and reason go into an event, once, its neighbours are read."""
+        log: list[Record] = [made(second=0), spoilt(b"\xff\xfe"), made(second=1)]
+        stored = office.read(log)
+        assert (stored.new, stored.quarantined) == (2, 1)
+        assert office.read(log).quarantined == 0
+        (event,) = of_type(office.ledger, QUARANTINED)
+        assert (event["data"]["raw"], event["data"]["reason"]) == ("00fffe", "impossible date")
+        assert event["data"]["position"] == 1
+
+    def test_bad_record_with_another_index_is_the_same(self, office: Office) -> None:
+        """Firmware that counts its index fields anew does not make a bad record new."""
+        office.read([made(), spoilt(b"x", index=1)])
+        assert office.read([made(), spoilt(b"x", index=2)]).quarantined == 0
+
+    def test_equal_bad_records_are_two(self, office: Office) -> None:
+        """Two unreadable records with equal bytes are two events."""
+        assert office.read([spoilt(b"x"), spoilt(b"x")]).quarantined == 2
+        assert [event["data"]["occurrence"] for event in of_type(office.ledger, QUARANTINED)] == [1, 2]
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_reading_that_breaks_off_keeps_its_slices(self, office: Office) -> None:
+        """What was committed before a crash stays; the next tail goes on from there and doubles nothing."""
+        log = [*logged(*range(10)), *logged(9, 9)]
+        office.read_until(log, 11, last=2)
+        assert office.known.length == 8
+        assert office.read(log, office.known.tail_start).new == 4
+        assert len(punches(office.ledger)) == 12
+
+    def test_long_tail(self, office: Office) -> None:
+        """More new records than a slice holds come in one reading."""
+        office.read(logged(*range(20)))
+        assert office.read(logged(*range(1300)), 12).new == 1280
+        assert len(punches(office.ledger)) == 1300
+
+    def test_terminal_without_serial(self, office: Office) -> None:
+        """Records of a terminal whose serial was never pinned are refused in words."""
+        with pytest.raises(LedgerError, match="lift has no pinned serial"):
+            office.ledger.record_reading(office.witness(terminal="lift"), whole(logged(1)))
+        with pytest.raises(LedgerError, match="lift has no pinned serial"):
+            office.ledger.record_live(office.witness("live", terminal="lift"), made())
+
+    def test_two_terminals_do_not_meet(self, office: Office) -> None:
+        """The same person in the same second at two terminals is two first occurrences."""
+        office.ledger.pin_serial("lift", "OTHER")
+        office.read(logged(1))
+        office.ledger.record_reading(office.witness(terminal="lift", serial="OTHER"), whole(logged(1)))
+        assert [occurrence for *_, occurrence in punches(office.ledger)] == [1, 1]
+        assert (office.ledger.placed("lobby"), office.ledger.placed("lift")) == (1, 1)
+
+
+class TestClearedAndWrapped:
+    """A log that does more than grow."""
+
+    def test_wrap(self, office: Office) -> None:
+        """A full log that overwrote its two oldest records has two new ones; the count never changed."""
+        office.read(logged(*range(20)))
+        assert office.read(logged(*range(2, 22))).new == 2
+        assert (office.known.in_log, office.known.shift) == (20, 2)
+        assert of_type(office.ledger, CHANGED) == []
+
+    def test_wrap_seen_by_tails(self, office: Office) -> None:
+        """Tails follow a full log as it moves on, a few records at a time."""
+        office.read(logged(*range(20)))
+        for moved in (3, 8, 9, 16):
+            office.read(logged(*range(moved, 20 + moved)), office.known.tail_start)
+        assert len(punches(office.ledger)) == 36
+        assert len(set(punches(office.ledger))) == 36
+
+    def test_purge_of_a_block(self, office: Office) -> None:
+        """A terminal that deletes its oldest records at once: no event is touched, and tails continue after it."""
+        office.read(logged(*range(20)))
+        assert office.read(logged(*range(12, 20))).new == 0
+        assert office.known.in_log == 8
+        assert office.read(logged(*range(12, 22)), office.known.tail_start).new == 2
+        assert len(punches(office.ledger)) == 22
+
+    def test_wrap_past_us(self, office: Office) -> None:
+        """A log that overwrote everything we knew is new as a whole, and that is said once."""
+        office.read(logged(*range(5)))
+        assert office.read(logged(*range(10, 15))).new == 5
+        (note,) = of_type(office.ledger, CHANGED)
+        assert (note["data"]["what"], note["data"]["records_before"], note["data"]["records_after"]) == (
+            "log_wrapped",
+            5,
+            5,
+        )
+        office.read(logged(*range(10, 15)))
+        assert len(of_type(office.ledger, CHANGED)) == 1
+
+    def test_cleared_log(self, office: Office) -> None:
+        """A cleared log is said once, when it is seen empty; what is punched into it is new."""
+        office.read(logged(*range(5)))
+        office.read([])
+        office.read([])
+        assert office.read(logged(50, 51)).new == 2
+        assert office.read(logged(50, 51, 52), office.known.tail_start).new == 1
+        (note,) = of_type(office.ledger, CHANGED)
+        assert (note["data"]["what"], note["data"]["records_before"]) == ("log_cleared", 5)
+        assert len(punches(office.ledger)) == 8
+
+    def test_cleared_log_with_new_punches(self, office: Office) -> None:
+        """A log that was cleared and punched into before we looked is new, and the clearing is said."""
+        office.read(logged(*range(5)))
+        assert office.read(logged(50)).new == 1
+        assert [event["data"]["what"] for event in of_type(office.ledger, CHANGED)] == ["log_cleared"]
+
+    def test_old_log_returns_after_an_empty_reading(self, office: Office) -> None:
+        """A terminal that once showed an empty log and then its old one again: nothing is doubled."""
+        log = [*logged(0, 1, 1, 1), made(day=RESET), made(day=RESET), spoilt(b"x"), spoilt(b"x"), *logged(2)]
+        office.read(log)
+        before = punches(office.ledger)
+        office.read([])
+        stored = office.read(log)
+        assert (stored.new, stored.quarantined) == (0, 0)
+        assert punches(office.ledger) == before
+
+    def test_old_log_returns_longer(self, office: Office) -> None:
+        """What was punched while the log seemed empty is new, also in a second that is known."""
+        office.read(logged(0, 1))
+        office.read([])
+        assert office.read(logged(0, 1, 1, 2)).new == 2
+        assert punches(office.ledger)[2:] == [("1001", "07:00:01", 2), ("1001", "07:00:02", 1)]
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_crash_while_the_old_log_is_matched(self, office: Office) -> None:
+        """A crash in the middle of matching a returned log: matching goes on where it stopped."""
+        log = [*logged(*range(6)), made(day=RESET), *logged(6, 6), made(day=RESET), *logged(7, 8)]
+        office.read(log)
+        office.read([])
+        office.read_until(log, 6)
+        assert office.known.tail_start == 0
+        assert office.read(log).new == 0
+        assert len(punches(office.ledger)) == 12
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_punch_made_during_a_crash_while_matching(self, office: Office) -> None:
+        """What is behind the log that was being matched is new by position, whatever its clock says."""
+        log = [*logged(*range(6)), made(day=RESET)]
+        office.read(log)
+        office.read([made(day=RESET, second=1), *logged(20, 21, 22, 23)])  # cleared; the clock was reset before
+        office.read([])
+        office.read_until([made(day=RESET, second=1), *logged(20, 21, 22, 23)], 4)
+        stored = office.read([made(day=RESET, second=1), *logged(20, 21, 22, 23), made(day=RESET)])
+        assert stored.new == 1
+        assert punches(office.ledger)[-1] == ("1001", "00:00:00", 2)
+
+    def test_reset_clock_in_a_cleared_log(self, office: Office) -> None:
+        """A punch by a reset clock in a cleared log is new, even with a second that was known before the clearing."""
+        office.read([*logged(0, 1), made(day=RESET, second=7)])
+        assert office.read([made(day=RESET, second=7, state=1), *logged(50)]).new == 2
+        assert [event["data"]["occurrence"] for event in of_type(office.ledger, RECORDED)] == [1, 1, 1, 2, 1]
+
+    def test_live_punch_does_not_hide_a_clearing(self, office: Office) -> None:
+        """A record known from its live event only is no old acquaintance: the log was cleared all the same."""
+        office.read([made("1001", day=RESET), *logged(0, 1)])
+        assert office.live(made("1001", 50))
+        stored = office.read([made("1001", day=RESET, state=1), *logged(50)])
+        assert (stored.new, stored.confirmed) == (1, 1)
+        assert punches(office.ledger)[-1] == ("1001", "00:00:00", 2)
+
+    def test_old_records_behind_new_ones(self, office: Office) -> None:
+        """A log in another order than known: known keys are matched, only the others are new."""
+        office.read(logged(0, 1, 2))
+        assert office.read(logged(9, 2, 0, 1, 0)).new == 2
+        assert punches(office.ledger)[3:] == [("1001", "07:00:09", 1), ("1001", "07:00:00", 2)]
+
+
+class TestLive:
+    """Live events are latency; the log is the truth."""
+
+    def test_live_then_log(self, office: Office) -> None:
+        """A live punch that the log confirms is one event, the one published first."""
+        assert office.live(made(second=3))
+        assert office.ledger.counts().unconfirmed == 1
+        stored = office.read(logged(3))
+        assert (stored.new, stored.confirmed) == (0, 1)
+        assert office.ledger.counts().unconfirmed == 0
+        (event,) = events_of(office.ledger)
+        assert (event["type"], event["data"]["via"], event["data"]["position"]) == (RECORDED, "live", None)
+
+    def test_confirmed_once(self, office: Office) -> None:
+        """Reading the log again neither confirms nor stores the punch again."""
+        office.live(made(second=3))
+        office.read(logged(3))
+        stored = office.read(logged(3))
+        assert (stored.new, stored.confirmed, stored.unconfirmed) == (0, 0, 0)
+
+    def test_log_differs(self, office: Office) -> None:
+        """Where the log holds another state than the live event, a note carries the log's fields and raw bytes."""
+        office.live(made(second=3, state=0))
+        office.read([made(second=3, state=1)])
+        punch, note = events_of(office.ledger)
+        assert (punch["type"], punch["data"]["state"], note["type"]) == (RECORDED, 0, CONFIRMED)
+        assert (note["data"]["punch"], note["data"]["state"]) == (punch["id"], 1)
+        assert (note["data"]["state_label"], note["data"]["raw"]) == ("check_out", b"1001/3".hex())
+
+    def test_live_that_the_log_never_holds(self, office: Office) -> None:
+        """A whole reading without a live punch says so, once; the punch itself stays."""
+        office.live(made(second=3))
+        assert office.read(logged(1)).unconfirmed == 1
+        assert office.read(logged(1)).unconfirmed == 0
+        (note,) = of_type(office.ledger, UNCONFIRMED)
+        assert note["data"]["punch"] == of_type(office.ledger, RECORDED)[0]["id"]
+        assert office.ledger.counts().unconfirmed == 1
+
+    def test_tail_says_nothing_of_missing_live_punches(self, office: Office) -> None:
+        """Only a whole reading can tell that a live punch is missing."""
+        office.read(logged(*range(20)))
+        office.live(made(second=30))
+        assert office.read(logged(*range(20)), 12).unconfirmed == 0
+        assert of_type(office.ledger, UNCONFIRMED) == []
+
+    def test_live_during_a_whole_reading_is_not_missing(self, office: Office) -> None:
+        """A punch made after the reading began cannot be in it."""
+        witness = office.witness()
+        office.live(made(second=3))
+        assert office.ledger.record_reading(witness, whole(logged(1))).unconfirmed == 0
+
+    def test_appears_in_the_log_after_all(self, office: Office) -> None:
+        """A live punch reported missing and found later is confirmed by a note."""
+        office.live(made(second=3))
+        office.read(logged(1))
+        assert office.read(logged(1, 3)).confirmed == 1
+        assert [event["type"] for event in events_of(office.ledger)] == [RECORDED, RECORDED, UNCONFIRMED, CONFIRMED]
+
+    def test_second_that_exists(self, office: Office) -> None:
+        """A live event whose second the ledger holds stores nothing: the log decides whether it is another punch."""
+        office.read(logged(3))
+        assert not office.live(made(second=3))
+        assert not office.live(made(second=3, state=1))
+        assert len(events_of(office.ledger)) == 1
+
+    def test_live_twice(self, office: Office) -> None:
+        """A live event told twice is one punch; two records in the log make it two."""
+        assert office.live(made(second=3))
+        assert not office.live(made(second=3))
+        stored = office.read(logged(3, 3))
+        assert (stored.confirmed, stored.new) == (1, 1)
+        assert [occurrence for *_, occurrence in punches(office.ledger)] == [1, 2]
+
+    def test_live_id_is_the_logs_id(self, tmp_path: Path) -> None:
+        """The same punch by either road has the same id."""
+        by_live, by_log = Office(tmp_path / "one"), Office(tmp_path / "two")
+        by_live.live(made(second=3)._replace(raw=b"event", work_code=None))
+        by_log.read(logged(3))
+        assert [events_of(one.ledger)[0]["id"] for one in (by_live, by_log)] == [
+            stranger_id(SERIAL, "1001", "2026-09-07T07:00:03", 1)
+        ] * 2
+        by_live.ledger.close()
+        by_log.ledger.close()
+
+    def test_restart_between_live_and_log(self, office: Office) -> None:
+        """What waits for its confirmation is on the disk."""
+        office.live(made(second=3))
+        office.open()
+        assert office.read(logged(3)).confirmed == 1
+
+
+class TestStart:
+    """First contact: history that the office did not ask for is kept, counted and not sent."""
+
+    def test_now(self, office: Office) -> None:
+        """``now`` withholds what the log holds at first contact; what comes later is published."""
+        stored = office.read(logged(0, 1, 2), start="now")
+        assert (stored.withheld, stored.new) == (3, 0)
+        assert office.read(logged(0, 1, 2, 3), start="now").new == 1
+        assert punches(office.ledger) == [("1001", "07:00:03", 1)]
+        assert office.ledger.counts().withheld == 3
+        assert office.ledger.placed("lobby") == 4
+
+    def test_note(self, office: Office) -> None:
+        """How many records lie before the chosen start is an event, said once."""
+        office.read(logged(0, 1, 2), start="now")
+        office.read(logged(0, 1, 2), start="now")
+        (note,) = events_of(office.ledger)
+        assert (note["type"], note["data"]["records"], note["data"]["start"]) == (WITHHELD, 3, "now")
+
+    def test_now_with_an_empty_log(self, office: Office) -> None:
+        """A log that is empty at first contact has no history: the first punch ever made is published."""
+        office.read([], start="now")
+        (note,) = events_of(office.ledger)
+        assert (note["type"], note["data"]["records"]) == (WITHHELD, 0)
+        assert office.read(logged(0, 1), start="now").new == 2
+        assert office.ledger.counts().withheld == 0
+
+    def test_date(self, office: Office) -> None:
+        """From the first record of that date on everything is published, whatever its own date."""
+        old = datetime(2026, 8, 1)  # noqa: DTZ001
+        old_ones: list[Record] = [made(second=0, day=old), made(second=1, day=RESET)]
+        log = [*old_ones, made(), made(second=2, day=old), spoilt(b"x")]
+        stored = office.read(log, start=date(2026, 9, 1))
+        assert (stored.withheld, stored.new, stored.quarantined) == (2, 2, 1)
+        assert of_type(office.ledger, WITHHELD)[0]["data"]["start"] == "2026-09-01"
+
+    def test_date_without_a_record_yet(self, office: Office) -> None:
+        """No record from the date on: the start is the end of the log."""
+        old = datetime(2026, 8, 1)  # noqa: DTZ001
+        assert office.read([made(day=old)], start=date(2026, 9, 1)).withheld == 1
+        assert office.read([made(day=old), made(second=5, day=old)], start=date(2026, 9, 1)).new == 1
+
+    def test_bad_records_are_withheld_too(self, office: Office) -> None:
+        """Unreadable history is history."""
+        stored = office.read([spoilt(b"x"), *logged(1)], start="now")
+        assert (stored.withheld, stored.quarantined) == (2, 0)
+        assert office.read([spoilt(b"x"), *logged(1), spoilt(b"x")], start="now").quarantined == 1
+        assert of_type(office.ledger, QUARANTINED)[0]["data"]["occurrence"] == 2
+
+    def test_withheld_records_count_for_occurrence(self, office: Office) -> None:
+        """A later punch in a withheld second is the second one."""
+        office.read(logged(3), start="now")
+        office.read(logged(3, 3), start="now")
+        assert punches(office.ledger) == [("1001", "07:00:03", 2)]
+
+    def test_live_event_of_a_withheld_record(self, office: Office) -> None:
+        """A live event whose second is withheld stores nothing."""
+        office.read(logged(3), start="now")
+        assert not office.live(made(second=3))
+
+    def test_nothing_withheld_comes_out_with_a_returning_log(self, office: Office) -> None:
+        """An empty reading and the old log again: history stays withheld, nothing is doubled."""
+        log = [*logged(0, 1, 1), made(day=RESET)]
+        office.read(log, start="now")
+        office.read([], start="now")
+        stored = office.read(log, start="now")
+        assert (stored.new, stored.withheld) == (0, 0)
+        assert office.read([*log, *logged(9)], start="now").new == 1
+        assert punches(office.ledger) == [("1001", "07:00:09", 1)]
+
+    def test_new_punches_in_a_cleared_log_are_published(self, office: Office) -> None:
+        """The chosen start withholds history once, not the records of a log that was cleared later."""
+        office.read(logged(0, 1, 2), start="now")
+        assert office.read(logged(50, 51), start="now").new == 2
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_crash_in_the_first_reading(self, office: Office) -> None:
+        """The start that was chosen before a crash holds after it, and is not said again."""
+        log = logged(*range(10))
+        office.read_until(log, 6, start="now")
+        log += logged(10)
+        stored = office.read(log, start="now")
+        assert (stored.withheld, stored.new) == (6, 1)
+        assert len(of_type(office.ledger, WITHHELD)) == 1
+
+    def test_all(self, office: Office) -> None:
+        """``all`` withholds nothing and says nothing."""
+        office.read(logged(0, 1), start="all")
+        assert [event["type"] for event in events_of(office.ledger)] == [RECORDED, RECORDED]
+
+
+def by_uid(*uids_and_seconds: tuple[int, int]) -> list[Record]:
+    """Make a log of 8-byte records, which hold the terminal's internal user number."""
+    return [made(None, second, uid=uid) for uid, second in uids_and_seconds]
+
+
+class TestUid:
+    """Logs that name persons by an internal number."""
+
+    def test_pin_is_resolved_when_stored(self, office: Office) -> None:
+        """The user table of the moment gives the PIN; the number stays beside it."""
+        office.read(by_uid((5, 0)), pins={5: "1005"})
+        (event,) = events_of(office.ledger)
+        assert (event["data"]["pin"], event["data"]["uid"]) == ("1005", 5)
+        assert event["id"] == stranger_id(SERIAL, "1005", "2026-09-07T07:00:00", 1)
+
+    def test_number_given_to_another_person(self, office: Office) -> None:
+        """A punch keeps its person when the number is given to somebody else; only new punches are hers."""
+        office.read(by_uid((5, 0), (5, 1)), pins={5: "1005"})
+        stored = office.read(by_uid((5, 0), (5, 1), (5, 2)), pins={5: "2222"})
+        assert stored.new == 1
+        assert [pin for pin, *_ in punches(office.ledger)] == ["1005", "1005", "2222"]
+
+    def test_deleted_user(self, office: Office) -> None:
+        """Reading again after the user was deleted changes nothing."""
+        office.read(by_uid((5, 0)), pins={5: "1005"})
+        assert office.read(by_uid((5, 0)), pins={}).new == 0
+        assert [pin for pin, *_ in punches(office.ledger)] == ["1005"]
+
+    def test_number_without_user(self, office: Office) -> None:
+        """A number that nobody has is published as it is, and never bound to anyone later."""
+        office.read(by_uid((6, 0)), pins={5: "1005"})
+        assert office.read(by_uid((6, 0)), pins={6: "1006"}).new == 0
+        (event,) = events_of(office.ledger)
+        assert (event["data"]["pin"], event["data"]["uid"]) == (None, 6)
+        assert event["id"] == stranger_id(SERIAL, "uid:6", "2026-09-07T07:00:00", 1)
+
+    def test_live_with_pin_then_log_with_number(self, office: Office) -> None:
+        """A live event that names the PIN is confirmed by a record that names the number."""
+        office.live(made("1005", 0))
+        assert office.read(by_uid((5, 0)), pins={5: "1005"}).confirmed == 1
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_crash_and_another_user_table(self, office: Office) -> None:
+        """What was stored before a crash keeps its person though the table has changed meanwhile."""
+        log = by_uid(*((5, second) for second in range(6)))
+        office.read_until(log, 5, last=2, pins={5: "1005"})
+        assert office.read(log, pins={5: "2222"}).new == 2
+        assert [pin for pin, *_ in punches(office.ledger)] == ["1005"] * 4 + ["2222"] * 2
+
+
+class TestSerial:
+    """Which device hangs at a terminal's place."""
+
+    def test_pinned_once(self, office: Office) -> None:
+        """Pinning the same serial again changes nothing."""
+        office.read(logged(0, 1))
+        known = office.known
+        assert office.ledger.pin_serial("lobby", SERIAL) == known
+        assert office.read(logged(0, 1)).new == 0
+
+    def test_another_device(self, office: Office) -> None:
+        """Another serial begins another log: all of it is new, with its own identities; nothing old is touched."""
+        office.read(logged(0, 1))
+        office.serial = "NEW"
+        assert office.ledger.pin_serial("lobby", "NEW").generation == 1
+        assert office.read(logged(0, 1)).new == 2
+        assert [event["data"]["serial"] for event in events_of(office.ledger)] == [SERIAL, SERIAL, "NEW", "NEW"]
+
+    def test_first_device_returns(self, office: Office) -> None:
+        """The first device back from repair: what it held is known, what it gained is new."""
+        office.read(logged(0, 1, 1))
+        for serial in ("NEW", SERIAL):
+            office.serial = serial
+            office.ledger.pin_serial("lobby", serial)
+            office.read(logged(0, 1, 1, 2))
+        serials = [event["data"]["serial"] for event in of_type(office.ledger, RECORDED)]
+        assert Counter(serials) == {SERIAL: 4, "NEW": 4}
+
+
+# --- the chain, the writer, the marks -----------------------------------------------------------------------------
+
+
+@contextmanager
+def held(ledger: Ledger) -> Iterator[Callable[[int], None]]:
+    """Keep the writer busy; what is recorded meanwhile waits and is then taken together.
+
+    Yields a function that waits until so many calls are waiting.
+    """
+    entered, release = threading.Event(), threading.Event()
+
+    def work(_: object) -> None:
+        entered.set()
+        assert release.wait(30)
+
+    def waiting(count: int) -> None:
+        while ledger._jobs.qsize() < count:
+            time.sleep(0.001)
+
+    busy = threading.Thread(target=ledger._do, args=(work,))
+    busy.start()
+    assert entered.wait(30)
+    try:
+        yield waiting
+    finally:
+        release.set()
+        busy.join()
+
+
+class Caller(threading.Thread):
+    """Calls something in a thread of its own and keeps what comes of it."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.call = call
+        self.result: object = None
+        self.error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Call."""
+        try:
+            self.result = self.call()
+        except Exception as exc:  # noqa: BLE001 - the test looks at it
+            self.error = exc
+
+
+def note(office: Office, **data: Any) -> int:
+    """Record a note."""
+    return office.ledger.record_note(RESUMED, None, office.now, data)
+
+
+def commits(ledger: Ledger) -> list[str]:
+    """Return a list that grows by every commit from now on."""
+    seen: list[str] = []
+
+    def listen(*arguments: Any) -> None:
+        if arguments[2] == "COMMIT":
+            seen.append(arguments[2])
+
+    sqlalchemy.event.listen(ledger._engine, "before_cursor_execute", listen)
+    return seen
+
+
+class TestChain:
+    """Sequence and digests over everything."""
+
+    def test_all_types_are_one_chain(self, office: Office) -> None:
+        """Punches, quarantine and notes follow each other without a gap, each sealed onto the one before."""
+        office.read([*logged(0), spoilt(b"x")], start=date(2026, 9, 1))
+        office.live(made(second=9))
+        note(office, clean=True)
+        office.read([*logged(0), spoilt(b"x")])
+        assert [event["type"] for event in events_of(office.ledger)] == [
+            WITHHELD,
+            RECORDED,
+            QUARANTINED,
+            RECORDED,
+            RESUMED,
+            UNCONFIRMED,
+        ]
+
+    def test_reopening_continues(self, office: Office) -> None:
+        """A restart continues stream, sequence and digests."""
+        office.read(logged(0))
+        stream = office.ledger.stream
+        office.open()
+        office.read(logged(0, 1))
+        assert office.ledger.stream == stream
+        assert [event["sequence"][-2:] for event in events_of(office.ledger)] == ["01", "02"]
+
+    def test_bodies_never_change(self, office: Office) -> None:
+        """What is sent again is byte for byte what was sent first."""
+        office.read(logged(0, 1))
+        before = office.ledger.events(0, 10)
+        office.ledger.mark_sent([1])
+        office.open()
+        office.read(logged(0, 1, 2))
+        assert office.ledger.events(0, 2) == before
+
+    def test_notes_about_the_same_are_two(self, office: Office) -> None:
+        """Two notes with equal content have two identities."""
+        assert (note(office), note(office)) == (1, 2)
+        assert len(events_of(office.ledger)) == 2
+
+    def test_sessions_rise(self, office: Office) -> None:
+        """Each session is higher than any before, also after a restart, and is no event."""
+        sessions = [office.ledger.next_session(), office.ledger.next_session()]
+        office.open()
+        sessions.append(office.ledger.next_session())
+        assert sessions == sorted(set(sessions))
+        assert office.ledger.last_sequence() == 0
+
+
+class TestWriter:
+    """One writer, many callers."""
+
+    def test_many_threads(self, office: Office) -> None:
+        """Terminals that record at once: everything is stored, each log in its order, in one chain."""
+
+        def work(name: str) -> None:
+            office.ledger.pin_serial(name, name.upper())
+            witness = office.witness(terminal=name, serial=name.upper())
+            for length in range(0, 60, 6):
+                office.ledger.record_reading(witness, tail(logged(*range(length + 6)), max(0, length - 2)))
+
+        callers = [Caller(lambda name=name: work(name)) for name in ("a", "b", "c", "d", "e", "f")]  # type: ignore[misc]
+        for caller in callers:
+            caller.join()
+        assert [caller.error for caller in callers] == [None] * 6
+        seen: dict[str, list[int]] = {}
+        for event in events_of(office.ledger):
+            seen.setdefault(event["subject"], []).append(event["data"]["position"])
+        assert seen == {name: list(range(60)) for name in "abcdef"}
+
+    def test_group_commit(self, office: Office) -> None:
+        """What waits while the disk is busy goes into one transaction, and its callers return after it."""
+        seen = commits(office.ledger)
+        with held(office.ledger) as waiting:
+            callers = [Caller(lambda: note(office)) for _ in range(20)]
+            waiting(20)
+            office.ledger.mark_sent([1])
+        for caller in callers:
+            caller.join()
+        assert sorted(caller.result for caller in callers) == list(range(1, 21))  # type: ignore[type-var]
+        assert len(seen) == 2, "one for what kept the writer busy, one for the twenty"
+
+    def test_nobody_is_told_before_the_commit(self, office: Office) -> None:
+        """A call returns only once a second reader of the file sees what it stored."""
+        seen = []
+
+        def look(*arguments: Any) -> None:
+            if arguments[2] == "COMMIT":
+                seen.append(caller.is_alive())
+
+        sqlalchemy.event.listen(office.ledger._engine, "before_cursor_execute", look)
+        with held(office.ledger) as waiting:
+            caller = Caller(lambda: note(office))
+            waiting(1)
+        caller.join()
+        assert seen[-1] is True
+        with closing(LedgerReader(office.data_dir)) as reader:
+            assert reader.last_sequence() == 1
+
+    def test_one_mistake_harms_only_itself(self, office: Office) -> None:
+        """A job that fails is its caller's to hear of; its neighbours are stored and the chain holds."""
+        with held(office.ledger) as waiting:
+            callers = []
+            for number, value in enumerate((1, object(), 2, object(), 3), 1):
+                callers.append(Caller(lambda value=value: note(office, value=value)))  # type: ignore[misc]
+                waiting(number)
+        for caller in callers:
+            caller.join()
+        assert [caller.result for caller in callers] == [1, None, 2, None, 3]
+        assert [type(caller.error) for caller in callers] == [type(None), TypeError, type(None), TypeError, type(None)]
+        assert [event["data"] for event in events_of(office.ledger)] == [{"value": value} for value in (1, 2, 3)]
+
+    def test_half_a_job_is_no_job(self, office: Office) -> None:
+        """A job that fails after its first event leaves nothing of it, on the disk or in the chain."""
+
+        def work(transaction: Any) -> None:
+            transaction.note(RESUMED, None, office.now, {"half": 1})
+            transaction.flush()
+            transaction.note(RESUMED, None, office.now, {"half": 2})
+            raise ValueError("the other half")
+
+        with pytest.raises(ValueError, match="the other half"):
+            office.ledger._do(work)
+        assert note(office, whole=1) == 1
+        assert [event["data"] for event in events_of(office.ledger)] == [{"whole": 1}]
+
+    def test_full_disk(self, office: Office) -> None:
+        """A full disk ends the writer: nobody is told that anything was stored, and the reason is said."""
+        office.read(logged(0))
+
+        def fill(transaction: Any) -> None:
+            transaction.connection.exec_driver_sql("PRAGMA max_page_count = 1")
+
+        office.ledger._do(fill)
+        with pytest.raises(LedgerError, match="make room on the disk"):
+            office.read(logged(*range(2000)))
+        with pytest.raises(LedgerError, match="closed"):
+            note(office)
+        assert office.ledger.failure is not None
+        office.open()
+        assert not office.ledger.was_clean
+        office.read(logged(*range(2000)))
+        assert len(punches(office.ledger)) == 2000
+
+    def test_told_of_new_events(self, office: Office) -> None:
+        """Who waits for events is called after a commit that added some, and not otherwise."""
+        called = []
+        office.ledger.on_recorded = lambda: called.append(office.ledger.last_sequence())
+        office.read(logged(0, 1))
+        office.ledger.mark_sent([1])
+        office.ledger.flush_marks()
+        office.ledger.next_session()
+        assert called == [2]
+
+    def test_closed_ledger(self, office: Office) -> None:
+        """A closed ledger refuses in words; closing twice is closing once."""
+        office.ledger.close()
+        office.ledger.close()
+        with pytest.raises(LedgerError, match="the ledger is closed"):
+            note(office)
+
+    def test_closing_finishes_what_waits(self, office: Office) -> None:
+        """What was handed over before the closing is stored by it, marks included."""
+        office.read(logged(0))
+        with held(office.ledger) as waiting:
+            caller = Caller(lambda: note(office))
+            waiting(1)
+            closing_ = Caller(office.ledger.close)
+            waiting(2)
+            office.ledger.mark_sent([1])
+        caller.join()
+        closing_.join()
+        assert (caller.result, closing_.error) == (2, None)
+        with closing(LedgerReader(office.data_dir)) as reader:
+            assert [waiting.sequence for waiting in reader.pending(0, 10)] == [2]
+
+    def test_closing_leaves_no_caller_waiting(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A call that meets the closing is stored or refused, but returns."""
+        put, stopped = office.ledger._jobs.put, threading.Event()
+
+        class Late:
+            """A queue in which a job arrives behind the order to stop, as late as it can."""
+
+            def put(self, job: object) -> None:
+                if job is None:
+                    put(None)
+                    stopped.set()
+                else:
+                    stopped.wait(0.2)
+                    put(job)  # type: ignore[arg-type]
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(queue, name)
+
+        queue = office.ledger._jobs
+        monkeypatch.setattr(office.ledger, "_jobs", Late())
+        caller = Caller(lambda: note(office))
+        time.sleep(0.02)
+        office.ledger.close()
+        caller.join(5)
+        assert not caller.is_alive()
+        assert caller.result == 1 or isinstance(caller.error, LedgerError)
+
+
+def sent_on_disk(office: Office) -> list[int]:
+    """Return what another process sees as sent."""
+    with closing(sqlite3.connect(office.data_dir / "ledger.db")) as connection:
+        rows = connection.execute("SELECT sequence FROM event WHERE sent_ms IS NOT NULL ORDER BY sequence")
+        return [sequence for (sequence,) in rows]
+
+
+class TestDelivery:
+    """How far events have travelled."""
+
+    @pytest.fixture
+    def stocked(self, office: Office) -> Office:
+        """Return an office with six events."""
+        office.read(logged(*range(6)))
+        return office
+
+    def test_pending(self, stocked: Office) -> None:
+        """What the broker does not have comes in order, from where the caller stands, as much as it asks for."""
+        stocked.ledger.mark_sent([1, 2, 4])
+        stocked.ledger.flush_marks()
+        assert [one.sequence for one in stocked.ledger.pending(0, 10)] == [3, 5, 6]
+        assert [one.sequence for one in stocked.ledger.pending(3, 1)] == [5]
+
+    def test_pending_of_one_topic(self, stocked: Office) -> None:
+        """What waits for one topic only."""
+        note(stocked)
+        assert [one.sequence for one in stocked.ledger.pending(0, 10, "note")] == [7]
+        assert len(stocked.ledger.pending(0, 10, "punch/lobby")) == 6
+
+    def test_topics(self, stocked: Office) -> None:
+        """Each event knows its topic below the gateway's prefix."""
+        note(stocked)
+        stocked.read([*logged(*range(6)), spoilt(b"x")])
+        assert [one.topic for one in stocked.ledger.events(5, 10)] == ["punch/lobby", "note", "quarantine/lobby"]
+
+    def test_mark_sent_is_on_the_disk_after_flush(self, stocked: Office) -> None:
+        """After ``flush_marks`` another process sees the marks."""
+        stocked.ledger.mark_sent([2, 3])
+        stocked.ledger.flush_marks()
+        assert sent_on_disk(stocked) == [2, 3]
+
+    def test_mark_sent_does_not_wait_for_the_disk(self, stocked: Office) -> None:
+        """Noting that the broker has an event returns while the writer is busy."""
+        with held(stocked.ledger):
+            caller = Caller(lambda: stocked.ledger.mark_sent([1]))
+            caller.join(10)
+            assert not caller.is_alive()
+            assert sent_on_disk(stocked) == []
+        stocked.ledger.flush_marks()
+        assert sent_on_disk(stocked) == [1]
+
+    def test_marks_are_written_without_company(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Marks that no event takes along are written after their waiting time."""
+        monkeypatch.setattr(ledger_module, "MARKS_WAIT_S", 0.02)
+        office = Office(tmp_path / "data")
+        note(office)
+        office.ledger.mark_sent([1])
+        deadline = time.monotonic() + 10
+        while sent_on_disk(office) != [1] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sent_on_disk(office) == [1]
+        office.ledger.close()
+
+    def test_park(self, stocked: Office) -> None:
+        """A message that the broker will never take waits no longer, and is neither sent nor forgotten."""
+        stocked.ledger.park(2, 0x99)
+        stocked.ledger.flush_marks()
+        assert [one.sequence for one in stocked.ledger.pending(0, 10)] == [1, 3, 4, 5, 6]
+        assert [one.sequence for one in stocked.ledger.events(1, 1)] == [2]
+        assert stocked.ledger.counts().parked == 1
+
+    def test_counts(self, stocked: Office) -> None:
+        """Sent, parked and waiting are all there is."""
+        first = stocked.ledger.pending(0, 1)[0].recorded_ms
+        stocked.now += timedelta(minutes=5)
+        stocked.ledger.mark_sent([1, 2])
+        stocked.ledger.park(3, 0x90)
+        stocked.ledger.flush_marks()
+        counts = stocked.ledger.counts()
+        assert (counts.sequence, counts.sent, counts.parked, counts.waiting) == (6, 2, 1, 3)
+        assert counts.oldest_waiting_ms == first
+        assert counts.last_sent_ms == round(stocked.now.timestamp() * 1000)
+
+    def test_counts_of_an_empty_ledger(self, office: Office) -> None:
+        """Nothing is counted as nothing."""
+        counts = office.ledger.counts()
+        assert (counts.sequence, counts.waiting, counts.sent, counts.parked) == (0, 0, 0, 0)
+        assert (counts.withheld, counts.unconfirmed) == (0, 0)
+        assert (counts.oldest_waiting_ms, counts.last_sent_ms) == (None, None)
+
+    def test_mark_of_an_unknown_sequence(self, stocked: Office) -> None:
+        """A mark for an event that is not there does no harm."""
+        stocked.ledger.mark_sent([99])
+        stocked.ledger.flush_marks()
+        assert stocked.ledger.counts().waiting == 6
+
+    def test_first_time_counts(self, stocked: Office) -> None:
+        """An event sent again keeps the moment at which it was sent first."""
+        stocked.ledger.mark_sent([1])
+        stocked.ledger.flush_marks()
+        first = stocked.ledger.counts().last_sent_ms
+        stocked.now += timedelta(hours=1)
+        stocked.ledger.mark_sent([1])
+        stocked.ledger.flush_marks()
+        assert stocked.ledger.counts().last_sent_ms == first
+
+
+# --- opening ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Path:
+    """Return a data_dir whose ledger holds three punches and was closed cleanly."""
+    office = Office(tmp_path / "data")
+    office.read(logged(0, 1, 2))
+    office.ledger.close()
+    return office.data_dir
+
+
+def sql(data_dir: Path, statement: str) -> Any:
+    """Do something to a ledger file behind hadir's back."""
+    with closing(sqlite3.connect(data_dir / "ledger.db", isolation_level=None)) as connection:
+        row = connection.execute(statement).fetchone()
+    return row[0] if row else None
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Act as a user to whom file permissions apply."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def common_place() -> Iterator[Path]:
+    """Make a folder that also an unprivileged user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="hadir-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+class TestOpening:
+    """Whether a ledger may be used."""
+
+    def test_created_with_its_folder(self, tmp_path: Path) -> None:
+        """A first start makes the folder and an empty ledger, readable by its user and group only."""
+        with opened(tmp_path / "var" / "hadir", SOURCE) as ledger:
+            assert (ledger.source, ledger.last_sequence(), ledger.last_alive) == (SOURCE, 0, None)
+            assert ledger.was_clean
+        assert (tmp_path / "var" / "hadir").stat().st_mode & 0o007 == 0
+
+    @pytest.mark.parametrize("name", ["kantor lantai 2", "50%", "a#b", "what?", "café"])
+    def test_any_folder_name(self, tmp_path: Path, name: str) -> None:
+        """A folder may have any name; the ledger is in it and nowhere else."""
+        with opened(tmp_path / name, SOURCE) as ledger:
+            ledger.next_session()
+        assert (tmp_path / name / "ledger.db").stat().st_size > 0
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        with closing(LedgerReader(tmp_path / name)) as reader:
+            assert reader.source == SOURCE
+
+    def test_second_instance(self, office: Office) -> None:
+        """A ledger that is open is refused, and stays as it is for the one who has it."""
+        with pytest.raises(LedgerLocked, match="another hadir is running"):
+            Ledger(office.data_dir, SOURCE)
+        assert note(office) == 1
+
+    def test_second_process(self, tmp_path: Path) -> None:
+        """A ledger that another process has open is refused."""
+        with writing(tmp_path / "data", 1) as process:
+            listen(process)
+            with pytest.raises(LedgerLocked, match="another hadir is running"):
+                Ledger(tmp_path / "data", SOURCE)
+
+    def test_free_after_closing(self, closed: Path) -> None:
+        """A closed ledger may be opened again, in the same process too."""
+        for _ in range(3):
+            with opened(closed, SOURCE) as ledger:
+                assert len(events_of(ledger)) == 3
+
+    def test_free_after_a_refusal(self, closed: Path) -> None:
+        """A refusal holds no lock."""
+        with pytest.raises(LedgerError, match="belongs to"):
+            Ledger(closed, "/hadir/other/gw-01")
+        with opened(closed, SOURCE) as ledger:
+            assert ledger.last_sequence() == 3
+
+    def test_foreign_source(self, closed: Path) -> None:
+        """The ledger of another gateway is refused, with both names and what to do."""
+        with pytest.raises(LedgerError, match=r"belongs to /hadir/office/gw-01.* says /hadir/office/gw-02; put `site`"):
+            Ledger(closed, "/hadir/office/gw-02")
+
+    def test_newer_version(self, closed: Path) -> None:
+        """A ledger of a newer version is refused in words and not touched."""
+        sql(closed, "PRAGMA user_version = 99")
+        before = (closed / "ledger.db").read_bytes()
+        with pytest.raises(LedgerError, match=r"newer version of hadir \(tables 99.*install that version again"):
+            Ledger(closed, SOURCE)
+        with pytest.raises(LedgerError, match="newer version"):
+            LedgerReader(closed)
+        assert (closed / "ledger.db").read_bytes() == before
+
+    def test_clean_and_unclean(self, office: Office) -> None:
+        """Only a ledger that was closed says at the next start that it was."""
+        office.open()
+        assert office.ledger.was_clean
+        copy = office.data_dir.with_name("copy")
+        shutil.copytree(office.data_dir, copy)  # what a power cut would leave
+        with opened(copy, SOURCE) as ledger:
+            assert not ledger.was_clean
+        with opened(copy, SOURCE) as ledger:
+            assert ledger.was_clean
+
+    def test_last_alive(self, office: Office) -> None:
+        """The next start knows when the last one was alive, to the moment of its last sign of life."""
+        os.utime(office.data_dir / "ledger.lock", (1, 1))
+        office.open()
+        assert office.ledger.last_alive == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+        office.ledger.alive()
+        office.open()
+        assert office.ledger.last_alive is not None
+        assert datetime.now(UTC) - office.ledger.last_alive < timedelta(minutes=1)
+
+    def test_sign_of_life_writes_nothing_to_the_ledger(self, office: Office) -> None:
+        """Being alive costs the ledger nothing."""
+        before = office.bytes_on_disk()
+        office.ledger.alive()
+        assert office.bytes_on_disk() == before
+
+
+class TestDamage:
+    """A file that cannot be trusted is refused with what to do, and kept as it is."""
+
+    @pytest.mark.parametrize("content", [b"", b"\0" * 8192, b"not a database, but long enough for one" * 200])
+    def test_not_a_ledger(self, closed: Path, content: bytes) -> None:
+        """An empty file, zeros and garbage in the ledger's place are refused: never a new ledger over an old one."""
+        (closed / "ledger.db").write_bytes(content)
+        with pytest.raises(LedgerError, match="keep a copy"):
+            Ledger(closed, SOURCE)
+        assert (closed / "ledger.db").read_bytes() == content
+
+    def test_foreign_database(self, closed: Path) -> None:
+        """A database of something else is refused and left alone."""
+        (closed / "ledger.db").unlink()
+        sql(closed, "CREATE TABLE other (x)")
+        before = (closed / "ledger.db").read_bytes()
+        with pytest.raises(LedgerError, match="keep a copy"):
+            Ledger(closed, SOURCE)
+        assert (closed / "ledger.db").read_bytes() == before
+
+    def test_ledger_without_its_owner(self, closed: Path) -> None:
+        """A ledger that does not say whose it is is refused."""
+        sql(closed, "DELETE FROM gateway")
+        with pytest.raises(LedgerError, match="keep a copy"):
+            Ledger(closed, SOURCE)
+
+    @pytest.mark.parametrize("table", ["gateway", "event", "place", "sqlite_autoindex_event_1"])
+    def test_overwritten_page(self, closed: Path, table: str) -> None:
+        """After an unclean stop a page that lost its content is found before anything is written."""
+        sql(closed, "UPDATE gateway SET clean = 0")
+        page = sql(closed, f"SELECT rootpage FROM sqlite_master WHERE name = '{table}'")  # noqa: S608 - ours
+        size = sql(closed, "PRAGMA page_size")
+        with (closed / "ledger.db").open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+        with pytest.raises(LedgerError, match=r"damaged.*keep a copy"):
+            Ledger(closed, SOURCE)
+
+    def test_truncated_file(self, closed: Path) -> None:
+        """A file that lost its end is refused."""
+        sql(closed, "UPDATE gateway SET clean = 0")
+        os.truncate(closed / "ledger.db", sql(closed, "PRAGMA page_size") * 3)
+        with pytest.raises(LedgerError, match=r"damaged.*keep a copy"):
+            Ledger(closed, SOURCE)
+
+    def test_crash_while_the_ledger_is_created(self, tmp_path: Path) -> None:
+        """A first start that died half-way stands in nobody's way: the ledger appears whole or not at all."""
+        made_by = []
+
+        def die(*_: object) -> None:
+            made_by.append(sorted(path.name for path in tmp_path.iterdir()))
+            raise OSError("power cut")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "replace", die)
+            with pytest.raises(LedgerError):
+                Ledger(tmp_path, SOURCE)
+        assert made_by
+        assert not (tmp_path / "ledger.db").exists()
+        with opened(tmp_path, SOURCE) as ledger:
+            assert ledger.next_session() == 1
+
+    @pytest.mark.usefixtures("unprivileged")
+    def test_unwritable_folder(self, common_place: Path) -> None:
+        """A folder that may not be written to is refused with what to do."""
+        if os.geteuid() == common_place.stat().st_uid:
+            common_place.chmod(0o555)
+        with pytest.raises(LedgerError, match=r"ermission.*(data_dir|user)"):
+            Ledger(common_place, SOURCE)
+
+    @pytest.mark.usefixtures("unprivileged")
+    def test_folder_that_cannot_be_made(self, common_place: Path) -> None:
+        """A folder that may not be created is refused with what to do."""
+        if os.geteuid() == common_place.stat().st_uid:
+            common_place.chmod(0o555)
+        with pytest.raises(LedgerError, match=r"ermission.*(data_dir|user)"):
+            Ledger(common_place / "data", SOURCE)
+
+    def test_folder_is_a_file(self, tmp_path: Path) -> None:
+        """A file where the folder should be is refused in words."""
+        (tmp_path / "data").write_text("")
+        with pytest.raises(LedgerError, match="data_dir"):
+            Ledger(tmp_path / "data", SOURCE)
+
+
+class TestReader:
+    """Looking at a ledger that a daemon is writing."""
+
+    def test_creates_nothing(self, tmp_path: Path) -> None:
+        """Where there is no ledger the reader says so and makes none."""
+        with pytest.raises(LedgerError, match=r"no ledger here yet; `hadir run` creates it"):
+            LedgerReader(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_while_the_daemon_writes(self, office: Office) -> None:
+        """A reader sees whole transactions only, from the first on, and hinders nobody."""
+        caller = Caller(lambda: [office.read(logged(*range(5 * count))) for count in range(1, 40)])
+        with closing(LedgerReader(office.data_dir)) as reader:
+            seen = []
+            while caller.is_alive():
+                seen.append(len(events_of(reader)))
+            assert reader.terminal("lobby") == office.known
+            assert (len(events_of(reader)), reader.placed("lobby")) == (195, 195)
+        assert caller.error is None
+        assert seen == sorted(seen)
+        assert {count % 5 for count in seen} <= {0}
+
+    def test_ledger_of_a_stopped_daemon(self, closed: Path) -> None:
+        """A ledger that nobody writes is read as well, and its file is not changed."""
+        before = (closed / "ledger.db").read_bytes()
+        with closing(LedgerReader(closed)) as reader:
+            assert len(events_of(reader)) == 3
+            assert [known.name for known in reader.terminals()] == ["lobby"]
+            assert reader.terminal("lift") is None
+        assert (closed / "ledger.db").read_bytes() == before
+
+    def test_cannot_write(self, closed: Path) -> None:
+        """A reader's connection refuses to write."""
+        with closing(LedgerReader(closed)) as reader, pytest.raises(LedgerError, match="readonly"):
+            reader._rows("UPDATE event SET sent_ms = 1")
+
+    def test_damaged_file(self, closed: Path) -> None:
+        """A reader says what is wrong with a damaged file, too."""
+        (closed / "ledger.db").write_bytes(b"garbage" * 1000)
+        with pytest.raises(LedgerError, match="damaged; keep a copy"):
+            LedgerReader(closed)
+
+
+# --- kill -9 ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(data_dir: Path, seed: int) -> Iterator["subprocess.Popen[str]"]:
+    """Run the writer; it is killed when the block ends."""
+    with subprocess.Popen(
+        [sys.executable, CRASH_WRITER, data_dir, str(seed)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def listen(process: "subprocess.Popen[str]") -> None:
+    """Wait until the writer has the ledger."""
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+
+
+class TestKill:
+    """The process dies at any moment; what was acknowledged is there, once."""
+
+    def test_kill_at_any_moment(self, tmp_path: Path) -> None:
+        """Twelve lives, each killed in the middle of its work: no acknowledged row is missing and none is doubled."""
+        writer = runpy.run_path(str(CRASH_WRITER), run_name="crash_writer")
+        dice = random.Random(20260907)  # noqa: S311 - a test's choice
+        data_dir, length, notes, sent = tmp_path / "data", 0, set[int](), set[int]()
+        live: set[int] = set()
+        for seed in range(12):
+            with writing(data_dir, seed) as process:
+                listen(process)
+                assert process.stdout is not None
+                said = "".join(process.stdout.readline() for _ in range(dice.randrange(25)))
+                time.sleep(dice.uniform(0.0, 0.01))
+                process.send_signal(signal.SIGKILL)
+                said += process.stdout.read()
+            for line in said[: said.rfind("\n") + 1].splitlines():
+                what, *numbers = line.split()
+                match what:
+                    case "read":
+                        length = max(length, int(numbers[0]))
+                    case "live":
+                        live.add(int(numbers[0]))
+                    case "note":
+                        notes.add(int(numbers[0]))
+                    case "sent":
+                        sent.update(map(int, numbers))
+            with opened(data_dir, SOURCE) as ledger:
+                assert not ledger.was_clean
+                assert ledger.last_alive is not None
+                events = events_of(ledger)
+                assert notes <= {int(event["sequence"]) for event in events if event["type"] == RESUMED}
+                assert not sent & {waiting.sequence for waiting in ledger.pending(0, 1_000_000)}
+                found = Counter(event["id"] for event in events if event["type"] == RECORDED)
+                assert set(found.values()) <= {1}
+                records = [writer["record_at"](number) for number in range(length)]
+                assert set(ids_of(records)) <= set(found), "a record of an acknowledged reading is missing"
+                told = [writer["record_at"](number) for number in live]
+                assert {stranger_id(SERIAL, one.pin, one.local_time.isoformat(), 1) for one in told} <= set(found)
+                known = ledger.terminal("lobby")
+                assert known is not None
+                longest = max(length, known.in_log, max(live, default=0) + 1) + dice.randrange(20)
+                ledger.record_reading(writer["witness"]("log"), writer["reading"](longest))
+                length = longest
+                every = [event["id"] for event in of_type(ledger, RECORDED)]
+                again = [writer["record_at"](number) for number in range(longest)]
+                assert sorted(every) == sorted(ids_of(again)), "re-reading added what was missing and nothing twice"
+        assert length > 100
+        assert live
+        assert notes
+        assert sent
+
+
+def ids_of(records: Sequence[RawPunch]) -> list[str]:
+    """Return the identities that a log's records must have."""
+    seen: Counter[tuple[str | None, datetime]] = Counter()
+    ids = []
+    for record in records:
+        seen[record.pin, record.local_time] += 1
+        occurrence = seen[record.pin, record.local_time]
+        ids.append(stranger_id(SERIAL, str(record.pin), record.local_time.isoformat(), occurrence))
+    return ids
