@@ -413,6 +413,10 @@ class LedgerReader:
             last_sent_ms=self._scalar("SELECT max(sent_ms) FROM event"),
         )
 
+    def punches(self) -> int:
+        """Count the punches stored, of all terminals."""
+        return int(self._scalar("SELECT count(*) FROM event WHERE topic LIKE 'punch/%'"))
+
     def placed(self, name: str) -> int:
         """Count the log records of a terminal that are accounted for, in its present log generation."""
         return int(

@@ -8,11 +8,13 @@ still remembered is forgotten, and the ledger is asked again, so nothing is sent
 import json
 import queue
 import random
+import socket
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,19 +33,29 @@ from gateway.settings import Mqtt, Settings, read_secret
 
 # Reason codes of MQTT 5 (specification, 2.4) that call for a reaction of their own.
 NO_MATCHING_SUBSCRIBERS = 0x10
-BAD_CREDENTIALS = frozenset({0x86, 0x87, 0x8C})
+UNSUPPORTED_PROTOCOL = 0x84
+NOT_AUTHORISED = 0x87
+BAD_CREDENTIALS = frozenset({0x86, NOT_AUTHORISED, 0x8C})
+KEEP_ALIVE_TIMEOUT = 0x8D
 SESSION_TAKEN_OVER = 0x8E
+BUSY = frozenset({0x88, 0x89, 0x97, 0x9F})
+"""Refusals of a connection that pass by themselves: unavailable, busy, a quota, too many connections at once."""
 PARKED = frozenset({0x90, 0x99})
 """Refusals of one message that no later attempt can change: its topic or its payload."""
 
 CONNECT_TIMEOUT_S = 5.0
 ACK_TIMEOUT_S = 60.0
-"""A broker that acknowledges nothing for so long has lost us, whatever the connection says."""
-SHORT_LIFE_S = 60.0
+"""A broker that leaves the oldest message unacknowledged for so long has lost it, whatever the connection says."""
 SHORT_LIVES = 3
-"""So many connections in a row that the broker ended so soon are no accident."""
+SHORT_LIFE_S = 300.0
+"""So many connections in a row that end so soon without a reason are no accident.
+
+Longer than the first pause of who notices it: then the other one of two with one client id notices it too.
+"""
 FAREWELL_S = 2.0
+HANG_UP_S = 1.0
 FETCH = 500
+IDLE_S = 5.0
 RETRY_FROM_S, RETRY_TO_S = 30.0, 600.0
 """Back-off of one topic that nobody hears or that we may not use."""
 ALARMS_KEPT = 100
@@ -72,17 +84,21 @@ TAKEN_OVER = Pause(120.0, 600.0)
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
     """The broker cannot be used now."""
 
-    def __init__(self, message: str, pause: Pause = UNREACHABLE, alarm: str | None = None) -> None:
+    def __init__(
+        self, message: str, pause: Pause | None = None, alarm: str | None = None, *, unexplained: bool = False
+    ) -> None:
         super().__init__(message)
-        self.pause = pause
+        self.pause = pause or UNREACHABLE
         self.alarm = alarm
+        self.unexplained = unexplained
+        """A working connection was closed, and nobody said why."""
 
 
-def _thrown_out(exc: BrokerUnavailable) -> BrokerUnavailable:
+def _thrown_out() -> BrokerUnavailable:
     # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason.
     return BrokerUnavailable(
-        f"the broker accepts the connection and ends it soon after, again and again ({exc}): most likely another machine "
-        "uses the same `site` and `gateway`; otherwise look at the broker's limits and its log",
+        "the broker accepts the connection and ends it soon after, again and again: most likely another machine uses "
+        "the same `site` and `gateway`; otherwise look at the broker's limits and its log",
         TAKEN_OVER,
         "client_id_taken",
     )
@@ -97,6 +113,8 @@ class _Connected(NamedTuple):
 class _Disconnected(NamedTuple):
     code: int
     text: str
+    by_broker: bool
+    """The broker gave this reason; otherwise it is the library's guess."""
 
 
 class _Acknowledged(NamedTuple):
@@ -118,9 +136,15 @@ _STOP = object()
 
 @dataclass(slots=True)
 class _Silence:
-    """A topic whose messages the broker takes for nobody, or does not take from us."""
+    """A topic whose messages the broker takes for nobody, or does not take from us.
+
+    Its events are held back. The oldest of them is tried when it is due, or when something new is recorded; as soon as
+    it is taken, all the others follow.
+    """
 
     code: int
+    upto: int
+    """What was recorded up to here is no news."""
     due: float
     delay_s: float
     probing: bool = False
@@ -138,17 +162,25 @@ class _Conversation:
     """Messages of any kind in flight at most, by the broker's word."""
     outbox: deque[_Outgoing] = field(default_factory=deque)
     cursor: int = 0
-    """Everything waiting up to this sequence has been fetched once."""
-    tried: int = 0
+    """Everything waiting up to this sequence has been fetched."""
     more: bool = True
     rewind: bool = False
     """A topic is heard again: what it still owes is to be fetched from the beginning."""
     buffer: deque[Waiting] = field(default_factory=deque)
-    in_flight: dict[int, Waiting | None] = field(default_factory=dict)
+    in_flight: dict[int, Waiting | _Outgoing] = field(default_factory=dict)
+    """By message id, the oldest first."""
     sequences: set[int] = field(default_factory=set)
-    silences: dict[str, _Silence] = field(default_factory=dict)
+    """The events among them."""
+    refused: set[str] = field(default_factory=set)
+    """Topics without evidence value that the broker has refused: each is told of once."""
     begun: float = field(default_factory=time.monotonic)
-    acknowledged_at: float = field(default_factory=time.monotonic)
+    oldest_since: float = 0.0
+    """Since when the oldest message in flight has been the oldest."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another event may be sent."""
+        return len(self.in_flight) < self.window
 
 
 class Publisher:
@@ -164,6 +196,7 @@ class Publisher:
     ) -> None:
         """``greeting`` returns the retained topics and payloads that every connection begins with, after ``state``."""
         self._mqtt: Mqtt = settings.mqtt
+        self._where = f"{settings.mqtt.host}:{settings.mqtt.port}"
         self._client_id = settings.client_id
         self._prefix = settings.topic_prefix
         self._ledger = ledger
@@ -171,6 +204,7 @@ class Publisher:
         self._now = now
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
+        self._silences: dict[str, _Silence] = {}
         self._stopping = False
         self._connected = False
         self.last_sent: datetime | None = None
@@ -189,6 +223,8 @@ class Publisher:
 
     def start(self) -> None:
         """Begin to connect and publish, and go on until :meth:`stop`."""
+        if self._mqtt.protocol != 5:
+            log.warning("refusals_invisible", reason="with MQTT 3.1.1 the broker cannot say that it refused a message")
         self._ledger.on_recorded = lambda: self._inbox.put(_RECORDED)
         self._thread.start()
 
@@ -196,7 +232,8 @@ class Publisher:
         """Say ``offline``, disconnect and end; return whether that was done within ``timeout_s``."""
         self._stopping = True
         self._inbox.put(_STOP)
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def announce(self, topic: str, payload: dict[str, Any]) -> None:
@@ -212,26 +249,34 @@ class Publisher:
 
     def _run(self) -> None:
         failures = short_lives = 0
+        pause: Pause | None = None
         told: str | None = None
         try:
             while not self._stopping:
                 conversation = None
                 try:
                     conversation = self._connect()
-                    if told is not None:
-                        log.info("broker_found", after_failures=failures)
-                        told = None
+                    log.info(
+                        "broker_found",
+                        broker=self._where,
+                        session=conversation.session,
+                        window=conversation.window,
+                        after_failures=failures,
+                    )
+                    told = None
                     self._converse(conversation)
                 except BrokerUnavailable as exc:
-                    lived_s = 0.0 if conversation is None else time.monotonic() - conversation.begun
-                    failures = 1 if lived_s > SHORT_LIFE_S else failures + 1
-                    if conversation is not None:
-                        short_lives = 0 if lived_s > SHORT_LIFE_S else short_lives + 1
-                    problem = exc if exc.alarm or short_lives < SHORT_LIVES else _thrown_out(exc)
-                    pause_s = problem.pause.after(failures)
-                    if str(problem) != told:
-                        # Once when it breaks, not at every attempt.
-                        log.warning("broker_lost", reason=str(problem), retry_s=round(pause_s, 1))
+                    if self._stopping:
+                        return
+                    lived_s = time.monotonic() - conversation.begun if conversation else 0.0
+                    short_lives = short_lives + 1 if exc.unexplained and lived_s <= SHORT_LIFE_S else 0
+                    problem = _thrown_out() if short_lives >= SHORT_LIVES else exc
+                    failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_LIFE_S else 1
+                    pause = problem.pause
+                    pause_s = pause.after(failures)
+                    # Once when it breaks, not at every attempt; and again where a person must act.
+                    if told is None or (pause is not UNREACHABLE and str(problem) != told):
+                        log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
                         if problem.alarm:
                             self.alarm(problem.alarm, str(problem))
                         told = str(problem)
@@ -257,7 +302,6 @@ class Publisher:
     def _connect(self) -> _Conversation:
         session = self._ledger.next_session()
         client = self._client(session)
-        where = f"{self._mqtt.host}:{self._mqtt.port}"
         try:
             client.connect(
                 self._mqtt.host,
@@ -266,14 +310,18 @@ class Publisher:
                 clean_start=True if self._mqtt.protocol == 5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY,
             )
         except (OSError, ValueError) as exc:
-            raise BrokerUnavailable(f"the broker {where} cannot be reached: {_plain(exc)}") from exc
+            by_hand = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
+            raise BrokerUnavailable(
+                f"the broker {self._where} cannot be reached: {_plain(exc)}", REFUSED if by_hand else None
+            ) from exc
         client.loop_start()
         try:
-            return self._greet(client, session, where)
-        except BrokerUnavailable:
-            client.disconnect()
-            client.loop_stop()
+            conversation = self._greet(client, session)
+        except BaseException:
+            _hang_up(client, politely=False)
             raise
+        self._connected = True
+        return conversation
 
     def _client(self, session: int) -> mqtt.Client:
         version5 = self._mqtt.protocol == 5
@@ -291,7 +339,7 @@ class Publisher:
             if self._mqtt.password_file is not None:
                 try:
                     password = read_secret(self._mqtt.password_file)
-                except OSError as exc:
+                except (OSError, ValueError) as exc:
                     raise BrokerUnavailable(
                         f"the password file {self._mqtt.password_file} cannot be read: {_plain(exc)}", REFUSED
                     ) from exc
@@ -303,82 +351,101 @@ class Publisher:
                     certfile=_text(self._mqtt.cert_file),
                     keyfile=_text(self._mqtt.key_file),
                 )
-            except (OSError, ssl.SSLError) as exc:
+            except (OSError, ValueError) as exc:
                 raise BrokerUnavailable(f"the TLS files cannot be used: {_plain(exc)}", REFUSED) from exc
         client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": session}), qos=1, retain=True)
         inbox = self._inbox
 
-        def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
+        # None of these refers to `client` by name: a circle would keep every old client, and its sockets, for a while.
+        def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
             limit = getattr(properties, "ReceiveMaximum", None) if properties else None
-            inbox.put((client, _Connected(reason.value, str(reason), limit or 65535)))
+            inbox.put((c, _Connected(reason.value, str(reason), limit or 65535)))
 
-        def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Properties | None) -> None:
-            inbox.put((client, _Disconnected(reason.value, str(reason))))
+        def on_disconnect(
+            c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Properties | None
+        ) -> None:
+            inbox.put((c, _Disconnected(reason.value, str(reason), flags.is_disconnect_packet_from_server)))
 
-        def on_publish(_c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
-            inbox.put((client, _Acknowledged(mid, reason.value)))
+        def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
+            inbox.put((c, _Acknowledged(mid, reason.value)))
 
         client.on_connect = on_connect
         client.on_disconnect = on_disconnect
         client.on_publish = on_publish
         return client
 
-    def _greet(self, client: mqtt.Client, session: int, where: str) -> _Conversation:
+    def _greet(self, client: mqtt.Client, session: int) -> _Conversation:
         """Wait for the broker's answer; on success say who and how we are, before any evidence."""
-        until = time.monotonic() + CONNECT_TIMEOUT_S
-        while True:
-            try:
-                happened = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise BrokerUnavailable(f"the broker {where} does not answer") from None
-            if happened is _STOP:
-                raise BrokerUnavailable("stopping")
-            self._keep_alarm(happened)
-            if isinstance(happened, tuple) and happened[0] is client:
-                answer = happened[1]
-                break
-        if isinstance(answer, _Disconnected) or answer.code != 0:
-            if answer.code in BAD_CREDENTIALS:
-                raise BrokerUnavailable(
-                    f"the broker {where} refuses the login ({answer.text}); check mqtt.username, the password file and "
-                    "the broker's list of users",
-                    REFUSED,
-                    "login_refused",
-                )
-            raise BrokerUnavailable(f"the broker {where} refuses the connection ({answer.text})", REFUSED)
-        conversation = _Conversation(
-            client, session, min(self._mqtt.window, answer.receive_maximum), answer.receive_maximum
-        )
-        self._connected = True
-        log.info("broker_connected", broker=where, session=session, window=conversation.window)
+        answer = self._answer(client)
+        if isinstance(answer, _Disconnected):
+            raise BrokerUnavailable(f"the broker {self._where} closes the connection instead of answering")
+        if answer.code in BAD_CREDENTIALS:
+            raise BrokerUnavailable(
+                f"the broker {self._where} refuses the login ({answer.text}); check mqtt.username, the password file "
+                "and the broker's list of users",
+                REFUSED,
+                "login_refused",
+            )
+        if answer.code != 0:
+            hint = "; set mqtt.protocol to 3.1.1" if answer.code == UNSUPPORTED_PROTOCOL else ""
+            raise BrokerUnavailable(
+                f"the broker {self._where} refuses the connection ({answer.text}){hint}",
+                None if answer.code in BUSY else REFUSED,
+            )
+        window = min(self._mqtt.window, answer.receive_maximum)
+        conversation = _Conversation(client, session, window, answer.receive_maximum)
         birth = {"state": "online", "session": session, "at": utc_text(self._now())}
         conversation.outbox.append(_Outgoing("state", birth, retain=True))
         conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
         conversation.outbox.extend(self._alarms)
         self._alarms.clear()
+        for silence in self._silences.values():
+            silence.due, silence.delay_s, silence.probing = conversation.begun, RETRY_FROM_S, False
         return conversation
 
+    def _answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
+        until = time.monotonic() + CONNECT_TIMEOUT_S
+        while not self._stopping:
+            try:
+                happened = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise BrokerUnavailable(f"the broker {self._where} accepts the connection and says nothing") from None
+            self._keep_alarm(happened)
+            if isinstance(happened, tuple) and happened[0] is client:
+                answer: _Connected | _Disconnected = happened[1]
+                return answer
+        raise BrokerUnavailable("stopping")
+
     def _converse(self, conversation: _Conversation) -> None:
-        session_client = conversation.client
+        said = False
         try:
             while not self._stopping:
                 self._fill_window(conversation)
-                self._listen(conversation)
-            self._farewell(conversation)
+                self._listen(conversation, self._patience(conversation))
+            said = self._farewell(conversation)
         finally:
             self._connected = False
-            session_client.disconnect()
-            session_client.loop_stop()
+            for message in (*conversation.in_flight.values(), *conversation.outbox):
+                self._keep_alarm(message)
+            _hang_up(conversation.client, politely=said)
 
-    def _listen(self, conversation: _Conversation) -> None:
+    def _patience(self, conversation: _Conversation) -> float:
+        """Return how long there is nothing to do unless something happens."""
+        if conversation.has_room and (conversation.buffer or conversation.more):
+            return 0.0
+        due = [time.monotonic() + IDLE_S]
+        if conversation.in_flight:
+            due.append(conversation.oldest_since + ACK_TIMEOUT_S)
+        if conversation.has_room:
+            due.extend(silence.due for silence in self._silences.values() if not silence.probing)
+        return max(0.0, min(due) - time.monotonic())
+
+    def _listen(self, conversation: _Conversation, patience_s: float) -> None:
         """Wait for something to happen, then take in everything that has."""
-        try:
-            happened = self._inbox.get(timeout=self._patience(conversation))
-        except queue.Empty:
-            happened = None
         acknowledged: list[int] = []
         try:
-            while happened is not None:
+            happened = self._inbox.get(timeout=patience_s)
+            while True:
                 self._take(conversation, happened, acknowledged)
                 happened = self._inbox.get_nowait()
         except queue.Empty:
@@ -393,12 +460,8 @@ class Publisher:
             conversation.more = True
             conversation.rewind = False
             conversation.buffer.clear()
-        if conversation.in_flight and time.monotonic() - conversation.acknowledged_at > ACK_TIMEOUT_S:
-            raise BrokerUnavailable(f"the broker has acknowledged nothing for {ACK_TIMEOUT_S:g} s")
-
-    def _patience(self, conversation: _Conversation) -> float:
-        due = [silence.due for silence in conversation.silences.values() if not silence.probing]
-        return min(5.0, max(0.0, min(due) - time.monotonic())) if due else 5.0
+        if conversation.in_flight and time.monotonic() >= conversation.oldest_since + ACK_TIMEOUT_S:
+            raise BrokerUnavailable(f"the broker has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
 
     def _take(self, conversation: _Conversation, happened: Any, acknowledged: list[int]) -> None:
         if happened is _RECORDED:
@@ -420,22 +483,29 @@ class Publisher:
                 TAKEN_OVER,
                 "client_id_taken",
             )
-        raise BrokerUnavailable(f"the connection to the broker ended ({end.text})")
+        if end.by_broker:
+            raise BrokerUnavailable(f"the broker ended the connection ({end.text})")
+        # The library knows only one reason of its own worth telling: an unanswered ping.
+        raise BrokerUnavailable(
+            f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
+        )
 
     def _acknowledge(self, conversation: _Conversation, answer: _Acknowledged, acknowledged: list[int]) -> None:
-        conversation.acknowledged_at = time.monotonic()
+        if answer.mid == next(iter(conversation.in_flight), None):
+            conversation.oldest_since = time.monotonic()
         event = conversation.in_flight.pop(answer.mid, None)
-        if event is None:
-            if answer.code >= 0x80:
-                log.warning("message_refused", reason_code=answer.code)
+        if not isinstance(event, Waiting):
+            if event is not None and answer.code >= 0x80 and event.topic not in conversation.refused:
+                conversation.refused.add(event.topic)
+                log.warning("message_refused", topic=event.topic, reason_code=answer.code)
             return
         conversation.sequences.discard(event.sequence)
-        silence = conversation.silences.get(event.topic)
+        silence = self._silences.get(event.topic)
         if answer.code == 0:
             acknowledged.append(event.sequence)
             if silence is not None:
                 log.info("topic_heard", topic=event.topic)
-                del conversation.silences[event.topic]
+                del self._silences[event.topic]
                 conversation.rewind = True
         elif answer.code in PARKED:
             self._ledger.park(event.sequence, answer.code)
@@ -443,109 +513,137 @@ class Publisher:
             self.alarm(
                 "message_parked", f"the broker will never take event {event.sequence} (reason {answer.code:#04x})"
             )
+            if silence is not None and silence.probing:
+                silence.probing = False
+                silence.due = time.monotonic() + silence.delay_s
         else:
-            self._fall_silent(conversation, event, answer.code, silence)
+            self._fall_silent(event.topic, answer.code, silence)
 
-    def _fall_silent(self, conversation: _Conversation, event: Waiting, code: int, silence: _Silence | None) -> None:
-        """Keep the event waiting; try its topic again later with one message, longer and longer."""
+    def _fall_silent(self, topic: str, code: int, silence: _Silence | None) -> None:
+        """Keep the topic's events waiting; try it again later with one of them, longer and longer."""
         now = time.monotonic()
-        if silence is None:
-            conversation.silences[event.topic] = _Silence(code, now + RETRY_FROM_S, RETRY_FROM_S)
+        if silence is None or silence.code != code:
             if code == NO_MATCHING_SUBSCRIBERS:
-                log.warning("topic_unheard", topic=event.topic)
-                self.alarm("no_subscriber", f"nobody subscribes to {event.topic}: its events are kept and tried again")
+                log.warning("topic_unheard", topic=topic)
+                self.alarm("no_subscriber", f"nobody subscribes to {topic}: its events are kept and tried again")
             else:
-                log.warning("topic_refused", topic=event.topic, reason_code=code)
+                log.warning("topic_refused", topic=topic, reason_code=code)
+                hint = "; check the broker's access list" if code == NOT_AUTHORISED else ""
                 self.alarm(
                     "delivery_refused",
-                    f"the broker does not let this gateway publish on {event.topic} (reason {code:#04x}): its events are "
-                    "kept and tried again; check the broker's access list",
+                    f"the broker does not take what this gateway publishes on {topic} (reason {code:#04x}): its events "
+                    f"are kept and tried again{hint}",
                 )
-        elif silence.probing:
+        if silence is None:
+            self._silences[topic] = _Silence(code, self._ledger.last_sequence(), now + RETRY_FROM_S, RETRY_FROM_S)
+            return
+        silence.code = code
+        if silence.probing:
             silence.probing = False
-            silence.code = code
             silence.delay_s = min(RETRY_TO_S, silence.delay_s * 2)
             silence.due = now + silence.delay_s
 
     def _fill_window(self, conversation: _Conversation) -> None:
         self._say_what_waits(conversation)
-        for topic, silence in conversation.silences.items():
-            if not silence.probing and time.monotonic() >= silence.due:
-                probe = next(
-                    (
-                        event
-                        for event in self._ledger.pending(0, conversation.window + 1, topic)
-                        if event.sequence not in conversation.sequences
-                    ),
-                    None,
-                )
-                if probe is not None:
-                    silence.probing = True
-                    self._send(conversation, probe)
-        while len(conversation.in_flight) < conversation.window:
-            if not conversation.buffer and not self._fetch(conversation):
-                return
+        for topic, held in self._silences.items():
+            if conversation.has_room and not held.probing and time.monotonic() >= held.due:
+                self._probe(conversation, topic, held)
+        if conversation.has_room and not conversation.buffer and conversation.more:
+            self._fetch(conversation)  # once: much that is held back must not keep us from listening
+        while conversation.has_room and conversation.buffer:
             event = conversation.buffer.popleft()
+            silence = self._silences.get(event.topic)
             if event.sequence in conversation.sequences:
                 continue
-            if event.sequence <= conversation.tried and event.topic in conversation.silences:
-                continue
-            conversation.tried = max(conversation.tried, event.sequence)
+            if silence is None:
+                self._send(conversation, event)
+            elif event.sequence > silence.upto:
+                silence.upto = event.sequence
+                silence.due = time.monotonic()
+
+    def _probe(self, conversation: _Conversation, topic: str, silence: _Silence) -> None:
+        """Try a silent topic with the oldest event that it owes."""
+        owed = self._ledger.pending(0, len(conversation.sequences) + 1, topic)
+        event = next((event for event in owed if event.sequence not in conversation.sequences), None)
+        if event is None:
+            silence.due = time.monotonic() + silence.delay_s
+        else:
+            silence.probing = True
             self._send(conversation, event)
 
-    def _fetch(self, conversation: _Conversation) -> bool:
-        if not conversation.more:
-            return False
+    def _fetch(self, conversation: _Conversation) -> None:
         events = self._ledger.pending(conversation.cursor, FETCH)
         conversation.more = len(events) == FETCH
         if events:
             conversation.cursor = events[-1].sequence
             conversation.buffer.extend(events)
-        return bool(events)
 
     def _send(self, conversation: _Conversation, event: Waiting) -> None:
-        mid = self._publish(conversation, event.topic, event.body, _EVENT, retain=False)
-        conversation.in_flight[mid] = event
+        self._publish(conversation, event, event.body, _EVENT, retain=False)
         conversation.sequences.add(event.sequence)
 
     def _say_what_waits(self, conversation: _Conversation) -> None:
         while conversation.outbox and len(conversation.in_flight) < conversation.receive_maximum:
             message = conversation.outbox.popleft()
-            mid = self._publish(conversation, message.topic, _json(message.payload), _PLAIN, retain=message.retain)
-            conversation.in_flight[mid] = None
+            self._publish(conversation, message, _json(message.payload), _PLAIN, retain=message.retain)
 
     def _publish(
-        self, conversation: _Conversation, topic: str, body: str, properties: Properties, *, retain: bool
-    ) -> int:
-        if not conversation.in_flight:
-            conversation.acknowledged_at = time.monotonic()
+        self,
+        conversation: _Conversation,
+        message: Waiting | _Outgoing,
+        body: str,
+        properties: Properties,
+        *,
+        retain: bool,
+    ) -> None:
         info = conversation.client.publish(
-            f"{self._prefix}/{topic}",
+            f"{self._prefix}/{message.topic}",
             body.encode(),
             qos=1,
             retain=retain,
             properties=properties if self._mqtt.protocol == 5 else None,
         )
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_QUEUE_SIZE):
-            raise BrokerUnavailable(f"the connection to the broker ended ({mqtt.error_string(info.rc)})")
-        return info.mid
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._keep_alarm(message)
+            self._listen(conversation, 0.0)  # what came before the end, and the reason for it
+            raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
+        if not conversation.in_flight:
+            conversation.oldest_since = time.monotonic()
+        conversation.in_flight[info.mid] = message
 
-    def _farewell(self, conversation: _Conversation) -> None:
-        """Say ``offline`` and give what is in flight a moment, so that fewer events travel twice."""
+    def _farewell(self, conversation: _Conversation) -> bool:
+        """Say ``offline`` and give what is in flight a moment, so that fewer events travel twice.
+
+        Return whether the broker has heard it; if not, the will shall say it.
+        """
         until = time.monotonic() + FAREWELL_S
-        offline = {"state": "offline", "session": conversation.session, "at": utc_text(self._now())}
-        conversation.outbox.append(_Outgoing("state", offline, retain=True))
-        acknowledged: list[int] = []
-        try:
+        offline = _Outgoing(
+            "state", {"state": "offline", "session": conversation.session, "at": utc_text(self._now())}, retain=True
+        )
+        conversation.outbox.append(offline)
+        with suppress(BrokerUnavailable):
             while (conversation.in_flight or conversation.outbox) and (left := until - time.monotonic()) > 0:
                 self._say_what_waits(conversation)
-                happened = self._inbox.get(timeout=left)
-                if happened is not _RECORDED and not isinstance(happened, _Outgoing):
-                    self._take(conversation, happened, acknowledged)
-        except (queue.Empty, BrokerUnavailable):
-            pass
-        finally:
-            self._ledger.mark_sent(acknowledged)
+                self._listen(conversation, left)
+        return all(message is not offline for message in (*conversation.in_flight.values(), *conversation.outbox))
+
+
+def _hang_up(client: mqtt.Client, *, politely: bool) -> None:
+    """End the connection and the library's thread, whatever the broker does; impolitely, so that it publishes the will.
+
+    The library alone would wait for a broker that reads nothing any more until the keep-alive runs out.
+    """
+    if politely:
+        client.disconnect()
+        until = time.monotonic() + HANG_UP_S
+        while client.socket() is not None and time.monotonic() < until:
+            time.sleep(0.005)
+    connection = client.socket()
+    if isinstance(connection, socket.socket):
+        with suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not SSLSocket's: its thread may be reading
+    with suppress(AttributeError):  # its thread may end between the library's look at it and the join
+        client.loop_stop()
 
 
 def _properties(content_type: str) -> Properties:
@@ -570,6 +668,8 @@ def _json(payload: dict[str, Any]) -> str:
 def _plain(exc: Exception) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({exc.verify_message})"
+    if isinstance(exc, ssl.SSLError) and exc.reason:
+        return f"no TLS ({exc.reason.lower().replace('_', ' ')})"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     return getattr(exc, "strerror", None) or str(exc)

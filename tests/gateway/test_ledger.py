@@ -440,13 +440,32 @@ class TestClearedAndWrapped:
     @pytest.mark.usefixtures("small_slices")
     def test_crash_while_the_old_log_is_matched(self, office: Office) -> None:
         """A crash in the middle of matching a returned log: matching goes on where it stopped."""
-        log = [*logged(*range(6)), made(day=RESET), *logged(6, 6), made(day=RESET), *logged(7, 8)]
+        log = [*logged(*range(12)), made(day=RESET), *logged(12, 12), made(day=RESET), *logged(13, 14)]
         office.read(log)
         office.read([])
-        office.read_until(log, 6)
-        assert office.known.tail_start == 0
+        office.read_until(log, 13)
+        assert (office.known.length, office.known.tail_start) == (12, 0), "a tail could not count what is matched"
         assert office.read(log).new == 0
-        assert len(punches(office.ledger)) == 12
+        assert len(punches(office.ledger)) == 18
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_crash_while_a_longer_log_is_matched(self, office: Office) -> None:
+        """Records matched before a crash count after it: the third punch of a second is new if two were known."""
+        office.read(logged(0, 1, 2, 3, 0))
+        office.read([])
+        log = logged(0, 1, 2, 3, 0, 0)
+        office.read_until(log, 4)
+        assert office.read(log).new == 1
+        assert punches(office.ledger)[-1] == ("1001", "07:00:00", 3)
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_crash_while_a_cleared_log_is_read(self, office: Office) -> None:
+        """That the log was cleared is remembered through a crash: punches of a reset clock are new."""
+        office.read([*logged(0, 1), made(day=RESET)])
+        log = [*logged(50, 51, 52, 53), made(day=RESET, state=1)]
+        office.read_until(log, 4)
+        assert office.read(log).new == 1
+        assert punches(office.ledger)[-1] == ("1001", "00:00:00", 2)
 
     @pytest.mark.usefixtures("small_slices")
     def test_punch_made_during_a_crash_while_matching(self, office: Office) -> None:

@@ -1,0 +1,52 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both set up everything they need.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
+	@echo "make test    run all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   measure; prints the table that README quotes"
+	@echo "make clean   remove the virtual environment and caches"
+
+# constraints.txt makes every install the same; the stamp is renewed when it or pyproject.toml changes.
+$(VENV)/stamp: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3.11 python3.11-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3.11-venv; \
+	  else echo "venv is missing: sudo apt install python3.11-venv"; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/stamp
+	$(BIN)/hadir demo $(if $(FOR),--for $(FOR))
+
+# The tests need a real broker; Debian's is the one that offices run.
+.PHONY: mosquitto
+mosquitto:
+	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients openssl; \
+	  else echo "the tests need the mosquitto broker: sudo apt install mosquitto mosquitto-clients openssl"; exit 1; fi; }
+	@command -v mosquitto_sub >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients; \
+	  else echo "the tests need mosquitto_sub: sudo apt install mosquitto-clients"; exit 1; fi; }
+
+test: $(VENV)/stamp mosquitto
+	$(BIN)/pytest
+
+lint: $(VENV)/stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/stamp mosquitto
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

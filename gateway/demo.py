@@ -1,0 +1,321 @@
+"""`hadir demo`: the whole road on one machine, without set-up, with a sum at the end that must come out.
+
+Three simulated terminals on real sockets, the real daemon in a process of its own, a real MQTT 5 broker, a subscriber
+that knows nothing but the contract. Everything lives in one temporary folder and ends with the command.
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from ruamel.yaml import YAML
+
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
+from gateway.embedded_broker import embedded_broker
+from gateway.ledger import LedgerReader
+
+ZONE = ZoneInfo("Asia/Jakarta")
+BACKLOG = 20_000
+COMM_KEY = 271828
+WRONG_BY = timedelta(minutes=7)
+PUNCHES_PER_S = 4.0
+SETTLE_S = 20.0
+"""How long the last punches may take to arrive before the sum is taken as it is."""
+ROWS = 14
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A punch as the subscriber got it."""
+
+    event: dict[str, Any]
+    latency_ms: int | None
+    """From the finger to the subscriber, where the finger was ours."""
+
+
+class Subscriber:
+    """A stranger's view: what arrives on the broker, told apart by event id as the contract says."""
+
+    def __init__(self, port: int, fingers: dict[tuple[str, str, str], float]) -> None:
+        self.ids: set[str] = set()
+        self.messages = 0
+        self.per_terminal: Counter[str] = Counter()
+        self.newest: deque[Arrival] = deque(maxlen=ROWS)
+        self._fingers = fingers
+        self._subscribed = threading.Event()
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="demo-centre", protocol=mqtt.MQTTv5)
+        self._client.on_message = self._take
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe("hadir/v1/+/+/punch/+", qos=1)
+        self._client.loop_start()
+        if not self._subscribed.wait(5.0):
+            raise RuntimeError("the embedded broker does not let the demo subscribe")
+
+    def _take(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
+        arrived = time.monotonic()
+        event = json.loads(message.payload)
+        self.messages += 1
+        if event["id"] in self.ids:
+            return
+        self.ids.add(event["id"])
+        data = event["data"]
+        self.per_terminal[data["terminal"]] += 1
+        finger = self._fingers.get((data["terminal"], data["pin"], data["local_time"]))
+        self.newest.append(Arrival(event, None if finger is None else round((arrived - finger) * 1000)))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def demo(for_s: float | None, *, plain: bool = False) -> int:
+    """Run the demo for ``for_s`` seconds, or until Ctrl-C; return 0 if the three numbers are equal, 1 if not."""
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
+        folder = Path(name)
+        stop = stack.enter_context(_stopped_by_signals())
+        terminals = _terminals()
+        simulators = {name: stack.enter_context(Simulator(terminal)) for name, terminal in terminals.items()}
+        port = stack.enter_context(embedded_broker(folder))
+        fingers: dict[tuple[str, str, str], float] = {}
+        subscriber = Subscriber(port, fingers)
+        stack.callback(subscriber.close)
+        configuration = _configuration(folder, port, simulators)
+        daemon = stack.enter_context(_daemon(folder, configuration))
+        rush = _Rush(terminals, fingers)
+        stack.callback(rush.stop)
+        began = time.monotonic()
+        view = _View(console, terminals, subscriber, folder, plain=plain or not console.is_terminal)
+        with view:
+            while not stop.wait(0.25) and daemon.poll() is None:
+                view.show("running; Ctrl-C ends it" if for_s is None else "running")
+                if for_s is not None and time.monotonic() - began >= for_s:
+                    break
+            rush.stop()
+            _settle(terminals, subscriber, daemon, lambda: view.show("the rush is over; waiting for the last punches"))
+        return _sum(console, folder, terminals, subscriber, daemon)
+
+
+def _terminals() -> dict[str, SimulatedTerminal]:
+    now = datetime.now(ZONE).replace(tzinfo=None)
+    yesterday = (now - timedelta(days=1)).replace(hour=18, minute=0, second=0, microsecond=0)
+    history = generate(1, BACKLOG, 400, yesterday)
+    people = {uid: str(2000 + uid) for uid in range(1, 61)}
+
+    def clock() -> datetime:
+        return datetime.now(ZONE).replace(tzinfo=None)
+
+    return {
+        "lobby": SimulatedTerminal(serial="DEMO0000000001", users=history.users, log=history.log, now=clock),
+        "gudang": SimulatedTerminal(serial="DEMO0000000002", users=people, comm_key=COMM_KEY, now=clock),
+        "loket": SimulatedTerminal(serial="DEMO0000000003", users=people, clock_offset=WRONG_BY, now=clock),
+    }
+
+
+def _configuration(folder: Path, broker_port: int, simulators: dict[str, Simulator]) -> Path:
+    key = folder / "comm-key"
+    key.write_text(f"{COMM_KEY}\n", encoding="ascii")
+    key.chmod(0o600)
+    extra: dict[str, dict[str, Any]] = {"gudang": {"transport": "udp", "comm_key_file": key.name}}
+    path = folder / "gateway.yaml"
+    configuration = {
+        "site": "demo-office",
+        "gateway": "gw-01",
+        "timezone": ZONE.key,
+        "data_dir": "data",
+        "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
+        "terminals": [
+            {"name": name, "driver": "zkteco", "address": simulator.address, "poll": "5s", **extra.get(name, {})}
+            for name, simulator in simulators.items()
+        ],
+    }
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump(configuration, file)
+    return path
+
+
+@contextmanager
+def _daemon(folder: Path, configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(configuration), "--assume-synchronised"]
+    with (folder / "daemon.log").open("wb") as log:
+        # A session of its own: Ctrl-C is for the demo, which then ends the daemon in its own time.
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own command
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Rush:
+    """People arriving at all terminals at once."""
+
+    def __init__(self, terminals: dict[str, SimulatedTerminal], fingers: dict[tuple[str, str, str], float]) -> None:
+        self._terminals = terminals
+        self._fingers = fingers
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="rush", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        chance = random.Random()  # noqa: S311 - a demonstration
+        while not self._stopping.wait(chance.expovariate(PUNCHES_PER_S)):
+            name = chance.choice(list(self._terminals))
+            terminal = self._terminals[name]
+            pin = chance.choice(list(terminal.users.values()))
+            state, verify = chance.choice((0, 0, 0, 1)), chance.choice((1, 1, 15))
+            moment = terminal.clock().replace(microsecond=0)
+            self._fingers.setdefault((name, pin, moment.isoformat()), time.monotonic())
+            terminal.punch(pin, state, verify, moment)
+
+    def stop(self) -> None:
+        """Let nobody else in."""
+        self._stopping.set()
+        self._thread.join()
+
+
+def _settle(
+    terminals: dict[str, SimulatedTerminal], subscriber: Subscriber, daemon: subprocess.Popen[bytes], show: Any
+) -> None:
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until and daemon.poll() is None:
+        if sum(terminal.count for terminal in terminals.values()) == len(subscriber.ids):
+            return
+        show()
+        time.sleep(0.25)
+
+
+def _sum(
+    console: Console,
+    folder: Path,
+    terminals: dict[str, SimulatedTerminal],
+    subscriber: Subscriber,
+    daemon: subprocess.Popen[bytes],
+) -> int:
+    _end(daemon)
+    in_terminals = sum(terminal.count for terminal in terminals.values())
+    ledger = LedgerReader(folder / "data") if (folder / "data" / "ledger.db").exists() else None
+    in_ledger = ledger.punches() if ledger else 0
+    if ledger:
+        ledger.close()
+    at_subscriber = len(subscriber.ids)
+    equal = in_terminals == in_ledger == at_subscriber
+    console.print(
+        f"in the terminals {in_terminals:,}  =  in the ledger {in_ledger:,}  =  at the subscriber {at_subscriber:,}"
+        if equal
+        else f"in the terminals {in_terminals:,}, in the ledger {in_ledger:,}, at the subscriber {at_subscriber:,}: "
+        "these should be equal",
+        style="bold green" if equal else "bold red",
+        highlight=False,
+    )
+    console.print(f"{subscriber.messages - at_subscriber:,} messages came twice", style="dim", highlight=False)
+    if not equal or daemon.returncode != 0:
+        console.print(f"the daemon ended with exit code {daemon.returncode}; its last words:", style="red")
+        console.print("\n".join((folder / "daemon.log").read_text("utf-8").splitlines()[-10:]), highlight=False)
+    return 0 if equal and daemon.returncode == 0 else 1
+
+
+class _View:
+    """The live table on a terminal, or a line every two seconds where nobody watches."""
+
+    def __init__(
+        self,
+        console: Console,
+        terminals: dict[str, SimulatedTerminal],
+        subscriber: Subscriber,
+        folder: Path,
+        *,
+        plain: bool,
+    ) -> None:
+        self._console = console
+        self._terminals = terminals
+        self._subscriber = subscriber
+        self._folder = folder
+        self._live = None if plain else Live(console=console, refresh_per_second=4, transient=False)
+        self._next_line = 0.0
+
+    def __enter__(self) -> None:
+        if self._live:
+            self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, phase: str) -> None:
+        """Draw what is known now."""
+        in_terminals = sum(terminal.count for terminal in self._terminals.values())
+        arrived = len(self._subscriber.ids)
+        line = f"{phase}: {in_terminals:,} punches in the terminals, {arrived:,} at the subscriber"
+        if self._live:
+            self._live.update(Group(self._table(), Text(line), Text(f"everything is in {self._folder}", style="dim")))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + 2.0
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _table(self) -> Table:
+        table = Table(title="Hadir demo: punches as a subscriber sees them", title_justify="left")
+        for heading in ("sequence", "terminal", "PIN", "terminal's time", "state", "via"):
+            table.add_column(heading)
+        table.add_column("finger to subscriber", justify="right")
+        table.add_column("suspect")
+        for arrival in list(self._subscriber.newest):
+            data = arrival.event["data"]
+            table.add_row(
+                str(int(arrival.event["sequence"])),
+                data["terminal"],
+                f"***{data['pin'][-2:]}",
+                data["local_time"].replace("T", " "),
+                data["state_label"] or str(data["state"]),
+                data["via"],
+                "" if arrival.latency_ms is None else f"{arrival.latency_ms} ms",
+                ", ".join(data["suspect"]),
+            )
+        return table

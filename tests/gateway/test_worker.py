@@ -1,0 +1,530 @@
+"""The worker against real simulated terminals and a real ledger."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from drivers import DRIVERS
+from drivers.zkteco import wire
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from gateway import worker as worker_module
+from gateway.ledger import Ledger
+from gateway.pause import Pause
+from gateway.settings import Settings, TerminalSettings
+from gateway.worker import Worker
+from tests import contract
+
+ZONE = ZoneInfo("Asia/Jakarta")
+MORNING = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
+
+
+class FakeClock:
+    """A wall clock the test may set, that goes on by itself."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta(0)
+        self.trusted = True
+
+    def now(self) -> datetime:
+        """Return the machine's time plus the offset."""
+        return datetime.now(UTC) + self.offset
+
+    def synchronised(self) -> bool:
+        """Return what the test says."""
+        return self.trusted
+
+
+@dataclass
+class Office:
+    """One terminal, one ledger, one worker at a time."""
+
+    folder: Path
+    ledger: Ledger
+    terminal: SimulatedTerminal
+    simulator: Simulator
+    clock: FakeClock = field(default_factory=FakeClock)
+    reports: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    alarms: list[tuple[str, str, str | None]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+
+    def settings(self, **changes: object) -> TerminalSettings:
+        """Return settings for the terminal that poll five times a second."""
+        entry = {
+            "name": "lobby",
+            "driver": "zkteco",
+            "address": self.simulator.address,
+            "poll": "200ms",
+            "timeout": "1s",
+        }
+        return Settings.model_validate(
+            {
+                "site": "office",
+                "gateway": "gw",
+                "timezone": ZONE.key,
+                "mqtt": {"url": "mqtt://127.0.0.1"},
+                "terminals": [entry | changes],
+            }
+        ).terminals[0]
+
+    def visit(self, **changes: object) -> Worker:
+        """Start a worker."""
+        worker = Worker(
+            self.settings(**changes),
+            ZONE,
+            DRIVERS["zkteco"],
+            self.ledger,
+            self.clock,
+            captures=self.folder / "captures",
+            report=lambda topic, payload: self.reports.append((topic, payload)),
+            alarm=lambda code, message, terminal: self.alarms.append((code, message, terminal)),
+        )
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return the ledger's events whose type contains ``kind``, each checked against the contract."""
+        found = []
+        for waiting in self.ledger.events(0, 100_000):
+            contract.check(waiting.topic, waiting.body)
+            event = json.loads(waiting.body)
+            if kind in event["type"]:
+                found.append(event)
+        return found
+
+    def pins(self) -> list[str]:
+        """Return the PINs of all punches, in order of sequence."""
+        return [event["data"]["pin"] for event in self.events("punch.recorded")]
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    """An office whose terminal's clock shows the zone's time, and back-offs short enough for a test."""
+    monkeypatch.setattr(
+        worker_module,
+        "PAUSES",
+        {cause: Pause(0.1, 0.3) for cause in ("unavailable", "refused", "protocol")},
+    )
+    terminal = SimulatedTerminal(serial="CEXA193960001", now=lambda: datetime.now(ZONE).replace(tzinfo=None))
+    with Simulator(terminal) as simulator, closing(Ledger(tmp_path, "/hadir/office/gw")) as ledger:
+        office = Office(tmp_path, ledger, terminal, simulator)
+        yield office
+        for worker in office.workers:
+            worker.stop()
+        for worker in office.workers:
+            assert worker.join(3)
+            assert worker.failure is None
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 8.0) -> None:
+    """Wait until ``condition`` holds; fail where it does not within ``timeout_s``."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "did not happen in time"
+        time.sleep(0.02)
+
+
+def polled(worker: Worker, times: int = 1) -> None:
+    """Wait until the worker has finished this many further visits."""
+    for _ in range(times):
+        before = worker.state.last_visit
+        eventually(lambda before=before: worker.state.last_visit != before)  # type: ignore[misc]  # a default binds the value
+
+
+def test_first_visit_imports_the_log_and_reports_the_terminal(office: Office) -> None:
+    """What the terminal held before is in the ledger after the first visit, and the state says who it is."""
+    for pin in ("1001", "0042", "A7"):
+        office.terminal.punch(pin, moment=MORNING)
+
+    worker = office.visit()
+    polled(worker)
+
+    assert office.pins() == ["1001", "0042", "A7"]
+    topic, payload = office.reports[-1]
+    contract.check(topic, json.dumps(payload))
+    assert (payload["state"], payload["serial"], payload["records"]) == ("online", "CEXA193960001", 3)
+
+
+def test_live_punch_does_not_wait_for_the_poll(office: Office) -> None:
+    """With an hour between polls a punch is in the ledger at once."""
+    worker = office.visit(poll="1h")
+    polled(worker)
+
+    office.terminal.punch("1001")
+
+    eventually(lambda: office.pins() == ["1001"], 2.0)
+    assert office.events("punch.recorded")[0]["data"]["via"] == "live"
+
+
+def test_poll_confirms_a_live_punch_without_a_second_event(office: Office) -> None:
+    """The log shows the live punch again; it stays one event."""
+    worker = office.visit()
+    polled(worker)
+    office.terminal.punch("1001")
+    eventually(lambda: office.pins() == ["1001"])
+
+    polled(worker, 2)
+
+    assert len(office.events()) == 1
+    assert office.ledger.counts().unconfirmed == 0
+
+
+def test_idle_poll_writes_nothing_and_asks_little(office: Office) -> None:
+    """A visit with nothing new costs two small questions and no write."""
+    office.terminal.punch("1001", moment=MORNING)
+    worker = office.visit(live=True)
+    polled(worker, 2)
+    asked = office.simulator.bytes_in + office.simulator.bytes_out
+    written = office.ledger.path.with_name("ledger.db-wal").stat().st_size
+
+    polled(worker, 3)
+
+    assert (office.simulator.bytes_in + office.simulator.bytes_out - asked) / 3 <= 300
+    assert office.ledger.path.with_name("ledger.db-wal").stat().st_size == written
+
+
+def test_without_live_each_visit_is_a_conversation_of_its_own(office: Office) -> None:
+    """`live: false` leaves the terminal's one conversation free between polls."""
+    worker = office.visit(live=False)
+    polled(worker, 2)
+
+    eventually(lambda: office.terminal.conversations == 0)
+    office.terminal.punch("1001", moment=MORNING)
+
+    eventually(lambda: office.pins() == ["1001"])
+
+
+@pytest.mark.parametrize("layout", ["8", "8-ma300", "16", "40", "49"])
+def test_every_layout_is_read_and_pinned(office: Office, layout: str) -> None:
+    """Each record layout ends as the same punches, and is remembered."""
+    terminal = SimulatedTerminal(serial="L", layout=layout, event_length=10 if layout.startswith("8") else 32)
+    for minute in range(30):
+        terminal.punch(str(1001 + minute), moment=MORNING + timedelta(minutes=minute))
+    with Simulator(terminal) as simulator:
+        office.simulator = simulator
+        worker = office.visit()
+        eventually(lambda: len(office.pins()) == 30)
+        worker.stop()
+        worker.join(3)
+
+    known = office.ledger.terminal("lobby")
+    assert known is not None
+    assert known.layout == layout
+    assert office.pins() == [str(1001 + minute) for minute in range(30)]
+
+
+def test_event_without_a_pin_hastens_the_reading(office: Office) -> None:
+    """A live event that carries only an internal number makes the worker read the log at once."""
+    terminal = SimulatedTerminal(serial="B", layout="8", event_length=10)
+    with Simulator(terminal) as simulator:
+        office.simulator = simulator
+        worker = office.visit(poll="1h")
+        polled(worker)
+        terminal.punch("77")
+        eventually(lambda: office.pins() == ["77"], 3.0)
+        worker.stop()
+        worker.join(3)
+
+
+def test_lost_and_found_are_said_once(office: Office) -> None:
+    """An outage is two numbered events, two log lines and two alarms, however many attempts it took."""
+    port = office.simulator.port
+    with capture_logs() as logs:
+        worker = office.visit()
+        polled(worker)
+        office.simulator.__exit__(None, None, None)
+        eventually(lambda: not worker.state.online)
+        time.sleep(1.0)
+        with Simulator(office.terminal, port=port):
+            eventually(lambda: worker.state.online)
+            worker.stop()
+            worker.join(3)
+
+    assert [event["type"] for event in office.events("terminal.")] == [
+        "hadir.terminal.lost.v1",
+        "hadir.terminal.found.v1",
+    ]
+    assert [code for code, _, _ in office.alarms] == ["terminal_lost", "terminal_found"]
+    said = [line["event"] for line in logs]
+    assert (said.count("terminal_lost"), said.count("terminal_found")) == (1, 1)
+    found = office.events("terminal.found")[0]["data"]
+    assert found["from"] < found["to"]
+
+
+def test_punches_made_during_an_outage_arrive_after_it(office: Office) -> None:
+    """What was punched while the line was down is read when it is up again."""
+    port = office.simulator.port
+    worker = office.visit()
+    polled(worker)
+    office.simulator.__exit__(None, None, None)
+    eventually(lambda: not worker.state.online)
+    office.terminal.punch("1001", moment=MORNING)
+    office.terminal.punch("1002", moment=MORNING)
+
+    with Simulator(office.terminal, port=port):
+        eventually(lambda: office.pins() == ["1001", "1002"])
+        worker.stop()
+        worker.join(3)
+
+
+def test_another_serial_at_the_address_is_refused(office: Office) -> None:
+    """A swapped terminal's punches are not taken for the old one's; a person is told, once."""
+    worker = office.visit()
+    polled(worker)
+    worker.stop()
+    worker.join(3)
+    stranger = SimulatedTerminal(serial="OTHER")
+    stranger.punch("6666", moment=MORNING)
+
+    with Simulator(stranger) as simulator:
+        office.simulator = simulator
+        worker = office.visit()
+        eventually(lambda: worker.state.cause == "refused")
+        time.sleep(0.6)
+        worker.stop()
+        worker.join(3)
+
+    assert office.pins() == []
+    assert [code for code, _, _ in office.alarms].count("serial_changed") == 1
+    assert len(office.events("terminal.changed")) == 1
+    assert "OTHER" in (worker.state.reason or "")
+
+
+def test_a_serial_written_by_hand_moves_the_terminal(office: Office) -> None:
+    """A replaced terminal is accepted once its serial stands in the configuration."""
+    office.terminal.punch("1001", moment=MORNING)
+    worker = office.visit()
+    polled(worker)
+    worker.stop()
+    worker.join(3)
+    successor = SimulatedTerminal(serial="NEW")
+    successor.punch("1001", moment=MORNING)
+
+    with Simulator(successor) as simulator:
+        office.simulator = simulator
+        worker = office.visit(serial="NEW")
+        eventually(lambda: len(office.pins()) == 2)
+        worker.stop()
+        worker.join(3)
+
+    serials = [event["data"]["serial"] for event in office.events("punch.recorded")]
+    assert serials == ["CEXA193960001", "NEW"]
+
+
+def test_a_serial_known_under_another_name_is_refused(office: Office) -> None:
+    """Two entries that reach one terminal would publish its punches under two names."""
+    worker = office.visit()
+    polled(worker)
+
+    twin = office.visit(name="gudang")
+
+    eventually(lambda: twin.state.cause == "refused")
+    assert "lobby" in (twin.state.reason or "")
+
+
+def test_a_terminal_without_serial_needs_one_by_hand(office: Office) -> None:
+    """An empty serial is no identity."""
+    office.terminal.serial = ""
+    worker = office.visit()
+    eventually(lambda: worker.state.cause == "refused")
+    worker.stop()
+    worker.join(3)
+
+    worker = office.visit(serial="BY-HAND")
+    polled(worker)
+
+    assert worker.state.serial == "BY-HAND"
+
+
+def test_offset_is_measured_with_its_bound(office: Office) -> None:
+    """A clock seven minutes ahead is reported as such, within the bound, and its punches are marked."""
+    office.terminal.clock_offset = timedelta(minutes=7)
+    worker = office.visit()
+    polled(worker)
+    office.terminal.punch("1001")
+    eventually(lambda: office.pins() == ["1001"])
+
+    clock = worker.state.clock
+    assert clock is not None
+    assert abs(clock.offset_ms - 420_000) <= clock.bound_ms + 50
+    assert office.events("punch.recorded")[0]["data"]["suspect"] == ["future", "drift"]
+
+
+def test_a_step_of_the_terminal_clock_is_an_event(office: Office) -> None:
+    """A clock set back an hour between two visits is put on record before the punches it puts in doubt."""
+    worker = office.visit(live=False)
+    polled(worker)
+
+    office.terminal.clock_offset = timedelta(hours=-1)
+    office.terminal.punch("1001")
+    eventually(lambda: office.pins() == ["1001"])
+
+    step = office.events("clock.stepped")[0]["data"]
+    assert step["after"]["offset_ms"] - step["before"]["offset_ms"] == pytest.approx(-3_600_000, abs=2000)
+    punch = office.events("punch.recorded")[0]["data"]
+    assert {"step", "unmeasured"} <= set(punch["suspect"])
+    assert punch["clock"]["offset_ms"] is None
+
+
+def test_a_step_of_our_own_clock_is_not_blamed_on_the_terminal(office: Office) -> None:
+    """When the gateway's clock is corrected by a day, the terminal's has not jumped."""
+    worker = office.visit()
+    polled(worker, 2)
+
+    office.clock.offset = timedelta(days=1)
+    polled(worker, 2)
+
+    assert office.events("clock.stepped") == []
+
+
+def test_an_unsynchronised_gateway_says_so(office: Office) -> None:
+    """Evidence from a clock nobody vouches for is marked, and does not accuse the terminal."""
+    office.clock.trusted = False
+    office.terminal.clock_offset = timedelta(hours=2)
+    worker = office.visit()
+    polled(worker)
+    office.terminal.punch("1001")
+    eventually(lambda: office.pins() == ["1001"])
+
+    data = office.events("punch.recorded")[0]["data"]
+    assert data["suspect"] == ["unverified"]
+    assert data["clock"]["gateway_synchronised"] is False
+
+
+def test_bad_records_are_quarantined_once(office: Office) -> None:
+    """31 February costs one record; reading the whole log again does not report it again."""
+    office.terminal.punch("1001", moment=MORNING)
+    impossible = bytearray(office.terminal.log_body())
+    impossible[27:31] = wire.encode_time(datetime(2026, 2, 28, 8, 0)).__add__(3 * 86400).to_bytes(4, "little")  # noqa: DTZ001 - wall clock
+    office.terminal.append_raw(bytes(impossible))
+    office.terminal.punch("1002", moment=MORNING)
+    worker = office.visit()
+    polled(worker)
+
+    worker.request(full=True)
+    polled(worker, 2)
+
+    assert office.pins() == ["1001", "1002"]
+    assert len(office.events("quarantined")) == 1
+
+
+def test_garbage_on_the_wire_keeps_a_capture_and_recovers(office: Office) -> None:
+    """Bytes that break the protocol end the visit with a named error and a file; the next visit starts clean."""
+    garbage = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        worker = office.visit(address=f"127.0.0.1:{server.getsockname()[1]}")
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(garbage)
+        eventually(lambda: worker.state.cause == "protocol")
+        worker.stop()
+        worker.join(3)
+
+    captures = list((office.folder / "captures").glob("*.txt"))
+    assert captures
+    assert "48 54 54 50" in captures[0].read_text("utf-8")
+    assert captures[0].stat().st_mode & 0o077 == 0
+    office.terminal.punch("1001", moment=MORNING)
+    office.visit()
+    eventually(lambda: office.pins() == ["1001"])
+
+
+def test_log_cleared_by_someone_is_noted_and_reading_goes_on(office: Office) -> None:
+    """After the log is cleared at the terminal, new punches arrive and the clearing is on record."""
+    for minute in range(20):
+        office.terminal.punch("1001", moment=MORNING + timedelta(minutes=minute))
+    worker = office.visit()
+    polled(worker)
+
+    office.terminal.clear_log()
+    office.terminal.punch("1002", moment=MORNING + timedelta(hours=1))
+    eventually(lambda: "1002" in office.pins())
+    polled(worker)
+
+    changes = [event["data"]["what"] for event in office.events("terminal.changed")]
+    assert changes == ["log_cleared"]
+    assert len(office.pins()) == 21
+
+
+def test_full_log_that_overwrites_its_oldest_is_still_read(office: Office) -> None:
+    """A log at its capacity keeps its count; a live event makes the worker read its end all the same."""
+    office.terminal.capacity = 50
+    for minute in range(50):
+        office.terminal.punch("1001", moment=MORNING + timedelta(minutes=minute))
+    worker = office.visit()
+    polled(worker)
+
+    office.terminal.punch("1002", moment=MORNING + timedelta(hours=2))
+    eventually(lambda: office.ledger.counts().unconfirmed == 0 and "1002" in office.pins())
+    worker.request(full=True)
+    polled(worker, 2)
+
+    assert office.pins().count("1002") == 1
+    assert len(office.pins()) == 51
+
+
+def test_start_now_withholds_history_and_publishes_what_follows(office: Office) -> None:
+    """`start: now` sends nothing of the old log, says how much it withheld, and misses nothing new."""
+    for minute in range(5):
+        office.terminal.punch("1001", moment=MORNING + timedelta(minutes=minute))
+    worker = office.visit(start="now")
+    polled(worker)
+
+    office.terminal.punch("1002", moment=MORNING + timedelta(hours=1))
+    eventually(lambda: office.pins() == ["1002"])
+
+    assert office.events("history.withheld")[0]["data"]["records"] == 5
+    assert office.ledger.counts().withheld == 5
+
+
+def test_one_log_line_per_visit_and_no_pin_in_it(office: Office) -> None:
+    """A visit is one line; no line at info or above holds a PIN."""
+    office.terminal.punch("987654321", moment=MORNING)
+    with capture_logs() as logs:
+        worker = office.visit(live=False)
+        polled(worker, 3)
+        worker.stop()
+        worker.join(3)
+
+    visits = [line for line in logs if line["event"] == "poll_finished"]
+    assert len(visits) >= 3
+    assert all("987654321" not in str(line) for line in logs)
+
+
+def test_stop_ends_the_conversation_properly(office: Office) -> None:
+    """A stopped worker unregisters and says goodbye, so that the terminal is free at once."""
+    worker = office.visit(poll="1h")
+    polled(worker)
+    began = time.monotonic()
+
+    worker.stop()
+
+    assert worker.join(3)
+    assert time.monotonic() - began < 2.0
+    assert office.terminal.commands[wire.CMD_EXIT] == 1
+    assert office.terminal.conversations == 0
+
+
+def test_nothing_harmful_is_ever_asked(office: Office) -> None:
+    """Through all of this the terminal was never asked to write, clear or disable anything."""
+    office.terminal.punch("1001", moment=MORNING)
+    worker = office.visit()
+    polled(worker, 2)
+    worker.request(full=True)
+    polled(worker, 2)
+
+    assert office.terminal.refused_writes == 0
+    assert office.terminal.enabled
