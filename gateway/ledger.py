@@ -99,6 +99,7 @@ class _TerminalRow(SQLModel, table=True):
     matched_until: int | None = 0
     cleared: bool = False
     withheld_until: int | None = None
+    shrunk_to: int | None = None
     offset_ms: int | None = None
     bound_ms: int | None = None
     measured_ms: int | None = None
@@ -163,6 +164,8 @@ class Known:
     cleared: bool = False
     withheld_until: int | None = None
     """Records before this position of the order are history the office chose not to send; None: not decided yet."""
+    shrunk_to: int | None = None
+    """Records the log held at the last reading, where that was less than what is known of it."""
     offset_ms: int | None = None
     bound_ms: int | None = None
     measured_ms: int | None = None
@@ -555,11 +558,16 @@ class Ledger(LedgerReader):
         def work(transaction: _Transaction) -> None:
             changed = transaction.connection.exec_driver_sql(
                 "UPDATE terminal SET serial = ?, generation = generation + 1, length = 0, shift = 0, "
-                "matched_until = NULL, cleared = 0, withheld_until = NULL, layout = NULL "
+                "matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, layout = NULL "
                 "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount
-            if not changed:
+            if changed:
+                # The log that could have confirmed them is gone with the old device.
+                transaction.connection.exec_driver_sql(
+                    "DELETE FROM unconfirmed WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
+                )
+            else:
                 transaction.connection.exec_driver_sql(
                     "INSERT INTO terminal (name, serial, generation, length, shift, matched_until, cleared) "
                     "VALUES (?, ?, 0, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
@@ -621,7 +629,7 @@ class Ledger(LedgerReader):
         for record in islice(records, plan.alignment.known):
             if matching is not None:
                 matching[_first_identity(witness.serial, _resolved(record, pins)).bytes] += 1
-        position = plan.alignment.known + reading.start + plan.alignment.shift
+        position = plan.length
         index = plan.alignment.known
         first = True
         while chunk := list(islice(records, SLICE)):
@@ -638,11 +646,11 @@ class Ledger(LedgerReader):
             position += len(chunk)
             index += len(chunk)
             first = False
-        if first and (plan.notes or plan.alignment.shift != known.shift):
-            # Nothing new but something to remember: a cleared log, a block purged at its front, a first contact.
+        if first and (plan.notes or plan.alignment.shift != known.shift or plan.shrunk_to != known.shrunk_to):
+            # Nothing new but something to remember: a block purged at the front, a log that shrank, a first contact.
             empty = _Slice(plan, reading.layout, position, 0, [], [], opens=True)
             self._do(lambda transaction: _store_slice(transaction, witness, empty, matching, stored))
-        if reading.start == 0:
+        if reading.start == 0 and plan.shrunk_to is None:
             self._close_full_reading(witness, plan, stored)
         return stored
 
@@ -659,7 +667,7 @@ class Ledger(LedgerReader):
         if known.length == 0:
             if not whole:
                 raise Unaligned
-            if known.generation > 0 and prints:
+            if known.generation > 0:
                 return self._matching_plan(known, known.generation, witness, reading, pins)
             if known.withheld_until is not None or start == "all":
                 return _Plan(known.number, known.generation)
@@ -668,14 +676,24 @@ class Ledger(LedgerReader):
             return _Plan(
                 known.number, known.generation, withheld_until=withheld, notes=((punch.HISTORY_WITHHELD, data),)
             )
-        order = self._order(known, None if whole else len(prints) + OVERLAP)
-        alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
+        expected = known.in_log - reading.start
+        order = self._order(known, None if whole else max(len(prints) + OVERLAP, expected))
+        alignment = None
+        # First: where records repeat, the beginning of what is known may look like its end.
+        ends_early = len(prints) < expected and prints == order[-expected:][: len(prints)]
+        if not ends_early:
+            alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
+            if alignment is not None and _coincidence(alignment, known, reading):
+                alignment = None
         if alignment is None and not whole:
             raise Unaligned
+        if alignment is None and (ends_early or _inside(order, prints, reading)):
+            return self._shrunk_plan(known, reading)
         if alignment is not None:
             return _Plan(
                 known.number,
                 known.generation,
+                known.length,
                 alignment,
                 withheld_until=known.withheld_until or 0,
                 # A crash may have cut the first reading of this generation short: go on matching where it stopped.
@@ -683,12 +701,32 @@ class Ledger(LedgerReader):
                 cleared=known.cleared,
                 matched_until=known.matched_until,
             )
-        what = "log_cleared" if reading.total < known.in_log else "log_wrapped"
+        cleared = reading.total < known.in_log or known.shrunk_to is not None
+        what = "log_cleared" if cleared else "log_wrapped"
         change = {"what": what, "records_before": known.in_log, "records_after": reading.total}
         notes = ((punch.TERMINAL_CHANGED, change),)
-        if not prints:
-            return _Plan(known.number, known.generation + 1, matched_until=None, notes=notes)
         return self._matching_plan(known, known.generation + 1, witness, reading, pins, notes)
+
+    @staticmethod
+    def _shrunk_plan(known: Known, reading: Reading) -> "_Plan":
+        """Plan a log that ends, or is empty, where more is known: a terminal's slip, or the first sight of a clearing.
+
+        It may have lost records at its front as well since the last reading: that will show when the rest is back.
+        Nothing in it is new, and what is known stays known: if the rest comes back it is not taken for new, and if it
+        does not, the next new record shows it.
+        """
+        change = {"what": "log_shrunk", "records_before": known.in_log, "records_after": reading.total}
+        return _Plan(
+            known.number,
+            known.generation,
+            known.length,
+            Alignment(reading.total, known.shift),
+            withheld_until=known.withheld_until or 0,
+            cleared=known.cleared,
+            matched_until=known.matched_until,
+            shrunk_to=reading.total,
+            notes=((punch.TERMINAL_CHANGED, change),) if known.shrunk_to != reading.total else (),
+        )
 
     def _matching_plan(
         self,
@@ -853,11 +891,14 @@ class _Plan:
 
     number: int
     generation: int
+    length: int = 0
+    """Records in the order before this reading: the position of the first new one."""
     alignment: Alignment = NOTHING_KNOWN
     withheld_until: int = 0
     matching: bool = False
     cleared: bool = False
     matched_until: int | None = 0
+    shrunk_to: int | None = None
     notes: _Notes = ()
 
 
@@ -929,8 +970,8 @@ def _store_slice(
     clock = witness.clock
     transaction.connection.exec_driver_sql(
         "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
-        "withheld_until = ?, last_punch = coalesce(?, last_punch), offset_ms = ?, bound_ms = ?, measured_ms = ? "
-        "WHERE number = ?",
+        "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), offset_ms = ?, bound_ms = ?, "
+        "measured_ms = ? WHERE number = ?",
         (
             slice_.layout,
             plan.generation,
@@ -939,6 +980,7 @@ def _store_slice(
             plan.matched_until,
             plan.cleared,
             plan.withheld_until,
+            plan.shrunk_to,
             last_punch,
             clock.offset_ms if clock else None,
             clock.bound_ms if clock else None,
@@ -1008,6 +1050,30 @@ def _draft(record: Record, witness: Witness, occurrence: int, position: int, fir
         return punch.quarantine_draft(record, witness, occurrence=occurrence, position=position)
     identity = first if occurrence == 1 else None
     return punch.punch_draft(record, witness, occurrence=occurrence, position=position, identity=identity)
+
+
+def _coincidence(alignment: Alignment, known: Known, reading: Reading) -> bool:
+    """Tell whether the overlap may be chance: a shorter log that only shares moments of a clock that was reset."""
+    if alignment.shift == known.shift or (reading.total >= known.in_log and known.shrunk_to is None):
+        return False
+    return _by_chance(reading, alignment.known)
+
+
+def _inside(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
+    """Tell whether the reading is a piece out of the known order: a log that moved on, and was then cut short."""
+    whole, piece = b"".join(order), b"".join(prints)
+    found = whole.find(piece)
+    while found > 0 and found % 8:  # not at the beginning of a fingerprint
+        found = whole.find(piece, found + 1)
+    return found >= 0 and not _by_chance(reading, len(prints))
+
+
+def _by_chance(reading: Reading, count: int) -> bool:
+    """Tell whether the first ``count`` records prove nothing: a few moments of a clock that was reset."""
+    shared = islice(reading.records, count)
+    return count < OVERLAP and all(
+        isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR for record in shared
+    )
 
 
 def _identity(serial: str, record: Record, occurrence: int) -> UUID:

@@ -7,7 +7,6 @@ still remembered is forgotten, and the ledger is asked again, so nothing is sent
 
 import json
 import queue
-import random
 import socket
 import ssl
 import threading
@@ -28,6 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.ledger import Ledger, Waiting
+from gateway.pause import Pause
 from gateway.punch import utc_text
 from gateway.settings import Mqtt, Settings, read_secret
 
@@ -61,19 +61,6 @@ RETRY_FROM_S, RETRY_TO_S = 30.0, 600.0
 ALARMS_KEPT = 100
 
 log = structlog.get_logger("publisher")
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """How long to stay away from the broker after a failure: doubling, with jitter so that offices do not march."""
-
-    first_s: float
-    longest_s: float
-
-    def after(self, failures: int) -> float:
-        """Return the pause after this many failures in a row."""
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
-        return jitter * min(self.longest_s, self.first_s * 2.0 ** min(failures - 1, 16))
 
 
 UNREACHABLE = Pause(1.0, 60.0)
@@ -172,15 +159,17 @@ class _Conversation:
     sequences: set[int] = field(default_factory=set)
     """The events among them."""
     refused: set[str] = field(default_factory=set)
-    """Topics without evidence value that the broker has refused: each is told of once."""
+    """Topics of messages that the broker has refused."""
     begun: float = field(default_factory=time.monotonic)
     oldest_since: float = 0.0
     """Since when the oldest message in flight has been the oldest."""
+    doubtful: int = 0
+    """Up to this sequence events go one by one: one of them may be what ended the connections before."""
 
     @property
     def has_room(self) -> bool:
         """Whether another event may be sent."""
-        return len(self.in_flight) < self.window
+        return len(self.in_flight) < (1 if self.doubtful else self.window)
 
 
 class Publisher:
@@ -205,6 +194,7 @@ class Publisher:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
         self._silences: dict[str, _Silence] = {}
+        self._doubtful = 0
         self._stopping = False
         self._connected = False
         self.last_sent: datetime | None = None
@@ -271,6 +261,9 @@ class Publisher:
                     lived_s = time.monotonic() - conversation.begun if conversation else 0.0
                     short_lives = short_lives + 1 if exc.unexplained and lived_s <= SHORT_LIFE_S else 0
                     problem = _thrown_out() if short_lives >= SHORT_LIVES else exc
+                    # Refused in the middle of a full window, a connection may end so that its last answers are lost.
+                    in_flight = conversation.sequences if conversation and short_lives > 1 else ()
+                    self._doubtful = max(in_flight, default=0)
                     failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_LIFE_S else 1
                     pause = problem.pause
                     pause_s = pause.after(failures)
@@ -393,14 +386,16 @@ class Publisher:
                 None if answer.code in BUSY else REFUSED,
             )
         window = min(self._mqtt.window, answer.receive_maximum)
-        conversation = _Conversation(client, session, window, answer.receive_maximum)
+        conversation = _Conversation(client, session, window, answer.receive_maximum, doubtful=self._doubtful)
         birth = {"state": "online", "session": session, "at": utc_text(self._now())}
         conversation.outbox.append(_Outgoing("state", birth, retain=True))
         conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
         conversation.outbox.extend(self._alarms)
         self._alarms.clear()
         for silence in self._silences.values():
-            silence.due, silence.delay_s, silence.probing = conversation.begun, RETRY_FROM_S, False
+            silence.probing = False
+            if silence.code == NO_MATCHING_SUBSCRIBERS:  # they may be back with the broker; a refusal keeps its pace
+                silence.due, silence.delay_s = conversation.begun, RETRY_FROM_S
         return conversation
 
     def _answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
@@ -472,10 +467,10 @@ class Publisher:
             if isinstance(happened[1], _Acknowledged):
                 self._acknowledge(conversation, happened[1], acknowledged)
             elif isinstance(happened[1], _Disconnected):
-                self._explain_end(happened[1])
+                self._explain_end(conversation, happened[1])
 
     @staticmethod
-    def _explain_end(end: _Disconnected) -> None:
+    def _explain_end(conversation: _Conversation, end: _Disconnected) -> None:
         if end.code == SESSION_TAKEN_OVER:
             raise BrokerUnavailable(
                 "another client has connected with this gateway's client id and taken its place: two machines share "
@@ -485,6 +480,10 @@ class Publisher:
             )
         if end.by_broker:
             raise BrokerUnavailable(f"the broker ended the connection ({end.text})")
+        if conversation.refused:
+            # mosquitto 2.0.11 with `max_queued_messages 0` ends the connection after each message it refuses.
+            refused = ", ".join(sorted(conversation.refused))
+            raise BrokerUnavailable(f"the connection to the broker broke after it refused messages on {refused}")
         # The library knows only one reason of its own worth telling: an unanswered ping.
         raise BrokerUnavailable(
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
@@ -494,10 +493,13 @@ class Publisher:
         if answer.mid == next(iter(conversation.in_flight), None):
             conversation.oldest_since = time.monotonic()
         event = conversation.in_flight.pop(answer.mid, None)
-        if not isinstance(event, Waiting):
-            if event is not None and answer.code >= 0x80 and event.topic not in conversation.refused:
-                conversation.refused.add(event.topic)
+        if event is None:
+            return
+        if answer.code >= 0x80 and event.topic not in conversation.refused:
+            conversation.refused.add(event.topic)
+            if isinstance(event, _Outgoing):
                 log.warning("message_refused", topic=event.topic, reason_code=answer.code)
+        if isinstance(event, _Outgoing):
             return
         conversation.sequences.discard(event.sequence)
         silence = self._silences.get(event.topic)
@@ -560,6 +562,8 @@ class Publisher:
             elif event.sequence > silence.upto:
                 silence.upto = event.sequence
                 silence.due = time.monotonic()
+            if event.sequence > conversation.doubtful:
+                conversation.doubtful = 0
 
     def _probe(self, conversation: _Conversation, topic: str, silence: _Silence) -> None:
         """Try a silent topic with the oldest event that it owes."""

@@ -26,6 +26,7 @@ from drivers.base import (
     Live,
     Logged,
     ProtocolError,
+    RawPunch,
     Sizes,
     Terminal,
     TerminalInfo,
@@ -235,13 +236,18 @@ class Worker:
     def _hear(self, terminal: Live, for_s: float) -> None:
         try:
             for event in terminal.events(for_s):
-                if isinstance(event, Hint):
+                if isinstance(event, Hint) or not self._store(event):
                     self._hinted = True
-                elif self._ledger.record_live(self._witness("live", self.state.clock, stepped=False), event):
-                    self.state.last_punch = event.local_time.isoformat()
         except TerminalRefused as exc:
             self._live = False
             self._log.warning("live_refused", reason=str(exc))
+
+    def _store(self, event: RawPunch) -> bool:
+        """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
+        stored = self._ledger.record_live(self._witness("live", self.state.clock, stepped=False), event)
+        if stored:
+            self.state.last_punch = event.local_time.isoformat()
+        return stored and self._count_tells
 
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
@@ -274,13 +280,17 @@ class Worker:
         )
 
     def _something_new(self, known: Known) -> bool:
-        records, capacity = self.state.sizes.records, self.state.sizes.capacity
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):
             return True
-        if records is None or (capacity is not None and records >= capacity):
-            # A full log overwrites its oldest record and keeps its count.
+        if not self._count_tells or self.state.sizes.records == known.shrunk_to:
             return time.monotonic() - self._last_read >= UNCOUNTED_READ_S
-        return records != known.in_log
+        return self.state.sizes.records != known.in_log
+
+    @property
+    def _count_tells(self) -> bool:
+        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it."""
+        records, capacity = self.state.sizes.records, self.state.sizes.capacity
+        return records is not None and (capacity is None or records < capacity)
 
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored:
         start = 0 if full else known.tail_start

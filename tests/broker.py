@@ -54,7 +54,7 @@ class Broker:
     """A mosquitto on a port of its own, which it keeps when it is restarted.
 
     ``lines`` go into its configuration. ``users`` (name: password) are then the only ones who may connect, ``acl`` is
-    an access list; both may be rewritten later. With ``persistent`` it remembers sessions and messages when it is stopped.
+    an access list; both may be rewritten later. With ``persistent`` it remembers sessions and messages over a restart.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class Broker:
         self._folder.mkdir()
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
-        config = [f"listener {self.port} 127.0.0.1", "user root", *lines]  # the user counts only where root starts it
+        # The user counts only where root starts it. By default it would drop what a slow subscriber has not taken.
+        config = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *lines]
         if users is None:
             config.append("allow_anonymous true")
         else:
@@ -272,6 +273,13 @@ class Packet:
     def topic(self) -> str:
         """The topic of a PUBLISH."""
         return self.body[2 : 2 + int.from_bytes(self.body[:2])].decode()
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The payload of a PUBLISH with QoS 1 of MQTT 5."""
+        at = 4 + int.from_bytes(self.body[:2])  # its properties are shorter than 128 bytes
+        payload: dict[str, Any] = json.loads(self.body[at + 1 + self.body[at] :])
+        return payload
 
 
 def packets(connection: socket.socket) -> Iterator[Packet]:

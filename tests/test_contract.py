@@ -532,3 +532,23 @@ def test_the_strangers_script_names_every_damage(lines: list[str], said: list[st
 def test_the_strangers_script_does_not_call_nothing_good() -> None:
     """Without a single event there is nothing to be satisfied with."""
     assert verify(['hadir/v1/a/b/state {"state":"online"}']) == (1, "no events\n")
+
+
+def test_ten_lines_are_enough_for_identity_and_digest() -> None:
+    """The short script, too, finds every event right, and an altered one wrong."""
+
+    def run(lines: list[str]) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-I", DOCS / "ten_lines.py"],
+            input="".join(line + "\n" for line in lines).encode(),
+            capture_output=True,
+            check=True,
+            timeout=30,
+        )
+        return [line.split()[1] for line in done.stdout.decode().splitlines()]
+
+    good = chain(some_drafts(40))
+    altered = changed(good[3], lambda event: event["data"].update(serial="ANOTHER"), seal_again=False)
+
+    assert run(good) == ["right"] * len(good)
+    assert run([altered]) == ["WRONG"]

@@ -23,14 +23,17 @@ from drivers.base import (
     TerminalUnavailable,
 )
 from drivers.zkteco import wire
-from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated
+from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated
 
 DEFAULT_PORT = 4370
 CHUNK_TCP = 0xFFC0
 """Largest chunk that terminals deliver in one DATA packet on TCP."""
 CHUNK_UDP = 16 * 1024
-UDP_TRIES = 3
+SHORT = 1024
+"""Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 FAREWELL_S = 2.0
+PARTING_S = 0.25
+"""Time for each answer to what is still said to a terminal after a failure."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -65,10 +68,17 @@ class ZktecoOptions(DriverOptions):
         if self.comm_key_file is None:
             return 0
         try:
-            key = int(self.comm_key_file.read_text(encoding="ascii").strip())
-        except (OSError, ValueError) as exc:
-            raise TerminalRefused(f"the communication key cannot be read from {self.comm_key_file}") from exc
-        return key
+            text = self.comm_key_file.read_text(encoding="ascii").strip()
+        except OSError as exc:
+            raise TerminalRefused(
+                f"the communication key cannot be read from {self.comm_key_file} ({exc.strerror or exc})"
+            ) from exc
+        except ValueError:
+            text = ""
+        if not text.isdecimal() or len(text.lstrip("0")) > 6:
+            # Nothing of the text goes into the message: it may be a key with a slip of the finger.
+            raise TerminalRefused(f"{self.comm_key_file} does not hold a communication key, a number of 0 to 999999")
+        return int(text)
 
 
 class ZktecoTerminal:
@@ -98,7 +108,7 @@ class ZktecoTerminal:
         with translated(self._transport):
             try:
                 text = ask().strip()
-            except PyzkRefusal:
+            except (PyzkRefusal, UnicodeDecodeError):
                 return None
         return text if text.isascii() and text.isprintable() and text else None
 
@@ -124,17 +134,21 @@ class ZktecoTerminal:
         Only the bytes from ``start`` on travel. Where the terminal's numbers leave any doubt about what lies at
         ``start``, or it refuses, the whole log is read instead and ``Reading.start`` is 0.
         """
-        count = (self._sizes or self.sizes()).records
-        with translated(self._transport), self._prepared(wire.CMD_ATTLOG_RRQ, 0) as table:
-            size = table.records_size()
-            found = _layout_by_count(size, count, layout) if start and count is not None else None
-            if found is not None and start <= size // found.stride:
-                tail = table.read(4 + start * found.stride, size - start * found.stride)
-                if tail is not None and wire.plausible(tail, found):
-                    return _reading(tail, found, start, size // found.stride)
-            body = table.read(4, size)
-            if body is None:
-                raise ProtocolError("the terminal prepared its log and then refused to send it")
+        for tries in (2, 1, 0):
+            count = (self._sizes or self.sizes()).records
+            with translated(self._transport), self._prepared(wire.CMD_ATTLOG_RRQ, 0) as table:
+                size = table.records_size()
+                found = _layout_by_count(size, count, layout) if start and count is not None else None
+                if found is not None and start <= size // found.stride:
+                    tail = table.read(4 + start * found.stride, size - start * found.stride)
+                    if tail is not None and wire.plausible(tail, found):
+                        return _reading(tail, found, start, size // found.stride)
+                body = table.read(4, size)
+                if body is None:
+                    raise ProtocolError("the terminal prepared its log and then refused to send it")
+            # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one.
+            if not tries or layout is not None or size > SHORT or count is None or count == self.sizes().records:
+                break
         try:
             found = wire.choose_layout(body, count, layout)
         except wire.WireError as exc:
@@ -145,17 +159,13 @@ class ZktecoTerminal:
 
     def pins(self) -> Mapping[int, str]:
         """Read which PIN each internal user number stands for."""
-        # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
-        with (
-            translated(self._transport),
-            self._transport.private(),
-            self._prepared(wire.CMD_USERTEMP_RRQ, wire.FCT_USER) as table,
-        ):
-            body = table.read(4, table.records_size())
-        try:
-            return wire.decode_pins(body or b"")
-        except wire.WireError as exc:
-            raise ProtocolError(str(exc)) from exc
+        with translated(self._transport):
+            # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
+            with self._transport.private(), self._prepared(wire.CMD_USERTEMP_RRQ, wire.FCT_USER) as table:
+                body = table.read(4, table.records_size())
+            if body is None:
+                raise ProtocolError("the terminal prepared its user table and then refused to send it")
+            return wire.decode_pins(body)
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield punches as they happen for ``timeout_s`` seconds."""
@@ -172,11 +182,18 @@ class ZktecoTerminal:
                 if event is not None:
                     yield event
 
+    def enable(self) -> None:
+        """Let people in: another program may have died and left the terminal disabled, which locks them out."""
+        # A terminal that does not know the command cannot be disabled either.
+        with translated(self._transport), suppress(PyzkRefusal):
+            self._pyzk.enable_device()
+
     def farewell(self) -> None:
-        """Leave the terminal as found: no events asked for, conversation ended."""
-        with translated(self._transport):
-            if self._listening:
+        """Leave the terminal as found: no events asked for, conversation ended. A terminal gone silent is no error."""
+        if self._listening:
+            with suppress(DriverError), translated(self._transport):
                 self._pyzk.reg_event(0)
+        with suppress(DriverError), translated(self._transport):
             self._pyzk.disconnect()
 
     @contextmanager
@@ -189,6 +206,9 @@ class ZktecoTerminal:
             raise _refusal_to_prepare(code)
         try:
             yield _Table(self._pyzk, int.from_bytes(data[1:5], "little"), self._chunk)
+        except DriverError:
+            self._transport.hurry(PARTING_S)
+            raise
         finally:
             # Terminals have little memory: give the buffer back, also after a failure.
             with suppress(DriverError), translated(self._transport):
@@ -275,17 +295,21 @@ def connect(options: ZktecoOptions) -> Iterator[ZktecoTerminal]:
     """Open a conversation with the terminal; it ends, and the terminal is left as found, when the block ends."""
     host, port = split_address(options.address)
     udp = options.transport == "udp"
+    comm_key = options.comm_key()
     transport = Transport(host, port, udp=udp, timeout_s=options.timeout, bulk_timeout_s=options.bulk_timeout)
     try:
-        pyzk = Pyzk(transport, comm_key=options.comm_key(), udp=udp)
+        pyzk = Pyzk(transport, comm_key=comm_key, udp=udp)
         _shake_hands(pyzk, transport)
         terminal = ZktecoTerminal(pyzk, transport, CHUNK_UDP if udp else CHUNK_TCP)
         try:
+            terminal.enable()
             yield terminal
+        except DriverError:
+            transport.hurry(PARTING_S)
+            raise
         finally:
             transport.hurry(FAREWELL_S)
-            with suppress(DriverError):
-                terminal.farewell()
+            terminal.farewell()
     finally:
         transport.close()
 
@@ -305,9 +329,7 @@ def _shake_hands(pyzk: Pyzk, transport: Transport) -> None:
                     f"the terminal's firmware wants an encrypted conversation ({pyzk.response}), which this version "
                     "does not speak; switch it off in the terminal's menu, or use its PUSH mode"
                 ) from None
-            raise
-        # Another program may have died and left the terminal disabled, which locks people out.
-        pyzk.enable_device()
+            raise ProtocolError(f"the terminal answers {pyzk.response} where a conversation should begin") from None
 
 
 DRIVER = Driver(name="zkteco", options=ZktecoOptions, connect=connect)

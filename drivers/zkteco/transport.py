@@ -57,6 +57,7 @@ zk.base.make_commkey = wire.scramble_comm_key
 PyzkRefusal = zk.base.ZKErrorResponse
 """What pyzk raises where the terminal answers with anything but success."""
 
+_HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
 _BULK = frozenset({wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
 MAX_EVENTS = 10_000
 """Events kept while a command is under way; more are dropped, and the log tells of them."""
@@ -64,6 +65,8 @@ CAPTURE_PACKETS = 24
 CAPTURE_BYTES = 96
 UDP_QUIET_S = 2.0
 """A datagram that has not come this long after its neighbours is lost."""
+UDP_TRIES = 3
+"""How often a chunk is asked for while datagrams get lost; together these tries take one bulk time-out at most."""
 
 
 class Transport:
@@ -78,13 +81,12 @@ class Transport:
         self._timeout_s = timeout_s
         self._bulk_timeout_s = bulk_timeout_s
         self._session = 0
-        self._reply = 0
+        self._reply = -1
         self._command = 0
         self._wanted = 0
         self._private = False
         self._stream = wire.StreamReader()
         self._packets: deque[wire.Packet] = deque()
-        self._ready: deque[wire.Packet] = deque()
         self._events: deque[wire.Packet] = deque(maxlen=MAX_EVENTS)
         self._capture: deque[str] = deque(maxlen=CAPTURE_PACKETS)
         self.bad_checksums = 0
@@ -97,25 +99,27 @@ class Transport:
             family, kind, proto, _, address = socket.getaddrinfo(
                 host, port, socket.AF_INET, socket.SOCK_DGRAM if self._udp else socket.SOCK_STREAM
             )[0]
-        except OSError as exc:
-            raise TerminalUnavailable(f"the name {host} cannot be looked up ({exc.strerror or exc})") from exc
-        opened = socket.socket(family, kind, proto)
-        opened.settimeout(self._timeout_s)
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", None) or exc
+            raise TerminalUnavailable(f"the name {host} cannot be looked up ({reason})") from exc
+        opened: socket.socket | None = None
         try:
+            opened = socket.socket(family, kind, proto)
+            opened.settimeout(self._timeout_s)
             opened.connect(address)
-        except TimeoutError as exc:
-            opened.close()
-            raise TerminalUnavailable(f"{where} does not answer within {self._timeout_s:g} s") from exc
+            if not self._udp:
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                # A terminal that loses power says nothing: let the kernel find out within about a minute.
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         except OSError as exc:
-            opened.close()
+            if opened is not None:
+                opened.close()
+            if isinstance(exc, TimeoutError):
+                raise TerminalUnavailable(f"{where} does not answer within {self._timeout_s:g} s") from exc
             raise TerminalUnavailable(f"{where} cannot be reached ({exc.strerror or exc})") from exc
-        if not self._udp:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A terminal that loses power says nothing: let the kernel find out within about a minute.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
         return opened
 
     # What pyzk calls.
@@ -129,19 +133,17 @@ class Transport:
 
     def send(self, data: bytes) -> int:
         """Send one whole TCP packet; RuntimeError where its command is not on the allow-list."""
-        self._transmit(data, data[8:])
+        self._transmit(wire.Packet.from_bytes(data[8:]))
         return len(data)
 
     def sendto(self, data: bytes, _address: object) -> int:
         """Send one datagram; RuntimeError where its command is not on the allow-list."""
-        self._transmit(data, data)
+        self._transmit(wire.Packet.from_bytes(data))
         return len(data)
 
     def recv(self, _size: int) -> bytes:
-        """Return the next packet of the answer to what was sent last."""
-        if not self._ready:
-            self._ready.extend(self._answer())
-        packet = self._ready.popleft()
+        """Return the answer to what was sent last, as one packet: a transfer in many arrives as one DATA."""
+        packet = self._answer()
         bare = struct.pack("<4H", packet.command, 0, packet.session, packet.reply) + packet.data
         return bare if self._udp else wire.TCP_MAGIC + struct.pack("<I", len(bare)) + bare
 
@@ -182,28 +184,32 @@ class Transport:
 
     # Inside.
 
-    def _transmit(self, data: bytes, bare: bytes) -> None:
-        packet = wire.Packet.from_bytes(bare)
+    def _transmit(self, packet: wire.Packet) -> None:
         if packet.command not in ALLOWED:
             raise RuntimeError(f"command {packet.command} is not on the allow-list of this driver")
         if packet.command == wire.CMD_PREPARE_BUFFER and int.from_bytes(packet.data[1:3], "little") not in READABLE:
             raise RuntimeError("this driver reads the log and the user list only")
-        self._session, self._reply, self._command = packet.session, packet.reply, packet.command
+        # pyzk counts on from the last answer, so a question after an unanswered one would have the same number, and the
+        # late answer to the one would pass for the answer to the other.
+        self._reply = (self._reply + 1) % wire.USHRT_MAX
+        packet = packet._replace(reply=self._reply)
+        self._session, self._command = packet.session, packet.command
         self._wanted = int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
-        self._ready.clear()
         self._note(">", packet, hidden=packet.command == wire.CMD_AUTH)
-        self._send_bytes(data)
-
-    def _send_bytes(self, data: bytes) -> None:
         self._socket.settimeout(self._timeout_s)
+        self._send(packet)
+
+    def _send(self, packet: wire.Packet) -> None:
         try:
-            self._socket.sendall(data)
+            self._socket.sendall(packet.to_bytes() if self._udp else packet.to_tcp())
         except OSError as exc:
             raise TerminalUnavailable(f"the connection broke while sending ({exc.strerror or exc})") from exc
 
-    def _answer(self) -> list[wire.Packet]:
-        """Collect the answer to the last command: one packet, or PREPARE, all DATA as one, and the closing ACK."""
+    def _answer(self) -> wire.Packet:
+        """Wait for the answer to the last command; PREPARE, all its DATA and the closing ACK become one DATA."""
         limit_s = self._bulk_timeout_s if self._command in _BULK else self._timeout_s
+        if self._udp and self._command == wire.CMD_READ_BUFFER:
+            limit_s /= UDP_TRIES
         deadline = time.monotonic() + limit_s
         try:
             first = self._next_packet(deadline)
@@ -212,49 +218,50 @@ class Transport:
             if self._udp and first.command == wire.CMD_DATA and len(first.data) < self._wanted:
                 # The network may deliver a datagram before the PREPARE that announces it.
                 self._packets.appendleft(first)
-                announced = wire.Packet(
-                    wire.CMD_PREPARE_DATA, first.session, first.reply, struct.pack("<II", self._wanted, 0)
-                )
-                return self._collect(announced, deadline)
+                announced = struct.pack("<II", self._wanted, 0)
+                return self._collect(first._replace(command=wire.CMD_PREPARE_DATA, data=announced), deadline)
         except _Passed:
             raise TerminalUnavailable(f"no answer to command {self._command} within {limit_s:g} s") from None
-        return [first]
+        if first.command == wire.CMD_ACK_UNAUTH and self._command not in _HANDSHAKE:
+            raise TerminalUnavailable("the terminal no longer knows this conversation; it may have restarted")
+        return first
 
-    def _collect(self, prepare: wire.Packet, deadline: float) -> list[wire.Packet]:
+    def _collect(self, prepare: wire.Packet, deadline: float) -> wire.Packet:
         if len(prepare.data) < 4:
             raise ProtocolError("an announcement of data without a size")
         size = int.from_bytes(prepare.data[:4], "little")
-        if size > wire.MAX_PACKET or (self._wanted and size > self._wanted):
-            raise ProtocolError(f"the terminal announces {size} bytes where {self._wanted} were asked for")
+        if size > (self._wanted or wire.MAX_PACKET):
+            raise ProtocolError(
+                f"the terminal announces {size} bytes where at most {self._wanted or wire.MAX_PACKET} were expected"
+            )
         parts: dict[int, bytes] = {}
         got = 0
-        closing = None
-        while got < size or closing is None:
+        closed = False
+        while got < size or not closed:
             try:
                 packet = self._next_packet(min(deadline, time.monotonic() + UDP_QUIET_S) if self._udp else deadline)
             except _Passed:
-                if self._udp and got == size:
-                    closing = wire.Packet(wire.CMD_ACK_OK, 0, prepare.reply)
-                    break
-                if self._udp:
+                if not self._udp:
+                    raise
+                if got < size:
                     raise TerminalUnavailable(f"datagrams were lost: {got} of {size} bytes came") from None
-                raise
+                break  # only the closing ACK was lost
             if packet.command == wire.CMD_DATA:
                 # On TCP the order of arrival counts; some firmware puts something else than an index into the session.
                 index = packet.session if self._udp else len(parts)
-                if index not in parts:
+                if packet.data and index not in parts:
                     parts[index] = packet.data
                     got += len(packet.data)
                 if got > size:
                     raise ProtocolError(f"the terminal sends more than the {size} bytes it announced")
             elif packet.command == wire.CMD_ACK_OK:
-                closing = packet
+                closed = True
                 if got < size and not self._udp:
                     raise ProtocolError(f"the terminal ends a transfer after {got} of {size} bytes")
             elif packet.command != wire.CMD_PREPARE_DATA:
                 raise ProtocolError(f"answer {packet.command} in the middle of a transfer")
         body = b"".join(parts[index] for index in _in_order(parts))
-        return [prepare, wire.Packet(wire.CMD_DATA, 0, prepare.reply, body), closing]
+        return prepare._replace(command=wire.CMD_DATA, data=body)
 
     def _next_packet(self, deadline: float) -> wire.Packet:
         """Return the next packet that answers the last command; late answers to earlier ones are dropped."""
@@ -274,9 +281,9 @@ class Transport:
         self._socket.settimeout(remaining)
         try:
             data = self._socket.recv(65536)
-        except TimeoutError:
-            raise _Passed from None
         except OSError as exc:
+            if isinstance(exc, TimeoutError) and exc.errno is None:
+                raise _Passed from None  # with a number it is the kernel's: the other side is gone
             raise TerminalUnavailable(f"the connection broke ({exc.strerror or exc})") from exc
         if not data and not self._udp:
             raise TerminalUnavailable("the terminal closed the connection")
@@ -286,7 +293,7 @@ class Transport:
         except (wire.SecureFirmware, wire.AccessPanel) as exc:
             raise TerminalRefused(str(exc)) from exc
         except wire.WireError as exc:
-            self._capture.append(f"< {data[:CAPTURE_BYTES].hex(' ')}")
+            self._capture.append(f"< {self._hex(data)}")
             raise ProtocolError(str(exc)) from exc
 
     def _route(self, bare: bytes) -> None:
@@ -294,23 +301,24 @@ class Transport:
         if not wire.checksum_holds(bare):
             # No known client rejects these, and terminals that get it wrong work otherwise: count it.
             self.bad_checksums += 1
-        self._note("<", packet)
         if packet.command != wire.CMD_REG_EVENT:
+            # A late answer may belong to what was private then.
+            self._note("<", packet, hidden=packet.reply != self._reply)
             self._packets.append(packet)
             return
+        self._note("<", packet)
         self._events.append(packet)
         # The terminal's log stays the truth, so this acknowledgement need not wait for our disk.
-        acknowledgement = wire.Packet(wire.CMD_ACK_OK, self._session, 0)
-        self._send_bytes(acknowledgement.to_bytes() if self._udp else acknowledgement.to_tcp())
+        self._send(wire.Packet(wire.CMD_ACK_OK, self._session, 0))
 
     def _note(self, direction: str, packet: wire.Packet, *, hidden: bool = False) -> None:
         head = struct.pack("<3H", packet.command, packet.session, packet.reply).hex(" ", 2)
-        size = len(packet.data)
+        self._capture.append(f"{direction} {head} | {self._hex(packet.data, hidden=hidden)}")
+
+    def _hex(self, data: bytes, *, hidden: bool = False) -> str:
         if hidden or self._private:
-            text = f"({size} bytes left out)"
-        else:
-            text = packet.data[:CAPTURE_BYTES].hex(" ") + (f" … {size} bytes" if size > CAPTURE_BYTES else "")
-        self._capture.append(f"{direction} {head} | {text}")
+            return f"({len(data)} bytes left out)"
+        return data[:CAPTURE_BYTES].hex(" ") + (f" … {len(data)} bytes" if len(data) > CAPTURE_BYTES else "")
 
 
 class _Passed(Exception):  # noqa: N818 - never leaves this module
@@ -378,14 +386,19 @@ def translated(transport: Transport, but: tuple[type[Exception], ...] = ()) -> I
     except DriverError as exc:
         exc.capture = exc.capture or transport.capture()
         raise
-    except (zk.base.ZKNetworkError, zk.base.ZKErrorConnection, zk.base.ZKErrorResponse) as exc:
+    except zk.base.ZKNetworkError as exc:
+        # pyzk puts this in place of whatever happened at the socket.
         cause = exc.__context__
-        if isinstance(cause, RuntimeError):
-            raise cause from None
-        error = cause if isinstance(cause, DriverError) else ProtocolError(f"the terminal answered otherwise: {exc}")
+        if not isinstance(cause, DriverError | RuntimeError):
+            cause = ProtocolError(f"the terminal answered otherwise: {exc}")
+        if isinstance(cause, DriverError):
+            cause.capture = transport.capture()
+        raise cause from None
+    except (zk.base.ZKErrorConnection, zk.base.ZKErrorResponse) as exc:
+        error = ProtocolError(f"the terminal answered otherwise: {exc}")
         error.capture = transport.capture()
         raise error from exc
-    except (struct.error, ValueError, TypeError, IndexError, RecursionError) as exc:
+    except (struct.error, ValueError, TypeError, IndexError) as exc:
         # What pyzk's parsing of unexpected bytes ends in.
         error = ProtocolError(f"the answer could not be understood ({exc})")
         error.capture = transport.capture()

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -83,6 +83,12 @@ def of_type(ledger: LedgerReader, *types: str) -> list[Event]:
     return [event for event in events_of(ledger) if event["type"] in types]
 
 
+def changes(ledger: LedgerReader) -> list[tuple[str, int, int]]:
+    """Return what was said of a log that does more than grow, with its size before and after."""
+    data = [event["data"] for event in of_type(ledger, CHANGED)]
+    return [(one["what"], one["records_before"], one["records_after"]) for one in data]
+
+
 def punches(ledger: LedgerReader) -> list[tuple[str | None, str, int]]:
     """Return person, time of day and occurrence of every punch, in order."""
     data = [event["data"] for event in of_type(ledger, RECORDED)]
@@ -102,6 +108,11 @@ def made(
 def logged(*seconds: int, pin: str = "1001") -> list[Record]:
     """Make a log of one person's punches."""
     return [made(pin, second) for second in seconds]
+
+
+def reset(second: int = 0, pin: str = "1001", state: int = 0) -> RawPunch:
+    """Make a record of a clock that was reset."""
+    return made(pin, second, day=RESET, state=state)
 
 
 def spoilt(name: bytes, index: int = 0) -> BadRecord:
@@ -250,6 +261,14 @@ class TestReading:
         stored = office.read(log, 12)
         assert (stored.read, stored.new) == (10, 2)
         assert [event["data"]["position"] for event in events_of(office.ledger)] == list(range(22))
+
+    def test_all_that_is_kept_is_known(self) -> None:
+        """Every column of a terminal's row has its field and its default."""
+        columns = ledger_module._TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
+        defaults = {one.name: one.default for one in fields(Known)}
+        assert {column.name for column in columns} == set(defaults)
+        for name in set(defaults) - {"name", "serial", "number"}:
+            assert ledger_module._TerminalRow.model_fields[name].default == defaults[name]
 
     def test_nothing_new_writes_nothing(self, office: Office) -> None:
         """A poll without news leaves every byte on the disk as it was."""
@@ -404,15 +423,15 @@ class TestClearedAndWrapped:
         assert len(of_type(office.ledger, CHANGED)) == 1
 
     def test_cleared_log(self, office: Office) -> None:
-        """A cleared log is said once, when it is seen empty; what is punched into it is new."""
+        """A log seen empty is said once, its clearing when it holds other records: each of them is new."""
         office.read(logged(*range(5)))
         office.read([])
         office.read([])
+        assert changes(office.ledger) == [("log_shrunk", 5, 0)]
         assert office.read(logged(50, 51)).new == 2
         assert office.read(logged(50, 51, 52), office.known.tail_start).new == 1
-        (note,) = of_type(office.ledger, CHANGED)
-        assert (note["data"]["what"], note["data"]["records_before"]) == ("log_cleared", 5)
-        assert len(punches(office.ledger)) == 8
+        assert changes(office.ledger) == [("log_shrunk", 5, 0), ("log_cleared", 5, 2)]
+        assert len(punches(office.ledger)) == len(set(punches(office.ledger))) == 8
 
     def test_cleared_log_with_new_punches(self, office: Office) -> None:
         """A log that was cleared and punched into before we looked is new, and the clearing is said."""
@@ -442,17 +461,17 @@ class TestClearedAndWrapped:
         """A crash in the middle of matching a returned log: matching goes on where it stopped."""
         log = [*logged(*range(12)), made(day=RESET), *logged(12, 12), made(day=RESET), *logged(13, 14)]
         office.read(log)
-        office.read([])
+        office.read(logged(50))
         office.read_until(log, 13)
         assert (office.known.length, office.known.tail_start) == (12, 0), "a tail could not count what is matched"
         assert office.read(log).new == 0
-        assert len(punches(office.ledger)) == 18
+        assert len(punches(office.ledger)) == 19
 
     @pytest.mark.usefixtures("small_slices")
     def test_crash_while_a_longer_log_is_matched(self, office: Office) -> None:
         """Records matched before a crash count after it: the third punch of a second is new if two were known."""
         office.read(logged(0, 1, 2, 3, 0))
-        office.read([])
+        office.read(logged(50))
         log = logged(0, 1, 2, 3, 0, 0)
         office.read_until(log, 4)
         assert office.read(log).new == 1
@@ -473,7 +492,7 @@ class TestClearedAndWrapped:
         log = [*logged(*range(6)), made(day=RESET)]
         office.read(log)
         office.read([made(day=RESET, second=1), *logged(20, 21, 22, 23)])  # cleared; the clock was reset before
-        office.read([])
+        office.read(logged(50))
         office.read_until([made(day=RESET, second=1), *logged(20, 21, 22, 23)], 4)
         stored = office.read([made(day=RESET, second=1), *logged(20, 21, 22, 23), made(day=RESET)])
         assert stored.new == 1
@@ -498,6 +517,197 @@ class TestClearedAndWrapped:
         office.read(logged(0, 1, 2))
         assert office.read(logged(9, 2, 0, 1, 0)).new == 2
         assert punches(office.ledger)[3:] == [("1001", "07:00:09", 1), ("1001", "07:00:00", 2)]
+
+
+class TestShownInPart:
+    """A log that ends early, or is empty: a slip of the terminal, or the first sight of a clearing."""
+
+    LOG = logged(*range(6))
+
+    def test_back_again(self, office: Office) -> None:
+        """Half of the log and then all of it: nothing is doubled, and each size is said once."""
+        office.read(self.LOG)
+        for size in (3, 3, 2, 0, 0, 3):
+            stored = office.read(self.LOG[:size])
+            assert (stored.read, stored.new, office.known.in_log, office.known.shrunk_to) == (size, 0, 6, size)
+        said = [("log_shrunk", 6, size) for size in (3, 2, 0, 3)]
+        assert changes(office.ledger) == said
+        assert office.read(self.LOG).new == 0
+        assert office.known.shrunk_to is None
+        assert office.read(self.LOG).new == 0
+        assert (changes(office.ledger), len(punches(office.ledger))) == (said, 6)
+        office.read(self.LOG[:3])
+        assert changes(office.ledger) == [*said, said[0]], "another slip is said again"
+
+    def test_repeated_reading_writes_no_event(self, office: Office) -> None:
+        """A log that stays short changes not a byte on the disk."""
+        office.read(self.LOG)
+        office.read(self.LOG[:3])
+        before = office.bytes_on_disk()
+        office.read(self.LOG[:3])
+        assert office.bytes_on_disk() == before
+
+    def test_back_longer(self, office: Office) -> None:
+        """What was punched meanwhile is new, also as a tail."""
+        office.read(logged(*range(20)))
+        with pytest.raises(Unaligned):
+            office.read(logged(*range(15)), 12)
+        office.read(logged(*range(15)))
+        assert office.read(logged(*range(21)), office.known.tail_start).new == 1
+        assert (office.known.in_log, office.known.shrunk_to) == (21, None)
+        assert len(punches(office.ledger)) == 21
+
+    @pytest.mark.parametrize("size", [0, 1, 2])
+    def test_only_a_reset_clock(self, office: Office, size: int) -> None:
+        """A log of nothing but a reset clock's moments, shown in part: its dates prove nothing, its order does."""
+        log = [reset(0), reset(5), reset(0)]
+        office.read(log)
+        office.read(log[:size])
+        assert office.read(log).new == 0
+        assert len(punches(office.ledger)) == 3
+
+    @pytest.mark.parametrize(
+        "log", [logged(1, 1), logged(1, 2, 1), [spoilt(b"x")] * 3, [*logged(1, 2), reset(1), *logged(1)]]
+    )
+    def test_beginning_that_looks_like_the_end(self, office: Office, log: Sequence[Record]) -> None:
+        """A beginning that equals the end of what is known is taken for the beginning: no record is stored twice."""
+        office.read(log)
+        before = len(events_of(office.ledger))
+        office.read(log[:1])
+        stored = office.read(log)
+        assert (stored.new, stored.quarantined) == (0, 0)
+        assert len(events_of(office.ledger)) == before + 1, "the note"
+
+    def test_tail_whose_beginning_looks_like_the_end(self, office: Office) -> None:
+        """A tail of equal records that ends early proves nothing: the log must be read from its beginning."""
+        log = [spoilt(b"x")] * 12
+        office.read(log)
+        with pytest.raises(Unaligned):
+            office.read(log[:8], office.known.tail_start)
+        office.read(log[:8])
+        assert office.read(log).quarantined == 0
+
+    def test_after_the_log_moved_on(self, office: Office) -> None:
+        """A full log that lost its oldest records and then ends early: nothing is doubled when it is back."""
+        office.read(logged(*range(9)))
+        assert office.read(logged(2, 3, 4)).new == 0
+        assert changes(office.ledger) == [("log_shrunk", 9, 3)]
+        assert office.read(logged(*range(2, 11))).new == 2
+        assert (office.known.in_log, office.known.shift, office.known.shrunk_to) == (9, 2, None)
+        assert len(punches(office.ledger)) == 11
+
+    def test_number_that_changed_hands(self, office: Office) -> None:
+        """Old punches of an internal number are not published under its new owner's PIN when the log is back."""
+        log = by_uid((5, 0), (6, 1), (5, 2))
+        office.read(log, pins={5: "1005", 6: "1006"})
+        for size in (0, 2):
+            office.read(log[:size], pins={5: "2222"})
+            stored = office.read([*log], pins={5: "2222"})
+            assert stored.new == 0
+        office.read([*log, *by_uid((5, 3))], pins={5: "2222"})
+        assert [pin for pin, *_ in punches(office.ledger)] == ["1005", "1006", "1005", "2222"]
+
+    def test_other_records_after_a_clearing(self, office: Office) -> None:
+        """A real clearing, first seen as an empty log: every punch after it is stored, a reset clock's too."""
+        office.read([*logged(0, 1), reset(7)])
+        office.read([])
+        log = [*logged(50), reset(7), reset(7), *logged(51)]
+        assert office.read(log).new == 4
+        assert punches(office.ledger)[3:] == [
+            ("1001", "07:00:50", 1),
+            ("1001", "00:00:07", 2),
+            ("1001", "00:00:07", 3),
+            ("1001", "07:00:51", 1),
+        ]
+        assert changes(office.ledger) == [("log_shrunk", 3, 0), ("log_cleared", 3, 4)]
+        assert office.known.shrunk_to is None
+        assert office.read(log).new == 0
+
+    @pytest.mark.parametrize("more", [0, 1, 5])
+    def test_first_punch_after_an_empty_log_looks_like_the_last_before(self, office: Office, more: int) -> None:
+        """However many punches follow it before the next reading, it is a punch of its own."""
+        office.read([*logged(0, 1), reset(7)])
+        office.read([])
+        assert office.read([reset(7), *logged(*range(50, 50 + more))]).new == 1 + more
+        assert punches(office.ledger)[3] == ("1001", "00:00:07", 2)
+
+    @pytest.mark.parametrize("size", [0, 2])
+    def test_live_punch_then_other_records(self, office: Office, size: int) -> None:
+        """A live punch heard while the log seems short is no alarm, and is confirmed by the log that follows."""
+        office.read(self.LOG)
+        full = office.known.full_ms
+        office.live(made(second=50))
+        assert office.read(self.LOG[:size]).unconfirmed == 0
+        assert (of_type(office.ledger, UNCONFIRMED), office.known.full_ms) == ([], full)
+        stored = office.read([*logged(50), reset(3)])
+        assert (stored.confirmed, stored.new, stored.unconfirmed) == (1, 1, 0)
+        assert changes(office.ledger) == [("log_shrunk", 6, size), ("log_cleared", 6, 2)]
+        assert office.ledger.counts().unconfirmed == 0
+        assert len(punches(office.ledger)) == 8
+
+    def test_live_punch_then_the_old_log(self, office: Office) -> None:
+        """A live punch that the log, when it is back, does not hold is reported then."""
+        office.read(self.LOG)
+        office.live(made(second=50))
+        office.read([])
+        assert office.read(self.LOG).unconfirmed == 1
+        assert office.read([*self.LOG, *logged(50)]).confirmed == 1
+
+    def test_survives_reopening(self, office: Office) -> None:
+        """What was said before a restart is not said again after it."""
+        office.read(self.LOG)
+        office.read(self.LOG[:3])
+        known = office.known
+        office.open()
+        assert (office.known, office.known.shrunk_to) == (known, 3)
+        office.read(self.LOG[:3])
+        assert changes(office.ledger) == [("log_shrunk", 6, 3)]
+        assert office.read(self.LOG).new == 0
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_while_a_log_is_being_matched(self, office: Office) -> None:
+        """A crash in the middle of matching, then a log that ends early, then all of it: matching goes on."""
+        log = [*logged(*range(6)), reset(), *logged(6, 6)]
+        office.read(log)
+        office.read(logged(50))
+        office.read_until(log, 5)
+        office.read(log[:2])
+        assert (office.known.length, office.known.tail_start, office.known.shrunk_to) == (4, 0, 2)
+        assert office.read(log[:6]).new == 0
+        assert office.read(log).new == 0
+        assert len(punches(office.ledger)) == 10
+
+
+class TestResetClock:
+    """Moments of a reset clock come again: few of them in common prove nothing."""
+
+    def test_first_punch_looks_like_the_last_before(self, office: Office) -> None:
+        """A cleared log whose first punch repeats the last known one to the second and state: it is another."""
+        office.read([*logged(0, 1), reset(7)])
+        assert office.read([reset(7)]).new == 1
+        assert office.read([reset(7), *logged(50)]).new == 1
+        assert punches(office.ledger)[2:] == [
+            ("1001", "00:00:07", 1),
+            ("1001", "00:00:07", 2),
+            ("1001", "07:00:50", 1),
+        ]
+        assert changes(office.ledger) == [("log_cleared", 3, 1)]
+
+    def test_tail_never_begins_a_generation(self, office: Office) -> None:
+        """A tail that shares only such moments is refused; the whole log shows that a block was purged."""
+        log = [*logged(*range(12)), *(reset(second) for second in range(8))]
+        office.read(log)
+        with pytest.raises(Unaligned):
+            office.read(log[5:], office.known.tail_start)
+        assert office.read(log[5:]).new == 0
+        assert (office.known.generation, office.known.in_log, len(punches(office.ledger))) == (0, 15, 20)
+
+    def test_purge_of_a_log_without_dates(self, office: Office) -> None:
+        """A clock that was never set: many moments in the known order are no chance, a purged block doubles nothing."""
+        log = [reset(second) for second in range(30)]
+        office.read(log)
+        assert office.read([*log[10:], reset(99)]).new == 1
+        assert (changes(office.ledger), len(punches(office.ledger))) == ([], 31)
 
 
 class TestLive:
@@ -759,6 +969,29 @@ class TestSerial:
             office.read(logged(0, 1, 1, 2))
         serials = [event["data"]["serial"] for event in of_type(office.ledger, RECORDED)]
         assert Counter(serials) == {SERIAL: 4, "NEW": 4}
+
+    def test_live_punches_of_the_old_device(self, office: Office) -> None:
+        """The new device's log is not asked for them; the old one's, should it return, doubles none."""
+        office.read(logged(0))
+        office.live(made(second=1))
+        for serial, log in (("NEW", logged(5)), (SERIAL, logged(0, 1, 2))):
+            office.serial = serial
+            office.ledger.pin_serial("lobby", serial)
+            assert office.ledger.counts().unconfirmed == 0
+            stored = office.read(log)
+            assert (stored.new, stored.unconfirmed) == (1, 0)
+        assert [time for _, time, _ in punches(office.ledger)] == ["07:00:00", "07:00:01", "07:00:05", "07:00:02"]
+        assert of_type(office.ledger, UNCONFIRMED) == []
+
+    def test_new_device_with_an_empty_log(self, office: Office) -> None:
+        """A start was chosen for the place, once; a replacement has no history to withhold, whatever it shows first."""
+        office.read(logged(0), start="now")
+        office.read([], start="now")
+        office.serial = "NEW"
+        assert office.ledger.pin_serial("lobby", "NEW").shrunk_to is None
+        office.read([], start="now")
+        assert office.read(logged(5), start="now").new == 1
+        assert [event["data"]["records"] for event in of_type(office.ledger, WITHHELD)] == [1]
 
 
 # --- the chain, the writer, the marks -----------------------------------------------------------------------------

@@ -64,17 +64,23 @@ def key_of(record: Record) -> Key:
     return record.pin or "", record.local_time.isoformat()
 
 
+def fingerprint_of(record: Record) -> tuple[object, ...]:
+    """Return what two readings of one record have in common."""
+    return record[:1] if isinstance(record, BadRecord) else record[:5]
+
+
 def believable(record: Record) -> bool:
     """Tell whether the record has a date of this century's working life."""
     return isinstance(record, RawPunch) and record.local_time.year > 2000
 
 
 class TerminalAndLedger(RuleBasedStateMachine):
-    """A terminal's log, punched, cleared and wrapped, read in every way by a gateway that crashes.
+    """A terminal's log, punched, cleared, wrapped and shown in part, read in every way by a gateway that crashes.
 
     What the model keeps away, because no reading could tell: two *different* records with one fingerprint at the seam
     of a wrap or on both sides of a clearing (each punch has its own state code, repetitions are of the last record and
-    of a log without capacity only), and persons with a believable second on both sides of such a seam.
+    of a log without capacity only), persons with a believable second on both sides of such a seam, and a full log that
+    loses several records at once, down to moments of a reset clock.
     """
 
     def __init__(self) -> None:
@@ -91,6 +97,8 @@ class TerminalAndLedger(RuleBasedStateMachine):
         self.second = 0
         self.known: dict[int, Key] = {}
         """Number → key of every record that the ledger had before it when a transaction was done."""
+        self.held = 0
+        """Records that the log should hold if nothing happened since it was last read."""
 
     def opened(self) -> Ledger:
         """Open the ledger of the gateway's present life."""
@@ -124,6 +132,13 @@ class TerminalAndLedger(RuleBasedStateMachine):
             if gone == len(self.log):
                 self.second += 1
             del self.log[:gone]
+            if len(self.log) < self.held or self.terminal().shrunk_to is not None:
+                self.log = self.log[self.unproven(self.log) :]
+
+    def unproven(self, log: list[tuple[int, Record]]) -> int:
+        """Count the records read before, where none of them has a date that proves it; they are the first ones."""
+        read = [record for number, record in log if number in self.known]
+        return 0 if any(map(believable, read)) else len(read)
 
     def made(self, pin: str, local_time: datetime) -> RawPunch:
         """Make a punch with a state code of its own."""
@@ -159,6 +174,29 @@ class TerminalAndLedger(RuleBasedStateMachine):
         """Clear the terminal's log, as somebody may at its keys."""
         self.log = []
         self.second += 1
+
+    @precondition(lambda self: self.capacity is None and self.log and isinstance(self.log[-1][1], RawPunch))
+    @rule(seen=st.booleans(), times=st.integers(1, 12))
+    def clear_and_echo(self, seen: bool, times: int) -> None:
+        """Clear the log; then the clock is reset and shows the first person the second of the last punch again.
+
+        Only the number of records tells that this is no block purged at the front: there are fewer, or there were none.
+        """
+        self.punch_with_reset_clock(pin="1", second=0)
+        self.read_as_worker()
+        self.finish()
+        (_, first), (_, last) = self.log[0], self.log[-1]
+        if fingerprint_of(first) == fingerprint_of(last):
+            return
+        self.clear()
+        if seen:
+            self.read_as_worker()
+            self.finish()
+        self.append(last)
+        if seen:
+            self.punch(pin="1", ahead=1, times=times)
+        self.read_as_worker()
+        self.finish()
 
     # The gateway.
 
@@ -197,11 +235,19 @@ class TerminalAndLedger(RuleBasedStateMachine):
             self.read(0, cut)
 
     def finish(self) -> None:
-        """Note that the log was read to its end, and compare."""
+        """Note that the log was read to its end, and compare.
+
+        An empty log changes nothing of what is known; any other that a terminal of this model can have says how long it
+        is.
+        """
         self.known |= {number: key_of(record) for number, record in self.log}
         known = self.terminal()
-        assert known.in_log == len(self.log)
+        if self.log or not self.held:
+            assert (known.in_log, known.shrunk_to) == (len(self.log), None)
+        else:
+            assert (known.in_log, known.shrunk_to) == (self.held, 0)
         assert self.ledger.placed("lobby") == known.length
+        self.held = known.in_log
         self.compare()
 
     @rule()
@@ -245,6 +291,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
             after = self.terminal()
             if (after.generation, after.length, after.shift) != (before.generation, before.length, before.shift):
                 self.known |= {number: key_of(record) for number, record in self.log[: after.in_log]}
+            self.held = after.in_log
             self.compare()
         else:
             self.finish()
@@ -261,24 +308,45 @@ class TerminalAndLedger(RuleBasedStateMachine):
         self.ledger = self.opened()
         assert not self.ledger.was_clean
 
-    @precondition(lambda self: any(believable(record) for _, record in self.log))
-    @rule(at=st.integers(0, 12), last=st.sampled_from([2, 3]), arrives=st.booleans())
-    def glitch(self, at: int, last: int, arrives: bool) -> None:
-        """Let the terminal show an empty log for a moment: when it is back, nothing is doubled and nothing missing.
+    @rule(
+        keep=st.integers(0, 13),
+        behind=st.booleans(),
+        back=st.booleans(),
+        arrives=st.booleans(),
+        at=st.integers(0, 12),
+        last=st.sampled_from([2, 3]),
+    )
+    def show_in_part(self, keep: int, behind: bool, back: bool, arrives: bool, at: int, last: int) -> None:
+        """Let the terminal show an empty log or only its beginning: then, and when it is back, nothing is doubled.
 
-        The gateway may die while it matches what came back, and a punch may be made meanwhile.
+        What is new in that beginning is stored. The gateway may not have read the log since it was cleared or moved on,
+        or may die while it reads what came back; a punch may be made meanwhile.
         """
+        log, shown = self.log, self.log[: keep % max(len(self.log), 1)]
+        if not behind or self.unproven(log) or self.unproven(shown):
+            self.read_as_worker()
+            self.finish()
+            behind = False
+        before, recorded = self.terminal(), self.recorded()
+        self.log = shown
         self.read_as_worker()
-        self.finish()
-        log, self.log = self.log, []
+        if not behind and log:
+            assert self.recorded() == recorded
+            after = self.terminal()
+            assert (after.generation, after.length, after.shift) == (before.generation, before.length, before.shift)
+            assert (after.full_ms, after.shrunk_to) == (before.full_ms, len(shown))
+        self.known |= {number: key_of(record) for number, record in shown}
+        self.held = self.terminal().in_log
+        self.compare()
+        sequence = self.ledger.last_sequence()
         self.read(0)
+        assert behind or self.ledger.last_sequence() == sequence, "said once"
         self.log = log
-        recorded = self.recorded()
-        try:
-            self.read_as_worker(cut=(at, last))
-        except PowerCut:
-            self.die()
-        assert self.recorded() == recorded
+        if not back:
+            return
+        self.crash(at=at, last=last)
+        if not behind:
+            assert self.recorded() == recorded
         if arrives and (self.capacity is None or len(self.log) < self.capacity):
             self.punch(pin="1", ahead=1, times=1)
         self.read_as_worker()

@@ -109,7 +109,7 @@ class Office:
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """An office whose terminal's clock shows the zone's time, and back-offs short enough for a test."""
+    """Open an office whose terminal shows the zone's time, with back-offs short enough for a test."""
     monkeypatch.setattr(
         worker_module,
         "PAUSES",

@@ -1,0 +1,187 @@
+"""A backlog after an outage: our publisher from its ledger, against paho sending the same bodies from memory."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from benchmarks.figures import Figure, Plan, program, times, yes_no
+from benchmarks.first_import import SOURCE, witness
+from benchmarks.rig import PREFIX, broker, in_own_process, office, quiet, settings_of, wait_for
+from drivers.base import Reading
+from drivers.zkteco import wire
+from gateway.ledger import FILE_NAME, Ledger, LedgerReader, Waiting, opened
+from gateway.publisher import Publisher
+from gateway.settings import Settings
+
+EVENTS = 60_000
+PER_S = 8_000
+RUNS = 3
+WINDOW = 100
+DEFAULT_WINDOW = 20
+"""What mosquitto allows unless it is told otherwise."""
+PATIENCE_S = 300.0
+TOPIC = f"{PREFIX}/punch/#"
+
+
+class WatchedLedger(Ledger):
+    """A ledger that notes when the first event was fetched and the last one acknowledged."""
+
+    def __init__(self, data_dir: Path, expected: int) -> None:
+        self.began = self.ended = 0.0
+        self.done = threading.Event()
+        self._left = expected
+        super().__init__(data_dir, SOURCE)
+
+    def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
+        """Fetch; the clock starts with the first time."""
+        self.began = self.began or time.monotonic()
+        return super().pending(after, limit, topic)
+
+    def mark_sent(self, sequences: Iterable[int]) -> None:
+        """Take note; the clock stops when nothing is left. The write that follows within a second is not timed."""
+        sent = list(sequences)
+        super().mark_sent(sent)
+        self._left -= len(sent)
+        if not self._left:
+            self.ended = time.monotonic()
+            self.done.set()
+
+
+def run(plan: Plan) -> Iterator[Figure]:
+    """Measure both windows."""
+    count = plan.size(EVENTS)
+    backlog = _backlog(count, plan.fresh("backlog"))
+    for window, line in ((WINDOW, "max_inflight_messages 0"), (DEFAULT_WINDOW, "# as it comes")):
+        rates: dict[str, list[float]] = {"ours": [], "bare": []}
+        cpu: list[float] = []
+        for _ in range(RUNS):
+            for way, measured in rates.items():
+                result = _drained(way, count, window, line, backlog, plan.fresh(way))
+                measured.append(count / result["took_s"])
+                if way == "ours":
+                    cpu.append(result["cpu_s"] * 1e6 / count)
+        rate, bare = median(rates["ours"]), median(rates["bare"])
+        full = window == WINDOW
+        yield Figure(
+            f"drain of {count:,} events, QoS 1, window {window}{'' if full else ' (mosquitto as it comes)'}",
+            f"bare paho {bare:,.0f}/s",
+            f"{rate:,.0f}/s ({median(cpu):.0f} µs CPU each)",
+            times(rate / bare),
+            f"≥ {PER_S:,}/s" if full else "–",
+            yes_no(rate >= PER_S) if full else "–",
+        )
+
+
+def _backlog(count: int, folder: Path) -> Path:
+    """Make a ledger in which ``count`` punches wait."""
+    log = office(count).log
+    reading = Reading(0, count, wire.Records(log, wire.LAYOUTS["40"]), "40")
+    with opened(folder, SOURCE) as ledger:
+        ledger.pin_serial("lobby", "SIM0000000001")
+        ledger.record_reading(witness("SIM0000000001"), reading)
+        if ledger.counts().waiting != count:
+            raise RuntimeError(f"{ledger.counts().waiting} events wait where {count} should")
+    return folder / FILE_NAME
+
+
+def _drained(way: str, count: int, window: int, line: str, backlog: Path, folder: Path) -> dict[str, Any]:
+    """Drain once, in a process of its own, to a fresh broker and a subscriber that must get everything."""
+    shutil.copy(backlog, folder)
+    with broker(folder, line) as port, _counting_subscriber(port, count, folder / "mosquitto.log"):
+        return in_own_process("drain", way, port, window, count, folder)
+
+
+@contextmanager
+def _counting_subscriber(port: int, count: int, broker_log: Path) -> Iterator[None]:
+    """Attach mosquitto's own subscriber; RuntimeError where it does not get ``count`` messages."""
+    command = [program("mosquitto_sub"), "-p", str(port), "-V", "5", "-q", "1", "-C", str(count), "-W", "600"]
+    process = subprocess.Popen([*command, "-t", TOPIC], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: TOPIC in broker_log.read_text("utf-8"), 10.0, "the subscription")
+        yield
+        if process.wait(60) != 0:
+            raise RuntimeError("the subscriber did not get every event")
+    finally:
+        process.kill()
+
+
+def _publisher(settings: Settings, count: int, folder: Path) -> float:
+    ledger = WatchedLedger(folder, count)
+    publisher = Publisher(settings, ledger)
+    publisher.start()
+    done = ledger.done.wait(PATIENCE_S)
+    publisher.stop(5)
+    ledger.close()
+    if not done:
+        raise RuntimeError("the publisher did not finish") from publisher.failure
+    return ledger.ended - ledger.began
+
+
+def _bare_paho(settings: Settings, window: int, count: int, folder: Path) -> float:
+    """Send the same bodies from memory, with nothing but a count of what is acknowledged."""
+    reader = LedgerReader(folder)
+    messages = [(f"{PREFIX}/{event.topic}", event.body.encode()) for event in reader.pending(0, count)]
+    reader.close()
+    room = threading.Semaphore(window)
+    left = count
+    done = threading.Event()
+
+    def acknowledged(*_: object) -> None:
+        nonlocal left
+        left -= 1
+        room.release()
+        if not left:
+            done.set()
+
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+    properties.ContentType = "application/cloudevents+json"
+    properties.PayloadFormatIndicator = 1
+    connected = threading.Event()
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=mqtt.MQTTv5)
+    client.max_inflight_messages_set(window)
+    client.on_publish = acknowledged
+    client.on_connect = lambda *_: connected.set()
+    client.connect(settings.mqtt.host, settings.mqtt.port)
+    client.loop_start()
+    connected.wait(10)
+    began = time.monotonic()
+    for topic, body in messages:
+        room.acquire()
+        client.publish(topic, body, qos=1, properties=properties)
+    if not done.wait(PATIENCE_S):
+        raise RuntimeError("paho did not finish")
+    took_s = time.monotonic() - began
+    client.disconnect()
+    client.loop_stop()
+    return took_s
+
+
+def main() -> None:
+    """Drain once and print how long it took."""
+    quiet()
+    way, folder = sys.argv[1], Path(sys.argv[5])
+    port, window, count = map(int, sys.argv[2:5])
+    settings = Settings.model_validate(settings_of(port, {"lobby": "127.0.0.1"}))
+    began = time.process_time()
+    if way == "ours":
+        took_s = _publisher(settings, count, folder)
+    else:
+        took_s = _bare_paho(settings, window, count, folder)
+    print(json.dumps({"took_s": took_s, "cpu_s": time.process_time() - began}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Memory of the daemon at rest, after it has imported and delivered a full log."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from benchmarks.figures import Figure, Plan, yes_no
+from benchmarks.rig import LOG, broker, daemon, memory_kib, office, office_time, settings_of
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+
+AT_REST_MB, PEAK_MB = 80, 120
+TERMINALS = 3
+REST_S = 5.0
+LIBRARIES = "import apscheduler, paho.mqtt.client, pydantic, sqlmodel, structlog, typer, zk"
+
+
+def run(plan: Plan) -> Iterator[Figure]:
+    """Measure the daemon with three terminals, one of them with a full log."""
+    count = plan.size(LOG)
+    folder = plan.fresh("memory")
+    made = office(count)
+    with ExitStack() as stack:
+        port = stack.enter_context(broker(folder))
+        addresses = {}
+        for index in range(TERMINALS):
+            log = made.log if index == 0 else b""
+            terminal = SimulatedTerminal(
+                serial=f"BENCH{index}", users=made.users, log=log, capacity=2 * count, now=office_time
+            )
+            addresses[f"terminal-{index}"] = stack.enter_context(Simulator(terminal)).address
+        running = stack.enter_context(daemon(folder, settings_of(port, addresses)))
+        running.wait_until_settled(count, 300.0)
+        time.sleep(REST_S)
+        rest, peak = (kib * 1024 / 1e6 for kib in memory_kib(running.pid))
+    floor = _libraries_mb()
+    what = f"daemon with {TERMINALS} terminals after {count:,} punches"
+    baseline = f"its libraries alone {floor:.0f} MB"
+    for name, used, aim in (("at rest", rest, AT_REST_MB), ("peak", peak, PEAK_MB)):
+        ratio = f"{used / floor:.2f}"
+        yield Figure(
+            f"memory of the {what}, {name}", baseline, f"{used:.0f} MB", ratio, f"≤ {aim} MB", yes_no(used <= aim)
+        )
+
+
+def _libraries_mb() -> float:
+    """Return the memory of a Python that has imported the gateway's libraries and does nothing."""
+    program = f"{LIBRARIES}\nprint(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    return int(said) * 1024 / 1e6

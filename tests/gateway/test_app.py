@@ -1,0 +1,229 @@
+"""The whole daemon as a process: real terminals on sockets, a real broker, signals and kills."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
+from gateway import control
+from gateway.ledger import LedgerReader
+from tests import contract
+from tests.broker import Broker, Subscriber, eventually, program
+
+ZONE = ZoneInfo("Asia/Jakarta")
+
+
+def here() -> datetime:
+    """Return the zone's wall-clock time."""
+    return datetime.now(ZONE).replace(tzinfo=None)
+
+
+def configured(folder: Path, broker: Broker, simulators: dict[str, Simulator]) -> Path:
+    """Write a configuration and return its path."""
+    file = folder / "gateway.yaml"
+    terminals = "".join(
+        f"  - {{name: {name}, driver: zkteco, address: '{simulator.address}', poll: 500ms}}\n"
+        for name, simulator in simulators.items()
+    )
+    file.write_text(
+        f"site: office\ngateway: gw\ntimezone: {ZONE.key}\ndata_dir: data\n"
+        f"mqtt: {{url: '{broker.url}'}}\nterminals:\n{terminals}"
+    )
+    return file
+
+
+@contextmanager
+def daemon(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `hadir run` and kill it at the end if it is still there."""
+    with (file.parent / "daemon.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli", "run", "--config", str(file), "--assume-synchronised"],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def punches(subscriber: Subscriber) -> dict[str, str]:
+    """Return event id → PIN of all punches heard."""
+    return {
+        message.payload["id"]: message.payload["data"]["pin"]
+        for message in list(subscriber.messages)
+        if "/punch/" in message.topic
+    }
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """Run a broker."""
+    with Broker(tmp_path) as broker:
+        yield broker
+
+
+def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, broker: Broker) -> None:
+    """The main road, with a subscriber that nobody here wrote; every message is as the contract says."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    heard = tmp_path / "heard"
+    with Simulator(terminal) as simulator, heard.open("wb") as out, Subscriber(broker.port) as subscriber:
+        stranger = subprocess.Popen(
+            [program("mosquitto_sub"), "-V", "5", "-p", str(broker.port), "-t", "hadir/v1/+/+/punch/+"], stdout=out
+        )
+        try:
+            with daemon(configured(tmp_path, broker, {"lobby": simulator})):
+                eventually(lambda: terminal.conversations == 1)
+                time.sleep(0.3)
+                terminal.punch("1001", verify=15)
+                eventually(lambda: heard.stat().st_size > 0)
+        finally:
+            stranger.terminate()
+            stranger.wait()
+        messages = list(subscriber.messages)
+
+    event = json.loads(heard.read_text().splitlines()[0])
+    assert (event["data"]["pin"], event["data"]["verify_label"], event["data"]["suspect"]) == ("1001", "face", [])
+    for message in messages:
+        contract.check(message.topic.removeprefix("hadir/v1/office/gw/"), message.text)
+
+
+def test_sigterm_ends_within_five_seconds_and_says_offline(tmp_path: Path, broker: Broker) -> None:
+    """A clean stop: `offline` retained, ledger closed, exit code 0; also while one terminal does not answer."""
+    silent = SimulatedTerminal(serial="S2", now=here)
+    with (
+        Simulator(SimulatedTerminal(serial="S1", now=here)) as lobby,
+        Simulator(silent) as gudang,
+        Subscriber(broker.port) as subscriber,
+        daemon(configured(tmp_path, broker, {"lobby": lobby, "gudang": gudang})) as process,
+    ):
+        eventually(
+            lambda: any(m.topic.endswith("/state") and m.payload["state"] == "online" for m in subscriber.messages)
+        )
+        eventually(lambda: silent.conversations == 1)
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(5) == 0
+        assert time.monotonic() - began < 5
+        eventually(lambda: subscriber.messages[-1].payload.get("state") == "offline")
+
+    reader = LedgerReader(tmp_path / "data")
+    assert reader.counts().waiting == 0
+    assert not (tmp_path / "data" / "control.sock").exists()
+
+
+def test_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, broker: Broker) -> None:
+    """Killed again and again amid an import and a rush, each record ends at the subscriber exactly once by id."""
+    history = generate(3, 6000, 200, datetime(2026, 11, 20, 17, 0), "40")  # noqa: DTZ001 - wall clock
+    terminal = SimulatedTerminal(serial="S1", users=history.users, log=history.log, now=here)
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator})
+        for attempt in range(6):
+            with daemon(file) as process:
+                eventually((tmp_path / "data" / "ledger.db").exists)
+                time.sleep(0.7 + 0.13 * attempt)
+                terminal.punch(f"{2001 + attempt}")
+                process.kill()
+        with daemon(file) as process:
+            eventually(lambda: len(punches(subscriber)) == terminal.count, timeout=30)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+        reader = LedgerReader(tmp_path / "data")
+        sequences = [int(json.loads(event.body)["sequence"]) for event in reader.events(0, 20_000)]
+
+    assert reader.punches() == terminal.count == len(punches(subscriber))
+    assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_resumption_is_on_record(tmp_path: Path, broker: Broker) -> None:
+    """After a kill and after a clean stop the next start says since when the gateway was away, and which it was."""
+    with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator, Subscriber(broker.port) as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator})
+        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
+            with daemon(file) as process:
+                eventually(lambda: control.ask(tmp_path / "data", "status"))
+                process.send_signal(how)
+                process.wait(5)
+        eventually(lambda: len([m for m in subscriber.messages if m.topic.endswith("/gw/note")]) == 2)
+        notes = [m.payload for m in subscriber.messages if m.topic.endswith("/gw/note")]
+
+    assert [note["type"] for note in notes] == ["hadir.gateway.resumed.v1"] * 2
+    assert [note["data"]["clean"] for note in notes] == [False, True]
+
+
+def test_broker_outage_is_bridged(tmp_path: Path) -> None:
+    """Punches made while the broker is away arrive when it is back; the daemon did not mind."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    with ExitStack() as stack:
+        simulator = stack.enter_context(Simulator(terminal))
+        broker = stack.enter_context(Broker(tmp_path))
+        subscriber = stack.enter_context(Subscriber(broker.port))
+        process = stack.enter_context(daemon(configured(tmp_path, broker, {"lobby": simulator})))
+        eventually(lambda: terminal.conversations == 1)
+        terminal.punch("1001")
+        eventually(lambda: len(punches(subscriber)) == 1)
+        broker.kill()
+        terminal.punch("1002")
+        terminal.punch("1003")
+        time.sleep(0.5)
+        broker.start()
+
+        eventually(lambda: sorted(punches(subscriber).values()) == ["1001", "1002", "1003"], timeout=20)
+        assert process.poll() is None
+
+
+def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
+    """The control socket tells what health and terminal states say."""
+    with (
+        Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator,
+        daemon(configured(tmp_path, broker, {"lobby": simulator})),
+    ):
+
+        def online() -> bool:
+            status = control.ask(tmp_path / "data", "status")
+            return bool(
+                status and status["terminals"]["lobby"]["state"] == "online" and status["broker"] == "connected"
+            )
+
+        eventually(online)
+        status = control.ask(tmp_path / "data", "status")
+
+    assert status is not None
+    contract.check("health", json.dumps(status["health"]))
+    contract.check("terminal/lobby/state", json.dumps(status["terminals"]["lobby"]))
+
+
+def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broker) -> None:
+    """A worker that meets a mistake of ours takes the process down with a clear last line and exit code 70."""
+    script = (
+        "import sys, threading\n"
+        "from pathlib import Path\n"
+        "from gateway.app import Daemon, configure_logging\n"
+        "from gateway.settings import load\n"
+        "from gateway.worker import Worker\n"
+        "def broken(self, terminal): raise ZeroDivisionError('a mistake of ours')\n"
+        "Worker._poll = broken\n"
+        "configure_logging()\n"
+        "sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))\n"
+    )
+    with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator:
+        file = configured(tmp_path, broker, {"lobby": simulator})
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=20, check=False
+        )
+
+    assert ended.returncode == 70
+    assert "part_failed" in ended.stderr
+    assert "a mistake of ours" in ended.stderr

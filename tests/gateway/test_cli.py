@@ -1,0 +1,634 @@
+"""The command as people and scripts use it: each time a process of its own, on real simulators and a real broker."""
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from drivers.zkteco import wire
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
+from gateway.cli import HINTS
+from tests.broker import Broker, Subscriber, eventually
+
+HADIR = [sys.executable, "-m", "gateway.cli"]
+NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return an environment in which nobody has configured anything."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HADIR_")}
+    return kept | {"TERM": "dumb", "COLUMNS": "120", **more}
+
+
+def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [*HADIR, *map(str, arguments)],
+        input=stdin,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@contextmanager
+def running(*arguments: object, **env: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for the length of a block."""
+    process = subprocess.Popen(
+        [*HADIR, *map(str, arguments)],
+        env=environment(**env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def configuration(folder: Path, *, url: str = "mqtt://127.0.0.1:9", more: str = "", **addresses: str) -> Path:
+    """Write a configuration with a terminal for each address."""
+    text = f"site: kantor\ngateway: gw-01\ntimezone: Asia/Jakarta\ndata_dir: data\nmqtt:\n  url: {url}\nterminals:\n"
+    for name, address in addresses.items():
+        text += f"  - name: {name}\n    driver: zkteco\n    address: '{address}'\n    poll: 1s\n"
+    path = folder / "gateway.yaml"
+    path.write_text(text + more)
+    return path
+
+
+@contextmanager
+def answering(with_bytes: bytes) -> Iterator[str]:
+    """Be something else that answers at an address: with the same bytes, or never."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connections.append(connection)
+                connection.recv(1024)
+                if with_bytes:
+                    connection.sendall(with_bytes)
+
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        connection.close()
+
+
+# --- in general ---------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_exit_code() -> None:
+    """Who asks for help learns what there is."""
+    told = hadir("--help")
+    assert told.returncode == 0
+    for word in ("run", "check", "schema", "status", "tail", "probe", "read", "demo", "simulate"):
+        assert f" {word} " in told.stdout
+    for code in (0, 1, 2, 3, 69, 70, 74, 75, 76, 77, 78):
+        assert f" {code} " in told.stdout
+
+
+def test_start_is_fast_because_nothing_heavy_is_imported() -> None:
+    """On a small computer each of these would be felt at every command."""
+    heavy = "pydantic", "structlog", "zk", "sqlalchemy", "paho", "ruamel.yaml", "apscheduler", "rich.console"
+    script = f"import sys, gateway.cli; print([name for name in {heavy} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+def test_installed_command_tells_its_version() -> None:
+    """The script that pip installs is this module."""
+    script = Path(sys.executable).with_name("hadir")
+    told = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"hadir {version('hadir-gateway')}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["proeb"], "No such command"),
+        (["probe"], "Missing argument"),
+        (["probe", "a b"], "not an address"),
+        (["probe", "10.0.0.1", "--timeout", "3"], "such as 10s"),
+        (["probe", "10.0.0.1", "--timeout", "0s"], "more than 0s"),
+        (["probe", "10.0.0.1", "--driver", "anviz"], "write zkteco"),
+        (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "a number from 0 to 999999"),
+        (["read", "10.0.0.1", "--format", "xml"], "csv"),
+        (["simulate", "zkteco", "--layout", "41"], "no layout '41'"),
+        (["simulate", "zkteco", "--clock-offset", "soon"], "not a duration"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
+    """A mistake on the command line is told from a failure."""
+    told = hadir(*arguments)
+    assert told.returncode == 2
+    assert advice in " ".join(told.stderr.replace("│", " ").split())
+
+
+def test_output_that_takes_ascii_only_or_nothing() -> None:
+    """A console of another century, and none at all, are no reason to fail."""
+    assert hadir("--help", PYTHONIOENCODING="ascii").returncode == 0
+    closed = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *HADIR, "schema"], env=environment(), check=False)
+    assert closed.returncode == 0
+
+
+def patched(patch: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in which something is replaced."""
+    script = f"import sys\nfrom gateway.cli import main\nsys.argv[1:] = {arguments!r}\n{patch}\nmain()"
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment(**env), capture_output=True, text=True, check=False
+    )
+
+
+def test_internal_error_is_70_without_a_traceback() -> None:
+    """A traceback, or the words of an exception, may hold a password; a developer can ask for it."""
+    patch = (
+        "import gateway.settings\n"
+        "def load(path):\n    password = 'hunter2'\n    raise ValueError(password)\n"
+        "gateway.settings.load = load"
+    )
+    told = patched(patch, "status")
+    assert told.returncode == 70
+    assert "internal error: ValueError" in told.stderr
+    assert HINTS["internal"][1] in told.stderr
+    assert "Traceback" not in told.stderr
+    assert "hunter2" not in told.stderr
+    assert "Traceback" in patched(patch, "status", HADIR_DEBUG="1").stderr
+
+
+def test_demo_passes_on_what_it_found() -> None:
+    """1 where the numbers differ; the duration arrives as seconds."""
+    patch = "import gateway.demo\ngateway.demo.demo = lambda for_s, *, plain: print(for_s, plain) or 1"
+    told = patched(patch, "demo", "--for", "2m", "--plain")
+    assert (told.returncode, told.stdout) == (1, "120.0 True\n")
+
+
+# --- configuration ------------------------------------------------------------------------------------------------
+
+BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt:\n  url: broker\n  password: hunter2\nterminals: []\n"
+
+
+def test_check_says_ok_and_what_is_configured(tmp_path: Path) -> None:
+    """A good configuration is summed up; what has no effect yet is a warning."""
+    path = configuration(tmp_path, lobby="192.168.1.201", more="retention:\n  days: 30\n")
+    for told in (hadir("check", path), hadir("check", "-c", path), hadir("check", HADIR_CONFIG=str(path))):
+        assert told.returncode == 0
+        assert told.stdout.startswith(f"OK: {path}\n")
+        assert "1: lobby (zkteco, 192.168.1.201)" in told.stdout
+        assert told.stderr.startswith("warning: retention.days:")
+    found = json.loads(hadir("check", path, "--json").stdout)
+    assert (found["ok"], found["broker"], len(found["warnings"])) == (True, "mqtt://127.0.0.1:9", 1)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "status", "tail"])
+def test_all_mistakes_of_a_configuration_at_once(tmp_path: Path, command: str) -> None:
+    """Whatever needs the configuration shows each mistake with its line, and ends with 78."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(BROKEN)
+    told = hadir(command, "-c", path)
+    lines = told.stderr.splitlines()
+    assert told.returncode == 78
+    assert [line.split(":")[1] for line in lines[:5]] == ["1", "3", "5", "6", "7"]
+    assert lines[5:] == ["hadir: 5 mistakes in the configuration", *(f"  {line}" for line in HINTS["config"])]
+    assert "hunter2" not in told.stderr
+    assert told.stdout == ""
+
+
+def test_mistakes_as_json(tmp_path: Path) -> None:
+    """A script gets place and message of each."""
+    path = tmp_path / "gateway.yaml"
+    path.write_text(BROKEN)
+    told = hadir("check", path, "--json")
+    found = json.loads(told.stdout)
+    assert told.returncode == 78
+    assert not found["ok"]
+    assert [(error["line"], error["path"]) for error in found["errors"]][:2] == [(1, "site"), (3, "timezone")]
+
+
+def test_missing_configuration(tmp_path: Path) -> None:
+    """A first start without a configuration says where to name one."""
+    told = hadir("run", "-c", tmp_path / "none.yaml")
+    assert told.returncode == 78
+    assert "no such file" in told.stderr
+    assert HINTS["no_config"][0] in told.stderr
+
+
+def test_schema_is_a_json_schema() -> None:
+    """An editor can use it."""
+    told = hadir("schema")
+    assert told.returncode == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads(told.stdout))
+
+
+# --- terminals ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", list(wire.LAYOUTS))
+def test_probe_finds_every_layout(layout: str) -> None:
+    """Serial, model, clock, log and its layout; in JSON, and little travels."""
+    terminal = build(layout=layout, records=500, clock_offset_s=420, serial="CEXA193960001")
+    with Simulator(terminal) as simulator:
+        told = hadir("probe", simulator.address, "--json")
+        found = json.loads(told.stdout)
+    assert told.returncode == 0
+    assert told.stderr == ""
+    assert found["address"] == simulator.address
+    assert (found["serial"], found["model"]) == ("CEXA193960001", "Simulated F18")
+    assert (found["records"], found["capacity"], found["layout"]) == (500, 100_000, layout)
+    assert found["by_uid"] == layout.startswith("8")
+    assert abs(found["clock"]["offset_ms"] - 420_000) <= found["clock"]["bound_ms"]
+    last = list(terminal.records())[-1]
+    assert isinstance(last, tuple)
+    assert found["newest"] == last.local_time.isoformat()  # type: ignore[union-attr]  # no bad record was made
+    assert wire.CMD_USERTEMP_RRQ not in terminal.commands
+
+
+def test_probe_in_words() -> None:
+    """What a technician reads."""
+    with Simulator(build(records=300, clock_offset_s=-90, capacity=1000)) as simulator:
+        told = hadir("probe", simulator.address)
+    assert told.returncode == 0
+    assert "SIM0000000001" in told.stdout
+    assert "1 min 30 s behind this computer" in told.stdout
+    assert "300 of 1,000 records (30 %), layout 40" in told.stdout
+
+
+def test_probe_of_an_empty_log() -> None:
+    """No record, no layout, no time."""
+    with Simulator(build()) as simulator:
+        told = hadir("probe", simulator.address, "--udp")
+    assert told.returncode == 0
+    assert "0 of 100,000 records (0 %)\n" in told.stdout
+    assert "the same as this computer" in told.stdout
+
+
+def test_probe_with_and_without_the_key(tmp_path: Path) -> None:
+    """A refused key is 77 and says where to find the right one; the key itself is never printed."""
+    (tmp_path / "right").write_text("4711\n")
+    (tmp_path / "wrong").write_text("1174\n")
+    with Simulator(build(comm_key=4711)) as simulator:
+        refused = hadir("probe", simulator.address, "--comm-key-file", tmp_path / "wrong", "--json")
+        admitted = hadir("probe", simulator.address, "--comm-key-file", tmp_path / "right")
+    assert refused.returncode == 77
+    assert json.loads(refused.stdout)["error"]["code"] == "refused"
+    assert "Comm. > PC connection" in refused.stderr
+    assert HINTS["key"][1] in refused.stderr
+    assert "1174" not in refused.stderr + refused.stdout
+    assert admitted.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "hint"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\n\r\n", 76, "protocol"),
+        (bytes.fromhex("aa01c80000b43f55"), 77, "panel"),
+        (wire.SECURE_MAGIC + bytes(12), 77, "encrypted"),
+        (b"", 69, "unavailable"),
+    ],
+    ids=["web server", "access panel", "secure firmware", "silence"],
+)
+def test_probe_of_something_else(answer: bytes, code: int, hint: str) -> None:
+    """Plain words in two languages about what is not a terminal we can read."""
+    with answering(answer) as address:
+        told = hadir("probe", address, "--timeout", "1s")
+    assert told.returncode == code
+    assert told.stdout == ""
+    what, *advice = told.stderr.splitlines()
+    assert what.startswith(f"hadir: {address}: ")
+    assert advice == [f"  {line}" for line in HINTS[hint]]
+
+
+def test_probe_and_read_of_nobody() -> None:
+    """A closed port and a name that nobody knows are both 69, with advice of their own."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        refused, udp = hadir("read", f"127.0.0.1:{port}"), hadir("probe", f"127.0.0.1:{port}", "--udp")
+    unknown = hadir("probe", "nosuch.invalid")
+    assert [told.returncode for told in (refused, udp, unknown)] == [69, 69, 69]
+    assert refused.stderr.startswith(f"hadir: 127.0.0.1:{port}: cannot be reached (Connection refused)\n")
+    assert HINTS["unavailable"][1] in udp.stderr
+    assert HINTS["name"][1] in unknown.stderr
+
+
+@pytest.fixture(scope="module")
+def short_log() -> Iterator[Simulator]:
+    """Serve a terminal that names people by internal numbers, one of whom it no longer knows."""
+    terminal = SimulatedTerminal(layout="8", users={1: "1001", 2: "1002"})
+    for minute, pin in enumerate(("1001", "1002", "77", "1001")):
+        terminal.append(pin, NOON + timedelta(minutes=minute), state=minute)
+    del terminal.users[3]
+    with Simulator(terminal) as simulator:
+        yield simulator
+
+
+def test_read_csv_resolves_people(short_log: Simulator) -> None:
+    """An 8-byte log holds internal numbers; the PINs come from the user table, the unknown one stays a number."""
+    told = hadir("read", short_log.address, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(told.stdout)))
+    assert told.returncode == 0
+    assert [(row["position"], row["pin"], row["uid"]) for row in rows] == [
+        ("0", "1001", "1"),
+        ("1", "1002", "2"),
+        ("2", "", "3"),
+        ("3", "1001", "1"),
+    ]
+    assert rows[0]["local_time"] == "2026-09-04T12:00:00"
+    assert (rows[1]["state_label"], rows[1]["verify_label"], rows[1]["bad"]) == ("check_out", "fingerprint", "")
+    assert told.stderr.startswith(f"4 of the 4 records of {short_log.address}, layout 8")
+
+
+def test_read_table_from_a_position(short_log: Simulator) -> None:
+    """Positions stay those of the whole log."""
+    told = hadir("read", short_log.address, "--from", 2)
+    _, first, second = told.stdout.splitlines()
+    assert first.split()[:4] == ["2", "2026-09-04", "12:02:00", "uid:3"]
+    assert second.split()[:4] == ["3", "2026-09-04", "12:03:00", "1001"]
+    assert told.stderr.startswith("2 of the 4 records")
+
+
+def test_read_shows_bad_records_as_such(tmp_path: Path) -> None:
+    """One unreadable record costs one line, in every format; the file's ending chooses the format."""
+    terminal = build(records=50)
+    terminal.append_raw(bytes(24) + b"\xff" * 16)
+    with Simulator(terminal) as simulator:
+        table = hadir("read", simulator.address)
+        written = hadir("read", simulator.address, "--output", tmp_path / "log.json")
+        failed = hadir("read", simulator.address, "--output", tmp_path / "none" / "log.csv")
+    assert "UNREADABLE: impossible date" in table.stdout.splitlines()[-1]
+    assert "1 of them unreadable" in table.stderr
+    records = [json.loads(line) for line in (tmp_path / "log.json").read_text().splitlines()]
+    assert written.stdout == ""
+    assert [record["position"] for record in records] == list(range(51))
+    assert records[-1]["bad"].startswith("impossible date")
+    assert records[0]["pin"].startswith("10")
+    assert failed.returncode == 74
+    assert HINTS["output"][1] in failed.stderr
+
+
+def test_read_by_name_uses_the_configuration(tmp_path: Path) -> None:
+    """A name stands for address, key and transport; a simulator sees that nothing was written to it."""
+    key = tmp_path / "key"
+    key.write_text("4711")
+    key.chmod(0o600)
+    terminal = build(records=30, comm_key=4711)
+    with Simulator(terminal) as simulator:
+        path = configuration(tmp_path, lobby=simulator.address, more="    comm_key_file: key\n    transport: udp\n")
+        told = hadir("read", "lobby", "-c", path, "--format", "json")
+    assert told.returncode == 0
+    assert len(told.stdout.splitlines()) == 30
+    assert terminal.refused_writes == 0
+    assert not (tmp_path / "data").exists()
+
+
+def test_reader_that_leaves_is_no_error() -> None:
+    """`| head` ends quietly."""
+    with Simulator(build(records=20_000)) as simulator, running("read", simulator.address) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 128 + signal.SIGPIPE
+        assert process.stderr.read() == ""
+
+
+# --- simulated terminals ------------------------------------------------------------------------------------------
+
+
+def test_simulate_obeys_its_input_and_outlives_it(tmp_path: Path) -> None:
+    """Lines typed are answered, the end of the input ends nothing, SIGTERM ends in good order."""
+    attlog = tmp_path / "attlog.dat"
+    attlog.write_text("1001\t2026-09-04 07:29:59\t1\t0\t1\t0\n")
+    options: list[object] = [
+        "--port",
+        0,
+        "--serial",
+        "OFFICE1",
+        "--model",
+        "K40",
+        "--clock-offset",
+        "-30s",
+        "--capacity",
+        500,
+    ]
+    options += ["--layout", "16", "--attlog", attlog]
+    with running("simulate", "zkteco", *options) as process:
+        assert process.stdin
+        assert process.stdout
+        address = process.stdout.readline().split("hadir probe ")[1].strip()
+        for command, answer in [
+            ("punch 1001", "1001 punched at"),
+            ("rush 3", "3 punches made; the log holds 5."),
+            ("clock +7m", "390 s ahead"),
+            ("status", "OFFICE1"),
+            ("dance", "no command"),
+        ]:
+            process.stdin.write(f"{command}\n")
+            process.stdin.flush()
+            assert answer in process.stdout.readline()
+        process.stdin.write("help")  # without an end of line
+        process.stdin.close()
+        assert process.stdout.readline().startswith("Commands:")
+        found = json.loads(hadir("probe", address, "--json").stdout)
+        assert (found["serial"], found["model"], found["records"]) == ("OFFICE1", "K40", 5)
+        assert (found["layout"], found["capacity"]) == ("16", 500)
+        taken = hadir("simulate", "zkteco", "--port", address.rpartition(":")[2])
+        assert taken.returncode == 2
+        assert "--port 0" in taken.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+        process.stdin = None
+
+
+def test_simulate_makes_punches_by_itself() -> None:
+    """For who wants to see something happen."""
+    with running("simulate", "zkteco", "--port", 0, "--punch-every", "50ms", "--people", 3) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(0.5)
+        process.stdin.write("status\n")
+        process.stdin.flush()
+        assert int(process.stdout.readline().partition(": ")[2].split()[0]) >= 3
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+
+
+# --- the daemon ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Office:
+    """A running gateway with everything around it."""
+
+    folder: Path
+    config: Path
+    terminal: SimulatedTerminal
+    broker: Broker
+    subscriber: Subscriber
+
+    def status(self) -> dict[str, Any]:
+        """Return what `hadir status` tells."""
+        told: dict[str, Any] = json.loads(hadir("status", "-c", self.config, "--json").stdout)
+        return told
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """Run a gateway with a terminal that answers and one that does not; a subscriber has the first import."""
+    folder = tmp_path_factory.mktemp("office")
+    terminal = build(records=40, serial="CEXA193960001")
+    with Broker(folder) as broker, Subscriber(broker.port) as subscriber, Simulator(terminal) as simulator:
+        config = configuration(folder, url=broker.url, lobby=simulator.address, gudang="127.0.0.1:9")
+        with running("run", "-c", config, "--assume-synchronised"):
+            subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 40)
+            subscriber.wait_for(lambda _: subscriber.on("note/gudang"))
+            yield Office(folder, config, terminal, broker, subscriber)
+
+
+def test_status_of_a_running_daemon(office: Office) -> None:
+    """How it is: the terminals, the broker, what waits; a terminal that is lost says why."""
+    eventually(lambda: office.status()["health"]["backlog"] == 0)
+    told = hadir("status", "-c", office.config)
+    assert told.returncode == 0
+    assert f"mqtt://127.0.0.1:{office.broker.port}, connected; 0 events wait" in told.stdout
+    assert "clock    synchronised" in told.stdout
+    row = next(line for line in told.stdout.splitlines() if line.startswith("lobby"))
+    assert "online" in row
+    assert "CEXA193960001" in row
+    assert "gudang: 127.0.0.1:9 cannot be reached" in told.stdout
+    found = office.status()
+    assert found["running"]
+    assert found["ledger"]["sent"] == found["ledger"]["sequence"] >= 41
+    assert found["terminals"]["gudang"]["state"] == "offline"
+
+
+def test_second_daemon_is_75(office: Office) -> None:
+    """One ledger, one daemon."""
+    told = hadir("run", "-c", office.config)
+    assert told.returncode == 75
+    assert "another hadir is running" in told.stderr
+    assert HINTS["locked"][1] in told.stderr
+
+
+def test_tail_masks_pins(office: Office) -> None:
+    """The last two characters are enough to recognise somebody who is meant; more is shown on request only."""
+    office.terminal.punch("190123456789")
+    office.subscriber.wait_for(lambda _: len(office.subscriber.on("punch/lobby")) > 40)
+    count = office.status()["ledger"]["sequence"]
+    masked = hadir("tail", "-c", office.config, "-n", 100)
+    whole = hadir("tail", "-c", office.config, "-n", 100, "--pins")
+    assert masked.returncode == 0
+    assert len(masked.stdout.splitlines()) == count
+    assert "***89 " in masked.stdout
+    assert "190123456789" not in masked.stdout
+    assert "190123456789" in whole.stdout
+    assert " sent " in masked.stdout
+    assert len(hadir("tail", "-c", office.config, "-n", 2).stdout.splitlines()) == 2
+
+
+def test_tail_as_json(office: Office) -> None:
+    """With PINs the very bytes that are published; without, neither the PIN nor the raw record that holds it."""
+    published = {message.text for message in office.subscriber.messages}
+    whole = hadir("tail", "-c", office.config, "--json", "--pins", "-n", 41).stdout.splitlines()
+    assert set(whole) <= published
+    for line in hadir("tail", "-c", office.config, "--json", "-n", 41).stdout.splitlines():
+        data = json.loads(line)["data"]
+        assert data.get("raw") is None
+        assert data.get("pin", "***").startswith("***")
+
+
+def test_tail_follows(office: Office) -> None:
+    """What happens shows up while it is watched."""
+    with running("tail", "-c", office.config, "-f", "-n", 1) as process:
+        assert process.stdout
+        process.stdout.readline()
+        office.terminal.punch("5567")
+        assert "***67" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(5) == 0
+
+
+def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
+    """Offline is published, the ledger is closed, the exit code is 0; afterwards status says 3 and what it knows."""
+    with (
+        Broker(tmp_path) as broker,
+        Subscriber(broker.port) as subscriber,
+        Simulator(build(records=10)) as simulator,
+    ):
+        config = configuration(tmp_path, url=broker.url, lobby=simulator.address, more="retention:\n  days: 30\n")
+        with running("run", "-c", config) as process:
+            subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            _, logged = process.communicate(timeout=10)
+            assert time.monotonic() - began < 5
+        assert process.returncode == 0
+        subscriber.wait_for(lambda _: subscriber.on("gw-01/state")[-1].payload["state"] == "offline")
+    lines = [json.loads(line) for line in logged.splitlines()]
+    assert [line["event"] for line in lines][:2] == ["setting_without_effect", "gateway_started"]
+    assert lines[-1]["event"] == "gateway_stopped"
+    with sqlite3.connect(tmp_path / "data" / "ledger.db") as ledger:
+        assert ledger.execute("SELECT clean FROM gateway").fetchone() == (1,)
+    told = hadir("status", "-c", config)
+    assert told.returncode == 3
+    assert "not running" in told.stdout
+    assert "lobby" in told.stdout
+    assert HINTS["not_running"][1] in told.stderr
+    found = json.loads(hadir("status", "-c", config, "--json").stdout)
+    assert (found["running"], found["ledger"]["waiting"], found["terminals"]["lobby"]["records"]) == (False, 0, 10)
+
+
+def test_before_the_first_run(tmp_path: Path) -> None:
+    """No daemon and no ledger yet: each command says which of the two it misses."""
+    config = configuration(tmp_path, lobby="192.168.1.201")
+    state, events = hadir("status", "-c", config), hadir("tail", "-c", config)
+    assert (state.returncode, events.returncode) == (3, 74)
+    assert "none yet" in state.stdout
+    assert HINTS["no_ledger"][1] in events.stderr
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(b"not a database" * 100), "damaged"),
+        (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(), "newer version"),
+    ],
+    ids=["damaged", "newer"],
+)
+def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], words: str) -> None:
+    """The daemon does not start on a ledger it cannot trust, and says why."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    (tmp_path / "data").mkdir()
+    spoil(tmp_path / "data" / "ledger.db")
+    for command in ("run", "status"):
+        told = hadir(command, "-c", config)
+        assert told.returncode == 74
+        assert words in told.stderr
+        assert HINTS["ledger"][1] in told.stderr

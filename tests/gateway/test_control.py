@@ -1,0 +1,69 @@
+"""The control socket: real Unix sockets in real folders."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import control
+from gateway.control import Control
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder whose path is longer than a socket name may be, with a daemon listening in it."""
+    folder = tmp_path / ("a-long-name-" * 10)
+    folder.mkdir()
+    listening = Control(folder, {"status": lambda asked: {"echo": asked.get("what")}})
+    yield folder
+    listening.close()
+
+
+def test_question_is_answered(folder: Path) -> None:
+    """A command reaches its handler with its arguments, and the answer comes back."""
+    assert control.ask(folder, "status", what="all") == {"echo": "all"}
+
+
+def test_unknown_command_is_no_answer(folder: Path) -> None:
+    """What the daemon does not know is refused without harm, and it goes on answering."""
+    assert control.ask(folder, "clear-log") is None
+    assert control.ask(folder, "status") == {"echo": None}
+
+
+@pytest.mark.parametrize("garbage", [b"\n", b"\xff\xfe\n", b"[1, 2]\n", b"{}\n", b""])
+def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
+    """Bytes that are no request do not stop the listening."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        control._at(connection.connect, folder / control.SOCKET_NAME)
+        connection.sendall(garbage)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1000)
+
+    assert control.ask(folder, "status") == {"echo": None}
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    """Without a daemon, or with a dead one's socket, there is no answer and no exception."""
+    assert control.ask(tmp_path, "status") is None
+    Control(tmp_path, {}).close()
+    with socket.socket(socket.AF_UNIX) as dead:
+        control._at(dead.bind, tmp_path / control.SOCKET_NAME)
+    assert control.ask(tmp_path, "status") is None
+
+
+def test_socket_is_not_for_everybody(folder: Path) -> None:
+    """Only the daemon's user and group may ask."""
+    assert (folder / control.SOCKET_NAME).stat().st_mode & 0o007 == 0
+
+
+def test_close_removes_the_socket_and_a_new_daemon_may_listen(tmp_path: Path) -> None:
+    """A restart finds the place free, also where a crash left a socket behind."""
+    first = Control(tmp_path, {})
+    first._socket.close()  # a crash: the file stays
+    second = Control(tmp_path, {"status": lambda _: {"second": True}})
+
+    assert control.ask(tmp_path, "status") == {"second": True}
+
+    second.close()
+    assert not (tmp_path / control.SOCKET_NAME).exists()

@@ -1,0 +1,100 @@
+"""The shape of the house: who may know whom, and what may not be written anywhere."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def imports(file: Path) -> set[str]:
+    """Return the names of all modules that ``file`` imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "drivers").rglob("*.py")), ids=str)
+def test_drivers_know_nothing_of_the_gateway(file: Path) -> None:
+    """A driver can be used, tested and replaced without the daemon."""
+    assert not {name for name in imports(file) if name.split(".")[0] == "gateway"}
+
+
+@pytest.mark.parametrize("name", ["punch", "alignment", "pause"])
+def test_pure_middle_does_no_io(name: str) -> None:
+    """Identity, digest and alignment depend on nothing but their arguments."""
+    forbidden = {
+        "os",
+        "socket",
+        "sqlite3",
+        "threading",
+        "time",
+        "pathlib",
+        "subprocess",
+        "paho",
+        "sqlalchemy",
+        "structlog",
+    }
+
+    assert not {module for module in imports(ROOT / "gateway" / f"{name}.py") if module.split(".")[0] in forbidden}
+
+
+def test_wire_module_does_no_io() -> None:
+    """The byte layer could run on a file, or on a plane."""
+    assert not imports(ROOT / "drivers" / "zkteco" / "wire.py") & {"socket", "time", "threading", "os", "zk"}
+
+
+def test_only_the_ledger_speaks_sql() -> None:
+    """One module hides tables, transactions and durability."""
+    speakers = {
+        file.name
+        for file in (ROOT / "gateway").rglob("*.py")
+        if {name.split(".")[0] for name in imports(file)} & {"sqlite3", "sqlalchemy", "sqlmodel"}
+    }
+
+    assert speakers == {"ledger.py"}
+
+
+def test_only_the_transport_knows_pyzk() -> None:
+    """The library under the driver can be replaced in one file."""
+    knowers = {
+        file.name
+        for folder in ("gateway", "drivers")
+        for file in (ROOT / folder).rglob("*.py")
+        if {name.split(".")[0] for name in imports(file)} & {"zk"}
+    }
+
+    assert knowers == {"transport.py"}
+
+
+def test_constraints_are_plain_pins_of_every_dependency() -> None:
+    """constraints.txt holds nothing but package==version, and covers what pyproject asks for."""
+    lines = (ROOT / "constraints.txt").read_text("ascii").splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+
+    missing = {re.split(r"[<>=~!\[ ]", line)[0].lower().replace("_", "-") for line in asked} - pinned
+
+    assert missing == set()
+
+
+def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
+    """A release that did not exist when this was tested is not installed by accident."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+    unbound = [
+        line
+        for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+        if "==" not in line and not (">=" in line and ("<" in line or line.startswith("tzdata")))
+    ]
+
+    assert unbound == []
