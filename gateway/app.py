@@ -14,7 +14,7 @@ from gateway import punch
 from gateway.clock import Clock, SystemClock
 from gateway.control import Control
 from gateway.health import VERSION, Health
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, LedgerError
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
 from gateway.schedule import Calendar
@@ -75,7 +75,14 @@ class Daemon:
             )
             self._workers.append(worker)
             self._calendar.each_night(f"reconcile-{worker.name}", partial(worker.request, full=True))
-        self._control = Control(settings.data_dir, {"status": lambda _: self._health.status(self._publisher)})
+        try:
+            self._control = Control(settings.data_dir, {"status": lambda _: self._health.status(self._publisher)})
+        except OSError as exc:
+            self._ledger.close()
+            raise LedgerError(
+                f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must be "
+                "on a disk of this machine that the daemon's user may write to"
+            ) from exc
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or a part fails; return the process's exit code, 0 or 70."""

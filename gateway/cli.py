@@ -406,8 +406,12 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
     settings = _settings(config)
     folder = settings.data_dir
-    if folder.exists() and not os.access(folder, os.R_OK | os.X_OK):
-        raise Failure(Code.DISK, f"{folder}: you may not look into this folder", "permission")
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        pass  # before the first run
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
     told = ask(folder, "status")
     counts: dict[str, Any] | None = None
     terminals: dict[str, dict[str, Any]] = {}
@@ -628,7 +632,7 @@ class Target:
         message = re.sub(rf"^{re.escape(self.where)}(:[0-9]+)? ", "", str(exc))
         text = f"{self.where}: {message}"
         if isinstance(exc, TerminalUnavailable):
-            unknown = isinstance(exc.__cause__, socket.gaierror)
+            unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
             return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
         if isinstance(exc, TerminalRefused):
             hints = [hint for words, hint in REFUSALS.items() if words in message]
@@ -649,7 +653,7 @@ def _target(
         given["timeout"] = timeout
     if comm_key_file is not None:
         given["comm_key_file"] = comm_key_file
-    if re.fullmatch("[a-z0-9-]+", address) and config.exists():
+    if re.fullmatch("[a-z0-9-]+", address) and os.access(config, os.F_OK):
         settings = _settings(config)
         for entry in settings.terminals:
             if entry.name == address:

@@ -31,6 +31,7 @@ CHUNK_TCP = 0xFFC0
 CHUNK_UDP = 16 * 1024
 SHORT = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
+READ_TRIES = 3
 FAREWELL_S = 2.0
 PARTING_S = 0.25
 """Time for each answer to what is still said to a terminal after a failure."""
@@ -134,7 +135,9 @@ class ZktecoTerminal:
         Only the bytes from ``start`` on travel. Where the terminal's numbers leave any doubt about what lies at
         ``start``, or it refuses, the whole log is read instead and ``Reading.start`` is 0.
         """
-        for tries in (2, 1, 0):
+        tries = READ_TRIES
+        while True:
+            tries -= 1
             count = (self._sizes or self.sizes()).records
             with translated(self._transport), self._prepared(wire.CMD_ATTLOG_RRQ, 0) as table:
                 size = table.records_size()

@@ -215,7 +215,7 @@ class Transport:
             first = self._next_packet(deadline)
             if first.command == wire.CMD_PREPARE_DATA:
                 return self._collect(first, deadline)
-            if self._udp and first.command == wire.CMD_DATA and len(first.data) < self._wanted:
+            if self._udp and self._wanted and self._is_part(first):
                 # The network may deliver a datagram before the PREPARE that announces it.
                 self._packets.appendleft(first)
                 announced = struct.pack("<II", self._wanted, 0)
@@ -225,6 +225,12 @@ class Transport:
         if first.command == wire.CMD_ACK_UNAUTH and self._command not in _HANDSHAKE:
             raise TerminalUnavailable("the terminal no longer knows this conversation; it may have restarted")
         return first
+
+    def _is_part(self, packet: wire.Packet) -> bool:
+        """Tell whether a datagram is one of several; one DATA that is all of a small chunk comes without the others."""
+        return packet.command == wire.CMD_ACK_OK or (
+            packet.command == wire.CMD_DATA and len(packet.data) < self._wanted
+        )
 
     def _collect(self, prepare: wire.Packet, deadline: float) -> wire.Packet:
         if len(prepare.data) < 4:

@@ -29,7 +29,6 @@ from drivers.base import (
     TerminalUnavailable,
 )
 from drivers.zkteco import terminal as zkteco
-from drivers.zkteco import transport as wire_under_pyzk
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SMALL, SimulatedTerminal, Simulator
 from drivers.zkteco.terminal import CHUNK_TCP, CHUNK_UDP, ZktecoTerminal, connect
@@ -39,6 +38,7 @@ from tests.drivers.zkteco.scripted import (
     HANDSHAKE,
     OK,
     SESSION,
+    Action,
     Answer,
     Pause,
     ScriptedPeer,
@@ -634,7 +634,7 @@ def test_listening_ends_when_the_time_is_up() -> None:
 
 def test_listening_ends_although_the_terminal_never_stops_talking() -> None:
     """Events of no interest do not keep the listener beyond its time."""
-    chatter = [Pause(0.01), event(code=256)] * 40
+    chatter: list[Action] = [Pause(0.01), event(code=256)] * 40
     with visited(step(wire.CMD_REG_EVENT, OK, *chatter)) as (zk, _):
         begun = time.monotonic()
         assert list(zk.events(0.2)) == []
@@ -724,7 +724,7 @@ def test_a_rush_while_the_log_is_read_is_heard_and_leaves_the_reading_intact(udp
     with talking(simulated(count=100_000), udp=udp) as (zk, simulator):
         list(zk.events(0))
         done = threading.Event()
-        punched = []
+        punched: list[str] = []
 
         def rush() -> None:
             while not done.is_set() or len(punched) < 20:
@@ -931,8 +931,3 @@ def test_nothing_else_of_the_machine_is_used(monkeypatch: pytest.MonkeyPatch) ->
     with visited(step(wire.CMD_GET_FREE_SIZES, sizes(1))) as (zk, peer):
         zk.sizes()
         assert peer.accepted == 1
-
-
-def test_the_names_of_the_driver_hold_together() -> None:
-    """The table of tries and time-outs leaves each chunk a share of the bulk time-out."""
-    assert zkteco.UDP_TRIES == wire_under_pyzk.UDP_TRIES == 3
