@@ -9,7 +9,7 @@ from typing import Any
 from zk import ZK
 from zk.user import User
 
-from benchmarks.figures import Figure, Plan, times, yes_no
+from benchmarks.figures import TIMES, Figure, Plan, times, yes_no
 from benchmarks.rig import LOG, office
 from drivers.base import RawPunch
 from drivers.zkteco import wire
@@ -60,7 +60,7 @@ def run(plan: Plan) -> Iterator[Figure]:
 
 
 def _compared(layout: str, count: int) -> Figure:
-    aim = f"≥ {AIM}×"
+    aim = f"≥ {AIM}{TIMES}"
     what = f"decode {count:,} records of {layout} bytes, CPU"
     mine = _ours_s(layout, count)
     try:

@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from benchmarks.figures import Figure, Plan, program, times, yes_no
+from benchmarks.figures import NONE, Figure, Plan, program, times, yes_no
 from benchmarks.first_import import SOURCE, witness
 from benchmarks.rig import PREFIX, broker, in_own_process, office, quiet, settings_of, wait_for
 from drivers.base import Reading
@@ -80,8 +80,8 @@ def run(plan: Plan) -> Iterator[Figure]:
             f"bare paho {bare:,.0f}/s",
             f"{rate:,.0f}/s ({median(cpu):.0f} µs CPU each)",
             times(rate / bare),
-            f"≥ {PER_S:,}/s" if full else "–",
-            yes_no(rate >= PER_S) if full else "–",
+            f"≥ {PER_S:,}/s" if full else NONE,
+            yes_no(rate >= PER_S) if full else NONE,
         )
 
 
@@ -176,10 +176,7 @@ def main() -> None:
     port, window, count = map(int, sys.argv[2:5])
     settings = Settings.model_validate(settings_of(port, {"lobby": "127.0.0.1"}))
     began = time.process_time()
-    if way == "ours":
-        took_s = _publisher(settings, count, folder)
-    else:
-        took_s = _bare_paho(settings, window, count, folder)
+    took_s = _publisher(settings, count, folder) if way == "ours" else _bare_paho(settings, window, count, folder)
     print(json.dumps({"took_s": took_s, "cpu_s": time.process_time() - began}))
 
 

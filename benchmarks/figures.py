@@ -10,17 +10,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+NONE = "-"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
     """One row of the table."""
 
     what: str
-    baseline: str = "–"
-    ours: str = "–"
-    ratio: str = "–"
-    aim: str = "–"
-    met: str = "–"
+    baseline: str = NONE
+    ours: str = NONE
+    ratio: str = NONE
+    aim: str = NONE
+    met: str = NONE
 
     def cells(self) -> tuple[str, ...]:
         """Return the row, column by column."""
@@ -56,7 +59,7 @@ def yes_no(met: bool) -> str:
 
 def times(ratio: float) -> str:
     """Write a ratio with as many digits as mean something."""
-    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2f}×"
+    return f"{ratio:,.0f}{TIMES}" if ratio >= 10 else f"{ratio:.2f}{TIMES}"
 
 
 def markdown(figures: Sequence[Figure]) -> str:

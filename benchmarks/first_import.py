@@ -46,7 +46,7 @@ def witness(serial: str) -> Witness:
     """Return who reads, with nothing suspect."""
     now = datetime.now(UTC)
     clock = ClockEvidence(0, 505, now)
-    return Witness("lobby", serial, ZoneInfo(ZONE), "log", now, True, clock, False, timedelta(seconds=60))  # noqa: FBT003 - synchronised, not stepped
+    return Witness("lobby", serial, ZoneInfo(ZONE), "log", now, True, clock, False, timedelta(seconds=60))
 
 
 def run(plan: Plan) -> Iterator[Figure]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from benchmarks.figures import Figure, Plan, yes_no
-from benchmarks.rig import LOG, broker, daemon, memory_kib, office, office_time, settings_of
+from benchmarks.rig import LOG, PREFIX, broker, daemon, memory_kib, office, office_time, settings_of, subscriber
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 
 AT_REST_MB, PEAK_MB = 80, 120
@@ -30,6 +30,8 @@ def run(plan: Plan) -> Iterator[Figure]:
                 serial=f"BENCH{index}", users=made.users, log=log, capacity=2 * count, now=office_time
             )
             addresses[f"terminal-{index}"] = stack.enter_context(Simulator(terminal)).address
+        # Without anybody who hears them, the events would be kept and tried again, as they should.
+        stack.enter_context(subscriber(port, f"{PREFIX}/#", lambda _: None))
         running = stack.enter_context(daemon(folder, settings_of(port, addresses)))
         running.wait_until_settled(count, 300.0)
         time.sleep(REST_S)
@@ -46,6 +48,6 @@ def run(plan: Plan) -> Iterator[Figure]:
 
 def _libraries_mb() -> float:
     """Return the memory of a Python that has imported the gateway's libraries and does nothing."""
-    program = f"{LIBRARIES}\nprint(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    script = f"{LIBRARIES}\nprint(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     return int(said) * 1024 / 1e6

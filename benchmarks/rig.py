@@ -72,13 +72,13 @@ def memory_kib(pid: int | str = "self") -> tuple[int, int]:
     return int(values["VmRSS"].split()[0]), int(values["VmHWM"].split()[0])
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float, what: str, every_s: float = 0.02) -> None:
     """Wait until ``condition`` holds; RuntimeError where it takes too long."""
     until = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > until:
             raise RuntimeError(f"{what} did not happen within {timeout_s:g} s")
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 @contextmanager
@@ -154,7 +154,7 @@ class RunningDaemon:
             online = health["terminals_online"] == health["terminals"]
             return bool(online and health["sequence"] >= sequence and health["backlog"] == 0)
 
-        wait_for(settled, timeout_s, "the daemon's first reading")
+        wait_for(settled, timeout_s, "the daemon's first reading", every_s=0.5)
 
 
 @contextmanager

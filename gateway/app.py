@@ -80,8 +80,8 @@ class Daemon:
         except OSError as exc:
             self._ledger.close()
             raise LedgerError(
-                f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must be "
-                "on a disk of this machine that the daemon's user may write to"
+                f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
+                "be on a disk of this machine that the daemon's user may write to"
             ) from exc
 
     def run(self, stop: threading.Event) -> int:

@@ -284,7 +284,8 @@ class Worker:
             return True
         if not self._count_tells or self.state.sizes.records == known.shrunk_to:
             return time.monotonic() - self._last_read >= UNCOUNTED_READ_S
-        return self.state.sizes.records != known.in_log
+        # A log that was short and has as many records as it should again may have other ones.
+        return known.shrunk_to is not None or self.state.sizes.records != known.in_log
 
     @property
     def _count_tells(self) -> bool:

@@ -33,7 +33,7 @@ SHORT = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 READ_TRIES = 3
 FAREWELL_S = 2.0
-PARTING_S = 0.25
+PARTING_S = 0.2
 """Time for each answer to what is still said to a terminal after a failure."""
 
 

@@ -392,7 +392,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
 TestTerminalAndLedger = TerminalAndLedger.TestCase
 TestTerminalAndLedger.settings = settings(
-    max_examples=200,
+    max_examples=120,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -245,7 +245,7 @@ def test_a_terminal_that_falls_silent_is_given_up_in_time(stage: str, udp: bool,
 
 @either_road
 def test_a_long_goodbye_to_a_silent_terminal_is_short(udp: bool) -> None:
-    """Events called off, buffer given back, conversation ended: all of it said, none of it waited for."""
+    """Events called off, buffer given back, conversation ended: all of it said, little of it waited for."""
     limits = {"timeout_s": 1.2, "bulk_timeout_s": 1.2}
     script = [*HANDSHAKE, step(wire.CMD_REG_EVENT, OK), step(wire.CMD_GET_FREE_SIZES, sizes(100))]
     silent = [step(wire.CMD_PREPARE_BUFFER, prepared(len(BUFFER))), step(wire.CMD_READ_BUFFER)]
