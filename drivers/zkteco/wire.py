@@ -386,9 +386,12 @@ def choose_layout(body: bytes, count: int | None, pinned: str | None = None) -> 
     never guessed.
     """
     size = len(body)
+    known = LAYOUTS.get(pinned or "")
     if size == 0:
-        return LAYOUTS[pinned or "40"]
-    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+        return known or LAYOUTS["40"]
+    # Between two layouts of one stride the one found earlier stays: bad records of the one may read well in the other.
+    rivals = [layout for layout in LAYOUTS.values() if known and layout.stride == known.stride and layout is not known]
+    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0 and layout not in rivals]
     near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.

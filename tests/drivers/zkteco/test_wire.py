@@ -611,3 +611,19 @@ def test_users_of_anything(body: bytes) -> None:
     except WireError:
         return
     assert all(0 <= uid <= 65535 and wire.decode_pin(pin.encode()) == pin for uid, pin in pins.items())
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_pinned_layout_stays_where_every_record_is_bad(count: int) -> None:
+    """Records with impossible dates are bad records of the layout known, not good ones of its rival."""
+    body = wire._S8.pack(7, 1, wire.encode_time(datetime(2026, 2, 28)) + 3 * 86400, 0) * count  # noqa: DTZ001 - wall clock
+
+    layout = wire.choose_layout(body, count, "8")
+
+    assert layout.name == "8"
+    assert all(isinstance(record, BadRecord) for record in wire.Records(body, layout))
+
+
+def test_layout_name_nobody_knows_is_no_layout() -> None:
+    """A name from elsewhere is ignored, also for an empty log."""
+    assert wire.choose_layout(b"", 0, "unheard-of").name == "40"
