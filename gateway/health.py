@@ -75,7 +75,7 @@ class Health:
         """Return what the control socket tells."""
         return {
             "version": VERSION,
-            "broker": "connected" if publisher.connected else "not connected",
+            "broker": publisher.standing,
             "health": self.health(),
             "terminals": {worker.name: worker.state.payload() for worker in self._workers},
         }

@@ -56,7 +56,7 @@ FAREWELL_S = 2.0
 HANG_UP_S = 1.0
 FETCH = 500
 IDLE_S = 5.0
-RETRY_FROM_S, RETRY_TO_S = 30.0, 600.0
+RETRY_FROM_S, RETRY_TO_S = 5.0, 600.0
 """Back-off of one topic that nobody hears or that we may not use."""
 ALARMS_KEPT = 100
 
@@ -195,6 +195,7 @@ class Publisher:
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
         self._silences: dict[str, _Silence] = {}
         self._doubtful = 0
+        self._trouble: str | None = None
         self._stopping = False
         self._connected = False
         self.last_sent: datetime | None = None
@@ -205,6 +206,19 @@ class Publisher:
     def connected(self) -> bool:
         """Whether the broker has accepted us and not gone since."""
         return self._connected
+
+    @property
+    def standing(self) -> str:
+        """How it stands with the broker, in words for people: connected or not, and what is in the way."""
+        if not self._connected:
+            return f"not connected: {self._trouble}" if self._trouble else "not connected yet"
+        held = [
+            f"nobody subscribes to {topic}"
+            if silence.code == NO_MATCHING_SUBSCRIBERS
+            else f"{topic} is refused (reason {silence.code:#04x})"
+            for topic, silence in self._silences.copy().items()
+        ]
+        return "; ".join(["connected", *held])
 
     @property
     def is_alive(self) -> bool:
@@ -240,7 +254,6 @@ class Publisher:
     def _run(self) -> None:
         failures = short_lives = 0
         pause: Pause | None = None
-        told: str | None = None
         try:
             while not self._stopping:
                 conversation = None
@@ -253,7 +266,7 @@ class Publisher:
                         window=conversation.window,
                         after_failures=failures,
                     )
-                    told = None
+                    self._trouble = None
                     self._converse(conversation)
                 except BrokerUnavailable as exc:
                     if self._stopping:
@@ -268,11 +281,11 @@ class Publisher:
                     pause = problem.pause
                     pause_s = pause.after(failures)
                     # Once when it breaks, not at every attempt; and again where a person must act.
-                    if told is None or (pause is not UNREACHABLE and str(problem) != told):
+                    if self._trouble is None or (pause is not UNREACHABLE and str(problem) != self._trouble):
                         log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
                         if problem.alarm:
                             self.alarm(problem.alarm, str(problem))
-                        told = str(problem)
+                    self._trouble = str(problem)
                     self._sit_out(pause_s)
         except BaseException as exc:
             self.failure = exc

@@ -712,9 +712,10 @@ def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Off
         Subscriber(broker.port, username="centre", password="x") as subscriber,
     ):
         office.punches(3)
-        office.publisher(broker.url, username="gw-01", password_file="password")
+        publisher = office.publisher(broker.url, username="gw-01", password_file="password")
         eventually(lambda: named(logs, "broker_lost"))
         time.sleep(0.7)
+        assert "refuses the login" in publisher.standing
         (line,) = named(logs)
         assert "mqtt.username" in line["reason"]
         assert "wrong" not in str(logs)
@@ -833,10 +834,11 @@ def test_what_nobody_hears_is_not_sent(office: Office, broker: Broker, logs: lis
     """Without a subscriber all wait and one alarm is raised; who comes later gets all of it, in order, once."""
     with Subscriber(broker.port, "+/+/+/+/alarm") as listener:
         office.punches(250)
-        office.publisher(broker.url)
+        publisher = office.publisher(broker.url)
         listener.wait_for(lambda messages: messages)
         time.sleep(0.5)
         assert office.waiting == 250
+        assert publisher.standing == "connected; nobody subscribes to punch/lobby"
         with Subscriber(broker.port) as subscriber:
             messages = subscriber.wait_for(heard(250))
             office.all_sent()
