@@ -611,11 +611,18 @@ class Ledger(LedgerReader):
         return self._do(work)
 
     def record_reading(
-        self, witness: Witness, reading: Reading, *, start: Start = "all", pins: Mapping[int, str] | None = None
+        self,
+        witness: Witness,
+        reading: Reading,
+        *,
+        start: Start = "all",
+        pins: Mapping[int, str] | None = None,
+        between: Callable[[], None] = lambda: None,
     ) -> Stored:
         """Store what is new in a reading of a terminal's log, in slices that each survive a crash.
 
-        ``pins`` resolves internal user numbers, ``start`` says what of a first reading to withhold. Raises Unaligned
+        ``pins`` resolves internal user numbers, ``start`` says what of a first reading to withhold, ``between`` is
+        called after each slice, so that live punches need not wait for the end of a long import. Raises Unaligned
         where a reading that does not begin at position 0 has no overlap with what is known: then nothing is stored.
         """
         known = self.terminal(witness.terminal)
@@ -646,6 +653,7 @@ class Ledger(LedgerReader):
             position += len(chunk)
             index += len(chunk)
             first = False
+            between()
         if first and (plan.notes or plan.alignment.shift != known.shift or plan.shrunk_to != known.shrunk_to):
             # Nothing new but something to remember: a block purged at the front, a log that shrank, a first contact.
             empty = _Slice(plan, reading.layout, position, 0, [], [], opens=True)

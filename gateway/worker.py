@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -45,6 +46,8 @@ Cause = Literal["unavailable", "refused", "protocol"]
 
 LISTEN_S = 1.0
 """Longest stretch of listening before the worker looks whether it should stop or read."""
+OVERHEAR_S = 0.002
+"""Long enough to take what has arrived, too short to delay what is being done."""
 UNCOUNTED_READ_S = 600.0
 """How often the end of a log is read whose count cannot tell whether something is new."""
 STEP_S = 5.0
@@ -206,9 +209,7 @@ class Worker:
         try:
             with conversation as terminal:
                 self._check_serial(terminal)
-                if self._live and isinstance(terminal, Live):
-                    # Listening begins before reading, so that no punch falls between the two.
-                    self._hear(terminal, 0.0)
+                self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
                 while True:
                     next_poll = time.monotonic() + self._settings.poll
                     self._poll(terminal)
@@ -241,6 +242,11 @@ class Worker:
         except TerminalRefused as exc:
             self._live = False
             self._log.warning("live_refused", reason=str(exc))
+
+    def _overhear(self, terminal: object) -> None:
+        """Store the punches that have come in while something else was done."""
+        if self._live and isinstance(terminal, Live):
+            self._hear(terminal, OVERHEAR_S)
 
     def _store(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
@@ -304,7 +310,9 @@ class Worker:
             if known.layout not in (None, reading.layout) and reading.total:
                 self._log.warning("layout_changed", before=known.layout, after=reading.layout)
             try:
-                stored = self._ledger.record_reading(witness, reading, start=self._settings.start, pins=pins)
+                stored = self._ledger.record_reading(
+                    witness, reading, start=self._settings.start, pins=pins, between=partial(self._overhear, terminal)
+                )
             except Unaligned:
                 width *= WIDER
                 start = 0 if width > 1000 else max(0, min(known.in_log, reading.total) - width)

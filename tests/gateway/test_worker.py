@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from drivers import DRIVERS
 from drivers.zkteco import wire
-from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import worker as worker_module
 from gateway.ledger import Ledger
 from gateway.pause import Pause
@@ -164,6 +164,21 @@ def test_live_punch_does_not_wait_for_the_poll(office: Office) -> None:
 
     eventually(lambda: office.pins() == ["1001"], 2.0)
     assert office.events("punch.recorded")[0]["data"]["via"] == "live"
+
+
+def test_live_punch_does_not_wait_for_a_long_import(office: Office) -> None:
+    """A punch made while 20,000 old records are being stored is in the ledger among them, not behind them."""
+    history = generate(1, 20_000, 300, MORNING)
+    office.terminal.append_raw(history.log)
+    worker = office.visit(poll="1h")
+    eventually(lambda: office.ledger.counts().sequence > 500)
+
+    office.terminal.punch("1001")
+    polled(worker)
+
+    live = [event for event in office.ledger.events(0, 30_000) if '"via":"live"' in event.body]
+    assert len(live) == 1
+    assert live[0].sequence < 20_001
 
 
 def test_poll_confirms_a_live_punch_without_a_second_event(office: Office) -> None:
