@@ -663,15 +663,25 @@ def _hang_up(client: mqtt.Client, *, politely: bool) -> None:
         client.loop_stop()
 
 
-def _properties(content_type: str) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
-    properties.ContentType = content_type
-    properties.PayloadFormatIndicator = 1
-    return properties
+class _Packed(Properties):
+    """The properties of every message of a kind, packed once: the library would pack them anew for each message."""
+
+    _packed: bytes
+
+    def __init__(self, content_type: str) -> None:
+        super().__init__(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves these untyped
+        self.ContentType = content_type
+        self.PayloadFormatIndicator = 1
+        packed = super().pack()  # type: ignore[no-untyped-call]
+        object.__setattr__(self, "_packed", packed)  # the class takes names of MQTT properties only
+
+    def pack(self) -> bytes:
+        """Return the bytes that go onto the wire."""
+        return self._packed
 
 
-_EVENT = _properties("application/cloudevents+json")
-_PLAIN = _properties("application/json")
+_EVENT = _Packed("application/cloudevents+json")
+_PLAIN = _Packed("application/json")
 
 
 def _text(path: Path | None) -> str | None:
