@@ -4,7 +4,6 @@ mosquitto_sub -V 5 -v -q 1 -t 'hadir/v1/#' > events.log          one event per l
 python3 verify_events.py events.log                              or from standard input; exit code 1: something is wrong
 """
 
-
 import fileinput
 import json
 import re

@@ -8,6 +8,8 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import structlog
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
 from gateway import punch
@@ -37,8 +39,11 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            *([] if person else [structlog.processors.dict_tracebacks]),
-            structlog.dev.ConsoleRenderer() if person else structlog.processors.JSONRenderer(),
+            # A traceback shows lines of code, never the values in them: those are PINs and keys.
+            *([] if person else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if person
+            else structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -338,7 +338,8 @@ def run(
     stop = threading.Event()
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        # From a thread: the main one may be inside the event's lock, waiting for it.
+        threading.Thread(target=stop.set).start()
         signal.signal(number, signal.SIG_DFL)  # whoever asks twice means it
 
     signal.signal(signal.SIGTERM, ask_to_stop)
@@ -923,6 +924,9 @@ def zkteco(
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Take the log from a USB export, attlog.dat."),
     ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="The zone its clock shows, such as Asia/Jakarta; this machine's.")
+    ] = None,
     punch_every: Annotated[
         float | None, typer.Option(parser=_seconds, metavar="DURATION", help="Somebody punches this often.")
     ] = None,
@@ -932,10 +936,17 @@ def zkteco(
 
     Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, status, help.
     """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     from drivers.zkteco.simulator import Simulator, build
 
     try:
+        zone = ZoneInfo(timezone) if timezone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
+    try:
         terminal = build(
+            now=lambda: datetime.now(zone).replace(tzinfo=None),
             serial=serial,
             layout=layout,
             people=people,
@@ -962,6 +973,8 @@ def zkteco(
             f"Try: hadir probe {simulator.address}{' --comm-key-file FILE' if comm_key else ''}",
             flush=True,
         )
+        if terminal.unusable_lines:
+            _say(f"hadir: {_many(terminal.unusable_lines)} lines of {attlog} are no punches and were left out")
         _converse(simulator, stop, punch_every)
 
 

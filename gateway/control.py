@@ -12,9 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
 MAX_REQUEST = 64 * 1024
+
+log = structlog.get_logger("control")
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -59,7 +63,12 @@ class Control:
             command = self._commands[asked["command"]]
         except (ValueError, KeyError, TypeError):
             return {"status": "error", "error": {"code": "unknown_command", "message": "no such command"}}
-        return {"status": "ok", "data": command(asked)}
+        try:
+            return {"status": "ok", "data": command(asked)}
+        except Exception:
+            # One question that cannot be answered must not end the answering.
+            log.exception("command_failed", command=asked["command"])
+            return {"status": "error", "error": {"code": "failed", "message": "the command failed; see the log"}}
 
 
 def ask(data_dir: Path, command: str, **arguments: object) -> dict[str, Any] | None:

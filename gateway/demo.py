@@ -183,7 +183,8 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
+        # From a thread: the main one may be inside the event's lock, waiting for it.
+        threading.Thread(target=stop.set).start()
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in signals}

@@ -72,6 +72,7 @@ class _GatewayRow(SQLModel, table=True):
     stream: str
     sessions: int = 0
     clean: bool = False
+    last_sent_ms: int | None = None
 
 
 class _EventRow(SQLModel, table=True):
@@ -143,8 +144,11 @@ class _WithheldRow(SQLModel, table=True):
 _INSERT_EVENT = "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_PLACE = "INSERT INTO place (terminal, generation, position, fingerprint, sequence) VALUES (?, ?, ?, ?, ?)"
 _TABLES = {name: SQLModel.metadata.tables[name] for name in ("event", "place", "unconfirmed", "withheld")}
-# What waits for the broker is found without touching what has gone.
-_WAITING = "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL"
+# What waits for the broker, or never will go, is found without touching what has gone.
+_INDEXES = (
+    "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL",
+    "CREATE INDEX parked ON event (sequence) WHERE parked IS NOT NULL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,10 +405,10 @@ class LedgerReader:
     def counts(self) -> Counts:
         """Count what there is."""
         sequence = self.last_sequence()
-        waiting, oldest = self._rows(
-            "SELECT count(*), min(recorded_ms) FROM event WHERE sent_ms IS NULL AND parked IS NULL"
-        )[0]
-        parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL AND sent_ms IS NULL")
+        # Asked every minute: each of these is answered from a small index, however many events there are.
+        waiting = self._scalar("SELECT count(*) FROM event WHERE sent_ms IS NULL AND parked IS NULL")
+        oldest = self.pending(0, 1)
+        parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL")
         return Counts(
             sequence=sequence,
             waiting=waiting,
@@ -412,8 +416,8 @@ class LedgerReader:
             parked=parked,
             withheld=self._scalar("SELECT count(*) FROM withheld"),
             unconfirmed=self._scalar("SELECT count(*) FROM unconfirmed"),
-            oldest_waiting_ms=oldest,
-            last_sent_ms=self._scalar("SELECT max(sent_ms) FROM event"),
+            oldest_waiting_ms=oldest[0].recorded_ms if oldest else None,
+            last_sent_ms=self._scalar("SELECT last_sent_ms FROM gateway"),
         )
 
     def punches(self) -> int:
@@ -886,6 +890,7 @@ class Ledger(LedgerReader):
         parked = [(reason, sequence) for sequence, reason in marks if reason is not None]
         if sent:
             connection.exec_driver_sql("UPDATE event SET sent_ms = ? WHERE sequence = ? AND sent_ms IS NULL", sent)
+            connection.exec_driver_sql("UPDATE gateway SET last_sent_ms = ?", (now_ms,))
         if parked:
             connection.exec_driver_sql("UPDATE event SET parked = ? WHERE sequence = ?", parked)
 
@@ -975,7 +980,8 @@ def _store_slice(
     if withheld:
         transaction.connection.execute(insert(_TABLES["withheld"]), withheld)
     stored.last_punch = last_punch or stored.last_punch
-    clock = witness.clock
+    # What is remembered across a restart must have been measured with a clock that could be trusted.
+    clock = witness.clock if witness.synchronised else None
     transaction.connection.exec_driver_sql(
         "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
         "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), offset_ms = ?, bound_ms = ?, "
@@ -1168,7 +1174,8 @@ def _create(path: Path, source: str) -> None:
         SQLModel.metadata.create_all(
             connection, tables=[*_TABLES.values(), *(SQLModel.metadata.tables[n] for n in ("gateway", "terminal"))]
         )
-        connection.exec_driver_sql(_WAITING)
+        for index in _INDEXES:
+            connection.exec_driver_sql(index)
         connection.exec_driver_sql(
             "INSERT INTO gateway (id, source, stream, sessions, clean) VALUES (1, ?, ?, 0, 1)", (source, str(uuid4()))
         )

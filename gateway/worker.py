@@ -50,6 +50,7 @@ OVERHEAR_S = 0.002
 """Long enough to take what has arrived, too short to delay what is being done."""
 UNCOUNTED_READ_S = 600.0
 """How often the end of a log is read whose count cannot tell whether something is new."""
+FULL_READING_DUE = timedelta(hours=26)
 STEP_S = 5.0
 STEP_PER_S = 0.001
 """A clock has jumped when it moved this much more or less than time did; crystals drift a tenth of that."""
@@ -110,6 +111,10 @@ class TerminalState:
         }
 
 
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
 def _utc(moment: datetime | None) -> str | None:
     return None if moment is None else utc_text(moment)
 
@@ -151,6 +156,9 @@ class Worker:
         self._hinted = False
         self._last_read = -UNCOUNTED_READ_S
         self._measured_at: tuple[datetime, float] | None = None
+        self._remembered: ClockEvidence | None = None
+        """The last measurement of the process before this one, if the wall clock could be trusted then."""
+        self._stranger: str | None = None
         self._failures = 0
         self._first_failure: datetime | None = None
         self._lost = False
@@ -166,8 +174,13 @@ class Worker:
             self.state.serial = known.serial
             self.state.layout = known.layout
             self.state.last_punch = known.last_punch
+            if known.offset_ms is not None and known.bound_ms is not None and known.measured_ms is not None:
+                self._remembered = ClockEvidence(known.offset_ms, known.bound_ms, _moment(known.measured_ms))
             if known.full_ms is not None:
-                self.state.last_full_reading = datetime.fromtimestamp(known.full_ms / 1000, UTC)
+                self.state.last_full_reading = _moment(known.full_ms)
+            # A machine that is off at night never meets the hour of the nightly reading: it is made up for.
+            read = self.state.last_full_reading
+            self._want_full = read is None or self._clock.now() - read > FULL_READING_DUE
         self._thread.start()
 
     def stop(self) -> None:
@@ -198,6 +211,8 @@ class Worker:
                 pause_s = self._visit()
                 self._wake.wait(pause_s)
                 self._wake.clear()
+        except _Stopped:
+            self._log.info("import_interrupted")
         except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
             self.failure = exc
             self._log.exception("worker_failed")
@@ -209,11 +224,10 @@ class Worker:
         try:
             with conversation as terminal:
                 self._check_serial(terminal)
-                self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
                 while True:
-                    next_poll = time.monotonic() + self._settings.poll
                     self._poll(terminal)
                     self._found()
+                    next_poll = time.monotonic() + self._settings.poll
                     if not (self._live and isinstance(terminal, Live)):
                         break
                     self._listen(terminal, next_poll)
@@ -260,16 +274,13 @@ class Worker:
         asked = self._clock.now()
         stepped = self._measure(terminal.read_clock(), asked)
         witness = self._witness("log", self.state.clock, stepped=stepped)
+        self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
         known = self._known()
         stored = Stored()
         if isinstance(terminal, Logged):
             self.state.sizes = terminal.sizes()
-            full = self._want_full
-            if full or self._something_new(known):
-                stored = self._read(terminal, known, witness, full=full)
-                self._unproven = self._hinted = False
-                self._want_full = self._want_full and not full
-                self._last_read = time.monotonic()
+            if self._want_full or self._something_new(known):
+                stored = self._read_news(terminal, known, witness)
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
         self._log.info(
@@ -299,6 +310,19 @@ class Worker:
         records, capacity = self.state.sizes.records, self.state.sizes.capacity
         return records is not None and (capacity is None or records < capacity)
 
+    def _read_news(self, terminal: Logged, known: Known, witness: Witness) -> Stored:
+        # Both flags may be set again while the reading goes on, and then mean the next one.
+        full, self._want_full = self._want_full, False
+        self._hinted = False
+        try:
+            stored = self._read(terminal, known, witness, full=full)
+        except BaseException:
+            self._want_full = self._want_full or full
+            raise
+        self._unproven = False
+        self._last_read = time.monotonic()
+        return stored
+
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored:
         start = 0 if full else known.tail_start
         width = OVERLAP
@@ -309,9 +333,10 @@ class Worker:
                 pins = terminal.pins()
             if known.layout not in (None, reading.layout) and reading.total:
                 self._log.warning("layout_changed", before=known.layout, after=reading.layout)
+            aside = _Aside(self._stopping, partial(self._overhear, terminal))
             try:
                 stored = self._ledger.record_reading(
-                    witness, reading, start=self._settings.start, pins=pins, between=partial(self._overhear, terminal)
+                    witness, reading, start=self._settings.start, pins=pins, between=aside
                 )
             except Unaligned:
                 width *= WIDER
@@ -321,6 +346,8 @@ class Worker:
                 self.state.layout = reading.layout
             if reading.start == 0:
                 self.state.last_full_reading = self._clock.now()
+            if aside.trouble is not None:
+                raise aside.trouble
             return stored
 
     def _known(self) -> Known:
@@ -368,13 +395,16 @@ class Worker:
         if known is None or known.serial != told:
             self._ledger.pin_serial(self.name, told)
             self._log.info("serial_pinned", serial=told)
+            self._live = self._settings.live
         self.state.serial = told
+        self._stranger = None
         if self.state.info is None or self.state.info.serial != told:
             self.state.info = terminal.identify()
 
     def _strange_serial(self, expected: str, told: str) -> None:
-        if self._failures and self.state.cause == "refused":
+        if self._stranger == told:
             return  # said already
+        self._stranger = told
         data = {
             "terminal": self.name,
             "serial": expected,
@@ -391,7 +421,8 @@ class Worker:
         """Compare the terminal's clock with ours; return whether it has jumped since the last comparison.
 
         A clock that shows whole seconds is on average half a second further; that half second is part of the bound. A
-        jump is judged against the monotonic clock, so that a step of our own is not taken for one of the terminal's.
+        jump is judged against the monotonic clock, so that a step of our own is not taken for one of the terminal's;
+        only across our own restart against the wall clock, and then only if that was synchronised both times.
         """
         if reading is None:
             self.state.clock = None
@@ -404,11 +435,17 @@ class Worker:
         evidence = ClockEvidence(offset_ms, 500 + round(reading.round_trip_s * 500), asked)
         before, self.state.clock = self.state.clock, evidence
         previous, self._measured_at = self._measured_at, (reading.local_time, here)
-        if previous is None or before is None:
+        remembered, self._remembered = self._remembered, None
+        if previous is not None and before is not None:
+            elapsed_s = here - previous[1]
+            moved_s = (reading.local_time - previous[0]).total_seconds()
+        elif remembered is not None and self._clock.synchronised():
+            before = remembered
+            elapsed_s = (evidence.measured - before.measured).total_seconds()
+            moved_s = elapsed_s + (evidence.offset_ms - before.offset_ms) / 1000
+        else:
             return False
-        elapsed_s = here - previous[1]
-        moved_s = (reading.local_time - previous[0]).total_seconds()
-        if abs(moved_s - elapsed_s) <= STEP_S + elapsed_s * STEP_PER_S:
+        if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S:
             return False
         data = {
             "terminal": self.name,
@@ -430,7 +467,6 @@ class Worker:
         self._failures += 1
         self._first_failure = self._first_failure or now
         self._unproven = True
-        self._measured_at = None
         if cause == "protocol":
             self._keep_capture(exc)
         news = not self._lost or self.state.cause != cause
@@ -493,6 +529,31 @@ class Worker:
         for old in sorted(self._captures.glob("*.txt"))[:-CAPTURES_KEPT]:
             old.unlink(missing_ok=True)
         self._log.warning("capture_kept", path=str(path), reason=str(exc))
+
+
+class _Stopped(Exception):  # noqa: N818 - no error
+    """The worker was told to stop in the middle of an import; what is stored is stored."""
+
+
+class _Aside:
+    """What is done between two slices of an import: look whether to stop, and listen.
+
+    A connection that breaks meanwhile does not cost what has been read: the trouble is kept until all is stored.
+    """
+
+    def __init__(self, stopping: threading.Event, listen: Callable[[], None]) -> None:
+        self._stopping = stopping
+        self._listen = listen
+        self.trouble: DriverError | None = None
+
+    def __call__(self) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
+        if self.trouble is None:
+            try:
+                self._listen()
+            except DriverError as exc:
+                self.trouble = exc
 
 
 def _evidence(clock: ClockEvidence) -> dict[str, Any]:

@@ -108,6 +108,8 @@ class SimulatedTerminal:
         """False after DISABLEDEVICE: nobody can punch at a real terminal in that state."""
         self.commands: Counter[int] = Counter()
         """Every command ever received."""
+        self.unusable_lines = 0
+        """Lines of the file its log was taken from that were no punches."""
         self.refused_writes = 0
         """Commands that were refused because this terminal does not serve them: all that write, and unknown ones."""
         self._now = now
@@ -162,12 +164,12 @@ class SimulatedTerminal:
             self._remember(uid, pin)
             return uid
 
-    def append(self, pin: str, moment: datetime, state: int = 0, verify: int = 1) -> None:
+    def append(self, pin: str, moment: datetime, state: int = 0, verify: int = 1, work_code: int = 0) -> None:
         """Add a record to the log without telling anybody: what lies in the log before a client comes.
 
         Otherwise as :meth:`punch`.
         """
-        self._add(pin, moment.replace(microsecond=0), state, verify, tell=False)
+        self._add(pin, moment.replace(microsecond=0), state, verify, work_code, tell=False)
 
     def punch(self, pin: str, state: int = 0, verify: int = 1, moment: datetime | None = None) -> datetime:
         """Put a finger on the terminal: a record in the log, and an event to everybody who asked for events.
@@ -176,7 +178,7 @@ class SimulatedTerminal:
         client. Raises ValueError, and changes nothing, where a value does not fit this terminal's records.
         """
         moment = (moment or self.clock()).replace(microsecond=0)
-        self._add(pin, moment, state, verify, tell=True)
+        self._add(pin, moment, state, verify, 0, tell=True)
         return moment
 
     def append_raw(self, records: bytes) -> None:
@@ -230,7 +232,7 @@ class SimulatedTerminal:
         self.users[uid] = pin
         self._uids[pin] = uid
 
-    def _add(self, pin: str, moment: datetime, state: int, verify: int, *, tell: bool) -> None:
+    def _add(self, pin: str, moment: datetime, state: int, verify: int, work_code: int, *, tell: bool) -> None:
         if not 2000 <= moment.year <= 2099:
             raise ValueError(f"a terminal knows the years 2000 to 2099, not {moment.year}")
         if not (0 <= state <= 255 and 0 <= verify <= 255):
@@ -240,7 +242,14 @@ class SimulatedTerminal:
             # Everything is encoded before anything changes: a PIN that does not fit leaves no trace.
             self._encode_user(uid, pin)
             record = wire.encode_record(
-                self.layout, pin=pin, uid=uid, moment=moment, state=state, verify=verify, index=self._index + 1
+                self.layout,
+                pin=pin,
+                uid=uid,
+                moment=moment,
+                state=state,
+                verify=verify,
+                index=self._index + 1,
+                work_code=work_code,
             )
             event = wire.encode_event(self.event_length, pin=pin, uid=uid, moment=moment, state=state, verify=verify)
             self._remember(uid, pin)
@@ -896,6 +905,11 @@ def build(
         now=now,
     )
     if attlog:
-        for punch in load_attlog(attlog).punches:
-            terminal.append(punch.pin, punch.moment, punch.state, punch.verify)
+        export = load_attlog(attlog)
+        if not export.punches:
+            raise ValueError(f"{attlog} holds no punches; it should be an attlog.dat export, six fields between tabs")
+        for punch in export.punches:
+            work_code = int(punch.work_code) if punch.work_code.isdecimal() else 0
+            terminal.append(punch.pin, punch.moment, punch.state, punch.verify, work_code)
+        terminal.unusable_lines = export.unusable
     return terminal

@@ -153,7 +153,7 @@ class StreamReader:
                 if len(head) < 4:
                     return None
                 raise SecureFirmware("the terminal encrypts the conversation")
-            raise WireError(f"the stream does not begin with a packet: {head.hex(' ')}")
+            raise WireError("the stream does not begin with a packet of this protocol")
         if len(head) < 8:
             return None
         length = int.from_bytes(head[4:8], "little")
@@ -416,8 +416,23 @@ def _sample(body: bytes, layout: Layout) -> Iterator[Record]:
         yield layout.decode(body[row * stride : (row + 1) * stride])
 
 
-def encode_record(layout: str, *, pin: str, uid: int, moment: datetime, state: int, verify: int, index: int) -> bytes:
-    """Encode one log record as a terminal with ``layout`` stores it; ValueError where the PIN does not fit."""
+def encode_record(
+    layout: str,
+    *,
+    pin: str,
+    uid: int,
+    moment: datetime,
+    state: int,
+    verify: int,
+    index: int,
+    work_code: int = 0,
+) -> bytes:
+    """Encode one log record as a terminal with ``layout`` stores it; ValueError where a value does not fit.
+
+    Layouts of 8 bytes have no work code; theirs is left out.
+    """
+    if not 0 <= work_code < 2**32:
+        raise ValueError("a work code is a number of at most 32 bits")
     packed = encode_time(moment)
     match layout:
         case "8":
@@ -425,10 +440,16 @@ def encode_record(layout: str, *, pin: str, uid: int, moment: datetime, state: i
         case "8-ma300":
             return _S8_MA300.pack(uid, verify, state, packed)
         case "16":
-            return _S16.pack(_numeric(pin), packed, state, verify, b"\0\0", 0)
+            return _S16.pack(_numeric(pin), packed, state, verify, b"\0\0", work_code)
         case "40" | "49":
             record = _S40.pack(
-                (index & USHRT_MAX).to_bytes(2, "little"), _text(pin, 24), verify, packed, state, b"", b""
+                (index & USHRT_MAX).to_bytes(2, "little"),
+                _text(pin, 24),
+                verify,
+                packed,
+                state,
+                work_code.to_bytes(4, "little"),
+                b"",
             )
             return record.ljust(int(layout), b"\0")
     raise ValueError(f"no layout {layout!r}; known: {', '.join(LAYOUTS)}")

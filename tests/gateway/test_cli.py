@@ -636,3 +636,25 @@ def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], 
     assert told.returncode == 74
     assert words in told.stderr
     assert HINTS["ledger"][1] in told.stderr
+
+
+def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
+    """Lines that are no punches are counted aloud; a file without any punch is refused."""
+    export = tmp_path / "1_attlog.dat"
+    export.write_text("1001\t2026-09-04 07:29:59\t1\t0\t1\t77\n1002\t2026-13-01 07:30:00\t1\t0\t1\t0\n")
+    with running("simulate", "zkteco", "--port", 0, "--attlog", export, "--timezone", "Asia/Jayapura") as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split("hadir probe ")[1].strip()
+        records = [json.loads(line) for line in hadir("read", address, "--format", "json").stdout.splitlines()]
+        probed = json.loads(hadir("probe", address, "--json").stdout)
+        process.terminate()
+        _, said = process.communicate(timeout=10)
+    assert "1 lines of" in said
+    assert [record["work_code"] for record in records] == ["77"]
+    assert probed["clock"] is not None
+
+    export.write_text("root:x:0:0\n")
+    refused = hadir("simulate", "zkteco", "--port", "0", "--attlog", export)
+    assert refused.returncode == 2
+    assert "holds no punches" in refused.stderr
+    assert hadir("simulate", "zkteco", "--timezone", "Asia/Nowhere").returncode == 2

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
         connection.recv(1000)
 
     assert control.ask(folder, "status") == {"echo": None}
+
+
+def test_a_command_that_fails_does_not_end_the_answering(tmp_path: Path) -> None:
+    """The next question is answered as if nothing had been."""
+
+    def fail(_asked: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("a mistake of ours")
+
+    listening = Control(tmp_path, {"broken": fail, "status": lambda _: {"well": True}})
+
+    assert control.ask(tmp_path, "broken") is None
+    assert control.ask(tmp_path, "status") == {"well": True}
+    listening.close()
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers import DRIVERS
+from drivers.base import TerminalUnavailable
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import worker as worker_module
@@ -389,6 +390,120 @@ def test_a_step_of_the_terminal_clock_is_an_event(office: Office) -> None:
     punch = office.events("punch.recorded")[0]["data"]
     assert {"step", "unmeasured"} <= set(punch["suspect"])
     assert punch["clock"]["offset_ms"] is None
+
+
+def test_a_step_during_an_outage_is_an_event(office: Office) -> None:
+    """A terminal that comes back with another time: nobody knows by which clock its punches were made."""
+    port = office.simulator.port
+    worker = office.visit()
+    polled(worker)
+    office.simulator.__exit__(None, None, None)
+    eventually(lambda: not worker.state.online)
+    office.terminal.punch("1001")
+    office.terminal.clock_offset = timedelta(hours=9)
+
+    with Simulator(office.terminal, port=port):
+        eventually(lambda: office.pins() == ["1001"])
+        worker.stop()
+        worker.join(3)
+
+    assert len(office.events("clock.stepped")) == 1
+    data = office.events("punch.recorded")[0]["data"]
+    assert data["suspect"] == ["step", "unmeasured"]
+    assert data["clock"]["offset_ms"] is None
+
+
+def test_a_step_across_our_own_restart_is_an_event(office: Office) -> None:
+    """What was measured before the gateway stopped is remembered, and compared with."""
+    office.terminal.punch("1001")
+    worker = office.visit()
+    polled(worker)
+    worker.stop()
+    worker.join(3)
+    office.terminal.clock_offset = timedelta(hours=-3)
+    office.terminal.punch("1002")
+
+    office.visit()
+    eventually(lambda: len(office.pins()) == 2)
+
+    assert len(office.events("clock.stepped")) == 1
+    assert "step" in office.events("punch.recorded")[1]["data"]["suspect"]
+
+
+def test_an_untrusted_measurement_is_not_remembered(office: Office) -> None:
+    """A wall clock that nobody vouched for before the restart is no reason to suspect the terminal after it."""
+    office.clock.trusted = False
+    office.clock.offset = timedelta(days=-400)
+    office.terminal.punch("1001")
+    worker = office.visit()
+    polled(worker)
+    worker.stop()
+    worker.join(3)
+    office.clock.trusted, office.clock.offset = True, timedelta(0)
+
+    worker = office.visit()
+    polled(worker, 2)
+
+    assert office.events("clock.stepped") == []
+
+
+def test_a_night_that_was_slept_through_is_made_up_for(office: Office) -> None:
+    """A gateway that was off for two days reads the whole log at its first visit."""
+    office.terminal.punch("1001", moment=MORNING)
+    worker = office.visit()
+    polled(worker)
+    before = worker.state.last_full_reading
+    worker.stop()
+    worker.join(3)
+    office.clock.offset = timedelta(days=2)
+
+    worker = office.visit()
+    polled(worker)
+
+    assert before is not None
+    assert worker.state.last_full_reading is not None
+    assert worker.state.last_full_reading - before > timedelta(days=1)
+
+
+def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has been read is stored to its end, though listening in between meets a broken line."""
+    office.terminal.append_raw(generate(1, 3000, 300, MORNING).log)
+    heard = []
+
+    def broken(_self: Worker, _terminal: object) -> None:
+        heard.append(office.ledger.last_sequence())
+        if len(heard) == 3:
+            raise TerminalUnavailable("the line broke")
+
+    monkeypatch.setattr(Worker, "_overhear", broken)
+    worker = office.visit(poll="1h")
+    eventually(lambda: len(office.pins()) == 3000)
+    eventually(lambda: worker.state.online)
+
+    reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
+    assert reads <= 2  # the import, and the look at its end after the line broke
+
+
+def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A live event that says "read the log" while the log is being read is not forgotten."""
+    office.terminal.append_raw(generate(1, 1200, 300, MORNING).log)
+    worker = office.visit(poll="1h")
+    polled(worker)
+    reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
+    original = worker._ledger.record_reading
+
+    def hinted(*arguments: Any, **options: Any) -> Any:
+        stored = original(*arguments, **options)
+        if office.terminal.commands[wire.CMD_PREPARE_BUFFER] == reads + 1:
+            worker._hinted = True
+        return stored
+
+    monkeypatch.setattr(worker._ledger, "record_reading", hinted)
+    worker.request(full=True)
+
+    eventually(lambda: office.terminal.commands[wire.CMD_PREPARE_BUFFER] == reads + 2)
 
 
 def test_a_step_of_our_own_clock_is_not_blamed_on_the_terminal(office: Office) -> None:
