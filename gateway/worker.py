@@ -158,11 +158,13 @@ class Worker:
         self._measured_at: tuple[datetime, float] | None = None
         self._remembered: ClockEvidence | None = None
         """The last measurement of the process before this one, if the wall clock could be trusted then."""
+        self._stepped = False
+        """The terminal's clock has jumped since it was last heard: what comes now was made by nobody knows which."""
         self._stranger: str | None = None
+        """A wrong serial that has been told."""
         self._failures = 0
         self._first_failure: datetime | None = None
         self._lost = False
-        self._progress = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
 
     # From outside.
@@ -209,11 +211,16 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 pause_s = self._visit()
-                self._wake.wait(pause_s)
+                if not self._stopping.is_set():
+                    self._wake.wait(pause_s)
                 self._wake.clear()
         except _Stopped:
             self._log.info("import_interrupted")
         except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
+            if self._stopping.is_set():
+                # The daemon has not waited for a slow answer, and what it was for is closed.
+                self._log.info("visit_abandoned", reason=type(exc).__name__)
+                return
             self.failure = exc
             self._log.exception("worker_failed")
 
@@ -264,7 +271,8 @@ class Worker:
 
     def _store(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
-        stored = self._ledger.record_live(self._witness("live", self.state.clock, stepped=False), event)
+        witness = self._witness("live", self.state.clock, stepped=self._stepped)
+        stored = self._ledger.record_live(witness, event)
         if stored:
             self.state.last_punch = event.local_time.isoformat()
         return stored and self._count_tells
@@ -272,9 +280,10 @@ class Worker:
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
         asked = self._clock.now()
-        stepped = self._measure(terminal.read_clock(), asked)
-        witness = self._witness("log", self.state.clock, stepped=stepped)
+        self._stepped = self._measure(terminal.read_clock(), asked)
+        witness = self._witness("log", self.state.clock, stepped=self._stepped)
         self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
+        self._stepped = False
         known = self._known()
         stored = Stored()
         if isinstance(terminal, Logged):
@@ -428,7 +437,7 @@ class Worker:
             self.state.clock = None
             self._measured_at = None
             return False
-        here = time.monotonic()
+        here = time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps, as terminals do
         middle = asked + timedelta(seconds=reading.round_trip_s / 2)
         shown = reading.local_time.replace(tzinfo=self._zone) + timedelta(milliseconds=500)
         offset_ms = round((shown - middle) / timedelta(milliseconds=1))
