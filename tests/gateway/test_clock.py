@@ -1,6 +1,7 @@
 """The gateway's own clock."""
 
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 from gateway.clock import AssumedClock, SystemClock
@@ -18,7 +19,7 @@ def test_synchronised_agrees_with_the_kernel() -> None:
     """What adjtimex says through us is what it says to Python's own view of the same call."""
     kernel = subprocess.run(
         [
-            "python3",
+            sys.executable,
             "-c",
             "import ctypes; b = ctypes.create_string_buffer(512); print(ctypes.CDLL(None).adjtimex(b))",
         ],
