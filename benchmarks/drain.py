@@ -107,7 +107,7 @@ def _drained(way: str, count: int, window: int, line: str, backlog: Path, folder
 @contextmanager
 def _counting_subscriber(port: int, count: int, broker_log: Path) -> Iterator[None]:
     """Attach mosquitto's own subscriber; RuntimeError where it does not get ``count`` messages."""
-    command = [program("mosquitto_sub"), "-p", str(port), "-V", "5", "-q", "1", "-C", str(count), "-W", "600"]
+    command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1", "-C", str(count)]
     process = subprocess.Popen([*command, "-t", TOPIC], stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: TOPIC in broker_log.read_text("utf-8"), 10.0, "the subscription")

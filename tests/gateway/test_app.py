@@ -1,6 +1,8 @@
 """The whole daemon as a process: real terminals on sockets, a real broker, signals and kills."""
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -81,7 +83,18 @@ def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, br
     heard = tmp_path / "heard"
     with Simulator(terminal) as simulator, heard.open("wb") as out, Subscriber(broker.port) as subscriber:
         stranger = subprocess.Popen(
-            [program("mosquitto_sub"), "-V", "5", "-p", str(broker.port), "-t", "hadir/v1/+/+/punch/+"], stdout=out
+            [
+                program("mosquitto_sub"),
+                "-V",
+                "5",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(broker.port),
+                "-t",
+                "hadir/v1/+/+/punch/+",
+            ],
+            stdout=out,
         )
         try:
             with daemon(configured(tmp_path, broker, {"lobby": simulator.address})):
@@ -241,10 +254,11 @@ def test_tracebacks_show_no_values(tmp_path: Path) -> None:
     file = tmp_path / "script.py"
     file.write_text(script.replace("271828", "int('271' + '828')").replace("'1986", "'19' + '86"))
     for_programs = subprocess.run([sys.executable, str(file)], capture_output=True, text=True, check=True).stderr
-    quoted = f"{sys.executable} {file}"
-    for_people = subprocess.run(
-        ["script", "-qec", quoted, "/dev/null"], capture_output=True, text=True, check=True
-    ).stdout
+    terminal, screen = pty.openpty()
+    subprocess.run([sys.executable, str(file)], stderr=screen, check=True)
+    for_people = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    os.close(screen)
 
     for written in (for_programs, for_people):
         assert "ZeroDivisionError" in written

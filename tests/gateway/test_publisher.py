@@ -278,6 +278,8 @@ def test_a_strangers_subscriber_sees_the_events(office: Office, broker: Broker) 
         program("mosquitto_sub"),
         "-V",
         "5",
+        "-h",
+        "127.0.0.1",
         "-p",
         str(broker.port),
         "-q",
