@@ -88,24 +88,48 @@ class _EventRow(SQLModel, table=True):
     """The reason code with which the broker refused this message for good."""
 
 
-class _TerminalRow(SQLModel, table=True):
-    __tablename__: ClassVar[Any] = "terminal"
-    number: int | None = Field(default=None, primary_key=True)
+class Known(SQLModel):
+    """What the ledger knows of one terminal."""
+
+    model_config = {"frozen": True}
+
+    number: int = Field(default=0, primary_key=True)
     name: str = Field(unique=True)
     serial: str
     layout: str | None = None
     generation: int = 0
     length: int = 0
+    """Records in the known order of this generation of the log."""
     shift: int = 0
+    """Of these, how many have fallen off the front of the terminal's log."""
     matched_until: int | None = 0
+    """Positions of this generation whose records may be old acquaintances; None: not decided yet."""
     cleared: bool = False
     withheld_until: int | None = None
+    """Records before this position of the order are history the office chose not to send; None: not decided yet."""
     shrunk_to: int | None = None
+    """Records the log held at the last reading, where that was less than what is known of it."""
     offset_ms: int | None = None
     bound_ms: int | None = None
     measured_ms: int | None = None
     last_punch: str | None = None
     full_ms: int | None = None
+
+    @property
+    def in_log(self) -> int:
+        """How many records the terminal's log should hold if nothing is new."""
+        return self.length - self.shift
+
+    @property
+    def tail_start(self) -> int:
+        """Log position from which a reading proves that it continues what is known."""
+        if self.length < (self.matched_until or 0):
+            return 0
+        return max(0, self.in_log - OVERLAP)
+
+
+class _TerminalRow(Known, table=True):
+    __tablename__: ClassVar[Any] = "terminal"
 
 
 class _PlaceRow(SQLModel, table=True):
@@ -149,45 +173,6 @@ _INDEXES = (
     "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL",
     "CREATE INDEX parked ON event (sequence) WHERE parked IS NOT NULL",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the ledger knows of one terminal."""
-
-    name: str
-    serial: str
-    layout: str | None = None
-    generation: int = 0
-    length: int = 0
-    """Records in the known order of this generation of the log."""
-    shift: int = 0
-    """Of these, how many have fallen off the front of the terminal's log."""
-    matched_until: int | None = 0
-    """Positions of this generation whose records may be old acquaintances; None: not decided yet."""
-    cleared: bool = False
-    withheld_until: int | None = None
-    """Records before this position of the order are history the office chose not to send; None: not decided yet."""
-    shrunk_to: int | None = None
-    """Records the log held at the last reading, where that was less than what is known of it."""
-    offset_ms: int | None = None
-    bound_ms: int | None = None
-    measured_ms: int | None = None
-    last_punch: str | None = None
-    full_ms: int | None = None
-    number: int = 0
-
-    @property
-    def in_log(self) -> int:
-        """How many records the terminal's log should hold if nothing is new."""
-        return self.length - self.shift
-
-    @property
-    def tail_start(self) -> int:
-        """Log position from which a reading proves that it continues what is known."""
-        if self.length < (self.matched_until or 0):
-            return 0
-        return max(0, self.in_log - OVERLAP)
 
 
 @dataclass(slots=True)
@@ -1051,6 +1036,7 @@ def _confirm(
 ) -> int:
     """Let the log confirm a live punch; say so where its fields differ or it had been reported missing."""
     differs = (row.state, row.verify) != (record.state, record.verify)
+    differs |= row.work_code is not None and row.work_code != record.work_code  # None: the event had no place for one
     if differs or row.reported:
         note = punch.confirmed_draft(record, witness, punch_event=UUID(bytes=row.id), position=position)
         transaction.add(note)

@@ -198,7 +198,6 @@ class Publisher:
         self._trouble: str | None = None
         self._stopping = False
         self._connected = False
-        self.last_sent: datetime | None = None
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -461,7 +460,6 @@ class Publisher:
         finally:
             if acknowledged:
                 self._ledger.mark_sent(acknowledged)
-                self.last_sent = self._now()
         if conversation.rewind:
             self._ledger.flush_marks()  # or what has just been acknowledged would be fetched, and sent, once more
             conversation.cursor = 0

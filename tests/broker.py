@@ -349,17 +349,13 @@ def _listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
                 thread.join(5)
 
 
-class FakeBroker:
-    """A broker whose every answer is decided by ``answer``: bytes to send, None for silence, Closing to close."""
+class _Stand:
+    """What listens where a broker would: on a port of its own, for the length of a block."""
 
-    def __init__(self, answer: Callable[[Packet], bytes | None]) -> None:
-        self._answer = answer
-        self._context = _listening(self._serve)
-        self.connections = 0
-        self.heard: list[Packet] = []
-        self.port = 0
+    port: int
 
     def __enter__(self) -> Self:
+        self._context = _listening(self._serve)
         self.port = self._context.__enter__()
         return self
 
@@ -372,6 +368,19 @@ class FakeBroker:
     def url(self) -> str:
         """Where it is, as settings say it."""
         return f"mqtt://127.0.0.1:{self.port}"
+
+    def _serve(self, connection: socket.socket) -> None:
+        raise NotImplementedError
+
+
+class FakeBroker(_Stand):
+    """A broker whose every answer is decided by ``answer``: bytes to send, None for silence, Closing to close."""
+
+    def __init__(self, answer: Callable[[Packet], bytes | None]) -> None:
+        self._answer = answer
+        self.connections = 0
+        self.heard: list[Packet] = []
+        self.port = 0
 
     def published(self, part: str = "") -> list[str]:
         """Return the topics it was sent messages on, in order, of those that contain ``part``."""
@@ -390,7 +399,7 @@ class FakeBroker:
 
 
 @dataclass
-class Proxy:
+class Proxy(_Stand):
     """Stands between a publisher and its broker, counts what is in flight, and can hold the acknowledgements back."""
 
     broker_port: int
@@ -399,21 +408,6 @@ class Proxy:
     most_in_flight: int = 0
     published: int = 0
     connections: int = 0
-
-    def __enter__(self) -> Self:
-        self._context = _listening(self._serve)
-        self.port = self._context.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._context.__exit__(None, None, None)
-
-    @property
-    def url(self) -> str:
-        """Where it is, as settings say it."""
-        return f"mqtt://127.0.0.1:{self.port}"
 
     def _serve(self, near: socket.socket) -> None:
         self.connections += 1

@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -30,6 +29,7 @@ from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway import ledger as ledger_module
 from gateway.ledger import Known, Ledger, LedgerError, LedgerLocked, LedgerReader, Stored, Unaligned, opened
 from gateway.punch import ClockEvidence, Witness
+from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
 SERIAL = "CEXA193960001"
@@ -128,27 +128,6 @@ def whole(log: Sequence[Record]) -> Reading:
 def tail(log: Sequence[Record], start: int) -> Reading:
     """Read the end of a log."""
     return Reading(start, len(log), log[start:], "40")
-
-
-class PowerCut(Exception):  # noqa: N818 - it is one
-    """The gateway dies."""
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """Records whose ``last`` iteration, the one that stores them, ends before record ``at``."""
-
-    records: Sequence[Record]
-    at: int
-    last: int
-    passes: list[int] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Record]:
-        self.passes.append(1)
-        for index, record in enumerate(self.records):
-            if len(self.passes) == self.last and index == self.at:
-                raise PowerCut
-            yield record
 
 
 class Office:
@@ -265,7 +244,7 @@ class TestReading:
     def test_all_that_is_kept_is_known(self) -> None:
         """Every column of a terminal's row has its field and its default."""
         columns = ledger_module._TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
-        defaults = {one.name: one.default for one in fields(Known)}
+        defaults = {name: one.default for name, one in Known.model_fields.items()}
         assert {column.name for column in columns} == set(defaults)
         for name in set(defaults) - {"name", "serial", "number"}:
             assert ledger_module._TerminalRow.model_fields[name].default == defaults[name]

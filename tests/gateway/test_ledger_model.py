@@ -4,8 +4,6 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +18,7 @@ from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway import ledger as ledger_module
 from gateway.ledger import Known, Ledger, Stored, Unaligned
 from gateway.punch import Witness
+from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
 SERIAL = "CEXA193960001"
@@ -30,31 +29,6 @@ RAM = Path("/dev/shm")  # noqa: S108 - thousands of commits, and none of them ab
 PINS = st.sampled_from(["1", "01", "A2"])
 
 Key = tuple[str, str]
-
-
-class PowerCut(Exception):  # noqa: N818 - it is one
-    """The gateway dies in the middle of a reading."""
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """Records at whose ``last`` iteration the power is cut before record ``at``.
-
-    A log is iterated once to be laid against the known order, once more to find what must be matched, if anything must,
-    and then to be stored.
-    """
-
-    records: Sequence[Record]
-    at: int
-    last: int
-    passes: list[int] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Record]:
-        self.passes.append(1)
-        for index, record in enumerate(self.records):
-            if len(self.passes) == self.last and index == self.at:
-                raise PowerCut
-            yield record
 
 
 def key_of(record: Record) -> Key:
