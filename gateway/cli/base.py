@@ -1,0 +1,412 @@
+"""What every command is made of: exit codes, failures and their hints, options, ways of saying things."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import json
+import os
+import re
+import signal
+import stat
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from enum import IntEnum
+from importlib.metadata import version
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from zoneinfo import ZoneInfo
+
+    from rich.console import Console
+
+    from drivers.base import Record
+    from gateway.ledger import LedgerReader
+    from gateway.settings import Settings, SettingsError
+
+
+DEFAULT_CONFIG = Path("/etc/hadir/gateway.yaml")
+
+
+class Code(IntEnum):
+    """Exit codes; above 63 they mean what sysexits.h means by them."""
+
+    NEGATIVE = 1
+    NOT_RUNNING = 3
+    UNAVAILABLE = 69
+    INTERNAL = 70
+    DISK = 74
+    LOCKED = 75
+    PROTOCOL = 76
+    REFUSED = 77
+    CONFIG = 78
+
+
+EPILOG = """Exit codes: 0 done · 1 a negative result · 2 wrong usage · 3 no daemon runs
+
+69 terminal unreachable · 70 internal error · 74 ledger or disk
+
+75 ledger in use · 76 not a terminal we know · 77 refused · 78 configuration"""
+
+# What to do next, in English and Indonesian, for the failures that people in an office meet.
+HINTS = {
+    "unavailable": (
+        "Check power, network cable and IP address. Some terminals talk to one program only.",
+        "Mesin absen tidak menjawab: periksa listrik, kabel jaringan, dan alamat IP.",
+    ),
+    "name": (
+        "Check the spelling, or write the terminal's IP address.",
+        "Nama ini tidak ditemukan: periksa ejaannya, atau tulis alamat IP mesin absen.",
+    ),
+    "refused": (
+        "A person must act: see above and the terminal's own menu.",
+        "Mesin absen menolak: lihat pesan di atas dan periksa menu mesin.",
+    ),
+    "key": (
+        "Write the key into a file and name it with --comm-key-file, or with comm_key_file in the configuration.",
+        "Mesin absen menolak kunci komunikasi (Comm Key): samakan dengan kunci di menu mesin.",
+    ),
+    "encrypted": (
+        "Until then this terminal cannot be read over the network.",
+        "Mesin absen meminta komunikasi terenkripsi: matikan di menu mesin, atau pakai mode PUSH.",
+    ),
+    "panel": (
+        "Check the IP address: attendance terminals and door panels use the same port.",
+        "Yang menjawab panel akses pintu, bukan mesin absen: periksa alamat IP.",
+    ),
+    "protocol": (
+        "What answers is not a terminal that this version understands. Check the IP address and the port.",
+        "Yang menjawab bukan mesin absen yang dikenal: periksa alamat IP dan port.",
+    ),
+    "no_config": (
+        "Create it, or name the right one with --config FILE or HADIR_CONFIG.",
+        "Berkas konfigurasi tidak ditemukan: buat dulu, atau tunjukkan dengan --config BERKAS.",
+    ),
+    "config": (
+        "Correct the configuration, then try `hadir check`.",
+        "Konfigurasi salah: perbaiki baris di atas, lalu jalankan `hadir check`.",
+    ),
+    "no_ledger": (
+        "Check data_dir in the configuration if the gateway has run before.",
+        "Belum ada ledger: jalankan hadir run dulu, atau periksa data_dir di konfigurasi.",
+    ),
+    "ledger": (
+        "The terminals keep what has not been read yet.",
+        "Ledger atau disk bermasalah: periksa ruang disk dan izin folder data. Data di mesin absen tetap aman.",
+    ),
+    "locked": (
+        "Only one hadir may use a data_dir at a time.",
+        "Hadir sudah berjalan dengan data_dir ini: hentikan dulu, misalnya systemctl stop hadir.",
+    ),
+    "permission": (
+        "Try again as the user that runs the daemon, or with sudo.",
+        "Tidak ada izin: jalankan sebagai pengguna daemon, atau dengan sudo.",
+    ),
+    "output": (
+        "Choose another file, or make room on the disk.",
+        "Berkas tidak dapat ditulis: pilih berkas lain, atau kosongkan ruang disk.",
+    ),
+    "not_running": (
+        "Start it with `systemctl start hadir`, or `hadir run` in a terminal window.",
+        "Daemon hadir tidak berjalan: jalankan dengan systemctl start hadir.",
+    ),
+    "internal": (
+        "This is a mistake in hadir. Run it again with HADIR_DEBUG=1 for the details, and report them.",
+        "Kesalahan di dalam hadir: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
+    ),
+}
+# Part of a driver's refusal → what to do about it; any other is "refused".
+REFUSALS = {"communication key": "key", "encrypt": "encrypted", "access panel": "panel"}
+
+
+class Failure(Exception):  # noqa: N818 - named by what the person sees
+    """Ends a command: a message, what to do next, an exit code."""
+
+    def __init__(self, code: Code, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "\n".join((f"hadir: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
+
+
+class _Commands(TyperGroup):
+    """Turns what commands raise into messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            _debug(failure.__cause__)
+            say(str(failure))
+            raise typer.Exit(failure.code) from None
+        except BrokenPipeError:
+            # Whoever read our output has had enough; the rest goes nowhere.
+            _abandon_output()
+            raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+GATEWAY, TERMINALS, TRYING = "The gateway", "Terminals", "Trying it out"
+
+
+def main() -> None:
+    """Run a command and end the process with its exit code; never with a traceback, which may hold secrets."""
+    sys.stdout, sys.stderr = map(_robust, (sys.stdout, sys.stderr))
+    try:
+        app(prog_name="hadir")
+    except Exception as exc:  # noqa: BLE001 - whatever was not foreseen
+        _debug(exc)
+        # Without the exception's own words, which may repeat what must not be seen.
+        place = traceback.extract_tb(exc.__traceback__)[-1]
+        what = f"internal error: {type(exc).__name__} in {Path(place.filename).name}:{place.lineno}"
+        say(str(Failure(Code.INTERNAL, what, "internal")))
+        sys.exit(Code.INTERNAL)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_output()
+
+
+def _robust(stream: TextIO | None) -> TextIO:
+    """Return a stream that takes any character, also where it was closed or knows ASCII only."""
+    if stream is None:
+        return Path(os.devnull).open("w", encoding="utf-8")
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _debug(exc: BaseException | None) -> None:
+    if exc is None or not os.environ.get("HADIR_DEBUG"):
+        return
+    traceback.print_exception(exc)
+    if capture := getattr(exc, "capture", None):
+        say(f"The last packets:\n{capture}")
+
+
+def _abandon_output() -> None:
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(text: str) -> None:
+    """Write to standard error, which nobody may be reading."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def rich_console(file: TextIO | None = None) -> "Console":
+    """Return a Rich console that prints what it is given and, where nobody looks, does not break lines."""
+    from rich.console import Console
+
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    file = file or sys.stdout
+    return Plain(file=file, highlight=False, markup=False, emoji=False, width=None if file.isatty() else 250)
+
+
+# --- options ------------------------------------------------------------------------------------------------------
+
+
+def duration(text: str) -> float:
+    """Turn ``20s`` or ``5m`` into seconds; BadParameter where it is no positive duration."""
+    from drivers.base import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r} is {exc}.") from None
+    if not isinstance(seconds, float) or seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is too short; write more than 0s.")
+    return seconds
+
+
+def signed_duration(text: str | float) -> float:
+    """Turn ``+7m`` or ``-30s`` into seconds."""
+    if isinstance(text, float):  # the default
+        return text
+    return (-1.0 if text.startswith("-") else 1.0) * duration(text.removeprefix("-").removeprefix("+"))
+
+
+def _comm_key(path: Path | None) -> Path | None:
+    if path is not None:
+        try:
+            key = path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
+            key = ""
+        if not re.fullmatch("[0-9]{1,6}", key):
+            raise typer.BadParameter(f"{path} holds no communication key; write a number from 0 to 999999 in it.")
+    return path
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hadir {version('hadir-gateway')}")
+        raise typer.Exit
+
+
+Config = Annotated[
+    Path,
+    typer.Option("--config", "-c", metavar="FILE", envvar="HADIR_CONFIG", help="The configuration."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Address = Annotated[
+    str,
+    typer.Argument(metavar="ADDRESS|NAME", help="IP address or host name, with :port if it is not 4370; or a name "
+                   "from the configuration, whose key and transport are then used."),
+]  # fmt: skip
+DriverName = Annotated[str, typer.Option("--driver", metavar="NAME", help="The family of terminals.")]
+Udp = Annotated[bool, typer.Option("--udp", help="Speak UDP instead of TCP.")]
+CommKey = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", callback=_comm_key, help="A file that holds the terminal's communication key."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(parser=duration, metavar="DURATION", help="How long to wait for one answer; 10s by default."),
+]
+
+
+@app.callback()
+def _hadir(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Attendance gateway: from fingerprint terminals over a durable ledger to MQTT.
+
+    Absensi sidik jari: dari mesin ke MQTT, tanpa kehilangan satu catatan pun.
+    """
+
+
+# --- what commands begin with --------------------------------------------------------------------------------------
+
+
+def load_settings(path: Path) -> "Settings":
+    """Load the configuration; every mistake is said and ends the command."""
+    from gateway.settings import SettingsError, load
+
+    try:
+        return load(path)
+    except SettingsError as exc:
+        raise misconfigured(exc) from None
+
+
+def misconfigured(exc: "SettingsError") -> Failure:
+    """Say every mistake, and return what ends the command."""
+    for line in exc.lines:
+        say(line)
+    count = len(exc.lines)
+    what = f"{count} mistake{'s' if count > 1 else ''} in the configuration"
+    return Failure(Code.CONFIG, what, "no_config" if "no such file; start" in exc.lines[0] else "config")
+
+
+@contextmanager
+def open_ledger(data_dir: Path) -> Iterator["LedgerReader"]:
+    """Open the ledger for reading; a daemon may be writing it."""
+    from gateway.ledger import FILE_NAME, LedgerError, LedgerReader
+
+    try:
+        hint = "ledger" if (data_dir / FILE_NAME).exists() else "no_ledger"
+        ledger = LedgerReader(data_dir)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+    except PermissionError as exc:
+        raise Failure(Code.DISK, f"{data_dir}: {exc.strerror}", "permission") from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), hint) from exc
+
+
+# --- how things are said ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show that something is going on, to a person."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    with rich_console(sys.stderr).status(text):
+        yield
+
+
+def with_bar(records: "list[Record]", file: TextIO) -> "Iterable[Record]":
+    """Iterate with a progress bar, for a person who does not see the records themselves go by."""
+    if not (sys.stderr.isatty() and stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
+        return records
+    from rich.progress import track
+
+    return track(records, "writing", console=rich_console(sys.stderr), transient=True)
+
+
+def print_json(value: object) -> None:
+    """Print for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_fields(fields: "Mapping[str, object]") -> None:
+    """Print names and values, one pair a line."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        print(f"  {name:<{width}}  {value}")
+
+
+def many(number: int | None) -> str:
+    """Return a count as people read it."""
+    return "?" if number is None else f"{number:,}"
+
+
+def fullness(records: int | None, capacity: int | None, *, short: bool = False) -> str:
+    """Return how full a log is: ``1,204 of 100,000 records (1 %)``."""
+    percent = f" ({100 * records / capacity:.0f} %)" if capacity and records is not None else ""
+    of = f" of {many(capacity)}" if capacity and not short else ""
+    return f"{many(records)}{of}{'' if short else ' records'}{percent}"
+
+
+def code_text(code: int, label: str | None) -> str:
+    """Return a raw code with its label."""
+    return f"{code} {label}" if label else str(code)
+
+
+def span_text(time_span: timedelta) -> str:
+    """Return the two largest units of a duration: ``7 min 2 s``."""
+    left = round(abs(time_span.total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, seconds)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def ahead_text(offset_ms: int, bound_ms: int) -> str:
+    """Return how far a clock is ahead or behind; ``right`` within what the measurement can tell."""
+    if abs(offset_ms) <= max(bound_ms, 1000):
+        return "right"
+    return f"{span_text(timedelta(milliseconds=offset_ms))} {'ahead' if offset_ms > 0 else 'behind'}"
+
+
+def local_text(utc: str | None, zone: "ZoneInfo") -> str:
+    """Return a UTC time stamp by the office's clock."""
+    return "-" if utc is None else f"{datetime.fromisoformat(utc).astimezone(zone):%Y-%m-%d %H:%M:%S}"

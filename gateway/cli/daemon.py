@@ -1,0 +1,295 @@
+"""Commands about the gateway itself: run it, check its configuration, see how it is."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import json
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    GATEWAY,
+    AsJson,
+    Code,
+    Config,
+    Failure,
+    ahead_text,
+    app,
+    fullness,
+    load_settings,
+    local_text,
+    many,
+    misconfigured,
+    open_ledger,
+    print_fields,
+    print_json,
+    rich_console,
+    say,
+    span_text,
+)
+
+if TYPE_CHECKING:
+    from gateway.ledger import Known, Waiting
+    from gateway.settings import Settings
+
+FOLLOW_S = 0.5
+FOLLOW_BATCH = 500
+
+
+@app.command(rich_help_panel=GATEWAY)
+def run(
+    config: Config = DEFAULT_CONFIG,
+    assume_synchronised: Annotated[
+        bool,
+        typer.Option("--assume-synchronised", help="Take this machine's clock as right, whatever the system says."),
+    ] = False,
+) -> None:
+    """Run the gateway until it is told to stop (SIGTERM or Ctrl-C)."""
+    settings = load_settings(config)
+    import structlog
+
+    from gateway.app import Daemon, configure_logging
+    from gateway.clock import AssumedClock, SystemClock
+    from gateway.ledger import LedgerError, LedgerLocked
+
+    configure_logging()
+    log = structlog.get_logger("gateway")
+    for line in settings.not_yet():
+        log.warning("setting_without_effect", setting=line)
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        # From a thread: the main one may be inside the event's lock, waiting for it.
+        threading.Thread(target=stop.set).start()
+        signal.signal(number, signal.SIG_DFL)  # whoever asks twice means it
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        code = Daemon(settings, clock=AssumedClock() if assume_synchronised else SystemClock()).run(stop)
+    except LedgerLocked as exc:
+        raise Failure(Code.LOCKED, str(exc), "locked") from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
+    raise typer.Exit(code)
+
+
+@app.command(rich_help_panel=GATEWAY)
+def check(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The same as --config.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Check the configuration and show every mistake with its line."""
+    from gateway.settings import SettingsError, load
+
+    path = file or config
+    try:
+        settings = load(path)
+    except SettingsError as exc:
+        if as_json:
+            print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
+        raise misconfigured(exc) from None
+    warnings = settings.not_yet()
+    terminals = [
+        {"name": t.name, "driver": t.driver, "address": getattr(t, "address", None)} for t in settings.terminals
+    ]
+    summary = {
+        "site": settings.site,
+        "gateway": settings.gateway,
+        "timezone": settings.timezone,
+        "broker": settings.mqtt.url,
+        "data_dir": str(settings.data_dir),
+        "terminals": terminals,
+    }
+    if as_json:
+        print_json({"ok": True, "file": str(path), **summary, "warnings": warnings})
+        return
+    print(f"OK: {path}")
+    named = [f"{t['name']} ({', '.join(filter(None, (t['driver'], t['address'])))})" for t in terminals]
+    print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}"})
+    for line in warnings:
+        say(f"warning: {line}")
+
+
+@app.command(rich_help_panel=GATEWAY)
+def schema() -> None:
+    """Print the configuration's JSON Schema, for editors."""
+    from gateway.settings import json_schema
+
+    print_json(json_schema())
+
+
+@app.command(rich_help_panel=GATEWAY)
+def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Show how the gateway and its terminals are."""
+    from gateway.control import ask
+    from gateway.ledger import FILE_NAME
+
+    settings = load_settings(config)
+    folder = settings.data_dir
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        pass  # before the first run
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
+    told = ask(folder, "status")
+    counts: dict[str, Any] | None = None
+    terminals: dict[str, dict[str, Any]] = {}
+    if (folder / FILE_NAME).exists():
+        try:
+            with open_ledger(folder) as ledger:
+                counts = asdict(ledger.counts())
+                terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
+        except Failure:
+            if told is None:  # a running daemon has told what matters
+                raise
+    if told is not None:
+        terminals = told["terminals"]
+    if as_json:
+        print_json({"running": told is not None, **(told or {}), "terminals": terminals, "ledger": counts})
+    else:
+        _print_status(settings, told, terminals, counts)
+    if told is None:
+        raise Failure(Code.NOT_RUNNING, f"the daemon is not running (nobody answers in {folder})", "not_running")
+
+
+def _of_ledger(known: "Known") -> dict[str, Any]:
+    """Return what a terminal's state would tell, as far as the ledger knows it."""
+    return {
+        "state": "unknown",
+        "serial": known.serial,
+        "layout": known.layout,
+        "clock": None,
+        "records": known.in_log,
+        "capacity": None,
+        "last_punch": known.last_punch,
+    }
+
+
+def _print_status(
+    settings: "Settings",
+    told: dict[str, Any] | None,
+    terminals: dict[str, dict[str, Any]],
+    counts: dict[str, Any] | None,
+) -> None:
+    from zoneinfo import ZoneInfo
+
+    from rich.table import Table
+
+    zone = ZoneInfo(settings.timezone)
+    console = rich_console()
+    fields = {"gateway": f"{settings.site}/{settings.gateway}, not running"}
+    if told is not None:
+        health = told["health"]
+        uptime = span_text(timedelta(seconds=health["uptime_s"]))
+        waiting = f"{many(health['backlog'])} events wait"
+        if health["backlog"]:
+            waiting += f", the oldest since {local_text(health['oldest_waiting'], zone)}"
+        clock = "synchronised" if health["clock_synchronised"] else "NOT synchronised: punches are marked unverified"
+        fields = {
+            "gateway": f"{settings.site}/{settings.gateway}, hadir {told['version']}, running for {uptime}",
+            "broker": f"{settings.mqtt.url}, {told['broker']}; {waiting}",
+            "clock": clock,
+        }
+    if counts is None:
+        fields["ledger"] = "none yet" if told is None else "cannot be read by you"
+    else:
+        parts = [f"{many(counts['sequence'])} events: {many(counts['sent'])} sent, {many(counts['waiting'])} waiting"]
+        parts += [f"{many(counts[key])} {key}" for key in ("parked", "withheld", "unconfirmed") if counts[key]]
+        fields["ledger"] = ", ".join(parts)
+    print_fields(fields)
+    if not terminals:
+        return
+    print()
+    table = Table("terminal", "state", box=None, pad_edge=False, header_style="bold")
+    for heading in ("since", "serial", "last punch", "clock", "records"):
+        table.add_column(heading, no_wrap=True)
+    for name, state in terminals.items():
+        colour = {"online": "green", "offline": "red"}.get(state["state"], "")
+        table.add_row(
+            name,
+            f"[{colour}]{state['state']}[/{colour}]" if colour else state["state"],
+            local_text(state.get("since"), zone)[5:16] or "-",
+            state["serial"] or "-",
+            (state["last_punch"] or "-").replace("T", " "),
+            "-" if state["clock"] is None else ahead_text(state["clock"]["offset_ms"], state["clock"]["bound_ms"]),
+            fullness(state["records"], state["capacity"], short=True),
+        )
+    console.print(table, markup=True)
+    for name, state in terminals.items():
+        if state.get("reason"):
+            console.print(f"{name}: {state['reason']}", soft_wrap=True)
+
+
+@app.command(rich_help_panel=GATEWAY)
+def tail(
+    config: Config = DEFAULT_CONFIG,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many events to begin with.")
+    ] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    pins: Annotated[bool, typer.Option("--pins", help="Show PINs whole.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines; with --pins exactly as they are published.")
+    ] = False,
+) -> None:
+    """Show the newest events of the ledger, with masked PINs."""
+    settings = load_settings(config)
+    with open_ledger(settings.data_dir) as ledger, suppress(KeyboardInterrupt):
+        last = max(0, ledger.last_sequence() - lines)
+        waiting = {event.sequence for event in ledger.pending(last, lines)}
+        events = ledger.events(last, lines)
+        while True:
+            for event in events:
+                sent = "" if follow else "waiting" if event.sequence in waiting else "sent"
+                print(_as_published(event, pins=pins) if as_json else _event_line(event, sent, pins=pins))
+                last = event.sequence
+            sys.stdout.flush()
+            if not follow:
+                return
+            if len(events) < FOLLOW_BATCH:
+                time.sleep(FOLLOW_S)
+            events = ledger.events(last, FOLLOW_BATCH)
+
+
+def masked(pin: str) -> str:
+    """Return a PIN as it may be shown: its last two characters."""
+    return "***" + (pin[-2:] if len(pin) > 2 else "")
+
+
+def _as_published(event: "Waiting", *, pins: bool) -> str:
+    if pins:
+        return event.body
+    body = json.loads(event.body)
+    data = body["data"]
+    if data.get("pin") is not None:
+        data["pin"] = masked(data["pin"])
+    if "raw" in data:
+        data["raw"] = None  # it holds the PIN too
+    return json.dumps(body, ensure_ascii=False)
+
+
+def _event_line(event: "Waiting", sent: str, *, pins: bool) -> str:
+    body = json.loads(event.body)
+    data = body["data"]
+    kind = body["type"].removeprefix("hadir.").removesuffix(".v1")
+    if kind == "punch.recorded":
+        kind = "punch"
+        person = f"uid:{data['uid']}" if data["pin"] is None else data["pin"] if pins else masked(data["pin"])
+        state, verify = data["state_label"] or data["state"], data["verify_label"] or data["verify"]
+        details = f"{person:<8} {state:<9} {verify:<11} {','.join(data['suspect'])}"
+    else:
+        details = data.get("reason") or data.get("cause") or ""
+    moment = (data.get("local_time") or body["time"][:19]).replace("T", " ")
+    return f"{event.sequence:>7} {sent:<7} {moment} {body.get('subject') or '-':<10} {kind:<5} {details}".rstrip()

@@ -1,0 +1,177 @@
+"""Commands for whoever has no terminal or broker at hand: the demo and the simulators."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.base import (
+    TRYING,
+    app,
+    duration,
+    many,
+    say,
+    signed_duration,
+)
+
+if TYPE_CHECKING:
+    from drivers.zkteco.simulator import Simulator
+
+
+simulate = typer.Typer(no_args_is_help=True, help="Serve a simulated terminal.")
+app.add_typer(simulate, name="simulate", rich_help_panel=TRYING)
+
+
+@app.command(rich_help_panel=TRYING)
+def demo(
+    for_s: Annotated[
+        float | None,
+        typer.Option(
+            "--for", parser=duration, metavar="DURATION", help="End after this time, such as 20s; else Ctrl-C."
+        ),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="No live table.")] = False,
+) -> None:
+    """Show everything at work on this computer.
+
+    Three simulated terminals, the gateway, a broker and a subscriber; at the end three numbers that must be equal.
+    """
+    from gateway.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(for_s, plain=plain))
+
+
+@simulate.callback()
+def _simulate() -> None:
+    """Serve a simulated terminal."""
+
+
+@simulate.command()
+def zkteco(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 4370,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
+    people: Annotated[int, typer.Option(min=1, help="People enrolled: 1001, 1002 and so on.")] = 50,
+    layout: Annotated[str, typer.Option(help="Layout of the records: 40, 49, 16, 8 or 8-ma300.")] = "40",
+    comm_key: Annotated[int, typer.Option(min=0, max=999_999, help="Communication key; 0: none.")] = 0,
+    serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated F18",
+    clock_offset: Annotated[
+        float,
+        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
+    ] = 0.0,
+    capacity: Annotated[int, typer.Option(min=1, help="Records that fit; then the oldest is overwritten.")] = 100_000,
+    event_length: Annotated[int, typer.Option(help="Bytes of a live event: 10, 12, 14, 32, 36, 37 or 52.")] = 32,
+    attlog: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Take the log from a USB export, attlog.dat."),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="The zone its clock shows, such as Asia/Jakarta; this machine's.")
+    ] = None,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+    ] = None,
+    one_conversation: Annotated[bool, typer.Option("--one-conversation", help="Serve one client at a time.")] = False,
+) -> None:
+    """Serve a ZKTeco terminal over TCP and UDP until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, status, help.
+    """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from drivers.zkteco.simulator import Simulator, build
+
+    try:
+        zone = ZoneInfo(timezone) if timezone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
+    try:
+        terminal = build(
+            now=lambda: datetime.now(zone).replace(tzinfo=None),
+            serial=serial,
+            layout=layout,
+            people=people,
+            records=records,
+            seed=seed,
+            attlog=attlog,
+            comm_key=comm_key,
+            clock_offset_s=clock_offset,
+            capacity=capacity,
+            event_length=event_length,
+            one_conversation=one_conversation,
+        )
+    except (ValueError, OSError) as exc:
+        raise typer.BadParameter(f"{exc}.") from None
+    terminal.model = model
+    with _told_to_stop() as stop, ExitStack() as stack:
+        try:
+            simulator = stack.enter_context(Simulator(terminal, host, port))
+        except OSError as exc:
+            what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
+            raise typer.BadParameter(what, param_hint="--port") from None
+        print(
+            f"Terminal {serial} with {many(terminal.count)} records at {simulator.address}, TCP and UDP. "
+            f"Try: hadir probe {simulator.address}{' --comm-key-file FILE' if comm_key else ''}",
+            flush=True,
+        )
+        if terminal.unusable_lines:
+            say(f"hadir: {many(terminal.unusable_lines)} lines of {attlog} are no punches and were left out")
+        _converse(simulator, stop, punch_every)
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[socket.socket]:
+    """Yield a socket that becomes readable on SIGTERM and Ctrl-C."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+
+    def tell(_number: int, _frame: FrameType | None) -> None:
+        with suppress(OSError):
+            theirs.send(b"!")
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
+    with ours, theirs:
+        try:
+            yield ours
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _converse(simulator: "Simulator", stop: socket.socket, punch_every: float | None) -> None:
+    """Carry out typed lines until told to stop; the end of the input ends nothing."""
+    # Not by a thread that reads sys.stdin: it could not be ended.
+    watched: list[Any] = [stop] if sys.stdin is None else [stop, sys.stdin.fileno()]
+    typed = b""
+    if sys.stdin is not None and sys.stdin.isatty():
+        print(simulator.control("help"), flush=True)
+    next_punch = time.monotonic() + (punch_every or 0)
+    while True:
+        wait_s = None if punch_every is None else max(0.0, next_punch - time.monotonic())
+        ready, _, _ = select.select(watched, (), (), wait_s)
+        if stop in ready:
+            return
+        if not ready and punch_every is not None:
+            next_punch += punch_every
+            simulator.control("rush 1")
+        for descriptor in ready:
+            received = os.read(descriptor, 65536)
+            if not received:
+                watched.remove(descriptor)
+            *lines, typed = (typed + received + (b"" if received else b"\n")).split(b"\n")
+            for line in lines:
+                if line.strip() or received:
+                    print(simulator.control(line.decode("utf-8", "replace")), flush=True)
