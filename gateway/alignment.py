@@ -4,10 +4,11 @@ A terminal's clock lies and its log is cleared, shrinks and wraps; only the orde
 ledger keeps that order, and a reading is laid against it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, timedelta
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from drivers.base import BadRecord, RawPunch, Record
 from gateway.punch import who
@@ -76,15 +77,22 @@ def _longest_suffix_that_is_prefix(known: Sequence[bytes], reading: Sequence[byt
     return matched
 
 
-def first_from(records: Iterable[Record], start: Literal["now"] | date, today: date) -> int:
-    """Return the position of the first record dated from ``start`` up to tomorrow; the end of the log where none is.
+def begins_publishing(record: Record, start: date, today: date) -> bool:
+    """Tell whether publishing begins with this record, the first dated from ``start`` up to tomorrow.
 
-    A position, not a filter: what follows it counts whatever its date, so a clock that was reset later hides nothing.
+    The date picks a position and is no filter: what follows counts whatever its date, so a clock that was reset later
+    hides nothing.
     """
-    tomorrow = today + timedelta(days=1)
-    count = 0
-    for record in records:
-        if start != "now" and isinstance(record, RawPunch) and start <= record.local_time.date() <= tomorrow:
-            break
-        count += 1
-    return count
+    return isinstance(record, RawPunch) and start <= record.local_time.date() <= today + timedelta(days=1)
+
+
+def difference(known: Sequence[bytes], reading: Sequence[bytes]) -> tuple[int, int, int]:
+    """Return how many records of a whole reading are not known, are known and not in it, and are in another place.
+
+    The last is counted only where the first two are zero: with records missing, every later one has moved.
+    """
+    missed = Counter(reading) - Counter(known)
+    invented = Counter(known) - Counter(reading)
+    if missed or invented:
+        return missed.total(), invented.total(), 0
+    return 0, 0, sum(mine != theirs for mine, theirs in zip(known, reading, strict=True))

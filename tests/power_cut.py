@@ -14,8 +14,8 @@ class PowerCut(Exception):  # noqa: N818 - it is one
 class Interrupted:
     """Records at whose ``last`` iteration the power is cut before record ``at``.
 
-    A log is iterated once to be laid against the known order, once more to find what must be matched or withheld, if
-    anything must, and then to be stored.
+    A log that continues what is known is iterated once. Any other is iterated until it differs, as a whole to be laid
+    against the known order, once more to find what must be matched, and then to be stored.
     """
 
     records: Sequence[Record]

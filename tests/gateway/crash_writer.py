@@ -12,8 +12,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from drivers.base import RawPunch, Reading, Via
-from gateway import ledger as ledger_module
 from gateway.ledger import Ledger
+from gateway.ledger import reading as intake
 from gateway.punch import GATEWAY_RESUMED, Witness
 
 SOURCE = "/hadir/office/gw-01"
@@ -56,7 +56,7 @@ def say(*words: object) -> None:
 
 def main(data_dir: Path, seed: int) -> None:
     """Write for ever."""
-    ledger_module.SLICE = 7  # most readings take several transactions
+    intake.SLICE = 7  # most readings take several transactions
     dice = random.Random(seed)  # noqa: S311 - a test's choice
     ledger = Ledger(data_dir, SOURCE)
     known = ledger.pin_serial(TERMINAL, SERIAL)

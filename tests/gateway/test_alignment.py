@@ -1,6 +1,6 @@
 """Where a reading of a log continues what is known."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.base import BadRecord, RawPunch, Record
-from gateway.alignment import Alignment, align, fingerprint, first_from
+from gateway.alignment import Alignment, align, begins_publishing, difference, fingerprint
 
 MONDAY = datetime(2026, 9, 7, 7, 30)  # noqa: DTZ001 - a terminal's wall clock has no zone
 
@@ -227,42 +227,39 @@ def days(*offsets: int) -> Sequence[Record]:
     return [punch(at=MONDAY + timedelta(days=offset)) for offset in offsets]
 
 
-class TestFirstFrom:
-    """Where an office's chosen start lies in a log."""
+class TestBeginsPublishing:
+    """With which record of a log an office's chosen start is reached."""
 
-    def test_first_record_of_the_day(self) -> None:
-        """The position of the first record dated from the start on."""
-        assert first_from(days(-9, -5, -3, -1), TODAY - timedelta(days=3), TODAY) == 2
-
-    def test_position_not_filter(self) -> None:
-        """Older dates behind the first match are behind the start: a reset clock hides nothing."""
-        assert first_from(days(-9, -2, -900, -1), TODAY - timedelta(days=3), TODAY) == 1
+    def test_dated_from_the_start_on(self) -> None:
+        """Not before the day itself."""
+        start = TODAY - timedelta(days=3)
+        opens = [begins_publishing(record, start, TODAY) for record in days(-9, -5, -3, -1)]
+        assert opens == [False, False, True, True]
 
     def test_date_in_the_future_is_not_believed(self) -> None:
         """A record dated after tomorrow does not open the history; one of tomorrow does (zones differ)."""
-        assert first_from(days(-9, 400, -1), TODAY - timedelta(days=3), TODAY) == 2
-        assert first_from(days(-9, 1, -1), TODAY - timedelta(days=3), TODAY) == 1
-        assert first_from(days(-9, 2), TODAY - timedelta(days=3), TODAY) == 2
+        start = TODAY - timedelta(days=3)
+        assert [begins_publishing(record, start, TODAY) for record in days(1, 2, 400)] == [True, False, False]
 
-    def test_none_yet_is_the_end_of_the_log(self) -> None:
-        """Nothing from the start on: everything there is lies before it."""
-        assert first_from(days(-9, -8), TODAY, TODAY) == 2
-        assert first_from([], TODAY, TODAY) == 0
+    def test_unreadable_records_decide_nothing(self) -> None:
+        """A bad record has no date."""
+        assert not begins_publishing(BadRecord(b"x", b"x", "implausible"), TODAY, TODAY)
 
-    def test_now_is_the_end_of_the_log(self) -> None:
-        """``now`` is behind the last record, whatever the dates."""
-        assert first_from(days(-1, 0, 1), "now", TODAY) == 3
 
-    def test_unreadable_records_hold_a_place(self) -> None:
-        """A bad record has no date but a position."""
-        records: list[Record] = [BadRecord(b"x", b"x", "implausible"), *days(-9, 0)]
-        assert first_from(records, TODAY, TODAY) == 2
+class TestDifference:
+    """What a whole reading says about the readings before it."""
 
-    def test_reads_no_further_than_needed(self) -> None:
-        """A log of 100,000 records is decoded only up to the start."""
-
-        def records() -> Iterator[Record]:
-            yield from days(-1, 0)
-            raise AssertionError("read on")
-
-        assert first_from(records(), TODAY, TODAY) == 1
+    @pytest.mark.parametrize(
+        ("known", "reading", "expected"),
+        [
+            ("abc", "abc", (0, 0, 0)),
+            ("abc", "abxc", (1, 0, 0)),
+            ("abxc", "abc", (0, 1, 0)),
+            ("abc", "acb", (0, 0, 2)),
+            ("aab", "abb", (1, 1, 0)),
+            ("", "ab", (2, 0, 0)),
+        ],
+    )
+    def test_counted_with_repetitions(self, known: str, reading: str, expected: tuple[int, int, int]) -> None:
+        """Missed, invented, reordered."""
+        assert difference(prints(known), prints(reading)) == expected

@@ -26,8 +26,19 @@ import pytest
 import sqlalchemy
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
-from gateway import ledger as ledger_module
-from gateway.ledger import Known, Ledger, LedgerError, LedgerLocked, LedgerReader, Stored, Unaligned, opened
+from gateway.ledger import (
+    Known,
+    Ledger,
+    LedgerError,
+    LedgerLocked,
+    LedgerReader,
+    Stored,
+    Unaligned,
+    file,
+    opened,
+    reading,
+    store,
+)
 from gateway.punch import ClockEvidence, Witness
 from tests.power_cut import Interrupted, PowerCut
 
@@ -167,11 +178,11 @@ class Office:
         """Read the terminal's log from position ``at``."""
         return self.ledger.record_reading(self.witness(), tail(log, at), **options)
 
-    def read_until(self, log: Sequence[Record], at: int, *, last: int = 3, **options: Any) -> None:
+    def read_until(self, log: Sequence[Record], at: int, *, last: int = 4, **options: Any) -> None:
         """Read the whole log and die before record ``at`` is stored; come back.
 
-        ``last``: a log is iterated once to be laid against the known order, once more to find what must be matched or
-        withheld, if anything must, and then to be stored.
+        ``last``: a log that continues what is known is iterated once. Any other is iterated until it differs, as a
+        whole to be laid against the known order, once more to find what must be matched, and then to be stored.
         """
         with pytest.raises(PowerCut):
             self.ledger.record_reading(
@@ -206,7 +217,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 @pytest.fixture
 def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four records make a transaction."""
-    monkeypatch.setattr(ledger_module, "SLICE", 4)
+    monkeypatch.setattr(reading, "SLICE", 4)
 
 
 # --- reading a log ------------------------------------------------------------------------------------------------
@@ -243,11 +254,11 @@ class TestReading:
 
     def test_all_that_is_kept_is_known(self) -> None:
         """Every column of a terminal's row has its field and its default."""
-        columns = ledger_module._TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
+        columns = file.TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
         defaults = {name: one.default for name, one in Known.model_fields.items()}
         assert {column.name for column in columns} == set(defaults)
         for name in set(defaults) - {"name", "serial", "number"}:
-            assert ledger_module._TerminalRow.model_fields[name].default == defaults[name]
+            assert file.TerminalRow.model_fields[name].default == defaults[name]
 
     def test_nothing_new_writes_nothing(self, office: Office) -> None:
         """A poll without news leaves every byte on the disk as it was."""
@@ -335,7 +346,7 @@ class TestReading:
     def test_reading_that_breaks_off_keeps_its_slices(self, office: Office) -> None:
         """What was committed before a crash stays; the next tail goes on from there and doubles nothing."""
         log = [*logged(*range(10)), *logged(9, 9)]
-        office.read_until(log, 11, last=2)
+        office.read_until(log, 11, last=1)
         assert office.known.length == 8
         assert office.read(log, office.known.tail_start).new == 4
         assert len(punches(office.ledger)) == 12
@@ -859,7 +870,7 @@ class TestStart:
     def test_crash_in_the_first_reading(self, office: Office) -> None:
         """The start that was chosen before a crash holds after it, and is not said again."""
         log = logged(*range(10))
-        office.read_until(log, 6, start="now")
+        office.read_until(log, 6, last=1, start="now")
         log += logged(10)
         stored = office.read(log, start="now")
         assert (stored.withheld, stored.new) == (6, 1)
@@ -916,7 +927,7 @@ class TestUid:
     def test_crash_and_another_user_table(self, office: Office) -> None:
         """What was stored before a crash keeps its person though the table has changed meanwhile."""
         log = by_uid(*((5, second) for second in range(6)))
-        office.read_until(log, 5, last=2, pins={5: "1005"})
+        office.read_until(log, 5, last=1, pins={5: "1005"})
         assert office.read(log, pins={5: "2222"}).new == 2
         assert [pin for pin, *_ in punches(office.ledger)] == ["1005"] * 4 + ["2222"] * 2
 
@@ -992,7 +1003,7 @@ def held(ledger: Ledger) -> Iterator[Callable[[int], None]]:
         while ledger._jobs.qsize() < count:
             time.sleep(0.001)
 
-    busy = threading.Thread(target=ledger._do, args=(work,))
+    busy = threading.Thread(target=ledger.do, args=(work,))
     busy.start()
     assert entered.wait(30)
     try:
@@ -1160,7 +1171,7 @@ class TestWriter:
             raise ValueError("the other half")
 
         with pytest.raises(ValueError, match="the other half"):
-            office.ledger._do(work)
+            office.ledger.do(work)
         assert note(office, whole=1) == 1
         assert [event["data"] for event in events_of(office.ledger)] == [{"whole": 1}]
 
@@ -1171,7 +1182,7 @@ class TestWriter:
         def fill(transaction: Any) -> None:
             transaction.connection.exec_driver_sql("PRAGMA max_page_count = 1")
 
-        office.ledger._do(fill)
+        office.ledger.do(fill)
         with pytest.raises(LedgerError, match="make room on the disk"):
             office.read(logged(*range(2000)))
         with pytest.raises(LedgerError, match="closed"):
@@ -1295,7 +1306,7 @@ class TestDelivery:
 
     def test_marks_are_written_without_company(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Marks that no event takes along are written after their waiting time."""
-        monkeypatch.setattr(ledger_module, "MARKS_WAIT_S", 0.02)
+        monkeypatch.setattr(store, "MARKS_WAIT_S", 0.02)
         office = Office(tmp_path / "data")
         note(office)
         office.ledger.mark_sent([1])

@@ -1,0 +1,30 @@
+"""The durable store: what was read, in which order, and how far it has travelled. The only SQL in the gateway.
+
+One SQLite file, one writer thread, one process. Whatever a caller has been told is stored is on the disk: events, the
+terminal's position and the digest chain move in one transaction, and a call returns only after it is committed with
+``synchronous=FULL``. The writer takes everything that waits into one transaction, so that many terminals share one
+fsync; notes that the broker has an event ride along, or wait at most a second.
+
+Rooms: ``file`` (tables; opening, creating, migrating), ``transaction`` (what one commit is made of), ``reading`` (how a
+reading of a terminal's log is laid against what is known and stored), ``store`` (the ledger as everybody else sees it).
+"""
+
+from gateway.ledger.file import FILE_NAME, OVERLAP, Known, LedgerError, LedgerLocked
+from gateway.ledger.reading import Stored, Unaligned
+from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, opened
+
+__all__ = [
+    "FILE_NAME",
+    "OVERLAP",
+    "Counts",
+    "Day",
+    "Known",
+    "Ledger",
+    "LedgerError",
+    "LedgerLocked",
+    "LedgerReader",
+    "Stored",
+    "Unaligned",
+    "Waiting",
+    "opened",
+]

@@ -1,0 +1,328 @@
+"""The ledger's file: its tables, how it is opened, created and brought up to date, what its errors mean to people.
+
+Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
+``unconfirmed`` (live punches the log has not shown yet), ``withheld`` (history before a terminal's chosen start),
+``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log)
+and ``gateway`` (one row: stream, chain, sessions).
+"""
+
+import fcntl
+import os
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import sqlalchemy
+from sqlalchemy import Connection, LargeBinary, event
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Field, SQLModel
+
+SCHEMA = 2
+"""Version of the tables, kept in ``PRAGMA user_version``."""
+FILE_NAME = "ledger.db"
+KEEP = "keep a copy of it and ask for help"
+OVERLAP = 8
+"""Known records that a tail reading begins with, to prove that it continues what is known."""
+UNDATED = 0
+"""Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used; the message says why and what to do."""
+
+
+class LedgerLocked(LedgerError):  # noqa: N818 - named by what is the matter
+    """Another process holds the ledger."""
+
+
+class GatewayRow(SQLModel, table=True):
+    """The one row about the ledger itself."""
+
+    __tablename__: ClassVar[Any] = "gateway"
+    id: int = Field(default=1, primary_key=True)
+    source: str
+    stream: str
+    sessions: int = 0
+    clean: bool = False
+    last_sent_ms: int | None = None
+
+
+class EventRow(SQLModel, table=True):
+    """A numbered event."""
+
+    __tablename__: ClassVar[Any] = "event"
+    sequence: int = Field(primary_key=True)
+    id: bytes = Field(sa_type=LargeBinary, unique=True)
+    topic: str
+    body: str | None
+    digest: str
+    recorded_ms: int
+    sent_ms: int | None = None
+    parked: int | None = None
+    """The reason code with which the broker refused this message for good."""
+    terminal: int | None = None
+    """The terminal whose record this is; None for every other event."""
+    day: int | None = None
+    """The record's day by the terminal's clock; ``UNDATED`` for an unreadable one, None for every other event."""
+
+
+class Known(SQLModel):
+    """What the ledger knows of one terminal."""
+
+    model_config = {"frozen": True}
+
+    number: int = Field(default=0, primary_key=True)
+    name: str = Field(unique=True)
+    serial: str
+    layout: str | None = None
+    generation: int = 0
+    length: int = 0
+    """Records in the known order of this generation of the log."""
+    shift: int = 0
+    """Of these, how many have fallen off the front of the terminal's log."""
+    matched_until: int | None = 0
+    """Positions of this generation whose records may be old acquaintances; None: not decided yet."""
+    cleared: bool = False
+    withheld_until: int | None = None
+    """Records before this position of the order are history the office chose not to send; None: not decided yet."""
+    shrunk_to: int | None = None
+    """Records the log held at the last reading, where that was less than what is known of it."""
+    offset_ms: int | None = None
+    bound_ms: int | None = None
+    measured_ms: int | None = None
+    last_punch: str | None = None
+    full_ms: int | None = None
+
+    @property
+    def in_log(self) -> int:
+        """How many records the terminal's log should hold if nothing is new."""
+        return self.length - self.shift
+
+    @property
+    def tail_start(self) -> int:
+        """Log position from which a reading proves that it continues what is known."""
+        if self.length < (self.matched_until or 0):
+            return 0
+        return max(0, self.in_log - OVERLAP)
+
+
+class TerminalRow(Known, table=True):
+    """A terminal ever read."""
+
+    __tablename__: ClassVar[Any] = "terminal"
+
+
+class PlaceRow(SQLModel, table=True):
+    """A record's place in a terminal's log."""
+
+    __tablename__: ClassVar[Any] = "place"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    fingerprint: bytes = Field(sa_type=LargeBinary)
+    sequence: int | None
+    """The event of this record; None where it is withheld."""
+
+
+class UnconfirmedRow(SQLModel, table=True):
+    """A live punch that the log has not shown yet."""
+
+    __tablename__: ClassVar[Any] = "unconfirmed"
+    id: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    terminal: int
+    sequence: int
+    state: int
+    verify: int
+    work_code: str | None
+    recorded_ms: int
+    reported: bool = False
+
+
+class WithheldRow(SQLModel, table=True):
+    """A record before the chosen start."""
+
+    __tablename__: ClassVar[Any] = "withheld"
+    id: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    terminal: int
+    generation: int
+    position: int
+    record: str
+    day: int = UNDATED
+
+
+class BindingRow(SQLModel, table=True):
+    """Whom a terminal's internal user number was seen to stand for."""
+
+    __tablename__: ClassVar[Any] = "binding"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    uid: int = Field(primary_key=True)
+    pin: str = Field(primary_key=True)
+    first_ms: int
+    last_ms: int
+
+
+class LogDayRow(SQLModel, table=True):
+    """How many records of a day a terminal's log was last seen to hold."""
+
+    __tablename__: ClassVar[Any] = "log_day"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    day: int = Field(primary_key=True)
+    records: int
+
+
+# Statements of the hot path are plain SQL: an import of 100,000 records runs each of them 100,000 times.
+INSERT_EVENT = (
+    "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms, terminal, day) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+INSERT_PLACE = "INSERT INTO place (terminal, generation, position, fingerprint, sequence) VALUES (?, ?, ?, ?, ?)"
+_TABLE_NAMES = ("event", "place", "unconfirmed", "withheld", "gateway", "terminal", "binding", "log_day")
+TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
+SETTLED = "sent_ms IS NOT NULL"
+"""Condition on ``event``: everything that was owed for it has been done, so that its body may be forgotten."""
+# What waits for the broker, or never will go, is found without touching what has gone.
+_INDEXES = {
+    "waiting": "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL",
+    "parked": "CREATE INDEX parked ON event (sequence) WHERE parked IS NOT NULL",
+    "event_day": "CREATE INDEX event_day ON event (terminal, day) WHERE day IS NOT NULL",
+}
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return milliseconds since the epoch, as the tables hold moments."""
+    return round(moment.timestamp() * 1000)
+
+
+def known_from(row: Any) -> Known:
+    """Return a row of ``terminal`` as a value."""
+    return Known(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
+
+
+def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalchemy.Engine:
+    """Return an engine for the file; transactions are begun by hand."""
+    uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
+    engine = sqlalchemy.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(uri, uri=True, timeout=15, check_same_thread=False),
+        poolclass=sqlalchemy.QueuePool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own habit would begin transactions too late.
+        connection.isolation_level = None
+        connection.execute("PRAGMA busy_timeout = 15000")
+        if create:
+            # Both stay with the file; saying the first again would be a write each time.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute("PRAGMA journal_mode = WAL")
+        if not read_only:
+            connection.execute("PRAGMA synchronous = FULL")
+            # Identities are random, so a long import touches the same index pages again and again: let them gather in
+            # the log before they are copied, which nearly halves what an SD card has to take.
+            connection.execute("PRAGMA wal_autocheckpoint = 8000")
+
+    return engine
+
+
+def create(path: Path, source: str) -> None:
+    """Make an empty ledger that appears at ``path`` whole or not at all.
+
+    A file that is there but holds no ledger is therefore always damage, and never taken for a first start: that would
+    begin a new stream and choose anew what history to withhold.
+    """
+    draft = path.with_name(path.name + ".new")
+    for leftover in (draft, path):
+        for suffix in ("", "-wal", "-shm"):
+            leftover.with_name(leftover.name + suffix).unlink(missing_ok=True)
+    engine = engine_for(draft, read_only=False, create=True)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        SQLModel.metadata.create_all(connection, tables=list(TABLES.values()))
+        for index in _INDEXES.values():
+            connection.exec_driver_sql(index)
+        connection.exec_driver_sql(
+            "INSERT INTO gateway (id, source, stream, sessions, clean) VALUES (1, ?, ?, 0, 1)", (source, str(uuid4()))
+        )
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        connection.exec_driver_sql("COMMIT")
+    engine.dispose()  # the last connection moves everything into the file
+    draft.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# 1721425 is the Julian day on whose noon the day before day 1 ends.
+_ORDINAL = "CAST(julianday(substr(json_extract({}, '$.{}'), 1, 10)) + 0.5 AS INTEGER) - 1721425"
+_DAYS_OF_EVENTS = (
+    "UPDATE event SET terminal = (SELECT number FROM terminal WHERE name = substr(topic, instr(topic, '/') + 1)), "
+    f"day = CASE WHEN topic LIKE 'punch/%' THEN {_ORDINAL.format('body', 'data.local_time')} ELSE ? END "
+    "WHERE topic LIKE 'punch/%' OR topic LIKE 'quarantine/%'"
+)
+_DAYS_OF_WITHHELD = (
+    f"UPDATE withheld SET day = {_ORDINAL.format('record', 'local_time')} "
+    "WHERE json_extract(record, '$.local_time') IS NOT NULL"
+)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring tables of an older version up to date, in one transaction; no event's bytes are touched."""
+    version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version == SCHEMA:
+        return
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    for column in ("terminal INTEGER", "day INTEGER"):
+        connection.exec_driver_sql(f"ALTER TABLE event ADD COLUMN {column}")
+    connection.exec_driver_sql("ALTER TABLE withheld ADD COLUMN day INTEGER NOT NULL DEFAULT 0")
+    connection.exec_driver_sql(_DAYS_OF_EVENTS, (UNDATED,))
+    connection.exec_driver_sql(_DAYS_OF_WITHHELD)
+    SQLModel.metadata.create_all(connection, tables=[TABLES["binding"], TABLES["log_day"]])
+    connection.exec_driver_sql(_INDEXES["event_day"])
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+    connection.exec_driver_sql("COMMIT")
+
+
+def lock(path: Path) -> Any:
+    """Return the locked file ``path``; LedgerLocked where another process has it."""
+    handle = path.open("a+")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        handle.close()
+        raise LedgerLocked(
+            f"{path.parent}: another hadir is running with this data_dir; stop it first (systemctl stop hadir)"
+        ) from exc
+    return handle
+
+
+def last_alive(path: Path) -> datetime:
+    """Return when the lock file was touched last."""
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
+def unusable(data_dir: Path, exc: OSError) -> LedgerError:
+    """Return the error of a folder that cannot hold a ledger."""
+    return LedgerError(
+        f"{data_dir}: {exc.strerror or exc}; data_dir must be a folder that the daemon's user may write to"
+    )
+
+
+def explained(path: Path, exc: DBAPIError) -> LedgerError:
+    """Return what the database said, and what to do about it."""
+    reason = str(exc.orig)
+    hint = {
+        "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
+        "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
+        "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
+        "file is not a database": f"the file is damaged; {KEEP}",
+        "database disk image is malformed": f"the file is damaged; {KEEP}",
+    }.get(reason, "look at the disk and the permissions of the data_dir")
+    return LedgerError(f"{path}: {reason}; {hint}")

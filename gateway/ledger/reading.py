@@ -1,0 +1,612 @@
+"""A reading of a terminal's log on its way into the ledger: laid against what is known, and stored slice by slice.
+
+A reading may still be travelling while its first records are stored: where it continues what is known at the expected
+place, nothing of it is looked at twice, and a cut connection costs at most one slice. Only where it does not is it
+taken in whole before anything is decided.
+"""
+
+import json
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import islice
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from sqlalchemy import insert
+
+from drivers.base import BadRecord, RawPunch, Reading, Record
+from gateway import punch
+from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
+from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, Known, milliseconds
+from gateway.ledger.transaction import Transaction, unconfirmed
+from gateway.punch import Draft, Witness
+
+SLICE = 500
+"""Records stored in one transaction at most: what a crash in the middle of an import costs to read again."""
+
+T = TypeVar("T")
+Start = Literal["all", "now"] | date
+_Notes = tuple[tuple[str, dict[str, Any]], ...]
+
+
+class Unaligned(Exception):  # noqa: N818 - named by what is the matter
+    """A reading that does not begin at the start of the log has nothing in common with what is known: read more."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What became of a reading."""
+
+    read: int = 0
+    new: int = 0
+    quarantined: int = 0
+    confirmed: int = 0
+    withheld: int = 0
+    unconfirmed: int = 0
+    missed: int = 0
+    """Records in the midst of what was known that no earlier reading had brought."""
+    invented: int = 0
+    """Records known from earlier readings that a whole log full of other known ones does not hold."""
+    reordered: int = 0
+    """Records known, but in another place."""
+    last_punch: str | None = None
+
+
+class Book(Protocol):
+    """What a reading needs of the ledger."""
+
+    def do(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` in the writer's next transaction, and return when that is on the disk."""
+
+    def order(self, known: Known, first: int, count: int) -> list[bytes]:
+        """Return up to ``count`` fingerprints of a terminal's known order from ``first`` on."""
+
+    def acquaintances(self, known: Known) -> dict[bytes, deque[int | None]]:
+        """Return fingerprint → events of all records of a terminal's earlier generations."""
+
+    def bindings(self, known: Known) -> dict[int, str]:
+        """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
+
+    def believed(self, identities: Iterable[bytes]) -> bool:
+        """Tell whether the log, and not only a live event, has shown any of these records before."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How a reading will be stored."""
+
+    number: int
+    generation: int
+    length: int = 0
+    """Records in the order before this reading: the position of the first new one."""
+    alignment: Alignment = NOTHING_KNOWN
+    withheld_until: int | None = 0
+    """None: the record that decides it has not been met."""
+    matching: bool = False
+    cleared: bool = False
+    matched_until: int | None = 0
+    shrunk_to: int | None = None
+    notes: _Notes = ()
+
+
+class Intake:
+    """One reading on its way into the ledger."""
+
+    def __init__(
+        self,
+        book: Book,
+        known: Known,
+        witness: Witness,
+        reading: Reading,
+        *,
+        start: Start,
+        pins: Mapping[int, str] | None,
+    ) -> None:
+        self._book = book
+        self._known = known
+        self._witness = witness
+        self._reading = reading
+        self._start = start
+        self._today = witness.now.astimezone(witness.zone).date()
+        self._pins = pins
+        self._matching: Counter[bytes] = Counter()
+        """How often each first identity has been met in a log that is matched by key."""
+        self._acquaintances: dict[bytes, deque[int | None]] = {}
+        """The same for a log of internal numbers, whose records are known by their bytes and never resolved again."""
+        self._days: Counter[int] = Counter()
+        self._stored = Stored()
+        self._records: Iterator[Record] = iter(())
+        """What is not known yet."""
+        self._plan = _Plan(known.number, known.generation)
+
+    def store(self, between: Callable[[], None]) -> Stored:
+        """Store what is new and return what became of the reading; ``between`` is called after each slice.
+
+        Raises Unaligned, with nothing stored, where a reading that does not begin at position 0 has no overlap with
+        what is known.
+        """
+        plan, stored = self._planned(), self._stored
+        self._plan = plan
+        position = plan.length
+        log_position = self._reading.start + plan.alignment.known
+        stored.read = plan.alignment.known
+        opens = True
+        while chunk := list(islice(self._records, SLICE)):
+            slice_ = _Slice(position, log_position, chunk, opens=opens)
+            self._book.do(lambda transaction, s=slice_: self._store_slice(transaction, s))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            position += len(chunk)
+            log_position += len(chunk)
+            stored.read += len(chunk)
+            opens = False
+            between()
+        undecided = plan.withheld_until is None
+        remember = plan.notes or plan.alignment.shift != self._known.shift or plan.shrunk_to != self._known.shrunk_to
+        if undecided or (opens and remember):
+            # Nothing new but something to remember: a block purged at the front, a log that shrank, a first contact
+            # with a log that ends before the chosen start.
+            last = _Slice(position, log_position, [], opens=opens, closes=True)
+            self._book.do(lambda transaction: self._store_slice(transaction, last))
+        if self._reading.start == 0 and plan.shrunk_to is None:
+            stored.unconfirmed = self._book.do(self._close_full_reading)
+        return stored
+
+    # How the reading continues what is known.
+
+    def _planned(self) -> _Plan:
+        known, reading = self._known, self._reading
+        self._records = iter(reading.records)
+        if known.length == 0:
+            if reading.start:
+                raise Unaligned
+            if known.generation > 0:
+                return self._matching_plan(known.generation)
+            return self._first_plan()
+        expected = known.in_log - reading.start
+        resumes = reading.start == 0 and known.length < (known.matched_until or 0)
+        if expected > 0 and self._continues(expected, resumes=resumes):
+            # What is known of a log whose first reading was cut short goes on being matched where it stopped.
+            if resumes and reading.by_uid:
+                self._forget_placed()
+            return self._continuation(Alignment(expected, known.shift), matching=resumes)
+        return self._plan_whole(expected, resumes=resumes)
+
+    def _first_plan(self) -> _Plan:
+        known, total = self._known, self._reading.total
+        plan = _Plan(known.number, known.generation)
+        if known.withheld_until is None and self._start != "all":
+            plan.withheld_until = total if self._start == "now" else None
+            if self._start == "now":
+                plan.notes = ((punch.HISTORY_WITHHELD, {"records": total, "start": "now"}),)
+        return plan
+
+    def _continues(self, expected: int, *, resumes: bool) -> bool:
+        """Tell whether the reading begins with the end of the known order, taking that much of it in."""
+        known = self._known
+        place = known.length - expected
+        if place < 0:
+            return False
+        self._days.clear()
+        self._matching.clear()
+        while expected:
+            block = list(islice(self._records, min(SLICE, expected)))
+            if [fingerprint(record) for record in block] != self._book.order(known, place, len(block)) or not block:
+                return False
+            self._meet(block, count=resumes)
+            place += len(block)
+            expected -= len(block)
+        return True
+
+    def _plan_whole(self, expected: int, *, resumes: bool) -> _Plan:
+        """Plan a reading that does not continue where it should: look at all of it."""
+        known, reading = self._known, self._reading
+        prints = [fingerprint(record) for record in reading.records]
+        whole = reading.start == 0
+        span = known.length if whole else min(known.length, max(len(prints) + OVERLAP, expected))
+        order = self._book.order(known, known.length - span, span)
+        # First: where records repeat, the beginning of what is known may look like its end.
+        ends_early = len(prints) < expected and prints == order[-expected:][: len(prints)]
+        alignment = None
+        if not ends_early:
+            alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
+            if alignment is not None and _coincidence(alignment, known, reading):
+                alignment = None
+        if alignment is not None:
+            self._days.clear()
+            self._matching.clear()
+            self._records = iter(reading.records)
+            self._meet(islice(self._records, alignment.known), count=resumes)
+            if resumes and reading.by_uid:
+                self._forget_placed()
+            return self._continuation(alignment, matching=resumes)
+        if not whole:
+            raise Unaligned
+        if ends_early or _inside(order, prints, reading):
+            self._records = iter(())
+            return self._shrunk_plan()
+        return self._other_plan(order[known.shift :], prints)
+
+    def _continuation(self, alignment: Alignment, *, matching: bool) -> _Plan:
+        known = self._known
+        return _Plan(
+            known.number,
+            known.generation,
+            known.length,
+            alignment,
+            withheld_until=self._withheld_until(),
+            matching=matching,
+            cleared=known.cleared,
+            matched_until=known.matched_until,
+        )
+
+    def _withheld_until(self) -> int | None:
+        """Return up to where to withhold; None where a first reading was cut short before the record that decides."""
+        if self._known.withheld_until is not None or isinstance(self._start, str):
+            return self._known.withheld_until or 0
+        return None
+
+    def _shrunk_plan(self) -> _Plan:
+        """Plan a log that ends, or is empty, where more is known: a terminal's slip, or the first sight of a clearing.
+
+        It may have lost records at its front as well since the last reading: that will show when the rest is back.
+        Nothing in it is new, and what is known stays known: if the rest comes back it is not taken for new, and if it
+        does not, the next new record shows it.
+        """
+        known, reading = self._known, self._reading
+        change = {"what": "log_shrunk", "records_before": known.in_log, "records_after": reading.total}
+        plan = self._continuation(Alignment(reading.total, known.shift), matching=False)
+        plan.withheld_until = known.withheld_until or 0
+        plan.shrunk_to = reading.total
+        plan.notes = ((punch.TERMINAL_CHANGED, change),) if known.shrunk_to != reading.total else ()
+        return plan
+
+    def _other_plan(self, order: list[bytes], prints: list[bytes]) -> _Plan:
+        """Plan a whole log that is neither a continuation nor a part of what is known: a new generation of it."""
+        known, reading = self._known, self._reading
+        missed, invented, reordered = difference(order, prints)
+        change: dict[str, Any] = {"records_before": known.in_log, "records_after": reading.total}
+        if (len(prints) - missed) * 2 > max(len(order), len(prints)):
+            # Most of it is known: readings before this one were served something else than the log.
+            stored = self._stored
+            stored.missed, stored.invented, stored.reordered = missed, invented, reordered
+            change |= {"what": "log_differs", "missed": missed, "invented": invented, "reordered": reordered}
+        else:
+            cleared = reading.total < known.in_log or known.shrunk_to is not None
+            change["what"] = "log_cleared" if cleared else "log_wrapped"
+        return self._matching_plan(known.generation + 1, ((punch.TERMINAL_CHANGED, change),))
+
+    def _matching_plan(self, generation: int, notes: _Notes = ()) -> _Plan:
+        """Plan a log without overlap: its records may be old acquaintances, matched by key as a multiset.
+
+        If none of them with a believable date is known from a log, the log was cleared; then records of a reset clock
+        are new even where an older one has the same key.
+        """
+        self._days.clear()
+        reading = self._reading
+        dated = (
+            record
+            for record in reading.records
+            if isinstance(record, RawPunch) and record.local_time.year > punch.RESET_YEAR
+        )
+        if reading.by_uid:
+            self._acquaintances = self._book.acquaintances(self._known)
+            cleared = not any(fingerprint(record) in self._acquaintances for record in dated)
+        else:
+            serial = self._witness.serial
+            cleared = not self._book.believed(_identity(serial, record, 1).bytes for record in dated)
+        self._records = iter(reading.records)
+        return _Plan(
+            self._known.number,
+            generation,
+            matching=True,
+            cleared=cleared,
+            matched_until=reading.total,
+            notes=notes,
+        )
+
+    def _meet(self, records: Iterable[Record], *, count: bool) -> None:
+        """Take note of known records: their days, and their identities where these are being counted."""
+        for record in records:
+            self._days[_day(record)] += 1
+            if count:
+                self._matching[_identity(self._witness.serial, record, 1).bytes] += 1
+
+    def _forget_placed(self) -> None:
+        """Leave only those acquaintances that this generation of the log has not placed yet."""
+        self._acquaintances = self._book.acquaintances(self._known)
+        known = self._known
+        for print_ in self._book.order(known, 0, known.length):
+            if self._acquaintances.get(print_):
+                self._acquaintances[print_].popleft()
+
+    # Storing.
+
+    def _resolved(self, record: Record) -> Record:
+        """Return the record with the PIN that its internal number stands for; as it is where nobody has it."""
+        if not self._pins or not isinstance(record, RawPunch) or record.pin is not None or record.uid is None:
+            return record
+        pin = self._pins.get(record.uid)
+        return record if pin is None else record._replace(pin=pin)
+
+    def _bind(self, transaction: Transaction, pins: Mapping[int, str]) -> None:
+        """Keep whom the internal numbers stand for, and put on record where one was given to somebody else.
+
+        What is stored keeps its person. A punch made before the change and read after it is the new person's by all
+        that the terminal tells: the note says from which sequence on that may be in doubt.
+        """
+        number = self._known.number
+        for uid, before in self._book.bindings(self._known).items():
+            after = pins.get(uid)
+            if after not in (None, before):
+                change = {"what": "user_number", "uid": uid, "pin_before": before, "pin_after": after}
+                self._note(transaction, punch.TERMINAL_CHANGED, change)
+        transaction.connection.exec_driver_sql(
+            "INSERT INTO binding (terminal, uid, pin, first_ms, last_ms) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET last_ms = excluded.last_ms",
+            [(number, uid, pin, transaction.now_ms, transaction.now_ms) for uid, pin in pins.items()],
+        )
+
+    def _store_slice(self, transaction: Transaction, slice_: "_Slice") -> None:
+        plan, stored, witness = self._plan, self._stored, self._witness
+        if slice_.opens:
+            for event_type, data in plan.notes:
+                self._note(transaction, event_type, data)
+            if self._pins:
+                self._bind(transaction, self._pins)
+        if slice_.closes and plan.withheld_until is None:
+            self._withhold(transaction, slice_.position)
+        records = [self._resolved(record) for record in slice_.records]
+        first_identities = [_identity(witness.serial, record, 1) for record in records]
+        identities = [identity.bytes for identity in first_identities]
+        slice_.present = transaction.present(identities) if identities else set()
+        live = unconfirmed(transaction.connection, identities) if slice_.present else {}
+        places: list[tuple[object, ...]] = []
+        withheld = []
+        days: Counter[int] = Counter()
+        last_punch = None
+        for index, record in enumerate(records):
+            identity = identities[index]
+            position = slice_.position + index
+            log_position = slice_.log_position + index
+            print_ = fingerprint(slice_.records[index])
+            day = _day(record)
+            days[day] += 1
+            if plan.withheld_until is None and self._begins_publishing(record):
+                self._withhold(transaction, position)
+            if identity in live and isinstance(record, RawPunch):
+                sequence: int | None = self._confirm(transaction, record, live.pop(identity), log_position)
+                if plan.matching:
+                    self._matching[identity] += 1
+            else:
+                occurrence, sequence = self._place_of(transaction, record, print_, identity, position, slice_)
+                if occurrence:
+                    first = first_identities[index]
+                    draft = _draft(record, witness, occurrence, log_position, first)
+                    slice_.present.add(draft.id.bytes)
+                    if plan.withheld_until is None or position < plan.withheld_until:
+                        withheld.append(_withheld(draft.id.bytes, plan, position, record))
+                        stored.withheld += 1
+                    else:
+                        sequence = transaction.add(draft, terminal=plan.number, day=day)
+                        if isinstance(record, BadRecord):
+                            stored.quarantined += 1
+                        else:
+                            stored.new += 1
+            if isinstance(record, RawPunch):
+                last_punch = record.local_time.isoformat()
+            places.append((plan.number, plan.generation, position, print_, sequence))
+        self._days.update(days)
+        stored.last_punch = last_punch or stored.last_punch
+        if places:
+            transaction.connection.exec_driver_sql(INSERT_PLACE, places)
+            transaction.connection.exec_driver_sql(
+                "INSERT INTO log_day (terminal, day, records) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET records = records + excluded.records",
+                [(plan.number, day, count) for day, count in days.items()],
+            )
+        if withheld:
+            transaction.connection.execute(insert(TABLES["withheld"]), withheld)
+        self._remember(transaction, slice_.position + len(records), last_punch)
+
+    def _remember(self, transaction: Transaction, length: int, last_punch: str | None) -> None:
+        plan = self._plan
+        # What is remembered across a restart must have been measured with a clock that could be trusted.
+        clock = self._witness.clock if self._witness.synchronised else None
+        transaction.connection.exec_driver_sql(
+            "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
+            "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), offset_ms = ?, bound_ms = ?, "
+            "measured_ms = ? WHERE number = ?",
+            (
+                self._reading.layout,
+                plan.generation,
+                length,
+                plan.alignment.shift,
+                plan.matched_until,
+                plan.cleared,
+                plan.withheld_until,
+                plan.shrunk_to,
+                last_punch,
+                clock.offset_ms if clock else None,
+                clock.bound_ms if clock else None,
+                milliseconds(clock.measured) if clock else None,
+                plan.number,
+            ),
+        )
+
+    def _note(self, transaction: Transaction, event_type: str, data: dict[str, Any]) -> None:
+        witness = self._witness
+        about = {"terminal": witness.terminal, "serial": witness.serial, **data}
+        transaction.note(event_type, witness.terminal, witness.now.astimezone(witness.zone), about)
+
+    def _begins_publishing(self, record: Record) -> bool:
+        return not isinstance(self._start, str) and begins_publishing(record, self._start, self._today)
+
+    def _withhold(self, transaction: Transaction, position: int) -> None:
+        """Decide that publishing begins at ``position``, and say how much lies before it."""
+        self._plan.withheld_until = position
+        start = self._start if isinstance(self._start, str) else self._start.isoformat()
+        self._note(transaction, punch.HISTORY_WITHHELD, {"records": position, "start": start})
+
+    def _place_of(
+        self, transaction: Transaction, record: Record, print_: bytes, identity: bytes, position: int, slice_: "_Slice"
+    ) -> tuple[int, int | None]:
+        """Return the occurrence of a record that is new, or 0 and its event's sequence if it is an old acquaintance."""
+        plan, serial = self._plan, self._witness.serial
+        reset = isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR
+        # Behind the log that is being matched, made during a crash in the middle of it, everything is new.
+        matching = plan.matching and position < (plan.matched_until or 0) and not (reset and plan.cleared)
+        if matching and self._reading.by_uid:
+            if acquaintance := self._acquaintances.get(print_):
+                return 0, acquaintance.popleft()
+        elif matching:
+            self._matching[identity] += 1
+            nth = self._matching[identity]
+            wanted = identity if nth == 1 else _identity(serial, record, nth).bytes
+            if wanted not in slice_.present and (nth == 1 or not transaction.holds(wanted)):
+                return nth, None
+            return 0, transaction.sequence_of(wanted)
+        elif plan.matching and position < (plan.matched_until or 0):
+            self._matching[identity] += 1
+        occurrence = 1
+        wanted = identity
+        while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
+            occurrence += 1
+            wanted = _identity(serial, record, occurrence).bytes
+        return occurrence, None
+
+    def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
+        """Let the log confirm a live punch; say so where its fields differ or it had been reported missing."""
+        differs = (row.state, row.verify) != (record.state, record.verify)
+        differs |= (
+            row.work_code is not None and row.work_code != record.work_code
+        )  # None: the event had no place for one
+        if differs or row.reported:
+            live = UUID(bytes=row.id)
+            transaction.add(punch.confirmed_draft(record, self._witness, punch_event=live, position=position))
+        transaction.connection.exec_driver_sql("DELETE FROM unconfirmed WHERE id = ?", (row.id,))
+        self._stored.confirmed += 1
+        return int(row.sequence)
+
+    def _close_full_reading(self, transaction: Transaction) -> int:
+        """Note that the whole log was read, what it holds of each day, and which live punches it did not hold."""
+        number = self._plan.number
+        rows = transaction.connection.exec_driver_sql(
+            "SELECT id FROM unconfirmed WHERE terminal = ? AND recorded_ms < ? AND NOT reported",
+            (number, milliseconds(self._witness.now)),
+        ).all()
+        for (identity,) in rows:
+            transaction.add(punch.unconfirmed_draft(self._witness, punch_event=UUID(bytes=identity)))
+            transaction.connection.exec_driver_sql("UPDATE unconfirmed SET reported = 1 WHERE id = ?", (identity,))
+        transaction.connection.exec_driver_sql("DELETE FROM log_day WHERE terminal = ?", (number,))
+        if self._days:
+            transaction.connection.exec_driver_sql(
+                "INSERT INTO log_day (terminal, day, records) VALUES (?, ?, ?)",
+                [(number, day, count) for day, count in self._days.items()],
+            )
+        transaction.connection.exec_driver_sql(
+            "UPDATE terminal SET full_ms = ? WHERE number = ?", (transaction.now_ms, number)
+        )
+        return len(rows)
+
+
+@dataclass(slots=True)
+class _Slice:
+    """A run of records behind what is known, to be stored in one transaction."""
+
+    position: int
+    """Of the first one, in the known order."""
+    log_position: int
+    records: list[Record]
+    opens: bool
+    closes: bool = False
+    present: set[bytes] = field(default_factory=set)
+    """First identities that the ledger holds, and those it has been given in this slice."""
+
+
+def _day(record: Record) -> int:
+    return UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
+
+
+def _draft(record: Record, witness: Witness, occurrence: int, position: int | None, first: UUID) -> Draft:
+    if isinstance(record, BadRecord):
+        return punch.quarantine_draft(record, witness, occurrence=occurrence, position=position)
+    identity = first if occurrence == 1 else None
+    return punch.punch_draft(record, witness, occurrence=occurrence, position=position, identity=identity)
+
+
+def _coincidence(alignment: Alignment, known: Known, reading: Reading) -> bool:
+    """Tell whether the overlap may be chance: a shorter log that only shares moments of a clock that was reset."""
+    if alignment.shift == known.shift or (reading.total >= known.in_log and known.shrunk_to is None):
+        return False
+    return _by_chance(reading, alignment.known)
+
+
+def _inside(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
+    """Tell whether the reading is a piece out of the known order: a log that moved on, and was then cut short."""
+    whole, piece = b"".join(order), b"".join(prints)
+    found = whole.find(piece)
+    while found > 0 and found % 8:  # not at the beginning of a fingerprint
+        found = whole.find(piece, found + 1)
+    return found >= 0 and not _by_chance(reading, len(prints))
+
+
+def _by_chance(reading: Reading, count: int) -> bool:
+    """Tell whether the first ``count`` records prove nothing: a few moments of a clock that was reset."""
+    shared = islice(reading.records, count)
+    return count < OVERLAP and all(
+        isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR for record in shared
+    )
+
+
+def _identity(serial: str, record: Record, occurrence: int) -> UUID:
+    if isinstance(record, BadRecord):
+        return punch.quarantine_id(serial, record.stable, occurrence)
+    return punch.punch_id(serial, punch.who(record.pin, record.uid), record.local_time, occurrence)
+
+
+def encoded(record: Record) -> str:
+    """Return a record as the text that is kept of it while it is withheld."""
+    fields: dict[str, Any] = {"raw": record.raw.hex()}
+    if isinstance(record, BadRecord):
+        fields |= {"stable": record.stable.hex(), "reason": record.reason}
+    else:
+        fields |= {
+            "pin": record.pin,
+            "uid": record.uid,
+            "local_time": record.local_time.isoformat(),
+            "state": record.state,
+            "verify": record.verify,
+            "work_code": record.work_code,
+        }
+    return json.dumps(fields)
+
+
+def decoded(text: str) -> Record:
+    """Return the record that :func:`encoded` made ``text`` of."""
+    fields = json.loads(text)
+    raw = bytes.fromhex(fields["raw"])
+    if "reason" in fields:
+        return BadRecord(raw, bytes.fromhex(fields["stable"]), fields["reason"])
+    fields["local_time"] = datetime.fromisoformat(fields["local_time"])
+    return RawPunch(**{**fields, "raw": raw})
+
+
+def released_draft(row: Any, witness: Witness, position: int | None) -> Draft:
+    """Return the event of a row of ``withheld``, under the identity that was set aside for it."""
+    record = decoded(row.record)
+    occurrence = 1
+    while _identity(witness.serial, record, occurrence).bytes != row.id:
+        occurrence += 1
+    return _draft(record, witness, occurrence, position, UUID(bytes=row.id))
+
+
+def _withheld(identity: bytes, plan: _Plan, position: int, record: Record) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "terminal": plan.number,
+        "generation": plan.generation,
+        "position": position,
+        "record": encoded(record),
+        "day": _day(record),
+    }

@@ -1,0 +1,621 @@
+"""The ledger as the rest of the gateway sees it: a reader for everybody, and the one writer."""
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, insert, text
+from sqlalchemy.exc import DBAPIError
+
+from drivers.base import RawPunch, Reading
+from gateway import punch
+from gateway.ledger import file
+from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError
+from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
+from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
+from gateway.punch import Witness
+
+MARKS_WAIT_S = 1.0
+"""How long a note that an event was sent may wait for company."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event on its way to the broker."""
+
+    sequence: int
+    topic: str
+    body: str
+    recorded_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much the ledger holds."""
+
+    sequence: int
+    """Highest sequence assigned."""
+    waiting: int
+    sent: int
+    parked: int
+    withheld: int
+    unconfirmed: int
+    oldest_waiting_ms: int | None
+    last_sent_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How far the records of one day of one terminal have travelled."""
+
+    day: date | None
+    """By the terminal's clock; None for the records without a readable date."""
+    in_log: int | None
+    """In the terminal's log when it was last seen; None: nothing of that day."""
+    in_ledger: int
+    """Events, withheld records not among them."""
+    withheld: int
+    sent: int
+    confirmed: int
+    """Of those, the centre has said that it holds them."""
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[Transaction], Any]
+    done: Future[Any] = field(default_factory=Future)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class LedgerReader:
+    """Reads a ledger, also one that a running daemon is writing. Changes nothing."""
+
+    _oldest = SCHEMA
+    """The oldest tables that can be read as they are."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.path = data_dir / FILE_NAME
+        if not self.path.exists():
+            raise LedgerError(f"{self.path}: there is no ledger here yet; `hadir run` creates it")
+        self._engine = file.engine_for(self.path, read_only=True)
+        try:
+            self._check_version()
+        except LedgerError:
+            self._engine.dispose()
+            raise
+
+    def _check_version(self) -> None:
+        version = self._scalar("PRAGMA user_version")
+        if version == 0:
+            raise LedgerError(f"{self.path}: the file is damaged (empty, or not a ledger of hadir); {KEEP}")
+        if version < self._oldest:
+            raise LedgerError(
+                f"{self.path}: written by an older version of hadir (tables {version}, this version has {SCHEMA}); "
+                "start the daemon once, it brings them up to date"
+            )
+        if version > SCHEMA:
+            raise LedgerError(
+                f"{self.path}: written by a newer version of hadir (tables {version}, this version knows {SCHEMA}); "
+                "install that version again, the ledger is unharmed"
+            )
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.dispose()
+
+    def _rows(self, statement: str, **values: object) -> list[Any]:
+        try:
+            with self._engine.connect() as connection:
+                return list(connection.execute(text(statement), values))
+        except DBAPIError as exc:
+            raise file.explained(self.path, exc) from exc
+
+    def _scalar(self, statement: str, **values: object) -> Any:
+        rows = self._rows(statement, **values)
+        return rows[0][0] if rows else None
+
+    @property
+    def stream(self) -> str:
+        """Identity of this ledger's unbroken life."""
+        return str(self._scalar("SELECT stream FROM gateway"))
+
+    @property
+    def source(self) -> str:
+        """The gateway this ledger belongs to, ``/hadir/<site>/<gateway>``."""
+        return str(self._scalar("SELECT source FROM gateway"))
+
+    def terminals(self) -> list[Known]:
+        """Return what is known of every terminal ever read, by name."""
+        return [file.known_from(row) for row in self._rows("SELECT * FROM terminal ORDER BY name")]
+
+    def terminal(self, name: str) -> Known | None:
+        """Return what is known of one terminal; None before its first contact."""
+        rows = self._rows("SELECT * FROM terminal WHERE name = :name", name=name)
+        return file.known_from(rows[0]) if rows else None
+
+    def events(self, after: int, limit: int) -> list[Waiting]:
+        """Return up to ``limit`` events behind sequence ``after``, in order, sent or not."""
+        return self._events("TRUE", after, limit)
+
+    def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
+        """Return up to ``limit`` events behind ``after`` that the broker does not have, in order."""
+        condition = "sent_ms IS NULL AND parked IS NULL"
+        return self._events(f"{condition} AND topic = :topic" if topic else condition, after, limit, topic=topic)
+
+    def _events(self, condition: str, after: int, limit: int, **values: object) -> list[Waiting]:
+        rows = self._rows(
+            "SELECT sequence, topic, body, recorded_ms FROM event "
+            f"WHERE sequence > :after AND {condition} ORDER BY sequence LIMIT :limit",
+            after=after,
+            limit=limit,
+            **values,
+        )
+        return [Waiting(*row) for row in rows]
+
+    def last_sequence(self) -> int:
+        """Return the highest sequence assigned; 0 in an empty ledger."""
+        return self._scalar("SELECT max(sequence) FROM event") or 0
+
+    def counts(self) -> Counts:
+        """Count what there is."""
+        sequence = self.last_sequence()
+        # Asked every minute: each of these is answered from a small index, however many events there are.
+        waiting = self._scalar("SELECT count(*) FROM event WHERE sent_ms IS NULL AND parked IS NULL")
+        oldest = self.pending(0, 1)
+        parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL")
+        return Counts(
+            sequence=sequence,
+            waiting=waiting,
+            sent=sequence - waiting - parked,
+            parked=parked,
+            withheld=self._scalar("SELECT count(*) FROM withheld"),
+            unconfirmed=self._scalar("SELECT count(*) FROM unconfirmed"),
+            oldest_waiting_ms=oldest[0].recorded_ms if oldest else None,
+            last_sent_ms=self._scalar("SELECT last_sent_ms FROM gateway"),
+        )
+
+    def punches(self) -> int:
+        """Count the punches stored, of all terminals."""
+        return int(self._scalar("SELECT count(*) FROM event WHERE topic LIKE 'punch/%'"))
+
+    def placed(self, name: str) -> int:
+        """Count the log records of a terminal that are accounted for, in its present log generation."""
+        return int(
+            self._scalar(
+                "SELECT count(*) FROM place JOIN terminal ON terminal.number = place.terminal "
+                "AND terminal.generation = place.generation WHERE name = :name",
+                name=name,
+            )
+        )
+
+    def tally(self, name: str, since: date = date.min) -> list[Day]:
+        """Return how far the records of each day from ``since`` on have travelled, the records without a day first."""
+        rows = self._rows(
+            "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent FROM event "
+            "WHERE terminal = :terminal AND day IS NOT NULL GROUP BY day), "
+            "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal = :terminal GROUP BY day), "
+            "days AS (SELECT day FROM events UNION SELECT day FROM held "
+            "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
+            "SELECT day, (SELECT records FROM log_day WHERE terminal = :terminal AND log_day.day = days.day), "
+            "coalesce(recorded, 0), coalesce(withheld, 0), coalesce(sent, 0), 0 FROM days "
+            "LEFT JOIN events USING (day) LEFT JOIN held USING (day) "
+            "WHERE day >= :since OR day = :undated ORDER BY day",
+            terminal=self._scalar("SELECT number FROM terminal WHERE name = :name", name=name),
+            since=since.toordinal(),
+            undated=UNDATED,
+        )
+        return [Day(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
+
+    # What a reading is laid against.
+
+    def order(self, known: Known, first: int, count: int) -> list[bytes]:
+        """Return up to ``count`` fingerprints of a terminal's known order, from position ``first`` on."""
+        rows = self._rows(
+            "SELECT fingerprint FROM place WHERE terminal = :terminal AND generation = :generation "
+            "AND position >= :first AND position < :end ORDER BY position",
+            terminal=known.number,
+            generation=known.generation,
+            first=first,
+            end=first + count,
+        )
+        return [row[0] for row in rows]
+
+    def acquaintances(self, known: Known) -> dict[bytes, deque[int | None]]:
+        """Return fingerprint → events (None: withheld) of the records in a terminal's earlier generations.
+
+        A record that several generations hold counts once: it was matched from one to the next.
+        """
+        rows = self._rows(
+            "SELECT generation, fingerprint, sequence FROM place WHERE terminal = :terminal "
+            "AND generation <= :generation ORDER BY generation, position",
+            terminal=known.number,
+            generation=known.generation,
+        )
+        found: dict[bytes, deque[int | None]] = {}
+        newest: dict[bytes, int] = {}
+        for generation, fingerprint, sequence in rows:
+            if newest.get(fingerprint) != generation:
+                newest[fingerprint] = generation
+                found[fingerprint] = deque()
+            found[fingerprint].append(sequence)
+        return found
+
+    def bindings(self, known: Known) -> dict[int, str]:
+        """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
+        rows = self._rows(
+            "SELECT uid, pin FROM binding WHERE terminal = :terminal ORDER BY last_ms", terminal=known.number
+        )
+        return dict(tuple(row) for row in rows)
+
+    def believed(self, identities: Iterable[bytes]) -> bool:
+        """Tell whether the log, and not only a live event, has shown any record with one of these identities."""
+        identities = iter(identities)
+        with self._engine.connect() as connection:
+            while chunk := list(islice(identities, SLICE)):
+                if present(connection, chunk) - unconfirmed(connection, chunk).keys():
+                    return True
+        return False
+
+
+class _OldReader(LedgerReader):
+    """Reads also what must be brought up to date first."""
+
+    _oldest = 1
+
+
+class Ledger(LedgerReader):
+    """The ledger of a running daemon. Every method may be called from any thread."""
+
+    def __init__(self, data_dir: Path, source: str, *, now: Callable[[], datetime] = _utc_now) -> None:
+        """Open or create the ledger in ``data_dir`` for ``source``.
+
+        Raises LedgerLocked where another process has it, and LedgerError where it is damaged, belongs to another
+        gateway or was written by a newer version.
+        """
+        self.path = data_dir / FILE_NAME
+        self._now = now
+        self._source = source
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            self._lock_file = file.lock(data_dir / "ledger.lock")
+        except OSError as exc:
+            raise file.unusable(data_dir, exc) from exc
+        try:
+            self.last_alive = file.last_alive(data_dir / "ledger.lock") if self.path.exists() else None
+            if not self.path.exists():
+                file.create(self.path, source)
+            _OldReader(data_dir).close()  # refuses what must not be touched without touching it
+            self._engine = file.engine_for(self.path, read_only=False)
+            try:
+                self.was_clean = self._open(source)
+                self._stream = super().stream
+                row = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+            except BaseException:
+                self._engine.dispose()
+                raise
+        except BaseException as exc:
+            self._lock_file.close()
+            if isinstance(exc, DBAPIError):
+                raise file.explained(self.path, exc) from exc
+            if isinstance(exc, OSError):
+                raise file.unusable(data_dir, exc) from exc
+            raise
+        self._head = Head(*row[0]) if row else Head(0, punch.first_previous(self._stream))
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._marks: list[tuple[int, int | None]] = []
+        self._marks_lock = threading.Lock()
+        self._closed = False
+        self._hand_over = threading.Lock()
+        self.on_recorded: Callable[[], None] = lambda: None
+        """Called after each commit that added events, from the writer's thread."""
+        self.failure: BaseException | None = None
+        """What ended the writer, if anything did."""
+        self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
+        self._writer.start()
+
+    def _open(self, source: str) -> bool:
+        with self._engine.connect() as connection:
+            row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
+            if row is None:
+                raise LedgerError(f"{self.path}: the file is damaged (no owner); {KEEP}")
+            owner, clean = row
+            if owner != source:
+                raise LedgerError(
+                    f"{self.path}: this ledger belongs to {owner}, the configuration says {source}; "
+                    "put `site` and `gateway` back, or choose another data_dir"
+                )
+            if not clean:
+                verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+                if verdict != "ok":
+                    raise LedgerError(f"{self.path}: the file is damaged ({' '.join(str(verdict).split())}); {KEEP}")
+            file.migrate(connection)
+            connection.exec_driver_sql("UPDATE gateway SET clean = 0")
+        return bool(clean)
+
+    @property
+    def stream(self) -> str:
+        """Identity of this ledger's unbroken life."""
+        return self._stream
+
+    def alive(self) -> None:
+        """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
+        os.utime(self._lock_file.fileno())
+
+    def close(self) -> None:
+        """Finish what waits, mark the ledger as cleanly closed and let it go."""
+        if self._closed:
+            return
+        with self._hand_over:
+            self._closed = True
+            self._jobs.put(None)
+        self._writer.join()
+        try:
+            if self.failure is None:
+                with self._engine.connect() as connection:
+                    connection.exec_driver_sql("UPDATE gateway SET clean = 1")
+                    connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except DBAPIError as exc:
+            raise file.explained(self.path, exc) from exc
+        finally:
+            super().close()
+            self._lock_file.close()
+
+    # What is recorded.
+
+    def next_session(self) -> int:
+        """Return a number higher than any before: the session of one connection to the broker."""
+
+        def work(transaction: Transaction) -> int:
+            transaction.connection.exec_driver_sql("UPDATE gateway SET sessions = sessions + 1")
+            return int(transaction.connection.exec_driver_sql("SELECT sessions FROM gateway").scalar_one())
+
+        return self.do(work)
+
+    def pin_serial(self, name: str, serial: str) -> Known:
+        """Pin ``serial`` to the terminal ``name`` at first contact, or move it to another serial by the office's order.
+
+        A new serial begins a new generation of the log. Returns what is known then.
+        """
+
+        def work(transaction: Transaction) -> None:
+            changed = transaction.connection.exec_driver_sql(
+                "UPDATE terminal SET serial = ?, generation = generation + 1, length = 0, shift = 0, "
+                "matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, layout = NULL "
+                "WHERE name = ? AND serial <> ?",
+                (serial, name, serial),
+            ).rowcount
+            if changed:
+                # The log that could have confirmed them is gone with the old device.
+                transaction.connection.exec_driver_sql(
+                    "DELETE FROM unconfirmed WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
+                )
+            else:
+                transaction.connection.exec_driver_sql(
+                    "INSERT INTO terminal (name, serial, generation, length, shift, matched_until, cleared) "
+                    "VALUES (?, ?, 0, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
+                    (name, serial),
+                )
+
+        self.do(work)
+        known = self.terminal(name)
+        assert known is not None  # noqa: S101 - it was written above
+        return known
+
+    def record_note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> int:
+        """Store a note about ``moment`` (aware) and return its sequence."""
+        return self.do(lambda transaction: transaction.note(event_type, subject, moment, data))
+
+    def record_live(self, witness: Witness, record: RawPunch) -> bool:
+        """Store a live punch; False where the ledger holds its second already: then the log decides."""
+        number = self._number(witness.terminal)
+
+        def work(transaction: Transaction) -> bool:
+            draft = punch.punch_draft(record, witness, occurrence=1, position=None)
+            if transaction.holds(draft.id.bytes):
+                return False
+            sequence = transaction.add(draft, terminal=number, day=record.local_time.toordinal())
+            row = {
+                "id": draft.id.bytes,
+                "terminal": number,
+                "sequence": sequence,
+                "state": record.state,
+                "verify": record.verify,
+                "work_code": record.work_code,
+                "recorded_ms": transaction.now_ms,
+                "reported": False,
+            }
+            transaction.connection.execute(insert(TABLES["unconfirmed"]), row)
+            transaction.connection.exec_driver_sql(
+                "UPDATE terminal SET last_punch = ? WHERE number = ?", (record.local_time.isoformat(), number)
+            )
+            return True
+
+        return self.do(work)
+
+    def record_reading(
+        self,
+        witness: Witness,
+        reading: Reading,
+        *,
+        start: Start = "all",
+        pins: Mapping[int, str] | None = None,
+        between: Callable[[], None] = lambda: None,
+    ) -> Stored:
+        """Store what is new in a reading of a terminal's log, in slices that each survive a crash.
+
+        ``pins`` resolves internal user numbers, ``start`` says what of a first reading to withhold, ``between`` is
+        called after each slice, so that live punches need not wait for the end of a long import. Raises Unaligned
+        where a reading that does not begin at position 0 has no overlap with what is known: then nothing is stored.
+        """
+        known = self.terminal(witness.terminal)
+        if known is None:
+            raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
+        return Intake(self, known, witness, reading, start=start, pins=pins).store(between)
+
+    def release(self, witness: Witness, first: date = date.min, last: date = date.max) -> int:
+        """Give withheld records of a terminal, dated from ``first`` to ``last``, their place in the stream at last.
+
+        Without bounds those without a readable date go too. Returns how many there were.
+        """
+        known = self.terminal(witness.terminal)
+        if known is None:
+            return 0
+        low = UNDATED if first == date.min else first.toordinal()
+        released = 0
+
+        def work(transaction: Transaction) -> int:
+            rows = transaction.connection.exec_driver_sql(
+                "SELECT id, generation, position, record, day FROM withheld WHERE terminal = ? AND day BETWEEN ? AND ? "
+                "ORDER BY generation, position LIMIT ?",
+                (known.number, low, last.toordinal(), SLICE),
+            ).all()
+            for row in rows:
+                position = row.position - known.shift if row.generation == known.generation else -1
+                draft = released_draft(row, witness, None if position < 0 else position)
+                sequence = transaction.add(draft, terminal=known.number, day=row.day)
+                transaction.connection.exec_driver_sql("DELETE FROM withheld WHERE id = ?", (row.id,))
+                transaction.connection.exec_driver_sql(
+                    "UPDATE place SET sequence = ? WHERE terminal = ? AND generation = ? AND position = ?",
+                    (sequence, known.number, row.generation, row.position),
+                )
+            return len(rows)
+
+        while count := self.do(work):
+            released += count
+        return released
+
+    def _number(self, name: str) -> int:
+        number = self._scalar("SELECT number FROM terminal WHERE name = :name", name=name)
+        if number is None:
+            raise LedgerError(f"terminal {name} has no pinned serial; pin_serial comes first")
+        return int(number)
+
+    # What has travelled.
+
+    def mark_sent(self, sequences: Iterable[int]) -> None:
+        """Note that the broker has these events. Returns at once; a crash within a second sends them again."""
+        with self._marks_lock:
+            self._marks.extend((sequence, None) for sequence in sequences)
+
+    def park(self, sequence: int, reason: int) -> None:
+        """Note that the broker will never take this event, with its reason code."""
+        with self._marks_lock:
+            self._marks.append((sequence, reason))
+
+    def flush_marks(self) -> None:
+        """Write the notes of :meth:`mark_sent` now."""
+        self.do(lambda _: None)
+
+    # The writer.
+
+    def do(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk."""
+        job = _Job(work)
+        with self._hand_over:  # behind the order to stop nobody would ever answer
+            if self._closed or self.failure is not None:
+                raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
+            self._jobs.put(job)
+        result: T = job.done.result()
+        return result
+
+    def _write(self) -> None:
+        jobs: list[_Job] = []
+        try:
+            with self._engine.connect() as connection:
+                stop = False
+                while not stop:
+                    jobs, stop = self._take()
+                    self._commit(connection, jobs)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
+            self.failure = exc
+            while True:
+                for job in jobs:
+                    if not job.done.done():
+                        job.done.set_exception(exc)
+                following = self._jobs.get()
+                if following is None:
+                    return
+                jobs = [following]
+
+    def _take(self) -> tuple[list[_Job], bool]:
+        """Wait for work or for marks that have waited long enough; return all jobs there are, and whether to stop."""
+        jobs: list[_Job] = []
+        try:
+            job = self._jobs.get(timeout=MARKS_WAIT_S)
+            while job is not None:
+                jobs.append(job)
+                job = self._jobs.get_nowait()
+        except queue.Empty:
+            return jobs, False
+        return jobs, True
+
+    def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
+        with self._marks_lock:
+            marks, self._marks = self._marks, []
+        if not jobs and not marks:
+            return
+        before = Head(self._head.sequence, self._head.digest)
+        results: list[tuple[_Job, Any]] = []
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            transaction = Transaction(connection, self._source, self._stream, self._head, self._now())
+            self._write_marks(connection, marks, transaction.now_ms)
+            for job in jobs:
+                here = Head(self._head.sequence, self._head.digest)
+                connection.exec_driver_sql("SAVEPOINT job")
+                try:
+                    result = job.work(transaction)
+                    transaction.flush()
+                except DBAPIError:
+                    raise
+                except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
+                    transaction = Transaction(connection, self._source, self._stream, here, transaction.now)
+                    self._head = here
+                    connection.exec_driver_sql("ROLLBACK TO job")
+                    job.done.set_exception(exc)
+                else:
+                    results.append((job, result))
+                connection.exec_driver_sql("RELEASE job")
+            connection.exec_driver_sql("COMMIT")
+        except DBAPIError as exc:
+            self._head = before
+            raise file.explained(self.path, exc) from exc
+        # Only now is anything a caller is told about on the disk.
+        for job, result in results:
+            job.done.set_result(result)
+        if self._head.sequence > before.sequence:
+            self.on_recorded()
+
+    @staticmethod
+    def _write_marks(connection: Connection, marks: list[tuple[int, int | None]], now_ms: int) -> None:
+        sent = [(now_ms, sequence) for sequence, reason in marks if reason is None]
+        parked = [(reason, sequence) for sequence, reason in marks if reason is not None]
+        if sent:
+            connection.exec_driver_sql("UPDATE event SET sent_ms = ? WHERE sequence = ? AND sent_ms IS NULL", sent)
+            connection.exec_driver_sql("UPDATE gateway SET last_sent_ms = ?", (now_ms,))
+        if parked:
+            connection.exec_driver_sql("UPDATE event SET parked = ? WHERE sequence = ?", parked)
+
+
+@contextmanager
+def opened(data_dir: Path, source: str) -> Iterator[Ledger]:
+    """Open a ledger for the length of a block."""
+    ledger = Ledger(data_dir, source)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
