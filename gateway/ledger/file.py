@@ -79,6 +79,8 @@ class Known(SQLModel):
     serial: str
     layout: str | None = None
     generation: int = 0
+    first_generation: int = 0
+    """Of the serial that is pinned: earlier ones are another device's."""
     length: int = 0
     """Records in the known order of this generation of the log."""
     shift: int = 0
@@ -284,6 +286,9 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE withheld ADD COLUMN day INTEGER NOT NULL DEFAULT 0")
     connection.exec_driver_sql(_DAYS_OF_EVENTS, (UNDATED,))
     connection.exec_driver_sql(_DAYS_OF_WITHHELD)
+    connection.exec_driver_sql("ALTER TABLE terminal ADD COLUMN first_generation INTEGER NOT NULL DEFAULT 0")
+    # Which of the earlier generations were another device's was not kept: none is taken for this one's.
+    connection.exec_driver_sql("UPDATE terminal SET first_generation = generation")
     SQLModel.metadata.create_all(connection, tables=[TABLES["binding"], TABLES["log_day"]])
     connection.exec_driver_sql(_INDEXES["event_day"])
     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")

@@ -63,8 +63,8 @@ class Book(Protocol):
     def order(self, known: Known, first: int, count: int) -> list[bytes]:
         """Return up to ``count`` fingerprints of a terminal's known order from ``first`` on."""
 
-    def acquaintances(self, known: Known) -> dict[bytes, deque[int | None]]:
-        """Return fingerprint → events of all records of a terminal's earlier generations."""
+    def acquaintances(self, known: Known, before: int) -> dict[bytes, deque[int | None]]:
+        """Return fingerprint → events of the records in this serial's generations before one."""
 
     def bindings(self, known: Known) -> dict[int, str]:
         """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
@@ -210,7 +210,9 @@ class Intake:
         alignment = None
         if not ends_early:
             alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
-            if alignment is not None and _coincidence(alignment, known, reading):
+            if alignment is not None and (
+                _coincidence(alignment, known, reading) or _repeats(prints[alignment.known :], order)
+            ):
                 alignment = None
         if alignment is not None:
             self._days.clear()
@@ -290,7 +292,7 @@ class Intake:
             if isinstance(record, RawPunch) and record.local_time.year > punch.RESET_YEAR
         )
         if reading.by_uid:
-            self._acquaintances = self._book.acquaintances(self._known)
+            self._acquaintances = self._book.acquaintances(self._known, generation)
             cleared = not any(fingerprint(record) in self._acquaintances for record in dated)
         else:
             serial = self._witness.serial
@@ -314,8 +316,8 @@ class Intake:
 
     def _forget_placed(self) -> None:
         """Leave only those acquaintances that this generation of the log has not placed yet."""
-        self._acquaintances = self._book.acquaintances(self._known)
         known = self._known
+        self._acquaintances = self._book.acquaintances(known, known.generation)
         for print_ in self._book.order(known, 0, known.length):
             if self._acquaintances.get(print_):
                 self._acquaintances[print_].popleft()
@@ -540,6 +542,12 @@ def _coincidence(alignment: Alignment, known: Known, reading: Reading) -> bool:
     if alignment.shift == known.shift or (reading.total >= known.in_log and known.shrunk_to is None):
         return False
     return _by_chance(reading, alignment.known)
+
+
+def _repeats(news: list[bytes], order: list[bytes]) -> bool:
+    """Tell whether most of what would be new is known: a log in another order, not one that moved on."""
+    known = set(order)
+    return sum(print_ in known for print_ in news) * 2 > len(news)
 
 
 def _inside(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:

@@ -234,16 +234,17 @@ class LedgerReader:
         )
         return [row[0] for row in rows]
 
-    def acquaintances(self, known: Known) -> dict[bytes, deque[int | None]]:
-        """Return fingerprint → events (None: withheld) of the records in a terminal's earlier generations.
+    def acquaintances(self, known: Known, before: int) -> dict[bytes, deque[int | None]]:
+        """Return fingerprint → events (None: withheld) of the records in this serial's generations before one.
 
         A record that several generations hold counts once: it was matched from one to the next.
         """
         rows = self._rows(
             "SELECT generation, fingerprint, sequence FROM place WHERE terminal = :terminal "
-            "AND generation <= :generation ORDER BY generation, position",
+            "AND generation >= :first AND generation < :before ORDER BY generation, position",
             terminal=known.number,
-            generation=known.generation,
+            first=known.first_generation,
+            before=before,
         )
         found: dict[bytes, deque[int | None]] = {}
         newest: dict[bytes, int] = {}
@@ -393,20 +394,23 @@ class Ledger(LedgerReader):
 
         def work(transaction: Transaction) -> None:
             changed = transaction.connection.exec_driver_sql(
-                "UPDATE terminal SET serial = ?, generation = generation + 1, length = 0, shift = 0, "
+                "UPDATE terminal SET serial = ?, generation = generation + 1, first_generation = generation + 1, "
+                "length = 0, shift = 0, "
                 "matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, layout = NULL "
                 "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount
             if changed:
-                # The log that could have confirmed them is gone with the old device.
-                transaction.connection.exec_driver_sql(
-                    "DELETE FROM unconfirmed WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
-                )
+                # The log that could have confirmed them is gone with the old device, and so are its user numbers.
+                for table in ("unconfirmed", "binding", "log_day"):
+                    transaction.connection.exec_driver_sql(
+                        f"DELETE FROM {table} WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
+                    )
             else:
                 transaction.connection.exec_driver_sql(
-                    "INSERT INTO terminal (name, serial, generation, length, shift, matched_until, cleared) "
-                    "VALUES (?, ?, 0, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
+                    "INSERT INTO terminal "
+                    "(name, serial, generation, first_generation, length, shift, matched_until, cleared) "
+                    "VALUES (?, ?, 0, 0, 0, 0, 0, 0) ON CONFLICT (name) DO NOTHING",
                     (name, serial),
                 )
 

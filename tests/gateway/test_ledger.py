@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ import sqlalchemy
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway.ledger import (
+    Day,
     Known,
     Ledger,
     LedgerError,
@@ -133,12 +135,13 @@ def spoilt(name: bytes, index: int = 0) -> BadRecord:
 
 def whole(log: Sequence[Record]) -> Reading:
     """Read a whole log."""
-    return Reading(0, len(log), log, "40")
+    return tail(log, 0)
 
 
 def tail(log: Sequence[Record], start: int) -> Reading:
     """Read the end of a log."""
-    return Reading(start, len(log), log[start:], "40")
+    by_uid = any(isinstance(record, RawPunch) and record.pin is None for record in log)
+    return Reading(start, len(log), log[start:], "8" if by_uid else "40", by_uid=by_uid)
 
 
 class Office:
@@ -186,7 +189,7 @@ class Office:
         """
         with pytest.raises(PowerCut):
             self.ledger.record_reading(
-                self.witness(), Reading(0, len(log), Interrupted(log, at, last), "40"), **options
+                self.witness(), replace(whole(log), records=Interrupted(log, at, last)), **options
             )
         self.open()
 
@@ -876,6 +879,44 @@ class TestStart:
         assert (stored.withheld, stored.new) == (6, 1)
         assert len(of_type(office.ledger, WITHHELD)) == 1
 
+    @pytest.mark.usefixtures("small_slices")
+    @pytest.mark.parametrize("at", [2, 5, 6, 9])
+    def test_crash_in_the_first_reading_from_a_date(self, office: Office, at: int) -> None:
+        """The record that decides may lie before or behind the cut: the same is withheld, and said once."""
+        old = datetime(2026, 8, 1)  # noqa: DTZ001
+        log = [*(made(second=second, day=old) for second in range(6)), *logged(*range(6))]
+        office.read_until(log, at, last=1, start=date(2026, 9, 1))
+        office.read(log, start=date(2026, 9, 1))
+        assert (office.ledger.counts().withheld, len(punches(office.ledger))) == (6, 6)
+        assert [note["data"]["records"] for note in of_type(office.ledger, WITHHELD)] == [6]
+
+    def test_released(self, office: Office) -> None:
+        """Withheld history can be sent later: each record once, under the identity that was set aside for it."""
+        log = [*logged(3, 3), spoilt(b"x"), *logged(4)]
+        office.read(log, start="now")
+        office.read([*log, *logged(3)], start="now")
+        assert office.ledger.release(office.witness()) == 4
+        assert punches(office.ledger) == [
+            ("1001", "07:00:03", 3),
+            ("1001", "07:00:03", 1),
+            ("1001", "07:00:03", 2),
+            ("1001", "07:00:04", 1),
+        ]
+        positions = [event["data"]["position"] for event in of_type(office.ledger, RECORDED, QUARANTINED)]
+        assert positions == [4, 0, 1, 2, 3]
+        assert office.ledger.counts().withheld == 0
+        assert office.ledger.release(office.witness()) == 0
+        assert office.read([*log, *logged(3)]).new == 0
+
+    def test_released_by_date(self, office: Office) -> None:
+        """Only what is dated in the span that was asked for."""
+        office.read([made(day=DAY - timedelta(days=days)) for days in (4, 3, 2, 1)], start="now")
+        assert (
+            office.ledger.release(office.witness(), (DAY - timedelta(days=3)).date(), (DAY - timedelta(days=2)).date())
+            == 2
+        )
+        assert office.ledger.counts().withheld == 2
+
     def test_all(self, office: Office) -> None:
         """``all`` withholds nothing and says nothing."""
         office.read(logged(0, 1), start="all")
@@ -903,6 +944,44 @@ class TestUid:
         stored = office.read(by_uid((5, 0), (5, 1), (5, 2)), pins={5: "2222"})
         assert stored.new == 1
         assert [pin for pin, *_ in punches(office.ledger)] == ["1005", "1005", "2222"]
+        (note,) = of_type(office.ledger, CHANGED)
+        assert {key: note["data"][key] for key in ("what", "uid", "pin_before", "pin_after")} == {
+            "what": "user_number",
+            "uid": 5,
+            "pin_before": "1005",
+            "pin_after": "2222",
+        }
+        assert int(note["sequence"]) == 3, "in front of the first punch that may be in doubt"
+
+    def test_nothing_old_is_rebound_by_another_generation(self, office: Office) -> None:
+        """A log that is matched anew keeps the persons of its records, though the number is another's by then."""
+        office.read(by_uid((5, 0), (5, 1), (6, 1)), pins={5: "1005", 6: "1006"})
+        moved = by_uid((5, 0), (6, 1), (5, 1), (5, 9))
+        stored = office.read(moved, pins={5: "2222", 6: "1006"})
+        assert (stored.new, stored.reordered + stored.missed) == (1, 1)
+        assert [pin for pin, *_ in punches(office.ledger)] == ["1005", "1005", "1006", "2222"]
+        assert office.read(moved, pins={5: "3333"}).new == 0
+
+    @pytest.mark.usefixtures("small_slices")
+    @pytest.mark.parametrize("at", range(12))
+    def test_crash_while_another_generation_is_matched(self, office: Office, at: int) -> None:
+        """What the crash left unmatched is matched later, repeated records too, and nothing is bound anew."""
+        log = by_uid(*((uid, second // 2) for second in range(6) for uid in (5, 6)))
+        office.read(log, pins={5: "1005", 6: "1006"})
+        moved = [log[-1], *log[:-1]]
+        office.read_until(moved, at, pins={5: "2222", 6: "3333"})
+        office.read([*moved, *by_uid((5, 50))], pins={5: "2222", 6: "3333"})
+        found = Counter(pin for pin, *_ in punches(office.ledger))
+        assert found == {"1005": 6, "1006": 6, "2222": 1}
+
+    def test_another_device_with_the_same_numbers(self, office: Office) -> None:
+        """Its records are its own, whatever the numbers stood for at the device before it."""
+        record = made(None, day=RESET, uid=5)
+        office.read([record], pins={5: "1005"})
+        office.serial = "CEXA193960002"
+        office.ledger.pin_serial("lobby", office.serial)
+        assert office.read([record], pins={5: "2222"}).new == 1
+        assert not of_type(office.ledger, CHANGED)
 
     def test_deleted_user(self, office: Office) -> None:
         """Reading again after the user was deleted changes nothing."""
@@ -930,6 +1009,101 @@ class TestUid:
         office.read_until(log, 5, last=1, pins={5: "1005"})
         assert office.read(log, pins={5: "2222"}).new == 2
         assert [pin for pin, *_ in punches(office.ledger)] == ["1005"] * 4 + ["2222"] * 2
+
+
+class TestTally:
+    """How far the records of each day have travelled."""
+
+    def test_three_ways(self, office: Office) -> None:
+        """In the log, in the ledger, withheld, sent: by the terminal's day, unreadable records apart."""
+        yesterday = DAY - timedelta(days=1)
+        history: list[Record] = [made(day=yesterday), spoilt(b"x")]
+        office.read(history, start="now")
+        log = [*history, *logged(1, 2), spoilt(b"y")]
+        office.read(log, start="now")
+        office.live(made(second=9))
+        office.ledger.mark_sent([2])
+        office.ledger.flush_marks()
+        assert office.ledger.tally("lobby") == [
+            Day(None, in_log=2, in_ledger=1, withheld=1, sent=0, confirmed=0),
+            Day(yesterday.date(), in_log=1, in_ledger=0, withheld=1, sent=0, confirmed=0),
+            Day(DAY.date(), in_log=2, in_ledger=3, withheld=0, sent=1, confirmed=0),
+        ]
+        assert [day.day for day in office.ledger.tally("lobby", DAY.date())] == [None, DAY.date()]
+        assert office.ledger.tally("gudang") == []
+
+    def test_log_that_lost_its_front(self, office: Office) -> None:
+        """What a whole reading finds in the log is what counts, whatever earlier ones added up."""
+        log = [*(made(pin, day=DAY - timedelta(days=1)) for pin in ("1", "2")), *logged(1)]
+        office.read(log)
+        office.read(log[1:])
+        assert [(day.in_log, day.in_ledger) for day in office.ledger.tally("lobby")] == [(1, 2), (1, 1)]
+
+    def test_tail_readings_add_up(self, office: Office) -> None:
+        """Between two whole readings the log's days are counted from what each reading adds."""
+        office.read(logged(*range(10)))
+        office.read(logged(*range(12)), at=2)
+        assert [day.in_log for day in office.ledger.tally("lobby")] == [12]
+
+
+class TestDiffers:
+    """A whole reading tells what the readings before it got wrong."""
+
+    def test_missed(self, office: Office) -> None:
+        """A record in the midst of known ones is stored now, and the miss is on record."""
+        office.read(logged(*range(9), 10, 11))
+        stored = office.read(logged(*range(12)))
+        assert (stored.missed, stored.invented, stored.reordered, stored.new) == (1, 0, 0, 1)
+        (note,) = of_type(office.ledger, CHANGED)
+        assert {key: note["data"][key] for key in ("what", "missed", "invented", "reordered")} == {
+            "what": "log_differs",
+            "missed": 1,
+            "invented": 0,
+            "reordered": 0,
+        }
+
+    def test_invented(self, office: Office) -> None:
+        """A record that the log does not hold stays in the ledger, and is on record as such."""
+        office.read(logged(*range(12)))
+        stored = office.read([*logged(*range(5)), *logged(*range(6, 12))])
+        assert (stored.missed, stored.invented, stored.reordered, stored.new) == (0, 1, 0, 0)
+        assert len(punches(office.ledger)) == 12
+
+    def test_reordered(self, office: Office) -> None:
+        """The same records in another order are no new ones."""
+        office.read(logged(*range(12)))
+        stored = office.read(logged(0, 2, 1, *range(3, 12)))
+        assert (stored.missed, stored.invented, stored.reordered, stored.new) == (0, 0, 2, 0)
+
+    def test_nothing(self, office: Office) -> None:
+        """The usual answer is zero, and no event."""
+        office.read(logged(*range(12)))
+        stored = office.read(logged(*range(14)))
+        assert (stored.missed, stored.invented, stored.reordered, stored.new) == (0, 0, 0, 2)
+        assert not of_type(office.ledger, CHANGED)
+
+
+class TestStillTravelling:
+    """A reading is stored while it is being fetched."""
+
+    @pytest.mark.usefixtures("small_slices")
+    def test_slices_are_stored_as_they_come(self, office: Office) -> None:
+        """Before the fetching goes on, what has come is on the disk; a cut costs no more than one slice."""
+        log = logged(*range(10))
+        stored_at: list[int] = []
+
+        class Line:
+            def __iter__(self) -> Iterator[Record]:
+                for record in log:
+                    stored_at.append(office.ledger.placed("lobby"))
+                    yield record
+
+        office.ledger.record_reading(office.witness(), Reading(0, 10, Line(), "40"))
+        assert stored_at == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
+        log += logged(10, 11)
+        stored_at.clear()
+        office.ledger.record_reading(office.witness(), Reading(0, 12, Line(), "40"))
+        assert len(stored_at) == 12, "what continues the known order is fetched once"
 
 
 class TestSerial:
