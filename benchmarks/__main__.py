@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import decode, drain, first_import, latency, memory, traffic
+from benchmarks import decode, drain, first_import, latency, memory, sixty_four, traffic
 from benchmarks.figures import Benchmark, Figure, Plan, machine, markdown
 from benchmarks.rig import quiet
 
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "latency": latency.run,
     "drain": drain.run,
     "memory": memory.run,
+    "sixty-four": sixty_four.run,
 }
 
 

@@ -37,20 +37,23 @@ class Spread(NamedTuple):
         return f"p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms"
 
 
-class _Post:
+class Post:
     """Notes when each punch left and when it arrived."""
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
         self._arrived: dict[str, float] = {}
 
-    def leave(self, pin: str) -> None:
-        self._left[pin] = time.monotonic()
+    def leave(self, pin: str, moment: float | None = None) -> None:
+        """Note that ``pin`` punches now, or did at a monotonic ``moment``."""
+        self._left[pin] = time.monotonic() if moment is None else moment
 
     def arrive(self, pin: str) -> None:
+        """Note that the punch of ``pin`` has arrived; the first arrival counts."""
         self._arrived.setdefault(pin, time.monotonic())
 
     def spread(self) -> Spread:
+        """Wait for every punch and return how long they took."""
         wait_for(lambda: len(self._arrived) >= len(self._left), SETTLE_S, "the arrival of every punch")
         took = [(self._arrived[pin] - left) * 1000 for pin, left in self._left.items()]
         cuts = quantiles(took, n=100, method="inclusive")
@@ -88,7 +91,7 @@ def _at_pace(count: int, press: Callable[[str], None]) -> None:
 
 def _bare(count: int, folder: Path) -> Spread:
     """Publish bodies of the same size to the same kind of broker, nothing else."""
-    post = _Post()
+    post = Post()
     with broker(folder) as port, subscriber(port, "bare", lambda body: post.arrive(body[:4].decode())):
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=mqtt.MQTTv5)
         client.connect("127.0.0.1", port)
@@ -108,7 +111,7 @@ def _bare(count: int, folder: Path) -> Spread:
 
 def _road(count: int, folder: Path, env: Mapping[str, str]) -> Spread:
     """Put fingers on a simulated terminal that the real daemon listens to."""
-    post = _Post()
+    post = Post()
     users = {index + 1: str(5000 + index) for index in range(count)}
     terminal = SimulatedTerminal(users=users, now=office_time)
 

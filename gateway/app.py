@@ -15,7 +15,7 @@ from drivers import DRIVERS
 from gateway import punch
 from gateway.clock import Clock, SystemClock
 from gateway.control import Control
-from gateway.health import VERSION, Health
+from gateway.health import VERSION, Health, give_back_memory
 from gateway.ledger import Ledger, LedgerError
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
@@ -137,6 +137,7 @@ class Daemon:
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
+                give_back_memory()
                 self._publisher.announce("health", self._health.health())
         return None
 

@@ -26,6 +26,7 @@ FILE_NAME = "ledger.db"
 KEEP = "keep a copy of it and ask for help"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""
+READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 4096
 UNDATED = 0
 """Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
 
@@ -212,6 +213,8 @@ def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalche
         "sqlite://",
         creator=lambda: sqlite3.connect(uri, uri=True, timeout=15, check_same_thread=False),
         poolclass=sqlalchemy.QueuePool,
+        pool_size=2,
+        max_overflow=-1,
     )
 
     @event.listens_for(engine, "connect")
@@ -219,6 +222,8 @@ def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalche
         # The driver's own habit would begin transactions too late.
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout = 15000")
+        # KiB of page cache: many threads read a few rows each, and the writer gives itself more.
+        connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         if create:
             # Both stay with the file; saying the first again would be a write each time.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

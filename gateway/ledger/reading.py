@@ -24,7 +24,12 @@ from gateway.ledger.transaction import Transaction, unconfirmed
 from gateway.punch import Draft, Witness
 
 SLICE = 500
-"""Records stored in one transaction at most: what a crash in the middle of an import costs to read again."""
+"""Records stored in one transaction at most: what a crash in the middle of an import costs to read again.
+
+Readings that are stored at the same time share this number, for their slices share a transaction: it bounds what 64
+terminals read for the first time hold in memory, and what a live punch waits for.
+"""
+LEAST_SLICE = 50
 
 T = TypeVar("T")
 Start = Literal["all", "now"] | date
@@ -121,9 +126,10 @@ class Intake:
         """What is not known yet."""
         self._plan = _Plan(known.number, known.generation)
 
-    def store(self, between: Callable[[], None]) -> Stored:
-        """Store what is new and return what became of the reading; ``between`` is called after each slice.
+    def store(self, between: Callable[[], None], sharing: Callable[[], int]) -> Stored:
+        """Store what is new and return what became of the reading.
 
+        ``between`` is called after each slice; ``sharing`` tells how many readings are being stored at the moment.
         Raises Unaligned, with nothing stored, where a reading that does not begin at position 0 has no overlap with
         what is known.
         """
@@ -133,7 +139,7 @@ class Intake:
         log_position = self._reading.start + plan.alignment.known
         stored.read = plan.alignment.known
         opens = True
-        while chunk := list(islice(self._records, SLICE)):
+        while chunk := list(islice(self._records, max(min(LEAST_SLICE, SLICE), SLICE // sharing()))):
             slice_ = _Slice(position, log_position, chunk, opens=opens)
             self._book.do(lambda transaction, s=slice_: self._store_slice(transaction, s))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             position += len(chunk)

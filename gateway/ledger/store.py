@@ -319,6 +319,9 @@ class Ledger(LedgerReader):
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
+        self._intakes = 0
+        """Readings being stored now."""
+        self._intakes_lock = threading.Lock()
         self._closed = False
         self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
@@ -468,7 +471,14 @@ class Ledger(LedgerReader):
         known = self.terminal(witness.terminal)
         if known is None:
             raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
-        return Intake(self, known, witness, reading, start=start, pins=pins).store(between)
+        with self._intakes_lock:
+            self._intakes += 1
+        try:
+            intake = Intake(self, known, witness, reading, start=start, pins=pins)
+            return intake.store(between, lambda: self._intakes)
+        finally:
+            with self._intakes_lock:
+                self._intakes -= 1
 
     def release(self, witness: Witness, first: date = date.min, last: date = date.max) -> int:
         """Give withheld records of a terminal, dated from ``first`` to ``last``, their place in the stream at last.
@@ -540,6 +550,7 @@ class Ledger(LedgerReader):
         jobs: list[_Job] = []
         try:
             with self._engine.connect() as connection:
+                connection.exec_driver_sql(f"PRAGMA cache_size = -{file.WRITER_CACHE_KIB}")
                 stop = False
                 while not stop:
                     jobs, stop = self._take()

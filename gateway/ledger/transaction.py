@@ -78,24 +78,27 @@ class Transaction:
 
 def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
     """Return those of ``identities`` that an event or a withheld record has."""
+    marks, values = _listed(identities)
     return {
         row[0]
         for table in ("event", "withheld")
-        for row in connection.exec_driver_sql(
-            f"SELECT id FROM {table} WHERE id IN ({_marks(identities)})",
-            tuple(identities),
-        )
+        for row in connection.exec_driver_sql(f"SELECT id FROM {table} WHERE id IN ({marks})", values)
     }
 
 
 def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[bytes, Any]:
     """Return the rows of those of ``identities`` that are live punches the log has not shown, by identity."""
+    marks, values = _listed(identities)
     rows = connection.exec_driver_sql(
-        f"SELECT id, sequence, state, verify, work_code, reported FROM unconfirmed WHERE id IN ({_marks(identities)})",
-        tuple(identities),
+        f"SELECT id, sequence, state, verify, work_code, reported FROM unconfirmed WHERE id IN ({marks})", values
     )
     return {row.id: row for row in rows}
 
 
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
+def _listed(values: Sequence[bytes]) -> tuple[str, tuple[bytes | None, ...]]:
+    """Return question marks for ``values``, and these filled up to a power of two with what equals nothing.
+
+    Each length would be a statement of its own, and the library keeps the last hundred, a megabyte in all.
+    """
+    size = 1 << max(0, len(values) - 1).bit_length()
+    return ",".join("?" * size), (*values, *[None] * (size - len(values)))
