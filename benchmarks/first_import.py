@@ -18,8 +18,9 @@ from sqlmodel import Field, Session, SQLModel
 from benchmarks.figures import Figure, Plan, times, yes_no
 from benchmarks.rig import GATEWAY, LOG, SITE, ZONE, in_own_process, memory_kib, office, quiet
 from drivers.base import RawPunch, Reading
+from drivers.zkteco import DRIVER
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from drivers.zkteco.terminal import DRIVER, ZktecoOptions, ZktecoTerminal
+from drivers.zkteco.terminal import ZktecoOptions, ZktecoTerminal
 from gateway import punch
 from gateway.ledger import opened
 from gateway.punch import ClockEvidence, Witness

@@ -7,7 +7,7 @@ entry-point group ``hadir.drivers``.
 from importlib.metadata import entry_points
 
 from drivers.base import Driver
-from drivers.zkteco.terminal import DRIVER as ZKTECO
+from drivers.zkteco import DRIVER as ZKTECO
 
 DRIVERS: dict[str, Driver] = {ZKTECO.name: ZKTECO}
 for _point in entry_points(group="hadir.drivers"):

@@ -12,10 +12,12 @@ A driver speaks to one family of terminals and imports nothing from the gateway.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from threading import Event
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -199,6 +201,40 @@ class DriverOptions(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """Where to look for terminals, and how gently."""
+
+    hosts: Iterable[str]
+    """IPv4 addresses, each of them once; taken one by one as the search gets to them."""
+    port: int | None = None
+    """None: where terminals of this family usually listen."""
+    comm_key_file: Path | None = None
+    """A file with the communication key for those that ask for one."""
+    rate: float = 50.0
+    """Attempts to reach somebody in one second, at most."""
+    timeout_s: float = 1.0
+    """How long an address may stay silent before nobody is taken to be there."""
+    stop: Event = field(default_factory=Event)
+    """Set it to end the search: conversations under way are ended properly, and what they found still comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Somebody answered at an address, and what was learned of it before ``error``, if any, ended the conversation."""
+
+    host: str
+    entry: Mapping[str, str]
+    """The driver's options that reach it, as a terminal's entry in the configuration says them."""
+    info: TerminalInfo | None = None
+    """None: no conversation came about."""
+    asked_at: datetime | None = None
+    """This computer's time, with a zone, when the clock was asked for."""
+    clock: ClockReading | None = None
+    sizes: Sizes | None = None
+    error: DriverError | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Driver:
     """How the gateway gets at a driver: its name, its options and its front door."""
 
@@ -206,3 +242,9 @@ class Driver:
     options: type[DriverOptions]
     connect: Callable[[Any], AbstractContextManager[Terminal]]
     """Called with an instance of ``options``; raises :class:`DriverError` where no conversation comes about."""
+    discover: Callable[[Search], Generator[Finding | None, None, None]] | None = None
+    """Looks for terminals: yields one item for each host, as it is settled, None where nobody is.
+
+    Raises TerminalUnavailable where this computer has no way to a host. Closing the generator stops the search too.
+    None where terminals of this family cannot be looked for.
+    """

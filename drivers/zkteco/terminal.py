@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field
 
 from drivers.base import (
     ClockReading,
-    Driver,
     DriverError,
     DriverOptions,
     Hint,
@@ -297,9 +296,22 @@ def _refusal_to_prepare(code: int) -> DriverError:
 def connect(options: ZktecoOptions) -> Iterator[ZktecoTerminal]:
     """Open a conversation with the terminal; it ends, and the terminal is left as found, when the block ends."""
     host, port = split_address(options.address)
-    udp = options.transport == "udp"
     comm_key = options.comm_key()
-    transport = Transport(host, port, udp=udp, timeout_s=options.timeout, bulk_timeout_s=options.bulk_timeout)
+    transport = Transport(
+        host,
+        port,
+        udp=options.transport == "udp",
+        timeout_s=options.timeout,
+        bulk_timeout_s=options.bulk_timeout,
+    )
+    with conversation(transport, options, comm_key) as terminal:
+        yield terminal
+
+
+@contextmanager
+def conversation(transport: Transport, options: ZktecoOptions, comm_key: int) -> Iterator[ZktecoTerminal]:
+    """Hold a conversation over ``transport``, as :func:`connect` does over one of its own."""
+    udp = options.transport == "udp"
     try:
         pyzk = Pyzk(transport, comm_key=comm_key, udp=udp)
         _shake_hands(pyzk, transport)
@@ -333,6 +345,3 @@ def _shake_hands(pyzk: Pyzk, transport: Transport) -> None:
                     "does not speak; switch it off in the terminal's menu, or use its PUSH mode"
                 ) from None
             raise ProtocolError(f"the terminal answers {pyzk.response} where a conversation should begin") from None
-
-
-DRIVER = Driver(name="zkteco", options=ZktecoOptions, connect=connect)

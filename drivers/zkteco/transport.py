@@ -76,7 +76,16 @@ class Transport:
     closes, ProtocolError for bytes the protocol does not allow, TerminalRefused for secure firmware and access panels.
     """
 
-    def __init__(self, host: str, port: int, *, udp: bool, timeout_s: float, bulk_timeout_s: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        udp: bool,
+        timeout_s: float,
+        bulk_timeout_s: float,
+        open_timeout_s: float | None = None,
+    ) -> None:
         self._udp = udp
         self._timeout_s = timeout_s
         self._bulk_timeout_s = bulk_timeout_s
@@ -91,9 +100,9 @@ class Transport:
         self._capture: deque[str] = deque(maxlen=CAPTURE_PACKETS)
         self.bad_checksums = 0
         self.stale_replies = 0
-        self._socket = self._open(host, port)
+        self._socket = self._open(host, port, timeout_s if open_timeout_s is None else open_timeout_s)
 
-    def _open(self, host: str, port: int) -> socket.socket:
+    def _open(self, host: str, port: int, timeout_s: float) -> socket.socket:
         where = f"{host}:{port}"
         try:
             family, kind, proto, _, address = socket.getaddrinfo(
@@ -105,7 +114,7 @@ class Transport:
         opened: socket.socket | None = None
         try:
             opened = socket.socket(family, kind, proto)
-            opened.settimeout(self._timeout_s)
+            opened.settimeout(timeout_s)
             opened.connect(address)
             if not self._udp:
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,7 +127,7 @@ class Transport:
             if opened is not None:
                 opened.close()
             if isinstance(exc, TimeoutError):
-                raise TerminalUnavailable(f"{where} does not answer within {self._timeout_s:g} s") from exc
+                raise TerminalUnavailable(f"{where} does not answer within {timeout_s:g} s") from exc
             raise TerminalUnavailable(f"{where} cannot be reached ({exc.strerror or exc})") from exc
         return opened
 

@@ -15,7 +15,7 @@ from enum import IntEnum
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.ledger import LedgerReader
     from gateway.settings import Settings, SettingsError
 
+T = TypeVar("T")
 
 DEFAULT_CONFIG = Path("/etc/hadir/gateway.yaml")
 
@@ -38,6 +39,7 @@ class Code(IntEnum):
     """Exit codes; above 63 they mean what sysexits.h means by them."""
 
     NEGATIVE = 1
+    USAGE = 2
     NOT_RUNNING = 3
     UNAVAILABLE = 69
     INTERNAL = 70
@@ -83,6 +85,22 @@ HINTS = {
     "protocol": (
         "What answers is not a terminal that this version understands. Check the IP address and the port.",
         "Yang menjawab bukan mesin absen yang dikenal: periksa alamat IP dan port.",
+    ),
+    "nobody": (
+        "Compare with the address in a terminal's own menu (Comm. > Ethernet): this computer must be in its network.",
+        "Tidak ada mesin absen yang menjawab: cocokkan dengan alamat IP di menu mesin (Comm. > Ethernet).",
+    ),
+    "large": (
+        "Name the terminals' own networks, such as 192.168.1.0/24, or add --yes.",
+        "Jaringan terlalu besar: sebutkan jaringan mesin absen saja, misalnya 192.168.1.0/24, atau tambahkan --yes.",
+    ),
+    "public": (
+        "Check the spelling; only with the consent of whoever owns these addresses, add --yes.",
+        "Ini bukan jaringan privat: periksa penulisannya; tambahkan --yes hanya dengan izin pemilik alamat itu.",
+    ),
+    "no_way": (
+        "Check this computer's own cable, address and gateway.",
+        "Komputer ini tidak terhubung ke jaringan itu: periksa kabel, alamat IP, dan gateway komputer ini.",
     ),
     "no_config": (
         "Create it, or name the right one with --config FILE or HADIR_CONFIG.",
@@ -353,11 +371,16 @@ def busy(text: str) -> Iterator[None]:
 
 def with_bar(records: "list[Record]", file: TextIO) -> "Iterable[Record]":
     """Iterate with a progress bar, for a person who does not see the records themselves go by."""
-    if not (sys.stderr.isatty() and stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
-        return records
+    return progress(records, len(records), "writing") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else records
+
+
+def progress(items: Iterable[T], total: int, text: str) -> Iterable[T]:
+    """Iterate with a progress bar, to a person."""
+    if not sys.stderr.isatty():
+        return items
     from rich.progress import track
 
-    return track(records, "writing", console=rich_console(sys.stderr), transient=True)
+    return track(items, text, total, console=rich_console(sys.stderr), transient=True)
 
 
 def print_json(value: object) -> None:

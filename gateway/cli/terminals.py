@@ -5,14 +5,16 @@ import csv
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import IPv4Network
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -21,6 +23,7 @@ import typer
 
 from gateway.cli.base import (
     DEFAULT_CONFIG,
+    HINTS,
     REFUSALS,
     TERMINALS,
     Address,
@@ -36,20 +39,25 @@ from gateway.cli.base import (
     app,
     busy,
     code_text,
+    duration,
     fullness,
     load_settings,
     many,
     print_fields,
     print_json,
+    progress,
+    rich_console,
     say,
+    span_text,
     with_bar,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from threading import Event
     from zoneinfo import ZoneInfo
 
-    from drivers.base import Driver, DriverError, Record, Terminal
+    from drivers.base import ClockReading, Driver, DriverError, Finding, Record, Terminal
 
 TAIL = 8
 """Records that a probe reads to find out how the log is laid out."""
@@ -78,17 +86,21 @@ class Target:
 
     def failure(self, exc: "DriverError") -> Failure:
         """Translate a driver's error."""
-        from drivers.base import TerminalRefused, TerminalUnavailable
+        return _failure(self.where, exc)
 
-        message = re.sub(rf"^{re.escape(self.where)}(:[0-9]+)? ", "", str(exc))
-        text = f"{self.where}: {message}"
-        if isinstance(exc, TerminalUnavailable):
-            unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
-            return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
-        if isinstance(exc, TerminalRefused):
-            hints = [hint for words, hint in REFUSALS.items() if words in message]
-            return Failure(Code.REFUSED, text, hints[0] if hints else "refused")
-        return Failure(Code.PROTOCOL, text, "protocol")
+
+def _failure(where: str, exc: "DriverError") -> Failure:
+    from drivers.base import TerminalRefused, TerminalUnavailable
+
+    message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
+    text = f"{where}: {message}"
+    if isinstance(exc, TerminalUnavailable):
+        unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
+        return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
+    if isinstance(exc, TerminalRefused):
+        hints = [hint for words, hint in REFUSALS.items() if words in message]
+        return Failure(Code.REFUSED, text, hints[0] if hints else "refused")
+    return Failure(Code.PROTOCOL, text, "protocol")
 
 
 def _target(
@@ -142,7 +154,7 @@ def probe(
             _look(terminal, target, found)
     except Failure as exc:
         failure = exc  # what was learned before is shown all the same
-        found["error"] = {"code": exc.code.name.lower(), "exit_code": int(exc.code), "message": str(exc.args[0])}
+        found["error"] = _plain_failure(exc)
     if as_json:
         print_json(found)
     elif "serial" in found:
@@ -151,23 +163,17 @@ def probe(
         raise failure
 
 
+def _plain_failure(failure: Failure) -> dict[str, Any]:
+    return {"code": failure.code.name.lower(), "exit_code": int(failure.code), "message": str(failure.args[0])}
+
+
 def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
     """Add what ``terminal`` tells to ``found``, from the smallest question to the largest."""
     from drivers.base import Logged, RawPunch
 
     found |= asdict(terminal.identify())
     asked = datetime.now().astimezone()
-    clock = terminal.read_clock()
-    found["clock"] = None
-    if clock is not None:
-        shown = clock.local_time.replace(tzinfo=target.zone or asked.tzinfo)
-        # The terminal shows whole seconds: on average it is half a second further.
-        middle = asked + timedelta(seconds=clock.round_trip_s / 2 - 0.5)
-        found["clock"] = {
-            "local_time": clock.local_time.isoformat(),
-            "offset_ms": round((shown - middle) / timedelta(milliseconds=1)),
-            "bound_ms": 500 + round(clock.round_trip_s * 500),
-        }
+    found["clock"] = _plain_clock(asked, terminal.read_clock(), target.zone)
     if not isinstance(terminal, Logged):
         return
     sizes = terminal.sizes()
@@ -180,6 +186,19 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
         "by_uid": reading.by_uid if reading.total else None,
         "oldest": times[0] if times and reading.start == 0 else None,
         "newest": times[-1] if times else None,
+    }
+
+
+def _plain_clock(asked: datetime, clock: "ClockReading | None", zone: "ZoneInfo | None") -> dict[str, Any] | None:
+    if clock is None:
+        return None
+    shown = clock.local_time.replace(tzinfo=zone or asked.astimezone().tzinfo)
+    # The terminal shows whole seconds: on average it is half a second further.
+    middle = asked + timedelta(seconds=clock.round_trip_s / 2 - 0.5)
+    return {
+        "local_time": clock.local_time.isoformat(),
+        "offset_ms": round((shown - middle) / timedelta(milliseconds=1)),
+        "bound_ms": 500 + round(clock.round_trip_s * 500),
     }
 
 
@@ -204,6 +223,244 @@ def _print_probe(found: dict[str, Any]) -> None:
         fields["newest"] = (found["newest"] or "unreadable").replace("T", " ")
     print(f"{found['address']}: a terminal that speaks {found['driver']}")
     print_fields(fields)
+
+
+# --- discover -----------------------------------------------------------------------------------------------------
+
+FEW = 1024
+"""Addresses that are searched without being asked for twice."""
+PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8")))
+
+# Hint of a failure → what it makes of whoever answers.
+REMARKS = {
+    "key": "needs its communication key",
+    "encrypted": "secure firmware, encrypted",
+    "panel": "door access panel",
+    "unavailable": "breaks off, perhaps busy with another program",
+    "protocol": "not a terminal we know",
+    "refused": "refuses",
+}
+
+
+@app.command(rich_help_panel=TERMINALS)
+def discover(
+    networks: Annotated[
+        list[str], typer.Argument(metavar="CIDR", help="Networks such as 192.168.1.0/24, or single addresses.")
+    ],
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, show_default=False, help="Where terminals listen; 4370 by default.")
+    ] = None,
+    comm_key_file: CommKey = None,
+    rate: Annotated[int, typer.Option(min=1, max=200, help="Attempts in one second, at most.")] = 50,
+    timeout: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="How long an address may stay silent; 1s by default."),
+    ] = None,
+    driver: DriverName = "zkteco",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Search large networks, and networks that are not private.")
+    ] = False,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print only lines for the configuration.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look for terminals in a network; print lines to paste into the configuration.
+
+    Every address is tried over TCP, then UDP, some 32 at a time. Whoever answers is asked for its serial, clock and
+    count; nothing changes at a terminal. Ctrl-C ends the search with what was found.
+    """
+    from drivers import DRIVERS
+    from drivers.base import Search, TerminalUnavailable
+
+    if as_yaml and as_json:
+        raise typer.BadParameter("choose one of the two.", param_hint="--yaml, --json")
+    look = DRIVERS[driver].discover if driver in DRIVERS else None
+    if look is None:
+        searchable = " or ".join(sorted(name for name, known in DRIVERS.items() if known.discover))
+        raise typer.BadParameter(
+            f"terminals of this kind cannot be looked for; write {searchable}.", param_hint="--driver"
+        )
+    spans = _spans(networks)
+    total = sum(_size(span) for span in spans)
+    if not yes:
+        _stay_polite(spans, total, rate)
+    search = Search(
+        (str(host) for span in spans for host in span.hosts()),
+        port=port,
+        comm_key_file=comm_key_file and comm_key_file.resolve(),
+        rate=rate,
+        timeout_s=timeout or 1.0,
+    )
+    asked = 0
+    findings: list[Finding] = []
+    no_way: Failure | None = None
+    try:
+        with closing(look(search)) as settled, _stopping(search.stop):
+            for finding in progress(settled, total, f"asking {many(total)} addresses"):
+                asked += 1
+                if finding is not None:
+                    findings.append(finding)
+    except TerminalUnavailable as exc:
+        no_way = Failure(Code.UNAVAILABLE, str(exc), "no_way")  # what was found before is shown all the same
+    failures = {finding.host: _failure(finding.host, finding.error) for finding in findings if finding.error}
+    rows = _rows(driver, findings, failures)
+    if as_json:
+        print_json({"addresses": total, "asked": asked, "found": rows})
+    elif as_yaml:
+        print("".join(_entries(rows)), end="")
+    else:
+        _print_rows(rows)
+    if not as_json:
+        for hint in dict.fromkeys(failure.hint for failure in failures.values()):
+            said = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
+            say("\n".join((*said, *(f"  {line}" for line in HINTS[hint]))))
+    if no_way is not None:
+        raise no_way
+    if asked < total:
+        say(f"hadir: stopped; {many(asked)} of {many(total)} addresses were asked")
+        raise typer.Exit(128 + signal.SIGINT)
+    if not any(row["name"] or row["remark"] == REMARKS["encrypted"] for row in rows):
+        raise Failure(
+            Code.NEGATIVE, f"no terminal answers in {', '.join(networks)}; addresses asked: {total:,}", "nobody"
+        )
+
+
+@contextmanager
+def _stopping(stop: "Event") -> Iterator[None]:
+    """Set ``stop`` at the first Ctrl-C inside the block; whoever presses it twice means it."""
+
+    def ask_to_stop(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, ask_to_stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _spans(networks: list[str]) -> list[IPv4Network]:
+    """Return what the arguments mean, each address once."""
+    spans = []
+    for text in networks:
+        try:
+            spans.append(IPv4Network(text, strict=False))
+        except ValueError:
+            raise typer.BadParameter(
+                f"{text!r} is no IPv4 network; write one such as 192.168.1.0/24, or an address.", param_hint="CIDR"
+            ) from None
+    spans = list(dict.fromkeys(spans))
+    # Two networks overlap only where one lies within the other.
+    return [span for span in spans if not any(span != other and span.subnet_of(other) for other in spans)]
+
+
+def _size(span: IPv4Network) -> int:
+    return span.num_addresses if span.prefixlen > 30 else span.num_addresses - 2
+
+
+def _stay_polite(spans: list[IPv4Network], total: int, rate: int) -> None:
+    for span in spans:
+        if not any(span.subnet_of(private) for private in PRIVATE):
+            raise Failure(
+                Code.USAGE, f"{span} is not a private network: its terminals, if any, are not yours", "public"
+            )
+    if total > FEW:
+        took = span_text(timedelta(seconds=total / rate))
+        raise Failure(Code.USAGE, f"{many(total)} addresses: asking them all takes {took} at least", "large")
+
+
+def _rows(driver: str, findings: "list[Finding]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
+    """Return what was found as plain values, in the order of addresses; ``name`` where the gateway could read it."""
+    from drivers.base import Sizes, TerminalInfo
+
+    rows = []
+    for finding in sorted(findings, key=lambda finding: tuple(map(int, finding.host.split(".")))):
+        failure = failures.get(finding.host)
+        rows.append(
+            {
+                "name": None,
+                "driver": driver,
+                **finding.entry,
+                **asdict(finding.info or TerminalInfo("", None, None)),
+                "clock": _plain_clock(finding.asked_at, finding.clock, None) if finding.asked_at else None,
+                **asdict(finding.sizes or Sizes(None, None)),
+                "remark": REMARKS[failure.hint] if failure else None,
+                "error": _plain_failure(failure) if failure else None,
+            }
+        )
+    readable = [row for row in rows if row["serial"] or row["remark"] in (None, REMARKS["key"])]
+    for row, name in zip(readable, _names(readable), strict=True):
+        row["name"] = name
+    return rows
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a name for each: its model and as little of its address as tells them apart."""
+    names: list[str] = []
+    for octets in range(1, 5):
+        names = [
+            f"{_slug(row['model'])}-{'-'.join(row['address'].partition(':')[0].split('.')[-octets:])}" for row in rows
+        ]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _slug(model: str | None) -> str:
+    return re.sub("[^a-z0-9]+", "-", (model or "").lower()).strip("-") or "terminal"
+
+
+def _entries(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the configuration, indented as they stand under ``terminals:``."""
+    serials: dict[str, str] = {}
+    for row in rows:
+        if row["name"] is None:
+            yield f"  # {row['address']}: {row['remark']}\n"
+            continue
+        lines = [f"- {key}: {row[key]}" if key == "name" else f"  {key}: {row[key]}" for key in ENTRY if key in row]
+        if "comm_key_file" in row:
+            lines.append(f"  comm_key_file: {json.dumps(row['comm_key_file'])}")
+        if re.fullmatch("[!-~]+", row["serial"]):
+            lines.append(f"  serial: {json.dumps(row['serial'])}")
+        if row["remark"] == REMARKS["key"]:
+            lines.append("  # comm_key_file: a file with its communication key, a number, and nothing else")
+        elif row["remark"]:
+            lines[0] += f"  # {row['remark']}"
+        other = serials.setdefault(row["serial"], row["address"]) if row["serial"] else row["address"]
+        if other != row["address"]:
+            yield f"  # the serial of {other}: one terminal with two addresses, or two with one number\n"
+            lines = [f"# {line}" for line in lines]
+        yield from (f"  {line}\n" for line in lines)
+
+
+ENTRY = ("name", "driver", "address", "transport")
+"""What an entry says of a terminal, in this order."""
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("address", "serial", "model", "firmware", "clock", "log", ""):
+        table.add_column(heading, no_wrap=heading in ("address", "serial"))
+    for row in rows:
+        clock = row["clock"]
+        table.add_row(
+            row["address"] + (" UDP" if row.get("transport") == "udp" else ""),
+            row["serial"] or "-",
+            row["model"] or "-",
+            row["firmware"] or "-",
+            "-" if clock is None else ahead_text(clock["offset_ms"], clock["bound_ms"]),
+            "-" if row["records"] is None else fullness(row["records"], row["capacity"]).replace(" records", ""),
+            row["remark"] or "",
+        )
+    console = rich_console()
+    console.print(table)
+    entries = "".join(_entries(rows))
+    if any(row["name"] for row in rows):
+        print(f"\nFor the configuration, under terminals:\n\n{entries}", end="")
 
 
 class Format(StrEnum):

@@ -1,0 +1,144 @@
+"""Finding terminals in a network: gently, with one conversation at a time with each, and none left open."""
+
+import errno
+import threading
+import time
+from collections.abc import Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Literal
+
+from drivers.base import (
+    ClockReading,
+    DriverError,
+    Finding,
+    Search,
+    Sizes,
+    TerminalInfo,
+    TerminalUnavailable,
+)
+from drivers.zkteco.terminal import DEFAULT_PORT, ZktecoOptions, conversation
+from drivers.zkteco.transport import Transport
+
+AT_ONCE = 32
+"""Hosts that are looked at at the same time, at most."""
+ANSWER_S = 5.0
+"""Time for each answer of a host that has opened a connection, at least: a terminal that reads a finger makes wait."""
+
+_NOBODY = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN})
+_NO_WAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
+
+Via = Literal["tcp", "udp"]
+
+
+def discover(search: Search) -> Generator[Finding | None, None, None]:
+    """Look for terminals; one item for each host, in the order in which they are settled, None where nobody is.
+
+    A host is tried over TCP, and where no connection opens over UDP. Whoever answers is asked who it is, for its clock
+    and for how full its log is: small questions only, and none that makes it prepare anything. Raises
+    TerminalUnavailable where this computer has no way to a host. A search that is stopped takes as long as the
+    conversations under way need to end.
+    """
+    pace = _Pace(search.rate, search.stop)
+    asked: set[Future[Finding | None]] = set()
+    with ThreadPoolExecutor(AT_ONCE, "discover") as pool:
+        try:
+            for host in search.hosts:
+                if len(asked) == AT_ONCE:
+                    settled, asked = wait(asked, return_when=FIRST_COMPLETED)
+                    yield from _results(settled)
+                if search.stop.is_set():
+                    break
+                asked.add(pool.submit(_settle, host, search, pace))
+            while asked:
+                settled, asked = wait(asked, return_when=FIRST_COMPLETED)
+                yield from _results(settled)
+        finally:
+            search.stop.set()
+
+
+class _Stopped(Exception):  # noqa: N818 - never leaves this module
+    """The search was stopped before this host's turn."""
+
+
+def _results(settled: set[Future[Finding | None]]) -> Iterator[Finding | None]:
+    for future in settled:
+        with suppress(_Stopped):
+            yield future.result()
+
+
+class _Pace:
+    """Lets attempts through one after the other, at most ``rate`` in one second."""
+
+    def __init__(self, rate: float, stop: threading.Event) -> None:
+        self._gap_s = 1 / rate
+        self._stop = stop
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def turn(self) -> None:
+        """Wait for the next turn; _Stopped where there will be none."""
+        with self._lock:
+            now = time.monotonic()
+            at = max(now, self._next)
+            self._next = at + self._gap_s
+        if self._stop.wait(at - now):
+            raise _Stopped
+
+
+def _settle(host: str, search: Search, pace: _Pace) -> Finding | None:
+    pace.turn()
+    try:
+        link = _open(host, "tcp", search)
+    except TerminalUnavailable as exc:
+        number = getattr(exc.__cause__, "errno", None)
+        if number in _NO_WAY:
+            raise
+        if number in _NOBODY:
+            return None
+        pace.turn()
+        found = _ask(_open(host, "udp", search), host, "udp", search)
+        # Nothing tells an open UDP port from an absent host but an answer.
+        silent = found.info is None and isinstance(found.error, TerminalUnavailable)
+        return None if silent else found
+    return _ask(link, host, "tcp", search)
+
+
+def _open(host: str, via: Via, search: Search) -> Transport:
+    answer_s = search.timeout_s if via == "udp" else max(ANSWER_S, search.timeout_s)
+    return Transport(
+        host,
+        search.port or DEFAULT_PORT,
+        udp=via == "udp",
+        timeout_s=answer_s,
+        bulk_timeout_s=answer_s,
+        open_timeout_s=search.timeout_s,
+    )
+
+
+def _ask(link: Transport, host: str, via: Via, search: Search) -> Finding:
+    """Ask whoever is at the other end of ``link``, and close it; what goes wrong becomes part of the finding."""
+    entry = {"address": host if search.port in (None, DEFAULT_PORT) else f"{host}:{search.port}"}
+    if via == "udp":
+        entry["transport"] = via
+    info: TerminalInfo | None = None
+    asked_at: datetime | None = None
+    clock: ClockReading | None = None
+    sizes: Sizes | None = None
+    error: DriverError | None = None
+    try:
+        options = ZktecoOptions.model_validate({"name": host, "comm_key_file": search.comm_key_file, **entry})
+        with conversation(link, options, options.comm_key()) as terminal:
+            info = terminal.identify()
+            if search.comm_key_file is not None:
+                entry["comm_key_file"] = str(search.comm_key_file)
+            if not search.stop.is_set():
+                asked_at = datetime.now(UTC)
+                clock = terminal.read_clock()
+                sizes = terminal.sizes()
+    except DriverError as exc:
+        error = exc
+    finally:
+        link.close()
+    return Finding(host, entry, info, asked_at, clock, sizes, error)
