@@ -265,7 +265,7 @@ def discover(
 ) -> None:
     """Look for terminals in a network; print lines to paste into the configuration.
 
-    Every address is tried over TCP, then UDP, some 32 at a time. Whoever answers is asked for its serial, clock and
+    Each address is tried over TCP, then UDP, at most 32 at a time. Whoever answers is asked for serial, clock and
     count; nothing changes at a terminal. Ctrl-C ends the search with what was found.
     """
     from drivers import DRIVERS

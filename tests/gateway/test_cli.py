@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.metadata import version
@@ -26,7 +26,9 @@ from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from gateway.cli import HINTS
 from gateway.control import ask
+from gateway.settings import load
 from tests.broker import Broker, Subscriber, eventually
+from tests.drivers.zkteco import neighbours
 
 HADIR = [sys.executable, "-m", "gateway.cli"]
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
@@ -109,7 +111,7 @@ def test_help_names_every_command_and_exit_code() -> None:
     """Who asks for help learns what there is."""
     told = hadir("--help")
     assert told.returncode == 0
-    for word in ("run", "check", "schema", "status", "tail", "probe", "read", "demo", "simulate"):
+    for word in ("run", "check", "schema", "status", "tail", "probe", "discover", "read", "demo", "simulate"):
         assert f" {word} " in told.stdout
     for code in (0, 1, 2, 3, 69, 70, 74, 75, 76, 77, 78):
         assert f" {code} " in told.stdout
@@ -138,6 +140,10 @@ def test_installed_command_tells_its_version() -> None:
         (["probe", "a b"], "not an address"),
         (["probe", "10.0.0.1", "--timeout", "3"], "such as 10s"),
         (["probe", "10.0.0.1", "--timeout", "0s"], "more than 0s"),
+        (["discover", "10.0.0.0-9"], "no IPv4 network"),
+        (["discover", "10.0.0.0/24", "--rate", "5000"], "less than or equal to 200"),
+        (["discover", "10.0.0.0/24", "--driver", "soap"], "write zkteco"),
+        (["discover", "10.0.0.0/24", "--yaml", "--json"], "choose one"),
         (["probe", "10.0.0.1", "--driver", "anviz"], "write zkteco"),
         (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "a number from 0 to 999999"),
         (["read", "10.0.0.1", "--format", "xml"], "csv"),
@@ -337,6 +343,149 @@ def test_probe_and_read_of_nobody() -> None:
     assert HINTS["unavailable"][1] in udp.stderr
     assert HINTS["name"][1] in unknown.stderr
     assert HINTS["name"][1] in impossible.stderr
+
+
+@pytest.fixture(scope="module")
+def neighbourhood() -> Iterator[int]:
+    """Be a network, 127.45.1.0/28, of terminals and others; return the port where all of them listen."""
+    terminals = {
+        1: build(serial="0000123456", records=20, clock_offset_s=420),
+        2: build(serial="CEXA193960001", layout="8", records=10),
+        3: build(serial="CEXA193960001", records=5),
+        4: build(comm_key=4711),
+    }
+    terminals[1].model = "X100-C/ID"
+    terminals[3].model = "K 14 #3: \xe9"  # no model that could be believed
+    port = neighbours.free_port()
+    with ExitStack() as stack:
+        for number, terminal in terminals.items():
+            stack.enter_context(Simulator(terminal, f"127.45.1.{number}", port))
+        datagrams = build(serial="UDP1", comm_key=4711)
+        stack.enter_context(neighbours.datagrams_only(datagrams, "127.45.1.5", port))
+        for number, answer in ((6, neighbours.PANEL), (7, neighbours.SECURE), (8, b"SSH-2.0-OpenSSH_9.2\r\n")):
+            stack.enter_context(neighbours.listening(f"127.45.1.{number}", port, neighbours.saying(answer)))
+        stack.enter_context(neighbours.listening("127.45.1.9", port, neighbours.hanging_up))
+        yield port
+
+
+def loaded(entries: str, folder: Path) -> list[Any]:
+    """Paste lines into a configuration and load it, as the gateway does."""
+    path = configuration(folder)
+    path.write_text(path.read_text() + entries)
+    return list(load(path).terminals)
+
+
+def test_discover_prints_a_table_and_lines_to_paste(neighbourhood: int, tmp_path: Path) -> None:
+    """Everybody who answers is in the table; whom the gateway can read, in lines that it takes as they are."""
+    told = hadir("discover", "127.45.1.0/28", "--port", neighbourhood, COLUMNS="200")
+    assert told.returncode == 0
+    table, _, entries = told.stdout.partition("\nFor the configuration, under terminals:\n\n")
+    rows = {row.split()[0].removeprefix("127.45.1.").split(":")[0]: row for row in table.splitlines()[1:]}
+    assert set(rows) == set("123456789")
+    for word in ("0000123456", "X100-C/ID", "Ver 6.60", "7 min", "ahead", "20 of 100,000"):
+        assert word in rows["1"]
+    assert " UDP" in rows["5"]
+    for number, remark in (("4", "key"), ("5", "key"), ("6", "panel"), ("7", "encrypted"), ("9", "breaks off")):
+        assert remark in rows[number]
+    assert f"  # 127.45.1.6:{neighbourhood}: door access panel\n" in entries
+    terminals = loaded(entries, tmp_path)
+    # The two with one serial cannot both be read under it: a person decides, the second waits as a comment.
+    assert [terminal.name for terminal in terminals] == ["x100-c-id-1", "simulated-f18-2", "terminal-4", "terminal-5"]
+    assert [terminal.serial for terminal in terminals] == ["0000123456", "CEXA193960001", None, None]
+    assert [terminal.address for terminal in terminals] == [f"127.45.1.{n}:{neighbourhood}" for n in (1, 2, 4, 5)]
+    assert [terminal.transport for terminal in terminals] == ["tcp", "tcp", "tcp", "udp"]
+    assert "  # - name: terminal-3\n" in entries
+    assert entries.count("  # comm_key_file: ") == 2
+    for hint in ("key", "panel", "encrypted", "unavailable", "protocol"):
+        assert told.stderr.count(HINTS[hint][1]) == 1
+
+
+def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path) -> None:
+    """The key opens those that ask for it, and its file stands in their lines; the key itself nowhere."""
+    key_file = tmp_path / "kunci pintu"
+    key_file.write_text("4711")
+    key_file.chmod(0o600)
+    told = hadir("discover", "127.45.1.4/31", "--port", neighbourhood, "--comm-key-file", key_file, "--yaml")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "4711" not in told.stdout
+    terminals = loaded(told.stdout, tmp_path)
+    assert [(terminal.serial, terminal.transport) for terminal in terminals] == [
+        ("SIM0000000001", "tcp"),
+        ("UDP1", "udp"),
+    ]
+    assert {terminal.comm_key_file for terminal in terminals} == {key_file}
+
+
+def test_discover_as_json(neighbourhood: int) -> None:
+    """A script gets everything; addresses named twice are asked once."""
+    told = hadir("discover", "127.45.1.0/28", "127.45.1.1", "127.45.1.3/28", "--port", neighbourhood, "--json")
+    assert (told.returncode, told.stderr) == (0, "")
+    found = json.loads(told.stdout)
+    assert (found["addresses"], found["asked"], len(found["found"])) == (14, 14, 9)
+    first, panel = found["found"][0], found["found"][5]
+    assert (first["name"], first["serial"], first["records"], first["error"]) == ("x100-c-id-1", "0000123456", 20, None)
+    assert abs(first["clock"]["offset_ms"] - 420_000) <= first["clock"]["bound_ms"]
+    assert (panel["name"], panel["error"]["code"]) == (None, "refused")
+
+
+def test_discover_names_tell_terminals_apart() -> None:
+    """Where two networks use one last number, as much of the address as is needed."""
+    port = neighbours.free_port()
+    with ExitStack() as stack:
+        for host in ("127.45.2.9", "127.45.3.9", "127.46.3.9"):
+            stack.enter_context(Simulator(build(serial=f"SN{host}"), host, port))
+        told = hadir("discover", "127.45.2.8/30", "127.45.3.8/30", "127.46.3.8/30", "--port", port, "--json")
+    names = [row["name"] for row in json.loads(told.stdout)["found"]]
+    assert names == ["simulated-f18-45-2-9", "simulated-f18-45-3-9", "simulated-f18-46-3-9"]
+
+
+def test_discover_of_nobody_is_1(neighbourhood: int) -> None:
+    """No terminal there, or only others, is a negative result with advice."""
+    for network in ("127.45.1.10", "127.45.1.6"):
+        told = hadir("discover", network, "--port", neighbourhood)
+        assert told.returncode == 1
+        assert f"no terminal answers in {network}" in told.stderr
+        assert HINTS["nobody"][1] in told.stderr
+        assert "For the configuration" not in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("network", "words", "hint"),
+    [
+        ("10.20.0.0/16", "65,534 addresses: asking them all takes 21 min", "large"),
+        ("8.8.8.0/24", "8.8.8.0/24 is not a private network", "public"),
+        ("0.0.0.0/0", "0.0.0.0/0 is not a private network", "public"),
+    ],
+)
+def test_discover_refuses_to_be_rude(network: str, words: str, hint: str) -> None:
+    """Large and foreign networks are not searched by accident."""
+    told = hadir("discover", network)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert words in told.stderr
+    assert HINTS[hint][1] in told.stderr
+
+
+def test_discover_with_yes_goes_where_it_is_told() -> None:
+    """An address that nobody can reach is no finding, and it is said that there is no way."""
+    told = hadir("discover", "255.255.255.255", "--yes")
+    assert (told.returncode, told.stdout) == (69, "")
+    assert HINTS["no_way"][1] in told.stderr
+
+
+def test_discover_ends_with_what_it_found() -> None:
+    """Ctrl-C: who was found is printed, conversations are ended, the rest is not asked."""
+    terminal, port = SimulatedTerminal(serial="FOUND1"), neighbours.free_port()
+    with (
+        Simulator(terminal, "127.47.0.1", port),
+        running("discover", "127.47.0.0/23", "--rate", "1", "--port", port) as process,
+    ):
+        eventually(lambda: terminal.commands[wire.CMD_EXIT], what="the terminal's farewell")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "FOUND1" in out
+    assert "of 510 addresses were asked" in err
+    assert terminal.conversations == 0
 
 
 @pytest.fixture(scope="module")
