@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from zk import ZK
-from zk.exception import ZKErrorResponse
 
 from drivers.base import BadRecord, RawPunch
 from drivers.zkteco import simulator as sim
@@ -512,89 +510,6 @@ class Client:
         if command == wire.CMD_CONNECT:
             self.session = answer.session
         return answer
-
-
-def pyzk(simulator: Simulator, *, udp: bool, key: int = 0) -> Any:
-    """Return a connected client of pyzk, which knows nothing of this project."""
-    return ZK("127.0.0.1", port=simulator.port, timeout=5, password=key, force_udp=udp, ommit_ping=True).connect()
-
-
-@pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
-@pytest.mark.parametrize(
-    ("layout", "key", "records"), [("8", 0, 3000), ("16", 1234, 30), ("16", 0, 3000), ("40", 999999, 4000)]
-)
-def test_pyzk_reads_what_was_put_in(layout: str, key: int, records: int, udp: bool) -> None:
-    """An independent client sees the same identity, clock, people and log, over TCP and UDP, with and without key."""
-    terminal = build(
-        layout=layout,
-        records=records,
-        people=40,
-        comm_key=key,
-        clock_offset_s=420,
-        serial="A8N5230560263",
-        now=frozen(),
-    )
-    with Simulator(terminal) as simulator:
-        client = pyzk(simulator, udp=udp, key=key)
-        assert client.get_serialnumber() == "A8N5230560263"
-        assert client.get_firmware_version() == terminal.firmware
-        assert client.get_platform() == terminal.platform
-        assert client.get_time() == END + timedelta(minutes=7)
-        assert {user.uid: user.user_id for user in client.get_users()} == terminal.users
-        read = client.get_attendance()
-        client.disconnect()
-    expected = [
-        (terminal.users[found.uid] if found.uid else found.pin, found.local_time, found.verify, found.state)
-        for found in terminal.records()
-        if isinstance(found, RawPunch)
-    ]
-    # In the 16-byte layout pyzk has the names of its two codes the other way round.
-    codes = [(each.punch, each.status) if layout == "16" else (each.status, each.punch) for each in read]
-    assert [(each.user_id, each.timestamp, *code) for each, code in zip(read, codes, strict=True)] == expected
-    assert len(expected) == records
-    assert simulator.bad_checksums == 0
-    assert terminal.refused_writes == 0
-
-
-@pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
-def test_pyzk_sees_a_punch_as_it_happens(udp: bool) -> None:
-    """An independent client's live capture is told of a finger, and the acknowledgement disturbs nothing."""
-    terminal = build(people=10, records=100, now=frozen())
-    with Simulator(terminal) as simulator:
-        client = pyzk(simulator, udp=udp)
-        live = client.live_capture(new_timeout=0.2)
-        assert next(live) is None  # nothing happened yet, but now it is registered
-        terminal.punch("1003", 1, 15, END)
-        seen = next(each for each in live if each is not None)
-        assert (seen.user_id, seen.timestamp, seen.status, seen.punch) == ("1003", END, 15, 1)
-        client.end_live_capture = True
-        assert list(live) == []
-        assert client.get_time() == END
-        client.disconnect()
-
-
-@pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
-def test_pyzk_with_a_wrong_key_is_refused(udp: bool) -> None:
-    """The wrong key, and none, get no further than the question."""
-    with Simulator(SimulatedTerminal(comm_key=1234)) as simulator:
-        for key in (0, 1235):
-            with pytest.raises(ZKErrorResponse, match="Unauthenticated"):
-                pyzk(simulator, udp=udp, key=key)
-        assert simulator.terminal.conversations == 0
-
-
-def test_pyzk_cannot_clear_the_log() -> None:
-    """What other software may try, this terminal refuses and remembers."""
-    with Simulator(build(people=5, records=20)) as simulator:
-        client = pyzk(simulator, udp=False)
-        with pytest.raises(ZKErrorResponse):
-            client.clear_attendance()
-        with pytest.raises(ZKErrorResponse):
-            client.delete_user(uid=1)
-        client.disconnect()
-        assert simulator.terminal.count == 20
-        assert simulator.terminal.commands[15] == 1
-        assert simulator.terminal.refused_writes == 2
 
 
 @pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
