@@ -300,7 +300,7 @@ def test_person_who_is_not_enrolled_any_more_gets_a_pin_from_it(pyzk: Connect) -
 
 
 def test_some_keys_are_too_large_for_its_arithmetic(pyzk: Connect, tmp_path: Path) -> None:
-    """A key whose lowest seventeen bits are set overflows in half of all sessions. Our driver's own arithmetic wraps."""
+    """A key whose lowest seventeen bits are set overflows in half of all sessions. Our arithmetic wraps."""
     terminal = SimulatedTerminal(comm_key=0x1FFFF, session=0x9000)
     key_file = tmp_path / "key"
     key_file.write_text(str(terminal.comm_key))
