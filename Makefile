@@ -3,13 +3,14 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint bench clients clean
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
 	@echo "make test    run all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; prints the table that README quotes"
+	@echo "make clients check the simulator with a client in another language; needs the npm registry"
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt makes every install the same; the stamp is renewed when it or pyproject.toml changes.
@@ -47,6 +48,17 @@ lint: $(VENV)/stamp
 bench: $(VENV)/stamp mosquitto
 	$(BIN)/python -m benchmarks
 
+# Not part of the tests: it fetches a package from npm, of the exact version and content that the lock file names.
+.PHONY: node
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; \
+	  else echo "node and npm are missing: sudo apt install nodejs npm"; exit 1; fi; }
+
+clients: $(VENV)/stamp node
+	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
+	$(BIN)/pytest -s tests/clients/check_node.py
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
