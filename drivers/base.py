@@ -245,6 +245,6 @@ class Driver:
     discover: Callable[[Search], Generator[Finding | None, None, None]] | None = None
     """Looks for terminals: yields one item for each host, as it is settled, None where nobody is.
 
-    Raises TerminalUnavailable where this computer has no way to a host. Closing the generator stops the search too.
-    None where terminals of this family cannot be looked for.
+    Raises TerminalUnavailable in the end where this computer had no way to any host. Closing the generator stops the
+    search too. None where terminals of this family cannot be looked for.
     """

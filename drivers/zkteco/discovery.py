@@ -3,10 +3,10 @@
 import errno
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal
 
 from drivers.base import (
@@ -37,35 +37,42 @@ def discover(search: Search) -> Generator[Finding | None, None, None]:
 
     A host is tried over TCP, and where no connection opens over UDP. Whoever answers is asked who it is, for its clock
     and for how full its log is: small questions only, and none that makes it prepare anything. Raises
-    TerminalUnavailable where this computer has no way to a host. A search that is stopped takes as long as the
-    conversations under way need to end.
+    TerminalUnavailable in the end where this computer had no way to any host. A search that is stopped takes as long as
+    the conversations under way need to end.
     """
     pace = _Pace(search.rate, search.stop)
+    hosts = iter(search.hosts)
     asked: set[Future[Finding | None]] = set()
+    no_way: TerminalUnavailable | None = None
+    reached = False
     with ThreadPoolExecutor(AT_ONCE, "discover") as pool:
         try:
-            for host in search.hosts:
-                if len(asked) == AT_ONCE:
-                    settled, asked = wait(asked, return_when=FIRST_COMPLETED)
-                    yield from _results(settled)
-                if search.stop.is_set():
+            while True:
+                places = 0 if search.stop.is_set() else AT_ONCE - len(asked)
+                asked |= {pool.submit(_settle, host, search, pace) for host in islice(hosts, places)}
+                if not asked:
                     break
-                asked.add(pool.submit(_settle, host, search, pace))
-            while asked:
                 settled, asked = wait(asked, return_when=FIRST_COMPLETED)
-                yield from _results(settled)
+                for future in settled:
+                    found = None
+                    try:
+                        found = future.result()
+                    except _Stopped:
+                        continue
+                    except TerminalUnavailable as exc:
+                        # Among others this is how the system says that an address is a broadcast's.
+                        no_way = exc
+                    else:
+                        reached = True
+                    yield found
         finally:
             search.stop.set()
+    if no_way is not None and not reached:
+        raise no_way
 
 
 class _Stopped(Exception):  # noqa: N818 - never leaves this module
     """The search was stopped before this host's turn."""
-
-
-def _results(settled: set[Future[Finding | None]]) -> Iterator[Finding | None]:
-    for future in settled:
-        with suppress(_Stopped):
-            yield future.result()
 
 
 class _Pace:
@@ -88,6 +95,7 @@ class _Pace:
 
 
 def _settle(host: str, search: Search, pace: _Pace) -> Finding | None:
+    """Find out who is at ``host``; TerminalUnavailable where this computer has no way there."""
     pace.turn()
     try:
         link = _open(host, "tcp", search)

@@ -302,6 +302,17 @@ def test_search_that_nobody_follows_any_more_ends(stack: ExitStack, port: int) -
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("discover")]
 
 
+def test_address_that_cannot_be_reached_does_not_end_the_search(stack: ExitStack, port: int) -> None:
+    """In a large network some addresses are broadcasts of smaller ones, to which the system opens no connection."""
+    terminal = SimulatedTerminal()
+    stack.enter_context(Simulator(terminal, host(1), port))
+
+    first, second = discover(Search(["255.255.255.255", host(1)], port=port))
+
+    (finding,) = filter(None, (first, second))
+    assert finding.host == host(1)
+
+
 def test_network_that_cannot_be_reached_is_said() -> None:
     """Without a way there, silence would be no finding."""
     with pytest.raises(TerminalUnavailable, match=r"255\.255\.255\.255:4370 cannot be reached"):
