@@ -169,7 +169,7 @@ class ZktecoTerminal:
             tries -= 1
             count = (self._sizes or self.sizes()).records
             with translated(self._transport):
-                table = self._log()
+                table = self._log(count)
                 if not table.buffered:
                     # It may be anything: how it reads must decide alone.
                     count = None
@@ -262,20 +262,19 @@ class ZktecoTerminal:
         with suppress(DriverError), translated(self._transport):
             self._pyzk.disconnect()
 
-    def _log(self) -> Table:
-        """Get at the log, prepared, or for terminals that know no preparing in one go."""
-        if self._unbuffered:
-            log = self._ask_directly()
-            if not isinstance(log, Table):
-                log = self._prepare(wire.CMD_ATTLOG_RRQ)
-        else:
-            log = self._prepare(wire.CMD_ATTLOG_RRQ)
-            if log in UNBUFFERED_ANSWERS:
-                refusal, log = log, self._ask_directly()
-                log = log if isinstance(log, Table) else refusal
-        if not isinstance(log, Table):
-            raise _refusal_to_prepare(log, "log")
-        return log
+    def _log(self, count: int | None) -> Table:
+        """Get at the log: prepared, or in one go from terminals that know no preparing."""
+        if self._unbuffered and isinstance(log := self._ask_directly(), Table):
+            return log
+        log = self._prepare(wire.CMD_ATTLOG_RRQ)
+        if isinstance(log, Table):
+            return log
+        if log in UNBUFFERED_ANSWERS and not self._unbuffered:
+            if count == 0:
+                return Table(self._pyzk, self._transport, 0, 0.0, b"")  # nothing to prepare, as it says
+            if isinstance(direct := self._ask_directly(), Table):
+                return direct
+        raise _refusal_to_prepare(log, "log")
 
     def _prepare(self, what: int, first: int = 0, second: int = 0) -> Table | int:
         """Have a table laid out; where the terminal will not, return the code of its answer."""

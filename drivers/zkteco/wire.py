@@ -442,14 +442,13 @@ def _plausibility(records: Iterable[Record]) -> float:
         if record.local_time == FIRST_TIME:
             # Time 0 to the second is what padding reads as: a 16-byte record would be two perfect ones of 8 bytes.
             continue
-        points += 6
         if 2005 <= record.local_time.year <= 2050:
-            points += 5
+            points += 12
         elif record.local_time.year == 2000:
-            # A clock that was reset; but also what the upper bytes of a true time read as in another layout.
-            points += 2
+            # A clock that was reset; but also what small numbers of any kind read as, such as a K40 sends for a log.
+            points += 1
         if record.state <= 5 or record.state == 255:
-            points += 5
+            points += 4
         if record.verify <= 30:
             points += 2
         if record.work_code is None or len(record.work_code) <= 8:
@@ -461,7 +460,9 @@ ROWS_JUDGED = 400
 """Rows judged when a layout is chosen, spread over what is known of the log."""
 COUNT_SLACK = 64
 """Punches that may be made between the count and the read."""
-PLAUSIBLE = 0.5
+PLAUSIBLE = 0.7
+PLAUSIBLE_IF_COUNTED = 0.4
+"""Enough where the number of records is right to the unit: also a log that was kept with a clock nobody ever set."""
 FAVOUR = 0.1
 FEW = 8
 
@@ -492,8 +493,8 @@ class Sample(NamedTuple):
 
 
 def plausible(sample: Sample, layout: Layout) -> bool:
-    """Tell whether records under ``layout`` look like punches; none at all do."""
-    return not sample.size or sample.plausibility(layout) >= PLAUSIBLE
+    """Tell whether the end of a log whose layout is known looks like punches; nothing at all does."""
+    return not sample.size or sample.plausibility(layout) >= PLAUSIBLE_IF_COUNTED
 
 
 def layouts_for(size: int, count: int | None) -> list[Layout]:
@@ -529,17 +530,21 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
     certain = exact[0] if len(exact) == 1 and count and (exact[0] is known or count <= FEW) else None
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
-    found = _most_plausible(sample, near, favoured) or certain or _most_plausible(sample, divide, favoured)
+    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout in exact else PLAUSIBLE for layout in divide}
+    found = _best(sample, near, favoured, bars) or certain or _best(sample, divide, favoured, bars)
     if found is None:
         tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
         raise WireError(f"{size} bytes of log do not read as {tried}")
     return found
 
 
-def _most_plausible(sample: Sample, layouts: list[Layout], favoured: Mapping[str, float]) -> Layout | None:
-    scored = [(sample.plausibility(layout), layout) for layout in layouts]
-    score, best = max(scored, key=lambda entry: entry[0] + favoured[entry[1].name], default=(0.0, None))
-    return best if score >= PLAUSIBLE else None
+def _best(
+    sample: Sample, layouts: list[Layout], favoured: Mapping[str, float], bars: Mapping[str, float]
+) -> Layout | None:
+    """Return the most plausible of ``layouts`` whose score reaches its bar."""
+    scores = {layout: sample.plausibility(layout) for layout in layouts}
+    possible = [layout for layout in layouts if scores[layout] >= bars[layout.name]]
+    return max(possible, key=lambda layout: scores[layout] + favoured[layout.name], default=None)
 
 
 def encode_record(
