@@ -73,19 +73,16 @@ class Table:
     def fetch(self, start: int, length: int) -> bytes:
         """Return ``length`` bytes of records from their byte ``start`` on; BadTable where others come.
 
-        RuntimeError where the table was given back already.
+        A terminal that does not serve just these is asked for all of its table at once. RuntimeError where the table
+        was given back already.
         """
         start += 4
         if self._body is None and start + length > len(self._head):
-            part = self._part(start, length)
-            # Some ignore where a part should begin: their beginning must not pass for what was asked.
-            is_beginning = part[: len(self._head)] == self._head[: len(part)]
-            if len(part) == length and not is_beginning:
-                return part
-            if len(part) != self._size or not is_beginning:
-                with translated(self._transport):
-                    raise BadTable(f"the terminal did not send the {length} bytes of its table from byte {start} on")
-            self._body = part
+            with translated(self._transport):
+                try:
+                    return self._part(start, length)
+                except BadTable:
+                    self._body = self._everything()
         return (self._head if self._body is None else self._body)[start : start + length]
 
     def close(self) -> None:
@@ -98,20 +95,32 @@ class Table:
     @cached_property
     def _head(self) -> bytes:
         length = min(HEAD, self._size)
-        head = self._part(0, length) if self._body is None else self._body[:length]
-        if len(head) not in (length, self._size):
-            with translated(self._transport):
-                raise BadTable(f"the terminal sent {len(head)} bytes where {length} were asked for")
-        return head
+        with translated(self._transport):
+            return self._asked(0, length) if self._body is None else self._body[:length]
 
     def _part(self, start: int, length: int) -> bytes:
+        part = self._asked(start, length)
+        # Should a terminal ignore where a part begins, its beginning must not pass for what was asked.
+        if part[: len(self._head)] == self._head[:length]:
+            raise BadTable("the terminal sends the beginning of its table whatever part is asked for")
+        return part
+
+    def _everything(self) -> bytes:
+        body = self._asked(0, self._size)
+        if not body.startswith(self._head):
+            raise BadTable("the terminal does not send the same table twice")
+        return body
+
+    def _asked(self, start: int, length: int) -> bytes:
         if not self._open:
             raise RuntimeError("this reading has ended: another was begun, or the conversation is over")
-        with translated(self._transport):
-            try:
-                return self._with_tries(start, length)
-            except PyzkRefusal:
-                raise BadTable("the terminal laid out a table and then refused to send it") from None
+        try:
+            part = self._with_tries(start, length)
+        except PyzkRefusal:
+            raise BadTable("the terminal laid out a table and then refused to send it") from None
+        if len(part) != length:
+            raise BadTable(f"the terminal sent {len(part)} bytes where {length} were asked for")
+        return part
 
     def _with_tries(self, start: int, length: int) -> bytes:
         tries = 1 if self._pyzk.tcp else UDP_TRIES
@@ -146,9 +155,8 @@ class Run:
         if self.size >= SAMPLED_FROM:
             steps = self.size // step
             starts = dict.fromkeys(number * steps // PIECES * step for number in range(PIECES))
-            with suppress(BadTable):  # one that is sent from the beginning on only
-                pieces = [self._table.fetch(self._first + at, min(PIECE, self.size - at)) for at in starts]
-                return wire.Sample(self.size, pieces)
+            pieces = [self._table.fetch(self._first + at, min(PIECE, self.size - at)) for at in starts]
+            return wire.Sample(self.size, pieces)
         return wire.Sample.whole(self.whole())
 
     def records(self, layout: wire.Layout) -> "Fetched":

@@ -161,8 +161,8 @@ class ZktecoTerminal:
         """Read the log from position ``start``; ``layout`` is the one found earlier, if any.
 
         Only the bytes from ``start`` on travel. Where the terminal's numbers leave any doubt about what lies at
-        ``start``, or it does not serve that part, the whole log is read instead and ``Reading.start`` is 0. The layout
-        of a long log is judged by pieces from all over it, before its first record is handed out.
+        ``start``, the whole log is read instead and ``Reading.start`` is 0. The layout of a long log is judged by
+        pieces from all over it, before its first record is handed out.
         """
         tries = READ_TRIES
         while True:
@@ -316,10 +316,7 @@ class ZktecoTerminal:
         if not start or found is None or start > size // found.stride:
             return None
         run = table.run(start * found.stride)
-        try:
-            return _Found(run, found, start) if wire.plausible(run.sample(found.stride), found) else None
-        except BadTable:
-            return None
+        return _Found(run, found, start) if wire.plausible(run.sample(found.stride), found) else None
 
     def _whole(self, table: Table, count: int | None, pinned: str | None) -> _Found:
         run = table.run()

@@ -42,6 +42,7 @@ from tests.drivers.zkteco.scripted import (
     SESSION,
     Action,
     Answer,
+    Dynamic,
     Pause,
     ScriptedPeer,
     asked,
@@ -323,21 +324,37 @@ def test_a_tail_of_a_small_answer_is_cut_from_it() -> None:
         assert simulator.terminal.commands[wire.CMD_READ_BUFFER] == 0
 
 
-def test_a_tail_that_is_refused_is_read_whole() -> None:
-    """A terminal that will not begin in the middle is read from the beginning."""
+def beginning(buffer: bytes) -> Dynamic:
+    """Answer READ_BUFFER as a terminal that ignores where a part should begin."""
+
+    def answer(question: wire.Packet) -> list[Answer]:
+        _, length = struct.unpack("<ii", question.data)
+        return transfer(buffer[:length])
+
+    return answer
+
+
+@pytest.mark.parametrize("start", [0, 90, 99])
+@pytest.mark.parametrize("oddity", ["refuses", "ignores the start", "sends everything"])
+def test_a_terminal_that_serves_no_parts_is_asked_for_everything(start: int, oddity: str) -> None:
+    """Whatever is sent in place of a part, what is handed out is what the reading says it is."""
     body = log("40", 100)
     buffer = struct.pack("<I", len(body)) + body
-    refused = step(wire.CMD_READ_BUFFER, Answer(wire.CMD_ACK_ERROR))
-    served = step(wire.CMD_READ_BUFFER, serve(buffer))
+    odd = {
+        "refuses": [step(wire.CMD_READ_BUFFER, Answer(wire.CMD_ACK_ERROR))] * 3,
+        "ignores the start": [step(wire.CMD_READ_BUFFER, beginning(buffer))],
+        "sends everything": [step(wire.CMD_READ_BUFFER, *transfer(buffer))],
+    }[oddity]
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(100)),
         step(wire.CMD_PREPARE_BUFFER, prepared(len(buffer))),
-        served,
-        *[refused] * 3,
-        served,
+        step(wire.CMD_READ_BUFFER, serve(buffer)),
+        *odd,
+        step(wire.CMD_READ_BUFFER, beginning(buffer)),
     ) as (zk, _):
-        reading = zk.read(90, "40")
-        assert (reading.start, raws(reading)) == (0, body)
+        reading = zk.read(start, "40")
+        assert (reading.start, reading.total) == (start, 100)
+        assert raws(reading) == body[start * 40 :]
 
 
 def test_a_log_that_is_refused_altogether_is_a_protocol_error() -> None:

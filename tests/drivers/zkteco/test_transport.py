@@ -500,8 +500,8 @@ def test_another_answer_to_connect_is_named_by_its_number(code: int) -> None:
 
 
 def bulk(*answers: Action | Dynamic) -> list[Step]:
-    """Return a script in which the log is read and its one chunk answered with ``answers``."""
-    return [*(line for _, line in whole_conversation()[:-1]), step(wire.CMD_READ_BUFFER, *answers)]
+    """Return a script in which ``answers`` come for the log's one chunk, and for all of the log at once."""
+    return [*(line for _, line in whole_conversation()[:-1]), *[step(wire.CMD_READ_BUFFER, *answers)] * 2]
 
 
 def preparing(*answers: Action | Dynamic) -> list[Step]:
@@ -595,7 +595,7 @@ USER_FAILURES: dict[str, tuple[Action | Dynamic, ...]] = {
     "error behind data": (*transfer(USERS)[:2], Answer(wire.CMD_ACK_ERROR)),
     "ended early": (*transfer(USERS)[:2], OK),
     "one packet too long": (Answer(wire.CMD_DATA, USERS + SECRET),),
-    "no layout": (*transfer(b"\xff" * 4 + SECRET * ((len(USERS) - 4) // 8)),),
+    "no layout": (*transfer(b"\xff" * 8 + SECRET * (len(USERS) // 8 - 1)),),
 }
 
 
@@ -613,7 +613,7 @@ def test_no_capture_shows_the_user_table(answers: tuple[Action | Dynamic, ...]) 
         visited(
             step(wire.CMD_PREPARE_BUFFER, prepared(len(TABLE))),
             step(wire.CMD_READ_BUFFER, serve(TABLE)),
-            step(wire.CMD_READ_BUFFER, *answers),
+            *[step(wire.CMD_READ_BUFFER, *answers)] * 2,
         ) as (terminal, _),
     ):
         terminal.pins()
