@@ -460,9 +460,10 @@ ROWS_JUDGED = 400
 """Rows judged when a layout is chosen, spread over what is known of the log."""
 COUNT_SLACK = 64
 """Punches that may be made between the count and the read."""
-PLAUSIBLE = 0.7
+PLAUSIBLE = 0.75
+"""What a log must look like that only its looks speak for: pairs of 8-byte records, read as 16 bytes, reach 0.7."""
 PLAUSIBLE_IF_COUNTED = 0.4
-"""Enough where the number of records is right to the unit: also a log that was kept with a clock nobody ever set."""
+"""Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
 FAVOUR = 0.1
 FEW = 8
 
@@ -528,9 +529,11 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
-    certain = exact[0] if len(exact) == 1 and count and (exact[0] is known or count <= FEW) else None
+    proven = len(exact) == 1 and count and (exact[0].name == pinned or (count <= FEW and not only))
+    certain = exact[0] if proven else None
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
-    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout in exact else PLAUSIBLE for layout in divide}
+    counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
+    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
     found = _best(sample, near, favoured, bars) or certain or _best(sample, divide, favoured, bars)
     if found is None:
         tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
