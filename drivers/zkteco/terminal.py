@@ -173,15 +173,21 @@ class ZktecoTerminal:
                 if not table.buffered:
                     # It may be anything: how it reads must decide alone.
                     count = None
-                self._run, found, start = self._tail(table, start, count, layout) or self._whole(table, count, layout)
+                found = self._tail(table, start, count, layout) or self._whole(table, count, layout)
             # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one.
             settled = layout or self._layout or count is None or table.records_size > SHORT
             if settled or not tries or count == self.sizes().records:
                 break
         self._sizes = None  # the next reading is not to be judged by a count as old as this one
-        total = table.records_size // found.stride
-        records = self._run.records(found)
-        return Reading(start, total, records, found.name, by_uid=found.by_uid, prepared_s=table.prepared_s)
+        self._run = found.run
+        return Reading(
+            found.start,
+            table.records_size // found.layout.stride,
+            found.run.records(found.layout),
+            found.layout.name,
+            by_uid=found.layout.by_uid,
+            prepared_s=table.prepared_s,
+        )
 
     def between(self, first: datetime, last: datetime, layout: str | None = None) -> list[Record] | None:
         """Read the records dated from ``first`` to ``last``; None where the terminal does not know how, as most do not.
@@ -312,11 +318,11 @@ class ZktecoTerminal:
 
     def _tail(self, table: Table, start: int, count: int | None, pinned: str | None) -> _Found | None:
         size = table.records_size
-        found = _layout_by_count(size, count, self._layout or pinned)
-        if not start or found is None or start > size // found.stride:
+        layout = _layout_by_count(size, count, self._layout or pinned)
+        if not start or layout is None or start > size // layout.stride:
             return None
-        run = table.run(start * found.stride)
-        return _Found(run, found, start) if wire.plausible(run.sample(found.stride), found) else None
+        run = table.run(start * layout.stride)
+        return _Found(run, layout, start) if wire.plausible(run.sample(layout.stride), layout) else None
 
     def _whole(self, table: Table, count: int | None, pinned: str | None) -> _Found:
         run = table.run()
@@ -327,7 +333,12 @@ class ZktecoTerminal:
         try:
             return _Found(run, wire.choose_layout(wire.Sample.whole(body), count, pinned, self._layout), 0)
         except wire.WireError as exc:
-            raise UnreadableLog(str(exc), body) from exc
+            hint = (
+                "correct `layout:`, or take it out to have it found"
+                if self._layout
+                else "write `layout:` if you know it, otherwise somebody must look at the bytes"
+            )
+            raise UnreadableLog(f"{exc}; {hint}", body) from exc
 
 
 def _layout_by_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:
