@@ -57,7 +57,7 @@ class Table:
     @cached_property
     def records_size(self) -> int:
         """Bytes of records, by the table's own count; BadTable where that cannot be."""
-        if self._size < 4:
+        if not self._size:
             return 0
         size = int.from_bytes(self._head[:4], "little")
         behind = self._size - 4 - size

@@ -915,6 +915,7 @@ def test_a_missing_key_file_is_refused(tmp_path: Path) -> None:
 # --- one punch, one identity --------------------------------------------------------------------------------------
 
 TEXT_PINS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=24)
+SHORT_PINS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=6)
 NUMBER_PINS = st.integers(1, 2**32 - 1).map(str)
 MOMENTS = st.datetimes(datetime(2005, 1, 1), datetime(2049, 12, 31))  # noqa: DTZ001 - wall clock
 
@@ -926,6 +927,7 @@ MOMENTS = st.datetimes(datetime(2005, 1, 1), datetime(2049, 12, 31))  # noqa: DT
         ("49", 52, TEXT_PINS),
         ("40", 36, TEXT_PINS),
         ("40", 37, TEXT_PINS),
+        ("22", 32, SHORT_PINS),
         ("16", 12, NUMBER_PINS),
         ("8", 12, NUMBER_PINS),
         ("8-ma300", 12, NUMBER_PINS),
