@@ -85,7 +85,7 @@ def _ours_s(layout: str, count: int) -> float:
 
 def _decoded(log: bytes, count: int) -> int:
     """Find the layout and decode every record; return how many are punches."""
-    records = wire.Records(log, wire.choose_layout(log, count, None))
+    records = wire.Records(log, wire.choose_layout(wire.Sample.whole(log), count))
     return sum(isinstance(record, RawPunch) for record in records)
 
 

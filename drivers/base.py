@@ -8,7 +8,7 @@ A driver speaks to one family of terminals and imports nothing from the gateway.
   :class:`BadRecord`; the thousands behind it are still delivered.
 * A driver keeps no state between visits and never logs a PIN.
 * No driver can clear a log, write users, or read templates, photos or names: the commands it may send are an
-  allow-list constant in the driver.
+  allow-list constant in the driver. The one thing that may be written is the clock, by :class:`SettableClock`.
 """
 
 import re
@@ -44,6 +44,18 @@ class TerminalRefused(DriverError):  # noqa: N818 - named by the reaction it cal
 
 class ProtocolError(DriverError):
     """The terminal sent what its protocol does not allow: drop the connection, keep the capture."""
+
+
+class UnreadableLog(ProtocolError):  # noqa: N818 - says what was met
+    """The log came whole, but no record layout known explains it: keep ``body``, a person must look at it.
+
+    The terminal is well and the next reading would end the same way: asking again soon is of no use.
+    """
+
+    def __init__(self, message: str, body: bytes) -> None:
+        super().__init__(message)
+        self.body = body
+        """The log as it was sent, without what its protocol puts around it."""
 
 
 class RawPunch(NamedTuple):
@@ -83,18 +95,28 @@ Record = RawPunch | BadRecord
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A run of log records, oldest first."""
+    """A run of log records, oldest first.
+
+    Valid until the next ``read`` or ``between`` of the same terminal, or the end of the conversation; what it has
+    handed out already stays readable.
+    """
 
     start: int
     """Position of the first record: what was really served, not what was asked for."""
     total: int
     """Records in the whole log at the moment of reading."""
     records: Iterable[Record]
-    """``total - start`` records, decoded as they are iterated; may be iterated more than once."""
+    """``total - start`` records, fetched and decoded as they are iterated.
+
+    A slow terminal takes minutes to send its log: what has come can be stored while the rest is under way. Iterating
+    may raise DriverError midway; iterating again gives what has come again and fetches the rest.
+    """
     layout: str
     """Name of the record layout that was found."""
     by_uid: bool = False
     """The records carry ``uid`` instead of ``pin``: see :class:`Enrolled`."""
+    prepared_s: float = 0.0
+    """How long the terminal was busy preparing its log before it could send any of it; it serves nobody meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,7 @@ class Sizes:
     """How full the log is; None where the terminal cannot say."""
 
     records: int | None
+    """As the terminal says. Some say 0 and hold punches: only a reading proves that a log is empty."""
     capacity: int | None
 
 
@@ -144,7 +167,33 @@ class Logged(Protocol):
         """Ask how many records the log holds and can hold. One small request."""
 
     def read(self, start: int = 0, layout: str | None = None) -> Reading:
-        """Read the log from position ``start`` to its end; ``layout`` is the one found in it earlier, if any."""
+        """Read the log from position ``start`` to its end; ``layout`` is the one found in it earlier, if any.
+
+        Raises UnreadableLog where no known layout explains what the terminal sends.
+        """
+
+
+@runtime_checkable
+class Ranged(Protocol):
+    """A terminal that can look for records by date itself."""
+
+    def between(self, first: datetime, last: datetime, layout: str | None) -> list[Record] | None:
+        """Read the records dated from ``first`` to ``last``, both included, in the order of the log.
+
+        They have no position: a record whose clock was wrong is found under its wrong date. ``layout`` is the one found
+        in the log earlier, if any. None where this terminal does not know the question or answers it unusably.
+        """
+
+
+@runtime_checkable
+class SettableClock(Protocol):
+    """A terminal whose clock can be set; asked for only where the configuration says so."""
+
+    def set_clock(self, to: datetime) -> None:
+        """Set the wall clock to ``to``, to the second; TerminalRefused where the terminal will not.
+
+        Whether it took is for the caller to read back.
+        """
 
 
 @runtime_checkable

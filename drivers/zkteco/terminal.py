@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from drivers.base import (
     ClockReading,
@@ -16,18 +17,19 @@ from drivers.base import (
     ProtocolError,
     RawPunch,
     Reading,
+    Record,
     Sizes,
     TerminalInfo,
     TerminalRefused,
-    TerminalUnavailable,
+    UnreadableLog,
 )
 from drivers.zkteco import wire
-from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated
+from drivers.zkteco.table import BadTable, Run, Table
+from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated
 
 DEFAULT_PORT = 4370
-CHUNK_TCP = 0xFFC0
-"""Largest chunk that terminals deliver in one DATA packet on TCP."""
-CHUNK_UDP = 16 * 1024
+UNBUFFERED_ANSWERS = frozenset({wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR})
+"""Answers to PREPARE_BUFFER after which the log is asked for without a buffer."""
 SHORT = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 READ_TRIES = 3
@@ -53,6 +55,14 @@ def _checked(address: str) -> str:
     return address.strip()
 
 
+LayoutName = Annotated[
+    Literal["40", "49", "22", "16", "8", "8-ma300"],
+    # YAML takes most of these names for numbers.
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
+    WithJsonSchema({"enum": [*wire.LAYOUTS, *dict.fromkeys(layout.stride for layout in wire.LAYOUTS.values())]}),
+]
+
+
 class ZktecoOptions(DriverOptions):
     """Options of a ZKTeco terminal."""
 
@@ -62,6 +72,8 @@ class ZktecoOptions(DriverOptions):
     """A file that holds the terminal's communication key (0 to 999999); None: no key."""
     transport: Literal["tcp", "udp"] = "tcp"
     """UDP only where a terminal offers nothing else."""
+    layout: LayoutName | None = None
+    """The layout of the log's records, where it is not found out rightly; a log that does not fit it is refused."""
 
     def comm_key(self) -> int:
         """Read the communication key; TerminalRefused where the file is gone or holds something else."""
@@ -81,14 +93,27 @@ class ZktecoOptions(DriverOptions):
         return int(text)
 
 
-class ZktecoTerminal:
-    """One conversation. Implements Terminal, Logged, Enrolled and Live of :mod:`drivers.base`."""
+class _Found(NamedTuple):
+    """What of a log is to be handed out, in which layout, and the position it begins at."""
 
-    def __init__(self, pyzk: Pyzk, transport: Transport, chunk: int) -> None:
+    run: Run
+    layout: wire.Layout
+    start: int
+
+
+class ZktecoTerminal:
+    """One conversation. Implements all interfaces of :mod:`drivers.base`."""
+
+    def __init__(self, pyzk: Pyzk, transport: Transport, layout: str | None = None) -> None:
+        """``layout`` is the one that a person says the log has."""
         self._pyzk = pyzk
         self._transport = transport
-        self._chunk = chunk
+        self._layout = layout
         self._sizes: Sizes | None = None
+        self._unbuffered = False
+        """The terminal has shown that it does not prepare its log."""
+        self._table: Table | None = None
+        self._run: Run | None = None
         self._listening = False
 
     def serial(self) -> str:
@@ -124,7 +149,10 @@ class ZktecoTerminal:
     def sizes(self) -> Sizes:
         """Ask how full the log is. One packet each way."""
         with translated(self._transport):
-            records, capacity = wire.decode_sizes(self._pyzk.ask(wire.CMD_GET_FREE_SIZES))
+            data = self._pyzk.ask(wire.CMD_GET_FREE_SIZES)
+            records, capacity = wire.decode_sizes(data)
+        # Some Wi-Fi models (AK3750, WL10) answer four bytes of nothing, and do not prepare their log either.
+        self._unbuffered = self._unbuffered or len(data) == 4
         self._sizes = Sizes(records, capacity)
         return self._sizes
 
@@ -132,42 +160,82 @@ class ZktecoTerminal:
         """Read the log from position ``start``; ``layout`` is the one found earlier, if any.
 
         Only the bytes from ``start`` on travel. Where the terminal's numbers leave any doubt about what lies at
-        ``start``, or it refuses, the whole log is read instead and ``Reading.start`` is 0.
+        ``start``, the whole log is read instead and ``Reading.start`` is 0. The layout of a long log is judged by
+        pieces from all over it, before its first record is handed out.
         """
         tries = READ_TRIES
         while True:
             tries -= 1
             count = (self._sizes or self.sizes()).records
-            with translated(self._transport), self._prepared(wire.CMD_ATTLOG_RRQ, 0) as table:
-                size = table.records_size()
-                found = _layout_by_count(size, count, layout) if start and count is not None else None
-                if found is not None and start <= size // found.stride:
-                    tail = table.read(4 + start * found.stride, size - start * found.stride)
-                    if tail is not None and wire.plausible(tail, found):
-                        return _reading(tail, found, start, size // found.stride)
-                body = table.read(4, size)
-                if body is None:
-                    raise ProtocolError("the terminal prepared its log and then refused to send it")
+            with translated(self._transport):
+                table = self._log(count)
+                if not table.buffered:
+                    # It may be anything: how it reads must decide alone.
+                    count = None
+                found = self._tail(table, start, count, layout) or self._whole(table, count, layout)
             # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one.
-            if not tries or layout is not None or size > SHORT or count is None or count == self.sizes().records:
+            settled = layout or self._layout or count is None or table.records_size > SHORT
+            if settled or not tries or count == self.sizes().records:
                 break
-        try:
-            found = wire.choose_layout(body, count, layout)
-        except wire.WireError as exc:
-            error = ProtocolError(str(exc))
-            error.capture = f"{self._transport.capture()}\nlog body begins: {body[:1024].hex()}"
-            raise error from exc
-        return _reading(body, found, 0, len(body) // found.stride)
+        self._sizes = None  # the next reading is not to be judged by a count as old as this one
+        self._run = found.run
+        return Reading(
+            found.start,
+            table.records_size // found.layout.stride,
+            found.run.records(found.layout),
+            found.layout.name,
+            by_uid=found.layout.by_uid,
+            prepared_s=table.prepared_s,
+        )
+
+    def between(self, first: datetime, last: datetime, layout: str | None = None) -> list[Record] | None:
+        """Read the records dated from ``first`` to ``last``; None where the terminal does not know how, as most do not.
+
+        Times that a terminal cannot express are moved to the nearest it can.
+        """
+        span = (wire.encode_time(max(first, wire.FIRST_TIME)), wire.encode_time(min(last, wire.LAST_TIME)))
+        with translated(self._transport):
+            table = self._prepare(wire.CMD_ATTLOG_BY_TIME, *span)
+            if not isinstance(table, Table):
+                return None
+            try:
+                body = table.run().whole()
+                found = wire.choose_layout(wire.Sample.whole(body), None, layout, self._layout)
+            except (BadTable, wire.WireError):
+                return None
+            self._let_go()
+        records = found.decode(body)
+        if any(isinstance(record, RawPunch) and not first <= record.local_time <= last for record in records):
+            return None
+        return records
 
     def pins(self) -> Mapping[int, str]:
         """Read which PIN each internal user number stands for."""
-        with translated(self._transport):
-            # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
-            with self._transport.private(), self._prepared(wire.CMD_USERTEMP_RRQ, wire.FCT_USER) as table:
-                body = table.read(4, table.records_size())
-            if body is None:
-                raise ProtocolError("the terminal prepared its user table and then refused to send it")
+        # The reading under way stays valid: what is missing of it must come before its buffer holds something else.
+        if self._run is not None:
+            self._run.whole()
+        # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
+        with translated(self._transport), self._transport.private():
+            table = self._prepare(wire.CMD_USERTEMP_RRQ, wire.FCT_USER)
+            if not isinstance(table, Table):
+                raise _refusal_to_prepare(table, "user list")
+            body = table.run().whole()
+            self._let_go()
             return wire.decode_pins(body)
+
+    def set_clock(self, to: datetime) -> None:
+        """Set the wall clock to ``to``, of the years 2000 to 2099; TerminalRefused where the terminal will not."""
+        packed = wire.encode_time(to).to_bytes(4, "little")
+        with translated(self._transport), self._transport.setting_clock():
+            try:
+                self._pyzk.ask(wire.CMD_SET_TIME, packed)
+            except PyzkRefusal:
+                raise TerminalRefused(
+                    f"the terminal does not let its clock be set ({self._pyzk.response}); set it in its menu"
+                ) from None
+            # Some go by the new time only after this, others do not know it.
+            with suppress(PyzkRefusal):
+                self._pyzk.ask(wire.CMD_REFRESHDATA)
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield punches as they happen for ``timeout_s`` seconds."""
@@ -191,87 +259,88 @@ class ZktecoTerminal:
             self._pyzk.enable_device()
 
     def farewell(self) -> None:
-        """Leave the terminal as found: no events asked for, conversation ended. A terminal gone silent is no error."""
+        """Leave the terminal as found: nothing prepared, no events asked for. A terminal gone silent is no error."""
+        self._let_go()
         if self._listening:
             with suppress(DriverError), translated(self._transport):
                 self._pyzk.reg_event(0)
         with suppress(DriverError), translated(self._transport):
             self._pyzk.disconnect()
 
-    @contextmanager
-    def _prepared(self, command: int, fct: int) -> Iterator["_Table"]:
-        code, data = self._pyzk.prepare(command, fct)
+    def _log(self, count: int | None) -> Table:
+        """Get at the log: prepared, or in one go from terminals that know no preparing."""
+        if self._unbuffered and isinstance(log := self._ask_directly(), Table):
+            return log
+        log = self._prepare(wire.CMD_ATTLOG_RRQ)
+        if isinstance(log, Table):
+            return log
+        if log in UNBUFFERED_ANSWERS and not self._unbuffered:
+            if count == 0:
+                return Table(self._pyzk, self._transport, 0, 0.0, b"")  # nothing to prepare, as it says
+            if isinstance(direct := self._ask_directly(), Table):
+                return direct
+        raise _refusal_to_prepare(log, "log")
+
+    def _prepare(self, what: int, first: int = 0, second: int = 0) -> Table | int:
+        """Have a table laid out; where the terminal will not, return the code of its answer."""
+        self._let_go()
+        begun = time.monotonic()
+        code, data = self._pyzk.prepare(what, first, second)
+        took_s = time.monotonic() - begun
         if code == wire.CMD_DATA:
-            yield _Table(self._pyzk, len(data), self._chunk, data)
-            return
+            return Table(self._pyzk, self._transport, len(data), took_s, data)
         if code != wire.CMD_ACK_OK or len(data) < 5:
-            raise _refusal_to_prepare(code)
+            return code
+        self._table = Table(self._pyzk, self._transport, int.from_bytes(data[1:5], "little"), took_s)
+        return self._table
+
+    def _ask_directly(self) -> Table | int:
+        """Ask for the log without a buffer; where the terminal will not, return the code of its answer.
+
+        A K40 answers with bytes that are no log, behind a right count: nothing of this is believed unjudged.
+        """
+        self._let_go()
+        begun = time.monotonic()
         try:
-            yield _Table(self._pyzk, int.from_bytes(data[1:5], "little"), self._chunk)
-        except DriverError:
-            self._transport.hurry(PARTING_S)
-            raise
-        finally:
-            # Terminals have little memory: give the buffer back, also after a failure.
-            with suppress(DriverError), translated(self._transport):
-                self._pyzk.free_data()
+            data = self._pyzk.ask(wire.CMD_ATTLOG_RRQ)
+        except PyzkRefusal:
+            return self._pyzk.response
+        if self._pyzk.response != wire.CMD_DATA:
+            return self._pyzk.response
+        return Table(self._pyzk, self._transport, len(data), time.monotonic() - begun, data, buffered=False)
+
+    def _let_go(self) -> None:
+        self._run = None
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+    def _tail(self, table: Table, start: int, count: int | None, pinned: str | None) -> _Found | None:
+        size = table.records_size
+        layout = _layout_by_count(size, count, self._layout or pinned)
+        if not start or layout is None or start > size // layout.stride:
+            return None
+        run = table.run(start * layout.stride)
+        return _Found(run, layout, start) if wire.plausible(run.sample(layout.stride), layout) else None
+
+    def _whole(self, table: Table, count: int | None, pinned: str | None) -> _Found:
+        run = table.run()
+        with suppress(wire.WireError):
+            return _Found(run, wire.choose_layout(run.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
+        # The pieces did not do: the whole decides, and is kept to be looked at where it does not either.
+        body = run.whole()
+        try:
+            return _Found(run, wire.choose_layout(wire.Sample.whole(body), count, pinned, self._layout), 0)
+        except wire.WireError as exc:
+            hint = (
+                "correct `layout:`, or take it out to have it found"
+                if self._layout
+                else "write `layout:` if you know it, otherwise somebody must look at the bytes"
+            )
+            raise UnreadableLog(f"{exc}; {hint}", body) from exc
 
 
-class _Table:
-    """A table in the terminal's transfer buffer: four bytes that count the bytes of the records, then the records."""
-
-    def __init__(self, pyzk: Pyzk, size: int, chunk: int, body: bytes | None = None) -> None:
-        if size > wire.MAX_PACKET:
-            raise ProtocolError(f"the terminal announces a table of {size} bytes; {wire.MAX_PACKET} are believed")
-        self._pyzk = pyzk
-        self._size = size
-        self._chunk = chunk
-        self._body = body
-
-    def records_size(self) -> int:
-        """Bytes of records, by the table's own prefix; ProtocolError where it claims more than was prepared."""
-        if self._size < 4:
-            return 0
-        prefix = self.read(0, 4)
-        if prefix is None:
-            raise ProtocolError("the terminal prepared a table and then refused to send it")
-        size = int.from_bytes(prefix, "little")
-        if size > self._size - 4:
-            raise ProtocolError(f"a table that says it has {size} bytes in a buffer of {self._size}")
-        return size
-
-    def read(self, start: int, length: int) -> bytes | None:
-        """Return ``length`` bytes from byte ``start``; None where the terminal refuses."""
-        if self._body is not None:
-            return self._body[start : start + length]
-        parts = []
-        end = start + length
-        while start < end:
-            part = self._chunk_with_tries(start, min(self._chunk, end - start))
-            if part is None:
-                return None
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
-
-    def _chunk_with_tries(self, start: int, length: int) -> bytes | None:
-        tries = 1 if self._pyzk.tcp else UDP_TRIES
-        while True:
-            tries -= 1
-            try:
-                part = self._pyzk.chunk(start, length)
-            except PyzkRefusal:
-                return None
-            except TerminalUnavailable:
-                if not tries:
-                    raise
-                continue
-            if len(part) != length:
-                raise ProtocolError(f"the terminal sent {len(part)} bytes where {length} were asked for")
-            return part
-
-
-def _layout_by_count(size: int, count: int, pinned: str | None) -> wire.Layout | None:
+def _layout_by_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:
     """Return the layout that makes ``size`` bytes ``count`` records, or a few more; None where there is doubt."""
     fitting = wire.layouts_for(size, count)
     if pinned is not None:
@@ -279,17 +348,13 @@ def _layout_by_count(size: int, count: int, pinned: str | None) -> wire.Layout |
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _reading(body: bytes, layout: wire.Layout, start: int, total: int) -> Reading:
-    return Reading(start, total, wire.Records(body, layout), layout.name, by_uid=layout.by_uid)
-
-
-def _refusal_to_prepare(code: int) -> DriverError:
+def _refusal_to_prepare(code: int, what: str) -> DriverError:
     if code == 4989:
         return TerminalRefused(
-            "the terminal will not send its log (4989): it is in access-control mode, or has no memory left to "
+            f"the terminal will not send its {what} (4989): it is in access-control mode, or has no memory left to "
             "prepare it; set its device type to time attendance (T&A), or restart it"
         )
-    return ProtocolError(f"the terminal answers {code} where it should prepare its log")
+    return ProtocolError(f"the terminal answers {code} where it should prepare its {what}")
 
 
 @contextmanager
@@ -315,7 +380,7 @@ def conversation(transport: Transport, options: ZktecoOptions, comm_key: int) ->
     try:
         pyzk = Pyzk(transport, comm_key=comm_key, udp=udp)
         _shake_hands(pyzk, transport)
-        terminal = ZktecoTerminal(pyzk, transport, CHUNK_UDP if udp else CHUNK_TCP)
+        terminal = ZktecoTerminal(pyzk, transport, options.layout)
         try:
             terminal.enable()
             yield terminal

@@ -5,6 +5,7 @@ pyzk 0.9 knows the handshake, the communication key and the chunk transfer of ma
 socket that keeps those promises. It is the only place of the driver that touches a network.
 """
 
+import math
 import socket
 import struct
 import time
@@ -29,6 +30,7 @@ ALLOWED = frozenset(
         wire.CMD_GET_VERSION,
         wire.CMD_GET_TIME,
         wire.CMD_GET_FREE_SIZES,
+        wire.CMD_ATTLOG_RRQ,
         wire.CMD_PREPARE_BUFFER,
         wire.CMD_READ_BUFFER,
         wire.CMD_FREE_DATA,
@@ -36,10 +38,15 @@ ALLOWED = frozenset(
         wire.CMD_ACK_OK,
     }
 )
-"""Every command that may ever leave this driver. None of them changes what a terminal holds."""
+"""Every command that may leave this driver at any time. None of them changes what a terminal holds."""
 
-READABLE = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ})
-"""Tables a PREPARE_BUFFER may name: the log and the user list. Templates and photos are other numbers."""
+CLOCK_COMMANDS = frozenset({wire.CMD_SET_TIME, wire.CMD_REFRESHDATA})
+"""What may leave it besides while a clock is set, see :meth:`Transport.setting_clock`."""
+
+READABLE = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_ATTLOG_BY_TIME, wire.CMD_USERTEMP_RRQ})
+"""Tables a PREPARE_BUFFER may name: the log, whole or by dates, and the user list. Templates and photos are others."""
+
+_PREPARE = struct.Struct("<BHII")
 
 PYZK_PRIVATE = (
     "_ZK__create_socket",
@@ -58,13 +65,15 @@ PyzkRefusal = zk.base.ZKErrorResponse
 """What pyzk raises where the terminal answers with anything but success."""
 
 _HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
-_BULK = frozenset({wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
+_BULK = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
 MAX_EVENTS = 10_000
 """Events kept while a command is under way; more are dropped, and the log tells of them."""
 CAPTURE_PACKETS = 24
 CAPTURE_BYTES = 96
 UDP_QUIET_S = 2.0
 """A datagram that has not come this long after its neighbours is lost."""
+BURST_QUIET_S = 2.0
+"""How long the end of a transfer is waited for where some terminals leave it out."""
 UDP_TRIES = 3
 """How often a chunk is asked for while datagrams get lost; together these tries take one bulk time-out at most."""
 
@@ -94,6 +103,7 @@ class Transport:
         self._command = 0
         self._wanted = 0
         self._private = False
+        self._allowed = ALLOWED
         self._stream = wire.StreamReader()
         self._packets: deque[wire.Packet] = deque()
         self._events: deque[wire.Packet] = deque(maxlen=MAX_EVENTS)
@@ -176,6 +186,15 @@ class Transport:
         finally:
             self._private = False
 
+    @contextmanager
+    def setting_clock(self) -> Iterator[None]:
+        """Let the commands that set a clock pass inside the block."""
+        self._allowed = ALLOWED | CLOCK_COMMANDS
+        try:
+            yield
+        finally:
+            self._allowed = ALLOWED
+
     def next_event(self, deadline: float) -> wire.Packet | None:
         """Return the next event packet, waiting until the monotonic time ``deadline``; None when it has passed."""
         while not self._events:
@@ -194,9 +213,9 @@ class Transport:
     # Inside.
 
     def _transmit(self, packet: wire.Packet) -> None:
-        if packet.command not in ALLOWED:
+        if packet.command not in self._allowed:
             raise RuntimeError(f"command {packet.command} is not on the allow-list of this driver")
-        if packet.command == wire.CMD_PREPARE_BUFFER and int.from_bytes(packet.data[1:3], "little") not in READABLE:
+        if packet.command == wire.CMD_PREPARE_BUFFER and not _is_readable(packet.data):
             raise RuntimeError("this driver reads the log and the user list only")
         # pyzk counts on from the last answer, so a question after an unanswered one would have the same number, and the
         # late answer to the one would pass for the answer to the other.
@@ -204,6 +223,7 @@ class Transport:
         packet = packet._replace(reply=self._reply)
         self._session, self._command = packet.session, packet.command
         self._wanted = int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
+        self._stream.expect_burst(packet.command == wire.CMD_ATTLOG_RRQ)
         self._note(">", packet, hidden=packet.command == wire.CMD_AUTH)
         self._socket.settimeout(self._timeout_s)
         self._send(packet)
@@ -245,18 +265,18 @@ class Transport:
         if len(prepare.data) < 4:
             raise ProtocolError("an announcement of data without a size")
         size = int.from_bytes(prepare.data[:4], "little")
-        if size > (self._wanted or wire.MAX_PACKET):
-            raise ProtocolError(
-                f"the terminal announces {size} bytes where at most {self._wanted or wire.MAX_PACKET} were expected"
-            )
+        if size > wire.MAX_PACKET:
+            raise ProtocolError(f"the terminal announces {size} bytes; {wire.MAX_PACKET} are believed")
         parts: dict[int, bytes] = {}
         got = 0
         closed = False
         while got < size or not closed:
+            whole = got == size and self._command == wire.CMD_ATTLOG_RRQ
+            patience_s = UDP_QUIET_S if self._udp else BURST_QUIET_S if whole else math.inf
             try:
-                packet = self._next_packet(min(deadline, time.monotonic() + UDP_QUIET_S) if self._udp else deadline)
+                packet = self._next_packet(min(deadline, time.monotonic() + patience_s))
             except _Passed:
-                if not self._udp:
+                if not (self._udp or whole):
                     raise
                 if got < size:
                     raise TerminalUnavailable(f"datagrams were lost: {got} of {size} bytes came") from None
@@ -340,6 +360,10 @@ class _Passed(Exception):  # noqa: N818 - never leaves this module
     """The deadline passed."""
 
 
+def _is_readable(prepare: bytes) -> bool:
+    return len(prepare) == _PREPARE.size and prepare[0] == 1 and int.from_bytes(prepare[1:3], "little") in READABLE
+
+
 def _in_order(parts: dict[int, bytes]) -> list[int]:
     """Sort datagram indexes that may wrap at 65,536."""
     indexes = sorted(parts)
@@ -367,15 +391,15 @@ class Pyzk(ZK):  # type: ignore[misc]  # pyzk has no type information
         """Code of the last answer."""
         return int(self._ZK__response)
 
-    def ask(self, command: int) -> bytes:
-        """Send a command without data; return the answer's data, or raise PyzkRefusal."""
-        if not self._ZK__send_command(command, b"", 1024)["status"]:
+    def ask(self, command: int, data: bytes = b"") -> bytes:
+        """Send a command; return the answer's data, or raise PyzkRefusal."""
+        if not self._ZK__send_command(command, data, 1024)["status"]:
             raise PyzkRefusal(f"command {command} is answered with {self.response}")
         return bytes(self._ZK__data)
 
-    def prepare(self, command: int, fct: int) -> tuple[int, bytes]:
-        """Send PREPARE_BUFFER for a table; return the answer's code and data."""
-        self._ZK__send_command(wire.CMD_PREPARE_BUFFER, struct.pack("<bhii", 1, command, fct, 0), 1024)
+    def prepare(self, table: int, first: int = 0, second: int = 0) -> tuple[int, bytes]:
+        """Send PREPARE_BUFFER for a table and its two arguments; return the answer's code and data."""
+        self._ZK__send_command(wire.CMD_PREPARE_BUFFER, _PREPARE.pack(1, table, first, second), 1024)
         return self.response, bytes(self._ZK__data)
 
     def chunk(self, start: int, length: int) -> bytes:

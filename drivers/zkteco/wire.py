@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
 from itertools import repeat
+from math import lcm
 from typing import Any, NamedTuple
 
 from drivers.base import BadRecord, Hint, RawPunch, Record
@@ -34,6 +35,7 @@ CMD_REG_EVENT = 500
 CMD_CONNECT = 1000
 CMD_EXIT = 1001
 CMD_ENABLEDEVICE = 1002
+CMD_REFRESHDATA = 1013
 CMD_GET_VERSION = 1100
 CMD_AUTH = 1102
 CMD_PREPARE_DATA = 1500
@@ -41,9 +43,11 @@ CMD_DATA = 1501
 CMD_FREE_DATA = 1502
 CMD_PREPARE_BUFFER = 1503
 CMD_READ_BUFFER = 1504
+CMD_ATTLOG_BY_TIME = 10004
 CMD_ACK_OK = 2000
 CMD_ACK_ERROR = 2001
 CMD_ACK_UNAUTH = 2005
+CMD_BAD = 0xFFFD
 CMD_UNKNOWN = 0xFFFF
 SECURE_ANSWERS = frozenset({2032, 6001})
 """Answers to CONNECT of firmware that wants an encrypted conversation."""
@@ -125,6 +129,17 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._bursts = False
+        self._due = 0
+
+    def expect_burst(self, expected: bool) -> None:
+        """Say whether the next DATA may be longer than its length field says.
+
+        Some Wi-Fi models (AK3750, WL10) send a log that was not prepared in one packet whose length field is too small.
+        How long it is in truth was announced before it, or stands in its first four bytes.
+        """
+        self._bursts = expected
+        self._due = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take what arrived; yield each packet (without top header) that is now complete.
@@ -132,18 +147,48 @@ class StreamReader:
         Raises WireError (SecureFirmware, AccessPanel) as soon as the stream cannot be this protocol.
         """
         self._buffer += data
-        while (length := self._announced()) is not None and len(self._buffer) >= 8 + length:
+        while (length := self._complete()) is not None:
             packet = bytes(self._buffer[8 : 8 + length])
             del self._buffer[: 8 + length]
             yield packet
 
     @property
     def missing(self) -> int:
-        """How many bytes would complete the packet that has begun; 0 where none has."""
+        """How many bytes would complete the packet that has begun, by what it says; 0 where none has."""
         if not self._buffer:
             return 0
         length = self._announced()
-        return 8 - len(self._buffer) if length is None else 8 + length - len(self._buffer)
+        return 8 - len(self._buffer) if length is None else max(0, 8 + length - len(self._buffer))
+
+    def _complete(self) -> int | None:
+        """Return the length of the packet at the head of the buffer once all of it is there."""
+        length = self._announced()
+        if length is not None and self._bursts and len(self._buffer) >= 8 + length:
+            length = self._burst(length)
+        return None if length is None or len(self._buffer) < 8 + length else length
+
+    def _burst(self, length: int) -> int | None:
+        """Return the true length of a packet that says it has ``length`` bytes; None until that can be told."""
+        command = int.from_bytes(self._buffer[8:10], "little")
+        said = length - 8
+        number = int.from_bytes(self._buffer[16:20], "little") if said >= 4 else 0
+        if command == CMD_PREPARE_DATA:
+            self._due = number
+        if command != CMD_DATA:
+            return length
+        # Without an announcement the table's own prefix tells its length.
+        due = self._due or 4 + number
+        if due + 8 > MAX_PACKET:
+            raise WireError(f"a transfer of {due} bytes; {MAX_PACKET} are believed")
+        if said < due:
+            behind = self._buffer[8 + length : 12 + length]
+            if not behind or (len(behind) < 4 and TCP_MAGIC.startswith(behind)):
+                return None
+            if behind != TCP_MAGIC:
+                length = 8 + due
+        if len(self._buffer) >= 8 + length:
+            self._due = max(0, due - length + 8)
+        return length
 
     def _announced(self) -> int | None:
         head = bytes(self._buffer[:8])
@@ -205,8 +250,14 @@ def decode_time(packed: int) -> datetime | None:
     return decode_times((packed,))[0]
 
 
+FIRST_TIME = datetime(2000, 1, 1)  # noqa: DTZ001 - a terminal's wall clock has no zone
+LAST_TIME = datetime(2099, 12, 31, 23, 59, 59)  # noqa: DTZ001 - as above
+
+
 def encode_time(moment: datetime) -> int:
-    """Encode a wall-clock time of the years 2000 to 2099."""
+    """Encode a wall-clock time of the years 2000 to 2099; ValueError for others."""
+    if not 2000 <= moment.year <= 2099:
+        raise ValueError(f"a terminal knows the years 2000 to 2099, not {moment.year}")
     days = ((moment.year - 2000) * 12 + moment.month - 1) * 31 + moment.day - 1
     return days * 86400 + moment.hour * 3600 + moment.minute * 60 + moment.second
 
@@ -265,6 +316,7 @@ _S8 = struct.Struct("<HBIB")
 _S8_MA300 = struct.Struct("<HBBI")
 _S16 = struct.Struct("<IIBB2xI")
 # The first two bytes are a running index on some firmware and an internal number on other: never identity.
+_S22 = struct.Struct("<2x6s4xBIB4x")
 _S40 = struct.Struct("<2x24sBIBI4x")
 _S49 = struct.Struct("<2x24sBIBI13x")
 
@@ -282,6 +334,11 @@ def _columns_8_ma300(records: bytes) -> _Columns:
 def _columns_16(records: bytes) -> _Columns:
     pins, packed, states, verifies, work_codes = zip(*_S16.iter_unpack(records), strict=True)
     return _Columns(map(str, pins), repeat(None), packed, states, verifies, map(str, work_codes))
+
+
+def _columns_22(records: bytes) -> _Columns:
+    fields, verifies, packed, states = zip(*_S22.iter_unpack(records), strict=True)
+    return _Columns([*map(decode_pin, fields)], repeat(None), packed, states, verifies, repeat(None))
 
 
 def _columns_text(layout: struct.Struct, records: bytes) -> _Columns:
@@ -343,12 +400,16 @@ LAYOUTS = {
         Layout("40", 40, partial(_columns_text, _S40), index_width=2),
         # 2022 firmware: nine more bytes of unknown meaning behind the 40.
         Layout("49", 49, partial(_columns_text, _S49), index_width=2),
+        # Wi-Fi models (AK3750, WL10): the 40 with a short PIN and no work code.
+        Layout("22", 22, _columns_22, index_width=2),
         Layout("16", 16, _columns_16),
         Layout("8", 8, _columns_8, by_uid=True),
         Layout("8-ma300", 8, _columns_8_ma300, by_uid=True),
     )
 }
 
+ALIGNMENT = lcm(*(layout.stride for layout in LAYOUTS.values()))
+"""Every so many bytes a record begins, whichever the layout."""
 BLOCK = 512
 """Records decoded at a time."""
 
@@ -378,17 +439,16 @@ def _plausibility(records: Iterable[Record]) -> float:
         rows += 1
         if isinstance(record, BadRecord):
             continue
-        if record.local_time == _EPOCH:
+        if record.local_time == FIRST_TIME:
             # Time 0 to the second is what padding reads as: a 16-byte record would be two perfect ones of 8 bytes.
             continue
-        points += 6
         if 2005 <= record.local_time.year <= 2050:
-            points += 5
+            points += 12
         elif record.local_time.year == 2000:
-            # A clock that was reset; but also what the upper bytes of a true time read as in another layout.
-            points += 2
+            # A clock that was reset; but also what small numbers of any kind read as, such as a K40 sends for a log.
+            points += 1
         if record.state <= 5 or record.state == 255:
-            points += 5
+            points += 4
         if record.verify <= 30:
             points += 2
         if record.work_code is None or len(record.work_code) <= 8:
@@ -396,65 +456,98 @@ def _plausibility(records: Iterable[Record]) -> float:
     return points / (20 * rows) if rows else 0.0
 
 
-_EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a terminal's wall clock has no zone
-SAMPLE = 400
-"""Rows judged when a layout is chosen, spread over the log."""
+ROWS_JUDGED = 400
+"""Rows judged when a layout is chosen, spread over what is known of the log."""
 COUNT_SLACK = 64
 """Punches that may be made between the count and the read."""
-PLAUSIBLE = 0.5
+PLAUSIBLE = 0.75
+"""What a log must look like that only its looks speak for: pairs of 8-byte records, read as 16 bytes, reach 0.7."""
+PLAUSIBLE_IF_COUNTED = 0.4
+"""Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
 FAVOUR = 0.1
 FEW = 8
 
 
-def plausible(body: bytes, layout: Layout) -> bool:
-    """Tell whether records under ``layout`` look like punches; an empty ``body`` does."""
-    return not body or _plausibility(_sample(body, layout)) >= PLAUSIBLE
+class Sample(NamedTuple):
+    """What is known of a run of records while its layout is judged."""
+
+    size: int
+    """Bytes of the whole run."""
+    pieces: Sequence[bytes]
+    """Parts of it, each from the beginning of a record on in every layout that is considered."""
+
+    @classmethod
+    def whole(cls, body: bytes) -> "Sample":
+        """Return the sample that leaves nothing out."""
+        return cls(len(body), (body,))
+
+    def plausibility(self, layout: Layout) -> float:
+        """Score 0 to 1 how much these records, read as ``layout``, look like punches."""
+        return _plausibility(self._rows(layout))
+
+    def _rows(self, layout: Layout) -> Iterator[Record]:
+        stride = layout.stride
+        for piece in self.pieces:
+            rows = len(piece) // stride
+            for row in range(0, rows, max(1, rows * len(self.pieces) // ROWS_JUDGED)):
+                yield from layout.decode(piece[row * stride : (row + 1) * stride])
 
 
-def layouts_for(size: int, count: int) -> list[Layout]:
-    """Return the layouts that make ``size`` bytes ``count`` records; failing these, a few records more."""
+def plausible(sample: Sample, layout: Layout) -> bool:
+    """Tell whether the end of a log whose layout is known looks like punches; nothing at all does."""
+    return not sample.size or sample.plausibility(layout) >= PLAUSIBLE_IF_COUNTED
+
+
+def layouts_for(size: int, count: int | None) -> list[Layout]:
+    """Return the layouts that make ``size`` bytes ``count`` records; failing these, a few records more.
+
+    A count of None, or of 0 where there are bytes, says nothing: then all that divide.
+    """
     divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+    if not count:
+        return divide
     exact = [layout for layout in divide if size // layout.stride == count]
     return exact or [layout for layout in divide if 0 < size // layout.stride - count <= COUNT_SLACK]
 
 
-def choose_layout(body: bytes, count: int | None, pinned: str | None = None) -> Layout:
-    """Choose the layout of ``body``, the records of a whole log without its prefix.
+def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, only: str | None = None) -> Layout:
+    """Choose the layout of a whole log, without its prefix.
 
     Considered first is what makes ``count`` records, the number the terminal reported before the read, or a few more;
     then, as counts lie and 0 most of all, whatever divides. How the rows read decides, with something in favour of
-    ``count`` to the unit and of ``pinned`` (the layout found earlier). Raises WireError where nothing fits: a layout is
-    never guessed.
+    ``count`` to the unit and of ``pinned`` (the layout found earlier). A person's word ``only`` leaves no other choice,
+    but does not make anything fit either. Raises WireError where nothing fits: a layout is never guessed.
     """
-    size = len(body)
-    known = LAYOUTS.get(pinned or "")
+    size = sample.size
+    known = LAYOUTS.get(only or pinned or "")
     if size == 0:
         return known or LAYOUTS["40"]
+    considered = [LAYOUTS[only]] if only else LAYOUTS.values()
     # Between two layouts of one stride the one found earlier stays: bad records of the one may read well in the other.
     rivals = [layout for layout in LAYOUTS.values() if known and layout.stride == known.stride and layout is not known]
-    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0 and layout not in rivals]
+    divide = [layout for layout in considered if size % layout.stride == 0 and layout not in rivals]
     near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
-    certain = exact[0] if len(exact) == 1 and count and (exact[0].name == pinned or count <= FEW) else None
-    favoured = {layout.name: FAVOUR * ((layout in exact) + (layout.name == pinned)) for layout in divide}
-    found = _most_plausible(body, near, favoured) or certain or _most_plausible(body, divide, favoured)
+    proven = len(exact) == 1 and count and (exact[0].name == pinned or (count <= FEW and not only))
+    certain = exact[0] if proven else None
+    favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
+    counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
+    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
+    found = _best(sample, near, favoured, bars) or certain or _best(sample, divide, favoured, bars)
     if found is None:
-        raise WireError(f"{size} bytes of log fit no record layout this version knows ({', '.join(LAYOUTS)})")
+        tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
+        raise WireError(f"{size} bytes of log do not read as {tried}")
     return found
 
 
-def _most_plausible(body: bytes, layouts: list[Layout], favoured: Mapping[str, float]) -> Layout | None:
-    scored = [(_plausibility(_sample(body, layout)), layout) for layout in layouts]
-    score, best = max(scored, key=lambda entry: entry[0] + favoured[entry[1].name], default=(0.0, None))
-    return best if score >= PLAUSIBLE else None
-
-
-def _sample(body: bytes, layout: Layout) -> Iterator[Record]:
-    stride = layout.stride
-    rows = len(body) // stride
-    for row in range(0, rows, max(1, rows // SAMPLE)):
-        yield from layout.decode(body[row * stride : (row + 1) * stride])
+def _best(
+    sample: Sample, layouts: list[Layout], favoured: Mapping[str, float], bars: Mapping[str, float]
+) -> Layout | None:
+    """Return the most plausible of ``layouts`` whose score reaches its bar."""
+    scores = {layout: sample.plausibility(layout) for layout in layouts}
+    possible = [layout for layout in layouts if scores[layout] >= bars[layout.name]]
+    return max(possible, key=lambda layout: scores[layout] + favoured[layout.name], default=None)
 
 
 def encode_record(
@@ -470,7 +563,7 @@ def encode_record(
 ) -> bytes:
     """Encode one log record as a terminal with ``layout`` stores it; ValueError where a value does not fit.
 
-    Layouts of 8 bytes have no work code; theirs is left out.
+    Layouts of 8 and 22 bytes have no work code; theirs is left out.
     """
     if not 0 <= work_code < 2**32:
         raise ValueError("a work code is a number of at most 32 bits")
@@ -480,6 +573,9 @@ def encode_record(
             return _S8.pack(uid, verify, packed, state)
         case "8-ma300":
             return _S8_MA300.pack(uid, verify, state, packed)
+        case "22":
+            record = _S22.pack(_text(pin, 6), verify, packed, state)
+            return (index & USHRT_MAX).to_bytes(2, "little") + record[2:]
         case "16":
             return _S16.pack(_numeric(pin), packed, state, verify, work_code)
         case "40" | "49":
@@ -553,29 +649,58 @@ def encode_event(length: int, *, pin: str, uid: int, moment: datetime, state: in
 # --- users --------------------------------------------------------------------------------------------------------
 
 _U28_PIN = struct.Struct("<H22xI")
+_PIN_AT = {72: 48, 28: 24, 120: 96}
+"""Length of a user record → where its PIN stands: a number in the shortest, text in the others."""
+_PRIVILEGES = range(16)
+"""One bit for "disabled", three for the level."""
+_TEMPLATE_SLOT = 0x31
+"""What stands in place of the privilege where a Wi-Fi model (AK3750) mixes its fingers into the table."""
 
 
 def decode_pins(body: bytes) -> Mapping[int, str]:
     """Return internal user number → PIN from a user table without its prefix; names and passwords stay undecoded.
 
-    Records have 72, 28 or 120 bytes; the first of these under which most rows carry a PIN of their own is taken. Raises
-    WireError where none does.
+    Records have 72, 28 or 120 bytes: of the lengths under which most rows are users, the one under which most are.
+    Slots that are empty or hold a finger are passed over. Raises WireError where no length fits: a wrong one would give
+    punches to strangers.
     """
-    for stride in (72, 28, 120):
-        if len(body) % stride:
+    if not body:
+        return {}
+    candidates = []
+    for stride in _PIN_AT:
+        if len(body) % stride == 0:
+            users, others = _users(body, stride)
+            candidates.append((len(users) / (len(users) + others or 1), users))
+    share, pins = max(candidates, key=lambda candidate: candidate[0], default=(0.0, {}))
+    if share <= 0.5:
+        raise WireError(f"{len(body)} bytes of user table fit no user layout this version knows (28, 72, 120)")
+    return pins
+
+
+def _users(body: bytes, stride: int) -> tuple[dict[int, str], int]:
+    """Return the users in rows of ``stride`` bytes, and how many rows there are that are none."""
+    pins: dict[int, str] = {}
+    others = 0
+    for at in range(0, len(body), stride):
+        row = body[at : at + stride]
+        uid, privilege = int.from_bytes(row[:2], "little"), row[2]
+        if privilege == _TEMPLATE_SLOT or not any(row):
             continue
-        pins: dict[int, str] = {}
-        for at in range(0, len(body), stride):
-            if stride == 28:
-                uid, number = _U28_PIN.unpack_from(body, at)
-                pins[uid] = str(number)
-                continue
-            pin = decode_pin(body[at + (48 if stride == 72 else 96) :][:24])
-            if pin is not None:
-                pins[int.from_bytes(body[at : at + 2], "little")] = pin
-        if len(pins) * 2 >= len(body) // stride:
-            return pins
-    raise WireError(f"{len(body)} bytes of user table fit no user layout this version knows (28, 72, 120)")
+        pin = _user_pin(row)
+        # Number 0 means nobody, and no two users share one.
+        if uid and uid not in pins and privilege in _PRIVILEGES and pin is not None:
+            pins[uid] = pin
+        else:
+            others += 1
+    return pins, others
+
+
+def _user_pin(row: bytes) -> str | None:
+    at = _PIN_AT[len(row)]
+    if len(row) == 28:
+        number = int.from_bytes(row[at : at + 4], "little")
+        return str(number) if number else None
+    return decode_pin(row[at : at + 24])
 
 
 def encode_user(stride: int, *, uid: int, pin: str) -> bytes:

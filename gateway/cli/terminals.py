@@ -507,13 +507,13 @@ def read(
         if not isinstance(terminal, Logged):
             raise typer.BadParameter("a terminal of this kind keeps no log.", param_hint="ADDRESS")
         reading = terminal.read(start)
+        records = list(islice(reading.records, max(0, start - reading.start), None))
         if reading.by_uid and isinstance(terminal, Enrolled):
             try:
                 pins = dict(terminal.pins())
             except ProtocolError as exc:
                 say(f"warning: who is behind the internal numbers could not be read ({exc})")
     took_s = time.monotonic() - began
-    records = list(islice(reading.records, max(0, start - reading.start), None))
     first = max(start, reading.start)
     try:
         with output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file:

@@ -64,7 +64,7 @@ def zkteco(
     records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
     seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
     people: Annotated[int, typer.Option(min=1, help="People enrolled: 1001, 1002 and so on.")] = 50,
-    layout: Annotated[str, typer.Option(help="Layout of the records: 40, 49, 16, 8 or 8-ma300.")] = "40",
+    layout: Annotated[str, typer.Option(help="Layout of the records: 40, 49, 22, 16, 8 or 8-ma300.")] = "40",
     comm_key: Annotated[int, typer.Option(min=0, max=999_999, help="Communication key; 0: none.")] = 0,
     serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
     model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated F18",

@@ -1,0 +1,199 @@
+"""A table that a terminal has laid out in its transfer buffer, fetched piece by piece as it is wanted.
+
+A table is four bytes that count the bytes of its records, then the records. A slow terminal sends a full log for
+minutes, so nothing is fetched before somebody wants it, and what has come is kept.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
+
+from drivers.base import DriverError, ProtocolError, Record, TerminalUnavailable
+from drivers.zkteco import wire
+from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated
+
+CHUNK = 16 * 1024
+"""Bytes asked for at once. At 400 kbit/s a live punch waits a third of a second behind them."""
+HEAD = 64
+"""Bytes fetched first: the count, and enough to recognise the beginning should it come in place of another part."""
+SAMPLED_FROM = 4 * wire.ALIGNMENT
+"""Runs shorter than this are judged whole, longer ones by pieces."""
+PIECES = 8
+PIECE = 2048
+SMALLEST_RECORD = 8
+
+
+class BadTable(ProtocolError):  # noqa: N818 - says what was met
+    """The terminal does not send the part of its table that was asked for, or contradicts itself about its size."""
+
+
+class Table:
+    """One table. The terminal keeps it until :meth:`close`, or until all of it has come in one answer."""
+
+    def __init__(
+        self,
+        pyzk: Pyzk,
+        transport: Transport,
+        size: int,
+        prepared_s: float,
+        body: bytes | None = None,
+        *,
+        buffered: bool = True,
+    ) -> None:
+        """Describe ``size`` bytes that took ``prepared_s`` to lay out; ``body`` is all of them where they came along.
+
+        A table that was asked for without a buffer is not ``buffered``.
+        """
+        if size > wire.MAX_PACKET:
+            raise BadTable(f"the terminal announces a table of {size} bytes; {wire.MAX_PACKET} are believed")
+        self.prepared_s = prepared_s
+        self.buffered = buffered
+        self._pyzk = pyzk
+        self._transport = transport
+        self._size = size
+        self._body = body
+        self._open = body is None
+
+    @cached_property
+    def records_size(self) -> int:
+        """Bytes of records, by the table's own count; BadTable where that cannot be."""
+        if not self._size:
+            return 0
+        size = int.from_bytes(self._head[:4], "little")
+        behind = self._size - 4 - size
+        # A few bytes behind the records are padding. A count of 0 before a buffer full of them is no empty log.
+        if behind < 0 or (size == 0 and behind >= SMALLEST_RECORD):
+            raise BadTable(f"a table that says it has {size} bytes in a buffer of {self._size}")
+        return size
+
+    def run(self, first: int = 0) -> "Run":
+        """Return the records from their byte ``first`` on."""
+        return Run(self, first)
+
+    def fetch(self, start: int, length: int) -> bytes:
+        """Return ``length`` bytes of records from their byte ``start`` on; BadTable where others come.
+
+        A terminal that does not serve just these is asked for all of its table at once. RuntimeError where the table
+        was given back already.
+        """
+        start += 4
+        if self._body is None and start + length > len(self._head):
+            with translated(self._transport):
+                try:
+                    return self._part(start, length)
+                except BadTable:
+                    self._body = self._everything()
+        return (self._head if self._body is None else self._body)[start : start + length]
+
+    def close(self) -> None:
+        """Give the buffer back, terminals have little memory. Harmless to repeat, and where the terminal is gone."""
+        if self._open:
+            self._open = False
+            with suppress(DriverError), translated(self._transport):
+                self._pyzk.free_data()
+
+    @cached_property
+    def _head(self) -> bytes:
+        length = min(HEAD, self._size)
+        with translated(self._transport):
+            return self._asked(0, length) if self._body is None else self._body[:length]
+
+    def _part(self, start: int, length: int) -> bytes:
+        part = self._asked(start, length)
+        # Should a terminal ignore where a part begins, its beginning must not pass for what was asked.
+        if part[: len(self._head)] == self._head[:length]:
+            raise BadTable("the terminal sends the beginning of its table whatever part is asked for")
+        return part
+
+    def _everything(self) -> bytes:
+        body = self._asked(0, self._size)
+        if not body.startswith(self._head):
+            raise BadTable("the terminal does not send the same table twice")
+        return body
+
+    def _asked(self, start: int, length: int) -> bytes:
+        if not self._open:
+            raise RuntimeError("this reading has ended: another was begun, or the conversation is over")
+        try:
+            part = self._with_tries(start, length)
+        except PyzkRefusal:
+            raise BadTable("the terminal laid out a table and then refused to send it") from None
+        if len(part) != length:
+            raise BadTable(f"the terminal sent {len(part)} bytes where {length} were asked for")
+        return part
+
+    def _with_tries(self, start: int, length: int) -> bytes:
+        tries = 1 if self._pyzk.tcp else UDP_TRIES
+        while True:
+            tries -= 1
+            try:
+                return self._pyzk.chunk(start, length)
+            except TerminalUnavailable:
+                if not tries:
+                    raise
+
+
+class Run:
+    """The records of a table from one of their bytes to the end: what has come stays, the rest is fetched on demand."""
+
+    def __init__(self, table: Table, first: int) -> None:
+        self.size = table.records_size - first
+        self._table = table
+        self._first = first
+        self._come = bytearray()
+        self._last = False
+        """Nothing else is wanted of the table."""
+
+    def whole(self) -> bytes:
+        """Return all of it."""
+        while self._more():
+            pass
+        return bytes(self._come)
+
+    def sample(self, step: int) -> wire.Sample:
+        """Return all of it if it is short, or pieces from all over it that begin at multiples of ``step``."""
+        if self.size >= SAMPLED_FROM:
+            steps = self.size // step
+            starts = dict.fromkeys(number * steps // PIECES * step for number in range(PIECES))
+            pieces = [self._table.fetch(self._first + at, min(PIECE, self.size - at)) for at in starts]
+            return wire.Sample(self.size, pieces)
+        return wire.Sample.whole(self.whole())
+
+    def records(self, layout: wire.Layout) -> "Fetched":
+        """Return its records; the table is given back when the last of them has come."""
+        self._last = True
+        self._finish()
+        return Fetched(self, layout)
+
+    def decoded(self, layout: wire.Layout) -> Iterator[Record]:
+        """Yield its records, those that have come before those that must be fetched."""
+        at = 0
+        while self.size - at >= layout.stride:
+            ready = min(len(self._come) - at, wire.BLOCK * layout.stride) // layout.stride * layout.stride
+            if ready:
+                yield from layout.decode(bytes(self._come[at : at + ready]))
+                at += ready
+            else:
+                self._more()
+
+    def _more(self) -> bool:
+        missing = self.size - len(self._come)
+        if missing:
+            self._come += self._table.fetch(self._first + len(self._come), min(CHUNK, missing))
+            self._finish()
+        return bool(missing)
+
+    def _finish(self) -> None:
+        if self._last and len(self._come) == self.size:
+            self._table.close()
+
+
+class Fetched:
+    """The records of a run in one layout, fetched and decoded as they are iterated, as often as they are iterated."""
+
+    def __init__(self, run: Run, layout: wire.Layout) -> None:
+        self._run = run
+        self._layout = layout
+
+    def __iter__(self) -> Iterator[Record]:
+        return self._run.decoded(self._layout)
