@@ -1,0 +1,331 @@
+"""The command ``hadir-central``: what each command prints, and the exit codes that scripts rely on."""
+# ruff: noqa: T201 - a command line prints
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import asdict
+from enum import IntEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
+from typer.core import TyperGroup
+
+from central import report as reports
+from central.inbox import Broker, Inbox
+from central.store import Store, StoreError, StoreLocked
+
+
+class Code(IntEnum):
+    """Exit codes; above 63 they mean what sysexits.h means by them."""
+
+    NEGATIVE = 1
+    INTERNAL = 70
+    DISK = 74
+    LOCKED = 75
+
+
+EPILOG = """Exit codes: 0 done · 1 `verify` found something · 2 wrong usage
+
+70 internal error · 74 database or disk · 75 database in use by another inbox"""
+
+# What to do next, in English and Indonesian.
+HINTS = {
+    "database": (
+        "Check the name, free space and rights. What was not acknowledged stays with the broker and the gateways.",
+        "Basis data bermasalah: periksa nama berkas, ruang disk, dan izin. Data tetap aman di broker dan gateway.",
+    ),
+    "no_database": (
+        "Check --db; `hadir-central inbox` creates the file when it first runs.",
+        "Basis data tidak ditemukan: periksa --db, atau jalankan hadir-central inbox dulu.",
+    ),
+    "locked": (
+        "Only one inbox may write into a database: stop the other, or name another file with --db.",
+        "Inbox lain sedang memakai basis data ini: hentikan dulu, atau pilih berkas lain dengan --db.",
+    ),
+    "internal": (
+        "This is a mistake in hadir-central. Run it again with HADIR_DEBUG=1 for the details, and report them.",
+        "Kesalahan di dalam hadir-central: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
+    ),
+}
+_URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
+_ROOT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
+SHOWN = 5
+"""Ranges and places of a kind that `report` prints for people."""
+
+
+class Failure(Exception):  # noqa: N818 - named by what the person sees
+    """Ends a command: a message, what to do next, an exit code."""
+
+    def __init__(self, code: Code, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "\n".join((f"hadir-central: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
+
+
+class _Commands(TyperGroup):
+    """Turns what commands raise into messages and exit codes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            _debug(failure.__cause__)
+            _say(str(failure))
+            raise typer.Exit(failure.code) from None
+        except BrokenPipeError:
+            # Whoever read our output has had enough; the rest goes nowhere.
+            _abandon_output()
+            raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+def main() -> None:
+    """Run a command and end the process with its exit code; never with a traceback, which may hold secrets."""
+    try:
+        app(prog_name="hadir-central")
+    except Exception as exc:  # noqa: BLE001 - whatever was not foreseen
+        _debug(exc)
+        place = traceback.extract_tb(exc.__traceback__)[-1]
+        what = f"internal error: {type(exc).__name__} in {Path(place.filename).name}:{place.lineno}"
+        _say(str(Failure(Code.INTERNAL, what, "internal")))
+        sys.exit(Code.INTERNAL)
+
+
+def _debug(exc: BaseException | None) -> None:
+    if exc is not None and os.environ.get("HADIR_DEBUG"):
+        traceback.print_exception(exc)
+
+
+def _abandon_output() -> None:
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(text: str) -> None:
+    """Write to standard error, which nobody may be reading."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+# --- options ------------------------------------------------------------------------------------------------------
+
+
+def _is_root(root: str) -> str:
+    if not _ROOT.fullmatch(root):
+        raise typer.BadParameter("write one or more levels of a-z, 0-9 and hyphens, such as hadir.")
+    return root
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"hadir-central {version('hadir-gateway')}")
+        raise typer.Exit
+
+
+Db = Annotated[Path, typer.Option("--db", metavar="FILE", help="The centre's database.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+def _file(text: str) -> Any:
+    return typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True, help=text)
+
+
+@app.callback()
+def _central(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Receive what Hadir gateways publish, keep it, and write receipts: the reference centre.
+
+    Penerima di pusat: menyimpan kiriman gateway absensi dan mengirim tanda terima.
+    """
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def inbox(
+    broker: Annotated[str, typer.Option(metavar="URL", help="mqtt://host:1883, or mqtts://host:8883 for TLS.")],
+    db: Db,
+    root: Annotated[
+        str, typer.Option(callback=_is_root, metavar="TOPIC", help="What the gateways' topics begin with.")
+    ] = "hadir",
+    client_id: Annotated[
+        str, typer.Option(metavar="NAME", help="Under this name the broker keeps what comes while nobody is here.")
+    ] = "hadir-central",
+    username: Annotated[str | None, typer.Option(metavar="NAME", help="The user name at the broker.")] = None,
+    password_file: Annotated[Path | None, _file("A file that holds the password.")] = None,
+    ca_file: Annotated[Path | None, _file("Whom to trust, instead of the system's authorities (PEM).")] = None,
+    cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
+    key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
+) -> None:
+    """Receive, store, acknowledge and write receipts until told to stop (SIGTERM or Ctrl-C)."""
+    address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
+    _configure_logging()
+    log = structlog.get_logger("central")
+    try:
+        store = Store(db)
+        try:
+            receiver = Inbox(address, store, root=root, client_id=client_id)
+
+            def ask_to_stop(number: int, _frame: object) -> None:
+                receiver.stop()
+                signal.signal(number, signal.SIG_DFL)  # whoever asks twice means it
+
+            signal.signal(signal.SIGTERM, ask_to_stop)
+            signal.signal(signal.SIGINT, ask_to_stop)
+            log.info("inbox_started", version=version("hadir-gateway"), db=str(db), root=root, client_id=client_id)
+            receiver.run()
+        finally:
+            store.close()
+    except StoreLocked as exc:
+        raise Failure(Code.LOCKED, str(exc), "locked") from exc
+    except StoreError as exc:
+        raise Failure(Code.DISK, str(exc), "database") from exc
+    log.info("inbox_stopped")
+
+
+def _broker(
+    url: str,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+) -> Broker:
+    match = _URL.fullmatch(url)
+    if match is None or not 0 < int(match[3] or 1) < 65536:
+        raise typer.BadParameter("write mqtt://host:1883, or mqtts://host:8883 for TLS.", param_hint="--broker")
+    tls = match[1] == "mqtts"
+    if not tls and (ca_file or cert_file or key_file):
+        raise typer.BadParameter("files for TLS are of no use with mqtt://; write mqtts://.", param_hint="--broker")
+    if (cert_file is None) != (key_file is None):
+        raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
+    if password_file is not None and username is None:
+        raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
+    port = int(match[3] or (8883 if tls else 1883))
+    return Broker(match[2].strip("[]"), port, tls, username, password_file, ca_file, cert_file, key_file)
+
+
+@app.command()
+def report(db: Db, as_json: AsJson = False) -> None:
+    """Show what is held of each gateway and stream, and what is missing; also while an inbox runs."""
+    try:
+        with reports.opened(db) as connection:
+            found = reports.report(connection)
+    except StoreError as exc:
+        raise _unreadable(db, exc) from exc
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    if not found.streams:
+        print("no gateway has been heard yet")
+    for stream in found.streams:
+        _print_stream(stream)
+    for kind in found.rejected:
+        print(f"rejected: {kind.messages} from {kind.gateway or 'topics of no gateway'}: {kind.reason}")
+
+
+@app.command()
+def verify(db: Db) -> None:
+    """Check every stored event again: content, digest, identity, chain; exit code 1 if anything is wrong."""
+    faults = 0
+    try:
+        with reports.opened(db) as connection:
+            for fault in reports.verify(connection):
+                faults += 1
+                print(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
+            events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+    except StoreError as exc:
+        raise _unreadable(db, exc) from exc
+    print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults")
+    if faults:
+        raise typer.Exit(Code.NEGATIVE)
+
+
+def _unreadable(db: Path, exc: StoreError) -> Failure:
+    return Failure(Code.DISK, str(exc), "database" if db.exists() else "no_database")
+
+
+def _print_stream(stream: reports.StreamReport) -> None:
+    print(f"{stream.gateway} stream {stream.stream}{'' if stream.current else ' (ended)'}")
+    missing = sum(last - first + 1 for first, last in stream.missing)
+    ranges = _some([str(first) if first == last else f"{first}-{last}" for first, last in stream.missing])
+    print(f"  held      1 to {stream.upto}, {f'{missing} missing: {ranges}' if missing else 'nothing missing'}")
+    print(f"  events    {stream.events}, of them {stream.punches} punches that came by no other stream before")
+    print(f"  chain     {_chain(stream.chain)}")
+    if stream.predecessor is not None:
+        before = stream.predecessor
+        words = {"matches": "as we hold it", "differs": "OTHERWISE than we hold it", "not_held": "which we do not hold"}
+        beyond = f"; {before.held_beyond} events after that are held" if before.held_beyond else ""
+        print(f"  follows   {before.stream} after sequence {before.sequence}, {words[before.state]}{beyond}")
+    for what, places in (("FORKS", stream.forks), ("MISNAMED", stream.misidentified)):
+        if places:
+            print(f"  {what:9} {len(places)}, at {_some([str(place) for place in places])}")
+
+
+def _chain(chain: reports.Chain) -> str:
+    if chain.state == "empty":
+        return "nothing held"
+    verified = f"verified from {chain.first} to {chain.last}" if chain.last >= chain.first else "nothing verified"
+    if chain.state == "joined":
+        verified += "; joined in mid-stream, the first `previous` is taken on trust"
+    if chain.first_break is not None:
+        place = chain.first_break
+        verified += (
+            f"; {chain.breaks} BROKEN, first at {place.sequence}: expected {place.expected}, found {place.found}"
+        )
+    return verified
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
+
+
+def _configure_logging() -> None:
+    """Log to standard error: JSON where a program reads it, colours and key=value where a person does."""
+    person = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # A traceback shows lines of code, never the values in them: those are PINs.
+            *([] if person else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            if person
+            else structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+if __name__ == "__main__":
+    main()
