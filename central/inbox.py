@@ -42,6 +42,9 @@ RECEIPTS_S = 1.0
 SUMMARY_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 HANG_UP_S = 2.0
+SHORT_LIVES = 3
+SHORT_LIFE_S = 60.0
+"""So many connections in a row that end so soon without a reason are no accident."""
 SESSION_TAKEN_OVER = 0x8E
 
 log = structlog.get_logger("inbox")
@@ -64,9 +67,11 @@ class Broker:
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
     """The broker cannot be used now; ``pause_s`` is the shortest and the longest time to stay away."""
 
-    def __init__(self, message: str, pause_s: tuple[float, float] = (1.0, 60.0)) -> None:
+    def __init__(self, message: str, pause_s: tuple[float, float] = (1.0, 60.0), *, unexplained: bool = False) -> None:
         super().__init__(message)
         self.pause_s = pause_s
+        self.unexplained = unexplained
+        """A working connection ended, and the broker did not say why."""
 
 
 _REFUSED = (30.0, 300.0)
@@ -96,6 +101,8 @@ class _Published(NamedTuple):
 class _Disconnected(NamedTuple):
     code: int
     text: str
+    by_broker: bool
+    """The broker gave this reason; otherwise it is the library's guess."""
 
 
 _STOP = object()
@@ -141,34 +148,45 @@ class Inbox:
 
     def run(self) -> None:
         """Receive until :meth:`stop`; raises StoreError, after which nothing more is acknowledged."""
-        failures = 0
+        failures = short_lives = 0
         trouble = ""
         while not self._stopping:
+            begun = time.monotonic()
             try:
                 self._connect()
                 failures, trouble = 0, ""
-                while not self._stopping:
-                    self._listen(max(0.0, self._next_receipts - time.monotonic()))
-                    if self._end is not None:
-                        raise self._end
-                    self._write_receipts()
-                self._write_receipts(at_once=True)
+                self._receive()
             except BrokerUnavailable as exc:
+                short_lives = short_lives + 1 if self._is_short_life(begun) else 0
+                problem = exc if short_lives < SHORT_LIVES else _thrown_out(exc)
+                self._hang_up(politely=False)
                 if self._stopping:
-                    continue
+                    break
                 failures += 1
-                shortest_s, longest_s = exc.pause_s
+                shortest_s, longest_s = problem.pause_s
                 jitter = random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
                 pause_s = jitter * min(longest_s, shortest_s * 2.0 ** min(failures - 1, 16))
                 # Once when it breaks, not at every attempt; and again where the reason is another.
-                if str(exc) != trouble:
-                    log.warning("broker_lost", broker=self._where, reason=str(exc), retry_s=round(pause_s, 1))
-                trouble = str(exc)
-                self._hang_up(politely=False)
+                if str(problem) != trouble:
+                    log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
+                trouble = str(problem)
                 self._sit_out(pause_s)
             finally:
                 self._hang_up(politely=True)
         self._summarise()
+
+    def _receive(self) -> None:
+        """Do the work of one connection, until it ends or this inbox is stopped."""
+        while not self._stopping:
+            self._listen(max(0.0, self._next_receipts - time.monotonic()))
+            if self._end is not None:
+                raise self._end
+            self._write_receipts()
+        self._write_receipts(at_once=True)
+
+    def _is_short_life(self, begun: float) -> bool:
+        """Tell whether the broker ended a connection that worked, soon and without giving a reason."""
+        return self._end is not None and self._end.unexplained and time.monotonic() - begun < SHORT_LIFE_S
 
     # Connections.
 
@@ -243,8 +261,8 @@ class Inbox:
         def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
             happened.put((c, _Published(mid, reason.value)))
 
-        def on_disconnect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Disconnected(reason.value, str(reason))))
+        def on_disconnect(c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Any) -> None:
+            happened.put((c, _Disconnected(reason.value, str(reason), flags.is_disconnect_packet_from_server)))
 
         client.on_connect = on_connect
         client.on_subscribe = on_subscribe
@@ -380,11 +398,20 @@ _PLAIN.PayloadFormatIndicator = 1
 
 def _explained(where: str, end: _Disconnected) -> BrokerUnavailable:
     if end.code == SESSION_TAKEN_OVER:
-        return BrokerUnavailable(
-            "another client has connected with this client id and taken its place: two inboxes need two client ids",
-            _TAKEN_OVER,
-        )
-    return BrokerUnavailable(f"the connection to the broker {where} broke ({end.text})")
+        return BrokerUnavailable(f"{where}: {_SHARED}", _TAKEN_OVER)
+    reason = f"the connection to the broker {where} broke ({end.text})"
+    return BrokerUnavailable(reason, unexplained=not end.by_broker)
+
+
+def _thrown_out(exc: BrokerUnavailable) -> BrokerUnavailable:
+    # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason.
+    return BrokerUnavailable(f"{exc}, again and again; most likely {_SHARED}", _TAKEN_OVER)
+
+
+_SHARED = (
+    "another client connects with this client id: each takes messages from the other, and two databases each hold a "
+    "part; end one of them, or give it another --client-id"
+)
 
 
 def _text(path: Path | None) -> str | None:

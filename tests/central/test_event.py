@@ -1,0 +1,258 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from central.event import MAX_BYTES, Event, Info, Rejected, canonical, gateway_of, read
+from tests import contract
+from tests.central.sealing import GATEWAY, Source, batch, dumped, payload, sealed
+
+PUNCHES = f"{GATEWAY}/punch/lobby"
+BATCH = f"{GATEWAY}/batch"
+
+
+def only(topic: str, message: bytes) -> Event | Info | Rejected:
+    """Return the one thing that a message says."""
+    (said,) = read(topic, message)
+    return said
+
+
+def reason(topic: str, message: bytes) -> str:
+    """Return why a message is rejected."""
+    said = only(topic, message)
+    assert isinstance(said, Rejected)
+    return said.reason
+
+
+def test_a_punch_is_read_with_its_place_and_its_identity() -> None:
+    """What is kept of an event is canonical and complete."""
+    event = Source().punch(1, pin="0042")
+
+    said = only(PUNCHES, payload(event))
+
+    assert isinstance(said, Event)
+    assert (said.sequence, said.stream, said.digest) == (1, event["stream"], event["digest"])
+    assert said.punch is not None
+    assert (said.punch.pin, said.punch.uid, said.punch.serial) == ("0042", None, "CEXA193960001")
+    assert said.body == dumped(event)
+
+
+def test_every_example_of_the_contract_is_taken() -> None:
+    """The document and this reader agree about every numbered event, about info, and about batches."""
+    taken = set()
+    for channel, key, example in contract.examples():
+        topic = contract.topic_for(channel, example)
+        if gateway_of(f"{GATEWAY}/{topic}") is not None:
+            for said in read(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
+                assert not isinstance(said, Rejected), (topic, said)
+                assert isinstance(said, Info) or said.doubt is None
+            taken.add(key)
+
+    assert {"punchRecorded", "recordQuarantined", "gatewayResumed", "terminalLost", "batch", "info"} <= taken
+
+
+def test_white_space_and_the_order_of_keys_do_not_matter() -> None:
+    """A digest is that of the content, however it is written; what is kept is written one way."""
+    event = Source().punch(1)
+    written = json.dumps(dict(reversed(event.items())), indent=2).encode()
+
+    said = only(PUNCHES, written)
+
+    assert isinstance(said, Event)
+    assert said.body == dumped(event)
+
+
+def test_an_unknown_type_is_an_event_without_a_punch() -> None:
+    """Types that a later version adds fill their place like any other."""
+    said = only(f"{GATEWAY}/note", payload(Source().note("hadir.something.else.v1")))
+
+    assert isinstance(said, Event)
+    assert (said.punch, said.doubt) == (None, None)
+
+
+def test_a_person_without_a_pin_is_named_by_uid() -> None:
+    """The identity of such a punch holds `uid:` and the number."""
+    source = Source()
+    source.punch(1, pin="uid:5")
+    event = source.events.pop()
+    event["data"].update(pin=None, uid=5)
+
+    said = only(PUNCHES, payload(sealed(event, event["previous"])))
+
+    assert isinstance(said, Event)
+    assert said.punch is not None
+    assert (said.punch.pin, said.punch.uid) == (None, 5)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {"terminal": "lobby"},
+        {"terminal": "lobby", "serial": "S", "local_time": "2026-09-04T07:30:00", "pin": 7, "occurrence": 1},
+        {"terminal": "lobby", "serial": "S", "local_time": "2026-09-04T07:30:00", "pin": None, "occurrence": 1},
+        {"terminal": "lobby", "serial": "S", "local_time": "2026-09-04T07:30:00", "pin": "7", "occurrence": True},
+        {"terminal": "lobby", "serial": "S", "local_time": "2026-09-04T07:30:00", "pin": "7", "occurrence": 1},
+    ],
+)
+def test_a_punch_that_is_not_what_its_id_says_fills_its_place_only(data: object) -> None:
+    """It is an event, but must not displace the punch whose id it bears."""
+    event = Source().record("hadir.punch.recorded.v1", "27f13449-e835-5880-8093-8da5699f003c", data, "lobby")
+
+    said = only(PUNCHES, payload(event))
+
+    assert isinstance(said, Event)
+    assert said.punch is None
+    assert said.doubt
+
+
+def test_an_altered_event_is_told_with_its_place() -> None:
+    """Content and digest must fit; what is said of it repeats nothing of a person."""
+    event = Source().punch(1, pin="1001")
+    event["data"]["pin"] = "1002"
+
+    said = only(PUNCHES, payload(event))
+
+    assert isinstance(said, Rejected)
+    assert said.reason == "altered"
+    assert "sequence 1 of stream" in said.detail
+    assert "1002" not in said.detail
+
+
+def test_elements_of_a_batch_are_judged_one_by_one() -> None:
+    """One bad element costs only itself, and itself is kept."""
+    source = Source()
+    first, second = source.punches(2)
+
+    good, bad, also_good = read(BATCH, batch(first, {"specversion": "2.0"}, second))
+
+    assert isinstance(good, Event)
+    assert isinstance(also_good, Event)
+    assert isinstance(bad, Rejected)
+    assert bad.reason == "not_an_event"
+    assert json.loads(bad.payload) == {"specversion": "2.0"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"\xff\xfe",
+        b"{",
+        b'{"a": 1.5}',
+        b'{"a": NaN}',
+        b'{"a": 1e5}',
+        b"1" * 5000,
+        b"[" * 100_000,
+        b"\xef\xbb\xbf{}",
+    ],
+)
+def test_what_is_not_json_of_integers_is_rejected(message: bytes) -> None:
+    """Garbage never raises."""
+    assert reason(PUNCHES, message) == "not_json"
+    assert reason(f"{GATEWAY}/info", message) == "not_json"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("specversion", "0.3"),
+        ("id", ""),
+        ("id", 7),
+        ("id", "a b"),
+        ("stream", None),
+        ("stream", "x" * 201),
+        ("type", ["hadir.punch.recorded.v1"]),
+        ("sequence", 1),
+        ("sequence", "1"),
+        ("sequence", "0" * 20),
+        ("sequence", "9" * 20),
+        ("sequence", "٠" * 19 + "١"),
+        ("previous", "sha256:"),
+        ("digest", "md5:00"),
+        ("subject", "\ud800"),
+    ],
+)
+def test_an_envelope_of_another_shape_is_no_event(key: str, value: Any) -> None:
+    """Missing or of the wrong type, range or alphabet."""
+    event = {**Source().punch(1), key: value}
+
+    assert reason(PUNCHES, json.dumps(event).encode()) == "not_an_event"
+    assert reason(BATCH, json.dumps([event]).encode()) == "not_an_event"
+
+
+@pytest.mark.parametrize("message", ["[]", "[[]]", "7", "null", '"text"', "{}"])
+def test_json_that_is_no_event(message: str) -> None:
+    """Neither an object nor an array of objects."""
+    assert reason(BATCH, message.encode()) == "not_an_event"
+
+
+def test_what_is_too_long_is_not_taken_apart() -> None:
+    """A bound for the work that one message can make."""
+    assert reason(BATCH, b" " * MAX_BYTES + payload(Source().punch(1))) == "too_large"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "office",
+        "office/gw-01",
+        "office/gw-01/punch",
+        "office/gw-01/punch/LOBBY",
+        "Office/gw-01/note",
+        "a/b/note/c/d",
+    ],
+)
+def test_topics_of_no_gateway(topic: str) -> None:
+    """Evidence comes on the contract's topics only."""
+    assert reason(topic, payload(Source().punch(1))) == "topic"
+    assert gateway_of(topic) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {"stream": 7, "sequence": 1},
+        {"stream": "s", "sequence": "1"},
+        {"stream": "s", "sequence": True},
+        {"stream": "s", "sequence": -1},
+        {"stream": "s", "sequence": 2**63},
+        {"stream": "s", "sequence": 1, "predecessor": "r"},
+        {"stream": "s", "sequence": 1, "predecessor": {"stream": "r", "sequence": 1, "digest": "sha256:0"}},
+    ],
+)
+def test_info_of_another_shape(content: object) -> None:
+    """It says nothing then."""
+    assert reason(f"{GATEWAY}/info", json.dumps(content).encode()) == "not_info"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(
+    st.sampled_from([PUNCHES, BATCH, f"{GATEWAY}/info", "x"]),
+    st.binary() | json_values.map(lambda v: json.dumps(v).encode()),
+)
+def test_nothing_that_comes_raises(topic: str, message: bytes) -> None:
+    """Whatever it is, it ends as something to keep."""
+    assert list(read(topic, message))
+
+
+@given(st.sampled_from(sorted(Source().punch(1))), json_values)
+def test_no_change_of_an_event_goes_unnoticed(key: str, value: Any) -> None:
+    """Every field is covered by the digest."""
+    event = Source().punch(1)
+    changed = {**event, key: value}
+
+    said = only(PUNCHES, json.dumps(changed).encode())
+
+    assert isinstance(said, Event) == (canonical(changed) == canonical(event))

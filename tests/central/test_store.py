@@ -1,0 +1,599 @@
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from central.coverage import PATIENCE_S, Holding
+from central.event import MAX_BYTES
+from central.report import Chain, StreamReport, opened, report, verify
+from central.store import KEPT_BYTES, Message, Store, StoreError, StoreLocked, Taken
+from drivers.base import RawPunch, Reading
+from gateway.ledger import opened as ledger_opened
+from gateway.punch import GATEWAY_RESUMED, Witness
+from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
+
+PUNCHES = f"{GATEWAY}/punch/lobby"
+BATCH = f"{GATEWAY}/batch"
+INFO = f"{GATEWAY}/info"
+
+
+@dataclass
+class Centre:
+    """A store with a clock that a test turns."""
+
+    path: Path
+    now_s: float = 1000.0
+    log: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.open()
+
+    def open(self) -> None:
+        """Open the file, as after a start."""
+        self.store = Store(self.path, monotonic_s=lambda: self.now_s)
+
+    def reopen(self) -> None:
+        """Close and open again."""
+        self.store.close()
+        self.open()
+
+    def take(self, *events: Event, topic: str = PUNCHES) -> Taken:
+        """Take each event in a message of its own, all in one transaction."""
+        return self.take_messages(*(Message(topic, payload(event)) for event in events))
+
+    def take_messages(self, *messages: Message) -> Taken:
+        """Take messages in one transaction and remember what was logged about them."""
+        with capture_logs() as log:
+            taken = self.store.take(messages)
+        self.log += log
+        return taken
+
+    def logged(self, event: str) -> list[Any]:
+        """Return the log lines of a name."""
+        return [line for line in self.log if line["event"] == event]
+
+    def holding(self, gateway: str = GATEWAY) -> Holding:
+        """Return what the gateway would be told now."""
+        return self.told()[gateway][1]
+
+    def told(self) -> dict[str, tuple[str, Holding]]:
+        """Return stream and holding for each gateway."""
+        return {receipt.gateway: (receipt.stream, receipt.holding) for receipt in self.store.receipts()}
+
+    def rows(self, query: str) -> list[Any]:
+        """Read as a stranger would, while the store is open."""
+        with opened(self.path) as connection:
+            return connection.execute(query).fetchall()
+
+    def streams(self) -> list[StreamReport]:
+        """Return the report of each stream."""
+        with opened(self.path) as connection:
+            return report(connection).streams
+
+    def faults(self) -> list[tuple[int, str]]:
+        """Return what a verification finds."""
+        with opened(self.path) as connection:
+            return [(fault.sequence, fault.what) for fault in verify(connection)]
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """Return a new centre."""
+    centre = Centre(tmp_path / "centre.db")
+    yield centre
+    centre.store.close()
+
+
+def chain_of(centre: Centre) -> Chain:
+    """Return the state of the only stream's chain."""
+    (stream,) = centre.streams()
+    return stream.chain
+
+
+def test_events_are_kept_whole_and_a_punch_can_be_read(centre: Centre) -> None:
+    """What a central system reads is there when `take` has returned, for another connection too."""
+    source = Source()
+    source.punch(1, pin="0042")
+    source.note()
+
+    assert centre.take(*source.events) == Taken(stored=2)
+
+    assert centre.rows("SELECT gateway, terminal, pin, local_time, time, state, suspect, sequence FROM punches") == [
+        (GATEWAY, "lobby", "0042", "2026-09-04T00:00:01", "2026-09-04T07:30:00+07:00", 0, "[]", 1)
+    ]
+    assert centre.rows("SELECT sequence, body FROM event ORDER BY key") == [
+        (number, payload(event).decode()) for number, event in enumerate(source.events, 1)
+    ]
+    assert centre.holding() == (2, ())
+    assert centre.faults() == []
+
+
+def test_what_comes_again_changes_nothing(centre: Centre) -> None:
+    """Singly, in batches, after a restart."""
+    source = Source()
+    source.punches(5)
+    centre.take(*source.events)
+
+    assert centre.take(*source.events) == Taken(repeated=5)
+    centre.reopen()
+    assert centre.take_messages(Message(BATCH, batch(*source.events))) == Taken(repeated=5)
+
+    assert len(centre.rows("SELECT * FROM event")) == 5
+    assert chain_of(centre) == Chain("unbroken", 1, 5, 0, None)
+
+
+def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None:
+    """Another gateway, or the ledger that replaced a lost one, reads the same terminal: one punch, two events."""
+    first, second = Source(), Source("another-stream", "3602-bkpsdm/gw-02")
+    first.punches(3)
+    second.punches(3)
+
+    centre.take(*first.events)
+    centre.take(*second.events, topic="3602-bkpsdm/gw-02/punch/lobby")
+
+    assert len(centre.rows("SELECT id FROM punches")) == 3
+    assert centre.told() == {
+        GATEWAY: (STREAM, Holding(3, ())),
+        "3602-bkpsdm/gw-02": ("another-stream", Holding(3, ())),
+    }
+    assert [stream.punches for stream in centre.streams()] == [3, 0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, seed: int) -> None:
+    """Out of order, doubled, half singly and half in batches, with restarts in between."""
+    dice = random.Random(seed)
+    source = Source()
+    source.punches(60)
+    queue = source.events + dice.choices(source.events, k=30)
+    dice.shuffle(queue)
+
+    while queue:
+        part, queue = queue[: (size := dice.randrange(1, 12))], queue[size:]
+        if dice.random() < 0.5:
+            centre.take_messages(Message(BATCH, batch(*part)))
+        else:
+            centre.take(*part)
+        if dice.random() < 0.2:
+            centre.reopen()
+
+    assert centre.holding() == (60, ())
+    assert [row[0] for row in centre.rows("SELECT sequence FROM event ORDER BY sequence")] == list(range(1, 61))
+    assert chain_of(centre) == Chain("unbroken", 1, 60, 0, None)
+    assert centre.faults() == []
+    assert centre.logged("chain_broken") == []
+
+
+def test_a_gap_is_told_and_then_healed(centre: Centre) -> None:
+    """What the broker lost is asked for, comes as a batch, and closes the chain."""
+    source = Source()
+    source.punches(10)
+    centre.take(*source.events[:3], *source.events[6:])
+
+    assert centre.holding() == (3, ())
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (10, ((4, 6),))
+    assert chain_of(centre) == Chain("unbroken", 1, 3, 0, None)
+
+    centre.take_messages(Message(BATCH, batch(*source.events[3:6])))
+    assert centre.holding() == (10, ())
+    assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
+
+
+def test_a_restart_remembers_gaps_and_counts_their_age_anew(centre: Centre) -> None:
+    """The broker may be about to hand over what was missing."""
+    source = Source()
+    source.punches(10)
+    centre.take(*source.events[:3], *source.events[6:])
+    centre.now_s += PATIENCE_S
+
+    centre.reopen()
+
+    assert centre.holding() == (3, ())
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (10, ((4, 6),))
+
+
+def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
+    """The first `previous` is taken on trust; the beginning is asked for, and then nothing is on trust any more."""
+    source = Source()
+    source.punches(10)
+
+    centre.take(*source.events[6:])
+
+    (line,) = centre.logged("stream_joined")
+    assert line["sequence"] == 7
+    assert chain_of(centre) == Chain("joined", 7, 10, 0, None)
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (10, ((1, 6),))
+    centre.take(*source.events[:6])
+    assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
+
+
+def test_a_broken_chain_is_reported_once_with_what_was_expected(centre: Centre) -> None:
+    """A history that was rewritten before it was sent has its first break where the rewriting began or ended."""
+    source = Source()
+    source.punches(3)
+    source.events[1] = sealed({**source.events[1], "data": {}}, source.events[0]["digest"])
+
+    centre.take(*source.events)
+    centre.take(*source.punches(2))
+    centre.reopen()
+    centre.take(*source.events)
+
+    (line,) = centre.logged("chain_broken")
+    expected, found = source.events[1]["digest"], source.events[2]["previous"]
+    assert (line["sequence"], line["expected"], line["found"]) == (3, expected, found)
+    chain = chain_of(centre)
+    assert (chain.state, chain.first, chain.last, chain.breaks) == ("broken", 1, 2, 1)
+    assert chain.first_break is not None
+    assert (chain.first_break.sequence, chain.first_break.expected) == (3, expected)
+    assert (3, "previous is not the digest of the event before") in centre.faults()
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (2, 1, 0), (1, 0, 2), (2, 0, 1)])
+def test_a_break_is_found_in_whatever_order_its_ends_arrive(centre: Centre, order: tuple[int, ...]) -> None:
+    """Each link is judged when its second end is there."""
+    source = Source()
+    source.punches(3)
+    source.events[2] = sealed(source.events[2], "sha256:" + "0" * 64)
+
+    for index in order:
+        centre.take(source.events[index])
+
+    (line,) = centre.logged("chain_broken")
+    assert line["sequence"] == 3
+    assert chain_of(centre).last == 2
+
+
+def test_a_stream_that_does_not_begin_with_its_own_name_is_broken(centre: Centre) -> None:
+    """The first `previous` is the hash of the stream's name."""
+    event = Source().punch(1)
+
+    centre.take(sealed(event, "sha256:" + "0" * 64))
+
+    chain = chain_of(centre)
+    assert (chain.state, chain.last) == ("broken", 0)
+
+
+def test_a_fork_keeps_both_and_is_reported_once(centre: Centre) -> None:
+    """Two gateways with one copied ledger: both histories stay, whatever comes again."""
+    source, copy = Source(), Source()
+    source.punches(4)
+    copy.events = source.events[:2]
+    copy.punch(99)
+    copy.punch(98)
+
+    centre.take(*source.events)
+    centre.take(*copy.events[2:])
+    centre.reopen()
+    assert centre.take(*source.events, *copy.events) == Taken(repeated=8)
+
+    assert [line["sequence"] for line in centre.logged("fork_found")] == [3, 4]
+    assert len(centre.rows("SELECT * FROM event")) == 6
+    assert len(centre.rows("SELECT * FROM punches")) == 6
+    (stream,) = centre.streams()
+    assert stream.forks == [3, 4]
+    assert stream.chain.breaks == 0
+    assert centre.holding() == (4, ())
+    assert {sequence for sequence, what in centre.faults() if what.startswith("a fork")} == {3, 4}
+
+
+def test_a_fork_that_mends_the_chain_leaves_no_break(centre: Centre) -> None:
+    """The genuine event arrives behind a forged one: what follows is linked to it."""
+    source = Source()
+    source.punches(4)
+    forged = sealed({**source.events[1], "id": "forged", "type": "other"}, source.events[0]["digest"])
+
+    centre.take(source.events[0], forged, *source.events[2:])
+    assert chain_of(centre).state == "broken"
+    centre.take(source.events[1])
+
+    assert chain_of(centre) == Chain("unbroken", 1, 4, 0, None)
+    (stream,) = centre.streams()
+    assert stream.forks == [2]
+
+
+def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre: Centre) -> None:
+    """It fills no place, so the receipt lacks it."""
+    source = Source()
+    source.punches(3)
+    altered = {**source.events[1], "data": {**source.events[1]["data"], "pin": "9999"}}
+
+    taken = centre.take(source.events[0], altered, altered, source.events[2])
+
+    assert taken == Taken(stored=2, rejected=2)
+    (line,) = centre.logged("message_rejected")
+    assert line["reason"] == "altered"
+    assert "9999" not in str(line)
+    assert centre.rows("SELECT gateway, reason, payload, times FROM rejected") == [
+        (GATEWAY, "altered", payload(altered), 2)
+    ]
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (3, ((2, 2),))
+    centre.take(source.events[1])
+    assert centre.holding() == (3, ())
+
+
+def test_a_punch_under_anothers_id_does_not_displace_that_one(centre: Centre) -> None:
+    """It fills its place and is reported; the genuine punch is stored when it comes."""
+    thief, honest = Source("thief"), Source()
+    punch = honest.punch(1)
+    thief.record("hadir.punch.recorded.v1", punch["id"], {**punch["data"], "pin": "666"}, "lobby")
+
+    centre.take(*thief.events, topic="3602-bkpsdm/gw-02/punch/lobby")
+    centre.take(punch)
+
+    assert centre.rows("SELECT gateway, pin FROM punches") == [(GATEWAY, punch["data"]["pin"])]
+    (line,) = centre.logged("punch_misidentified")
+    assert line["sequence"] == 1
+    assert [stream.misidentified for stream in centre.streams()] == [[], [1]]
+
+
+def test_one_gateway_cannot_fill_places_of_another(centre: Centre) -> None:
+    """Streams count by the gateway whose topic brought them: a receipt covers only what came from its reader."""
+    source = Source()
+    source.punches(2)
+    centre.take(source.events[0])
+
+    centre.take(source.events[1], topic="3602-bkpsdm/gw-02/punch/lobby")
+
+    assert centre.holding() == (1, ())
+
+
+def test_garbage_is_kept_once_and_counted(centre: Centre) -> None:
+    """Nothing is lost and nothing grows without bound; good events beside it are stored."""
+    source = Source()
+    huge = Message(BATCH, b"x" * (MAX_BYTES + 1))
+
+    taken = centre.take_messages(
+        Message(PUNCHES, b"{"), Message(PUNCHES, b"{"), huge, Message(PUNCHES, payload(source.punch(1)))
+    )
+
+    assert taken == Taken(stored=1, rejected=3)
+    assert centre.rows("SELECT reason, size, times, length(payload) FROM rejected ORDER BY size") == [
+        ("not_json", 1, 2, 1),
+        ("too_large", MAX_BYTES + 1, 1, KEPT_BYTES),
+    ]
+    assert len(centre.logged("message_rejected")) == 2
+
+
+def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
+    """Late events of the stream before do not bring it back."""
+    old, new = Source("old"), Source("new")
+    old.punches(4)
+    new.punches(2)
+    centre.take(*old.events[:3])
+    assert centre.told() == {GATEWAY: ("old", Holding(3, ()))}
+
+    centre.take_messages(Message(INFO, new.info(assigned=0)))
+    assert centre.told() == {GATEWAY: ("new", Holding(0, ()))}
+    centre.take(old.events[3])
+    centre.take(*new.events)
+    centre.reopen()
+
+    assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
+    assert [(stream.stream, stream.current, stream.events) for stream in centre.streams()] == [
+        ("old", False, 4),
+        ("new", True, 2),
+    ]
+
+
+def test_without_info_the_stream_heard_of_last_is_the_newest(centre: Centre) -> None:
+    """Where info never came, events tell."""
+    centre.take(Source("old").punch(1))
+    centre.take(Source("new").punch(2))
+
+    assert centre.told() == {GATEWAY: ("new", Holding(1, ()))}
+
+
+@pytest.mark.parametrize(
+    ("sequence", "digest", "state", "beyond"),
+    [(3, "right", "matches", 0), (2, "right", "matches", 1), (3, "wrong", "differs", 0), (9, "right", "not_held", 0)],
+)
+def test_the_end_of_the_stream_before_is_compared(
+    centre: Centre, sequence: int, digest: str, state: str, beyond: int
+) -> None:
+    """A new stream names where the old one ended, by the gateway's knowledge; the centre may know more, or otherwise."""
+    old, new = Source("old"), Source("new")
+    old.punches(3)
+    centre.take(*old.events)
+    right = old.events[sequence - 1]["digest"] if sequence <= 3 else old.end
+    end = {"stream": "old", "sequence": sequence, "digest": right if digest == "right" else "sha256:" + "0" * 64}
+
+    centre.take_messages(Message(INFO, new.info(end)), Message(INFO, new.info(end)))
+
+    predecessor = centre.streams()[1].predecessor
+    assert predecessor is not None
+    assert (predecessor.stream, predecessor.sequence) == ("old", sequence)
+    assert (predecessor.state, predecessor.held_beyond) == (state, beyond)
+    assert len(centre.logged("predecessor_differs")) == (state == "differs")
+    assert bool(centre.faults()) == (state == "differs")
+
+
+def test_info_of_more_than_has_come_makes_the_end_missing(centre: Centre) -> None:
+    """The broker dropped the newest events: only info tells."""
+    source = Source()
+    source.punches(10)
+    centre.take(*source.events[:6])
+    centre.take_messages(Message(INFO, source.info()))
+
+    centre.now_s += PATIENCE_S
+
+    assert centre.holding() == (10, ((7, 10),))
+    (stream,) = centre.streams()
+    assert (stream.upto, stream.missing) == (10, [(7, 10)])
+
+
+def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_path: Path) -> None:
+    """Its receipts then bring it back to where it was."""
+    source = Source()
+    source.punches(20)
+    centre.take(*source.events[:8])
+    with closing(sqlite3.connect(centre.path)) as live, closing(sqlite3.connect(tmp_path / "backup.db")) as backup:
+        live.backup(backup)
+    centre.take(*source.events[8:15])
+    assert centre.holding() == (15, ())
+
+    centre.store.close()
+    for part in tmp_path.glob("centre.db*"):
+        part.unlink()
+    shutil.copy(tmp_path / "backup.db", centre.path)
+    centre.open()
+    centre.take_messages(Message(INFO, source.info(assigned=15)))
+    centre.take(source.events[15])
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (16, ((9, 15),))
+
+    centre.take_messages(Message(BATCH, batch(*source.events[8:15])))
+    centre.take(*source.events[16:])
+    assert centre.holding() == (20, ())
+    assert chain_of(centre) == Chain("unbroken", 1, 20, 0, None)
+    assert centre.faults() == []
+
+
+def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, tmp_path: Path) -> None:
+    """Neither knows the other's code: digests, identities and numbering agree."""
+    witness = Witness(
+        terminal="lobby",
+        serial="CEXA193960001",
+        zone=ZoneInfo("Asia/Jakarta"),
+        via="log",
+        now=datetime.now(UTC),
+        synchronised=True,
+        clock=None,
+        stepped=False,
+        tolerance=timedelta(seconds=60),
+    )
+    moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
+    log = [
+        *(RawPunch("1001", None, moment, 0, 1, "0", b"same second") for _ in range(2)),
+        RawPunch("0042", 42, moment + timedelta(minutes=1), 1, 15, "0", b"a"),
+        RawPunch(None, 5, moment + timedelta(minutes=2), 0, 1, "0", b"uid"),
+    ]
+    with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
+        ledger.pin_serial("lobby", "CEXA193960001")
+        ledger.record_note(GATEWAY_RESUMED, None, datetime.now(UTC), {"clean": False})
+        ledger.record_reading(witness, Reading(0, len(log), log, "40"))
+        waiting = ledger.pending(0, 100)
+        stream = ledger.stream
+
+    centre.take_messages(*(Message(f"{GATEWAY}/{event.topic}", event.body.encode()) for event in waiting))
+
+    assert len(waiting) == 5
+    assert centre.rows("SELECT body FROM event ORDER BY sequence") == [(event.body,) for event in waiting]
+    assert centre.rows("SELECT pin, uid FROM punches ORDER BY sequence") == [
+        ("1001", None),
+        ("1001", None),
+        ("0042", 42),
+        (None, 5),
+    ]
+    assert centre.told() == {GATEWAY: (stream, Holding(5, ()))}
+    assert chain_of(centre) == Chain("unbroken", 1, 5, 0, None)
+    assert centre.faults() == []
+
+
+# ---------------------------------------------------------------- the file
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        'UPDATE event SET body = replace(body, \'"pin":"1002"\', \'"pin":"1003"\') WHERE sequence = 2',
+        "UPDATE event SET digest = 'sha256:' || hex(zeroblob(32)) WHERE sequence = 2",
+        "DELETE FROM event WHERE sequence = 2",
+        "DELETE FROM event WHERE sequence = 5",
+        "DELETE FROM punch WHERE event = 2",
+        "DELETE FROM gap",
+        "INSERT INTO gap VALUES (1, 1, 1)",
+        "UPDATE stream SET seen = 7",
+    ],
+)
+def test_verify_finds_what_was_changed_in_the_file(centre: Centre, damage: str) -> None:
+    """It believes nothing but the bodies."""
+    source = Source()
+    source.punches(5)
+    centre.take(*source.events[:3], *source.events[4:])
+    assert centre.faults() == []
+    centre.store.close()
+
+    with closing(sqlite3.connect(centre.path)) as connection, connection:
+        assert connection.execute(damage).rowcount
+
+    assert centre.faults()
+    centre.open()
+
+
+def test_one_writer_at_a_time(centre: Centre) -> None:
+    """A second inbox would not know what the first one stores."""
+    with pytest.raises(StoreLocked, match="another"):
+        Store(centre.path)
+
+
+@contextmanager
+def _full(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let the database file not grow any more, as on a full disk."""
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    yield
+    connection.execute("PRAGMA max_page_count = 1073741823")
+
+
+def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
+    """On a full disk `take` raises, and after the next opening nothing is half there."""
+    source = Source()
+    source.punches(300)
+    centre.take(*source.events[:10])
+
+    with _full(centre.store._connection), pytest.raises(StoreError, match=r"centre\.db: .*full"):
+        centre.take(*source.events[10:])
+    centre.reopen()
+
+    assert centre.holding() == (10, ())
+    assert centre.faults() == []
+    centre.take(*source.events)
+    assert centre.holding() == (300, ())
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is not a database, but long enough to look like one" * 20)
+
+
+def _other(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE something (x)")
+
+
+def _newer(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("make", [_text, _other, _newer, Path.mkdir])
+def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """It may be somebody's."""
+    path = tmp_path / "other.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+
+    with pytest.raises(StoreError, match=r"other\.db"):
+        Store(path)
+    with pytest.raises(StoreError, match=r"other\.db"), opened(path):
+        pass
+
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_the_file_is_not_for_everybody(centre: Centre) -> None:
+    """It holds PINs and times."""
+    assert centre.path.stat().st_mode & 0o007 == 0
