@@ -35,8 +35,8 @@ SESSION_S = 14 * 24 * 3600
 """How long the broker shall keep what is published while nobody is here; it may be set to keep it for less."""
 IN_FLIGHT = 500
 """Messages that the broker may send before one is acknowledged; most brokers allow themselves fewer."""
-AT_ONCE = 1000
-"""Messages of one transaction at most."""
+AT_ONCE, AT_ONCE_BYTES = 1000, 1024 * 1024
+"""Messages of one transaction at most, and about their size: nothing else is done meanwhile."""
 RECEIPTS_S = 1.0
 """Receipts are written this often at most."""
 SUMMARY_S = 60.0
@@ -131,6 +131,8 @@ class Inbox:
         self._client: mqtt.Client | None = None
         self._end: BrokerUnavailable | None = None
         """Why the present connection is over, if it is."""
+        self._heard = 0.0
+        """When messages were stored last."""
         self._told: dict[str, tuple[str, Holding]] = {}
         """The last receipt to each gateway on this connection."""
         self._in_flight: dict[int, str] = {}
@@ -272,9 +274,9 @@ class Inbox:
         return client
 
     def _answer(self, kind: type, otherwise: str) -> Any:
-        """Wait for the broker's answer of one kind, storing what it sends before: a session begins with what is due."""
-        until = time.monotonic() + CONNECT_TIMEOUT_S
-        while not self._stopping and (left := until - time.monotonic()) > 0:
+        """Wait for the broker's answer of one kind, storing what it sends first: what waited in the session."""
+        self._heard = time.monotonic()
+        while not self._stopping and (left := self._heard + CONNECT_TIMEOUT_S - time.monotonic()) > 0:
             for what in self._listen(left):
                 if isinstance(what, kind):
                     return what
@@ -313,6 +315,7 @@ class Inbox:
         """
         arrived: list[tuple[mqtt.Client, _Arrived]] = []
         others: list[Any] = []
+        size = 0
         with suppress(queue.Empty):
             happened = self._queue.get(timeout=patience_s)
             while True:
@@ -320,9 +323,10 @@ class Inbox:
                     client, what = happened
                     if isinstance(what, _Arrived):
                         arrived.append((client, what))
+                        size += len(what.message.payload)
                     elif client is self._client:
                         others.append(what)
-                if len(arrived) >= AT_ONCE:
+                if len(arrived) >= AT_ONCE or size >= AT_ONCE_BYTES:
                     break
                 happened = self._queue.get_nowait()
         if arrived:
@@ -330,6 +334,7 @@ class Inbox:
             for client, what in arrived:
                 if client is self._client:
                     client.ack(what.mid, 1)
+            self._heard = time.monotonic()
         if time.monotonic() >= self._next_summary:
             self._summarise()
         for what in others:

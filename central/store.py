@@ -159,7 +159,7 @@ class _Gateway:
 
 
 class Store:
-    """The writer. Not for several threads; a second one on the same file raises :class:`StoreLocked`.
+    """The writer. For one thread at a time; a second one on the same file raises :class:`StoreLocked`.
 
     After a :class:`StoreError` from :meth:`take` it must not be used any more.
     """
@@ -236,7 +236,7 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o640))  # it holds PINs: not for everybody
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S)
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]

@@ -151,7 +151,7 @@ def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None
 @pytest.mark.parametrize("seed", range(8))
 def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, seed: int) -> None:
     """Out of order, doubled, half singly and half in batches, with restarts in between."""
-    dice = random.Random(seed)
+    dice = random.Random(seed)  # noqa: S311 - a test's choice
     source = Source()
     source.punches(60)
     queue = source.events + dice.choices(source.events, k=30)
@@ -403,7 +403,7 @@ def test_without_info_the_stream_heard_of_last_is_the_newest(centre: Centre) -> 
 def test_the_end_of_the_stream_before_is_compared(
     centre: Centre, sequence: int, digest: str, state: str, beyond: int
 ) -> None:
-    """A new stream names where the old one ended, by the gateway's knowledge; the centre may know more, or otherwise."""
+    """A new stream names the end of the old one as the gateway knows it; the centre may know more, or otherwise."""
     old, new = Source("old"), Source("new")
     old.punches(3)
     centre.take(*old.events)

@@ -1,0 +1,48 @@
+"""An inbox that stops dead at one place, so that a test can kill it there.
+
+``python crash_inbox.py PORT DB received|committed``. It writes the word when it is there, and then does nothing more:
+``received``: messages have been read and written into a transaction that is not committed; ``committed``: it is
+committed, and nothing of it has been acknowledged.
+"""
+
+import sys
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+from central.inbox import Broker, Inbox
+from central.store import Message, Store, Taken
+
+
+class DyingStore(Store):
+    """A store that comes to one place and no further."""
+
+    place = ""
+
+    def take(self, messages: Iterable[Message]) -> Taken:
+        """Store, and die with it on disk."""
+        taken = super().take(messages)
+        if taken.stored:
+            self._die("committed")
+        return taken
+
+    def _commit(self) -> None:
+        if self._connection.total_changes:
+            self._die("received")
+        super()._commit()
+
+    def _die(self, place: str) -> None:
+        if place == self.place:
+            print(place, flush=True)  # noqa: T201 - the test listens
+            threading.Event().wait()
+
+
+def main(port: int, db: Path, place: str) -> None:
+    """Receive until killed."""
+    store = DyingStore(db)
+    store.place = place
+    Inbox(Broker("127.0.0.1", port, tls=False), store).run()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

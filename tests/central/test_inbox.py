@@ -1,0 +1,487 @@
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from structlog.testing import capture_logs
+
+from central import inbox as inbox_module
+from central.coverage import PATIENCE_S
+from central.inbox import TOPICS, Broker, Inbox
+from central.report import opened, report, verify
+from central.store import Store
+from tests import contract
+from tests.broker import CONNECT, PUBLISH, Closing, FakeBroker, Packet, Subscriber, connack, eventually
+from tests.broker import Broker as Mosquitto
+from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload
+
+BASE = f"hadir/v1/{GATEWAY}"
+SUBSCRIBE, SUBACK = 0x80, 0x90
+CRASH = [sys.executable, str(Path(__file__).parent / "crash_inbox.py")]
+CLI = [sys.executable, "-m", "central.cli", "inbox"]
+
+
+class Clock:
+    """The monotonic clock, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        """Return the time in seconds."""
+        return time.monotonic() + self.ahead_s
+
+
+class Running:
+    """An inbox in a thread of this process; ``admitted``: wait until the broker has taken its subscriptions."""
+
+    def __init__(self, port: int, db: Path, *, admitted: bool = True) -> None:
+        self.clock = Clock()
+        self.store = Store(db, monotonic_s=self.clock)
+        self.inbox = Inbox(Broker("127.0.0.1", port, tls=False), self.store)
+        self._admitted = threading.Event()
+        connect = self.inbox._connect
+
+        def note() -> None:
+            connect()
+            self._admitted.set()
+
+        self.inbox._connect = note  # type: ignore[method-assign]
+        self._thread = threading.Thread(target=self.inbox.run, daemon=True)
+        self._wait = admitted
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert not self._wait or self._admitted.wait(20), "the inbox was not admitted"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.inbox.stop()
+        self._thread.join(10)
+        ended = not self._thread.is_alive()
+        self.store.close()
+        assert ended, "the inbox did not stop"
+
+
+class Sender:
+    """Publishes as a gateway does: with QoS 1, and knows what the broker acknowledged."""
+
+    def __init__(self, port: int) -> None:
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client.max_inflight_messages_set(20)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        eventually(self._client.is_connected, what="the sender's connection")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def send(self, *events: Event) -> None:
+        """Publish each event in a message of its own and wait until the broker has them."""
+        self.publish(*(("punch/lobby", payload(event)) for event in events))
+
+    def publish(self, *messages: tuple[str, bytes], retain: bool = False) -> None:
+        """Publish below the gateway's prefix and wait until the broker has it."""
+        sent = [self._client.publish(f"{BASE}/{topic}", body, 1, retain) for topic, body in messages]
+        for info in sent:
+            info.wait_for_publish(20)
+            assert info.is_published()
+
+
+@contextmanager
+def process(*command: object) -> Iterator[subprocess.Popen[str]]:
+    """Run a program for the length of a block."""
+    started = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.communicate()
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Return where the database will be."""
+    return tmp_path / "centre.db"
+
+
+def held(db: Path) -> list[int]:
+    """Return the sequences that are stored, doubled ones doubly."""
+    if not db.exists() or not db.stat().st_size:
+        return []
+    with opened(db) as connection:
+        return [row[0] for row in connection.execute("SELECT sequence FROM event ORDER BY sequence")]
+
+
+def wait_for(db: Path, count: int) -> None:
+    """Wait until so many events are stored."""
+    eventually(lambda: len(held(db)) >= count, 30, f"storing {count} events")
+
+
+def check_whole(db: Path, source: Source) -> None:
+    """Assert that everything the source recorded is held once, and that a verification finds nothing."""
+    assert held(db) == list(range(1, len(source.events) + 1))
+    with opened(db) as connection:
+        assert list(verify(connection)) == []
+        (stream,) = report(connection).streams
+    assert (stream.missing, stream.chain.state, stream.chain.last) == ([], "unbroken", len(source.events))
+    assert stream.punches == len(source.events)
+
+
+def subscribe(port: int, db: Path) -> None:
+    """Let the broker know an inbox that then goes away."""
+    with Running(port, db):
+        pass
+
+
+def receipts(subscriber: Subscriber) -> list[Any]:
+    """Return the receipts so far."""
+    return [message.payload for message in subscriber.on("/receipt")]
+
+
+def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path, db: Path) -> None:
+    """What the contract lists for evidence arrives; the receipt is retained and of the contract's form."""
+    source = Source()
+    source.punches(20)
+    with Mosquitto(tmp_path) as broker, Running(broker.port, db), Sender(broker.port) as sender:
+        with Subscriber(broker.port, "hadir/v1/+/+/receipt") as subscriber:
+            sender.publish(("info", source.info()), retain=True)
+            sender.send(*source.events[:5])
+            sender.publish(
+                ("batch", batch(*source.events[5:18])),
+                ("note", payload(source.events[18])),
+                ("quarantine/lobby", payload(source.events[19])),
+            )
+            subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 20)
+            heard = subscriber.on("/receipt")
+        with Subscriber(broker.port, f"{BASE}/receipt") as late:
+            (last,) = late.wait_for(lambda messages: messages)
+
+    check_whole(db, source)
+    assert (last.payload["stream"], last.payload["upto"], last.payload["missing"]) == (STREAM, 20, [])
+    assert last.qos == 1
+    assert last.topic == f"{BASE}/receipt"
+    assert [message.payload["upto"] for message in heard] == sorted({message.payload["upto"] for message in heard})
+    for message in (*heard, last):
+        assert message.retain
+        contract.check("receipt", message.text, strict=False)
+
+
+def test_what_is_published_while_nobody_is_here_is_kept_by_the_session(tmp_path: Path, db: Path) -> None:
+    """The client id is fixed, the session is not cleaned."""
+    source = Source()
+    source.punches(3000)
+    with Mosquitto(tmp_path) as broker:
+        subscribe(broker.port, db)
+        with Sender(broker.port) as sender:
+            sender.send(*source.events)
+        assert held(db) == []
+        with Running(broker.port, db):
+            wait_for(db, 3000)
+
+    check_whole(db, source)
+
+
+def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, db: Path) -> None:
+    """While the store is busy the broker gets no acknowledgement at all."""
+    source = Source()
+    events = iter(source.punches(3))
+    acknowledged: list[int] = []
+    release, busy = threading.Event(), threading.Event()
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == CONNECT:
+            return connack()
+        if packet.kind == SUBSCRIBE:
+            granted = bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\1" * len(TOPICS)
+            return granted + b"".join(delivery(mid, next(events)) for mid in (1, 2, 3))
+        if packet.kind == 0x40:
+            acknowledged.append(packet.mid)
+        return None
+
+    with FakeBroker(answer) as broker, Running(broker.port, db, admitted=False) as running:
+        commit = running.store._commit
+
+        def slow() -> None:
+            busy.set()
+            assert release.wait(20)
+            commit()
+
+        running.store._commit = slow  # type: ignore[method-assign]
+        assert busy.wait(10)
+        assert held(db) == []
+        assert acknowledged == []
+        release.set()
+        eventually(lambda: acknowledged == [1, 2, 3], what="the acknowledgement")
+        assert held(db) == [1, 2, 3]
+
+
+def delivery(mid: int, event: Event) -> bytes:
+    """Return the packet with which a broker hands over an event."""
+    topic = f"{BASE}/punch/lobby".encode()
+    body = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + b"\0" + payload(event)
+    length, size = b"", len(body)
+    while True:
+        size, low = size >> 7, size & 0x7F
+        length += bytes([low | (0x80 if size else 0)])
+        if not size:
+            return bytes([PUBLISH | 2]) + length + body
+
+
+@pytest.mark.parametrize("place", ["received", "committed"])
+def test_killed_where_it_matters(tmp_path: Path, db: Path, place: str) -> None:
+    """Between receipt and commit, and between commit and acknowledgement: nothing lost, nothing doubled."""
+    source = Source()
+    source.punches(50)
+    with Mosquitto(tmp_path) as broker:
+        subscribe(broker.port, db)
+        with Sender(broker.port) as sender:
+            sender.send(*source.events)
+        with process(*CRASH, broker.port, db, place) as victim:
+            assert victim.stdout is not None
+            assert any(line.strip() == place for line in victim.stdout)
+            victim.kill()
+            victim.wait()
+        assert (held(db) == []) == (place == "received")
+
+        with Running(broker.port, db), Subscriber(broker.port, "hadir/v1/+/+/receipt") as subscriber:
+            subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 50)
+
+    check_whole(db, source)
+
+
+def test_killed_at_random_while_events_stream_in(tmp_path: Path, db: Path) -> None:
+    """The real process, again and again; the sender never sends anything twice."""
+    source = Source()
+    source.punches(4000)
+    dice = random.Random(4)  # noqa: S311 - a test's choice
+    with Mosquitto(tmp_path) as broker:
+        subscribe(broker.port, db)
+        with Sender(broker.port) as sender:
+            sending = threading.Thread(target=sender.send, args=source.events)
+            sending.start()
+            for _ in range(4):
+                before = len(held(db))
+                with process(*CLI, "--broker", broker.url, "--db", db) as victim:
+                    wait_for(db, min(4000, before + dice.randrange(1, 600)))
+                    victim.send_signal(signal.SIGKILL)
+                    victim.wait()
+            with process(*CLI, "--broker", broker.url, "--db", db):
+                wait_for(db, 4000)
+            sending.join()
+
+    check_whole(db, source)
+
+
+def test_a_broker_that_restarts_with_its_memory_loses_nothing(tmp_path: Path, db: Path) -> None:
+    """The session and what waits in it come back with the broker, and so does the inbox."""
+    source = Source()
+    source.punches(200)
+    with Mosquitto(tmp_path, persistent=True) as broker:
+        subscribe(broker.port, db)
+        with Sender(broker.port) as sender:
+            sender.send(*source.events[:100])
+        broker.stop()
+        broker.start()
+        with capture_logs() as log, Running(broker.port, db):
+            wait_for(db, 100)
+            broker.stop()
+            broker.start()
+            with Sender(broker.port) as sender:
+                eventually(lambda: [line["event"] for line in log].count("broker_found") == 2, 20, "the return")
+                sender.send(*source.events[100:])
+            wait_for(db, 200)
+
+    assert [line["session_present"] for line in log if line["event"] == "broker_found"] == [True, True]
+    assert [line["event"] for line in log].count("broker_lost") == 1
+    check_whole(db, source)
+
+
+def test_what_a_broker_without_memory_loses_is_asked_for_and_comes_again(tmp_path: Path, db: Path) -> None:
+    """The queue is gone with the broker; the receipt names the range, a replay as batch closes it."""
+    source = Source()
+    source.punches(120)
+    with Mosquitto(tmp_path) as broker:
+        with Running(broker.port, db), Sender(broker.port) as sender:
+            sender.send(*source.events[:50])
+            wait_for(db, 50)
+        with Sender(broker.port) as sender:
+            sender.send(*source.events[50:70])
+        broker.kill()
+        broker.start()
+        with capture_logs() as log, Running(broker.port, db) as running, Sender(broker.port) as sender:
+            eventually(lambda: "session_lost" in [line["event"] for line in log], what="the warning")
+            with Subscriber(broker.port, "hadir/v1/+/+/receipt") as subscriber:
+                subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 50)
+                sender.send(*source.events[70:])
+                wait_for(db, 100)
+                assert all(receipt["missing"] == [] for receipt in receipts(subscriber))
+                running.clock.ahead_s += PATIENCE_S
+                subscriber.wait_for(lambda messages: messages[-1].payload["missing"] == [[51, 70]])
+                assert receipts(subscriber)[-1]["upto"] == 120
+                sender.publish(("batch", batch(*source.events[50:60])), ("batch", batch(*source.events[60:70])))
+                subscriber.wait_for(lambda messages: messages[-1].payload["missing"] == [])
+                assert receipts(subscriber)[-1]["upto"] == 120
+
+    names = [line["event"] for line in log]
+    assert (names.count("events_missing"), names.count("events_complete")) == (1, 1)
+    check_whole(db, source)
+
+
+def test_a_broker_that_forgot_the_receipts_gets_them_again(tmp_path: Path, db: Path) -> None:
+    """They are retained, so a broker without persistence has lost them too; nothing else need happen."""
+    with Mosquitto(tmp_path) as broker, Running(broker.port, db):
+        with Sender(broker.port) as sender:
+            sender.send(*Source().punches(3))
+        wait_for(db, 3)
+        broker.kill()
+        broker.start()
+        with Subscriber(broker.port, f"{BASE}/receipt") as subscriber:
+            (receipt,) = subscriber.wait_for(lambda messages: messages, 20)
+
+    assert (receipt.payload["upto"], receipt.payload["missing"]) == (3, [])
+
+
+def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) -> None:
+    """It is kept aside; the session is empty afterwards."""
+    source = Source()
+    with Mosquitto(tmp_path) as broker, Sender(broker.port) as sender:
+        with Running(broker.port, db):
+            sender.publish(("punch/lobby", b"{"), ("info", b"[]"), ("batch", b""), ("punch/lobby", b"\xff"))
+            sender.send(*source.punches(1))
+            wait_for(db, 1)
+        with opened(db) as connection:
+            assert connection.execute("SELECT reason, times FROM rejected ORDER BY topic, reason").fetchall() == [
+                ("not_json", 1),
+                ("not_info", 1),
+                ("not_json", 1),
+                ("not_json", 1),
+            ]
+        with Running(broker.port, db):
+            sender.send(*source.punches(1))
+            wait_for(db, 2)
+        with opened(db) as connection:
+            assert connection.execute("SELECT sum(times) FROM rejected").fetchone() == (4,)
+
+
+def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
+    """However often it is looked, a receipt says something else than the one before."""
+    monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
+    source = Source()
+    with (
+        Mosquitto(tmp_path) as broker,
+        Running(broker.port, db),
+        Sender(broker.port) as sender,
+        Subscriber(broker.port, f"{BASE}/receipt") as subscriber,
+    ):
+        for upto in (1, 2, 3):
+            sender.send(*source.punches(1))
+            eventually(lambda upto=upto: [receipt["upto"] for receipt in receipts(subscriber)][-1:] == [upto])  # type: ignore[misc]
+            sender.send(*source.events)  # again
+            sender.publish(("info", source.info()))
+        looked = threading.Event()
+        threading.Timer(0.3, looked.set).start()
+        looked.wait()
+        assert [receipt["upto"] for receipt in receipts(subscriber)] == [1, 2, 3]
+
+
+def test_a_receipt_that_is_refused_is_said_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
+    """The broker's access list forgot the centre; what is received is stored all the same."""
+    monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
+    source = Source()
+    acl = "topic read #\ntopic write hadir/v1/+/+/punch/+\n"
+    with (
+        Mosquitto(tmp_path, acl=acl) as broker,
+        capture_logs() as log,
+        Running(broker.port, db),
+        Sender(broker.port) as sender,
+    ):
+        for count in (1, 2, 3):
+            sender.send(*source.punches(1))
+            wait_for(db, count)
+            eventually(lambda: "receipt_refused" in [line["event"] for line in log], what="the refusal")
+
+    assert [line["event"] for line in log].count("receipt_refused") == 1
+    check_whole(db, source)
+
+
+def test_a_refused_subscription_is_said_and_tried_later(db: Path) -> None:
+    """Without it nothing would ever come; the reason names the topics."""
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == CONNECT:
+            return connack()
+        if packet.kind == SUBSCRIBE:
+            return bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\x87" + b"\1" * (len(TOPICS) - 1)
+        return None
+
+    with FakeBroker(answer) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
+        eventually(lambda: log, what="the complaint")
+
+    assert log[0]["event"] == "broker_lost"
+    assert TOPICS[0] in log[0]["reason"]
+    assert TOPICS[1] not in log[0]["reason"]
+    assert "access list" in log[0]["reason"]
+
+
+def test_a_refused_login_is_said_in_words(tmp_path: Path, db: Path) -> None:
+    """Once, with what to check."""
+    with (
+        Mosquitto(tmp_path, users={"centre": "secret"}) as broker,
+        capture_logs() as log,
+        Running(broker.port, db, admitted=False),
+    ):
+        eventually(lambda: log, what="the complaint")
+
+    assert [line["event"] for line in log] == ["broker_lost"]
+    assert "refuses the connection" in log[0]["reason"]
+    assert "password" in log[0]["reason"]
+
+
+def test_a_second_inbox_with_the_same_name_is_found_out(db: Path, monkeypatch: Any) -> None:
+    """Connections that end early without a reason, again and again, are explained, and followed by a long pause."""
+    monkeypatch.setattr("random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (1000.0, 1000.0))
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == SUBSCRIBE:
+            raise Closing(bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\1" * len(TOPICS))
+        return connack() if packet.kind == CONNECT else None
+
+    with FakeBroker(answer) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
+        eventually(lambda: any("--client-id" in line.get("reason", "") for line in log), what="the explanation")
+        assert broker.connections == 3
+
+
+def test_numbers_and_times_of_a_receipt_are_the_contracts(tmp_path: Path, db: Path) -> None:
+    """Integers, UTC; ranges as pairs."""
+    source = Source()
+    source.punches(9)
+    with (
+        Mosquitto(tmp_path) as broker,
+        Running(broker.port, db) as running,
+        Sender(broker.port) as sender,
+        Subscriber(broker.port, f"{BASE}/receipt") as subscriber,
+    ):
+        sender.send(*source.events[:2], source.events[4], *source.events[7:])
+        wait_for(db, 5)
+        running.clock.ahead_s += PATIENCE_S
+        subscriber.wait_for(lambda messages: messages and messages[-1].payload["missing"])
+        text = subscriber.on("/receipt")[-1].text
+
+    contract.check("receipt", text, strict=False)
+    assert json.loads(text)["missing"] == [[3, 4], [6, 7]]
