@@ -112,6 +112,11 @@ def main() -> None:
         what = f"internal error: {type(exc).__name__} in {Path(place.filename).name}:{place.lineno}"
         _say(str(Failure(Code.INTERNAL, what, "internal")))
         sys.exit(Code.INTERNAL)
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _abandon_output()
 
 
 def _debug(exc: BaseException | None) -> None:

@@ -87,6 +87,7 @@ CREATE TABLE rejected (                             -- messages that fill no pla
     PRIMARY KEY (topic, sha256)
 );
 CREATE VIEW punches AS SELECT
+    event.key,                                      -- only grows: a reader remembers the last one it has seen
     gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, punch.uid, punch.local_time,
     json_extract(event.body, '$.time') AS time,
     json_extract(event.body, '$.data.state') AS state,

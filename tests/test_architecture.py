@@ -27,6 +27,24 @@ def test_drivers_know_nothing_of_the_gateway(file: Path) -> None:
     assert not {name for name in imports(file) if name.split(".")[0] == "gateway"}
 
 
+@pytest.mark.parametrize("folder", ["gateway", "drivers"])
+def test_the_centre_is_a_stranger_to_the_gateway(folder: str) -> None:
+    """It knows the contract only, as others' centres do; neither imports the other."""
+    ours = {name.split(".")[0] for file in (ROOT / folder).rglob("*.py") for name in imports(file)}
+    theirs = {name.split(".")[0] for file in (ROOT / "central").rglob("*.py") for name in imports(file)}
+
+    assert "central" not in ours
+    assert folder not in theirs
+
+
+@pytest.mark.parametrize("name", ["event", "coverage"])
+def test_what_the_centre_decides_needs_no_io(name: str) -> None:
+    """Reading a message and finding gaps depend on nothing but their arguments."""
+    allowed = {"bisect", "collections", "contextlib", "dataclasses", "hashlib", "json", "re", "typing", "uuid"}
+
+    assert {module.split(".")[0] for module in imports(ROOT / "central" / f"{name}.py")} <= allowed
+
+
 @pytest.mark.parametrize("name", ["punch", "alignment", "pause"])
 def test_pure_middle_does_no_io(name: str) -> None:
     """Identity, digest and alignment depend on nothing but their arguments."""
