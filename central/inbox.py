@@ -193,6 +193,7 @@ class Inbox:
     # Connections.
 
     def _connect(self) -> None:
+        self._end = None
         client = self._new_client()
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves these untyped
         connect.SessionExpiryInterval = SESSION_S
@@ -201,7 +202,7 @@ class Inbox:
             client.connect(self._broker.host, self._broker.port, 30, clean_start=False, properties=connect)
         except (OSError, ValueError) as exc:
             raise BrokerUnavailable(f"the broker {self._where} cannot be reached: {_plain(exc)}") from exc
-        self._client, self._end = client, None
+        self._client = client
         client.loop_start()
         answer = self._answer(_Connected, "accepts the connection and says nothing")
         if answer.code != 0:

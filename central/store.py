@@ -144,8 +144,8 @@ class _Stream:
     coverage: Coverage
     newest: tuple[int, str] | None = None
     """Sequence and digest of the event stored last, unless another has its place too."""
-    broken: bool = False
-    """A break of its chain has been logged."""
+    said: set[str] = field(default_factory=set)
+    """Kinds of findings that have been logged: the table has all of them, the log the first."""
     touched: bool = False
 
 
@@ -177,6 +177,9 @@ class Store:
         self._now = now
         self._monotonic_s = monotonic_s
         self._remarks: list[tuple[str, str, dict[str, Any]]] = []
+        """Log lines of a transaction, to be written when it is on disk."""
+        self._said: set[tuple[str, str]] = set()
+        """Topics and reasons of rejected messages that have been logged."""
         try:
             self._lock = _locked(path)
             try:
@@ -258,9 +261,9 @@ class Store:
         gaps: dict[int, list[tuple[int, int]]] = {}
         for key, first, last in self._connection.execute("SELECT stream, first, last FROM gap ORDER BY stream, first"):
             gaps.setdefault(key, []).append((first, last))
-        broken = {
-            key for (key,) in self._connection.execute("SELECT DISTINCT stream FROM finding WHERE kind = 'break'")
-        }
+        said: dict[int, set[str]] = {}
+        for key, kind in self._connection.execute("SELECT DISTINCT stream, kind FROM finding"):
+            said.setdefault(key, set()).add(kind)
         gateways = {
             key: _Gateway(key, name, current, bool(informed))
             for key, name, current, informed in self._connection.execute(
@@ -272,7 +275,7 @@ class Store:
         ):
             owner = gateways[gateway]
             coverage = Coverage(seen, assigned, gaps.get(key, []), now_s)
-            owner.streams[name] = _Stream(key, owner, name, coverage, broken=key in broken)
+            owner.streams[name] = _Stream(key, owner, name, coverage, said=said.get(key, set()))
         return {gateway.name: gateway for gateway in gateways.values()}
 
     # Within a transaction.
@@ -387,28 +390,27 @@ class Store:
 
     def _reject(self, topic: str, rejected: Rejected, received: str, taken: Taken) -> None:
         taken.rejected += 1
-        times = self._connection.execute(
+        self._connection.execute(
             "INSERT INTO rejected (topic, sha256, gateway, reason, detail, size, payload, first, last) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET times = times + 1, last = excluded.last RETURNING times",
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET times = times + 1, last = excluded.last",
             (
                 *(topic, sha256(rejected.payload).hexdigest(), gateway_of(topic), rejected.reason, rejected.detail),
                 *(len(rejected.payload), rejected.payload[:KEPT_BYTES], received, received),
             ),
-        ).fetchone()[0]
-        if times == 1:
+        )
+        if (topic, rejected.reason) not in self._said:
+            self._said.add((topic, rejected.reason))
             fields = {"topic": topic, "reason": rejected.reason, "detail": rejected.detail}
             self._remarks.append(("warning", "message_rejected", fields))
 
     def _note(self, stream: _Stream, sequence: int, kind: str, expected: str, found: str, received: str) -> None:
-        """Put a finding on record; say it where it is the first of its place, of a stream's breaks only the first."""
-        noted = self._connection.execute(
+        """Put a finding on record, and log the first of its kind in a stream."""
+        self._connection.execute(
             "INSERT OR IGNORE INTO finding (stream, sequence, kind, expected, found, at) VALUES (?, ?, ?, ?, ?, ?)",
             (stream.key, sequence, kind, expected, found, received),
-        ).rowcount
-        if kind == "break":
-            noted, stream.broken = noted and not stream.broken, True
-        if noted:
+        )
+        if kind not in stream.said:
+            stream.said.add(kind)
             fields = {"gateway": stream.gateway.name, "stream": stream.name, "sequence": sequence}
             self._remarks.append(("error", _EVENTS[kind], {**fields, "expected": expected, "found": found}))
 
