@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import sys
 import traceback
 from contextlib import suppress
@@ -233,6 +234,9 @@ def _broker(
         raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
     if password_file is not None and username is None:
         raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
+    for option, secret in (("--password-file", password_file), ("--key-file", key_file)):
+        if secret is not None and secret.stat().st_mode & stat.S_IROTH:
+            raise typer.BadParameter(f"everybody here can read it; run: chmod 600 {secret}", param_hint=option)
     port = int(match[3] or (8883 if tls else 1883))
     return Broker(match[2].strip("[]"), port, tls, username, password_file, ca_file, cert_file, key_file)
 

@@ -90,6 +90,7 @@ class _Subscribed(NamedTuple):
 
 class _Arrived(NamedTuple):
     mid: int
+    """0 where nobody wants an acknowledgement: it was published with QoS 0."""
     message: Message
 
 
@@ -259,7 +260,9 @@ class Inbox:
             happened.put((c, _Subscribed(tuple(reason.value for reason in reasons))))
 
         def on_message(c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            happened.put((c, _Arrived(message.mid, Message(message.topic[skip:], bytes(message.payload)))))
+            happened.put(
+                (c, _Arrived(message.mid if message.qos else 0, Message(message.topic[skip:], bytes(message.payload))))
+            )
 
         def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
             happened.put((c, _Published(mid, reason.value)))
@@ -333,7 +336,7 @@ class Inbox:
         if arrived:
             self._taken += self._store.take(what.message for _, what in arrived)
             for client, what in arrived:
-                if client is self._client:
+                if client is self._client and what.mid:
                     client.ack(what.mid, 1)
             self._heard = time.monotonic()
         if time.monotonic() >= self._next_summary:

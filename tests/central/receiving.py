@@ -34,9 +34,9 @@ class Sender:
         """Publish each event in a message of its own and wait until the broker has them."""
         self.publish(*(("punch/lobby", payload(event)) for event in events))
 
-    def publish(self, *messages: tuple[str, bytes], retain: bool = False) -> None:
+    def publish(self, *messages: tuple[str, bytes], qos: int = 1, retain: bool = False) -> None:
         """Publish below the gateway's prefix and wait until the broker has it."""
-        sent = [self._client.publish(f"{BASE}/{topic}", body, 1, retain) for topic, body in messages]
+        sent = [self._client.publish(f"{BASE}/{topic}", body, qos, retain) for topic, body in messages]
         for info in sent:
             info.wait_for_publish(20)
             assert info.is_published()

@@ -112,14 +112,19 @@ def test_an_inbox_from_start_to_stop(tmp_path: Path, db: Path) -> None:
     check_whole(db, source)
 
 
-def test_it_works_with_the_rights_and_the_root_that_the_contract_shows(tmp_path: Path, db: Path) -> None:
-    """The sample access list is enough for the centre; user and password come from the options."""
+def test_it_works_with_the_rights_and_the_broker_that_the_documents_show(tmp_path: Path, db: Path) -> None:
+    """The sample access list is enough for the centre, and mosquitto knows the settings that its page asks for."""
     block = re.search(r"```\n(user gw-01\n.*?)```", (DOCS / "contract.md").read_text("utf-8"), re.DOTALL)
+    settings = re.search(r"```\n(persistence .*?)```", (DOCS / "centre.md").read_text("utf-8"), re.DOTALL)
     assert block
+    assert settings
+    lines = [line for line in settings[1].splitlines() if line.split()[0] not in ("persistence", "max_queued_messages")]
     secret = tmp_path / "secret"
     secret.write_text("rahasia\n")
+    secret.chmod(0o600)
     options = ("--username", "centre", "--password-file", secret, "--client-id", "centre-1")
-    with Broker(tmp_path, users={"centre": "rahasia", "gw-01": "x"}, acl=block[1]) as broker:
+    users = {"centre": "rahasia", "gw-01": "x"}
+    with Broker(tmp_path, *lines, users=users, acl=block[1], persistent=True) as broker:
         with running("--broker", broker.url, "--db", db, *options) as process:
             logged(process, "broker_found")
             with Subscriber(broker.port, f"{BASE}/receipt", username="gw-01", password="x") as gateway:
@@ -233,12 +238,17 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path: Path, db: Path) -> N
         (("--broker", "mqtts://b", "--cert-file", "{here}"), "key"),
         (("--broker", "mqtt://b", "--password-file", "{here}"), "--username"),
         (("--broker", "mqtt://b", "--password-file", "{here}.not"), "does not exist"),
+        (("--broker", "mqtt://b", "--username", "u", "--password-file", "{open}"), "chmod 600"),
         ((), "--broker"),
     ],
 )
 def test_wrong_usage_is_said_and_nothing_is_made(db: Path, arguments: tuple[str, ...], says: str) -> None:
     """Exit code 2."""
-    result = central("inbox", "--db", db, *(argument.replace("{here}", __file__) for argument in arguments))
+    readable = db.parent / "secret"
+    readable.touch(0o644)
+    files = {"{here}": __file__, "{here}.not": f"{__file__}.not", "{open}": str(readable)}
+
+    result = central("inbox", "--db", db, *(files.get(argument, argument) for argument in arguments))
 
     assert result.returncode == 2
     assert says in result.stderr

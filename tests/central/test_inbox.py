@@ -324,6 +324,24 @@ def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) 
             assert connection.execute("SELECT sum(times) FROM rejected").fetchone() == (4,)
 
 
+def test_what_was_published_with_qos_0_asks_for_no_acknowledgement(tmp_path: Path, db: Path) -> None:
+    """It is stored, and an acknowledgement of nothing does not end the connection."""
+    source = Source()
+    with (
+        Mosquitto(tmp_path) as broker,
+        capture_logs() as log,
+        Running(broker.port, db),
+        Sender(broker.port) as sender,
+    ):
+        sender.publish(("punch/lobby", payload(source.punch(1))), qos=0)
+        wait_for(db, 1)
+        sender.send(source.punch(2))
+        wait_for(db, 2)
+
+    assert "broker_lost" not in [line["event"] for line in log]
+    check_whole(db, source)
+
+
 def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """However often it is looked, a receipt says something else than the one before."""
     monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
