@@ -17,7 +17,7 @@ from central import inbox as inbox_module
 from central.coverage import PATIENCE_S
 from central.inbox import TOPICS, Broker, Inbox
 from central.report import opened
-from central.store import Store
+from central.store import Receipt, Store
 from tests import contract
 from tests.broker import CONNECT, PUBLISH, Closing, FakeBroker, Packet, Subscriber, connack, eventually
 from tests.broker import Broker as Mosquitto
@@ -291,9 +291,9 @@ def test_what_a_broker_without_memory_loses_is_asked_for_and_comes_again(tmp_pat
 def test_a_broker_that_forgot_the_receipts_gets_them_again(tmp_path: Path, db: Path) -> None:
     """They are retained, so a broker without persistence has lost them too; nothing else need happen."""
     with Mosquitto(tmp_path) as broker, Running(broker.port, db):
-        with Sender(broker.port) as sender:
+        with Sender(broker.port) as sender, Subscriber(broker.port, f"{BASE}/receipt") as subscriber:
             sender.send(*Source().punches(3))
-        wait_for(db, 3)
+            subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 3)
         broker.kill()
         broker.start()
         with Subscriber(broker.port, f"{BASE}/receipt") as subscriber:
@@ -346,21 +346,28 @@ def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Pa
     """However often it is looked, a receipt says something else than the one before."""
     monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
     source = Source()
+    looks: list[int] = []
     with (
         Mosquitto(tmp_path) as broker,
-        Running(broker.port, db),
+        Running(broker.port, db) as running,
         Sender(broker.port) as sender,
         Subscriber(broker.port, f"{BASE}/receipt") as subscriber,
     ):
+        look = running.store.receipts
+
+        def counted() -> Iterator[Receipt]:
+            looks.append(1)
+            return look()
+
+        running.store.receipts = counted  # type: ignore[method-assign]
         for upto in (1, 2, 3):
             sender.send(*source.punches(1))
-            eventually(lambda upto=upto: [receipt["upto"] for receipt in receipts(subscriber)][-1:] == [upto])  # type: ignore[misc]
+            subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == len(source.events))
             sender.send(*source.events)  # again
             sender.publish(("info", source.info()))
-        looked = threading.Event()
-        threading.Timer(0.3, looked.set).start()
-        looked.wait()
-        assert [receipt["upto"] for receipt in receipts(subscriber)] == [1, 2, 3]
+            before = len(looks)
+            eventually(lambda before=before: len(looks) > before + 5)  # type: ignore[misc]
+            assert [receipt["upto"] for receipt in receipts(subscriber)] == list(range(1, upto + 1))
 
 
 def test_a_receipt_that_is_refused_is_said_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:

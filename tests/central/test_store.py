@@ -303,6 +303,45 @@ def test_a_fork_that_mends_the_chain_leaves_no_break(centre: Centre) -> None:
     assert stream.forks == [2]
 
 
+@pytest.mark.parametrize("seed", range(15))
+def test_breaks_and_forks_are_those_of_the_definition(centre: Centre, seed: int) -> None:
+    """Several histories of one stream, torn here and there, in any order: what is noted on the way is what is so."""
+    dice = random.Random(seed)  # noqa: S311 - a test's choice
+    histories = [Source()]
+    histories[0].punches(12)
+    for _ in range(3):
+        other = Source(events=histories[0].events[: dice.randrange(12)])
+        while len(other.events) < 12:
+            other.punch(100 + dice.randrange(20))
+            if dice.random() < 0.3:
+                other.events[-1] = sealed(other.events[-1], dice.choice(histories[0].events)["digest"])
+        histories.append(other)
+    pool = {event["digest"]: event for history in histories for event in history.events if dice.random() < 0.7}
+    order = list(pool.values())
+    dice.shuffle(order)
+
+    for event in order:
+        centre.take(event)
+        if dice.random() < 0.1:
+            centre.reopen()
+
+    places: dict[int, list[Event]] = {}
+    for event in order:
+        places.setdefault(int(event["sequence"]), []).append(event)
+    ends = {place: {event["digest"] for event in events} for place, events in places.items()}
+    ends[0] = {Source().end}
+    broken = {
+        place
+        for place, events in places.items()
+        if place - 1 in ends and not ends[place - 1] & {event["previous"] for event in events}
+    }
+    assert {row[0] for row in centre.rows("SELECT sequence FROM finding WHERE kind = 'break'")} == broken
+    (stream,) = centre.streams()
+    assert stream.forks == sorted(place for place, events in places.items() if len(events) > 1)
+    wrong = {sequence for sequence, what in centre.faults() if what.startswith("previous")}
+    assert wrong == broken
+
+
 def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre: Centre) -> None:
     """It fills no place, so the receipt lacks it."""
     source = Source()
