@@ -195,6 +195,7 @@ class Inbox:
 
     def _connect(self) -> None:
         self._end = None
+        first_time = self._store.empty
         client = self._new_client()
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves these untyped
         connect.SessionExpiryInterval = SESSION_S
@@ -222,7 +223,7 @@ class Inbox:
                 _REFUSED,
             )
         log.info("broker_found", broker=self._where, session_present=answer.session_present)
-        if not answer.session_present and not self._store.empty:
+        if not answer.session_present and not first_time:
             log.warning(
                 "session_lost",
                 reason="the broker no longer knew this client: what it was keeping for it is gone; receipts ask for it",

@@ -159,7 +159,8 @@ def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, db: Path) -
             acknowledged.append(packet.mid)
         return None
 
-    with FakeBroker(answer) as broker, Running(broker.port, db, admitted=False) as running:
+    with FakeBroker(answer) as broker, capture_logs() as log:
+        running = Running(broker.port, db, admitted=False)
         commit = running.store._commit
 
         def slow() -> None:
@@ -168,12 +169,15 @@ def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, db: Path) -
             commit()
 
         running.store._commit = slow  # type: ignore[method-assign]
-        assert busy.wait(10)
-        assert held(db) == []
-        assert acknowledged == []
-        release.set()
-        eventually(lambda: acknowledged == [1, 2, 3], what="the acknowledgement")
-        assert held(db) == [1, 2, 3]
+        with running:
+            assert busy.wait(10)
+            assert held(db) == []
+            assert acknowledged == []
+            release.set()
+            eventually(lambda: acknowledged == [1, 2, 3], what="the acknowledgement")
+            assert held(db) == [1, 2, 3]
+
+    assert "session_lost" not in [line["event"] for line in log]  # it is the first
 
 
 def delivery(mid: int, event: Event) -> bytes:
