@@ -68,6 +68,8 @@ _HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
 _BULK = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
 MAX_EVENTS = 10_000
 """Events kept while a command is under way; more are dropped, and the log tells of them."""
+LONGEST_EVENT = 1024
+"""Bytes of an event that are kept; punches have 52 at most, and what is longer only says that the log is to be read."""
 CAPTURE_PACKETS = 24
 CAPTURE_BYTES = 96
 UDP_QUIET_S = 2.0
@@ -342,7 +344,7 @@ class Transport:
             self._packets.append(packet)
             return
         self._note("<", packet)
-        self._events.append(packet)
+        self._events.append(packet._replace(data=packet.data[:LONGEST_EVENT]))
         # The terminal's log stays the truth, so this acknowledgement need not wait for our disk.
         self._send(wire.Packet(wire.CMD_ACK_OK, self._session, 0))
 

@@ -16,7 +16,7 @@ import pytest
 import zk.base
 from zk import ZK
 
-from drivers.base import DriverError, ProtocolError, TerminalRefused, TerminalUnavailable
+from drivers.base import DriverError, Hint, ProtocolError, TerminalRefused, TerminalUnavailable
 from drivers.zkteco import transport as under_pyzk
 from drivers.zkteco import wire
 from drivers.zkteco.terminal import ZktecoTerminal, connect
@@ -338,6 +338,40 @@ def test_a_flood_of_events_does_not_postpone_the_deadline() -> None:
     script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, *flood)]
     with failing(TerminalUnavailable, script, timeout_s=TIMEOUT_S):
         assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 1
+
+
+def test_events_of_any_length_take_little_memory() -> None:
+    """What a terminal tells unasked, while it owes an answer, is kept as far as it can be a punch."""
+    long = Answer(wire.CMD_REG_EVENT, bytes(500_000), wire.EF_ATTLOG, 0)
+    tracemalloc.start()
+    try:
+        with visited(step(wire.CMD_OPTIONS_RRQ, *[long] * 60, SERIAL), step(wire.CMD_REG_EVENT, OK)) as (terminal, _):
+            assert terminal.serial() == "ABC123"
+            assert list(terminal.events(0)) == [Hint("event of unknown length 1024")] * 60
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("reply", [None, 7], ids=["events", "stale answers"])
+def test_a_flood_without_pause_ends_at_its_time(reply: int | None) -> None:
+    """As fast as it can a terminal says what nobody asked for; neither the question nor the memory is given to it."""
+    code = wire.CMD_ACK_OK if reply else wire.CMD_REG_EVENT
+    flood = Packet(code, 2, reply or 0, b"\x64").to_tcp() * 4000
+
+    def endlessly(_: Packet) -> Iterator[Action]:
+        while True:
+            yield flood
+
+    tracemalloc.start()
+    try:
+        begun = time.monotonic()
+        script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, endlessly)]
+        with failing(TerminalUnavailable, script, timeout_s=TIMEOUT_S):
+            assert time.monotonic() - begun < TIMEOUT_S + 20
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_small_questions_do_not_wait_as_long_as_bulk_ones() -> None:

@@ -1,0 +1,251 @@
+"""Any bytes from the other side, cut anywhere, give a value or a DriverError, soon.
+
+A peer on a real socket answers as a simulated terminal would, up to some question; from there on it sends what
+hypothesis invents, or the right answer with something changed in it.
+"""
+
+import select
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drivers.base import DriverError
+from drivers.zkteco import wire
+from drivers.zkteco.simulator import UDP_DATA, Conversation, SimulatedTerminal
+from drivers.zkteco.terminal import connect
+from drivers.zkteco.wire import Packet
+from tests.drivers.zkteco.scripted import options
+
+NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
+TIMEOUT_S = 0.05
+LONGEST_S = 5.0
+"""A conversation of a dozen questions that all go unanswered takes a second; this is far from for ever."""
+
+
+class Noise(NamedTuple):
+    """Bytes of no meaning."""
+
+    data: bytes
+
+
+class Lie(NamedTuple):
+    """A packet whose header is right and whose content is invented; ``reply`` None is that of the question."""
+
+    command: int
+    data: bytes
+    session: int
+    reply: int | None
+
+
+class Truth(NamedTuple):
+    """The right answer, with ``bytes_`` in place of what is at ``at`` (a share of its length)."""
+
+    at: float
+    bytes_: bytes
+    cut: int
+    """Bytes left out behind them."""
+
+
+class Plan(NamedTuple):
+    """What a peer does: this many answers as they should be, then these, then it hangs up."""
+
+    honest: int
+    answers: list[list[Noise | Lie | Truth]]
+    pieces: list[int]
+    """Lengths of what is sent at a time, over and over; datagrams stay whole."""
+
+
+CODES = [1500, 1501, 1502, 2000, 2001, 2005, 500, 4989, 6001, 0xFFFF]
+NUMBERS = [0, 1, 4, 8, 40, 1016, 1204, 65535, 16 * 1024 * 1024, 2**31 - 1, 2**32 - 1]
+numbers = st.lists(st.sampled_from(NUMBERS), max_size=4).map(lambda found: struct.pack(f"<{len(found)}I", *found))
+contents = st.one_of(
+    st.binary(max_size=80),
+    numbers,
+    st.builds(bytes.__add__, st.binary(min_size=1, max_size=1), numbers),
+    st.integers(0, 1200).map(bytes),
+)
+lies = st.builds(
+    Lie,
+    st.one_of(st.sampled_from(CODES), st.integers(0, 65535)),
+    contents,
+    st.sampled_from([0, 1, 2, 256, 0x1000, 65535]),
+    st.one_of(st.none(), st.integers(0, 65535)),
+)
+noises = st.builds(Noise, st.binary(max_size=60))
+truths = st.builds(Truth, st.floats(0, 1), st.binary(max_size=12), st.integers(0, 40))
+plans = st.builds(
+    Plan,
+    st.integers(0, 9),
+    st.lists(st.lists(st.one_of(truths, lies, noises), max_size=4), max_size=8),
+    st.lists(st.integers(1, 64), min_size=1, max_size=5),
+)
+
+
+def a_terminal() -> SimulatedTerminal:
+    """Return a terminal whose log is too long to come at once, of the layout that needs the user table too."""
+    terminal = SimulatedTerminal(layout="8", event_length=12, now=lambda: NOON)
+    for number in range(200):
+        terminal.append(str(1001 + number % 7), NOON - timedelta(minutes=number))
+    return terminal
+
+
+class Peer:
+    """Plays one plan after the other, a conversation each, while its ``with`` block lasts."""
+
+    def __init__(self, *, udp: bool) -> None:
+        self.plan = Plan(0, [], [1])
+        self._udp = udp
+        self._terminal = a_terminal()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._stopping, self._stop = socket.socketpair()
+        self._thread = threading.Thread(target=self._datagrams if udp else self._connections, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Open the port."""
+        if not self._udp:
+            self._socket.listen()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything."""
+        self._stop.close()
+        self._thread.join()
+        self._socket.close()
+        self._stopping.close()
+
+    def _ready(self, watched: socket.socket) -> bool:
+        ready, _, _ = select.select((watched, self._stopping), (), ())
+        return self._stopping not in ready
+
+    def _connections(self) -> None:
+        while self._ready(self._socket):
+            connection, _ = self._socket.accept()
+            with connection, suppress(OSError, wire.WireError):
+                connection.settimeout(LONGEST_S)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                conversation, reader, asked = Conversation(self._terminal), wire.StreamReader(), 0
+                while self._ready(connection) and (data := connection.recv(65536)):
+                    for bare in reader.feed(data):
+                        answer = self._answer(conversation, Packet.from_bytes(bare), asked)
+                        asked += 1
+                        if answer is None:
+                            raise ConnectionAbortedError
+                        self._send(connection, b"".join(answer))
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        number = 0
+        while data:
+            length = self.plan.pieces[number % len(self.plan.pieces)] * (1 if number < 40 else 1000)
+            connection.sendall(data[:length])
+            data, number = data[length:], number + 1
+
+    def _datagrams(self) -> None:
+        conversations: dict[object, tuple[Conversation, int]] = {}
+        while self._ready(self._socket):
+            data, client = self._socket.recvfrom(65536)
+            conversation, asked = conversations.get(client) or (Conversation(self._terminal, data_limit=UDP_DATA), 0)
+            conversations[client] = (conversation, asked + 1)
+            for datagram in self._answer(conversation, Packet.from_bytes(data), asked) or ():
+                self._socket.sendto(datagram, client)
+
+    def _answer(self, conversation: Conversation, question: Packet, asked: int) -> list[bytes] | None:
+        right = [self._encode(packet) for packet in conversation.answer(question)]
+        if asked < self.plan.honest:
+            return right
+        if asked - self.plan.honest >= len(self.plan.answers):
+            return None
+        answer: list[bytes] = []
+        for part in self.plan.answers[asked - self.plan.honest]:
+            match part:
+                case Noise(data):
+                    answer.append(data)
+                case Lie(command, data, session, reply):
+                    lie = Packet(command, session, question.reply if reply is None else reply, data)
+                    answer.append(self._encode(lie))
+                case Truth(at, bytes_, cut):
+                    answer += [
+                        packet[: (place := int(at * len(packet)))] + bytes_ + packet[place + len(bytes_) + cut :]
+                        for packet in right
+                    ]
+        return answer
+
+    def _encode(self, packet: Packet) -> bytes:
+        return packet.to_bytes() if self._udp else packet.to_tcp()
+
+
+def converse(port: int, *, udp: bool = False, timeout_s: float = LONGEST_S) -> list[object]:
+    """Ask everything there is to ask; return the values that came before a DriverError ended it, if one did."""
+    values: list[object] = []
+    with (
+        suppress(DriverError),
+        connect(options(port, udp=udp, timeout_s=timeout_s, bulk_timeout_s=timeout_s)) as terminal,
+    ):
+        values.append(terminal.serial())
+        clock = terminal.read_clock()
+        values.append(clock and clock.local_time)
+        values.append(list(terminal.events(0.001)))
+        values.append(terminal.sizes())
+        values.append(list(terminal.read(150).records))
+        values.append(terminal.pins())
+    return values
+
+
+def fuzz(plan: Plan, peer: Peer, *, udp: bool) -> None:
+    """Converse with a peer that follows ``plan``; anything but values and DriverError fails the test by itself."""
+    peer.plan = plan
+    begun = time.monotonic()
+    converse(peer.port, udp=udp, timeout_s=TIMEOUT_S)
+    assert time.monotonic() - begun < LONGEST_S
+
+
+def test_any_bytes_on_a_stream_give_a_value_or_a_driver_error() -> None:
+    """Noise, lies and damaged answers at any point of a conversation end it properly, and soon."""
+    with Peer(udp=False) as peer:
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(plans)
+        def run(plan: Plan) -> None:
+            fuzz(plan, peer, udp=False)
+
+        run()
+
+
+def test_any_datagrams_give_a_value_or_a_driver_error() -> None:
+    """The same over UDP, where a peer that has nothing more to say is silent."""
+    with Peer(udp=True) as peer:
+
+        @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(plans)
+        def run(plan: Plan) -> None:
+            fuzz(plan, peer, udp=True)
+
+        run()
+
+
+def test_cutting_changes_nothing() -> None:
+    """However a stream is cut into segments, what is heard is what was said."""
+    with Peer(udp=False) as peer:
+        peer.plan = Plan(1000, [], [65536])
+        whole = converse(peer.port)
+
+        @settings(max_examples=25, deadline=None)
+        @given(st.lists(st.integers(1, 30), min_size=1, max_size=6))
+        def run(pieces: list[int]) -> None:
+            peer.plan = Plan(1000, [], pieces)
+            assert converse(peer.port) == whole
+
+        run()
+        assert len(whole) == 6
