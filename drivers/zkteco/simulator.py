@@ -6,16 +6,20 @@ Three layers, each usable without the next::
     Conversation        one client's exchange: a request packet gives the answer packets; no sockets
     Simulator           sockets and threads; the only place where packets become bytes is ``_Link``
 
+Each layer asks the terminal's ``faults`` (:mod:`drivers.zkteco.faults`) what goes wrong just now.
+
 ``generate`` invents an office's log from a seed, ``load_attlog`` reads one that a terminal wrote to a USB stick, and
 ``build`` puts a terminal together from the plain values of a command line.
 """
 
 import random
 import re
+import select
 import selectors
 import socket
 import struct
 import threading
+import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +28,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from drivers.base import BadRecord
 from drivers.zkteco import wire
+from drivers.zkteco.faults import TIME_AT, Drop, Faults, Wait
 from drivers.zkteco.wire import Packet
 
 # Commands that only a terminal needs to know: clients of ours never send them.
@@ -33,7 +39,6 @@ CMD_CANCELCAPTURE = 62
 CMD_STATE_RRQ = 64
 CMD_GET_PINWIDTH = 69
 CMD_DISABLEDEVICE = 1003
-CMD_REFRESHDATA = 1013
 
 STATE_IDENTIFY = 2
 """What a terminal at rest says it is doing: waiting to recognise somebody."""
@@ -44,6 +49,7 @@ TCP_DATA, UDP_DATA, DIRECT_DATA = 65528, 1024, 1008
 """Longest data of one packet: in a TCP chunk, in a datagram, in a read without buffer."""
 
 _PREPARE = struct.Struct("<BHii")
+_RANGE = struct.Struct("<BHII")
 _READ = struct.Struct("<ii")
 
 
@@ -118,6 +124,10 @@ class SimulatedTerminal:
         self._index = 0
         self._uids: dict[str, int] = {}
         self._conversations: set[Conversation] = set()
+        self.user_stride = 28 if self.stride <= 16 else 72
+        """Bytes of one record of the user table."""
+        self.faults = Faults(self)
+        """What goes wrong with this terminal just now."""
         self.append_raw(log)
 
     @property
@@ -178,7 +188,8 @@ class SimulatedTerminal:
         client. Raises ValueError, and changes nothing, where a value does not fit this terminal's records.
         """
         moment = (moment or self.clock()).replace(microsecond=0)
-        self._add(pin, moment, state, verify, 0, tell=True)
+        for later in (timedelta(0), *self.faults.repeats()):
+            self._add(pin, moment + later, state, verify, 0, tell=True)
         return moment
 
     def append_raw(self, records: bytes) -> None:
@@ -190,10 +201,76 @@ class SimulatedTerminal:
             self._index += len(records) // self.stride
             del self._log[: max(0, len(self._log) - self.capacity * self.stride)]
 
+    def records_between(self, first: int, last: int) -> bytes:
+        """Return the records whose packed time lies between two others, both included."""
+        at = TIME_AT[self.layout]
+        log = self.log_body()
+        rows = (log[row : row + self.stride] for row in range(0, len(log), self.stride))
+        return b"".join(row for row in rows if first <= int.from_bytes(row[at : at + 4], "little") <= last)
+
     def clear_log(self) -> None:
         """Empty the log, as somebody at the terminal's menu would; no command on the wire does this."""
         with self._lock:
             self._log.clear()
+
+    def purge(self, records: int) -> None:
+        """Drop the oldest ``records``."""
+        with self._lock:
+            del self._log[: records * self.stride]
+
+    def change_layout(self, layout: str) -> None:
+        """Keep the log in another layout from now on; ValueError, and no change, where a record does not fit it."""
+        if layout not in wire.LAYOUTS:
+            raise ValueError(f"no layout {layout!r}; known: {', '.join(wire.LAYOUTS)}")
+        with self._lock:
+            log = b""
+            for index, record in enumerate(self.records(), 1):
+                if isinstance(record, BadRecord):
+                    raise ValueError("the log holds a bad record, which has no other layout")  # noqa: TRY004 - a value of ours, not of the caller's
+                pin = record.pin or self.users.get(record.uid or 0, "0")
+                code = int(record.work_code or 0)
+                log += self._encode(layout, pin, record.local_time, record.state, record.verify, code, index)
+            self.layout, self._log = layout, bytearray(log)
+
+    def somebody(self) -> str:
+        """Return the PIN of somebody enrolled; nobody enrolled, 1001."""
+        with self._lock:
+            return next(iter(self.users.values()), "1001")
+
+    def dismiss(self, pin: str) -> None:
+        """Delete a person, whose records stay; ValueError where nobody has this PIN."""
+        with self._lock:
+            uid = next((uid for uid, enrolled in self.users.items() if enrolled == pin), None)
+            if uid is None:
+                raise ValueError(f"nobody is enrolled as {pin}")
+            del self.users[uid]
+
+    def encode(self, pin: str, moment: datetime) -> bytes:
+        """Return what the log would hold for a punch, without adding it."""
+        with self._lock:
+            return self._encode(self.layout, pin, moment, 0, 1, 0, self._index + 1)
+
+    def tell(self, pin: str, moment: datetime, state: int = 0, verify: int = 1) -> None:
+        """Tell of a punch to everybody who asked for events. Waits for no client."""
+        uid = self._uid_for(pin)
+        event = wire.encode_event(self.event_length, pin=pin, uid=uid, moment=moment, state=state, verify=verify)
+        for client in self._queue(event):
+            client.on_event()
+
+    def forget(self) -> None:
+        """Forget every conversation, as a power cut does: their connections stay as they are."""
+        with self._lock:
+            forgotten = list(self._conversations)
+        for conversation in forgotten:
+            conversation.close()
+
+    def restart(self) -> None:
+        """Forget every conversation and drop every connection; the log, the users and the clock stay."""
+        with self._lock:
+            dropped = list(self._conversations)
+        for conversation in dropped:
+            conversation.close()
+            conversation.hang_up()
 
     def option(self, name: str) -> str | None:
         """Return the value of an option; None where the terminal has no such option."""
@@ -209,14 +286,24 @@ class SimulatedTerminal:
         }
         return self.options.get(name, built_in.get(name))
 
-    @property
-    def _user_stride(self) -> int:
-        return 28 if self.stride <= 16 else 72
-
     def _encode_user(self, uid: int, pin: str) -> bytes:
         if wire.decode_pin(pin.encode()) != pin:
             raise ValueError(f"{pin!r} is no PIN; 1 to 24 printable ASCII characters are")
-        return wire.encode_user(self._user_stride, uid=uid, pin=pin)
+        return wire.encode_user(self.user_stride, uid=uid, pin=pin)
+
+    def _encode(
+        self, layout: str, pin: str, moment: datetime, state: int, verify: int, work_code: int, index: int
+    ) -> bytes:
+        return wire.encode_record(
+            layout,
+            pin=pin,
+            uid=self._uid_for(pin),
+            moment=moment,
+            state=state,
+            verify=verify,
+            index=index,
+            work_code=work_code,
+        )
 
     def _uid_for(self, pin: str) -> int:
         known = self._uids.get(pin, 0)
@@ -241,25 +328,21 @@ class SimulatedTerminal:
             uid = self._uid_for(pin)
             # Everything is encoded before anything changes: a PIN that does not fit leaves no trace.
             self._encode_user(uid, pin)
-            record = wire.encode_record(
-                self.layout,
-                pin=pin,
-                uid=uid,
-                moment=moment,
-                state=state,
-                verify=verify,
-                index=self._index + 1,
-                work_code=work_code,
-            )
+            record = self._encode(self.layout, pin, moment, state, verify, work_code, self._index + 1)
             event = wire.encode_event(self.event_length, pin=pin, uid=uid, moment=moment, state=state, verify=verify)
             self._remember(uid, pin)
             self.append_raw(record)
             # Queued here and sent outside the lock: events are in the order of the log, and nobody waits for a socket.
-            told = [client for client in self._conversations if client.listening] if tell else []
-            for client in told:
-                client.events.append(Packet(wire.CMD_REG_EVENT, wire.EF_ATTLOG, 0, event))
+            told = self._queue(event) if tell else []
         for client in told:
             client.on_event()
+
+    def _queue(self, event: bytes) -> "list[Conversation]":
+        with self._lock:
+            told = [client for client in self._conversations if client.listening]
+            for client in told:
+                client.events.extend(self.faults.events(Packet(wire.CMD_REG_EVENT, wire.EF_ATTLOG, 0, event)))
+        return told
 
     # What follows is for Conversation only.
 
@@ -287,8 +370,12 @@ class SimulatedTerminal:
             return session
 
     def _user_table(self) -> bytes:
+        table = b""
         with self._lock:
-            return b"".join(self._encode_user(uid, pin) for uid, pin in self.users.items())
+            for uid, pin in self.users.items():
+                with suppress(ValueError):  # whoever does not fit into such a record cannot be in such a table
+                    table += self._encode_user(uid, pin)
+        return table
 
 
 # --- one client's exchange ----------------------------------------------------------------------------------------
@@ -298,7 +385,7 @@ class Conversation:
     """One client's exchange with ``terminal``: requests in, answers out, without sockets.
 
     ``data_limit`` is the longest data of one packet in a chunk. Events for a client that registered are put into
-    ``events``, then ``on_event`` is called (from the thread that punched).
+    ``events``, then ``on_event`` is called (from the thread that punched). ``hang_up`` drops the client's connection.
     """
 
     def __init__(
@@ -307,17 +394,22 @@ class Conversation:
         *,
         data_limit: int = TCP_DATA,
         on_event: Callable[[], None] = lambda: None,
+        hang_up: Callable[[], None] = lambda: None,
     ) -> None:
         self.terminal = terminal
         self.on_event = on_event
+        self.hang_up = hang_up
         self.events: deque[Packet] = deque()
+        self.session = 0
         self.listening = False
         self.refused = False
         """The terminal does not want this client: whoever holds its connection closes it."""
         self._data_limit = data_limit
-        self._session = 0
+        self.skipped = False
+        """The last piece that was asked for lies behind bytes of the buffer that were not."""
         self._connected = False
         self._buffer: bytes | None = None
+        self._asked_until = 0
         self._answers: dict[int, Callable[[Packet], list[Packet]]] = {
             wire.CMD_OPTIONS_RRQ: self._option,
             wire.CMD_GET_VERSION: lambda request: self._ok(request, self.terminal.firmware.encode() + b"\0"),
@@ -332,7 +424,7 @@ class Conversation:
             CMD_GET_PINWIDTH: lambda request: self._ok(request, b"\x09"),
             CMD_STARTVERIFY: self._ok,
             CMD_CANCELCAPTURE: self._ok,
-            CMD_REFRESHDATA: self._ok,
+            wire.CMD_REFRESHDATA: self._ok,
             wire.CMD_REG_EVENT: self._register,
             wire.CMD_PREPARE_BUFFER: self._prepare,
             wire.CMD_READ_BUFFER: self._read,
@@ -342,6 +434,10 @@ class Conversation:
 
     def answer(self, request: Packet) -> list[Packet]:
         """Return the answer to ``request``: usually one packet, none to an acknowledgement, several to a bulk read."""
+        faults = self.terminal.faults
+        return faults.answer(self, request, self._answer(request)) if faults.hears(self, request) else []
+
+    def _answer(self, request: Packet) -> list[Packet]:
         terminal = self.terminal
         terminal._note(request.command)  # noqa: SLF001 - the two classes share this file and its lock
         match request.command:
@@ -351,7 +447,7 @@ class Conversation:
                 return self._connect(request)
             case wire.CMD_AUTH:
                 return self._authenticate(request)
-        if not self._connected or request.session != self._session:
+        if not self._connected or request.session != self.session:
             return [Packet(wire.CMD_ACK_UNAUTH, request.session, request.reply)]
         if request.command == wire.CMD_EXIT:
             self.close()
@@ -369,24 +465,24 @@ class Conversation:
         self.terminal._leave(self)  # noqa: SLF001 - see answer
 
     def _ok(self, request: Packet, data: bytes = b"") -> list[Packet]:
-        return [Packet(wire.CMD_ACK_OK, self._session, request.reply, data)]
+        return [Packet(wire.CMD_ACK_OK, self.session, request.reply, data)]
 
     def _error(self, request: Packet) -> list[Packet]:
-        return [Packet(wire.CMD_ACK_ERROR, self._session, request.reply)]
+        return [Packet(wire.CMD_ACK_ERROR, self.session, request.reply)]
 
     def _connect(self, request: Packet) -> list[Packet]:
         self.close()
-        self._session = self.terminal._new_session()  # noqa: SLF001 - see answer
+        self.session = self.terminal._new_session()  # noqa: SLF001 - see answer
         if self.terminal.comm_key:
-            return [Packet(wire.CMD_ACK_UNAUTH, self._session, request.reply)]
+            return [Packet(wire.CMD_ACK_UNAUTH, self.session, request.reply)]
         return self._enter(request)
 
     def _authenticate(self, request: Packet) -> list[Packet]:
         # The third byte is the client's choice of tick; what else is in it must fit our key, session and that tick.
         key = self.terminal.comm_key
         proof = request.data[:4]
-        right = len(proof) == 4 and proof == wire.scramble_comm_key(key, self._session, proof[2])
-        if not self._session or request.session != self._session or (key and not right):
+        right = len(proof) == 4 and proof == wire.scramble_comm_key(key, self.session, proof[2])
+        if not self.session or request.session != self.session or (key and not right):
             return [Packet(wire.CMD_ACK_UNAUTH, request.session, request.reply)]
         return self._enter(request)
 
@@ -414,7 +510,9 @@ class Conversation:
         terminal = self.terminal
         return self._ok(
             request,
-            wire.encode_sizes(records=terminal.count, capacity=terminal.capacity, users=len(terminal.users)),
+            wire.encode_sizes(
+                records=terminal.faults.count(terminal.count), capacity=terminal.capacity, users=len(terminal.users)
+            ),
         )
 
     def _enable(self, request: Packet) -> list[Packet]:
@@ -430,15 +528,17 @@ class Conversation:
             return self._error(request)
         one, command, selector, _ = _PREPARE.unpack(request.data)
         if (one, command) == (1, wire.CMD_ATTLOG_RRQ):
-            body = self.terminal.log_body()
+            body = self.terminal.faults.table(_table(self.terminal.log_body()))
         elif (one, command, selector) == (1, wire.CMD_USERTEMP_RRQ, wire.FCT_USER):
-            body = self.terminal._user_table()  # noqa: SLF001 - see answer
+            body = _table(self.terminal._user_table())  # noqa: SLF001 - see answer
+        elif (one, command) == (1, wire.CMD_ATTLOG_BY_TIME) and self.terminal.stride >= 40:
+            _, _, first, last = _RANGE.unpack(request.data)
+            body = _table(self.terminal.faults.between(self.terminal.records_between(first, last)))
         else:
             return self._error(request)
-        body = struct.pack("<I", len(body)) + body
         if len(body) <= SMALL:
-            return [Packet(wire.CMD_DATA, self._session, request.reply, body)]
-        self._buffer = body
+            return [Packet(wire.CMD_DATA, self.session, request.reply, body)]
+        self._buffer, self._asked_until = body, 0
         return self._ok(request, struct.pack("<BIII", 0, len(body), len(body), 0))
 
     def _read(self, request: Packet) -> list[Packet]:
@@ -447,15 +547,23 @@ class Conversation:
         start, length = _READ.unpack(request.data)
         if start < 0 or length < 1 or start + length > len(self._buffer):
             return self._error(request)
-        return self._transfer(request, self._buffer[start : start + length], self._data_limit)
+        self.skipped = start > self._asked_until
+        if not self.skipped:
+            self._asked_until = max(self._asked_until, start + length)
+        return self.transfer(request, start, length)
+
+    def transfer(self, request: Packet, start: int, length: int | None) -> list[Packet]:
+        """Return ``length`` bytes of what is prepared, from byte ``start``, as an answer; None: all that follows."""
+        body = (self._buffer or b"")[start : None if length is None else start + length]
+        return self._transfer(request, body, self._data_limit)
 
     def _free(self, request: Packet) -> list[Packet]:
         self._buffer = None
         return self._ok(request)
 
     def _read_directly(self, request: Packet) -> list[Packet]:
-        body = self.terminal.log_body()
-        return self._transfer(request, struct.pack("<I", len(body)) + body, DIRECT_DATA)
+        body = self.terminal.faults.table(_table(self.terminal.log_body()))
+        return self._transfer(request, body, DIRECT_DATA)
 
     @staticmethod
     def _transfer(request: Packet, body: bytes, limit: int) -> list[Packet]:
@@ -468,8 +576,14 @@ class Conversation:
         return [prepare, *data, Packet(wire.CMD_ACK_OK, len(body) & wire.USHRT_MAX, request.reply)]
 
 
+def _table(records: bytes) -> bytes:
+    return struct.pack("<I", len(records)) + records
+
+
 # --- sockets ------------------------------------------------------------------------------------------------------
 
+LOOK_S = 0.05
+"""How often a pause that a fault makes looks whether the fault is still on."""
 SEND_PATIENCE_S = 10.0
 """How long a client may leave its socket full before it is given up."""
 MAX_DATAGRAM_CLIENTS = 64
@@ -482,32 +596,39 @@ class _Link:
     def __init__(
         self,
         simulator: "Simulator",
-        data_limit: int,
-        encode: Callable[[Packet], bytes],
         send: Callable[[bytes], None],
         hang_up: Callable[[], None] = lambda: None,
+        *,
+        udp: bool,
     ) -> None:
-        self.conversation = Conversation(simulator.terminal, data_limit=data_limit, on_event=self._tell)
+        self.conversation = Conversation(
+            simulator.terminal, data_limit=UDP_DATA if udp else TCP_DATA, on_event=self._tell, hang_up=hang_up
+        )
         self._simulator = simulator
-        self._encode = encode
+        self._faults = simulator.terminal.faults
+        self._udp = udp
         self._send = send
         self._hang_up = hang_up
         self._lock = threading.Lock()
 
     def receive(self, packet: bytes) -> None:
         """Answer one packet of the client."""
+        request = Packet.from_bytes(packet)
         with self._lock:
-            for answer in self.conversation.answer(Packet.from_bytes(packet)):
-                self._transmit(answer)
+            answers = self.conversation.answer(request)
+            if answers and self._faults.joins_events:
+                events = self.conversation.events
+                answers = [*(events.popleft() for _ in range(len(events))), *answers]
+            self._transmit(request, answers)
         self._tell()
 
     def _tell(self) -> None:
         # Called by whoever punches: if an answer is being sent just now, its sender sends the events after it.
         events = self.conversation.events
-        while events and self._lock.acquire(blocking=False):
+        while events and not self._faults.joins_events and self._lock.acquire(blocking=False):
             try:
                 while events:
-                    self._transmit(events.popleft())
+                    self._transmit(None, [events.popleft()])
             except OSError:
                 events.clear()
                 self.conversation.close()
@@ -515,11 +636,29 @@ class _Link:
             finally:
                 self._lock.release()
 
-    def _transmit(self, packet: Packet) -> None:
-        sent = self._encode(packet)
-        # Counted before it is sent: whoever has received it finds it counted.
-        self._simulator._count(sent=len(sent), packets=1)  # noqa: SLF001 - one thing in two classes
-        self._send(sent)
+    def _transmit(self, request: Packet | None, packets: list[Packet]) -> None:
+        """Send an answer, or events where there is no request; OSError where the connection is over."""
+        if not packets:
+            return
+        faults = self._faults.on
+        for step in self._faults.steps(request, self._frames(packets), udp=self._udp):
+            match step:
+                case Wait(seconds):
+                    until = time.monotonic() + seconds
+                    # A fault that is switched off holds nothing up any longer.
+                    while (left_s := until - time.monotonic()) > 0 and self._faults.on == faults:
+                        self._simulator._wait(min(left_s, LOOK_S))  # noqa: SLF001 - one thing in two classes
+                case Drop():
+                    raise ConnectionAbortedError("hung up on purpose")
+                case bytes():
+                    # Counted before it is sent: whoever has received it finds it counted.
+                    self._simulator._count(sent=len(step))  # noqa: SLF001 - see above
+                    self._send(step)
+
+    def _frames(self, packets: list[Packet]) -> Iterator[bytes]:
+        for packet in packets:
+            self._simulator._count(packets=1)  # noqa: SLF001 - see above
+            yield packet.to_bytes() if self._udp else packet.to_tcp()
 
 
 class Simulator:
@@ -600,6 +739,12 @@ class Simulator:
             self.bytes_out += sent
             self.packets += packets
 
+    def _wait(self, seconds: float) -> None:
+        """Wait, but not for longer than the simulator runs; ConnectionAbortedError when it stops."""
+        ready, _, _ = select.select((self._stopping,), (), (), seconds)
+        if ready:
+            raise ConnectionAbortedError("the simulator stops")
+
     def _whenever_readable(self, watched: socket.socket) -> Iterator[None]:
         """Yield each time there is something to read, until the simulator stops."""
         with selectors.DefaultSelector() as selector:
@@ -627,7 +772,7 @@ class Simulator:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-        link = _Link(self, TCP_DATA, Packet.to_tcp, connection.sendall, hang_up)
+        link = _Link(self, connection.sendall, hang_up, udp=False)
         reader = wire.StreamReader()
         try:
             for _ in self._whenever_readable(connection):
@@ -655,7 +800,7 @@ class Simulator:
             except OSError:
                 continue  # the system reports here that an earlier answer reached nobody
             self._count(received=len(packet), packets=1, bad=not wire.checksum_holds(packet))
-            link = links.pop(address, None) or _Link(self, UDP_DATA, Packet.to_bytes, self._sender(address))
+            link = links.pop(address, None) or _Link(self, self._sender(address), udp=True)
             links[address] = link
             if len(links) > MAX_DATAGRAM_CLIENTS:
                 links.popitem(last=False)[1].conversation.close()
@@ -688,6 +833,12 @@ class Simulator:
                     return self._clock(change)
                 case ["status"]:
                     return self._status()
+                case ["faults"]:
+                    return self.terminal.faults.listing()
+                case ["fault", order]:
+                    return self.terminal.faults.switch_on(order)
+                case ["fault", name, "off"]:
+                    return self.terminal.faults.switch_off(name)
                 case [] | ["help"]:
                     return HELP
                 case _:
@@ -745,7 +896,10 @@ def _number(word: str) -> int:
     return int(word)
 
 
-HELP = "Commands: punch PIN [STATE] [VERIFY], rush N, clock +7m | -30s | 2000-01-01T00:00:00, status, help."
+HELP = (
+    "Commands: punch PIN [STATE] [VERIFY], rush N, clock +7m | -30s | 2000-01-01T00:00:00, status, "
+    "faults, fault NAME[=VALUE], fault NAME off, help."
+)
 
 
 # --- logs to serve ------------------------------------------------------------------------------------------------

@@ -704,7 +704,7 @@ def _user_pin(row: bytes) -> str | None:
 
 
 def encode_user(stride: int, *, uid: int, pin: str) -> bytes:
-    """Encode a user without name or password, of 28 or 72 bytes."""
+    """Encode a user without name or password, of 28, 72 or 120 bytes."""
     if stride == 28:
         return _U28_PIN.pack(uid, _numeric(pin))
-    return struct.pack("<H46x24s", uid, _text(pin, 24))
+    return struct.pack("<H46x24s" if stride == 72 else "<H94x24s", uid, _text(pin, 24))

@@ -318,10 +318,10 @@ def test_the_buffer_is_the_log_of_the_moment_it_was_prepared() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", prepare(7), prepare(9, 2), prepare(10004), struct.pack("<BHii", 2, 13, 0, 0), prepare(13) + b"\0"]
+    "data", [b"", prepare(7), prepare(9, 2), prepare(10063), struct.pack("<BHii", 2, 13, 0, 0), prepare(13) + b"\0"]
 )
 def test_other_tables_are_not_prepared(data: bytes) -> None:
-    """Templates, time ranges and nonsense are refused."""
+    """Templates, keys and nonsense are refused."""
     conversation, session = connected(SimulatedTerminal())
     (answered,) = conversation.answer(Packet(wire.CMD_PREPARE_BUFFER, session, 2, data))
     assert answered.command == wire.CMD_ACK_ERROR
