@@ -85,15 +85,23 @@ def zkteco(
         float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
     ] = None,
     one_conversation: Annotated[bool, typer.Option("--one-conversation", help="Serve one client at a time.")] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
+    ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="List what can go wrong, and end.")] = False,
 ) -> None:
     """Serve a ZKTeco terminal over TCP and UDP until Ctrl-C.
 
-    Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, status, help.
+    Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, fault hang-up=read, faults, status, help.
     """
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-    from drivers.zkteco.simulator import Simulator, build
+    from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 
+    if faults:
+        print(SimulatedTerminal().faults.listing())
+        return
     try:
         zone = ZoneInfo(timezone) if timezone else None
     except (ZoneInfoNotFoundError, ValueError):
@@ -116,6 +124,11 @@ def zkteco(
     except (ValueError, OSError) as exc:
         raise typer.BadParameter(f"{exc}.") from None
     terminal.model = model
+    try:
+        for order in fault or ():
+            terminal.faults.switch_on(order)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
     with _told_to_stop() as stop, ExitStack() as stack:
         try:
             simulator = stack.enter_context(Simulator(terminal, host, port))

@@ -149,6 +149,8 @@ def test_installed_command_tells_its_version() -> None:
         (["read", "10.0.0.1", "--format", "xml"], "csv"),
         (["simulate", "zkteco", "--layout", "41"], "no layout '41'"),
         (["simulate", "zkteco", "--clock-offset", "soon"], "not a duration"),
+        (["simulate", "zkteco", "--fault", "earthquake"], "no fault 'earthquake'"),
+        (["simulate", "zkteco", "--fault", "trickle=soon"], "not a duration"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
@@ -615,6 +617,22 @@ def test_simulate_obeys_its_input_and_outlives_it(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
         process.stdin = None
+
+
+def test_simulate_goes_wrong_as_it_is_told() -> None:
+    """Faults are listed, given at the start, and typed; the gateway's own tools then say what they meet."""
+    listed = hadir("simulate", "zkteco", "--faults").stdout.splitlines()
+    assert any("hang-up=any" in line and "hangs up" in line for line in listed)
+    faults = ["--fault", "serial=SWAPPED1", "--fault", "secure=2032"]
+    with running("simulate", "zkteco", "--port", 0, *faults) as process:
+        assert process.stdin
+        assert process.stdout
+        address = process.stdout.readline().split("hadir probe ")[1].strip()
+        assert hadir("probe", address).returncode == 77
+        process.stdin.write("fault secure off\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "secure is off.\n"
+        assert json.loads(hadir("probe", address, "--json").stdout)["serial"] == "SWAPPED1"
 
 
 def test_simulate_makes_punches_by_itself() -> None:
