@@ -12,10 +12,10 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
-from gateway import punch
+from gateway import memory, punch
 from gateway.clock import Clock, SystemClock
 from gateway.control import Control
-from gateway.health import VERSION, Health, give_back_memory
+from gateway.health import VERSION, Health
 from gateway.ledger import Ledger, LedgerError
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
@@ -58,6 +58,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         """Open the ledger and build every part; raises LedgerError where the ledger cannot be had."""
+        memory.share_arenas()
         clock = clock or SystemClock()
         self._clock = clock
         self._settings = settings
@@ -137,7 +138,7 @@ class Daemon:
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
-                give_back_memory()
+                memory.give_back()
                 self._publisher.announce("health", self._health.health())
         return None
 

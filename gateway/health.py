@@ -1,11 +1,9 @@
 """How the gateway is: the messages `info`, `health` and the terminals' states, and what `hadir status` shows."""
 
-import ctypes
 import resource
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -91,12 +89,6 @@ def _memory_bytes() -> int:
     """Return what this process has in memory now."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()
-
-
-def give_back_memory() -> None:
-    """Return to the system what a morning's import has used and the C library would keep for another."""
-    with suppress(OSError, AttributeError):  # not every C library has it
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _ledger_bytes(path: Path) -> int:

@@ -1,6 +1,7 @@
 """A conversation with a ZKTeco terminal: pyzk's proven commands over our transport, our own decoding of the answers."""
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -113,7 +114,8 @@ class ZktecoTerminal:
         self._unbuffered = False
         """The terminal has shown that it does not prepare its log."""
         self._table: Table | None = None
-        self._run: Run | None = None
+        self._run: weakref.ref[Run] | None = None
+        """The reading under way, for as long as somebody holds it: a log of megabytes is not kept for nothing."""
         self._listening = False
 
     def serial(self) -> str:
@@ -178,7 +180,7 @@ class ZktecoTerminal:
             if settled or not tries or count == self.sizes().records:
                 break
         self._sizes = None  # the next reading is not to be judged by a count as old as this one
-        self._run = found.run
+        self._run = weakref.ref(found.run)
         return Reading(
             found.start,
             table.records_size // found.layout.stride,
@@ -212,8 +214,8 @@ class ZktecoTerminal:
     def pins(self) -> Mapping[int, str]:
         """Read which PIN each internal user number stands for."""
         # The reading under way stays valid: what is missing of it must come before its buffer holds something else.
-        if self._run is not None:
-            self._run.whole()
+        if self._run is not None and (run := self._run()) is not None:
+            run.whole()
         # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
         with translated(self._transport), self._transport.private():
             table = self._prepare(wire.CMD_USERTEMP_RRQ, wire.FCT_USER)

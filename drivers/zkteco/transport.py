@@ -66,6 +66,8 @@ PyzkRefusal = zk.base.ZKErrorResponse
 
 _HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
 _BULK = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
+DATAGRAM, SEGMENT = 65536, 4096
+"""Bytes taken from the network at once. A thread that waits holds so much memory, and most wait most of the time."""
 MAX_EVENTS = 10_000
 """Events kept while a command is under way; more are dropped, and the log tells of them."""
 LONGEST_EVENT = 1024
@@ -317,7 +319,7 @@ class Transport:
             raise _Passed
         self._socket.settimeout(remaining)
         try:
-            data = self._socket.recv(65536)
+            data = self._socket.recv(DATAGRAM if self._udp else SEGMENT)
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
                 raise _Passed from None  # with a number it is the kernel's: the other side is gone

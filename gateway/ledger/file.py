@@ -26,7 +26,7 @@ FILE_NAME = "ledger.db"
 KEEP = "keep a copy of it and ask for help"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""
-READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 4096
+READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 2048
 UNDATED = 0
 """Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
 
