@@ -98,7 +98,7 @@ class Daemon:
             gateway=self._settings.gateway,
             terminals=len(self._workers),
             stream=self._ledger.stream,
-            sequence=self._ledger.last_sequence(),
+            sequence=self._ledger.assigned(),
             clock_synchronised=self._clock.synchronised(),
         )
         self._note_resumption()

@@ -44,8 +44,8 @@ class Health:
         return {
             "version": VERSION,
             "stream": self._ledger.stream,
-            "predecessor": None,
-            "sequence": self._ledger.last_sequence(),
+            "predecessor": self._ledger.streams()[-1].named_predecessor(),
+            "sequence": self._ledger.assigned(),
             "timezone": settings.timezone,
             "terminals": [
                 {"name": terminal.name, "driver": terminal.driver, "timezone": settings.zone(terminal).key}
@@ -64,7 +64,7 @@ class Health:
             "oldest_waiting": _utc_ms(counts.oldest_waiting_ms),
             "last_sent": _utc_ms(counts.last_sent_ms),
             "last_confirmed": None,
-            "sequence": counts.sequence,
+            "sequence": self._ledger.assigned(),
             "disk_free_bytes": shutil.disk_usage(self._settings.data_dir).free,
             "ledger_bytes": _ledger_bytes(self._ledger.path),
             "memory_bytes": _memory_bytes(),

@@ -27,6 +27,7 @@ TERMINAL_FOUND = "hadir.terminal.found.v1"
 TERMINAL_CHANGED = "hadir.terminal.changed.v1"
 CLOCK_STEPPED = "hadir.clock.stepped.v1"
 GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
+STREAM_OPENED = "hadir.stream.opened.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
 
 STATE_LABELS = {

@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
 
@@ -21,6 +22,7 @@ from gateway import punch
 from gateway.ledger import file
 from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
+from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.punch import Witness
 
@@ -29,12 +31,15 @@ MARKS_WAIT_S = 1.0
 
 T = TypeVar("T")
 
+log = structlog.get_logger("ledger")
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """An event on its way to the broker."""
 
     sequence: int
+    """Its number in the ledger."""
     topic: str
     body: str
     recorded_ms: int
@@ -45,7 +50,7 @@ class Counts:
     """How much the ledger holds."""
 
     sequence: int
-    """Highest sequence assigned."""
+    """Number of the newest event."""
     waiting: int
     sent: int
     parked: int
@@ -131,7 +136,20 @@ class LedgerReader:
     @property
     def stream(self) -> str:
         """Identity of this ledger's unbroken life."""
-        return str(self._scalar("SELECT stream FROM gateway"))
+        return self.streams()[-1].id
+
+    def streams(self) -> list[Stream]:
+        """Return all streams of this ledger, the present one last."""
+        return [Stream(**row._mapping) for row in self._rows("SELECT * FROM stream ORDER BY number")]  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
+
+    def base_of(self, stream: str) -> int | None:
+        """Return what an event's sequence in ``stream`` is less than its number here; None for a foreign stream."""
+        base = self._scalar("SELECT base FROM stream WHERE id = :id", id=stream)
+        return None if base is None else int(base)
+
+    def assigned(self) -> int:
+        """Return the highest sequence assigned in the present stream."""
+        return max(0, self.last_sequence() - self.streams()[-1].base)
 
     @property
     def source(self) -> str:
@@ -148,8 +166,8 @@ class LedgerReader:
         return file.known_from(rows[0]) if rows else None
 
     def events(self, after: int, limit: int) -> list[Waiting]:
-        """Return up to ``limit`` events behind sequence ``after``, in order, sent or not."""
-        return self._events("TRUE", after, limit)
+        """Return up to ``limit`` events behind number ``after``, in order, sent or not; forgotten ones are left out."""
+        return self._events("body IS NOT NULL", after, limit)
 
     def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
         """Return up to ``limit`` events behind ``after`` that the broker does not have, in order."""
@@ -167,7 +185,7 @@ class LedgerReader:
         return [Waiting(*row) for row in rows]
 
     def last_sequence(self) -> int:
-        """Return the highest sequence assigned; 0 in an empty ledger."""
+        """Return the number of the newest event; 0 in an empty ledger."""
         return self._scalar("SELECT max(sequence) FROM event") or 0
 
     def counts(self) -> Counts:
@@ -281,8 +299,17 @@ class _OldReader(LedgerReader):
 class Ledger(LedgerReader):
     """The ledger of a running daemon. Every method may be called from any thread."""
 
-    def __init__(self, data_dir: Path, source: str, *, now: Callable[[], datetime] = _utc_now) -> None:
-        """Open or create the ledger in ``data_dir`` for ``source``.
+    def __init__(
+        self,
+        data_dir: Path,
+        source: str,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        machine: Callable[[], frozenset[str]] = machine_marks,
+    ) -> None:
+        """Open or create the ledger in ``data_dir`` for ``source``, on the machine with these marks.
+
+        A ledger that was copied, restored or set back opens a new stream.
 
         Raises LedgerLocked where another process has it, and LedgerError where it is damaged, belongs to another
         gateway or was written by a newer version.
@@ -302,9 +329,10 @@ class Ledger(LedgerReader):
             _OldReader(data_dir).close()  # refuses what must not be touched without touching it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
+                mark = file.read_mark(data_dir / "ledger.lock")
                 self.was_clean = self._open(source)
-                self._stream = super().stream
-                row = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+                self._head = self._end_of_chain()
+                broken = self._broken(mark, Home(machine(), inode_of(self.path)))
             except BaseException:
                 self._engine.dispose()
                 raise
@@ -315,7 +343,7 @@ class Ledger(LedgerReader):
             if isinstance(exc, OSError):
                 raise file.unusable(data_dir, exc) from exc
             raise
-        self._head = Head(*row[0]) if row else Head(0, punch.first_previous(self._stream))
+        self._stream = self._head.stream
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
@@ -330,6 +358,30 @@ class Ledger(LedgerReader):
         """What ended the writer, if anything did."""
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
+        if broken is not None:
+            self.open_stream(broken)
+
+    def _end_of_chain(self) -> Head:
+        stream = self.streams()[-1]
+        rows = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+        number, digest = rows[0] if rows else (0, "")
+        if number <= stream.base:
+            digest = punch.first_previous(stream.id)
+        return Head(number, digest, stream.id, stream.base)
+
+    def _broken(self, mark: file.Mark | None, here: Home) -> str | None:
+        """Return why this ledger may not go on in its stream, if so; it is at home ``here`` from now on."""
+        row = self._rows("SELECT home, broken FROM gateway")[0]
+        reason: str | None = row.broken
+        if reason is None and row.home is not None:
+            reason = home_from(row.home).left(here)
+        if reason is None and mark is not None:
+            digest = self._scalar("SELECT digest FROM event WHERE sequence = :number", number=mark.number)
+            reason = None if digest == mark.digest else ROLLED_BACK
+        with self._engine.connect() as connection:
+            # Should this process die now, the next one must still know.
+            connection.exec_driver_sql("UPDATE gateway SET home = ?, broken = ?", (here.text(), reason))
+        return reason
 
     def _open(self, source: str) -> bool:
         with self._engine.connect() as connection:
@@ -354,6 +406,15 @@ class Ledger(LedgerReader):
     def stream(self) -> str:
         """Identity of this ledger's unbroken life."""
         return self._stream
+
+    def open_stream(self, reason: str) -> str:
+        """Begin a new stream with the next event, which names the stream before, and return its name.
+
+        What waits of the streams before is sent as it is.
+        """
+        name = self.do(lambda transaction: transaction.open_stream(reason))
+        log.warning("stream_opened", reason=reason, stream=name, predecessor=self.streams()[-1].predecessor)
+        return name
 
     def alive(self) -> None:
         """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
@@ -583,14 +644,14 @@ class Ledger(LedgerReader):
             marks, self._marks = self._marks, []
         if not jobs and not marks:
             return
-        before = Head(self._head.sequence, self._head.digest)
+        before = replace(self._head)
         results: list[tuple[_Job, Any]] = []
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, self._source, self._stream, self._head, self._now())
+            transaction = Transaction(connection, self._source, self._head, self._now())
             self._write_marks(connection, marks, transaction.now_ms)
             for job in jobs:
-                here = Head(self._head.sequence, self._head.digest)
+                here = replace(self._head)
                 connection.exec_driver_sql("SAVEPOINT job")
                 try:
                     result = job.work(transaction)
@@ -598,7 +659,7 @@ class Ledger(LedgerReader):
                 except DBAPIError:
                     raise
                 except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
-                    transaction = Transaction(connection, self._source, self._stream, here, transaction.now)
+                    transaction = Transaction(connection, self._source, here, transaction.now)
                     self._head = here
                     connection.exec_driver_sql("ROLLBACK TO job")
                     job.done.set_exception(exc)
@@ -609,11 +670,18 @@ class Ledger(LedgerReader):
         except DBAPIError as exc:
             self._head = before
             raise file.explained(self.path, exc) from exc
+        self._stream = self._head.stream
+        if self._head.sequence > before.sequence:
+            file.write_mark(self._lock_file, self._mark())
         # Only now is anything a caller is told about on the disk.
         for job, result in results:
             job.done.set_result(result)
         if self._head.sequence > before.sequence:
             self.on_recorded()
+
+    def _mark(self) -> file.Mark:
+        head = self._head
+        return file.Mark(head.sequence, head.sequence - head.base, head.digest, head.stream)
 
     @staticmethod
     def _write_marks(connection: Connection, marks: list[tuple[int, int | None]], now_ms: int) -> None:
