@@ -24,6 +24,7 @@ from sqlmodel import Field, SQLModel
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
 FILE_NAME = "ledger.db"
+LOCK_NAME = "ledger.lock"
 KEEP = "keep a copy of it and ask for help"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""

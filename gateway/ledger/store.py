@@ -24,6 +24,7 @@ from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known,
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
+from gateway.ledger.verify import Verdict, verify
 from gateway.punch import Witness
 
 MARKS_WAIT_S = 1.0
@@ -210,6 +211,35 @@ class LedgerReader:
         """Count the punches stored, of all terminals."""
         return int(self._scalar("SELECT count(*) FROM event WHERE topic LIKE 'punch/%'"))
 
+    # Whether it is what was written.
+
+    def verify(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Verdict:
+        """Walk over every event up to the first that is not as it was written; ``progress`` is told how far it is."""
+        return verify(self, file.read_mark(self.path.with_name(file.LOCK_NAME)), progress)
+
+    def rows(self, after: int, limit: int) -> list[Any]:
+        """Return up to ``limit`` events behind number ``after`` as they are in the file."""
+        return self._rows(
+            "SELECT sequence, id, topic, body, digest FROM event WHERE sequence > :after "
+            "ORDER BY sequence LIMIT :limit",
+            after=after,
+            limit=limit,
+        )
+
+    def loose_ends(self) -> list[tuple[int, str]]:
+        """Return what refers to an event that is not there, or not that one: its number and what is wrong."""
+        rows = self._rows(
+            "SELECT sequence, 'a record of a log has its place but no event' FROM place "
+            "WHERE sequence IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM event WHERE event.sequence = place.sequence AND event.terminal IS NOT NULL) "
+            "UNION ALL SELECT unconfirmed.sequence, 'a live punch waits for its log but has no event' FROM unconfirmed "
+            "LEFT JOIN event ON event.id = unconfirmed.id WHERE event.sequence IS NOT unconfirmed.sequence "
+            "UNION ALL SELECT 0, 'the known order of a log has gaps' FROM terminal LEFT JOIN place "
+            "ON place.terminal = terminal.number AND place.generation = terminal.generation GROUP BY terminal.number "
+            "HAVING count(position) <> length OR coalesce(max(position) + 1, 0) <> length LIMIT 1"
+        )
+        return [(int(number), what) for number, what in rows]
+
     def placed(self, name: str) -> int:
         """Count the log records of a terminal that are accounted for, in its present log generation."""
         return int(
@@ -319,17 +349,17 @@ class Ledger(LedgerReader):
         self._source = source
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._lock_file = file.lock(data_dir / "ledger.lock")
+            self._lock_file = file.lock(data_dir / file.LOCK_NAME)
         except OSError as exc:
             raise file.unusable(data_dir, exc) from exc
         try:
-            self.last_alive = file.last_alive(data_dir / "ledger.lock") if self.path.exists() else None
+            self.last_alive = file.last_alive(data_dir / file.LOCK_NAME) if self.path.exists() else None
             if not self.path.exists():
                 file.create(self.path, source)
             _OldReader(data_dir).close()  # refuses what must not be touched without touching it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
-                mark = file.read_mark(data_dir / "ledger.lock")
+                mark = file.read_mark(data_dir / file.LOCK_NAME)
                 self.was_clean = self._open(source)
                 self._head = self._end_of_chain()
                 broken = self._broken(mark, Home(machine(), inode_of(self.path)))
