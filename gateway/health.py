@@ -67,6 +67,9 @@ class Health:
             "sequence": self._ledger.assigned(),
             "disk_free_bytes": shutil.disk_usage(self._settings.data_dir).free,
             "ledger_bytes": _ledger_bytes(self._ledger.path),
+            "body_bytes": self._ledger.body_bytes,
+            "disk_days_left": self._ledger.days_left(),
+            "room": self._ledger.room(),
             "memory_bytes": _memory_bytes(),
             "clock_synchronised": self._clock.synchronised(),
             "terminals": len(self._workers),
@@ -100,4 +103,5 @@ def give_back_memory() -> None:
 
 
 def _ledger_bytes(path: Path) -> int:
-    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*") if part.is_file())
+    parts = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
+    return sum(part.stat().st_size for part in parts if part.exists())

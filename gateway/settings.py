@@ -431,7 +431,6 @@ class Settings(_Section):
 
     _NOT_YET: ClassVar[Mapping[str, str]] = {
         "delivery": "every event is sent as a message of its own, and the broker's word counts",
-        "retention": "nothing is removed from this machine",
         "commands": "no command is answered",
         "web": "there is no status page",
     }

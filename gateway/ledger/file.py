@@ -41,6 +41,10 @@ class LedgerLocked(LedgerError):  # noqa: N818 - named by what is the matter
     """Another process holds the ledger."""
 
 
+class LedgerFull(LedgerError):  # noqa: N818 - named by what is the matter
+    """There is no room to write; nothing of the call was stored, and it may be tried again."""
+
+
 class GatewayRow(SQLModel, table=True):
     """The one row about the ledger itself."""
 
@@ -396,8 +400,16 @@ def unusable(data_dir: Path, exc: OSError) -> LedgerError:
     )
 
 
+def no_room(exc: DBAPIError) -> bool:
+    """Tell whether something could not be written because the disk is full."""
+    return getattr(exc.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
+        # Also the shared index of the write-ahead log needs room, and says otherwise that it has none.
+        getattr(exc.orig, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
+    )
+
+
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
-    """Return what the database said, and what to do about it."""
+    """Return what the database said, and what to do about it; LedgerFull where there is no room to write."""
     reason = str(exc.orig)
     hint = {
         "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
@@ -406,4 +418,4 @@ def explained(path: Path, exc: DBAPIError) -> LedgerError:
         "file is not a database": f"the file is damaged; {KEEP}",
         "database disk image is malformed": f"the file is damaged; {KEEP}",
     }.get(reason, "look at the disk and the permissions of the data_dir")
-    return LedgerError(f"{path}: {reason}; {hint}")
+    return (LedgerFull if no_room(exc) else LedgerError)(f"{path}: {reason}; {hint}")

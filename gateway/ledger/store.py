@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -20,8 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from drivers.base import RawPunch, Reading
 from gateway import punch
 from gateway.ledger import file
-from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError
+from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
+from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.ledger.verify import Verdict, verify
@@ -336,13 +337,15 @@ class Ledger(LedgerReader):
         *,
         now: Callable[[], datetime] = _utc_now,
         machine: Callable[[], frozenset[str]] = machine_marks,
+        limits: Limits | None = None,
     ) -> None:
         """Open or create the ledger in ``data_dir`` for ``source``, on the machine with these marks.
 
-        A ledger that was copied, restored or set back opens a new stream.
+        A ledger that was copied, restored or set back opens a new stream. With ``limits`` settled events are forgotten
+        when they are old or in the way.
 
-        Raises LedgerLocked where another process has it, and LedgerError where it is damaged, belongs to another
-        gateway or was written by a newer version.
+        Raises LedgerLocked where another process has it, LedgerFull where there is no room on the disk, and LedgerError
+        where it is damaged, belongs to another gateway or was written by a newer version.
         """
         self.path = data_dir / FILE_NAME
         self._now = now
@@ -363,6 +366,8 @@ class Ledger(LedgerReader):
                 self.was_clean = self._open(source)
                 self._head = self._end_of_chain()
                 broken = self._broken(mark, Home(machine(), inode_of(self.path)))
+                with self._engine.connect() as connection:
+                    self._keeper = Keeper(data_dir, limits, connection)
             except BaseException:
                 self._engine.dispose()
                 raise
@@ -380,6 +385,7 @@ class Ledger(LedgerReader):
         self._intakes = 0
         """Readings being stored now."""
         self._intakes_lock = threading.Lock()
+        self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
         self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
@@ -389,7 +395,11 @@ class Ledger(LedgerReader):
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
         if broken is not None:
-            self.open_stream(broken)
+            try:
+                self.open_stream(broken)
+            except LedgerError:
+                self.close()  # it may not go on in its old stream
+                raise
 
     def _end_of_chain(self) -> Head:
         stream = self.streams()[-1]
@@ -414,6 +424,16 @@ class Ledger(LedgerReader):
         return reason
 
     def _open(self, source: str) -> bool:
+        """Check whose the ledger is and that it is whole, and note that it is open; return whether it was closed."""
+        try:
+            return self._taken(source)
+        except DBAPIError as exc:
+            if not file.no_room(exc):
+                raise
+            Reserve(self.path.parent).release()
+            return self._taken(source)
+
+    def _taken(self, source: str) -> bool:
         with self._engine.connect() as connection:
             row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
             if row is None:
@@ -461,24 +481,48 @@ class Ledger(LedgerReader):
         try:
             if self.failure is None:
                 with self._engine.connect() as connection:
+                    self._keeper.count(connection, self._head.sequence, 0, always=True)
                     connection.exec_driver_sql("UPDATE gateway SET clean = 1")
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DBAPIError as exc:
-            raise file.explained(self.path, exc) from exc
+            if not file.no_room(exc):  # then it is looked through at the next start, that is all
+                raise file.explained(self.path, exc) from exc
         finally:
             super().close()
             self._lock_file.close()
 
     # What is recorded.
 
+    def room(self) -> Room:
+        """Return what there is room for: everything, news but no long imports, or nothing.
+
+        Where there is none, what is to be recorded is refused with LedgerFull; what waits is delivered all the same.
+        """
+        return self._keeper.room
+
+    def days_left(self) -> int | None:
+        """Return in how many days the disk will be full but for its floor; None where that is not known, or never."""
+        return self._keeper.days_left()
+
+    @property
+    def body_bytes(self) -> int:
+        """How large all bodies together are."""
+        return self._keeper.body_bytes
+
     def next_session(self) -> int:
-        """Return a number higher than any before: the session of one connection to the broker."""
+        """Return a number higher than any before: the session of one connection to the broker.
 
-        def work(transaction: Transaction) -> int:
-            transaction.connection.exec_driver_sql("UPDATE gateway SET sessions = sessions + 1")
-            return int(transaction.connection.exec_driver_sql("SELECT sessions FROM gateway").scalar_one())
+        While there is no room to write, it is higher than any since the start.
+        """
 
-        return self.do(work)
+        def work(transaction: Transaction) -> None:
+            transaction.connection.exec_driver_sql("UPDATE gateway SET sessions = ?", (session,))
+
+        self._sessions += 1
+        session: int = self._sessions
+        with suppress(LedgerFull):
+            self.do(work)
+        return session
 
     def pin_serial(self, name: str, serial: str) -> Known:
         """Pin ``serial`` to the terminal ``name`` at first contact, or move it to another serial by the office's order.
@@ -622,13 +666,17 @@ class Ledger(LedgerReader):
             self._marks.append((sequence, reason))
 
     def flush_marks(self) -> None:
-        """Write the notes of :meth:`mark_sent` now."""
-        self.do(lambda _: None)
+        """Write the notes of :meth:`mark_sent` now; where there is no room for them they go on waiting."""
+        with suppress(LedgerFull):
+            self.do(lambda _: None)
 
     # The writer.
 
     def do(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk."""
+        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk.
+
+        Raises LedgerFull, with nothing stored, where there is no room.
+        """
         job = _Job(work)
         with self._hand_over:  # behind the order to stop nobody would ever answer
             if self._closed or self.failure is not None:
@@ -646,12 +694,12 @@ class Ledger(LedgerReader):
                 while not stop:
                     jobs, stop = self._take()
                     self._commit(connection, jobs)
+                    if not stop:
+                        self._keeper.turn(connection, self._head.sequence, milliseconds(self._now()))
         except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
             self.failure = exc
             while True:
-                for job in jobs:
-                    if not job.done.done():
-                        job.done.set_exception(exc)
+                self._refuse(jobs, exc)
                 following = self._jobs.get()
                 if following is None:
                     return
@@ -661,7 +709,7 @@ class Ledger(LedgerReader):
         """Wait for work or for marks that have waited long enough; return all jobs there are, and whether to stop."""
         jobs: list[_Job] = []
         try:
-            job = self._jobs.get(timeout=MARKS_WAIT_S)
+            job = self._jobs.get(timeout=0.001 if self._keeper.busy else MARKS_WAIT_S)
             while job is not None:
                 jobs.append(job)
                 job = self._jobs.get_nowait()
@@ -670,37 +718,33 @@ class Ledger(LedgerReader):
         return jobs, True
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
+        if self._keeper.full:
+            # What room is left, or is made, belongs to what has travelled: it is how more is made.
+            self._refuse(jobs, LedgerFull(f"{self.path}: the disk is full; make room on it"))
+            jobs = []
         with self._marks_lock:
             marks, self._marks = self._marks, []
         if not jobs and not marks:
             return
         before = replace(self._head)
-        results: list[tuple[_Job, Any]] = []
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, self._source, self._head, self._now())
-            self._write_marks(connection, marks, transaction.now_ms)
-            for job in jobs:
-                here = replace(self._head)
-                connection.exec_driver_sql("SAVEPOINT job")
-                try:
-                    result = job.work(transaction)
-                    transaction.flush()
-                except DBAPIError:
-                    raise
-                except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
-                    transaction = Transaction(connection, self._source, here, transaction.now)
-                    self._head = here
-                    connection.exec_driver_sql("ROLLBACK TO job")
-                    job.done.set_exception(exc)
-                else:
-                    results.append((job, result))
-                connection.exec_driver_sql("RELEASE job")
-            connection.exec_driver_sql("COMMIT")
+            results = self._transact(connection, jobs, marks, before.written)
         except DBAPIError as exc:
             self._head = before
-            raise file.explained(self.path, exc) from exc
+            error = file.explained(self.path, exc)
+            if not isinstance(error, LedgerFull):
+                raise error from exc
+            if connection.connection.in_transaction:
+                connection.exec_driver_sql("ROLLBACK")
+            with self._marks_lock:
+                self._marks = marks + self._marks
+            self._keeper.filled()
+            self._refuse(jobs, error)
+            return
         self._stream = self._head.stream
+        self._keeper.grown(self._head.sequence, self._head.written - before.written)
+        if marks:
+            self._keeper.settled(min(sequence for sequence, _ in marks))
         if self._head.sequence > before.sequence:
             file.write_mark(self._lock_file, self._mark())
         # Only now is anything a caller is told about on the disk.
@@ -708,6 +752,40 @@ class Ledger(LedgerReader):
             job.done.set_result(result)
         if self._head.sequence > before.sequence:
             self.on_recorded()
+
+    def _transact(
+        self, connection: Connection, jobs: list[_Job], marks: list[tuple[int, int | None]], written: int
+    ) -> list[tuple[_Job, Any]]:
+        """Do jobs and write marks in one transaction; return the results of the jobs that succeeded."""
+        results: list[tuple[_Job, Any]] = []
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        transaction = Transaction(connection, self._source, self._head, self._now())
+        self._write_marks(connection, marks, transaction.now_ms)
+        for job in jobs:
+            here = replace(self._head)
+            connection.exec_driver_sql("SAVEPOINT job")
+            try:
+                result = job.work(transaction)
+                transaction.flush()
+            except DBAPIError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
+                transaction = Transaction(connection, self._source, here, transaction.now)
+                self._head = here
+                connection.exec_driver_sql("ROLLBACK TO job")
+                job.done.set_exception(exc)
+            else:
+                results.append((job, result))
+            connection.exec_driver_sql("RELEASE job")
+        self._keeper.count(connection, self._head.sequence, self._head.written - written)
+        connection.exec_driver_sql("COMMIT")
+        return results
+
+    @staticmethod
+    def _refuse(jobs: list[_Job], error: BaseException) -> None:
+        for job in jobs:
+            if not job.done.done():
+                job.done.set_exception(error)
 
     def _mark(self) -> file.Mark:
         head = self._head

@@ -24,6 +24,8 @@ class Head:
     stream: str
     base: int
     """Number of the last event before the stream."""
+    written: int = 0
+    """Bytes of all bodies written since the ledger was opened."""
 
 
 class Transaction:
@@ -50,6 +52,7 @@ class Transaction:
         )
         head.sequence += 1
         head.digest = digest
+        head.written += len(body.encode())
         topic = punch.topic_of(draft.type, draft.subject)
         self._rows.append((head.sequence, draft.id.bytes, topic, body, digest, self.now_ms, terminal, day))
         return head.sequence

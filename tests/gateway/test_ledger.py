@@ -1349,24 +1349,6 @@ class TestWriter:
         assert note(office, whole=1) == 1
         assert [event["data"] for event in events_of(office.ledger)] == [{"whole": 1}]
 
-    def test_full_disk(self, office: Office) -> None:
-        """A full disk ends the writer: nobody is told that anything was stored, and the reason is said."""
-        office.read(logged(0))
-
-        def fill(transaction: Any) -> None:
-            transaction.connection.exec_driver_sql("PRAGMA max_page_count = 1")
-
-        office.ledger.do(fill)
-        with pytest.raises(LedgerError, match="make room on the disk"):
-            office.read(logged(*range(2000)))
-        with pytest.raises(LedgerError, match="closed"):
-            note(office)
-        assert office.ledger.failure is not None
-        office.open()
-        assert not office.ledger.was_clean
-        office.read(logged(*range(2000)))
-        assert len(punches(office.ledger)) == 2000
-
     def test_told_of_new_events(self, office: Office) -> None:
         """Who waits for events is called after a commit that added some, and not otherwise."""
         called = []

@@ -187,7 +187,6 @@ def test_changes_without_effect_are_listed(config: Path) -> None:
     paths = [line.partition(":")[0] for line in load(write(config, GOOD + more)).not_yet()]
     assert paths == [
         "delivery.batch_from",
-        "retention.days",
         "commands.allow",
         "web.listen",
         "terminals[0].start",
