@@ -213,7 +213,13 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                pause_s = self._visit()
+                try:
+                    pause_s = self._visit()
+                except LedgerFull as exc:
+                    # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
+                    self._log.warning("reading_paused", reason=str(exc))
+                    self._unproven = True
+                    pause_s = FULL_PAUSE_S
                 if not self._stopping.is_set():
                     self._wake.wait(pause_s)
                 self._wake.clear()
@@ -249,11 +255,6 @@ class Worker:
             return self._failed("refused", exc)
         except ProtocolError as exc:
             return self._failed("protocol", exc)
-        except LedgerFull as exc:
-            # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
-            self._log.warning("reading_paused", reason=str(exc))
-            self._unproven = True
-            return FULL_PAUSE_S
         return max(0.0, next_poll - time.monotonic())
 
     def _listen(self, terminal: Live, until: float) -> None:

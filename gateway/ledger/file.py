@@ -26,6 +26,7 @@ SCHEMA = 2
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
 KEEP = "keep a copy of it and ask for help"
+DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""
 READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 4096
@@ -43,6 +44,10 @@ class LedgerLocked(LedgerError):  # noqa: N818 - named by what is the matter
 
 class LedgerFull(LedgerError):  # noqa: N818 - named by what is the matter
     """There is no room to write; nothing of the call was stored, and it may be tried again."""
+
+
+class LedgerDamaged(LedgerError):  # noqa: N818 - named by what is the matter
+    """What is in the file makes no sense; the next start saves what can be read of it."""
 
 
 class GatewayRow(SQLModel, table=True):
@@ -296,11 +301,16 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
         connection.exec_driver_sql("COMMIT")
     engine.dispose()  # the last connection moves everything into the file
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 # 1721425 is the Julian day on whose noon the day before day 1 ends.
@@ -409,13 +419,19 @@ def no_room(exc: DBAPIError) -> bool:
 
 
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
-    """Return what the database said, and what to do about it; LedgerFull where there is no room to write."""
+    """Return what the database said, and what to do about it.
+
+    LedgerFull where there is no room to write, LedgerDamaged where the file makes no sense.
+    """
     reason = str(exc.orig)
+    if reason.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
+        return LedgerDamaged(f"{path}: text in it is spoilt; {DAMAGED}")
     hint = {
         "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
         "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
         "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
-        "file is not a database": f"the file is damaged; {KEEP}",
-        "database disk image is malformed": f"the file is damaged; {KEEP}",
+        "file is not a database": DAMAGED,
+        "database disk image is malformed": DAMAGED,
     }.get(reason, "look at the disk and the permissions of the data_dir")
-    return (LedgerFull if no_room(exc) else LedgerError)(f"{path}: {reason}; {hint}")
+    kind = LedgerFull if no_room(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
+    return kind(f"{path}: {reason}; {hint}")

@@ -19,13 +19,13 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers.base import RawPunch, Reading
 from gateway import punch
-from gateway.ledger import file
-from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
+from gateway.ledger import file, rescue
+from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
 from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
-from gateway.ledger.verify import Verdict, verify
+from gateway.ledger.verify import Row, Verdict, verify
 from gateway.punch import Witness
 
 MARKS_WAIT_S = 1.0
@@ -108,7 +108,7 @@ class LedgerReader:
     def _check_version(self) -> None:
         version = self._scalar("PRAGMA user_version")
         if version == 0:
-            raise LedgerError(f"{self.path}: the file is damaged (empty, or not a ledger of hadir); {KEEP}")
+            raise file.LedgerDamaged(f"{self.path}: it holds no ledger; {file.DAMAGED}")
         if version < self._oldest:
             raise LedgerError(
                 f"{self.path}: written by an older version of hadir (tables {version}, this version has {SCHEMA}); "
@@ -218,14 +218,18 @@ class LedgerReader:
         """Walk over every event up to the first that is not as it was written; ``progress`` is told how far it is."""
         return verify(self, file.read_mark(self.path.with_name(file.LOCK_NAME)), progress)
 
-    def rows(self, after: int, limit: int) -> list[Any]:
+    def rows(self, after: int, limit: int) -> list[Row]:
         """Return up to ``limit`` events behind number ``after`` as they are in the file."""
-        return self._rows(
-            "SELECT sequence, id, topic, body, digest FROM event WHERE sequence > :after "
-            "ORDER BY sequence LIMIT :limit",
+        rows = self._rows(
+            "SELECT sequence, id, CAST(topic AS BLOB), CAST(body AS BLOB), CAST(digest AS BLOB) FROM event "
+            "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
             after=after,
             limit=limit,
         )
+        return [
+            Row(*row[:2], *(None if text is None else text.decode("utf-8", "replace") for text in row[2:]))
+            for row in rows
+        ]
 
     def loose_ends(self) -> list[tuple[int, str]]:
         """Return what refers to an event that is not there, or not that one: its number and what is wrong."""
@@ -314,10 +318,13 @@ class LedgerReader:
     def believed(self, identities: Iterable[bytes]) -> bool:
         """Tell whether the log, and not only a live event, has shown any record with one of these identities."""
         identities = iter(identities)
-        with self._engine.connect() as connection:
-            while chunk := list(islice(identities, SLICE)):
-                if present(connection, chunk) - unconfirmed(connection, chunk).keys():
-                    return True
+        try:
+            with self._engine.connect() as connection:
+                while chunk := list(islice(identities, SLICE)):
+                    if present(connection, chunk) - unconfirmed(connection, chunk).keys():
+                        return True
+        except DBAPIError as exc:
+            raise file.explained(self.path, exc) from exc
         return False
 
 
@@ -338,14 +345,16 @@ class Ledger(LedgerReader):
         now: Callable[[], datetime] = _utc_now,
         machine: Callable[[], frozenset[str]] = machine_marks,
         limits: Limits | None = None,
+        progress: Callable[[], None] = lambda: None,
     ) -> None:
         """Open or create the ledger in ``data_dir`` for ``source``, on the machine with these marks.
 
-        A ledger that was copied, restored or set back opens a new stream. With ``limits`` settled events are forgotten
-        when they are old or in the way.
+        A ledger that was copied, restored or set back opens a new stream. A damaged one is set aside, and what can be
+        saved of it begins a new stream too. With ``limits`` settled events are forgotten when they are old or in the
+        way. ``progress`` is called now and then while a ledger is looked through that was not closed in good order.
 
         Raises LedgerLocked where another process has it, LedgerFull where there is no room on the disk, and LedgerError
-        where it is damaged, belongs to another gateway or was written by a newer version.
+        where it belongs to another gateway or something else, or was written by a newer version.
         """
         self.path = data_dir / FILE_NAME
         self._now = now
@@ -357,15 +366,14 @@ class Ledger(LedgerReader):
             raise file.unusable(data_dir, exc) from exc
         try:
             self.last_alive = file.last_alive(data_dir / file.LOCK_NAME) if self.path.exists() else None
-            if not self.path.exists():
-                file.create(self.path, source)
+            mark = file.read_mark(data_dir / file.LOCK_NAME)
+            self.salvage = self._sound(mark, progress)
             _OldReader(data_dir).close()  # refuses what must not be touched without touching it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
-                mark = file.read_mark(data_dir / file.LOCK_NAME)
                 self.was_clean = self._open(source)
-                self._head = self._end_of_chain()
-                broken = self._broken(mark, Home(machine(), inode_of(self.path)))
+                self._head = self._end_of_chain(mark)
+                self.broken = self._broken(mark, Home(machine(), inode_of(self.path)))
                 with self._engine.connect() as connection:
                     self._keeper = Keeper(data_dir, limits, connection)
             except BaseException:
@@ -391,20 +399,39 @@ class Ledger(LedgerReader):
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
         self.failure: BaseException | None = None
-        """What ended the writer, if anything did."""
+        """What ended the writer, or made the file useless, if anything did."""
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
-        if broken is not None:
+        if self.broken is not None:
             try:
-                self.open_stream(broken)
+                self.open_stream(self.broken)
             except LedgerError:
                 self.close()  # it may not go on in its old stream
                 raise
 
-    def _end_of_chain(self) -> Head:
-        stream = self.streams()[-1]
+    def _sound(self, mark: file.Mark | None, progress: Callable[[], None]) -> rescue.Salvage | None:
+        """Make sure that there is a sound ledger; return what became of a damaged one."""
+        if rescue.unfinished(self.path):
+            rescue.exchange(self.path)
+        if not self.path.exists():
+            file.create(self.path, self._source)
+            return None
+        what = rescue.damage(self.path, progress)
+        if what is None:
+            return None
+        salvage = rescue.rebuild(self.path, self._source, mark, what, progress)
+        log.critical("ledger_salvaged", damage=what, kept=salvage.kept, set_aside=str(salvage.aside))
+        return salvage
+
+    def _end_of_chain(self, mark: file.Mark | None) -> Head:
+        streams = self.streams()
+        if not streams:
+            return Head(0, "", "", 0)
+        stream = streams[-1]
         rows = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
         number, digest = rows[0] if rows else (0, "")
+        if not rows and mark is not None and mark.stream == stream.id:
+            number, digest = mark.number, mark.digest  # nothing could be saved, but how far it went is known
         if number <= stream.base:
             digest = punch.first_previous(stream.id)
         return Head(number, digest, stream.id, stream.base)
@@ -437,17 +464,13 @@ class Ledger(LedgerReader):
         with self._engine.connect() as connection:
             row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
             if row is None:
-                raise LedgerError(f"{self.path}: the file is damaged (no owner); {KEEP}")
+                raise file.LedgerDamaged(f"{self.path}: it does not say whose it is; {file.DAMAGED}")
             owner, clean = row
             if owner != source:
                 raise LedgerError(
                     f"{self.path}: this ledger belongs to {owner}, the configuration says {source}; "
                     "put `site` and `gateway` back, or choose another data_dir"
                 )
-            if not clean:
-                verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-                if verdict != "ok":
-                    raise LedgerError(f"{self.path}: the file is damaged ({' '.join(str(verdict).split())}); {KEEP}")
             file.migrate(connection)
             connection.exec_driver_sql("UPDATE gateway SET clean = 0")
         return bool(clean)
@@ -462,13 +485,27 @@ class Ledger(LedgerReader):
 
         What waits of the streams before is sent as it is.
         """
-        name = self.do(lambda transaction: transaction.open_stream(reason))
+        name = self.do(lambda transaction: transaction.open_stream(reason, lost=self._gaps(transaction)))
         log.warning("stream_opened", reason=reason, stream=name, predecessor=self.streams()[-1].predecessor)
         return name
+
+    @staticmethod
+    def _gaps(transaction: Transaction) -> int:
+        """Return how many numbers have no event: none, unless a damaged file was salvaged."""
+        held: int = transaction.connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
+        return transaction.head.sequence - held
 
     def alive(self) -> None:
         """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
         os.utime(self._lock_file.fileno())
+
+    def _rows(self, statement: str, **values: object) -> list[Any]:
+        try:
+            return super()._rows(statement, **values)
+        except file.LedgerDamaged as exc:
+            # The process ends, and the next start finds the ledger not closed in good order, and looks through it.
+            self.failure = getattr(self, "failure", None) or exc
+            raise
 
     def close(self) -> None:
         """Finish what waits, mark the ledger as cleanly closed and let it go."""
@@ -697,7 +734,7 @@ class Ledger(LedgerReader):
                     if not stop:
                         self._keeper.turn(connection, self._head.sequence, milliseconds(self._now()))
         except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
-            self.failure = exc
+            self.failure = file.explained(self.path, exc) if isinstance(exc, DBAPIError) else exc
             while True:
                 self._refuse(jobs, exc)
                 following = self._jobs.get()

@@ -21,6 +21,16 @@ class Breach(NamedTuple):
     what: str
 
 
+class Row(NamedTuple):
+    """An event as it is in the file."""
+
+    sequence: int
+    id: object
+    topic: str
+    body: str | None
+    digest: str
+
+
 @dataclass(slots=True)
 class Verdict:
     """What a walk over a ledger found."""
@@ -48,8 +58,8 @@ class Shelf(Protocol):
     def last_sequence(self) -> int:
         """Return the number of the newest event."""
 
-    def rows(self, after: int, limit: int) -> Sequence[Any]:
-        """Return up to ``limit`` events behind number ``after`` with sequence, id, topic, body and digest."""
+    def rows(self, after: int, limit: int) -> Sequence[Row]:
+        """Return up to ``limit`` events behind number ``after``."""
 
     def loose_ends(self) -> list[tuple[int, str]]:
         """Return numbers of events and what is wrong with what refers to them."""
@@ -92,11 +102,11 @@ class _Walk:
     def breach(self) -> Breach | None:
         return self.verdict.breach
 
-    def step(self, row: Any) -> None:
+    def step(self, row: Row) -> None:
         """Look at the next event."""
-        number = int(row.sequence)
+        number = row.sequence
         missing = number - self.number - 1
-        if missing and (self._salvaged is None or number > self._salvaged.base):
+        if missing and (self._salvaged is None or number - 1 > self._salvaged.base):
             self._break(self.number + 1, "the event is missing")
             return
         self.verdict.lost += missing
@@ -121,7 +131,7 @@ class _Walk:
         for number, what in loose_ends:
             self._break(number, what)
 
-    def _fault(self, row: Any, number: int) -> str | None:
+    def _fault(self, row: Row, number: int) -> str | None:
         stream = self._stream_of(number)
         opens = number == stream.base + 1
         if self._mark is not None and number == self._mark.number and row.digest != self._mark.digest:

@@ -82,6 +82,7 @@ def test_forgotten_bodies(office: Office) -> None:
         ("UPDATE event SET body = replace(body, '07:00:01', '06:59:59') WHERE sequence = 2", 2, "digest does not fit"),
         ("UPDATE event SET body = json_remove(body, '$.data') WHERE sequence = 2", 2, "cannot be read"),
         ("UPDATE event SET body = 'x' WHERE sequence = 2", 2, "cannot be read"),
+        ("UPDATE event SET body = CAST(x'7BFF' AS TEXT) WHERE sequence = 2", 2, "cannot be read"),
         ("UPDATE event SET body = ' ' || body WHERE sequence = 2", 2, "canonical"),
         ("UPDATE event SET id = zeroblob(16) WHERE sequence = 2", 2, "another id"),
         ("UPDATE event SET id = 'x' WHERE sequence = 2", 2, "another id"),
