@@ -17,7 +17,7 @@ from gateway import punch
 from gateway.clock import Clock, SystemClock
 from gateway.control import Control
 from gateway.health import VERSION, Health, give_back_memory
-from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room
+from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
 from gateway.schedule import Calendar
@@ -72,7 +72,7 @@ class Daemon:
         retention = settings.retention
         self._ledger = Ledger(
             settings.data_dir,
-            f"/hadir/{settings.site}/{settings.gateway}",
+            settings.source,
             now=clock.now,
             limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
         )
@@ -83,6 +83,7 @@ class Daemon:
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._publisher = Publisher(settings, self._ledger, greeting=self._health.greeting, now=clock.now)
         self._calendar = Calendar(self._zone)
+        self._calendar.each_night("backup", self._back_up)
         for terminal in settings.terminals:
             worker = Worker(
                 terminal,
@@ -119,6 +120,7 @@ class Daemon:
         )
         self._resumed = self._clock.now()
         self._note_resumption()
+        self._tell_of_rescue()
         self._publisher.start()
         for worker in self._workers:
             worker.start()
@@ -146,6 +148,30 @@ class Daemon:
         except LedgerFull:
             return  # tried again until there is room
         self._resumed = None
+
+    def _tell_of_rescue(self) -> None:
+        """Let people hear that the ledger could not go on as it was."""
+        salvage, broken = self._ledger.salvage, self._ledger.broken
+        if salvage is not None:
+            what = (
+                f"the ledger was damaged ({salvage.damage}); {salvage.kept} events were saved, the terminals are read"
+            )
+            self._publisher.alarm("ledger_salvaged", f"{what} again; the damaged file is kept as {salvage.aside.name}")
+        if broken is not None:
+            self._publisher.alarm("stream_opened", f"the ledger began a new stream: {broken}")
+
+    def _back_up(self) -> None:
+        """Copy the ledger for the time when it will be damaged; not where that would take the last room."""
+        if self._ledger.room() != "all":
+            log.warning("backup_skipped", room=self._ledger.room())
+            return
+        try:
+            copy = backup(self._ledger.path, self._settings.backups, free_floor=self._settings.retention.free_floor)
+        except LedgerError as exc:
+            log.warning("backup_failed", reason=str(exc))
+            self._publisher.alarm("backup_failed", str(exc))
+        else:
+            log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
 
     def _watch(self, stop: threading.Event) -> str | None:
         """Tick once a second until told to stop; return the name of a part that failed, if one did."""

@@ -13,6 +13,7 @@ what is saved of a damaged file), ``store`` (the ledger as everybody else sees i
 
 from gateway.ledger.file import FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked
 from gateway.ledger.reading import Stored, Unaligned
+from gateway.ledger.rescue import backup, newest_backup, restore
 from gateway.ledger.space import Limits, Room
 from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, opened
 
@@ -32,5 +33,8 @@ __all__ = [
     "Stored",
     "Unaligned",
     "Waiting",
+    "backup",
+    "newest_backup",
     "opened",
+    "restore",
 ]

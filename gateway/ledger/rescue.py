@@ -65,7 +65,10 @@ def damage(path: Path, progress: Progress) -> str | None:
         return "the file is empty"
     try:
         with closing(_opened(path, progress)) as connection:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
+                return None  # nothing that can be judged here
+            if version == 0:
                 names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
                 if names and "event" not in names:
                     raise LedgerError(f"{path}: this is the database of something else; choose another data_dir")
@@ -484,6 +487,11 @@ def _copy(path: Path, draft: Path) -> None:
                 target, pages=BACKUP_PAGES, sleep=BACKUP_PAUSE_S, progress=lambda *_: time.sleep(BACKUP_PAUSE_S)
             )
             target.execute("PRAGMA journal_mode = DELETE")
+        # Made by root for the daemon's user: who may read the folder's other files may read this one.
+        owner = draft.parent.stat()
+        if os.geteuid() == 0:
+            os.chown(draft, owner.st_uid, owner.st_gid)
+        draft.chmod(0o640)
         with draft.open("rb") as handle:
             os.fsync(handle.fileno())
     except BaseException:
@@ -497,28 +505,30 @@ def newest_backup(folder: Path) -> Path | None:
 
 
 def restore(path: Path, copy: Path, source: str) -> Path | None:
-    """Put a copy in the ledger's place, whose lock the caller holds; the next start opens a new stream.
+    """Put a copy in the ledger's place; the next start opens a new stream.
 
-    Returns where the ledger's file has been set aside; None where there was none. Raises LedgerError, with nothing
-    changed, where the copy is damaged, of another gateway or of a newer version.
+    Returns where the ledger's file has been set aside; None where there was none. Raises LedgerLocked where a daemon
+    runs, and LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
     """
     draft = path.with_name(f"{path.name}.rebuilding")
     try:
-        _check(copy, source)
-        _copy(copy, draft)
-        engine = file.engine_for(draft, read_only=False)
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-            file.migrate(connection)
-            connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
-        engine.dispose()
-        with draft.open("rb") as handle:
-            os.fsync(handle.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with closing(file.lock(path.with_name(file.LOCK_NAME))):
+            _check(copy, source)
+            _copy(copy, draft)
+            engine = file.engine_for(draft, read_only=False)
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                file.migrate(connection)
+                connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
+            engine.dispose()
+            with draft.open("rb") as handle:
+                os.fsync(handle.fileno())
+            there_was = path.exists()
+            draft.replace(_rebuilt(path))
+            aside = exchange(path, "replaced")
     except (OSError, sqlite3.Error, DBAPIError) as exc:
         raise LedgerError(f"{copy}: it cannot be restored ({exc}); choose another backup") from exc
-    there_was = path.exists()
-    draft.replace(_rebuilt(path))
-    aside = exchange(path, "replaced")
     return aside if there_was else None
 
 
