@@ -295,15 +295,16 @@ def unsealed(body: str) -> dict[str, Any]:
     """
     try:
         event: dict[str, Any] = json.loads(body)
-        rest = {key: value for key, value in event.items() if key != "digest"}
-        digest = "sha256:" + sha256((rest["previous"] + _encode(rest)).encode()).hexdigest()
-        stated = itemgetter("id", "type", "data", "stream", "sequence", "source")(event)[0]
+        stated = itemgetter("id", "digest", "type", "data", "stream", "sequence", "source")(event)[0]
+        canonical = _encode(event)
+        rest = canonical.replace(f'"digest":"{event["digest"]}",', "", 1)
+        digest = "sha256:" + sha256((event["previous"] + rest).encode()).hexdigest()
         identity = _identity_of(event["data"]) if event["type"] == RECORDED else stated
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError("the body cannot be read as an event") from None
-    if event.get("digest") != digest:
+    if event["digest"] != digest:
         raise ValueError("the digest does not fit the content")
-    if _encode(event) != body:
+    if canonical != body:
         raise ValueError("the body is not written in canonical form")
     if identity != stated:
         raise ValueError("the id is not that of this punch")

@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
@@ -388,10 +389,11 @@ class Mark(NamedTuple):
 def write_mark(handle: BinaryIO, mark: Mark) -> None:
     """Keep the end of the chain in the locked file.
 
-    Not forced to the disk: after a power cut the mark may be older than the ledger, which proves nothing and does no
-    harm. It is never newer.
+    Not forced to the disk, and left out where there is no room: after a power cut the mark may be older than the
+    ledger, which proves nothing and does no harm. It is never newer.
     """
-    os.pwrite(handle.fileno(), f"{' '.join(map(str, mark))}\n".encode("ascii"), 0)
+    with suppress(OSError):
+        os.pwrite(handle.fileno(), f"{' '.join(map(str, mark))}\n".encode("ascii"), 0)
 
 
 def read_mark(path: Path) -> Mark | None:

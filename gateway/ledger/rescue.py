@@ -5,6 +5,7 @@ it lies. What cannot prove itself is built anew. The terminals' logs bring back 
 damaged file stays beside the ledger as it was found.
 """
 
+import json
 import mmap
 import os
 import re
@@ -39,6 +40,10 @@ KEPT = 3
 BACKUP_PAGES = 256
 BACKUP_PAUSE_S = 0.02
 """Between two steps of a backup, so that it does not take the disk for itself."""
+_EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day")
+_SAVE_EVENT = (
+    f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
+)
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -302,13 +307,12 @@ class _Rebuilding:
     def _save_forgotten(self, row: dict[str, Any]) -> None:
         """Keep a row whose body was forgotten: nothing proves it, but it may be all that is left of its event."""
         if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
-            kept = {column.name: row.get(column.name) for column in TABLES["event"].columns}
             sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
-            self._insert({**kept, "sent_ms": sent_ms, "parked": None})
+            self._insert({**row, "sent_ms": sent_ms})
 
     def _insert(self, row: dict[str, Any]) -> None:
-        statement = insert(TABLES["event"]).prefix_with("OR IGNORE")
-        self._kept += self._connection.execute(statement, row).rowcount
+        values = tuple(row.get(name) for name in _EVENT_COLUMNS)
+        self._kept += self._connection.exec_driver_sql(_SAVE_EVENT, values).rowcount
         if self._kept % BATCH == 0:
             self._connection.exec_driver_sql("COMMIT")
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -437,7 +441,7 @@ def _print_of(body: str | None) -> bytes | None:
     """Return the fingerprint of an event's record; None where that is not known any more."""
     if body is None:
         return None
-    data = punch.unsealed(body)["data"]
+    data = json.loads(body)["data"]
     if "local_time" not in data:
         return None  # by key it is known all the same
     uid = data.get("uid")

@@ -200,6 +200,8 @@ class Keeper:
         self._next_look = self._next_pass = 0.0
         self.busy = False
         """The last turn forgot something, and there may be more."""
+        if limits is not None:
+            self._measure(connection)
 
     def filled(self) -> None:
         """Note that there was no room to write, and give up the reserve so that something can be forgotten."""

@@ -343,3 +343,22 @@ def test_ledger_that_cannot_be_written_ends_with_its_code(tmp_path: Path, broker
     last = json.loads(ended.stderr.splitlines()[-1])
     assert last["event"] == "ledger_failed"
     assert "disk I/O error; look at the disk" in last["reason"]
+
+
+def test_reading_waits_for_room_on_the_disk(tmp_path: Path, broker: Broker) -> None:
+    """Below the floor nothing is read, people hear of it, and what was recorded before goes out; later all arrives."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        text = file.read_text()
+        file.write_text(text + "retention: {free_floor: 900TiB}\n")
+        terminal.punch("1001")
+        with daemon(file):
+            eventually(lambda: subscriber.on("alarm"))
+            eventually(lambda: subscriber.on("lobby/state") and subscriber.on("lobby/state")[-1].payload["last_visit"])
+            assert subscriber.on("gw/alarm")[0].payload["alarm"] == "disk_floor"
+            assert punches(subscriber) == {}
+            contract.check("alarm", json.dumps(subscriber.on("gw/alarm")[0].payload))
+        file.write_text(text)
+        with daemon(file):
+            eventually(lambda: list(punches(subscriber).values()) == ["1001"])
