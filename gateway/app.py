@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 import time
+from datetime import datetime
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from gateway import memory, punch
 from gateway.clock import Clock, SystemClock
 from gateway.control import Control
 from gateway.health import VERSION, Health
-from gateway.ledger import Ledger, LedgerError
+from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
 from gateway.schedule import Calendar
@@ -26,6 +27,12 @@ from gateway.worker import Worker
 HEALTH_S = 60.0
 GOODBYE_S = 1.5
 """How long the workers together may take to end their conversations when the daemon stops."""
+
+_ROOM: dict[Room, str] = {
+    "none": "there is no room on the gateway's disk: reading has stopped, the terminals keep their punches; make room",
+    "news": "the gateway's disk is nearly full: long imports wait, new punches are still read; make room",
+    "all": "there is room on the gateway's disk again: everything is read",
+}
 
 log = structlog.get_logger("gateway")
 
@@ -63,11 +70,21 @@ class Daemon:
         self._clock = clock
         self._settings = settings
         self._zone = ZoneInfo(settings.timezone)
-        self._ledger = Ledger(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}", now=clock.now)
+        retention = settings.retention
+        self._ledger = Ledger(
+            settings.data_dir,
+            settings.source,
+            now=clock.now,
+            limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
+        )
+        self._room: Room = "all"
+        self._resumed: datetime | None = None
+        """When this process began, until that is on record."""
         self._workers: list[Worker] = []
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._publisher = Publisher(settings, self._ledger, greeting=self._health.greeting, now=clock.now)
         self._calendar = Calendar(self._zone)
+        self._calendar.each_night("backup", self._back_up)
         for terminal in settings.terminals:
             worker = Worker(
                 terminal,
@@ -91,7 +108,7 @@ class Daemon:
             ) from exc
 
     def run(self, stop: threading.Event) -> int:
-        """Run until ``stop`` is set or a part fails; return the process's exit code, 0 or 70."""
+        """Run until ``stop`` is set or a part fails; return the process's exit code: 0, 70, or 74 for the ledger."""
         log.info(
             "gateway_started",
             version=VERSION,
@@ -99,10 +116,12 @@ class Daemon:
             gateway=self._settings.gateway,
             terminals=len(self._workers),
             stream=self._ledger.stream,
-            sequence=self._ledger.last_sequence(),
+            sequence=self._ledger.assigned(),
             clock_synchronised=self._clock.synchronised(),
         )
+        self._resumed = self._clock.now()
         self._note_resumption()
+        self._tell_of_rescue()
         self._publisher.start()
         for worker in self._workers:
             worker.start()
@@ -110,20 +129,50 @@ class Daemon:
         failed = self._watch(stop)
         self._stop()
         log.info("gateway_stopped", failed=failed)
+        if isinstance(self._ledger.failure, LedgerError):
+            log.critical("ledger_failed", reason=str(self._ledger.failure))
+            return 74
         return 70 if failed else 0
 
     def _note_resumption(self) -> None:
         """Put on record how long the gateway itself was away: punches of that time come late through no one's fault."""
-        last_alive = self._ledger.last_alive
-        if last_alive is None:
+        resumed, last_alive = self._resumed, self._ledger.last_alive
+        if resumed is None or last_alive is None:
             return
-        now = self._clock.now()
         data = {
             "last_alive": utc_text(last_alive),
-            "resumed": utc_text(now),
+            "resumed": utc_text(resumed),
             "clean": self._ledger.was_clean,
         }
-        self._ledger.record_note(punch.GATEWAY_RESUMED, None, now.astimezone(self._zone), data)
+        try:
+            self._ledger.record_note(punch.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
+        except LedgerFull:
+            return  # tried again until there is room
+        self._resumed = None
+
+    def _tell_of_rescue(self) -> None:
+        """Let people hear that the ledger could not go on as it was."""
+        salvage, broken = self._ledger.salvage, self._ledger.broken
+        if salvage is not None:
+            what = (
+                f"the ledger was damaged ({salvage.damage}); {salvage.kept} events were saved, the terminals are read"
+            )
+            self._publisher.alarm("ledger_salvaged", f"{what} again; the damaged file is kept as {salvage.aside.name}")
+        if broken is not None:
+            self._publisher.alarm("stream_opened", f"the ledger began a new stream: {broken}")
+
+    def _back_up(self) -> None:
+        """Copy the ledger for the time when it will be damaged; not where that would take the last room."""
+        if self._ledger.room() != "all":
+            log.warning("backup_skipped", room=self._ledger.room())
+            return
+        try:
+            copy = backup(self._ledger.path, self._settings.backups, free_floor=self._settings.retention.free_floor)
+        except LedgerError as exc:
+            log.warning("backup_failed", reason=str(exc))
+            self._publisher.alarm("backup_failed", str(exc))
+        else:
+            log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
 
     def _watch(self, stop: threading.Event) -> str | None:
         """Tick once a second until told to stop; return the name of a part that failed, if one did."""
@@ -135,12 +184,26 @@ class Daemon:
                 log.critical("part_failed", part=name, reason=repr(reason))
                 return name
             self._calendar.tick()
+            self._watch_room()
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
                 memory.give_back()
                 self._publisher.announce("health", self._health.health())
         return None
+
+    def _watch_room(self) -> None:
+        """Say once that the disk lets less be read than before, and once that it lets everything be read again."""
+        before, self._room = self._room, self._ledger.room()
+        if self._room != "none" and self._resumed is not None:
+            self._note_resumption()
+        if self._room == before:
+            return
+        log.warning("room_changed", room=self._room, before=before)
+        if self._room == "none" or (self._room == "news" and before == "all"):
+            self._publisher.alarm("disk_floor", _ROOM[self._room])
+        elif self._room == "all":
+            self._publisher.alarm("disk_room", _ROOM[self._room])
 
     def _failed_part(self) -> tuple[str, object] | None:
         parts: list[tuple[str, BaseException | None, bool]] = [

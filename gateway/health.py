@@ -42,8 +42,8 @@ class Health:
         return {
             "version": VERSION,
             "stream": self._ledger.stream,
-            "predecessor": None,
-            "sequence": self._ledger.last_sequence(),
+            "predecessor": self._ledger.streams()[-1].named_predecessor(),
+            "sequence": self._ledger.assigned(),
             "timezone": settings.timezone,
             "terminals": [
                 {"name": terminal.name, "driver": terminal.driver, "timezone": settings.zone(terminal).key}
@@ -62,9 +62,12 @@ class Health:
             "oldest_waiting": _utc_ms(counts.oldest_waiting_ms),
             "last_sent": _utc_ms(counts.last_sent_ms),
             "last_confirmed": None,
-            "sequence": counts.sequence,
+            "sequence": self._ledger.assigned(),
             "disk_free_bytes": shutil.disk_usage(self._settings.data_dir).free,
             "ledger_bytes": _ledger_bytes(self._ledger.path),
+            "body_bytes": self._ledger.body_bytes,
+            "disk_days_left": self._ledger.days_left(),
+            "room": self._ledger.room(),
             "memory_bytes": _memory_bytes(),
             "clock_synchronised": self._clock.synchronised(),
             "terminals": len(self._workers),
@@ -92,4 +95,5 @@ def _memory_bytes() -> int:
 
 
 def _ledger_bytes(path: Path) -> int:
-    return sum(part.stat().st_size for part in path.parent.glob(f"{path.name}*") if part.is_file())
+    parts = (path.with_name(path.name + suffix) for suffix in ("", "-wal", "-shm"))
+    return sum(part.stat().st_size for part in parts if part.exists())

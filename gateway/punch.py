@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -27,6 +28,7 @@ TERMINAL_FOUND = "hadir.terminal.found.v1"
 TERMINAL_CHANGED = "hadir.terminal.changed.v1"
 CLOCK_STEPPED = "hadir.clock.stepped.v1"
 GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
+STREAM_OPENED = "hadir.stream.opened.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
 
 STATE_LABELS = {
@@ -284,3 +286,31 @@ def seal(
     tail = _encode(rest)[1:]
     digest = "sha256:" + sha256((previous + head + tail).encode()).hexdigest()
     return f'{head}"digest":"{digest}",{tail}', digest
+
+
+def unsealed(body: str) -> dict[str, Any]:
+    """Return the event that :func:`seal` made ``body`` of; ValueError, saying what is wrong, where it made none such.
+
+    Canonical form, digest and, of a punch, the identity are computed anew.
+    """
+    try:
+        event: dict[str, Any] = json.loads(body)
+        stated = itemgetter("id", "digest", "type", "data", "stream", "sequence", "source")(event)[0]
+        canonical = _encode(event)
+        rest = canonical.replace(f'"digest":"{event["digest"]}",', "", 1)
+        digest = "sha256:" + sha256((event["previous"] + rest).encode()).hexdigest()
+        identity = _identity_of(event["data"]) if event["type"] == RECORDED else stated
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError("the body cannot be read as an event") from None
+    if event["digest"] != digest:
+        raise ValueError("the digest does not fit the content")
+    if canonical != body:
+        raise ValueError("the body is not written in canonical form")
+    if identity != stated:
+        raise ValueError("the id is not that of this punch")
+    return event
+
+
+def _identity_of(data: dict[str, Any]) -> str:
+    local_time = datetime.fromisoformat(data["local_time"])
+    return str(punch_id(data["serial"], who(data["pin"], data.get("uid")), local_time, data["occurrence"]))

@@ -421,6 +421,16 @@ class Settings(_Section):
         return f"hadir-{self.site}-{self.gateway}"
 
     @property
+    def source(self) -> str:
+        """Who speaks in events, and whose the ledger is."""
+        return f"/hadir/{self.site}/{self.gateway}"
+
+    @property
+    def backups(self) -> Path:
+        """Where copies of the ledger are kept."""
+        return self.data_dir / "backups"
+
+    @property
     def topic_prefix(self) -> str:
         """What every topic of this gateway begins with, without a slash at the end."""
         return f"{self.mqtt.root}/v1/{self.site}/{self.gateway}"
@@ -431,7 +441,6 @@ class Settings(_Section):
 
     _NOT_YET: ClassVar[Mapping[str, str]] = {
         "delivery": "every event is sent as a message of its own, and the broker's word counts",
-        "retention": "nothing is removed from this machine",
         "commands": "no command is answered",
         "web": "there is no status page",
     }

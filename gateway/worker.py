@@ -37,7 +37,7 @@ from drivers.base import (
 )
 from gateway import punch
 from gateway.clock import Clock
-from gateway.ledger import OVERLAP, Known, Ledger, Stored, Unaligned
+from gateway.ledger import OVERLAP, Known, Ledger, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
@@ -57,6 +57,9 @@ STEP_PER_S = 0.001
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
 CAPTURES_KEPT = 20
+NEWS_MAX = 500
+"""More new records than this are an import, which waits while the disk is nearly full."""
+FULL_PAUSE_S = 30.0
 WIDER = 8
 """Each further reading backwards is this many times wider: preparing a log costs the terminal more than sending it."""
 
@@ -210,7 +213,13 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                pause_s = self._visit()
+                try:
+                    pause_s = self._visit()
+                except LedgerFull as exc:
+                    # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
+                    self._log.warning("reading_paused", reason=str(exc))
+                    self._unproven = True
+                    pause_s = FULL_PAUSE_S
                 if not self._stopping.is_set():
                     self._wake.wait(pause_s)
                 self._wake.clear()
@@ -271,6 +280,8 @@ class Worker:
 
     def _store(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
+        if self._ledger.room() == "none":
+            return False  # it stays in the log
         witness = self._witness("live", self.state.clock, stepped=self._stepped)
         stored = self._ledger.record_live(witness, event)
         if stored:
@@ -288,7 +299,7 @@ class Worker:
         stored = Stored()
         if isinstance(terminal, Logged):
             self.state.sizes = terminal.sizes()
-            if self._want_full or self._something_new(known):
+            if (self._want_full or self._something_new(known)) and self._has_room(known):
                 stored = self._read_news(terminal, known, witness)
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
@@ -304,6 +315,17 @@ class Worker:
             offset_ms=self.state.clock.offset_ms if self.state.clock else None,
             took_ms=round((time.monotonic() - begun) * 1000),
         )
+
+    def _has_room(self, known: Known) -> bool:
+        """Tell whether what there is to read may be read now; imports are the first to wait for room on the disk."""
+        room = self._ledger.room()
+        records = self.state.sizes.records
+        news = NEWS_MAX + 1 if known.length == 0 or records is None else records - known.in_log
+        may = room == "all" or (room == "news" and news <= NEWS_MAX)
+        if not may:
+            self._log.info("reading_postponed", room=room)
+            self._hinted, self._unproven = False, True  # at each poll it is looked again
+        return may
 
     def _something_new(self, known: Known) -> bool:
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):

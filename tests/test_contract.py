@@ -215,6 +215,7 @@ def notes(draw: st.DrawFn) -> Draft:
     causes = st.sampled_from(["unavailable", "refused", "protocol"])
     what = st.sampled_from(["serial", "log_cleared", "log_shrunk", "log_wrapped", "capacity"])
     count = st.integers(0, 10**6)
+    digests = st.binary(max_size=9).map(lambda data: "sha256:" + sha256(data).hexdigest())
     kinds: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         events.TERMINAL_LOST: st.fixed_dictionaries(
             {"serial": st.none() | serials, "from": utc, "cause": causes, "reason": st.text()}
@@ -235,10 +236,18 @@ def notes(draw: st.DrawFn) -> Draft:
         events.GATEWAY_RESUMED: st.fixed_dictionaries(
             {"last_alive": st.none() | utc, "resumed": utc, "clean": st.booleans()}
         ),
+        events.STREAM_OPENED: st.fixed_dictionaries(
+            {
+                "reason": st.sampled_from(["another_file", "salvaged"]),
+                "lost": count,
+                "predecessor": st.none()
+                | st.fixed_dictionaries({"stream": st.uuids().map(str), "sequence": count, "digest": digests}),
+            }
+        ),
     }
     kind = draw(st.sampled_from(sorted(kinds)))
     data = draw(kinds[kind])
-    subject = None if kind == events.GATEWAY_RESUMED else about["terminal"]
+    subject = None if kind in (events.GATEWAY_RESUMED, events.STREAM_OPENED) else about["terminal"]
     moment = draw(moments).astimezone(ZoneInfo(draw(st.sampled_from(["UTC", "Asia/Jakarta"]))))
     return events.note_draft(kind, subject, moment, {**about, **data} if subject else data, salt=f"{STREAM}\n1")
 
@@ -434,11 +443,11 @@ def test_the_strangers_script_accepts_what_the_code_writes(tmp_path: Path) -> No
 
 
 def test_the_strangers_script_accepts_the_documented_examples() -> None:
-    """The examples of numbered events in the document are one chain from sequence 1."""
+    """The examples of numbered events in the document are one chain from sequence 1, and the start of another."""
     found = [payload for channel, _, payload in contract.examples() if channel != "batch" and "specversion" in payload]
     found.sort(key=lambda event: str(event["sequence"]))
     code, said = verify([contract.canonical(event) for event in found])
-    assert (code, said) == (0, f"OK: {len(found)} events, 0 of them duplicates, 1 streams\n")
+    assert (code, said) == (0, f"OK: {len(found)} events, 0 of them duplicates, 2 streams\n")
     assert said.strip() in (DOCS / "contract.md").read_text(encoding="utf-8")
 
 

@@ -4,7 +4,7 @@
 what every command needs is imported when they are, the rest where it is used, so that the help is quick.
 """
 
-from gateway.cli import daemon, terminals, trying  # noqa: F401 - their commands register themselves, in this order
+from gateway.cli import daemon, ledger, terminals, trying  # noqa: F401 - their commands register themselves, in this order
 from gateway.cli.base import HINTS, main
 
 __all__ = ["HINTS", "main"]

@@ -118,6 +118,14 @@ HINTS = {
         "The terminals keep what has not been read yet.",
         "Ledger atau disk bermasalah: periksa ruang disk dan izin folder data. Data di mesin absen tetap aman.",
     ),
+    "no_backup": (
+        "Name another copy; they are made every night in data_dir/backups, and by `hadir ledger backup`.",
+        "Cadangan tidak dapat dipakai: pilih salinan lain, misalnya dari folder backups di folder data.",
+    ),
+    "altered": (
+        "Keep a copy of the whole data_dir as it is, and find out who had access to it.",
+        "Isi ledger berbeda dari yang ditulis: simpan salinan folder data, lalu cari tahu siapa yang mengubah.",
+    ),
     "locked": (
         "Only one hadir may use a data_dir at a time.",
         "Hadir sudah berjalan dengan data_dir ini: hentikan dulu, misalnya systemctl stop hadir.",

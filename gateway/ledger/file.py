@@ -2,28 +2,32 @@
 
 Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
 ``unconfirmed`` (live punches the log has not shown yet), ``withheld`` (history before a terminal's chosen start),
-``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log)
-and ``gateway`` (one row: stream, chain, sessions).
+``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log),
+``stream`` (the ledger's unbroken lives) and ``gateway`` (one row: owner, home, sessions).
 """
 
 import fcntl
 import os
+import re
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 from urllib.parse import quote
 from uuid import uuid4
 
 import sqlalchemy
-from sqlalchemy import Connection, LargeBinary, event
+from sqlalchemy import Connection, LargeBinary, event, insert
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, SQLModel
 
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
 FILE_NAME = "ledger.db"
+LOCK_NAME = "ledger.lock"
 KEEP = "keep a copy of it and ask for help"
+DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""
 READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 2048
@@ -39,16 +43,47 @@ class LedgerLocked(LedgerError):  # noqa: N818 - named by what is the matter
     """Another process holds the ledger."""
 
 
+class LedgerFull(LedgerError):  # noqa: N818 - named by what is the matter
+    """There is no room to write; nothing of the call was stored, and it may be tried again."""
+
+
+class LedgerDamaged(LedgerError):  # noqa: N818 - named by what is the matter
+    """What is in the file makes no sense; the next start saves what can be read of it."""
+
+
 class GatewayRow(SQLModel, table=True):
     """The one row about the ledger itself."""
 
     __tablename__: ClassVar[Any] = "gateway"
     id: int = Field(default=1, primary_key=True)
     source: str
-    stream: str
     sessions: int = 0
     clean: bool = False
     last_sent_ms: int | None = None
+    home: str | None = None
+    """Where the ledger lived when it was last opened."""
+    broken: str | None = None
+    """Why the next start must open a new stream, with what its row says of that."""
+    kept_from: int = 1
+    """No event before this one has a body any more."""
+    counted_upto: int = 0
+    body_bytes: int = 0
+    """Size of all bodies up to event ``counted_upto``."""
+
+
+class StreamRow(SQLModel, table=True):
+    """An unbroken life of the ledger; see :class:`gateway.ledger.stream.Stream`."""
+
+    __tablename__: ClassVar[Any] = "stream"
+    number: int = Field(primary_key=True)
+    id: str = Field(unique=True)
+    base: int
+    opened_ms: int
+    reason: str | None = None
+    lost: int = 0
+    predecessor: str | None = None
+    last_sequence: int | None = None
+    last_digest: str | None = None
 
 
 class EventRow(SQLModel, table=True):
@@ -56,9 +91,11 @@ class EventRow(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "event"
     sequence: int = Field(primary_key=True)
+    """Its number in the ledger; less the base of its stream it is the sequence that the body carries."""
     id: bytes = Field(sa_type=LargeBinary, unique=True)
     topic: str
     body: str | None
+    """None: forgotten, to make room."""
     digest: str
     recorded_ms: int
     sent_ms: int | None = None
@@ -184,7 +221,11 @@ INSERT_EVENT = (
     "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms, terminal, day) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 INSERT_PLACE = "INSERT INTO place (terminal, generation, position, fingerprint, sequence) VALUES (?, ?, ?, ?, ?)"
-_TABLE_NAMES = ("event", "place", "unconfirmed", "withheld", "gateway", "terminal", "binding", "log_day")
+INSERT_STREAM = (
+    "INSERT INTO stream (number, id, base, opened_ms, reason, lost, predecessor, last_sequence, last_digest) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_TABLE_NAMES = ("event", "place", "unconfirmed", "withheld", "gateway", "stream", "terminal", "binding", "log_day")
 TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
 SETTLED = "sent_ms IS NOT NULL"
 """Condition on ``event``: everything that was owed for it has been done, so that its body may be forgotten."""
@@ -237,8 +278,8 @@ def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalche
     return engine
 
 
-def create(path: Path, source: str) -> None:
-    """Make an empty ledger that appears at ``path`` whole or not at all.
+def create(path: Path, source: str, *, stream: bool = True) -> None:
+    """Make an empty ledger that appears at ``path`` whole or not at all; without ``stream`` for a salvaged one.
 
     A file that is there but holds no ledger is therefore always damage, and never taken for a first start: that would
     begin a new stream and choose anew what history to withhold.
@@ -253,18 +294,24 @@ def create(path: Path, source: str) -> None:
         SQLModel.metadata.create_all(connection, tables=list(TABLES.values()))
         for index in _INDEXES.values():
             connection.exec_driver_sql(index)
-        connection.exec_driver_sql(
-            "INSERT INTO gateway (id, source, stream, sessions, clean) VALUES (1, ?, ?, 0, 1)", (source, str(uuid4()))
-        )
+        connection.execute(insert(TABLES["gateway"]), {"source": source, "clean": True})
+        if stream:
+            now_ms = milliseconds(datetime.now(UTC))
+            connection.exec_driver_sql(INSERT_STREAM, (1, str(uuid4()), 0, now_ms, None, 0, None, None, None))
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
         connection.exec_driver_sql("COMMIT")
     engine.dispose()  # the last connection moves everything into the file
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 # 1721425 is the Julian day on whose noon the day before day 1 ends.
@@ -286,6 +333,7 @@ def migrate(connection: Connection) -> None:
     if version == SCHEMA:
         return
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+    _move_stream(connection)
     for column in ("terminal INTEGER", "day INTEGER"):
         connection.exec_driver_sql(f"ALTER TABLE event ADD COLUMN {column}")
     connection.exec_driver_sql("ALTER TABLE withheld ADD COLUMN day INTEGER NOT NULL DEFAULT 0")
@@ -300,9 +348,20 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql("COMMIT")
 
 
-def lock(path: Path) -> Any:
+def _move_stream(connection: Connection) -> None:
+    """Give the one stream of a ledger of version 1 a row of its own, in place of a column of the gateway's row."""
+    stream, *row = connection.exec_driver_sql("SELECT stream, source, sessions, clean, last_sent_ms FROM gateway").one()
+    connection.exec_driver_sql("DROP TABLE gateway")
+    SQLModel.metadata.create_all(connection, tables=[TABLES["gateway"], TABLES["stream"]])
+    columns = ("source", "sessions", "clean", "last_sent_ms")
+    connection.execute(insert(TABLES["gateway"]), dict(zip(columns, row, strict=True)))
+    opened_ms = connection.exec_driver_sql("SELECT min(recorded_ms) FROM event").scalar() or 0
+    connection.exec_driver_sql(INSERT_STREAM, (1, stream, 0, opened_ms, None, 0, None, None, None))
+
+
+def lock(path: Path) -> BinaryIO:
     """Return the locked file ``path``; LedgerLocked where another process has it."""
-    handle = path.open("a+")
+    handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o640), "r+b", buffering=0)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
@@ -318,6 +377,34 @@ def last_alive(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
+class Mark(NamedTuple):
+    """The end of the chain as it is kept beside the ledger: what shows that the ledger was set back."""
+
+    number: int
+    sequence: int
+    digest: str
+    stream: str
+
+
+def write_mark(handle: BinaryIO, mark: Mark) -> None:
+    """Keep the end of the chain in the locked file.
+
+    Not forced to the disk, and left out where there is no room: after a power cut the mark may be older than the
+    ledger, which proves nothing and does no harm. It is never newer.
+    """
+    with suppress(OSError):
+        os.pwrite(handle.fileno(), f"{' '.join(map(str, mark))}\n".encode("ascii"), 0)
+
+
+def read_mark(path: Path) -> Mark | None:
+    """Return the end of the chain as it was last kept; None where nothing readable was."""
+    try:
+        found = re.match(rb"([0-9]+) ([0-9]+) (sha256:[0-9a-f]{64}) ([0-9a-f-]{36})\n", path.read_bytes())
+    except OSError:
+        return None
+    return Mark(int(found[1]), int(found[2]), found[3].decode(), found[4].decode()) if found else None
+
+
 def unusable(data_dir: Path, exc: OSError) -> LedgerError:
     """Return the error of a folder that cannot hold a ledger."""
     return LedgerError(
@@ -325,14 +412,28 @@ def unusable(data_dir: Path, exc: OSError) -> LedgerError:
     )
 
 
+def no_room(exc: DBAPIError) -> bool:
+    """Tell whether something could not be written because the disk is full."""
+    return getattr(exc.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
+        # Also the shared index of the write-ahead log needs room, and says otherwise that it has none.
+        getattr(exc.orig, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
+    )
+
+
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
-    """Return what the database said, and what to do about it."""
+    """Return what the database said, and what to do about it.
+
+    LedgerFull where there is no room to write, LedgerDamaged where the file makes no sense.
+    """
     reason = str(exc.orig)
+    if reason.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
+        return LedgerDamaged(f"{path}: text in it is spoilt; {DAMAGED}")
     hint = {
         "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
         "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
         "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
-        "file is not a database": f"the file is damaged; {KEEP}",
-        "database disk image is malformed": f"the file is damaged; {KEEP}",
+        "file is not a database": DAMAGED,
+        "database disk image is malformed": DAMAGED,
     }.get(reason, "look at the disk and the permissions of the data_dir")
-    return LedgerError(f"{path}: {reason}; {hint}")
+    kind = LedgerFull if no_room(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
+    return kind(f"{path}: {reason}; {hint}")

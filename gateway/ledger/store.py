@@ -6,22 +6,26 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from drivers.base import RawPunch, Reading
 from gateway import punch
-from gateway.ledger import file
-from gateway.ledger.file import FILE_NAME, KEEP, SCHEMA, TABLES, UNDATED, Known, LedgerError
+from gateway.ledger import file, rescue
+from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
+from gateway.ledger.space import Keeper, Limits, Reserve, Room
+from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
+from gateway.ledger.verify import Row, Verdict, verify
 from gateway.punch import Witness
 
 MARKS_WAIT_S = 1.0
@@ -29,12 +33,15 @@ MARKS_WAIT_S = 1.0
 
 T = TypeVar("T")
 
+log = structlog.get_logger("ledger")
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """An event on its way to the broker."""
 
     sequence: int
+    """Its number in the ledger."""
     topic: str
     body: str
     recorded_ms: int
@@ -45,7 +52,7 @@ class Counts:
     """How much the ledger holds."""
 
     sequence: int
-    """Highest sequence assigned."""
+    """Number of the newest event."""
     waiting: int
     sent: int
     parked: int
@@ -101,7 +108,7 @@ class LedgerReader:
     def _check_version(self) -> None:
         version = self._scalar("PRAGMA user_version")
         if version == 0:
-            raise LedgerError(f"{self.path}: the file is damaged (empty, or not a ledger of hadir); {KEEP}")
+            raise file.LedgerDamaged(f"{self.path}: it holds no ledger; {file.DAMAGED}")
         if version < self._oldest:
             raise LedgerError(
                 f"{self.path}: written by an older version of hadir (tables {version}, this version has {SCHEMA}); "
@@ -131,7 +138,20 @@ class LedgerReader:
     @property
     def stream(self) -> str:
         """Identity of this ledger's unbroken life."""
-        return str(self._scalar("SELECT stream FROM gateway"))
+        return self.streams()[-1].id
+
+    def streams(self) -> list[Stream]:
+        """Return all streams of this ledger, the present one last."""
+        return [Stream(**row._mapping) for row in self._rows("SELECT * FROM stream ORDER BY number")]  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
+
+    def base_of(self, stream: str) -> int | None:
+        """Return what an event's sequence in ``stream`` is less than its number here; None for a foreign stream."""
+        base = self._scalar("SELECT base FROM stream WHERE id = :id", id=stream)
+        return None if base is None else int(base)
+
+    def assigned(self) -> int:
+        """Return the highest sequence assigned in the present stream."""
+        return max(0, self.last_sequence() - self.streams()[-1].base)
 
     @property
     def source(self) -> str:
@@ -148,8 +168,8 @@ class LedgerReader:
         return file.known_from(rows[0]) if rows else None
 
     def events(self, after: int, limit: int) -> list[Waiting]:
-        """Return up to ``limit`` events behind sequence ``after``, in order, sent or not."""
-        return self._events("TRUE", after, limit)
+        """Return up to ``limit`` events behind number ``after``, in order, sent or not; forgotten ones are left out."""
+        return self._events("body IS NOT NULL", after, limit)
 
     def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
         """Return up to ``limit`` events behind ``after`` that the broker does not have, in order."""
@@ -167,7 +187,7 @@ class LedgerReader:
         return [Waiting(*row) for row in rows]
 
     def last_sequence(self) -> int:
-        """Return the highest sequence assigned; 0 in an empty ledger."""
+        """Return the number of the newest event; 0 in an empty ledger."""
         return self._scalar("SELECT max(sequence) FROM event") or 0
 
     def counts(self) -> Counts:
@@ -191,6 +211,39 @@ class LedgerReader:
     def punches(self) -> int:
         """Count the punches stored, of all terminals."""
         return int(self._scalar("SELECT count(*) FROM event WHERE topic LIKE 'punch/%'"))
+
+    # Whether it is what was written.
+
+    def verify(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Verdict:
+        """Walk over every event up to the first that is not as it was written; ``progress`` is told how far it is."""
+        return verify(self, file.read_mark(self.path.with_name(file.LOCK_NAME)), progress)
+
+    def rows(self, after: int, limit: int) -> list[Row]:
+        """Return up to ``limit`` events behind number ``after`` as they are in the file."""
+        rows = self._rows(
+            "SELECT sequence, id, CAST(topic AS BLOB), CAST(body AS BLOB), CAST(digest AS BLOB) FROM event "
+            "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
+            after=after,
+            limit=limit,
+        )
+        return [
+            Row(*row[:2], *(None if text is None else text.decode("utf-8", "replace") for text in row[2:]))
+            for row in rows
+        ]
+
+    def loose_ends(self) -> list[tuple[int, str]]:
+        """Return what refers to an event that is not there, or not that one: its number and what is wrong."""
+        rows = self._rows(
+            "SELECT sequence, 'a record of a log has its place but no event' FROM place "
+            "WHERE sequence IS NOT NULL AND NOT EXISTS "
+            "(SELECT 1 FROM event WHERE event.sequence = place.sequence AND event.terminal IS NOT NULL) "
+            "UNION ALL SELECT unconfirmed.sequence, 'a live punch waits for its log but has no event' FROM unconfirmed "
+            "LEFT JOIN event ON event.id = unconfirmed.id WHERE event.sequence IS NOT unconfirmed.sequence "
+            "UNION ALL SELECT 0, 'the known order of a log has gaps' FROM terminal LEFT JOIN place "
+            "ON place.terminal = terminal.number AND place.generation = terminal.generation GROUP BY terminal.number "
+            "HAVING count(position) <> length OR coalesce(max(position) + 1, 0) <> length LIMIT 1"
+        )
+        return [(int(number), what) for number, what in rows]
 
     def placed(self, name: str) -> int:
         """Count the log records of a terminal that are accounted for, in its present log generation."""
@@ -265,10 +318,13 @@ class LedgerReader:
     def believed(self, identities: Iterable[bytes]) -> bool:
         """Tell whether the log, and not only a live event, has shown any record with one of these identities."""
         identities = iter(identities)
-        with self._engine.connect() as connection:
-            while chunk := list(islice(identities, SLICE)):
-                if present(connection, chunk) - unconfirmed(connection, chunk).keys():
-                    return True
+        try:
+            with self._engine.connect() as connection:
+                while chunk := list(islice(identities, SLICE)):
+                    if present(connection, chunk) - unconfirmed(connection, chunk).keys():
+                        return True
+        except DBAPIError as exc:
+            raise file.explained(self.path, exc) from exc
         return False
 
 
@@ -281,30 +337,45 @@ class _OldReader(LedgerReader):
 class Ledger(LedgerReader):
     """The ledger of a running daemon. Every method may be called from any thread."""
 
-    def __init__(self, data_dir: Path, source: str, *, now: Callable[[], datetime] = _utc_now) -> None:
-        """Open or create the ledger in ``data_dir`` for ``source``.
+    def __init__(
+        self,
+        data_dir: Path,
+        source: str,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        machine: Callable[[], frozenset[str]] = machine_marks,
+        limits: Limits | None = None,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open or create the ledger in ``data_dir`` for ``source``, on the machine with these marks.
 
-        Raises LedgerLocked where another process has it, and LedgerError where it is damaged, belongs to another
-        gateway or was written by a newer version.
+        A ledger that was copied, restored or set back opens a new stream. A damaged one is set aside, and what can be
+        saved of it begins a new stream too. With ``limits`` settled events are forgotten when they are old or in the
+        way. ``progress`` is called now and then while a ledger is looked through that was not closed in good order.
+
+        Raises LedgerLocked where another process has it, LedgerFull where there is no room on the disk, and LedgerError
+        where it belongs to another gateway or something else, or was written by a newer version.
         """
         self.path = data_dir / FILE_NAME
         self._now = now
         self._source = source
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._lock_file = file.lock(data_dir / "ledger.lock")
+            self._lock_file = file.lock(data_dir / file.LOCK_NAME)
         except OSError as exc:
             raise file.unusable(data_dir, exc) from exc
         try:
-            self.last_alive = file.last_alive(data_dir / "ledger.lock") if self.path.exists() else None
-            if not self.path.exists():
-                file.create(self.path, source)
+            self.last_alive = file.last_alive(data_dir / file.LOCK_NAME) if self.path.exists() else None
+            mark = file.read_mark(data_dir / file.LOCK_NAME)
+            self.salvage = self._sound(mark, progress)
             _OldReader(data_dir).close()  # refuses what must not be touched without touching it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
                 self.was_clean = self._open(source)
-                self._stream = super().stream
-                row = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+                self._head = self._end_of_chain(mark)
+                self.broken = self._broken(mark, Home(machine(), inode_of(self.path)))
+                with self._engine.connect() as connection:
+                    self._keeper = Keeper(data_dir, limits, connection)
             except BaseException:
                 self._engine.dispose()
                 raise
@@ -315,37 +386,91 @@ class Ledger(LedgerReader):
             if isinstance(exc, OSError):
                 raise file.unusable(data_dir, exc) from exc
             raise
-        self._head = Head(*row[0]) if row else Head(0, punch.first_previous(self._stream))
+        self._stream = self._head.stream
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
         self._intakes = 0
         """Readings being stored now."""
         self._intakes_lock = threading.Lock()
+        self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
         self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
         self.failure: BaseException | None = None
-        """What ended the writer, if anything did."""
+        """What ended the writer, or made the file useless, if anything did."""
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
+        if self.broken is not None:
+            try:
+                self.open_stream(self.broken)
+            except LedgerError:
+                self.close()  # it may not go on in its old stream
+                raise
+
+    def _sound(self, mark: file.Mark | None, progress: Callable[[], None]) -> rescue.Salvage | None:
+        """Make sure that there is a sound ledger; return what became of a damaged one."""
+        if rescue.unfinished(self.path):
+            rescue.exchange(self.path)
+        if not self.path.exists():
+            file.create(self.path, self._source)
+            return None
+        what = rescue.damage(self.path, progress)
+        if what is None:
+            return None
+        salvage = rescue.rebuild(self.path, self._source, mark, what, progress)
+        log.critical("ledger_salvaged", damage=what, kept=salvage.kept, set_aside=str(salvage.aside))
+        return salvage
+
+    def _end_of_chain(self, mark: file.Mark | None) -> Head:
+        streams = self.streams()
+        if not streams:
+            return Head(0, "", "", 0)
+        stream = streams[-1]
+        rows = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
+        number, digest = rows[0] if rows else (0, "")
+        if not rows and mark is not None and mark.stream == stream.id:
+            number, digest = mark.number, mark.digest  # nothing could be saved, but how far it went is known
+        if number <= stream.base:
+            digest = punch.first_previous(stream.id)
+        return Head(number, digest, stream.id, stream.base)
+
+    def _broken(self, mark: file.Mark | None, here: Home) -> str | None:
+        """Return why this ledger may not go on in its stream, if so; it is at home ``here`` from now on."""
+        row = self._rows("SELECT home, broken FROM gateway")[0]
+        reason: str | None = row.broken
+        if reason is None and row.home is not None:
+            reason = home_from(row.home).left(here)
+        if reason is None and mark is not None:
+            digest = self._scalar("SELECT digest FROM event WHERE sequence = :number", number=mark.number)
+            reason = None if digest == mark.digest else ROLLED_BACK
+        with self._engine.connect() as connection:
+            # Should this process die now, the next one must still know.
+            connection.exec_driver_sql("UPDATE gateway SET home = ?, broken = ?", (here.text(), reason))
+        return reason
 
     def _open(self, source: str) -> bool:
+        """Check whose the ledger is and that it is whole, and note that it is open; return whether it was closed."""
+        try:
+            return self._taken(source)
+        except DBAPIError as exc:
+            if not file.no_room(exc):
+                raise
+            Reserve(self.path.parent).release()
+            return self._taken(source)
+
+    def _taken(self, source: str) -> bool:
         with self._engine.connect() as connection:
             row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
             if row is None:
-                raise LedgerError(f"{self.path}: the file is damaged (no owner); {KEEP}")
+                raise file.LedgerDamaged(f"{self.path}: it does not say whose it is; {file.DAMAGED}")
             owner, clean = row
             if owner != source:
                 raise LedgerError(
                     f"{self.path}: this ledger belongs to {owner}, the configuration says {source}; "
                     "put `site` and `gateway` back, or choose another data_dir"
                 )
-            if not clean:
-                verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-                if verdict != "ok":
-                    raise LedgerError(f"{self.path}: the file is damaged ({' '.join(str(verdict).split())}); {KEEP}")
             file.migrate(connection)
             connection.exec_driver_sql("UPDATE gateway SET clean = 0")
         return bool(clean)
@@ -355,9 +480,32 @@ class Ledger(LedgerReader):
         """Identity of this ledger's unbroken life."""
         return self._stream
 
+    def open_stream(self, reason: str) -> str:
+        """Begin a new stream with the next event, which names the stream before, and return its name.
+
+        What waits of the streams before is sent as it is.
+        """
+        name = self.do(lambda transaction: transaction.open_stream(reason, lost=self._gaps(transaction)))
+        log.warning("stream_opened", reason=reason, stream=name, predecessor=self.streams()[-1].predecessor)
+        return name
+
+    @staticmethod
+    def _gaps(transaction: Transaction) -> int:
+        """Return how many numbers have no event: none, unless a damaged file was salvaged."""
+        held: int = transaction.connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
+        return transaction.head.sequence - held
+
     def alive(self) -> None:
         """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
         os.utime(self._lock_file.fileno())
+
+    def _rows(self, statement: str, **values: object) -> list[Any]:
+        try:
+            return super()._rows(statement, **values)
+        except file.LedgerDamaged as exc:
+            # The process ends, and the next start finds the ledger not closed in good order, and looks through it.
+            self.failure = getattr(self, "failure", None) or exc
+            raise
 
     def close(self) -> None:
         """Finish what waits, mark the ledger as cleanly closed and let it go."""
@@ -370,24 +518,48 @@ class Ledger(LedgerReader):
         try:
             if self.failure is None:
                 with self._engine.connect() as connection:
+                    self._keeper.count(connection, self._head.sequence, 0, always=True)
                     connection.exec_driver_sql("UPDATE gateway SET clean = 1")
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DBAPIError as exc:
-            raise file.explained(self.path, exc) from exc
+            if not file.no_room(exc):  # then it is looked through at the next start, that is all
+                raise file.explained(self.path, exc) from exc
         finally:
             super().close()
             self._lock_file.close()
 
     # What is recorded.
 
+    def room(self) -> Room:
+        """Return what there is room for: everything, news but no long imports, or nothing.
+
+        Where there is none, what is to be recorded is refused with LedgerFull; what waits is delivered all the same.
+        """
+        return self._keeper.room
+
+    def days_left(self) -> int | None:
+        """Return in how many days the disk will be full but for its floor; None where that is not known, or never."""
+        return self._keeper.days_left()
+
+    @property
+    def body_bytes(self) -> int:
+        """How large all bodies together are."""
+        return self._keeper.body_bytes
+
     def next_session(self) -> int:
-        """Return a number higher than any before: the session of one connection to the broker."""
+        """Return a number higher than any before: the session of one connection to the broker.
 
-        def work(transaction: Transaction) -> int:
-            transaction.connection.exec_driver_sql("UPDATE gateway SET sessions = sessions + 1")
-            return int(transaction.connection.exec_driver_sql("SELECT sessions FROM gateway").scalar_one())
+        While there is no room to write, it is higher than any since the start.
+        """
 
-        return self.do(work)
+        def work(transaction: Transaction) -> None:
+            transaction.connection.exec_driver_sql("UPDATE gateway SET sessions = ?", (session,))
+
+        self._sessions += 1
+        session: int = self._sessions
+        with suppress(LedgerFull):
+            self.do(work)
+        return session
 
     def pin_serial(self, name: str, serial: str) -> Known:
         """Pin ``serial`` to the terminal ``name`` at first contact, or move it to another serial by the office's order.
@@ -531,13 +703,17 @@ class Ledger(LedgerReader):
             self._marks.append((sequence, reason))
 
     def flush_marks(self) -> None:
-        """Write the notes of :meth:`mark_sent` now."""
-        self.do(lambda _: None)
+        """Write the notes of :meth:`mark_sent` now; where there is no room for them they go on waiting."""
+        with suppress(LedgerFull):
+            self.do(lambda _: None)
 
     # The writer.
 
     def do(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk."""
+        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk.
+
+        Raises LedgerFull, with nothing stored, where there is no room.
+        """
         job = _Job(work)
         with self._hand_over:  # behind the order to stop nobody would ever answer
             if self._closed or self.failure is not None:
@@ -555,12 +731,12 @@ class Ledger(LedgerReader):
                 while not stop:
                     jobs, stop = self._take()
                     self._commit(connection, jobs)
+                    if not stop:
+                        self._keeper.turn(connection, self._head.sequence, milliseconds(self._now()))
         except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
-            self.failure = exc
+            self.failure = file.explained(self.path, exc) if isinstance(exc, DBAPIError) else exc
             while True:
-                for job in jobs:
-                    if not job.done.done():
-                        job.done.set_exception(exc)
+                self._refuse(jobs, exc)
                 following = self._jobs.get()
                 if following is None:
                     return
@@ -570,7 +746,7 @@ class Ledger(LedgerReader):
         """Wait for work or for marks that have waited long enough; return all jobs there are, and whether to stop."""
         jobs: list[_Job] = []
         try:
-            job = self._jobs.get(timeout=MARKS_WAIT_S)
+            job = self._jobs.get(timeout=0.001 if self._keeper.busy else MARKS_WAIT_S)
             while job is not None:
                 jobs.append(job)
                 job = self._jobs.get_nowait()
@@ -579,41 +755,78 @@ class Ledger(LedgerReader):
         return jobs, True
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
+        if self._keeper.full:
+            # What room is left, or is made, belongs to what has travelled: it is how more is made.
+            self._refuse(jobs, LedgerFull(f"{self.path}: the disk is full; make room on it"))
+            jobs = []
         with self._marks_lock:
             marks, self._marks = self._marks, []
         if not jobs and not marks:
             return
-        before = Head(self._head.sequence, self._head.digest)
-        results: list[tuple[_Job, Any]] = []
+        before = replace(self._head)
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-            transaction = Transaction(connection, self._source, self._stream, self._head, self._now())
-            self._write_marks(connection, marks, transaction.now_ms)
-            for job in jobs:
-                here = Head(self._head.sequence, self._head.digest)
-                connection.exec_driver_sql("SAVEPOINT job")
-                try:
-                    result = job.work(transaction)
-                    transaction.flush()
-                except DBAPIError:
-                    raise
-                except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
-                    transaction = Transaction(connection, self._source, self._stream, here, transaction.now)
-                    self._head = here
-                    connection.exec_driver_sql("ROLLBACK TO job")
-                    job.done.set_exception(exc)
-                else:
-                    results.append((job, result))
-                connection.exec_driver_sql("RELEASE job")
-            connection.exec_driver_sql("COMMIT")
+            results = self._transact(connection, jobs, marks, before.written)
         except DBAPIError as exc:
             self._head = before
-            raise file.explained(self.path, exc) from exc
+            error = file.explained(self.path, exc)
+            if not isinstance(error, LedgerFull):
+                raise error from exc
+            if connection.connection.in_transaction:
+                connection.exec_driver_sql("ROLLBACK")
+            with self._marks_lock:
+                self._marks = marks + self._marks
+            self._keeper.filled()
+            self._refuse(jobs, error)
+            return
+        self._stream = self._head.stream
+        self._keeper.grown(self._head.sequence, self._head.written - before.written)
+        if marks:
+            self._keeper.settled(min(sequence for sequence, _ in marks))
+        if self._head.sequence > before.sequence:
+            file.write_mark(self._lock_file, self._mark())
         # Only now is anything a caller is told about on the disk.
         for job, result in results:
             job.done.set_result(result)
         if self._head.sequence > before.sequence:
             self.on_recorded()
+
+    def _transact(
+        self, connection: Connection, jobs: list[_Job], marks: list[tuple[int, int | None]], written: int
+    ) -> list[tuple[_Job, Any]]:
+        """Do jobs and write marks in one transaction; return the results of the jobs that succeeded."""
+        results: list[tuple[_Job, Any]] = []
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        transaction = Transaction(connection, self._source, self._head, self._now())
+        self._write_marks(connection, marks, transaction.now_ms)
+        for job in jobs:
+            here = replace(self._head)
+            connection.exec_driver_sql("SAVEPOINT job")
+            try:
+                result = job.work(transaction)
+                transaction.flush()
+            except DBAPIError:
+                raise
+            except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
+                transaction = Transaction(connection, self._source, here, transaction.now)
+                self._head = here
+                connection.exec_driver_sql("ROLLBACK TO job")
+                job.done.set_exception(exc)
+            else:
+                results.append((job, result))
+            connection.exec_driver_sql("RELEASE job")
+        self._keeper.count(connection, self._head.sequence, self._head.written - written)
+        connection.exec_driver_sql("COMMIT")
+        return results
+
+    @staticmethod
+    def _refuse(jobs: list[_Job], error: BaseException) -> None:
+        for job in jobs:
+            if not job.done.done():
+                job.done.set_exception(error)
+
+    def _mark(self) -> file.Mark:
+        head = self._head
+        return file.Mark(head.sequence, head.sequence - head.base, head.digest, head.stream)
 
     @staticmethod
     def _write_marks(connection: Connection, marks: list[tuple[int, int | None]], now_ms: int) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import Connection
 
 from gateway import punch
-from gateway.ledger.file import INSERT_EVENT, milliseconds
+from gateway.ledger.file import INSERT_EVENT, INSERT_STREAM, milliseconds
+from gateway.ledger.stream import Stream
 from gateway.punch import Draft
 
 
@@ -17,42 +19,66 @@ class Head:
     """The end of the chain."""
 
     sequence: int
+    """Number in the ledger of the last event."""
     digest: str
+    stream: str
+    base: int
+    """Number of the last event before the stream."""
+    written: int = 0
+    """Bytes of all bodies written since the ledger was opened."""
 
 
 class Transaction:
     """What a job of the writer works with."""
 
-    def __init__(self, connection: Connection, source: str, stream: str, head: Head, now: datetime) -> None:
+    def __init__(self, connection: Connection, source: str, head: Head, now: datetime) -> None:
         self.connection = connection
         self.now = now
         self.now_ms = milliseconds(now)
         self.head = head
         self._source = source
-        self._stream = stream
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, draft: Draft, *, terminal: int | None = None, day: int | None = None) -> int:
-        """Give ``draft`` the next sequence and return it; ``terminal`` and ``day`` are those of a record."""
+        """Give ``draft`` the next number and return it; ``terminal`` and ``day`` are those of a record."""
         head = self.head
         body, digest = punch.seal(
             draft,
             source=self._source,
-            stream=self._stream,
-            sequence=head.sequence + 1,
+            stream=head.stream,
+            sequence=head.sequence + 1 - head.base,
             recorded=self.now,
             previous=head.digest,
         )
         head.sequence += 1
         head.digest = digest
+        head.written += len(body.encode())
         topic = punch.topic_of(draft.type, draft.subject)
         self._rows.append((head.sequence, draft.id.bytes, topic, body, digest, self.now_ms, terminal, day))
         return head.sequence
 
     def note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> int:
         """Add a note about ``moment``."""
-        salt = f"{self._stream}\n{self.head.sequence + 1}"
+        salt = f"{self.head.stream}\n{self.head.sequence + 1 - self.head.base}"
         return self.add(punch.note_draft(event_type, subject, moment, data, salt=salt))
+
+    def open_stream(self, reason: str, *, lost: int = 0) -> str:
+        """Begin a new stream behind the present one, with the event that says so, and return its name.
+
+        ``lost``: how many numbers up to here have no event any more.
+        """
+        self.flush()
+        head = self.head
+        number = int(self.connection.exec_driver_sql("SELECT coalesce(max(number), 0) + 1 FROM stream").scalar_one())
+        before = (head.stream, head.sequence - head.base, head.digest) if head.stream else (None, None, None)
+        head.stream, head.base = str(uuid4()), head.sequence
+        head.digest = punch.first_previous(head.stream)
+        row = (number, head.stream, head.base, self.now_ms, reason, lost, *before)
+        self.connection.exec_driver_sql(INSERT_STREAM, row)
+        data = {"reason": reason, "lost": lost, "predecessor": Stream(*row).named_predecessor()}
+        self.note(punch.STREAM_OPENED, None, self.now, data)
+        self.connection.exec_driver_sql("UPDATE gateway SET broken = NULL")
+        return head.stream
 
     def flush(self) -> None:
         """Write the events added so far."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -288,3 +288,77 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
     assert ended.returncode == 70
     assert "part_failed" in ended.stderr
     assert "a mistake of ours" in ended.stderr
+
+
+def test_damaged_ledger_is_salvaged_and_every_punch_arrives(tmp_path: Path, broker: Broker) -> None:
+    """A ledger spoilt while the daemon is down: the next start saves it, says so, and the centre has every punch."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    terminal.append_raw(generate(1, 300, 20, here()).log)
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        with daemon(file) as process:
+            eventually(lambda: len(punches(subscriber)) == 300)
+            process.terminate()
+            process.wait()
+        terminal.punch("1001")
+        with (tmp_path / "data" / "ledger.db").open("r+b") as ledger:
+            ledger.write(b"garbage " * 2048)
+        with daemon(file):
+            eventually(lambda: len(punches(subscriber)) == 301)
+            eventually(
+                lambda: (
+                    {message.payload["alarm"] for message in subscriber.on("alarm")}
+                    >= {"ledger_salvaged", "stream_opened"}
+                )
+            )
+            info = subscriber.on("gw/info")[-1].payload
+    contract.check("info", json.dumps(info))
+    assert info["predecessor"]["sequence"] > 0
+    assert list((tmp_path / "data").glob("ledger.db.damaged-*"))
+    with closing(LedgerReader(tmp_path / "data")) as reader:
+        assert reader.verify().breach is None
+
+
+def test_ledger_that_cannot_be_written_ends_with_its_code(tmp_path: Path, broker: Broker) -> None:
+    """Trouble that only a person can mend ends the process with exit code 74 and a last line that says it."""
+    script = (
+        "import resource, signal, sys, threading\n"
+        "from pathlib import Path\n"
+        "from gateway.app import Daemon, configure_logging\n"
+        "from gateway.settings import load\n"
+        "configure_logging()\n"
+        "daemon = Daemon(load(Path(sys.argv[1])))\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "sys.exit(daemon.run(threading.Event()))\n"
+    )
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    terminal.append_raw(generate(1, 2000, 20, here()).log)
+    with Simulator(terminal) as simulator:
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        ended = subprocess.run(
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=30, check=False
+        )
+    assert ended.returncode == 74
+    last = json.loads(ended.stderr.splitlines()[-1])
+    assert last["event"] == "ledger_failed"
+    assert "disk I/O error; look at the disk" in last["reason"]
+
+
+def test_reading_waits_for_room_on_the_disk(tmp_path: Path, broker: Broker) -> None:
+    """Below the floor nothing is read, people hear of it, and what was recorded before goes out; later all arrives."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        text = file.read_text()
+        file.write_text(text + "retention: {free_floor: 900TiB}\n")
+        terminal.punch("1001")
+        with daemon(file):
+            eventually(lambda: subscriber.on("alarm"))
+            eventually(lambda: subscriber.on("lobby/state") and subscriber.on("lobby/state")[-1].payload["last_visit"])
+            assert subscriber.on("gw/alarm")[0].payload["alarm"] == "disk_floor"
+            assert punches(subscriber) == {}
+            contract.check("alarm", json.dumps(subscriber.on("gw/alarm")[0].payload))
+        file.write_text(text)
+        with daemon(file):
+            eventually(lambda: list(punches(subscriber).values()) == ["1001"])

@@ -205,12 +205,12 @@ BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt:\n  url: broker\n  p
 
 def test_check_says_ok_and_what_is_configured(tmp_path: Path) -> None:
     """A good configuration is summed up; what has no effect yet is a warning."""
-    path = configuration(tmp_path, lobby="192.168.1.201", more="retention:\n  days: 30\n")
+    path = configuration(tmp_path, lobby="192.168.1.201", more="web: {listen: '127.0.0.1:8082'}\n")
     for told in (hadir("check", path), hadir("check", "-c", path), hadir("check", HADIR_CONFIG=str(path))):
         assert told.returncode == 0
         assert told.stdout.startswith(f"OK: {path}\n")
         assert "1: lobby (zkteco, 192.168.1.201)" in told.stdout
-        assert told.stderr.startswith("warning: retention.days:")
+        assert told.stderr.startswith("warning: web.listen:")
     found = json.loads(hadir("check", path, "--json").stdout)
     assert (found["ok"], found["broker"], len(found["warnings"])) == (True, "mqtt://127.0.0.1:9", 1)
 
@@ -754,7 +754,9 @@ def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
         Subscriber(broker.port) as subscriber,
         Simulator(build(records=10)) as simulator,
     ):
-        config = configuration(tmp_path, url=broker.url, lobby=simulator.address, more="retention:\n  days: 30\n")
+        config = configuration(
+            tmp_path, url=broker.url, lobby=simulator.address, more="web: {listen: '127.0.0.1:8082'}\n"
+        )
         with running("run", "-c", config) as process:
             subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
             began = time.monotonic()
@@ -789,10 +791,13 @@ def test_before_the_first_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda path: path.write_bytes(b"not a database" * 100), "damaged"),
+        (
+            lambda path: sqlite3.connect(path).execute("CREATE TABLE x (y)").connection.close(),
+            "database of something else",
+        ),
         (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99").connection.close(), "newer version"),
     ],
-    ids=["damaged", "newer"],
+    ids=["foreign", "newer"],
 )
 def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], words: str) -> None:
     """The daemon does not start on a ledger it cannot trust, and says why."""
@@ -825,3 +830,51 @@ def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "holds no punches" in refused.stderr
     assert hadir("simulate", "zkteco", "--timezone", "Asia/Nowhere").returncode == 2
+
+
+# --- the ledger's file --------------------------------------------------------------------------------------------
+
+
+def test_verify_backup_restore(tmp_path: Path) -> None:
+    """A ledger is verified and copied while the daemon runs, altered, found out, and brought back."""
+    with Broker(tmp_path) as broker, Simulator(build(records=10)) as simulator:
+        config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+        with running("run", "-c", config) as process:
+            eventually(lambda: (told := ask(tmp_path / "data", "status")) and told["health"]["sequence"] >= 10)
+            verified, copied = hadir("verify", "-c", config), hadir("ledger", "backup", "-c", config)
+            locked = hadir("ledger", "restore", "-c", config)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
+        assert (verified.returncode, verified.stdout) == (0, "OK: 10 events in 1 stream, 10 of them punches\n")
+        assert copied.returncode == 0
+        assert locked.returncode == 75
+        assert HINTS["locked"][1] in locked.stderr
+
+        path = tmp_path / "data" / "ledger.db"
+        with sqlite3.connect(path) as ledger:
+            ledger.execute("UPDATE event SET body = replace(body, 'Jakarta', 'Makassar') WHERE sequence = 4")
+        altered = hadir("verify", "-c", config)
+        assert altered.returncode == 1
+        assert "sequence 4 of stream" in altered.stderr
+        assert "the digest does not fit the content" in altered.stderr
+        assert HINTS["altered"][1] in altered.stderr
+        found = json.loads(hadir("verify", "-c", config, "--json").stdout)
+        assert (found["ok"], found["breach"]["sequence"]) == (False, 4)
+
+        restored = hadir("ledger", "restore", "-c", config)
+        assert restored.returncode == 0, restored.stderr
+        assert "behind sequence 10 of" in restored.stdout
+        assert hadir("verify", "-c", config).stdout == "OK: 11 events in 2 streams, 10 of them punches\n"
+
+
+def test_copies_that_are_not_there(tmp_path: Path) -> None:
+    """Without a ledger there is nothing to copy or verify, and without a copy nothing to restore."""
+    config = configuration(tmp_path, lobby="192.168.1.201")
+    for command, hint in ((["verify"], "no_ledger"), (["ledger", "backup"], "no_ledger")):
+        told = hadir(*command, "-c", config)
+        assert told.returncode == 74
+        assert HINTS[hint][1] in told.stderr
+    for more in ([], [tmp_path / "nowhere.db"]):
+        told = hadir("ledger", "restore", *more, "-c", config)
+        assert told.returncode == 74
+        assert HINTS["no_backup"][1] in told.stderr

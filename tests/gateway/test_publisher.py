@@ -209,6 +209,7 @@ def everything(office: Office) -> int:
     ledger.record_note(
         punch.GATEWAY_RESUMED, None, NOW, {"last_alive": None, "resumed": "2026-09-07T01:00:00.000Z", "clean": True}
     )
+    ledger.record_note(punch.STREAM_OPENED, None, NOW, {"reason": "another_file", "lost": 0, "predecessor": None})
     about = {"terminal": "lobby", "serial": SERIALS["lobby"]}
     moment = "2026-09-07T01:00:00.000Z"
     lost = {"from": moment, "cause": "unavailable", "reason": "no answer"}

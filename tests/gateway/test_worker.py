@@ -19,7 +19,7 @@ from drivers.base import TerminalUnavailable
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import worker as worker_module
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, LedgerFull
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
 from gateway.worker import Worker
@@ -677,3 +677,59 @@ def test_nothing_harmful_is_ever_asked(office: Office) -> None:
 
     assert office.terminal.refused_writes == 0
     assert office.terminal.enabled
+
+
+def test_nothing_is_read_while_there_is_no_room(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Punches of that time stay in the terminal's log, each poll looks again, and with room all are read."""
+    rooms = ["all"]
+    monkeypatch.setattr(office.ledger, "room", lambda: rooms[0])
+    worker = office.visit()
+    polled(worker)
+    rooms[0] = "none"
+    office.terminal.punch("1001")
+    polled(worker, 2)
+    assert office.pins() == []
+    assert worker.state.online
+
+    rooms[0] = "all"
+
+    eventually(lambda: office.pins() == ["1001"])
+
+
+def test_import_waits_for_room_and_news_do_not(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that is nearly full a long history waits, live punches and short readings do not."""
+    rooms = ["news"]
+    monkeypatch.setattr(office.ledger, "room", lambda: rooms[0])
+    office.terminal.append_raw(generate(1, 600, 10, MORNING).log)
+    worker = office.visit()
+    polled(worker, 2)
+    assert office.ledger.counts().sequence == 0
+    office.terminal.punch("1001")
+    eventually(lambda: office.pins() == ["1001"])
+
+    rooms[0] = "all"
+
+    eventually(lambda: len(office.pins()) == 601)
+    rooms[0] = "news"
+    office.terminal.punch("1002")
+    eventually(lambda: office.pins()[-1] == "1002")
+
+
+def test_full_disk_pauses_reading(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that has no room ends no worker: it comes back, and nothing is lost."""
+    monkeypatch.setattr(worker_module, "FULL_PAUSE_S", 0.1)
+    trouble = [LedgerFull("the disk is full")] * 3
+    record_reading = office.ledger.record_reading
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        if trouble:
+            raise trouble.pop()
+        return record_reading(*arguments, **options)
+
+    monkeypatch.setattr(office.ledger, "record_reading", full)
+    office.terminal.punch("1001", moment=MORNING)
+
+    office.visit()
+
+    eventually(lambda: office.pins() == ["1001"])
+    assert trouble == []

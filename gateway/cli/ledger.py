@@ -1,0 +1,114 @@
+"""Commands about the ledger's file: is it what was written, a copy of it, and back from a copy."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    GATEWAY,
+    HINTS,
+    AsJson,
+    Code,
+    Config,
+    Failure,
+    app,
+    busy,
+    load_settings,
+    many,
+    open_ledger,
+    print_json,
+    rich_console,
+    say,
+)
+
+
+@app.command(rich_help_panel=GATEWAY)
+def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Check that every event in the ledger is as it was written: chain, numbers, identities, places."""
+    from rich.progress import Progress
+
+    settings = load_settings(config)
+    bar = Progress(console=rich_console(sys.stderr), transient=True, disable=not sys.stderr.isatty())
+    with open_ledger(settings.data_dir) as ledger, bar:
+        task = bar.add_task("events")
+        verdict = ledger.verify(lambda done, of: bar.update(task, completed=done, total=of))
+    breach = verdict.breach
+    if as_json:
+        print_json({**asdict(verdict), "ok": breach is None, "breach": breach._asdict() if breach else None})
+    else:
+        counts = f"{many(verdict.events)} events in {verdict.streams} stream{'s' * (verdict.streams != 1)}"
+        counts += f", {many(verdict.punches)} of them punches"
+        for name in ("forgotten", "lost"):
+            if number := getattr(verdict, name):
+                counts += f", {many(number)} {name}"
+        print(f"OK: {counts}" if breach is None else f"up to the first breach: {counts}")
+    if breach is not None:
+        say(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
+        for line in HINTS["altered"]:
+            say(f"  {line}")
+        raise typer.Exit(Code.NEGATIVE)
+
+
+ledger_app = typer.Typer(no_args_is_help=True, help="Copy the ledger, and go back to a copy.")
+app.add_typer(ledger_app, name="ledger", rich_help_panel=GATEWAY)
+
+
+@ledger_app.command("backup")
+def back_up(
+    config: Config = DEFAULT_CONFIG,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Where to; data_dir/backups by default.")
+    ] = None,
+) -> None:
+    """Copy the ledger now, also while the daemon runs; the three newest copies in a folder are kept."""
+    from gateway.ledger import FILE_NAME, LedgerError, backup
+
+    settings = load_settings(config)
+    try:
+        with busy("copying"):
+            copy = backup(settings.data_dir / FILE_NAME, to or settings.backups)
+    except PermissionError as exc:
+        raise Failure(Code.DISK, f"{settings.data_dir}: {exc.strerror}", "permission") from exc
+    except LedgerError as exc:
+        hint = "ledger" if (settings.data_dir / FILE_NAME).exists() else "no_ledger"
+        raise Failure(Code.DISK, str(exc), hint) from exc
+    print(f"OK: {copy} ({many(copy.stat().st_size)} bytes)")
+
+
+@ledger_app.command("restore")
+def go_back(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The copy; by default the newest in data_dir/backups.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Put a copy in the ledger's place while the daemon is stopped; what is newer comes from the terminals again.
+
+    The present ledger is set aside, not deleted. The restored one begins a new stream, so that the centre can tell what
+    it counts from what was counted before.
+    """
+    from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, newest_backup, restore
+
+    settings = load_settings(config)
+    copy = file or newest_backup(settings.backups)
+    if copy is None:
+        raise Failure(Code.DISK, f"{settings.backups}: there is no backup", "no_backup")
+    try:
+        with busy("restoring"):
+            aside = restore(settings.data_dir / FILE_NAME, copy, settings.source)
+            ledger = Ledger(settings.data_dir, settings.source)
+            present = ledger.streams()[-1]
+            ledger.close()
+    except LedgerLocked as exc:
+        raise Failure(Code.LOCKED, str(exc), "locked") from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "no_backup") from exc
+    print(f"OK: {copy} is the ledger now")
+    print(f"  stream {present.id}, behind sequence {present.last_sequence} of {present.predecessor}")
+    if aside is not None:
+        print(f"  the ledger before is kept as {aside}")

@@ -1,0 +1,549 @@
+"""A damaged file, and copies for the time when there will be one.
+
+Of a damaged file everything is saved that proves itself: an event whose digest fits its content, wherever in the file
+it lies. What cannot prove itself is built anew. The terminals' logs bring back the punches that are lost, and the
+damaged file stays beside the ledger as it was found.
+"""
+
+import json
+import mmap
+import os
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import DBAPIError
+
+from drivers.base import BadRecord, RawPunch
+from gateway import punch
+from gateway.alignment import fingerprint
+from gateway.ledger import file
+from gateway.ledger.file import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, LedgerError, Mark
+from gateway.ledger.reading import decoded
+from gateway.ledger.stream import RESTORED, SALVAGED
+
+BATCH = 1000
+OPERATIONS = 200_000
+"""SQLite tells after so many of its steps that it is still at work."""
+SIDES = ("", "-wal", "-shm")
+KEPT = 3
+"""Backups kept: the newest ones."""
+BACKUP_PAGES = 256
+BACKUP_PAUSE_S = 0.02
+"""Between two steps of a backup, so that it does not take the disk for itself."""
+_EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day")
+_SAVE_EVENT = (
+    f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
+)
+_BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+Progress = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What became of a damaged file."""
+
+    damage: str
+    aside: Path
+    """Where it is kept as it was found."""
+    kept: int
+    """Events saved of it."""
+
+
+def damage(path: Path, progress: Progress) -> str | None:
+    """Return what is wrong with the ledger's file; None where nothing is, or where its last stop was in good order.
+
+    Raises LedgerError for a database of something else, which is left alone. ``progress`` is called now and then.
+    """
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    try:
+        with closing(_opened(path, progress)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version > SCHEMA:
+                return None  # nothing that can be judged here
+            if version == 0:
+                names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+                if names and "event" not in names:
+                    raise LedgerError(f"{path}: this is the database of something else; choose another data_dir")
+                return "the file holds no ledger"
+            row = connection.execute("SELECT clean FROM gateway").fetchone()
+            if row is None:
+                return "the file does not say whose it is"
+            if row[0]:
+                return None
+            verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if verdict != "ok":
+                return " ".join(verdict.split())
+            waiting = "SELECT body FROM event WHERE sent_ms IS NULL AND parked IS NULL"
+            if any(not list(_proven(body)) for (body,) in connection.execute(waiting)):
+                return "an event that is still to be sent is not what was written"
+            return None
+    except sqlite3.DatabaseError as exc:
+        if not _makes_no_sense(exc):
+            raise LedgerError(f"{path}: {exc}; look at the disk and the permissions of the data_dir") from exc
+        return str(exc)
+
+
+def _makes_no_sense(exc: sqlite3.Error) -> bool:
+    return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_ERROR,  # a table or a column that is not there
+    )
+
+
+def _opened(path: Path, progress: Progress = lambda: None) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=15)
+    connection.row_factory = sqlite3.Row
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
+    connection.set_progress_handler(progress, OPERATIONS)
+    return connection
+
+
+# --- a damaged file ------------------------------------------------------------------------------------------------
+
+
+def rebuild(path: Path, source: str, mark: Mark | None, what: str, progress: Progress) -> Salvage:
+    """Put a ledger in the place of a damaged one, with everything that could be saved of that.
+
+    At any moment of it the process may die: the next start begins anew, or finishes. Raises LedgerError where the
+    damaged file belongs to another gateway.
+    """
+    draft = path.with_name(f"{path.name}.rebuilding")
+    file.create(draft, source, stream=False)
+    engine = file.engine_for(draft, read_only=False)
+    try:
+        with engine.connect() as connection, closing(_Wreck(path, progress)) as wreck:
+            kept = _Rebuilding(connection, wreck, source).run(mark)
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+    finally:
+        engine.dispose()
+    draft.replace(_rebuilt(path))
+    return Salvage(what, exchange(path), kept)
+
+
+def _rebuilt(path: Path) -> Path:
+    return path.with_name(f"{path.name}.rebuilt")
+
+
+def unfinished(path: Path) -> bool:
+    """Tell whether a process died between building a ledger and putting it in its place."""
+    return _rebuilt(path).exists()
+
+
+def exchange(path: Path, word: str = "damaged") -> Path:
+    """Set the ledger's file aside and put the finished new one in its place; return where the old one is."""
+    stamp = datetime.now(UTC).strftime(f"{word}-%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.{stamp}")
+    count = 1
+    while any(aside.with_name(aside.name + side).exists() for side in SIDES):
+        count += 1
+        aside = path.with_name(f"{path.name}.{stamp}-{count}")
+    for side in SIDES:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + side).rename(aside.with_name(aside.name + side))
+    _rebuilt(path).replace(path)
+    file.sync_folder(path.parent)
+    return aside
+
+
+class _Wreck:
+    """What can be read of a damaged file."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._path = path
+        self._progress = progress
+        self.whole: set[str] = set()
+        """Tables of which every row could be read."""
+        try:
+            self._connection: sqlite3.Connection | None = _opened(path, progress)
+            self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.Error:
+            self._connection = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def rows(self, table: str, order: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a table from its beginning up to damage, then from its end down to damage."""
+        last: Any = None
+        for direction in ("ASC", "DESC"):
+            by = ", ".join(f"{column} {direction}" for column in order.split(", "))
+            try:
+                if self._connection is None:
+                    return
+                for row in self._connection.execute(f"SELECT {order}, * FROM {table} ORDER BY {by}"):
+                    key = tuple(row[column] for column in order.split(", "))
+                    if direction == "DESC" and key == last:
+                        return
+                    yield dict(row)
+                    if direction == "ASC":
+                        last = key
+            except sqlite3.Error:
+                continue
+            if direction == "ASC":
+                self.whole.add(table)
+            return
+
+    def bodies(self) -> Iterator[str]:
+        """Yield whatever looks like an event's body, anywhere in the file and its write-ahead log."""
+        for side in SIDES[:2]:
+            path = self._path.with_name(self._path.name + side)
+            if not path.exists() or not path.stat().st_size:
+                continue
+            with path.open("rb") as handle, closing(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)) as content:
+                for count, found in enumerate(_BODY.finditer(content)):
+                    if count % BATCH == 0:
+                        self._progress()
+                    yield found[0].decode("utf-8", "replace")
+
+
+class _Rebuilding:
+    """Puts what a wreck gives into new tables."""
+
+    def __init__(self, connection: Connection, wreck: _Wreck, source: str) -> None:
+        self._connection = connection
+        self._wreck = wreck
+        self._source = source
+        self._bases: dict[str, int] = {}
+        self._opened_by: dict[str, dict[str, Any]] = {}
+        """What the first event of a stream says of it."""
+        self._terminals: dict[str, dict[str, Any]] = {}
+        self._kept = 0
+
+    def run(self, mark: Mark | None) -> int:
+        """Save everything and return how many events there are."""
+        sql = self._connection.exec_driver_sql
+        sql("BEGIN IMMEDIATE")
+        streams = {row["id"]: row for row in self._wreck.rows("stream", "number") if _fits(row, id=str, base=int)}
+        numbers_hold = "stream" in self._wreck.whole and bool(streams)
+        self._bases = {name: row["base"] for name, row in streams.items()} if numbers_hold else self._surveyed()
+        for row in self._wreck.rows("terminal", "number"):
+            if _fits(row, number=int, name=str, serial=str, generation=int):
+                self._terminals[row["name"]] = row
+        self._save_events()
+        if not self._kept and mark is not None:
+            self._bases = {mark.stream: mark.number - mark.sequence}
+        self._write_streams(streams)
+        self._write_terminals()
+        self._save_the_rest(numbers_hold=numbers_hold)
+        self._write_gateway()
+        sql("COMMIT")
+        return self._kept
+
+    # Events.
+
+    def _surveyed(self) -> dict[str, int]:
+        """Find the streams and their order where only the events tell of them."""
+        found: dict[str, tuple[str, int]] = {}
+        for event in self._events():
+            begun, last = found.get(event["stream"], (event["recordedtime"], 0))
+            found[event["stream"]] = (min(begun, event["recordedtime"]), max(last, int(event["sequence"])))
+        bases, base = {}, 0
+        for name in sorted(found, key=found.__getitem__):
+            bases[name] = base
+            base += found[name][1]
+        return bases
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        """Yield every event that proves itself, with its body; some of them twice."""
+        for row in self._wreck.rows("event", "sequence"):
+            if isinstance(row.get("body"), str):
+                yield from _proven(row["body"])
+        if "event" not in self._wreck.whole:
+            for body in self._wreck.bodies():
+                yield from _proven(body)
+
+    def _save_events(self) -> None:
+        for row in self._wreck.rows("event", "sequence"):
+            if row.get("body") is None and _fits(row, sequence=int, id=bytes, topic=str, digest=str, recorded_ms=int):
+                self._save_forgotten(row)
+        for event in self._events():
+            if event["source"] != self._source:
+                raise LedgerError(
+                    f"the damaged ledger belongs to {event['source']}, the configuration says {self._source}; "
+                    "put `site` and `gateway` back, or choose another data_dir"
+                )
+            if event["stream"] in self._bases:
+                self._save_event(event)
+
+    def _save_event(self, event: dict[str, Any]) -> None:
+        subject, data = event.get("subject"), event["data"]
+        if event["type"] == punch.STREAM_OPENED:
+            self._opened_by[event["stream"]] = data
+        record = event["type"] in (punch.RECORDED, punch.QUARANTINED)
+        day = None
+        if record:
+            known = event["type"] == punch.RECORDED
+            day = date.fromisoformat(data["local_time"][:10]).toordinal() if known else UNDATED
+        self._insert(
+            {
+                # What waits is sent again: whether it was sent is not proven, and once more does no harm.
+                "sequence": self._bases[event["stream"]] + int(event["sequence"]),
+                "id": UUID(event["id"]).bytes,
+                "topic": punch.topic_of(event["type"], subject),
+                "body": event["body"],
+                "digest": event["digest"],
+                "recorded_ms": file.milliseconds(datetime.fromisoformat(event["recordedtime"])),
+                "terminal": self._number(str(subject), data["serial"]) if record else None,
+                "day": day,
+            }
+        )
+
+    def _save_forgotten(self, row: dict[str, Any]) -> None:
+        """Keep a row whose body was forgotten: nothing proves it, but it may be all that is left of its event."""
+        if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
+            sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
+            self._insert({**row, "sent_ms": sent_ms})
+
+    def _insert(self, row: dict[str, Any]) -> None:
+        values = tuple(row.get(name) for name in _EVENT_COLUMNS)
+        self._kept += self._connection.exec_driver_sql(_SAVE_EVENT, values).rowcount
+        if self._kept % BATCH == 0:
+            self._connection.exec_driver_sql("COMMIT")
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _number(self, name: str, serial: str) -> int:
+        """Return the number of a terminal that an event tells of."""
+        if name not in self._terminals:
+            number = 1 + max((row["number"] for row in self._terminals.values()), default=0)
+            self._terminals[name] = {"number": number, "name": name, "serial": serial, "generation": 0}
+        return int(self._terminals[name]["number"])
+
+    # Everything else.
+
+    def _write_streams(self, rows: dict[str, dict[str, Any]]) -> None:
+        for number, name in enumerate(sorted(self._bases, key=self._bases.__getitem__), 1):
+            row, said = rows.get(name, {}), self._opened_by.get(name, {})
+            before = said.get("predecessor") or {
+                "stream": row.get("predecessor"),
+                "sequence": row.get("last_sequence"),
+                "digest": row.get("last_digest"),
+            }
+            self._connection.exec_driver_sql(
+                INSERT_STREAM,
+                (
+                    number,
+                    name,
+                    self._bases[name],
+                    row.get("opened_ms", 0),
+                    said.get("reason", row.get("reason")),
+                    said.get("lost", row.get("lost", 0)),
+                    before["stream"],
+                    before["sequence"],
+                    before["digest"],
+                ),
+            )
+
+    def _write_terminals(self) -> None:
+        """Write the terminals with a new generation of their logs: those are laid against what is saved, by key."""
+        for row in self._terminals.values():
+            self._connection.execute(
+                insert(TABLES["terminal"]),
+                {
+                    "number": row["number"],
+                    "name": row["name"],
+                    "serial": row["serial"],
+                    "layout": row.get("layout") if isinstance(row.get("layout"), str) else None,
+                    "generation": row["generation"] + 2,
+                    "length": 0,
+                    "shift": 0,
+                    "matched_until": None,
+                    "cleared": False,
+                    "last_punch": row.get("last_punch") if isinstance(row.get("last_punch"), str) else None,
+                },
+            )
+
+    def _save_the_rest(self, *, numbers_hold: bool) -> None:
+        """Save what is withheld, heard live only, or bound to a number, and what each record looked like in its log."""
+        terminals = {row["number"]: row for row in self._terminals.values()}
+        prints: dict[int, list[tuple[bytes, int | None]]] = {number: [] for number in terminals}
+        for row in self._wreck.rows("withheld", "rowid"):
+            if _fits(row, id=bytes, record=str) and row.get("terminal") in terminals:
+                with suppress(ValueError, KeyError, TypeError):
+                    record = decoded(row["record"])
+                    day = UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
+                    prints[row["terminal"]].append((fingerprint(_as_logged(record)), None))
+                    place = {"generation": terminals[row["terminal"]]["generation"] + 1, "position": -1}
+                    kept = {name: row[name] for name in ("id", "terminal", "record")} | place | {"day": day}
+                    self._connection.execute(insert(TABLES["withheld"]).prefix_with("OR IGNORE"), kept)
+        seen: dict[int, bytes] = {}
+        if numbers_hold:
+            for row in self._wreck.rows("place", "terminal, generation, position"):
+                if _fits(row, sequence=int, fingerprint=bytes) and len(row["fingerprint"]) == 8:
+                    seen[row["sequence"]] = row["fingerprint"]
+        rows = self._connection.exec_driver_sql(
+            "SELECT sequence, terminal, body FROM event WHERE terminal IS NOT NULL ORDER BY sequence"
+        )
+        for sequence, number, body in rows:
+            print_ = seen.get(sequence) or _print_of(body)
+            if print_ is not None and number in prints:
+                prints[number].append((print_, sequence))
+        for number, found in prints.items():
+            generation = terminals[number]["generation"] + 1
+            places = [(number, generation, position, *one) for position, one in enumerate(found)]
+            if places:
+                self._connection.exec_driver_sql(INSERT_PLACE, places)
+        for row in self._wreck.rows("unconfirmed", "rowid"):
+            if _fits(row, id=bytes, state=int, verify=int, recorded_ms=int) and row.get("terminal") in terminals:
+                event = self._connection.exec_driver_sql(
+                    "SELECT sequence FROM event WHERE id = ?", (row["id"],)
+                ).scalar()
+                if event is not None:
+                    kept = {name: row.get(name) for name in TABLES["unconfirmed"].columns.keys()}  # noqa: SIM118 - no mapping
+                    kept |= {"sequence": event, "reported": bool(row.get("reported"))}
+                    self._connection.execute(insert(TABLES["unconfirmed"]).prefix_with("OR IGNORE"), kept)
+        for row in self._wreck.rows("binding", "terminal, uid, pin"):
+            if _fits(row, uid=int, pin=str, first_ms=int, last_ms=int) and row.get("terminal") in terminals:
+                self._connection.execute(insert(TABLES["binding"]).prefix_with("OR IGNORE"), row)
+
+    def _write_gateway(self) -> None:
+        sessions = next(
+            (row["sessions"] for row in self._wreck.rows("gateway", "id") if _fits(row, sessions=int)), None
+        )
+        self._connection.exec_driver_sql(
+            "UPDATE gateway SET sessions = ?, clean = 0, broken = ?",
+            # Seconds since 1970 are more than any gateway has ever had sessions.
+            (int(time.time()) if sessions is None else sessions, SALVAGED),
+        )
+
+
+def _fits(row: dict[str, Any], **kinds: type) -> bool:
+    return all(isinstance(row.get(name), kind) for name, kind in kinds.items())
+
+
+def _proven(body: str) -> Iterator[dict[str, Any]]:
+    with suppress(ValueError):
+        yield punch.unsealed(body) | {"body": body}
+
+
+def _as_logged(record: RawPunch | BadRecord) -> RawPunch | BadRecord:
+    """Return a record as its log has it: by number, where its person was resolved from that."""
+    by_number = isinstance(record, RawPunch) and record.uid is not None
+    return record._replace(pin=None) if by_number and isinstance(record, RawPunch) else record
+
+
+def _print_of(body: str | None) -> bytes | None:
+    """Return the fingerprint of an event's record; None where that is not known any more."""
+    if body is None:
+        return None
+    data = json.loads(body)["data"]
+    if "local_time" not in data:
+        return None  # by key it is known all the same
+    uid = data.get("uid")
+    moment = datetime.fromisoformat(data["local_time"])
+    pin = data["pin"] if uid is None else None
+    return fingerprint(RawPunch(pin, uid, moment, data["state"], data["verify"], data["work_code"], b""))
+
+
+# --- copies --------------------------------------------------------------------------------------------------------
+
+
+def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -> Path:
+    """Copy the ledger, also while a daemon writes it, into ``folder``, and keep only the newest copies there.
+
+    Appears whole or not at all. Raises LedgerError where it cannot be made, or where it would leave less than
+    ``free_floor`` bytes on the disk.
+    """
+    if not path.exists():
+        raise LedgerError(f"{path}: there is no ledger here yet; `hadir run` creates it")
+    try:
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        room = shutil.disk_usage(folder).free - free_floor
+        if room < path.stat().st_size:
+            raise LedgerError(f"{folder}: a backup of {path.stat().st_size:,} bytes has no room there; make room on it")
+        target = folder / datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
+        draft = target.with_suffix(".part")
+        _copy(path, draft)
+        draft.replace(target)
+        file.sync_folder(folder)
+        for old in sorted(folder.glob("ledger-*.db"))[:-kept]:
+            old.unlink()
+    except (OSError, sqlite3.Error) as exc:
+        raise LedgerError(
+            f"{folder}: no backup could be made there ({exc}); look at the disk and the permissions"
+        ) from exc
+    return target
+
+
+def _copy(path: Path, draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    try:
+        with closing(_opened(path)) as source, closing(sqlite3.connect(draft)) as target:
+            # One view of the ledger throughout: otherwise every commit of the daemon would begin the copy anew.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM gateway").fetchone()
+            source.backup(
+                target, pages=BACKUP_PAGES, sleep=BACKUP_PAUSE_S, progress=lambda *_: time.sleep(BACKUP_PAUSE_S)
+            )
+            target.execute("PRAGMA journal_mode = DELETE")
+        # Made by root for the daemon's user: who may read the folder's other files may read this one.
+        owner = draft.parent.stat()
+        if os.geteuid() == 0:
+            os.chown(draft, owner.st_uid, owner.st_gid)
+        draft.chmod(0o640)
+        with draft.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def newest_backup(folder: Path) -> Path | None:
+    """Return the newest copy that :func:`backup` made in ``folder``."""
+    return max(folder.glob("ledger-*.db"), default=None)
+
+
+def restore(path: Path, copy: Path, source: str) -> Path | None:
+    """Put a copy in the ledger's place; the next start opens a new stream.
+
+    Returns where the ledger's file has been set aside; None where there was none. Raises LedgerLocked where a daemon
+    runs, and LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
+    """
+    draft = path.with_name(f"{path.name}.rebuilding")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        with closing(file.lock(path.with_name(file.LOCK_NAME))):
+            _check(copy, source)
+            _copy(copy, draft)
+            engine = file.engine_for(draft, read_only=False)
+            with engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                file.migrate(connection)
+                connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
+            engine.dispose()
+            with draft.open("rb") as handle:
+                os.fsync(handle.fileno())
+            there_was = path.exists()
+            draft.replace(_rebuilt(path))
+            aside = exchange(path, "replaced")
+    except (OSError, sqlite3.Error, DBAPIError) as exc:
+        raise LedgerError(f"{copy}: it cannot be restored ({exc}); choose another backup") from exc
+    return aside if there_was else None
+
+
+def _check(copy: Path, source: str) -> None:
+    with closing(_opened(copy)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if not 0 < version <= SCHEMA:
+            raise LedgerError(f"{copy}: this is no ledger that this version of hadir knows; choose another backup")
+        verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise LedgerError(f"{copy}: the backup is damaged ({' '.join(verdict.split())}); choose another one")
+        owner = connection.execute("SELECT source FROM gateway").fetchone()[0]
+        if owner != source:
+            raise LedgerError(f"{copy}: the backup belongs to {owner}, the configuration says {source}")

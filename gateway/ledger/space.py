@@ -1,0 +1,307 @@
+"""Room on the disk: which bodies are forgotten and when, and what may still be read from the terminals.
+
+Of a settled event that is forgotten, everything but the body stays. What is not settled stays whole; if that alone
+fills the room, reading ends, and the terminals' own logs are the buffer.
+"""
+
+import os
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import DBAPIError
+
+from gateway.ledger import file
+from gateway.ledger.file import TABLES
+
+Room = Literal["all", "news", "none"]
+"""What may be read: everything, no long imports, nothing."""
+
+STEP = 500
+"""Events looked at in one transaction at most, so that a punch waits for no more than that."""
+RESERVE_NAME = "ledger.reserve"
+RESERVE_BYTES = 4 * 1024**2
+"""Held back for the time when the disk is full: forgetting needs room first, about 1.3 MB for one step."""
+MARGIN_BYTES = 64 * 1024**2
+EARLY = 0.8
+"""Part of ``max_bytes`` from which on settled bodies go whatever their age."""
+LATE = 0.9
+"""Part of ``max_bytes`` from which on there is no room for long imports."""
+LOOK_S = 5.0
+PASS_S = 60.0
+"""How long to wait after all bodies have been looked at."""
+COUNT_EVERY = 5000
+VACUUM_PAGES = 1000
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of the disk the ledger may use."""
+
+    days: int
+    """Settled bodies are kept this long, if there is room."""
+    max_bytes: int
+    """Of all bodies together."""
+    free_floor: int
+    """Bytes of the disk left to others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The disk and the file on it, as they were when looked at."""
+
+    free_bytes: int
+    """What the disk has left."""
+    spare_bytes: int
+    """Free pages inside the ledger's file, which are used before it grows."""
+    full: bool
+    """The last attempt to write failed for want of room."""
+
+
+def margin(limits: Limits) -> int:
+    """Return above how many bytes over the floor there is room for everything."""
+    return min(MARGIN_BYTES, limits.free_floor // 2)
+
+
+def room(limits: Limits, disk: Disk, body_bytes: int, before: Room = "all") -> Room:
+    """Return what may be read; ``before`` is what might be until now: a little more room is needed to go back up."""
+    over = disk.free_bytes + disk.spare_bytes - limits.free_floor
+    extra = margin(limits) // 4
+    if disk.full or body_bytes >= limits.max_bytes or over <= (extra if before == "none" else 0):
+        return "none"
+    if body_bytes >= LATE * limits.max_bytes or over <= margin(limits) + (extra if before != "all" else 0):
+        return "news"
+    return "all"
+
+
+def pressing(limits: Limits, disk: Disk, body_bytes: int) -> bool:
+    """Tell whether settled bodies must go whatever their age."""
+    over = disk.free_bytes + disk.spare_bytes - limits.free_floor
+    return disk.full or body_bytes > EARLY * limits.max_bytes or over < 2 * margin(limits)
+
+
+class Forgetting:
+    """One pass over the bodies after the other, oldest first, in steps that the writer takes between its work."""
+
+    def __init__(self, kept_from: int) -> None:
+        self.kept_from = kept_from
+        """No event before this one has a body."""
+        self._cursor = kept_from
+        self._left_behind = False
+
+    def begin(self, number: int = 0) -> None:
+        """Begin anew with the oldest body, if the pass is already behind event ``number``."""
+        if number < self._cursor:
+            self._cursor = self.kept_from
+            self._left_behind = False
+
+    def step(self, connection: Connection, before_ms: int | None) -> int | None:
+        """Forget settled bodies among the next few, of events recorded before ``before_ms`` (None: of any age).
+
+        Runs in the caller's transaction. Returns how many bytes went; None at the end of the pass.
+        """
+        rows = connection.exec_driver_sql(
+            f"SELECT *, ({file.SETTLED}) AS settled FROM event WHERE sequence >= ? AND body IS NOT NULL "
+            "ORDER BY sequence LIMIT ?",
+            (self._cursor, STEP),
+        ).all()
+        if not rows or (before_ms is not None and rows[0].recorded_ms >= before_ms):
+            return None
+        going = [row for row in rows if row.settled and (before_ms is None or row.recorded_ms < before_ms)]
+        staying = {row.sequence for row in rows} - {row.sequence for row in going}
+        self._cursor = rows[-1].sequence + 1
+        if not self._left_behind:
+            self.kept_from = min(staying, default=self._cursor)
+            self._left_behind = bool(staying)
+        if going:
+            # A row that only shrinks leaves its page as empty as it is: rows are taken out and put back, closer.
+            connection.exec_driver_sql("DELETE FROM event WHERE sequence = ?", [(row.sequence,) for row in going])
+            columns = TABLES["event"].columns.keys()
+            connection.execute(
+                insert(TABLES["event"]),
+                [{name: getattr(row, name) for name in columns} | {"body": None} for row in going],
+            )
+        return sum(len(row.body.encode()) for row in going)
+
+
+class Reserve:
+    """A file that holds room on the disk, given up when there is none left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / RESERVE_NAME
+
+    def release(self) -> None:
+        """Give up the room."""
+        self._path.unlink(missing_ok=True)
+
+    def hold(self) -> bool:
+        """Take the room; return whether it is held."""
+        if self._path.exists() and self._path.stat().st_size == RESERVE_BYTES:
+            return True
+        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+        try:
+            os.posix_fallocate(handle, 0, RESERVE_BYTES)
+        except OSError:
+            self.release()
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+
+class Forecast:
+    """How long the disk will last at the present rate."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[float, int]] = deque(maxlen=24 * 7)
+
+    def note(self, moment_s: float, free_bytes: int) -> None:
+        """Note what is free at a moment of the monotonic clock; one note an hour is kept, for a week."""
+        if not self._samples or moment_s - self._samples[-1][0] >= 3600:
+            self._samples.append((moment_s, free_bytes))
+
+    def days_left(self, moment_s: float, free_bytes: int, floor_bytes: int) -> int | None:
+        """Return in how many days the floor is reached; None where that is not known, or never."""
+        with suppress(IndexError):
+            begun_s, before = self._samples[0]
+            used = before - free_bytes
+            if moment_s - begun_s >= 6 * 3600 and used > 0:
+                return int(max(0, free_bytes - floor_bytes) / used * (moment_s - begun_s) / 86400)
+        return None
+
+
+class Keeper:
+    """What the writer does about room, between its commits; everything but ``room`` belongs to the writer's thread."""
+
+    def __init__(self, folder: Path, limits: Limits | None, connection: Connection) -> None:
+        """Take stock; without ``limits`` nothing is ever forgotten, and only a full disk matters."""
+        self.room: Room = "all"
+        self.full = False
+        """An attempt to write failed for want of room, and there was no sign of any since."""
+        self.reserve = Reserve(folder)
+        self._folder = folder
+        self._limits = limits
+        kept_from, counted_upto, body_bytes = connection.exec_driver_sql(
+            "SELECT kept_from, counted_upto, body_bytes FROM gateway"
+        ).one()
+        since: int = connection.exec_driver_sql(
+            "SELECT coalesce(sum(length(CAST(body AS BLOB))), 0) FROM event WHERE sequence > ?", (counted_upto,)
+        ).scalar_one()
+        self.body_bytes: int = body_bytes + since
+        self._counted_upto = counted_upto
+        self._forgetting = Forgetting(kept_from)
+        self._disk = Disk(0, 0, full=False)
+        self._forecast = Forecast()
+        self._next_look = self._next_pass = 0.0
+        self.busy = False
+        """The last turn forgot something, and there may be more."""
+        if limits is not None:
+            self._measure(connection)
+
+    def filled(self) -> None:
+        """Note that there was no room to write, and give up the reserve so that something can be forgotten."""
+        self.full = True
+        self.room = "none"
+        self.reserve.release()
+        self._next_look = time.monotonic() + LOOK_S
+        self._next_pass = 0.0
+
+    def count(self, connection: Connection, number: int, added: int, *, always: bool = False) -> None:
+        """Keep the size of all bodies, ``added`` included, up to event ``number`` from time to time.
+
+        What was added since is counted anew at the next start.
+        """
+        if always or number - self._counted_upto >= COUNT_EVERY:
+            values = (self._forgetting.kept_from, number, self.body_bytes + added)
+            connection.exec_driver_sql("UPDATE gateway SET kept_from = ?, counted_upto = ?, body_bytes = ?", values)
+
+    def grown(self, number: int, added: int) -> None:
+        """Note that what :meth:`count` was told of is on the disk."""
+        self.body_bytes += added
+        if number - self._counted_upto >= COUNT_EVERY:
+            self._counted_upto = number
+
+    def settled(self, number: int) -> None:
+        """Note that events from ``number`` on may be settled by now: the oldest of them go first."""
+        self._forgetting.begin(number)
+
+    def days_left(self) -> int | None:
+        """Return in how many days the floor is reached; None where that is not known, or never."""
+        floor = self._limits.free_floor if self._limits else 0
+        return self._forecast.days_left(time.monotonic(), self._disk.free_bytes, floor)
+
+    def turn(self, connection: Connection, number: int, now_ms: int) -> None:
+        """Look at the disk when it is time to, and take a step of forgetting where one is due.
+
+        ``number`` is that of the newest event.
+        """
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_S
+            self._look(connection)
+        self.busy = False
+        if self._limits is not None and time.monotonic() >= self._next_pass:
+            self._forget(connection, self._limits, number, now_ms)
+
+    def _look(self, connection: Connection) -> None:
+        limits = self._limits
+        if limits is None:
+            self.full = False
+            self.room = "all"
+            return
+        self._measure(connection)
+        if self.full:
+            self.full = not self.reserve.hold()
+        elif self._disk.free_bytes > limits.free_floor + margin(limits):
+            self.reserve.hold()
+        elif self._disk.free_bytes < limits.free_floor and self._disk.spare_bytes:
+            # Others need the room more than this file, which can grow again.
+            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").all()
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
+        self._measure(connection)
+
+    def _measure(self, connection: Connection) -> None:
+        assert self._limits is not None  # noqa: S101 - the callers have looked
+        self._disk = disk_of(connection, self._folder, full=self.full)
+        self._forecast.note(time.monotonic(), self._disk.free_bytes)
+        self.room = room(self._limits, self._disk, self.body_bytes, self.room)
+
+    def _forget(self, connection: Connection, limits: Limits, number: int, now_ms: int) -> None:
+        before_ms = None if pressing(limits, self._disk, self.body_bytes) else now_ms - limits.days * DAY_MS
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            gone = self._forgetting.step(connection, before_ms)
+            if gone:
+                self.count(connection, number, -gone, always=True)
+            connection.exec_driver_sql("COMMIT")
+        except DBAPIError as exc:
+            if connection.connection.in_transaction:
+                connection.exec_driver_sql("ROLLBACK")
+            self._forgetting.begin()
+            if not file.no_room(exc):
+                raise
+            self.filled()
+            self._next_pass = time.monotonic() + LOOK_S
+            return
+        if gone is None:
+            self._forgetting.begin()
+            self._next_pass = time.monotonic() + PASS_S
+            return
+        if gone:
+            self.body_bytes -= gone
+            self._counted_upto = number
+        self._measure(connection)
+        self.busy = True
+
+
+def disk_of(connection: Connection, folder: Path, *, full: bool) -> Disk:
+    """Look at the disk and the ledger's file on it."""
+    state = os.statvfs(folder)
+    pages, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_size")
+    )
+    return Disk(state.f_bavail * state.f_frsize, pages * size, full)

@@ -1,0 +1,476 @@
+"""A damaged ledger is salvaged, and no punch is lost by it; copies are made and restored."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers.base import BadRecord, Reading, Record
+from gateway.ledger import Ledger, LedgerError, LedgerReader, file, rescue
+from tests.gateway.test_ledger import SOURCE, Office, by_uid, logged, made
+
+LOG: list[Record] = [*logged(*range(300)), BadRecord(b"x", b"x", "impossible date"), *logged(300, 300, 301)]
+
+
+class Centre:
+    """The other end of the road: takes what waits, keeps every punch once by its id."""
+
+    def __init__(self) -> None:
+        self.punches: dict[str, tuple[str, str]] = {}
+        self.places: dict[tuple[str, int], str] = {}
+
+    def take(self, office: Office) -> None:
+        """Take everything that waits, as a broker and a consumer would."""
+        for waiting in office.ledger.pending(0, 100_000):
+            event = json.loads(waiting.body)
+            place = (event["stream"], int(event["sequence"]))
+            assert self.places.setdefault(place, event["digest"]) == event["digest"], "a fork"
+            if event["type"] == "hadir.punch.recorded.v1":
+                self.punches[event["id"]] = (event["data"]["pin"], event["data"]["local_time"])
+            office.ledger.mark_sent([waiting.sequence])
+        office.ledger.flush_marks()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """Open an office."""
+    office = Office(tmp_path / "data")
+    yield office
+    office.ledger.close()
+
+
+def crash(office: Office) -> None:
+    """Leave the ledger as a process leaves it that is killed: copied while open, put back when closed."""
+    names = ("ledger.db", "ledger.db-wal", "ledger.lock")
+    kept = {name: (office.data_dir / name).read_bytes() for name in names}
+    office.ledger.close()
+    for name, content in kept.items():
+        (office.data_dir / name).write_bytes(content)
+
+
+def flipped(data_dir: Path, dice: random.Random) -> None:
+    """Spoil a few bytes somewhere."""
+    content = bytearray((data_dir / "ledger.db").read_bytes())
+    for _ in range(20):
+        place = dice.randrange(len(content))
+        content[place : place + 40] = dice.randbytes(40)
+    (data_dir / "ledger.db").write_bytes(content)
+
+
+def blank_pages(data_dir: Path, dice: random.Random) -> None:
+    """Lose whole pages."""
+    content = bytearray((data_dir / "ledger.db").read_bytes())
+    for page in dice.sample(range(len(content) // 4096), 8):
+        content[page * 4096 : (page + 1) * 4096] = bytes(4096)
+    (data_dir / "ledger.db").write_bytes(content)
+
+
+def truncated(data_dir: Path, _: random.Random) -> None:
+    """Lose the second half."""
+    os.truncate(data_dir / "ledger.db", (data_dir / "ledger.db").stat().st_size // 2)
+
+
+def emptied(data_dir: Path, _: random.Random) -> None:
+    """Lose everything but the name."""
+    os.truncate(data_dir / "ledger.db", 0)
+
+
+def headless(data_dir: Path, _: random.Random) -> None:
+    """Lose the header."""
+    with (data_dir / "ledger.db").open("r+b") as handle:
+        handle.write(b"garbage " * 512)
+
+
+def zeros(data_dir: Path, _: random.Random) -> None:
+    """Find zeros, as some file systems leave them after a power cut."""
+    (data_dir / "ledger.db").write_bytes(bytes(8192))
+
+
+def without_log(data_dir: Path, _: random.Random) -> None:
+    """Lose the write-ahead log."""
+    (data_dir / "ledger.db-wal").unlink()
+
+
+def half_a_log(data_dir: Path, _: random.Random) -> None:
+    """Lose the end of the write-ahead log."""
+    os.truncate(data_dir / "ledger.db-wal", (data_dir / "ledger.db-wal").stat().st_size // 2)
+
+
+def ownerless(data_dir: Path, _: random.Random) -> None:
+    """Find a ledger that does not say whose it is."""
+    with closing(sqlite3.connect(data_dir / "ledger.db")) as connection:
+        connection.execute("DELETE FROM gateway")
+        connection.commit()
+
+
+DAMAGES = [flipped, blank_pages, truncated, emptied, headless, zeros, without_log, half_a_log, ownerless]
+
+
+@pytest.mark.parametrize("damaged", DAMAGES)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_punch_is_at_the_centre_once(
+    office: Office, damaged: Callable[[Path, random.Random], None], seed: int
+) -> None:
+    """The whole road: terminal, ledger, damage at a bad moment, start, reading: the centre has every punch once.
+
+    One terminal's log holds PINs, the other's internal numbers; part of it was sent before, part never was.
+    """
+    centre, dice = Centre(), random.Random(seed)  # noqa: S311 - a test's choice
+    office.read(LOG[:250])
+    numbers = by_uid(*((1 + second % 3, second) for second in range(100)))
+    pins = {1: "2001", 2: "2002", 3: "2003"}
+    office.ledger.pin_serial("hall", "HALL")
+    hall: dict[str, Any] = {"terminal": "hall", "serial": "HALL"}
+    first = Reading(0, 80, numbers[:80], "8", by_uid=True)
+    office.ledger.record_reading(office.witness(**hall), first, pins=pins)
+    centre.take(office)
+    office.open()  # everything is in the file; from here on in the write-ahead log
+    office.read(LOG, 240)
+    office.ledger.record_reading(office.witness(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
+    office.live(made(second=900))
+    stream = office.ledger.stream
+    crash(office)
+
+    damaged(office.data_dir, dice)
+    office.open()
+    for name, serial in (("lobby", office.serial), ("hall", "HALL")):
+        office.ledger.pin_serial(name, serial)
+    log = [*LOG, made(second=900)]
+    office.read(log)
+    office.ledger.record_reading(office.witness(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
+    centre.take(office)
+
+    expected = [*("1001" for _ in range(304)), *(pins[1 + second % 3] for second in range(100))]
+    assert sorted(pin for pin, _ in centre.punches.values()) == sorted(expected)
+    assert office.ledger.stream == stream or office.ledger.broken in ("salvaged", "rolled_back")
+    with closing(LedgerReader(office.data_dir)) as reader:
+        # Spoilt bytes of an event that was sent long ago are found by looking, not at every start.
+        assert reader.verify().breach is None or damaged is flipped
+    assert office.read(log).new == 0
+    office.open()
+    assert office.ledger.broken is None
+    assert office.ledger.salvage is None
+
+
+def salvaged(office: Office, spoil: Callable[[Path, random.Random], None], seed: int = 1) -> rescue.Salvage:
+    """Damage the ledger and start again."""
+    crash(office)
+    spoil(office.data_dir, random.Random(seed))  # noqa: S311 - a test's choice
+    office.open()
+    assert office.ledger.salvage is not None
+    return office.ledger.salvage
+
+
+class TestSalvage:
+    """What is saved, and what is said of it."""
+
+    def test_headless_file_gives_everything(self, office: Office) -> None:
+        """Where only the header is lost every event is saved with its place, and waits to be sent again."""
+        office.read(LOG)
+        office.open()
+        before = office.ledger.events(0, 1000)
+        names = [office.ledger.stream]
+        salvage = salvaged(office, headless)
+        assert salvage.kept == len(before) == 304
+        assert [event.body for event in office.ledger.pending(0, 304)] == [event.body for event in before]
+        said = json.loads(office.ledger.events(304, 1)[0].body)
+        assert said["type"] == "hadir.stream.opened.v1"
+        predecessor = {"stream": names[0], "sequence": 304, "digest": json.loads(before[-1].body)["digest"]}
+        assert said["data"] == {"reason": "salvaged", "lost": 0, "predecessor": predecessor}
+
+    def test_damaged_file_is_kept(self, office: Office) -> None:
+        """The damaged file stays beside the ledger byte for byte, and a second one does not take its place."""
+        office.read(LOG)
+        office.open()
+        first = salvaged(office, headless).aside
+        content = first.read_bytes()
+        assert content.startswith(b"garbage")
+        second = salvaged(office, emptied).aside
+        assert first != second
+        assert first.read_bytes() == content
+        assert second.read_bytes() == b""
+        assert {path.name.split("-")[0] for path in (first, second)} == {"ledger.db.damaged"}
+
+    def test_nothing_saved_but_how_far_it_went(self, office: Office) -> None:
+        """Where the file is gone the mark beside it tells which stream the new one follows."""
+        office.read(LOG)
+        before = office.ledger.stream
+        salvaged(office, emptied)
+        (_, present) = office.ledger.streams()
+        assert (present.predecessor, present.last_sequence, present.lost) == (before, 304, 304)
+        with closing(LedgerReader(office.data_dir)) as reader:
+            verdict = reader.verify()
+        assert (verdict.breach, verdict.lost, verdict.events) == (None, 304, 1)
+
+    def test_nothing_at_all(self, office: Office) -> None:
+        """Without file and mark a ledger begins that has no predecessor."""
+        office.read(LOG)
+        crash(office)
+        emptied(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        (office.data_dir / "ledger.lock").write_bytes(b"")
+        office.open()
+        (only,) = office.ledger.streams()
+        assert (only.predecessor, only.reason) == (None, "salvaged")
+
+    def test_holes_are_told_from_tampering(self, office: Office) -> None:
+        """After damage holes are counted, and one hole more is a breach."""
+        office.read(LOG)
+        office.open()
+        salvaged(office, blank_pages)
+        with closing(LedgerReader(office.data_dir)) as reader:
+            verdict = reader.verify()
+        assert verdict.breach is None
+        assert verdict.lost > 0
+        with closing(sqlite3.connect(office.data_dir / "ledger.db")) as connection:
+            connection.execute("DELETE FROM event WHERE sequence = (SELECT min(sequence) FROM event)")
+            connection.commit()
+        with closing(LedgerReader(office.data_dir)) as reader:
+            assert reader.verify().breach is not None
+
+    def test_altered_waiting_event(self, office: Office) -> None:
+        """An event that is still to be sent and is not what was written is not sent: its punch is read again."""
+        office.read(LOG[:3])
+        crash(office)
+        with closing(sqlite3.connect(office.data_dir / "ledger.db")) as connection:
+            connection.execute("UPDATE event SET body = replace(body, '07:00:01', '06:59:59') WHERE sequence = 2")
+            connection.commit()
+        office.open()
+        assert office.ledger.salvage is not None
+        assert office.ledger.salvage.kept == 2
+        office.read(LOG[:3])
+        times = [json.loads(event.body)["data"].get("local_time") for event in office.ledger.events(0, 10)]
+        assert sorted(filter(None, times)) == [f"2026-09-07T07:00:0{second}" for second in range(3)]
+
+    def test_withheld_history_stays_withheld(self, office: Office) -> None:
+        """History that the office chose not to send does not come out with a salvage that can read it."""
+        old = [made(second=second, day=made().local_time - timedelta(days=30)) for second in range(5)]
+        office.read([*old, *logged(0)], start=date(2026, 9, 1))
+        crash(office)
+        with closing(sqlite3.connect(office.data_dir / "ledger.db")) as connection:
+            connection.execute("DELETE FROM stream")
+            connection.execute("DELETE FROM gateway")
+            connection.commit()
+        office.open()
+        stored = office.read([*old, *logged(0, 1)], start=date(2026, 9, 1))
+        assert (stored.new, office.ledger.counts().withheld) == (1, 5)
+        assert office.ledger.release(office.witness()) == 5
+
+    def test_sessions_rise(self, office: Office) -> None:
+        """A session after a salvage is higher than any before."""
+        before = office.ledger.next_session()
+        office.read(LOG)
+        salvaged(office, zeros)
+        assert office.ledger.next_session() > before
+
+    def test_foreign_wreck(self, office: Office) -> None:
+        """The damaged ledger of another gateway is refused and stays where it is."""
+        office.read(LOG)
+        office.open()
+        crash(office)
+        headless(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        before = (office.data_dir / "ledger.db").read_bytes()
+        with pytest.raises(LedgerError, match="belongs to /hadir/office/gw-01"):
+            Ledger(office.data_dir, "/hadir/office/gw-02")
+        assert (office.data_dir / "ledger.db").read_bytes() == before
+
+    @pytest.mark.parametrize("step", range(4))
+    def test_crash_while_salvaging(self, office: Office, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A start that dies while files change places is finished by the next one; nothing is lost on the way."""
+        office.read(LOG)
+        office.open()
+        crash(office)
+        headless(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        left, rename, replace = [step], Path.rename, Path.replace
+
+        def dying(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+            def moved(here: Path, there: Path) -> Path:
+                if here.name.endswith(".new"):
+                    return move(here, there)
+                if not left[0]:
+                    raise SystemExit
+                left[0] -= 1
+                return move(here, there)
+
+            return moved
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", dying(rename))
+            patch.setattr(Path, "replace", dying(replace))
+            with pytest.raises(SystemExit):
+                Ledger(office.data_dir, SOURCE)
+        office.open()
+        assert office.ledger.broken == "salvaged"
+        assert office.ledger.last_sequence() == 305
+        assert any(path.read_bytes().startswith(b"garbage") for path in office.data_dir.glob("ledger.db.damaged-*"))
+
+    def test_progress_is_told(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever waits for a long look hears that it goes on."""
+        monkeypatch.setattr(rescue, "OPERATIONS", 100)
+        office.read(LOG)
+        crash(office)
+        told = []
+        Ledger(office.data_dir, SOURCE, progress=lambda: told.append(1)).close()
+        assert told
+
+    def test_damage_met_while_running(self, office: Office) -> None:
+        """A page that turns out to make no sense ends the daemon, and the next start salvages."""
+        office.read(LOG)
+        office.open()
+        root = office.ledger._scalar("SELECT rootpage FROM sqlite_master WHERE name = 'place'")
+        office.ledger._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        office.ledger._engine.dispose()
+        with (office.data_dir / "ledger.db").open("r+b") as handle:
+            handle.seek((root - 1) * 4096)
+            handle.write(b"\xff" * 4096)
+        with pytest.raises(LedgerError, match="start the daemon, it saves what can be read"):
+            office.read(LOG)
+        assert isinstance(office.ledger.failure, file.LedgerDamaged)
+        office.open()
+        assert office.ledger.salvage is not None
+        assert office.ledger.salvage.kept == 304
+        assert office.read(LOG).new == 0
+
+
+class TestBackup:
+    """Copies of a ledger."""
+
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Copy page by page, without pausing."""
+        monkeypatch.setattr(rescue, "BACKUP_PAGES", 1)
+        monkeypatch.setattr(rescue, "BACKUP_PAUSE_S", 0.0001)
+
+    def test_while_the_daemon_writes(self, office: Office, tmp_path: Path) -> None:
+        """A copy is one moment of the ledger, whole, however much is written meanwhile."""
+        office.read(LOG)
+        stop = threading.Event()
+
+        def work() -> None:
+            number = 1000
+            while not stop.is_set():
+                office.live(made(second=number))
+                number += 1
+
+        writer = threading.Thread(target=work)
+        writer.start()
+        try:
+            copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        finally:
+            stop.set()
+            writer.join()
+        (tmp_path / "elsewhere").mkdir()
+        shutil.copy(copy, tmp_path / "elsewhere" / "ledger.db")
+        with closing(LedgerReader(tmp_path / "elsewhere")) as reader:
+            assert reader.last_sequence() >= 304
+            assert reader.verify().breach is None
+
+    def test_only_the_newest_are_kept(self, office: Office, tmp_path: Path) -> None:
+        """Older copies make room, other files are left alone."""
+        folder = tmp_path / "backups"
+        folder.mkdir()
+        old = [folder / f"ledger-2025090{day}T010000Z.db" for day in range(1, 5)]
+        for path in (*old, folder / "notes.txt"):
+            path.touch()
+        copy = rescue.backup(office.ledger.path, folder)
+        assert set(folder.iterdir()) == {copy, *old[2:], folder / "notes.txt"}
+        assert rescue.newest_backup(folder) == copy
+
+    def test_no_room(self, office: Office, tmp_path: Path) -> None:
+        """A copy that would leave too little room is not made."""
+        with pytest.raises(LedgerError, match="has no room there"):
+            rescue.backup(office.ledger.path, tmp_path / "backups", free_floor=2**60)
+        assert list((tmp_path / "backups").iterdir()) == []
+
+    def test_half_a_copy_is_none(self, office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A copy that breaks off leaves nothing behind."""
+
+        def broken(_: float) -> None:
+            raise OSError("the disk is gone")
+
+        monkeypatch.setattr("time.sleep", broken)
+        with pytest.raises(LedgerError, match="no backup could be made there"):
+            rescue.backup(office.ledger.path, tmp_path / "backups")
+        assert list((tmp_path / "backups").iterdir()) == []
+
+
+class TestRestore:
+    """Back from a copy."""
+
+    @staticmethod
+    def restored(office: Office, copy: Path) -> Path | None:
+        """Restore a copy and open the ledger."""
+        office.ledger.close()
+        aside = rescue.restore(office.ledger.path, copy, SOURCE)
+        office.open()
+        return aside
+
+    def test_road(self, office: Office, tmp_path: Path) -> None:
+        """A new stream begins behind the copy's last event; the terminals bring back what came after the copy."""
+        centre = Centre()
+        office.read(LOG[:200])
+        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        office.read(LOG, 190)
+        centre.take(office)
+        first = office.ledger.stream
+        aside = self.restored(office, copy)
+        assert aside is not None
+        assert aside.name.startswith("ledger.db.replaced-")
+        before = office.ledger.streams()[-1]
+        assert (before.reason, before.predecessor, before.last_sequence) == ("restored", first, 200)
+        office.read(LOG, 190)
+        centre.take(office)
+        assert len(centre.punches) == 303
+        office.open()
+        assert office.ledger.broken is None
+
+    def test_without_a_ledger(self, office: Office, tmp_path: Path) -> None:
+        """A copy can be restored where there is nothing."""
+        office.read(LOG)
+        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        office.ledger.close()
+        office.ledger.path.unlink()
+        assert self.restored(office, copy) is None
+        assert office.ledger.broken == "restored"
+
+    def test_copy_of_version_1(self, office: Office) -> None:
+        """A copy of an older version is brought up to date, and opens a stream too."""
+        old = office.data_dir / "old.db"
+        with closing(sqlite3.connect(old)) as connection:
+            connection.executescript(Path(__file__).with_name("version_1.sql").read_text("utf-8"))
+        self.restored(office, old)
+        assert office.ledger.broken == "restored"
+
+    @pytest.mark.parametrize(
+        ("spoil", "words"),
+        [
+            ("UPDATE gateway SET source = '/hadir/other/gw'", "belongs to /hadir/other/gw"),
+            ("PRAGMA user_version = 99", "no ledger that this version"),
+            (None, "cannot be restored"),
+        ],
+    )
+    def test_unfit_copy(self, office: Office, tmp_path: Path, spoil: str | None, words: str) -> None:
+        """A copy that cannot be used changes nothing."""
+        office.read(LOG)
+        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        if spoil is None:
+            copy.write_bytes(b"garbage" * 1000)
+        else:
+            with closing(sqlite3.connect(copy)) as connection:
+                connection.execute(spoil)
+                connection.commit()
+        office.ledger.close()
+        before = office.ledger.path.read_bytes()
+        with pytest.raises(LedgerError, match=words):
+            rescue.restore(office.ledger.path, copy, SOURCE)
+        assert office.ledger.path.read_bytes() == before
+        office.open()
+        assert office.ledger.broken is None
