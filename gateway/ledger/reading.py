@@ -8,7 +8,7 @@ taken in whole before anything is decided.
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
@@ -129,10 +129,11 @@ class Intake:
     def store(self, between: Callable[[], None], sharing: Callable[[], int]) -> Stored:
         """Store what is new and return what became of the reading.
 
-        ``between`` is called after each slice; ``sharing`` tells how many readings are being stored at the moment.
+        ``between`` is called after each slice of records that has come, also while they are only compared; ``sharing`` tells how many readings are being stored at the moment.
         Raises Unaligned, with nothing stored, where a reading that does not begin at position 0 has no overlap with
         what is known.
         """
+        self._reading = replace(self._reading, records=_Attended(self._reading.records, between))
         plan, stored = self._planned(), self._stored
         self._plan = plan
         position = plan.length
@@ -146,7 +147,6 @@ class Intake:
             log_position += len(chunk)
             stored.read += len(chunk)
             opens = False
-            between()
         undecided = plan.withheld_until is None
         remember = plan.notes or plan.alignment.shift != self._known.shift or plan.shrunk_to != self._known.shrunk_to
         if undecided or (opens and remember):
@@ -516,6 +516,20 @@ class Intake:
             "UPDATE terminal SET full_ms = ? WHERE number = ?", (transaction.now_ms, number)
         )
         return len(rows)
+
+
+class _Attended:
+    """Records that may take minutes to come: after each slice of them somebody looks up."""
+
+    def __init__(self, records: Iterable[Record], between: Callable[[], None]) -> None:
+        self._records = records
+        self._between = between
+
+    def __iter__(self) -> Iterator[Record]:
+        records = iter(self._records)
+        while slice_ := list(islice(records, SLICE)):
+            yield from slice_
+            self._between()
 
 
 @dataclass(slots=True)
