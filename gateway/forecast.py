@@ -1,6 +1,6 @@
 """What a terminal's past says about its near future: when its log will be full, when people usually punch. Pure.
 
-Habits are learnt from counts by local day and hour, as the ledger keeps them; nothing here knows a calendar of holidays.
+Habits are learnt from counts by local day and hour, as the ledger has them; no calendar of holidays is known.
 """
 
 from collections.abc import Mapping, Sequence

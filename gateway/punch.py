@@ -26,6 +26,8 @@ TERMINAL_LOST = "hadir.terminal.lost.v1"
 TERMINAL_FOUND = "hadir.terminal.found.v1"
 TERMINAL_CHANGED = "hadir.terminal.changed.v1"
 CLOCK_STEPPED = "hadir.clock.stepped.v1"
+CLOCK_SET = "hadir.clock.set.v1"
+CLOCK_SYNCHRONISED = "hadir.clock.synchronised.v1"
 GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
 

@@ -348,6 +348,8 @@ class TerminalSettings(_Section):
     """What to do about the terminal's clock."""
     max_set: Seconds = 600.0
     """The clock is never set by more than this."""
+    silence: Seconds | None = 10800.0
+    """So much time without a punch, in hours that usually have some, raises an alarm; null: none."""
 
 
 class _AnyTerminal(TerminalSettings):
@@ -448,8 +450,6 @@ class Settings(_Section):
         for index, terminal in enumerate(self.terminals):
             if terminal.start != "all":
                 changed.append((f"terminals[{index}].start", "the whole log is published"))
-            if terminal.clock.set != "never":
-                changed.append((f"terminals[{index}].clock.set", "no clock is set"))
         return [f"{path}: accepted, not in effect before a later version; until then {why}" for path, why in changed]
 
 

@@ -429,9 +429,8 @@ class Ledger(LedgerReader):
         def work(transaction: Transaction) -> None:
             changed = transaction.connection.exec_driver_sql(
                 "UPDATE terminal SET serial = ?, generation = generation + 1, first_generation = generation + 1, "
-                "length = 0, shift = 0, "
-                "matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, layout = NULL, ranged = NULL, "
-                "threshold = NULL "
+                "length = 0, shift = 0, matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, "
+                "layout = NULL, ranged = NULL, threshold = NULL "
                 "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount
