@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
+RECONCILE_WAIT_S = 60.0
 RELEASE_S = 600.0
 """How long the release of a whole history may take."""
 
@@ -240,8 +241,9 @@ def reconcile(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The terminal, by its name in the configuration.")],
     config: Config = DEFAULT_CONFIG,
     wait: Annotated[
-        float, typer.Option(parser=duration, metavar="DURATION", help="How long to wait for the end of it.")
-    ] = 60.0,
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="How long to wait for the end of it; 60s by default."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Have the running gateway read a terminal's whole log now, and compare it with the ledger."""
@@ -249,7 +251,8 @@ def reconcile(
 
     settings = load_settings(config)
     terminal = _configured(settings, name)
-    told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait, timeout_s=wait + TIMEOUT_S)
+    wait_s = RECONCILE_WAIT_S if wait is None else wait
+    told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S)
     if told is None:
         raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
     if as_json:
