@@ -71,7 +71,7 @@ def usual_time(usual: Usual, start: datetime, end: datetime) -> timedelta:
     hour = start.replace(minute=0, second=0, microsecond=0)
     while hour < end:
         if (hour.weekday(), hour.hour) in usual:
-            total += min(end, hour + _HOUR) - max(start, hour)
+            total += max(timedelta(0), min(end, hour + _HOUR) - max(start, hour))
         hour += _HOUR
     return total
 

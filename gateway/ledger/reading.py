@@ -526,10 +526,10 @@ class _Attended:
         self._between = between
 
     def __iter__(self) -> Iterator[Record]:
-        records = iter(self._records)
-        while slice_ := list(islice(records, SLICE)):
-            yield from slice_
-            self._between()
+        for count, record in enumerate(self._records, 1):
+            yield record
+            if count % SLICE == 0:
+                self._between()
 
 
 @dataclass(slots=True)
