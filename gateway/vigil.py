@@ -19,6 +19,8 @@ from gateway.worker import Worker
 
 log = structlog.get_logger("vigil")
 
+STEP = timedelta(hours=1)
+"""Looks are a minute apart; where this much has passed, our clock has stepped or the machine has slept."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -62,17 +64,24 @@ class Vigil:
         self._all_silent: datetime | None = None
         """When it was told that nothing is heard of any terminal; None while something is."""
         self._resumed = _LONG_AGO
-        """When that was over last: each terminal then has its usual time anew."""
+        """When that was over, or our clock stepped: each terminal then has its usual time anew."""
+        self._looked = _LONG_AGO
 
     def look(self) -> None:
         """Look at every terminal."""
         now = self._clock.now()
+        if not timedelta(0) <= now - self._looked <= STEP:
+            self._resumed = now
+        self._looked = now
+        before = [(watched.worker.state.fills, watched.worker.state.silent_since) for watched in self._watched]
         for watched in self._watched:
             self._learn(watched, now.astimezone(watched.zone).date())
-            before = (watched.worker.state.fills, watched.worker.state.silent_since)
             self._look_at_log(watched, now)
             self._look_whether_heard(watched, now)
-            if before != (watched.worker.state.fills, watched.worker.state.silent_since):
+        for watched in self._watched:  # after all that is heard has been noted: silence is judged by it
+            self._look_whether_silent(watched, now)
+        for watched, told in zip(self._watched, before, strict=True):
+            if told != (watched.worker.state.fills, watched.worker.state.silent_since):
                 watched.worker.tell_state()
 
     def _learn(self, watched: _Watched, today: date) -> None:
@@ -125,18 +134,16 @@ class Vigil:
 
     # Whether anything is heard of it.
 
-    def _look_whether_heard(self, watched: _Watched, now: datetime) -> None:
+    def _look_whether_silent(self, watched: _Watched, now: datetime) -> None:
         state = watched.worker.state
-        if state.heard is not None:
-            self._note_heard(watched, state.heard, now)
-        if not state.online or watched.silent or not _overdue(watched, max(watched.since, self._resumed), now):
+        if not state.online or watched.silent or not self._overdue(watched, watched.since, now):
             return  # that a terminal does not answer is said already
         state.silent_since = watched.since
         since = f"{watched.since.astimezone(watched.zone):%Y-%m-%d %H:%M}"
         others = [other for other in self._watched if other is not watched and other.worker.state.online]
         # A day on which nobody comes is a holiday, a flood or a strike, and no calendar says so: one alarm for all of
         # them, not one for each terminal, or people learn not to read alarms.
-        if others and all(_overdue(watched, other.since, now) for other in others):
+        if others and all(self._overdue(watched, other.since, now) for other in others):
             if self._all_silent is None:
                 self._all_silent = now
                 self._tell("terminal_silent", f"no punch at any terminal since {since}; is it a holiday?", None)
@@ -146,26 +153,29 @@ class Vigil:
             message = f"terminal {name}: it answers, but no punch since {since}, which is unusual; try it with a finger"
             self._tell("terminal_silent", message, name)
 
-    def _note_heard(self, watched: _Watched, heard: datetime, now: datetime) -> None:
+    def _look_whether_heard(self, watched: _Watched, now: datetime) -> None:
         state, name = watched.worker.state, watched.worker.name
-        if self._all_silent is not None and heard > self._all_silent:
+        if state.heard is None:
+            return
+        if self._all_silent is not None and state.heard > self._all_silent:
             self._all_silent, self._resumed = None, now
             self._tell("terminal_heard", "punches are heard again", None)
-        if state.silent_since is None or heard <= state.silent_since:
+        if state.silent_since is None or state.heard <= state.silent_since:
             return
         state.silent_since = None
         if watched.silent:
             watched.silent = False
             self._tell("terminal_heard", f"terminal {name}: punches are heard again", name)
 
+    def _overdue(self, watched: _Watched, since: datetime, now: datetime) -> bool:
+        """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
+        if watched.settings.silence is None or not watched.usual:
+            return False
+        start, end = (
+            moment.astimezone(watched.zone).replace(tzinfo=None) for moment in (max(since, self._resumed), now)
+        )
+        return forecast.usual_time(watched.usual, start, end) >= timedelta(seconds=watched.settings.silence)
+
     def _tell(self, code: str, message: str, terminal: str | None) -> None:
         log.warning(code, terminal=terminal)
         self._alarm(code, message, terminal)
-
-
-def _overdue(watched: _Watched, since: datetime, now: datetime) -> bool:
-    """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
-    if watched.settings.silence is None or not watched.usual:
-        return False
-    start, end = (moment.astimezone(watched.zone).replace(tzinfo=None) for moment in (since, now))
-    return forecast.usual_time(watched.usual, start, end) >= timedelta(seconds=watched.settings.silence)
