@@ -129,12 +129,14 @@ class Intake:
     def store(self, between: Callable[[], None], sharing: Callable[[], int]) -> Stored:
         """Store what is new and return what became of the reading.
 
-        ``between`` is called after each slice of records that has come, also while they are only compared; ``sharing`` tells how many readings are being stored at the moment.
-        Raises Unaligned, with nothing stored, where a reading that does not begin at position 0 has no overlap with
-        what is known.
+        ``between`` is called after each slice of records that has come, also where they are only compared; ``sharing``
+        tells how many readings are being stored at the moment. Raises Unaligned, with nothing stored, where a reading
+        that does not begin at position 0 has no overlap with what is known.
         """
-        self._reading = replace(self._reading, records=_Attended(self._reading.records, between))
+        attended = _Attended(self._reading.records, between)
+        self._reading = replace(self._reading, records=attended)
         plan, stored = self._planned(), self._stored
+        attended.between = lambda: None
         self._plan = plan
         position = plan.length
         log_position = self._reading.start + plan.alignment.known
@@ -147,6 +149,7 @@ class Intake:
             log_position += len(chunk)
             stored.read += len(chunk)
             opens = False
+            between()
         undecided = plan.withheld_until is None
         remember = plan.notes or plan.alignment.shift != self._known.shift or plan.shrunk_to != self._known.shrunk_to
         if undecided or (opens and remember):
@@ -523,13 +526,13 @@ class _Attended:
 
     def __init__(self, records: Iterable[Record], between: Callable[[], None]) -> None:
         self._records = records
-        self._between = between
+        self.between = between
 
     def __iter__(self) -> Iterator[Record]:
         for count, record in enumerate(self._records, 1):
             yield record
             if count % SLICE == 0:
-                self._between()
+                self.between()
 
 
 @dataclass(slots=True)

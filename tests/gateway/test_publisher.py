@@ -314,7 +314,7 @@ def test_a_live_punch_is_published_at_once(office: Office, broker: Broker) -> No
 
 
 def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: Broker) -> None:
-    """What is announced while connected goes out at once, below the prefix."""
+    """What is announced while connected goes out at once, below the prefix; retained, unless it should not be."""
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url)
         eventually(lambda: publisher.connected)

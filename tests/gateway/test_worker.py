@@ -483,7 +483,7 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
     eventually(lambda: worker.state.online)
 
     reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
-    assert reads <= 2  # the import, and the look at its end after the line broke
+    assert reads <= 3  # the import, the look at its end after the line broke, and one question by date
 
 
 def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
