@@ -319,11 +319,13 @@ def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: B
         publisher = office.publisher(broker.url)
         eventually(lambda: publisher.connected)
         publisher.announce("terminal/lobby/state", {"state": "online"})
+        publisher.announce("tally/lobby", {"days": []}, retain=False)
         publisher.alarm("terminal_lost", "gone", "lobby")
-        subscriber.wait_for(lambda messages: len(messages) == 3)
+        subscriber.wait_for(lambda messages: len(messages) == 4)
         (announced,) = subscriber.on("/terminal/lobby/state")
+        (tally,) = subscriber.on("/tally/lobby")
         (alarm,) = subscriber.on("/alarm")
-    assert (announced.retain, alarm.retain) == (True, False)
+    assert (announced.retain, tally.retain, alarm.retain) == (True, False, False)
     assert alarm.payload["terminal"] == "lobby"
 
 

@@ -2,9 +2,10 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -484,6 +485,60 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
 
     reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
     assert reads <= 3  # the import, the look at its end after the line broke, and one question by date
+
+
+class FrayedLine:
+    """Stands between gateway and terminal, and breaks each connection after so many bytes of the terminal's."""
+
+    def __init__(self, terminal_port: int, bytes_each: int) -> None:
+        self._terminal_port = terminal_port
+        self._bytes_each = bytes_each
+        self.connections = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                self.connections += 1
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        def up() -> None:
+            with suppress(OSError):
+                while data := near.recv(4096):
+                    far.sendall(data)
+
+        with near, socket.create_connection(("127.0.0.1", self._terminal_port)) as far, suppress(OSError):
+            threading.Thread(target=up, daemon=True).start()
+            left = self._bytes_each
+            while left and (data := far.recv(min(left, 4096))):
+                near.sendall(data)
+                left -= len(data)
+            near.shutdown(socket.SHUT_RDWR)
+            far.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_line_that_breaks_again_and_again_still_brings_a_whole_log(office: Office) -> None:
+    """No connection lives long enough for half of it: only going on where the last one stopped gets through."""
+    office.terminal.append_raw(generate(1, 16_000, 300, MORNING).log)
+    line = FrayedLine(office.simulator.port, 290_000)
+    with closing(line):
+        office.visit(address=line.address, live=False, poll="1h")
+        eventually(lambda: office.ledger.punches() == 16_000, 60)
+        office.workers[0].stop()
+        office.workers[0].join(5)
+
+    assert line.connections >= 3
+    punches = [json.loads(event.body)["data"] for event in office.ledger.events(0, 20_000) if "punch/" in event.topic]
+    assert [punch["position"] for punch in punches] == list(range(16_000))
 
 
 def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
