@@ -228,6 +228,8 @@ class Worker:
         """A reading by date brought something else than the ledger has, and a full reading is to settle it."""
         self._clock_wish = 0.0
         """Until when the clock is to be set, if it is."""
+        self._settable: bool | None = None
+        """Whether the clock of such a terminal can be set; None: it has not been met yet."""
         self._before_setting: ClockEvidence | None = None
         """The last measurement before the clock was set; None once it has been read back."""
         self._timekeeper = Timekeeper(zone, None)
@@ -286,8 +288,16 @@ class Worker:
         self._wake.set()
         return request.done
 
+    def request_set_clock(self) -> bool:
+        """Ask for the clock to be set, if it is wrong, at the next quiet moment of two hours; False if it cannot be."""
+        if self._settable is False:
+            return False
+        self._clock_wish = time.monotonic() + CLOCK_WISH_S
+        self._wake.set()
+        return True
+
     def begin_night(self) -> None:
-        """Do tonight what is done every night: read the whole log, and set the clock if that is wished."""
+        """Do tonight what is done every night: read the whole log, and set the clock where the office wants that."""
         self._full_due = True
         if self._settings.clock.set == "nightly":
             self._clock_wish = time.monotonic() + CLOCK_WISH_S
@@ -342,6 +352,7 @@ class Worker:
         self._listening = self._caught_up = False
         try:
             with conversation as terminal:
+                self._settable = isinstance(terminal, SettableClock)
                 self._check_serial(terminal)
                 while True:
                     self._poll(terminal)
@@ -586,10 +597,11 @@ class Worker:
         if not isinstance(terminal, Ranged) or witness.clock is None or not self._caught_up:
             return
         known = self._known()
-        if known.ranged is False or time.monotonic() < self._range_check or not self._may_read() or not known.length:
+        unsettled = known.shrunk_to is not None or known.length < max(1, known.matched_until or 0)
+        if known.ranged is False or unsettled or (self._range_doubted and self._full_due):
             return
-        if self._range_doubted and self._full_due:
-            return  # not settled yet
+        if time.monotonic() < self._range_check or not self._may_read():
+            return
         self._range_check = time.monotonic() + RANGE_CHECK_S
         # By the terminal's clock, and up to what was there before this poll: what is made meanwhile is not read yet.
         shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)

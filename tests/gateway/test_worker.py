@@ -448,6 +448,22 @@ def test_an_untrusted_measurement_is_not_remembered(office: Office) -> None:
     assert office.events("clock.stepped") == []
 
 
+def test_a_clock_is_set_at_night(office: Office) -> None:
+    """A simulated terminal's, over the wire: found five minutes slow, right afterwards, and nothing else changed."""
+    office.terminal.clock_offset = timedelta(minutes=-5)
+    worker = office.visit(clock={"set": "nightly"})
+    polled(worker)
+
+    worker.begin_night()
+    eventually(lambda: office.events("clock.set"))
+    polled(worker, 2)
+
+    assert worker.state.clock is not None
+    assert abs(worker.state.clock.offset_ms) < 2500
+    assert office.events("clock.stepped") == []
+    assert office.terminal.refused_writes == 0
+
+
 def test_a_night_that_was_slept_through_is_made_up_for(office: Office) -> None:
     """A gateway that was off for two days reads the whole log at its first visit."""
     office.terminal.punch("1001", moment=MORNING)

@@ -720,3 +720,25 @@ def test_no_clock_is_set_where_people_will_come(office: Office) -> None:
     polled(worker, 3)
 
     assert (office.script.clock_set, office.alarms) == ([], [])
+
+
+def test_a_clock_is_set_when_a_person_asks(office: Office) -> None:
+    """Under the same conditions, whatever the setting says."""
+    office.script.settable, office.script.off = True, timedelta(minutes=-5)
+    worker = office.visit(poll="1h")
+    polled(worker)
+
+    assert worker.request_set_clock() is True
+
+    eventually(lambda: office.events("clock.set"))
+
+
+def test_a_terminal_whose_clock_cannot_be_set_says_so(office: Office) -> None:
+    """To a person at once, and to the night as an alarm."""
+    office.script.off = timedelta(minutes=-5)
+    worker = office.visit(clock={"set": "nightly"})
+    polled(worker)
+
+    assert worker.request_set_clock() is False
+    worker.begin_night()
+    eventually(lambda: office.alarms == ["clock_not_set"])
