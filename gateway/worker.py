@@ -72,11 +72,15 @@ PREPARE_REST = 10.0
 PROBE_S = 60.0
 """So long a terminal may say nothing while it is listened to; then it is asked something, as the line may be dead."""
 UNTOLD = 2
-"""Polls that found punches which live events should have told of, before events are asked for anew."""
+"""Polls that found punches which live events should have told of, before events are asked for anew.
+
+Where that does not help, twice as many the next time: some terminals never tell.
+"""
 RANGE_CHECK_S = 6 * 3600.0
 RANGE_CHECK_AFTER_OUTAGE_S = 300.0
 RANGE_DAYS = 2
 """Whole days before today that a reading by date looks at."""
+RANGE_BLOCK = 5000
 TALLY_DAYS = 31
 CLOCK_WISH_S = 2 * 3600.0
 """How long a clock that is to be set waits for a quiet hour."""
@@ -221,7 +225,7 @@ class Worker:
         self._caught_up = False
         """The poll before this one, in the same conversation, left nothing unread."""
         self._heard_at = 0.0
-        self._untold = 0
+        self._untold, self._untold_most = 0, UNTOLD
         self._live_silent = False
         self._range_check = 0.0
         self._range_doubted = False
@@ -360,8 +364,8 @@ class Worker:
                     next_poll = time.monotonic() + self._settings.poll
                     if not (self._live and isinstance(terminal, Live)):
                         break
-                    if self._untold >= UNTOLD:
-                        self._untold, self._unproven = 0, True
+                    if self._untold >= self._untold_most:
+                        self._untold, self._untold_most, self._unproven = 0, 2 * self._untold_most, True
                         return 0.0  # events are registered again by beginning anew
                     self._listen(terminal, next_poll)
                     if self._stopping.is_set():
@@ -395,7 +399,7 @@ class Worker:
         try:
             for event in terminal.events(for_s):
                 self._heard_at = time.monotonic()
-                self._untold, self._live_silent = 0, False
+                self._untold, self._untold_most, self._live_silent = 0, UNTOLD, False
                 if isinstance(event, Hint) or not self._store(event):
                     self._hinted = True
             self._listening = True
@@ -440,11 +444,11 @@ class Worker:
             offset_ms=self.state.clock.offset_ms if self.state.clock else None,
             took_ms=round((time.monotonic() - begun) * 1000),
         )
-        self._check_by_date(terminal, witness)
-        self._mend_clock(terminal)
         for request in self._asked:
             request.done.set_result(self._reconciliation if request.full else None)
         self._asked = []
+        self._check_by_date(terminal, witness)
+        self._mend_clock(terminal)
 
     def _take_requests(self) -> None:
         with suppress(queue.Empty):
@@ -607,10 +611,14 @@ class Worker:
         shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
         last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
         first = datetime.combine(last.date() - timedelta(days=RANGE_DAYS), time_of_day.min)
-        records = terminal.between(first, last, known.layout)
+        try:
+            records = terminal.between(first, last, known.layout)
+        except DriverError:
+            if known.ranged is None:  # some hang at a question they do not know
+                self._range_unsupported()
+            raise
         if records is None:
-            self._ledger.remember(self.name, ranged=False)
-            self._log.info("range_unsupported")
+            self._range_unsupported()
             return
         found = [record for record in records if isinstance(record, RawPunch)]
         if any(not first <= record.local_time <= last for record in found):
@@ -631,7 +639,10 @@ class Worker:
     def _difference_by_date(self, known: Known, found: list[RawPunch], today: date) -> int:
         """Count what was found and is not known, and what the log held of the days before today and was not found."""
         prints = Counter(map(fingerprint, found))
-        placed = Counter(print_ for print_ in self._ledger.order(known, known.shift, known.length) if print_ in prints)
+        placed: Counter[bytes] = Counter()
+        for place in range(known.shift, known.length, RANGE_BLOCK):
+            order = self._ledger.order(known, place, RANGE_BLOCK)
+            placed.update(print_ for print_ in order if print_ in prints)
         days = Counter(record.local_time.date() for record in found)
         missing = [
             (day.in_log or 0) - days[day.day]
@@ -639,6 +650,10 @@ class Worker:
             if day.day is not None and day.day < today
         ]
         return (prints - placed).total() + sum(count for count in missing if count > 0)
+
+    def _range_unsupported(self) -> None:
+        self._ledger.remember(self.name, ranged=False)
+        self._log.info("range_unsupported")
 
     def _distrust_range(self, reason: str) -> None:
         self._range_doubted = False

@@ -491,6 +491,20 @@ def test_a_terminal_that_does_not_know_the_question_is_asked_once(office: Office
     assert len(office.script.ranges) == 1
 
 
+def test_a_terminal_that_hangs_at_the_question_is_asked_once(office: Office) -> None:
+    """The visit fails, the next one is well."""
+
+    def hang(_first: datetime, _last: datetime) -> list[Record]:
+        raise TerminalUnavailable("no answer")
+
+    office.script.log, office.script.between = recent(office), hang
+    worker = office.visit()
+    polled(worker, 4)
+
+    assert ranged(office) is False
+    assert (len(office.script.ranges), office.alarms) == (1, [])
+
+
 def test_a_record_that_only_the_answer_by_date_shows_makes_the_whole_log_be_read(office: Office) -> None:
     """A full log keeps its count: what tail readings were not shown is found, and it is the log that says it."""
     office.script.log, office.script.between = recent(office), by_date(office.script)
@@ -559,12 +573,12 @@ def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytes
 
 
 def test_events_that_stop_coming_are_asked_for_anew(office: Office) -> None:
-    """Two polls in a row find what live events should have told of: the conversation is begun anew, and said once."""
+    """Two polls find what live events should have told of: the conversation begins anew; next after four; said once."""
     office.script.log = history(10, MORNING)
     with capture_logs() as logs:
         worker = office.visit()
         polled(worker, 2)
-        for day in range(1, 6):
+        for day in range(1, 8):
             office.script.log.append(record("2001", MORNING + timedelta(days=day)))
             eventually(lambda day=day: len(office.pins()) == 10 + day)  # type: ignore[misc]  # a default binds the value
             polled(worker)
