@@ -748,3 +748,124 @@ def test_nothing_harmful_is_ever_asked(office: Office) -> None:
 
     assert office.terminal.refused_writes == 0
     assert office.terminal.enabled
+
+
+# ---------------------------------------------------------------- terminals as they are in the field
+
+
+def ranged(office: Office) -> bool | None:
+    """Return what the ledger remembers of readings by date."""
+    known = office.ledger.terminal("lobby")
+    return None if known is None else known.ranged
+
+
+def of_days(office: Office) -> list[str]:
+    """Let people punch on some days up to yesterday; return their PINs."""
+    noon = datetime.now(ZONE).replace(tzinfo=None, hour=12, minute=0, second=0, microsecond=0)
+    pins = []
+    for ago in range(9, 0, -1):
+        for minute in range(10):
+            pins.append(str(1001 + minute))
+            office.terminal.punch(pins[-1], moment=noon - timedelta(days=ago, minutes=minute))
+    return pins
+
+
+def test_answers_by_date_agree_with_the_log(office: Office) -> None:
+    """A terminal that finds records by date is asked once, and what it says is what the ledger has."""
+    pins = of_days(office)
+    worker = office.visit()
+    eventually(lambda: ranged(office))
+    polled(worker, 2)
+
+    assert office.pins() == pins
+
+
+def test_answers_by_date_that_are_lies_are_given_up(office: Office) -> None:
+    """Records that were not asked for: nothing of them is stored, and the question is not asked again."""
+    pins = of_days(office)
+    office.terminal.faults.switch_on("range-lies")
+    worker = office.visit()
+    eventually(lambda: ranged(office) is False)
+    polled(worker, 2)
+
+    assert office.pins() == pins
+
+
+def test_an_event_that_the_log_never_shows(office: Office) -> None:
+    """It is published, and the next full reading says that it is not in the log."""
+    of_days(office)
+    worker = office.visit(poll="1h")
+    polled(worker)
+    before = len(office.pins())
+    office.terminal.faults.switch_on("phantom")
+    office.terminal.punch("2001")
+    eventually(lambda: len(office.pins()) > before)
+
+    result = worker.request(full=True).result(20)
+
+    assert result is not None
+    assert result["unconfirmed"] == len(office.events("punch.unconfirmed")) == 1
+
+
+def test_an_event_that_differs_from_the_log(office: Office) -> None:
+    """The punch stays as it was published; what the log holds is said by another event."""
+    of_days(office)
+    office.terminal.faults.switch_on("event-differs")
+    worker = office.visit(poll="1h")
+    polled(worker)
+    office.terminal.punch("2001")
+    eventually(lambda: "2001" in office.pins())
+
+    worker.request(full=True).result(20)
+
+    assert len(office.events("punch.confirmed")) == 1
+    assert office.pins().count("2001") == 1
+
+
+def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection stays open and says nothing: a question finds out, and what was punched meanwhile is read."""
+    monkeypatch.setattr(worker_module, "PROBE_S", 0.2)
+    worker = office.visit(poll="1h", timeout="300ms")
+    polled(worker)
+    office.terminal.faults.switch_on("power-cut")
+    eventually(lambda: not worker.state.online)
+
+    office.terminal.faults.switch_off("power-cut")
+    office.terminal.punch("1001", moment=MORNING)
+
+    eventually(lambda: office.pins() == ["1001"])
+
+
+def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Office) -> None:
+    """Its punches come with the polls; that events do not come is said once."""
+    office.terminal.faults.switch_on("mute")
+    with capture_logs() as logs:
+        worker = office.visit()
+        polled(worker, 2)
+        for number in range(1, 4):
+            office.terminal.punch("1001", moment=MORNING + timedelta(minutes=number))
+            eventually(lambda number=number: len(office.pins()) == number)  # type: ignore[misc]  # a default binds the value
+            polled(worker)
+        worker.stop()
+        worker.join(3)
+
+    assert [line["event"] for line in logs].count("live_silent") == 1
+
+
+def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
+    """While 200 KB travel at four megabits, a punch at this terminal and one at another are stored among the records."""
+    office.terminal.append_raw(generate(1, 5000, 300, MORNING).log)
+    office.terminal.faults.switch_on("line=4000")
+    other = SimulatedTerminal(serial="OTHER", now=lambda: datetime.now(ZONE).replace(tzinfo=None))
+    with Simulator(other) as simulator:
+        polled(office.visit(name="gudang", address=simulator.address, poll="1h"))
+        office.visit(poll="1h")
+        eventually(lambda: office.ledger.punches() > 500)
+        office.terminal.punch("2001")
+        other.punch("2002")
+        eventually(lambda: office.ledger.punches() == 5002, 30)
+        order = [json.loads(event.body)["data"]["pin"] for event in office.ledger.events(0, 10_000)]
+        office.workers[0].stop()
+        office.workers[0].join(3)
+
+    assert max(order.index("2001"), order.index("2002")) < 4500
