@@ -853,7 +853,7 @@ def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Offi
 
 
 def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
-    """While 200 KB travel at four megabits, a punch at this terminal and one at another are stored among the records."""
+    """While 200 KB travel at four megabits, a punch at this terminal and one at another are stored among them."""
     office.terminal.append_raw(generate(1, 5000, 300, MORNING).log)
     office.terminal.faults.switch_on("line=4000")
     other = SimulatedTerminal(serial="OTHER", now=lambda: datetime.now(ZONE).replace(tzinfo=None))
