@@ -216,7 +216,7 @@ def everything(office: Office) -> int:
     ledger.record_note(
         punch.TERMINAL_FOUND, "lobby", NOW, about | {"from": moment, "to": moment, "cause": "unavailable"}
     )
-    ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "percent": 90})
+    ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "threshold": 90})
     clock = {"offset_ms": 0, "bound_ms": 20, "measured": moment}
     ledger.record_note(punch.CLOCK_STEPPED, "lobby", NOW, about | {"before": clock, "after": clock})
     ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
