@@ -219,6 +219,9 @@ def everything(office: Office) -> int:
     ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "threshold": 90})
     clock = {"offset_ms": 0, "bound_ms": 20, "measured": moment}
     ledger.record_note(punch.CLOCK_STEPPED, "lobby", NOW, about | {"before": clock, "after": clock})
+    ledger.record_note(punch.CLOCK_SET, "lobby", NOW, about | {"before": clock, "after": clock})
+    correction = {"synchronised": moment, "correction_ms": -3, "first_sequence": 1, "last_sequence": 4}
+    ledger.record_note(punch.CLOCK_SYNCHRONISED, None, NOW, correction)
     ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
     ledger.record_live(witness(via="live", now=datetime.now(UTC) - timedelta(hours=1)), made(0, verify=15))
     ledger.record_live(witness(via="live"), made(500))
