@@ -4,8 +4,9 @@ import logging
 import sys
 import threading
 import time
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -14,17 +15,19 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
 from gateway import memory, punch
-from gateway.clock import Clock, SystemClock
-from gateway.control import Control
+from gateway.clock import Clock, Standing, SystemClock
+from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
-from gateway.schedule import Calendar
+from gateway.schedule import MIDNIGHT, Calendar
 from gateway.settings import Settings
+from gateway.vigil import Vigil
 from gateway.worker import Worker
 
 HEALTH_S = 60.0
+LONGEST_WAIT_S = 3600.0
 GOODBYE_S = 1.5
 """How long the workers together may take to end their conversations when the daemon stops."""
 
@@ -94,18 +97,50 @@ class Daemon:
                 clock,
                 captures=settings.data_dir / "captures",
                 report=self._publisher.announce,
+                publish=partial(self._publisher.announce, retain=False),
                 alarm=self._publisher.alarm,
             )
             self._workers.append(worker)
-            self._calendar.each_night(f"reconcile-{worker.name}", partial(worker.request, full=True))
+            self._calendar.each_night(f"night-{worker.name}", worker.begin_night)
+            self._calendar.each_night(f"tally-{worker.name}", worker.tell_tally, MIDNIGHT)
+        watched = [
+            (worker, entry, settings.zone(entry))
+            for worker, entry in zip(self._workers, settings.terminals, strict=True)
+        ]
+        self._vigil = Vigil(watched, self._ledger, clock, self._publisher.alarm)
+        self._standing = Standing(clock, self._ledger.last_sequence)
         try:
-            self._control = Control(settings.data_dir, {"status": lambda _: self._health.status(self._publisher)})
+            self._control = Control(settings.data_dir, self._commands())
         except OSError as exc:
             self._ledger.close()
             raise LedgerError(
                 f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
                 "be on a disk of this machine that the daemon's user may write to"
             ) from exc
+
+    def _commands(self) -> dict[str, Answer]:
+        return {
+            "status": lambda _: self._health.status(self._publisher),
+            "reconcile": self._reconcile,
+            "release": self._release,
+        }
+
+    def _reconcile(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Have a terminal's whole log read; answer with what came of it, or None where that takes longer."""
+        worker = self._worker(asked["terminal"])
+        done = worker.request(full=True)
+        try:
+            reconciliation = done.result(min(float(asked["wait_s"]), LONGEST_WAIT_S))
+        except TimeoutError:
+            reconciliation = None
+        return {"reconciliation": reconciliation, "state": worker.state.payload()}
+
+    def _release(self, asked: dict[str, Any]) -> dict[str, Any]:
+        days = (date.fromisoformat(asked[key]) for key in ("first", "last"))
+        return {"released": self._worker(asked["terminal"]).release(*days)}
+
+    def _worker(self, name: str) -> Worker:
+        return next(worker for worker in self._workers if worker.name == name)
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or a part fails; return the process's exit code: 0, 70, or 74 for the ledger."""
@@ -185,9 +220,11 @@ class Daemon:
                 return name
             self._calendar.tick()
             self._watch_room()
+            self._note_correction()
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
+                self._vigil.look()
                 memory.give_back()
                 self._publisher.announce("health", self._health.health())
         return None
@@ -204,6 +241,21 @@ class Daemon:
             self._publisher.alarm("disk_floor", _ROOM[self._room])
         elif self._room == "all":
             self._publisher.alarm("disk_room", _ROOM[self._room])
+
+    def _note_correction(self) -> None:
+        """Put on record that the gateway's own clock became trustworthy, and what was recorded before it was."""
+        correction = self._standing.look()
+        if correction is None:
+            return
+        now = self._clock.now()
+        data = {
+            "synchronised": utc_text(now),
+            "correction_ms": correction.by_ms,
+            "first_sequence": correction.first,
+            "last_sequence": correction.last,
+        }
+        self._ledger.record_note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
+        log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:
         parts: list[tuple[str, BaseException | None, bool]] = [

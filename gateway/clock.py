@@ -1,7 +1,10 @@
 """The gateway's own clock, and whether it can be trusted. Injectable, so that tests and the demo can have their own."""
 
 import ctypes
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 _TIME_ERROR = 5
@@ -42,3 +45,44 @@ class AssumedClock(SystemClock):
     def synchronised(self) -> bool:
         """Return True."""
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The gateway's clock has become trustworthy; before, it was not."""
+
+    by_ms: int
+    """How far it was moved while it was not trusted."""
+    first: int
+    last: int
+    """The sequences recorded meanwhile, from ``first`` to ``last``."""
+
+
+class Standing:
+    """Watches whether a clock can be trusted, and what was recorded while it could not."""
+
+    def __init__(self, clock: Clock, last_sequence: Callable[[], int]) -> None:
+        """To be made before anything is recorded."""
+        self._clock = clock
+        self._last_sequence = last_sequence
+        self._doubted: tuple[int, timedelta] | None = None
+        self.look()
+
+    def look(self) -> Correction | None:
+        """Look at the clock; return the correction if it has become trustworthy after something was recorded."""
+        if not self._clock.synchronised():
+            if self._doubted is None:
+                self._doubted = (self._last_sequence(), self._difference())
+            return None
+        if self._doubted is None:
+            return None
+        (before, difference), self._doubted = self._doubted, None
+        last = self._last_sequence()
+        if last == before:
+            return None
+        return Correction(round((self._difference() - difference) / timedelta(milliseconds=1)), before + 1, last)
+
+    def _difference(self) -> timedelta:
+        """Return wall-clock time less time that nobody can set and that goes on while the machine sleeps."""
+        since_boot = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return self._clock.now() - datetime.fromtimestamp(0, UTC) - since_boot

@@ -1,7 +1,7 @@
 """The running daemon's ear for commands of this machine: a Unix socket in the data directory.
 
 One request a connection, a line of JSON each way: ``{"command": "status"}``. Whoever may enter the data directory may
-ask; nothing that can be asked changes a terminal.
+ask; nothing that can be asked changes a terminal. A request that takes long does not hold up the others.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Control:
-    """Answers requests from a thread of its own until closed."""
+    """Answers requests from threads of its own until closed."""
 
     def __init__(self, data_dir: Path, commands: dict[str, Answer]) -> None:
         """Listen in ``data_dir`` (whose lock the caller holds: a socket found there is a dead daemon's)."""
@@ -50,12 +51,12 @@ class Control:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
-                connection.settimeout(TIMEOUT_S)
-                try:
-                    connection.sendall(json.dumps(self._answer(_line(connection))).encode() + b"\n")
-                except OSError:
-                    continue  # the asker has gone
+            threading.Thread(target=self._converse, args=(connection,), name="control-answer", daemon=True).start()
+
+    def _converse(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # the asker has gone
+            connection.settimeout(TIMEOUT_S)
+            connection.sendall(json.dumps(self._answer(_line(connection))).encode() + b"\n")
 
     def _answer(self, request: bytes) -> dict[str, Any]:
         try:
@@ -71,10 +72,10 @@ class Control:
             return {"status": "error", "error": {"code": "failed", "message": "the command failed; see the log"}}
 
 
-def ask(data_dir: Path, command: str, **arguments: object) -> dict[str, Any] | None:
-    """Ask the daemon that runs with ``data_dir``; None where none does or none answers."""
+def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> dict[str, Any] | None:
+    """Ask the daemon that runs with ``data_dir``; None where none does or none answers in time."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(TIMEOUT_S)
+        connection.settimeout(timeout_s)
         try:
             _at(connection.connect, data_dir / SOCKET_NAME)
             connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")

@@ -239,9 +239,13 @@ class Publisher:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def announce(self, topic: str, payload: dict[str, Any]) -> None:
-        """Publish a retained message below the prefix now; without a connection the next greeting will carry it."""
-        self._inbox.put(_Outgoing(topic, payload, retain=True))
+    def announce(self, topic: str, payload: dict[str, Any], *, retain: bool = True) -> None:
+        """Publish a message below the prefix now.
+
+        Without a connection a retained one is dropped, as the next greeting will carry it, and any other kept for the
+        next connection, among the newest hundred of them and the alarms.
+        """
+        self._inbox.put(_Outgoing(topic, payload, retain=retain))
 
     def alarm(self, code: str, message: str, terminal: str | None = None) -> None:
         """Echo for people that something is wrong or right again; kept for the next connection, the newest hundred."""

@@ -20,6 +20,7 @@ STEP_S = 2.0
 """A wall clock that moved this much more or less than the monotonic one between two ticks has stepped."""
 NIGHT_HOURS = (1, 3)
 """Full readings begin in these hours and those between, when nobody punches and lines are free."""
+MIDNIGHT = (0, 0)
 
 log = structlog.get_logger("schedule")
 
@@ -35,9 +36,12 @@ class Calendar:
         self._difference = wall() - time.monotonic()
         self.failure: BaseException | None = None
 
-    def each_night(self, name: str, work: Callable[[], None]) -> None:
-        """Run ``work`` every night at a moment of its own, drawn once, so that offices do not all begin together."""
-        hour = random.randint(*NIGHT_HOURS)  # noqa: S311 - not a secret
+    def each_night(self, name: str, work: Callable[[], None], hours: tuple[int, int] = NIGHT_HOURS) -> None:
+        """Run ``work`` every night at a moment of its own, drawn once, so that offices do not all begin together.
+
+        ``hours`` are the first and the last hour it may begin in.
+        """
+        hour = random.randint(*hours)  # noqa: S311 - not a secret
         minute = random.randint(0, 59)  # noqa: S311 - not a secret
         self._jobs.append((name, work, CronTrigger(hour=hour, minute=minute, timezone=self._zone)))
 

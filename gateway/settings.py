@@ -348,6 +348,8 @@ class TerminalSettings(_Section):
     """What to do about the terminal's clock."""
     max_set: Seconds = 600.0
     """The clock is never set by more than this."""
+    silence: Seconds | None = 10800.0
+    """So much time without a punch, in hours that usually have some, raises an alarm; null: none."""
 
 
 class _AnyTerminal(TerminalSettings):
@@ -454,11 +456,6 @@ class Settings(_Section):
             for key, field in type(ours).model_fields.items()
             if getattr(ours, key) != field.default
         ]
-        for index, terminal in enumerate(self.terminals):
-            if terminal.start != "all":
-                changed.append((f"terminals[{index}].start", "the whole log is published"))
-            if terminal.clock.set != "never":
-                changed.append((f"terminals[{index}].clock.set", "no clock is set"))
         return [f"{path}: accepted, not in effect before a later version; until then {why}" for path, why in changed]
 
 
@@ -473,7 +470,7 @@ def json_schema() -> dict[str, Any]:
         terminals.append(ref)
     for definition in schema["$defs"].values():
         for field in definition.get("properties", {}).values():
-            if field.get("type") == "string" and isinstance(field.get("default"), float):
+            if isinstance(field.get("default"), float):
                 field["default"] = f"{field['default']:g}s"  # a duration: seconds in the code, text in the file
     settings = schema["$defs"].pop("Settings")
     schema["$defs"].pop(TerminalSettings.__name__, None)  # only its children are entries

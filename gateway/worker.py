@@ -3,14 +3,21 @@
 Each visit asks the serial, the clock and the count. Where the count says that nothing is new, that was all. Otherwise
 the end of the log is read with a few known records in front, which prove that it continues what the ledger knows; where
 they do not, more is read, and at last everything.
+
+Preparing its log keeps a terminal busy, some for half a minute: while punches are heard of as they happen, it is then
+left in peace for ten times as long. What a person asks for is done at once.
 """
 
+import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +26,6 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from drivers.base import (
-    ClockReading,
     Driver,
     DriverError,
     Enrolled,
@@ -27,20 +33,26 @@ from drivers.base import (
     Live,
     Logged,
     ProtocolError,
+    Ranged,
     RawPunch,
+    Reading,
+    SettableClock,
     Sizes,
     Terminal,
     TerminalInfo,
     TerminalRefused,
     TerminalUnavailable,
+    UnreadableLog,
     Via,
 )
-from gateway import punch
+from gateway import forecast, punch
+from gateway.alignment import fingerprint
 from gateway.clock import Clock
-from gateway.ledger import OVERLAP, Known, Ledger, LedgerFull, Stored, Unaligned
+from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
+from gateway.timekeeper import STEP_S, Timekeeper
 
 Cause = Literal["unavailable", "refused", "protocol"]
 
@@ -51,15 +63,39 @@ OVERHEAR_S = 0.002
 UNCOUNTED_READ_S = 600.0
 """How often the end of a log is read whose count cannot tell whether something is new."""
 FULL_READING_DUE = timedelta(hours=26)
-STEP_S = 5.0
-STEP_PER_S = 0.001
-"""A clock has jumped when it moved this much more or less than time did; crystals drift a tenth of that."""
+WHOLE_AGAIN_S = 3600.0
+"""How often a whole log is read for want of a readable end; without live events, as often as an uncounted one."""
+SMALL_LOG = 1000
+"""Records of a log that is read whole as quickly as in part."""
+PREPARE_REST = 10.0
+"""A terminal is left in peace this many times as long as it needed to prepare its log."""
+PROBE_S = 60.0
+"""So long a terminal may say nothing while it is listened to; then it is asked something, as the line may be dead."""
+UNTOLD = 2
+"""Polls that found punches which live events should have told of, before events are asked for anew.
+
+Where that does not help, twice as many the next time: some terminals never tell.
+"""
+RANGE_CHECK_S = 6 * 3600.0
+RANGE_CHECK_AFTER_OUTAGE_S = 300.0
+RANGE_DAYS = 2
+"""Whole days before today that a reading by date looks at."""
+RANGE_BLOCK = 5000
+TALLY_DAYS = 31
+CLOCK_WISH_S = 2 * 3600.0
+"""How long a clock that is to be set waits for a quiet hour."""
+BURST_DISTANCE = timedelta(hours=2)
+"""No clock is set this near to people coming or going: the same second would come twice, or never."""
+SET_WITHIN_MS = 1500
+"""A clock is set to whole seconds, and takes a while about it."""
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
 CAPTURES_KEPT = 20
 NEWS_MAX = 500
 """More new records than this are an import, which waits while the disk is nearly full."""
 FULL_PAUSE_S = 30.0
+BODIES_KEPT = 5
+"""Of whole logs nobody could read, up to 16 MB each."""
 WIDER = 8
 """Each further reading backwards is this many times wider: preparing a log costs the terminal more than sending it."""
 
@@ -90,6 +126,12 @@ class TerminalState:
     last_punch: str | None = None
     last_visit: datetime | None = None
     last_full_reading: datetime | None = None
+    heard: datetime | None = None
+    """When a punch, or anything else that was new, came from it last."""
+    fills: date | None = None
+    """When its log will be full at the pace of the last weeks."""
+    silent_since: datetime | None = None
+    """Set while it has been silent for longer than is usual for it."""
 
     def payload(self) -> dict[str, Any]:
         """Return the message of ``terminal/<name>/state``."""
@@ -111,6 +153,8 @@ class TerminalState:
             "last_punch": self.last_punch,
             "last_visit": _utc(self.last_visit),
             "last_full_reading": _utc(self.last_full_reading),
+            "fills": self.fills.isoformat() if self.fills else None,
+            "silent_since": _utc(self.silent_since),
         }
 
 
@@ -120,6 +164,14 @@ def _moment(milliseconds: int) -> datetime:
 
 def _utc(moment: datetime | None) -> str | None:
     return None if moment is None else utc_text(moment)
+
+
+@dataclass(slots=True)
+class _Request:
+    """What somebody waits for."""
+
+    full: bool
+    done: Future[dict[str, Any] | None] = field(default_factory=Future)
 
 
 class Worker:
@@ -135,9 +187,13 @@ class Worker:
         *,
         captures: Path,
         report: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
+        publish: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
     ) -> None:
-        """``report`` gets the terminal's state when it changes, ``alarm`` what people should hear of."""
+        """``report`` gets the terminal's state when it changes, ``publish`` tallies, ``alarm`` what people should know.
+
+        What ``report`` gets describes the present and is to be kept for whoever asks later; tallies are not.
+        """
         self.name = settings.name
         self.state = TerminalState(since=clock.now())
         self.failure: BaseException | None = None
@@ -148,19 +204,42 @@ class Worker:
         self._clock = clock
         self._captures = captures
         self._report = report
+        self._publish = publish
         self._alarm = alarm
         self._log = log.bind(terminal=settings.name)
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._want_full = False
+        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
+        self._asked: list[_Request] = []
+        """Those taken up; a visit that fails leaves them to the next."""
+        self._full_due = False
         self._live = settings.live
         self._unproven = True
         """The next reading must show known records even if the count is as expected."""
         self._hinted = False
         self._last_read = -UNCOUNTED_READ_S
-        self._measured_at: tuple[datetime, float] | None = None
-        self._remembered: ClockEvidence | None = None
-        """The last measurement of the process before this one, if the wall clock could be trusted then."""
+        self._next_start: int | None = None
+        """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
+        self._rest_until = 0.0
+        self._blocked_until = 0.0
+        self._whole_read = -WHOLE_AGAIN_S
+        self._listening = False
+        """Events are registered in this conversation."""
+        self._caught_up = False
+        """The poll before this one, in the same conversation, left nothing unread."""
+        self._heard_at = 0.0
+        self._untold, self._untold_most = 0, UNTOLD
+        self._live_silent = False
+        self._range_check = 0.0
+        self._range_doubted = False
+        """A reading by date brought something else than the ledger has, and a full reading is to settle it."""
+        self._clock_wish = 0.0
+        """Until when the clock is to be set, if it is."""
+        self._settable: bool | None = None
+        """Whether the clock of such a terminal can be set; None: it has not been met yet."""
+        self._before_setting: ClockEvidence | None = None
+        """The last measurement before the clock was set; None once it has been read back."""
+        self._timekeeper = Timekeeper(zone, None)
         self._stepped = False
         """The terminal's clock has jumped since it was last heard: what comes now was made by nobody knows which."""
         self._stranger: str | None = None
@@ -168,6 +247,7 @@ class Worker:
         self._failures = 0
         self._first_failure: datetime | None = None
         self._lost = False
+        self._reconciliation: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
 
     # From outside.
@@ -180,12 +260,13 @@ class Worker:
             self.state.layout = known.layout
             self.state.last_punch = known.last_punch
             if known.offset_ms is not None and known.bound_ms is not None and known.measured_ms is not None:
-                self._remembered = ClockEvidence(known.offset_ms, known.bound_ms, _moment(known.measured_ms))
+                remembered = ClockEvidence(known.offset_ms, known.bound_ms, _moment(known.measured_ms))
+                self._timekeeper = Timekeeper(self._zone, remembered)
             if known.full_ms is not None:
                 self.state.last_full_reading = _moment(known.full_ms)
             # A machine that is off at night never meets the hour of the nightly reading: it is made up for.
             read = self.state.last_full_reading
-            self._want_full = read is None or self._clock.now() - read > FULL_READING_DUE
+            self._full_due = read is None or self._clock.now() - read > FULL_READING_DUE
         self._thread.start()
 
     def stop(self) -> None:
@@ -203,10 +284,54 @@ class Worker:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def request(self, *, full: bool = False) -> None:
-        """Ask for a visit now; ``full`` for one that reads the whole log."""
-        self._want_full = self._want_full or full
+    def request(self, *, full: bool = False) -> Future[dict[str, Any] | None]:
+        """Ask for a visit now; ``full`` for one that reads the whole log, whenever that was done last.
+
+        Returns what will hold, after the visit, the reconciliation that the full reading ended with. A visit that fails
+        is not the end of it; a worker that ends is, without an answer.
+        """
+        request = _Request(full)
+        self._requests.put(request)
         self._wake.set()
+        return request.done
+
+    def request_set_clock(self) -> bool:
+        """Ask for the clock to be set, if it is wrong, at the next quiet moment of two hours; False if it cannot be."""
+        if self._settable is False:
+            return False
+        self._clock_wish = time.monotonic() + CLOCK_WISH_S
+        self._wake.set()
+        return True
+
+    def begin_night(self) -> None:
+        """Do tonight what is done every night: read the whole log, and set the clock where the office wants that."""
+        self._full_due = True
+        if self._settings.clock.set == "nightly":
+            self._clock_wish = time.monotonic() + CLOCK_WISH_S
+        self._wake.set()
+
+    def release(self, first: date, last: date) -> int:
+        """Publish at last what was withheld of the days from ``first`` to ``last``; return how many records that is.
+
+        The dates at the ends of the calendar mean no bound.
+        """
+        return release_withheld(self._ledger, self._settings, self._zone, self._clock, first, last)
+
+    def tell_tally(self) -> None:
+        """Publish how far the records of the last days have travelled, with what the last full reading came to."""
+        since = self._clock.now().astimezone(self._zone).date() - timedelta(days=TALLY_DAYS - 1)
+        days = [_tally_of(day) for day in self._ledger.tally(self.name, since)]
+        payload = {
+            "terminal": self.name,
+            "at": utc_text(self._clock.now()),
+            "reconciliation": self._reconciliation,
+            "days": days,
+        }
+        self._publish(f"tally/{self.name}", payload)
+
+    def tell_state(self) -> None:
+        """Publish what is known of the terminal."""
+        self._report(f"terminal/{self.name}/state", self.state.payload())
 
     # The thread.
 
@@ -237,8 +362,10 @@ class Worker:
         """Hold one conversation with the terminal; return how long to wait before the next."""
         next_poll = time.monotonic() + self._settings.poll
         conversation: AbstractContextManager[Terminal] = self._driver.connect(self._settings)
+        self._listening = self._caught_up = False
         try:
             with conversation as terminal:
+                self._settable = isinstance(terminal, SettableClock)
                 self._check_serial(terminal)
                 while True:
                     self._poll(terminal)
@@ -246,37 +373,52 @@ class Worker:
                     next_poll = time.monotonic() + self._settings.poll
                     if not (self._live and isinstance(terminal, Live)):
                         break
+                    if self._untold >= self._untold_most:
+                        self._untold, self._untold_most, self._unproven = 0, 2 * self._untold_most, True
+                        return 0.0  # events are registered again by beginning anew
                     self._listen(terminal, next_poll)
                     if self._stopping.is_set():
                         break
         except TerminalUnavailable as exc:
             return self._failed("unavailable", exc)
-        except TerminalRefused as exc:
+        except (TerminalRefused, UnreadableLog) as exc:
             return self._failed("refused", exc)
         except ProtocolError as exc:
             return self._failed("protocol", exc)
         return max(0.0, next_poll - time.monotonic())
 
-    def _listen(self, terminal: Live, until: float) -> None:
+    def _listen(self, terminal: Terminal, until: float) -> None:
         """Store punches as they happen until the next poll is due or something asks for one."""
-        while self._live and (left := until - time.monotonic()) > 0 and not self._wake.is_set() and not self._hinted:
+        self._heard_at = time.monotonic()
+        while self._live and (left := until - time.monotonic()) > 0 and not self._wake.is_set():
+            if self._hinted and self._may_read():
+                break
             self._hear(terminal, min(left, LISTEN_S))
+            if time.monotonic() - self._heard_at >= PROBE_S:
+                # A terminal that lost power says nothing, and neither does the line to it.
+                terminal.read_clock()
+                self._heard_at = time.monotonic()
         if not self._stopping.is_set():
             self._wake.clear()
 
-    def _hear(self, terminal: Live, for_s: float) -> None:
+    def _hear(self, terminal: object, for_s: float) -> None:
+        """Store the punches that come, or have come, in this time, where the terminal tells of them."""
+        if not (self._live and isinstance(terminal, Live)):
+            return
         try:
             for event in terminal.events(for_s):
+                self._heard_at = time.monotonic()
+                self._untold, self._untold_most, self._live_silent = 0, UNTOLD, False
                 if isinstance(event, Hint) or not self._store(event):
                     self._hinted = True
+            self._listening = True
         except TerminalRefused as exc:
-            self._live = False
+            self._live = self._listening = False
             self._log.warning("live_refused", reason=str(exc))
 
     def _overhear(self, terminal: object) -> None:
         """Store the punches that have come in while something else was done."""
-        if self._live and isinstance(terminal, Live):
-            self._hear(terminal, OVERHEAR_S)
+        self._hear(terminal, OVERHEAR_S)
 
     def _store(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
@@ -286,23 +428,21 @@ class Worker:
         stored = self._ledger.record_live(witness, event)
         if stored:
             self.state.last_punch = event.local_time.isoformat()
+            self.state.heard = witness.now
         return stored and self._count_tells
 
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
-        asked = self._clock.now()
-        self._stepped = self._measure(terminal.read_clock(), asked)
+        self._take_requests()
+        self._stepped = self._measure(terminal)
         witness = self._witness("log", self.state.clock, stepped=self._stepped)
         self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
         self._stepped = False
-        known = self._known()
-        stored = Stored()
-        if isinstance(terminal, Logged):
-            self.state.sizes = terminal.sizes()
-            if (self._want_full or self._something_new(known)) and self._has_room(known):
-                stored = self._read_news(terminal, known, witness)
+        stored = self._news(terminal, witness) if isinstance(terminal, Logged) else Stored()
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
+        if stored.new or stored.quarantined:
+            self.state.heard = self.state.last_visit
         self._log.info(
             "poll_finished",
             read=stored.read,
@@ -315,6 +455,33 @@ class Worker:
             offset_ms=self.state.clock.offset_ms if self.state.clock else None,
             took_ms=round((time.monotonic() - begun) * 1000),
         )
+        for request in self._asked:
+            request.done.set_result(self._reconciliation if request.full else None)
+        self._asked = []
+        self._check_by_date(terminal, witness)
+        self._mend_clock(terminal)
+
+    def _take_requests(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._asked.append(self._requests.get_nowait())
+
+    # What to read, and when.
+
+    def _news(self, terminal: Logged, witness: Witness) -> Stored:
+        """Read what is new, if anything is, and the terminal may be asked to prepare its log again."""
+        told = self._hinted or not (self._listening and self._caught_up)
+        known = self._known()
+        self.state.sizes = terminal.sizes()
+        asked = any(request.full for request in self._asked)
+        wanted = asked or self._full_due or self._something_new(known)
+        if not wanted or not (asked or self._may_read()) or not self._has_room(known):
+            self._caught_up = not wanted
+            return Stored()
+        stored = self._read_news(terminal, known, witness, asked=asked)
+        if stored.new and not told:
+            self._count_untold(stored.new)
+        return stored
 
     def _has_room(self, known: Known) -> bool:
         """Tell whether what there is to read may be read now; imports are the first to wait for room on the disk."""
@@ -341,24 +508,63 @@ class Worker:
         records, capacity = self.state.sizes.records, self.state.sizes.capacity
         return records is not None and (capacity is None or records < capacity)
 
-    def _read_news(self, terminal: Logged, known: Known, witness: Witness) -> Stored:
+    @property
+    def _live_healthy(self) -> bool:
+        """Whether nothing has happened since the last reading that live events have not told of."""
+        return self._listening and not self._unproven and not self._live_silent
+
+    def _may_read(self) -> bool:
+        here = time.monotonic()
+        return here >= self._blocked_until and (here >= self._rest_until or not self._live_healthy)
+
+    def _may_read_whole(self) -> bool:
+        """Tell whether a log whose end cannot be read may be read whole again."""
+        again_s = WHOLE_AGAIN_S if self._live_healthy else UNCOUNTED_READ_S
+        self._blocked_until = self._whole_read + again_s
+        return time.monotonic() >= self._blocked_until
+
+    def _rest(self, reading: Reading, asked_for: int) -> None:
+        """Leave the terminal in peace after it has prepared its log."""
+        here = time.monotonic()
+        self._rest_until = here + PREPARE_REST * reading.prepared_s
+        if reading.start == 0 and reading.total > SMALL_LOG:
+            self._whole_read = here
+            if asked_for:  # it does not serve the end alone
+                self._rest_until = max(self._rest_until, here + WHOLE_AGAIN_S)
+
+    def _count_untold(self, new: int) -> None:
+        """Take note of punches made while events were registered, and never told: a restart forgets who listens."""
+        self._untold += 1
+        if self._untold >= UNTOLD and not self._live_silent:
+            self._live_silent = True
+            self._log.warning("live_silent", polls=self._untold, new=new)
+
+    def _read_news(self, terminal: Logged, known: Known, witness: Witness, *, asked: bool) -> Stored:
         # Both flags may be set again while the reading goes on, and then mean the next one.
-        full, self._want_full = self._want_full, False
+        due, self._full_due = self._full_due, False
         self._hinted = False
         try:
-            stored = self._read(terminal, known, witness, full=full)
+            stored = self._read(terminal, known, witness, full=due or asked)
         except BaseException:
-            self._want_full = self._want_full or full
+            self._full_due = self._full_due or due
             raise
+        self._caught_up = stored is not None
+        if stored is None:
+            self._hinted = True
+            return Stored()
         self._unproven = False
         self._last_read = time.monotonic()
         return stored
 
-    def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored:
-        start = 0 if full else known.tail_start
-        width = OVERLAP
+    def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
+        """Read and store what is new; None where more must be read than the terminal may be asked for now."""
+        start = 0 if full else known.tail_start if self._next_start is None else self._next_start
+        width = OVERLAP if self._next_start is None else max(OVERLAP, known.in_log - start)
         while True:
+            if start == 0 and not full and known.tail_start and not self._may_read_whole():
+                return None
             reading = terminal.read(start, known.layout)
+            self._rest(reading, start)
             pins: Mapping[int, str] | None = None
             if reading.by_uid and isinstance(terminal, Enrolled):
                 pins = terminal.pins()
@@ -371,15 +577,110 @@ class Worker:
                 )
             except Unaligned:
                 width *= WIDER
-                start = 0 if width > 1000 else max(0, min(known.in_log, reading.total) - width)
+                start = 0 if width > SMALL_LOG else max(0, min(known.in_log, reading.total) - width)
+                self._next_start = start
+                if not self._may_read():
+                    return None
                 continue
+            self._next_start, self._blocked_until = None, 0.0
             if reading.total:
                 self.state.layout = reading.layout
             if reading.start == 0:
-                self.state.last_full_reading = self._clock.now()
+                self._reconciled(reading, stored)
             if aside.trouble is not None:
                 raise aside.trouble
             return stored
+
+    def _reconciled(self, reading: Reading, stored: Stored) -> None:
+        """Say what a reading of the whole log came to."""
+        self.state.last_full_reading = self._clock.now()
+        counts = {
+            "records": reading.total,
+            "new": stored.new + stored.quarantined + stored.withheld,
+            "missed": stored.missed,
+            "invented": stored.invented,
+            "reordered": stored.reordered,
+            "unconfirmed": stored.unconfirmed,
+        }
+        self._reconciliation = {"at": utc_text(self.state.last_full_reading), **counts}
+        if stored.missed or stored.invented or stored.reordered:
+            self._log.warning("log_differs", missed=stored.missed, invented=stored.invented, moved=stored.reordered)
+            message = (
+                f"terminal {self.name}: its log is not what earlier readings brought: {stored.missed} records more, "
+                f"{stored.invented} missing, {stored.reordered} in another place"
+            )
+            self._alarm("log_differs", message, self.name)
+        self.tell_tally()
+
+    # Reading by date: a second opinion, which never stores anything.
+
+    def _check_by_date(self, terminal: Terminal, witness: Witness) -> None:
+        """Compare what the terminal finds under the last days' dates with what the ledger has of them.
+
+        A difference is settled by a full reading. Where it outlives that, the terminal's answers by date are wrong and
+        it is not asked again.
+        """
+        if not isinstance(terminal, Ranged) or witness.clock is None or not self._caught_up:
+            return
+        known = self._known()
+        unsettled = known.shrunk_to is not None or known.length < max(1, known.matched_until or 0)
+        if known.ranged is False or unsettled or (self._range_doubted and self._full_due):
+            return
+        if time.monotonic() < self._range_check or not self._may_read():
+            return
+        self._range_check = time.monotonic() + RANGE_CHECK_S
+        # By the terminal's clock, and up to what was there before this poll: what is made meanwhile is not read yet.
+        shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
+        last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
+        first = datetime.combine(last.date() - timedelta(days=RANGE_DAYS), time_of_day.min)
+        try:
+            records = terminal.between(first, last, known.layout)
+        except DriverError:
+            if known.ranged is None:  # some hang at a question they do not know
+                self._range_unsupported()
+            raise
+        if records is None:
+            self._range_unsupported()
+            return
+        found = [record for record in records if isinstance(record, RawPunch)]
+        if any(not first <= record.local_time <= last for record in found):
+            self._distrust_range("records of other dates")
+            return
+        difference = self._difference_by_date(known, found, last.date())
+        if not difference:
+            self._range_doubted = False
+            if known.ranged is None:
+                self._ledger.remember(self.name, ranged=True)
+        elif self._range_doubted:
+            self._distrust_range("a full reading of the log says otherwise")
+        else:
+            self._log.warning("range_differs", records=difference)
+            self._range_doubted = self._full_due = self._hinted = True
+            self._range_check = 0.0
+
+    def _difference_by_date(self, known: Known, found: list[RawPunch], today: date) -> int:
+        """Count what was found and is not known, and what the log held of the days before today and was not found."""
+        prints = Counter(map(fingerprint, found))
+        placed: Counter[bytes] = Counter()
+        for place in range(known.shift, known.length, RANGE_BLOCK):
+            order = self._ledger.order(known, place, RANGE_BLOCK)
+            placed.update(print_ for print_ in order if print_ in prints)
+        days = Counter(record.local_time.date() for record in found)
+        missing = [
+            (day.in_log or 0) - days[day.day]
+            for day in self._ledger.tally(self.name, today - timedelta(days=RANGE_DAYS))
+            if day.day is not None and day.day < today
+        ]
+        return (prints - placed).total() + sum(count for count in missing if count > 0)
+
+    def _range_unsupported(self) -> None:
+        self._ledger.remember(self.name, ranged=False)
+        self._log.info("range_unsupported")
+
+    def _distrust_range(self, reason: str) -> None:
+        self._range_doubted = False
+        self._ledger.remember(self.name, ranged=False)
+        self._log.warning("range_distrusted", reason=reason)
 
     def _known(self) -> Known:
         known = self._ledger.terminal(self.name)
@@ -448,47 +749,100 @@ class Worker:
 
     # The terminal's clock.
 
-    def _measure(self, reading: ClockReading | None, asked: datetime) -> bool:
-        """Compare the terminal's clock with ours; return whether it has jumped since the last comparison.
-
-        A clock that shows whole seconds is on average half a second further; that half second is part of the bound. A
-        jump is judged against the monotonic clock, so that a step of our own is not taken for one of the terminal's;
-        only across our own restart against the wall clock, and then only if that was synchronised both times.
-        """
-        if reading is None:
-            self.state.clock = None
-            self._measured_at = None
-            return False
-        here = time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps, as terminals do
-        middle = asked + timedelta(seconds=reading.round_trip_s / 2)
-        shown = reading.local_time.replace(tzinfo=self._zone) + timedelta(milliseconds=500)
-        offset_ms = round((shown - middle) / timedelta(milliseconds=1))
-        evidence = ClockEvidence(offset_ms, 500 + round(reading.round_trip_s * 500), asked)
-        before, self.state.clock = self.state.clock, evidence
-        previous, self._measured_at = self._measured_at, (reading.local_time, here)
-        remembered, self._remembered = self._remembered, None
-        if previous is not None and before is not None:
-            elapsed_s = here - previous[1]
-            moved_s = (reading.local_time - previous[0]).total_seconds()
-        elif remembered is not None and self._clock.synchronised():
-            before = remembered
-            elapsed_s = (evidence.measured - before.measured).total_seconds()
-            moved_s = elapsed_s + (evidence.offset_ms - before.offset_ms) / 1000
-        else:
-            return False
-        if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S:
+    def _measure(self, terminal: Terminal) -> bool:
+        """Compare the terminal's clock with ours; return whether it has jumped since the last comparison."""
+        asked = self._clock.now()
+        reading = terminal.read_clock()
+        here = time.clock_gettime(time.CLOCK_BOOTTIME)
+        before, self._before_setting = self._before_setting, None
+        if before is not None:
+            self._timekeeper.forget()
+        jump = self._timekeeper.measure(reading, asked, here, synchronised=self._clock.synchronised())
+        after = self.state.clock = self._timekeeper.evidence
+        if before is not None:
+            self._conclude_setting(before, after)
+        if jump is None or after is None:
             return False
         data = {
             "terminal": self.name,
             "serial": self.state.serial,
-            "before": _evidence(before),
-            "after": _evidence(evidence),
+            "before": _evidence(jump.before),
+            "after": _evidence(after),
         }
         self._note(punch.CLOCK_STEPPED, data)
-        self._log.warning("clock_stepped", before_ms=before.offset_ms, after_ms=evidence.offset_ms)
-        message = f"terminal {self.name}: its clock jumped by {round(moved_s - elapsed_s)} s"
-        self._alarm("clock_stepped", message, self.name)
+        self._log.warning("clock_stepped", before_ms=jump.before.offset_ms, after_ms=after.offset_ms)
+        self._alarm("clock_stepped", f"terminal {self.name}: its clock jumped by {round(jump.by_s)} s", self.name)
         return True
+
+    def _mend_clock(self, terminal: Terminal) -> None:
+        """Set a clock that is wrong, at an hour when nobody punches; tried once a night."""
+        clock = self.state.clock
+        if time.monotonic() >= self._clock_wish or clock is None or not self._clock.synchronised():
+            return
+        off = abs(timedelta(milliseconds=clock.offset_ms))
+        if off > timedelta(seconds=self._settings.clock.tolerance):
+            if self._burst_near(clock):
+                return  # looked at again at the next poll, as long as the wish holds
+            if not self._caught_up:
+                return  # what is in the log was made by the clock as it is
+            if off > timedelta(seconds=self._settings.max_set):
+                self._not_set(f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it")
+            elif isinstance(terminal, SettableClock):
+                self._set_clock(terminal, clock)
+                self._stepped = self._measure(terminal)
+            else:
+                self._not_set("the gateway cannot set the clock of such a terminal; set it by hand")
+        self._clock_wish = 0.0
+
+    def _burst_near(self, clock: ClockEvidence) -> bool:
+        """Tell whether people came or went in the last two hours, or usually do in the next two.
+
+        Where less than two weeks are known there is no usual: that it is night has to do.
+        """
+        shown = (self._clock.now() + timedelta(milliseconds=clock.offset_ms)).astimezone(self._zone)
+        here = shown.replace(tzinfo=None)
+        since = here - BURST_DISTANCE
+        if forecast.has_burst(self._ledger.punch_times(self.name, since - forecast.BURST_SPAN)):
+            return True
+        history = self._ledger.hours(self.name, here.date() - timedelta(weeks=forecast.WEEKS))
+        usual = forecast.usual_hours(history, here.date())
+        return usual is not None and bool(forecast.usual_time(usual, here, here + BURST_DISTANCE))
+
+    def _set_clock(self, terminal: SettableClock, before: ClockEvidence) -> None:
+        right = self._clock.now().astimezone(self._zone) + timedelta(milliseconds=500)
+        self._clock_wish = 0.0  # whatever comes of it, a broken line included
+        self._before_setting = before
+        try:
+            terminal.set_clock(right.replace(tzinfo=None, microsecond=0))
+        except TerminalRefused as exc:
+            self._before_setting = None
+            self._not_set(str(exc))
+
+    def _conclude_setting(self, before: ClockEvidence, after: ClockEvidence | None) -> None:
+        """Put on record what setting the clock has come to, by what it shows."""
+        if after is None:
+            self._not_set("it shows an impossible date after it was set")
+            return
+        if abs(after.offset_ms - before.offset_ms) > STEP_S * 1000 or abs(after.offset_ms) < abs(before.offset_ms):
+            data = {
+                "terminal": self.name,
+                "serial": self.state.serial,
+                "before": _evidence(before),
+                "after": _evidence(after),
+            }
+            self._note(punch.CLOCK_SET, data)
+            if self._clock.synchronised():
+                self._ledger.remember_clock(self.name, after)
+        if abs(after.offset_ms) > after.bound_ms + SET_WITHIN_MS:
+            self._not_set(f"it was set and is wrong by {round(after.offset_ms / 1000)} s all the same")
+            return
+        self._log.info("clock_set", before_ms=before.offset_ms, after_ms=after.offset_ms)
+        message = f"terminal {self.name}: its clock was wrong by {round(before.offset_ms / 1000)} s and has been set"
+        self._alarm("clock_set", message, self.name)
+
+    def _not_set(self, reason: str) -> None:
+        self._log.warning("clock_not_set", reason=reason)
+        self._alarm("clock_not_set", f"terminal {self.name}: its clock was not set: {reason}", self.name)
 
     # Lost and found.
 
@@ -498,10 +852,10 @@ class Worker:
         self._failures += 1
         self._first_failure = self._first_failure or now
         self._unproven = True
-        if cause == "protocol":
-            self._keep_capture(exc)
         news = not self._lost or self.state.cause != cause
         lost = self._failures >= LOST_AFTER or cause == "refused"
+        if isinstance(exc, ProtocolError) and (news or cause == "protocol"):
+            self._keep_capture(exc)
         if lost and news:
             self.state.online, self.state.cause, self.state.reason = False, cause, str(exc)
             self.state.since = self._first_failure
@@ -516,9 +870,10 @@ class Worker:
                 }
                 self._note(punch.TERMINAL_LOST, data)
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
+            code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
             self._alarm(code, f"terminal {self.name}: {exc}", self.name)
             self._lost = True
-            self._tell()
+            self.tell_state()
         return PAUSES[cause].after(self._failures)
 
     def _found(self) -> None:
@@ -536,30 +891,59 @@ class Worker:
             self._note(punch.TERMINAL_FOUND, data)
             self._log.info("terminal_found", away_s=round((now - self._first_failure).total_seconds()))
             self._alarm("terminal_found", f"terminal {self.name} answers again", self.name)
+            self._range_check = time.monotonic() + RANGE_CHECK_AFTER_OUTAGE_S
         if not self.state.online:
             self.state.since = now
         self.state.online, self.state.cause, self.state.reason = True, None, None
         self._failures, self._first_failure, self._lost = 0, None, False
-        self._tell()
-
-    def _tell(self) -> None:
-        self._report(f"terminal/{self.name}/state", self.state.payload())
+        self.tell_state()
 
     def _note(self, event_type: str, data: dict[str, Any]) -> None:
         moment = self._clock.now().astimezone(self._zone)
         self._ledger.record_note(event_type, self.name, moment, data)
 
-    def _keep_capture(self, exc: DriverError) -> None:
-        """Keep the last bytes of a conversation that broke the protocol, the newest twenty of all terminals."""
-        if exc.capture is None:
+    def _keep_capture(self, exc: ProtocolError) -> None:
+        """Keep the last bytes of a conversation that broke the protocol, and a log that nobody can read, whole.
+
+        The newest of all terminals are kept.
+        """
+        body = exc.body if isinstance(exc, UnreadableLog) else None
+        if exc.capture is None and body is None:
             return
         self._captures.mkdir(mode=0o700, exist_ok=True)
-        path = self._captures / f"{self._clock.now():%Y%m%dT%H%M%S}-{self.name}.txt"
-        path.write_text(f"terminal {self.name}\nreason {exc}\n{exc.capture}\n", encoding="utf-8")
-        path.chmod(0o600)
-        for old in sorted(self._captures.glob("*.txt"))[:-CAPTURES_KEPT]:
-            old.unlink(missing_ok=True)
+        stem = self._captures / f"{self._clock.now():%Y%m%dT%H%M%S}-{self.name}"
+        path = stem.with_suffix(".txt")
+        _write_private(path, f"terminal {self.name}\nreason {exc}\n{exc.capture or ''}\n".encode())
+        if body is not None:
+            _write_private(stem.with_suffix(".bin"), body)
+        for pattern, kept in (("*.txt", CAPTURES_KEPT), ("*.bin", BODIES_KEPT)):
+            for old in sorted(self._captures.glob(pattern))[:-kept]:
+                old.unlink(missing_ok=True)
         self._log.warning("capture_kept", path=str(path), reason=str(exc))
+
+
+def release_withheld(
+    ledger: Ledger, settings: TerminalSettings, zone: ZoneInfo, clock: Clock, first: date, last: date
+) -> int:
+    """Give what was withheld of a terminal's days from ``first`` to ``last`` its place in the stream.
+
+    The dates at the ends of the calendar mean no bound. Returns how many records that is.
+    """
+    known = ledger.terminal(settings.name)
+    if known is None:
+        return 0
+    witness = Witness(
+        terminal=settings.name,
+        serial=known.serial,
+        zone=zone,
+        via="log",
+        now=clock.now(),
+        synchronised=clock.synchronised(),
+        clock=None,  # nobody measured it when they were made
+        stepped=False,
+        tolerance=timedelta(seconds=settings.clock.tolerance),
+    )
+    return ledger.release(witness, first, last)
 
 
 class _Stopped(Exception):  # noqa: N818 - no error
@@ -585,6 +969,22 @@ class _Aside:
                 self._listen()
             except DriverError as exc:
                 self.trouble = exc
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def _tally_of(day: Day) -> dict[str, Any]:
+    return {
+        "day": day.day.isoformat() if day.day else None,
+        "in_log": day.in_log or 0,
+        "in_ledger": day.in_ledger,
+        "withheld": day.withheld,
+        "sent": day.sent,
+        "confirmed": day.confirmed,
+    }
 
 
 def _evidence(clock: ClockEvidence) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def test_what_is_retained_is_what_describes_a_present_state() -> None:
         "note": False,
         "alarm": False,
         "batch": False,
+        "tally/lobby": False,
         "cmd/poll": False,
         "state": True,
         "info": True,
@@ -213,7 +214,9 @@ def notes(draw: st.DrawFn) -> Draft:
     about = {"terminal": draw(terminals), "serial": draw(serials)}
     reading = st.fixed_dictionaries({"offset_ms": offsets, "bound_ms": st.integers(0, 10**6), "measured": utc})
     causes = st.sampled_from(["unavailable", "refused", "protocol"])
-    what = st.sampled_from(["serial", "log_cleared", "log_shrunk", "log_wrapped", "capacity"])
+    what = st.sampled_from(
+        ["serial", "log_cleared", "log_shrunk", "log_wrapped", "log_differs", "user_number", "capacity"]
+    )
     count = st.integers(0, 10**6)
     digests = st.binary(max_size=9).map(lambda data: "sha256:" + sha256(data).hexdigest())
     kinds: dict[str, st.SearchStrategy[dict[str, Any]]] = {
@@ -228,10 +231,28 @@ def notes(draw: st.DrawFn) -> Draft:
                 "records_after": count,
                 "serial_before": serials,
                 "serial_after": serials,
-                "percent": st.integers(0, 100),
+                "missed": count,
+                "invented": count,
+                "reordered": count,
+                "uid": st.integers(0, 65535),
+                "pin_before": pins,
+                "pin_after": pins,
+                "threshold": st.sampled_from([80, 90, 95]),
+                "records": count,
+                "capacity": count,
+                "fills": st.none() | st.dates(date(2024, 1, 1), date(2099, 12, 31)).map(date.isoformat),
             },
         ),
         events.CLOCK_STEPPED: st.fixed_dictionaries({"before": reading, "after": reading}),
+        events.CLOCK_SET: st.fixed_dictionaries({"before": reading, "after": reading}),
+        events.CLOCK_SYNCHRONISED: st.fixed_dictionaries(
+            {
+                "synchronised": utc,
+                "correction_ms": offsets,
+                "first_sequence": st.integers(1, 10**6),
+                "last_sequence": st.integers(1, 10**6),
+            }
+        ),
         events.HISTORY_WITHHELD: st.fixed_dictionaries({"records": count, "start": st.just("2026-09-01")}),
         events.GATEWAY_RESUMED: st.fixed_dictionaries(
             {"last_alive": st.none() | utc, "resumed": utc, "clean": st.booleans()}
@@ -247,7 +268,8 @@ def notes(draw: st.DrawFn) -> Draft:
     }
     kind = draw(st.sampled_from(sorted(kinds)))
     data = draw(kinds[kind])
-    subject = None if kind in (events.GATEWAY_RESUMED, events.STREAM_OPENED) else about["terminal"]
+    about_gateway = (events.GATEWAY_RESUMED, events.STREAM_OPENED, events.CLOCK_SYNCHRONISED)
+    subject = None if kind in about_gateway else about["terminal"]
     moment = draw(moments).astimezone(ZoneInfo(draw(st.sampled_from(["UTC", "Asia/Jakarta"]))))
     return events.note_draft(kind, subject, moment, {**about, **data} if subject else data, salt=f"{STREAM}\n1")
 

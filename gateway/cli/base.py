@@ -130,6 +130,10 @@ HINTS = {
         "Only one hadir may use a data_dir at a time.",
         "Hadir sudah berjalan dengan data_dir ini: hentikan dulu, misalnya systemctl stop hadir.",
     ),
+    "busy": (
+        "Try again in a minute; see `hadir status` and the log.",
+        "Gateway sedang sibuk: coba lagi sebentar, lihat hadir status dan log.",
+    ),
     "permission": (
         "Try again as the user that runs the daemon, or with sudo.",
         "Tidak ada izin: jalankan sebagai pengguna daemon, atau dengan sudo.",

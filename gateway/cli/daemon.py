@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +24,7 @@ from gateway.cli.base import (
     Failure,
     ahead_text,
     app,
+    duration,
     fullness,
     load_settings,
     local_text,
@@ -39,10 +40,13 @@ from gateway.cli.base import (
 
 if TYPE_CHECKING:
     from gateway.ledger import Known, Waiting
-    from gateway.settings import Settings
+    from gateway.settings import Settings, TerminalSettings
 
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
+RECONCILE_WAIT_S = 60.0
+RELEASE_S = 600.0
+"""How long the release of a whole history may take."""
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -230,6 +234,105 @@ def _print_status(
     for name, state in terminals.items():
         if state.get("reason"):
             console.print(f"{name}: {state['reason']}", soft_wrap=True)
+
+
+@app.command(rich_help_panel=GATEWAY)
+def reconcile(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The terminal, by its name in the configuration.")],
+    config: Config = DEFAULT_CONFIG,
+    wait: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="DURATION", help="How long to wait for the end of it; 60s by default."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have the running gateway read a terminal's whole log now, and compare it with the ledger."""
+    from gateway.control import TIMEOUT_S, ask
+
+    settings = load_settings(config)
+    terminal = _configured(settings, name)
+    wait_s = RECONCILE_WAIT_S if wait is None else wait
+    told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S)
+    if told is None:
+        raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
+    if as_json:
+        print_json(told)
+        return
+    result, state = told["reconciliation"], told["state"]
+    if result is None:
+        print(f"{name}: asked for; {state['reason'] or 'it takes longer than that'}; see `hadir status`")
+        return
+    counts = ", ".join(
+        f"{many(result[key])} {key}" for key in ("new", "missed", "invented", "reordered", "unconfirmed")
+    )
+    print(f"{name}: {many(result['records'])} records: {counts}")
+
+
+@app.command(rich_help_panel=GATEWAY)
+def replay(
+    terminal: Annotated[str, typer.Option("--terminal", metavar="NAME", help="The terminal whose records to publish.")],
+    config: Config = DEFAULT_CONFIG,
+    withheld: Annotated[
+        bool, typer.Option("--withheld", help="What lies before the terminal's `start` and was never published.")
+    ] = False,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="DATE", help="The first day; else all.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="DATE", help="The last day; else all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish what the ledger holds and the centre lacks; without a running gateway it is sent at its next start."""
+    if not withheld:
+        raise typer.BadParameter("say what to publish: --withheld.")
+    settings = load_settings(config)
+    entry = _configured(settings, terminal)
+    days = (first.date() if first else date.min, last.date() if last else date.max)
+    released = _released(settings, entry, *days)
+    if as_json:
+        print_json({"released": released})
+        return
+    print(f"{terminal}: {many(released)} withheld record{'' if released == 1 else 's'} released")
+
+
+def _released(settings: "Settings", entry: "TerminalSettings", first: date, last: date) -> int:
+    """Release withheld records through the running gateway, or without one where none has the ledger."""
+    from gateway.clock import SystemClock
+    from gateway.control import ask
+    from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
+    from gateway.worker import release_withheld
+
+    told = ask(
+        settings.data_dir,
+        "release",
+        terminal=entry.name,
+        first=first.isoformat(),
+        last=last.isoformat(),
+        timeout_s=RELEASE_S,
+    )
+    if told is not None:
+        return int(told["released"])
+    if not (settings.data_dir / FILE_NAME).exists():
+        raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
+    try:
+        with opened(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
+            return release_withheld(ledger, entry, settings.zone(entry), SystemClock(), first, last)
+    except LedgerLocked as exc:
+        raise Failure(
+            Code.LOCKED, f"{settings.data_dir}: the gateway that has the ledger did not answer", "busy"
+        ) from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
+
+
+def _configured(settings: "Settings", name: str) -> "TerminalSettings":
+    """Return a terminal's entry; BadParameter where there is none of that name."""
+    for entry in settings.terminals:
+        if entry.name == name:
+            return entry
+    names = ", ".join(entry.name for entry in settings.terminals)
+    raise typer.BadParameter(f"no terminal is named {name!r} in the configuration; there are {names}.")
 
 
 @app.command(rich_help_panel=GATEWAY)

@@ -135,6 +135,10 @@ class Known(SQLModel):
     measured_ms: int | None = None
     last_punch: str | None = None
     full_ms: int | None = None
+    ranged: bool | None = None
+    """Whether the terminal can look for records by date and tells the truth then; None: not tried yet."""
+    threshold: int | None = None
+    """The per cent of fullness that was put on record last."""
 
     @property
     def in_log(self) -> int:
@@ -342,6 +346,8 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE terminal ADD COLUMN first_generation INTEGER NOT NULL DEFAULT 0")
     # Which of the earlier generations were another device's was not kept: none is taken for this one's.
     connection.exec_driver_sql("UPDATE terminal SET first_generation = generation")
+    for column in ("ranged BOOLEAN", "threshold INTEGER"):
+        connection.exec_driver_sql(f"ALTER TABLE terminal ADD COLUMN {column}")
     SQLModel.metadata.create_all(connection, tables=[TABLES["binding"], TABLES["log_day"]])
     connection.exec_driver_sql(_INDEXES["event_day"])
     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")

@@ -8,7 +8,7 @@ taken in whole before anything is decided.
 import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import islice
 from typing import Any, Literal, Protocol, TypeVar
@@ -129,11 +129,14 @@ class Intake:
     def store(self, between: Callable[[], None], sharing: Callable[[], int]) -> Stored:
         """Store what is new and return what became of the reading.
 
-        ``between`` is called after each slice; ``sharing`` tells how many readings are being stored at the moment.
-        Raises Unaligned, with nothing stored, where a reading that does not begin at position 0 has no overlap with
-        what is known.
+        ``between`` is called after each slice of records that has come, also where they are only compared; ``sharing``
+        tells how many readings are being stored at the moment. Raises Unaligned, with nothing stored, where a reading
+        that does not begin at position 0 has no overlap with what is known.
         """
+        attended = _Attended(self._reading.records, between)
+        self._reading = replace(self._reading, records=attended)
         plan, stored = self._planned(), self._stored
+        attended.between = lambda: None
         self._plan = plan
         position = plan.length
         log_position = self._reading.start + plan.alignment.known
@@ -516,6 +519,20 @@ class Intake:
             "UPDATE terminal SET full_ms = ? WHERE number = ?", (transaction.now_ms, number)
         )
         return len(rows)
+
+
+class _Attended:
+    """Records that may take minutes to come: after each slice of them somebody looks up."""
+
+    def __init__(self, records: Iterable[Record], between: Callable[[], None]) -> None:
+        self._records = records
+        self.between = between
+
+    def __iter__(self) -> Iterator[Record]:
+        for count, record in enumerate(self._records, 1):
+            yield record
+            if count % SLICE == 0:
+                self.between()
 
 
 @dataclass(slots=True)

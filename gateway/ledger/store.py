@@ -26,7 +26,7 @@ from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.ledger.verify import Row, Verdict, verify
-from gateway.punch import Witness
+from gateway.punch import ClockEvidence, Witness
 
 MARKS_WAIT_S = 1.0
 """How long a note that an event was sent may wait for company."""
@@ -267,11 +267,42 @@ class LedgerReader:
             "coalesce(recorded, 0), coalesce(withheld, 0), coalesce(sent, 0), 0 FROM days "
             "LEFT JOIN events USING (day) LEFT JOIN held USING (day) "
             "WHERE day >= :since OR day = :undated ORDER BY day",
-            terminal=self._scalar("SELECT number FROM terminal WHERE name = :name", name=name),
+            terminal=self._number_of(name),
             since=since.toordinal(),
             undated=UNDATED,
         )
         return [Day(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
+
+    def hours(self, name: str, since: date) -> dict[tuple[date, int], int]:
+        """Count a terminal's punches of each day and hour by its clock, from ``since`` on, withheld ones among them.
+
+        A punch whose body was forgotten is not counted.
+        """
+        hour = "CAST(substr(json_extract({}, '$.{}local_time'), 12, 2) AS INTEGER) AS hour"
+        rows = self._rows(
+            f"SELECT day, hour, count(*) FROM (SELECT day, {hour.format('body', 'data.')} FROM event "
+            "WHERE terminal = :terminal AND day >= :since AND topic LIKE 'punch/%' UNION ALL "
+            f"SELECT day, {hour.format('record', '')} FROM withheld WHERE terminal = :terminal AND day >= :since) "
+            "WHERE hour IS NOT NULL GROUP BY day, hour",
+            terminal=self._number_of(name),
+            since=since.toordinal(),
+        )
+        return {(date.fromordinal(day), hour): count for day, hour, count in rows}
+
+    def punch_times(self, name: str, since: datetime) -> list[datetime]:
+        """Return the local times, by the terminal's clock, of its punches from ``since`` (naive) on."""
+        rows = self._rows(
+            "SELECT json_extract(body, '$.data.local_time') AS local_time FROM event WHERE terminal = :terminal "
+            "AND day >= :day AND topic LIKE 'punch/%' AND local_time >= :since",
+            terminal=self._number_of(name),
+            day=since.toordinal(),
+            since=since.isoformat("T", "seconds"),
+        )
+        return [datetime.fromisoformat(row[0]) for row in rows]
+
+    def _number_of(self, name: str) -> int | None:
+        found: int | None = self._scalar("SELECT number FROM terminal WHERE name = :name", name=name)
+        return found
 
     # What a reading is laid against.
 
@@ -570,8 +601,8 @@ class Ledger(LedgerReader):
         def work(transaction: Transaction) -> None:
             changed = transaction.connection.exec_driver_sql(
                 "UPDATE terminal SET serial = ?, generation = generation + 1, first_generation = generation + 1, "
-                "length = 0, shift = 0, "
-                "matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, layout = NULL "
+                "length = 0, shift = 0, matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, "
+                "layout = NULL, ranged = NULL, threshold = NULL "
                 "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount
@@ -597,6 +628,28 @@ class Ledger(LedgerReader):
     def record_note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> int:
         """Store a note about ``moment`` (aware) and return its sequence."""
         return self.do(lambda transaction: transaction.note(event_type, subject, moment, data))
+
+    def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
+        """Keep what was learnt of a terminal beside its log; what is None stays as it was."""
+
+        def work(transaction: Transaction) -> None:
+            transaction.connection.exec_driver_sql(
+                "UPDATE terminal SET ranged = coalesce(?, ranged), threshold = coalesce(?, threshold) WHERE name = ?",
+                (ranged, threshold, name),
+            )
+
+        self.do(work)
+
+    def remember_clock(self, name: str, clock: ClockEvidence) -> None:
+        """Keep a measurement of a terminal's clock, made with a clock that could be trusted, for the next start."""
+
+        def work(transaction: Transaction) -> None:
+            transaction.connection.exec_driver_sql(
+                "UPDATE terminal SET offset_ms = ?, bound_ms = ?, measured_ms = ? WHERE name = ?",
+                (clock.offset_ms, clock.bound_ms, file.milliseconds(clock.measured), name),
+            )
+
+        self.do(work)
 
     def record_live(self, witness: Witness, record: RawPunch) -> bool:
         """Store a live punch; False where the ledger holds its second already: then the log decides."""
@@ -685,10 +738,10 @@ class Ledger(LedgerReader):
         return released
 
     def _number(self, name: str) -> int:
-        number = self._scalar("SELECT number FROM terminal WHERE name = :name", name=name)
+        number = self._number_of(name)
         if number is None:
             raise LedgerError(f"terminal {name} has no pinned serial; pin_serial comes first")
-        return int(number)
+        return number
 
     # What has travelled.
 

@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,9 @@ import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import control
+from gateway.app import Daemon
 from gateway.ledger import LedgerReader
+from gateway.settings import load
 from tests import contract
 from tests.broker import Broker, Subscriber, eventually, program
 
@@ -236,6 +239,72 @@ def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
     assert status is not None
     contract.check("health", json.dumps(status["health"]))
     contract.check("terminal/lobby/state", json.dumps(status["terminals"]["lobby"]))
+
+
+class Doubtful:
+    """A clock nobody vouches for, until the test does."""
+
+    trusted = False
+    off = timedelta(days=-400)
+
+    def now(self) -> datetime:
+        """Return the machine's time, moved."""
+        return datetime.now(UTC) + self.off
+
+    def synchronised(self) -> bool:
+        """Return what the test says."""
+        return self.trusted
+
+
+def test_the_gateway_says_when_its_clock_became_right_and_what_was_recorded_before(tmp_path: Path) -> None:
+    """A machine without a clock of its own: what it recorded first is named, with the correction."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    terminal.punch("1001")
+    clock, stop = Doubtful(), threading.Event()
+    with Simulator(terminal) as simulator, Broker(tmp_path) as broker:
+        daemon = Daemon(load(configured(tmp_path, broker, {"lobby": simulator.address})), clock=clock)
+        running = threading.Thread(target=daemon.run, args=(stop,))
+        running.start()
+        try:
+            reader = LedgerReader(tmp_path / "data")
+            eventually(lambda: reader.punches() == 1)
+            before = reader.last_sequence()
+            clock.off, clock.trusted = timedelta(0), True
+            eventually(lambda: [event for event in reader.events(0, 100) if event.topic == "note"])
+        finally:
+            stop.set()
+            running.join(10)
+        (note,) = [event for event in reader.events(0, 100) if event.topic == "note"]
+        reader.close()
+
+    contract.check("note", note.body)
+    data = json.loads(note.body)["data"]
+    assert (data["first_sequence"], data["last_sequence"]) == (1, before)
+    assert abs(data["correction_ms"] - 400 * 86_400_000) < 5000
+
+
+def test_every_terminal_has_its_night_and_its_tally_in_the_calendar(tmp_path: Path) -> None:
+    """Full reading and clock at night, the day's counts after midnight; a tally goes out unretained."""
+    with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        terminals = {"lobby": "127.0.0.1:9", "gudang": "127.0.0.2:9"}
+        daemon = Daemon(load(configured(tmp_path, broker, terminals)))
+        stop = threading.Event()
+        running = threading.Thread(target=daemon.run, args=(stop,))
+        running.start()
+        try:
+            eventually(lambda: daemon._calendar._scheduler is not None)
+            jobs = daemon._calendar._scheduler.get_jobs()
+            eventually(lambda: subscriber.on("/gw/health"))
+            next(job for job in jobs if job.id == "tally-gudang").func()
+            eventually(lambda: subscriber.on("/tally/gudang"))
+        finally:
+            stop.set()
+            running.join(10)
+        (tally,) = subscriber.on("/tally/gudang")
+
+    assert {job.id for job in jobs} == {f"{what}-{name}" for what in ("night", "tally") for name in terminals}
+    contract.check("tally/gudang", tally.text)
+    assert tally.retain is False
 
 
 def test_tracebacks_show_no_values(tmp_path: Path) -> None:

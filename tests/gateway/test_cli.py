@@ -878,3 +878,84 @@ def test_copies_that_are_not_there(tmp_path: Path) -> None:
         told = hadir("ledger", "restore", *more, "-c", config)
         assert told.returncode == 74
         assert HINTS["no_backup"][1] in told.stderr
+
+
+# ---------------------------------------------------------------- reconcile and replay
+
+
+def test_reconcile_reads_the_whole_log_and_says_what_it_came_to(tmp_path: Path) -> None:
+    """The running daemon is asked; the answer is the reconciliation's."""
+    terminal = SimulatedTerminal(serial="S1")
+    for minute in range(12):
+        terminal.punch("1001", moment=NOON + timedelta(minutes=minute))
+    with Simulator(terminal) as simulator:
+        config = configuration(tmp_path, lobby=simulator.address)
+        with running("run", "-c", config):
+            eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("health", {}).get("sequence") == 12)
+            told = hadir("reconcile", "lobby", "-c", config)
+            as_json = hadir("reconcile", "lobby", "-c", config, "--json")
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout == "lobby: 12 records: 0 new, 0 missed, 0 invented, 0 reordered, 0 unconfirmed\n"
+    assert json.loads(as_json.stdout)["reconciliation"]["records"] == 12
+
+
+def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
+    """Who does not want to wait is told why there is no result yet, and it will be done all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    config = configuration(tmp_path, lobby=address)
+    with running("run", "-c", config):
+        eventually(lambda: ask(tmp_path / "data", "status"))
+        told = hadir("reconcile", "lobby", "-c", config, "--wait", "100ms")
+        with Simulator(SimulatedTerminal(serial="S1"), port=int(address.rpartition(":")[2])):
+            eventually(
+                lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["last_full_reading"], timeout=20
+            )
+
+    assert told.returncode == 0
+    assert told.stdout.startswith("lobby: asked for; ")
+
+
+def test_reconcile_needs_a_daemon_and_a_known_name(tmp_path: Path) -> None:
+    """Each mistake has its exit code and says what is right."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+
+    alone, stranger = hadir("reconcile", "lobby", "-c", config), hadir("reconcile", "gudang", "-c", config)
+
+    assert (alone.returncode, stranger.returncode) == (3, 2)
+    assert "no gateway is running" in alone.stderr
+    assert "there are lobby" in stranger.stderr
+
+
+@pytest.mark.parametrize("daemon_runs", [True, False])
+def test_replay_releases_what_was_withheld(tmp_path: Path, daemon_runs: bool) -> None:
+    """With and without a daemon: the days asked for, then the rest, then nothing is left."""
+    terminal = SimulatedTerminal(serial="S1")
+    for day in range(3):
+        terminal.punch("1001", moment=NOON + timedelta(days=day))
+    with Simulator(terminal) as simulator:
+        config = configuration(tmp_path, more="    start: now\n", lobby=simulator.address)
+        with running("run", "-c", config) as process:
+            eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("health", {}).get("sequence") == 1)
+            if not daemon_runs:
+                process.send_signal(signal.SIGTERM)
+                process.wait(10)
+            some = hadir("replay", "--terminal", "lobby", "--withheld", "--from", "2026-09-05", "--to", "2026-09-05",
+                         "-c", config)  # fmt: skip
+            rest = hadir("replay", "--terminal", "lobby", "--withheld", "-c", config, "--json")
+            shown = hadir("tail", "--json", "--pins", "-c", config)
+
+    assert some.stdout == "lobby: 1 withheld record released\n"
+    assert json.loads(rest.stdout) == {"released": 2}
+    times = [json.loads(line)["data"].get("local_time") for line in shown.stdout.splitlines()]
+    assert times[1:] == ["2026-09-05T12:00:00", "2026-09-04T12:00:00", "2026-09-06T12:00:00"]
+
+
+def test_replay_without_saying_what_is_wrong_usage(tmp_path: Path) -> None:
+    """No surprise of thousands of events."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+
+    assert hadir("replay", "--terminal", "lobby", "-c", config).returncode == 2
+    nothing = hadir("replay", "--terminal", "lobby", "--withheld", "-c", config)
+    assert (nothing.returncode, "no ledger here yet" in nothing.stderr) == (74, True)

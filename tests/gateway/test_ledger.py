@@ -1646,6 +1646,61 @@ class TestOpening:
         assert office.bytes_on_disk() == before
 
 
+class TestHabits:
+    """What is asked of a terminal's past, and what is remembered beside its log."""
+
+    def test_hours_count_published_and_withheld_punches(self, office: Office) -> None:
+        """By day and hour of the terminal's clock, from a day on; records without a readable date are in no hour."""
+        log: list[Record] = [
+            made(day=DAY - timedelta(days=2)),
+            made(day=DAY - timedelta(days=1)),
+            spoilt(b"nonsense"),
+            made("1002", 59 * 60, day=DAY - timedelta(days=1)),
+        ]
+        office.read(log, start="now")
+        office.read([*log, made("1003"), made("1004", 9 * 3600)])
+
+        assert office.ledger.hours("lobby", (DAY - timedelta(days=1)).date()) == {
+            ((DAY - timedelta(days=1)).date(), 7): 2,
+            (DAY.date(), 7): 1,
+            (DAY.date(), 16): 1,
+        }
+        assert office.ledger.hours("elsewhere", DAY.date()) == {}
+
+    def test_punch_times_are_those_since_a_second(self, office: Office) -> None:
+        """That second included."""
+        office.read([made("1001"), made("1002", 1), made("1003")])
+
+        assert sorted(office.ledger.punch_times("lobby", DAY)) == [DAY, DAY, DAY + timedelta(seconds=1)]
+        assert office.ledger.punch_times("lobby", DAY + timedelta(seconds=1)) == [DAY + timedelta(seconds=1)]
+
+    def test_what_is_remembered_stays_until_the_serial_changes(self, office: Office) -> None:
+        """Each by itself; a new device has yet to show what it can."""
+        office.read(logged(0))
+        office.ledger.remember("lobby", ranged=False)
+        office.ledger.remember("lobby", threshold=80)
+        evidence = ClockEvidence(-300, 510, datetime(2026, 9, 7, tzinfo=UTC))
+        office.ledger.remember_clock("lobby", evidence)
+        office.open()
+
+        known = office.ledger.terminal("lobby")
+        assert known is not None
+        assert (known.ranged, known.threshold) == (False, 80)
+        assert (known.offset_ms, known.bound_ms, known.measured_ms) == (-300, 510, 1_788_739_200_000)
+        known = office.ledger.pin_serial("lobby", "OTHER")
+        assert (known.ranged, known.threshold) == (None, None)
+
+    def test_somebody_looks_up_during_a_reading_in_which_all_is_known(self, office: Office) -> None:
+        """A long reading that brings nothing new takes as long as any other."""
+        log = logged(*range(1200))
+        office.read(log)
+        looks = []
+
+        office.read(log, between=lambda: looks.append(1))
+
+        assert len(looks) == 2
+
+
 class TestDamage:
     """A place that cannot hold a ledger is refused with what to do; damaged ledgers are in test_rescue."""
 

@@ -217,9 +217,12 @@ def everything(office: Office) -> int:
     ledger.record_note(
         punch.TERMINAL_FOUND, "lobby", NOW, about | {"from": moment, "to": moment, "cause": "unavailable"}
     )
-    ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "percent": 90})
+    ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "threshold": 90})
     clock = {"offset_ms": 0, "bound_ms": 20, "measured": moment}
     ledger.record_note(punch.CLOCK_STEPPED, "lobby", NOW, about | {"before": clock, "after": clock})
+    ledger.record_note(punch.CLOCK_SET, "lobby", NOW, about | {"before": clock, "after": clock})
+    correction = {"synchronised": moment, "correction_ms": -3, "first_sequence": 1, "last_sequence": 4}
+    ledger.record_note(punch.CLOCK_SYNCHRONISED, None, NOW, correction)
     ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
     ledger.record_live(witness(via="live", now=datetime.now(UTC) - timedelta(hours=1)), made(0, verify=15))
     ledger.record_live(witness(via="live"), made(500))
@@ -315,16 +318,18 @@ def test_a_live_punch_is_published_at_once(office: Office, broker: Broker) -> No
 
 
 def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: Broker) -> None:
-    """What is announced while connected goes out at once, below the prefix."""
+    """What is announced while connected goes out at once, below the prefix; retained, unless it should not be."""
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url)
         eventually(lambda: publisher.connected)
         publisher.announce("terminal/lobby/state", {"state": "online"})
+        publisher.announce("tally/lobby", {"days": []}, retain=False)
         publisher.alarm("terminal_lost", "gone", "lobby")
-        subscriber.wait_for(lambda messages: len(messages) == 3)
+        subscriber.wait_for(lambda messages: len(messages) == 4)
         (announced,) = subscriber.on("/terminal/lobby/state")
+        (tally,) = subscriber.on("/tally/lobby")
         (alarm,) = subscriber.on("/alarm")
-    assert (announced.retain, alarm.retain) == (True, False)
+    assert (announced.retain, tally.retain, alarm.retain) == (True, False, False)
     assert alarm.payload["terminal"] == "lobby"
 
 

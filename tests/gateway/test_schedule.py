@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.schedule import Calendar
+from gateway.schedule import MIDNIGHT, Calendar
 
 ZONE = ZoneInfo("Asia/Jakarta")
 HOUR_S = 3600.0
@@ -47,6 +47,16 @@ def test_nightly_job_is_due_in_the_night_of_the_zone(calendar: Calendar) -> None
 
     assert 0 < due - time.time() <= 24 * HOUR_S
     assert HOUR_S <= (due + 7 * HOUR_S) % (24 * HOUR_S) < 4 * HOUR_S
+
+
+def test_a_job_may_belong_to_midnight(calendar: Calendar) -> None:
+    """In the first hour of the day it is due, as a day's counts are."""
+    calendar.each_night("tally-lobby", lambda: None, MIDNIGHT)
+    calendar.start()
+
+    due = calendar.next_runs()["tally-lobby"]
+
+    assert (due + 7 * HOUR_S) % (24 * HOUR_S) < HOUR_S
 
 
 @pytest.mark.parametrize("step_s", [-HOUR_S, 30 * 24 * HOUR_S, 3.0])

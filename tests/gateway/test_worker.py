@@ -2,9 +2,10 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -447,6 +448,22 @@ def test_an_untrusted_measurement_is_not_remembered(office: Office) -> None:
     assert office.events("clock.stepped") == []
 
 
+def test_a_clock_is_set_at_night(office: Office) -> None:
+    """A simulated terminal's, over the wire: found five minutes slow, right afterwards, and nothing else changed."""
+    office.terminal.clock_offset = timedelta(minutes=-5)
+    worker = office.visit(clock={"set": "nightly"})
+    polled(worker)
+
+    worker.begin_night()
+    eventually(lambda: office.events("clock.set"))
+    polled(worker, 2)
+
+    assert worker.state.clock is not None
+    assert abs(worker.state.clock.offset_ms) < 2500
+    assert office.events("clock.stepped") == []
+    assert office.terminal.refused_writes == 0
+
+
 def test_a_night_that_was_slept_through_is_made_up_for(office: Office) -> None:
     """A gateway that was off for two days reads the whole log at its first visit."""
     office.terminal.punch("1001", moment=MORNING)
@@ -483,7 +500,61 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
     eventually(lambda: worker.state.online)
 
     reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
-    assert reads <= 2  # the import, and the look at its end after the line broke
+    assert reads <= 3  # the import, the look at its end after the line broke, and one question by date
+
+
+class FrayedLine:
+    """Stands between gateway and terminal, and breaks each connection after so many bytes of the terminal's."""
+
+    def __init__(self, terminal_port: int, bytes_each: int) -> None:
+        self._terminal_port = terminal_port
+        self._bytes_each = bytes_each
+        self.connections = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                self.connections += 1
+                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+
+    def _carry(self, near: socket.socket) -> None:
+        def up() -> None:
+            with suppress(OSError):
+                while data := near.recv(4096):
+                    far.sendall(data)
+
+        with near, socket.create_connection(("127.0.0.1", self._terminal_port)) as far, suppress(OSError):
+            threading.Thread(target=up, daemon=True).start()
+            left = self._bytes_each
+            while left and (data := far.recv(min(left, 4096))):
+                near.sendall(data)
+                left -= len(data)
+            near.shutdown(socket.SHUT_RDWR)
+            far.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_line_that_breaks_again_and_again_still_brings_a_whole_log(office: Office) -> None:
+    """No connection lives long enough for half of it: only going on where the last one stopped gets through."""
+    office.terminal.append_raw(generate(1, 16_000, 300, MORNING).log)
+    line = FrayedLine(office.simulator.port, 290_000)
+    with closing(line):
+        office.visit(address=line.address, live=False, poll="1h")
+        eventually(lambda: office.ledger.punches() == 16_000, 60)
+        office.workers[0].stop()
+        office.workers[0].join(5)
+
+    assert line.connections >= 3
+    punches = [json.loads(event.body)["data"] for event in office.ledger.events(0, 20_000) if "punch/" in event.topic]
+    assert [punch["position"] for punch in punches] == list(range(16_000))
 
 
 def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -733,3 +804,124 @@ def test_full_disk_pauses_reading(office: Office, monkeypatch: pytest.MonkeyPatc
 
     eventually(lambda: office.pins() == ["1001"])
     assert trouble == []
+
+
+# ---------------------------------------------------------------- terminals as they are in the field
+
+
+def ranged(office: Office) -> bool | None:
+    """Return what the ledger remembers of readings by date."""
+    known = office.ledger.terminal("lobby")
+    return None if known is None else known.ranged
+
+
+def of_days(office: Office) -> list[str]:
+    """Let people punch on some days up to yesterday; return their PINs."""
+    noon = datetime.now(ZONE).replace(tzinfo=None, hour=12, minute=0, second=0, microsecond=0)
+    pins = []
+    for ago in range(9, 0, -1):
+        for minute in range(10):
+            pins.append(str(1001 + minute))
+            office.terminal.punch(pins[-1], moment=noon - timedelta(days=ago, minutes=minute))
+    return pins
+
+
+def test_answers_by_date_agree_with_the_log(office: Office) -> None:
+    """A terminal that finds records by date is asked once, and what it says is what the ledger has."""
+    pins = of_days(office)
+    worker = office.visit()
+    eventually(lambda: ranged(office))
+    polled(worker, 2)
+
+    assert office.pins() == pins
+
+
+def test_answers_by_date_that_are_lies_are_given_up(office: Office) -> None:
+    """Records that were not asked for: nothing of them is stored, and the question is not asked again."""
+    pins = of_days(office)
+    office.terminal.faults.switch_on("range-lies")
+    worker = office.visit()
+    eventually(lambda: ranged(office) is False)
+    polled(worker, 2)
+
+    assert office.pins() == pins
+
+
+def test_an_event_that_the_log_never_shows(office: Office) -> None:
+    """It is published, and the next full reading says that it is not in the log."""
+    of_days(office)
+    worker = office.visit(poll="1h")
+    polled(worker)
+    before = len(office.pins())
+    office.terminal.faults.switch_on("phantom")
+    office.terminal.punch("2001")
+    eventually(lambda: len(office.pins()) > before)
+
+    result = worker.request(full=True).result(20)
+
+    assert result is not None
+    assert result["unconfirmed"] == len(office.events("punch.unconfirmed")) == 1
+
+
+def test_an_event_that_differs_from_the_log(office: Office) -> None:
+    """The punch stays as it was published; what the log holds is said by another event."""
+    of_days(office)
+    office.terminal.faults.switch_on("event-differs")
+    worker = office.visit(poll="1h")
+    polled(worker)
+    office.terminal.punch("2001")
+    eventually(lambda: "2001" in office.pins())
+
+    worker.request(full=True).result(20)
+
+    assert len(office.events("punch.confirmed")) == 1
+    assert office.pins().count("2001") == 1
+
+
+def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection stays open and says nothing: a question finds out, and what was punched meanwhile is read."""
+    monkeypatch.setattr(worker_module, "PROBE_S", 0.2)
+    worker = office.visit(poll="1h", timeout="300ms")
+    polled(worker)
+    office.terminal.faults.switch_on("power-cut")
+    eventually(lambda: not worker.state.online)
+
+    office.terminal.faults.switch_off("power-cut")
+    office.terminal.punch("1001", moment=MORNING)
+
+    eventually(lambda: office.pins() == ["1001"])
+
+
+def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Office) -> None:
+    """Its punches come with the polls; that events do not come is said once."""
+    office.terminal.faults.switch_on("mute")
+    with capture_logs() as logs:
+        worker = office.visit()
+        polled(worker, 2)
+        for number in range(1, 4):
+            office.terminal.punch("1001", moment=MORNING + timedelta(minutes=number))
+            eventually(lambda number=number: len(office.pins()) == number)  # type: ignore[misc]  # a default binds the value
+            polled(worker)
+        worker.stop()
+        worker.join(3)
+
+    assert [line["event"] for line in logs].count("live_silent") == 1
+
+
+def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
+    """While 200 KB travel at four megabits, a punch at this terminal and one at another are stored among them."""
+    office.terminal.append_raw(generate(1, 5000, 300, MORNING).log)
+    office.terminal.faults.switch_on("line=4000")
+    other = SimulatedTerminal(serial="OTHER", now=lambda: datetime.now(ZONE).replace(tzinfo=None))
+    with Simulator(other) as simulator:
+        polled(office.visit(name="gudang", address=simulator.address, poll="1h"))
+        office.visit(poll="1h")
+        eventually(lambda: office.ledger.punches() > 500)
+        office.terminal.punch("2001")
+        other.punch("2002")
+        eventually(lambda: office.ledger.punches() == 5002, 30)
+        order = [json.loads(event.body)["data"]["pin"] for event in office.ledger.events(0, 10_000)]
+        office.workers[0].stop()
+        office.workers[0].join(3)
+
+    assert max(order.index("2001"), order.index("2002")) < 4500
