@@ -30,6 +30,7 @@ CLOCK_STEPPED = "hadir.clock.stepped.v1"
 GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
 STREAM_OPENED = "hadir.stream.opened.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
+BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 
 STATE_LABELS = {
     0: "check_in",

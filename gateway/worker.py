@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -207,6 +207,14 @@ class Worker:
         """Ask for a visit now; ``full`` for one that reads the whole log."""
         self._want_full = self._want_full or full
         self._wake.set()
+
+    def request_set_clock(self) -> bool:
+        """Ask for the terminal's clock to be set at the next visit; False where its driver cannot."""
+        return False
+
+    def release(self, first: date, last: date) -> int:
+        """Give the terminal's withheld records of these days their place in the stream; return how many there were."""
+        return self._ledger.release(self._witness("log", None, stepped=False), first, last)
 
     # The thread.
 

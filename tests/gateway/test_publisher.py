@@ -82,13 +82,14 @@ class Office:
         for terminal, serial in SERIALS.items():
             self.ledger.pin_serial(terminal, serial)
 
-    def settings(self, url: str, **options: Any) -> Settings:
-        """Return the settings for a broker."""
+    def settings(self, url: str, *, delivery: dict[str, Any] | None = None, **options: Any) -> Settings:
+        """Return the settings for a broker: single messages, unless ``delivery`` says otherwise."""
         data = {
             "site": "3602-bkpsdm",
             "gateway": "gw-01",
             "timezone": "Asia/Jakarta",
             "mqtt": {"url": url, **options},
+            "delivery": {"batch_from": 0, **(delivery or {})},
             "terminals": [{"name": name, "driver": "zkteco", "address": "127.0.0.1"} for name in SERIALS],
         }
         return Settings.model_validate(data, context={"folder": self.folder})
