@@ -431,7 +431,8 @@ class Publisher:
             self._keep_alarm(happened)
 
     def _keep_alarm(self, happened: object) -> None:
-        if isinstance(happened, _Outgoing) and happened.topic == ALARM:
+        # An answer that comes a connection late has nobody who waits for it.
+        if isinstance(happened, _Outgoing) and not happened.retain and not happened.topic.startswith(f"{REPLY}/"):
             self._alarms.append(happened)
 
     def _connect(self) -> _Conversation:

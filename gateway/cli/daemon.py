@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
+REPLAY_S = 600.0
+"""How long the gateway may take to find what is to be sent again: a whole ledger, on a slow card."""
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -206,7 +208,8 @@ def _print_status(
         fields["ledger"] = "none yet" if told is None else "cannot be read by you"
     else:
         parts = [f"{many(counts['sequence'])} events: {many(counts['sent'])} sent, {many(counts['waiting'])} waiting"]
-        parts += [f"{many(counts[key])} {key}" for key in ("parked", "withheld", "unconfirmed") if counts[key]]
+        kinds = ("confirmed", "missing", "parked", "withheld", "unconfirmed")
+        parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key]]
         fields["ledger"] = ", ".join(parts)
     print_fields(fields)
     if not terminals:
@@ -230,6 +233,76 @@ def _print_status(
     for name, state in terminals.items():
         if state.get("reason"):
             console.print(f"{name}: {state['reason']}", soft_wrap=True)
+
+
+@app.command(rich_help_panel=GATEWAY)
+def replay(
+    config: Config = DEFAULT_CONFIG,
+    sequence: Annotated[
+        str | None, typer.Option("--sequence", metavar="A-B", help="From the first to the last sequence of the stream.")
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option("--day", formats=["%Y-%m-%d"], metavar="DATE", help="Records of a day, by the terminal's clock."),
+    ] = None,
+    terminal: Annotated[
+        str | None, typer.Option("--terminal", metavar="NAME", help="Records of this terminal.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send events again, with the same bytes; without a running gateway at its next start."""
+    from gateway.commands import Refusal, read_replay
+
+    settings = load_settings(config)
+    asked: dict[str, Any] = {
+        "sequence": None if sequence is None else _range(sequence),
+        "day": None if day is None else day.date().isoformat(),
+        "terminal": terminal,
+    }
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if terminal is not None and terminal not in (entry.name for entry in settings.terminals):
+        raise typer.BadParameter("there is no terminal of that name in the configuration.", param_hint="--terminal")
+    try:
+        read_replay(json.dumps(asked))
+        result = _replayed(settings, asked)
+    except Refusal as exc:
+        raise typer.BadParameter(f"{exc}.") from None
+    if as_json:
+        print_json(result)
+        return
+    print(f"{many(result['events'])} event{'' if result['events'] == 1 else 's'} will be sent again")
+    if result["forgotten"]:
+        print(f"{many(result['forgotten'])} of those asked for are no longer kept; the centre is told which")
+
+
+def _range(text: str) -> list[int]:
+    first, hyphen, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not hyphen)):
+        raise typer.BadParameter("write the first and the last sequence, such as 1150-1163.", param_hint="--sequence")
+    return [int(first), int(last or first)]
+
+
+def _replayed(settings: "Settings", asked: dict[str, Any]) -> dict[str, Any]:
+    """Let the running gateway send again, or note it in the ledger where none has it."""
+    from gateway.commands import read_replay
+    from gateway.commands import replay as replayed
+    from gateway.control import ask
+    from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
+
+    told = ask(settings.data_dir, "replay", timeout_s=REPLAY_S, **asked)
+    if told is not None:
+        return told
+    if not (settings.data_dir / FILE_NAME).exists():
+        raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
+    try:
+        with opened(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
+            return replayed(ledger, read_replay(json.dumps(asked)))._asdict()
+    except LedgerLocked as exc:
+        raise Failure(
+            Code.LOCKED, f"{settings.data_dir}: the gateway that has the ledger did not answer", "locked"
+        ) from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
 
 
 @app.command(rich_help_panel=GATEWAY)
