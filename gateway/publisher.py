@@ -671,7 +671,8 @@ class Publisher:
             refused = ", ".join(sorted(conversation.refused))
             raise BrokerUnavailable(f"the connection to the broker broke after it refused messages on {refused}")
         if len(parcels) == 1 and isinstance(only := parcels[0].message, Parcel) and len(only.events) > 1:
-            # Brokers of MQTT 3.1.1 have no words for a message that is too large for them.
+            # Brokers of MQTT 3.1.1 have no words for a message that is too large for them, and mosquitto 2.0.11 with
+            # `message_size_limit` uses one that MQTT 5 does not know in this place: the library hangs up.
             self._shrink(parcels[0])
             raise BrokerUnavailable(
                 f"the connection to the broker broke ({end.text}) at a message of {parcels[0].size} bytes; "
@@ -721,9 +722,6 @@ class Publisher:
                 log.info("topic_heard", topic=message.topic)
                 del self._silences[message.topic]
                 conversation.rewind = message.topic != BATCH or conversation.rewind
-        elif answer.code == TOO_LARGE:
-            self._shrink(sent)
-            conversation.rewind = True
         elif message.topic == BATCH:
             self._fall_silent(BATCH, answer.code, silence)
             conversation.rewind = True
@@ -933,15 +931,14 @@ class Publisher:
             retain=retain,
             properties=properties if self._version5 else None,
         )
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._keep_alarm(message)
-            self._listen(conversation, 0.0)  # what came before the end, and the reason for it
-            raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
         now = time.monotonic()
         if not conversation.in_flight:
             conversation.oldest_since = now
         size = len(body) + self._envelope(message.topic, properties)
-        conversation.in_flight[info.mid] = _Sent(message, size, now)
+        conversation.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may be what ended all
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._listen(conversation, 0.0)  # what came before the end, and the reason for it
+            raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
         return size
 
     # What comes in.
