@@ -15,7 +15,7 @@ import ssl
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.commands import Request
-from gateway.ledger import Ledger, Waiting, receipt_from
+from gateway.ledger import Ledger, LedgerFull, Waiting, receipt_from
 from gateway.ledger.stream import ROLLED_BACK
 from gateway.parcel import BATCH, Array, Parcel, single
 from gateway.pause import Pause
@@ -74,6 +74,8 @@ ALARMS_KEPT = 100
 OPENING_S = 3.0
 """How long a broker may take to acknowledge the birth, behind which comes what it has retained of us."""
 SUBSCRIBE_AGAIN_S = 60.0
+HANG_UPS = 2
+"""Connections in a row that ended with a subscription unanswered: the next one does without it."""
 MISSING_S = 15.0
 """How often it is looked for what the centre lacks and is due to be sent again."""
 REQUESTS_HEARD = 32
@@ -85,8 +87,8 @@ FLIGHT_FROM, FLIGHT_TO = 128 * 1024, 4 * 1024**2
 QUICK_S, SLOW_S = 1.0, 3.0
 """An acknowledgement this quick lets more be in flight, one this slow less: a state, an alarm or an answer waits behind
 all of it, and no line is so slow that the oldest array would be taken for lost."""
-SIZE_KEPT_S = 3600.0
-"""How long a size that was found too large is not tried again."""
+KEPT_S = 3600.0
+"""How long what was found to end connections, a size or a subscription, is not tried again."""
 ANY_SIZE = 268_435_455
 """The largest packet that MQTT knows."""
 
@@ -244,6 +246,9 @@ class _Conversation:
     refused_subscriptions: list[str] = field(default_factory=list)
     subscribe_again: float = 0.0
     look_for_missing: float = 0.0
+    unstored: bytes = b""
+    """A receipt for which there was no room."""
+    store_again: float = 0.0
     outbox: deque[_Outgoing] = field(default_factory=deque)
     cursor: int = 0
     """Everything waiting up to this sequence has been fetched."""
@@ -321,6 +326,10 @@ class Publisher:
         self._receipt_trouble: str | None = None
         self._deaf_to: set[str] = set()
         """Subscriptions whose refusal was told."""
+        self._unanswered: Counter[str] = Counter()
+        """Subscriptions → connections in a row that ended before they were answered."""
+        self._done_without: dict[str, float] = {}
+        """Subscriptions → when they are asked for again."""
         self._trouble: str | None = None
         self._stopping = False
         self._connected = False
@@ -401,6 +410,10 @@ class Publisher:
                     if self._stopping:
                         return
                     lived_s = time.monotonic() - conversation.begun if conversation else 0.0
+                    if conversation is not None:
+                        self._unanswered.update(
+                            topic for asked in conversation.subscriptions.values() for topic in asked
+                        )
                     short_lives = short_lives + 1 if exc.unexplained and lived_s <= SHORT_LIFE_S else 0
                     problem = _thrown_out() if short_lives >= SHORT_LIVES else exc
                     # Refused in the middle of a full window, a connection may end so that its last answers are lost.
@@ -606,6 +619,8 @@ class Publisher:
             )
         if conversation.refused_subscriptions:
             due.append(conversation.subscribe_again)
+        if conversation.unstored:
+            due.append(conversation.store_again)
         if self._misses and conversation.listening and not conversation.sequences:
             due.append(conversation.look_for_missing)
         return max(0.0, min(due) - time.monotonic())
@@ -678,6 +693,11 @@ class Publisher:
                 f"the connection to the broker broke ({end.text}) at a message of {parcels[0].size} bytes; "
                 "the next are smaller"
             )
+        if asked := [topic for topics in conversation.subscriptions.values() for topic in topics]:
+            raise BrokerUnavailable(
+                f"the connection to the broker broke ({end.text}) before it answered the subscription to "
+                f"{', '.join(asked)}"
+            )
         # The library knows only one reason of its own worth telling: an unanswered ping.
         raise BrokerUnavailable(
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
@@ -690,7 +710,7 @@ class Publisher:
             self._array_most = sent.size // 2
         else:
             self._array_most = self._single_most = sent.size - 1
-        self._sizes_kept_until = time.monotonic() + SIZE_KEPT_S
+        self._sizes_kept_until = time.monotonic() + KEPT_S
         log.warning("messages_shrunk", too_large_bytes=sent.size, events=len(sent.message.events))
 
     def _acknowledge(self, conversation: _Conversation, answer: _Acknowledged, acknowledged: list[int]) -> None:
@@ -791,6 +811,8 @@ class Publisher:
             self._fetch(conversation)  # once: much that is held back must not keep us from listening
         while conversation.has_room and (parcel := self._next(conversation)) is not None:
             self._send(conversation, parcel)
+        if conversation.unstored and time.monotonic() >= conversation.store_again:
+            self._note_receipt(conversation, conversation.unstored)
         if not (conversation.buffer or conversation.more or conversation.sequences):
             self._look_for_missing(conversation)
 
@@ -807,7 +829,10 @@ class Publisher:
         if not self._misses or not conversation.listening or now < conversation.look_for_missing:
             return
         conversation.look_for_missing = now + MISSING_S
-        owed = self._ledger.owe_missing()
+        try:
+            owed = self._ledger.owe_missing()
+        except LedgerFull:
+            return  # with the room comes the next time
         if owed.events or owed.forgotten:
             log.info("missing_sent_again", events=owed.events, forgotten=owed.forgotten)
             conversation.look_for_missing = now  # there may be more
@@ -944,6 +969,16 @@ class Publisher:
     # What comes in.
 
     def _subscribe(self, conversation: _Conversation, *topics: str) -> None:
+        # Some brokers (AWS IoT) hang up on who asks for what is not allowed: evidence matters more than hearing.
+        now = time.monotonic()
+        for topic in topics:
+            if self._unanswered[topic] >= HANG_UPS:
+                del self._unanswered[topic]
+                self._done_without[topic] = now + KEPT_S
+                self._told_deaf(topic, "the connection ended each time it was asked for")
+        topics = tuple(topic for topic in topics if now >= self._done_without.get(topic, 0.0))
+        if not topics:
+            return
         # Requests that a broker retains were meant for somebody else's yesterday; our own messages are no news.
         wanted: Any = [(f"{self._prefix}/{topic}", 1) for topic in topics]
         if self._version5:
@@ -961,25 +996,31 @@ class Publisher:
     def _note_subscription(self, conversation: _Conversation, answer: _Subscribed) -> None:
         """Tell, once, what we may not hear. Evidence goes out all the same."""
         topics = conversation.subscriptions.pop(answer.mid, ())
+        for topic in topics:
+            del self._unanswered[topic]
         for topic, code in zip(topics, answer.codes, strict=False):
             if code < 0x80:
                 if topic in self._deaf_to:
                     self._deaf_to.discard(topic)
                     log.info("subscription_granted", topic=topic)
                 continue
-            if topic not in self._deaf_to:
-                self._deaf_to.add(topic)
-                log.warning("subscription_refused", topic=topic, reason_code=code)
-                if topic != INFO:
-                    what = "receipts" if topic == RECEIPT else "commands"
-                    self.alarm(
-                        "subscription_refused",
-                        f"the broker does not let this gateway subscribe to {topic} (reason {code:#04x}): "
-                        f"{what} of the centre do not arrive; check the broker's access list",
-                    )
+            self._told_deaf(topic, f"reason {code:#04x}")
             if topic != INFO:
                 conversation.refused_subscriptions.append(topic)
                 conversation.subscribe_again = time.monotonic() + SUBSCRIBE_AGAIN_S
+
+    def _told_deaf(self, topic: str, why: str) -> None:
+        if topic in self._deaf_to:
+            return
+        self._deaf_to.add(topic)
+        log.warning("subscription_refused", topic=topic, reason=why)
+        if topic != INFO:
+            what = "receipts" if topic == RECEIPT else "commands"
+            self.alarm(
+                "subscription_refused",
+                f"the broker does not let this gateway subscribe to {topic} ({why}): {what} of the centre do not "
+                "arrive; check the broker's access list",
+            )
 
     def _attend(self, conversation: _Conversation) -> None:
         statements, requests = conversation.ear.take()
@@ -1002,7 +1043,11 @@ class Publisher:
 
     def _roll_back(self, conversation: _Conversation, proof: str) -> None:
         assigned = self._ledger.assigned()
-        self._ledger.open_stream(ROLLED_BACK)
+        try:
+            self._ledger.open_stream(ROLLED_BACK)
+        except LedgerFull as exc:
+            # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
+            raise BrokerUnavailable(f"{proof}, and the disk is too full to begin a new stream", REFUSED) from exc
         log.error("rollback_detected", assigned=assigned, proof=proof)
         self.alarm(
             "rollback_detected",
@@ -1025,7 +1070,13 @@ class Publisher:
             self._roll_back(conversation, f"the centre holds {receipt.upto} events of its stream")
             return
         self._receipt_trouble = None
-        if not self._ledger.note_receipt(receipt):
+        conversation.unstored = b""
+        try:
+            if not self._ledger.note_receipt(receipt):
+                return
+        except LedgerFull:
+            conversation.unstored = payload
+            conversation.store_again = time.monotonic() + MISSING_S
             return
         missing = sum(last - first + 1 for first, last in receipt.missing)
         if missing and not self._misses:

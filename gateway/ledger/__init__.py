@@ -8,8 +8,7 @@ fsync; notes that the broker has an event ride along, or wait at most a second.
 Rooms: ``file`` (tables; opening, creating, migrating), ``transaction`` (what one commit is made of), ``reading`` (how a
 reading of a terminal's log is laid against what is known and stored), ``delivery`` (receipts, and what is sent again),
 ``stream`` (unbroken lives of a ledger), ``space`` (what is forgotten when, what a full disk stops), ``verify`` (is it
-what was written), ``rescue`` (copies, and what is saved of a damaged file), ``store`` (the ledger as everybody else sees
-it).
+what was written), ``rescue`` (copies, and what is saved of a damaged file), ``store`` (the ledger as others see it).
 """
 
 from gateway.ledger.delivery import Again, Receipt, Selection, receipt_from

@@ -106,8 +106,10 @@ def choose(transaction: Transaction, confirm: str) -> None:
     transaction.connection.exec_driver_sql("UPDATE delivery SET confirm = ?", (confirm,))
 
 
-def note_receipt(transaction: Transaction, receipt: Receipt) -> bool:
-    """Store what a receipt for the present stream says; return whether any of it is news.
+def note_receipt(transaction: Transaction, receipt: Receipt) -> int | None:
+    """Store what a receipt for the present stream says.
+
+    Returns the number of the first event that it says something new of; None where nothing of it is news.
 
     ``upto`` only rises; ``missing`` overrides what was confirmed. What is covered for the first time counts as sent:
     the receipt may have overtaken the broker's acknowledgement. Raises ValueError where it covers more than was ever
@@ -117,7 +119,7 @@ def note_receipt(transaction: Transaction, receipt: Receipt) -> bool:
     if base + receipt.upto > transaction.head.sequence:
         raise ValueError(f"covers more than the {transaction.head.sequence - base} events of the stream")
     row = connection.exec_driver_sql("SELECT stream, upto FROM delivery").one()
-    upto_before = row.upto
+    upto_before = int(row.upto)
     if row.stream != receipt.stream and upto_before < base:
         # The rest of the stream before will never be confirmed.
         connection.exec_driver_sql("INSERT INTO missing (first, last) VALUES (?, ?)", (upto_before + 1, base))
@@ -125,15 +127,15 @@ def note_receipt(transaction: Transaction, receipt: Receipt) -> bool:
     spoken_of = base + receipt.upto
     upto = max(upto_before, spoken_of)
     before = [
-        tuple(missing)
-        for missing in connection.exec_driver_sql(
+        (int(first), int(last))
+        for first, last in connection.exec_driver_sql(
             "SELECT first, last FROM missing WHERE last > ? ORDER BY first", (base,)
         )
     ]
     missing = [(base + first, base + last) for first, last in receipt.missing]
     missing += [(max(first, spoken_of + 1), last) for first, last in before if last > spoken_of]
     if (row.stream, row.upto, before) == (receipt.stream, upto, missing):
-        return False
+        return None
     connection.exec_driver_sql("DELETE FROM missing WHERE last > ?", (base,))
     if missing:
         connection.exec_driver_sql("INSERT INTO missing (first, last) VALUES (?, ?)", missing)
@@ -150,7 +152,7 @@ def note_receipt(transaction: Transaction, receipt: Receipt) -> bool:
                 "ORDER BY first DESC LIMIT 1), 0) < event.sequence",
                 (transaction.now_ms, first, last),
             )
-    return True
+    return min([upto_before + 1, *(first for first, _ in before), *(first for first, _ in missing)])
 
 
 def owe_missing(transaction: Transaction) -> Again:

@@ -88,6 +88,7 @@ class Day:
 @dataclass(slots=True)
 class _Job:
     work: Callable[[Transaction], Any]
+    settles: bool = False
     done: Future[Any] = field(default_factory=Future)
 
 
@@ -724,14 +725,22 @@ class Ledger(LedgerReader):
     def trust(self, confirm: str) -> None:
         """Choose whose word counts for delivered: ``centre``, ``broker``, ``auto`` (the centre's if it speaks)."""
         if self._scalar("SELECT confirm FROM delivery") != confirm:
-            self.do(lambda transaction: delivery.choose(transaction, confirm))
+            with suppress(LedgerFull):
+                self.do(lambda transaction: delivery.choose(transaction, confirm), settles=True)
 
     def note_receipt(self, receipt: Receipt) -> bool:
         """Store what a receipt for the present stream says; return whether any of it is news.
 
         Raises ValueError, and stores nothing, where it covers more than was ever assigned.
         """
-        return self.do(lambda transaction: delivery.note_receipt(transaction, receipt))
+
+        def work(transaction: Transaction) -> bool:
+            first = delivery.note_receipt(transaction, receipt)
+            if first is not None:
+                self._keeper.settled(first)
+            return first is not None
+
+        return self.do(work, settles=True)
 
     def owe_missing(self) -> Again:
         """Let some of what the centre misses wait again; of bodies that are gone a numbered event says so."""
@@ -761,12 +770,13 @@ class Ledger(LedgerReader):
 
     # The writer.
 
-    def do(self, work: Callable[[Transaction], T]) -> T:
+    def do(self, work: Callable[[Transaction], T], *, settles: bool = False) -> T:
         """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk.
 
-        Raises LedgerFull, with nothing stored, where there is no room.
+        Raises LedgerFull, with nothing stored, where there is no room. What ``settles`` earlier events, so that room
+        can be made, is tried even where nothing else may be written.
         """
-        job = _Job(work)
+        job = _Job(work, settles)
         with self._hand_over:  # behind the order to stop nobody would ever answer
             if self._closed or self.failure is not None:
                 raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
@@ -809,8 +819,9 @@ class Ledger(LedgerReader):
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         if self._keeper.full:
             # What room is left, or is made, belongs to what has travelled: it is how more is made.
-            self._refuse(jobs, LedgerFull(f"{self.path}: the disk is full; make room on it"))
-            jobs = []
+            recording = [job for job in jobs if not job.settles]
+            self._refuse(recording, LedgerFull(f"{self.path}: the disk is full; make room on it"))
+            jobs = [job for job in jobs if job.settles]
         with self._marks_lock:
             marks, self._marks = self._marks, []
         if not jobs and not marks:

@@ -25,7 +25,7 @@ from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import publisher as module
 from gateway import punch
 from gateway.commands import Request
-from gateway.ledger import Ledger, Selection
+from gateway.ledger import Ledger, LedgerFull, Receipt, Selection
 from gateway.ledger import delivery as ledger_delivery
 from gateway.pause import Pause
 from gateway.publisher import Publisher
@@ -1514,7 +1514,7 @@ def test_a_broker_with_a_limit_of_its_own_on_messages_is_found_out(office: Offic
 
 def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that once broke at the wrong moment does not mean small arrays for ever."""
-    monkeypatch.setattr(module, "SIZE_KEPT_S", 0.0)
+    monkeypatch.setattr(module, "KEPT_S", 0.0)
     office.punches(100)
     cut: list[int] = []
 
@@ -1800,6 +1800,28 @@ def test_a_real_broker_that_refuses_the_subscription_gets_the_evidence(
     assert [entry["topic"] for entry in named(logs, "subscription_refused")] == ["receipt"]
 
 
+@pytest.mark.parametrize("topics", [("info",), ("receipt", "cmd/+")], ids=str)
+def test_a_broker_that_hangs_up_on_a_subscription_gets_the_evidence(
+    office: Office, logs: list[Log], topics: tuple[str, ...]
+) -> None:
+    """As some brokers do instead of refusing: after two such ends it is done without, and not taken for a rival."""
+    office.punches(5)
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == SUBSCRIBE and any((PREFIX + topic).encode() in packet.body for topic in topics):
+            raise Closing
+        return obliging(packet)
+
+    with FakeBroker(answer) as fake:
+        publisher = office.publisher(fake.url)
+        eventually(lambda: fake.connections >= 3 and publisher.connected and named(logs, "subscription_refused"))
+        office.all_sent()
+        assert fake.connections == 3
+        publisher.stop(5)
+    assert [entry["topic"] for entry in named(logs, "subscription_refused")] == list(topics)
+    assert not any("`site` and `gateway`" in entry["reason"] for entry in named(logs, "broker_lost"))
+
+
 class Centre:
     """The smallest centre there can be: it keeps what it gets and says so, as often as something comes."""
 
@@ -1883,6 +1905,55 @@ def test_a_replay_travels_as_arrays(office: Office, broker: Broker) -> None:
         subscriber.wait_for(lambda _: numbers(batches(subscriber)) == [5, 6, 7])
         office.punches(1)
         subscriber.wait_for(lambda _: 31 in numbers(subscriber.on("/punch/lobby")))
+
+
+def test_a_receipt_for_which_there_is_no_room_is_not_lost(
+    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is how room is made: it is tried until it can be stored, while evidence goes on."""
+    real = office.ledger.note_receipt
+    tries: list[int] = []
+
+    def full(said: Receipt) -> bool:
+        tries.append(1)
+        if len(tries) < 4:
+            raise LedgerFull("the disk is full")
+        return real(said)
+
+    monkeypatch.setattr(office.ledger, "note_receipt", full)
+    office.punches(5)
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "receipt", receipt(office, 5), retain=True)
+        office.publisher(broker.url)
+        centre.wait_for(heard(5))
+        eventually(lambda: office.ledger.counts().confirmed == 5)
+
+
+def test_a_ledger_that_was_set_back_says_nothing_while_it_cannot_begin_anew(
+    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room for a new stream there is no evidence, and the proof at the broker stays."""
+    real = office.ledger.open_stream
+    tries: list[int] = []
+
+    def full(reason: str) -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise LedgerFull("the disk is full")
+        return real(reason)
+
+    monkeypatch.setattr(office.ledger, "open_stream", full)
+    office.punches(5)
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "info", info | {"stream": office.ledger.stream, "sequence": 6}, retain=True)
+        office.publisher(broker.url)
+        messages = centre.wait_for(lambda messages: len(numbers(messages)) == 6)
+    states = [
+        message for message in messages[: messages.index(centre.on("/punch/lobby")[0])] if "state" in message.topic
+    ]
+    assert [message.payload["state"] for message in states].count("online") == 3
+    assert len(tries) == 3
 
 
 # ---------------------------------------------------------------- requests

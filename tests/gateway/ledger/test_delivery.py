@@ -13,7 +13,7 @@ import pytest
 
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import punch
-from gateway.ledger import Again, Ledger, LedgerReader, Receipt, Selection, receipt_from
+from gateway.ledger import Again, Ledger, LedgerFull, LedgerReader, Receipt, Selection, receipt_from
 from gateway.ledger import delivery as module
 from gateway.ledger.file import SETTLED
 from gateway.punch import Witness
@@ -296,6 +296,19 @@ def test_a_replaced_stream_is_settled_by_the_broker(ledger: Ledger) -> None:
     assert settled(ledger) == list(range(1, 22))
     ledger.note_receipt(receipt(ledger, 1))
     assert settled(ledger) == list(range(1, 23))
+
+
+def test_a_receipt_is_stored_where_nothing_else_may_be_written(ledger: Ledger) -> None:
+    """On a full disk it is what makes bodies go; whatever is to be recorded must wait."""
+    send_all(ledger)
+    ledger._keeper.filled()
+    with pytest.raises(LedgerFull):
+        ledger.record_note(punch.TERMINAL_LOST, None, NOW, {})
+    with pytest.raises(LedgerFull):
+        ledger.owe_missing()
+    assert ledger.note_receipt(receipt(ledger, 5))
+    ledger.trust("centre")
+    assert settled(ledger) == [1, 2, 3, 4, 5]
 
 
 # ---------------------------------------------------------------- what is sent again
