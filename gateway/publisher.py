@@ -241,7 +241,7 @@ class _Conversation:
     greeted: bool = False
     listening: bool = False
     """The subscriptions have been asked for: all that comes before the evidence is said."""
-    subscriptions: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    subscriptions: dict[int | None, tuple[str, ...]] = field(default_factory=dict)
     """What was asked for in which packet."""
     refused_subscriptions: list[str] = field(default_factory=list)
     subscribe_again: float = 0.0
@@ -989,9 +989,8 @@ class Publisher:
                 for topic in topics
             }
             wanted = [(f"{self._prefix}/{topic}", option) for topic, option in options.items()]
-        rc, mid = conversation.client.subscribe(wanted)
-        if rc == MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
-            conversation.subscriptions[mid] = topics
+        _, mid = conversation.client.subscribe(wanted)
+        conversation.subscriptions[mid] = topics  # even if it fails: it may be what ended all
 
     def _note_subscription(self, conversation: _Conversation, answer: _Subscribed) -> None:
         """Tell, once, what we may not hear. Evidence goes out all the same."""
