@@ -1298,17 +1298,6 @@ def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker
     assert numbers(messages) == list(range(1, 5002))
 
 
-def test_one_message_in_flight_is_enough_for_arrays(office: Office, tmp_path: Path) -> None:
-    """A broker with a receive maximum of 1 and a queue of 1 gets everything, in order."""
-    office.punches(300)
-    lines = ("max_inflight_messages 1", "max_queued_messages 1")
-    with Broker(tmp_path, *lines) as broker, Subscriber(broker.port) as subscriber, Proxy(broker.port) as proxy:
-        office.publisher(proxy.url, delivery=SMALL)
-        office.all_sent()
-        assert proxy.most_in_flight == 1
-        subscriber.wait_for(lambda messages: 300 in numbers(messages))
-
-
 def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as answers are quick more may be in flight; where they are slow, less, but always one message."""
     office.punches(2000)
@@ -1875,6 +1864,24 @@ def test_receipts_repair_what_an_overflowing_queue_has_dropped(office: Office, t
             assert set(numbers(batches(centre.subscriber)))
         finally:
             centre.close()
+
+
+def test_a_queue_and_a_window_of_one_are_enough_in_the_end(office: Office, tmp_path: Path) -> None:
+    """A broker that drops nearly everything it acknowledges delays the centre, and loses it nothing."""
+    office.punches(60)
+    lines = ("max_inflight_messages 1", "max_queued_messages 1")
+    with Broker(tmp_path, *lines) as broker, Proxy(broker.port) as proxy:
+        Subscriber(broker.port, PREFIX + "#", session="centre").close()
+        publisher = office.publisher(proxy.url, delivery=SMALL)
+        office.all_sent()
+        assert proxy.most_in_flight == 1
+        centre = Centre(office, broker.port)
+        try:
+            eventually(lambda: office.ledger.counts().confirmed == 60, 30, "the repair")
+            assert centre.held == set(range(1, 61))
+        finally:
+            centre.close()
+            publisher.stop(5)
 
 
 def test_receipts_repair_what_a_broker_lost_with_its_memory(office: Office, tmp_path: Path) -> None:
