@@ -19,7 +19,7 @@ from paho.mqtt.properties import Properties
 
 from benchmarks.figures import NONE, Figure, Plan, program, times, yes_no
 from benchmarks.first_import import SOURCE, witness
-from benchmarks.rig import PREFIX, broker, in_own_process, office, quiet, settings_of, wait_for
+from benchmarks.rig import PREFIX, broker, far_away, in_own_process, office, quiet, settings_of, wait_for
 from drivers.base import Reading
 from drivers.zkteco import wire
 from gateway.ledger import FILE_NAME, Ledger, LedgerReader, Waiting, opened
@@ -28,22 +28,28 @@ from gateway.settings import Settings
 
 EVENTS = 60_000
 PER_S = 8_000
+ARRAYS_PER_S = 20_000
+FAR_S, FAR_DRAIN_S = 0.1, 10.0
+"""A round trip to a centre far away, and how long all events may take over it."""
+FAR_SINGLE = 2_000
+"""Events of the baseline there: it is slow, and its pace is even."""
 RUNS = 3
 WINDOW = 100
 DEFAULT_WINDOW = 20
 """What mosquitto allows unless it is told otherwise."""
 PATIENCE_S = 300.0
-TOPIC = f"{PREFIX}/punch/#"
+TOPICS = (f"{PREFIX}/punch/#", f"{PREFIX}/batch")
+ALL, AS_IT_COMES = "max_inflight_messages 0", "# as it comes"
 
 
 class WatchedLedger(Ledger):
     """A ledger that notes when the first event was fetched and the last one acknowledged."""
 
-    def __init__(self, data_dir: Path, expected: int) -> None:
+    def __init__(self, data_dir: Path) -> None:
         self.began = self.ended = 0.0
         self.done = threading.Event()
-        self._left = expected
         super().__init__(data_dir, SOURCE)
+        self._left = self.counts().waiting  # a copied ledger has one more: it says that it begins a new stream
 
     def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
         """Fetch; the clock starts with the first time."""
@@ -61,19 +67,19 @@ class WatchedLedger(Ledger):
 
 
 def run(plan: Plan) -> Iterator[Figure]:
-    """Measure both windows."""
+    """Measure single messages with both windows, then arrays, near and far."""
     count = plan.size(EVENTS)
     backlog = _backlog(count, plan.fresh("backlog"))
-    for window, line in ((WINDOW, "max_inflight_messages 0"), (DEFAULT_WINDOW, "# as it comes")):
-        rates: dict[str, list[float]] = {"ours": [], "bare": []}
+    for window, line in ((WINDOW, ALL), (DEFAULT_WINDOW, AS_IT_COMES)):
+        rates: dict[str, list[float]] = {"single": [], "bare": []}
         cpu: list[float] = []
         for _ in range(RUNS):
             for way, measured in rates.items():
                 result = _drained(way, count, window, line, backlog, plan.fresh(way))
                 measured.append(count / result["took_s"])
-                if way == "ours":
+                if way == "single":
                     cpu.append(result["cpu_s"] * 1e6 / count)
-        rate, bare = median(rates["ours"]), median(rates["bare"])
+        rate, bare = median(rates["single"]), median(rates["bare"])
         full = window == WINDOW
         yield Figure(
             f"drain of {count:,} events, QoS 1, window {window}{'' if full else ' (mosquitto as it comes)'}",
@@ -82,6 +88,34 @@ def run(plan: Plan) -> Iterator[Figure]:
             times(rate / bare),
             f"≥ {PER_S:,}/s" if full else NONE,
             yes_no(rate >= PER_S) if full else NONE,
+        )
+    yield from _arrays(plan, count, backlog)
+
+
+def _arrays(plan: Plan, count: int, backlog: Path) -> Iterator[Figure]:
+    fewer = min(count, FAR_SINGLE)
+    few = _backlog(fewer, plan.fresh("backlog"))
+    for round_trip_s, baseline in ((0.0, (count, backlog)), (FAR_S, (fewer, few))):
+        arrays, singles = [], []
+        for _ in range(RUNS):
+            took_s = _drained("arrays", count, WINDOW, AS_IT_COMES, backlog, plan.fresh("arrays"), round_trip_s)[
+                "took_s"
+            ]
+            arrays.append(took_s)
+            alone, source = baseline
+            folder = plan.fresh("single")
+            singles.append(
+                alone / _drained("single", alone, WINDOW, AS_IT_COMES, source, folder, round_trip_s)["took_s"]
+            )
+        took_s, single = median(arrays), median(singles)
+        near = round_trip_s == 0
+        yield Figure(
+            f"drain of {count:,} events as arrays, round trip {round_trip_s * 1000:.0f} ms (mosquitto as it comes)",
+            f"single messages, window {DEFAULT_WINDOW}: {single:,.0f}/s",
+            f"{took_s:.1f} s, {count / took_s:,.0f}/s",
+            times(count / took_s / single),
+            f"≥ {ARRAYS_PER_S:,}/s" if near else f"≤ {FAR_DRAIN_S:.0f} s",
+            yes_no(count / took_s >= ARRAYS_PER_S if near else took_s <= FAR_DRAIN_S),
         )
 
 
@@ -97,29 +131,43 @@ def _backlog(count: int, folder: Path) -> Path:
     return folder / FILE_NAME
 
 
-def _drained(way: str, count: int, window: int, line: str, backlog: Path, folder: Path) -> dict[str, Any]:
+def _drained(
+    way: str, count: int, window: int, line: str, backlog: Path, folder: Path, round_trip_s: float = 0.0
+) -> dict[str, Any]:
     """Drain once, in a process of its own, to a fresh broker and a subscriber that must get everything."""
     shutil.copy(backlog, folder)
-    with broker(folder, line) as port, _counting_subscriber(port, count, folder / "mosquitto.log"):
-        return in_own_process("drain", way, port, window, count, folder)
+    with broker(folder, line) as port, _counting_subscriber(port, count, folder):
+        if not round_trip_s:
+            return in_own_process("drain", way, port, window, count, folder)
+        with far_away(port, round_trip_s) as far_port:
+            return in_own_process("drain", way, far_port, window, count, folder)
 
 
 @contextmanager
-def _counting_subscriber(port: int, count: int, broker_log: Path) -> Iterator[None]:
-    """Attach mosquitto's own subscriber; RuntimeError where it does not get ``count`` messages."""
-    command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1", "-C", str(count)]
-    process = subprocess.Popen([*command, "-t", TOPIC], stdout=subprocess.DEVNULL)
+def _counting_subscriber(port: int, count: int, folder: Path) -> Iterator[None]:
+    """Attach mosquitto's own subscriber; RuntimeError where it does not get ``count`` events."""
+    command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1"]
+    for topic in TOPICS:
+        command += ["-t", topic]
+    broker_log, heard = folder / "mosquitto.log", folder / "heard"
+    with heard.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out)
     try:
-        wait_for(lambda: TOPIC in broker_log.read_text("utf-8"), 10.0, "the subscription")
+        wait_for(lambda: all(topic in broker_log.read_text("utf-8") for topic in TOPICS), 10.0, "the subscription")
         yield
-        if process.wait(60) != 0:
-            raise RuntimeError("the subscriber did not get every event")
+        wait_for(lambda: _events_in(heard) >= count, 60.0, "the arrival of every event", every_s=0.5)
     finally:
         process.kill()
+        process.wait()
+        heard.unlink()
 
 
-def _publisher(settings: Settings, count: int, folder: Path) -> float:
-    ledger = WatchedLedger(folder, count)
+def _events_in(file: Path) -> int:
+    return file.read_bytes().count(b'"sequence":"')
+
+
+def _publisher(settings: Settings, folder: Path) -> float:
+    ledger = WatchedLedger(folder)
     publisher = Publisher(settings, ledger)
     publisher.start()
     done = ledger.done.wait(PATIENCE_S)
@@ -174,9 +222,12 @@ def main() -> None:
     quiet()
     way, folder = sys.argv[1], Path(sys.argv[5])
     port, window, count = map(int, sys.argv[2:5])
-    settings = Settings.model_validate(settings_of(port, {"lobby": "127.0.0.1"}))
+    said = settings_of(port, {"lobby": "127.0.0.1"})
+    if way == "single":
+        said["delivery"] = {"batch_from": 0}
+    settings = Settings.model_validate(said)
     began = time.process_time()
-    took_s = _publisher(settings, count, folder) if way == "ours" else _bare_paho(settings, window, count, folder)
+    took_s = _bare_paho(settings, window, count, folder) if way == "bare" else _publisher(settings, folder)
     print(json.dumps({"took_s": took_s, "cpu_s": time.process_time() - began}))
 
 

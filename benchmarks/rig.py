@@ -1,5 +1,6 @@
 """What several benchmarks stand on: an office's log, a broker, the daemon, processes of their own."""
 
+import asyncio
 import json
 import logging
 import os
@@ -113,6 +114,58 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def far_away(port: int, round_trip_s: float) -> Iterator[int]:
+    """Stand between a client and the port of a server as a line with this round trip would; yield the port to use.
+
+    Bytes are only late: how many may be under way is not limited.
+    """
+    delay_s = round_trip_s / 2
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def arrive() -> None:
+            with suppress(OSError):
+                while True:
+                    due, data = await under_way.get()
+                    await asyncio.sleep(max(0.0, due - loop.time()))
+                    if not data:
+                        break
+                    writer.write(data)
+                    await writer.drain()
+            writer.close()
+
+        arriving = asyncio.create_task(arrive())
+        data = b"-"
+        while data:
+            try:
+                data = await reader.read(256 * 1024)
+            except OSError:
+                data = b""
+            under_way.put_nowait((loop.time() + delay_s, data))
+        await arriving
+
+    async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+
+    async def listen() -> asyncio.Server:
+        return await asyncio.start_server(meet, "127.0.0.1", 0)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result()
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        loop.call_soon_threadsafe(server.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
 
 
 def settings_of(broker_port: int, terminals: Mapping[str, str]) -> dict[str, Any]:

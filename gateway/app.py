@@ -1,10 +1,11 @@
 """Builds the daemon from its parts, runs it, stops it. The only module that knows them all."""
 
+import json
 import logging
 import sys
 import threading
 import time
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from drivers import DRIVERS
 from gateway import memory, punch
 from gateway.clock import Clock, Standing, SystemClock
+from gateway.commands import Commands
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
@@ -85,7 +87,20 @@ class Daemon:
         """When this process began, until that is on record."""
         self._workers: list[Worker] = []
         self._health = Health(settings, self._ledger, self._workers, clock)
-        self._publisher = Publisher(settings, self._ledger, greeting=self._health.greeting, now=clock.now)
+        self._commands = Commands(
+            settings.commands.allow,
+            self._ledger,
+            self._workers,
+            report=lambda: self._health.status(self._publisher),
+            now=clock.now,
+        )
+        self._publisher = Publisher(
+            settings,
+            self._ledger,
+            greeting=self._health.greeting,
+            requests=self._commands.submit,
+            now=clock.now,
+        )
         self._calendar = Calendar(self._zone)
         self._calendar.each_night("backup", self._back_up)
         for terminal in settings.terminals:
@@ -110,7 +125,7 @@ class Daemon:
         self._vigil = Vigil(watched, self._ledger, clock, self._publisher.alarm)
         self._standing = Standing(clock, self._ledger.last_sequence)
         try:
-            self._control = Control(settings.data_dir, self._commands())
+            self._control = Control(settings.data_dir, self._answers())
         except OSError as exc:
             self._ledger.close()
             raise LedgerError(
@@ -118,11 +133,11 @@ class Daemon:
                 "be on a disk of this machine that the daemon's user may write to"
             ) from exc
 
-    def _commands(self) -> dict[str, Answer]:
+    def _answers(self) -> dict[str, Answer]:
         return {
             "status": lambda _: self._health.status(self._publisher),
             "reconcile": self._reconcile,
-            "release": self._release,
+            **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
         }
 
     def _reconcile(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -135,12 +150,12 @@ class Daemon:
             reconciliation = None
         return {"reconciliation": reconciliation, "state": worker.state.payload()}
 
-    def _release(self, asked: dict[str, Any]) -> dict[str, Any]:
-        days = (date.fromisoformat(asked[key]) for key in ("first", "last"))
-        return {"released": self._worker(asked["terminal"]).release(*days)}
-
     def _worker(self, name: str) -> Worker:
         return next(worker for worker in self._workers if worker.name == name)
+
+    def _asked_here(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Carry out for somebody at this machine what the centre may ask for as well."""
+        return self._commands.run(name, json.dumps({key: value for key, value in asked.items() if key != "command"}))
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or a part fails; return the process's exit code: 0, 70, or 74 for the ledger."""
@@ -157,6 +172,7 @@ class Daemon:
         self._resumed = self._clock.now()
         self._note_resumption()
         self._tell_of_rescue()
+        self._commands.start()
         self._publisher.start()
         for worker in self._workers:
             worker.start()
@@ -261,6 +277,7 @@ class Daemon:
         parts: list[tuple[str, BaseException | None, bool]] = [
             ("ledger", self._ledger.failure, True),
             ("publisher", self._publisher.failure, self._publisher.is_alive),
+            ("commands", None, self._commands.is_alive),
             ("calendar", self._calendar.failure, True),
             *((f"worker {worker.name}", worker.failure, worker.is_alive) for worker in self._workers),
         ]
@@ -277,6 +294,7 @@ class Daemon:
         until = time.monotonic() + GOODBYE_S
         for worker in self._workers:
             worker.join(max(0.0, until - time.monotonic()))
+        self._commands.stop(0.5)
         self._publisher.stop(2.5)
         self._control.close()
         self._ledger.alive()

@@ -15,11 +15,16 @@ from typing import Any
 
 import structlog
 
+from gateway.commands import Refusal
+
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
 MAX_REQUEST = 64 * 1024
 
 log = structlog.get_logger("control")
+
+_NO_ANSWER = ("unknown_command", "failed")
+"""Errors that tell the asker nothing it could act on."""
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -66,6 +71,8 @@ class Control:
             return {"status": "error", "error": {"code": "unknown_command", "message": "no such command"}}
         try:
             return {"status": "ok", "data": command(asked)}
+        except Refusal as exc:
+            return {"status": "error", "error": {"code": exc.code, "message": str(exc)}}
         except Exception:
             # One question that cannot be answered must not end the answering.
             log.exception("command_failed", command=asked["command"])
@@ -73,7 +80,10 @@ class Control:
 
 
 def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> dict[str, Any] | None:
-    """Ask the daemon that runs with ``data_dir``; None where none does or none answers in time."""
+    """Ask the daemon that runs with ``data_dir``; None where none does or none answers in time.
+
+    Raises Refusal where it answers why it does not do what was asked.
+    """
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         try:
@@ -82,6 +92,9 @@ def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **argumen
             answer = json.loads(_line(connection, limit=None))
         except (OSError, ValueError):
             return None
+    error = answer.get("error")
+    if isinstance(error, dict) and error.get("code") not in _NO_ANSWER:
+        raise Refusal(str(error.get("code")), str(error.get("message")))
     data = answer.get("data")
     return data if isinstance(data, dict) else None
 

@@ -33,6 +33,7 @@ from ruamel.yaml import YAML
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.embedded_broker import embedded_broker
 from gateway.ledger import LedgerReader
+from gateway.punch import RECORDED
 
 ZONE = ZoneInfo("Asia/Jakarta")
 BACKLOG = 20_000
@@ -58,7 +59,7 @@ class Subscriber:
 
     def __init__(self, port: int, fingers: dict[tuple[str, str, str], float]) -> None:
         self.ids: set[str] = set()
-        self.messages = 0
+        self.arrivals = 0
         self.per_terminal: Counter[str] = Counter()
         self.newest: deque[Arrival] = deque(maxlen=ROWS)
         self._fingers = fingers
@@ -67,15 +68,20 @@ class Subscriber:
         self._client.on_message = self._take
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect("127.0.0.1", port)
-        self._client.subscribe("hadir/v1/+/+/punch/+", qos=1)
+        self._client.subscribe([("hadir/v1/+/+/punch/+", 1), ("hadir/v1/+/+/batch", 1)])
         self._client.loop_start()
         if not self._subscribed.wait(5.0):
             raise RuntimeError("the embedded broker does not let the demo subscribe")
 
     def _take(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         arrived = time.monotonic()
-        event = json.loads(message.payload)
-        self.messages += 1
+        content = json.loads(message.payload)
+        for event in content if isinstance(content, list) else [content]:  # a backlog comes as arrays
+            if event["type"] == RECORDED:
+                self._count(event, arrived)
+
+    def _count(self, event: dict[str, Any], arrived: float) -> None:
+        self.arrivals += 1
         if event["id"] in self.ids:
             return
         self.ids.add(event["id"])
@@ -256,7 +262,7 @@ def _sum(
         style="bold green" if equal else "bold red",
         highlight=False,
     )
-    console.print(f"{subscriber.messages - at_subscriber:,} messages came twice", style="dim", highlight=False)
+    console.print(f"{subscriber.arrivals - at_subscriber:,} punches came twice", style="dim", highlight=False)
     if not equal or daemon.returncode != 0:
         console.print(f"the daemon ended with exit code {daemon.returncode}; its last words:", style="red")
         console.print("\n".join((folder / "daemon.log").read_text("utf-8").splitlines()[-10:]), highlight=False)

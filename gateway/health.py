@@ -49,7 +49,12 @@ class Health:
                 {"name": terminal.name, "driver": terminal.driver, "timezone": settings.zone(terminal).key}
                 for terminal in settings.terminals
             ],
-            "delivery": {"window": settings.mqtt.window},
+            "delivery": {
+                "window": settings.mqtt.window,
+                "batch_from": settings.delivery.batch_from,
+                "batch_bytes": settings.delivery.batch_bytes,
+                "confirm": settings.delivery.confirm,
+            },
         }
 
     def health(self) -> dict[str, Any]:
@@ -61,7 +66,8 @@ class Health:
             "backlog": counts.waiting,
             "oldest_waiting": _utc_ms(counts.oldest_waiting_ms),
             "last_sent": _utc_ms(counts.last_sent_ms),
-            "last_confirmed": None,
+            "last_confirmed": _utc_ms(counts.last_confirmed_ms),
+            "missing": counts.missing,
             "sequence": self._ledger.assigned(),
             "disk_free_bytes": shutil.disk_usage(self._settings.data_dir).free,
             "ledger_bytes": _ledger_bytes(self._ledger.path),

@@ -3,15 +3,19 @@
 One thread decides everything. The MQTT library's callbacks only put what happened into a queue, because an exception in
 one of them would kill the library's network thread unseen. Every connection uses a new client object: what an old one
 still remembered is forgotten, and the ledger is asked again, so nothing is sent from two memories.
+
+Much that waits goes as arrays on ``batch``. What the centre says it holds, and what it lacks, comes back as receipts.
 """
 
 import json
 import queue
+import re
 import socket
 import ssl
 import threading
 import time
-from collections import deque
+import weakref
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,11 +29,15 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from gateway.ledger import Ledger, Waiting
+from gateway.commands import Request
+from gateway.ledger import Ledger, LedgerFull, Waiting, receipt_from
+from gateway.ledger.stream import ROLLED_BACK
+from gateway.parcel import BATCH, Array, Parcel, single
 from gateway.pause import Pause
 from gateway.punch import utc_text
-from gateway.settings import Mqtt, Settings, read_secret
+from gateway.settings import Delivery, Mqtt, Settings, read_secret
 
 # Reason codes of MQTT 5 (specification, 2.4) that call for a reaction of their own.
 NO_MATCHING_SUBSCRIBERS = 0x10
@@ -42,6 +50,10 @@ BUSY = frozenset({0x88, 0x89, 0x97, 0x9F})
 """Refusals of a connection that pass by themselves: unavailable, busy, a quota, too many connections at once."""
 PARKED = frozenset({0x90, 0x99})
 """Refusals of one message that no later attempt can change: its topic or its payload."""
+TOO_LARGE = 0x95
+
+STATE, INFO, ALARM, RECEIPT, REQUESTS, REPLY = "state", "info", "alarm", "receipt", "cmd/+", "reply"
+"""Topics below the prefix."""
 
 CONNECT_TIMEOUT_S = 5.0
 ACK_TIMEOUT_S = 60.0
@@ -59,6 +71,26 @@ IDLE_S = 5.0
 RETRY_FROM_S, RETRY_TO_S = 5.0, 600.0
 """Back-off of one topic that nobody hears or that we may not use."""
 ALARMS_KEPT = 100
+OPENING_S = 3.0
+"""How long a broker may take to acknowledge the birth, behind which comes what it has retained of us."""
+SUBSCRIBE_AGAIN_S = 60.0
+HANG_UPS = 2
+"""Connections in a row that ended with a subscription unanswered: the next one does without it."""
+MISSING_S = 15.0
+"""How often it is looked for what the centre lacks and is due to be sent again."""
+REQUESTS_HEARD = 32
+"""Requests that wait to be looked at; what exceeds them is not answered."""
+HEARD_BYTES = 128 * 1024
+"""The largest message that a broker may pass on to us; receipts and requests are smaller."""
+FLIGHT_FROM, FLIGHT_TO = 128 * 1024, 4 * 1024**2
+"""Bytes of arrays in flight: at the beginning of a connection, and at most."""
+QUICK_S, SLOW_S = 1.0, 3.0
+"""An acknowledgement this quick lets more be in flight, one this slow less: a state, an alarm or an answer waits behind
+all of it, and no line is so slow that the oldest array would be taken for lost."""
+KEPT_S = 3600.0
+"""How long what was found to end connections, a size or a subscription, is not tried again."""
+ANY_SIZE = 268_435_455
+"""The largest packet that MQTT knows."""
 
 log = structlog.get_logger("publisher")
 
@@ -95,6 +127,7 @@ class _Connected(NamedTuple):
     code: int
     text: str
     receive_maximum: int
+    maximum_packet: int
 
 
 class _Disconnected(NamedTuple):
@@ -109,15 +142,68 @@ class _Acknowledged(NamedTuple):
     code: int
 
 
+class _Subscribed(NamedTuple):
+    mid: int
+    codes: tuple[int, ...]
+
+
 class _Outgoing(NamedTuple):
     """A message without evidence value: the newest counts, and a new connection begins with all of them anyway."""
 
     topic: str
     payload: dict[str, Any]
     retain: bool
+    correlation: bytes | None = None
+    """What the answer to a request gives back."""
+
+
+class _Sent(NamedTuple):
+    """A message in flight."""
+
+    message: Parcel | _Outgoing
+    size: int
+    """Bytes of the whole packet."""
+    since: float
+
+
+class _Ear:
+    """What a broker passes on to us, as much of it as may wait: the newest of each statement, and some requests."""
+
+    def __init__(self, prefix: str, wake: Callable[[], None]) -> None:
+        self._statements = {f"{prefix}/{topic}": topic for topic in (INFO, RECEIPT)}
+        self._requests_begin = f"{prefix}/{REQUESTS.rstrip('+')}"
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._woken = False
+        self._newest: dict[str, mqtt.MQTTMessage] = {}
+        self._requests: list[mqtt.MQTTMessage] = []
+
+    def hear(self, message: mqtt.MQTTMessage) -> None:
+        """Keep a message, if it may wait. Called from the library's thread."""
+        with suppress(UnicodeDecodeError), self._lock:
+            topic = message.topic
+            if topic in self._statements:
+                self._newest[self._statements[topic]] = message
+            elif topic.startswith(self._requests_begin) and len(self._requests) < REQUESTS_HEARD:
+                self._requests.append(message)
+            else:
+                return
+            if not self._woken:
+                self._woken = True
+                self._wake()
+
+    def take(self) -> tuple[dict[str, mqtt.MQTTMessage], list[mqtt.MQTTMessage]]:
+        """Return the statements by topic, and the requests, heard since the last time."""
+        with self._lock:
+            heard = self._newest, self._requests
+            self._newest, self._requests = {}, []
+            self._woken = False
+        return heard
 
 
 _RECORDED = object()
+_AGAIN = object()
+_HEARD = object()
 _STOP = object()
 
 
@@ -142,11 +228,27 @@ class _Conversation:
     """What is true for the length of one connection."""
 
     client: mqtt.Client
+    ear: _Ear
     session: int
     window: int
-    """Events in flight at most."""
+    """Messages with events in flight at most."""
     receive_maximum: int
     """Messages of any kind in flight at most, by the broker's word."""
+    maximum_packet: int
+    """Bytes of a message at most, by the broker's word."""
+    born: bool = False
+    """The birth was acknowledged, and what the broker has retained of us has come before that."""
+    greeted: bool = False
+    listening: bool = False
+    """The subscriptions have been asked for: all that comes before the evidence is said."""
+    subscriptions: dict[int | None, tuple[str, ...]] = field(default_factory=dict)
+    """What was asked for in which packet."""
+    refused_subscriptions: list[str] = field(default_factory=list)
+    subscribe_again: float = 0.0
+    look_for_missing: float = 0.0
+    unstored: bytes = b""
+    """A receipt for which there was no room."""
+    store_again: float = 0.0
     outbox: deque[_Outgoing] = field(default_factory=deque)
     cursor: int = 0
     """Everything waiting up to this sequence has been fetched."""
@@ -154,10 +256,22 @@ class _Conversation:
     rewind: bool = False
     """A topic is heard again: what it still owes is to be fetched from the beginning."""
     buffer: deque[Waiting] = field(default_factory=deque)
-    in_flight: dict[int, Waiting | _Outgoing] = field(default_factory=dict)
+    arrays: bool = False
+    """Enough was fetched to go as arrays."""
+    again_upto: int = 0
+    """What waits up to here goes as arrays, however few."""
+    in_flight: dict[int, _Sent] = field(default_factory=dict)
     """By message id, the oldest first."""
     sequences: set[int] = field(default_factory=set)
     """The events among them."""
+    flight_bytes: int = 0
+    """Size of the arrays among them."""
+    flight_room: int = FLIGHT_FROM
+    """So large they may be."""
+    proven: bool = False
+    """The broker has taken an array."""
+    trial: bool = False
+    """The first one is on its way, and nothing behind it: where it is not taken, its events go one by one, in order."""
     refused: set[str] = field(default_factory=set)
     """Topics of messages that the broker has refused."""
     begun: float = field(default_factory=time.monotonic)
@@ -168,8 +282,9 @@ class _Conversation:
 
     @property
     def has_room(self) -> bool:
-        """Whether another event may be sent."""
-        return len(self.in_flight) < (1 if self.doubtful else self.window)
+        """Whether another message with events may be sent."""
+        most = 1 if self.doubtful or self.trial else self.window
+        return self.listening and len(self.in_flight) < most and self.flight_bytes < self.flight_room
 
 
 class Publisher:
@@ -181,20 +296,40 @@ class Publisher:
         ledger: Ledger,
         *,
         greeting: Callable[[], Iterable[tuple[str, dict[str, Any]]]] = tuple,
+        requests: Callable[[Request], None] = lambda _request: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``greeting`` returns the retained topics and payloads that every connection begins with, after ``state``."""
+        """``greeting`` returns the retained topics and payloads that every connection begins with, after ``state``.
+
+        ``requests`` is given what the centre asks for, and must return at once.
+        """
         self._mqtt: Mqtt = settings.mqtt
+        self._delivery: Delivery = settings.delivery
         self._where = f"{settings.mqtt.host}:{settings.mqtt.port}"
         self._client_id = settings.client_id
         self._prefix = settings.topic_prefix
         self._ledger = ledger
         self._greeting = greeting
+        self._requests = requests
         self._now = now
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
         self._silences: dict[str, _Silence] = {}
         self._doubtful = 0
+        self._array_most = self._single_most = ANY_SIZE
+        """Bytes of a message at most, by experience with this broker."""
+        self._sizes_kept_until = 0.0
+        self._too_large: set[int] = set()
+        """Events that were told to be so."""
+        self._misses = False
+        """The centre lacks events that it should have."""
+        self._receipt_trouble: str | None = None
+        self._deaf_to: set[str] = set()
+        """Subscriptions whose refusal was told."""
+        self._unanswered: Counter[str] = Counter()
+        """Subscriptions → connections in a row that ended before they were answered."""
+        self._done_without: dict[str, float] = {}
+        """Subscriptions → when they are asked for again."""
         self._trouble: str | None = None
         self._stopping = False
         self._connected = False
@@ -217,6 +352,7 @@ class Publisher:
             else f"{topic} is refused (reason {silence.code:#04x})"
             for topic, silence in self._silences.copy().items()
         ]
+        held += [f"the subscription to {topic} is refused" for topic in sorted(self._deaf_to)]
         return "; ".join(["connected", *held])
 
     @property
@@ -229,6 +365,9 @@ class Publisher:
         if self._mqtt.protocol != 5:
             log.warning("refusals_invisible", reason="with MQTT 3.1.1 the broker cannot say that it refused a message")
         self._ledger.on_recorded = lambda: self._inbox.put(_RECORDED)
+        self._ledger.on_again = lambda: self._inbox.put(_AGAIN)
+        self._ledger.trust(self._delivery.confirm)
+        self._misses = self._ledger.counts().missing > 0
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
@@ -250,7 +389,7 @@ class Publisher:
     def alarm(self, code: str, message: str, terminal: str | None = None) -> None:
         """Echo for people that something is wrong or right again; kept for the next connection, the newest hundred."""
         payload = {"at": utc_text(self._now()), "alarm": code, "terminal": terminal, "message": message}
-        self._inbox.put(_Outgoing("alarm", payload, retain=False))
+        self._inbox.put(_Outgoing(ALARM, payload, retain=False))
 
     # The thread.
 
@@ -275,6 +414,10 @@ class Publisher:
                     if self._stopping:
                         return
                     lived_s = time.monotonic() - conversation.begun if conversation else 0.0
+                    if conversation is not None:
+                        self._unanswered.update(
+                            topic for asked in conversation.subscriptions.values() for topic in asked
+                        )
                     short_lives = short_lives + 1 if exc.unexplained and lived_s <= SHORT_LIFE_S else 0
                     problem = _thrown_out() if short_lives >= SHORT_LIVES else exc
                     # Refused in the middle of a full window, a connection may end so that its last answers are lost.
@@ -305,10 +448,13 @@ class Publisher:
             self._keep_alarm(happened)
 
     def _keep_alarm(self, happened: object) -> None:
-        if isinstance(happened, _Outgoing) and not happened.retain:
+        # An answer that comes a connection late has nobody who waits for it.
+        if isinstance(happened, _Outgoing) and not happened.retain and not happened.topic.startswith(f"{REPLY}/"):
             self._alarms.append(happened)
 
     def _connect(self) -> _Conversation:
+        if time.monotonic() >= self._sizes_kept_until:
+            self._array_most = self._single_most = ANY_SIZE
         session = self._ledger.next_session()
         client = self._client(session)
         try:
@@ -316,7 +462,8 @@ class Publisher:
                 self._mqtt.host,
                 self._mqtt.port,
                 self._mqtt.keepalive_s,
-                clean_start=True if self._mqtt.protocol == 5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY,
+                clean_start=True if self._version5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY,
+                properties=_connect_properties() if self._version5 else None,
             )
         except (OSError, ValueError) as exc:
             by_hand = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
@@ -332,13 +479,16 @@ class Publisher:
         self._connected = True
         return conversation
 
+    @property
+    def _version5(self) -> bool:
+        return self._mqtt.protocol == 5
+
     def _client(self, session: int) -> mqtt.Client:
-        version5 = self._mqtt.protocol == 5
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            protocol=mqtt.MQTTv5 if version5 else mqtt.MQTTv311,
-            clean_session=None if version5 else True,
+            protocol=mqtt.MQTTv5 if self._version5 else mqtt.MQTTv311,
+            clean_session=None if self._version5 else True,
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
@@ -367,8 +517,9 @@ class Publisher:
 
         # None of these refers to `client` by name: a circle would keep every old client, and its sockets, for a while.
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
-            limit = getattr(properties, "ReceiveMaximum", None) if properties else None
-            inbox.put((c, _Connected(reason.value, str(reason), limit or 65535)))
+            messages = getattr(properties, "ReceiveMaximum", None) or 65535
+            size = getattr(properties, "MaximumPacketSize", None) or ANY_SIZE
+            inbox.put((c, _Connected(reason.value, str(reason), messages, size)))
 
         def on_disconnect(
             c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Properties | None
@@ -378,9 +529,13 @@ class Publisher:
         def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Properties | None) -> None:
             inbox.put((c, _Acknowledged(mid, reason.value)))
 
+        def on_subscribe(c: mqtt.Client, _u: Any, mid: int, reasons: list[ReasonCode], _p: Properties | None) -> None:
+            inbox.put((c, _Subscribed(mid, tuple(reason.value for reason in reasons))))
+
         client.on_connect = on_connect
         client.on_disconnect = on_disconnect
         client.on_publish = on_publish
+        client.on_subscribe = on_subscribe
         return client
 
     def _greet(self, client: mqtt.Client, session: int) -> _Conversation:
@@ -402,17 +557,30 @@ class Publisher:
                 None if answer.code in BUSY else REFUSED,
             )
         window = min(self._mqtt.window, answer.receive_maximum)
-        conversation = _Conversation(client, session, window, answer.receive_maximum, doubtful=self._doubtful)
+        conversation = _Conversation(
+            client,
+            self._ear(client),
+            session,
+            window,
+            answer.receive_maximum,
+            answer.maximum_packet,
+            again_upto=self._ledger.again_upto(),
+            doubtful=self._doubtful,
+        )
         birth = {"state": "online", "session": session, "at": utc_text(self._now())}
-        conversation.outbox.append(_Outgoing("state", birth, retain=True))
-        conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
-        conversation.outbox.extend(self._alarms)
-        self._alarms.clear()
+        conversation.outbox.append(_Outgoing(STATE, birth, retain=True))
+        self._subscribe(conversation, INFO)
         for silence in self._silences.values():
             silence.probing = False
             if silence.code == NO_MATCHING_SUBSCRIBERS:  # they may be back with the broker; a refusal keeps its pace
                 silence.due, silence.delay_s = conversation.begun, RETRY_FROM_S
         return conversation
+
+    def _ear(self, client: mqtt.Client) -> _Ear:
+        inbox, reference = self._inbox, weakref.ref(client)
+        ear = _Ear(self._prefix, lambda: inbox.put((reference(), _HEARD)))
+        client.on_message = lambda _client, _userdata, message: ear.hear(message)
+        return ear
 
     def _answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
         until = time.monotonic() + CONNECT_TIMEOUT_S
@@ -436,7 +604,7 @@ class Publisher:
             said = self._farewell(conversation)
         finally:
             self._connected = False
-            for message in (*conversation.in_flight.values(), *conversation.outbox):
+            for message in (*(sent.message for sent in conversation.in_flight.values()), *conversation.outbox):
                 self._keep_alarm(message)
             _hang_up(conversation.client, politely=said)
 
@@ -445,10 +613,20 @@ class Publisher:
         if conversation.has_room and (conversation.buffer or conversation.more):
             return 0.0
         due = [time.monotonic() + IDLE_S]
+        if not conversation.born:
+            due.append(conversation.begun + OPENING_S)
         if conversation.in_flight:
             due.append(conversation.oldest_since + ACK_TIMEOUT_S)
         if conversation.has_room:
-            due.extend(silence.due for silence in self._silences.values() if not silence.probing)
+            due.extend(
+                silence.due for topic, silence in self._silences.items() if topic != BATCH and not silence.probing
+            )
+        if conversation.refused_subscriptions:
+            due.append(conversation.subscribe_again)
+        if conversation.unstored:
+            due.append(conversation.store_again)
+        if self._misses and conversation.listening and not conversation.sequences:
+            due.append(conversation.look_for_missing)
         return max(0.0, min(due) - time.monotonic())
 
     def _listen(self, conversation: _Conversation, patience_s: float) -> None:
@@ -470,12 +648,18 @@ class Publisher:
             conversation.more = True
             conversation.rewind = False
             conversation.buffer.clear()
+            conversation.again_upto = self._ledger.again_upto()
         if conversation.in_flight and time.monotonic() >= conversation.oldest_since + ACK_TIMEOUT_S:
+            oldest = next(iter(conversation.in_flight.values()))
+            if isinstance(oldest.message, Parcel) and len(oldest.message.events) > 1:
+                self._shrink(oldest)  # a line this slow would never get it through
             raise BrokerUnavailable(f"the broker has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
 
     def _take(self, conversation: _Conversation, happened: Any, acknowledged: list[int]) -> None:
         if happened is _RECORDED:
             conversation.more = True
+        elif happened is _AGAIN:
+            conversation.rewind = True
         elif isinstance(happened, _Outgoing):
             conversation.outbox.append(happened)
         elif isinstance(happened, tuple) and happened[0] is conversation.client:
@@ -483,9 +667,12 @@ class Publisher:
                 self._acknowledge(conversation, happened[1], acknowledged)
             elif isinstance(happened[1], _Disconnected):
                 self._explain_end(conversation, happened[1])
+            elif isinstance(happened[1], _Subscribed):
+                self._note_subscription(conversation, happened[1])
+            elif happened[1] is _HEARD:
+                self._attend(conversation)
 
-    @staticmethod
-    def _explain_end(conversation: _Conversation, end: _Disconnected) -> None:
+    def _explain_end(self, conversation: _Conversation, end: _Disconnected) -> None:
         if end.code == SESSION_TAKEN_OVER:
             raise BrokerUnavailable(
                 "another client has connected with this gateway's client id and taken its place: two machines share "
@@ -493,63 +680,112 @@ class Publisher:
                 TAKEN_OVER,
                 "client_id_taken",
             )
+        parcels = [sent for sent in conversation.in_flight.values() if isinstance(sent.message, Parcel)]
         if end.by_broker:
+            if end.code == TOO_LARGE and parcels:
+                self._shrink(max(parcels, key=lambda sent: sent.size))
             raise BrokerUnavailable(f"the broker ended the connection ({end.text})")
         if conversation.refused:
             # mosquitto 2.0.11 with `max_queued_messages 0` ends the connection after each message it refuses.
             refused = ", ".join(sorted(conversation.refused))
             raise BrokerUnavailable(f"the connection to the broker broke after it refused messages on {refused}")
+        if len(parcels) == 1 and isinstance(only := parcels[0].message, Parcel) and len(only.events) > 1:
+            # Brokers of MQTT 3.1.1 have no words for a message that is too large for them, and mosquitto 2.0.11 with
+            # `message_size_limit` uses one that MQTT 5 does not know in this place: the library hangs up.
+            self._shrink(parcels[0])
+            raise BrokerUnavailable(
+                f"the connection to the broker broke ({end.text}) at a message of {parcels[0].size} bytes; "
+                "the next are smaller"
+            )
+        if asked := [topic for topics in conversation.subscriptions.values() for topic in topics]:
+            raise BrokerUnavailable(
+                f"the connection to the broker broke ({end.text}) before it answered the subscription to "
+                f"{', '.join(asked)}"
+            )
         # The library knows only one reason of its own worth telling: an unanswered ping.
         raise BrokerUnavailable(
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
         )
 
+    def _shrink(self, sent: _Sent) -> None:
+        """Let no message be as large as this one, and an array only half as large."""
+        assert isinstance(sent.message, Parcel)  # noqa: S101 - only these can be made smaller
+        if len(sent.message.events) > 1:
+            self._array_most = sent.size // 2
+        else:
+            self._array_most = self._single_most = sent.size - 1
+        self._sizes_kept_until = time.monotonic() + KEPT_S
+        log.warning("messages_shrunk", too_large_bytes=sent.size, events=len(sent.message.events))
+
     def _acknowledge(self, conversation: _Conversation, answer: _Acknowledged, acknowledged: list[int]) -> None:
         if answer.mid == next(iter(conversation.in_flight), None):
             conversation.oldest_since = time.monotonic()
-        event = conversation.in_flight.pop(answer.mid, None)
-        if event is None:
+        sent = conversation.in_flight.pop(answer.mid, None)
+        if sent is None:
             return
-        if answer.code >= 0x80 and event.topic not in conversation.refused:
-            conversation.refused.add(event.topic)
-            if isinstance(event, _Outgoing):
-                log.warning("message_refused", topic=event.topic, reason_code=answer.code)
-        if isinstance(event, _Outgoing):
+        message = sent.message
+        if answer.code >= 0x80 and message.topic not in conversation.refused:
+            conversation.refused.add(message.topic)
+            if isinstance(message, _Outgoing):
+                log.warning("message_refused", topic=message.topic, reason_code=answer.code)
+        if isinstance(message, _Outgoing):
+            conversation.born = conversation.born or message.topic == STATE
             return
-        conversation.sequences.discard(event.sequence)
-        silence = self._silences.get(event.topic)
+        sequences = [event.sequence for event in message.events]
+        conversation.sequences.difference_update(sequences)
+        silence = self._silences.get(message.topic)
+        if message.topic == BATCH:
+            conversation.flight_bytes -= sent.size
+            conversation.trial = False
         if answer.code == 0:
-            acknowledged.append(event.sequence)
+            acknowledged.extend(sequences)
+            if message.topic == BATCH:
+                conversation.proven = True
+                self._pace(conversation, sent)
             if silence is not None:
-                log.info("topic_heard", topic=event.topic)
-                del self._silences[event.topic]
-                conversation.rewind = True
+                log.info("topic_heard", topic=message.topic)
+                del self._silences[message.topic]
+                conversation.rewind = message.topic != BATCH or conversation.rewind
+        elif message.topic == BATCH:
+            self._fall_silent(BATCH, answer.code, silence)
+            conversation.rewind = True
         elif answer.code in PARKED:
-            self._ledger.park(event.sequence, answer.code)
-            log.error("message_parked", sequence=event.sequence, topic=event.topic, reason_code=answer.code)
-            self.alarm(
-                "message_parked", f"the broker will never take event {event.sequence} (reason {answer.code:#04x})"
-            )
+            self._park(message.events[0], answer.code)
             if silence is not None and silence.probing:
                 silence.probing = False
                 silence.due = time.monotonic() + silence.delay_s
         else:
-            self._fall_silent(event.topic, answer.code, silence)
+            self._fall_silent(message.topic, answer.code, silence)
+
+    @staticmethod
+    def _pace(conversation: _Conversation, sent: _Sent) -> None:
+        """Let as much be in flight as the line carries in a second or two."""
+        took_s = time.monotonic() - sent.since
+        if took_s <= QUICK_S:
+            conversation.flight_room = min(FLIGHT_TO, conversation.flight_room + sent.size)
+        elif took_s >= SLOW_S:
+            conversation.flight_room = max(1, conversation.flight_room // 2)
+
+    def _park(self, event: Waiting, code: int) -> None:
+        self._ledger.park(event.sequence, code)
+        log.error("message_parked", sequence=event.sequence, topic=event.topic, reason_code=code)
+        self.alarm("message_parked", f"the broker will never take event {event.sequence} (reason {code:#04x})")
 
     def _fall_silent(self, topic: str, code: int, silence: _Silence | None) -> None:
         """Keep the topic's events waiting; try it again later with one of them, longer and longer."""
         now = time.monotonic()
+        fate = "the events go one by one" if topic == BATCH else "its events are kept and tried again"
         if silence is None or silence.code != code:
             if code == NO_MATCHING_SUBSCRIBERS:
                 log.warning("topic_unheard", topic=topic)
-                self.alarm("no_subscriber", f"nobody subscribes to {topic}: its events are kept and tried again")
+                self.alarm("no_subscriber", f"nobody subscribes to {topic}: {fate}")
             else:
                 log.warning("topic_refused", topic=topic, reason_code=code)
                 hint = "; check the broker's access list" if code == NOT_AUTHORISED else ""
                 self.alarm(
                     "delivery_refused",
-                    f"the broker does not take what this gateway publishes on {topic} (reason {code:#04x}): its events "
-                    f"are kept and tried again{hint}",
+                    f"the broker does not take what this gateway publishes on {topic} (reason {code:#04x}): "
+                    f"{fate}{hint}",
                 )
         if silence is None:
             self._silences[topic] = _Silence(code, self._ledger.last_sequence(), now + RETRY_FROM_S, RETRY_FROM_S)
@@ -560,75 +796,325 @@ class Publisher:
             silence.delay_s = min(RETRY_TO_S, silence.delay_s * 2)
             silence.due = now + silence.delay_s
 
+    # What goes out.
+
     def _fill_window(self, conversation: _Conversation) -> None:
+        if not conversation.greeted and (conversation.born or time.monotonic() >= conversation.begun + OPENING_S):
+            self._introduce(conversation)
         self._say_what_waits(conversation)
+        if conversation.greeted and not conversation.listening and not conversation.outbox:
+            self._subscribe(conversation, RECEIPT, REQUESTS)
+            conversation.listening = True
+        if conversation.refused_subscriptions and time.monotonic() >= conversation.subscribe_again:
+            again, conversation.refused_subscriptions = conversation.refused_subscriptions, []
+            self._subscribe(conversation, *again)
         for topic, held in self._silences.items():
-            if conversation.has_room and not held.probing and time.monotonic() >= held.due:
+            if topic != BATCH and conversation.has_room and not held.probing and time.monotonic() >= held.due:
                 self._probe(conversation, topic, held)
         if conversation.has_room and not conversation.buffer and conversation.more:
             self._fetch(conversation)  # once: much that is held back must not keep us from listening
-        while conversation.has_room and conversation.buffer:
-            event = conversation.buffer.popleft()
-            silence = self._silences.get(event.topic)
-            if event.sequence in conversation.sequences:
-                continue
-            if silence is None:
-                self._send(conversation, event)
-            elif event.sequence > silence.upto:
-                silence.upto = event.sequence
-                silence.due = time.monotonic()
-            if event.sequence > conversation.doubtful:
-                conversation.doubtful = 0
+        while conversation.has_room and (parcel := self._next(conversation)) is not None:
+            self._send(conversation, parcel)
+        if conversation.unstored and time.monotonic() >= conversation.store_again:
+            self._note_receipt(conversation, conversation.unstored)
+        if not (conversation.buffer or conversation.more or conversation.sequences):
+            self._look_for_missing(conversation)
+
+    def _introduce(self, conversation: _Conversation) -> None:
+        """Say how we are, once it is known what the broker has retained of us."""
+        conversation.client.unsubscribe(f"{self._prefix}/{INFO}")
+        conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+        conversation.outbox.extend(self._alarms)
+        self._alarms.clear()
+        conversation.greeted = True
+
+    def _look_for_missing(self, conversation: _Conversation) -> None:
+        now = time.monotonic()
+        if not self._misses or not conversation.listening or now < conversation.look_for_missing:
+            return
+        conversation.look_for_missing = now + MISSING_S
+        try:
+            owed = self._ledger.owe_missing()
+        except LedgerFull:
+            return  # with the room comes the next time
+        if owed.events or owed.forgotten:
+            log.info("missing_sent_again", events=owed.events, forgotten=owed.forgotten)
+            conversation.look_for_missing = now  # there may be more
 
     def _probe(self, conversation: _Conversation, topic: str, silence: _Silence) -> None:
         """Try a silent topic with the oldest event that it owes."""
         owed = self._ledger.pending(0, len(conversation.sequences) + 1, topic)
         event = next((event for event in owed if event.sequence not in conversation.sequences), None)
-        if event is None:
+        parcel = None if event is None else self._alone(conversation, event)
+        if parcel is None:
             silence.due = time.monotonic() + silence.delay_s
         else:
             silence.probing = True
-            self._send(conversation, event)
+            self._send(conversation, parcel)
 
     def _fetch(self, conversation: _Conversation) -> None:
-        events = self._ledger.pending(conversation.cursor, FETCH)
-        conversation.more = len(events) == FETCH
+        limit = max(FETCH, self._delivery.batch_from + 1)
+        events = self._ledger.pending(conversation.cursor, limit)
+        conversation.more = len(events) == limit
         if events:
             conversation.cursor = events[-1].sequence
             conversation.buffer.extend(events)
+        goes = sum(event.topic not in self._silences for event in events)
+        conversation.arrays = goes > self._delivery.batch_from
 
-    def _send(self, conversation: _Conversation, event: Waiting) -> None:
-        self._publish(conversation, event, event.body, _EVENT, retain=False)
-        conversation.sequences.add(event.sequence)
+    def _next(self, conversation: _Conversation) -> Parcel | None:
+        """Make the next message from what was fetched; None where nothing of it can go."""
+        array = Array(self._room(conversation, BATCH))
+        while conversation.buffer:
+            event = conversation.buffer[0]
+            if self._may_go(conversation, event):
+                if self._goes_in_array(conversation, event) and array.take(event):
+                    conversation.buffer.popleft()
+                    continue
+                if parcel := array.parcel():
+                    return parcel
+                parcel = self._alone(conversation, event)
+                conversation.buffer.popleft()
+                if parcel is not None:
+                    return parcel
+            else:
+                conversation.buffer.popleft()
+        return array.parcel()
+
+    def _may_go(self, conversation: _Conversation, event: Waiting) -> bool:
+        """Tell whether an event is to be sent: it is not on its way, and its topic is not silent."""
+        if event.sequence in conversation.sequences:
+            return False
+        if event.sequence > conversation.doubtful:
+            conversation.doubtful = 0
+        silence = self._silences.get(event.topic)
+        if silence is not None and event.sequence > silence.upto:
+            silence.upto = event.sequence
+            silence.due = time.monotonic()
+        return silence is None
+
+    def _goes_in_array(self, conversation: _Conversation, event: Waiting) -> bool:
+        if self._delivery.batch_from == 0 or not (conversation.arrays or event.sequence <= conversation.again_upto):
+            return False
+        silence = self._silences.get(BATCH)
+        return silence is None or (not silence.probing and time.monotonic() >= silence.due)
+
+    def _alone(self, conversation: _Conversation, event: Waiting) -> Parcel | None:
+        """Make a message of one event; None, and an alarm, where the broker takes none so large."""
+        parcel = single(event, self._room(conversation, event.topic))
+        if parcel is None and event.sequence not in self._too_large:
+            self._too_large.add(event.sequence)
+            log.error("message_too_large", sequence=event.sequence, topic=event.topic)
+            self.alarm(
+                "message_too_large",
+                f"event {event.sequence} is larger than the broker allows: it is kept; raise the broker's limit, or "
+                "delivery.batch_bytes",
+            )
+        return parcel
+
+    def _room(self, conversation: _Conversation, topic: str) -> int:
+        """Return how many bytes the payload of a message with events may have."""
+        learned = self._array_most if topic == BATCH else self._single_most
+        packet = min(self._delivery.batch_bytes, conversation.maximum_packet, learned)
+        return packet - self._envelope(topic, _ARRAY if topic == BATCH else _EVENT)
+
+    def _envelope(self, topic: str, properties: Properties) -> int:
+        """Return how many bytes a packet has beside its payload, at most."""
+        packed: bytes = properties.pack() if self._version5 else b""  # type: ignore[no-untyped-call]  # paho leaves it untyped
+        return 1 + 4 + 2 + len(f"{self._prefix}/{topic}") + 2 + len(packed)
+
+    def _send(self, conversation: _Conversation, parcel: Parcel) -> None:
+        array = parcel.topic == BATCH
+        size = self._publish(conversation, parcel, parcel.body, _ARRAY if array else _EVENT, retain=False)
+        conversation.sequences.update(event.sequence for event in parcel.events)
+        if array:
+            conversation.flight_bytes += size
+            conversation.trial = not conversation.proven
+            if BATCH in self._silences:
+                self._silences[BATCH].probing = conversation.trial = True
 
     def _say_what_waits(self, conversation: _Conversation) -> None:
         while conversation.outbox and len(conversation.in_flight) < conversation.receive_maximum:
             message = conversation.outbox.popleft()
-            self._publish(conversation, message, _json(message.payload), _PLAIN, retain=message.retain)
+            properties = _PLAIN if message.correlation is None else _answering(message.correlation)
+            body = _json(message.payload).encode()
+            if len(body) + self._envelope(message.topic, properties) > conversation.maximum_packet:
+                log.warning("message_too_large", topic=message.topic)
+                continue
+            self._publish(conversation, message, body, properties, retain=message.retain)
 
     def _publish(
         self,
         conversation: _Conversation,
-        message: Waiting | _Outgoing,
-        body: str,
+        message: Parcel | _Outgoing,
+        body: bytes,
         properties: Properties,
         *,
         retain: bool,
-    ) -> None:
+    ) -> int:
+        """Send a message and return the size of its packet."""
         info = conversation.client.publish(
             f"{self._prefix}/{message.topic}",
-            body.encode(),
+            body,
             qos=1,
             retain=retain,
-            properties=properties if self._mqtt.protocol == 5 else None,
+            properties=properties if self._version5 else None,
         )
+        now = time.monotonic()
+        if not conversation.in_flight:
+            conversation.oldest_since = now
+        size = len(body) + self._envelope(message.topic, properties)
+        conversation.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may be what ended all
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._keep_alarm(message)
             self._listen(conversation, 0.0)  # what came before the end, and the reason for it
             raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
-        if not conversation.in_flight:
-            conversation.oldest_since = time.monotonic()
-        conversation.in_flight[info.mid] = message
+        return size
+
+    # What comes in.
+
+    def _subscribe(self, conversation: _Conversation, *topics: str) -> None:
+        # Some brokers (AWS IoT) hang up on who asks for what is not allowed: evidence matters more than hearing.
+        now = time.monotonic()
+        for topic in topics:
+            if self._unanswered[topic] >= HANG_UPS:
+                del self._unanswered[topic]
+                self._done_without[topic] = now + KEPT_S
+                self._told_deaf(topic, "the connection ended each time it was asked for")
+        topics = tuple(topic for topic in topics if now >= self._done_without.get(topic, 0.0))
+        if not topics:
+            return
+        # Requests that a broker retains were meant for somebody else's yesterday; our own messages are no news.
+        wanted: Any = [(f"{self._prefix}/{topic}", 1) for topic in topics]
+        if self._version5:
+            options = {
+                topic: SubscribeOptions(
+                    qos=1, noLocal=True, retainAsPublished=True, retainHandling=2 if topic == REQUESTS else 0
+                )
+                for topic in topics
+            }
+            wanted = [(f"{self._prefix}/{topic}", option) for topic, option in options.items()]
+        _, mid = conversation.client.subscribe(wanted)
+        conversation.subscriptions[mid] = topics  # even if it fails: it may be what ended all
+
+    def _note_subscription(self, conversation: _Conversation, answer: _Subscribed) -> None:
+        """Tell, once, what we may not hear. Evidence goes out all the same."""
+        topics = conversation.subscriptions.pop(answer.mid, ())
+        for topic in topics:
+            del self._unanswered[topic]
+        for topic, code in zip(topics, answer.codes, strict=False):
+            if code < 0x80:
+                if topic in self._deaf_to:
+                    self._deaf_to.discard(topic)
+                    log.info("subscription_granted", topic=topic)
+                continue
+            self._told_deaf(topic, f"reason {code:#04x}")
+            if topic != INFO:
+                conversation.refused_subscriptions.append(topic)
+                conversation.subscribe_again = time.monotonic() + SUBSCRIBE_AGAIN_S
+
+    def _told_deaf(self, topic: str, why: str) -> None:
+        if topic in self._deaf_to:
+            return
+        self._deaf_to.add(topic)
+        log.warning("subscription_refused", topic=topic, reason=why)
+        if topic != INFO:
+            what = "receipts" if topic == RECEIPT else "commands"
+            self.alarm(
+                "subscription_refused",
+                f"the broker does not let this gateway subscribe to {topic} ({why}): {what} of the centre do not "
+                "arrive; check the broker's access list",
+            )
+
+    def _attend(self, conversation: _Conversation) -> None:
+        statements, requests = conversation.ear.take()
+        if INFO in statements and not conversation.greeted:
+            self._read_back(conversation, bytes(statements[INFO].payload))
+        if RECEIPT in statements and statements[RECEIPT].payload:
+            self._note_receipt(conversation, bytes(statements[RECEIPT].payload))
+        for message in requests:
+            self._take_request(message)
+
+    def _read_back(self, conversation: _Conversation, payload: bytes) -> None:
+        """Look whether the broker has retained more of us than we know: then this ledger was set back."""
+        try:
+            info = json.loads(payload)
+            stream, sequence = info["stream"], int(info["sequence"])
+        except (ValueError, KeyError, TypeError):
+            return  # not ours; the greeting replaces it
+        if stream == self._ledger.stream and sequence > self._ledger.assigned():
+            self._roll_back(conversation, f"the broker has retained that {sequence} events of its stream were recorded")
+
+    def _roll_back(self, conversation: _Conversation, proof: str) -> None:
+        assigned = self._ledger.assigned()
+        try:
+            self._ledger.open_stream(ROLLED_BACK)
+        except LedgerFull as exc:
+            # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
+            raise BrokerUnavailable(f"{proof}, and the disk is too full to begin a new stream", REFUSED) from exc
+        log.error("rollback_detected", assigned=assigned, proof=proof)
+        self.alarm(
+            "rollback_detected",
+            f"the ledger knows {assigned} events, but {proof}: it was set back to an older state; a new stream begins",
+        )
+        if conversation.greeted:
+            conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+
+    def _note_receipt(self, conversation: _Conversation, payload: bytes) -> None:
+        try:
+            receipt = receipt_from(payload)
+        except ValueError as exc:
+            self._refuse_receipt("receipt_invalid", f"a receipt cannot be read ({exc})")
+            return
+        if receipt.stream != self._ledger.stream:
+            if self._ledger.base_of(receipt.stream) is None:
+                self._refuse_receipt("receipt_foreign", "a receipt speaks of a stream that this ledger never had")
+            return
+        if receipt.upto > self._ledger.assigned():
+            self._roll_back(conversation, f"the centre holds {receipt.upto} events of its stream")
+            return
+        self._receipt_trouble = None
+        conversation.unstored = b""
+        try:
+            if not self._ledger.note_receipt(receipt):
+                return
+        except LedgerFull:
+            conversation.unstored = payload
+            conversation.store_again = time.monotonic() + MISSING_S
+            return
+        missing = sum(last - first + 1 for first, last in receipt.missing)
+        if missing and not self._misses:
+            log.warning("events_missing", events=missing, ranges=len(receipt.missing), upto=receipt.upto)
+        elif self._misses and not missing:
+            log.info("events_complete", upto=receipt.upto)
+        self._misses = bool(missing)
+        conversation.look_for_missing = 0.0
+
+    def _refuse_receipt(self, code: str, what: str) -> None:
+        """Tell of a receipt that changes nothing, once until another kind comes, or a good one."""
+        if self._receipt_trouble != what:
+            self._receipt_trouble = what
+            log.warning(code, reason=what)
+            self.alarm(code, f"{what}: it is ignored; look at the centre's inbox")
+
+    def _take_request(self, message: mqtt.MQTTMessage) -> None:
+        """Hand over a request; its answer goes out with what waits."""
+        name = message.topic.rpartition("/")[2]
+        if message.retain or not re.fullmatch(r"[a-z0-9-]{1,32}", name):
+            log.warning("request_ignored", reason="retained" if message.retain else "no name of a command")
+            return
+        wanted = str(getattr(message.properties, "ResponseTopic", "")).removeprefix(f"{self._prefix}/")
+        topic = wanted if re.fullmatch(rf"{REPLY}(/[A-Za-z0-9._-]{{1,64}}){{1,4}}", wanted) else f"{REPLY}/{name}"
+        correlation = getattr(message.properties, "CorrelationData", None)
+        expiry_s = getattr(message.properties, "MessageExpiryInterval", None)
+        inbox = self._inbox
+        self._requests(
+            Request(
+                name,
+                bytes(message.payload),
+                lambda answer: inbox.put(_Outgoing(topic, answer, retain=False, correlation=correlation)),
+                None if expiry_s is None else message.timestamp + expiry_s,
+            )
+        )
 
     def _farewell(self, conversation: _Conversation) -> bool:
         """Say ``offline`` and give what is in flight a moment, so that fewer events travel twice.
@@ -637,14 +1123,15 @@ class Publisher:
         """
         until = time.monotonic() + FAREWELL_S
         offline = _Outgoing(
-            "state", {"state": "offline", "session": conversation.session, "at": utc_text(self._now())}, retain=True
+            STATE, {"state": "offline", "session": conversation.session, "at": utc_text(self._now())}, retain=True
         )
         conversation.outbox.append(offline)
         with suppress(BrokerUnavailable):
             while (conversation.in_flight or conversation.outbox) and (left := until - time.monotonic()) > 0:
                 self._say_what_waits(conversation)
                 self._listen(conversation, left)
-        return all(message is not offline for message in (*conversation.in_flight.values(), *conversation.outbox))
+        unsaid = (*(sent.message for sent in conversation.in_flight.values()), *conversation.outbox)
+        return all(message is not offline for message in unsaid)
 
 
 def _hang_up(client: mqtt.Client, *, politely: bool) -> None:
@@ -683,7 +1170,22 @@ class _Packed(Properties):
 
 
 _EVENT = _Packed("application/cloudevents+json")
+_ARRAY = _Packed("application/cloudevents-batch+json")
 _PLAIN = _Packed("application/json")
+
+
+def _answering(correlation: bytes) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+    properties.ContentType = "application/json"
+    properties.PayloadFormatIndicator = 1
+    properties.CorrelationData = correlation
+    return properties
+
+
+def _connect_properties() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+    properties.MaximumPacketSize = HEARD_BYTES
+    return properties
 
 
 def _text(path: Path | None) -> str | None:

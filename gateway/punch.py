@@ -32,6 +32,7 @@ CLOCK_SYNCHRONISED = "hadir.clock.synchronised.v1"
 GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
 STREAM_OPENED = "hadir.stream.opened.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
+BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 
 STATE_LABELS = {
     0: "check_in",

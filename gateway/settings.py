@@ -280,7 +280,7 @@ class Mqtt(_Section):
 class Delivery(_Section):
     """How waiting events are sent, and when they count as delivered."""
 
-    batch_from: Annotated[int, Field(strict=True, ge=0)] = 200
+    batch_from: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 200
     """Send arrays where more events than this wait; 0: never."""
     batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455)] = 65536
     """No message is larger than this."""
@@ -442,8 +442,6 @@ class Settings(_Section):
         return ZoneInfo(terminal.timezone or self.timezone)
 
     _NOT_YET: ClassVar[Mapping[str, str]] = {
-        "delivery": "every event is sent as a message of its own, and the broker's word counts",
-        "commands": "no command is answered",
         "web": "there is no status page",
     }
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-CONNECT, CONNACK, PUBLISH, PUBACK, PINGREQ, DISCONNECT = 0x10, 0x20, 0x30, 0x40, 0xC0, 0xE0
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0x80, 0x90
+PINGREQ, DISCONNECT = 0xC0, 0xE0
 MISSING = "mosquitto is not installed, and these tests need a real broker: apt-get install mosquitto mosquitto-clients"
 
 
@@ -39,6 +40,13 @@ def eventually(condition: Callable[[], object], timeout: float = 10.0, what: str
 def program(name: str) -> str:
     """Return the path of one of mosquitto's programs; its absence is a failure, never a reason to skip."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    assert found, MISSING
+    return found
+
+
+def dynamic_security() -> Path:
+    """Return mosquitto's plugin that answers subscriptions; it comes with mosquitto."""
+    found = next(Path("/usr").glob("lib/**/mosquitto_dynamic_security.so"), None)
     assert found, MISSING
     return found
 
@@ -71,6 +79,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
         # The user counts only where root starts it. By default it would drop what a slow subscriber has not taken.
         config = [f"listener {self.port} 127.0.0.1", "user root", "max_queued_messages 100000", *lines]
+        config += [f"log_type {kind}" for kind in ("error", "warning", "notice", "information", "subscribe")]
         if users is None:
             config.append("allow_anonymous true")
         else:
@@ -168,6 +177,7 @@ class Message:
     retain: bool
     """As it was published."""
     content_type: str | None
+    correlation: bytes | None = None
 
 
 class Subscriber:
@@ -214,8 +224,10 @@ class Subscriber:
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         text = message.payload.decode()
         kind = getattr(message.properties, "ContentType", None)
+        correlation = getattr(message.properties, "CorrelationData", None)
+        heard = Message(message.topic, json.loads(text), text, message.qos, message.retain, kind, correlation)
         with self._news:
-            self.messages.append(Message(message.topic, json.loads(text), text, message.qos, message.retain, kind))
+            self.messages.append(heard)
             self._news.notify_all()
 
     def __enter__(self) -> Self:
@@ -230,6 +242,14 @@ class Subscriber:
         """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    def publish(self, topic: str, payload: object, *, retain: bool = False, **properties: Any) -> None:
+        """Publish, with QoS 1, JSON or bytes as they are; ``properties`` are those of MQTT 5."""
+        said = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+        for name, value in properties.items():
+            setattr(said, name, value)
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self._client.publish(topic, body, qos=1, retain=retain, properties=said).wait_for_publish(10)
 
     def wait_for(self, predicate: Callable[[list[Message]], object], timeout: float = 10.0) -> list[Message]:
         """Wait until ``predicate`` is true of the messages so far, and return them."""
@@ -295,6 +315,11 @@ def packets(connection: socket.socket) -> Iterator[Packet]:
                 break
         body = stream.read(length)
         yield Packet(first[0], body, head + body)
+
+
+def suback(mid: int, *codes: int) -> bytes:
+    """Answer a SUBSCRIBE of MQTT 5."""
+    return bytes([SUBACK, 3 + len(codes)]) + mid.to_bytes(2) + bytes([0, *codes])
 
 
 def connack(code: int = 0, receive_maximum: int | None = None) -> bytes:
@@ -408,6 +433,12 @@ class Proxy(_Stand):
     most_in_flight: int = 0
     published: int = 0
     connections: int = 0
+    sizes: list[int] = field(default_factory=list)
+    """Of the messages that were published."""
+
+    def passed_on(self, packet: Packet) -> bytes:
+        """Return what the publisher gets to see of a packet."""
+        return packet.whole
 
     def _serve(self, near: socket.socket) -> None:
         self.connections += 1
@@ -418,6 +449,7 @@ class Proxy(_Stand):
                 for packet in packets(near):
                     if packet.kind == PUBLISH:
                         self.published += 1
+                        self.sizes.append(len(packet.whole))
                         in_flight.add(packet.mid)
                         self.most_in_flight = max(self.most_in_flight, len(in_flight))
                     far.sendall(packet.whole)
@@ -432,8 +464,16 @@ class Proxy(_Stand):
                     if packet.kind == PUBACK:
                         time.sleep(self.ack_delay_s)
                         in_flight.discard(packet.mid)
-                    near.sendall(packet.whole)
+                    near.sendall(self.passed_on(packet))
             finally:
                 with suppress(OSError):
                     near.shutdown(socket.SHUT_RDWR)
                 upward.join(5)
+
+
+class Mute(Proxy):
+    """A proxy that hides what the broker says of itself when it lets a publisher of MQTT 5 in."""
+
+    def passed_on(self, packet: Packet) -> bytes:
+        """Leave out the properties of a CONNACK."""
+        return connack(packet.body[1]) if packet.kind == CONNACK and len(packet.body) > 2 else packet.whole

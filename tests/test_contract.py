@@ -162,9 +162,13 @@ def test_the_helper_refuses_what_is_not_documented() -> None:
     fails("punch/back-door", text, "subject")
     fails("note/lobby", text, "no message")
     fails("Punch/lobby", text, "no such topic")
-    fails("batch", f"[{text}]", "publishes nothing")
+    fails("tally/lobby", "{}", "publishes nothing")
+    fails("batch", "[]", "no events")
+    fails("batch", f"[{text}, {text}]", "canonical")
+    altered = text.replace('"position":5120', '"position":1')
+    fails("batch", f"[{altered}]", "digest")
     fails("state", '{"state":"online","session":1}', "'at' is a required")
-    contract.check("batch", f"[{text}]", strict=False)
+    contract.check("batch", f"[{text},{text}]")
     contract.check("state", '{"state":"offline","session":1,"later":2}', strict=False)
 
 
@@ -253,6 +257,18 @@ def notes(draw: st.DrawFn) -> Draft:
                 "last_sequence": st.integers(1, 10**6),
             }
         ),
+        events.BODY_FORGOTTEN: st.fixed_dictionaries(
+            {
+                "stream": st.uuids().map(str),
+                "events": st.lists(
+                    st.fixed_dictionaries(
+                        {"sequence": st.integers(1, 10**9), "id": st.uuids().map(str), "digest": digests}
+                    ),
+                    min_size=1,
+                    max_size=3,
+                ),
+            }
+        ),
         events.HISTORY_WITHHELD: st.fixed_dictionaries({"records": count, "start": st.just("2026-09-01")}),
         events.GATEWAY_RESUMED: st.fixed_dictionaries(
             {"last_alive": st.none() | utc, "resumed": utc, "clean": st.booleans()}
@@ -268,7 +284,12 @@ def notes(draw: st.DrawFn) -> Draft:
     }
     kind = draw(st.sampled_from(sorted(kinds)))
     data = draw(kinds[kind])
-    about_gateway = (events.GATEWAY_RESUMED, events.STREAM_OPENED, events.CLOCK_SYNCHRONISED)
+    about_gateway = (
+        events.GATEWAY_RESUMED,
+        events.STREAM_OPENED,
+        events.CLOCK_SYNCHRONISED,
+        events.BODY_FORGOTTEN,
+    )
     subject = None if kind in about_gateway else about["terminal"]
     moment = draw(moments).astimezone(ZoneInfo(draw(st.sampled_from(["UTC", "Asia/Jakarta"]))))
     return events.note_draft(kind, subject, moment, {**about, **data} if subject else data, salt=f"{STREAM}\n1")
@@ -462,6 +483,9 @@ def test_the_strangers_script_accepts_what_the_code_writes(tmp_path: Path) -> No
     assert verify(repeated) == (0, "OK: 480 events, 60 of them duplicates, 1 streams\n")
     batch = f"{topics}/batch [{','.join(bodies[10:])}]"
     assert verify([*bodies[:10], batch]) == (0, good)
+    without = json.loads(bodies[7])
+    without["data"] |= {"raw": None, "raw_sha256": "0" * 64}
+    assert verify([*bodies[:7], contract.canonical(without), *bodies[8:]]) == (0, good)
 
 
 def test_the_strangers_script_accepts_the_documented_examples() -> None:

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
-RELEASE_S = 600.0
-"""How long the release of a whole history may take."""
+REPLAY_S = 600.0
+"""How long the gateway may take to find what is to be sent again: a whole ledger, on a slow card."""
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -210,7 +210,8 @@ def _print_status(
         fields["ledger"] = "none yet" if told is None else "cannot be read by you"
     else:
         parts = [f"{many(counts['sequence'])} events: {many(counts['sent'])} sent, {many(counts['waiting'])} waiting"]
-        parts += [f"{many(counts[key])} {key}" for key in ("parked", "withheld", "unconfirmed") if counts[key]]
+        kinds = ("confirmed", "missing", "parked", "withheld", "unconfirmed")
+        parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key]]
         fields["ledger"] = ", ".join(parts)
     print_fields(fields)
     if not terminals:
@@ -270,8 +271,17 @@ def reconcile(
 
 @app.command(rich_help_panel=GATEWAY)
 def replay(
-    terminal: Annotated[str, typer.Option("--terminal", metavar="NAME", help="The terminal whose records to publish.")],
     config: Config = DEFAULT_CONFIG,
+    sequence: Annotated[
+        str | None, typer.Option("--sequence", metavar="A-B", help="From the first to the last sequence of the stream.")
+    ] = None,
+    day: Annotated[
+        datetime | None,
+        typer.Option("--day", formats=["%Y-%m-%d"], metavar="DATE", help="Records of a day, by the terminal's clock."),
+    ] = None,
+    terminal: Annotated[
+        str | None, typer.Option("--terminal", metavar="NAME", help="Records of this terminal.")
+    ] = None,
     withheld: Annotated[
         bool, typer.Option("--withheld", help="What lies before the terminal's `start` and was never published.")
     ] = False,
@@ -283,44 +293,74 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish what the ledger holds and the centre lacks; without a running gateway it is sent at its next start."""
-    if not withheld:
-        raise typer.BadParameter("say what to publish: --withheld.")
+    """Send events again, with the same bytes, or publish withheld history.
+
+    Without a running gateway they go at its next start.
+    """
+    from gateway.commands import Refusal, read_replay
+
     settings = load_settings(config)
-    entry = _configured(settings, terminal)
-    days = (first.date() if first else date.min, last.date() if last else date.max)
-    released = _released(settings, entry, *days)
+    asked: dict[str, Any] = {
+        "sequence": None if sequence is None else _range(sequence),
+        "day": None if day is None else day.date().isoformat(),
+        "from": None if first is None else first.date().isoformat(),
+        "to": None if last is None else last.date().isoformat(),
+        "terminal": terminal,
+        "withheld": withheld or None,
+    }
+    asked = {key: value for key, value in asked.items() if value is not None}
+    if terminal is not None:
+        _configured(settings, terminal)
+    try:
+        read_replay(json.dumps(asked))
+        result = _replayed(settings, asked)
+    except Refusal as exc:
+        raise typer.BadParameter(f"{exc}.") from None
     if as_json:
-        print_json({"released": released})
+        print_json(result)
         return
-    print(f"{terminal}: {many(released)} withheld record{'' if released == 1 else 's'} released")
+    if "released" in result:
+        released = result["released"]
+        print(f"{terminal}: {many(released)} withheld record{'' if released == 1 else 's'} released")
+        return
+    print(f"{many(result['events'])} event{'' if result['events'] == 1 else 's'} will be sent again")
+    if result["forgotten"]:
+        print(f"{many(result['forgotten'])} of those asked for are no longer kept; the centre is told which")
 
 
-def _released(settings: "Settings", entry: "TerminalSettings", first: date, last: date) -> int:
-    """Release withheld records through the running gateway, or without one where none has the ledger."""
+def _range(text: str) -> list[int]:
+    first, hyphen, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not hyphen)):
+        raise typer.BadParameter("write the first and the last sequence, such as 1150-1163.", param_hint="--sequence")
+    return [int(first), int(last or first)]
+
+
+def _replayed(settings: "Settings", asked: dict[str, Any]) -> dict[str, Any]:
+    """Let the running gateway send again, or note it in the ledger where none has it."""
     from gateway.clock import SystemClock
+    from gateway.commands import read_replay
+    from gateway.commands import replay as replayed
     from gateway.control import ask
     from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
     from gateway.worker import release_withheld
 
-    told = ask(
-        settings.data_dir,
-        "release",
-        terminal=entry.name,
-        first=first.isoformat(),
-        last=last.isoformat(),
-        timeout_s=RELEASE_S,
-    )
+    told = ask(settings.data_dir, "replay", timeout_s=REPLAY_S, **asked)
     if told is not None:
-        return int(told["released"])
+        return told
     if not (settings.data_dir / FILE_NAME).exists():
         raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
     try:
         with opened(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
-            return release_withheld(ledger, entry, settings.zone(entry), SystemClock(), first, last)
+            wanted = read_replay(json.dumps(asked))
+            if wanted.withheld and wanted.terminal is not None:
+                entry = _configured(settings, wanted.terminal)
+                days = wanted.days or (date.min, date.max)
+                released = release_withheld(ledger, entry, settings.zone(entry), SystemClock(), *days)
+                return {"released": released}
+            return replayed(ledger, wanted)._asdict()
     except LedgerLocked as exc:
         raise Failure(
-            Code.LOCKED, f"{settings.data_dir}: the gateway that has the ledger did not answer", "busy"
+            Code.LOCKED, f"{settings.data_dir}: the gateway that has the ledger did not answer", "locked"
         ) from exc
     except LedgerError as exc:
         raise Failure(Code.DISK, str(exc), "ledger") from exc

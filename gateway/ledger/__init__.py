@@ -6,11 +6,12 @@ terminal's position and the digest chain move in one transaction, and a call ret
 fsync; notes that the broker has an event ride along, or wait at most a second.
 
 Rooms: ``file`` (tables; opening, creating, migrating), ``transaction`` (what one commit is made of), ``reading`` (how a
-reading of a terminal's log is laid against what is known and stored), ``stream`` (unbroken lives of a ledger),
-``space`` (what is forgotten when, what a full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and
-what is saved of a damaged file), ``store`` (the ledger as everybody else sees it).
+reading of a terminal's log is laid against what is known and stored), ``delivery`` (receipts, and what is sent again),
+``stream`` (unbroken lives of a ledger), ``space`` (what is forgotten when, what a full disk stops), ``verify`` (is it
+what was written), ``rescue`` (copies, and what is saved of a damaged file), ``store`` (the ledger as others see it).
 """
 
+from gateway.ledger.delivery import Again, Receipt, Selection, receipt_from
 from gateway.ledger.file import FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked
 from gateway.ledger.reading import Stored, Unaligned
 from gateway.ledger.rescue import backup, newest_backup, restore
@@ -20,6 +21,7 @@ from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, ope
 __all__ = [
     "FILE_NAME",
     "OVERLAP",
+    "Again",
     "Counts",
     "Day",
     "Known",
@@ -29,12 +31,15 @@ __all__ = [
     "LedgerLocked",
     "LedgerReader",
     "Limits",
+    "Receipt",
     "Room",
+    "Selection",
     "Stored",
     "Unaligned",
     "Waiting",
     "backup",
     "newest_backup",
     "opened",
+    "receipt_from",
     "restore",
 ]

@@ -3,7 +3,8 @@
 Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
 ``unconfirmed`` (live punches the log has not shown yet), ``withheld`` (history before a terminal's chosen start),
 ``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log),
-``stream`` (the ledger's unbroken lives) and ``gateway`` (one row: owner, home, sessions).
+``stream`` (the ledger's unbroken lives), ``delivery`` (one row: how far the centre has confirmed), ``missing`` (what it
+lacks below that), ``forgotten`` (events whose loss was told) and ``gateway`` (one row: owner, home, sessions).
 """
 
 import fcntl
@@ -220,6 +221,38 @@ class LogDayRow(SQLModel, table=True):
     records: int
 
 
+class DeliveryRow(SQLModel, table=True):
+    """The one row about what the centre has said."""
+
+    __tablename__: ClassVar[Any] = "delivery"
+    id: int = Field(default=1, primary_key=True)
+    confirm: str = "auto"
+    """Whose word counts for delivered: ``centre``, ``broker``, or ``auto``: the centre's once it has said any."""
+    stream: str | None = None
+    """The stream that the latest receipt speaks of; None before the first."""
+    upto: int = 0
+    """Number of the last event it covers; what is missing below stands in ``missing``."""
+    confirmed_ms: int | None = None
+    """When it last covered more than before."""
+    again_upto: int = 0
+    """What waits up to here was asked for again, or may have been."""
+
+
+class MissingRow(SQLModel, table=True):
+    """A range of events that no receipt covers although it lies below ``delivery.upto``."""
+
+    __tablename__: ClassVar[Any] = "missing"
+    first: int = Field(primary_key=True)
+    last: int
+
+
+class ForgottenRow(SQLModel, table=True):
+    """An event whose body was asked for when it was gone, and of which a numbered event has said so."""
+
+    __tablename__: ClassVar[Any] = "forgotten"
+    sequence: int = Field(primary_key=True)
+
+
 # Statements of the hot path are plain SQL: an import of 100,000 records runs each of them 100,000 times.
 INSERT_EVENT = (
     "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms, terminal, day) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -229,10 +262,26 @@ INSERT_STREAM = (
     "INSERT INTO stream (number, id, base, opened_ms, reason, lost, predecessor, last_sequence, last_digest) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_TABLE_NAMES = ("event", "place", "unconfirmed", "withheld", "gateway", "stream", "terminal", "binding", "log_day")
+_DELIVERY_TABLES = ("delivery", "missing", "forgotten")
+_TABLE_NAMES = (
+    *("event", "place", "unconfirmed", "withheld", "gateway", "stream", "terminal", "binding", "log_day"),
+    *_DELIVERY_TABLES,
+)
 TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
-SETTLED = "sent_ms IS NOT NULL"
-"""Condition on ``event``: everything that was owed for it has been done, so that its body may be forgotten."""
+CONFIRMED = (
+    "(event.sequence <= (SELECT upto FROM delivery) AND coalesce((SELECT last FROM missing "
+    "WHERE first <= event.sequence ORDER BY first DESC LIMIT 1), 0) < event.sequence)"
+)
+"""Condition on ``event``: the centre has said that it holds it."""
+SETTLED = (
+    "(event.sent_ms IS NOT NULL AND ("
+    "(SELECT confirm = 'broker' OR (confirm = 'auto' AND stream IS NULL) FROM delivery) "
+    f"OR event.sequence <= (SELECT max(base) FROM stream) OR {CONFIRMED}))"
+)
+"""Condition on ``event``: everything that was owed for it has been done, so that its body may be forgotten.
+
+Receipts speak of the present stream only, so for the streams before it the broker's word has to do.
+"""
 # What waits for the broker, or never will go, is found without touching what has gone.
 _INDEXES = {
     "waiting": "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL",
@@ -299,6 +348,7 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
         for index in _INDEXES.values():
             connection.exec_driver_sql(index)
         connection.execute(insert(TABLES["gateway"]), {"source": source, "clean": True})
+        connection.execute(insert(TABLES["delivery"]), {})
         if stream:
             now_ms = milliseconds(datetime.now(UTC))
             connection.exec_driver_sql(INSERT_STREAM, (1, str(uuid4()), 0, now_ms, None, 0, None, None, None))
@@ -348,7 +398,9 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql("UPDATE terminal SET first_generation = generation")
     for column in ("ranged BOOLEAN", "threshold INTEGER"):
         connection.exec_driver_sql(f"ALTER TABLE terminal ADD COLUMN {column}")
-    SQLModel.metadata.create_all(connection, tables=[TABLES["binding"], TABLES["log_day"]])
+    added = ("binding", "log_day", *_DELIVERY_TABLES)
+    SQLModel.metadata.create_all(connection, tables=[TABLES[name] for name in added])
+    connection.execute(insert(TABLES["delivery"]), {})
     connection.exec_driver_sql(_INDEXES["event_day"])
     connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
     connection.exec_driver_sql("COMMIT")

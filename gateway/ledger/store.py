@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers.base import RawPunch, Reading
 from gateway import punch
-from gateway.ledger import file, rescue
+from gateway.ledger import delivery, file, rescue
+from gateway.ledger.delivery import Again, Receipt, Selection
 from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
 from gateway.ledger.space import Keeper, Limits, Reserve, Room
@@ -58,8 +60,13 @@ class Counts:
     parked: int
     withheld: int
     unconfirmed: int
+    confirmed: int
+    """The centre has said that it holds them."""
+    missing: int
+    """The centre has said that it lacks them, or nothing can say of them any more that it holds them."""
     oldest_waiting_ms: int | None
     last_sent_ms: int | None
+    last_confirmed_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Day:
 @dataclass(slots=True)
 class _Job:
     work: Callable[[Transaction], Any]
+    settles: bool = False
     done: Future[Any] = field(default_factory=Future)
 
 
@@ -186,6 +194,10 @@ class LedgerReader:
         )
         return [Waiting(*row) for row in rows]
 
+    def again_upto(self) -> int:
+        """Return the number up to which what waits may have been asked for again; behind it nothing has."""
+        return int(self._scalar("SELECT again_upto FROM delivery"))
+
     def last_sequence(self) -> int:
         """Return the number of the newest event; 0 in an empty ledger."""
         return self._scalar("SELECT max(sequence) FROM event") or 0
@@ -197,6 +209,8 @@ class LedgerReader:
         waiting = self._scalar("SELECT count(*) FROM event WHERE sent_ms IS NULL AND parked IS NULL")
         oldest = self.pending(0, 1)
         parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL")
+        upto, confirmed_ms = self._rows("SELECT upto, confirmed_ms FROM delivery")[0]
+        missing = self._scalar("SELECT coalesce(sum(last - first + 1), 0) FROM missing")
         return Counts(
             sequence=sequence,
             waiting=waiting,
@@ -204,8 +218,11 @@ class LedgerReader:
             parked=parked,
             withheld=self._scalar("SELECT count(*) FROM withheld"),
             unconfirmed=self._scalar("SELECT count(*) FROM unconfirmed"),
+            confirmed=upto - missing,
+            missing=missing,
             oldest_waiting_ms=oldest[0].recorded_ms if oldest else None,
             last_sent_ms=self._scalar("SELECT last_sent_ms FROM gateway"),
+            last_confirmed_ms=confirmed_ms,
         )
 
     def punches(self) -> int:
@@ -258,13 +275,14 @@ class LedgerReader:
     def tally(self, name: str, since: date = date.min) -> list[Day]:
         """Return how far the records of each day from ``since`` on have travelled, the records without a day first."""
         rows = self._rows(
-            "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent FROM event "
+            "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
+            f"sum({file.CONFIRMED}) AS confirmed FROM event "
             "WHERE terminal = :terminal AND day IS NOT NULL GROUP BY day), "
             "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal = :terminal GROUP BY day), "
             "days AS (SELECT day FROM events UNION SELECT day FROM held "
             "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
             "SELECT day, (SELECT records FROM log_day WHERE terminal = :terminal AND log_day.day = days.day), "
-            "coalesce(recorded, 0), coalesce(withheld, 0), coalesce(sent, 0), 0 FROM days "
+            "coalesce(recorded, 0), coalesce(withheld, 0), coalesce(sent, 0), coalesce(confirmed, 0) FROM days "
             "LEFT JOIN events USING (day) LEFT JOIN held USING (day) "
             "WHERE day >= :since OR day = :undated ORDER BY day",
             terminal=self._number_of(name),
@@ -429,6 +447,8 @@ class Ledger(LedgerReader):
         self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
+        self.on_again: Callable[[], None] = lambda: None
+        """Called when events that were sent wait again."""
         self.failure: BaseException | None = None
         """What ended the writer, or made the file useless, if anything did."""
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
@@ -755,6 +775,47 @@ class Ledger(LedgerReader):
         with self._marks_lock:
             self._marks.append((sequence, reason))
 
+    def trust(self, confirm: str) -> None:
+        """Choose whose word counts for delivered: ``centre``, ``broker``, ``auto`` (the centre's if it speaks)."""
+        if self._scalar("SELECT confirm FROM delivery") != confirm:
+            with suppress(LedgerFull):
+                self.do(lambda transaction: delivery.choose(transaction, confirm), settles=True)
+
+    def note_receipt(self, receipt: Receipt) -> bool:
+        """Store what a receipt for the present stream says; return whether any of it is news.
+
+        Raises ValueError, and stores nothing, where it covers more than was ever assigned.
+        """
+
+        def work(transaction: Transaction) -> bool:
+            first = delivery.note_receipt(transaction, receipt)
+            if first is not None:
+                self._keeper.settled(first)
+            return first is not None
+
+        return self.do(work, settles=True)
+
+    def owe_missing(self) -> Again:
+        """Let some of what the centre misses wait again; of bodies that are gone a numbered event says so."""
+        owed = self.do(delivery.owe_missing)
+        if owed.events:
+            self.on_again()
+        return owed
+
+    def send_again(self, selection: Selection) -> Again:
+        """Let the chosen events wait again, without a change to any; of bodies that are gone a numbered event says so.
+
+        What waits or travels anyway is not counted.
+        """
+        self.do(lambda transaction: delivery.tell_forgotten(transaction, selection))
+        forgotten = self.do(lambda transaction: delivery.count_forgotten(transaction, selection))
+        events = 0
+        while chosen := self.do(partial(delivery.wait_again, selection=selection)):
+            events += len(chosen)
+            selection = replace(selection, first=chosen[-1] + 1)
+            self.on_again()
+        return Again(events, forgotten)
+
     def flush_marks(self) -> None:
         """Write the notes of :meth:`mark_sent` now; where there is no room for them they go on waiting."""
         with suppress(LedgerFull):
@@ -762,12 +823,13 @@ class Ledger(LedgerReader):
 
     # The writer.
 
-    def do(self, work: Callable[[Transaction], T]) -> T:
+    def do(self, work: Callable[[Transaction], T], *, settles: bool = False) -> T:
         """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk.
 
-        Raises LedgerFull, with nothing stored, where there is no room.
+        Raises LedgerFull, with nothing stored, where there is no room. What ``settles`` earlier events, so that room
+        can be made, is tried even where nothing else may be written.
         """
-        job = _Job(work)
+        job = _Job(work, settles)
         with self._hand_over:  # behind the order to stop nobody would ever answer
             if self._closed or self.failure is not None:
                 raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
@@ -810,8 +872,9 @@ class Ledger(LedgerReader):
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         if self._keeper.full:
             # What room is left, or is made, belongs to what has travelled: it is how more is made.
-            self._refuse(jobs, LedgerFull(f"{self.path}: the disk is full; make room on it"))
-            jobs = []
+            recording = [job for job in jobs if not job.settles]
+            self._refuse(recording, LedgerFull(f"{self.path}: the disk is full; make room on it"))
+            jobs = [job for job in jobs if job.settles]
         with self._marks_lock:
             marks, self._marks = self._marks, []
         if not jobs and not marks:

@@ -21,6 +21,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import control
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
+from gateway.punch import RECORDED
 from gateway.settings import load
 from tests import contract
 from tests.broker import Broker, Subscriber, eventually, program
@@ -66,11 +67,9 @@ def daemon(file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def punches(subscriber: Subscriber) -> dict[str, str]:
     """Return event id → PIN of all punches heard."""
-    return {
-        message.payload["id"]: message.payload["data"]["pin"]
-        for message in list(subscriber.messages)
-        if "/punch/" in message.topic
-    }
+    heard = [message.payload for message in list(subscriber.messages)]
+    events = [event for said in heard for event in (said if isinstance(said, list) else [said])]
+    return {event["id"]: event["data"]["pin"] for event in events if event.get("type") == RECORDED}
 
 
 @pytest.fixture
@@ -431,3 +430,29 @@ def test_reading_waits_for_room_on_the_disk(tmp_path: Path, broker: Broker) -> N
         file.write_text(text)
         with daemon(file):
             eventually(lambda: list(punches(subscriber).values()) == ["1001"])
+
+
+def test_the_centre_asks_and_is_answered(tmp_path: Path, broker: Broker) -> None:
+    """A request reaches the terminal's worker or the ledger, and its answer is as the contract says."""
+    prefix = "hadir/v1/office/gw/"
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    terminal.punch("1001")
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as centre:
+        with daemon(configured(tmp_path, broker, {"lobby": simulator.address})):
+            centre.wait_for(lambda _: len(punches(centre)) == 1)
+            eventually(lambda: f"{prefix}cmd/+" in broker.log)
+            for name, asked in (("report", {}), ("report", {"terminal": "lobby"}), ("poll", {"terminal": "lobby"})):
+                centre.publish(f"{prefix}cmd/{name}", asked)
+            centre.publish(f"{prefix}cmd/set-clock", {"terminal": "lobby"})
+            centre.publish(f"{prefix}cmd/replay", {"terminal": "lobby"}, ResponseTopic=f"{prefix}reply/me")
+            centre.wait_for(lambda _: centre.on("/reply/me") and centre.on("/batch"))
+            centre.wait_for(lambda _: len([m for m in centre.messages if "/reply/" in m.topic]) == 5)
+        answers = [message for message in centre.messages if "/reply/" in message.topic]
+        for message in answers:
+            contract.check("reply/poll", message.text)
+        assert [message.payload["status"] for message in answers] == ["ok", "ok", "ok", "error", "ok"]
+        assert answers[0].payload["data"]["health"]["terminals"] == 1
+        assert answers[1].payload["data"]["days"][0]["in_ledger"] == 1
+        assert answers[3].payload["error"]["code"] == "not_allowed"
+        assert answers[4].payload["data"] == {"events": 1, "forgotten": 0}
+        assert [event["data"]["pin"] for event in centre.on("/batch")[0].payload] == ["1001"]

@@ -736,6 +736,50 @@ def test_tail_as_json(office: Office) -> None:
         assert data.get("pin", "***").startswith("***")
 
 
+def test_replay_through_the_running_daemon(office: Office) -> None:
+    """The events come again, in `batch`, with the bytes they had; what cannot be asked for is explained."""
+    eventually(lambda: office.health()["backlog"] == 0)
+    told = hadir("replay", "-c", office.config, "--sequence", "3-5")
+    assert (told.returncode, told.stdout) == (0, "3 events will be sent again\n")
+    office.subscriber.wait_for(lambda _: office.subscriber.on("/batch"))
+    again = [event["sequence"] for message in office.subscriber.on("/batch") for event in message.payload]
+    assert [int(sequence) for sequence in again] == [3, 4, 5]
+    told = hadir("replay", "-c", office.config, "--day", "2001-01-01", "--terminal", "lobby", "--json")
+    assert json.loads(told.stdout) == {"events": 0, "forgotten": 0}
+
+
+def test_replay_says_what_is_wrong_with_the_question(tmp_path: Path) -> None:
+    """Before anybody is asked: wrong usage is 2."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    for arguments, why in (
+        ([], "write what to send again"),
+        (["--sequence", "5-3"], "first and the last"),
+        (["--sequence", "x"], "such as 1150-1163"),
+        (["--terminal", "kitchen"], "no terminal of that name"),
+        (["--sequence", "1-2", "--day", "2026-09-04"], "not both"),
+    ):
+        told = hadir("replay", "-c", config, *arguments)
+        assert told.returncode == 2, arguments
+        assert why in " ".join(told.stderr.replace("│", " ").split()), arguments
+
+
+def test_replay_without_a_daemon(tmp_path: Path) -> None:
+    """It is noted in the ledger and sent at the next start; without a ledger there is nothing to send."""
+    with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber, Simulator(build(records=10)) as simulator:
+        config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+        told = hadir("replay", "-c", config, "--sequence", "1")
+        assert told.returncode == 74
+        assert HINTS["no_ledger"][0] in told.stderr
+        with running("run", "-c", config) as process:
+            subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+        told = hadir("replay", "-c", config, "--terminal", "lobby")
+        assert (told.returncode, told.stdout) == (0, "10 events will be sent again\n")
+        with running("run", "-c", config):
+            subscriber.wait_for(lambda _: sum(len(message.payload) for message in subscriber.on("/batch")) == 10)
+
+
 def test_tail_follows(office: Office) -> None:
     """What happens shows up while it is watched."""
     with running("tail", "-c", office.config, "-f", "-n", 1) as process:

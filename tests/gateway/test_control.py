@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway import control
+from gateway.commands import Refusal
 from gateway.control import Control
 
 
@@ -54,6 +55,21 @@ def test_a_command_that_fails_does_not_end_the_answering(tmp_path: Path) -> None
 
     assert control.ask(tmp_path, "broken") is None
     assert control.ask(tmp_path, "status") == {"well": True}
+    listening.close()
+
+
+def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:
+    """The asker can act on it, so it is no mere silence."""
+
+    def refuse(_asked: dict[str, Any]) -> dict[str, Any]:
+        raise Refusal("unknown_terminal", "no terminal of that name")
+
+    listening = Control(tmp_path, {"poll": refuse})
+
+    with pytest.raises(Refusal, match="no terminal of that name") as caught:
+        control.ask(tmp_path, "poll", terminal="kitchen")
+
+    assert caught.value.code == "unknown_terminal"
     listening.close()
 
 

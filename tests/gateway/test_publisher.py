@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,7 +24,9 @@ from structlog.testing import capture_logs
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import publisher as module
 from gateway import punch
-from gateway.ledger import Ledger
+from gateway.commands import Request
+from gateway.ledger import Ledger, LedgerFull, Receipt, Selection
+from gateway.ledger import delivery as ledger_delivery
 from gateway.pause import Pause
 from gateway.publisher import Publisher
 from gateway.punch import Witness
@@ -35,17 +38,21 @@ from tests.broker import (
     MISSING,
     PINGREQ,
     PUBLISH,
+    SUBSCRIBE,
     Broker,
     Closing,
     FakeBroker,
     Message,
+    Mute,
     Packet,
     Proxy,
     Subscriber,
     connack,
+    dynamic_security,
     eventually,
     program,
     puback,
+    suback,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +76,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_FROM_S", 0.2)
     monkeypatch.setattr(module, "RETRY_TO_S", 0.8)
     monkeypatch.setattr(module, "FAREWELL_S", 0.5)
+    monkeypatch.setattr(module, "MISSING_S", 0.1)
+    monkeypatch.setattr(module, "SUBSCRIBE_AGAIN_S", 0.2)
+    monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
 
 
 class Office:
@@ -82,20 +92,28 @@ class Office:
         for terminal, serial in SERIALS.items():
             self.ledger.pin_serial(terminal, serial)
 
-    def settings(self, url: str, **options: Any) -> Settings:
-        """Return the settings for a broker."""
+    def settings(self, url: str, *, delivery: dict[str, Any] | None = None, **options: Any) -> Settings:
+        """Return the settings for a broker: single messages, unless ``delivery`` says otherwise."""
         data = {
             "site": "3602-bkpsdm",
             "gateway": "gw-01",
             "timezone": "Asia/Jakarta",
             "mqtt": {"url": url, **options},
+            "delivery": {"batch_from": 0, **(delivery or {})},
             "terminals": [{"name": name, "driver": "zkteco", "address": "127.0.0.1"} for name in SERIALS],
         }
         return Settings.model_validate(data, context={"folder": self.folder})
 
-    def publisher(self, url: str, *, greeting: Greeting = tuple, **options: Any) -> Publisher:
+    def publisher(
+        self,
+        url: str,
+        *,
+        greeting: Greeting = tuple,
+        requests: Callable[[Request], None] = lambda _request: None,
+        **options: Any,
+    ) -> Publisher:
         """Start a publisher; it is stopped with the test."""
-        publisher = Publisher(self.settings(url, **options), self.ledger, greeting=greeting)
+        publisher = Publisher(self.settings(url, **options), self.ledger, greeting=greeting, requests=requests)
         self._publishers.append(publisher)
         publisher.start()
         return publisher
@@ -178,9 +196,15 @@ def made(second: int, **changes: Any) -> RawPunch:
     return punch._replace(**changes)
 
 
+def events(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    """Return the events in some messages, as they came, those of arrays too."""
+    lists = [message.payload if isinstance(message.payload, list) else [message.payload] for message in messages]
+    return [event for listed in lists for event in listed if "specversion" in event]
+
+
 def numbers(messages: Iterable[Message]) -> list[int]:
-    """Return the sequences of the events among some messages, as they came."""
-    return [int(message.payload["sequence"]) for message in messages if "sequence" in message.payload]
+    """Return the sequences of the events in some messages, as they came."""
+    return [int(event["sequence"]) for event in events(messages)]
 
 
 def heard(count: int) -> Callable[[list[Message]], bool]:
@@ -200,7 +224,8 @@ def alarms(subscriber: Subscriber) -> list[str]:
 
 def obliging(packet: Packet) -> bytes | None:
     """Answer as a broker does."""
-    return {CONNECT: connack(), PUBLISH: puback(packet.mid), PINGREQ: b"\xd0\x00"}.get(packet.kind)
+    answers = {CONNECT: connack(), PUBLISH: puback(packet.mid), SUBSCRIBE: suback(packet.mid, 1, 1)}
+    return {**answers, PINGREQ: b"\xd0\x00"}.get(packet.kind)
 
 
 def everything(office: Office) -> int:
@@ -224,6 +249,11 @@ def everything(office: Office) -> int:
     correction = {"synchronised": moment, "correction_ms": -3, "first_sequence": 1, "last_sequence": 4}
     ledger.record_note(punch.CLOCK_SYNCHRONISED, None, NOW, correction)
     ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
+    gone = {"sequence": 1, "id": str(UUID(int=1)), "digest": f"sha256:{64 * '0'}"}
+    ledger.record_note(punch.BODY_FORGOTTEN, None, NOW, {"stream": ledger.stream, "events": [gone]})
+    before = {"stream": str(UUID(int=2)), "sequence": 7, "digest": f"sha256:{64 * '0'}"}
+    opened = {"reason": "restored", "lost": 0, "predecessor": before}
+    ledger.record_note(punch.STREAM_OPENED, None, NOW, opened)
     ledger.record_live(witness(via="live", now=datetime.now(UTC) - timedelta(hours=1)), made(0, verify=15))
     ledger.record_live(witness(via="live"), made(500))
     bad = BadRecord(b"\x01junk", b"junk", "impossible date")
@@ -1208,6 +1238,840 @@ def test_tls_with_a_broker_that_speaks_none_is_explained(office: Office, broker:
     eventually(lambda: named(logs))
     publisher.stop(5)
     assert "TLS" in named(logs)[0]["reason"] or "cannot be reached" in named(logs)[0]["reason"]
+
+
+# ---------------------------------------------------------------- arrays
+
+ARRAYS = {"batch_from": 20}
+SMALL = {"batch_from": 20, "batch_bytes": 8000}
+
+
+def batches(subscriber: Subscriber) -> list[Message]:
+    """Return the arrays that were heard."""
+    return subscriber.on("/batch")
+
+
+def test_a_backlog_goes_as_arrays_in_order(office: Office, broker: Broker) -> None:
+    """Each as the contract says, none larger than the setting allows, with the bytes that are stored."""
+    count = everything(office)
+    office.punches(600, "gate")
+    count += 600
+    stored = {event.sequence: event.body for event in office.ledger.events(0, 10_000)}
+    with Subscriber(broker.port) as subscriber, Proxy(broker.port) as proxy:
+        office.publisher(proxy.url, delivery=SMALL)
+        messages = subscriber.wait_for(heard(count))
+        office.all_sent()
+        assert max(proxy.sizes) <= 8000
+    assert numbers(messages) == list(range(1, count + 1))
+    arrays = batches(subscriber)
+    assert len(arrays) > 50
+    for message in arrays:
+        contract.check("batch", message.text)
+        assert (message.content_type, message.qos, message.retain) == ("application/cloudevents-batch+json", 1, False)
+    assert all(contract.canonical(event) == stored[int(event["sequence"])] for event in events(messages))
+
+
+@pytest.mark.parametrize(("waits", "arrays"), [(20, False), (21, True)])
+def test_few_events_go_one_by_one(office: Office, broker: Broker, waits: int, arrays: bool) -> None:
+    """Arrays begin where more wait than the setting says."""
+    office.punches(waits)
+    with Subscriber(broker.port) as subscriber:
+        office.publisher(broker.url, delivery=ARRAYS)
+        subscriber.wait_for(heard(waits))
+        assert bool(batches(subscriber)) is arrays
+
+
+def test_after_the_backlog_events_go_alone_again(office: Office, broker: Broker) -> None:
+    """A live punch has its own topic as soon as nothing much waits."""
+    office.punches(100)
+    with Subscriber(broker.port) as subscriber:
+        office.publisher(broker.url, delivery=ARRAYS)
+        subscriber.wait_for(heard(100))
+        office.all_sent()
+        office.punches(1)
+        subscriber.wait_for(heard(101))
+        assert numbers(subscriber.on("/punch/lobby")) == [101]
+
+
+def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker: Broker) -> None:
+    """It waits for what was recorded before it, and that does not take long."""
+    office.punches(5000)
+    with Subscriber(broker.port) as subscriber:
+        publisher = office.publisher(broker.url, delivery={"batch_from": 200})
+        eventually(lambda: publisher.connected)
+        office.ledger.record_live(witness("gate", via="live"), made(0))
+        messages = subscriber.wait_for(heard(5001))
+    assert numbers(messages) == list(range(1, 5002))
+
+
+def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as answers are quick more may be in flight; where they are slow, less, but always one message."""
+    office.punches(2000)
+    monkeypatch.setattr(module, "FLIGHT_FROM", 20_000)
+    monkeypatch.setattr(module, "FLIGHT_TO", 100_000)
+    rooms: list[int] = []
+    pace = Publisher._pace
+
+    def watched(conversation: Any, sent: Any) -> None:
+        pace(conversation, sent)
+        rooms.append(conversation.flight_room)
+
+    monkeypatch.setattr(Publisher, "_pace", staticmethod(watched))
+    with Subscriber(broker.port) as subscriber:
+        publisher = office.publisher(broker.url, delivery=SMALL)
+        subscriber.wait_for(heard(2000))
+        office.all_sent()
+        assert rooms == sorted(rooms)
+        assert rooms[-1] == 100_000
+        publisher.stop(5)
+        rooms.clear()
+        monkeypatch.setattr(module, "QUICK_S", -1.0)
+        monkeypatch.setattr(module, "SLOW_S", 0.0)
+        office.punches(2000, "gate")
+        office.publisher(broker.url, delivery=SMALL)
+        subscriber.wait_for(heard(4000))
+        office.all_sent()
+    assert rooms == sorted(rooms, reverse=True)
+    assert rooms[-1] == 1
+
+
+def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
+    """In order, after one array that nobody heard; one alarm says so, and later backlogs try again."""
+    office.punches(300)
+    with Subscriber(broker.port, PREFIX + "punch/+") as subscriber, Subscriber(broker.port, PREFIX + "alarm") as ear:
+        publisher = office.publisher(broker.url, delivery=SMALL)
+        messages = subscriber.wait_for(heard(300))
+        office.all_sent()
+        assert numbers(messages) == list(range(1, 301))
+        ear.wait_for(lambda messages: messages)
+        assert publisher.standing == "connected; nobody subscribes to batch"
+        with Subscriber(broker.port, PREFIX + "batch") as late:
+            eventually(lambda: time.monotonic() >= publisher._silences["batch"].due)
+            office.punches(100)
+            late.wait_for(lambda messages: len(numbers(messages)) == 100)
+            office.all_sent()
+        assert alarms(ear) == ["no_subscriber"]
+    assert publisher.standing == "connected"
+    assert [entry["topic"] for entry in named(logs, "topic_unheard", "topic_heard")] == ["batch", "batch"]
+
+
+def test_nobody_at_all_hears_nothing(office: Office, broker: Broker) -> None:
+    """Neither arrays nor single events: all is kept, and whoever comes gets it."""
+    office.punches(100)
+    publisher = office.publisher(broker.url, delivery=ARRAYS)
+    eventually(lambda: set(publisher._silences) == {"batch", "punch/lobby"})
+    assert office.waiting == 100
+    with Subscriber(broker.port) as subscriber:
+        subscriber.wait_for(heard(100))
+        office.all_sent()
+
+
+def test_a_denied_batch_topic_is_done_without_until_it_is_allowed(
+    tmp_path: Path, office: Office, logs: list[Log]
+) -> None:
+    """A change of the access list while it runs is found out by itself."""
+    allowed = "topic read #\n" + "".join(OTHERS_WRITE.format(end) for end in ("state", "alarm", "punch/#"))
+    with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
+        office.punches(200)
+        publisher = office.publisher(broker.url, delivery=ARRAYS)
+        subscriber.wait_for(heard(200))
+        office.all_sent()
+        assert not batches(subscriber)
+        assert alarms(subscriber) == ["delivery_refused"]
+        broker.set_acl(allowed + OTHERS_WRITE.format("batch"))
+        broker.reload()
+        eventually(lambda: time.monotonic() >= publisher._silences["batch"].due)
+        office.punches(100)
+        subscriber.wait_for(heard(300))
+        office.all_sent()
+        assert len(numbers(batches(subscriber))) == 100
+    assert [entry["event"] for entry in named(logs, "topic_refused", "topic_heard")] == ["topic_refused", "topic_heard"]
+
+
+def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office) -> None:
+    """What may not go on its own topic is held back, and follows when it may."""
+    allowed = "topic read #\n" + "".join(OTHERS_WRITE.format(end) for end in ("state", "alarm", "batch", "punch/gate"))
+    with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
+        publisher = office.publisher(broker.url, delivery=ARRAYS)
+        office.punches(1)
+        eventually(lambda: "punch/lobby" in publisher._silences)
+        office.punches(15)
+        office.punches(100, "gate")
+        subscriber.wait_for(lambda messages: len(numbers(messages)) == 100)
+        assert {event["subject"] for event in events(subscriber.messages)} == {"gate"}
+        assert office.waiting == 16
+        broker.set_acl(allowed + OTHERS_WRITE.format("punch/lobby"))
+        broker.reload()
+        subscriber.wait_for(heard(116))
+        office.all_sent()
+
+
+@pytest.mark.parametrize("code", [0x99, 0x97, 0x83])
+def test_an_array_that_is_refused_parks_nothing(office: Office, code: int) -> None:
+    """Each of its events is asked for alone; only what is refused alone is parked."""
+    office.punches(50)
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == PUBLISH and packet.topic.endswith("/batch"):
+            return puback(packet.mid, code)
+        spoilt = packet.kind == PUBLISH and "/punch/" in packet.topic and int(packet.event["sequence"]) == 7
+        return puback(packet.mid, 0x99) if spoilt else obliging(packet)
+
+    with FakeBroker(answer) as fake:
+        office.publisher(fake.url, delivery=ARRAYS)
+        office.all_sent()
+    counts = office.ledger.counts()
+    assert (counts.sent, counts.parked) == (49, 1)
+
+
+def test_a_broker_killed_between_arrays_loses_nothing(office: Office, tmp_path: Path) -> None:
+    """Killed while arrays stream, without persistence: all arrive at least once."""
+    office.punches(1000)
+    with (
+        Broker(tmp_path) as broker,
+        Subscriber(broker.port, session="centre") as subscriber,
+        Proxy(broker.port, ack_delay_s=0.005) as proxy,
+    ):
+        office.publisher(proxy.url, delivery=SMALL)
+        eventually(lambda: proxy.published > 60)
+        broker.kill()
+        broker.start()
+        office.all_sent()
+        subscriber.wait_for(lambda messages: 1000 in numbers(messages))
+
+
+def test_arrays_work_with_mqtt_3_1_1(office: Office, broker: Broker) -> None:
+    """The fallback knows no content type; the arrays are the same."""
+    office.punches(300)
+    with Subscriber(broker.port) as subscriber:
+        office.publisher(broker.url, protocol="3.1.1", delivery=SMALL)
+        assert numbers(subscriber.wait_for(heard(300))) == list(range(1, 301))
+        assert len(batches(subscriber)) > 20
+        office.all_sent()
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def test_a_brokers_maximum_packet_size_is_kept(office: Office, tmp_path: Path, logs: list[Log]) -> None:
+    """What it says at the beginning is enough: nothing is tried that it would not take."""
+    office.punches(300)
+    with (
+        Broker(tmp_path, "max_packet_size 5000") as broker,
+        Subscriber(broker.port) as subscriber,
+        Proxy(broker.port) as proxy,
+    ):
+        office.publisher(proxy.url, delivery=ARRAYS)
+        subscriber.wait_for(heard(300))
+        office.all_sent()
+        assert max(proxy.sizes) <= 5000
+        assert (len(batches(subscriber)) > 50, proxy.connections) == (True, 1)
+        assert not named(logs, "broker_lost", "messages_shrunk")
+
+
+@pytest.mark.parametrize("protocol", [5, "3.1.1"])
+def test_a_size_that_ends_the_connection_is_halved(
+    office: Office, logs: list[Log], tmp_path: Path, protocol: int | str
+) -> None:
+    """A broker that tells nothing of its limit beforehand (MQTT 3.1.1 never does) is found out, in few attempts."""
+    office.punches(300)
+    with (
+        Broker(tmp_path, "max_packet_size 5000") as broker,
+        Subscriber(broker.port) as subscriber,
+        Mute(broker.port) as mute,
+    ):
+        office.publisher(mute.url, protocol=protocol, delivery={"batch_from": 20, "batch_bytes": 64_000})
+        subscriber.wait_for(heard(300))
+        office.all_sent()
+        assert mute.connections <= 10
+        assert 3 <= len(named(logs, "messages_shrunk")) < mute.connections
+    assert numbers(subscriber.messages) == list(range(1, 301))
+    assert not any("`site` and `gateway`" in entry["reason"] for entry in named(logs, "broker_lost"))
+
+
+def test_a_broker_with_a_limit_of_its_own_on_messages_is_found_out(office: Office, tmp_path: Path) -> None:
+    """Mosquitto's `message_size_limit`: it answers with a code that MQTT does not know there."""
+    office.punches(100)
+    with (
+        Broker(tmp_path, "message_size_limit 3000") as broker,
+        Subscriber(broker.port) as subscriber,
+        Proxy(broker.port) as proxy,
+    ):
+        office.publisher(proxy.url, delivery=ARRAYS)
+        subscriber.wait_for(heard(100))
+        office.all_sent()
+        assert proxy.connections <= 7
+    assert numbers(subscriber.messages) == list(range(1, 101))
+    assert office.ledger.counts().parked == 0
+
+
+def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that once broke at the wrong moment does not mean small arrays for ever."""
+    monkeypatch.setattr(module, "KEPT_S", 0.0)
+    office.punches(100)
+    cut: list[int] = []
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == PUBLISH and packet.topic.endswith("/batch") and not cut:
+            cut.append(len(packet.whole))
+            raise Closing
+        return obliging(packet)
+
+    with FakeBroker(answer) as fake:
+        publisher = office.publisher(fake.url, delivery=ARRAYS)
+        office.all_sent()
+        publisher.stop(5)
+        sizes = [len(packet.whole) for packet in fake.heard if packet.kind == PUBLISH and "batch" in packet.topic]
+    assert sizes[0] == sizes[1] == cut[0]
+
+
+def test_a_single_event_that_is_too_large_goes_without_its_record(office: Office, tmp_path: Path) -> None:
+    """With its hash and the digest of the whole; the stored event stays as it is."""
+    office.read([BadRecord(b"\x01" + bytes(1000), b"junk", "impossible date")])
+    whole = office.ledger.events(0, 1)[0].body
+    with Broker(tmp_path, "max_packet_size 1500") as broker, Subscriber(broker.port) as subscriber:
+        office.publisher(broker.url)
+        messages = subscriber.wait_for(heard(1))
+        office.all_sent()
+    (event,) = events(messages)
+    assert (event["data"]["raw"], len(event["data"]["raw_sha256"])) == (None, 64)
+    assert event["digest"] == json.loads(whole)["digest"]
+    contract.check("quarantine/lobby", contract.canonical(event))
+    assert office.ledger.events(0, 1)[0].body == whole
+
+
+def test_an_event_that_no_broker_message_can_hold_is_kept_and_told(office: Office, tmp_path: Path) -> None:
+    """Its neighbours go; one alarm names it, and nothing is tried in a loop."""
+    office.punches(3)
+    long = {"last_alive": None, "resumed": "x" * 3000, "clean": True}
+    office.ledger.record_note(punch.GATEWAY_RESUMED, None, NOW, long)
+    office.punches(3)
+    with (
+        Broker(tmp_path, "max_packet_size 2000") as broker,
+        Subscriber(broker.port) as subscriber,
+        Proxy(broker.port) as proxy,
+    ):
+        office.publisher(proxy.url)
+        subscriber.wait_for(lambda messages: set(numbers(messages)) == {1, 2, 3, 5, 6, 7} and alarms(subscriber))
+        eventually(lambda: office.waiting == 1)
+        assert alarms(subscriber) == ["message_too_large"]
+        assert proxy.connections == 1
+
+
+# ---------------------------------------------------------------- receipts
+
+
+def receipt(office: Office, upto: int, *missing: tuple[int, int], **changes: Any) -> dict[str, Any]:
+    """Return the centre's word."""
+    said = {"stream": office.ledger.stream, "upto": upto, "missing": missing, "at": "2026-09-07T01:00:00Z"}
+    return said | changes
+
+
+def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office) -> None:
+    """Birth, greeting, subscriptions, evidence, in this order; our own `info` is asked for before all."""
+    office.punches(3)
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    with FakeBroker(obliging) as fake:
+        publisher = office.publisher(fake.url, greeting=lambda: [("info", info)])
+        office.all_sent()
+        publisher.stop(5)
+        order = [
+            packet.topic.removeprefix(PREFIX) if packet.kind == PUBLISH else packet.body
+            for packet in fake.heard
+            if packet.kind in (PUBLISH, SUBSCRIBE)
+        ]
+    first, birth, greeting, second, *evidence = order
+    assert PREFIX.encode() + b"info" in first
+    assert (birth, greeting) == ("state", "info")
+    assert PREFIX.encode() + b"receipt" in second
+    assert PREFIX.encode() + b"cmd/+" in second
+    assert evidence == ["punch/lobby"] * 3 + ["state"]
+
+
+def test_a_receipt_is_heard_and_kept(office: Office, broker: Broker) -> None:
+    """Retained or said while we listen; the ledger knows of it."""
+    office.punches(30)
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "receipt", receipt(office, 10), retain=True)
+        office.publisher(broker.url)
+        centre.wait_for(heard(30))
+        eventually(lambda: office.ledger.counts().confirmed == 10)
+        centre.publish(PREFIX + "receipt", receipt(office, 30, (4, 5)), retain=True)
+        eventually(lambda: office.ledger.counts().confirmed == 28)
+    assert office.ledger.counts().missing == 2
+
+
+def test_what_the_centre_misses_is_sent_again_in_batch_until_it_is_there(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
+    """With the same bytes, as often as a minute allows; one line when it begins, one when it is over."""
+    office.punches(50)
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url, delivery=ARRAYS | {"batch_from": 200})
+        first = {int(event["sequence"]): event for event in events(centre.wait_for(heard(50)))}
+        office.all_sent()
+        assert not batches(centre)
+        centre.publish(PREFIX + "receipt", receipt(office, 50, (3, 4), (40, 40)), retain=True)
+        centre.wait_for(lambda _: numbers(batches(centre)).count(40) >= 2)
+        centre.publish(PREFIX + "receipt", receipt(office, 50), retain=True)
+        eventually(lambda: named(logs, "events_complete"))
+    again = events(batches(centre))
+    assert {int(event["sequence"]) for event in again} == {3, 4, 40}
+    assert all(event == first[int(event["sequence"])] for event in again)
+    (line,) = named(logs, "events_missing")
+    assert (line["events"], line["ranges"]) == (3, 2)
+
+
+@pytest.mark.parametrize("garbage", [b"{", b"[]", b'{"stream": 1}', b"\xff", b'{"upto": 5}'])
+def test_a_receipt_that_cannot_be_read_is_told_once(
+    office: Office, broker: Broker, logs: list[Log], garbage: bytes
+) -> None:
+    """It changes nothing and stops nothing."""
+    office.punches(5)
+    with Subscriber(broker.port, PREFIX + "punch/+") as subscriber, Subscriber(broker.port, PREFIX + "alarm") as ear:
+        for _ in range(3):
+            subscriber.publish(PREFIX + "receipt", garbage, retain=True)
+        office.publisher(broker.url)
+        subscriber.wait_for(heard(5))
+        ear.wait_for(lambda messages: messages)
+        for _ in range(3):
+            subscriber.publish(PREFIX + "receipt", garbage, retain=True)
+        subscriber.publish(PREFIX + "receipt", receipt(office, 5), retain=True)
+        eventually(lambda: office.ledger.counts().confirmed == 5)
+        assert alarms(ear) == ["receipt_invalid"]
+    assert len(named(logs, "receipt_invalid")) == 1
+
+
+def test_a_foreign_stream_is_told_once_and_a_predecessor_is_not(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
+    """Neither changes anything."""
+    office.punches(5)
+    before = receipt(office, 5)
+    office.ledger.open_stream("restored")
+    foreign = receipt(office, 5, stream="6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80")
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "receipt", before, retain=True)
+        office.publisher(broker.url)
+        centre.wait_for(lambda messages: len(numbers(messages)) == 6)
+        for said in (before, foreign, foreign):
+            centre.publish(PREFIX + "receipt", said, retain=True)
+        centre.wait_for(lambda _: alarms(centre))
+        centre.publish(PREFIX + "receipt", receipt(office, 1), retain=True)
+        eventually(lambda: office.ledger.counts().confirmed == 1)
+        assert alarms(centre) == ["receipt_foreign"]
+    assert len(named(logs, "receipt_foreign")) == 1
+
+
+def test_a_receipt_above_what_was_assigned_proves_that_the_ledger_was_set_back(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
+    """A new stream begins, the greeting says so at once, and evidence goes on in it."""
+    office.punches(5)
+    old = office.ledger.stream
+    with Subscriber(broker.port) as centre:
+        info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+        office.publisher(broker.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream})])
+        centre.wait_for(heard(5))
+        centre.publish(PREFIX + "receipt", receipt(office, 6), retain=True)
+        centre.wait_for(lambda _: alarms(centre) and len(centre.on("/info")) == 2)
+        office.punches(1)
+        centre.wait_for(lambda messages: len(numbers(messages)) == 7)
+        assert alarms(centre) == ["rollback_detected"]
+        assert [message.payload["stream"] for message in centre.on("/info")] == [old, office.ledger.stream]
+    assert office.ledger.stream != old
+    assert [(event["stream"] == old, int(event["sequence"])) for event in events(centre.messages)] == [
+        *((True, number) for number in range(1, 6)),
+        (False, 1),
+        (False, 2),
+    ]
+    assert len(named(logs, "rollback_detected")) == 1
+
+
+def test_our_own_retained_info_proves_it_before_anything_is_published(office: Office, broker: Broker) -> None:
+    """A ledger that was set back gives no sequence a second time, also where no centre sends receipts."""
+    office.punches(5)
+    old = office.ledger.stream
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "info", info | {"stream": old, "sequence": 6}, retain=True)
+        office.publisher(
+            broker.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
+        )
+        centre.wait_for(lambda messages: len(numbers(messages)) == 6 and alarms(centre))
+        assert alarms(centre) == ["rollback_detected"]
+        assert len(centre.on("/info")) == 2
+    assert office.ledger.stream != old
+    assert events(centre.messages)[-1]["type"] == punch.STREAM_OPENED
+
+
+@pytest.mark.parametrize(
+    "retained",
+    [
+        {"stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80", "sequence": 99},
+        {"sequence": 99},
+        {"stream": 5, "sequence": None},
+        [],
+    ],
+    ids=str,
+)
+def test_a_retained_info_that_proves_nothing_is_replaced(office: Office, broker: Broker, retained: object) -> None:
+    """One of another ledger, or something that is no info at all."""
+    office.punches(5)
+    stream = office.ledger.stream
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "info", retained, retain=True)
+        office.publisher(broker.url, greeting=lambda: [("info", info)])
+        centre.wait_for(lambda _: len(centre.on("/info")) == 2)
+        eventually(lambda: office.waiting == 0)
+        assert alarms(centre) == []
+    assert office.ledger.stream == stream
+
+
+def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The greeting and the evidence follow all the same."""
+    monkeypatch.setattr(module, "OPENING_S", 0.2)
+    office.punches(5)
+    with FakeBroker(
+        lambda packet: None if packet.kind == PUBLISH and packet.topic.endswith("/state") else obliging(packet)
+    ) as fake:
+        office.publisher(fake.url)
+        office.all_sent()
+
+
+def test_a_refused_subscription_is_told_once_and_tried_again(office: Office, logs: list[Log]) -> None:
+    """Evidence goes out meanwhile; as soon as it is granted, a line says so."""
+    office.punches(5)
+    asked: list[int] = []
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == SUBSCRIBE and b"receipt" in packet.body:
+            asked.append(packet.mid)
+            return suback(packet.mid, *((0x87, 1) if len(asked) < 4 else (1,)))
+        return obliging(packet)
+
+    with FakeBroker(answer) as fake:
+        publisher = office.publisher(fake.url)
+        office.all_sent()
+        eventually(lambda: "the subscription to receipt is refused" in publisher.standing)
+        eventually(lambda: named(logs, "subscription_granted"))
+        assert publisher.standing == "connected"
+        publisher.stop(5)
+        told = [packet.event["alarm"] for packet in fake.heard if packet.kind == PUBLISH and "alarm" in packet.topic]
+    assert told == ["subscription_refused"]
+    assert len(named(logs, "subscription_refused")) == 1
+
+
+def test_a_real_broker_that_refuses_the_subscription_gets_the_evidence(
+    tmp_path: Path, office: Office, logs: list[Log]
+) -> None:
+    """Mosquitto with its dynamic security, which answers SUBACK with *not authorised*."""
+    rights = {"acltype": "subscribePattern", "topic": "#", "priority": 1, "allow": True}
+    denied = {"acltype": "subscribePattern", "topic": PREFIX + "receipt", "priority": 9, "allow": False}
+    default = dict.fromkeys(("publishClientSend", "publishClientReceive", "subscribe", "unsubscribe"), True)
+    (tmp_path / "rights.json").write_text(
+        json.dumps(
+            {
+                "defaultACLAccess": default,
+                "clients": [],
+                "groups": [{"groupname": "all", "roles": [{"rolename": "one"}]}],
+                "roles": [{"rolename": "one", "acls": [rights, denied]}],
+                "anonymousGroup": "all",
+            }
+        )
+    )
+    lines = (f"plugin {dynamic_security()}", f"plugin_opt_config_file {tmp_path / 'rights.json'}")
+    office.punches(5)
+    with Broker(tmp_path, *lines) as broker, Subscriber(broker.port, PREFIX + "punch/+") as subscriber:
+        office.publisher(broker.url)
+        subscriber.wait_for(heard(5))
+        eventually(lambda: named(logs, "subscription_refused"))
+        office.all_sent()
+    assert [entry["topic"] for entry in named(logs, "subscription_refused")] == ["receipt"]
+
+
+@pytest.mark.parametrize("topics", [("info",), ("receipt", "cmd/+")], ids=str)
+def test_a_broker_that_hangs_up_on_a_subscription_gets_the_evidence(
+    office: Office, logs: list[Log], topics: tuple[str, ...]
+) -> None:
+    """As some brokers do instead of refusing: after two such ends it is done without, and not taken for a rival."""
+    office.punches(5)
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == SUBSCRIBE and any((PREFIX + topic).encode() in packet.body for topic in topics):
+            raise Closing
+        return obliging(packet)
+
+    with FakeBroker(answer) as fake:
+        publisher = office.publisher(fake.url)
+        eventually(lambda: fake.connections >= 3 and publisher.connected and named(logs, "subscription_refused"))
+        office.all_sent()
+        assert fake.connections == 3
+        publisher.stop(5)
+    assert [entry["topic"] for entry in named(logs, "subscription_refused")] == list(topics)
+    assert not any("`site` and `gateway`" in entry["reason"] for entry in named(logs, "broker_lost"))
+
+
+class Centre:
+    """The smallest centre there can be: it keeps what it gets and says so, as often as something comes."""
+
+    def __init__(self, office: Office, port: int, **options: Any) -> None:
+        self._office = office
+        self._stop = threading.Event()
+        self.subscriber = Subscriber(port, PREFIX + "#", session="centre", **options)
+        self._thread = threading.Thread(target=self._confirm, daemon=True)
+        self._thread.start()
+
+    @property
+    def held(self) -> set[int]:
+        """The sequences it has."""
+        return set(numbers(self.subscriber.messages))
+
+    def _confirm(self) -> None:
+        while not self._stop.wait(0.1):
+            held, upto = self.held, self._office.ledger.assigned()
+            missing: list[list[int]] = []
+            for number in range(1, upto + 1):
+                if number in held:
+                    continue
+                if missing and missing[-1][1] == number - 1:
+                    missing[-1][1] = number
+                else:
+                    missing.append([number, number])
+            said = receipt(self._office, upto, missing=missing[:500])
+            if len(missing) <= 500:
+                self.subscriber.publish(PREFIX + "receipt", said, retain=True)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stop.set()
+        self._thread.join(10)
+        self.subscriber.close()
+
+
+def test_receipts_repair_what_an_overflowing_queue_has_dropped(office: Office, tmp_path: Path) -> None:
+    """The broker said it had everything; most of it was gone. In the end the centre has all, and confirms all."""
+    with Broker(tmp_path, "max_queued_messages 10") as broker:
+        Subscriber(broker.port, PREFIX + "#", session="centre").close()  # away, with a session that keeps ten
+        office.punches(300)
+        publisher = office.publisher(broker.url, delivery={"batch_from": 0})
+        office.all_sent()
+        publisher.stop(5)
+        office.publisher(broker.url, delivery=SMALL)
+        centre = Centre(office, broker.port)
+        try:
+            eventually(lambda: office.ledger.counts().confirmed == 300, 20, "the repair")
+            assert centre.held == set(range(1, 301))
+            assert set(numbers(batches(centre.subscriber)))
+        finally:
+            centre.close()
+
+
+def test_a_queue_and_a_window_of_one_are_enough_in_the_end(office: Office, tmp_path: Path) -> None:
+    """A broker that drops nearly everything it acknowledges delays the centre, and loses it nothing."""
+    office.punches(60)
+    lines = ("max_inflight_messages 1", "max_queued_messages 1")
+    with Broker(tmp_path, *lines) as broker, Proxy(broker.port) as proxy:
+        Subscriber(broker.port, PREFIX + "#", session="centre").close()
+        publisher = office.publisher(proxy.url, delivery=SMALL)
+        office.all_sent()
+        assert proxy.most_in_flight == 1
+        centre = Centre(office, broker.port)
+        try:
+            eventually(lambda: office.ledger.counts().confirmed == 60, 30, "the repair")
+            assert centre.held == set(range(1, 61))
+        finally:
+            centre.close()
+            publisher.stop(5)
+
+
+def test_receipts_repair_what_a_broker_lost_with_its_memory(office: Office, tmp_path: Path) -> None:
+    """Killed without persistence after it had acknowledged: its queue is gone, the ledger is not."""
+    with Broker(tmp_path, persistent=False) as broker:
+        Subscriber(broker.port, PREFIX + "#", session="centre").close()
+        office.punches(200)
+        office.publisher(broker.url, delivery=SMALL)
+        office.all_sent()
+        broker.kill()
+        broker.start()
+        centre = Centre(office, broker.port)
+        try:
+            eventually(lambda: office.ledger.counts().confirmed == 200, 20, "the repair")
+            assert centre.held == set(range(1, 201))
+        finally:
+            centre.close()
+
+
+def test_a_replay_travels_as_arrays(office: Office, broker: Broker) -> None:
+    """However little it is, and beside events that come for the first time."""
+    office.punches(30)
+    with Subscriber(broker.port) as subscriber:
+        office.publisher(broker.url, delivery={"batch_from": 200})
+        subscriber.wait_for(heard(30))
+        office.all_sent()
+        office.ledger.send_again(Selection(5, 7))
+        subscriber.wait_for(lambda _: numbers(batches(subscriber)) == [5, 6, 7])
+        office.punches(1)
+        subscriber.wait_for(lambda _: 31 in numbers(subscriber.on("/punch/lobby")))
+
+
+def test_a_receipt_for_which_there_is_no_room_is_not_lost(
+    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is how room is made: it is tried until it can be stored, while evidence goes on."""
+    real = office.ledger.note_receipt
+    tries: list[int] = []
+
+    def full(said: Receipt) -> bool:
+        tries.append(1)
+        if len(tries) < 4:
+            raise LedgerFull("the disk is full")
+        return real(said)
+
+    monkeypatch.setattr(office.ledger, "note_receipt", full)
+    office.punches(5)
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "receipt", receipt(office, 5), retain=True)
+        office.publisher(broker.url)
+        centre.wait_for(heard(5))
+        eventually(lambda: office.ledger.counts().confirmed == 5)
+
+
+def test_a_ledger_that_was_set_back_says_nothing_while_it_cannot_begin_anew(
+    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without room for a new stream there is no evidence, and the proof at the broker stays."""
+    real = office.ledger.open_stream
+    tries: list[int] = []
+
+    def full(reason: str) -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise LedgerFull("the disk is full")
+        return real(reason)
+
+    monkeypatch.setattr(office.ledger, "open_stream", full)
+    office.punches(5)
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "info", info | {"stream": office.ledger.stream, "sequence": 6}, retain=True)
+        office.publisher(broker.url)
+        messages = centre.wait_for(lambda messages: len(numbers(messages)) == 6)
+    states = [
+        message for message in messages[: messages.index(centre.on("/punch/lobby")[0])] if "state" in message.topic
+    ]
+    assert [message.payload["state"] for message in states].count("online") == 3
+    assert len(tries) == 3
+
+
+# ---------------------------------------------------------------- requests
+
+
+class Desk:
+    """Takes requests and answers them with their own payload."""
+
+    def __init__(self) -> None:
+        self.taken: list[Request] = []
+
+    def __call__(self, request: Request) -> None:
+        """Answer at once."""
+        self.taken.append(request)
+        request.answer({"status": "ok", "data": {"said": request.payload.decode()}})
+
+
+def hears_requests(broker: Broker) -> None:
+    """Wait until the publisher has subscribed to them."""
+    eventually(lambda: f"{PREFIX}cmd/+" in broker.log, what="the subscription")
+
+
+def test_a_request_is_answered_where_it_asks_for_it(office: Office, broker: Broker) -> None:
+    """On the response topic, with the correlation data; by default on `reply/<name>`."""
+    desk = Desk()
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url, requests=desk)
+        hears_requests(broker)
+        centre.publish(PREFIX + "cmd/poll", {"terminal": "lobby"})
+        (answer,) = centre.wait_for(lambda _: centre.on("/reply/poll")) and centre.on("/reply/poll")
+        contract.check("reply/poll", answer.text)
+        assert (answer.retain, answer.correlation) == (False, None)
+        centre.publish(PREFIX + "cmd/report", {}, ResponseTopic=PREFIX + "reply/office-7", CorrelationData=b"\x00\xff7")
+        centre.wait_for(lambda _: centre.on("/reply/office-7"))
+        assert centre.on("/reply/office-7")[0].correlation == b"\x00\xff7"
+    assert [request.name for request in desk.taken] == ["poll", "report"]
+    assert [request.expires for request in desk.taken] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["elsewhere", PREFIX + "state", PREFIX + "reply", PREFIX + "reply/", PREFIX + "reply/a//b", "$SYS/x"],
+)
+def test_an_answer_goes_nowhere_else(office: Office, broker: Broker, topic: str) -> None:
+    """A response topic that is not below our own `reply/` is not used."""
+    desk = Desk()
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url, requests=desk)
+        hears_requests(broker)
+        centre.publish(PREFIX + "cmd/poll", {}, ResponseTopic=topic)
+        centre.wait_for(lambda _: centre.on("/reply/poll"))
+        assert {message.topic for message in centre.messages if "reply" in message.topic} == {PREFIX + "reply/poll"}
+
+
+def test_retained_requests_are_ignored(office: Office, broker: Broker, logs: list[Log]) -> None:
+    """Neither those of yesterday nor one that is retained now."""
+    desk = Desk()
+    with Subscriber(broker.port) as centre:
+        centre.publish(PREFIX + "cmd/poll", {"when": "yesterday"}, retain=True)
+        office.publisher(broker.url, requests=desk)
+        hears_requests(broker)
+        centre.publish(PREFIX + "cmd/poll", {"when": "now"}, retain=True)
+        centre.publish(PREFIX + "cmd/report", {})
+        centre.wait_for(lambda _: centre.on("/reply/report"))
+    assert [request.name for request in desk.taken] == ["report"]
+    assert len(named(logs, "request_ignored")) == 1
+
+
+def test_a_request_keeps_its_expiry(office: Office, broker: Broker) -> None:
+    """What is left of it counts from when it was heard."""
+    desk = Desk()
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url, requests=desk)
+        hears_requests(broker)
+        centre.publish(PREFIX + "cmd/poll", {}, MessageExpiryInterval=30)
+        eventually(lambda: desk.taken)
+    assert desk.taken[0].expires is not None
+    assert 0 < desk.taken[0].expires - time.monotonic() <= 30
+
+
+def test_a_flood_of_requests_does_not_stop_evidence(office: Office, broker: Broker) -> None:
+    """Thousands of them, and of receipts, while a backlog drains: everything arrives, little of them is kept."""
+    office.punches(500)
+    desk = Desk()
+    done = threading.Event()
+
+    def flood() -> None:
+        with Subscriber(broker.port, PREFIX + "alarm") as noisy:
+            while not done.is_set():
+                for _ in range(50):
+                    noisy._client.publish(PREFIX + "cmd/poll", b"{}", qos=0)
+                    noisy._client.publish(PREFIX + "receipt", b"{", qos=0)
+                time.sleep(0.01)
+
+    noise = threading.Thread(target=flood, daemon=True)
+    with Subscriber(broker.port, PREFIX + "punch/+") as subscriber:
+        office.publisher(broker.url, requests=desk.taken.append)
+        hears_requests(broker)
+        noise.start()
+        eventually(lambda: len(desk.taken) > 100)
+        office.punches(500, "gate")
+        subscriber.wait_for(heard(1000), 30)
+        done.set()
+        noise.join(10)
+        office.all_sent()
 
 
 # ---------------------------------------------------------------- the parts

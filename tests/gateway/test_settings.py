@@ -186,8 +186,6 @@ def test_changes_without_effect_are_listed(config: Path) -> None:
     more += "retention: {days: 30}\nweb: {listen: '0.0.0.0:80'}\n"
     paths = [line.partition(":")[0] for line in load(write(config, GOOD + more)).not_yet()]
     assert paths == [
-        "delivery.batch_from",
-        "commands.allow",
         "web.listen",
     ]
 
@@ -703,7 +701,7 @@ def test_example_has_an_explanation_before_every_option() -> None:
 def test_example_marks_what_has_no_effect_yet() -> None:
     """The sections that ``not_yet`` speaks of are marked in the example."""
     text = EXAMPLE.read_text(encoding="utf-8")
-    for option in ("# delivery:", "# commands:", "# web:"):
+    for option in ("# web:",):
         assert "(accepted, not in effect before a later version)\n" in text[: text.index(option)][-60:], option
 
 

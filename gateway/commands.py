@@ -1,0 +1,316 @@
+"""What may be asked of the running gateway: one implementation, for the centre (MQTT) and for this machine's people.
+
+The centre's requests wait in a short queue and are executed one after the other by a thread of their own, so that
+neither a slow one nor a flood of them holds up evidence. Nothing that can be asked clears a terminal's log, writes
+users, reads templates, or changes the configuration.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Protocol, Self, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gateway.ledger import Again, Ledger, Selection
+
+WAITING_MOST = 16
+"""Requests that wait for execution at most; one more is answered with ``busy``."""
+BURST = 30
+PER_S = 1.0
+"""So many requests at once, and so many a second in the long run, are looked at; what exceeds them is not answered."""
+TALLY_DAYS = 31
+REQUEST_BYTES = 16 * 1024
+"""More than any request needs."""
+
+log = structlog.get_logger("commands")
+
+
+class Refusal(Exception):  # noqa: N818 - not an error of ours
+    """A request is not carried out, and nothing has changed; ``code`` is for programs, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Worker(Protocol):
+    """What is asked of a terminal's worker."""
+
+    name: str
+
+    @property
+    def state(self) -> Any:
+        """What is known of the terminal; ``payload()`` is its message."""
+
+    def request(self, *, full: bool = False) -> object:
+        """Ask for a visit now; ``full`` for one that reads the whole log."""
+
+    def request_set_clock(self) -> bool:
+        """Ask for the terminal's clock to be set at the next visit; False where its driver cannot."""
+
+    def release(self, first: date, last: date) -> int:
+        """Give withheld records of these days their place in the stream; return how many there were."""
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Anything(_Arguments):
+    """Arguments of what concerns one terminal, or all of them."""
+
+    terminal: str | None = None
+
+
+class One(_Arguments):
+    """Arguments of what concerns one terminal."""
+
+    terminal: str
+
+
+class Replay(_Arguments):
+    """What to send again: a range of sequences, or the records of a terminal, of a day, or of both."""
+
+    sequence: tuple[int, int] | None = None
+    """First and last."""
+    stream: str | None = None
+    """The stream that ``sequence`` counts in; None: the present one."""
+    terminal: str | None = None
+    day: date | None = None
+    first_day: date | None = Field(None, alias="from")
+    last_day: date | None = Field(None, alias="to")
+    withheld: bool = False
+    """Not what was sent, but what the chosen start kept back."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        dated = self.day or self.first_day or self.last_day
+        if self.sequence is not None:
+            first, last = self.sequence
+            if not 1 <= first <= last < 2**62:
+                raise ValueError("sequence: write the first and the last one, both 1 or more")
+            if dated or self.withheld:
+                raise ValueError("write either a range of sequences or days, not both; a withheld record has neither")
+        elif self.stream is not None:
+            raise ValueError("stream: of no use without sequence")
+        if self.day and (self.first_day or self.last_day):
+            raise ValueError("write either day, or from and to")
+        if self.withheld and self.terminal is None:
+            raise ValueError("withheld: name the terminal")
+        if not (self.sequence or dated or self.terminal):
+            raise ValueError("write what to send again: sequence, day, from and to, or terminal")
+        return self
+
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last day that were named; None where none was."""
+        if self.day is not None:
+            return self.day, self.day
+        if self.first_day is None and self.last_day is None:
+            return None
+        return self.first_day or date.min, self.last_day or date.max
+
+
+_FIELDS = {field.alias or name for name, field in Replay.model_fields.items()}
+"""What a message may repeat of a request."""
+T = TypeVar("T", bound=_Arguments)
+
+
+def replay(ledger: Ledger, asked: Replay) -> Again:
+    """Let events of the ledger be sent again."""
+    first, last = asked.sequence or (1, 2**62)
+    if asked.sequence is not None:
+        base = ledger.base_of(asked.stream or ledger.stream)
+        if base is None:
+            raise Refusal("unknown_stream", "this ledger never had a stream of that name")
+        first, last = base + first, base + last
+    return ledger.send_again(Selection(first, last, asked.terminal, asked.days))
+
+
+def read_replay(payload: bytes | str) -> Replay:
+    """Read the arguments of a replay; raises Refusal."""
+    return _read(Replay, payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the centre has asked for."""
+
+    name: str
+    payload: bytes
+    answer: Callable[[dict[str, Any]], None]
+    """Called once with the answer, unless too much is asked at once."""
+    expires: float | None = None
+    """Moment of the monotonic clock after which it must not be carried out."""
+
+
+class Commands:
+    """Carries out what is asked."""
+
+    def __init__(
+        self,
+        allow: Iterable[str],
+        ledger: Ledger,
+        workers: Sequence[Worker],
+        *,
+        report: Callable[[], dict[str, Any]],
+        now: Callable[[], datetime],
+    ) -> None:
+        """``allow`` names what the centre may ask; ``workers`` may still grow; ``report`` says how all is."""
+        self._allow = frozenset(allow)
+        self._ledger = ledger
+        self._workers = workers
+        self._status = report
+        self._now = now
+        self._known: Mapping[str, Callable[[bytes | str], dict[str, Any]]] = {
+            "poll": self._poll,
+            "reconcile": self._reconcile,
+            "replay": self._replay,
+            "set-clock": self._set_clock,
+            "report": self._report,
+        }
+        self._queue: queue.Queue[Request | None] = queue.Queue(WAITING_MOST)
+        self._tokens, self._counted = float(BURST), time.monotonic()
+        self._dropping = False
+        self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
+
+    def start(self) -> None:
+        """Begin to carry out what :meth:`submit` is given."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Leave what waits, and end; what is being carried out is given ``timeout_s``."""
+        while True:
+            try:
+                self._queue.put_nowait(None)
+                break
+            except queue.Full:
+                self._queue.get_nowait()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def submit(self, request: Request) -> None:
+        """Take a request of the centre; returns at once. Not for several threads."""
+        if not self._has_token():
+            if not self._dropping:
+                log.warning("requests_dropped", reason=f"more than {PER_S:g} a second are asked")
+            self._dropping = True
+            return
+        self._dropping = False
+        try:
+            self._queue.put_nowait(request)
+        except queue.Full:
+            request.answer(_refused(Refusal("busy", "too many requests wait already; ask again later")))
+
+    def run(self, name: str, payload: bytes | str) -> dict[str, Any]:
+        """Carry out a command and return its data; raises Refusal. The payload is a JSON object, or empty."""
+        known = self._known.get(name)
+        if known is None:
+            raise Refusal("unknown_command", f"no such command; there are {', '.join(self._known)}")
+        return known(payload)
+
+    def _has_token(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(float(BURST), self._tokens + (now - self._counted) * PER_S)
+        self._counted = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _work(self) -> None:
+        while (request := self._queue.get()) is not None:
+            request.answer(self._answer(request))
+
+    def _answer(self, request: Request) -> dict[str, Any]:
+        try:
+            self._check(request)
+            data = self.run(request.name, request.payload)
+        except Refusal as exc:
+            log.warning("command_refused", command=request.name, code=exc.code)
+            return _refused(exc)
+        except Exception:
+            # One request that cannot be carried out must not end the answering.
+            log.exception("command_failed", command=request.name)
+            return _refused(Refusal("failed", "the command failed; see the gateway's log"))
+        log.info("command_done", command=request.name)
+        return {"status": "ok", "data": data}
+
+    def _check(self, request: Request) -> None:
+        if request.expires is not None and time.monotonic() >= request.expires:
+            raise Refusal("expired", "the request has outlived its message expiry")
+        if request.name in self._known and request.name not in self._allow:
+            raise Refusal("not_allowed", f"{request.name} is not among the commands this gateway answers")
+
+    # The commands.
+
+    def _poll(self, payload: bytes | str) -> dict[str, Any]:
+        return {"terminals": self._visit(payload, full=False)}
+
+    def _reconcile(self, payload: bytes | str) -> dict[str, Any]:
+        return {"terminals": self._visit(payload, full=True)}
+
+    def _visit(self, payload: bytes | str, *, full: bool) -> list[str]:
+        """Ask for visits; return the terminals that will be visited, each as soon as its worker can."""
+        name = _read(Anything, payload).terminal
+        workers = self._workers if name is None else [self._worker(name)]
+        for worker in workers:
+            worker.request(full=full)
+        return [worker.name for worker in workers]
+
+    def _replay(self, payload: bytes | str) -> dict[str, Any]:
+        asked = read_replay(payload)
+        worker = None if asked.terminal is None else self._worker(asked.terminal)
+        if asked.withheld and worker is not None:
+            return {"released": worker.release(*(asked.days or (date.min, date.max)))}
+        return replay(self._ledger, asked)._asdict()
+
+    def _set_clock(self, payload: bytes | str) -> dict[str, Any]:
+        worker = self._worker(_read(One, payload).terminal)
+        if not worker.request_set_clock():
+            raise Refusal("not_supported", f"the clock of {worker.name} cannot be set by this gateway")
+        return {"terminals": [worker.name]}
+
+    def _report(self, payload: bytes | str) -> dict[str, Any]:
+        name = _read(Anything, payload).terminal
+        if name is None:
+            return self._status()
+        state = self._worker(name).state.payload()
+        since = self._now().date() - timedelta(days=TALLY_DAYS)
+        days = [
+            {**asdict(day), "day": None if day.day is None else day.day.isoformat()}
+            for day in self._ledger.tally(name, since)
+        ]
+        return {"terminal": name, "state": state, "days": days}
+
+    def _worker(self, name: str) -> Worker:
+        for worker in self._workers:
+            if worker.name == name:
+                return worker
+        raise Refusal("unknown_terminal", "this gateway has no terminal of that name")
+
+
+def _read(kind: type[T], payload: bytes | str) -> T:
+    if len(payload) > REQUEST_BYTES:
+        raise Refusal("invalid_request", f"longer than {REQUEST_BYTES} bytes")
+    try:
+        return kind.model_validate_json(payload or b"{}")
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"][:1] if str(part) in _FIELDS)
+        message = first["msg"].removeprefix("Value error, ")
+        raise Refusal("invalid_request", f"{where}: {message}" if where else message) from None
+
+
+def _refused(refusal: Refusal) -> dict[str, Any]:
+    return {"status": "error", "error": {"code": refusal.code, "message": str(refusal)}}

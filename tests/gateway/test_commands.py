@@ -1,0 +1,314 @@
+"""What may be asked of the gateway: what is allowed is done once, everything else changes nothing."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from structlog.testing import capture_logs
+
+from drivers.base import RawPunch, Reading, Record
+from gateway import commands as module
+from gateway.commands import Commands, Refusal, Request, read_replay
+from gateway.ledger import Ledger
+from gateway.punch import Witness
+from tests.broker import eventually
+
+SOURCE = "/hadir/3602-bkpsdm/gw-01"
+MORNING = datetime(2026, 9, 4, 7)  # noqa: DTZ001 - a terminal's wall clock has no zone
+NOW = datetime(2026, 9, 5, 1, tzinfo=UTC)
+EVERYTHING = ("poll", "reconcile", "replay", "report", "set-clock")
+
+
+class AskedWorker:
+    """Notes what is asked of it."""
+
+    def __init__(self, name: str, *, settable: bool = False) -> None:
+        self.name = name
+        self.asked: list[Any] = []
+        self._settable = settable
+        self.state = SimpleNamespace(payload=lambda: {"state": "online"})
+
+    def request(self, *, full: bool = False) -> None:
+        """Take note."""
+        self.asked.append("full" if full else "visit")
+
+    def request_set_clock(self) -> bool:
+        """Take note, if this terminal's clock can be set."""
+        if self._settable:
+            self.asked.append("set-clock")
+        return self._settable
+
+    def release(self, first: date, last: date) -> int:
+        """Take note."""
+        self.asked.append((first, last))
+        return 4
+
+
+class Office:
+    """A ledger with twenty punches of two days, all sent; two workers; commands that answer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ledger = Ledger(folder, SOURCE)
+        self.ledger.pin_serial("lobby", "CEXA193960001")
+        records: list[Record] = [
+            RawPunch("1001", None, MORNING + timedelta(days=day, seconds=second), 0, 1, "0", bytes([day, second]))
+            for day in (0, 1)
+            for second in range(10)
+        ]
+        zone, minute = ZoneInfo("Asia/Jakarta"), timedelta(minutes=1)
+        witness = Witness("lobby", "CEXA193960001", zone, "log", NOW, True, None, False, minute)
+        self.ledger.record_reading(witness, Reading(0, len(records), records, "40"))
+        self.ledger.mark_sent(range(1, 21))
+        self.ledger.flush_marks()
+        self.lobby, self.gate = AskedWorker("lobby", settable=True), AskedWorker("gate")
+        self.commands = self.made(EVERYTHING)
+        self.answers: list[dict[str, Any]] = []
+
+    def made(self, allow: tuple[str, ...]) -> Commands:
+        """Return commands that may be asked for."""
+        return Commands(
+            allow, self.ledger, [self.lobby, self.gate], report=lambda: {"version": "0.1.0"}, now=lambda: NOW
+        )
+
+    def request(self, name: str, payload: bytes = b"", expires: float | None = None) -> Request:
+        """Return a request whose answer is kept."""
+        return Request(name, payload, self.answers.append, expires)
+
+    def asked(self, name: str, payload: object = None, expires: float | None = None) -> dict[str, Any]:
+        """Submit a request and return its answer."""
+        text = b"" if payload is None else payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        before = len(self.answers)
+        self.commands.submit(self.request(name, text, expires))
+        eventually(lambda: len(self.answers) > before, what="an answer")
+        return self.answers[-1]
+
+    @property
+    def waiting(self) -> list[int]:
+        """Numbers of what waits."""
+        return [event.sequence for event in self.ledger.pending(0, 1000)]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """Open an office whose commands are carried out."""
+    office = Office(tmp_path)
+    office.commands.start()
+    yield office
+    office.commands.stop(5)
+    office.ledger.close()
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_poll_and_reconcile_ask_for_visits(office: Office) -> None:
+    """Of one terminal or of all; the answer names them and does not wait for them."""
+    assert office.asked("poll", {"terminal": "lobby"}) == {"status": "ok", "data": {"terminals": ["lobby"]}}
+    assert office.asked("reconcile") == {"status": "ok", "data": {"terminals": ["lobby", "gate"]}}
+    assert (office.lobby.asked, office.gate.asked) == (["visit", "full"], ["full"])
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"sequence": [3, 5]}, [3, 4, 5]),
+        ({"terminal": "lobby"}, list(range(1, 21))),
+        ({"day": "2026-09-05"}, list(range(11, 21))),
+        ({"from": "2026-09-05"}, list(range(11, 21))),
+        ({"to": "2026-09-04"}, list(range(1, 11))),
+        ({"terminal": "lobby", "from": "2026-09-04", "to": "2026-09-04"}, list(range(1, 11))),
+        ({"terminal": "gate"}, []),
+    ],
+    ids=str,
+)
+def test_replay_lets_events_wait_again(office: Office, payload: dict[str, Any], expected: list[int]) -> None:
+    """By sequence, day and terminal; the answer counts them."""
+    assert office.asked("replay", payload) == {"status": "ok", "data": {"events": len(expected), "forgotten": 0}}
+    assert office.waiting == expected
+
+
+def test_replay_counts_in_the_stream_that_is_named(office: Office) -> None:
+    """Sequences are those of the present stream unless another is named; a foreign one is refused."""
+    first = office.ledger.stream
+    office.ledger.open_stream("restored")
+    office.ledger.mark_sent([21])
+    office.ledger.flush_marks()
+    office.asked("replay", {"sequence": [1, 1]})
+    assert office.waiting == [21]
+    office.asked("replay", {"sequence": [2, 3], "stream": first})
+    assert office.waiting == [2, 3, 21]
+    answer = office.asked("replay", {"sequence": [1, 1], "stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80"})
+    assert answer["error"]["code"] == "unknown_stream"
+
+
+def test_replay_of_what_was_withheld_is_the_workers(office: Office) -> None:
+    """It needs the terminal's zone and serial; without days all of it goes."""
+    assert office.asked("replay", {"withheld": True, "terminal": "lobby"})["data"] == {"released": 4}
+    office.asked("replay", {"withheld": True, "terminal": "lobby", "from": "2026-08-01"})
+    assert office.lobby.asked == [(date.min, date.max), (date(2026, 8, 1), date.max)]
+
+
+def test_set_clock_is_for_terminals_that_can(office: Office) -> None:
+    """And for one at a time."""
+    assert office.asked("set-clock", {"terminal": "lobby"})["data"] == {"terminals": ["lobby"]}
+    assert office.asked("set-clock", {"terminal": "gate"})["error"]["code"] == "not_supported"
+    assert office.asked("set-clock")["error"]["code"] == "invalid_request"
+    assert (office.lobby.asked, office.gate.asked) == (["set-clock"], [])
+
+
+def test_report_tells_of_the_gateway_or_of_a_terminal(office: Office) -> None:
+    """A terminal's report holds the counts of its last days."""
+    assert office.asked("report")["data"] == {"version": "0.1.0"}
+    told = office.asked("report", {"terminal": "lobby"})["data"]
+    assert (told["terminal"], told["state"]) == ("lobby", {"state": "online"})
+    assert [(day["day"], day["in_ledger"], day["sent"]) for day in told["days"]] == [
+        ("2026-09-04", 10, 10),
+        ("2026-09-05", 10, 10),
+    ]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "payload", "code"),
+    [
+        ("reboot", None, "unknown_command"),
+        ("clear-log", {"terminal": "lobby"}, "unknown_command"),
+        ("poll", {"terminal": "kitchen"}, "unknown_terminal"),
+        ("report", {"terminal": "kitchen"}, "unknown_terminal"),
+        ("replay", {"terminal": "kitchen"}, "unknown_terminal"),
+        ("poll", b"{", "invalid_request"),
+        ("poll", b"\xff\xfe", "invalid_request"),
+        ("poll", b"[]", "invalid_request"),
+        ("poll", b"null", "invalid_request"),
+        ("poll", b" " * 20_000, "invalid_request"),
+        ("poll", {"terminal": 5}, "invalid_request"),
+        ("poll", {"terminal": "lobby", "clear": True}, "invalid_request"),
+        ("replay", None, "invalid_request"),
+        ("replay", {"sequence": [5, 3]}, "invalid_request"),
+        ("replay", {"sequence": [0, 3]}, "invalid_request"),
+        ("replay", {"sequence": [1]}, "invalid_request"),
+        ("replay", {"sequence": [1, 2], "day": "2026-09-04"}, "invalid_request"),
+        ("replay", {"stream": "x", "terminal": "lobby"}, "invalid_request"),
+        ("replay", {"day": "2026-09-04", "from": "2026-09-04"}, "invalid_request"),
+        ("replay", {"day": "4 September"}, "invalid_request"),
+        ("replay", {"day": 1}, "invalid_request"),
+        ("replay", {"withheld": True}, "invalid_request"),
+        ("replay", {"withheld": True, "sequence": [1, 2], "terminal": "lobby"}, "invalid_request"),
+    ],
+    ids=str,
+)
+def test_what_is_refused_changes_nothing(office: Office, name: str, payload: object, code: str) -> None:
+    """The answer has a code for programs and a sentence for people."""
+    answer = office.asked(name, payload)
+    assert (answer["status"], answer["error"]["code"]) == ("error", code)
+    assert answer["error"]["message"]
+    assert office.waiting == []
+    assert (office.lobby.asked, office.gate.asked) == ([], [])
+
+
+def test_what_is_not_on_the_list_is_not_for_the_centre(office: Office) -> None:
+    """People at this machine may still ask for it: they do not come through the broker."""
+    office.commands.stop(5)
+    office.commands = office.made(("poll",))
+    office.commands.start()
+    assert office.asked("replay", {"terminal": "lobby"})["error"]["code"] == "not_allowed"
+    assert office.waiting == []
+    assert office.commands.run("replay", '{"sequence": [1, 2]}') == {"events": 2, "forgotten": 0}
+
+
+def test_a_request_that_has_expired_is_not_carried_out(office: Office) -> None:
+    """Also if it expired while it waited here."""
+    assert office.asked("poll", {"terminal": "lobby"}, expires=0.0)["error"]["code"] == "expired"
+    assert office.lobby.asked == []
+
+
+def test_a_command_that_fails_does_not_end_the_answering(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The asker learns that it failed, the log why, and the next is carried out."""
+
+    def fail(_selection: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(office.ledger, "send_again", fail)
+    with capture_logs() as logs:
+        assert office.asked("replay", {"terminal": "lobby"})["error"]["code"] == "failed"
+    assert [entry["event"] for entry in logs] == ["command_failed"]
+    assert office.asked("report")["status"] == "ok"
+
+
+# ---------------------------------------------------------------- how many
+
+
+class Blocked:
+    """Holds the execution of a command up until let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        real: Callable[..., Any] = ledger.send_again
+
+        def wait(selection: Any) -> Any:
+            self.begun.set()
+            assert self.go.wait(10)
+            return real(selection)
+
+        monkeypatch.setattr(ledger, "send_again", wait)
+
+
+def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking one never blocks; one too many is told so; those that wait are carried out in order."""
+    monkeypatch.setattr(module, "WAITING_MOST", 2)
+    office.commands.stop(5)
+    office.commands = office.made(EVERYTHING)
+    office.commands.start()
+    blocked = Blocked(monkeypatch, office.ledger)
+    office.commands.submit(office.request("replay", b'{"sequence": [1, 2]}'))
+    assert blocked.begun.wait(10)
+    for _ in range(3):
+        office.commands.submit(office.request("poll", b'{"terminal": "lobby"}'))
+    assert [answer["error"]["code"] for answer in office.answers] == ["busy"]
+    blocked.go.set()
+    eventually(lambda: len(office.answers) == 4)
+    assert [answer["status"] for answer in office.answers[1:]] == ["ok"] * 3
+    assert office.lobby.asked == ["visit"] * 2
+
+
+def test_a_flood_is_not_answered(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a burst only so many a second are looked at; one line says that others are not."""
+    monkeypatch.setattr(module, "BURST", 5)
+    monkeypatch.setattr(module, "PER_S", 0.0)
+    office.commands.stop(5)
+    office.commands = office.made(EVERYTHING)
+    office.commands.start()
+    with capture_logs() as logs:
+        for _ in range(1000):
+            office.commands.submit(office.request("poll"))
+        eventually(lambda: len(office.lobby.asked) == 5)
+    assert len(office.answers) == 5
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["requests_dropped"]
+
+
+def test_stopping_leaves_what_waits(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon's end does not wait for requests."""
+    blocked = Blocked(monkeypatch, office.ledger)
+    office.commands.submit(office.request("replay", b'{"sequence": [1, 2]}'))
+    assert blocked.begun.wait(10)
+    for _ in range(module.WAITING_MOST):
+        office.commands.submit(office.request("poll"))
+    office.commands.stop(0.0)
+    blocked.go.set()
+    eventually(lambda: not office.commands.is_alive)
+    assert len(office.lobby.asked) < module.WAITING_MOST
+
+
+def test_arguments_are_read_without_a_daemon() -> None:
+    """The command line checks them before it asks anybody."""
+    assert read_replay('{"day": "2026-09-04"}').days == (date(2026, 9, 4), date(2026, 9, 4))
+    with pytest.raises(Refusal, match="what to send again"):
+        read_replay("{}")
