@@ -38,7 +38,7 @@ WINDOW = 100
 DEFAULT_WINDOW = 20
 """What mosquitto allows unless it is told otherwise."""
 PATIENCE_S = 300.0
-TOPICS = (f"{PREFIX}/punch/#", f"{PREFIX}/batch")
+TOPICS = (f"{PREFIX}/punch/#", f"{PREFIX}/note", f"{PREFIX}/batch")
 ALL, AS_IT_COMES = "max_inflight_messages 0", "# as it comes"
 
 
