@@ -162,7 +162,7 @@ def test_the_helper_refuses_what_is_not_documented() -> None:
     fails("punch/back-door", text, "subject")
     fails("note/lobby", text, "no message")
     fails("Punch/lobby", text, "no such topic")
-    fails("tally/lobby", "{}", "publishes nothing")
+    fails("tally/lobby", "{}", "is a required")
     fails("batch", "[]", "no events")
     fails("batch", f"[{text}, {text}]", "canonical")
     altered = text.replace('"position":5120', '"position":1')

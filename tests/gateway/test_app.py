@@ -301,7 +301,8 @@ def test_every_terminal_has_its_night_and_its_tally_in_the_calendar(tmp_path: Pa
             running.join(10)
         (tally,) = subscriber.on("/tally/gudang")
 
-    assert {job.id for job in jobs} == {f"{what}-{name}" for what in ("night", "tally") for name in terminals}
+    of_terminals = {f"{what}-{name}" for what in ("night", "tally") for name in terminals}
+    assert {job.id for job in jobs} == {*of_terminals, "backup"}
     contract.check("tally/gudang", tally.text)
     assert tally.retain is False
 
