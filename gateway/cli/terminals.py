@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from threading import Event
     from zoneinfo import ZoneInfo
 
-    from drivers.base import ClockReading, Driver, DriverError, Finding, Record, Terminal
+    from drivers.base import ClockReading, Driver, DriverError, Finding, Labels, Record, Terminal
 
 TAIL = 8
 """Records that a probe reads to find out how the log is laid out."""
@@ -120,12 +120,13 @@ def _target(
         settings = load_settings(config)
         for entry in settings.terminals:
             if entry.name == address:
-                where = str(getattr(entry, "address", address))
+                where = str(getattr(entry, "address", getattr(entry, "port", address)))
                 return Target(where, DRIVERS[entry.driver], entry.model_copy(update=given), settings.zone(entry))
     if driver not in DRIVERS:
         raise typer.BadParameter(f"no such driver; write {' or '.join(sorted(DRIVERS))}.", param_hint="--driver")
     try:
-        options = DRIVERS[driver].options.model_validate({"name": address, "address": address})
+        at = DRIVERS[driver].at
+        options = at(address) if at else DRIVERS[driver].options.model_validate({"name": address, "address": address})
     except ValidationError as exc:
         reason = exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"{reason}.", param_hint="ADDRESS") from None
@@ -495,6 +496,7 @@ def read(
     Nothing is stored in the ledger or sent to the broker, and nothing changes at the terminal.
     """
     from drivers.base import BadRecord, Enrolled, Logged, ProtocolError
+    from gateway.punch import LABELS
 
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     if form is None:
@@ -515,10 +517,11 @@ def read(
                 say(f"warning: who is behind the internal numbers could not be read ({exc})")
     took_s = time.monotonic() - began
     first = max(start, reading.start)
+    labels = target.driver.labels or LABELS
     try:
         with output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file:
             numbered = enumerate(with_bar(records, file), first)
-            _write_records(file, form, ({"position": at, **_plain(record, pins)} for at, record in numbered))
+            _write_records(file, form, ({"position": at, **_plain(record, pins, labels)} for at, record in numbered))
     except BrokenPipeError:
         raise
     except OSError as exc:
@@ -530,10 +533,9 @@ def read(
     say(f"{whole}{layout}{unreadable}; read in {took_s:.1f} s")
 
 
-def _plain(record: "Record", pins: "Mapping[int, str]") -> dict[str, Any]:
+def _plain(record: "Record", pins: "Mapping[int, str]", labels: "Labels") -> dict[str, Any]:
     """Return a record as plain values; ``bad`` says why one cannot be read as a punch."""
     from drivers.base import BadRecord
-    from gateway.punch import STATE_LABELS, VERIFY_LABELS
 
     if isinstance(record, BadRecord):
         return {"bad": record.reason, "raw": record.raw.hex()}
@@ -542,9 +544,9 @@ def _plain(record: "Record", pins: "Mapping[int, str]") -> dict[str, Any]:
         "uid": record.uid,
         "local_time": record.local_time.isoformat(),
         "state": record.state,
-        "state_label": STATE_LABELS.get(record.state),
+        "state_label": labels.state.get(record.state),
         "verify": record.verify,
-        "verify_label": VERIFY_LABELS.get(record.verify),
+        "verify_label": labels.verify.get(record.verify),
         "work_code": record.work_code,
         "bad": None,
         "raw": record.raw.hex(),
