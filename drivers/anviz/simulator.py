@@ -554,8 +554,8 @@ class Simulator:
 
     def _status(self) -> str:
         told = [
-            f"terminal {terminal.device_id}, serial {terminal.serial}: {terminal.count} of {terminal.capacity} records, "
-            f"{terminal.marked} new, clock {terminal.clock():%Y-%m-%d %H:%M:%S}"
+            f"terminal {terminal.device_id}, serial {terminal.serial}: {terminal.count} of {terminal.capacity} records "
+            f"({terminal.marked} new), clock {terminal.clock():%Y-%m-%d %H:%M:%S}"
             for terminal in self.terminals.values()
         ]
         plugged = "plugged in" if self._thread is not None else "unplugged"
@@ -593,5 +593,7 @@ def history(seed: int, records: int, end: datetime, *, epoch: date = wire.EPOCH)
     step = timedelta(seconds=97 + seed % 53)
     for index in range(records):
         moment = end - step * (records - index)
-        pin, state = str(1001 + (index * 7 + seed) % PEOPLE), int(moment.hour >= 12)
-        yield wire.encode_record(pin, moment, epoch=epoch, state=state, verify=8 if index % 4 else 1)
+        pin = str(1001 + (index * 7 + seed) % PEOPLE)
+        verify = 8 if index % 4 else 1
+        state = int(moment.hour >= 12)
+        yield wire.encode_record(pin, moment, epoch=epoch, state=state, verify=verify)

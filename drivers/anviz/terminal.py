@@ -250,13 +250,13 @@ class _Download:
             except Damaged:
                 parameter = wire.RESEND
                 continue
-            if len(set(batch)) > 1:
-                if batch == self._last:
-                    # Not the answer that was lost but the question: the terminal repeats what it sent before.
-                    parameter = wire.CONTINUE
-                    continue
-                if batch == self._first:
-                    raise TerminalUnavailable("the terminal begins its log anew; it may have restarted")
+            if len(set(batch)) > 1 and batch in (self._last, self._first):
+                if parameter != wire.RESEND:
+                    # It restarted, or a late answer to an earlier question came in place of this one.
+                    raise TerminalUnavailable("the terminal sends records again that were not asked for again")
+                # Not the answer was lost but the question: the terminal repeats what it sent before.
+                parameter = wire.CONTINUE
+                continue
             return batch
         raise Damaged(f"a batch of records was damaged on its way {TRIES} times")
 

@@ -202,5 +202,5 @@ def test_text(data: bytes, text: str | None) -> None:
 )
 def test_what_fits_no_record_is_said(pin: str, moment: datetime, state: int) -> None:
     """A simulated terminal cannot hold it either."""
-    with pytest.raises(ValueError, match="number|time"):
+    with pytest.raises(ValueError, match=r"number|time"):
         wire.encode_record(pin, moment, epoch=wire.EPOCH, state=state, verify=1)
