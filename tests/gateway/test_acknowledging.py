@@ -374,6 +374,24 @@ def test_other_software_that_takes_the_marks(office: Office) -> None:
     assert office.events("terminal.changed") == []
 
 
+def test_marks_taken_in_a_second_of_many_punches(office: Office) -> None:
+    """What is still marked begins like the end of what is known, and does not follow it: the gap is read."""
+    terminal = office.terminal
+    terminal.real_time = False
+    terminal.append(*history(1, 60, EVENING))
+    again = wire.encode_record("7", EVENING, epoch=wire.EPOCH, state=0, verify=1)
+    terminal.append(again)
+    worker = office.visit()
+    polled(worker)
+    office.simulator.unplug()
+    terminal.append(*[again] * 20, *history(2, 10, EVENING + timedelta(hours=1)))
+    terminal.unmark(OVERLAP + 17)
+    office.simulator.plug()
+
+    eventually(office.is_complete)
+    assert [event["data"]["occurrence"] for event in office.events("punch.recorded")][60:81] == [*range(1, 22)]
+
+
 def test_log_whose_marks_were_taken_before_we_came(office: Office) -> None:
     """Nothing is new at first contact, and everything is read."""
     office.terminal.append(*history(1, 60, EVENING))
