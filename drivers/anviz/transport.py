@@ -136,8 +136,8 @@ class Line:
                 if self._answer is not None:
                     return self._answer
                 if self._reader.skipped + self._reader.missing > skipped:
-                    raise Damaged(f"{self._where}: what device {channel} answers is damaged on its way")
-        raise TerminalUnavailable(f"{self._where}: device {channel} does not answer within {timeout_s:g} s")
+                    raise Damaged(f"what device {channel} answers is damaged on its way")
+        raise TerminalUnavailable(f"device {channel} does not answer within {timeout_s:g} s")
 
     def next_event(self, channel: int, deadline: float) -> wire.Frame | None:
         """Return a device's next live record; None when the monotonic time ``deadline`` has passed."""
@@ -208,7 +208,7 @@ class Line:
             try:
                 self._port.send(raw)
             except OSError as exc:
-                raise TerminalUnavailable(f"{self._where}: the line broke while sending ({exc})") from exc
+                raise TerminalUnavailable(f"the line broke while sending ({exc})") from exc
 
     def _listen(self) -> None:
         """Hear everything until the port is lost or closed. Runs in a thread of its own."""
@@ -222,7 +222,7 @@ class Line:
                 if self._wake.fileno() not in ready:
                     self._take(port.receive() if ready else b"")
         except OSError as exc:
-            self._fail(f"{self._where}: the line is lost ({exc})")
+            self._fail(f"the line is lost ({exc})")
         finally:
             with self._using:
                 port.close()
