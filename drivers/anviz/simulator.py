@@ -19,7 +19,7 @@ import threading
 import time
 import tty
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -32,6 +32,7 @@ from drivers.anviz.wire import Frame
 from drivers.base import Record, parse_duration
 
 RET_FAILURE = 0x01
+PEOPLE = 50
 BITS_PER_BYTE = 10
 """On a serial line: a start bit, eight of data, a stop bit."""
 STEP_S = 0.01
@@ -63,6 +64,7 @@ class SimulatedTerminal:
         capacity: int = 50_000,
         epoch: date = wire.EPOCH,
         real_time: bool = True,
+        users: Mapping[int, str] | None = None,
         clock_offset: timedelta = timedelta(0),
         now: Callable[[], datetime] = _local_now,
     ) -> None:
@@ -74,6 +76,8 @@ class SimulatedTerminal:
         self.epoch = epoch
         self.real_time = real_time
         """Whether it tells of punches of its own accord."""
+        self.users = dict(users or {number: str(1000 + number) for number in range(1, PEOPLE + 1)})
+        """Who is enrolled; a terminal also records people whom it does not know."""
         self.clock_offset = clock_offset
         self.questions: Counter[int] = Counter()
         """Every command that was ever meant for this terminal."""
@@ -174,7 +178,7 @@ class SimulatedTerminal:
             case wire.CMD_DEVICE_ID:
                 return self.device_id.to_bytes(4, "big")
             case wire.CMD_RECORD_INFO:
-                return wire.encode_record_info(wire.RecordInfo(len(self._log), self._marked), users=0)
+                return wire.encode_record_info(wire.RecordInfo(len(self._log), self._marked), users=len(self.users))
             case wire.CMD_RECORDS if len(question.data) == 2:
                 return self._batch(*question.data)
             case wire.CMD_CLEAR if len(question.data) == 4 and question.data[0] == wire.FLAGS_OF_OLDEST:
@@ -535,7 +539,9 @@ class Simulator:
             raise ValueError("a rush is 1 to 100000 punches")
         terminals = list(self.terminals.values())
         for index in range(wanted):
-            terminals[index % len(terminals)].punch(str(1001 + index % PEOPLE))
+            terminal = terminals[index % len(terminals)]
+            people = list(terminal.users.values())
+            terminal.punch(people[index // len(terminals) % len(people)])
         return f"{wanted} punches made; the logs hold {sum(terminal.count for terminal in terminals)}."
 
     def _clock(self, change: str) -> str:
@@ -572,7 +578,6 @@ def _collided(one: bytes, other: bytes) -> bytes:
     return both + max(one, other, key=len)[len(both) :]
 
 
-PEOPLE = 50
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

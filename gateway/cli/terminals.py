@@ -61,6 +61,10 @@ if TYPE_CHECKING:
 
 TAIL = 8
 """Records that a probe reads to find out how the log is laid out."""
+NEW_AT_MOST = 250
+"""New records that a probe reads, to show the newest one, where the end of the log cannot be read otherwise."""
+FRESH = timedelta(minutes=2)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,16 @@ class Target:
 
     def failure(self, exc: "DriverError") -> Failure:
         """Translate a driver's error."""
-        return _failure(self.where, exc)
+        return _failure(self.where, self.driver, exc)
 
 
-def _failure(where: str, exc: "DriverError") -> Failure:
+def _failure(where: str, driver: "Driver", exc: "DriverError") -> Failure:
     from drivers.base import TerminalRefused, TerminalUnavailable
 
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
     text = f"{where}: {message}"
+    if isinstance(exc, TerminalUnavailable) and driver.via == "serial":
+        return Failure(Code.UNAVAILABLE, text, "port" if "Permission denied" in message else "line")
     if isinstance(exc, TerminalUnavailable):
         unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
         return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
@@ -170,7 +176,7 @@ def _plain_failure(failure: Failure) -> dict[str, Any]:
 
 def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
     """Add what ``terminal`` tells to ``found``, from the smallest question to the largest."""
-    from drivers.base import Logged, RawPunch
+    from drivers.base import Acknowledging, Logged, RawPunch
 
     found |= asdict(terminal.identify())
     asked = datetime.now().astimezone()
@@ -179,7 +185,12 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
         return
     sizes = terminal.sizes()
     found |= asdict(sizes)
-    reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    if not isinstance(terminal, Acknowledging):
+        reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    elif 0 < (sizes.new or 0) <= NEW_AT_MOST:
+        reading = terminal.new()
+    else:
+        return  # to see the end of its log, the whole of it would have to come over a slow line
     times = [record.local_time.isoformat() for record in reading.records if isinstance(record, RawPunch)]
     found |= {
         "records": reading.total,
@@ -188,6 +199,19 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
         "oldest": times[0] if times and reading.start == 0 else None,
         "newest": times[-1] if times else None,
     }
+    if times and clock is not None and hasattr(target.options, "epoch"):
+        found["days_off"] = _days_off(datetime.fromisoformat(times[-1]) - clock.local_time)
+
+
+def _days_off(ahead: timedelta) -> int:
+    """Tell how many days the records of a terminal seem to be ahead of its own clock: 1 or -1, or 0 for no doubt.
+
+    ``ahead`` is how far its newest record is. No record is made in the future; one that was made just now and is dated
+    a whole day back is what a probe after a test punch is for.
+    """
+    if FRESH < ahead <= DAY + FRESH:
+        return 1
+    return -1 if abs(ahead + DAY) <= FRESH else 0
 
 
 def _plain_clock(asked: datetime, clock: "ClockReading | None", zone: "ZoneInfo | None") -> dict[str, Any] | None:
@@ -216,12 +240,18 @@ def _print_probe(found: dict[str, Any]) -> None:
             fields["clock"] += " (or in another time zone)"
     if "records" in found:
         fields["log"] = fullness(found["records"], found["capacity"])
+        if found.get("new") is not None:
+            fields["log"] += f", {many(found['new'])} of them new"
     if found.get("layout"):
         fields["log"] += f", layout {found['layout']}"
         fields["log"] += " (names people by an internal number)" if found["by_uid"] else ""
         if found["oldest"]:
             fields["oldest"] = found["oldest"].replace("T", " ")
         fields["newest"] = (found["newest"] or "unreadable").replace("T", " ")
+        if days := found.get("days_off"):
+            fields["newest"] += (
+                f": a day {'ahead of' if days > 0 else 'behind'} the terminal's own clock? Check `epoch`"
+            )
     print(f"{found['address']}: a terminal that speaks {found['driver']}")
     print_fields(fields)
 
@@ -302,7 +332,9 @@ def discover(
                     findings.append(finding)
     except TerminalUnavailable as exc:
         no_way = Failure(Code.UNAVAILABLE, str(exc), "no_way")  # what was found before is shown all the same
-    failures = {finding.host: _failure(finding.host, finding.error) for finding in findings if finding.error}
+    failures = {
+        finding.host: _failure(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
+    }
     rows = _rows(driver, findings, failures)
     if as_json:
         print_json({"addresses": total, "asked": asked, "found": rows})

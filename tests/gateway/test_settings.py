@@ -538,8 +538,10 @@ def test_terminals_share_a_line_under_numbers_of_their_own(config: Path) -> None
     lines = anviz(name="gudang", port="/dev/ttyUSB0") + anviz(name="loket", port="/dev/ttyUSB0", device_id=2)
     assert [terminal.driver for terminal in load(write(config, GOOD + lines)).terminals] == ["zkteco", "anviz", "anviz"]
     assert mistakes(config, GOOD + lines + anviz(name="pos", port="/dev/ttyUSB0", device_id=1)) == [
-        "12:38: terminals[3].port: the same as terminals[1].port, with the same device_id; "
-        "every terminal on a line has its own number"
+        (
+            "12:38: terminals[3].port: the same as terminals[1].port, with the same device_id; "
+            "every terminal on a line has its own number"
+        )
     ]
 
 
