@@ -180,7 +180,8 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
 
     found |= asdict(terminal.identify())
     asked = datetime.now().astimezone()
-    found["clock"] = _plain_clock(asked, terminal.read_clock(), target.zone)
+    clock = terminal.read_clock()
+    found["clock"] = _plain_clock(asked, clock, target.zone)
     if not isinstance(terminal, Logged):
         return
     sizes = terminal.sizes()
