@@ -25,6 +25,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from drivers import DRIVERS
 from drivers.base import (
     Acknowledging,
     Driver,
@@ -954,16 +955,18 @@ def release_withheld(
     known = ledger.terminal(settings.name)
     if known is None:
         return 0
+    driver = DRIVERS[settings.driver]
     witness = Witness(
         terminal=settings.name,
         serial=known.serial,
         zone=zone,
-        via="log",
+        via=driver.via,
         now=clock.now(),
         synchronised=clock.synchronised(),
         clock=None,  # nobody measured it when they were made
         stepped=False,
         tolerance=timedelta(seconds=settings.clock.tolerance),
+        labels=driver.labels or punch.LABELS,
     )
     return ledger.release(witness, first, last)
 
