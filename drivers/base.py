@@ -136,6 +136,8 @@ class Sizes:
     records: int | None
     """As the terminal says. Some say 0 and hold punches: only a reading proves that a log is empty."""
     capacity: int | None
+    new: int | None = None
+    """Those at the end that are marked new; None where the terminal keeps no such marks: see :class:`Acknowledging`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,20 @@ class SettableClock(Protocol):
 
 
 @runtime_checkable
+class Acknowledging(Logged, Protocol):
+    """A terminal that marks the records at the end of its log as new, until it is told that somebody has them."""
+
+    def new(self) -> Reading:
+        """Read the records that are marked new; ``Reading.start`` is the place of the first of them in the log."""
+
+    def acknowledge(self, count: int) -> None:
+        """Take the mark from the oldest ``count`` records that have it. The records stay.
+
+        Only ever of records that the last :meth:`new` has handed out and that are stored: RuntimeError for any more.
+        """
+
+
+@runtime_checkable
 class Enrolled(Protocol):
     """A terminal whose log names persons by an internal number."""
 
@@ -249,6 +265,13 @@ class DriverOptions(BaseModel):
     """Bound on one prepare or one chunk of a log."""
 
 
+class Labels(NamedTuple):
+    """What a family's raw codes mean, where that is known: for people, and never in place of the codes."""
+
+    state: Mapping[int, str]
+    verify: Mapping[int, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """Where to look for terminals, and how gently."""
@@ -297,3 +320,10 @@ class Driver:
     Raises TerminalUnavailable in the end where this computer had no way to any host. Closing the generator stops the
     search too. None where terminals of this family cannot be looked for.
     """
+    at: Callable[[str], DriverOptions] | None = None
+    """Make options of nothing but an address that somebody typed; ValidationError where it is none. None: ``address``
+    is the one option that has no default."""
+    labels: Labels | None = None
+    """None: those of ZKTeco, which many brands share."""
+    via: Via = "log"
+    """By which road records of the log come: ``serial`` where the family speaks a serial line's protocol."""

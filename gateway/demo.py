@@ -1,7 +1,8 @@
 """`hadir demo`: the whole road on one machine, without set-up, with a sum at the end that must come out.
 
-Three simulated terminals on real sockets, the real daemon in a process of its own, a real MQTT 5 broker, a subscriber
-that knows nothing but the contract. Everything lives in one temporary folder and ends with the command.
+Four simulated terminals, three on real sockets and one on a serial line, the real daemon in a process of its own, a
+real MQTT 5 broker, a subscriber that knows nothing but the contract. Everything lives in temporary folders and ends
+with the command.
 """
 
 import json
@@ -30,6 +31,7 @@ from rich.table import Table
 from rich.text import Text
 from ruamel.yaml import YAML
 
+from drivers.anviz import simulator as anviz
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.embedded_broker import embedded_broker
 from gateway.ledger import LedgerReader
@@ -43,6 +45,8 @@ PUNCHES_PER_S = 4.0
 SETTLE_S = 20.0
 """How long the last punches may take to arrive before the sum is taken as it is."""
 ROWS = 14
+
+Terminals = dict[str, SimulatedTerminal | anviz.SimulatedTerminal]
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,12 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         folder = Path(name)
         stop = stack.enter_context(_stopped_by_signals())
         terminals = _terminals()
-        simulators = {name: stack.enter_context(Simulator(terminal)) for name, terminal in terminals.items()}
+        entries = {name: stack.enter_context(_served(terminal)) for name, terminal in terminals.items()}
         port = stack.enter_context(embedded_broker(folder))
         fingers: dict[tuple[str, str, str], float] = {}
         subscriber = Subscriber(port, fingers)
         stack.callback(subscriber.close)
-        configuration = _configuration(folder, port, simulators)
+        configuration = _configuration(folder, port, entries)
         daemon = stack.enter_context(_daemon(folder, configuration))
         rush = _Rush(terminals, fingers)
         stack.callback(rush.stop)
@@ -124,7 +128,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         return _sum(console, folder, terminals, subscriber, daemon)
 
 
-def _terminals() -> dict[str, SimulatedTerminal]:
+def _terminals() -> Terminals:
     now = datetime.now(ZONE).replace(tzinfo=None)
     yesterday = (now - timedelta(days=1)).replace(hour=18, minute=0, second=0, microsecond=0)
     history = generate(1, BACKLOG, 400, yesterday)
@@ -137,10 +141,22 @@ def _terminals() -> dict[str, SimulatedTerminal]:
         "lobby": SimulatedTerminal(serial="DEMO0000000001", users=history.users, log=history.log, now=clock),
         "gudang": SimulatedTerminal(serial="DEMO0000000002", users=people, comm_key=COMM_KEY, now=clock),
         "loket": SimulatedTerminal(serial="DEMO0000000003", users=people, clock_offset=WRONG_BY, now=clock),
+        "pos": anviz.SimulatedTerminal(serial="DEMO000000000004", users=people, now=clock),
     }
 
 
-def _configuration(folder: Path, broker_port: int, simulators: dict[str, Simulator]) -> Path:
+@contextmanager
+def _served(terminal: SimulatedTerminal | anviz.SimulatedTerminal) -> Iterator[dict[str, Any]]:
+    """Serve a terminal for the length of a block; yield what a configuration says of it."""
+    if isinstance(terminal, SimulatedTerminal):
+        with Simulator(terminal) as network:
+            yield {"driver": "zkteco", "address": network.address}
+    else:
+        with anviz.Simulator(terminal, baudrate=9600) as line:
+            yield {"driver": "anviz", "port": line.port, "turnaround": "20ms"}
+
+
+def _configuration(folder: Path, broker_port: int, entries: dict[str, dict[str, Any]]) -> Path:
     key = folder / "comm-key"
     key.write_text(f"{COMM_KEY}\n", encoding="ascii")
     key.chmod(0o600)
@@ -152,10 +168,7 @@ def _configuration(folder: Path, broker_port: int, simulators: dict[str, Simulat
         "timezone": ZONE.key,
         "data_dir": "data",
         "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
-        "terminals": [
-            {"name": name, "driver": "zkteco", "address": simulator.address, "poll": "5s", **extra.get(name, {})}
-            for name, simulator in simulators.items()
-        ],
+        "terminals": [{"name": name, "poll": "5s", **entry, **extra.get(name, {})} for name, entry in entries.items()],
     }
     with path.open("w", encoding="utf-8") as file:
         YAML().dump(configuration, file)
@@ -204,7 +217,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 class _Rush:
     """People arriving at all terminals at once."""
 
-    def __init__(self, terminals: dict[str, SimulatedTerminal], fingers: dict[tuple[str, str, str], float]) -> None:
+    def __init__(self, terminals: Terminals, fingers: dict[tuple[str, str, str], float]) -> None:
         self._terminals = terminals
         self._fingers = fingers
         self._stopping = threading.Event()
@@ -228,9 +241,7 @@ class _Rush:
         self._thread.join()
 
 
-def _settle(
-    terminals: dict[str, SimulatedTerminal], subscriber: Subscriber, daemon: subprocess.Popen[bytes], show: Any
-) -> None:
+def _settle(terminals: Terminals, subscriber: Subscriber, daemon: subprocess.Popen[bytes], show: Any) -> None:
     until = time.monotonic() + SETTLE_S
     while time.monotonic() < until and daemon.poll() is None:
         if sum(terminal.count for terminal in terminals.values()) == len(subscriber.ids):
@@ -242,7 +253,7 @@ def _settle(
 def _sum(
     console: Console,
     folder: Path,
-    terminals: dict[str, SimulatedTerminal],
+    terminals: Terminals,
     subscriber: Subscriber,
     daemon: subprocess.Popen[bytes],
 ) -> int:
@@ -275,7 +286,7 @@ class _View:
     def __init__(
         self,
         console: Console,
-        terminals: dict[str, SimulatedTerminal],
+        terminals: Terminals,
         subscriber: Subscriber,
         folder: Path,
         *,

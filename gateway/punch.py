@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from drivers.base import BadRecord, RawPunch, Via
+from drivers.base import BadRecord, Labels, RawPunch, Via
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 NOTE_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:note:v1")
@@ -44,6 +44,9 @@ STATE_LABELS = {
     255: "not_set",
 }
 VERIFY_LABELS = {0: "password", 1: "fingerprint", 2: "card", 3: "password", 4: "card", 15: "face", 25: "palm"}
+
+LABELS = Labels(STATE_LABELS, VERIFY_LABELS)
+"""What the codes mean unless the driver knows better."""
 
 MEASUREMENT_REACH = timedelta(hours=24)
 """How far from a punch a measurement of its terminal's clock still says something about it."""
@@ -82,6 +85,8 @@ class Witness:
     """The terminal's clock was seen to jump since it was measured before."""
     tolerance: timedelta
     """Offset beyond which a punch is marked."""
+    labels: Labels = LABELS
+    """What this family's codes mean."""
 
 
 class Draft(NamedTuple):
@@ -150,7 +155,7 @@ def punch_draft(
             "local_time": punch.local_time.isoformat(),
             "timezone": witness.zone.key,
             "occurrence": occurrence,
-            **_codes(punch),
+            **_codes(punch, witness.labels),
             "via": witness.via,
             "position": position,
             "clock": {
@@ -192,7 +197,7 @@ def confirmed_draft(punch: RawPunch, witness: Witness, *, punch_event: UUID, pos
         "terminal": witness.terminal,
         "serial": witness.serial,
         "punch": str(punch_event),
-        **_codes(punch),
+        **_codes(punch, witness.labels),
         "position": position,
         "raw": punch.raw.hex(),
     }
@@ -219,12 +224,12 @@ def _in_zone(witness: Witness) -> str:
     return witness.now.astimezone(witness.zone).isoformat("T", "seconds")
 
 
-def _codes(punch: RawPunch) -> dict[str, Any]:
+def _codes(punch: RawPunch, labels: Labels) -> dict[str, Any]:
     return {
         "state": punch.state,
-        "state_label": STATE_LABELS.get(punch.state),
+        "state_label": labels.state.get(punch.state),
         "verify": punch.verify,
-        "verify_label": VERIFY_LABELS.get(punch.verify),
+        "verify_label": labels.verify.get(punch.verify),
         "work_code": punch.work_code,
     }
 

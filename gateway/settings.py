@@ -42,7 +42,7 @@ _LEVEL = r"[a-z0-9-]+"
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
 _ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
-_PLANNED_DRIVERS = ("anviz", "line", "attlog")
+_PLANNED_DRIVERS = ("line", "attlog")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file")
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
@@ -637,6 +637,13 @@ def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
                 if other_index != index:
                     message = f"the same as terminals[{other_index}].{key}; every terminal has its own"
                     yield ("terminals", index, key), message
+        port = entry.get("port")
+        if isinstance(port, str):
+            # Several terminals may hang on one line, each with a number of its own.
+            other_index = used.setdefault(("port", f"{port.strip()} {entry.get('device_id', 1)}"), index)
+            if other_index != index:
+                message = f"the same as terminals[{other_index}].port, with the same device_id"
+                yield ("terminals", index, "port"), f"{message}; every terminal on a line has its own number"
         clock = entry.get("clock")
         if isinstance(clock, dict) and clock.get("set") == "nightly" and not may_set:
             yield ("terminals", index, "clock", "set"), "not allowed; add set-clock to commands.allow, or write never"

@@ -25,7 +25,9 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
+from drivers import DRIVERS
 from drivers.base import (
+    Acknowledging,
     Driver,
     DriverError,
     Enrolled,
@@ -435,7 +437,7 @@ class Worker:
         begun = time.monotonic()
         self._take_requests()
         self._stepped = self._measure(terminal)
-        witness = self._witness("log", self.state.clock, stepped=self._stepped)
+        witness = self._witness(self._driver.via, self.state.clock, stepped=self._stepped)
         self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
         self._stepped = False
         stored = self._news(terminal, witness) if isinstance(terminal, Logged) else Stored()
@@ -497,6 +499,8 @@ class Worker:
     def _something_new(self, known: Known) -> bool:
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):
             return True
+        if (self.state.sizes.new or 0) > OVERLAP:
+            return True  # a full log overwrites its oldest record and keeps its count, but marks what is new
         if not self._count_tells or self.state.sizes.records == known.shrunk_to:
             return time.monotonic() - self._last_read >= UNCOUNTED_READ_S
         # A log that was short and has as many records as it should again may have other ones.
@@ -560,11 +564,15 @@ class Worker:
         """Read and store what is new; None where more must be read than the terminal may be asked for now."""
         start = 0 if full else known.tail_start if self._next_start is None else self._next_start
         width = OVERLAP if self._next_start is None else max(OVERLAP, known.in_log - start)
+        marking = terminal if isinstance(terminal, Acknowledging) and not full and self._next_start is None else None
         while True:
-            if start == 0 and not full and known.tail_start and not self._may_read_whole():
+            if marking is not None:
+                reading = marking.new()
+            elif start == 0 and not full and known.tail_start and not self._may_read_whole():
                 return None
-            reading = terminal.read(start, known.layout)
-            self._rest(reading, start)
+            else:
+                reading = terminal.read(start, known.layout)
+                self._rest(reading, start)
             pins: Mapping[int, str] | None = None
             if reading.by_uid and isinstance(terminal, Enrolled):
                 pins = terminal.pins()
@@ -575,9 +583,15 @@ class Worker:
                 stored = self._ledger.record_reading(
                     witness, reading, start=self._settings.start, pins=pins, between=aside
                 )
+                # Commit, then acknowledge: a crash between the two costs a second reading, never a punch.
+                if marking is not None:
+                    self._acknowledge(marking, reading)
             except Unaligned:
                 width *= WIDER
-                start = 0 if width > SMALL_LOG else max(0, min(known.in_log, reading.total) - width)
+                # A log with marks is served from its beginning, or from the first of them, and that was not enough.
+                whole = marking is not None or width > SMALL_LOG
+                start = 0 if whole else max(0, min(known.in_log, reading.total) - width)
+                marking = None
                 self._next_start = start
                 if not self._may_read():
                     return None
@@ -590,6 +604,14 @@ class Worker:
             if aside.trouble is not None:
                 raise aside.trouble
             return stored
+
+    @staticmethod
+    def _acknowledge(terminal: Acknowledging, reading: Reading) -> None:
+        """Let a terminal forget that what has just been stored is new, but for the last records.
+
+        Those will stand in front of the next reading of new ones, and prove that it continues what is known.
+        """
+        terminal.acknowledge(max(0, reading.total - reading.start - OVERLAP))
 
     def _reconciled(self, reading: Reading, stored: Stored) -> None:
         """Say what a reading of the whole log came to."""
@@ -698,6 +720,7 @@ class Worker:
             clock=clock,
             stepped=stepped,
             tolerance=timedelta(seconds=self._settings.clock.tolerance),
+            labels=self._driver.labels or punch.LABELS,
         )
 
     # Identity.
@@ -932,16 +955,18 @@ def release_withheld(
     known = ledger.terminal(settings.name)
     if known is None:
         return 0
+    driver = DRIVERS[settings.driver]
     witness = Witness(
         terminal=settings.name,
         serial=known.serial,
         zone=zone,
-        via="log",
+        via=driver.via,
         now=clock.now(),
         synchronised=clock.synchronised(),
         clock=None,  # nobody measured it when they were made
         stepped=False,
         tolerance=timedelta(seconds=settings.clock.tolerance),
+        labels=driver.labels or punch.LABELS,
     )
     return ledger.release(witness, first, last)
 

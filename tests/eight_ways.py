@@ -1,9 +1,19 @@
 """The eight ways in which frames come out of a network, tried on a reader that cuts a stream into frames."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pytest
+
+
+@runtime_checkable
+class Hunter(Protocol):
+    """A reader that skips what is no frame."""
+
+    skipped: int
+
+    def pause(self) -> Iterable[object]:
+        """Give up what is incomplete; give the frames hidden behind it."""
 
 
 class StreamReader(Protocol):
@@ -18,12 +28,13 @@ class StreamReader(Protocol):
 
 
 def eight_ways(
-    make: Callable[[], StreamReader], frames: Sequence[tuple[bytes, object]], error: type[Exception]
+    make: Callable[[], StreamReader], frames: Sequence[tuple[bytes, object]], error: type[Exception] | None
 ) -> None:
     """Assert that the readers ``make`` makes find ``frames`` (bytes of the stream, what must be given for them).
 
     Whole, byte by byte, doubled, coalesced, cut, split at every offset, after noise (``error``, and never a frame), and
-    followed by the beginning of another frame, which is kept.
+    followed by the beginning of another frame, which is kept. ``error`` None means a reader that skips noise: it must
+    find the frame behind it, at the latest when it is told that the line has paused.
     """
     stream = b"".join(raw for raw, _ in frames)
     values = [value for _, value in frames]
@@ -43,7 +54,14 @@ def eight_ways(
             assert list(trailed.feed(raw + raw[:at])) == [value], f"followed by {at} bytes of another"
             assert list(trailed.feed(raw[at:])) == [value], f"the {at} bytes that followed were kept"
         for noise in (b"\0", b"\xff\xff\xff", raw[1:], raw[:1] + b"\0"):
-            _after_noise(make(), noise + raw, error)
+            if error is not None:
+                _after_noise(make(), noise + raw, error)
+            else:
+                _through_noise(make(), noise, raw, value)
+        if error is None:
+            for at in range(1, len(raw)):
+                _through_noise(make(), raw[:at], raw, value)
+                _through_noise(make(), raw[:at] + bytes((raw[at] ^ 0x40,)) + raw[at + 1 :], raw, value)
 
 
 def _byte_by_byte(reader: StreamReader, stream: bytes) -> list[object]:
@@ -69,3 +87,10 @@ def _after_noise(reader: StreamReader, stream: bytes, error: type[Exception]) ->
     with pytest.raises(error):
         given.extend(reader.feed(b""))
     assert given == [], "a reader that met noise goes on"
+
+
+def _through_noise(reader: StreamReader, noise: bytes, raw: bytes, value: object) -> None:
+    assert isinstance(reader, Hunter)
+    given = [*reader.feed(noise), *reader.feed(raw), *reader.pause()]
+    assert given == [value], f"{value} was not found behind {noise.hex(' ')}"
+    assert reader.skipped == len(noise), "what was skipped is what was noise"

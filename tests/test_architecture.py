@@ -64,9 +64,10 @@ def test_pure_middle_does_no_io(name: str) -> None:
     assert not {module for module in imports(ROOT / "gateway" / f"{name}.py") if module.split(".")[0] in forbidden}
 
 
-def test_wire_module_does_no_io() -> None:
+@pytest.mark.parametrize("family", ["zkteco", "anviz"])
+def test_wire_module_does_no_io(family: str) -> None:
     """The byte layer could run on a file, or on a plane."""
-    assert not imports(ROOT / "drivers" / "zkteco" / "wire.py") & {"socket", "time", "threading", "os", "zk"}
+    assert not imports(ROOT / "drivers" / family / "wire.py") & {"socket", "time", "threading", "os", "zk", "serial"}
 
 
 def test_only_the_ledger_speaks_sql() -> None:
@@ -90,6 +91,18 @@ def test_only_the_transport_knows_pyzk() -> None:
     }
 
     assert knowers == {"transport.py"}
+
+
+def test_only_transports_know_pyserial() -> None:
+    """Above the driver nobody knows how its bytes travel."""
+    knowers = {
+        file.relative_to(ROOT).as_posix()
+        for folder in ("gateway", "drivers")
+        for file in (ROOT / folder).rglob("*.py")
+        if {name.split(".")[0] for name in imports(file)} & {"serial"}
+    }
+
+    assert knowers == {"drivers/anviz/transport.py"}
 
 
 def test_constraints_are_plain_pins_of_every_dependency() -> None:

@@ -62,6 +62,14 @@ HINTS = {
         "Check power, network cable and IP address. Some terminals talk to one program only.",
         "Mesin absen tidak menjawab: periksa listrik, kabel jaringan, dan alamat IP.",
     ),
+    "line": (
+        "Check the cable and the port, and speed and device number in the terminal's menu. One program uses a port.",
+        "Mesin absen tidak menjawab: periksa kabel dan port, serta baudrate dan nomor mesin di menunya.",
+    ),
+    "port": (
+        "Let this user use serial ports: usermod -a -G dialout USER, then log in again.",
+        "Tidak ada izin memakai port serial: masukkan pengguna ke grup dialout, lalu login ulang.",
+    ),
     "name": (
         "Check the spelling, or write the terminal's IP address.",
         "Nama ini tidak ditemukan: periksa ejaannya, atau tulis alamat IP mesin absen.",
@@ -301,8 +309,9 @@ Config = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Address = Annotated[
     str,
-    typer.Argument(metavar="ADDRESS|NAME", help="IP address or host name, with :port if it is not 4370; or a name "
-                   "from the configuration, whose key and transport are then used."),
+    typer.Argument(metavar="ADDRESS|NAME", help="IP address or host name, with :port if it is not 4370; for --driver "
+                   "anviz a serial port such as /dev/ttyUSB0, or tcp://host; or a name from the configuration, whose "
+                   "options are then used."),
 ]  # fmt: skip
 DriverName = Annotated[str, typer.Option("--driver", metavar="NAME", help="The family of terminals.")]
 Udp = Annotated[bool, typer.Option("--udp", help="Speak UDP instead of TCP.")]

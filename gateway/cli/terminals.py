@@ -57,10 +57,14 @@ if TYPE_CHECKING:
     from threading import Event
     from zoneinfo import ZoneInfo
 
-    from drivers.base import ClockReading, Driver, DriverError, Finding, Record, Terminal
+    from drivers.base import ClockReading, Driver, DriverError, Finding, Labels, Record, Terminal
 
 TAIL = 8
 """Records that a probe reads to find out how the log is laid out."""
+NEW_AT_MOST = 250
+"""New records that a probe reads, to show the newest one, where the end of the log cannot be read otherwise."""
+FRESH = timedelta(minutes=2)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,16 @@ class Target:
 
     def failure(self, exc: "DriverError") -> Failure:
         """Translate a driver's error."""
-        return _failure(self.where, exc)
+        return _failure(self.where, self.driver, exc)
 
 
-def _failure(where: str, exc: "DriverError") -> Failure:
+def _failure(where: str, driver: "Driver", exc: "DriverError") -> Failure:
     from drivers.base import TerminalRefused, TerminalUnavailable
 
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
     text = f"{where}: {message}"
+    if isinstance(exc, TerminalUnavailable) and driver.via == "serial":
+        return Failure(Code.UNAVAILABLE, text, "port" if "Permission denied" in message else "line")
     if isinstance(exc, TerminalUnavailable):
         unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
         return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
@@ -120,12 +126,13 @@ def _target(
         settings = load_settings(config)
         for entry in settings.terminals:
             if entry.name == address:
-                where = str(getattr(entry, "address", address))
+                where = str(getattr(entry, "address", getattr(entry, "port", address)))
                 return Target(where, DRIVERS[entry.driver], entry.model_copy(update=given), settings.zone(entry))
     if driver not in DRIVERS:
         raise typer.BadParameter(f"no such driver; write {' or '.join(sorted(DRIVERS))}.", param_hint="--driver")
     try:
-        options = DRIVERS[driver].options.model_validate({"name": address, "address": address})
+        at = DRIVERS[driver].at
+        options = at(address) if at else DRIVERS[driver].options.model_validate({"name": address, "address": address})
     except ValidationError as exc:
         reason = exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"{reason}.", param_hint="ADDRESS") from None
@@ -169,16 +176,22 @@ def _plain_failure(failure: Failure) -> dict[str, Any]:
 
 def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
     """Add what ``terminal`` tells to ``found``, from the smallest question to the largest."""
-    from drivers.base import Logged, RawPunch
+    from drivers.base import Acknowledging, Logged, RawPunch
 
     found |= asdict(terminal.identify())
     asked = datetime.now().astimezone()
-    found["clock"] = _plain_clock(asked, terminal.read_clock(), target.zone)
+    clock = terminal.read_clock()
+    found["clock"] = _plain_clock(asked, clock, target.zone)
     if not isinstance(terminal, Logged):
         return
     sizes = terminal.sizes()
     found |= asdict(sizes)
-    reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    if not isinstance(terminal, Acknowledging):
+        reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    elif 0 < (sizes.new or 0) <= NEW_AT_MOST:
+        reading = terminal.new()
+    else:
+        return  # to see the end of its log, the whole of it would have to come over a slow line
     times = [record.local_time.isoformat() for record in reading.records if isinstance(record, RawPunch)]
     found |= {
         "records": reading.total,
@@ -187,6 +200,19 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
         "oldest": times[0] if times and reading.start == 0 else None,
         "newest": times[-1] if times else None,
     }
+    if times and clock is not None and hasattr(target.options, "epoch"):
+        found["days_off"] = _days_off(datetime.fromisoformat(times[-1]) - clock.local_time)
+
+
+def _days_off(ahead: timedelta) -> int:
+    """Tell how many days the records of a terminal seem to be ahead of its own clock: 1 or -1, or 0 for no doubt.
+
+    ``ahead`` is how far its newest record is. No record is made in the future; one that was made just now and is dated
+    a whole day back is what a probe after a test punch is for.
+    """
+    if FRESH < ahead <= DAY + FRESH:
+        return 1
+    return -1 if abs(ahead + DAY) <= FRESH else 0
 
 
 def _plain_clock(asked: datetime, clock: "ClockReading | None", zone: "ZoneInfo | None") -> dict[str, Any] | None:
@@ -215,12 +241,18 @@ def _print_probe(found: dict[str, Any]) -> None:
             fields["clock"] += " (or in another time zone)"
     if "records" in found:
         fields["log"] = fullness(found["records"], found["capacity"])
+        if found.get("new") is not None:
+            fields["log"] += f", {many(found['new'])} of them new"
     if found.get("layout"):
         fields["log"] += f", layout {found['layout']}"
         fields["log"] += " (names people by an internal number)" if found["by_uid"] else ""
         if found["oldest"]:
             fields["oldest"] = found["oldest"].replace("T", " ")
         fields["newest"] = (found["newest"] or "unreadable").replace("T", " ")
+        if days := found.get("days_off"):
+            fields["newest"] += (
+                f": a day {'ahead of' if days > 0 else 'behind'} the terminal's own clock? Check `epoch`"
+            )
     print(f"{found['address']}: a terminal that speaks {found['driver']}")
     print_fields(fields)
 
@@ -301,7 +333,9 @@ def discover(
                     findings.append(finding)
     except TerminalUnavailable as exc:
         no_way = Failure(Code.UNAVAILABLE, str(exc), "no_way")  # what was found before is shown all the same
-    failures = {finding.host: _failure(finding.host, finding.error) for finding in findings if finding.error}
+    failures = {
+        finding.host: _failure(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
+    }
     rows = _rows(driver, findings, failures)
     if as_json:
         print_json({"addresses": total, "asked": asked, "found": rows})
@@ -495,6 +529,7 @@ def read(
     Nothing is stored in the ledger or sent to the broker, and nothing changes at the terminal.
     """
     from drivers.base import BadRecord, Enrolled, Logged, ProtocolError
+    from gateway.punch import LABELS
 
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     if form is None:
@@ -515,10 +550,11 @@ def read(
                 say(f"warning: who is behind the internal numbers could not be read ({exc})")
     took_s = time.monotonic() - began
     first = max(start, reading.start)
+    labels = target.driver.labels or LABELS
     try:
         with output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file:
             numbered = enumerate(with_bar(records, file), first)
-            _write_records(file, form, ({"position": at, **_plain(record, pins)} for at, record in numbered))
+            _write_records(file, form, ({"position": at, **_plain(record, pins, labels)} for at, record in numbered))
     except BrokenPipeError:
         raise
     except OSError as exc:
@@ -530,10 +566,9 @@ def read(
     say(f"{whole}{layout}{unreadable}; read in {took_s:.1f} s")
 
 
-def _plain(record: "Record", pins: "Mapping[int, str]") -> dict[str, Any]:
+def _plain(record: "Record", pins: "Mapping[int, str]", labels: "Labels") -> dict[str, Any]:
     """Return a record as plain values; ``bad`` says why one cannot be read as a punch."""
     from drivers.base import BadRecord
-    from gateway.punch import STATE_LABELS, VERIFY_LABELS
 
     if isinstance(record, BadRecord):
         return {"bad": record.reason, "raw": record.raw.hex()}
@@ -542,9 +577,9 @@ def _plain(record: "Record", pins: "Mapping[int, str]") -> dict[str, Any]:
         "uid": record.uid,
         "local_time": record.local_time.isoformat(),
         "state": record.state,
-        "state_label": STATE_LABELS.get(record.state),
+        "state_label": labels.state.get(record.state),
         "verify": record.verify,
-        "verify_label": VERIFY_LABELS.get(record.verify),
+        "verify_label": labels.verify.get(record.verify),
         "work_code": record.work_code,
         "bad": None,
         "raw": record.raw.hex(),

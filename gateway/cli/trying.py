@@ -2,17 +2,18 @@
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import os
+import re
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -25,8 +26,12 @@ from gateway.cli.base import (
     signed_duration,
 )
 
-if TYPE_CHECKING:
-    from drivers.zkteco.simulator import Simulator
+
+class Simulator(Protocol):
+    """A simulated terminal that obeys typed commands."""
+
+    def control(self, line: str) -> str:
+        """Carry out one typed command and say what happened."""
 
 
 simulate = typer.Typer(no_args_is_help=True, help="Serve a simulated terminal.")
@@ -45,7 +50,7 @@ def demo(
 ) -> None:
     """Show everything at work on this computer.
 
-    Three simulated terminals, the gateway, a broker and a subscriber; at the end three numbers that must be equal.
+    Four simulated terminals, the gateway, a broker and a subscriber; at the end three numbers that must be equal.
     """
     from gateway.demo import demo as run_demo
 
@@ -95,20 +100,14 @@ def zkteco(
 
     Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, fault hang-up=read, faults, status, help.
     """
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 
     if faults:
         print(SimulatedTerminal().faults.listing())
         return
     try:
-        zone = ZoneInfo(timezone) if timezone else None
-    except (ZoneInfoNotFoundError, ValueError):
-        raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
-    try:
         terminal = build(
-            now=lambda: datetime.now(zone).replace(tzinfo=None),
+            now=_clock_in(timezone),
             serial=serial,
             layout=layout,
             people=people,
@@ -145,6 +144,111 @@ def zkteco(
         _converse(simulator, stop, punch_every)
 
 
+@simulate.command()
+def anviz(
+    port: Annotated[
+        str, typer.Option(metavar="pty|tcp:PORT", help="A pseudo terminal, or a TCP port; tcp:0 chooses a free one.")
+    ] = "pty",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    device_id: Annotated[
+        list[int] | None, typer.Option(min=1, max=0xFFFFFFFF, help="Number of a terminal on the line; 1. Repeatable.")
+    ] = None,
+    records: Annotated[int, typer.Option(min=0, help="Records in each log to begin with.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
+    serial: Annotated[str, typer.Option(help="Serial number; with several terminals their numbers are added.")] = "SIM",
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "SIM-A300",
+    baudrate: Annotated[
+        int | None, typer.Option(min=300, help="Be as slow as a line of this speed; by default as fast as it goes.")
+    ] = None,
+    clock_offset: Annotated[
+        float,
+        typer.Option(
+            parser=signed_duration, metavar="DURATION", help="How far the clocks are off, such as +7m or -30s."
+        ),
+    ] = 0.0,
+    capacity: Annotated[int, typer.Option(min=1, help="Records that fit; then the oldest is overwritten.")] = 50_000,
+    epoch: Annotated[
+        str, typer.Option(metavar="DATE", help="The day from which records count: 2000-01-02 or 2000-01-01.")
+    ] = "2000-01-02",
+    real_time: Annotated[bool, typer.Option(help="Tell of punches as they happen.")] = True,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong on the line; type faults. Repeatable."),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="The zone its clock shows, such as Asia/Jakarta; this machine's.")
+    ] = None,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+    ] = None,
+) -> None:
+    """Serve Anviz terminals on a serial line or a TCP port until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, unplug, plug, fault crc=3, status, help.
+    """
+    from drivers.anviz.simulator import SimulatedTerminal, Simulator, history
+
+    if not re.fullmatch("pty|tcp:[0-9]{1,5}", port) or int(port.partition(":")[2] or 0) > 65535:
+        raise typer.BadParameter("write pty, or tcp: and a port number.", param_hint="--port")
+    try:
+        counted_from = date.fromisoformat(epoch)
+    except ValueError:
+        raise typer.BadParameter("write a date as YYYY-MM-DD.", param_hint="--epoch") from None
+    now = _clock_in(timezone)
+    numbers = dict.fromkeys(device_id or [1])
+    terminals = []
+    for number in numbers:
+        terminal = SimulatedTerminal(
+            device_id=number,
+            serial=serial if len(numbers) == 1 else f"{serial}{number}",
+            model=model,
+            capacity=capacity,
+            epoch=counted_from,
+            real_time=real_time,
+            clock_offset=timedelta(seconds=clock_offset),
+            now=now,
+        )
+        try:
+            terminal.append(*history(seed + number, records, terminal.clock(), epoch=terminal.epoch))
+        except ValueError as exc:
+            raise typer.BadParameter(f"{exc}.", param_hint="--records") from None
+        terminals.append(terminal)
+    simulator = Simulator(terminals, port, host=host, baudrate=baudrate)
+    for order in fault or ():
+        try:
+            simulator.faults.switch(order)
+        except ValueError as exc:
+            raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
+    with _told_to_stop() as stop, ExitStack() as stack:
+        try:
+            stack.enter_context(simulator)
+        except OSError as exc:
+            what = f"{host} {port} cannot be used ({exc.strerror}); --port tcp:0 chooses a free port."
+            raise typer.BadParameter(what, param_hint="--port") from None
+        who = f"Terminal {next(iter(numbers))}" if len(numbers) == 1 else f"Terminals {', '.join(map(str, numbers))}"
+        print(
+            f"{who} with {many(records)} records at {simulator.port}. "
+            + (
+                f"Try: hadir probe {simulator.port} --driver anviz"
+                if len(numbers) == 1
+                else "Configure each device_id."
+            ),
+            flush=True,
+        )
+        _converse(simulator, stop, punch_every)
+
+
+def _clock_in(timezone: str | None) -> Callable[[], datetime]:
+    """Return what tells the time in a zone, by default this machine's."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        zone = ZoneInfo(timezone) if timezone else None
+    except (ZoneInfoNotFoundError, ValueError):
+        raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
+    return lambda: datetime.now(zone).replace(tzinfo=None)
+
+
 @contextmanager
 def _told_to_stop() -> Iterator[socket.socket]:
     """Yield a socket that becomes readable on SIGTERM and Ctrl-C."""
@@ -164,7 +268,7 @@ def _told_to_stop() -> Iterator[socket.socket]:
                 signal.signal(number, handler)
 
 
-def _converse(simulator: "Simulator", stop: socket.socket, punch_every: float | None) -> None:
+def _converse(simulator: Simulator, stop: socket.socket, punch_every: float | None) -> None:
     """Carry out typed lines until told to stop; the end of the input ends nothing."""
     # Not by a thread that reads sys.stdin: it could not be ended.
     watched: list[Any] = [stop] if sys.stdin is None else [stop, sys.stdin.fileno()]

@@ -220,7 +220,9 @@ class Intake:
         if not ends_early:
             alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
             if alignment is not None and (
-                _coincidence(alignment, known, reading) or _repeats(prints[alignment.known :], order)
+                _coincidence(alignment, known, reading)
+                or _repeats(prints[alignment.known :], order)
+                or (not whole and _leaves_a_gap(alignment, known))
             ):
                 alignment = None
         if alignment is not None:
@@ -558,6 +560,14 @@ def _draft(record: Record, witness: Witness, occurrence: int, position: int | No
         return punch.quarantine_draft(record, witness, occurrence=occurrence, position=position)
     identity = first if occurrence == 1 else None
     return punch.punch_draft(record, witness, occurrence=occurrence, position=position, identity=identity)
+
+
+def _leaves_a_gap(alignment: Alignment, known: Known) -> bool:
+    """Tell whether more lies in front of the overlap than the log can hold there: it grows at its end only.
+
+    Then the reading begins behind what is known, and the overlap is no more than repeated punches of one second.
+    """
+    return alignment.shift < known.shift
 
 
 def _coincidence(alignment: Alignment, known: Known, reading: Reading) -> bool:

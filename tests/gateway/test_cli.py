@@ -144,13 +144,17 @@ def test_installed_command_tells_its_version() -> None:
         (["discover", "10.0.0.0/24", "--rate", "5000"], "less than or equal to 200"),
         (["discover", "10.0.0.0/24", "--driver", "soap"], "write zkteco"),
         (["discover", "10.0.0.0/24", "--yaml", "--json"], "choose one"),
-        (["probe", "10.0.0.1", "--driver", "anviz"], "write zkteco"),
+        (["probe", "10.0.0.1", "--driver", "anvis"], "write anviz or zkteco"),
+        (["probe", "10.0.0.1", "--driver", "anviz"], "write a device file such as /dev/ttyUSB0"),
         (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "a number from 0 to 999999"),
         (["read", "10.0.0.1", "--format", "xml"], "csv"),
         (["simulate", "zkteco", "--layout", "41"], "no layout '41'"),
         (["simulate", "zkteco", "--clock-offset", "soon"], "not a duration"),
         (["simulate", "zkteco", "--fault", "earthquake"], "no fault 'earthquake'"),
         (["simulate", "zkteco", "--fault", "trickle=soon"], "not a duration"),
+        (["simulate", "anviz", "--port", "5010"], "write pty, or tcp:"),
+        (["simulate", "anviz", "--epoch", "soon"], "YYYY-MM-DD"),
+        (["simulate", "anviz", "--fault", "fire"], "no fault 'fire'"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
@@ -1003,3 +1007,91 @@ def test_replay_without_saying_what_is_wrong_usage(tmp_path: Path) -> None:
     assert hadir("replay", "--terminal", "lobby", "-c", config).returncode == 2
     nothing = hadir("replay", "--terminal", "lobby", "--withheld", "-c", config)
     assert (nothing.returncode, "no ledger here yet" in nothing.stderr) == (74, True)
+
+
+# --- a serial line ------------------------------------------------------------------------------------------------
+
+
+def typed(process: subprocess.Popen[str], command: str) -> str:
+    """Type a command to a simulator and return its answer."""
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(f"{command}\n")
+    process.stdin.flush()
+    return process.stdout.readline()
+
+
+@pytest.mark.parametrize("port", ["pty", "tcp:0"])
+def test_simulate_probe_and_read_an_anviz(tmp_path: Path, port: str) -> None:
+    """A terminal on a line of its own is found by its port alone; its log is read, and stays marked as it was."""
+    options = ["--port", port, "--records", 30, "--device-id", 4711, "--serial", "ANV7", "--model", "A300"]
+    with running("simulate", "anviz", *options) as process:
+        assert process.stdout
+        place = process.stdout.readline().split("hadir probe ")[1].split(" --driver")[0]
+        for command, answer in [
+            ("punch 77 1 8", "77 punched at"),
+            ("rush 3", "3 punches made; the logs hold 34."),
+            ("clock +7m", "The clock shows"),
+            ("fault crc=1", "crc is 1."),
+            ("faults", "crc=1"),
+            ("fault crc=off", "crc is 0."),
+            ("fault slow=20ms", "slow is 0.02"),
+            ("fault fire", "no fault"),
+            ("punch nobody", "Not done"),
+            ("status", "34 of 50000 records (34 new)"),
+            ("dance", "no command"),
+        ]:
+            assert answer in typed(process, command)
+        found = json.loads(hadir("probe", place, "--driver", "anviz", "--json").stdout)
+        assert (found["serial"], found["model"], found["records"], found["new"]) == ("ANV7", "A300", 34, 34)
+        assert (found["layout"], found["days_off"]) == ("14", 0)
+        told = hadir("probe", place, "--driver", "anviz").stdout
+        assert "34 records, 34 of them new" in told
+        copy = tmp_path / "log.csv"
+        assert hadir("read", place, "--driver", "anviz", "-o", copy).returncode == 0
+        rows = list(csv.DictReader(copy.open(encoding="utf-8")))
+        assert len(rows) == 34
+        assert (rows[30]["pin"], rows[30]["state"], rows[30]["verify_label"]) == ("77", "1", "card")
+        assert "(34 new)" in typed(process, "status")
+        assert "unplugged" in typed(process, "unplug")
+        gone = hadir("probe", place, "--driver", "anviz", "--timeout", "1s")
+        assert gone.returncode == 69
+        assert "cannot be opened" in gone.stderr
+        assert "baudrate dan nomor mesin" in gone.stderr
+        assert "plugged in at" in typed(process, "plug")
+        assert hadir("probe", place, "--driver", "anviz").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("epoch", "ago", "days_off"),
+    [("2000-01-02", "0s", 0), ("2000-01-01", "0s", 1), ("2000-01-02", "1d", -1), ("2000-01-02", "2d", 0)],
+)
+def test_probe_doubts_the_day_from_which_records_count(epoch: str, ago: str, days_off: int) -> None:
+    """After a test punch, records that are a day away from the terminal's own clock are pointed out."""
+    with running("simulate", "anviz", "--port", "tcp:0", "--epoch", epoch) as process:
+        assert process.stdout
+        place = process.stdout.readline().split("hadir probe ")[1].split(" --driver")[0]
+        typed(process, f"clock -{ago}")
+        typed(process, "punch 77")
+        typed(process, f"clock +{ago}")
+        found = json.loads(hadir("probe", place, "--driver", "anviz", "--json").stdout)
+        assert found["days_off"] == days_off
+        assert ("Check `epoch`" in hadir("probe", place, "--driver", "anviz").stdout) == bool(days_off)
+
+
+def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
+    """Where several terminals share a line, the configuration says who is meant; nobody asks all of them at once."""
+    with running("simulate", "anviz", "--device-id", 1, "--device-id", 2, "--serial", "ANV") as process:
+        assert process.stdout
+        place = process.stdout.readline().split(" at ")[1].split(". Configure")[0]
+        path = tmp_path / "gateway.yaml"
+        path.write_text(
+            "site: kantor\ngateway: gw-01\ntimezone: Asia/Jakarta\nmqtt: {url: 'mqtt://127.0.0.1:9'}\nterminals:\n"
+            f"  - {{name: gudang, driver: anviz, port: {place}}}\n"
+            f"  - {{name: loket, driver: anviz, port: {place}, device_id: 2}}\n"
+        )
+        for name, serial in (("gudang", "ANV1"), ("loket", "ANV2")):
+            assert json.loads(hadir("probe", name, "-c", path, "--json").stdout)["serial"] == serial
+        alone = hadir("probe", place, "--driver", "anviz", "--timeout", "1s")
+        assert alone.returncode == 77
+        assert "several terminals answer at once" in alone.stderr

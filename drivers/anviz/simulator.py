@@ -1,0 +1,604 @@
+"""Anviz terminals without the terminals: what they remember, how they answer, and the line they hang on.
+
+Three layers, each usable without the next::
+
+    SimulatedTerminal   what a terminal remembers: log, marks, clock; fingers are put on it with ``punch``
+    Faults              what goes wrong on the line just now
+    Simulator           a pseudo terminal or a TCP port with one or several terminals on it
+
+The line is half-duplex and as slow as one, if ``baudrate`` says so; two terminals that speak at once spoil both.
+"""
+
+import os
+import re
+import select
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import tty
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from drivers.anviz import wire
+from drivers.anviz.wire import Frame
+from drivers.base import Record, parse_duration
+
+RET_FAILURE = 0x01
+PEOPLE = 50
+BITS_PER_BYTE = 10
+"""On a serial line: a start bit, eight of data, a stop bit."""
+STEP_S = 0.01
+"""A slow line delivers what it has carried this often."""
+QUICK_S = 0.002
+"""How soon a terminal answers that is not slow."""
+
+
+def _local_now() -> datetime:
+    return datetime.now()  # noqa: DTZ005 - a terminal's wall clock has no zone
+
+
+# --- what a terminal remembers ------------------------------------------------------------------------------------
+
+
+class SimulatedTerminal:
+    """The memory of one terminal. Safe to use from several threads.
+
+    A full log overwrites its oldest record. ``now`` is the true local time; the clock is off by ``clock_offset``.
+    """
+
+    def __init__(
+        self,
+        *,
+        device_id: int = 1,
+        serial: str = "SIM0000000000001",
+        model: str = "SIM-A300",
+        firmware: str = "05.18.A1",
+        capacity: int = 50_000,
+        epoch: date = wire.EPOCH,
+        real_time: bool = True,
+        users: Mapping[int, str] | None = None,
+        clock_offset: timedelta = timedelta(0),
+        now: Callable[[], datetime] = _local_now,
+    ) -> None:
+        self.device_id = device_id
+        self.serial = serial
+        self.model = model
+        self.firmware = firmware
+        self.capacity = capacity
+        self.epoch = epoch
+        self.real_time = real_time
+        """Whether it tells of punches of its own accord."""
+        self.users = dict(users or {number: str(1000 + number) for number in range(1, PEOPLE + 1)})
+        """Who is enrolled; a terminal also records people whom it does not know."""
+        self.clock_offset = clock_offset
+        self.questions: Counter[int] = Counter()
+        """Every command that was ever meant for this terminal."""
+        self.acknowledged: list[int] = []
+        """How many marks each CLEAR asked to take away."""
+        self.refused = 0
+        """Questions that this terminal does not serve: all that write, and unknown ones."""
+        self.on_punch: Callable[[Frame], None] = lambda _frame: None
+        self._now = now
+        self._lock = threading.RLock()
+        self._log: list[bytes] = []
+        self._marked = 0
+        self._download: deque[bytes] = deque()
+        self._sent = b""
+
+    @property
+    def count(self) -> int:
+        """Records in the log."""
+        return len(self._log)
+
+    @property
+    def marked(self) -> int:
+        """Records that are marked new."""
+        return self._marked
+
+    def records(self) -> list[Record]:
+        """Return the log, decoded."""
+        with self._lock:
+            return [wire.decode_record(raw, self.epoch) for raw in self._log]
+
+    def clock(self) -> datetime:
+        """Return what the terminal's own clock shows."""
+        return (self._now() + self.clock_offset).replace(microsecond=0)
+
+    def punch(
+        self, pin: str, state: int = 0, verify: int = 1, moment: datetime | None = None, work_code: int = 0
+    ) -> datetime:
+        """Put a finger on the terminal: a record in the log, and one on the line if real-time mode is on.
+
+        Returns the time it was recorded with. Raises ValueError, and changes nothing, where a value fits no record.
+        """
+        moment = (moment or self.clock()).replace(microsecond=0)
+        record = wire.encode_record(pin, moment, epoch=self.epoch, state=state, verify=verify, work_code=work_code)
+        self.append(record)
+        if self.real_time:
+            self.on_punch(Frame(self.device_id, wire.CMD_REAL_TIME + wire.ANSWER, record))
+        return moment
+
+    def append(self, *records: bytes) -> None:
+        """Add records to the log as they are; nobody is told."""
+        with self._lock:
+            self._log += records
+            self._marked += len(records)
+            del self._log[: max(0, len(self._log) - self.capacity)]
+            self._marked = min(self._marked, len(self._log))
+
+    def clear(self) -> None:
+        """Empty the log, as somebody at the terminal's menu would; no question on the line does this."""
+        with self._lock:
+            self._log.clear()
+            self._marked = 0
+
+    def unmark(self, count: int | None = None) -> None:
+        """Take the mark *new* from the oldest ``count`` records that have it, as other software would.
+
+        None: from all.
+        """
+        with self._lock:
+            self._marked -= min(self._marked, self._marked if count is None else count)
+
+    def restart(self) -> None:
+        """Forget what was being downloaded."""
+        with self._lock:
+            self._download.clear()
+            self._sent = b""
+
+    def answer(self, question: Frame) -> Frame:
+        """Return the answer to a question that is meant for this terminal."""
+        with self._lock:
+            self.questions[question.command] += 1
+            data = self._data(question)
+            self.refused += data is None
+        command = question.command + wire.ANSWER
+        if data is None:
+            return Frame(self.device_id, command, ret=RET_FAILURE)
+        return Frame(self.device_id, command, data)
+
+    def _data(self, question: Frame) -> bytes | None:
+        match question.command:
+            case wire.CMD_SERIAL:
+                return self.serial.encode().ljust(16, b"\0")
+            case wire.CMD_MODEL:
+                return self.model.encode().ljust(8, b"\0")
+            case wire.CMD_INFO:
+                return self.firmware.encode().ljust(8, b"\0") + bytes.fromhex("000000 0A 00 02 10 00 00 02")
+            case wire.CMD_CLOCK:
+                return wire.encode_clock(self.clock())
+            case wire.CMD_DEVICE_ID:
+                return self.device_id.to_bytes(4, "big")
+            case wire.CMD_RECORD_INFO:
+                return wire.encode_record_info(wire.RecordInfo(len(self._log), self._marked), users=len(self.users))
+            case wire.CMD_RECORDS if len(question.data) == 2:
+                return self._batch(*question.data)
+            case wire.CMD_CLEAR if len(question.data) == 4 and question.data[0] == wire.FLAGS_OF_OLDEST:
+                count = int.from_bytes(question.data[1:], "big")
+                self.acknowledged.append(count)
+                self.unmark(count)
+                return question.data[1:]
+        return None
+
+    def _batch(self, parameter: int, count: int) -> bytes | None:
+        if parameter == wire.RESEND:
+            return self._sent or None
+        if parameter == wire.ALL:
+            self._download = deque(self._log)
+        elif parameter == wire.NEW:
+            self._download = deque(self._log[len(self._log) - self._marked :])
+        elif parameter != wire.CONTINUE:
+            return None
+        records = [self._download.popleft() for _ in range(min(count, wire.BATCH, len(self._download)))]
+        self._sent = wire.encode_batch(b"".join(records))
+        return self._sent
+
+
+# --- what goes wrong on the line ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Faults:
+    """What goes wrong just now; numbers count down with every answer that they spoil."""
+
+    noise: int = 0
+    """Answers that have noise in front of them and behind them."""
+    crc: int = 0
+    """Answers of which one bit is turned over."""
+    half: int = 0
+    """Answers of which the second half is missing."""
+    collision: int = 0
+    """Answers that are spoiled by another terminal that speaks at the same time."""
+    silent: int = 0
+    """Questions that nobody hears."""
+    mute: int = 0
+    """Answers that nobody hears."""
+    echo: bool = False
+    """Questions come back, as on two wires."""
+    between: bool = False
+    """Live records go out between a question and its answer."""
+    slow: float = 0.0
+    """Seconds until a question is answered."""
+
+    def spend(self, name: str) -> bool:
+        """Tell whether a fault that counts down strikes now."""
+        left: int = getattr(self, name)
+        setattr(self, name, max(0, left - 1))
+        return left > 0
+
+    def switch(self, order: str) -> str:
+        """Carry out ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return what is so then.
+
+        ValueError where the order makes no sense.
+        """
+        name, equals, value = order.partition("=")
+        known = vars(Faults())
+        if name not in known:
+            raise ValueError(f"no fault {name!r}; there are {', '.join(known)}")
+        usual = known[name]
+        if value in ("off", "0"):
+            setattr(self, name, usual)
+        elif isinstance(usual, bool):
+            setattr(self, name, True)
+        elif isinstance(usual, float):
+            setattr(self, name, parse_duration(value or "1s"))
+        elif value.isdecimal() or not equals:
+            setattr(self, name, int(value or 1))
+        else:
+            raise ValueError(f"{value!r} is no number of times")
+        return f"{name} is {getattr(self, name)}"
+
+
+NOISE = bytes.fromhex("00 FF A5 00 13 37 A5")
+"""Ends in what looks like the beginning of a frame."""
+
+
+# --- the line -----------------------------------------------------------------------------------------------------
+
+
+class Simulator:
+    """Terminals on one line, reachable at ``port`` while the block runs.
+
+    ``where`` is ``pty`` for a pseudo terminal, or ``tcp:PORT`` (0: a free one). ``baudrate`` None: as fast as it goes.
+    """
+
+    def __init__(
+        self,
+        terminals: SimulatedTerminal | Sequence[SimulatedTerminal],
+        where: str = "pty",
+        *,
+        host: str = "127.0.0.1",
+        baudrate: int | None = None,
+    ) -> None:
+        listed = (terminals,) if isinstance(terminals, SimulatedTerminal) else tuple(terminals)
+        self.terminals = {terminal.device_id: terminal for terminal in listed}
+        self.faults = Faults()
+        self.baudrate = baudrate
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.on_answer: Callable[[Frame], None] = lambda _answer: None
+        """Called with each answer just before it is sent."""
+        self._first = listed[0]
+        self._host = host
+        self._tcp = int(where.removeprefix("tcp:")) if where.startswith("tcp:") else None
+        self._reader = wire.FrameReader()
+        self._events: deque[Frame] = deque()
+        self._folder: Path | None = None
+        self._listener: socket.socket | None = None
+        self._descriptor: int | None = None
+        self._closes: list[Callable[[], None]] = []
+        self._waker: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if self._tcp is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="hadir-anviz-"))
+        for terminal in self.terminals.values():
+            terminal.on_punch = self._tell
+        try:
+            self.plug()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+
+    @property
+    def port(self) -> str:
+        """Where the line is, as configurations write it; the same after the line was unplugged and plugged in again."""
+        if self._folder is not None:
+            return str(self._folder / "ttyUSB0")
+        return f"tcp://{self._host}:{self._tcp}"
+
+    def plug(self) -> None:
+        """Connect the line."""
+        if self._thread is not None:
+            return
+        self._reader = wire.FrameReader()
+        if self._folder is not None:
+            self._plug_pty(self._folder / "ttyUSB0")
+        else:
+            self._listener = socket.create_server((self._host, self._tcp or 0))
+            self._tcp = self._listener.getsockname()[1]
+            self._closes.append(self._listener.close)
+        ours, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._closes += [ours.close, self._waker.close]
+        self._thread = threading.Thread(target=self._serve, args=(ours,), name=f"simulator {self.port}", daemon=True)
+        self._thread.start()
+
+    def unplug(self) -> None:
+        """Pull the line out, in the middle of whatever is being said; the terminals go on."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._waker is not None:
+            with suppress(OSError):
+                self._waker.send(b"!")
+            if thread is not threading.current_thread():
+                thread.join()
+        if self._folder is not None:
+            (self._folder / "ttyUSB0").unlink(missing_ok=True)
+        self._hang_up()
+        while self._closes:
+            with suppress(OSError):
+                self._closes.pop()()
+
+    def _plug_pty(self, link: Path) -> None:
+        ours, theirs = os.openpty()
+        tty.setraw(theirs)
+        os.set_blocking(ours, False)
+        # Whoever opens the port finds it by this name, as udev's names stay while ttyUSB numbers change.
+        link.symlink_to(os.ttyname(theirs))
+        self._descriptor = ours
+        # ``theirs`` stays open: without it the line would hang up whenever a client leaves.
+        self._closes.append(lambda: os.close(theirs))
+
+    def _hang_up(self) -> None:
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = None
+
+    def _tell(self, event: Frame) -> None:
+        self._events.append(event)
+        waker = self._waker
+        if waker is not None:
+            with suppress(OSError):
+                waker.send(b"e")
+
+    def _serve(self, wake: socket.socket) -> None:
+        """Hear and speak until unplugged; one thread, as the line carries one thing at a time."""
+        while self._thread is not None:
+            watched: list[int] = [wake.fileno()]
+            if self._descriptor is not None:
+                watched.append(self._descriptor)
+            if self._listener is not None:
+                watched.append(self._listener.fileno())
+            ready, _, _ = select.select(watched, (), ())
+            if wake.fileno() in ready:
+                wake.recv(4096)
+            try:
+                if self._listener is not None and self._listener.fileno() in ready:
+                    self._accept(self._listener)
+                elif self._descriptor is not None and self._descriptor in ready:
+                    self._hear()
+                if not self.faults.between:
+                    self._speak_events()
+            except _Unplugged:
+                return
+            except OSError:
+                if self._listener is None:
+                    return
+                self._hang_up()
+
+    def _accept(self, listener: socket.socket) -> None:
+        # One client at a time, the newest: the one before may be half-open.
+        self._hang_up()
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        self._descriptor = connection.detach()
+        self._reader = wire.FrameReader()
+
+    def _hear(self) -> None:
+        assert self._descriptor is not None  # noqa: S101 - only called when it was ready
+        received = os.read(self._descriptor, 4096)
+        if not received:
+            raise ConnectionResetError
+        self.bytes_in += len(received)
+        self._pace(len(received))
+        if self.faults.echo:
+            self._send(received)
+        for question in self._reader.feed(received):
+            if not question.is_answer and not self.faults.spend("silent"):
+                self._reply(question)
+
+    def _reply(self, question: Frame) -> None:
+        meant = (
+            list(self.terminals.values())
+            if question.channel == wire.BROADCAST
+            else [self.terminals[question.channel]]
+            if question.channel in self.terminals
+            else []
+        )
+        if not meant:
+            return
+        self._wait(self.faults.slow or QUICK_S)
+        answers = [terminal.answer(question) for terminal in meant]
+        if self.faults.between:
+            self._speak_events()
+        if self.faults.spend("mute"):
+            return
+        self.on_answer(answers[0])
+        raw = answers[0].to_bytes()
+        for other in answers[1:]:
+            raw = _collided(raw, other.to_bytes())
+        self._send(self._spoiled(raw))
+
+    def _spoiled(self, raw: bytes) -> bytes:
+        if self.faults.spend("collision"):
+            raw = _collided(raw, Frame(0xFFFFFFFF, raw[5], b"\x55" * 8).to_bytes())
+        if self.faults.spend("crc"):
+            middle = len(raw) // 2
+            raw = raw[:middle] + bytes((raw[middle] ^ 0x10,)) + raw[middle + 1 :]
+        if self.faults.spend("half"):
+            raw = raw[: len(raw) // 2]
+        if self.faults.spend("noise"):
+            raw = NOISE + raw + NOISE
+        return raw
+
+    def _speak_events(self) -> None:
+        while self._events:
+            event = self._events.popleft()
+            if self._descriptor is not None:
+                self._send(event.to_bytes())
+
+    def _send(self, raw: bytes) -> None:
+        """Send at the line's pace; OSError or _Unplugged where the line goes away meanwhile."""
+        step = len(raw) if self.baudrate is None else max(1, round(self.baudrate / BITS_PER_BYTE * STEP_S))
+        begun = time.monotonic()
+        for at in range(0, len(raw), step):
+            piece = raw[at : at + step]
+            if self.baudrate is not None:
+                self._wait(begun + (at + len(piece)) * BITS_PER_BYTE / self.baudrate - time.monotonic())
+            descriptor = self._descriptor
+            if self._thread is None or descriptor is None:
+                raise _Unplugged
+            self.bytes_out += len(piece)
+            while piece:
+                try:
+                    piece = piece[os.write(descriptor, piece) :]
+                except BlockingIOError:
+                    self._wait(STEP_S)  # nobody reads; a real line would lose it
+
+    def _pace(self, count: int) -> None:
+        if self.baudrate is not None:
+            self._wait(count * BITS_PER_BYTE / self.baudrate)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait; _Unplugged where the line is pulled out meanwhile."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if self._thread is None:
+                raise _Unplugged
+            time.sleep(min(left, STEP_S))
+
+    # --- a person at the keyboard ---------------------------------------------------------------------------------
+
+    def control(self, line: str) -> str:
+        """Carry out one typed command and say in a sentence what happened, or what would have been right."""
+        try:
+            match line.split():
+                case ["punch", pin, *codes] if len(codes) <= 3:
+                    return self._typed_punch(pin, *codes)
+                case ["rush", how_many]:
+                    return self._rush(_number(how_many))
+                case ["clock", change]:
+                    return self._clock(change)
+                case ["status"]:
+                    return self._status()
+                case ["unplug"]:
+                    self.unplug()
+                    return "The line is unplugged; the terminals go on."
+                case ["plug"]:
+                    self.plug()
+                    return f"The line is plugged in at {self.port}."
+                case ["fault", order]:
+                    return f"{self.faults.switch(order)}."
+                case ["faults"]:
+                    return ", ".join(f"{name}={value}" for name, value in vars(self.faults).items())
+                case [] | ["help"]:
+                    return HELP
+                case _:
+                    return f"That is no command. {HELP}"
+        except ValueError as error:
+            return f"Not done: {error}."
+
+    def _typed_punch(self, pin: str, state: str = "0", verify: str = "1", device_id: str = "") -> str:
+        terminal = self.terminals.get(_number(device_id)) if device_id else self._first
+        if terminal is None:
+            raise ValueError(f"no terminal has the number {device_id}")
+        moment = terminal.punch(pin, _number(state), _number(verify))
+        return f"{pin} punched at {moment:%Y-%m-%d %H:%M:%S} (state {state}, verify {verify})."
+
+    def _rush(self, wanted: int) -> str:
+        if not 0 < wanted <= 100_000:
+            raise ValueError("a rush is 1 to 100000 punches")
+        terminals = list(self.terminals.values())
+        for index in range(wanted):
+            terminal = terminals[index % len(terminals)]
+            people = list(terminal.users.values())
+            terminal.punch(people[index // len(terminals) % len(people)])
+        return f"{wanted} punches made; the logs hold {sum(terminal.count for terminal in terminals)}."
+
+    def _clock(self, change: str) -> str:
+        terminal = self._first
+        try:
+            if match := re.fullmatch(r"([+-][0-9]{1,9})([smhd])", change):
+                moved = terminal.clock() + timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+            else:
+                moved = datetime.fromisoformat(change).replace(tzinfo=None)
+        except (ValueError, OverflowError):
+            raise ValueError(f"{change!r} is no time; write +7m, -30s or 2000-01-02T00:00:00") from None
+        if not 2000 <= moved.year <= wire.LAST_YEAR:
+            raise ValueError("a terminal's clock knows the years 2000 to 2099")
+        terminal.clock_offset += moved - terminal.clock()
+        return f"The clock shows {terminal.clock():%Y-%m-%d %H:%M:%S}."
+
+    def _status(self) -> str:
+        told = [
+            f"terminal {terminal.device_id}, serial {terminal.serial}: {terminal.count} of {terminal.capacity} records "
+            f"({terminal.marked} new), clock {terminal.clock():%Y-%m-%d %H:%M:%S}"
+            for terminal in self.terminals.values()
+        ]
+        plugged = "plugged in" if self._thread is not None else "unplugged"
+        return f"{self.port}, {plugged}, {self.bytes_in} bytes in, {self.bytes_out} bytes out; {'; '.join(told)}."
+
+
+class _Unplugged(Exception):  # noqa: N818 - never leaves this module
+    """The line was pulled out."""
+
+
+def _collided(one: bytes, other: bytes) -> bytes:
+    """Return what a line carries on which two speak at once: neither."""
+    both = bytes(a & b for a, b in zip(one, other, strict=False))
+    return both + max(one, other, key=len)[len(both) :]
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _number(word: str) -> int:
+    if not (word.isascii() and word.isdigit() and len(word) < 11):
+        raise ValueError(f"{word!r} is no number")
+    return int(word)
+
+
+HELP = (
+    "Commands: punch PIN [STATE] [VERIFY] [DEVICE_ID], rush N, clock +7m | -30s | 2000-01-02T00:00:00, status, "
+    "unplug, plug, faults, fault NAME[=VALUE|=off], help."
+)
+
+
+def history(seed: int, records: int, end: datetime, *, epoch: date = wire.EPOCH) -> Iterator[bytes]:
+    """Yield the records of an invented office: ``records`` punches up to ``end``, one in a few minutes."""
+    step = timedelta(seconds=97 + seed % 53)
+    for index in range(records):
+        moment = end - step * (records - index)
+        pin = str(1001 + (index * 7 + seed) % PEOPLE)
+        verify = 8 if index % 4 else 1
+        state = int(moment.hour >= 12)
+        yield wire.encode_record(pin, moment, epoch=epoch, state=state, verify=verify)

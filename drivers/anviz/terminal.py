@@ -1,0 +1,317 @@
+"""A conversation with an Anviz terminal: small questions, its log in batches, live records in between.
+
+The log can be downloaded from its beginning only, or from the first record that is marked *new*. Marks are taken away
+from the oldest records when these are stored, so that *new* is always the end of the log, and few.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from drivers.anviz import wire
+from drivers.anviz.transport import Damaged, Line, joined, split_tcp
+from drivers.base import (
+    ClockReading,
+    Driver,
+    DriverOptions,
+    Hint,
+    Labels,
+    ProtocolError,
+    RawPunch,
+    Reading,
+    Record,
+    Seconds,
+    Sizes,
+    TerminalInfo,
+    TerminalRefused,
+    TerminalUnavailable,
+    parse_duration,
+)
+
+LAYOUT = "14"
+TRIES = 3
+"""How often something is asked for whose answer is damaged on the way."""
+
+RETURN_CODES = {
+    0x01: "failure",
+    0x04: "memory full",
+    0x05: "empty",
+    0x06: "no such user",
+    0x08: "time-out",
+    0x0A: "user exists",
+    0x0B: "finger exists",
+    0x0F: "USB locked",
+}
+
+
+def _checked(port: str) -> str:
+    port = port.strip()
+    split_tcp(port)
+    return port
+
+
+Pause = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, le=5, allow_inf_nan=False),
+    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s)$", "examples": ["200ms", "0s"]}),
+]
+
+
+class AnvizOptions(DriverOptions):
+    """Options of an Anviz terminal."""
+
+    port: Annotated[str, AfterValidator(_checked), Field(examples=["/dev/ttyUSB0", "tcp://192.168.1.218:5010"])]
+    """The serial port it hangs on, or ``tcp://host`` with ``:port`` where that is not 5010."""
+    baudrate: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 9600
+    """Speed of a serial line, as set at the terminal; 8 bits, no parity, 1 stop bit."""
+    device_id: Annotated[int, Field(strict=True, ge=1, le=0xFFFFFFFF)] = 1
+    """The terminal's number on the line, as set in its menu."""
+    epoch: date = wire.EPOCH
+    """The day from which its records count; 2000-01-01 where they come out a day late."""
+    turnaround: Pause = 0.2
+    """Silence between an answer and the next question, which RS-485 needs; 0s on a line with one terminal is faster."""
+    timeout: Seconds = 3.0
+    """Bound on one small question and its answer; terminals on the same line wait as long for one that is silent."""
+    bulk_timeout: Seconds = 5.0
+    """Bound on one batch of records, 25 at most."""
+
+
+class _Unacquainted(AnvizOptions):
+    """Options of somebody who knows a port and nothing else: the terminal is asked for its number."""
+
+    device_id: Literal[0] = 0
+
+
+class AnvizTerminal:
+    """One conversation. Implements Terminal, Logged, Acknowledging and Live of :mod:`drivers.base`."""
+
+    def __init__(self, line: Line, channel: int, options: AnvizOptions) -> None:
+        self._line = line
+        self._channel = channel
+        self._options = options
+        self._download: _Download | None = None
+
+    def serial(self) -> str:
+        """Return the serial number; empty where the terminal does not tell one."""
+        return self._text(wire.CMD_SERIAL) or ""
+
+    def identify(self) -> TerminalInfo:
+        """Ask for everything that names the terminal; what it does not tell is None."""
+        return TerminalInfo(
+            serial=self.serial(),
+            model=self._text(wire.CMD_MODEL),
+            firmware=self._text(wire.CMD_INFO, 8),
+        )
+
+    def _text(self, command: int, length: int | None = None) -> str | None:
+        try:
+            return wire.decode_text(self.ask(command)[:length])
+        except Refusal:
+            return None
+
+    def read_clock(self) -> ClockReading | None:
+        """Ask for the wall clock; None where it shows an impossible date."""
+        begun = time.monotonic()
+        data = self.ask(wire.CMD_CLOCK)
+        round_trip_s = time.monotonic() - begun
+        with _understood():
+            moment = wire.decode_clock(data)
+        return None if moment is None else ClockReading(moment, round_trip_s)
+
+    def sizes(self) -> Sizes:
+        """Ask how many records the log holds, and how many of them are new. How many it can hold is not told."""
+        info = self._record_info()
+        return Sizes(info.records, None, info.new)
+
+    def read(self, start: int = 0, layout: str | None = None) -> Reading:  # noqa: ARG002 - there is one layout
+        """Read the whole log: it can be downloaded from its beginning only, so ``Reading.start`` is 0."""
+        return self._reading(wire.ALL, 0, self._record_info().records)
+
+    def new(self) -> Reading:
+        """Read the records that are marked new: those at the end of the log that nobody has acknowledged."""
+        info = self._record_info()
+        return self._reading(wire.NEW, info.records - info.new, info.records)
+
+    def acknowledge(self, count: int) -> None:
+        """Take the mark *new* from the oldest ``count`` records that have it.
+
+        RuntimeError where that is more than the last :meth:`new` has handed out: nobody can have stored those. Never
+        asked twice: if the answer is lost, the marks may be gone, and those of the next records would follow.
+        """
+        if count == 0:
+            return
+        handed_out = self._download.handed_out if self._download and self._download.of_new else 0
+        if not 0 < count <= handed_out:
+            raise RuntimeError(f"{count} records to acknowledge, {handed_out} handed out")
+        data = bytes((wire.FLAGS_OF_OLDEST,)) + count.to_bytes(3, "big")
+        _succeeded(self._line.ask(self._channel, wire.CMD_CLEAR, data, self._options.timeout))
+        self._download = None
+
+    def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
+        """Yield punches as they happen for ``timeout_s`` seconds.
+
+        A terminal tells of them if its real-time mode is on; one that is silent is read by its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (frame := self._line.next_event(self._channel, deadline)) is not None:
+            record = wire.decode_record(frame.data, self._options.epoch)
+            yield record if isinstance(record, RawPunch) else Hint(record.reason)
+
+    def ask(self, command: int, data: bytes = b"") -> bytes:
+        """Ask something that may be asked again, and return what the answer holds; Refusal where that is an error."""
+        tries = TRIES
+        while True:
+            tries -= 1
+            try:
+                return _succeeded(self._line.ask(self._channel, command, data, self._options.timeout))
+            except Damaged:
+                if not tries:
+                    raise
+
+    def batch(self, parameter: int, count: int) -> list[bytes]:
+        """Ask once for up to ``count`` records; Damaged where the answer is lost."""
+        question = bytes((parameter, count))
+        answer = self._line.ask(self._channel, wire.CMD_RECORDS, question, self._options.bulk_timeout)
+        with _understood():
+            return wire.split_batch(_succeeded(answer))
+
+    def _record_info(self) -> wire.RecordInfo:
+        with _understood():
+            return wire.decode_record_info(self.ask(wire.CMD_RECORD_INFO))
+
+    def _reading(self, parameter: int, start: int, total: int) -> Reading:
+        if self._download is not None:
+            self._download.is_over = True
+        self._download = _Download(self, parameter, total - start, self._options.epoch)
+        return Reading(start, total, self._download, LAYOUT)
+
+
+class Refusal(ProtocolError):  # noqa: N818 - says what was met
+    """The terminal answers a question with an error."""
+
+
+class _Download:
+    """The records of one download, fetched as they are iterated; what has come is kept, 14 bytes each."""
+
+    def __init__(self, terminal: AnvizTerminal, parameter: int, count: int, epoch: date) -> None:
+        self.of_new = parameter == wire.NEW
+        self.handed_out = 0
+        self.is_over = False
+        """Another download has begun: the terminal would go on with that one."""
+        self._terminal = terminal
+        self._parameter = parameter
+        self._count = count
+        self._epoch = epoch
+        self._raw: list[bytes] = []
+        self._first: list[bytes] = []
+        self._last: list[bytes] = []
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Record]:
+        for index in range(self._count):
+            if index == len(self._raw):
+                self._fetch()
+            self.handed_out = max(self.handed_out, index + 1)
+            yield wire.decode_record(self._raw[index], self._epoch)
+
+    def _fetch(self) -> None:
+        if self.is_over:
+            raise RuntimeError("this reading is over: another one has begun")
+        wanted = min(wire.BATCH, self._count - len(self._raw))
+        batch = self._next(wanted) if self._raw else self._beginning(wanted)
+        if not batch:
+            raise ProtocolError(f"the terminal counts {self._count} records and sends {len(self._raw)}")
+        self._raw += batch[:wanted]
+        self._last = batch
+
+    def _beginning(self, wanted: int) -> list[bytes]:
+        for _ in range(TRIES - 1):
+            try:
+                self._first = self._terminal.batch(self._parameter, wanted)
+            except Damaged:
+                continue
+            return self._first
+        self._first = self._terminal.batch(self._parameter, wanted)
+        return self._first
+
+    def _next(self, wanted: int) -> list[bytes]:
+        """Ask for the next batch, and where it is damaged for the same again, without skipping or doubling any."""
+        parameter = wire.CONTINUE
+        for _ in range(TRIES):
+            try:
+                batch = self._terminal.batch(parameter, wanted)
+            except Damaged:
+                parameter = wire.RESEND
+                continue
+            if len(set(batch)) > 1 and batch in (self._last, self._first):
+                if parameter != wire.RESEND:
+                    # It restarted, or a late answer to an earlier question came in place of this one.
+                    raise TerminalUnavailable("the terminal sends records again that were not asked for again")
+                # Not the answer was lost but the question: the terminal repeats what it sent before.
+                parameter = wire.CONTINUE
+                continue
+            return batch
+        raise Damaged(f"a batch of records was damaged on its way {TRIES} times")
+
+
+def _succeeded(answer: wire.Frame) -> bytes:
+    if answer.ret == wire.RET_SUCCESS:
+        return answer.data
+    meaning = RETURN_CODES.get(answer.ret, f"{answer.ret:#04x}")
+    raise Refusal(f"the terminal answers {meaning!r} to command {answer.command - wire.ANSWER:#04x}")
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Turn what the bytes of an answer do not allow into a ProtocolError."""
+    try:
+        yield
+    except wire.WireError as exc:
+        raise ProtocolError(f"the answer could not be understood: {exc}") from exc
+
+
+@contextmanager
+def connect(options: AnvizOptions) -> Iterator[AnvizTerminal]:
+    """Open a conversation with the terminal; others on the same line are heard and served meanwhile."""
+    with joined(
+        options.port, baudrate=options.baudrate, turnaround_s=options.turnaround, timeout_s=options.timeout
+    ) as line:
+        channel = options.device_id or _learned(line, options.timeout)
+        with line.listening(channel):
+            yield AnvizTerminal(line, channel, options)
+
+
+def _learned(line: Line, timeout_s: float) -> int:
+    """Ask the only device on a line for its number."""
+    try:
+        answer = line.ask(wire.BROADCAST, wire.CMD_DEVICE_ID, b"", timeout_s)
+    except Damaged as exc:
+        raise TerminalRefused(
+            "several terminals answer at once, or at another speed; configure each with its device_id and baudrate"
+        ) from exc
+    return int.from_bytes(_succeeded(answer)[-4:], "big") or answer.channel
+
+
+def _at(port: str) -> AnvizOptions:
+    return _Unacquainted(name=port, port=port)
+
+
+DRIVER = Driver(
+    name="anviz",
+    options=AnvizOptions,
+    connect=connect,
+    at=_at,
+    via="serial",
+    # States above 1 mean something else in every language of the firmware.
+    labels=Labels(
+        state={0: "check_in", 1: "check_out"},
+        verify={1: "fingerprint", 2: "fingerprint", 4: "password", 8: "card"},
+    ),
+)

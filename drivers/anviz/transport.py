@@ -1,0 +1,391 @@
+"""A line that Anviz terminals hang on: one port, opened once, one question at a time, and only harmless ones.
+
+A serial line carries one conversation; on RS-485 several terminals share it, each with a worker of its own. They share
+one :class:`Line`: its questions queue up, and one thread listens and hands every answer and every live record to the
+terminal that it came for. A line lives as long as somebody uses it, and never outlives its port: a USB adapter that was
+pulled out and put back is another line, so that nobody goes on with half a download.
+"""
+
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import serial
+
+from drivers.anviz import wire
+from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
+
+DEFAULT_TCP_PORT = 5010
+ALLOWED = frozenset(
+    {
+        wire.CMD_SERIAL,
+        wire.CMD_INFO,
+        wire.CMD_CLOCK,
+        wire.CMD_RECORD_INFO,
+        wire.CMD_RECORDS,
+        wire.CMD_MODEL,
+        wire.CMD_DEVICE_ID,
+        wire.CMD_CLEAR,
+    }
+)
+"""Every command that may ever leave this driver. CLEAR only of one type, see :data:`CLEARABLE`."""
+CLEARABLE = frozenset({wire.FLAGS_OF_OLDEST})
+"""Types of CLEAR that may leave: the one that takes the mark *new* from records that are counted. No record goes."""
+
+PAUSE_S = 0.25
+"""A frame whose next byte has not come for this long is over: the slowest line needs 8 ms for a byte."""
+MAX_EVENTS = 10_000
+"""Live records kept for a terminal while nobody asks for them; older ones are dropped, and the log tells of them."""
+CAPTURE_PIECES = 32
+CAPTURE_BYTES = 96
+
+
+class Damaged(TerminalUnavailable):
+    """No answer came, but bytes did that are none: noise, or an answer that was hurt on its way."""
+
+
+class Line:
+    """One opened port and those who share it. Made by :func:`joined`."""
+
+    def __init__(self, port: str, baudrate: int, turnaround_s: float) -> None:
+        self.users = 0
+        """How many conversations use this line; for :func:`joined` only."""
+        self.baudrate = baudrate
+        self._where = port
+        self._turnaround_s = turnaround_s
+        self._port: _Port | None = None
+        self._opening = threading.Lock()
+        self._using = threading.Lock()
+        """Held while the port is written to or closed."""
+        self._reader = wire.FrameReader()
+        self._changed = threading.Condition()
+        """Guards everything below; notified whenever something was heard, sent or lost."""
+        self._heard = 0.0
+        self._failure: str | None = None
+        self._turns: deque[object] = deque()
+        self._awaited: tuple[int, int] | None = None
+        self._answer: wire.Frame | None = None
+        self._events: dict[int, deque[wire.Frame]] = {}
+        self._capture: deque[str] = deque(maxlen=CAPTURE_PIECES)
+        self._wake, self._waker = socket.socketpair()
+        self._listener = threading.Thread(target=self._listen, name=f"line {port}", daemon=True)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the port is lost or closed."""
+        return self._failure is not None
+
+    def open(self, timeout_s: float) -> None:
+        """Open the port if nobody has yet; TerminalUnavailable where it is not there or another program has it."""
+        with self._opening:
+            self._check()
+            if self._port is not None:
+                return
+            try:
+                self._port = _open(self._where, self.baudrate, timeout_s)
+            except TerminalUnavailable as exc:
+                self._fail(str(exc))
+                raise
+            self._listener.start()
+
+    def close(self) -> None:
+        """Close the port."""
+        self._fail(f"{self._where} is closed")
+        if self._listener.is_alive():
+            self._waker.send(b"!")
+            self._listener.join()
+        self._wake.close()
+        self._waker.close()
+
+    @contextmanager
+    def listening(self, channel: int) -> Iterator[None]:
+        """Keep the live records of a device while the block runs; TerminalRefused where somebody does already."""
+        with self._changed:
+            if channel in self._events:
+                raise TerminalRefused(
+                    f"two terminals are configured with device_id {channel} on {self._where}; "
+                    "give each its own number, in its menu and here"
+                )
+            self._events[channel] = deque(maxlen=MAX_EVENTS)
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._events[channel]
+
+    def ask(self, channel: int, command: int, data: bytes, timeout_s: float) -> wire.Frame:
+        """Ask a device, and return its answer.
+
+        Raises TerminalUnavailable where none comes within ``timeout_s``, Damaged where something came that was none,
+        RuntimeError where the question is not on the allow-list.
+        """
+        question = _permitted(wire.Frame(channel, command, data))
+        with self._turn(timeout_s):
+            skipped = self._reader.skipped
+            self._send(question)
+            deadline = time.monotonic() + timeout_s
+            with self._changed:
+                while self._answer is None and self._wait(deadline):
+                    pass
+                if self._answer is not None:
+                    return self._answer
+                if self._reader.skipped + self._reader.missing > skipped:
+                    raise Damaged(f"what device {channel} answers is damaged on its way")
+        raise TerminalUnavailable(f"device {channel} does not answer within {timeout_s:g} s")
+
+    def next_event(self, channel: int, deadline: float) -> wire.Frame | None:
+        """Return a device's next live record; None when the monotonic time ``deadline`` has passed."""
+        with self._changed:
+            events = self._events[channel]
+            while not events:
+                if not self._wait(deadline):
+                    return None
+            return events.popleft()
+
+    def capture(self) -> str:
+        """Return what was exchanged last as lines of hex, ``>`` sent and ``<`` received."""
+        with self._changed:
+            return "\n".join(self._capture)
+
+    # Inside.
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise TerminalUnavailable(self._failure)
+
+    def _wait(self, deadline: float) -> bool:
+        """Wait for something to happen; return whether there was time, TerminalUnavailable where the line is over."""
+        self._check()
+        remaining = deadline - time.monotonic()
+        if remaining > 0:
+            self._changed.wait(remaining)
+        self._check()
+        return remaining > 0
+
+    @contextmanager
+    def _turn(self, patience_s: float) -> Iterator[None]:
+        """Have the line to oneself: in the order of coming, and when it has been quiet for as long as it must be."""
+        ticket = object()
+        with self._changed:
+            self._turns.append(ticket)
+        try:
+            with self._changed:
+                while self._turns[0] is not ticket:
+                    self._changed.wait()
+                # A line that is never quiet is spoken into all the same: the answer may come through.
+                patience = time.monotonic() + patience_s
+                while (quiet := self._quiet_at()) is not None and quiet > time.monotonic() < patience:
+                    self._wait(min(quiet, patience))
+                self._answer = None
+            yield
+        finally:
+            with self._changed:
+                self._awaited = None
+                self._turns.remove(ticket)
+                self._changed.notify_all()
+
+    def _quiet_at(self) -> float | None:
+        """Return when it may be spoken; None: at once."""
+        if not self._heard:
+            return None
+        # Half-duplex: neither into a frame that is coming in, nor before the other side has turned to listening.
+        return self._heard + max(self._turnaround_s, PAUSE_S if self._reader.missing else 0.0)
+
+    def _send(self, question: wire.Frame) -> None:
+        raw = question.to_bytes()
+        with self._using:
+            with self._changed:
+                self._check()
+                self._awaited = (question.channel, question.command + wire.ANSWER)
+                self._capture.append(f"> {raw.hex(' ')}")
+            assert self._port is not None  # noqa: S101 - as long as nothing has failed
+            try:
+                self._port.send(raw)
+            except OSError as exc:
+                raise TerminalUnavailable(f"the line broke while sending ({exc})") from exc
+
+    def _listen(self) -> None:
+        """Hear everything until the port is lost or closed. Runs in a thread of its own."""
+        port = self._port
+        assert port is not None  # noqa: S101 - started by open
+        try:
+            while not self.is_over:
+                with self._changed:
+                    patience_s = PAUSE_S if self._reader.missing else None
+                ready, _, _ = select.select((port.fileno(), self._wake.fileno()), (), (), patience_s)
+                if self._wake.fileno() not in ready:
+                    self._take(port.receive() if ready else b"")
+        except OSError as exc:
+            self._fail(f"the line is lost ({exc})")
+        finally:
+            with self._using:
+                port.close()
+
+    def _take(self, data: bytes) -> None:
+        with self._changed:
+            if data:
+                self._heard = time.monotonic()
+                more = f" … {len(data)} bytes" if len(data) > CAPTURE_BYTES else ""
+                self._capture.append(f"< {data[:CAPTURE_BYTES].hex(' ')}{more}")
+            for frame in self._reader.feed(data) if data else self._reader.pause():
+                self._route(frame)
+            self._changed.notify_all()
+
+    def _route(self, frame: wire.Frame) -> None:
+        if frame.command == wire.CMD_REAL_TIME + wire.ANSWER:
+            if frame.channel in self._events:
+                self._events[frame.channel].append(frame)
+        elif self._awaited is not None and self._answer is None:
+            channel, command = self._awaited
+            if frame.command == command and channel in (frame.channel, wire.BROADCAST):
+                self._answer = frame
+
+    def _fail(self, reason: str) -> None:
+        with self._changed:
+            self._failure = self._failure or reason
+            self._changed.notify_all()
+
+
+_lines: dict[str, Line] = {}
+_lines_lock = threading.Lock()
+
+
+@contextmanager
+def joined(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -> Iterator[Line]:
+    """Use the line at ``port`` (a device file, or ``tcp://host:port``) together with whoever else does.
+
+    Raises TerminalUnavailable where it cannot be opened, TerminalRefused where others use it at another speed.
+    """
+    # One adapter has several names: ttyUSB0, and links that tell its serial number.
+    place = port if port.startswith("tcp://") else os.path.realpath(port)
+    with _lines_lock:
+        line = _lines.get(place)
+        if line is None or line.is_over:
+            line = _lines[place] = Line(port, baudrate, turnaround_s)
+        line.users += 1
+    try:
+        if line.baudrate != baudrate:
+            raise TerminalRefused(
+                f"{port} is used at {line.baudrate} and at {baudrate} baud; all terminals on a line have one speed"
+            )
+        line.open(timeout_s)
+        yield line
+    except DriverError as exc:
+        exc.capture = exc.capture or line.capture() or None
+        raise
+    finally:
+        # Closed before anybody else may look for it: a port is opened by one at a time.
+        with _lines_lock:
+            line.users -= 1
+            if not line.users:
+                if _lines.get(place) is line:
+                    del _lines[place]
+                line.close()
+
+
+def _permitted(question: wire.Frame) -> wire.Frame:
+    if question.command not in ALLOWED:
+        raise RuntimeError(f"command {question.command:#04x} is not on the allow-list of this driver")
+    if question.command == wire.CMD_CLEAR and not (len(question.data) == 4 and question.data[0] in CLEARABLE):
+        raise RuntimeError("this driver takes marks from records that are counted; nothing else may be cleared")
+    if question.channel == wire.BROADCAST and question.command != wire.CMD_DEVICE_ID:
+        raise RuntimeError("all devices at once are asked for their number only")
+    return question
+
+
+# --- ports --------------------------------------------------------------------------------------------------------
+
+
+class _Port(Protocol):
+    """What a line needs of a port; whatever goes wrong is an OSError."""
+
+    def fileno(self) -> int:
+        """Return what can be waited for."""
+
+    def receive(self) -> bytes:
+        """Return what has arrived; OSError where the port is gone."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+
+    def close(self) -> None:
+        """Close the port."""
+
+
+class _SerialPort:
+    def __init__(self, path: str, baudrate: int, timeout_s: float) -> None:
+        # Exclusively: two readers of one port take each other's bytes.
+        self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
+
+    def fileno(self) -> int:
+        return int(self._serial.fileno())
+
+    def receive(self) -> bytes:
+        # pyserial says that a port which is ready and has nothing was unplugged.
+        return bytes(self._serial.read(4096))
+
+    def send(self, data: bytes) -> None:
+        self._serial.write(data)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._serial.close()
+
+
+class _TcpPort:
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        self._socket = socket.create_connection((host, port), timeout_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A terminal that loses power says nothing: let the kernel find out within about a minute.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> bytes:
+        data = self._socket.recv(4096)
+        if not data:
+            raise ConnectionResetError("the other side closed the connection")
+        return data
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def split_tcp(port: str) -> tuple[str, int] | None:
+    """Split ``tcp://host[:port]``; None for a device file, ValueError for anything else."""
+    if port.startswith("/"):
+        return None
+    host, colon, number = port.removeprefix("tcp://").partition(":")
+    if not port.startswith("tcp://") or not host or any(ch.isspace() or ch in "/'\"" for ch in host):
+        raise ValueError("not a port; write a device file such as /dev/ttyUSB0, or tcp://host, with :port if not 5010")
+    if not colon:
+        return host, DEFAULT_TCP_PORT
+    if not number.isdecimal() or not 0 < int(number) < 65536:
+        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535, or leave it out for 5010")
+    return host, int(number)
+
+
+def _open(port: str, baudrate: int, timeout_s: float) -> _Port:
+    address = split_tcp(port)
+    try:
+        return _TcpPort(*address, timeout_s) if address else _SerialPort(port, baudrate, timeout_s)
+    except TimeoutError as exc:
+        raise TerminalUnavailable(f"{port} does not answer within {timeout_s:g} s") from exc
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        if "exclusively lock" in str(exc):
+            reason = "another program uses it"
+        raise TerminalUnavailable(f"{port} cannot be opened ({reason})") from exc
