@@ -39,7 +39,7 @@ from gateway.cli.base import (
 )
 
 if TYPE_CHECKING:
-    from gateway.ledger import Known, Waiting
+    from gateway.ledger import Known, LedgerReader, Waiting
     from gateway.settings import Settings, TerminalSettings
 
 FOLLOW_S = 0.5
@@ -134,7 +134,13 @@ def schema() -> None:
 
 
 @app.command(rich_help_panel=GATEWAY)
-def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def status(
+    config: Config = DEFAULT_CONFIG,
+    days: Annotated[
+        int, typer.Option("--days", min=0, metavar="N", help="Compare log, ledger and centre for so many days.")
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
     """Show how the gateway and its terminals are."""
     from gateway.control import ask
     from gateway.ledger import FILE_NAME
@@ -150,22 +156,62 @@ def status(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     told = ask(folder, "status")
     counts: dict[str, Any] | None = None
     terminals: dict[str, dict[str, Any]] = {}
+    tallies: dict[str, list[dict[str, Any]]] = {}
     if (folder / FILE_NAME).exists():
         try:
             with open_ledger(folder) as ledger:
                 counts = asdict(ledger.counts())
                 terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
+                tallies = {name: _tally(ledger, name, days) for name in terminals} if days else {}
         except Failure:
             if told is None:  # a running daemon has told what matters
                 raise
     if told is not None:
         terminals = told["terminals"]
     if as_json:
-        print_json({"running": told is not None, **(told or {}), "terminals": terminals, "ledger": counts})
+        running = {"running": told is not None, **(told or {})}
+        print_json({**running, "terminals": terminals, "ledger": counts, "tallies": tallies})
     else:
         _print_status(settings, told, terminals, counts)
+        _print_tallies(tallies)
     if told is None:
         raise Failure(Code.NOT_RUNNING, f"the daemon is not running (nobody answers in {folder})", "not_running")
+
+
+def _tally(ledger: "LedgerReader", name: str, days: int) -> list[dict[str, Any]]:
+    """Return the newest days of a terminal, and its records without a readable date if there are any."""
+    tally = ledger.tally(name)
+    undated, dated = [day for day in tally if day.day is None], [day for day in tally if day.day is not None]
+    return [{**asdict(day), "day": day.day and day.day.isoformat()} for day in (*undated, *dated[-days:])]
+
+
+def _print_tallies(tallies: dict[str, list[dict[str, Any]]]) -> None:
+    """Print what must be equal for each day; a number that lags behind the one before it is coloured."""
+    from rich.table import Table
+
+    rows = [(name, day) for name, days in tallies.items() for day in days]
+    if not rows:
+        return
+    print()
+    table = Table("terminal", "day", box=None, pad_edge=False, header_style="bold")
+    for heading in ("in its log", "in the ledger", "withheld", "sent", "confirmed"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, day in rows:
+        stored = day["in_ledger"] + day["withheld"]
+        table.add_row(
+            name,
+            day["day"] or "no date",
+            "-" if day["in_log"] is None else many(day["in_log"]),
+            _behind(day["in_ledger"], lags=stored < (day["in_log"] or 0)),
+            many(day["withheld"]) if day["withheld"] else "",
+            _behind(day["sent"], lags=day["sent"] < day["in_ledger"]),
+            _behind(day["confirmed"], lags=day["confirmed"] < day["sent"]),
+        )
+    rich_console().print(table, markup=True)
+
+
+def _behind(count: int, *, lags: bool) -> str:
+    return f"[yellow]{many(count)}[/yellow]" if lags else many(count)
 
 
 def _of_ledger(known: "Known") -> dict[str, Any]:

@@ -702,6 +702,12 @@ def test_status_of_a_running_daemon(office: Office) -> None:
     assert found["running"]
     assert found["ledger"]["sent"] == found["ledger"]["sequence"] >= 41
     assert found["terminals"]["gudang"]["state"] == "offline"
+    days = found["tallies"]["lobby"]
+    assert 0 < len(days) <= 3
+    assert all(day["in_log"] == day["in_ledger"] == day["sent"] > day["confirmed"] == 0 for day in days)
+    newest = [str(days[-1][key]) for key in ("day", "in_log", "in_ledger", "sent", "confirmed")]
+    assert ["lobby", *newest] in [line.split() for line in told.stdout.splitlines()]
+    assert "in its log" not in hadir("status", "-c", office.config, "--days", 0).stdout
 
 
 def test_second_daemon_is_75(office: Office) -> None:
