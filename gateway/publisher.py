@@ -864,22 +864,23 @@ class Publisher:
 
     def _next(self, conversation: _Conversation) -> Parcel | None:
         """Make the next message from what was fetched; None where nothing of it can go."""
-        array = Array(self._room(conversation, BATCH))
+        array: Array | None = None
         while conversation.buffer:
             event = conversation.buffer[0]
             if self._may_go(conversation, event):
-                if self._goes_in_array(conversation, event) and array.take(event):
-                    conversation.buffer.popleft()
-                    continue
-                if parcel := array.parcel():
+                if self._goes_in_array(conversation, event):
+                    array = array or Array(self._room(conversation, BATCH))
+                    if array.take(event):
+                        conversation.buffer.popleft()
+                        continue
+                if array is not None and (parcel := array.parcel()):
                     return parcel
-                parcel = self._alone(conversation, event)
                 conversation.buffer.popleft()
-                if parcel is not None:
+                if parcel := self._alone(conversation, event):
                     return parcel
             else:
                 conversation.buffer.popleft()
-        return array.parcel()
+        return None if array is None else array.parcel()
 
     def _may_go(self, conversation: _Conversation, event: Waiting) -> bool:
         """Tell whether an event is to be sent: it is not on its way, and its topic is not silent."""
@@ -921,7 +922,7 @@ class Publisher:
     def _envelope(self, topic: str, properties: Properties) -> int:
         """Return how many bytes a packet has beside its payload, at most."""
         packed: bytes = properties.pack() if self._version5 else b""  # type: ignore[no-untyped-call]  # paho leaves it untyped
-        return 1 + 4 + 2 + len(f"{self._prefix}/{topic}") + 2 + len(packed)
+        return 1 + 4 + 2 + len(self._prefix) + 1 + len(topic) + 2 + len(packed)
 
     def _send(self, conversation: _Conversation, parcel: Parcel) -> None:
         array = parcel.topic == BATCH
