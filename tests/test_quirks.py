@@ -313,7 +313,7 @@ def _(office: Office) -> None:
 @quirk(2, "closes-in-mid-transfer", "hang-up=read+700")
 def _(office: Office) -> None:
     office.worker.request(full=True)
-    office.lost("unavailable", "closed the connection")
+    office.lost("unavailable", "closed the connection|connection broke")
 
 
 @quirk(2, "silent-in-mid-transfer", "silence=read+700", bulk_timeout="500ms")
@@ -325,7 +325,7 @@ def _(office: Office) -> None:
 @quirk(2, "closes-at-any-answer", "hang-up")
 def _(office: Office) -> None:
     office.punch()
-    office.lost("unavailable", "closed the connection")
+    office.lost("unavailable", "closed the connection|connection broke")
 
 
 @quirk(3, "one-byte-at-a-time", "trickle=0.1ms")
@@ -365,7 +365,7 @@ def _(office: Office) -> None:
 @quirk(7, "busy-with-other-software", "busy")
 def _(office: Office) -> None:
     office.terminal.restart()
-    office.lost("unavailable", "closed the connection")
+    office.lost("unavailable", "closed the connection|connection broke")
     office.punch()
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import insert
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import punch
 from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
-from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, Known, milliseconds
+from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, Known, LedgerError, milliseconds
 from gateway.ledger.transaction import Transaction, unconfirmed
 from gateway.punch import Draft, Witness
 
@@ -30,6 +30,8 @@ Readings that are stored at the same time share this number, for their slices sh
 terminals read for the first time hold in memory, and what a live punch waits for.
 """
 LEAST_SLICE = 50
+MOST_IN_A_SECOND = 10_000
+"""Occurrences of one person and second that are tried to find a withheld record's own."""
 
 T = TypeVar("T")
 Start = Literal["all", "now"] | date
@@ -398,7 +400,7 @@ class Intake:
                     draft = _draft(record, witness, occurrence, log_position, first)
                     slice_.present.add(draft.id.bytes)
                     if plan.withheld_until is None or position < plan.withheld_until:
-                        withheld.append(_withheld(draft.id.bytes, plan, position, record))
+                        withheld.append(_withheld(draft.id.bytes, plan, witness.serial, position, record))
                         stored.withheld += 1
                     else:
                         sequence = transaction.add(draft, terminal=plan.number, day=day)
@@ -606,9 +608,9 @@ def _identity(serial: str, record: Record, occurrence: int) -> UUID:
     return punch.punch_id(serial, punch.who(record.pin, record.uid), record.local_time, occurrence)
 
 
-def encoded(record: Record) -> str:
-    """Return a record as the text that is kept of it while it is withheld."""
-    fields: dict[str, Any] = {"raw": record.raw.hex()}
+def encoded(record: Record, serial: str) -> str:
+    """Return a record of a device as the text that is kept of it while it is withheld."""
+    fields: dict[str, Any] = {"serial": serial, "raw": record.raw.hex()}
     if isinstance(record, BadRecord):
         fields |= {"stable": record.stable.hex(), "reason": record.reason}
     else:
@@ -626,6 +628,7 @@ def encoded(record: Record) -> str:
 def decoded(text: str) -> Record:
     """Return the record that :func:`encoded` made ``text`` of."""
     fields = json.loads(text)
+    fields.pop("serial", None)  # texts of version 1 have none
     raw = bytes.fromhex(fields["raw"])
     if "reason" in fields:
         return BadRecord(raw, bytes.fromhex(fields["stable"]), fields["reason"])
@@ -634,20 +637,27 @@ def decoded(text: str) -> Record:
 
 
 def released_draft(row: Any, witness: Witness, position: int | None) -> Draft:
-    """Return the event of a row of ``withheld``, under the identity that was set aside for it."""
+    """Return the event of a row of ``withheld``, under the identity that was set aside for it.
+
+    Its serial is that of the device that had the record, which may have been replaced since. Raises LedgerError where
+    no occurrence has that identity.
+    """
     record = decoded(row.record)
+    witness = replace(witness, serial=json.loads(row.record).get("serial", witness.serial))
     occurrence = 1
     while _identity(witness.serial, record, occurrence).bytes != row.id:
         occurrence += 1
+        if occurrence > MOST_IN_A_SECOND:
+            raise LedgerError("a withheld record does not fit its identity; `hadir verify` says more")
     return _draft(record, witness, occurrence, position, UUID(bytes=row.id))
 
 
-def _withheld(identity: bytes, plan: _Plan, position: int, record: Record) -> dict[str, Any]:
+def _withheld(identity: bytes, plan: _Plan, serial: str, position: int, record: Record) -> dict[str, Any]:
     return {
         "id": identity,
         "terminal": plan.number,
         "generation": plan.generation,
         "position": position,
-        "record": encoded(record),
+        "record": encoded(record, serial),
         "day": _day(record),
     }

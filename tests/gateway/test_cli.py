@@ -765,7 +765,7 @@ def test_replay_says_what_is_wrong_with_the_question(tmp_path: Path) -> None:
         ([], "write what to send again"),
         (["--sequence", "5-3"], "first and the last"),
         (["--sequence", "x"], "such as 1150-1163"),
-        (["--terminal", "kitchen"], "no terminal of that name"),
+        (["--terminal", "kitchen"], "no terminal is named 'kitchen'"),
         (["--sequence", "1-2", "--day", "2026-09-04"], "not both"),
     ):
         told = hadir("replay", "-c", config, *arguments)
@@ -1010,7 +1010,7 @@ def test_replay_without_saying_what_is_wrong_usage(tmp_path: Path) -> None:
     """No surprise of thousands of events."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
 
-    assert hadir("replay", "--terminal", "lobby", "-c", config).returncode == 2
+    assert hadir("replay", "--withheld", "-c", config).returncode == 2
     nothing = hadir("replay", "--terminal", "lobby", "--withheld", "-c", config)
     assert (nothing.returncode, "no ledger here yet" in nothing.stderr) == (74, True)
 

@@ -908,6 +908,16 @@ class TestStart:
         assert office.ledger.release(office.witness()) == 0
         assert office.read([*log, *logged(3)]).new == 0
 
+    def test_released_after_the_device_was_replaced(self, office: Office) -> None:
+        """What the old device had is published as the old device's."""
+        office.read(logged(3, 3), start="now")
+        before, office.serial = office.serial, "CEXA193960002"
+        office.ledger.pin_serial("lobby", office.serial)
+        assert office.ledger.release(office.witness()) == 2
+        data = [event["data"] for event in of_type(office.ledger, RECORDED)]
+        found = [(one["serial"], one["occurrence"], one["position"]) for one in data]
+        assert found == [(before, 1, None), (before, 2, None)]
+
     def test_released_by_date(self, office: Office) -> None:
         """Only what is dated in the span that was asked for."""
         office.read([made(day=DAY - timedelta(days=days)) for days in (4, 3, 2, 1)], start="now")
