@@ -43,15 +43,17 @@ def run(plan: Plan) -> Iterator[Figure]:
     post = Post()
 
     def take(body: bytes) -> None:
-        pin = json.loads(body)["data"]["pin"]
-        if int(pin) >= FIRST_PIN:
-            post.arrive(pin)
+        said = json.loads(body)
+        for event in said if isinstance(said, list) else [said]:
+            pin = event.get("data", {}).get("pin")
+            if pin is not None and int(pin) >= FIRST_PIN:
+                post.arrive(pin)
 
     with ExitStack() as stack:
         port = stack.enter_context(broker(folder))
         terminals = stack.enter_context(_terminals(records))
         dead = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))  # accepts, and says nothing
-        stack.enter_context(subscriber(port, f"{PREFIX}/punch/#", take))
+        stack.enter_context(subscriber(port, f"{PREFIX}/#", take))
         addresses = {**terminals.addresses, "dead": f"127.0.0.1:{dead.getsockname()[1]}"}
         running = stack.enter_context(daemon(folder, settings_of(port, addresses)))
 
