@@ -109,6 +109,17 @@ def test_a_punch_that_is_not_what_its_id_says_fills_its_place_only(data: object)
     assert said.doubt
 
 
+def test_an_event_without_its_bytes_keeps_the_digest_of_the_whole() -> None:
+    """A record that is too large for the broker comes with its hash in place of it: its digest is taken on trust."""
+    event = Source().punch(1, pin="1001")
+    event["data"] |= {"raw": None, "raw_sha256": "0" * 64}
+
+    said = only(PUNCHES, payload(event))
+
+    assert isinstance(said, Event)
+    assert said.digest == event["digest"]
+
+
 def test_an_altered_event_is_told_with_its_place() -> None:
     """Content and digest must fit; what is said of it repeats nothing of a person."""
     event = Source().punch(1, pin="1001")
