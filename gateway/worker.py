@@ -220,6 +220,8 @@ class Worker:
         """The next reading must show known records even if the count is as expected."""
         self._hinted = False
         self._last_read = -UNCOUNTED_READ_S
+        self._wrong_count: int | None = None
+        """A count that is not that of the log, which was read under it and had nothing new."""
         self._next_start: int | None = None
         """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
         self._rest_until = 0.0
@@ -508,9 +510,12 @@ class Worker:
 
     @property
     def _count_tells(self) -> bool:
-        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it."""
+        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it.
+
+        A count that was found wrong is not relied on until it changes: some terminals always say 0.
+        """
         records, capacity = self.state.sizes.records, self.state.sizes.capacity
-        return records is not None and (capacity is None or records < capacity)
+        return records not in (None, self._wrong_count) and (capacity is None or records < capacity)
 
     @property
     def _live_healthy(self) -> bool:
@@ -558,7 +563,16 @@ class Worker:
             return Stored()
         self._unproven = False
         self._last_read = time.monotonic()
+        self._judge_count(stored)
         return stored
+
+    def _judge_count(self, stored: Stored) -> None:
+        """Remember a count that differs from the log though nothing was new in it; a punch may come after the count."""
+        records = self.state.sizes.records
+        if records == self._known().in_log:
+            self._wrong_count = None
+        elif not (stored.new or stored.quarantined or stored.confirmed or stored.withheld):
+            self._wrong_count = records
 
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
         """Read and store what is new; None where more must be read than the terminal may be asked for now."""
