@@ -477,6 +477,8 @@ class Worker:
         told = self._hinted or not (self._listening and self._caught_up)
         known = self._known()
         self.state.sizes = terminal.sizes()
+        if self.state.sizes.records != self._wrong_count:
+            self._wrong_count = None
         asked = any(request.full for request in self._asked)
         wanted = asked or self._full_due or self._something_new(known)
         if not wanted or not (asked or self._may_read()) or not self._has_room(known):
@@ -569,9 +571,8 @@ class Worker:
     def _judge_count(self, stored: Stored) -> None:
         """Remember a count that differs from the log though nothing was new in it; a punch may come after the count."""
         records = self.state.sizes.records
-        if records == self._known().in_log:
-            self._wrong_count = None
-        elif not (stored.new or stored.quarantined or stored.confirmed or stored.withheld):
+        news = stored.new or stored.quarantined or stored.confirmed or stored.withheld
+        if not news and records != self._known().in_log:
             self._wrong_count = records
 
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
