@@ -665,9 +665,11 @@ class Worker:
             return
         if time.monotonic() < self._range_check or not self._may_read():
             return
-        self._range_check = time.monotonic() + RANGE_CHECK_S
         # By the terminal's clock, and up to what was there before this poll: what is made meanwhile is not read yet.
         shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
+        if shown.year <= punch.RESET_YEAR:
+            return  # its last days are none, and may lie before the first that it knows
+        self._range_check = time.monotonic() + RANGE_CHECK_S
         last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
         first = datetime.combine(last.date() - timedelta(days=RANGE_DAYS), time_of_day.min)
         try:
