@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import decode, drain, first_import, latency, memory, serial_line, sixty_four, traffic
+from benchmarks import decode, drain, first_import, latency, memory, serial_line, sixty_four, slow_terminal, traffic
 from benchmarks.figures import Benchmark, Figure, Plan, machine, markdown
 from benchmarks.rig import quiet
 
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory.run,
     "sixty-four": sixty_four.run,
     "serial": serial_line.run,
+    "slow": slow_terminal.run,
 }
 
 

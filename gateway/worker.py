@@ -220,6 +220,8 @@ class Worker:
         """The next reading must show known records even if the count is as expected."""
         self._hinted = False
         self._last_read = -UNCOUNTED_READ_S
+        self._wrong_count: int | None = None
+        """A count that is not that of the log, which was read under it and had nothing new."""
         self._next_start: int | None = None
         """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
         self._rest_until = 0.0
@@ -475,6 +477,8 @@ class Worker:
         told = self._hinted or not (self._listening and self._caught_up)
         known = self._known()
         self.state.sizes = terminal.sizes()
+        if self.state.sizes.records != self._wrong_count:
+            self._wrong_count = None
         asked = any(request.full for request in self._asked)
         wanted = asked or self._full_due or self._something_new(known)
         if not wanted or not (asked or self._may_read()) or not self._has_room(known):
@@ -508,9 +512,12 @@ class Worker:
 
     @property
     def _count_tells(self) -> bool:
-        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it."""
+        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it.
+
+        A count that was found wrong is not relied on until it changes: some terminals always say 0.
+        """
         records, capacity = self.state.sizes.records, self.state.sizes.capacity
-        return records is not None and (capacity is None or records < capacity)
+        return records not in (None, self._wrong_count) and (capacity is None or records < capacity)
 
     @property
     def _live_healthy(self) -> bool:
@@ -558,7 +565,15 @@ class Worker:
             return Stored()
         self._unproven = False
         self._last_read = time.monotonic()
+        self._judge_count(stored)
         return stored
+
+    def _judge_count(self, stored: Stored) -> None:
+        """Remember a count that differs from the log though nothing was new in it; a punch may come after the count."""
+        records = self.state.sizes.records
+        news = stored.new or stored.quarantined or stored.confirmed or stored.withheld
+        if not news and records != self._known().in_log:
+            self._wrong_count = records
 
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
         """Read and store what is new; None where more must be read than the terminal may be asked for now."""
@@ -650,9 +665,11 @@ class Worker:
             return
         if time.monotonic() < self._range_check or not self._may_read():
             return
-        self._range_check = time.monotonic() + RANGE_CHECK_S
         # By the terminal's clock, and up to what was there before this poll: what is made meanwhile is not read yet.
         shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
+        if shown.year <= punch.RESET_YEAR:
+            return  # its last days are none, and may lie before the first that it knows
+        self._range_check = time.monotonic() + RANGE_CHECK_S
         last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
         first = datetime.combine(last.date() - timedelta(days=RANGE_DAYS), time_of_day.min)
         try:

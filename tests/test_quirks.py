@@ -456,10 +456,21 @@ def _(office: Office) -> None:
     assert len(office.said("layout_changed")) == 1
 
 
-@quirk(16, "count-of-zero", "count=0", "mute")
-def _(office: Office) -> None:
-    office.punch()
-    eventually(office.complete)
+for count in ("0", "+3", "-3"):
+
+    @quirk(16, f"count-{count}-for-good", f"count={count}", "mute")
+    def _(office: Office) -> None:
+        office.punch()
+        eventually(office.complete)
+        office.visited(3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker_module, "UNCOUNTED_READ_S", 3600.0)
+            office.visited()
+            prepared = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
+            office.visited(5)
+            assert office.terminal.commands[wire.CMD_PREPARE_BUFFER] == prepared
+        office.punch()
+        eventually(office.complete)
 
 
 @quirk(16, "log-not-given-out", "no-log=4989")

@@ -195,9 +195,9 @@ class ZktecoTerminal:
 
         Times that a terminal cannot express are moved to the nearest it can.
         """
-        span = (wire.encode_time(max(first, wire.FIRST_TIME)), wire.encode_time(min(last, wire.LAST_TIME)))
+        first, last = (min(max(moment, wire.FIRST_TIME), wire.LAST_TIME) for moment in (first, last))
         with translated(self._transport):
-            table = self._prepare(wire.CMD_ATTLOG_BY_TIME, *span)
+            table = self._prepare(wire.CMD_ATTLOG_BY_TIME, wire.encode_time(first), wire.encode_time(last))
             if not isinstance(table, Table):
                 return None
             try:

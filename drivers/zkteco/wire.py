@@ -534,7 +534,9 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
     counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
     bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
-    found = _best(sample, near, favoured, bars) or certain or _best(sample, divide, favoured, bars)
+    # Nor does so little without a count that fits overthrow the layout found earlier: bad records read as anything.
+    kept = known if known in divide and size // known.stride <= FEW and not only else None
+    found = _best(sample, near, favoured, bars) or certain or kept or _best(sample, divide, favoured, bars)
     if found is None:
         tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
         raise WireError(f"{size} bytes of log do not read as {tried}")

@@ -925,3 +925,23 @@ def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
         office.workers[0].join(3)
 
     assert max(order.index("2001"), order.index("2002")) < 4500
+
+
+def test_an_import_that_was_cut_goes_on_where_it_stopped(office: Office) -> None:
+    """The connection drops after three fifths of a log: what is stored does not travel again."""
+    records = 5000
+    office.terminal.append_raw(generate(1, records, 300, MORNING).log)
+    office.terminal.faults.switch_on("line=4000")
+    worker = office.visit(live=False)
+    eventually(lambda: office.ledger.punches() >= records * 3 // 5, 30)
+    stored = office.ledger.punches()
+    office.terminal.restart()
+    sent = office.simulator.bytes_out
+    office.terminal.faults.switch_off("line")
+
+    eventually(lambda: office.ledger.punches() == records, 30)
+    polled(worker)
+
+    assert office.simulator.bytes_out - sent < (records - stored) * office.terminal.stride + 8192
+    assert worker.request(full=True).result(20) is not None
+    assert office.ledger.punches() == records

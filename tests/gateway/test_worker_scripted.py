@@ -555,6 +555,19 @@ def test_a_terminal_that_lies_about_dates_is_not_asked_again(
 # ---------------------------------------------------------------- listening
 
 
+def test_a_terminal_whose_clock_was_reset_is_not_asked_by_date(office: Office) -> None:
+    """The first seconds of 2000 have no days before them; once the clock is right again it is asked."""
+    office.script.log, office.script.between = recent(office), by_date(office.script)
+    office.script.off = datetime(2000, 1, 1) - datetime.now(ZONE).replace(tzinfo=None)  # noqa: DTZ001 - wall clock
+    worker = office.visit()
+    polled(worker, 3)
+    assert office.script.ranges == []
+
+    office.script.off = timedelta(0)
+
+    eventually(lambda: office.script.ranges)
+
+
 def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was heard for a while, so the clock is asked; no answer ends the conversation and begins another."""
     monkeypatch.setattr(worker_module, "PROBE_S", 0.05)

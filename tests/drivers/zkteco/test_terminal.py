@@ -788,6 +788,13 @@ def test_a_span_wider_than_the_century_is_asked_for_within_it() -> None:
         assert peer.received[-1].data[3:] == struct.pack("<II", 0, wire.encode_time(wire.LAST_TIME))
 
 
+def test_a_span_before_the_century_is_asked_for_at_its_beginning() -> None:
+    """The clock of a terminal that was reset has a yesterday which the terminal cannot express."""
+    with visited(*ranged(Answer(wire.CMD_DATA, bytes(4)))) as (zk, peer):
+        assert zk.between(datetime(1999, 12, 29), datetime(1999, 12, 31), None) == []  # noqa: DTZ001 - wall clock
+        assert peer.received[-1].data[3:] == bytes(8)
+
+
 # --- setting the clock --------------------------------------------------------------------------------------------
 
 

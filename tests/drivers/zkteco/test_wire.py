@@ -445,6 +445,14 @@ def test_nothing_but_bad_records_is_not_read_as_something_else(layout: str) -> N
     assert all(isinstance(entry, BadRecord) for entry in wire.Records(body, wire.LAYOUTS[layout]))
 
 
+@pytest.mark.parametrize("count", [None, 0, 3])
+@pytest.mark.parametrize("layout", ["40", "22", "16"])
+def test_a_few_bad_records_without_a_count_are_not_read_as_something_else(layout: str, count: int | None) -> None:
+    """Where a terminal cannot count, a cleared log with two bad records in it keeps the layout found earlier."""
+    body = spoiled(office(layout, 2), layout, 1)
+    assert choose(body, count, layout).name == layout
+
+
 @pytest.mark.parametrize("layout", ["16", "22", "40", "49"])
 def test_a_clock_that_nobody_ever_set_is_no_wrong_layout(layout: str) -> None:
     """All of a log in the year 2000: it is read where its count is right, and refused where nothing vouches for it."""
