@@ -3,11 +3,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench clients clean
+.PHONY: help demo test torture lint bench clients clean
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
 	@echo "make test    run all tests"
+	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
@@ -37,8 +38,20 @@ mosquitto:
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients; \
 	  else echo "the tests need mosquitto_sub: sudo apt install mosquitto-clients"; exit 1; fi; }
 
-test: $(VENV)/stamp mosquitto
+# A power cut is made by a library that the tests compile.
+.PHONY: compiler
+compiler:
+	@printf '#include <stdio.h>\n' | cc -E - >/dev/null 2>&1 || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
+	  else echo "the tests need a C compiler: sudo apt install gcc libc6-dev"; exit 1; fi; }
+
+test: $(VENV)/stamp mosquitto compiler
 	$(BIN)/pytest
+
+SEEDS ?= 20
+SECONDS ?= 20
+torture: $(VENV)/stamp mosquitto compiler
+	$(BIN)/python -m tests.torture --seeds $(SEEDS) --seconds $(SECONDS)
 
 lint: $(VENV)/stamp
 	$(BIN)/ruff check .

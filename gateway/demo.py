@@ -1,8 +1,8 @@
 """`hadir demo`: the whole road on one machine, without set-up, with a sum at the end that must come out.
 
 Four simulated terminals, three on real sockets and one on a serial line, the real daemon in a process of its own, a
-real MQTT 5 broker, a subscriber that knows nothing but the contract. Everything lives in temporary folders and ends
-with the command.
+real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by. Everything
+lives in temporary folders and ends with the command.
 """
 
 import json
@@ -14,9 +14,9 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -34,7 +34,7 @@ from ruamel.yaml import YAML
 from drivers.anviz import simulator as anviz
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.embedded_broker import embedded_broker
-from gateway.ledger import LedgerReader
+from gateway.ledger import LedgerError, LedgerReader
 from gateway.punch import RECORDED
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -43,8 +43,11 @@ COMM_KEY = 271828
 WRONG_BY = timedelta(minutes=7)
 PUNCHES_PER_S = 4.0
 SETTLE_S = 20.0
-"""How long the last punches may take to arrive before the sum is taken as it is."""
+"""How long the last receipts may take to arrive before the sum is taken as it is."""
 ROWS = 14
+_HADIR = (sys.executable, "-m", "gateway.cli")
+_CENTRAL = (sys.executable, "-m", "central.cli")
+_CENTRE = "centre.db"
 
 Terminals = dict[str, SimulatedTerminal | anviz.SimulatedTerminal]
 
@@ -101,7 +104,7 @@ class Subscriber:
 
 
 def demo(for_s: float | None, *, plain: bool = False) -> int:
-    """Run the demo for ``for_s`` seconds, or until Ctrl-C; return 0 if the three numbers are equal, 1 if not."""
+    """Run the demo for ``for_s`` seconds, or until Ctrl-C; return 0 if everything is at the centre, 1 if not."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -113,19 +116,26 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         subscriber = Subscriber(port, fingers)
         stack.callback(subscriber.close)
         configuration = _configuration(folder, port, entries)
-        daemon = stack.enter_context(_daemon(folder, configuration))
+        # The centre is a stranger: its command is all that is known of it.
+        inbox = [*_CENTRAL, "inbox", "--broker", f"mqtt://127.0.0.1:{port}", "--db", str(folder / _CENTRE)]
+        run = [*_HADIR, "run", "--config", str(configuration), "--assume-synchronised"]
+        processes = {
+            "centre": stack.enter_context(_running(folder, "centre", inbox)),
+            "daemon": stack.enter_context(_running(folder, "daemon", run)),
+        }
         rush = _Rush(terminals, fingers)
         stack.callback(rush.stop)
         began = time.monotonic()
         view = _View(console, terminals, subscriber, folder, plain=plain or not console.is_terminal)
         with view:
-            while not stop.wait(0.25) and daemon.poll() is None:
+            while not stop.wait(0.25) and all(process.poll() is None for process in processes.values()):
                 view.show("running; Ctrl-C ends it" if for_s is None else "running")
                 if for_s is not None and time.monotonic() - began >= for_s:
                     break
             rush.stop()
-            _settle(terminals, subscriber, daemon, lambda: view.show("the rush is over; waiting for the last punches"))
-        return _sum(console, folder, terminals, subscriber, daemon)
+            waiting = "the rush is over; waiting for the last receipts"
+            total = _settle(folder, terminals, list(processes.values()), lambda: view.show(waiting))
+        return _told(console, folder, total, subscriber, processes)
 
 
 def _terminals() -> Terminals:
@@ -176,10 +186,10 @@ def _configuration(folder: Path, broker_port: int, entries: dict[str, dict[str, 
 
 
 @contextmanager
-def _daemon(folder: Path, configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(configuration), "--assume-synchronised"]
-    with (folder / "daemon.log").open("wb") as log:
-        # A session of its own: Ctrl-C is for the demo, which then ends the daemon in its own time.
+def _running(folder: Path, name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of our own commands for the length of a block; what it says goes into a file of its name."""
+    with (folder / f"{name}.log").open("wb") as log:
+        # A session of its own: Ctrl-C is for the demo, which then ends the others in their own time.
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own command
     try:
         yield process
@@ -241,43 +251,79 @@ class _Rush:
         self._thread.join()
 
 
-def _settle(terminals: Terminals, subscriber: Subscriber, daemon: subprocess.Popen[bytes], show: Any) -> None:
+@dataclass(frozen=True)
+class _Sum:
+    """What must be equal in the end: punches by where they are, and events by whose word there is for them."""
+
+    in_terminals: int
+    in_ledger: int
+    at_centre: int
+    events: int
+    covered: int
+
+    @property
+    def right(self) -> bool:
+        """Whether everything has arrived and the centre has said so."""
+        return self.in_terminals == self.in_ledger == self.at_centre > 0 and self.events == self.covered
+
+    def __str__(self) -> str:
+        punches = (
+            f"in the terminals {self.in_terminals:,}",
+            f"in the ledger {self.in_ledger:,}",
+            f"at the centre {self.at_centre:,}",
+        )
+        receipts = f"receipts cover {self.covered:,} of {self.events:,} events"
+        if self.right:
+            return f"{'  =  '.join(punches)}; {receipts}"
+        return f"{', '.join(punches)}: these should be equal; {receipts}"
+
+
+def _settle(
+    folder: Path, terminals: Terminals, processes: Sequence[subprocess.Popen[bytes]], show: Callable[[], None]
+) -> _Sum:
+    """Wait until the centre has confirmed everything, or no longer; return how far it has come."""
     until = time.monotonic() + SETTLE_S
-    while time.monotonic() < until and daemon.poll() is None:
-        if sum(terminal.count for terminal in terminals.values()) == len(subscriber.ids):
-            return
+    while True:
         show()
+        total = _sum(folder, terminals)
+        over = time.monotonic() >= until or any(process.poll() is not None for process in processes)
+        if (total.in_terminals == total.in_ledger and total.events == total.covered) or over:
+            # Asked at the end only: it counts everything, and is another program's word.
+            return replace(total, at_centre=_at_centre(folder))
         time.sleep(0.25)
 
 
-def _sum(
-    console: Console,
-    folder: Path,
-    terminals: Terminals,
-    subscriber: Subscriber,
-    daemon: subprocess.Popen[bytes],
-) -> int:
-    _end(daemon)
+def _sum(folder: Path, terminals: Terminals) -> _Sum:
     in_terminals = sum(terminal.count for terminal in terminals.values())
-    ledger = LedgerReader(folder / "data") if (folder / "data" / "ledger.db").exists() else None
-    in_ledger = ledger.punches() if ledger else 0
-    if ledger:
-        ledger.close()
-    at_subscriber = len(subscriber.ids)
-    equal = in_terminals == in_ledger == at_subscriber
-    console.print(
-        f"in the terminals {in_terminals:,}  =  in the ledger {in_ledger:,}  =  at the subscriber {at_subscriber:,}"
-        if equal
-        else f"in the terminals {in_terminals:,}, in the ledger {in_ledger:,}, at the subscriber {at_subscriber:,}: "
-        "these should be equal",
-        style="bold green" if equal else "bold red",
-        highlight=False,
-    )
-    console.print(f"{subscriber.arrivals - at_subscriber:,} punches came twice", style="dim", highlight=False)
-    if not equal or daemon.returncode != 0:
-        console.print(f"the daemon ended with exit code {daemon.returncode}; its last words:", style="red")
-        console.print("\n".join((folder / "daemon.log").read_text("utf-8").splitlines()[-10:]), highlight=False)
-    return 0 if equal and daemon.returncode == 0 else 1
+    try:
+        with closing(LedgerReader(folder / "data")) as ledger:
+            counts, punches = ledger.counts(), ledger.punches()
+    except LedgerError:  # the daemon has not made it yet
+        return _Sum(in_terminals, 0, 0, 0, 0)
+    return _Sum(in_terminals, punches, 0, counts.sequence, counts.confirmed)
+
+
+def _at_centre(folder: Path) -> int:
+    """Ask the centre how many different punches it holds."""
+    command = [*_CENTRAL, "report", "--db", str(folder / _CENTRE), "--json"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
+    return sum(stream["punches"] for stream in json.loads(told.stdout)["streams"]) if told.returncode == 0 else 0
+
+
+def _told(
+    console: Console, folder: Path, total: _Sum, subscriber: Subscriber, processes: dict[str, subprocess.Popen[bytes]]
+) -> int:
+    """End the processes and print the sum; return the exit code."""
+    console.print(str(total), style="bold green" if total.right else "bold red", highlight=False, soft_wrap=True)
+    twice = subscriber.arrivals - len(subscriber.ids)
+    console.print(f"{twice:,} punches came twice", style="dim", highlight=False)
+    for process in processes.values():
+        _end(process)
+    well = total.right and not any(process.returncode for process in processes.values())
+    for name, process in () if well else processes.items():
+        console.print(f"the {name} ended with exit code {process.returncode}; its last words:", style="red")
+        console.print("\n".join((folder / f"{name}.log").read_text("utf-8").splitlines()[-10:]), highlight=False)
+    return 0 if well else 1
 
 
 class _View:

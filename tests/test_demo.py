@@ -24,15 +24,18 @@ def children(text: str) -> set[str]:
     return found
 
 
-def test_three_numbers_are_equal_and_nothing_is_left(tmp_path: Path) -> None:
+def test_everything_is_at_the_centre_and_nothing_is_left(tmp_path: Path) -> None:
     """The sum comes out, the exit code says so, no process and no file stay behind."""
     before = {path.name for path in Path(tempfile.gettempdir()).glob("hadir-demo-*")}
 
     ended = subprocess.run([*DEMO, "--for", "5s"], capture_output=True, text=True, timeout=100, check=False)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    found = re.search(r"terminals ([\d,]+) += +in the ledger ([\d,]+) += +at the subscriber ([\d,]+)", ended.stdout)
+    found = re.search(r"terminals ([\d,]+) += +in the ledger ([\d,]+) += +at the centre ([\d,]+)", ended.stdout)
+    receipts = re.search(r"receipts cover ([\d,]+) of ([\d,]+) events", ended.stdout)
     assert found, ended.stdout
+    assert receipts, ended.stdout
+    assert receipts[1] == receipts[2]
     assert len(set(found.groups())) == 1
     assert int(found[1].replace(",", "")) > 20_000
     assert {path.name for path in Path(tempfile.gettempdir()).glob("hadir-demo-*")} <= before
@@ -40,11 +43,11 @@ def test_three_numbers_are_equal_and_nothing_is_left(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_it_with_the_sum() -> None:
-    """An impatient visitor still gets the three numbers."""
+    """An impatient visitor still gets the sum."""
     process = subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     time.sleep(6)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0, output
-    assert "at the subscriber" in output.splitlines()[-2]
+    assert "receipts cover" in output.splitlines()[-2]

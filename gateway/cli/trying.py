@@ -50,7 +50,7 @@ def demo(
 ) -> None:
     """Show everything at work on this computer.
 
-    Four simulated terminals, the gateway, a broker and a subscriber; at the end three numbers that must be equal.
+    Four simulated terminals, the gateway, a broker and a centre; at the end all must hold the same punches.
     """
     from gateway.demo import demo as run_demo
 

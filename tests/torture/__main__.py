@@ -1,0 +1,56 @@
+"""``make torture SEEDS=200``: torment an office seed by seed, and say how each came out.
+
+``python -m tests.torture [--seeds N] [--first SEED] [--seconds S]``. The folder of a seed that failed is kept.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from tests.torture.disk import compiled
+from tests.torture.harness import Torture
+
+
+def main() -> int:
+    """Run the seeds; return 1 if any failed."""
+    parser = argparse.ArgumentParser(
+        description="Torment a gateway, its broker and its centre; check that nothing is lost."
+    )
+    parser.add_argument("--seeds", type=int, default=20, help="how many")
+    parser.add_argument("--first", type=int, default=1, help="the first of them")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each torments")
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="hadir-torture-"))
+    library = compiled(folder)
+    did: Counter[str] = Counter()
+    failed: list[int] = []
+    records = 0
+    for seed in range(asked.first, asked.first + asked.seeds):
+        place = folder / f"seed-{seed}"
+        place.mkdir()
+        try:
+            outcome = Torture(seed, place, library).run(asked.seconds)
+        except Exception as exc:  # noqa: BLE001 - the next seed is run all the same
+            failed.append(seed)
+            print(f"seed {seed} FAILED: {exc}")  # noqa: T201
+            traceback.print_exc()
+            repeat = f"python -m tests.torture --first {seed} --seeds 1 --seconds {asked.seconds:g}"
+            print(f"  everything is in {place}; again: {repeat}", flush=True)  # noqa: T201
+            continue
+        print(outcome, flush=True)  # noqa: T201
+        did.update(outcome.did)
+        records += outcome.records
+        shutil.rmtree(place)
+    total = ", ".join(f"{count} × {what}" for what, count in sorted(did.items()))  # noqa: RUF001 - times
+    print(f"{asked.seeds - len(failed)} of {asked.seeds} seeds whole: {records} records once each, through {total}")  # noqa: T201
+    if not failed:
+        shutil.rmtree(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+"""The whole road under torture: fingers, terminals, gateway, broker and centre, while everything breaks.
+
+The gateway, the broker and the inbox are processes of their own, killed with SIGKILL at moments that a seed chooses;
+with a power cut, gateway and inbox lose what they had not forced to the disk. Terminals misbehave, their clocks are
+stepped, the line to the broker is cut and slowed. In the end everything is mended, and every record of every terminal
+must have arrived, once. A seed decides what happens; when exactly, the machine does.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from central.report import opened, report, verify
+from central.store import StoreError
+from drivers.base import RawPunch
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
+from gateway.ledger import LedgerReader
+from gateway.punch import punch_id
+from tests.broker import Broker
+from tests.torture.disk import Disk
+from tests.torture.link import Link
+
+ZONE = ZoneInfo("Asia/Jakarta")
+HISTORY_ENDS = datetime(2026, 6, 30, 18, 0, 0)  # noqa: DTZ001 - a terminal's wall clock has no zone
+HISTORY = 1500
+PUNCHES_PER_S = 40.0
+SETTLE_S = 90.0
+"""So long everything may take to arrive when all is mended, on a loaded machine."""
+FAULTS = (
+    *("hang-up=any", "hang-up=read+700", "hang-up=prepare", "hang-up=event+5", "silence=count", "silence=read+300"),
+    *(
+        "late=150ms",
+        "line=200",
+        "split",
+        "coalesce",
+        "chatter=2",
+        "mute",
+        "trickle=1ms",
+        "tail",
+        "no-range",
+        "event-differs",
+    ),
+    *("double-press", "punch-in-read", "race"),
+)
+"""What terminals do for a while, all of which a gateway must get over."""
+STEPS_S = (-3600.0, -60.0, -2.0, -1.0, 1.0, 45.0, 600.0, 7200.0)
+"""By how much somebody sets a terminal's clock; backwards the same second comes again."""
+
+
+class _Program:
+    """A program that writes to a disk of its own and is started again after whatever happens to it."""
+
+    def __init__(self, folder: Path, library: Path, arguments: Callable[[Path], list[str]]) -> None:
+        self.disk = Disk(folder, library)
+        self.log = folder / "log"
+        self._arguments = arguments(self.disk.contents)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it."""
+        assert self._process is None, "it runs"
+        command = [sys.executable, "-m", "tests.torture.impatient", *self._arguments]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.disk.environment}
+            )
+
+    def kill(self) -> None:
+        """End it like the out-of-memory killer."""
+        self.check_alive()
+        self.end()
+
+    def check_alive(self) -> None:
+        """Fail if it has ended by itself."""
+        code = None if self._process is None else self._process.poll()
+        assert code is None, f"{self._arguments[0]} ended by itself with {code}; see {self.log}"
+
+    def end(self) -> None:
+        """Leave no process behind, whatever has become of it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def lose_power(self) -> None:
+        """End it, and with it what it had not forced to the disk."""
+        self.kill()
+        self.disk.cut()
+
+    def stop(self) -> int:
+        """Ask it to end and return its exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(30)
+        self._process = None
+        return code
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a seed did."""
+
+    seed: int
+    did: Counter[str]
+    records: int
+    """In all terminals."""
+    events: int
+    """Numbered by the gateway."""
+    seconds: float
+
+    def __str__(self) -> str:
+        did = ", ".join(f"{count} × {what}" for what, count in sorted(self.did.items()))  # noqa: RUF001 - times
+        return f"seed {self.seed}: {self.records} records, {self.events} events, {self.seconds:.0f} s; {did}"
+
+
+class Torture:
+    """An office and its centre, to be tormented; everything lives in ``folder``."""
+
+    def __init__(self, seed: int, folder: Path, library: Path) -> None:
+        self._seed = seed
+        self._chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._did: Counter[str] = Counter()
+        self._folder = folder
+        self._terminals = _terminals(self._chance)
+        self._library = library
+
+    def run(self, for_s: float) -> Outcome:
+        """Torment for ``for_s`` seconds, mend everything and check; AssertionError where something is wrong."""
+        begun = time.monotonic()
+        with ExitStack() as stack:
+            simulators = [stack.enter_context(Simulator(terminal)) for terminal in self._terminals.values()]
+            self._broker = stack.enter_context(Broker(self._folder, "max_inflight_messages 200", persistent=True))
+            self._link = stack.enter_context(Link(self._broker.port))
+            self._gateway = _Program(self._folder / "gateway", self._library, self._gateway_arguments(simulators))
+            self._inbox = _Program(self._folder / "centre", self._library, self._inbox_arguments)
+            for program in (self._inbox, self._gateway):
+                stack.callback(program.end)
+                program.start()
+            with self._fingers():
+                until = time.monotonic() + for_s
+                while time.monotonic() < until:
+                    self._torment()
+            self._mend()
+            self._settle()
+            assert self._gateway.stop() == 0, f"the gateway did not end well; see {self._gateway.log}"
+            assert self._inbox.stop() == 0, f"the inbox did not end well; see {self._inbox.log}"
+            events = self._check()
+        records = sum(terminal.count for terminal in self._terminals.values())
+        return Outcome(self._seed, self._did, records, events, time.monotonic() - begun)
+
+    def _gateway_arguments(self, simulators: list[Simulator]) -> Callable[[Path], list[str]]:
+        def arguments(data_dir: Path) -> list[str]:
+            settings = {
+                "site": "torture",
+                "gateway": "gw-01",
+                "timezone": ZONE.key,
+                "data_dir": str(data_dir),
+                "mqtt": {"url": self._link.url},
+                "delivery": {"batch_from": 50, "batch_bytes": "4KiB"},
+                "terminals": [
+                    {"name": name, "driver": "zkteco", "address": simulator.address, "poll": "1s", "timeout": "1s"}
+                    | {"bulk_timeout": "5s"}
+                    for name, simulator in zip(self._terminals, simulators, strict=True)
+                ],
+            }
+            configuration = self._folder / "gateway.yaml"
+            configuration.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+            return ["gateway", "run", "--config", str(configuration), "--assume-synchronised"]
+
+        return arguments
+
+    def _inbox_arguments(self, data_dir: Path) -> list[str]:
+        return ["central", "inbox", "--broker", self._broker.url, "--db", str(data_dir / "centre.db")]
+
+    @contextmanager
+    def _fingers(self) -> Iterator[None]:
+        """Let people punch for the length of a block."""
+        chance = random.Random(self._seed + 1)  # noqa: S311 - the same
+        stopping = threading.Event()
+
+        def punch() -> None:
+            while not stopping.wait(chance.expovariate(PUNCHES_PER_S)):
+                terminal = chance.choice(list(self._terminals.values()))
+                terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1, 4, 5)))
+
+        people = threading.Thread(target=punch, name="fingers")
+        people.start()
+        try:
+            yield
+        finally:
+            stopping.set()
+            people.join()
+
+    # What goes wrong.
+
+    def _torment(self) -> None:
+        torments: tuple[tuple[str, Callable[[], None]], ...] = (
+            ("gateway killed", lambda: self._fell(self._gateway, self._gateway.kill)),
+            ("gateway's power cut", lambda: self._fell(self._gateway, self._gateway.lose_power)),
+            ("inbox killed", lambda: self._fell(self._inbox, self._inbox.kill)),
+            ("inbox's power cut", lambda: self._fell(self._inbox, self._inbox.lose_power)),
+            ("broker killed", self._fell_broker),
+            ("line cut", self._cut_line),
+            ("line slowed", self._slow_line),
+            ("terminal faulty", self._spoil_terminal),
+            ("terminal restarted", lambda: self._somewhere().restart()),
+            ("clock stepped", self._step_clock),
+        )
+        what, work = self._chance.choice(torments)
+        self._did[what] += 1
+        work()
+        self._pass(0.1, 1.2)
+
+    def _pass(self, least_s: float, most_s: float) -> None:
+        time.sleep(self._chance.uniform(least_s, most_s))
+
+    def _fell(self, program: _Program, end: Callable[[], None]) -> None:
+        end()
+        self._pass(0.0, 0.5)
+        program.start()
+
+    def _fell_broker(self) -> None:
+        self._broker.kill()
+        self._pass(0.0, 1.0)
+        self._broker.start()
+
+    def _cut_line(self) -> None:
+        self._link.cut()
+        self._pass(0.1, 1.0)
+        self._link.mend()
+
+    def _slow_line(self) -> None:
+        self._link.delay_s = self._chance.choice((0.01, 0.05))
+        self._pass(0.2, 1.0)
+        self._link.delay_s = 0.0
+
+    def _somewhere(self) -> SimulatedTerminal:
+        return self._chance.choice(list(self._terminals.values()))
+
+    def _spoil_terminal(self) -> None:
+        faults = self._somewhere().faults
+        fault = self._chance.choice(FAULTS)
+        faults.switch_on(fault)
+        self._pass(0.3, 1.5)
+        faults.switch_off(fault.partition("=")[0])
+
+    def _step_clock(self) -> None:
+        self._somewhere().clock_offset += timedelta(seconds=self._chance.choice(STEPS_S))
+
+    def _mend(self) -> None:
+        self._link.mend()
+        for terminal in self._terminals.values():
+            for fault in terminal.faults.on:
+                terminal.faults.switch_off(fault)
+
+    # What must be true in the end.
+
+    def _expected(self) -> set[UUID]:
+        """Return the ids that follow from the logs, as the contract has them."""
+        expected = set()
+        for terminal in self._terminals.values():
+            seen: Counter[tuple[str, datetime]] = Counter()
+            for record in terminal.records():
+                assert isinstance(record, RawPunch)
+                person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes each tells of numbers only
+                seen[person, record.local_time] += 1
+                expected.add(punch_id(terminal.serial, person, record.local_time, seen[person, record.local_time]))
+        return expected
+
+    def _settle(self) -> None:
+        expected = len(self._expected())
+        until = time.monotonic() + SETTLE_S
+        while not (told := self._told())[0]:
+            for program in (self._gateway, self._inbox):
+                program.check_alive()
+            assert time.monotonic() < until, f"not everything arrived within {SETTLE_S:g} s: {told[1]}"
+            time.sleep(0.2)
+        assert self._held() >= expected
+
+    def _told(self) -> tuple[bool, str]:
+        """Return whether everything is held and covered by receipts, and how far it is."""
+        expected = len(self._expected())
+        try:
+            with closing(LedgerReader(self._gateway.disk.contents)) as ledger:
+                counts, punches = ledger.counts(), ledger.punches()
+        except Exception as exc:  # noqa: BLE001 - the daemon is opening it
+            return False, f"ledger: {exc}"
+        held = self._held()
+        whole = counts.confirmed == counts.sequence and counts.missing == counts.waiting == 0
+        return whole and punches >= expected and held >= expected, (
+            f"{expected} records in the terminals, {punches} in the ledger, {held} at the centre; {counts}"
+        )
+
+    def _held(self) -> int:
+        try:
+            with opened(self._inbox.disk.contents / "centre.db") as connection:
+                return int(connection.execute("SELECT count(*) FROM punch").fetchone()[0])
+        except StoreError:
+            return 0
+
+    def _check(self) -> int:
+        """Compare terminals, ledger and centre; return how many events there are."""
+        expected = self._expected()
+        with closing(LedgerReader(self._gateway.disk.contents)) as ledger:
+            verdict = ledger.verify()
+            counts = ledger.counts()
+            in_ledger = [UUID(bytes=id_) for (id_,) in ledger._rows("SELECT id FROM event WHERE topic LIKE 'punch/%'")]
+        assert verdict.breach is None, verdict.breach
+        assert verdict.streams == 1, "no crash may look like a ledger that was set back"
+        _check_same(expected, in_ledger, "ledger")
+        with opened(self._inbox.disk.contents / "centre.db") as connection:
+            assert list(verify(connection)) == []
+            said = report(connection)
+            at_centre = [
+                UUID(id_)
+                for (id_,) in connection.execute("SELECT id FROM event WHERE type = 'hadir.punch.recorded.v1'")
+            ]
+            punches = [UUID(id_) for (id_,) in connection.execute("SELECT id FROM punch")]
+        assert said.rejected == []
+        (stream,) = said.streams
+        assert (stream.missing, stream.forks, stream.misidentified) == ([], [], [])
+        assert (stream.chain.state, stream.chain.first, stream.chain.last) == ("unbroken", 1, counts.sequence)
+        assert stream.events == stream.upto == counts.sequence == counts.confirmed
+        _check_same(expected, at_centre, "centre's events")
+        _check_same(expected, punches, "centre")
+        assert sum(terminal.refused_writes for terminal in self._terminals.values()) == 0
+        return counts.sequence
+
+
+def _check_same(expected: set[UUID], found: list[UUID], where: str) -> None:
+    times = Counter(found)
+    twice = [id_ for id_, count in times.items() if count > 1]
+    lost, invented = expected - times.keys(), times.keys() - expected
+    wrong = {"lost": len(lost), "invented": len(invented), "twice": len(twice)}
+    assert not any(wrong.values()), f"{where}: {wrong}, of {len(expected)}"
+
+
+def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal]:
+    def clock() -> datetime:
+        return datetime.now(ZONE).replace(tzinfo=None)
+
+    history = generate(chance.randrange(10**6), HISTORY, 60, HISTORY_ENDS)
+    few = {uid: str(3000 + uid) for uid in range(1, 5)}
+    return {
+        "lobby": SimulatedTerminal(serial="TORTURE000001", users=history.users, log=history.log, now=clock),
+        "gudang": SimulatedTerminal(serial="TORTURE000002", users=few, layout="16", event_length=12, now=clock),
+        "loket": SimulatedTerminal(serial="TORTURE000003", users=few, layout="8", now=clock),
+    }

@@ -1,0 +1,37 @@
+"""The daemon and the inbox as they are, with shorter waits: ``python -m tests.torture.impatient gateway run``.
+
+In an office a gap is asked for after 30 s, a range sent again after a minute, and a broker that closes three
+connections in a row is left alone for minutes. None of that decides what is delivered, only when.
+"""
+
+import sys
+
+import central.cli
+import central.coverage
+import central.inbox
+import gateway.cli
+import gateway.ledger.delivery
+import gateway.publisher
+import gateway.worker
+from gateway.pause import Pause
+
+SOON = Pause(0.2, 1.0)
+
+
+def hurry() -> None:
+    """Shorten the waits of this process."""
+    gateway.ledger.delivery.AGAIN_MS = 1000
+    gateway.publisher.UNREACHABLE = gateway.publisher.TAKEN_OVER = SOON
+    gateway.publisher.RETRY_FROM_S, gateway.publisher.RETRY_TO_S = 0.5, 2.0
+    gateway.publisher.MISSING_S = 0.5
+    gateway.worker.PAUSES.update(dict.fromkeys(gateway.worker.PAUSES, SOON))
+    central.coverage.PATIENCE_S = 2.0
+    central.inbox.RECEIPTS_S = 0.2
+    central.inbox._TAKEN_OVER = (SOON.first_s, SOON.longest_s)
+    central.inbox.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
+
+
+if __name__ == "__main__":
+    hurry()
+    program = {"gateway": gateway.cli.main, "central": central.cli.main}[sys.argv.pop(1)]
+    program()
