@@ -42,7 +42,7 @@ _LEVEL = r"[a-z0-9-]+"
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
 _ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
-_PLANNED_DRIVERS = ("line", "attlog")
+_PLANNED_DRIVERS = ("line",)
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file")
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
