@@ -1009,7 +1009,7 @@ def build(
             raise ValueError(f"{attlog} holds no punches of a terminal: {exc}") from exc
         for punch in export.records():
             if isinstance(punch, RawPunch):
-                work_code = int(punch.work_code) if (punch.work_code or "").isdecimal() else 0
+                work_code = int(punch.work_code) if punch.work_code and punch.work_code.isdecimal() else 0
                 terminal.append(punch.pin or "", punch.local_time, punch.state or 0, punch.verify or 0, work_code)
         terminal.unusable_lines = export.lines - export.punches
     return terminal

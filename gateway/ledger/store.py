@@ -327,7 +327,8 @@ class LedgerReader:
     def files(self, name: str) -> set[str]:
         """Return the SHA-256 of every file of a terminal that was read to its end."""
         rows = self._rows(
-            "SELECT sha256 FROM file JOIN terminal ON terminal.number = file.terminal WHERE name = :name", name=name
+            "SELECT sha256 FROM file JOIN terminal ON terminal.number = file.terminal WHERE terminal.name = :name",
+            name=name,
         )
         return {row[0] for row in rows}
 
