@@ -36,7 +36,7 @@ def run(plan: Plan) -> Iterator[Figure]:
         yield Figure(f"{what}, {count:,} lines of an export", ours=ours, aim=f"≥ {aim:,}", met=yes_no(rate >= aim))
         sizes.append(result["peak_kib"] * 1024 / 1e6)
     garbage = folder / "garbage_attlog.dat"
-    block = b"1001\t2026-09-04 07:30:00\t1\t0\t1\t0\n" + os.urandom(1_000_000).replace(b"\n", b"\r")
+    block = b"1001\t2026-09-04 07:30:00\t1\t0\t1\t0\n" + os.urandom(1_000_000)
     with garbage.open("wb") as file:
         for _ in range(plan.size(GARBAGE_BYTES) // len(block)):
             file.write(block)
