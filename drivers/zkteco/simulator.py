@@ -231,7 +231,8 @@ class SimulatedTerminal:
                     raise ValueError("the log holds a bad record, which has no other layout")  # noqa: TRY004 - a value of ours, not of the caller's
                 pin = record.pin or self.users.get(record.uid or 0, "0")
                 code = int(record.work_code or 0)
-                log += self._encode(layout, pin, record.local_time, record.state, record.verify, code, index)
+                codes = record.state or 0, record.verify or 0, code
+                log += self._encode(layout, pin, record.local_time, *codes, index)
             self.layout, self._log = layout, bytearray(log)
 
     def somebody(self) -> str:
