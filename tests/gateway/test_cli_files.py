@@ -16,7 +16,7 @@ SERIAL = "CEXA193960001"
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Write a configuration with two terminals, of which one has a serial number."""
-    path = configuration(tmp_path, lobby="127.0.0.1:9", gate="127.0.0.1:9")
+    path = configuration(tmp_path, lobby="127.0.0.1:9", gate="127.0.0.1:19")
     path.write_text(path.read_text().replace("name: lobby", f"name: lobby\n    serial: {SERIAL}"))
     return path
 
