@@ -348,8 +348,8 @@ class DriverOptions(BaseModel):
 class Labels(NamedTuple):
     """What a family's raw codes mean, where that is known: for people, and never in place of the codes."""
 
-    state: Mapping[int, str]
-    verify: Mapping[int, str]
+    state: Mapping[int | None, str]
+    verify: Mapping[int | None, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def split_tcp(port: str, default: int | None = None) -> tuple[str, int] | None:
     if not colon and default is not None:
         return host, default
     if not number.isdecimal() or not 0 < int(number) < 65536:
-        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535 behind the colon")
+        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535")
     return host, int(number)
 
 
