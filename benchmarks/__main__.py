@@ -7,7 +7,18 @@ import time
 import traceback
 from pathlib import Path
 
-from benchmarks import decode, drain, first_import, latency, memory, serial_line, sixty_four, slow_terminal, traffic
+from benchmarks import (
+    decode,
+    drain,
+    first_import,
+    import_file,
+    latency,
+    memory,
+    serial_line,
+    sixty_four,
+    slow_terminal,
+    traffic,
+)
 from benchmarks.figures import Benchmark, Figure, Plan, machine, markdown
 from benchmarks.rig import quiet
 
@@ -15,6 +26,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "decode": decode.run,
     "traffic": traffic.run,
     "import": first_import.run,
+    "import-file": import_file.run,
     "latency": latency.run,
     "drain": drain.run,
     "memory": memory.run,

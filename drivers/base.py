@@ -12,7 +12,8 @@ A driver speaks to one family of terminals and imports nothing from the gateway.
 """
 
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,10 +67,10 @@ class RawPunch(NamedTuple):
     uid: int | None
     local_time: datetime
     """The terminal's wall clock, naive."""
-    state: int
-    """Raw code of the in/out key."""
-    verify: int
-    """Raw code of the way the person was verified."""
+    state: int | None
+    """Raw code of the in/out key; None where this kind of record has none."""
+    verify: int | None
+    """Raw code of the way the person was verified; None where this kind of record has none."""
     work_code: str | None
     """None where this kind of record has no work code."""
     raw: bytes
@@ -82,6 +83,20 @@ class BadRecord(NamedTuple):
     stable: bytes
     """``raw`` without the fields that may differ between two readings of the same record (index fields)."""
     reason: str
+    size: int | None = None
+    """How many bytes there were, where ``raw`` is not all of them."""
+    sha256: str | None = None
+    """Of all of them, in hexadecimal, where ``raw`` is not all of them."""
+
+
+class Untimed(NamedTuple):
+    """A punch that a terminal told of as it happened, without a time: whoever hears it knows when."""
+
+    pin: str
+    state: int | None
+    verify: int | None
+    work_code: str | None
+    raw: bytes
 
 
 class Hint(NamedTuple):
@@ -222,10 +237,75 @@ class Enrolled(Protocol):
 
 @runtime_checkable
 class Live(Protocol):
-    """A terminal that tells of punches as they happen."""
+    """A terminal that tells of punches as they happen.
 
-    def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
+    Where it is not :class:`Logged` too, what it tells is final: there is no log that could confirm it.
+    """
+
+    def events(self, timeout_s: float) -> Iterator[RawPunch | Untimed | BadRecord | Hint]:
         """Yield what happens from now on; return when ``timeout_s`` seconds have passed."""
+
+
+class Defect(NamedTuple):
+    """A place in a file that cannot be read as a punch."""
+
+    offset: int
+    """Of its first byte."""
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Export(ABC):
+    """One file of records that a terminal wrote, looked through to its end, and certain to be one."""
+
+    name: str
+    mark: str
+    """Another one where the file was changed or exchanged, as far as that shows from outside."""
+    size: int
+    sha256: str
+    """Of the file, in hexadecimal."""
+    lines: int
+    """Those that hold something."""
+    punches: int
+    first: datetime | None
+    """The earliest date in it that is not of a clock that was reset."""
+    last: datetime | None
+    defects: tuple[Defect, ...]
+    """Where it cannot be read, the first hundred places."""
+
+    @abstractmethod
+    def records(self) -> Iterator[Record]:
+        """Read the records in the file's order; TerminalUnavailable where the file is gone or has changed."""
+
+
+class Refused(NamedTuple):
+    """A file that is not this terminal's, or not what its name says."""
+
+    name: str
+    mark: str
+    reason: str | None
+    """None where it is plainly another terminal's, which is nothing to speak of."""
+
+
+class Unsettled(NamedTuple):
+    """A file that is still being written."""
+
+    name: str
+
+
+@runtime_checkable
+class Exporting(Protocol):
+    """A place where files with a terminal's records appear, such as a flash disk that people bring."""
+
+    def present(self) -> bool:
+        """Whether there is anything to look at."""
+
+    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled]:
+        """Yield the files there are, but not those whose marks have been seen. It takes the time that files settle."""
+
+    def tell(self, export: Export, receipt: str) -> bool:
+        """Leave ``receipt``, a text for people, beside a file that is stored; whether that was possible."""
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -268,8 +348,8 @@ class DriverOptions(BaseModel):
 class Labels(NamedTuple):
     """What a family's raw codes mean, where that is known: for people, and never in place of the codes."""
 
-    state: Mapping[int, str]
-    verify: Mapping[int, str]
+    state: Mapping[int | None, str]
+    verify: Mapping[int | None, str]
 
 
 @dataclass(frozen=True, slots=True)

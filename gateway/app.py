@@ -15,7 +15,7 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
-from gateway import memory, punch
+from gateway import filing, memory, punch
 from gateway.clock import Clock, Standing, SystemClock
 from gateway.commands import Commands
 from gateway.control import Answer, Control
@@ -138,6 +138,7 @@ class Daemon:
             "status": lambda _: self._health.status(self._publisher),
             "reconcile": self._reconcile,
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
+            **filing.answers(self._ledger, self._settings, self._clock),
         }
 
     def _reconcile(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from gateway.commands import Refusal
 
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
-MAX_REQUEST = 64 * 1024
+MAX_REQUEST = 4 * 1024 * 1024
+"""Room for a run of records of a file, each with its bytes."""
 
 log = structlog.get_logger("control")
 

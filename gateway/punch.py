@@ -33,8 +33,9 @@ GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
 STREAM_OPENED = "hadir.stream.opened.v1"
 HISTORY_WITHHELD = "hadir.history.withheld.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
+FILE_IMPORTED = "hadir.file.imported.v1"
 
-STATE_LABELS = {
+STATE_LABELS: dict[int | None, str] = {
     0: "check_in",
     1: "check_out",
     2: "break_out",
@@ -43,7 +44,15 @@ STATE_LABELS = {
     5: "overtime_out",
     255: "not_set",
 }
-VERIFY_LABELS = {0: "password", 1: "fingerprint", 2: "card", 3: "password", 4: "card", 15: "face", 25: "palm"}
+VERIFY_LABELS: dict[int | None, str] = {
+    0: "password",
+    1: "fingerprint",
+    2: "card",
+    3: "password",
+    4: "card",
+    15: "face",
+    25: "palm",
+}
 
 LABELS = Labels(STATE_LABELS, VERIFY_LABELS)
 """What the codes mean unless the driver knows better."""
@@ -87,6 +96,8 @@ class Witness:
     """Offset beyond which a punch is marked."""
     labels: Labels = LABELS
     """What this family's codes mean."""
+    host_time: bool = False
+    """The record had no time: the gateway's own clock told it."""
 
 
 class Draft(NamedTuple):
@@ -185,8 +196,8 @@ def quarantine_draft(bad: BadRecord, witness: Witness, *, occurrence: int, posit
             "via": witness.via,
             "position": position,
             "raw": bad.raw[:RAW_LIMIT].hex(),
-            "size": len(bad.raw),
-            "sha256": sha256(bad.raw).hexdigest(),
+            "size": len(bad.raw) if bad.size is None else bad.size,
+            "sha256": bad.sha256 or sha256(bad.raw).hexdigest(),
         },
     )
 
@@ -255,7 +266,9 @@ def _suspicions(moment: datetime, clock: ClockEvidence | None, witness: Witness)
         found.append("drift")
     if not witness.synchronised:
         found.append("unverified")
-    if clock is None:
+    if witness.host_time:
+        found.append("host_time")
+    elif clock is None:
         found.append("unmeasured")
     return found
 

@@ -42,7 +42,6 @@ _LEVEL = r"[a-z0-9-]+"
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
 _ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
-_PLANNED_DRIVERS = ("line", "attlog")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file")
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
@@ -131,8 +130,7 @@ def _serial(value: str) -> str:
 def _driver(value: str) -> str:
     if value in DRIVERS:
         return value
-    wrong = "this version does not have that driver yet" if value in _PLANNED_DRIVERS else "no such driver"
-    raise ValueError(f"{wrong}; write {' or '.join(sorted(DRIVERS))}")
+    raise ValueError(f"no such driver; write {' or '.join(sorted(DRIVERS))}")
 
 
 Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]

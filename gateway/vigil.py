@@ -169,7 +169,8 @@ class Vigil:
 
     def _overdue(self, watched: _Watched, since: datetime, now: datetime) -> bool:
         """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
-        if watched.settings.silence is None or not watched.usual:
+        disk = watched.worker.state.medium is not None  # it comes when somebody brings it
+        if disk or watched.settings.silence is None or not watched.usual:
             return False
         start, end = (
             moment.astimezone(watched.zone).replace(tzinfo=None) for moment in (max(since, self._resumed), now)

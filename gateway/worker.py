@@ -12,10 +12,10 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from functools import partial
@@ -28,9 +28,12 @@ import structlog
 from drivers import DRIVERS
 from drivers.base import (
     Acknowledging,
+    BadRecord,
     Driver,
     DriverError,
     Enrolled,
+    Export,
+    Exporting,
     Hint,
     Live,
     Logged,
@@ -38,6 +41,8 @@ from drivers.base import (
     Ranged,
     RawPunch,
     Reading,
+    Record,
+    Refused,
     SettableClock,
     Sizes,
     Terminal,
@@ -45,11 +50,14 @@ from drivers.base import (
     TerminalRefused,
     TerminalUnavailable,
     UnreadableLog,
+    Unsettled,
+    Untimed,
     Via,
 )
 from gateway import forecast, punch
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
+from gateway.filing import LedgerDesk, filed, receipt
 from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.punch import ClockEvidence, Witness, utc_text
@@ -57,6 +65,7 @@ from gateway.settings import TerminalSettings
 from gateway.timekeeper import STEP_S, Timekeeper
 
 Cause = Literal["unavailable", "refused", "protocol"]
+Medium = Literal["none", "reading", "safe"]
 
 LISTEN_S = 1.0
 """Longest stretch of listening before the worker looks whether it should stop or read."""
@@ -90,6 +99,8 @@ BURST_DISTANCE = timedelta(hours=2)
 """No clock is set this near to people coming or going: the same second would come twice, or never."""
 SET_WITHIN_MS = 1500
 """A clock is set to whole seconds, and takes a while about it."""
+BAD_TOLD_S = 3600.0
+"""How often people hear that a line says what cannot be read: each time would be no help."""
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
 CAPTURES_KEPT = 20
@@ -127,6 +138,8 @@ class TerminalState:
     sizes: Sizes = field(default_factory=lambda: Sizes(None, None))
     last_punch: str | None = None
     last_visit: datetime | None = None
+    medium: Medium | None = None
+    """Of a terminal whose records come on a flash disk: is one there, and may it be taken away? None for any other."""
     last_full_reading: datetime | None = None
     heard: datetime | None = None
     """When a punch, or anything else that was new, came from it last."""
@@ -154,6 +167,7 @@ class TerminalState:
             "capacity": self.sizes.capacity,
             "last_punch": self.last_punch,
             "last_visit": _utc(self.last_visit),
+            "medium": self.medium,
             "last_full_reading": _utc(self.last_full_reading),
             "fills": self.fills.isoformat() if self.fills else None,
             "silent_since": _utc(self.silent_since),
@@ -162,6 +176,10 @@ class TerminalState:
 
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def _utc(moment: datetime | None) -> str | None:
@@ -250,6 +268,9 @@ class Worker:
         """A wrong serial that has been told."""
         self._failures = 0
         self._first_failure: datetime | None = None
+        self._seen_files: set[str] = set()
+        """Marks of the files of a flash disk that need not be looked at again."""
+        self._told_bad = -BAD_TOLD_S
         self._lost = False
         self._reconciliation: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
@@ -409,12 +430,19 @@ class Worker:
         """Store the punches that come, or have come, in this time, where the terminal tells of them."""
         if not (self._live and isinstance(terminal, Live)):
             return
+        if not isinstance(terminal, Logged) and self._ledger.room() == "none":
+            self._stopping.wait(for_s)  # what is said meanwhile waits in the port, as far as that holds it
+            return
         try:
             for event in terminal.events(for_s):
                 self._heard_at = time.monotonic()
                 self._untold, self._untold_most, self._live_silent = 0, UNTOLD, False
-                if isinstance(event, Hint) or not self._store(event):
+                if isinstance(event, RawPunch) and isinstance(terminal, Logged):
+                    self._hinted |= not self._store(event)
+                elif isinstance(event, Hint):
                     self._hinted = True
+                else:
+                    self._store_final(event)
             self._listening = True
         except TerminalRefused as exc:
             self._live = self._listening = False
@@ -435,6 +463,76 @@ class Worker:
             self.state.heard = witness.now
         return stored and self._count_tells
 
+    def _store_final(self, event: RawPunch | Untimed | BadRecord) -> None:
+        """Store what a terminal without a log has told, for it will not say it again."""
+        witness = self._witness("serial", self.state.clock, stepped=self._stepped)
+        if isinstance(event, Untimed):
+            heard = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
+            witness = replace(witness, host_time=True)
+            event = RawPunch(event.pin, None, heard, event.state, event.verify, event.work_code, event.raw)
+        new = self._ledger.record_final(witness, event)
+        if isinstance(event, RawPunch):
+            self.state.last_punch = event.local_time.isoformat()
+            self.state.heard = witness.now
+        elif new and time.monotonic() - self._told_bad >= BAD_TOLD_S:
+            self._told_bad = time.monotonic()
+            self._log.warning("record_quarantined", reason=event.reason)
+            message = f"terminal {self.name}: what it says cannot be read ({event.reason}); the bytes are kept"
+            self._alarm("line_unreadable", message, self.name)
+
+    def _collect(self, place: Exporting) -> Stored:
+        """Store the files that have appeared, each once, and say when the disk they are on may be taken away."""
+        stored = Stored()
+        if self._full_due or any(request.full for request in self._asked):
+            self._full_due = False
+            self._seen_files.clear()
+        if self._ledger.room() == "none":
+            return stored  # the files stay where they are
+        if not place.present():
+            self._seen_files.clear()
+            self._tell_medium("none")
+            return stored
+        known = self._ledger.files(self.name)
+        unsettled = False
+        for export in place.exports(self._seen_files):
+            if isinstance(export, Unsettled):
+                unsettled = True
+                self._tell_medium("reading")
+                continue
+            if isinstance(export, Refused):
+                if export.reason is not None:
+                    self._log.warning("file_refused", file=export.name, reason=export.reason)
+                    message = f"terminal {self.name}: {export.name} is not read: {export.reason}"
+                    self._alarm("file_refused", message, self.name)
+            elif export.sha256 not in known:
+                self._tell_medium("reading")
+                self._file(place, export, stored)
+            self._seen_files.add(export.mark)
+        if not unsettled:
+            self._tell_medium("safe")
+        return stored
+
+    def _file(self, place: Exporting, export: Export, stored: Stored) -> None:
+        desk = LedgerDesk(self._ledger, self._settings, self._zone, self._clock)
+        report = filed(desk, export, None, self._until_stopped)
+        left = place.tell(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
+        stored.read += export.lines
+        stored.new += report.filed.new
+        stored.quarantined += report.filed.quarantined
+        stored.last_punch = _text(export.last) or stored.last_punch
+        self._log.info("file_imported", file=export.name, receipt=left, **asdict(report.filed))
+
+    def _until_stopped(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if self._stopping.is_set():
+                raise _Stopped
+            yield record
+
+    def _tell_medium(self, medium: Medium) -> None:
+        if self.state.medium != medium:
+            self.state.medium = medium
+            self.tell_state()
+
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
         self._take_requests()
@@ -442,7 +540,11 @@ class Worker:
         witness = self._witness(self._driver.via, self.state.clock, stepped=self._stepped)
         self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
         self._stepped = False
-        stored = self._news(terminal, witness) if isinstance(terminal, Logged) else Stored()
+        stored = Stored()
+        if isinstance(terminal, Logged):
+            stored = self._news(terminal, witness)
+        elif isinstance(terminal, Exporting):
+            stored = self._collect(terminal)
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
         if stored.new or stored.quarantined:

@@ -93,7 +93,7 @@ def test_only_the_transport_knows_pyzk() -> None:
     assert knowers == {"transport.py"}
 
 
-def test_only_transports_know_pyserial() -> None:
+def test_only_the_ports_know_pyserial() -> None:
     """Above the driver nobody knows how its bytes travel."""
     knowers = {
         file.relative_to(ROOT).as_posix()
@@ -102,7 +102,7 @@ def test_only_transports_know_pyserial() -> None:
         if {name.split(".")[0] for name in imports(file)} & {"serial"}
     }
 
-    assert knowers == {"drivers/anviz/transport.py"}
+    assert knowers == {"drivers/ports.py"}
 
 
 def test_constraints_are_plain_pins_of_every_dependency() -> None:

@@ -180,6 +180,7 @@ characters = st.characters(min_codepoint=33, max_codepoint=126)
 pins = st.one_of(st.from_regex(r"[0-9]{1,18}", fullmatch=True), st.text(characters, min_size=1, max_size=24))
 wall_clock = st.datetimes(local("2000-01-01"), local("2133-12-31")).map(lambda t: t.replace(microsecond=0))
 moments = st.datetimes(local("2024-01-01"), local("2030-01-01"), timezones=st.just(UTC))
+count = st.integers(0, 10**6)
 positions = st.none() | st.integers(0, 10**6)
 offsets = st.integers(-(10**11), 10**11)
 
@@ -190,7 +191,7 @@ def punches(draw: st.DrawFn) -> RawPunch:
     uid = draw(st.none() | st.integers(0, 65535))
     pin = draw(pins) if uid is None else draw(st.none() | pins)
     work_code = draw(st.none() | st.from_regex(r"[0-9]{1,8}", fullmatch=True))
-    code = st.integers(0, 255)
+    code = st.none() | st.integers(0, 255)
     return RawPunch(pin, uid, draw(wall_clock), draw(code), draw(code), work_code, draw(st.binary(max_size=64)))
 
 
@@ -202,12 +203,13 @@ def witnesses(draw: st.DrawFn) -> Witness:
         draw(terminals),
         draw(serials),
         ZoneInfo(draw(st.sampled_from(zones))),
-        draw(st.sampled_from(["log", "live"])),
+        draw(st.sampled_from(["log", "live", "file", "serial"])),
         draw(moments),
         draw(st.booleans()),
         draw(st.none() | st.builds(ClockEvidence, offsets, st.integers(0, 10**6), moments)),
         draw(st.booleans()),
         timedelta(seconds=draw(st.integers(1, 3600))),
+        host_time=draw(st.booleans()),
     )
 
 
@@ -221,7 +223,6 @@ def notes(draw: st.DrawFn) -> Draft:
     what = st.sampled_from(
         ["serial", "log_cleared", "log_shrunk", "log_wrapped", "log_differs", "user_number", "capacity"]
     )
-    count = st.integers(0, 10**6)
     digests = st.binary(max_size=9).map(lambda data: "sha256:" + sha256(data).hexdigest())
     kinds: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         events.TERMINAL_LOST: st.fixed_dictionaries(
@@ -248,6 +249,13 @@ def notes(draw: st.DrawFn) -> Draft:
             },
         ),
         events.CLOCK_STEPPED: st.fixed_dictionaries({"before": reading, "after": reading}),
+        events.FILE_IMPORTED: st.fixed_dictionaries(
+            {"name": st.text(), "sha256": st.binary().map(lambda data: sha256(data).hexdigest())}
+            | dict.fromkeys(("first", "last"), st.none() | wall_clock.map(datetime.isoformat))
+            | dict.fromkeys(
+                ("size", "lines", "punches", "unreadable", "new", "quarantined", "known", "repeated"), count
+            )
+        ),
         events.CLOCK_SET: st.fixed_dictionaries({"before": reading, "after": reading}),
         events.CLOCK_SYNCHRONISED: st.fixed_dictionaries(
             {
@@ -300,7 +308,13 @@ drafts = st.one_of(
     st.builds(events.punch_draft, punches(), witnesses(), occurrence=occurrences, position=positions),
     st.builds(
         events.quarantine_draft,
-        st.builds(BadRecord, st.binary(max_size=1500), st.binary(max_size=64), st.text(min_size=1)),
+        st.builds(
+            lambda raw, stable, reason, whole: BadRecord(raw, stable, reason, *whole),
+            st.binary(max_size=1500),
+            st.binary(max_size=64),
+            st.text(min_size=1),
+            st.just((None, None)) | st.tuples(count, st.binary().map(lambda data: sha256(data).hexdigest())),
+        ),
         witnesses(),
         occurrence=occurrences,
         position=positions,
@@ -388,7 +402,7 @@ def test_the_same_punch_has_the_same_id_by_every_road(
 ) -> None:
     """Log or live, TCP or UDP, other bytes and codes, another gateway with another clock: the id stays."""
     by_log = events.punch_draft(punch, one, occurrence=occurrence, position=12)
-    again = punch._replace(raw=raw, state=punch.state ^ 1, verify=punch.verify ^ 1, work_code=None)
+    again = punch._replace(raw=raw, state=punch.verify, verify=punch.state, work_code=None)
     by_other = events.punch_draft(again, replace(other, serial=one.serial), occurrence=occurrence, position=None)
     assert by_log.id == by_other.id
 

@@ -88,7 +88,7 @@ class Office:
                 held["bad", record.stable.hex(), 0, 0] += 1
             else:
                 person = record.pin if record.pin is not None else f"uid:{record.uid}"
-                held[person, record.local_time.isoformat(), record.state, record.verify] += 1
+                held[person, record.local_time.isoformat(), record.state or 0, record.verify or 0] += 1
         self.seen |= held
         return self.seen
 

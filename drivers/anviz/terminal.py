@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from drivers.anviz import wire
-from drivers.anviz.transport import Damaged, Line, joined, split_tcp
+from drivers.anviz.transport import DEFAULT_TCP_PORT, Damaged, Line, joined
 from drivers.base import (
     ClockReading,
     Driver,
@@ -31,6 +31,7 @@ from drivers.base import (
     TerminalUnavailable,
     parse_duration,
 )
+from drivers.ports import split_tcp
 
 LAYOUT = "14"
 TRIES = 3
@@ -50,7 +51,7 @@ RETURN_CODES = {
 
 def _checked(port: str) -> str:
     port = port.strip()
-    split_tcp(port)
+    split_tcp(port, DEFAULT_TCP_PORT)
     return port
 
 

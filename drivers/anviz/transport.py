@@ -13,13 +13,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Protocol
-
-import serial
+from contextlib import contextmanager
 
 from drivers.anviz import wire
 from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
+from drivers.ports import Port, open_port
 
 DEFAULT_TCP_PORT = 5010
 ALLOWED = frozenset(
@@ -59,7 +57,7 @@ class Line:
         self.baudrate = baudrate
         self._where = port
         self._turnaround_s = turnaround_s
-        self._port: _Port | None = None
+        self._port: Port | None = None
         self._opening = threading.Lock()
         self._using = threading.Lock()
         """Held while the port is written to or closed."""
@@ -88,7 +86,7 @@ class Line:
             if self._port is not None:
                 return
             try:
-                self._port = _open(self._where, self.baudrate, timeout_s)
+                self._port = open_port(self._where, self.baudrate, timeout_s, DEFAULT_TCP_PORT)
             except TerminalUnavailable as exc:
                 self._fail(str(exc))
                 raise
@@ -297,95 +295,3 @@ def _permitted(question: wire.Frame) -> wire.Frame:
     if question.channel == wire.BROADCAST and question.command != wire.CMD_DEVICE_ID:
         raise RuntimeError("all devices at once are asked for their number only")
     return question
-
-
-# --- ports --------------------------------------------------------------------------------------------------------
-
-
-class _Port(Protocol):
-    """What a line needs of a port; whatever goes wrong is an OSError."""
-
-    def fileno(self) -> int:
-        """Return what can be waited for."""
-
-    def receive(self) -> bytes:
-        """Return what has arrived; OSError where the port is gone."""
-
-    def send(self, data: bytes) -> None:
-        """Send all of ``data``."""
-
-    def close(self) -> None:
-        """Close the port."""
-
-
-class _SerialPort:
-    def __init__(self, path: str, baudrate: int, timeout_s: float) -> None:
-        # Exclusively: two readers of one port take each other's bytes.
-        self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
-
-    def fileno(self) -> int:
-        return int(self._serial.fileno())
-
-    def receive(self) -> bytes:
-        # pyserial says that a port which is ready and has nothing was unplugged.
-        return bytes(self._serial.read(4096))
-
-    def send(self, data: bytes) -> None:
-        self._serial.write(data)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self._serial.close()
-
-
-class _TcpPort:
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self._socket = socket.create_connection((host, port), timeout_s)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A terminal that loses power says nothing: let the kernel find out within about a minute.
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def receive(self) -> bytes:
-        data = self._socket.recv(4096)
-        if not data:
-            raise ConnectionResetError("the other side closed the connection")
-        return data
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def split_tcp(port: str) -> tuple[str, int] | None:
-    """Split ``tcp://host[:port]``; None for a device file, ValueError for anything else."""
-    if port.startswith("/"):
-        return None
-    host, colon, number = port.removeprefix("tcp://").partition(":")
-    if not port.startswith("tcp://") or not host or any(ch.isspace() or ch in "/'\"" for ch in host):
-        raise ValueError("not a port; write a device file such as /dev/ttyUSB0, or tcp://host, with :port if not 5010")
-    if not colon:
-        return host, DEFAULT_TCP_PORT
-    if not number.isdecimal() or not 0 < int(number) < 65536:
-        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535, or leave it out for 5010")
-    return host, int(number)
-
-
-def _open(port: str, baudrate: int, timeout_s: float) -> _Port:
-    address = split_tcp(port)
-    try:
-        return _TcpPort(*address, timeout_s) if address else _SerialPort(port, baudrate, timeout_s)
-    except TimeoutError as exc:
-        raise TerminalUnavailable(f"{port} does not answer within {timeout_s:g} s") from exc
-    except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if "exclusively lock" in str(exc):
-            reason = "another program uses it"
-        raise TerminalUnavailable(f"{port} cannot be opened ({reason})") from exc

@@ -8,8 +8,8 @@ Three layers, each usable without the next::
 
 Each layer asks the terminal's ``faults`` (:mod:`drivers.zkteco.faults`) what goes wrong just now.
 
-``generate`` invents an office's log from a seed, ``load_attlog`` reads one that a terminal wrote to a USB stick, and
-``build`` puts a terminal together from the plain values of a command line.
+``generate`` invents an office's log from a seed, and ``build`` puts a terminal together from the plain values of a
+command line, its log invented or taken from a file that a terminal wrote to a flash disk.
 """
 
 import random
@@ -28,7 +28,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from drivers.base import BadRecord
+from drivers.attlog.terminal import surveyed
+from drivers.attlog.wire import NotAnExport
+from drivers.base import BadRecord, RawPunch, TerminalUnavailable
 from drivers.zkteco import wire
 from drivers.zkteco.faults import TIME_AT, Drop, Faults, Wait
 from drivers.zkteco.wire import Packet
@@ -229,7 +231,8 @@ class SimulatedTerminal:
                     raise ValueError("the log holds a bad record, which has no other layout")  # noqa: TRY004 - a value of ours, not of the caller's
                 pin = record.pin or self.users.get(record.uid or 0, "0")
                 code = int(record.work_code or 0)
-                log += self._encode(layout, pin, record.local_time, record.state, record.verify, code, index)
+                codes = record.state or 0, record.verify or 0, code
+                log += self._encode(layout, pin, record.local_time, *codes, index)
             self.layout, self._log = layout, bytearray(log)
 
     def somebody(self) -> str:
@@ -967,64 +970,6 @@ def _working_day(chance: random.Random, habits: Mapping[int, tuple[float, int]])
             yield int(chance.triangular(*afternoon, afternoon[0] + 1800)), uid, 1
 
 
-class AttlogPunch(NamedTuple):
-    """One usable line of an ``attlog.dat`` file."""
-
-    pin: str
-    moment: datetime
-    state: int
-    verify: int
-    work_code: str
-
-
-class Attlog(NamedTuple):
-    """What an ``attlog.dat`` file holds."""
-
-    punches: list[AttlogPunch]
-    unusable: int
-    """Lines that are neither blank nor a punch."""
-
-
-_ATTLOG_LINE = re.compile(
-    rb" *([0-9A-Za-z]{1,24}) *\t *(20\d\d-\d\d-\d\d \d\d:\d\d:\d\d) *"
-    rb"\t *\d+ *\t *(\d{1,3}) *\t *(\d{1,3}) *\t *(\w*) *(?:\t.*)?"
-)
-
-
-def load_attlog(path: Path) -> Attlog:
-    """Read the file that a terminal writes to a USB stick; lines in the file's own order, repeated ones included.
-
-    A line with a NUL in it is unusable as a whole: such runs begin and end in mid-line, and two halves of different
-    lines can look like a punch nobody made.
-    """
-    punches: list[AttlogPunch] = []
-    unusable = 0
-    for line in path.read_bytes().split(b"\n"):
-        text = line.rstrip(b"\r")
-        if not text.strip(b" \t\r\x1a"):
-            continue
-        punch = _attlog_punch(text)
-        if punch is None:
-            unusable += 1
-        else:
-            punches.append(punch)
-    return Attlog(punches, unusable)
-
-
-def _attlog_punch(line: bytes) -> AttlogPunch | None:
-    match = _ATTLOG_LINE.fullmatch(line)
-    if match is None or b"\0" in line:
-        return None
-    pin, when, state, verify, work_code = (field.decode("ascii") for field in match.groups())
-    try:
-        moment = datetime.fromisoformat(when)
-    except ValueError:
-        return None
-    if int(state) > 255 or int(verify) > 255:
-        return None
-    return AttlogPunch(pin, moment, int(state), int(verify), work_code)
-
-
 def build(
     *,
     serial: str = "SIM0000000001",
@@ -1042,7 +987,7 @@ def build(
 ) -> SimulatedTerminal:
     """Put a terminal together from plain values: its log invented from ``seed``, or taken from the file ``attlog``.
 
-    Raises ValueError with a sentence for the person who chose the values; OSError where the file cannot be read.
+    Raises ValueError with a sentence for the person who chose the values.
     """
     offset = timedelta(seconds=clock_offset_s)
     office = Generated({}, b"") if attlog else generate(seed, records, people, now() + offset, layout)
@@ -1059,11 +1004,13 @@ def build(
         now=now,
     )
     if attlog:
-        export = load_attlog(attlog)
-        if not export.punches:
-            raise ValueError(f"{attlog} holds no punches; it should be an attlog.dat export, six fields between tabs")
-        for punch in export.punches:
-            work_code = int(punch.work_code) if punch.work_code.isdecimal() else 0
-            terminal.append(punch.pin, punch.moment, punch.state, punch.verify, work_code)
-        terminal.unusable_lines = export.unusable
+        try:
+            export = surveyed(attlog)
+        except (NotAnExport, TerminalUnavailable) as exc:
+            raise ValueError(f"{attlog} holds no punches of a terminal: {exc}") from exc
+        for punch in export.records():
+            if isinstance(punch, RawPunch):
+                work_code = int(punch.work_code) if punch.work_code and punch.work_code.isdecimal() else 0
+                terminal.append(punch.pin or "", punch.local_time, punch.state or 0, punch.verify or 0, work_code)
+        terminal.unusable_lines = export.lines - export.punches
     return terminal

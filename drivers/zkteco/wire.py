@@ -431,6 +431,10 @@ class Records:
             yield from self._layout.decode(self._body[at : min(at + block, whole)])
 
 
+_USUAL_STATES = frozenset((*range(6), 255))
+_USUAL_VERIFY = frozenset(range(31))
+
+
 def _plausibility(records: Iterable[Record]) -> float:
     """Score 0 to 1 how much decoded records look like punches: what a wrong layout cannot keep up over many rows."""
     # Counted in whole numbers: a rounded tenth must not decide between two layouts.
@@ -447,9 +451,9 @@ def _plausibility(records: Iterable[Record]) -> float:
         elif record.local_time.year == 2000:
             # A clock that was reset; but also what small numbers of any kind read as, such as a K40 sends for a log.
             points += 1
-        if record.state <= 5 or record.state == 255:
+        if record.state in _USUAL_STATES:
             points += 4
-        if record.verify <= 30:
+        if record.verify in _USUAL_VERIFY:
             points += 2
         if record.work_code is None or len(record.work_code) <= 8:
             points += 2

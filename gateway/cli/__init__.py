@@ -4,7 +4,8 @@
 what every command needs is imported when they are, the rest where it is used, so that the help is quick.
 """
 
-from gateway.cli import daemon, ledger, terminals, trying  # noqa: F401 - their commands register themselves, in this order
+# Their commands register themselves, in this order.
+from gateway.cli import daemon, files, ledger, terminals, trying  # noqa: F401 - see above
 from gateway.cli.base import HINTS, main
 
 __all__ = ["HINTS", "main"]

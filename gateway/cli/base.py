@@ -146,6 +146,26 @@ HINTS = {
         "Try again as the user that runs the daemon, or with sudo.",
         "Tidak ada izin: jalankan sebagai pengguna daemon, atau dengan sudo.",
     ),
+    "no_file": (
+        "Check the name of the file, and whether the flash disk is in its place.",
+        "Berkas tidak dapat dibaca: periksa namanya, dan apakah flash disk terpasang.",
+    ),
+    "not_export": (
+        "Import the attendance log only, such as 1_attlog.dat; user data, fingerprints and photos never belong here.",
+        "Ini bukan data absensi: pilih berkas log absen dari mesin, misalnya 1_attlog.dat.",
+    ),
+    "dates": (
+        "Look at a date in it that you know, then say --dates dmy (day first) or --dates mdy (month first).",
+        "Urutan tanggal tidak jelas: tambahkan --dates dmy (hari dulu) atau --dates mdy (bulan dulu).",
+    ),
+    "misfit": (
+        "Name the terminal that wrote the file with --terminal; it must be in the configuration, with its serial.",
+        "Berkas ini milik mesin yang mana? Sebutkan dengan --terminal NAMA, sesuai konfigurasi.",
+    ),
+    "unheard": (
+        "What was stored is safe. Look at `hadir status`, then run the command again: it goes on where this ended.",
+        "Yang sudah tersimpan tetap aman. Periksa `hadir status`, lalu jalankan lagi perintah yang sama.",
+    ),
     "output": (
         "Choose another file, or make room on the disk.",
         "Berkas tidak dapat ditulis: pilih berkas lain, atau kosongkan ruang disk.",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Protocol
@@ -32,6 +33,22 @@ class Simulator(Protocol):
 
     def control(self, line: str) -> str:
         """Carry out one typed command and say what happened."""
+
+
+class Framing(StrEnum):
+    """What a message on a line stands between."""
+
+    LINE = "line"
+    STX = "stx"
+
+
+class Checksum(StrEnum):
+    """How a message on a line is checked."""
+
+    NONE = "none"
+    XOR = "xor"
+    SUM8 = "sum8"
+    CRC16 = "crc16"
 
 
 simulate = typer.Typer(no_args_is_help=True, help="Serve a simulated terminal.")
@@ -247,6 +264,37 @@ def _clock_in(timezone: str | None) -> Callable[[], datetime]:
     except (ZoneInfoNotFoundError, ValueError):
         raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
     return lambda: datetime.now(zone).replace(tzinfo=None)
+
+
+@simulate.command(name="line")
+def text_line(
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Listen as a TCP converter, 0 on a free port; else a serial port."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    framing: Annotated[Framing, typer.Option(help="What a message stands between.")] = Framing.LINE,
+    checksum: Annotated[Checksum, typer.Option(help="How a message is checked.")] = Checksum.NONE,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+    ] = None,
+) -> None:
+    """Talk like a terminal on a serial line, or behind a TCP converter, until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, noise, half, slow 300, unplug, plug, help.
+    """
+    from drivers.line.simulator import PATTERN, Simulator
+
+    with _told_to_stop() as stop, ExitStack() as stack:
+        try:
+            simulator = stack.enter_context(
+                Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
+            )
+        except OSError as exc:
+            what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
+            raise typer.BadParameter(what, param_hint="--port") from None
+        print(f"A line at {simulator.port}. It is read with pattern: '{PATTERN}'", flush=True)
+        _converse(simulator, stop, punch_every)
 
 
 @contextmanager

@@ -6,24 +6,29 @@ terminal's position and the digest chain move in one transaction, and a call ret
 fsync; notes that the broker has an event ride along, or wait at most a second.
 
 Rooms: ``file`` (tables; opening, creating, migrating), ``transaction`` (what one commit is made of), ``reading`` (how a
-reading of a terminal's log is laid against what is known and stored), ``delivery`` (receipts, and what is sent again),
-``stream`` (unbroken lives of a ledger), ``space`` (what is forgotten when, what a full disk stops), ``verify`` (is it
-what was written), ``rescue`` (copies, and what is saved of a damaged file), ``store`` (the ledger as others see it).
+reading of a terminal's log is laid against what is known and stored), ``filing`` (the same for a file), ``delivery``
+(receipts, and what is sent again), ``stream`` (unbroken lives of a ledger), ``space`` (what is forgotten when, what a
+full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and what is saved of a damaged file),
+``store`` (the ledger as others see it).
 """
 
 from gateway.ledger.delivery import Again, Receipt, Selection, receipt_from
 from gateway.ledger.file import FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked
-from gateway.ledger.reading import Stored, Unaligned
+from gateway.ledger.filing import BEFORE, Filed
+from gateway.ledger.reading import SLICE, Stored, Unaligned, decoded, encoded
 from gateway.ledger.rescue import backup, newest_backup, restore
 from gateway.ledger.space import Limits, Room
 from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, opened
 
 __all__ = [
+    "BEFORE",
     "FILE_NAME",
     "OVERLAP",
+    "SLICE",
     "Again",
     "Counts",
     "Day",
+    "Filed",
     "Known",
     "Ledger",
     "LedgerError",
@@ -38,6 +43,8 @@ __all__ = [
     "Unaligned",
     "Waiting",
     "backup",
+    "decoded",
+    "encoded",
     "newest_backup",
     "opened",
     "receipt_from",

@@ -3,6 +3,7 @@
 Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
 ``unconfirmed`` (live punches the log has not shown yet), ``withheld`` (history before a terminal's chosen start),
 ``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log),
+``file`` and ``landmark`` (files that were read, and where their records of a reset clock stood),
 ``stream`` (the ledger's unbroken lives), ``delivery`` (one row: how far the centre has confirmed), ``missing`` (what it
 lacks below that), ``forgotten`` (events whose loss was told) and ``gateway`` (one row: owner, home, sessions).
 """
@@ -106,6 +107,8 @@ class EventRow(SQLModel, table=True):
     """The terminal whose record this is; None for every other event."""
     day: int | None = None
     """The record's day by the terminal's clock; ``UNDATED`` for an unreadable one, None for every other event."""
+    unplaced: bool | None = None
+    """The record came from a file, and no reading of the terminal's log has shown its place in it."""
 
 
 class Known(SQLModel):
@@ -253,6 +256,30 @@ class ForgottenRow(SQLModel, table=True):
     sequence: int = Field(primary_key=True)
 
 
+class LandmarkRow(SQLModel, table=True):
+    """Where a record of a reset clock stood in a file: a digest of it and of the records in front of it."""
+
+    __tablename__: ClassVar[Any] = "landmark"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    mark: bytes = Field(sa_type=LargeBinary, primary_key=True)
+
+
+class FileRow(SQLModel, table=True):
+    """A file that was read to its end, as evidence of what came from it."""
+
+    __tablename__: ClassVar[Any] = "file"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    sha256: str = Field(primary_key=True)
+    name: str
+    size: int
+    sequence: int
+    """The event that says so."""
+    report: str
+    """JSON, with the places that could not be read."""
+
+
 # Statements of the hot path are plain SQL: an import of 100,000 records runs each of them 100,000 times.
 INSERT_EVENT = (
     "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms, terminal, day) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -263,9 +290,11 @@ INSERT_STREAM = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DELIVERY_TABLES = ("delivery", "missing", "forgotten")
+_FILE_TABLES = ("landmark", "file")
 _TABLE_NAMES = (
     *("event", "place", "unconfirmed", "withheld", "gateway", "stream", "terminal", "binding", "log_day"),
     *_DELIVERY_TABLES,
+    *_FILE_TABLES,
 )
 TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
 CONFIRMED = (
@@ -388,7 +417,7 @@ def migrate(connection: Connection) -> None:
         return
     connection.exec_driver_sql("BEGIN IMMEDIATE")
     _move_stream(connection)
-    for column in ("terminal INTEGER", "day INTEGER"):
+    for column in ("terminal INTEGER", "day INTEGER", "unplaced BOOLEAN"):
         connection.exec_driver_sql(f"ALTER TABLE event ADD COLUMN {column}")
     connection.exec_driver_sql("ALTER TABLE withheld ADD COLUMN day INTEGER NOT NULL DEFAULT 0")
     connection.exec_driver_sql(_DAYS_OF_EVENTS, (UNDATED,))
@@ -398,7 +427,7 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql("UPDATE terminal SET first_generation = generation")
     for column in ("ranged BOOLEAN", "threshold INTEGER"):
         connection.exec_driver_sql(f"ALTER TABLE terminal ADD COLUMN {column}")
-    added = ("binding", "log_day", *_DELIVERY_TABLES)
+    added = ("binding", "log_day", *_DELIVERY_TABLES, *_FILE_TABLES)
     SQLModel.metadata.create_all(connection, tables=[TABLES[name] for name in added])
     connection.execute(insert(TABLES["delivery"]), {})
     connection.exec_driver_sql(_INDEXES["event_day"])

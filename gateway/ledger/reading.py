@@ -309,7 +309,7 @@ class Intake:
             cleared = not any(fingerprint(record) in self._acquaintances for record in dated)
         else:
             serial = self._witness.serial
-            cleared = not self._book.believed(_identity(serial, record, 1).bytes for record in dated)
+            cleared = not self._book.believed(identity_of(serial, record, 1).bytes for record in dated)
         self._records = iter(reading.records)
         return _Plan(
             self._known.number,
@@ -323,9 +323,9 @@ class Intake:
     def _meet(self, records: Iterable[Record], *, count: bool) -> None:
         """Take note of known records: their days, and their identities where these are being counted."""
         for record in records:
-            self._days[_day(record)] += 1
+            self._days[day_of(record)] += 1
             if count:
-                self._matching[_identity(self._witness.serial, record, 1).bytes] += 1
+                self._matching[identity_of(self._witness.serial, record, 1).bytes] += 1
 
     def _forget_placed(self) -> None:
         """Leave only those acquaintances that this generation of the log has not placed yet."""
@@ -372,7 +372,7 @@ class Intake:
         if slice_.closes and plan.withheld_until is None:
             self._withhold(transaction, slice_.position)
         records = [self._resolved(record) for record in slice_.records]
-        first_identities = [_identity(witness.serial, record, 1) for record in records]
+        first_identities = [identity_of(witness.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
         live = unconfirmed(transaction.connection, identities) if slice_.present else {}
@@ -385,7 +385,7 @@ class Intake:
             position = slice_.position + index
             log_position = slice_.log_position + index
             print_ = fingerprint(slice_.records[index])
-            day = _day(record)
+            day = day_of(record)
             days[day] += 1
             if plan.withheld_until is None and self._begins_publishing(record):
                 self._withhold(transaction, position)
@@ -397,7 +397,7 @@ class Intake:
                 occurrence, sequence = self._place_of(transaction, record, print_, identity, position, slice_)
                 if occurrence:
                     first = first_identities[index]
-                    draft = _draft(record, witness, occurrence, log_position, first)
+                    draft = draft_of(record, witness, occurrence, log_position, first)
                     slice_.present.add(draft.id.bytes)
                     if plan.withheld_until is None or position < plan.withheld_until:
                         withheld.append(_withheld(draft.id.bytes, plan, witness.serial, position, record))
@@ -477,7 +477,7 @@ class Intake:
         elif matching:
             self._matching[identity] += 1
             nth = self._matching[identity]
-            wanted = identity if nth == 1 else _identity(serial, record, nth).bytes
+            wanted = identity if nth == 1 else identity_of(serial, record, nth).bytes
             if wanted not in slice_.present and (nth == 1 or not transaction.holds(wanted)):
                 return nth, None
             return 0, transaction.sequence_of(wanted)
@@ -486,20 +486,28 @@ class Intake:
         occurrence = 1
         wanted = identity
         while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
+            filed = unconfirmed(transaction.connection, [wanted]) if occurrence > 1 else {}
+            if filed and isinstance(record, RawPunch):
+                return 0, self._confirm(transaction, record, filed[wanted], slice_.log_position_of(position))
             occurrence += 1
-            wanted = _identity(serial, record, occurrence).bytes
+            wanted = identity_of(serial, record, occurrence).bytes
         return occurrence, None
 
     def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
-        """Let the log confirm a live punch; say so where its fields differ or it had been reported missing."""
-        differs = (row.state, row.verify) != (record.state, record.verify)
-        differs |= (
-            row.work_code is not None and row.work_code != record.work_code
-        )  # None: the event had no place for one
+        """Let the log confirm a live punch, or one from a file.
+
+        That is said where its fields differ, or where it had been reported missing.
+        """
+        told = (row.state, row.verify, row.work_code), (record.state, record.verify, record.work_code)
+        # None: one of the two had no place for it.
+        differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*told, strict=True))
         if differs or row.reported:
             live = UUID(bytes=row.id)
             transaction.add(punch.confirmed_draft(record, self._witness, punch_event=live, position=position))
-        transaction.connection.exec_driver_sql("DELETE FROM unconfirmed WHERE id = ?", (row.id,))
+        if row.unplaced:
+            transaction.connection.exec_driver_sql("UPDATE event SET unplaced = NULL WHERE id = ?", (row.id,))
+        else:
+            transaction.connection.exec_driver_sql("DELETE FROM unconfirmed WHERE id = ?", (row.id,))
         self._stored.confirmed += 1
         return int(row.sequence)
 
@@ -552,12 +560,18 @@ class _Slice:
     present: set[bytes] = field(default_factory=set)
     """First identities that the ledger holds, and those it has been given in this slice."""
 
+    def log_position_of(self, position: int) -> int:
+        """Return the place in the log of the record at ``position`` of the known order."""
+        return self.log_position + position - self.position
 
-def _day(record: Record) -> int:
+
+def day_of(record: Record) -> int:
+    """Return the day of a record as the tables hold it."""
     return UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
 
 
-def _draft(record: Record, witness: Witness, occurrence: int, position: int | None, first: UUID) -> Draft:
+def draft_of(record: Record, witness: Witness, occurrence: int, position: int | None, first: UUID) -> Draft:
+    """Return the event of a record; ``first`` is the identity of the first occurrence of its key."""
     if isinstance(record, BadRecord):
         return punch.quarantine_draft(record, witness, occurrence=occurrence, position=position)
     identity = first if occurrence == 1 else None
@@ -602,17 +616,18 @@ def _by_chance(reading: Reading, count: int) -> bool:
     )
 
 
-def _identity(serial: str, record: Record, occurrence: int) -> UUID:
+def identity_of(serial: str, record: Record, occurrence: int) -> UUID:
+    """Return the identity of a record, whatever it is."""
     if isinstance(record, BadRecord):
         return punch.quarantine_id(serial, record.stable, occurrence)
     return punch.punch_id(serial, punch.who(record.pin, record.uid), record.local_time, occurrence)
 
 
-def encoded(record: Record, serial: str) -> str:
-    """Return a record of a device as the text that is kept of it while it is withheld."""
-    fields: dict[str, Any] = {"serial": serial, "raw": record.raw.hex()}
+def encoded(record: Record, serial: str | None = None) -> str:
+    """Return a record as text, such as is kept of it while it is withheld, then with its device's ``serial``."""
+    fields: dict[str, Any] = {"raw": record.raw.hex(), **({} if serial is None else {"serial": serial})}
     if isinstance(record, BadRecord):
-        fields |= {"stable": record.stable.hex(), "reason": record.reason}
+        fields |= {"stable": record.stable.hex(), "reason": record.reason, "size": record.size, "sha256": record.sha256}
     else:
         fields |= {
             "pin": record.pin,
@@ -628,10 +643,11 @@ def encoded(record: Record, serial: str) -> str:
 def decoded(text: str) -> Record:
     """Return the record that :func:`encoded` made ``text`` of."""
     fields = json.loads(text)
-    fields.pop("serial", None)  # texts of version 1 have none
+    fields.pop("serial", None)
     raw = bytes.fromhex(fields["raw"])
     if "reason" in fields:
-        return BadRecord(raw, bytes.fromhex(fields["stable"]), fields["reason"])
+        whole = fields.get("size"), fields.get("sha256")  # texts of version 1 have none
+        return BadRecord(raw, bytes.fromhex(fields["stable"]), fields["reason"], *whole)
     fields["local_time"] = datetime.fromisoformat(fields["local_time"])
     return RawPunch(**{**fields, "raw": raw})
 
@@ -645,11 +661,11 @@ def released_draft(row: Any, witness: Witness, position: int | None) -> Draft:
     record = decoded(row.record)
     witness = replace(witness, serial=json.loads(row.record).get("serial", witness.serial))
     occurrence = 1
-    while _identity(witness.serial, record, occurrence).bytes != row.id:
+    while identity_of(witness.serial, record, occurrence).bytes != row.id:
         occurrence += 1
         if occurrence > MOST_IN_A_SECOND:
             raise LedgerError("a withheld record does not fit its identity; `hadir verify` says more")
-    return _draft(record, witness, occurrence, position, UUID(bytes=row.id))
+    return draft_of(record, witness, occurrence, position, UUID(bytes=row.id))
 
 
 def _withheld(identity: bytes, plan: _Plan, serial: str, position: int, record: Record) -> dict[str, Any]:
@@ -659,5 +675,5 @@ def _withheld(identity: bytes, plan: _Plan, serial: str, position: int, record: 
         "generation": plan.generation,
         "position": position,
         "record": encoded(record, serial),
-        "day": _day(record),
+        "day": day_of(record),
     }

@@ -1,10 +1,11 @@
 """The ledger as the rest of the gateway sees it: a reader for everybody, and the one writer."""
 
+import json
 import os
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,13 @@ import structlog
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
 
-from drivers.base import RawPunch, Reading
+from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import punch
 from gateway.ledger import delivery, file, rescue
 from gateway.ledger.delivery import Again, Receipt, Selection
 from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
-from gateway.ledger.reading import SLICE, Intake, Start, Stored, released_draft
+from gateway.ledger.filing import Filed, Filing
+from gateway.ledger.reading import SLICE, Intake, Start, Stored, day_of, draft_of, identity_of, released_draft
 from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
@@ -321,6 +323,20 @@ class LedgerReader:
     def _number_of(self, name: str) -> int | None:
         found: int | None = self._scalar("SELECT number FROM terminal WHERE name = :name", name=name)
         return found
+
+    def files(self, name: str) -> set[str]:
+        """Return the SHA-256 of every file of a terminal that was read to its end."""
+        rows = self._rows(
+            "SELECT sha256 FROM file JOIN terminal ON terminal.number = file.terminal WHERE terminal.name = :name",
+            name=name,
+        )
+        return {row[0] for row in rows}
+
+    def held(self, serial: str, records: Sequence[Record]) -> int:
+        """Count those of a few records whose keys the ledger holds for the terminal with this serial."""
+        identities = [identity_of(serial, record, 1).bytes for record in records]
+        with self._engine.connect() as connection:
+            return len(present(connection, identities))
 
     # What a reading is laid against.
 
@@ -724,6 +740,72 @@ class Ledger(LedgerReader):
         finally:
             with self._intakes_lock:
                 self._intakes -= 1
+
+    def record_final(self, witness: Witness, record: Record) -> bool:
+        """Store what a terminal without a log has told; an unreadable record whose bytes are known is not new.
+
+        Nothing can confirm it or tell two of them apart but their coming: a known key is a further occurrence.
+        """
+        number = self._number(witness.terminal)
+
+        def work(transaction: Transaction) -> bool:
+            occurrence = 1
+            first = identity = identity_of(witness.serial, record, 1)
+            while transaction.holds(identity.bytes):
+                if isinstance(record, BadRecord):
+                    return False
+                occurrence += 1
+                identity = identity_of(witness.serial, record, occurrence)
+            transaction.add(draft_of(record, witness, occurrence, None, first), terminal=number, day=day_of(record))
+            if isinstance(record, RawPunch):
+                transaction.connection.exec_driver_sql(
+                    "UPDATE terminal SET last_punch = ? WHERE number = ?", (record.local_time.isoformat(), number)
+                )
+            return True
+
+        return self.do(work)
+
+    def record_file(
+        self, witness: Witness, records: Sequence[Record], *, before: Sequence[Record] = (), begun_at: int
+    ) -> Filed:
+        """Store those records of a file that are new, in one transaction: see :mod:`gateway.ledger.filing`.
+
+        ``before`` are the last records in front of them in the file, up to :data:`BEFORE`, and ``begun_at`` the
+        ledger's last sequence when the file was begun.
+        """
+        known = self.terminal(witness.terminal)
+        if known is None:
+            raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
+        filing = Filing(known, witness, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length)))
+        return self.do(filing.store)
+
+    def note_file(self, witness: Witness, about: dict[str, Any], report: dict[str, Any]) -> bool:
+        """Put on record that a file was read to its end; return False where that was noted before.
+
+        ``about`` is what the event says, ``report`` what is kept here only.
+        """
+        number = self._number(witness.terminal)
+
+        def work(transaction: Transaction) -> bool:
+            key = (number, about["sha256"])
+            known = "SELECT 1 FROM file WHERE terminal = ? AND sha256 = ?"
+            if transaction.connection.exec_driver_sql(known, key).first():
+                return False
+            moment = witness.now.astimezone(witness.zone)
+            data = {"terminal": witness.terminal, "serial": witness.serial, **about}
+            sequence = transaction.note(punch.FILE_IMPORTED, witness.terminal, moment, data)
+            row = {
+                "terminal": number,
+                "sha256": about["sha256"],
+                "name": about["name"],
+                "size": about["size"],
+                "sequence": sequence,
+                "report": json.dumps(report),
+            }
+            transaction.connection.execute(insert(TABLES["file"]), row)
+            return True
+
+        return self.do(work)
 
     def release(self, witness: Witness, first: date = date.min, last: date = date.max) -> int:
         """Give withheld records of a terminal, dated from ``first`` to ``last``, their place in the stream at last.

@@ -95,6 +95,16 @@ class Transaction:
         self.flush()
         return present(self.connection, identities)
 
+    def sequences(self, identities: Sequence[bytes]) -> dict[bytes, int | None]:
+        """Return the sequence of those of ``identities`` that the ledger holds; None where one is withheld."""
+        self.flush()
+        marks, values = _listed(identities)
+        return {
+            row[0]: row[1]
+            for columns, table in (("id, NULL", "withheld"), ("id, sequence", "event"))
+            for row in self.connection.exec_driver_sql(f"SELECT {columns} FROM {table} WHERE id IN ({marks})", values)
+        }
+
     def sequence_of(self, identity: bytes) -> int | None:
         """Return the sequence of the event with this identity; None where it is withheld."""
         self.flush()
@@ -113,10 +123,17 @@ def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
 
 
 def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[bytes, Any]:
-    """Return the rows of those of ``identities`` that are live punches the log has not shown, by identity."""
+    """Return the rows of those of ``identities`` that are punches the log has not shown, by identity.
+
+    ``unplaced`` tells those that came from a file from those that were heard live.
+    """
     marks, values = _listed(identities)
+    fields = ", ".join(f"json_extract(body, '$.data.{name}')" for name in ("state", "verify", "work_code"))
     rows = connection.exec_driver_sql(
-        f"SELECT id, sequence, state, verify, work_code, reported FROM unconfirmed WHERE id IN ({marks})", values
+        "SELECT id, sequence, state, verify, work_code, reported, 0 AS unplaced FROM unconfirmed "
+        f"WHERE id IN ({marks}) UNION ALL "
+        f"SELECT id, sequence, {fields}, 0, 1 FROM event WHERE id IN ({marks}) AND unplaced",
+        (*values, *values),
     )
     return {row.id: row for row in rows}
 

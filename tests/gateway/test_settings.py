@@ -500,14 +500,6 @@ def test_wrong_value(config: Path, text: str, line: str) -> None:
     assert mistakes(config, text) == [line]
 
 
-@pytest.mark.parametrize("driver", ["line", "attlog"])
-def test_driver_of_a_later_version(config: Path, driver: str) -> None:
-    """Known, but not here yet."""
-    assert mistakes(config, changed("zkteco", driver)) == [
-        f"8:13: terminals[0].driver: this version does not have that driver yet; write {DRIVER_NAMES}"
-    ]
-
-
 # ---------------------------------------------------------------- mistakes between values
 
 

@@ -61,7 +61,7 @@ def ours(simulator: Simulator) -> Iterator[Any]:
         yield terminal
 
 
-def said(terminal: SimulatedTerminal) -> list[tuple[str | None, datetime, int, int]]:
+def said(terminal: SimulatedTerminal) -> list[tuple[str | None, datetime, int | None, int | None]]:
     """Return what the terminal's memory holds: PIN, time, verify code, state."""
     return [
         (terminal.users[found.uid] if found.uid else found.pin, found.local_time, found.verify, found.state)

@@ -237,7 +237,7 @@ def test_sizes_round_trip(records: int, capacity: int, users: int) -> None:
 # --- records ------------------------------------------------------------------------------------------------------
 
 
-def punches(body: bytes, layout: str) -> list[tuple[str | None, int | None, str, int, int, str | None]]:
+def punches(body: bytes, layout: str) -> list[tuple[str | None, int | None, str, int | None, int | None, str | None]]:
     """Decode ``body`` and leave out the raw bytes; every record must be a punch."""
     found = []
     for entry in wire.Records(body, wire.LAYOUTS[layout]):

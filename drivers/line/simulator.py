@@ -1,0 +1,187 @@
+"""A terminal that talks into a line, without the terminal: a pseudo-terminal or a TCP converter, and its faults."""
+
+import os
+import re
+import socket
+import tempfile
+import threading
+import time
+import tty
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from drivers.line.wire import Checksum, Framing, encode
+
+NOISE = bytes((0xFF, 0x00, 0x81, 0x0D, 0xFE, 0x7F, 0x0A))
+PATTERN = (
+    r"(?P<pin>[0-9A-Za-z]{1,24}),(?P<date>\d{4}-\d\d-\d\d),(?P<time>\d\d:\d\d:\d\d),(?P<state>\d+),(?P<verify>\d+)"
+)
+"""What the driver needs to read :data:`WORDING`."""
+WORDING = "{pin},{moment:%Y-%m-%d,%H:%M:%S},{state},{verify}"
+BITS_PER_BYTE = 10
+
+
+def _local_now() -> datetime:
+    return datetime.now()  # noqa: DTZ005 - a terminal's wall clock has no zone
+
+
+class Simulator:
+    """A talking terminal; a context manager. ``tcp`` is a port to listen on (0: a free one), None a pseudo-terminal."""
+
+    def __init__(
+        self,
+        *,
+        tcp: int | None = None,
+        host: str = "127.0.0.1",
+        wording: str = WORDING,
+        framing: Framing = "line",
+        checksum: Checksum = "none",
+        now: Callable[[], datetime] = _local_now,
+    ) -> None:
+        self.wording = wording
+        self.said = 0
+        """Punches said, heard by somebody or not."""
+        self.baudrate: int | None = None
+        """Bytes go out no faster than this allows; None: at once."""
+        self._tcp = tcp
+        self._host = host
+        self._framing = framing
+        self._checksum = checksum
+        self._now = now
+        self._speaking = threading.Lock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._ours = self._theirs = -1
+        self._listener: socket.socket | None = None
+        self._client: socket.socket | None = None
+        self._accepted = threading.Condition()
+
+    @property
+    def port(self) -> str:
+        """What the driver's option ``port`` must say."""
+        if self._tcp is not None:
+            return f"tcp://{self._host}:{self._tcp}"
+        return str(Path(self._folder.name if self._folder else "") / "ttyUSB0")
+
+    def __enter__(self) -> Self:
+        if self._tcp is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="hadir-line-")
+        try:
+            self.plug()
+        except OSError:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.unplug()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def plug(self) -> None:
+        """Plug the line in."""
+        if self._tcp is None:
+            self._ours, self._theirs = os.openpty()
+            tty.setraw(self._theirs)
+            os.set_blocking(self._ours, False)
+            # Found by this name, as udev's names stay while ttyUSB numbers change.
+            Path(self.port).symlink_to(os.ttyname(self._theirs))
+            return
+        listener = self._listener = socket.create_server((self._host, self._tcp))
+        self._tcp = listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(listener,), name=f"simulator {self.port}", daemon=True).start()
+
+    def unplug(self) -> None:
+        """Pull the line out."""
+        with self._speaking:
+            if self._listener is not None:
+                with suppress(OSError):
+                    self._listener.shutdown(socket.SHUT_RDWR)
+                self._listener.close()
+                self._listener = None
+            self._hang_up()
+            if self._ours >= 0:
+                Path(self.port).unlink(missing_ok=True)
+                os.close(self._ours)
+                os.close(self._theirs)
+                self._ours = self._theirs = -1
+
+    def wait_for_listener(self, timeout_s: float = 10.0) -> bool:
+        """Wait until somebody has connected over TCP; return whether somebody has."""
+        with self._accepted:
+            return self._accepted.wait_for(lambda: self._client is not None, timeout_s)
+
+    def punch(self, pin: str, state: int = 0, verify: int = 1) -> datetime:
+        """Say a punch, and return its time."""
+        moment = self._now().replace(microsecond=0)
+        text = self.wording.format(pin=pin, moment=moment, state=state, verify=verify).encode()
+        self.said += 1
+        self.say(encode(text, self._framing, self._checksum))
+        return moment
+
+    def say(self, raw: bytes) -> None:
+        """Say any bytes; on an unplugged line, or to nobody, they are lost."""
+        step = len(raw) if self.baudrate is None else 1
+        with self._speaking:
+            for at in range(0, len(raw), max(1, step)):
+                if self.baudrate is not None:
+                    time.sleep(BITS_PER_BYTE / self.baudrate)
+                with suppress(OSError):
+                    if self._client is not None:
+                        self._client.sendall(raw[at : at + step])
+                    elif self._ours >= 0:
+                        os.write(self._ours, raw[at : at + step])
+
+    def control(self, line: str) -> str:
+        """Carry out one typed command and say in a sentence what happened, or what would have been right."""
+        match line.split():
+            case ["punch", pin, *codes] if len(codes) <= 2 and all(re.fullmatch("[0-9]{1,3}", code) for code in codes):
+                moment = self.punch(pin, *map(int, codes))
+                return f"{pin} punched at {moment:%Y-%m-%d %H:%M:%S}."
+            case ["rush", number] if re.fullmatch("[0-9]{1,5}", number):
+                for index in range(int(number)):
+                    self.punch(str(1001 + index % 50))
+                return f"{number} punches said."
+            case ["noise"]:
+                self.say(NOISE)
+                return "Noise said."
+            case ["half"]:
+                self.say(b"1001,2026-")
+                return "The beginning of a punch said."
+            case ["slow", speed] if re.fullmatch("[1-9][0-9]{2,6}", speed):
+                self.baudrate = int(speed)
+                return f"The line carries {speed} baud."
+            case ["unplug"]:
+                self.unplug()
+                return "The line is unplugged."
+            case ["plug"]:
+                self.unplug()
+                self.plug()
+                return f"The line is plugged in at {self.port}."
+            case ["status"]:
+                return f"{self.port}, {self.said} punches said."
+            case _:
+                return HELP
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                # One client at a time, the newest: the one before may be half-open.
+                with self._accepted:
+                    self._hang_up()
+                    self._client = connection
+                    self._accepted.notify_all()
+
+    def _hang_up(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+HELP = "Commands: punch PIN [STATE] [VERIFY], rush N, noise, half, slow BAUD, unplug, plug, status, help."

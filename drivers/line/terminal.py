@@ -1,0 +1,180 @@
+"""A line that a terminal talks into: nothing is asked, nothing is sent, what it says is said once.
+
+There is no log behind it. What is said while nobody listens is lost, and no driver can change that.
+"""
+
+import re
+import select
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from drivers.base import BadRecord, ClockReading, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
+from drivers.line.wire import GROUPS, Checksum, Cutter, Framing, Grammar, Spoken
+from drivers.ports import Port, open_port, split_tcp
+
+SILENCE_S = 2.0
+"""A message whose next byte has not come for this long is over: the slowest line needs 40 ms for a byte."""
+UNREADABLE_A_MINUTE = 10
+"""So many messages that cannot be read are handed on one by one in a minute, the rest of that minute as one."""
+NOISE_KEPT = 1024
+
+
+def _port(value: str) -> str:
+    split_tcp(value)
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        names = set(re.compile(value).groupindex)
+    except re.error as exc:
+        raise ValueError(f"not a regular expression: {exc}") from None
+    if not names & {"pin", "card"}:
+        raise ValueError("names nobody; write a group (?P<pin>…), or (?P<card>…) where there is no PIN")
+    if unknown := names - GROUPS:
+        raise ValueError(f"has the group {min(unknown)}; the groups are {', '.join(sorted(GROUPS))}")
+    if len(names & {"date", "time"}) == 1:
+        raise ValueError("has only one of date and time; write both groups, or neither for the gateway's own time")
+    return value
+
+
+class LineOptions(DriverOptions):
+    """Options of a terminal that says each punch as a line of text."""
+
+    port: Annotated[str, AfterValidator(_port), Field(examples=["/dev/ttyUSB0", "tcp://192.168.1.70:4001"])]
+    """The serial device, or a converter on the network as tcp://host:port."""
+    pattern: Annotated[str, AfterValidator(_pattern)]
+    """A regular expression for a whole message, with groups: pin, card, date, time, state, verify, work_code."""
+    baudrate: Annotated[int, Field(strict=True, ge=300, le=921_600)] = 9600
+    """Speed of the serial device."""
+    framing: Framing = "line"
+    """What a message stands between: line (CR, LF or both behind it) or stx (STX before, ETX behind it)."""
+    checksum: Checksum = "none"
+    """How a message is checked: xor, sum8 or crc16 (Modbus)."""
+    encoding: Literal["ascii", "latin-1", "utf-8"] = "ascii"
+    """How its letters are coded."""
+    date_format: str = "%Y-%m-%d"
+    """How the group date is written, such as %d/%m/%y."""
+    time_format: str = "%H:%M:%S"
+    """How the group time is written."""
+    serial: str | None = None
+    """A serial number for the terminal, without which no punch has an identity."""
+
+    @model_validator(mode="after")
+    def _serial_is_known(self) -> Self:
+        if self.serial is None:
+            raise ValueError(
+                "serial is missing; a line does not tell who speaks, so write the terminal's serial number"
+            )
+        return self
+
+
+class LineTerminal:
+    """One line that is listened to. Made by :func:`connect`."""
+
+    def __init__(self, port: Port, options: LineOptions) -> None:
+        self._port = port
+        self._options = options
+        self._cutter = Cutter(options.framing, options.checksum)
+        self._grammar = Grammar(re.compile(options.pattern), options.encoding, options.date_format, options.time_format)
+        self._heard = 0.0
+        self._unread: deque[float] = deque()
+        self._noise: _Noise | None = None
+
+    def serial(self) -> str:
+        """Return nothing: a line has no serial number, it must be configured."""
+        return ""
+
+    def identify(self) -> TerminalInfo:
+        """Return what there is to say of a line."""
+        return TerminalInfo(self._options.serial or "", None, None)
+
+    def read_clock(self) -> ClockReading | None:
+        """Return None: a line cannot be asked."""
+        return None
+
+    def events(self, timeout_s: float) -> Iterator[Spoken]:
+        """Yield what is said from now on; return when ``timeout_s`` seconds have passed."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            until = min(deadline, self._heard + SILENCE_S) if self._cutter.missing else deadline
+            ready, _, _ = select.select((self._port.fileno(),), (), (), max(0.0, until - time.monotonic()))
+            if ready:
+                try:
+                    data = self._port.receive()
+                except OSError as exc:
+                    yield from self._rest()
+                    raise TerminalUnavailable(f"{self._options.port}: the line is lost ({exc})") from exc
+                self._heard = time.monotonic()
+                for message in self._cutter.feed(data):
+                    yield from self._bounded(self._grammar.read(message))
+            elif self._cutter.missing and time.monotonic() - self._heard >= SILENCE_S:
+                for message in self._cutter.pause():
+                    yield from self._bounded(self._grammar.read(message))
+            if self._noise is not None and time.monotonic() >= self._noise.until:
+                yield self._noise.record()
+                self._noise = None
+            if time.monotonic() >= deadline:
+                return
+
+    def _bounded(self, spoken: Spoken) -> Iterator[Spoken]:
+        """Hand on what was said, but at a fault that never ends only so much of it a minute."""
+        if not isinstance(spoken, BadRecord):
+            yield spoken
+            return
+        now = time.monotonic()
+        while self._unread and now - self._unread[0] > 60:
+            self._unread.popleft()
+        if self._noise is None and len(self._unread) < UNREADABLE_A_MINUTE:
+            self._unread.append(now)
+            yield spoken
+            return
+        self._noise = self._noise or _Noise(now + 60)
+        self._noise.add(spoken.raw)
+
+    def _rest(self) -> Iterator[Spoken]:
+        for message in self._cutter.pause():
+            yield from self._bounded(self._grammar.read(message))
+        if self._noise is not None:
+            yield self._noise.record()
+            self._noise = None
+
+
+class _Noise:
+    """What cannot be read and comes without end, as one record."""
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self._count = 0
+        self._kept = b""
+        self._size = 0
+        self._hash = sha256()
+
+    def add(self, raw: bytes) -> None:
+        self._count += 1
+        self._size += len(raw)
+        self._hash.update(raw)
+        self._kept += raw[: NOISE_KEPT - len(self._kept)]
+
+    def record(self) -> BadRecord:
+        reason = f"{self._count} messages within a minute that cannot be read"
+        return BadRecord(self._kept, self._hash.digest(), reason, self._size, self._hash.hexdigest())
+
+
+@contextmanager
+def connect(options: LineOptions) -> Iterator[LineTerminal]:
+    """Open the line; TerminalUnavailable where it is not there or another program has it."""
+    port = open_port(options.port, options.baudrate, options.timeout)
+    try:
+        yield LineTerminal(port, options)
+    finally:
+        port.close()
+
+
+DRIVER = Driver("line", LineOptions, connect)

@@ -1,0 +1,196 @@
+"""Lines of text: cut from a stream, checked, and read by a pattern. Pure: bytes in, records out.
+
+Two ways to mark a message: ``line`` ends it with CR, LF or both; ``stx`` puts it between STX and ETX. The checksum of a
+line is two or four hexadecimal digits at its end, over what stands before them. Behind ETX it is one raw byte or two
+(high byte first), over everything between STX and it, ETX included.
+
+The pattern is a regular expression with named groups. ``pin`` names the person; where there is no such group, ``card``
+does, as text. ``date`` and ``time`` come together or not at all. ``state``, ``verify`` and ``work_code`` are what the
+terminal says; a code that the pattern does not name is None, never a guess.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from drivers.base import BadRecord, RawPunch, Untimed
+
+Framing = Literal["line", "stx"]
+Checksum = Literal["none", "xor", "sum8", "crc16"]
+Spoken = RawPunch | Untimed | BadRecord
+
+STX, ETX = 0x02, 0x03
+MAX_MESSAGE = 256
+"""Bytes of one message; more without an end is noise."""
+GROUPS = frozenset({"pin", "card", "date", "time", "state", "verify", "work_code"})
+_WIDTHS: dict[Checksum, int] = {"none": 0, "xor": 1, "sum8": 1, "crc16": 2}
+
+
+def checksum(kind: Checksum, data: bytes) -> bytes:
+    """Return the checksum of ``data``, high byte first; CRC-16 is that of Modbus."""
+    if kind == "none":
+        return b""
+    if kind == "sum8":
+        return bytes((sum(data) & 0xFF,))
+    if kind == "xor":
+        value = 0
+        for byte in data:
+            value ^= byte
+        return bytes((value,))
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc.to_bytes(2, "big")
+
+
+def encode(text: bytes, framing: Framing, kind: Checksum) -> bytes:
+    """Return ``text`` as it goes over the line."""
+    if framing == "stx":
+        body = text + bytes((ETX,))
+        return bytes((STX,)) + body + checksum(kind, body)
+    return text + checksum(kind, text).hex().upper().encode("ascii") + b"\r\n"
+
+
+class Message(NamedTuple):
+    """What stood between two marks."""
+
+    raw: bytes
+    """All of its bytes, without the marks of a line."""
+    text: bytes | None
+    """What it says; None where ``fault`` says why it says nothing."""
+    fault: str | None
+
+
+class Cutter:
+    """Cuts a stream into messages. Holds at most one of them, however long the stream or the noise."""
+
+    def __init__(self, framing: Framing, kind: Checksum) -> None:
+        self._framing = framing
+        self._kind = kind
+        self._held = bytearray()
+
+    @property
+    def missing(self) -> int:
+        """How many bytes are needed next, at least; 0 between two messages."""
+        return 1 if self._held else 0
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that ``data`` completes, and the noise between them."""
+        for byte in data:
+            if self._framing == "stx":
+                yield from self._between_marks(byte)
+            else:
+                yield from self._line(byte)
+
+    def pause(self) -> Iterator[Message]:
+        """Give up what is incomplete: the line has been silent for longer than any message takes."""
+        if self._held:
+            yield self._given_up("the line fell silent in the middle of a message")
+
+    def _line(self, byte: int) -> Iterator[Message]:
+        if byte in b"\r\n":
+            if self._held:
+                yield self._checked_line()
+            return
+        self._held.append(byte)
+        if len(self._held) >= MAX_MESSAGE:
+            yield self._given_up("no end of a message in sight")
+
+    def _checked_line(self) -> Message:
+        raw = self._take()
+        digits = 2 * _WIDTHS[self._kind]
+        if not digits:
+            return Message(raw, raw, None)
+        text, told = raw[:-digits], raw[-digits:]
+        if checksum(self._kind, text).hex().encode("ascii") != told.lower():
+            return Message(raw, None, "the checksum is wrong")
+        return Message(raw, text, None)
+
+    def _between_marks(self, byte: int) -> Iterator[Message]:
+        if self._held and self._held[0] != STX and byte == STX:
+            yield self._given_up("bytes outside of a message")
+        elif self._held and self._held[0] == STX and byte == STX and ETX not in self._held:
+            yield self._given_up("a message that another one breaks off")
+        self._held.append(byte)
+        if self._held[0] == STX:
+            end = self._held.find(ETX)
+            if end >= 0 and len(self._held) == end + 1 + _WIDTHS[self._kind]:
+                yield self._checked_between(end)
+                return
+        elif byte in b"\r\n":
+            if not self._held.strip(b"\r\n"):
+                self._held.clear()  # line ends between messages are no noise
+            else:
+                yield self._given_up("bytes outside of a message")
+            return
+        if len(self._held) >= MAX_MESSAGE:
+            yield self._given_up("no end of a message in sight")
+
+    def _checked_between(self, end: int) -> Message:
+        raw = self._take()
+        if checksum(self._kind, raw[1 : end + 1]) != raw[end + 1 :]:
+            return Message(raw, None, "the checksum is wrong")
+        return Message(raw, raw[1:end], None)
+
+    def _given_up(self, fault: str) -> Message:
+        return Message(self._take(), None, fault)
+
+    def _take(self) -> bytes:
+        raw = bytes(self._held)
+        self._held.clear()
+        return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """How an office's terminal words a punch."""
+
+    pattern: re.Pattern[str]
+    encoding: str = "ascii"
+    date_format: str = "%Y-%m-%d"
+    time_format: str = "%H:%M:%S"
+
+    def read(self, message: Message) -> Spoken:
+        """Return what a message says."""
+        if message.text is None:
+            return _bad(message, message.fault or "")
+        try:
+            text = message.text.decode(self.encoding)
+        except UnicodeDecodeError:
+            return _bad(message, f"not text in {self.encoding}")
+        match = self.pattern.fullmatch(text)
+        if match is None:
+            return _bad(message, "the pattern does not fit")
+        said = match.groupdict()
+        pin = (said.get("pin") or said.get("card") or "").strip(" \0")
+        if not (1 <= len(pin) <= 24 and pin.isascii() and pin.isprintable()):
+            return _bad(message, "PIN is not 1 to 24 printable ASCII characters")
+        codes = []
+        for name in ("state", "verify"):
+            code = (said.get(name) or "").strip()
+            if code and not (code.isascii() and code.isdecimal() and len(code) < 10):
+                return _bad(message, f"{name} is not a number; leave that group out of the pattern")
+            codes.append(int(code) if code else None)
+        state, verify = codes
+        work_code = said.get("work_code")
+        if said.get("date") is None or said.get("time") is None:
+            return Untimed(pin, state, verify, work_code, message.raw)
+        try:
+            moment = self._moment(f"{said['date']} {said['time']}")
+        except ValueError:
+            return _bad(message, "no such date, or not written as date_format and time_format say")
+        return RawPunch(pin, None, moment, state, verify, work_code, message.raw)
+
+    def _moment(self, text: str) -> datetime:
+        moment = datetime.strptime(text, f"{self.date_format} {self.time_format}")  # noqa: DTZ007 - a terminal's wall clock has no zone
+        if moment.microsecond or moment.tzinfo is not None:
+            raise ValueError
+        return moment
+
+
+def _bad(message: Message, reason: str) -> BadRecord:
+    return BadRecord(message.raw, message.raw, reason)

@@ -1,0 +1,104 @@
+"""Ports that bytes come through: a serial device of this machine, or a converter on the network. Shared by drivers."""
+
+import os
+import socket
+from contextlib import suppress
+from typing import Protocol
+
+import serial
+
+from drivers.base import TerminalUnavailable
+
+
+class Port(Protocol):
+    """An opened port; whatever goes wrong is an OSError."""
+
+    def fileno(self) -> int:
+        """Return what can be waited for."""
+
+    def receive(self) -> bytes:
+        """Return what has arrived; OSError where the port is gone."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of ``data``."""
+
+    def close(self) -> None:
+        """Close the port."""
+
+
+class _SerialPort:
+    def __init__(self, path: str, baudrate: int, timeout_s: float) -> None:
+        # Exclusively: two readers of one port take each other's bytes.
+        self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
+
+    def fileno(self) -> int:
+        return int(self._serial.fileno())
+
+    def receive(self) -> bytes:
+        # pyserial says that a port which is ready and has nothing was unplugged.
+        return bytes(self._serial.read(4096))
+
+    def send(self, data: bytes) -> None:
+        self._serial.write(data)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._serial.close()
+
+
+class _TcpPort:
+    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+        self._socket = socket.create_connection((host, port), timeout_s)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A converter that loses power says nothing: let the kernel find out within about a minute.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> bytes:
+        data = self._socket.recv(4096)
+        if not data:
+            raise ConnectionResetError("the other side closed the connection")
+        return data
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def split_tcp(port: str, default: int | None = None) -> tuple[str, int] | None:
+    """Split ``tcp://host:port``; None for a device file, ValueError for anything else.
+
+    The port may be left out where there is a ``default``.
+    """
+    if port.startswith("/"):
+        return None
+    host, colon, number = port.removeprefix("tcp://").partition(":")
+    usual = ":port" if default is None else f"with :port if not {default}"
+    if not port.startswith("tcp://") or not host or any(ch.isspace() or ch in "/'\"" for ch in host):
+        raise ValueError(f"not a port; write a device file such as /dev/ttyUSB0, or tcp://host, {usual}")
+    if not colon and default is not None:
+        return host, default
+    if not number.isdecimal() or not 0 < int(number) < 65536:
+        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535")
+    return host, int(number)
+
+
+def open_port(port: str, baudrate: int, timeout_s: float, default: int | None = None) -> Port:
+    """Open a port; TerminalUnavailable where it is not there, or another program has it."""
+    address = split_tcp(port, default)
+    try:
+        return _TcpPort(*address, timeout_s) if address else _SerialPort(os.fspath(port), baudrate, timeout_s)
+    except TimeoutError as exc:
+        raise TerminalUnavailable(f"{port} does not answer within {timeout_s:g} s") from exc
+    except OSError as exc:
+        reason = exc.strerror or str(exc)
+        if "exclusively lock" in str(exc):
+            reason = "another program uses it"
+        raise TerminalUnavailable(f"{port} cannot be opened ({reason})") from exc

@@ -1,0 +1,224 @@
+"""Commands about files that terminals export to a flash disk."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    TERMINALS,
+    AsJson,
+    Code,
+    Config,
+    Failure,
+    app,
+    load_settings,
+    many,
+    open_ledger,
+    print_json,
+    progress,
+    say,
+)
+
+if TYPE_CHECKING:
+    from drivers.attlog.terminal import ExportFile
+    from gateway.filing import Desk, Report
+    from gateway.settings import Settings, TerminalSettings
+
+DEFECTS_SHOWN = 5
+SAMPLE = 200
+"""Punches of a file that are compared with what is known of other terminals."""
+
+
+class Dates(StrEnum):
+    """How dates with slashes are meant."""
+
+    DMY = "dmy"
+    MDY = "mdy"
+
+
+@app.command(name="import", rich_help_panel=TERMINALS)
+def import_files(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Exports of terminals, such as 1_attlog.dat.")],
+    terminal: Annotated[
+        str | None,
+        typer.Option("--terminal", metavar="NAME", help="Whose they are, where their names bear no serial number."),
+    ] = None,
+    dates: Annotated[
+        Dates | None,
+        typer.Option(help="How 04/09/2026 is meant, where a file leaves that open."),
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Store the punches of files that a terminal wrote to a flash disk, and publish them.
+
+    What is known already, from the network or from another file, is not stored again: reading a file twice does no
+    harm, and completes what an interruption left. With or without a running gateway; the files stay as they are.
+    """
+    settings = load_settings(config)
+    rows: list[dict[str, Any]] = []
+    refused: list[Failure] = []
+    for file in files:
+        try:
+            rows.append(_imported(settings, file, terminal, dates))
+        except Failure as failure:
+            if failure.code is not Code.NEGATIVE:
+                raise
+            # The others may be well.
+            rows.append({"file": str(file), "refused": failure.args[0]})
+            refused.append(failure)
+        if not as_json and "refused" not in rows[-1]:
+            _print(rows[-1])
+    if as_json:
+        print_json(rows)
+    for earlier in refused[:-1]:
+        say(str(earlier))
+    if refused:
+        raise refused[-1]
+
+
+def _imported(settings: "Settings", file: Path, name: str | None, dates: Dates | None) -> dict[str, Any]:
+    from drivers.attlog.terminal import Ambiguous, surveyed
+    from drivers.attlog.wire import NotAnExport
+    from drivers.base import TerminalUnavailable
+    from gateway.filing import Misfit, Unheard, filed
+    from gateway.ledger import LedgerError
+
+    try:
+        export = surveyed(file, None if dates is None else dates.value)
+        entry = _whose(settings, export, name)
+        _check_strangers(settings, export, entry)
+        with _desk(settings, entry) as desk:
+            report = filed(desk, export, export.serial, lambda records: progress(records, export.lines, file.name))
+    except Ambiguous as exc:
+        raise Failure(Code.NEGATIVE, f"{file}: {exc}", "dates") from exc
+    except NotAnExport as exc:
+        raise Failure(Code.NEGATIVE, f"{file} was not imported: {exc}", "not_export") from exc
+    except Misfit as exc:
+        raise Failure(Code.NEGATIVE, f"{file} was not imported: {exc}", "misfit") from exc
+    except TerminalUnavailable as exc:
+        raise Failure(Code.DISK, str(exc), "no_file") from exc
+    except Unheard as exc:
+        raise Failure(Code.LOCKED, str(exc), "unheard") from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
+    return _row(file, entry, report)
+
+
+def _row(file: Path, entry: "TerminalSettings", report: "Report") -> dict[str, Any]:
+    return {"file": str(file), "terminal": entry.name, "first_time": report.noted, **report.report()}
+
+
+def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "TerminalSettings":
+    """Return the terminal that a file is of: told by the command, by the file, or by whoever is asked."""
+    names = [entry.name for entry in settings.terminals]
+    if name is not None:
+        if name not in names:
+            raise typer.BadParameter(
+                f"no terminal is named {name!r} in the configuration; there are {', '.join(names)}.",
+                param_hint="--terminal",
+            )
+        return settings.terminals[names.index(name)]
+    if export.serial is not None:
+        known = _known_serials(settings)
+        for entry in settings.terminals:
+            if export.serial == (entry.serial or known.get(entry.name)):
+                return entry
+        raise Failure(
+            Code.NEGATIVE, f"{export.path}: no terminal of the configuration has serial {export.serial}", "misfit"
+        )
+    numbered = [
+        entry
+        for entry in settings.terminals
+        if (number := getattr(entry, "number", None)) is not None and export.numbers == {str(number)}
+    ]
+    if len(numbered) == 1:
+        return numbered[0]
+    if not sys.stdin.isatty():
+        raise Failure(
+            Code.NEGATIVE,
+            f"{export.path}: nothing in it tells which terminal it is of; name it with --terminal: {', '.join(names)}",
+            "misfit",
+        )
+    chosen = typer.prompt(f"{export.name}: which terminal wrote this file ({', '.join(names)})?", err=True)
+    return _whose(settings, export, str(chosen))
+
+
+def _known_serials(settings: "Settings") -> dict[str, str]:
+    from gateway.ledger import FILE_NAME
+
+    if not (settings.data_dir / FILE_NAME).exists():
+        return {}
+    with open_ledger(settings.data_dir) as ledger:
+        return {known.name: known.serial for known in ledger.terminals()}
+
+
+def _check_strangers(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> None:
+    """Refuse a file whose punches the ledger knows of another terminal and not of this one."""
+    from drivers.base import RawPunch
+    from gateway.ledger import FILE_NAME
+
+    if not (settings.data_dir / FILE_NAME).exists():
+        return
+    with open_ledger(settings.data_dir) as ledger:
+        others = {known.serial: known.name for known in ledger.terminals()}
+        serial = export.serial or entry.serial or next((s for s, name in others.items() if name == entry.name), None)
+        others.pop(serial or "", None)
+        if not others:
+            return
+        sample = list(islice((record for record in export.records() if isinstance(record, RawPunch)), SAMPLE))
+        if serial is not None and ledger.held(serial, sample):
+            return
+        for other, name in others.items():
+            if ledger.held(other, sample) * 2 > len(sample):
+                raise Failure(
+                    Code.NEGATIVE,
+                    f"{export.path} was not imported: its punches are those of {name}, not of {entry.name}",
+                    "misfit",
+                )
+
+
+@contextmanager
+def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["Desk"]:
+    """Reach the ledger: through the running daemon, or directly where none has it."""
+    from gateway.clock import SystemClock
+    from gateway.control import ask
+    from gateway.filing import DaemonDesk, LedgerDesk
+    from gateway.ledger import LedgerLocked, opened
+
+    folder = settings.data_dir
+    if folder.is_dir() and ask(folder, "status") is not None:
+        yield DaemonDesk(folder, entry.name)
+        return
+    if folder.is_dir() and os.geteuid() == 0 and folder.stat().st_uid != 0:
+        # What root creates here the daemon could not write to.
+        raise Failure(Code.DISK, f"{folder} belongs to the user {folder.owner()}, who has to do this", "permission")
+    try:
+        with opened(folder, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
+            yield LedgerDesk(ledger, entry, settings.zone(entry), SystemClock())
+    except LedgerLocked as exc:
+        raise Failure(Code.LOCKED, f"{folder}: the daemon that has the ledger does not answer", "unheard") from exc
+
+
+def _print(row: dict[str, Any]) -> None:
+    again = "" if row["first_time"] else " (this file was imported before)"
+    print(f"{row['file']} → {row['terminal']}: {many(row['lines'])} lines, {many(row['punches'])} punches{again}")
+    parts = [f"{many(row['new'])} new", f"{many(row['known'])} known already"]
+    parts += [f"{many(row['repeated'])} repeated in the file"] if row["repeated"] else []
+    parts += [f"{many(row['unreadable'])} unreadable, kept with their bytes"] if row["unreadable"] else []
+    print(f"  {', '.join(parts)}")
+    if row["first"]:
+        print(f"  from {row['first'].replace('T', ' ')} to {row['last'].replace('T', ' ')}")
+    for defect in row["defects"][:DEFECTS_SHOWN]:
+        print(f"  byte {defect['offset']:,}, {many(defect['size'])} bytes: {defect['reason']}")
+    if row["unreadable"] > DEFECTS_SHOWN:
+        print(f"  and {many(row['unreadable'] - DEFECTS_SHOWN)} more; --json names the first hundred")

@@ -1,0 +1,155 @@
+"""The driver on real lines: a pseudo-terminal and a TCP connection, and what goes wrong on them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from itertools import islice
+
+import pytest
+from pydantic import ValidationError
+
+from drivers.base import BadRecord, RawPunch, TerminalUnavailable
+from drivers.line import terminal
+from drivers.line.simulator import NOISE, PATTERN, Simulator
+from drivers.line.terminal import LineOptions, LineTerminal, connect
+from drivers.line.wire import Spoken
+
+SERIAL = "LINE00001"
+
+
+def options(port: object, **more: object) -> LineOptions:
+    """Return options that read the simulator."""
+    entry = {"name": "gate", "port": port, "pattern": PATTERN, "serial": SERIAL, "timeout": "2s"}
+    return LineOptions.model_validate(entry | more)
+
+
+@pytest.fixture(params=["pty", "tcp"])
+def line(request: pytest.FixtureRequest) -> Iterator[Simulator]:
+    """Plug in a line of each kind."""
+    with Simulator(tcp=0 if request.param == "tcp" else None) as simulator:
+        yield simulator
+
+
+@contextmanager
+def listening(line: Simulator, **more: object) -> Iterator[LineTerminal]:
+    """Open a line, and wait until the other side knows."""
+    with connect(options(line.port, **more)) as opened:
+        assert not line.port.startswith("tcp") or line.wait_for_listener()
+        yield opened
+
+
+def heard(opened: LineTerminal, count: int) -> list[Spoken]:
+    """Return the next ``count`` things that are said."""
+    return list(islice(opened.events(20.0), count))
+
+
+def collect(opened: LineTerminal, rest: list[Spoken]) -> None:
+    """Add what is said until the line is lost."""
+    for item in opened.events(20.0):
+        rest.append(item)  # noqa: PERF402 - what came before the line was lost counts
+
+
+def pins(items: list[Spoken]) -> list[str | None]:
+    """Return who punched; ``None`` for what could not be read."""
+    return [None if isinstance(item, BadRecord) else item.pin for item in items]
+
+
+def test_what_is_said_is_heard(line: Simulator) -> None:
+    """In order, whole, with its bytes."""
+    with listening(line) as opened:
+        moment = line.punch("1001", 1, 2)
+        line.punch("0070")
+        first, second = heard(opened, 2)
+    assert isinstance(first, RawPunch)
+    assert (first.pin, first.local_time, first.state, first.verify, first.work_code) == ("1001", moment, 1, 2, None)
+    assert first.raw == f"1001,{moment:%Y-%m-%d,%H:%M:%S},1,2".encode()
+    assert pins([second]) == ["0070"]
+
+
+def test_time_is_up(line: Simulator) -> None:
+    """Silence ends a call, not the conversation."""
+    with listening(line) as opened:
+        assert list(opened.events(0.05)) == []
+        line.punch("1001")
+        assert pins(heard(opened, 1)) == ["1001"]
+        assert opened.serial() == ""
+        assert opened.read_clock() is None
+        assert opened.identify().serial == SERIAL
+
+
+def test_noise_half_messages_and_a_slow_line(line: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost no punch."""
+    monkeypatch.setattr(terminal, "SILENCE_S", 0.2)
+    with listening(line) as opened:
+        line.say(NOISE)
+        line.punch("1001")
+        assert pins(heard(opened, 3)) == [None, None, "1001"]
+        line.say(b"1002,2026-")
+        assert pins(heard(opened, 1)) == [None]
+        line.baudrate = 9600
+        line.punch("1003")
+        assert pins(heard(opened, 1)) == ["1003"]
+
+
+def test_endless_noise_is_bounded(line: Simulator) -> None:
+    """Ten are told one by one, the rest of the minute as one, with the size and hash of all."""
+    with listening(line) as opened:
+        for number in range(50):
+            line.say(b"noise %d\n" % number)
+        line.punch("1001")
+        items = heard(opened, 11)
+        assert pins(items) == [None] * 10 + ["1001"]
+        line.unplug()
+        rest: list[Spoken] = []
+        with pytest.raises(TerminalUnavailable):
+            collect(opened, rest)
+    noise = b"".join(b"noise %d" % number for number in range(10, 50))
+    (record,) = rest
+    assert isinstance(record, BadRecord)
+    assert (record.raw, record.size, record.sha256) == (noise, len(noise), sha256(noise).hexdigest())
+
+
+def test_unplugged_and_plugged_in_again(line: Simulator) -> None:
+    """It is unavailable, and then another conversation."""
+    with listening(line) as opened:
+        line.punch("1001")
+        assert pins(heard(opened, 1)) == ["1001"]
+        line.unplug()
+        with pytest.raises(TerminalUnavailable, match="lost"):
+            heard(opened, 1)
+    with pytest.raises(TerminalUnavailable, match="cannot be opened"), connect(options(line.port)):
+        pass
+    line.plug()
+    with listening(line) as opened:
+        line.punch("1002")
+        assert pins(heard(opened, 1)) == ["1002"]
+
+
+def test_a_port_has_one_reader() -> None:
+    """Two readers would take each other's bytes."""
+    with (
+        Simulator() as line,
+        connect(options(line.port)),
+        pytest.raises(TerminalUnavailable, match="another program"),
+        connect(options(line.port)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"serial": None}, "serial is missing"),
+        ({"port": "COM1"}, "not a port"),
+        ({"port": "tcp://host"}, "is not a port"),
+        ({"pattern": "("}, "not a regular expression"),
+        ({"pattern": r"(?P<state>\d)"}, "names nobody"),
+        ({"pattern": r"(?P<pin>\d)(?P<nama>.*)"}, "nama"),
+        ({"pattern": r"(?P<pin>\d)(?P<time>.*)"}, "only one"),
+    ],
+)
+def test_options_that_cannot_be(change: dict[str, object], words: str) -> None:
+    """Each mistake says what would be right."""
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        options(**{"port": "/dev/ttyUSB0"} | change)

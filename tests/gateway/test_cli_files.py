@@ -1,0 +1,77 @@
+"""The command `hadir import`, as a person types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import HINTS
+from gateway.ledger import LedgerReader
+from tests.gateway.test_cli import configuration, hadir, running
+
+LINE = "%9d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
+SERIAL = "CEXA193960001"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Write a configuration with two terminals, of which one has a serial number."""
+    path = configuration(tmp_path, lobby="127.0.0.1:9", gate="127.0.0.1:19")
+    path.write_text(path.read_text().replace("name: lobby", f"name: lobby\n    serial: {SERIAL}"))
+    return path
+
+
+def export(folder: Path, name: str, first: int, count: int = 3) -> Path:
+    """Write an export of a punch each for ``count`` people."""
+    path = folder / name
+    path.write_text("".join(LINE % pin for pin in range(first, first + count)))
+    return path
+
+
+def test_import_without_a_daemon(tmp_path: Path, config: Path) -> None:
+    """By serial number, twice; the report names counts, dates and places."""
+    path = export(tmp_path, f"{SERIAL}_attlog.dat", 1001)
+    path.write_text(path.read_text() + "1004\t2026-09")
+    told = hadir("import", "-c", config, path)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "lobby: 4 lines, 3 punches" in told.stdout
+    assert "3 new, 0 known already, 1 unreadable" in told.stdout
+    assert f"byte {path.stat().st_size - 12}," in told.stdout
+    (again,) = json.loads(hadir("import", "-c", config, "--json", path).stdout)
+    assert (again["new"], again["known"], again["first_time"]) == (0, 4, False)
+
+
+def test_import_with_a_daemon(tmp_path: Path, config: Path) -> None:
+    """The running daemon stores what the command reads."""
+    path = export(tmp_path, f"{SERIAL}_attlog.dat", 1001, 1500)
+    with running("run", "-c", config) as daemon:
+        assert daemon.stderr is not None
+        daemon.stderr.readline()
+        (row,) = json.loads(hadir("import", "-c", config, "--json", path).stdout)
+    assert (row["new"], row["terminal"]) == (1500, "lobby")
+    ledger = LedgerReader(tmp_path / "data")
+    assert ledger.punches() == 1500
+    ledger.close()
+
+
+def test_what_is_refused(tmp_path: Path, config: Path) -> None:
+    """Whose a file is must be known, what it is certain; the other files are imported all the same."""
+    nameless = export(tmp_path, "1_attlog.dat", 2001)
+    asked = hadir("import", "-c", config, nameless)
+    assert (asked.returncode, HINTS["misfit"][1] in asked.stderr) == (1, True)
+    users = export(tmp_path, "user.dat", 1)
+    told = hadir("import", "-c", config, "--json", users, export(tmp_path, f"{SERIAL}_attlog.dat", 1001))
+    assert (told.returncode, HINTS["not_export"][0] in told.stderr) == (1, True)
+    refused, imported = json.loads(told.stdout)
+    assert "users" in refused["refused"]
+    assert imported["new"] == 3
+    # A copy of the lobby's file in the name of the gate.
+    stranger = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "GATE0001_attlog.dat", 1001))
+    assert (stranger.returncode, "are those of lobby" in stranger.stderr) == (1, True)
+    assert hadir("import", "-c", config, tmp_path / "missing_attlog.dat").returncode == 74
+    assert hadir("import", "-c", config, "--terminal", "attic", nameless).returncode == 2
+    table = tmp_path / "GLG_001.TXT"
+    table.write_text("1\t1\t77\tBUDI\t1\t0\t01/02/2026 07:30:00\n")
+    open_dates = hadir("import", "-c", config, "--terminal", "lobby", table)
+    assert (open_dates.returncode, HINTS["dates"][0] in open_dates.stderr) == (1, True)
+    assert hadir("import", "-c", config, "--terminal", "lobby", "--dates", "dmy", table).returncode == 0

@@ -1,0 +1,204 @@
+"""Workers of terminals without a log: a folder where flash disks appear, and a line of text."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from drivers import DRIVERS
+from drivers.line.simulator import NOISE, PATTERN, Simulator
+from gateway import worker as worker_module
+from gateway.ledger import Ledger
+from gateway.pause import Pause
+from gateway.settings import Settings
+from gateway.worker import Worker
+from tests import contract
+
+ZONE = ZoneInfo("Asia/Jakarta")
+SERIAL = "GATE00001"
+LINE = b"     %d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
+
+
+class TrueClock:
+    """A clock that can be trusted."""
+
+    def now(self) -> datetime:
+        """Return the machine's time."""
+        return datetime.now(UTC)
+
+    def synchronised(self) -> bool:
+        """Return that it can be trusted."""
+        return True
+
+
+@dataclass
+class Office:
+    """One ledger, and workers."""
+
+    ledger: Ledger
+    folder: Path
+    states: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+
+    def visit(self, **entry: object) -> Worker:
+        """Start a worker."""
+        entry = {"name": "gate", "serial": SERIAL, "poll": "100ms"} | entry
+        settings = Settings.model_validate(
+            {
+                "site": "office",
+                "gateway": "gw",
+                "timezone": ZONE.key,
+                "mqtt": {"url": "mqtt://127.0.0.1"},
+                "terminals": [entry],
+            }
+        ).terminals[0]
+        worker = Worker(
+            settings,
+            ZONE,
+            DRIVERS[settings.driver],
+            self.ledger,
+            TrueClock(),
+            captures=self.folder / "captures",
+            report=lambda _topic, payload: self.states.append(payload),
+            alarm=lambda code, _message, _terminal: self.alarms.append(code),
+        )
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def events(self, kind: str = "") -> list[dict[str, Any]]:
+        """Return the events of a kind, each checked against the contract."""
+        found = []
+        for waiting in self.ledger.events(0, 100_000):
+            contract.check(waiting.topic, waiting.body)
+            event = json.loads(waiting.body)
+            if kind in event["type"]:
+                found.append(event)
+        return found
+
+    def pins(self) -> list[str]:
+        """Return the PINs of all punches, in order of sequence."""
+        return [event["data"]["pin"] for event in self.events("punch.recorded")]
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until, "it did not come true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
+    """Open an office whose workers do not wait long after a failure."""
+    pauses = {cause: Pause(0.1, 0.3) for cause in ("unavailable", "refused", "protocol")}
+    monkeypatch.setattr(worker_module, "PAUSES", pauses)
+    with closing(Ledger(tmp_path / "data", "/hadir/office/gw")) as ledger:
+        made = Office(ledger, tmp_path)
+        yield made
+        for worker in made.workers:
+            worker.stop()
+        for worker in made.workers:
+            assert worker.join(20)
+            assert worker.failure is None
+
+
+# --- a folder -----------------------------------------------------------------------------------------------------
+
+
+def test_a_flash_disk_comes_and_goes(office: Office) -> None:
+    """No stick, reading, safe to remove; each file once, with a receipt; another stick is looked at anew."""
+    stick = office.folder / "usb"
+    worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+    eventually(lambda: worker.state.medium == "none" and worker.state.online)
+    draft = office.folder / "draft"
+    draft.mkdir()
+    (draft / f"{SERIAL}_attlog.dat").write_bytes(b"".join(LINE % pin for pin in range(1000, 1600)) + b"cut")
+    (draft / "user.dat").write_bytes(b"names")
+    draft.rename(stick)
+    eventually(lambda: worker.state.medium == "safe" and len(office.pins()) == 600)
+    receipt = stick / f"{SERIAL}_attlog.dat.hadir.txt"
+    assert "AMAN DICABUT" in receipt.read_text()
+    assert "Baru / new:           600" in receipt.read_text()
+    (imported,) = office.events("file.imported")
+    assert imported["data"]["sha256"] in receipt.read_text()
+    stick.rename(office.folder / "gone")
+    eventually(lambda: worker.state.medium == "none")
+    (office.folder / "gone").rename(stick)
+    eventually(lambda: worker.state.medium == "safe")
+    with (stick / f"{SERIAL}_attlog.dat").open("ab") as file:
+        file.write(b"\n" + LINE % 2000)
+    eventually(lambda: len(office.events("file.imported")) == 2)
+    assert len(office.pins()) == 601
+    eventually(lambda: office.states[-1]["medium"] == "safe")
+    shown = [state for state, _ in groupby(payload["medium"] for payload in office.states)]
+    assert shown == ["none", "reading", "safe", "none", "safe", "reading", "safe"]
+    assert office.events("terminal.lost") == []
+    for payload in office.states:
+        contract.check("terminal/gate/state", json.dumps(payload))
+
+
+def test_a_file_that_is_refused_is_spoken_of_once(office: Office) -> None:
+    """It bears the right name and holds something else: a person should look."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    (stick / f"{SERIAL}_attlog.dat").write_bytes(b"garbage\n" * 100)
+    worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+    eventually(lambda: worker.state.medium == "safe")
+    first = worker.state.last_visit
+    eventually(lambda: worker.state.last_visit != first)
+    assert office.alarms == ["file_refused"]
+    assert office.events() == []
+
+
+# --- a line -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_line_says_is_final(office: Office) -> None:
+    """Stored as it comes, a repeated second is another punch, nothing is ever called unconfirmed."""
+    moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock has no zone
+    with Simulator(now=lambda: moment) as line:
+        worker = office.visit(driver="line", port=line.port, pattern=PATTERN)
+        eventually(lambda: worker.state.online)
+        for pin in ("1001", "1001", "1002"):
+            line.punch(pin)
+        eventually(lambda: len(office.pins()) == 3)
+        line.say(NOISE)
+        line.say(NOISE)
+        eventually(lambda: len(office.events("quarantined")) == 2)
+        line.unplug()
+        eventually(lambda: not worker.state.online)
+        line.punch("1003")
+        line.plug()
+        eventually(lambda: worker.state.online)
+        line.punch("1004")
+        eventually(lambda: len(office.pins()) == 4)
+    data = [event["data"] for event in office.events("punch.recorded")]
+    assert [(one["pin"], one["occurrence"]) for one in data] == [("1001", 1), ("1001", 2), ("1002", 1), ("1004", 1)]
+    assert {(one["via"], one["position"]) for one in data} == {("serial", None)}
+    assert office.ledger.counts().unconfirmed == 0
+    assert office.events("unconfirmed") == []
+    assert office.alarms.count("line_unreadable") == 1
+
+
+def test_a_line_without_a_time_gets_ours(office: Office) -> None:
+    """The gateway's second stands in, and the punch says so; codes that are not said are null."""
+    with Simulator(tcp=0, wording="{pin}") as line:
+        begun = datetime.now(ZONE).replace(tzinfo=None, microsecond=0)
+        office.visit(driver="line", port=line.port, pattern=r"(?P<card>\d+)")
+        assert line.wait_for_listener()
+        line.punch("778899")
+        eventually(lambda: office.pins() == ["778899"])
+    (data,) = (event["data"] for event in office.events("punch.recorded"))
+    assert begun <= datetime.fromisoformat(data["local_time"]) <= datetime.now(ZONE).replace(tzinfo=None)
+    assert (data["suspect"], data["state"], data["verify"]) == (["host_time"], None, None)
