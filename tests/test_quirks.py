@@ -508,8 +508,13 @@ for known in ("16", "22", "40", "49"):
 
 @quirk(19, "event-and-log-disagree", "event-differs", codes=False)
 def _(office: Office) -> None:
-    office.punch("1003", 1, 15)
-    eventually(lambda: office.events("confirmed"))
+    # Where a poll reads the record before its event is heard, there is nothing to compare: then the next one punches.
+    for number in range(1001, 1011):
+        office.punch(str(number), 1, 15)
+        eventually(lambda: moments(office.kept()) == moments(office.look()))
+        eventually(lambda: office.ledger.counts().unconfirmed == 0)
+        if office.events("confirmed"):
+            break
     (note,) = office.events("confirmed")
     assert (note["data"]["state"], note["data"]["verify"]) == (1, 15)
 
