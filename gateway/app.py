@@ -70,7 +70,7 @@ class Daemon:
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
         """Open the ledger and build every part; raises LedgerError where the ledger cannot be had."""
-        memory.share_arenas()
+        memory.share_arena()
         clock = clock or SystemClock()
         self._clock = clock
         self._settings = settings

@@ -7,10 +7,10 @@ _ARENA_MAX = -8
 """M_ARENA_MAX of mallopt(3)."""
 
 
-def share_arenas() -> None:
-    """Let all threads, which mostly wait, allocate from two arenas; to be called before they start."""
+def share_arena() -> None:
+    """Let all threads, of which one runs at a time, allocate from one arena; to be called before they start."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def give_back() -> None:

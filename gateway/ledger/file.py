@@ -32,7 +32,7 @@ KEEP = "keep a copy of it and ask for help"
 DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
 """Known records that a tail reading begins with, to prove that it continues what is known."""
-READER_CACHE_KIB, WRITER_CACHE_KIB = 256, 2048
+READER_CACHE_KIB, WRITER_CACHE_KIB = 128, 1024
 UNDATED = 0
 """Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
 

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from gateway import memory
 
-memory.share_arenas()
+memory.share_arena()
 held = []
 threads = [threading.Thread(target=lambda: held.append([bytes(1000 + n) for n in range(20_000)])) for _ in range(8)]
 for thread in threads:
