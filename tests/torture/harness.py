@@ -29,7 +29,7 @@ from drivers.base import RawPunch
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.ledger import LedgerReader
 from gateway.punch import punch_id
-from tests.broker import Broker
+from tests.broker import Broker, eventually
 from tests.torture.disk import Disk
 from tests.torture.link import Link
 
@@ -150,6 +150,8 @@ class Torture:
                 stack.callback(program.end)
                 program.start()
             with self._fingers():
+                # What has not begun yet has nothing to lose.
+                eventually(self._held, 60, "the first punch's arrival")
                 until = time.monotonic() + for_s
                 while time.monotonic() < until:
                     self._torment()
@@ -222,7 +224,7 @@ class Torture:
         what, work = self._chance.choice(torments)
         self._did[what] += 1
         work()
-        self._pass(0.1, 1.2)
+        self._pass(0.1, 1.6)
 
     def _pass(self, least_s: float, most_s: float) -> None:
         time.sleep(self._chance.uniform(least_s, most_s))
