@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -16,7 +17,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
 from gateway import filing, memory, punch
-from gateway.clock import Clock, Standing, SystemClock
+from gateway.clock import Clock, Correction, Standing, SystemClock
 from gateway.commands import Commands
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
@@ -32,6 +33,10 @@ HEALTH_S = 60.0
 LONGEST_WAIT_S = 3600.0
 GOODBYE_S = 1.5
 """How long the workers together may take to end their conversations when the daemon stops."""
+STALLED_S = 120.0
+"""A ledger that does not come to the end of one transaction for so long hangs in its disk."""
+LAST_WORDS_S = 30.0
+"""How long a daemon of which a part has failed may take to end in good order."""
 
 _ROOM: dict[Room, str] = {
     "none": "there is no room on the gateway's disk: reading has stopped, the terminals keep their punches; make room",
@@ -101,7 +106,7 @@ class Daemon:
             requests=self._commands.submit,
             now=clock.now,
         )
-        self._calendar = Calendar(self._zone)
+        self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp())
         self._calendar.each_night("backup", self._back_up)
         for terminal in settings.terminals:
             worker = Worker(
@@ -124,6 +129,10 @@ class Daemon:
         ]
         self._vigil = Vigil(watched, self._ledger, clock, self._publisher.alarm)
         self._standing = Standing(clock, self._ledger.last_sequence)
+        self._correction: Correction | None = None
+        """What is to be put on record of our own clock."""
+        self._stray: tuple[str, BaseException] | None = None
+        """A thread that an exception ended, of whatever part or library, and that exception."""
         try:
             self._control = Control(settings.data_dir, self._answers())
         except OSError as exc:
@@ -170,6 +179,13 @@ class Daemon:
             sequence=self._ledger.assigned(),
             clock_synchronised=self._clock.synchronised(),
         )
+        before, threading.excepthook = threading.excepthook, self._note_stray
+        try:
+            return self._live(stop)
+        finally:
+            threading.excepthook = before
+
+    def _live(self, stop: threading.Event) -> int:
         self._resumed = self._clock.now()
         self._note_resumption()
         self._tell_of_rescue()
@@ -179,12 +195,43 @@ class Daemon:
             worker.start()
         self._calendar.start()
         failed = self._watch(stop)
+        if failed is None:
+            self._stop()
+            log.info("gateway_stopped", failed=None)
+            return self._exit_code(0)
+        return self._fail(*failed)
+
+    def _fail(self, part: str, reason: object) -> int:
+        """Say what has failed, end in good order as far as that is possible, say it again, return the exit code."""
+        log.critical("part_failed", part=part, reason=repr(reason))
+        # What hangs cannot be waited for; the service manager starts anew, and the ledger is looked through then.
+        deadline = threading.Timer(LAST_WORDS_S, self._end_at_once, (part, reason))
+        deadline.daemon = True
+        deadline.start()
         self._stop()
-        log.info("gateway_stopped", failed=failed)
+        deadline.cancel()
+        log.critical("gateway_stopped", failed=part, reason=repr(reason))
+        return self._exit_code(70)
+
+    def _exit_code(self, otherwise: int) -> int:
         if isinstance(self._ledger.failure, LedgerError):
             log.critical("ledger_failed", reason=str(self._ledger.failure))
             return 74
-        return 70 if failed else 0
+        return otherwise
+
+    @staticmethod
+    def _end_at_once(part: str, reason: object) -> None:
+        log.critical("gateway_ended", failed=part, reason=repr(reason), hint="it did not stop in good order in time")
+        sys.stderr.flush()
+        os._exit(70)
+
+    def _note_stray(self, died: threading.ExceptHookArgs) -> None:
+        """Keep what ended a thread that answers to nobody: of a library, of the control socket, of a part's own."""
+        if died.exc_value is None or isinstance(died.exc_value, SystemExit):
+            return
+        name = died.thread.name if died.thread else "unknown"
+        log.error("thread_failed", thread=name, exc_info=died.exc_value)
+        self._stray = self._stray or (f"thread {name}", died.exc_value)
 
     def _note_resumption(self) -> None:
         """Put on record how long the gateway itself was away: punches of that time come late through no one's fault."""
@@ -226,15 +273,20 @@ class Daemon:
         else:
             log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
 
-    def _watch(self, stop: threading.Event) -> str | None:
-        """Tick once a second until told to stop; return the name of a part that failed, if one did."""
+    def _watch(self, stop: threading.Event) -> tuple[str, object] | None:
+        """Tick once a second until told to stop; return the name of a part that failed, and why, if one did."""
+        try:
+            return self._tick(stop)
+        except Exception as exc:
+            log.exception("watch_failed")
+            return "watch", exc
+
+    def _tick(self, stop: threading.Event) -> tuple[str, object] | None:
         next_health = time.monotonic() + HEALTH_S
         while not stop.wait(1.0):
             failed = self._failed_part()
             if failed is not None:
-                name, reason = failed
-                log.critical("part_failed", part=name, reason=repr(reason))
-                return name
+                return failed
             self._calendar.tick()
             self._watch_room()
             self._note_correction()
@@ -261,8 +313,8 @@ class Daemon:
 
     def _note_correction(self) -> None:
         """Put on record that the gateway's own clock became trustworthy, and what was recorded before it was."""
-        correction = self._standing.look()
-        if correction is None:
+        correction = self._correction = self._standing.look() or self._correction
+        if correction is None or self._room == "none":
             return
         now = self._clock.now()
         data = {
@@ -271,15 +323,25 @@ class Daemon:
             "first_sequence": correction.first,
             "last_sequence": correction.last,
         }
-        self._ledger.record_note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
+        try:
+            self._ledger.record_note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
+        except LedgerFull:
+            return  # tried again until there is room
+        self._correction = None
         log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:
+        if self._stray is not None:
+            return self._stray
+        stalled_s = self._ledger.stalled_s
+        if stalled_s > STALLED_S:
+            return "ledger", f"its disk has not finished a transaction for {stalled_s:.0f} s; look at the disk"
         parts: list[tuple[str, BaseException | None, bool]] = [
             ("ledger", self._ledger.failure, True),
             ("publisher", self._publisher.failure, self._publisher.is_alive),
             ("commands", None, self._commands.is_alive),
             ("calendar", self._calendar.failure, True),
+            ("control", None, self._control.is_alive),
             *((f"worker {worker.name}", worker.failure, worker.is_alive) for worker in self._workers),
         ]
         for name, failure, alive in parts:

@@ -45,6 +45,11 @@ class Control:
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether requests are heard."""
+        return self._thread.is_alive()
+
     def close(self) -> None:
         """Stop listening and remove the socket."""
         self._path.unlink(missing_ok=True)

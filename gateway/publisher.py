@@ -542,7 +542,11 @@ class Publisher:
         """Wait for the broker's answer; on success say who and how we are, before any evidence."""
         answer = self._answer(client)
         if isinstance(answer, _Disconnected):
-            raise BrokerUnavailable(f"the broker {self._where} closes the connection instead of answering")
+            hint = ""
+            if self._mqtt.tls:  # with TLS 1.3 a refused certificate comes to light only now, and the library keeps it
+                ours = "does not take this gateway's certificate (expired, revoked, another authority)"
+                hint = f"; most likely it {ours if self._mqtt.cert_file else 'wants a certificate: mqtt.cert_file'}"
+            raise BrokerUnavailable(f"the broker {self._where} closes the connection instead of answering{hint}")
         if answer.code in BAD_CREDENTIALS:
             raise BrokerUnavailable(
                 f"the broker {self._where} refuses the login ({answer.text}); check mqtt.username, the password file "

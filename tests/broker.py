@@ -147,6 +147,10 @@ class Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
+    def configure(self, text: str) -> None:
+        """Write another configuration, for the next start."""
+        self._config.write_text(text)
+
     def set_users(self, users: dict[str, str]) -> None:
         """Write the password file; a running broker takes note on :meth:`reload`."""
         file = self._folder / "passwords"

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -460,6 +461,8 @@ class Ledger(LedgerReader):
         self._intakes_lock = threading.Lock()
         self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
+        self._turn_began: float | None = None
+        """When the writer took what it is busy with."""
         self._hand_over = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
@@ -607,6 +610,12 @@ class Ledger(LedgerReader):
     def days_left(self) -> int | None:
         """Return in how many days the disk will be full but for its floor; None where that is not known, or never."""
         return self._keeper.days_left()
+
+    @property
+    def stalled_s(self) -> float:
+        """For how many seconds the writer has been busy with one transaction; 0 while it waits for work."""
+        began = self._turn_began
+        return 0.0 if began is None else time.monotonic() - began
 
     @property
     def body_bytes(self) -> int:
@@ -927,11 +936,14 @@ class Ledger(LedgerReader):
                 stop = False
                 while not stop:
                     jobs, stop = self._take()
+                    self._turn_began = time.monotonic()
                     self._commit(connection, jobs)
                     if not stop:
                         self._keeper.turn(connection, self._head.sequence, milliseconds(self._now()))
+                    self._turn_began = None
         except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
             self.failure = file.explained(self.path, exc) if isinstance(exc, DBAPIError) else exc
+            self._turn_began = None
             while True:
                 self._refuse(jobs, exc)
                 following = self._jobs.get()

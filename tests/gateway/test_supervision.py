@@ -1,0 +1,158 @@
+"""Whatever part fails, in whatever way: the process ends, says which in its last line, and can be started again."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from gateway.app import Daemon
+from gateway.ledger import LedgerReader
+from gateway.settings import load
+from tests.broker import Broker, Subscriber, eventually
+from tests.gateway.test_app import configured, here
+
+RUN = """
+import sys, threading, time
+from pathlib import Path
+from gateway import app, control
+from gateway.app import Daemon, configure_logging
+from gateway.settings import load
+{sabotage}
+configure_logging()
+sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))
+"""
+BROKEN = "def broken(*_, **__): raise ZeroDivisionError('a mistake of ours')\n"
+HANGING = (
+    "from gateway.ledger import store\n"
+    "app.STALLED_S, app.LAST_WORDS_S = 1.0, 2.0\n"
+    "commit, begun = store.Ledger._commit, time.monotonic()\n"
+    "def hang(self, connection, jobs):\n"
+    "    if time.monotonic() > begun + 1.5: threading.Event().wait()\n"
+    "    commit(self, connection, jobs)\n"
+    "store.Ledger._commit = hang\n"
+)
+SABOTAGES = {
+    "worker": ("worker lobby", BROKEN + "from gateway import worker\nworker.Worker._poll = broken"),
+    "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
+    "ledger": ("ledger", BROKEN + "from gateway.ledger import store\nstore.Ledger._commit = broken"),
+    "commands": ("thread commands", BROKEN + "from gateway import commands\ncommands.Commands._work = broken"),
+    "library of mqtt": (
+        "thread paho-mqtt-client-hadir-office-gw",
+        BROKEN + "from paho.mqtt import client\nclient.Client._loop = broken",
+    ),
+    "library of the calendar": (
+        "thread APScheduler",
+        BROKEN + "from apscheduler.schedulers.background import BackgroundScheduler\n"
+        "BackgroundScheduler._process_jobs = broken",
+    ),
+    "job of the calendar": (
+        "calendar",
+        BROKEN + "from gateway import schedule\n"
+        "from apscheduler.triggers.interval import IntervalTrigger\n"
+        "schedule.CronTrigger = lambda **_: IntervalTrigger(seconds=1)\n"
+        "Daemon._back_up = broken",
+    ),
+    "control socket": ("thread control", BROKEN + "control.Control._serve = lambda self: (time.sleep(1.5), broken())"),
+    "answer of the control socket": (
+        "thread control-answer",
+        BROKEN + "control.Control._answer = broken\n"
+        "threading.Timer(1.5, lambda: control.ask(Path('data'), 'status')).start()",
+    ),
+    "watch itself": ("watch", BROKEN + "app.Daemon._watch_room = broken"),
+    "disk that hangs": ("ledger", HANGING),
+}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """Run a broker."""
+    with Broker(tmp_path) as broker:
+        yield broker
+
+
+@pytest.mark.parametrize(("part", "sabotage"), SABOTAGES.values(), ids=SABOTAGES)
+def test_any_part_that_fails_ends_the_process_with_a_last_line(
+    tmp_path: Path, broker: Broker, part: str, sabotage: str
+) -> None:
+    """Exit code 70, and a last line that names what has failed; the next start is as any other."""
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    terminal.punch("1001")
+    with Simulator(terminal) as simulator, Subscriber(broker.port, "hadir/v1/office/gw/punch/+") as subscriber:
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        ended = subprocess.run(
+            [sys.executable, "-c", RUN.format(sabotage=sabotage), str(file)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 70, ended.stderr
+        last = json.loads(ended.stderr.splitlines()[-1])
+        assert last["level"] == "critical"
+        assert last["failed"].startswith(part), ended.stderr
+        assert "a mistake of ours" in last["reason"] or "look at the disk" in last["reason"]
+
+        stop = threading.Event()
+        running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
+        running.start()
+        try:
+            subscriber.wait_for(lambda messages: messages, 20)
+        finally:
+            stop.set()
+            running.join(20)
+
+
+class Stepped:
+    """A trusted clock that a test may step."""
+
+    off = timedelta(0)
+
+    def now(self) -> datetime:
+        """Return the machine's time, moved."""
+        return datetime.now(UTC) + self.off
+
+    def synchronised(self) -> bool:
+        """Vouch for it."""
+        return True
+
+
+@pytest.mark.parametrize("step", [timedelta(hours=-1), timedelta(days=30)], ids=str)
+def test_a_step_of_the_wall_clock_stops_nothing(tmp_path: Path, broker: Broker, step: timedelta) -> None:
+    """Punches go on arriving, polls too, and the jobs of the calendar are armed and run."""
+    terminal, clock, stop = SimulatedTerminal(serial="S1", now=here), Stepped(), threading.Event()
+    with Simulator(terminal) as simulator, Subscriber(broker.port) as subscriber, capture_logs() as logs:
+        daemon = Daemon(load(configured(tmp_path, broker, {"lobby": simulator.address})), clock=clock)
+        running = threading.Thread(target=daemon.run, args=(stop,))
+        running.start()
+        try:
+            eventually(lambda: terminal.conversations == 1 and daemon._calendar._scheduler is not None)
+            armed = daemon._calendar._scheduler
+            clock.off = step
+            eventually(lambda: [line for line in logs if line["event"] == "wall_clock_stepped"])
+            eventually(lambda: daemon._calendar._scheduler not in (armed, None))
+            assert set(daemon._calendar.next_runs()) == {"backup", "night-lobby", "tally-lobby"}
+
+            daemon._calendar._scheduler.modify_job("tally-lobby", next_run_time=datetime.now(UTC))
+            eventually(lambda: subscriber.on("/tally/lobby"))
+            for number in range(3):
+                before = daemon._workers[0].state.last_visit
+                terminal.punch(f"100{number}")
+                eventually(lambda: subscriber.on("/punch/lobby")[number:])  # noqa: B023 - it is done with at once
+                eventually(lambda: daemon._workers[0].state.last_visit != before)  # noqa: B023 - the same
+        finally:
+            stop.set()
+            running.join(20)
+    assert not running.is_alive()
+    reader = LedgerReader(tmp_path / "data")
+    assert reader.punches() == 3
+    reader.close()
