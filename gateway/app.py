@@ -296,6 +296,8 @@ class Daemon:
                 self._vigil.look()
                 memory.give_back()
                 self._publisher.announce("health", self._health.health())
+                # A broker may have dropped the end of the stream: only its highest sequence shows the centre that.
+                self._publisher.announce("info", self._health.info())
         return None
 
     def _watch_room(self) -> None:
