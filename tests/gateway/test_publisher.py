@@ -249,6 +249,9 @@ def everything(office: Office) -> int:
     correction = {"synchronised": moment, "correction_ms": -3, "first_sequence": 1, "last_sequence": 4}
     ledger.record_note(punch.CLOCK_SYNCHRONISED, None, NOW, correction)
     ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
+    counts = dict.fromkeys(("size", "lines", "punches", "unreadable", "new", "quarantined", "known", "repeated"), 0)
+    file = {"name": "1_attlog.dat", "sha256": 64 * "0", "first": None, "last": None}
+    ledger.record_note(punch.FILE_IMPORTED, "lobby", NOW, about | file | counts)
     gone = {"sequence": 1, "id": str(UUID(int=1)), "digest": f"sha256:{64 * '0'}"}
     ledger.record_note(punch.BODY_FORGOTTEN, None, NOW, {"stream": ledger.stream, "events": [gone]})
     before = {"stream": str(UUID(int=2)), "sequence": 7, "digest": f"sha256:{64 * '0'}"}
