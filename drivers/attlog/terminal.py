@@ -80,7 +80,8 @@ def surveyed(path: Path, order: Order | None = None) -> ExportFile:
     """
     if (what := wire.refused_name(path.name)) is not None:
         raise NotAnExport(f"by its name the file holds {what}")
-    mark = _mark(path)
+    if (mark := _mark(path)) is None:
+        raise TerminalUnavailable(f"{path} is gone")
     pieces = _pieces(path)
     piece = next(pieces, b"")
     if not piece:
@@ -222,7 +223,8 @@ class AttlogTerminal:
 
     def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled]:
         """Yield the files that may be this terminal's, in the order of their names."""
-        before = {path: mark for path in self._candidates() if (mark := _mark(path)) not in seen}
+        marks = [(path, _mark(path)) for path in self._candidates()]
+        before = {path: mark for path, mark in marks if mark is not None and mark not in seen}
         if before:
             time.sleep(self._options.settle)
         for path, mark in before.items():
@@ -273,12 +275,12 @@ class AttlogTerminal:
         return None if ours else Refused(export.name, export.mark, None)
 
 
-def _mark(path: Path) -> str:
-    """Return what changes when the file does; another thing each time where there is none."""
+def _mark(path: Path) -> str | None:
+    """Return what changes when the file does; None where there is none, as when the disk was pulled out."""
     try:
         found = path.stat()
     except OSError:
-        return f"{path.name} {time.monotonic_ns()}"
+        return None
     return f"{path.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
