@@ -30,6 +30,7 @@ Readings that are stored at the same time share this number, for their slices sh
 terminals read for the first time hold in memory, and what a live punch waits for.
 """
 LEAST_SLICE = 50
+"""Records of a slice while people punch, or while many readings are stored: what a live punch waits for."""
 MOST_IN_A_SECOND = 10_000
 """Occurrences of one person and second that are tried to find a withheld record's own."""
 

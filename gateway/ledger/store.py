@@ -26,7 +26,17 @@ from gateway.ledger import delivery, file, rescue
 from gateway.ledger.delivery import Again, Receipt, Selection
 from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.filing import Filed, Filing
-from gateway.ledger.reading import SLICE, Intake, Start, Stored, day_of, draft_of, identity_of, released_draft
+from gateway.ledger.reading import (
+    LEAST_SLICE,
+    SLICE,
+    Intake,
+    Start,
+    Stored,
+    day_of,
+    draft_of,
+    identity_of,
+    released_draft,
+)
 from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
@@ -35,6 +45,8 @@ from gateway.punch import ClockEvidence, Witness
 
 MARKS_WAIT_S = 1.0
 """How long a note that an event was sent may wait for company."""
+PUNCHING_S = 30.0
+"""After a live punch, others are expected for so long."""
 
 T = TypeVar("T")
 
@@ -458,6 +470,8 @@ class Ledger(LedgerReader):
         self._marks_lock = threading.Lock()
         self._intakes = 0
         """Readings being stored now."""
+        self._punching_until = 0.0
+        """Until when live punches are expected, on the monotonic clock."""
         self._intakes_lock = threading.Lock()
         self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
@@ -699,6 +713,7 @@ class Ledger(LedgerReader):
     def record_live(self, witness: Witness, record: RawPunch) -> bool:
         """Store a live punch; False where the ledger holds its second already: then the log decides."""
         number = self._number(witness.terminal)
+        self._punching_until = time.monotonic() + PUNCHING_S
 
         def work(transaction: Transaction) -> bool:
             draft = punch.punch_draft(record, witness, occurrence=1, position=None)
@@ -745,10 +760,16 @@ class Ledger(LedgerReader):
             self._intakes += 1
         try:
             intake = Intake(self, known, witness, reading, start=start, pins=pins)
-            return intake.store(between, lambda: self._intakes)
+            return intake.store(between, self._sharing)
         finally:
             with self._intakes_lock:
                 self._intakes -= 1
+
+    def _sharing(self) -> int:
+        """Return among how many readings the writer's time is to be shared: where people punch, they are readings too."""
+        if time.monotonic() < self._punching_until:
+            return SLICE // LEAST_SLICE
+        return self._intakes
 
     def record_final(self, witness: Witness, record: Record) -> bool:
         """Store what a terminal without a log has told; an unreadable record whose bytes are known is not new.
