@@ -766,7 +766,7 @@ class Ledger(LedgerReader):
                 self._intakes -= 1
 
     def _sharing(self) -> int:
-        """Return among how many readings the writer's time is to be shared: where people punch, they are readings too."""
+        """Return by how many to divide a slice: by the readings being stored, by more where people punch."""
         if time.monotonic() < self._punching_until:
             return SLICE // LEAST_SLICE
         return self._intakes
