@@ -156,6 +156,13 @@ def test_a_file_that_is_being_written(tmp_path: Path) -> None:
         writer.join()
 
 
+def test_a_disk_that_is_pulled_out_while_its_files_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is listed and gone is none that is being written."""
+    terminal = folder(tmp_path)
+    monkeypatch.setattr(terminal, "_candidates", lambda: [tmp_path / f"{SERIAL}_attlog.dat"])
+    assert list(terminal.exports(())) == []
+
+
 def test_receipt(tmp_path: Path) -> None:
     """It lies beside the file; a disk that takes none is no failure."""
     path = tmp_path / f"{SERIAL}_attlog.dat"
