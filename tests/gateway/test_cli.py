@@ -37,7 +37,7 @@ NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no
 def environment(**more: str) -> dict[str, str]:
     """Return an environment in which nobody has configured anything."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("HADIR_")}
-    return kept | {"TERM": "dumb", "COLUMNS": "120", **more}
+    return kept | {"TERM": "dumb", "COLUMNS": "240", **more}
 
 
 def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
