@@ -18,7 +18,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from drivers import DRIVERS
 from gateway import filing, memory, punch
 from gateway.clock import Clock, Correction, Standing, SystemClock
-from gateway.commands import Commands
+from gateway.commands import Commands, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
@@ -146,6 +146,7 @@ class Daemon:
         return {
             "status": lambda _: self._health.status(self._publisher),
             "reconcile": self._reconcile,
+            "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
             **filing.answers(self._ledger, self._settings, self._clock),
         }

@@ -16,7 +16,8 @@ from typing import Any, Protocol, Self, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.ledger import Again, Ledger, Selection
+from gateway.ledger import Again, Ledger, LedgerFull, Selection, receipt_from
+from gateway.ledger.stream import ROLLED_BACK
 
 WAITING_MOST = 16
 """Requests that wait for execution at most; one more is answered with ``busy``."""
@@ -130,6 +131,35 @@ def replay(ledger: Ledger, asked: Replay) -> Again:
             raise Refusal("unknown_stream", "this ledger never had a stream of that name")
         first, last = base + first, base + last
     return ledger.send_again(Selection(first, last, asked.terminal, asked.days))
+
+
+def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
+    """Apply a receipt of the centre that came as a file, like one that came from the broker; raises Refusal.
+
+    Returns what is confirmed and missing then, whether any of it is news, and whether a new stream had to be opened
+    because the centre holds more than this ledger knows.
+    """
+    try:
+        receipt = receipt_from(payload.encode())
+    except ValueError as exc:
+        raise Refusal("receipt_invalid", f"it cannot be read as a receipt ({exc})") from None
+    news = set_back = False
+    # Of a stream that was closed nothing is waited for any more.
+    if receipt.stream != ledger.stream and ledger.base_of(receipt.stream) is None:
+        raise Refusal("receipt_foreign", "it speaks of a stream that this ledger never had: is it another gateway's?")
+    try:
+        if receipt.stream == ledger.stream:
+            set_back = receipt.upto > ledger.assigned()
+            if set_back:
+                log.error("rollback_detected", assigned=ledger.assigned(), proof=f"a receipt for {receipt.upto} events")
+                ledger.open_stream(ROLLED_BACK)
+            else:
+                news = ledger.note_receipt(receipt)
+                ledger.owe_missing()
+    except LedgerFull as exc:
+        raise Refusal("disk_full", "there is no room on the disk to note it; make room and try again") from exc
+    counts = ledger.counts()
+    return {"news": news, "set_back": set_back, "confirmed": counts.confirmed, "missing": counts.missing}
 
 
 def read_replay(payload: bytes | str) -> Replay:

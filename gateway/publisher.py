@@ -468,13 +468,13 @@ class Publisher:
         except (OSError, ValueError) as exc:
             by_hand = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
             raise BrokerUnavailable(
-                f"the broker {self._where} cannot be reached: {_plain(exc)}", REFUSED if by_hand else None
+                f"the broker {self._where} cannot be reached: {plain(exc)}", REFUSED if by_hand else None
             ) from exc
         client.loop_start()
         try:
             conversation = self._greet(client, session)
         except BaseException:
-            _hang_up(client, politely=False)
+            hang_up(client, politely=False)
             raise
         self._connected = True
         return conversation
@@ -500,7 +500,7 @@ class Publisher:
                     password = read_secret(self._mqtt.password_file)
                 except (OSError, ValueError) as exc:
                     raise BrokerUnavailable(
-                        f"the password file {self._mqtt.password_file} cannot be read: {_plain(exc)}", REFUSED
+                        f"the password file {self._mqtt.password_file} cannot be read: {plain(exc)}", REFUSED
                     ) from exc
             client.username_pw_set(self._mqtt.username, password)
         if self._mqtt.tls:
@@ -511,7 +511,7 @@ class Publisher:
                     keyfile=_text(self._mqtt.key_file),
                 )
             except (OSError, ValueError) as exc:
-                raise BrokerUnavailable(f"the TLS files cannot be used: {_plain(exc)}", REFUSED) from exc
+                raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED) from exc
         client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": session}), qos=1, retain=True)
         inbox = self._inbox
 
@@ -610,7 +610,7 @@ class Publisher:
             self._connected = False
             for message in (*(sent.message for sent in conversation.in_flight.values()), *conversation.outbox):
                 self._keep_alarm(message)
-            _hang_up(conversation.client, politely=said)
+            hang_up(conversation.client, politely=said)
 
     def _patience(self, conversation: _Conversation) -> float:
         """Return how long there is nothing to do unless something happens."""
@@ -921,7 +921,7 @@ class Publisher:
         """Return how many bytes the payload of a message with events may have."""
         learned = self._array_most if topic == BATCH else self._single_most
         packet = min(self._delivery.batch_bytes, conversation.maximum_packet, learned)
-        return packet - self._envelope(topic, _ARRAY if topic == BATCH else _EVENT)
+        return packet - self._envelope(topic, ARRAY if topic == BATCH else EVENT)
 
     def _envelope(self, topic: str, properties: Properties) -> int:
         """Return how many bytes a packet has beside its payload, at most."""
@@ -930,7 +930,7 @@ class Publisher:
 
     def _send(self, conversation: _Conversation, parcel: Parcel) -> None:
         array = parcel.topic == BATCH
-        size = self._publish(conversation, parcel, parcel.body, _ARRAY if array else _EVENT, retain=False)
+        size = self._publish(conversation, parcel, parcel.body, ARRAY if array else EVENT, retain=False)
         conversation.sequences.update(event.sequence for event in parcel.events)
         if array:
             conversation.flight_bytes += size
@@ -1139,7 +1139,7 @@ class Publisher:
         return all(message is not offline for message in unsaid)
 
 
-def _hang_up(client: mqtt.Client, *, politely: bool) -> None:
+def hang_up(client: mqtt.Client, *, politely: bool) -> None:
     """End the connection and the library's thread, whatever the broker does; impolitely, so that it publishes the will.
 
     The library alone would wait for a broker that reads nothing any more until the keep-alive runs out.
@@ -1174,8 +1174,8 @@ class _Packed(Properties):
         return self._packed
 
 
-_EVENT = _Packed("application/cloudevents+json")
-_ARRAY = _Packed("application/cloudevents-batch+json")
+EVENT = _Packed("application/cloudevents+json")
+ARRAY = _Packed("application/cloudevents-batch+json")
 _PLAIN = _Packed("application/json")
 
 
@@ -1201,7 +1201,8 @@ def _json(payload: dict[str, Any]) -> str:
     return json.dumps(payload, separators=(",", ":"))
 
 
-def _plain(exc: Exception) -> str:
+def plain(exc: Exception) -> str:
+    """Return in plain words why a connection cannot be made."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({exc.verify_message})"
     if isinstance(exc, ssl.SSLError) and exc.reason:

@@ -48,6 +48,8 @@ MARKS_WAIT_S = 1.0
 PUNCHING_S = 30.0
 """After a live punch, others are expected for so long."""
 
+_UNSETTLED = f"body IS NOT NULL AND recorded_ms >= :since AND NOT {file.SETTLED}"
+
 T = TypeVar("T")
 
 log = structlog.get_logger("ledger")
@@ -208,6 +210,18 @@ class LedgerReader:
             **values,
         )
         return [Waiting(*row) for row in rows]
+
+    def unsettled(self, after: int, limit: int, since_ms: int = 0) -> list[Waiting]:
+        """Return up to ``limit`` events behind ``after``, recorded from ``since_ms`` on, that somebody may still lack.
+
+        Whether the broker has them or refused them: what counts is whose word is waited for, as for retention.
+        """
+        return self._events(_UNSETTLED, after, limit, since=since_ms)
+
+    def count_unsettled(self, after: int, since_ms: int = 0) -> int:
+        """Count what :meth:`unsettled` would return without a limit."""
+        statement = f"SELECT count(*) FROM event WHERE sequence > :after AND {_UNSETTLED}"
+        return int(self._scalar(statement, after=after, since=since_ms))
 
     def again_upto(self) -> int:
         """Return the number up to which what waits may have been asked for again; behind it nothing has."""

@@ -1,0 +1,571 @@
+"""Events on a flash disk: written by the gateway, carried by a person, checked before any of it is sent.
+
+A bundle is a folder. Its parts are JSON lines of the events as they are stored, compressed and, for a centre that has
+given its key, encrypted (age). Its manifest is a file that only grows, a line for each part behind the part itself, each
+line signed together with the one before; the last line says that it is whole. So a flash disk needs no renaming, may be
+pulled out at any moment, and the next export goes on where the last whole line ends.
+"""
+
+import gzip
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from gateway.ledger import Waiting
+from gateway.punch import topic_of, unsealed
+
+FORMAT = "hadir.bundle.v1"
+MANIFEST = "manifest.jsonl"
+RECEIPT = "receipt.json"
+"""The centre's receipt, written beside the parts for the way back."""
+KEY_NAME = "bundle.key"
+PART_BYTES = 2 * 1024**2
+"""Of events in a part, before they are compressed: what both ends hold in memory."""
+LARGEST_PART = 64 * 1024**2
+"""No part of ours is so large, compressed or not, whatever events are in it."""
+LARGEST_MANIFEST = 64 * 1024**2
+SLACK_BYTES = 128 * 1024
+"""Room that must be left on the disk behind a part, for the end of the manifest and what the file system needs."""
+
+
+class BundleError(Exception):
+    """A bundle cannot be used; the message says which and why."""
+
+
+class UnfinishedBundle(BundleError):  # noqa: N818 - named by what is the matter
+    """The export did not come to its end."""
+
+
+class NoEncryptionHere(BundleError):  # noqa: N818 - named by what is the matter
+    """The library that encrypts is not installed."""
+
+
+# --- keys ---------------------------------------------------------------------------------------------------------
+
+
+def signing_key(data_dir: Path) -> Ed25519PrivateKey:
+    """Return the key with which this gateway signs, made at first use; raises OSError, BundleError.
+
+    Only the owner of ``data_dir`` may read it, also where root makes it.
+    """
+    path = data_dir / KEY_NAME
+    if not path.exists():
+        _make_key(path)
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except ValueError as exc:
+        raise BundleError(f"{path}: this is no key; move it away, and a new one is made") from exc
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BundleError(f"{path}: this is no Ed25519 key; move it away, and a new one is made")
+    return key
+
+
+def _make_key(path: Path) -> None:
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        file.flush()
+        os.fsync(handle)
+        if os.geteuid() == 0:
+            owner = path.parent.stat()
+            os.fchown(handle, owner.st_uid, owner.st_gid)
+    with suppress(FileExistsError):  # another export was quicker: its key counts
+        os.link(draft, path)
+    draft.unlink()
+    _sync_folder(path.parent)
+
+
+def public_text(key: Ed25519PrivateKey) -> str:
+    """Return the public part of a key as people exchange it."""
+    raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return f"ed25519:{b64encode(raw).decode()}"
+
+
+def check_recipient(text: str) -> None:
+    """Raise ValueError where ``text`` is no public key of the age format, NoEncryptionHere without the library."""
+    _recipients((text,))
+
+
+def identities_from(text: str) -> list[Any]:
+    """Return the secret keys of an age identity file; raises ValueError, which repeats none of them."""
+    age = _age()
+    lines = [line.strip() for line in text.splitlines()]
+    try:
+        found = [age.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except age.IdentityError:
+        found = []
+    if not found:
+        raise ValueError("no identity of age is in it; `age-keygen` makes one, beginning with AGE-SECRET-KEY-")
+    return found
+
+
+def _recipients(texts: Iterable[str]) -> list[Any]:
+    age = _age()
+    try:
+        return [age.x25519.Recipient.from_str(text) for text in texts]
+    except age.RecipientError as exc:
+        raise ValueError("not a public key of age, which begins with age1") from exc
+
+
+def _age() -> Any:
+    try:
+        return importlib.import_module("pyrage")
+    except ImportError:
+        raise NoEncryptionHere("encrypted bundles need the library pyrage, which is not installed here") from None
+
+
+# --- what a manifest says -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Whose events they are."""
+
+    source: str
+    """The gateway, ``/hadir/<site>/<gateway>``, as its events name it."""
+    prefix: str
+    """What its topics begin with."""
+    key: str
+    """The public key that all lines are signed with."""
+    made: str
+    """When the export began, by the gateway's clock."""
+    since: str | None = None
+    """The day from which on events were chosen by when they were recorded; None: all that waited."""
+    recipients: tuple[str, ...] = ()
+    """Whose public keys the parts are encrypted to; none: they are not encrypted."""
+    format: str = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of events of one stream, in the order of their sequence; some between may be settled and missing."""
+
+    name: str
+    stream: str
+    first: int
+    last: int
+    """Sequences of the first and the last event."""
+    events: int
+    previous: str
+    """The digest in front of the first event."""
+    digest: str
+    """The digest of the last event."""
+    bytes: int
+    sha256: str
+    """Of the file as it is on the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last line of a manifest."""
+
+    parts: int
+    events: int
+    left: int
+    """Events that waited too and did not fit."""
+
+
+@dataclass(slots=True)
+class _Manifest:
+    """What the lines of a manifest say, as far as they are whole and their signatures hold."""
+
+    header: Header
+    parts: list[Part] = field(default_factory=list)
+    end: End | None = None
+    signature: str = ""
+    """Of the last of them, which the next one is signed together with."""
+    size: int = 0
+    """Bytes of these lines."""
+
+
+_TOPIC = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
+_KINDS: dict[str, type] = {"header": Header, "part": Part, "end": End}
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def _signed(kind: str, said: Header | Part | End, before: str, key: Ed25519PrivateKey) -> tuple[bytes, str]:
+    """Return a line of a manifest and its signature."""
+    content = {kind: asdict(said)}
+    signature = b64encode(key.sign(_to_sign(content, before))).decode()
+    return _encode({**content, "signature": signature}).encode() + b"\n", signature
+
+
+def _to_sign(content: dict[str, Any], before: str) -> bytes:
+    return f"{FORMAT}\n{before}\n{_encode(content)}".encode()
+
+
+def _manifest_from(data: bytes) -> _Manifest:
+    """Read a manifest up to the first line that is not whole or not rightly signed; ValueError where that is its first.
+
+    What stands behind the end is no part of it.
+    """
+    found: _Manifest | None = None
+    public: Ed25519PublicKey | None = None
+    for line in data.splitlines(keepends=True):
+        before = found.signature if found else ""
+        try:
+            if not line.endswith(b"\n"):
+                break
+            content = json.loads(line)
+            signature = content.pop("signature")
+            ((kind, fields),) = content.items()
+            if kind == "header" and "recipients" in fields:
+                fields = {**fields, "recipients": tuple(fields["recipients"])}
+            said = _KINDS[kind](**fields)
+            _check_types(said)
+            if isinstance(said, Header):
+                public = Ed25519PublicKey.from_public_bytes(b64decode(said.key.removeprefix("ed25519:"), validate=True))
+            if public is None:
+                break
+            public.verify(b64decode(signature, validate=True), _to_sign(content, before))
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature):
+            break
+        if isinstance(said, Header) and found is None and said.format == FORMAT:
+            found = _Manifest(said)
+        elif isinstance(said, Part) and found is not None:
+            found.parts.append(said)
+        elif isinstance(said, End) and found is not None:
+            found.end = said
+        else:
+            break
+        found.signature = signature
+        found.size += len(line)
+        if found.end is not None:
+            break
+    if found is None:
+        raise ValueError("it does not begin as the manifest of a bundle does")
+    return found
+
+
+def _check_types(said: object) -> None:
+    """Raise TypeError where a field is not of the kind that we write."""
+    for name, value in asdict(said).items():  # type: ignore[call-overload]  # one of the three
+        whole = name in ("first", "last", "events", "bytes", "parts", "left")
+        text = isinstance(value, str) or (name == "since" and value is None)
+        texts = name == "recipients" and all(isinstance(one, str) for one in value)
+        if not (isinstance(value, int) if whole else text or texts):
+            raise TypeError(name)
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+
+def _packed(bodies: Sequence[str], recipients: Sequence[str]) -> bytes:
+    # Without a time in it the same events make the same file.
+    data = gzip.compress("".join(f"{body}\n" for body in bodies).encode(), compresslevel=6, mtime=0)
+    return bytes(_age().encrypt(data, _recipients(recipients))) if recipients else data
+
+
+def _unpacked(data: bytes, header: Header, identities: Sequence[Any]) -> list[str]:
+    """Return the bodies in a part; ValueError, saying what is wrong."""
+    if header.recipients:
+        if not identities:
+            raise ValueError("it is encrypted: name the file of the centre's secret key with --identity")
+        age = _age()
+        try:
+            data = age.decrypt(data, list(identities))
+        except age.DecryptError:
+            raise ValueError("the secret key does not open it: it is encrypted to another one") from None
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            text = file.read(LARGEST_PART + 1)
+    except (OSError, EOFError, zlib.error):
+        raise ValueError("it cannot be decompressed") from None
+    if len(text) > LARGEST_PART:
+        raise ValueError("it is larger than any that a gateway writes")
+    return text.decode().splitlines()
+
+
+def _events_from(bodies: Sequence[str], part: Part, source: str) -> list[Waiting]:
+    """Return the events of a part; ValueError where one is altered, out of its place, or of somebody else."""
+    found: list[Waiting] = []
+    digest = part.previous
+    for body in bodies:
+        event = unsealed(body)
+        sequence = int(event["sequence"])
+        if (event["source"], event["stream"]) != (source, part.stream):
+            raise ValueError("an event is of another gateway or stream")
+        if found and sequence <= found[-1].sequence:
+            raise ValueError("the events are not in order")
+        if (not found or sequence == found[-1].sequence + 1) and event["previous"] != digest:
+            raise ValueError("an event does not follow the one before it")
+        digest = event["digest"]
+        topic = topic_of(event["type"], event.get("subject"))
+        if not _TOPIC.fullmatch(topic):
+            raise ValueError("an event is of a terminal that cannot have its name")
+        found.append(Waiting(sequence, topic, body, 0))
+    ends = (found[0].sequence, found[-1].sequence) if found else None
+    if (ends, len(found), digest) != ((part.first, part.last), part.events, part.digest):
+        raise ValueError("its events are not those that the manifest tells of")
+    return found
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """A bundle that is being written. Every method raises OSError where the disk does not take it.
+
+    What was written before that is whole: another writer for the same folder goes on behind it.
+    """
+
+    def __init__(self, folder: Path, header: Header, key: Ed25519PrivateKey, max_bytes: int | None = None) -> None:
+        """Begin, or go on with, the bundle in ``folder``, of which ``header`` must be the header."""
+        self.folder = folder
+        self._key = key
+        self._max_bytes = max_bytes
+        self._bodies: list[str] = []
+        self._ends: list[tuple[int, str, str]] = []
+        """Sequence, previous and digest of each of them."""
+        self._stream = ""
+        self._size = 0
+        self.full = False
+        """There was no room for something that was added."""
+        folder.mkdir(exist_ok=True)
+        path = folder / MANIFEST
+        known = _whole_part_of(folder)
+        self._manifest = known or _Manifest(header)
+        # Opened for both, and cut behind what is whole; a name once written stays.
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+        try:
+            self._file.truncate(self._manifest.size)
+            self._file.seek(self._manifest.size)
+            if known is None:
+                self._say("header", header)
+                _sync_folder(folder)
+        except OSError:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the disk, without ending the bundle."""
+        self._file.close()
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Stream and sequence of the last event that is in it."""
+        parts = self._manifest.parts
+        return (parts[-1].stream, parts[-1].last) if parts else None
+
+    @property
+    def events(self) -> int:
+        """How many events are in it."""
+        return sum(part.events for part in self._manifest.parts)
+
+    def add(self, body: str) -> bool:
+        """Add the next event; False where there is no room for more.
+
+        Raises ValueError where the event is not as it was once written: nobody would take it.
+        """
+        event = unsealed(body)
+        if self._bodies and (event["stream"] != self._stream or self._size >= PART_BYTES):
+            self.flush()
+        if not self.full:
+            self._stream = event["stream"]
+            self._bodies.append(body)
+            self._ends.append((int(event["sequence"]), event["previous"], event["digest"]))
+            self._size += len(body.encode()) + 1
+        return not self.full
+
+    def flush(self) -> None:
+        """Write what was added, as much of it as there is room for."""
+        while self._bodies:
+            data = _packed(self._bodies, self._manifest.header.recipients)
+            if self._has_room(len(data)):
+                self._write(data)
+                break
+            self.full = True
+            kept = len(self._bodies) // 2
+            del self._bodies[kept:], self._ends[kept:]
+        self._bodies, self._ends, self._size = [], [], 0
+
+    def finish(self, left: int) -> None:
+        """Say that the bundle is whole; ``left`` events did not fit."""
+        self._say("end", End(len(self._manifest.parts), self.events, left))
+        self._file.close()
+        _sync_folder(self.folder)
+
+    def _has_room(self, size: int) -> bool:
+        used = sum(part.bytes for part in self._manifest.parts) + self._manifest.size
+        within = self._max_bytes is None or used + size <= self._max_bytes
+        return within and shutil.disk_usage(self.folder).free >= size + SLACK_BYTES
+
+    def _write(self, data: bytes) -> None:
+        name = f"part-{len(self._manifest.parts) + 1:05d}.jsonl.gz" + ".age" * bool(self._manifest.header.recipients)
+        path = self.folder / name
+        try:
+            with path.open("wb", buffering=0) as file:
+                _write_all(file, data)
+                os.fsync(file.fileno())
+            _sync_folder(self.folder)
+        except OSError:
+            with suppress(OSError):  # it is no part of the bundle yet, and its room may be wanted
+                path.unlink()
+            raise
+        part = Part(
+            name,
+            self._stream,
+            self._ends[0][0],
+            self._ends[-1][0],
+            len(self._bodies),
+            self._ends[0][1],
+            self._ends[-1][2],
+            len(data),
+            sha256(data).hexdigest(),
+        )
+        self._say("part", part)
+        self._manifest.parts.append(part)
+
+    def _say(self, kind: str, said: Header | Part | End) -> None:
+        line, self._manifest.signature = _signed(kind, said, self._manifest.signature, self._key)
+        _write_all(self._file, line)
+        os.fsync(self._file.fileno())
+        self._manifest.size += len(line)
+
+
+def unfinished(to: Path, wanted: Header) -> Path | None:
+    """Return a bundle in the folder ``to`` that was begun like ``wanted`` and not finished; None where there is none.
+
+    When it was begun does not matter; whose it is, whom it is for and what was chosen does.
+    """
+    for folder in sorted(to.iterdir()):
+        if (folder / MANIFEST).is_file() and (known := _whole_part_of(folder)) and known.end is None:
+            header = asdict(known.header) | {"made": wanted.made}
+            if header == asdict(wanted):
+                return folder
+    return None
+
+
+def _whole_part_of(folder: Path) -> _Manifest | None:
+    """Return what of a manifest is whole, with parts that are; None where nothing is. Raises OSError."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    data = path.read_bytes()
+    try:
+        known = _manifest_from(data)
+    except ValueError:
+        return None
+    # What the disk promised and does not hold is written again, with what came behind it.
+    whole = 0
+    for part in known.parts:
+        try:
+            held = (folder / part.name).read_bytes()
+        except OSError:
+            break
+        if sha256(held).hexdigest() != part.sha256:
+            break
+        whole += 1
+    if whole == len(known.parts):
+        return known
+    lines = data.splitlines(keepends=True)[: whole + 1]
+    return _manifest_from(b"".join(lines))
+
+
+def _write_all(file: io.RawIOBase | io.FileIO, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) or 0 :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class Bundle:
+    """A finished bundle whose manifest is rightly signed."""
+
+    def __init__(self, folder: Path, identities: Sequence[Any] = ()) -> None:
+        """``identities`` open it where it is encrypted. Raises BundleError."""
+        self.folder = folder
+        self._identities = identities
+        path = folder / MANIFEST
+        try:
+            if path.stat().st_size > LARGEST_MANIFEST:
+                raise BundleError(f"{path}: it is larger than any that a gateway writes")
+            data = path.read_bytes()
+        except OSError as exc:
+            raise BundleError(f"{path}: {exc.strerror}: this is no bundle of `hadir export`") from exc
+        try:
+            manifest = _manifest_from(data)
+        except ValueError as exc:
+            raise BundleError(f"{path}: {exc}") from exc
+        if manifest.end is None:
+            if manifest.size < len(data) and data.endswith(b"\n"):
+                raise BundleError(f"{path}: it was altered: line {len(manifest.parts) + 2} is not signed as it stands")
+            raise UnfinishedBundle(f"{folder}: the export did not come to its end")
+        self.header, self.parts, self.end = manifest.header, manifest.parts, manifest.end
+        place = self.header.source.removeprefix("/hadir/")
+        if not _TOPIC.fullmatch(self.header.prefix) or not self.header.prefix.endswith(f"/v1/{place}"):
+            raise BundleError(f"{path}: its topics are not those of {self.header.source}")
+
+    @property
+    def last(self) -> dict[str, int]:
+        """The highest sequence in it of each stream."""
+        return {part.stream: part.last for part in self.parts}
+
+    def events(self, part: Part) -> list[Waiting]:
+        """Return the events of a part, each numbered by its sequence in the stream; raises BundleError."""
+        path = self.folder / part.name
+        try:
+            if Path(part.name).name != part.name or part.bytes > LARGEST_PART:
+                raise ValueError("no gateway writes such a part")  # noqa: TRY301 - told with the name, like the others
+            with path.open("rb") as file:
+                data = file.read(part.bytes + 1)
+            if len(data) != part.bytes:
+                raise ValueError("it is cut short, or longer than it was written")  # noqa: TRY301
+            if sha256(data).hexdigest() != part.sha256:
+                raise ValueError("its bytes are not those that were written")  # noqa: TRY301
+            return _events_from(_unpacked(data, self.header, self._identities), part, self.header.source)
+        except OSError as exc:
+            raise BundleError(f"{path}: {exc.strerror}") from exc
+        except ValueError as exc:
+            raise BundleError(f"{path}: {exc}") from exc
+
+    def all_events(self) -> Iterator[Waiting]:
+        """Yield all events, part by part; raises BundleError."""
+        for part in self.parts:
+            yield from self.events(part)
+
+    def verify(self, progress: Callable[[int], None] = lambda _events: None) -> None:
+        """Read everything once; raises BundleError at the first thing that is not as it was written."""
+        for part in self.parts:
+            self.events(part)
+            progress(part.events)
+
+
+def found(place: Path) -> list[Path]:
+    """Return the bundles at a place: itself, or those in the folder, by name."""
+    if (place / MANIFEST).exists() or not place.is_dir():
+        return [place]
+    return sorted(path.parent for path in place.glob(f"*/{MANIFEST}")) or [place]
