@@ -1,9 +1,9 @@
 """Events on a flash disk: written by the gateway, carried by a person, checked before any of it is sent.
 
 A bundle is a folder. Its parts are JSON lines of the events as they are stored, compressed and, for a centre that has
-given its key, encrypted (age). Its manifest is a file that only grows, a line for each part behind the part itself, each
-line signed together with the one before; the last line says that it is whole. So a flash disk needs no renaming, may be
-pulled out at any moment, and the next export goes on where the last whole line ends.
+given its key, encrypted (age). Its manifest is a file that only grows: a line for each part, written behind the part
+itself and signed together with the line before; the last one says that the bundle is whole. So nothing is renamed, the
+flash disk may be pulled out at any moment, and the next export goes on where the last whole line ends.
 """
 
 import gzip

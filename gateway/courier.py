@@ -1,8 +1,8 @@
 """The other end of a bundle's way: from a flash disk to the broker, in the gateway's place, on any machine.
 
-The gateway's own publisher lives with its ledger, for ever; this one has a list that ends. It publishes the same bytes on
-the same topics, in order, and counts what the broker has acknowledged. Where it stopped is no file of its own: what the
-centre's receipt covers is left out when it begins again, and anything else may arrive twice, which is harmless.
+The gateway's own publisher lives with its ledger, for ever; this one has a list that ends. It publishes the same bytes
+on the same topics, in order, and counts what the broker has acknowledged. Where it stopped is no file of its own: what
+the centre's receipt covers is left out when it begins again, and anything else may arrive twice, which is harmless.
 """
 
 import queue
@@ -325,7 +325,8 @@ class Courier:
                 client.username_pw_set(broker.username, password)
             if broker.tls:
                 files = (broker.ca_file, broker.cert_file, broker.key_file)
-                client.tls_set(*(None if file is None else str(file) for file in files))
+                ca, cert, key = (None if file is None else str(file) for file in files)
+                client.tls_set(ca, cert, key)
         except (OSError, ValueError) as exc:
             raise CourierRefused(f"password or TLS files cannot be used: {plain(exc)}") from exc
         happened = self._happened

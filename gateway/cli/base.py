@@ -52,7 +52,7 @@ class Code(IntEnum):
 
 EPILOG = """Exit codes: 0 done · 1 a negative result · 2 wrong usage · 3 no daemon runs
 
-69 terminal unreachable · 70 internal error · 74 ledger or disk
+69 terminal or broker unreachable · 70 internal error · 74 ledger or disk
 
 75 ledger in use · 76 not a terminal we know · 77 refused · 78 configuration"""
 
@@ -169,6 +169,38 @@ HINTS = {
     "output": (
         "Choose another file, or make room on the disk.",
         "Berkas tidak dapat ditulis: pilih berkas lain, atau kosongkan ruang disk.",
+    ),
+    "stick": (
+        "Make room on the flash disk, or unlock it; then run the command again, it goes on where this ended.",
+        "Flash disk penuh, terkunci, atau tercabut: periksa, lalu jalankan lagi perintah yang sama.",
+    ),
+    "bundle": (
+        "Nothing was sent. Ask for a new export; if this one was damaged on purpose, keep the flash disk.",
+        "Bundel rusak atau diubah, tidak ada yang dikirim: minta ekspor baru dari kantor itu.",
+    ),
+    "unfinished": (
+        "Nothing was sent. Run `hadir export` again at that gateway with the same flash disk: it completes the bundle.",
+        "Ekspor belum selesai, tidak ada yang dikirim: jalankan lagi hadir export di kantor itu dengan flash disk ini.",
+    ),
+    "encryption": (
+        "Install it with pip install 'hadir-gateway[age]', or do without --recipient: the flash disk then holds PINs.",
+        "Pustaka enkripsi belum terpasang: jalankan pip install 'hadir-gateway[age]'.",
+    ),
+    "broker": (
+        "Check address, network and cable, then run the command again: what has arrived is not sent twice.",
+        "Broker tidak dapat dihubungi: periksa alamat dan jaringan, lalu jalankan lagi perintah yang sama.",
+    ),
+    "broker_refused": (
+        "Whoever runs the broker must allow it, or start the inbox; then run the command again.",
+        "Broker menolak: hubungi pengelola broker, lalu jalankan lagi perintah yang sama.",
+    ),
+    "unconfirmed": (
+        "Keep the flash disk. See whether the centre's inbox runs, then run the same command again.",
+        "Pusat belum memberi tanda terima lengkap: simpan flash disk, lalu jalankan lagi perintah yang sama.",
+    ),
+    "receipt": (
+        "Nothing was changed. Take the receipt.json that `hadir courier send` wrote for this gateway.",
+        "Tanda terima tidak dapat dipakai: gunakan receipt.json milik gateway ini dari flash disk.",
     ),
     "not_running": (
         "Start it with `systemctl start hadir`, or `hadir run` in a terminal window.",

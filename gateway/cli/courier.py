@@ -1,0 +1,456 @@
+"""Commands for offices that the network does not reach: events go out on a flash disk, a receipt comes back on it."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    GATEWAY,
+    HINTS,
+    AsJson,
+    Code,
+    Config,
+    Failure,
+    app,
+    duration,
+    load_settings,
+    many,
+    open_ledger,
+    print_json,
+    rich_console,
+    say,
+)
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from pydantic import ValidationError
+
+    from gateway.bundle import Bundle, Header, Writer
+    from gateway.courier import Courier, Outcome
+    from gateway.ledger import LedgerReader
+    from gateway.settings import Mqtt, Settings
+
+FETCH = 500
+RECEIPT_BYTES = 64 * 1024
+
+
+@contextmanager
+def _bar(text: str, total: int) -> Iterator[Any]:
+    """Show a bar, to a person; yields what is to be told how many more are done."""
+    from rich.progress import Progress
+
+    with Progress(console=rich_console(sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(text, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+# --- at the gateway -----------------------------------------------------------------------------------------------
+
+
+def _size(text: str) -> int:
+    from pydantic import TypeAdapter, ValidationError
+
+    from gateway.settings import Bytes
+
+    try:
+        return TypeAdapter[int](Bytes).validate_python(text)
+    except ValidationError as exc:
+        raise typer.BadParameter(f"{text!r} is {_reason(exc)}.") from None
+
+
+def _reason(exc: "ValidationError") -> str:
+    return exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+
+
+@app.command(rich_help_panel=GATEWAY)
+def export(
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="Where to: the flash disk, or a folder on it.")
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="Only what was recorded on this day or later."),
+    ] = None,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option(parser=_size, metavar="SIZE", help="No more than this, such as 100MiB; else what fits."),
+    ] = None,
+    recipient: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AGE1…", help="Encrypt to this public key of the centre (age); may be given several times."
+        ),
+    ] = None,
+    show_key: Annotated[
+        bool, typer.Option("--show-key", help="Print the public key that this gateway signs with, and end.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Write what waits for the centre onto a flash disk, signed; also while the daemon runs.
+
+    Interrupted, the same command goes on. Nothing counts as delivered by it: the centre's receipt does that.
+    """
+    from gateway.bundle import Header, public_text
+    from gateway.punch import utc_text
+
+    settings = load_settings(config)
+    if to is None and not show_key:
+        raise typer.BadParameter("say where to, such as --to /media/stick.", param_hint="--to")
+    _check_recipients(recipient or [])
+    with open_ledger(settings.data_dir) as ledger:
+        key = _signing_key(settings)
+        if show_key or to is None:
+            print(public_text(key))
+            return
+        header = Header(
+            settings.source,
+            settings.topic_prefix,
+            public_text(key),
+            utc_text(datetime.now(UTC)),
+            None if since is None else since.date().isoformat(),
+            tuple(recipient or ()),
+        )
+        since_ms = 0 if since is None else int(since.replace(tzinfo=ZoneInfo(settings.timezone)).timestamp() * 1000)
+        try:
+            row = _exported(to, ledger, header, key, since_ms, max_bytes)
+        except OSError as exc:
+            raise Failure(Code.DISK, f"{exc.filename or to}: {exc.strerror}", "stick") from exc
+    if as_json:
+        print_json(row)
+    elif row["bundle"] is None:
+        print("nothing waits for the centre: nothing was written")
+    else:
+        print(f"OK: {row['bundle']}: {many(row['events'])} events, {many(row['bytes'])} bytes")
+        if row["left"]:
+            print(
+                f"  {many(row['left'])} more wait and did not fit: export again after the receipt, or to another disk"
+            )
+        print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
+
+
+def _check_recipients(texts: list[str]) -> None:
+    from gateway.bundle import NoEncryptionHere, check_recipient
+
+    for text in texts:
+        try:
+            check_recipient(text)
+        except ValueError as exc:
+            raise typer.BadParameter(f"{text!r} is {exc}.", param_hint="--recipient") from None
+        except NoEncryptionHere as exc:
+            raise Failure(Code.NEGATIVE, str(exc), "encryption") from exc
+
+
+def _signing_key(settings: "Settings") -> "Ed25519PrivateKey":
+    from gateway.bundle import BundleError, signing_key
+
+    try:
+        return signing_key(settings.data_dir)
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{settings.data_dir}: its key: {exc.strerror}", "permission") from exc
+    except BundleError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
+
+
+def _exported(
+    to: Path, ledger: "LedgerReader", header: "Header", key: "Ed25519PrivateKey", since_ms: int, max_bytes: int | None
+) -> dict[str, Any]:
+    from gateway.bundle import Writer, unfinished
+
+    folder = unfinished(to, header)
+    if folder is None:
+        if not ledger.count_unsettled(0, since_ms):
+            return {"bundle": None, "events": 0, "bytes": 0, "left": 0}
+        folder = _fresh(to, header)
+    writer = Writer(folder, header, key, max_bytes)
+    try:
+        _fill(writer, ledger, since_ms)
+        left = ledger.count_unsettled(_number(writer, ledger), since_ms)
+        if not writer.events:
+            raise Failure(Code.DISK, f"{to}: there is no room for a single event", "stick")
+        writer.finish(left)
+    finally:
+        writer.close()
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return {"bundle": str(folder), "events": writer.events, "bytes": size, "left": left}
+
+
+def _fresh(to: Path, header: "Header") -> Path:
+    """Return a name that is free, and that every file system takes."""
+    stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name, count = stem, 1
+    while (to / name).exists():
+        count += 1
+        name = f"{stem}-{count}"
+    return to / name
+
+
+def _number(writer: "Writer", ledger: "LedgerReader") -> int:
+    """Return the ledger's number of the last event that is in the bundle."""
+    if writer.place is None:
+        return 0
+    stream, sequence = writer.place
+    return (ledger.base_of(stream) or 0) + sequence
+
+
+def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> None:
+    after = _number(writer, ledger)
+    with _bar("writing", ledger.count_unsettled(after, since_ms)) as progress:
+        while events := ledger.unsettled(after, FETCH, since_ms):
+            for event in events:
+                try:
+                    if not writer.add(event.body):
+                        return
+                except ValueError as exc:
+                    what = f"event {event.sequence} of the ledger is not as it was written: {exc}"
+                    raise Failure(Code.DISK, what, "altered") from exc
+            after = events[-1].sequence
+            progress(len(events))
+        writer.flush()
+
+
+receipt_app = typer.Typer(no_args_is_help=True, help="What the centre confirms, brought by hand.")
+app.add_typer(receipt_app, name="receipt", rich_help_panel=GATEWAY)
+
+
+@receipt_app.command("import")
+def import_receipt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The receipt.json that came back on the flash disk.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Apply a receipt of the centre like one that came over the network, with or without a running gateway."""
+    from gateway.commands import Refusal
+
+    settings = load_settings(config)
+    try:
+        with file.open("rb") as handle:
+            text = handle.read(RECEIPT_BYTES + 1).decode("utf-8", "replace")
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{file}: {exc.strerror}", "no_file") from exc
+    try:
+        result = _applied(settings, text)
+    except Refusal as exc:
+        raise Failure(Code.NEGATIVE, f"{file}: {exc}", "receipt") from exc
+    if as_json:
+        print_json(result)
+        return
+    news = "" if result["news"] or result["set_back"] else " (that was known)"
+    print(f"OK: the centre confirms {many(result['confirmed'])} events{news}")
+    if result["missing"]:
+        print(f"  {many(result['missing'])} it lacks: they wait again, for the network or the next export")
+    if result["set_back"]:
+        print("  It holds more than this ledger knows, which was set back: a new stream begins.")
+
+
+def _applied(settings: "Settings", text: str) -> dict[str, Any]:
+    """Let the running gateway apply it, or do it in the ledger where none has it."""
+    from gateway.commands import take_receipt
+    from gateway.control import ask
+    from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
+
+    told = ask(settings.data_dir, "receipt", receipt=text) if settings.data_dir.is_dir() else None
+    if told is not None:
+        return told
+    if not (settings.data_dir / FILE_NAME).exists():
+        raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
+    try:
+        with opened(settings.data_dir, settings.source) as ledger:
+            return take_receipt(ledger, text)
+    except LedgerLocked as exc:
+        what = f"{settings.data_dir}: the gateway that has the ledger did not answer"
+        raise Failure(Code.LOCKED, what, "busy") from exc
+    except LedgerError as exc:
+        raise Failure(Code.DISK, str(exc), "ledger") from exc
+
+
+# --- where the network is -----------------------------------------------------------------------------------------
+
+courier_app = typer.Typer(no_args_is_help=True, help="Bring to the centre what a flash disk carries.")
+app.add_typer(courier_app, name="courier", rich_help_panel=GATEWAY)
+
+
+def _file(text: str) -> Any:
+    return typer.Option(metavar="FILE", exists=True, dir_okay=False, readable=True, help=text)
+
+
+@courier_app.command("send")
+def send(
+    places: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE…", help="Folders of bundles, or the flash disk that holds them.")
+    ],
+    broker: Annotated[str, typer.Option(metavar="URL", help="mqtt://host:1883, or mqtts://host:8883 for TLS.")],
+    username: Annotated[str | None, typer.Option(metavar="NAME", help="The user name at the broker.")] = None,
+    password_file: Annotated[Path | None, _file("A file that holds the password.")] = None,
+    ca_file: Annotated[Path | None, _file("Whom to trust, instead of the system's authorities (PEM).")] = None,
+    cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
+    key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
+    identity: Annotated[Path | None, _file("The centre's secret key (age), where bundles are encrypted.")] = None,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ED25519:…", help="Take only what this key of a gateway signed; see hadir export --show-key."
+        ),
+    ] = None,
+    wait: Annotated[
+        float, typer.Option(parser=duration, metavar="DURATION", help="How long to wait for the centre's receipt.")
+    ] = 60.0,
+    receipt: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the receipt goes, if not onto the flash disk.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check bundles, publish them in their gateways' place, and bring the centre's receipt onto the flash disk.
+
+    No configuration is needed. All is checked before anything is sent. Doing it again, or in part, does no harm.
+    """
+    address = _address(broker, username, password_file, ca_file, cert_file, key_file)
+    bundles = _checked(places, identity, key or [])
+    if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:
+        raise typer.BadParameter("these bundles are of several gateways, each with a receipt.", param_hint="--receipt")
+    rows = _sent(bundles, address, wait, receipt)
+    if as_json:
+        print_json(rows)
+    else:
+        for row in rows:
+            _print(row)
+    if any(row["refused"] or not row["confirmed"] for row in rows):
+        for line in HINTS["unconfirmed"]:
+            say(f"  {line}")
+        raise typer.Exit(Code.NEGATIVE)
+
+
+def _address(
+    url: str,
+    username: str | None,
+    password_file: Path | None,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+) -> "Mqtt":
+    from pydantic import ValidationError
+
+    from gateway.settings import Mqtt
+
+    if (cert_file is None) != (key_file is None):
+        raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
+    if password_file is not None and username is None:
+        raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
+    try:
+        return Mqtt(
+            url=url,
+            username=username,
+            password_file=password_file,
+            ca_file=ca_file,
+            cert_file=cert_file,
+            key_file=key_file,
+        )
+    except ValidationError as exc:
+        option = str(exc.errors()[0]["loc"][0]).replace("url", "broker").replace("_", "-")
+        raise typer.BadParameter(f"{_reason(exc)}.", param_hint=f"--{option}") from None
+
+
+def _checked(places: list[Path], identity: Path | None, keys: list[str]) -> list["Bundle"]:
+    """Read every bundle whole; whatever is wrong with one of them ends the command."""
+    from gateway.bundle import Bundle, BundleError, NoEncryptionHere, UnfinishedBundle, found, identities_from
+
+    try:
+        identities = [] if identity is None else identities_from(identity.read_text("utf-8", "replace"))
+    except ValueError as exc:
+        raise typer.BadParameter(f"{identity}: {exc}.", param_hint="--identity") from None
+    except NoEncryptionHere as exc:
+        raise Failure(Code.NEGATIVE, str(exc), "encryption") from exc
+    try:
+        folders = dict.fromkeys(folder for place in places for folder in found(place))
+        bundles = sorted((Bundle(folder, identities) for folder in folders), key=lambda bundle: bundle.header.made)
+        for bundle in bundles:
+            if keys and bundle.header.key not in keys:
+                raise BundleError(  # noqa: TRY301 - told like whatever else is wrong with it
+                    f"{bundle.folder}: it is signed by {bundle.header.key}, not by a key that was named"
+                )
+        with _bar("checking", sum(bundle.end.events for bundle in bundles)) as progress:
+            for bundle in bundles:
+                bundle.verify(progress)
+    except UnfinishedBundle as exc:
+        raise Failure(Code.NEGATIVE, str(exc), "unfinished") from exc
+    except NoEncryptionHere as exc:
+        raise Failure(Code.NEGATIVE, str(exc), "encryption") from exc
+    except BundleError as exc:
+        raise Failure(Code.NEGATIVE, str(exc), "bundle") from exc
+    return bundles
+
+
+def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path | None) -> list[dict[str, Any]]:
+    from gateway.bundle import BundleError
+    from gateway.courier import Courier, CourierRefused, CourierUnheard
+
+    couriers = {bundle.header.prefix: Courier(address, bundle.header.prefix) for bundle in bundles}
+    try:
+        with _bar("sending", sum(bundle.end.events for bundle in bundles)) as progress:
+            outcomes = [couriers[bundle.header.prefix].deliver(bundle, progress) for bundle in bundles]
+        return [
+            _row(bundle, outcome, couriers[bundle.header.prefix], wait_s, receipt)
+            for bundle, outcome in zip(bundles, outcomes, strict=True)
+        ]
+    except CourierUnheard as exc:
+        raise Failure(Code.UNAVAILABLE, str(exc), "broker") from exc
+    except CourierRefused as exc:
+        raise Failure(Code.REFUSED, str(exc), "broker_refused") from exc
+    except BundleError as exc:
+        raise Failure(Code.DISK, f"{exc} any more; what was sent before is good", "stick") from exc
+
+
+def _row(
+    bundle: "Bundle", outcome: "Outcome", courier: "Courier", wait_s: float, receipt: Path | None
+) -> dict[str, Any]:
+    from gateway.bundle import RECEIPT
+
+    confirmed = courier.wait_for_receipt(bundle, wait_s)
+    path = None
+    if courier.receipt:
+        path = receipt or bundle.folder / RECEIPT
+        try:
+            _write(path, courier.receipt)
+        except OSError as exc:
+            what = f"{path}: {exc.strerror}; all was sent, name another place for the receipt with --receipt"
+            raise Failure(Code.DISK, what, "output") from exc
+    return {
+        "bundle": str(bundle.folder),
+        "gateway": bundle.header.source.removeprefix("/hadir/"),
+        "key": bundle.header.key,
+        "sent": outcome.sent,
+        "held_before": outcome.held,
+        "refused": outcome.refused,
+        "confirmed": confirmed,
+        "receipt": None if path is None else str(path),
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _print(row: dict[str, Any]) -> None:
+    held = f", {many(row['held_before'])} were held already" if row["held_before"] else ""
+    print(f"{'OK: ' if row['confirmed'] else ''}{row['bundle']}: {many(row['sent'])} events sent{held}")
+    print(f"  of {row['gateway']}, signed by {row['key']}")
+    if row["refused"]:
+        print(f"  {many(len(row['refused']))} the broker will never take, the first is sequence {row['refused'][0]}")
+    if row["confirmed"]:
+        print(f"  all of it is confirmed by the centre; take {row['receipt']} back to the gateway")
+    elif row["receipt"]:
+        print(f"  the centre does not confirm all of it yet; what it does is in {row['receipt']}")
+    else:
+        print("  the centre has said nothing of this gateway yet")
