@@ -42,8 +42,8 @@ ARRAY_BYTES = 64 * 1024
 """Of an array at first; half of it after each connection that ends with one in flight."""
 ENVELOPE_BYTES = 512
 """More than the packet of a message has beside its payload."""
-ATTEMPTS = 5
-"""Connections in a row that end without progress before it is given up."""
+ATTEMPTS = 8
+"""Connections in a row that end without progress before it is given up; enough to find out what size is taken."""
 PAUSE_S = 1.0
 """Between the first two of them; longer with each."""
 
