@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 FETCH = 500
 RECEIPT_BYTES = 64 * 1024
+WAIT_S = 60.0
 
 
 @contextmanager
@@ -302,8 +303,11 @@ def send(
         ),
     ] = None,
     wait: Annotated[
-        float, typer.Option(parser=duration, metavar="DURATION", help="How long to wait for the centre's receipt.")
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            parser=duration, metavar="DURATION", help="How long to wait for the centre's receipt; 60s by default."
+        ),
+    ] = None,
     receipt: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where the receipt goes, if not onto the flash disk.")
     ] = None,
@@ -317,7 +321,7 @@ def send(
     bundles = _checked(places, identity, key or [])
     if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:
         raise typer.BadParameter("these bundles are of several gateways, each with a receipt.", param_hint="--receipt")
-    rows = _sent(bundles, address, wait, receipt)
+    rows = _sent(bundles, address, wait or WAIT_S, receipt)
     if as_json:
         print_json(rows)
     else:

@@ -1,0 +1,163 @@
+"""The commands `export`, `courier send` and `receipt import`, as people type them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pyrage
+import pytest
+
+from gateway.bundle import MANIFEST
+from gateway.cli import HINTS
+from gateway.ledger import LedgerReader
+from tests.broker import Broker, Subscriber, eventually
+from tests.gateway.test_broker_faults import check_whole, inbox
+from tests.gateway.test_cli import configuration, hadir, running
+from tests.gateway.test_publisher import Office
+
+COUNT = 300
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Write the configuration of an office with punches that no network took."""
+    office = Office(tmp_path)
+    office.punches(COUNT)
+    office.close()
+    path = configuration(tmp_path, lobby="127.0.0.1:9")
+    path.write_text(path.read_text().replace("site: kantor", "site: 3602-bkpsdm"))
+    (tmp_path / "stick").mkdir()
+    return path
+
+
+def exported(config: Path, *options: object) -> Path:
+    """Export onto the stick and return the bundle's folder."""
+    told = hadir("export", "-c", config, "--json", "--to", config.parent / "stick", *options)
+    assert told.returncode == 0, told.stderr
+    return Path(json.loads(told.stdout)["bundle"])
+
+
+def counts(config: Path) -> tuple[int, int]:
+    """Return how many events wait, and how many are confirmed."""
+    ledger = LedgerReader(config.parent / "data")
+    found = ledger.counts()
+    ledger.close()
+    return found.waiting, found.confirmed
+
+
+@pytest.mark.parametrize("daemon_runs", [False, True])
+def test_out_on_a_stick_and_the_receipt_back(tmp_path: Path, config: Path, daemon_runs: bool) -> None:
+    """With and without a running gateway; encrypted on the way, and everything at the centre once."""
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "centre.key").write_text(f"{identity}\n")
+    key = hadir("export", "-c", config, "--show-key").stdout.strip()
+    folder = exported(config, "--recipient", identity.to_public())
+    with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
+        eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
+        arguments = ("courier", "send", tmp_path / "stick", "--broker", broker.url, "--key", key)
+        told = hadir(*arguments, "--identity", tmp_path / "centre.key")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert f"OK: {folder}: 300 events sent" in told.stdout
+    assert f"of 3602-bkpsdm/gw-01, signed by {key}" in told.stdout
+    check_whole(tmp_path / "centre.db", COUNT)
+    assert counts(config) == (COUNT, 0)
+    if daemon_runs:
+        with running("run", "-c", config) as daemon:
+            assert daemon.stderr is not None
+            daemon.stderr.readline()
+            back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
+    else:
+        back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
+    assert (back.returncode, back.stderr) == (0, "")
+    assert "the centre confirms 300 events" in back.stdout
+    assert counts(config)[1] == COUNT
+    if not daemon_runs:
+        again = hadir("receipt", "import", "-c", config, folder / "receipt.json")
+        assert (again.returncode, "(that was known)" in again.stdout) == (0, True)
+        assert "nothing waits" in hadir("export", "-c", config, "--to", tmp_path / "stick").stdout
+
+
+def test_export_chooses(tmp_path: Path, config: Path) -> None:
+    """By day, and by size; what is left is told."""
+    nothing = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--since", "2030-01-01")
+    assert json.loads(nothing.stdout) == {"bundle": None, "events": 0, "bytes": 0, "left": 0}
+    assert list((tmp_path / "stick").iterdir()) == []
+    told = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--max-bytes", "20KiB")
+    row = json.loads(told.stdout)
+    assert 0 < row["events"] < COUNT
+    assert (row["events"] + row["left"], row["bytes"] < 22_000) == (COUNT, True)
+
+
+def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
+    """Each says what is wrong and what to do."""
+    told = hadir("export", "-c", config, "--to", "/sys")  # takes no folders, from anybody
+    assert (told.returncode, HINTS["stick"][1] in told.stderr) == (74, True)
+    assert hadir("export", "-c", config).returncode == 2
+    wrong = hadir("export", "-c", config, "--to", tmp_path / "stick", "--recipient", "age1rusak")
+    assert (wrong.returncode, "public key of age" in wrong.stderr) == (2, True)
+    (tmp_path / "data" / "bundle.key").write_text("rusak")
+    broken = hadir("export", "-c", config, "--show-key")
+    assert (broken.returncode, "this is no key" in broken.stderr) == (74, True)
+
+
+def test_an_interrupted_export_is_completed(config: Path) -> None:
+    """The same command, the same folder."""
+    folder = exported(config)
+    lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
+    (folder / MANIFEST).write_bytes(b"".join(lines[:-1]))
+    told = hadir("courier", "send", folder, "--broker", "mqtt://127.0.0.1:9")
+    assert (told.returncode, HINTS["unfinished"][1] in told.stderr) == (1, True)
+    assert exported(config) == folder
+    assert (folder / MANIFEST).read_bytes().splitlines()[1:-1] == [line.rstrip() for line in lines[1:-1]]
+
+
+def test_what_is_refused_is_not_sent(tmp_path: Path, config: Path) -> None:
+    """One bad bundle among good ones, another key, the wrong identity: not one message leaves."""
+    good = exported(config)
+    bad = tmp_path / "stick" / "bad"
+    shutil.copytree(good, bad)
+    os.truncate(bad / "part-00001.jsonl.gz", 999)
+    other = tmp_path / "other.key"
+    other.write_text(str(pyrage.x25519.Identity.generate()))
+    with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
+        send = ("courier", "send", "--broker", broker.url)
+        damaged = hadir(*send, tmp_path / "stick")
+        assert (damaged.returncode, "cut short" in damaged.stderr) == (1, True)
+        assert HINTS["bundle"][1] in damaged.stderr
+        stranger = hadir(*send, good, "--key", "ed25519:AAAA")
+        assert (stranger.returncode, "not by a key that was named" in stranger.stderr) == (1, True)
+        assert hadir(*send, good, "--identity", config).returncode == 2
+        assert subscriber.messages == []
+
+
+def test_send_without_a_receipt(tmp_path: Path, config: Path) -> None:
+    """The broker took all, and no centre said so within the time: not done."""
+    folder = exported(config)
+    with Broker(tmp_path) as broker, Subscriber(broker.port, "hadir/v1/#"):
+        told = hadir("courier", "send", folder, "--broker", broker.url, "--wait", "0.2s", "--json")
+    assert (told.returncode, HINTS["unconfirmed"][1] in told.stderr) == (1, True)
+    (row,) = json.loads(told.stdout)
+    assert (row["sent"], row["confirmed"], row["receipt"]) == (COUNT, False, None)
+
+
+def test_send_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
+    """No subscriber, no broker, wrong options."""
+    folder = exported(config)
+    with Broker(tmp_path) as broker:
+        nobody = hadir("courier", "send", folder, "--broker", broker.url)
+    assert (nobody.returncode, "nobody subscribes" in nobody.stderr) == (77, True)
+    for options in (("--broker", "mqtt://a:b@x"), ("--broker", "mqtts://x", "--cert-file", config)):
+        assert hadir("courier", "send", folder, *options).returncode == 2
+
+
+def test_receipts_that_cannot_be_used(tmp_path: Path, config: Path) -> None:
+    """No receipt, another gateway's, none at all: nothing changes."""
+    file = tmp_path / "receipt.json"
+    receipt = {"stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80", "upto": 1, "missing": [], "at": "2026-09-04T00:31:00Z"}
+    for text, said in (("{}", "cannot be read as a receipt"), (json.dumps(receipt), "a stream that this ledger never")):
+        file.write_text(text)
+        told = hadir("receipt", "import", "-c", config, file)
+        assert (told.returncode, said in told.stderr, HINTS["receipt"][1] in told.stderr) == (1, True, True)
+    assert hadir("receipt", "import", "-c", config, tmp_path / "none.json").returncode == 74
+    assert counts(config) == (COUNT, 0)
