@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -319,8 +320,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, bodies: list[str], key: Ed255
     """The error comes through, nothing half remains, and with room the same bundle is completed."""
     writer = Writer(tmp_path / "b", header(key), key)
     with files_no_larger_than(1000), pytest.raises(OSError, match="File too large"):
-        for body in bodies:
-            writer.add(body)
+        deque(map(writer.add, bodies))
     writer.close()
     assert [path.name for path in (tmp_path / "b").iterdir()] == [MANIFEST]
     assert unfinished(tmp_path, header(key)) == tmp_path / "b"

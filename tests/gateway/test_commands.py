@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 
 from drivers.base import RawPunch, Reading, Record
 from gateway import commands as module
-from gateway.commands import Commands, Refusal, Request, read_replay
-from gateway.ledger import Ledger
+from gateway.commands import Commands, Refusal, Request, read_replay, take_receipt
+from gateway.ledger import Ledger, LedgerFull
 from gateway.punch import Witness
 from tests.broker import eventually
 
@@ -312,3 +312,62 @@ def test_arguments_are_read_without_a_daemon() -> None:
     assert read_replay('{"day": "2026-09-04"}').days == (date(2026, 9, 4), date(2026, 9, 4))
     with pytest.raises(Refusal, match="what to send again"):
         read_replay("{}")
+
+
+# ---------------------------------------------------------------- a receipt in a file
+
+
+def receipt(stream: str, upto: int, *missing: tuple[int, int]) -> str:
+    """Return what the centre writes."""
+    return json.dumps({"stream": stream, "upto": upto, "missing": missing, "at": "2026-09-04T00:31:00Z"})
+
+
+def test_a_receipt_counts_like_one_from_the_broker(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it covers is confirmed, what it lacks waits again at once; a second time it is no news."""
+    monkeypatch.setattr("gateway.ledger.delivery.AGAIN_MS", -1000)  # they were sent a moment ago
+    text = receipt(office.ledger.stream, 15, (3, 4))
+    assert take_receipt(office.ledger, text) == {"news": True, "set_back": False, "confirmed": 13, "missing": 2}
+    assert office.waiting == [3, 4]
+    assert take_receipt(office.ledger, text)["news"] is False
+
+
+def test_a_receipt_of_an_earlier_stream_changes_nothing(office: Office) -> None:
+    """It came back late, and nobody waits for it."""
+    earlier = office.ledger.stream
+    office.ledger.open_stream("restored")
+    before = office.ledger.counts()
+    assert take_receipt(office.ledger, receipt(earlier, 20))["news"] is False
+    assert office.ledger.counts() == before
+
+
+def test_a_receipt_above_what_was_assigned_opens_a_stream(office: Office) -> None:
+    """This ledger was set back: it must not count on where somebody else has counted."""
+    before = office.ledger.stream
+    with capture_logs() as logs:
+        assert take_receipt(office.ledger, receipt(before, 21))["set_back"] is True
+    assert office.ledger.stream != before
+    assert [entry["event"] for entry in logs] == ["rollback_detected", "stream_opened"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("", "receipt_invalid"), (receipt("6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80", 1), "receipt_foreign")],
+)
+def test_what_is_no_receipt_of_ours_is_refused(office: Office, text: str, code: str) -> None:
+    """With a reason, and without a change."""
+    before = office.ledger.counts()
+    with pytest.raises(Refusal) as caught:
+        take_receipt(office.ledger, text)
+    assert caught.value.code == code
+    assert office.ledger.counts() == before
+
+
+def test_a_receipt_without_room_is_refused(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be imported again when there is some."""
+
+    def full(*_: object, **__: object) -> None:
+        raise LedgerFull("full")
+
+    monkeypatch.setattr(office.ledger, "note_receipt", full)
+    with pytest.raises(Refusal, match="no room"):
+        take_receipt(office.ledger, receipt(office.ledger.stream, 1))

@@ -1,6 +1,7 @@
 """From a flash disk to the real inbox: everything once, in order, whatever the broker does and whatever came before."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -281,3 +282,27 @@ def test_an_event_that_the_broker_will_never_take(office: Office) -> None:
         outcome = courier(f"mqtt://127.0.0.1:{broker.port}").deliver(bundle, bar)
     assert (outcome.sent, outcome.refused, bar.done) == (9, [7], 10)
     assert broker.published("batch") == [f"{PREFIX}/batch"]
+
+
+def test_the_rights_that_the_page_names(office: Office, tmp_path: Path) -> None:
+    """The courier's user at the broker, as docs/courier.md has it: enough, and not for other topics."""
+    page = (Path(__file__).parents[2] / "docs" / "courier.md").read_text("utf-8")
+    block = re.search(r"```\n(user courier\n.*?)```", page, re.DOTALL)
+    assert block
+    office.punches(20)
+    bundle = export(office)
+    secret = tmp_path / "password"
+    secret.write_text("rahasia")
+    secret.chmod(0o600)
+    acl = f"{block[1]}\nuser centre\ntopic readwrite hadir/#\n"
+    users = {"courier": "rahasia", "centre": "rahasia"}
+    with (
+        Broker(tmp_path, users=users, acl=acl) as broker,
+        Subscriber(broker.port, "hadir/v1/#", username="centre", password="rahasia") as centre,
+    ):
+        address = Mqtt(url=broker.url, username="courier", password_file=secret)
+        assert Courier(address, PREFIX).deliver(bundle, Bar()).sent == 20
+        with pytest.raises(CourierRefused, match="does not let this user publish"):
+            Courier(address, "hadir/v1/3602-bkpsdm/gw-01/more").deliver(bundle, Bar())
+        eventually(lambda: sum(len(message.payload) for message in centre.messages) == 20)
+        assert {message.topic for message in centre.messages} == {f"{PREFIX}/batch"}

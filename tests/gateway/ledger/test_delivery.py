@@ -446,3 +446,18 @@ def test_forgotten_bodies_of_an_older_stream_are_told_by_its_numbers(ledger: Led
         (first, [21]),
         (second, [1]),
     ]
+
+
+def test_what_the_centre_may_lack_is_whatever_is_not_settled(ledger: Ledger) -> None:
+    """Waiting, refused, missing, or only taken by the broker; in order, page by page, from a moment on."""
+    send_all(ledger)
+    ledger.note_receipt(receipt(ledger, 12, (3, 4)))
+    ledger.park(15, 0x99)
+    ledger.flush_marks()
+    lacking = [3, 4, *range(13, 22)]
+    assert [event.sequence for event in ledger.unsettled(0, 100)] == lacking
+    assert [event.sequence for event in ledger.unsettled(4, 3)] == lacking[2:5]
+    assert (ledger.count_unsettled(0), ledger.count_unsettled(4)) == (11, 9)
+    moment = ledger.unsettled(0, 1)[0].recorded_ms
+    assert (ledger.count_unsettled(0, moment), ledger.count_unsettled(0, moment + 3_600_000)) == (11, 0)
+    assert sorted([*settled(ledger), *lacking]) == list(range(1, 22))
