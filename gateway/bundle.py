@@ -17,7 +17,7 @@ import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,8 @@ def _unpacked(data: bytes, header: Header, identities: Sequence[Any]) -> list[st
         raise ValueError("it cannot be decompressed") from None
     if len(text) > LARGEST_PART:
         raise ValueError("it is larger than any that a gateway writes")
-    return text.decode().splitlines()
+    # Not by splitlines(): texts may hold what else Unicode takes for the end of a line.
+    return text.decode().removesuffix("\n").split("\n")
 
 
 def _events_from(bodies: Sequence[str], part: Part, source: str) -> list[Waiting]:
@@ -305,9 +306,9 @@ def _events_from(bodies: Sequence[str], part: Part, source: str) -> list[Waiting
     digest = part.previous
     for body in bodies:
         event = unsealed(body)
-        sequence = int(event["sequence"])
         if (event["source"], event["stream"]) != (source, part.stream):
             raise ValueError("an event is of another gateway or stream")
+        sequence = int(str(event["sequence"]))
         if found and sequence <= found[-1].sequence:
             raise ValueError("the events are not in order")
         if (not found or sequence == found[-1].sequence + 1) and event["previous"] != digest:
@@ -452,9 +453,9 @@ def unfinished(to: Path, wanted: Header) -> Path | None:
     When it was begun does not matter; whose it is, whom it is for and what was chosen does.
     """
     for folder in sorted(to.iterdir()):
-        if (folder / MANIFEST).is_file() and (known := _whole_part_of(folder)) and known.end is None:
-            header = asdict(known.header) | {"made": wanted.made}
-            if header == asdict(wanted):
+        with suppress(OSError, ValueError):  # not a bundle, or no longer one
+            known = _manifest_from((folder / MANIFEST).read_bytes())
+            if known.end is None and replace(known.header, made=wanted.made) == wanted:
                 return folder
     return None
 
@@ -525,14 +526,11 @@ class Bundle:
                 raise BundleError(f"{path}: it was altered: line {len(manifest.parts) + 2} is not signed as it stands")
             raise UnfinishedBundle(f"{folder}: the export did not come to its end")
         self.header, self.parts, self.end = manifest.header, manifest.parts, manifest.end
+        if not self.parts:
+            raise BundleError(f"{folder}: it holds nothing")
         place = self.header.source.removeprefix("/hadir/")
         if not _TOPIC.fullmatch(self.header.prefix) or not self.header.prefix.endswith(f"/v1/{place}"):
             raise BundleError(f"{path}: its topics are not those of {self.header.source}")
-
-    @property
-    def last(self) -> dict[str, int]:
-        """The highest sequence in it of each stream."""
-        return {part.stream: part.last for part in self.parts}
 
     def events(self, part: Part) -> list[Waiting]:
         """Return the events of a part, each numbered by its sequence in the stream; raises BundleError."""

@@ -32,7 +32,7 @@ from gateway.bundle import (
     signing_key,
     unfinished,
 )
-from tests.gateway.test_publisher import SOURCE, Office
+from tests.gateway.test_publisher import NOW, SOURCE, Office
 
 COUNT = 120
 PREFIX = "hadir/v1/3602-bkpsdm/gw-01"
@@ -95,6 +95,16 @@ def test_a_bundle_holds_the_very_bytes(tmp_path: Path, bodies: list[str], key: E
     assert bundle.end == module.End(len(bundle.parts), COUNT, 0)
     lines = b"".join(gzip.decompress((folder / part.name).read_bytes()) for part in bundle.parts).decode().splitlines()
     assert lines == bodies
+
+
+def test_texts_may_hold_any_line_separator(tmp_path: Path, key: Ed25519PrivateKey) -> None:
+    """Names of files that people brought, for instance."""
+    office = Office(tmp_path)
+    office.ledger.record_note("hadir.file.imported.v1", "lobby", NOW, {"file": "a\u2028b\x85c.dat"})
+    bodies = [event.body for event in office.ledger.events(0, 10)]
+    office.close()
+    assert carried(written(tmp_path / "b", bodies, key)) == bodies
+    assert "\u2028" in bodies[0]
 
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
@@ -376,3 +386,5 @@ def test_where_bundles_are(tmp_path: Path, bodies: list[str], key: Ed25519Privat
     assert found(folder) == [folder]
     assert found(tmp_path) == [folder]
     assert found(tmp_path / "data") == [tmp_path / "data"]
+    with pytest.raises(BundleError, match="holds nothing"):
+        Bundle(written(tmp_path / "empty", [], key))
