@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from central.report import opened, report, verify
 from gateway import bundle as bundles
 from gateway import courier as module
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
@@ -122,6 +123,30 @@ def test_the_network_brings_the_same_later(office: Office, tmp_path: Path) -> No
         office.publisher(broker.url, greeting=lambda: info(office), delivery={"batch_from": 200})
         eventually(lambda: office.ledger.counts().confirmed == 300, 40, "the centre's confirmation")
     check_whole(db, 300)
+
+
+def test_several_streams(office: Office, tmp_path: Path) -> None:
+    """Each has parts of its own; the receipt speaks of the newest, and for the others the broker's word has to do."""
+    db = tmp_path / "centre.db"
+    office.punches(5)
+    earlier = office.ledger.stream
+    office.ledger.open_stream("restored")
+    office.punches(7)
+    bundle = export(office)
+    assert [(part.stream, part.first, part.last) for part in bundle.parts] == [
+        (earlier, 1, 5),
+        (office.ledger.stream, 1, 8),
+    ]
+    with Broker(tmp_path) as broker, inbox(broker.port, db):
+        eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
+        carrier = courier(broker.url)
+        assert carrier.deliver(bundle, Bar()).sent == 13
+        assert carrier.wait_for_receipt(bundle, 20)
+    brought_back(office, carrier)
+    assert [event.sequence for event in office.ledger.unsettled(0, 100)] == [1, 2, 3, 4, 5]
+    with opened(db) as connection:
+        assert list(verify(connection)) == []
+        assert [stream.punches for stream in report(connection).streams] == [5, 7]
 
 
 def test_twice_is_harmless_and_the_second_sends_what_is_lacking(office: Office, tmp_path: Path) -> None:
