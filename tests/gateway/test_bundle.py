@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import stat
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,8 +25,10 @@ from gateway.bundle import (
     Bundle,
     BundleError,
     Header,
+    NoEncryptionHere,
     UnfinishedBundle,
     Writer,
+    check_recipient,
     found,
     identities_from,
     public_text,
@@ -362,6 +365,15 @@ class TestEncrypted:
         folder = written(tmp_path / "b", bodies, key, recipients=recipients)
         (folder / MANIFEST).write_bytes(b"".join(manifest_lines(folder)[:2]))
         assert carried(written(folder, bodies, key, recipients=recipients), (identity,)) == bodies
+
+    def test_without_the_library(
+        self, tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is named; what is not encrypted needs none."""
+        monkeypatch.setitem(sys.modules, "pyrage", None)
+        with pytest.raises(NoEncryptionHere, match="pyrage, which is not installed"):
+            check_recipient("age1x")
+        assert carried(written(tmp_path / "b", bodies, key)) == bodies
 
     def test_what_is_no_identity(self) -> None:
         """Is said to be none, and not repeated."""
