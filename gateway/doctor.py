@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from zoneinfo import ZoneInfo
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -44,7 +43,7 @@ from drivers.base import (
 from gateway.clock import Clock
 from gateway.control import ask
 from gateway.forecast import threshold
-from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, receipt_from
+from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
 from gateway.publisher import (
     ALARM,
     BAD_CREDENTIALS,
@@ -172,32 +171,46 @@ def _skipped(step: str, name: str, **values: object) -> Finding:
     return Finding(step, "skipped", name, values)
 
 
+class _Daemon(NamedTuple):
+    """What is known of a gateway that runs here."""
+
+    told: Mapping[str, Any] | None
+    """What it says of itself; None where none answers."""
+    hidden: str | None = None
+    """The finding that says why one may run all the same; None where it is certain that none does."""
+
+
 def sections(settings: Settings, clock: Clock) -> list[Section]:
     """Return every part of a gateway's road, the first in the way first."""
-    told = _ask_status(settings.data_dir)
+    daemon = _look_for_daemon(settings.data_dir)
     return [
-        Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, told)),
-        *(_terminal_section(settings, entry, clock, runs=told is not None) for entry in settings.terminals),
-        Section(BROKER, BROKER_STEPS, lambda: _broker(settings, clock, told)),
+        Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, daemon)),
+        *(_terminal_section(settings, entry, clock, daemon) for entry in settings.terminals),
+        Section(BROKER, BROKER_STEPS, lambda: _broker(settings, clock, daemon)),
     ]
 
 
-def _ask_status(data_dir: Path) -> dict[str, Any] | None:
+def _look_for_daemon(data_dir: Path) -> _Daemon:
+    told = ask(data_dir, "status")
+    if told is not None:
+        return _Daemon(told)
     try:
-        return ask(data_dir, "status")
+        return _Daemon(None, "daemon_mute" if in_use(data_dir) else None)
     except OSError:
-        return None  # no such folder, or not ours to enter: the machine's own steps say which
+        return _Daemon(None, "daemon_hidden")
 
 
 # ---------------------------------------------------------------- this machine
 
 
-def _machine(settings: Settings, clock: Clock, told: Mapping[str, Any] | None) -> Iterator[Finding]:
-    folder = settings.data_dir
-    if told is None:
-        yield _skipped("daemon", "no_daemon")
-    else:
+def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
+    folder, told = settings.data_dir, daemon.told
+    if told is not None:
         yield _passed("daemon", "daemon_runs", version=told["version"])
+    elif daemon.hidden is not None:
+        yield _failed("daemon", daemon.hidden, folder=folder)
+    else:
+        yield _skipped("daemon", "no_daemon")
     yield (writable := _try_folder(folder))
     if writable.outcome == "failed":
         return
@@ -259,15 +272,14 @@ def _mebibytes(size: int) -> str:
 # ---------------------------------------------------------------- terminals
 
 
-def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock, *, runs: bool) -> Section:
-    zone = settings.zone(entry)
+def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock, daemon: _Daemon) -> Section:
     patience_s: float = getattr(entry, "timeout", ANSWER_S)
-    if runs:
+    if daemon.hidden is not None:  # it may hold the terminal's one conversation
+        return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
+    if daemon.told is not None:
         wait_s = 2 * patience_s
-        return Section(
-            entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s), wait_s + ANSWER_S + STEP_S
-        )
-    return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, zone, clock), SLOW_LOG_S + 2 * patience_s)
+        return Section(entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s), wait_s + STEP_S)
+    return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, clock), SLOW_LOG_S + 2 * patience_s)
 
 
 _REASONS = (
@@ -328,14 +340,14 @@ def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iter
         yield _passed("record", "last_punch", local_time=state["last_punch"].replace("T", " "))
 
 
-def _met(settings: Settings, entry: TerminalSettings, zone: ZoneInfo, clock: Clock) -> Iterator[Finding]:
+def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[Finding]:
     """Hold one conversation with a terminal that no daemon holds one with."""
     driver = DRIVERS[entry.driver]
     options = entry.model_copy(update={"bulk_timeout": min(SLOW_LOG_S, getattr(entry, "bulk_timeout", SLOW_LOG_S))})
     reached = "route"
     try:
         with driver.connect(options) as terminal:
-            for finding in _conversation(settings, entry, terminal, zone, clock):
+            for finding in _conversation(settings, entry, terminal, clock):
                 yield finding
                 if finding.outcome == "failed" and finding.step == "serial":
                     return  # it is another terminal: what it has is of no concern
@@ -348,13 +360,11 @@ def _met(settings: Settings, entry: TerminalSettings, zone: ZoneInfo, clock: Clo
         yield from _obstacle("protocol", str(exc), reached)
 
 
-def _conversation(
-    settings: Settings, entry: TerminalSettings, terminal: Terminal, zone: ZoneInfo, clock: Clock
-) -> Iterator[Finding]:
+def _conversation(settings: Settings, entry: TerminalSettings, terminal: Terminal, clock: Clock) -> Iterator[Finding]:
     yield from (_passed(step, "fine") for step in ("route", "port", "key"))
     yield _judged_serial(entry, terminal.serial(), _known_serial(settings, entry.name))
     asked = clock.now()
-    keeper = Timekeeper(zone, None)
+    keeper = Timekeeper(settings.zone(entry), None)
     keeper.measure(terminal.read_clock(), asked, 0.0, synchronised=True)
     offset_ms = None if keeper.evidence is None else keeper.evidence.offset_ms
     yield _judged_clock(entry, offset_ms, has_clock=isinstance(terminal, Logged))
@@ -434,7 +444,7 @@ class _Trial(NamedTuple):
     """An event of the ledger, which consumers know by its id; otherwise an alarm, for want of one."""
 
 
-def _broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
     ours = settings.mqtt
     where = f"{ours.host}:{ours.port}"
     try:
@@ -456,7 +466,7 @@ def _broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | None) ->
         name = "broker_refuses_port" if isinstance(exc, ConnectionRefusedError) else "broker_silent"
         yield _failed("broker_port", name, where=where, reason=exc.strerror or str(exc))
         return
-    yield from _visit_broker(settings, clock, told)
+    yield from _visit_broker(settings, clock, daemon.told)
 
 
 def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
@@ -591,7 +601,7 @@ def _judged_login(ours: Mqtt, answer: _Heard | None) -> Finding:
         return _failed("login", "login_refused", reason=answer.text)
     if answer.code:
         return _failed("login", "connection_refused", reason=answer.text)
-    return _passed("login", "login" if ours.username else "login_nameless", username=ours.username or "")
+    return _passed("login", "login" if ours.username else "login_nameless")
 
 
 def _judged_subscription(heard: _Heard | None) -> Finding:

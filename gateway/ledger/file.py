@@ -459,6 +459,20 @@ def lock(path: Path) -> BinaryIO:
     return handle
 
 
+def in_use(data_dir: Path) -> bool:
+    """Tell whether a process holds the ledger of a folder; PermissionError where this one may not look."""
+    try:
+        handle = (data_dir / LOCK_NAME).open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def last_alive(path: Path) -> datetime:
     """Return when the lock file was touched last."""
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
