@@ -223,8 +223,8 @@ def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Find
 
 def _try_folder(folder: Path) -> Finding:
     """Write a small file into the data directory, or as near to it as there is a folder, and force it to the disk."""
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
     try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryFile(dir=nearest, prefix=".doctor-") as file:
             file.write(bytes(4096))
             file.flush()
@@ -320,14 +320,13 @@ def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iter
         yield _failed("route", "daemon_silent")
         return
     state = told["state"]
-    if state["state"] != "online" and state["cause"] is None:
-        yield _failed("route", "not_visited", reason=state["reason"])
-        return
-    if state["state"] != "online":
-        yield from _obstacle(state["cause"], state["reason"], "route")
-        return
-    if not told["finished"]:
-        yield _skipped("route", "still_busy")
+    if not told["finished"]:  # its state may lag behind a visit that has just come to its end
+        if state["state"] == "online":
+            yield _skipped("route", "still_busy")
+        elif state["cause"] is None:
+            yield _failed("route", "not_visited", reason=state["reason"])
+        else:
+            yield from _obstacle(state["cause"], state["reason"], "route")
         return
     yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
     yield _passed("serial", "serial", serial=state["serial"])
