@@ -524,3 +524,96 @@ DOCTOR = {
     "others": Said("{count} more below it are marked ✗.", "{count} lagi di bawahnya bertanda ✗."),
     "reported": Said("Report: {file}", "Laporan: {file}"),
 }
+
+QUESTIONS = {
+    "site": Said(
+        "Code of the office (a-z, 0-9 and -), such as 3602-bkpsdm", "Kode kantor (a-z, 0-9 dan -), misalnya 3602-bkpsdm"
+    ),
+    "gateway": Said("Name of this computer (a-z, 0-9 and -)", "Nama komputer ini (a-z, 0-9 dan -)"),
+    "timezone": Said("Time zone: WIB, WITA or WIT", "Zona waktu: WIB, WITA atau WIT"),
+    "broker": Said(
+        "Address of the broker, such as mqtts://broker.example.go.id:8883",
+        "Alamat broker, misalnya mqtts://broker.example.go.id:8883",
+    ),
+    "username": Said("User name at the broker (- for none)", "Nama pengguna di broker (- kalau tidak ada)"),
+    "password": Said("Its password (not shown; empty for none)", "Kata sandinya (tidak ditampilkan; boleh kosong)"),
+    "ca_file": Said(
+        "File with the certificate of the broker's authority (- for the system's)",
+        "Berkas sertifikat CA broker (- untuk bawaan sistem)",
+    ),
+    "range": Said(
+        "Where terminals are: networks such as 192.168.1.0/24, addresses, or NAME=ADDRESS for one that is off",
+        "Letak mesin absen: jaringan misalnya 192.168.1.0/24, alamat, atau NAMA=ALAMAT untuk mesin yang mati",
+    ),
+    "key": Said(
+        "{address} wants its communication key (not shown; empty to leave it for later)",
+        "{address} meminta kunci komunikasi / Comm Key (tidak ditampilkan; kosong untuk nanti)",
+    ),
+    "name": Said(
+        "{address}, {model}, serial {serial}: its name (a-z, 0-9 and -; - alone leaves it out)",
+        "{address}, {model}, nomor seri {serial}: namanya (a-z, 0-9 dan -; - saja untuk melewati)",
+    ),
+}
+"""What `hadir init` asks."""
+
+WRONG = {
+    "site": Said("Only a-z, 0-9 and hyphens, no blanks.", "Hanya a-z, 0-9 dan tanda hubung, tanpa spasi."),
+    "gateway": Said("Only a-z, 0-9 and hyphens, no blanks.", "Hanya a-z, 0-9 dan tanda hubung, tanpa spasi."),
+    "timezone": Said(
+        "No time zone: WIB, WITA, WIT, or a name such as Asia/Jakarta.",
+        "Bukan zona waktu: WIB, WITA, WIT, atau nama seperti Asia/Jakarta.",
+    ),
+    "broker": Said(
+        "No broker's address: mqtt://host:1883, or mqtts://host:8883 with TLS; no user or password in it.",
+        "Bukan alamat broker: mqtt://host:1883, atau mqtts://host:8883 dengan TLS; tanpa nama atau sandi di dalamnya.",
+    ),
+    "ca_file": Said("There is no such file to read.", "Berkas itu tidak ada atau tidak dapat dibaca."),
+    "range": Said(
+        "No private network or address (192.168.1.0/24, 192.168.1.201, lobby=192.168.1.201); 1,024 addresses at most.",
+        "Bukan jaringan/alamat privat (192.168.1.0/24, 192.168.1.201, lobi=192.168.1.201); paling banyak 1.024 alamat.",
+    ),
+    "key": Said("A key is a number from 0 to 999999.", "Kunci adalah angka 0 sampai 999999."),
+    "key_refused": Said("The terminal refuses this key.", "Mesin menolak kunci ini."),
+    "name": Said(
+        "Only a-z, 0-9 and hyphens, and no name twice.", "Hanya a-z, 0-9 dan tanda hubung, dan nama tidak boleh sama."
+    ),
+    "nobody": Said("No terminal answers there.", "Tidak ada mesin absen yang menjawab di sana."),
+}
+"""What is said before a question is asked again."""
+
+INIT = {
+    "exists": Said("{file} is there already: nothing is written.", "{file} sudah ada: tidak ada yang ditulis."),
+    "written": Said("Written: {files}", "Ditulis: {files}"),
+    "start": Said(
+        "Start it with: systemctl start hadir, or hadir run -c {file}",
+        "Jalankan dengan: systemctl start hadir, atau hadir run -c {file}",
+    ),
+}
+
+COMMENTS = {
+    "head": Said(
+        "Configuration of a Hadir gateway, made by `hadir init`. What else can be set: config/gateway.example.yaml.\n"
+        "Check it after each change with `hadir check`; find what is in the way with `hadir doctor`.",
+        "Konfigurasi gateway Hadir, dibuat oleh `hadir init`. Pengaturan lain: config/gateway.example.yaml.\n"
+        "Periksa setelah setiap perubahan dengan `hadir check`; cari penghalang dengan `hadir doctor`.",
+    ),
+    "site": Said("The code of the office; part of every topic.", "Kode kantor; bagian dari setiap topik."),
+    "gateway": Said(
+        "The name of this computer; every gateway of an office has its own.",
+        "Nama komputer ini; setiap gateway di satu kantor punya nama sendiri.",
+    ),
+    "timezone": Said(
+        "The time zone of the office: Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT).",
+        "Zona waktu kantor: Asia/Jakarta (WIB), Asia/Makassar (WITA) atau Asia/Jayapura (WIT).",
+    ),
+    "data_dir": Said("The folder of the ledger.", "Folder untuk ledger."),
+    "mqtt": Said(
+        "The broker that passes the punches on to the centre. Passwords are in files of their own, never here.",
+        "Broker yang meneruskan presensi ke pusat. Kata sandi ada di berkas sendiri, tidak pernah di sini.",
+    ),
+    "terminals": Said(
+        "The terminals: one entry for each. A serial number makes sure that no other terminal is read in its place.",
+        "Mesin absen: satu entri untuk setiap mesin. Nomor seri memastikan mesin lain tidak terbaca sebagai gantinya.",
+    ),
+}
+"""What the written configuration explains."""
