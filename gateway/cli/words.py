@@ -296,8 +296,8 @@ FINDINGS = {
     "clock_off": Found(
         Said("{seconds} s off, more than {tolerance} s", "selisih {seconds} detik, lebih dari {tolerance} detik"),
         Said(
-            "Set the clock at the terminal. Its punches are marked until then; their time is never changed.",
-            "Betulkan jam di mesin. Sampai saat itu presensi ditandai; waktunya tidak pernah diubah.",
+            "Set the clock at the terminal, or `timezone:` where it is another. Until then its punches are marked.",
+            "Betulkan jam di mesin, atau `timezone:` bila zonanya lain. Sampai saat itu presensinya ditandai.",
         ),
     ),
     "clock_impossible": Found(
