@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import re
-import sqlite3
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -190,8 +189,10 @@ def _conclude(failed: "list[Step]", language: Language) -> None:
 
 def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) -> Iterator[str]:
     """Yield the lines of a text for whoever helps: in English, without a secret, a PIN or a person's name."""
+    from gateway.ledger import ENGINE
+
     yield f"hadir doctor, {datetime.now().astimezone().isoformat(timespec='seconds')}"
-    yield f"{platform.platform()}; Python {platform.python_version()}; SQLite {sqlite3.sqlite_version}"
+    yield f"{platform.platform()}; Python {platform.python_version()}; {ENGINE}"
     yield ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     yield "\n== Steps"
     width = max(len(step.part) for step in steps)

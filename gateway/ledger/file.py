@@ -26,6 +26,8 @@ from sqlmodel import Field, SQLModel
 
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
+ENGINE = f"SQLite {sqlite3.sqlite_version}"
+"""What keeps the ledger's file, for whoever helps."""
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
 KEEP = "keep a copy of it and ask for help"

@@ -100,7 +100,7 @@ def private(path: Path) -> bool:
 @pytest.mark.parametrize("language", list(Language))
 def test_a_person_is_asked(tmp_path: Path, language: Language) -> None:
     """Wrong answers are asked for again, secrets are not shown, and what is written is good."""
-    config, options = tmp_path / "new" / "gateway.yaml", ("--data-dir", tmp_path / "data")
+    config = tmp_path / "new" / "gateway.yaml"
     with (
         Broker(tmp_path, users={"kantor/gw-01": "hunter2"}) as broker,
         terminals(FIRST1=0, SECOND2=4711, THIRD3=0) as port,

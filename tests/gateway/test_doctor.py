@@ -16,7 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
+from drivers.line import simulator as line
 from drivers.zkteco.simulator import Simulator, build
 from gateway import doctor, punch
 from gateway.app import Daemon
@@ -376,6 +378,35 @@ def test_daemon_with_an_older_configuration(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("name: lobby", "name: gate"))
         steps = examined(load(path), "gate")
     assert failing(steps) == [("route", "daemon_silent")]
+
+
+def test_other_families(tmp_path: Path) -> None:
+    """On a serial line, in a folder, and where lines of text come from: what there is to try is tried."""
+
+    def entry(driver: str, lines: str) -> dict[str, Step]:
+        configured(tmp_path)
+        path = tmp_path / "gateway.yaml"
+        before = "driver: zkteco\n    address: '127.0.0.1:9'"
+        assert before in path.read_text()
+        path.write_text(path.read_text().replace(before, f"driver: {driver}\n    {lines}"))
+        return examined(load(path), "lobby")
+
+    terminal = anviz.SimulatedTerminal(now=here)
+    terminal.append(*anviz.history(1, 20, here().replace(microsecond=0) - timedelta(days=1)))
+    with anviz.Simulator(terminal) as serial:
+        on_line = entry("anviz", f"port: {serial.port}\n    bulk_timeout: 5s")
+        kept = terminal.marked
+    unplugged = entry("anviz", "port: /dev/nowhere")
+    with line.Simulator() as talker:
+        texts = entry("line", f"port: {talker.port}\n    pattern: '(?P<pin>.*)'\n    serial: X1")
+    folder = entry("attlog", f"path: {tmp_path}\n    serial: X1")
+
+    assert failing(on_line) == failing(texts) == failing(folder) == []
+    assert on_line["record"].finding == "last_record"
+    assert kept == 20
+    assert failing(unplugged) == [("port", "port_missing")]
+    assert texts["log"].finding == "no_log"
+    assert folder["log"].finding == "medium_there"
 
 
 # --- the broker ---------------------------------------------------------------------------------------------------
