@@ -576,7 +576,7 @@ def _visit_broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | No
         try:
             answer = line.connect()
         except OSError as exc:
-            yield _failed("login", "login_broke", reason=exc.strerror or str(exc))
+            yield _judged_login(settings.mqtt, _Heard("closed", text=exc.strerror or str(exc)))
             return
         yield (login := _judged_login(settings.mqtt, answer))
         if login.outcome == "failed":

@@ -37,7 +37,9 @@ DRIVER = "zkteco"
 """The family that can be looked for."""
 KEY_TRIES = 3
 """Asking again and again with a wrong key locks some terminals."""
-PASSWORD, KEY = "mqtt-password", "comm-key"
+SECRETS = "secrets"
+"""The folder beside the configuration that secret files go into: a service manager can hand on all of it at once."""
+PASSWORD, KEY = f"{SECRETS}/mqtt-password", f"{SECRETS}/comm-key"
 LEFT_OUT = "left out"
 """What is noted of a terminal that answers and is not wanted."""
 NONE = "-"
@@ -58,7 +60,7 @@ class _Plan:
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Terminals, as `hadir discover` knows them."""
     secrets: dict[str, str] = field(default_factory=dict)
-    """Name of a file beside the configuration → what it holds."""
+    """Name of a file, as the configuration says it → what it holds."""
 
 
 class _Asker:
@@ -142,7 +144,8 @@ def init(
     nothing is written before everything is known.
     """
     language = lang or spoken()
-    if config.exists():
+    beginning = _comments(config)
+    if beginning is None:
         print(INIT["exists"].into(language, file=config))
     else:
         _try_folder(config.parent)
@@ -158,7 +161,7 @@ def init(
         )
         _ask_login(asker, plan, username, password_file, ca_file)
         _find_terminals(asker, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
-        written = _write(config, plan, language)
+        written = _write(config, beginning, plan, language)
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
     print()
     check(file=None, config=config, as_json=False)
@@ -171,6 +174,20 @@ def _require(**options: object) -> None:
     missing = [option for option, value in options.items() if not value]
     if missing:
         raise typer.BadParameter(f"nobody is there to be asked: add {', '.join(missing)}.")
+
+
+def _comments(config: Path) -> str | None:
+    """Return the text of a configuration in which nothing is in effect, as packages install it; None for any other.
+
+    No file has no text.
+    """
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if all(line.startswith("#") for line in map(str.strip, text.splitlines()) if line) else None
 
 
 def _try_folder(folder: Path) -> None:
@@ -334,7 +351,7 @@ def _found(networks: list[IPv4Network], port: int | None, key: str | None) -> li
     with tempfile.TemporaryDirectory() as folder:
         file = None
         if key is not None:
-            file = Path(folder) / KEY
+            file = Path(folder) / "key"
             file.touch(0o600)
             file.write_text(key, encoding="ascii")
         hosts = [str(host) for network in networks for host in network.hosts()]
@@ -407,25 +424,34 @@ def _ask_key(asker: _Asker, row: dict[str, Any], port: int | None) -> tuple[dict
 # --- writing ------------------------------------------------------------------------------------------------------
 
 
-def _write(config: Path, plan: _Plan, language: Language) -> list[Path]:
-    """Write the secrets, then the configuration, if it is good; what was there stays. Return what is new."""
+def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> list[Path]:
+    """Write the secrets, then the configuration behind its ``beginning``, if it is good; return what was written.
+
+    Whatever was there stays, and where anything fails, nothing is added to it.
+    """
     from gateway.settings import SettingsError, load
 
     folder = config.parent
+    draft = folder / f".{config.name}.{os.getpid()}"
+    text = "".join((beginning, *(["\n"] if beginning else []), *_lines(plan, language)))
     made: list[Path] = []
-    draft: Path | None = None
     try:
+        if plan.secrets and not (folder / SECRETS).exists():
+            (folder / SECRETS).mkdir(mode=0o700)
+            made.append(folder / SECRETS)
         for name, secret in plan.secrets.items():
             if _put(folder / name, f"{secret}\n", 0o600):
                 made.append(folder / name)
-        draft = folder / f".{config.name}.{os.getpid()}"
-        _put(draft, "".join(_lines(plan, language)), 0o644)
+        _put(draft, text, 0o644)
         load(draft)
-        if _put(config, "".join(_lines(plan, language)), 0o644):
+        if beginning:
+            draft.replace(config)
+            made.append(config)
+        elif _put(config, text, 0o644):
             made.append(config)
     except BaseException as exc:
-        for path in made:
-            path.unlink()
+        for path in reversed(made):
+            path.rmdir() if path.is_dir() else path.unlink()
         if isinstance(exc, OSError):
             raise Failure(Code.DISK, f"{exc.filename or folder}: {exc.strerror}", "output") from exc
         if isinstance(exc, SettingsError):
@@ -433,9 +459,8 @@ def _write(config: Path, plan: _Plan, language: Language) -> list[Path]:
             raise Failure(Code.CONFIG, "what was said makes no configuration: nothing is written", "config") from exc
         raise
     finally:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
-    return made
+        draft.unlink(missing_ok=True)
+    return [path for path in made if path.is_file()]
 
 
 def _put(path: Path, text: str, mode: int) -> bool:

@@ -74,8 +74,8 @@ FINDINGS = {
     "too_slow": Found(
         Said("nothing came within {seconds} s", "tidak ada hasil dalam {seconds} detik"),
         Said(
-            "Try again; if it stays so, look at the network's load and at this computer's.",
-            "Coba lagi; kalau tetap begitu, periksa beban jaringan dan komputer ini.",
+            "Try again; if it stays so, look at this computer's network, its DNS server and its load.",
+            "Coba lagi; kalau tetap begitu, periksa jaringan, server DNS, dan beban komputer ini.",
         ),
     ),
     # The configuration and this machine.

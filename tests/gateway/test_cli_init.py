@@ -92,6 +92,11 @@ def entries(settings: Settings) -> dict[str, tuple[str | None, str]]:
     return {entry.name: (entry.serial, getattr(entry, "address", "")) for entry in settings.terminals}
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return every file below a folder."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def private(path: Path) -> bool:
     """Tell whether only its owner can read a file."""
     return stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -145,8 +150,9 @@ def test_a_person_is_asked(tmp_path: Path, language: Language) -> None:
     assert (settings.mqtt.url, settings.mqtt.username) == (broker.url, "kantor/gw-01")
     assert settings.mqtt.password_file is not None
     assert read_secret(settings.mqtt.password_file) == "hunter2"
-    assert (tmp_path / "new" / "comm-key-aula").read_text() == "4711\n"
-    assert all(private(file) for file in config.parent.iterdir() if file != config)
+    assert (config.parent / "secrets" / "comm-key-aula").read_text() == "4711\n"
+    assert all(map(private, (config.parent / "secrets").iterdir()))
+    assert sorted(path.name for path in config.parent.iterdir()) == ["gateway.yaml", "secrets"]
     for secret in ("hunter2", "4711", "1174"):
         assert secret not in person.screen + config.read_text()
     assert code == 1  # the third terminal is not there: the doctor says so
@@ -181,18 +187,18 @@ def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
             *("--data-dir", tmp_path / "data"),
         )
         first = hadir(*options, stdin="hunter2\n")
-        files = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        files = contents(tmp_path)
         second = hadir(*options, stdin="other\n")
 
     settings = load(config)
     assert sorted(serial or "" for serial, _ in entries(settings).values()) == ["", "FIRST1", "SECOND2"]
-    assert read_secret(tmp_path / "mqtt-password") == "hunter2"
-    assert private(tmp_path / "mqtt-password")
-    assert private(tmp_path / "comm-key")
+    assert read_secret(tmp_path / "secrets" / "mqtt-password") == "hunter2"
+    assert private(tmp_path / "secrets" / "mqtt-password")
+    assert private(tmp_path / "secrets" / "comm-key")
     assert settings.mqtt.ca_file == ca
     assert "Written: " in first.stdout
     assert "is there already: nothing is written" in second.stdout
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == files
+    assert contents(tmp_path) == files
     assert [told.returncode for told in (first, second)] == [1, 1]  # no broker is there
     assert "hunter2" not in first.stdout + first.stderr + config.read_text()
 
@@ -239,17 +245,18 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_secret_that_is_there_stays(tmp_path: Path) -> None:
     """Another password is not written over, and nothing else is written either; the same one is used as it is."""
-    config, password = tmp_path / "gateway.yaml", tmp_path / "mqtt-password"
+    config, password = tmp_path / "gateway.yaml", tmp_path / "secrets" / "mqtt-password"
+    password.parent.mkdir()
     password.write_text("older\n")
     password.chmod(0o600)
     options = (*SITE, "--terminal", "lobi=127.0.0.1:9", "--username", "gw", "--password-file", "-")
     other = hadir("init", "-c", config, *options, stdin="hunter2\n")
-    left = sorted(path.name for path in tmp_path.iterdir())
+    left = contents(tmp_path)
     same = hadir("init", "-c", config, *options, stdin="older\n")
 
     assert other.returncode == 74
     assert "mqtt-password: File exists" in other.stderr
-    assert left == ["mqtt-password"]
+    assert left == {password: b"older\n"}
     assert same.returncode == 1
     assert read_secret(load(config).mqtt.password_file or password) == "older"
 
@@ -261,3 +268,21 @@ def test_answers_that_make_no_configuration(tmp_path: Path) -> None:
     assert told.returncode == 78
     assert "every terminal has its own" in told.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_comments_are_no_configuration(tmp_path: Path) -> None:
+    """A package installs a page in which nothing is in effect: what is written goes behind it, and only once."""
+    config = tmp_path / "gateway.yaml"
+    page = "# Nothing here is in effect yet.\n\n# site: 3602-bkpsdm\n"
+    config.write_text(page)
+    options = ("init", "-c", config, *SITE, "--terminal", "lobi=127.0.0.1:9", "--lang", "en")
+    told = hadir(*options)
+    written = config.read_text()
+    again = hadir(*options)
+
+    assert "Written: " in told.stdout
+    assert written.startswith(page)
+    assert load(config).site == "kantor"
+    assert "nothing is written" in again.stdout
+    assert config.read_text() == written
+    assert [path.name for path in tmp_path.iterdir()] == ["gateway.yaml"]
