@@ -145,21 +145,26 @@ class Daemon:
     def _answers(self) -> dict[str, Answer]:
         return {
             "status": lambda _: self._health.status(self._publisher),
-            "reconcile": self._reconcile,
+            "reconcile": partial(self._visit, full=True),
+            "visit": partial(self._visit, full=False),
             "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
             **filing.answers(self._ledger, self._settings, self._clock),
         }
 
-    def _reconcile(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Have a terminal's whole log read; answer with what came of it, or None where that takes longer."""
+    def _visit(self, asked: dict[str, Any], *, full: bool) -> dict[str, Any]:
+        """Have a terminal visited now, and answer when that is done or ``wait_s`` is over.
+
+        ``full`` for a reading of the whole log: the answer tells what came of it, or None where it takes longer.
+        """
         worker = self._worker(asked["terminal"])
-        done = worker.request(full=True)
+        done = worker.request(full=full)
         try:
             reconciliation = done.result(min(float(asked["wait_s"]), LONGEST_WAIT_S))
+            finished = True
         except TimeoutError:
-            reconciliation = None
-        return {"reconciliation": reconciliation, "state": worker.state.payload()}
+            reconciliation, finished = None, False
+        return {"finished": finished, "reconciliation": reconciliation, "state": worker.state.payload()}
 
     def _worker(self, name: str) -> Worker:
         return next(worker for worker in self._workers if worker.name == name)

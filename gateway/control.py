@@ -41,7 +41,7 @@ class Control:
         self._socket = socket.socket(socket.AF_UNIX)
         _at(self._socket.bind, self._path)
         self._path.chmod(0o660)
-        self._socket.listen(8)
+        self._socket.listen(128)  # `hadir doctor` asks for every terminal at once
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 

@@ -123,6 +123,40 @@ def _thrown_out() -> BrokerUnavailable:
     )
 
 
+def client_for(settings: Mqtt, client_id: str) -> mqtt.Client:
+    """Make a client that is let in as the settings say; BrokerUnavailable where one of their files cannot be used."""
+    version5 = settings.protocol == 5
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        protocol=mqtt.MQTTv5 if version5 else mqtt.MQTTv311,
+        clean_session=None if version5 else True,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_TIMEOUT_S
+    client.max_inflight_messages_set(65535)  # the window is ours to keep: the library does not know the broker's
+    if settings.username is not None:
+        password = None
+        if settings.password_file is not None:
+            try:
+                password = read_secret(settings.password_file)
+            except (OSError, ValueError) as exc:
+                raise BrokerUnavailable(
+                    f"the password file {settings.password_file} cannot be read: {plain(exc)}", REFUSED
+                ) from exc
+        client.username_pw_set(settings.username, password)
+    if settings.tls:
+        try:
+            client.tls_set(
+                ca_certs=_text(settings.ca_file),
+                certfile=_text(settings.cert_file),
+                keyfile=_text(settings.key_file),
+            )
+        except (OSError, ValueError) as exc:
+            raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED) from exc
+    return client
+
+
 class _Connected(NamedTuple):
     code: int
     text: str
@@ -484,34 +518,7 @@ class Publisher:
         return self._mqtt.protocol == 5
 
     def _client(self, session: int) -> mqtt.Client:
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            protocol=mqtt.MQTTv5 if self._version5 else mqtt.MQTTv311,
-            clean_session=None if self._version5 else True,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(65535)  # the window is ours to keep: the library does not know the broker's
-        if self._mqtt.username is not None:
-            password = None
-            if self._mqtt.password_file is not None:
-                try:
-                    password = read_secret(self._mqtt.password_file)
-                except (OSError, ValueError) as exc:
-                    raise BrokerUnavailable(
-                        f"the password file {self._mqtt.password_file} cannot be read: {plain(exc)}", REFUSED
-                    ) from exc
-            client.username_pw_set(self._mqtt.username, password)
-        if self._mqtt.tls:
-            try:
-                client.tls_set(
-                    ca_certs=_text(self._mqtt.ca_file),
-                    certfile=_text(self._mqtt.cert_file),
-                    keyfile=_text(self._mqtt.key_file),
-                )
-            except (OSError, ValueError) as exc:
-                raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED) from exc
+        client = client_for(self._mqtt, self._client_id)
         client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": session}), qos=1, retain=True)
         inbox = self._inbox
 

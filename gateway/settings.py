@@ -40,7 +40,8 @@ Location = tuple[int | str, ...]
 
 _LEVEL = r"[a-z0-9-]+"
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
-_ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
+ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
+"""What people in Indonesia call their time zones."""
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file")
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
@@ -73,7 +74,7 @@ def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, by the kind of nonsense it is given
-        known = _ZONES.get(value.strip().upper())
+        known = ZONES.get(value.strip().upper())
         better = known or "Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
         raise ValueError(f"not the name of a time zone; write {better}") from None
     return value
@@ -134,7 +135,7 @@ def _driver(value: str) -> str:
 
 
 Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]
-Zone = Annotated[str, AfterValidator(_zone), Field(examples=list(_ZONES.values()))]
+Zone = Annotated[str, AfterValidator(_zone), Field(examples=list(ZONES.values()))]
 Bytes = Annotated[
     int,
     BeforeValidator(_size),

@@ -5,7 +5,7 @@ what every command needs is imported when they are, the rest where it is used, s
 """
 
 # Their commands register themselves, in this order.
-from gateway.cli import courier, daemon, files, ledger, terminals, trying  # noqa: F401 - see above
+from gateway.cli import courier, daemon, doctor, files, init, ledger, terminals, trying  # noqa: F401 - see above
 from gateway.cli.base import HINTS, main
 
 __all__ = ["HINTS", "main"]

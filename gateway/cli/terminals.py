@@ -89,11 +89,12 @@ class Target:
             raise self.failure(exc) from exc
 
     def failure(self, exc: "DriverError") -> Failure:
-        """Translate a driver's error."""
-        return _failure(self.where, self.driver, exc)
+        """Translate what its driver raised."""
+        return failure_of(self.where, self.driver, exc)
 
 
-def _failure(where: str, driver: "Driver", exc: "DriverError") -> Failure:
+def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
+    """Translate what a driver raised about whoever is at an address."""
     from drivers.base import TerminalRefused, TerminalUnavailable
 
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
@@ -311,8 +312,8 @@ def discover(
         raise typer.BadParameter(
             f"terminals of this kind cannot be looked for; write {searchable}.", param_hint="--driver"
         )
-    spans = _spans(networks)
-    total = sum(_size(span) for span in spans)
+    spans = spans_of(networks)
+    total = sum(size_of(span) for span in spans)
     if not yes:
         _stay_polite(spans, total, rate)
     search = Search(
@@ -334,15 +335,15 @@ def discover(
     except TerminalUnavailable as exc:
         no_way = Failure(Code.UNAVAILABLE, str(exc), "no_way")  # what was found before is shown all the same
     failures = {
-        finding.host: _failure(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
+        finding.host: failure_of(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
     }
-    rows = _rows(driver, findings, failures)
+    rows = rows_of(driver, findings, failures)
     if as_json:
         print_json({"addresses": total, "asked": asked, "found": rows})
     elif as_yaml:
-        print("".join(_entries(rows)), end="")
+        print("".join(entries_of(rows)), end="")
     else:
-        _print_rows(rows)
+        print_rows(rows)
     if not as_json:
         for hint in dict.fromkeys(failure.hint for failure in failures.values()):
             said = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
@@ -373,7 +374,7 @@ def _stopping(stop: "Event") -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _spans(networks: list[str]) -> list[IPv4Network]:
+def spans_of(networks: list[str]) -> list[IPv4Network]:
     """Return what the arguments mean, each address once."""
     spans = []
     for text in networks:
@@ -388,7 +389,8 @@ def _spans(networks: list[str]) -> list[IPv4Network]:
     return [span for span in spans if not any(span != other and span.subnet_of(other) for other in spans)]
 
 
-def _size(span: IPv4Network) -> int:
+def size_of(span: IPv4Network) -> int:
+    """Return how many hosts a network can have."""
     return span.num_addresses if span.prefixlen > 30 else span.num_addresses - 2
 
 
@@ -403,7 +405,7 @@ def _stay_polite(spans: list[IPv4Network], total: int, rate: int) -> None:
         raise Failure(Code.USAGE, f"{many(total)} addresses: asking them all takes {took} at least", "large")
 
 
-def _rows(driver: str, findings: "list[Finding]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
+def rows_of(driver: str, findings: "list[Finding]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
     """Return what was found as plain values, in the order of addresses; ``name`` where the gateway could read it."""
     from drivers.base import Sizes, TerminalInfo
 
@@ -444,7 +446,7 @@ def _slug(model: str | None) -> str:
     return re.sub("[^a-z0-9]+", "-", (model or "").lower()).strip("-") or "terminal"
 
 
-def _entries(rows: list[dict[str, Any]]) -> Iterator[str]:
+def entries_of(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Yield the lines of the configuration, indented as they stand under ``terminals:``."""
     serials: dict[str, str] = {}
     for row in rows:
@@ -471,7 +473,8 @@ ENTRY = ("name", "driver", "address", "transport")
 """What an entry says of a terminal, in this order."""
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
+def print_rows(rows: list[dict[str, Any]], *, entries: bool = True) -> None:
+    """Print what was found as a table and, with ``entries``, as lines for the configuration."""
     from rich.table import Table
 
     if not rows:
@@ -492,9 +495,9 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
         )
     console = rich_console()
     console.print(table)
-    entries = "".join(_entries(rows))
-    if any(row["name"] for row in rows):
-        print(f"\nFor the configuration, under terminals:\n\n{entries}", end="")
+    if entries and any(row["name"] for row in rows):
+        lines = "".join(entries_of(rows))
+        print(f"\nFor the configuration, under terminals:\n\n{lines}", end="")
 
 
 class Format(StrEnum):

@@ -13,7 +13,7 @@ full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and w
 """
 
 from gateway.ledger.delivery import Again, Receipt, Selection, receipt_from
-from gateway.ledger.file import FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked
+from gateway.ledger.file import ENGINE, FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked, in_use
 from gateway.ledger.filing import BEFORE, Filed
 from gateway.ledger.reading import SLICE, Stored, Unaligned, decoded, encoded
 from gateway.ledger.rescue import backup, newest_backup, restore
@@ -22,6 +22,7 @@ from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, ope
 
 __all__ = [
     "BEFORE",
+    "ENGINE",
     "FILE_NAME",
     "OVERLAP",
     "SLICE",
@@ -45,6 +46,7 @@ __all__ = [
     "backup",
     "decoded",
     "encoded",
+    "in_use",
     "newest_backup",
     "opened",
     "receipt_from",

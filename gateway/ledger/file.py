@@ -26,6 +26,8 @@ from sqlmodel import Field, SQLModel
 
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
+ENGINE = f"SQLite {sqlite3.sqlite_version}"
+"""What keeps the ledger's file, for whoever helps."""
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
 KEEP = "keep a copy of it and ask for help"
@@ -457,6 +459,20 @@ def lock(path: Path) -> BinaryIO:
             f"{path.parent}: another hadir is running with this data_dir; stop it first (systemctl stop hadir)"
         ) from exc
     return handle
+
+
+def in_use(data_dir: Path) -> bool:
+    """Tell whether a process holds the ledger of a folder; PermissionError where this one may not look."""
+    try:
+        handle = (data_dir / LOCK_NAME).open("rb")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def last_alive(path: Path) -> datetime:

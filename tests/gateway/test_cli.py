@@ -111,7 +111,20 @@ def test_help_names_every_command_and_exit_code() -> None:
     """Who asks for help learns what there is."""
     told = hadir("--help")
     assert told.returncode == 0
-    for word in ("run", "check", "schema", "status", "tail", "probe", "discover", "read", "demo", "simulate"):
+    for word in (
+        "init",
+        "doctor",
+        "run",
+        "check",
+        "schema",
+        "status",
+        "tail",
+        "probe",
+        "discover",
+        "read",
+        "demo",
+        "simulate",
+    ):
         assert f" {word} " in told.stdout
     for code in (0, 1, 2, 3, 69, 70, 74, 75, 76, 77, 78):
         assert f" {code} " in told.stdout

@@ -1,0 +1,271 @@
+"""What is in the way between a finger and the centre: the steps of :mod:`gateway.doctor` in words, and as a report."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import json
+import os
+import platform
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    GATEWAY,
+    AsJson,
+    Code,
+    Config,
+    Failure,
+    app,
+    busy,
+    print_json,
+)
+from gateway.cli.words import DOCTOR, FINDINGS, PARTS, STEPS, Language, spoken
+
+if TYPE_CHECKING:
+    from gateway.doctor import Outcome, Step
+    from gateway.settings import Settings, SettingsError
+
+LOG_LINES = 200
+"""Of a log, so many go into a report."""
+LOG_LINE = 2000
+"""Characters of each of them, at most."""
+LIBRARIES = ("hadir-gateway", "paho-mqtt", "pydantic", "pyserial", "pyzk", "sqlmodel", "typer")
+_PERSON_LINE = re.compile(
+    r"(\x1b\[\d+m)*\d{4}-\d\d-\d\dT[\d:.]+Z(\x1b\[\d+m)* \[(\x1b\[\d+m)*(info|warning|error|critical)"
+)
+_COLOUR = re.compile(r"\x1b\[\d+m")
+_MARKS: "dict[Outcome, tuple[str, str]]" = {"passed": ("✓", "+"), "failed": ("✗", "X"), "skipped": ("–", "-")}  # noqa: RUF001 - a dash is meant
+
+Lang = Annotated[
+    Language | None,
+    typer.Option("--lang", help="English or Indonesian; by default as the locale says.", show_default=False),
+]
+
+
+@app.command(rich_help_panel=GATEWAY)
+def doctor(
+    config: Config = DEFAULT_CONFIG,
+    lang: Lang = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report", metavar="FILE", dir_okay=False, help="Write everything found into a text file, to send."
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", metavar="FILE", dir_okay=False, help="The daemon's log; its end goes into the report."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what is in the way: configuration, disk, clock, each terminal, the broker, the centre.
+
+    Nothing changes at a terminal, and a running gateway keeps its conversations. Names the first step that fails and
+    what to do next; ends with 0 if nothing is in the way, else with 1, or 78 for the configuration.
+    """
+    language = lang or spoken()
+    if report is not None and report.exists():
+        raise Failure(Code.DISK, f"{report}: there is such a file already", "output")
+    steps, settings = examined(config, language, silent=as_json)
+    failed = [step for step in steps if step.outcome == "failed"]
+    if report is not None:
+        _write(report, _report(steps, settings, log))
+    if as_json:
+        print_json({"ok": not failed, "steps": [_plain(step, language) for step in steps]})
+    else:
+        _conclude(failed, language)
+        if report is not None:
+            print(DOCTOR["reported"].into(language, file=report))
+    if failed:
+        raise typer.Exit(Code.CONFIG if failed[0].name == "configuration" else Code.NEGATIVE)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Write a file that was not there: what somebody names in haste may be the configuration."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{path}: {exc.strerror}", "output") from exc
+
+
+def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[Step], Settings | None]":
+    """Take every step, print each unless ``silent``; return them, and the settings where they can be used."""
+    import time
+
+    from gateway.clock import SystemClock
+    from gateway.doctor import GATEWAY as MACHINE
+    from gateway.doctor import Step, examine, sections
+    from gateway.settings import SettingsError, load
+
+    began = time.monotonic()
+    settings = None
+    try:
+        settings = load(config)
+        first = Step(MACHINE, "configuration", "passed", "configuration_read", {"file": config}, 0.0)
+    except SettingsError as exc:
+        first = Step(MACHINE, "configuration", "failed", "configuration_wrong", _mistakes(exc), 0.0)
+    steps: list[Step] = []
+
+    def taken() -> Iterator[Step]:
+        yield Step(**(asdict(first) | {"took_s": time.monotonic() - began}))
+        if settings is not None:
+            yield from examine(sections(settings, SystemClock()))
+
+    width = max(len(_part(name, language)) for name in ("gateway", "broker", *_names(settings)))
+    walk = taken()
+    while True:
+        with busy("…"):
+            step = next(walk, None)
+        if step is None:
+            return steps, settings
+        steps.append(step)
+        if not silent:
+            print(_line(step, language, width), flush=True)
+
+
+def _mistakes(exc: "SettingsError") -> dict[str, Any]:
+    return {"count": len(exc.lines), "first": exc.lines[0], "lines": exc.lines}
+
+
+def _names(settings: "Settings | None") -> list[str]:
+    return [entry.name for entry in settings.terminals] if settings else []
+
+
+def _part(name: str, language: Language) -> str:
+    return PARTS[name].into(language) if name in PARTS else name
+
+
+def _text(step: "Step", language: Language) -> str:
+    return FINDINGS[step.finding].text.into(language, **step.values)
+
+
+def _line(step: "Step", language: Language, width: int = 8) -> str:
+    mark, plain = _MARKS[step.outcome]
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeError, LookupError):
+        mark = plain
+    longest = max(len(said.into(language)) for said in STEPS.values())
+    place = f"{_part(step.part, language):<{width}}  {STEPS[step.name].into(language):<{longest}}"
+    return f"{mark} {place}  {step.took_s:6.2f} s  {_text(step, language)}"
+
+
+def _plain(step: "Step", language: Language) -> dict[str, Any]:
+    advice = FINDINGS[step.finding].advice
+    return {
+        **asdict(step),
+        "values": {key: str(value) for key, value in step.values.items()},
+        "took_s": round(step.took_s, 3),
+        "text": _text(step, language),
+        "advice": advice.into(language, **step.values) if advice else None,
+    }
+
+
+def _conclude(failed: "list[Step]", language: Language) -> None:
+    print()
+    if not failed:
+        print(DOCTOR["all_well"].into(language))
+        return
+    first, *others = failed
+    part, name = _part(first.part, language), STEPS[first.name].into(language)
+    print(DOCTOR["in_the_way"].into(language, part=part, step=name, text=_text(first, language)))
+    if advice := FINDINGS[first.finding].advice:
+        print(DOCTOR["next"].into(language, advice=advice.into(language, **first.values)))
+    if others:
+        print(DOCTOR["others"].into(language, count=len(others)))
+
+
+# --- the report ---------------------------------------------------------------------------------------------------
+
+
+def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) -> Iterator[str]:
+    """Yield the lines of a text for whoever helps: in English, without a secret, a PIN or a person's name."""
+    from gateway.ledger import ENGINE
+
+    yield f"hadir doctor, {datetime.now().astimezone().isoformat(timespec='seconds')}"
+    yield f"{platform.platform()}; Python {platform.python_version()}; {ENGINE}"
+    yield ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    yield "\n== Steps"
+    width = max(len(step.part) for step in steps)
+    yield from (_line(step, Language.ENGLISH, width) for step in steps)
+    if settings is None:
+        yield "\n== Mistakes in the configuration"
+        yield from steps[0].values["lines"]
+        return
+    yield "\n== Configuration, as it is understood"
+    yield json.dumps(_without_secrets(settings.model_dump(mode="json")), indent=2, ensure_ascii=False)
+    yield "\n== Ledger"
+    yield from _ledger(settings.data_dir)
+    yield "\n== Files in data_dir"
+    yield from _files(settings.data_dir)
+    if log is not None:
+        yield f"\n== The end of the log {log}"
+        yield from _end_of(log)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Leave the names of secret files in and, for who it names, the user name out."""
+    if isinstance(value, dict):
+        return {
+            key: "(set)" if key == "username" and inner is not None else _without_secrets(inner)
+            for key, inner in value.items()
+        }
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _ledger(folder: Path) -> Iterator[str]:
+    from gateway.doctor import ledger_counts
+    from gateway.ledger import LedgerError
+
+    try:
+        yield json.dumps(asdict(ledger_counts(folder)))
+    except (LedgerError, OSError) as exc:
+        yield str(exc)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """Yield names and sizes; an export's name may be anything, so only our own files are named."""
+    try:
+        with os.scandir(folder) as entries:
+            ours = sorted(
+                (entry for entry in entries if entry.name.startswith("ledger.")), key=lambda entry: entry.name
+            )
+            yield from (f"{entry.stat().st_size:>14,}  {entry.name}" for entry in ours)
+        captures = folder / "captures"
+        yield f"{sum(1 for _ in captures.iterdir()) if captures.exists() else 0:>14,}  files in captures"
+    except OSError as exc:
+        yield str(exc.strerror)
+
+
+def _end_of(log: Path) -> Iterator[str]:
+    try:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            ours: deque[str] = deque(_own_lines(file), maxlen=LOG_LINES)
+    except OSError as exc:
+        yield f"it cannot be read ({exc.strerror})"
+        return
+    yield from ours or ["(no line of a daemon of this version is in it)"]
+
+
+def _own_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that our daemon writes at level info or above: they hold no PIN. Any other may be anything."""
+    for line in lines:
+        bare = line.strip()
+        if bare.startswith("{"):
+            try:
+                told = json.loads(bare)
+            except ValueError:
+                continue
+            if {"event", "level", "timestamp"} <= told.keys() and told["level"] != "debug":
+                yield bare[:LOG_LINE]
+        elif _PERSON_LINE.match(bare):
+            yield _COLOUR.sub("", bare)[:LOG_LINE]

@@ -1,0 +1,508 @@
+"""A first configuration: asked for, or made from options; with the terminals that answer, and secrets in own files."""
+# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gateway.cli.base import (
+    DEFAULT_CONFIG,
+    GATEWAY,
+    Code,
+    Config,
+    Failure,
+    app,
+    progress,
+    say,
+)
+from gateway.cli.daemon import check
+from gateway.cli.doctor import Lang, doctor
+from gateway.cli.terminals import FEW, PRIVATE, REMARKS, entries_of, failure_of, print_rows, rows_of, size_of, spans_of
+from gateway.cli.words import COMMENTS, INIT, QUESTIONS, WRONG, Language, spoken
+
+if TYPE_CHECKING:
+    from drivers.base import Finding
+
+DRIVER = "zkteco"
+"""The family that can be looked for."""
+KEY_TRIES = 3
+"""Asking again and again with a wrong key locks some terminals."""
+SECRETS = "secrets"
+"""The folder beside the configuration that secret files go into: a service manager can hand on all of it at once."""
+PASSWORD, KEY = f"{SECRETS}/mqtt-password", f"{SECRETS}/comm-key"
+LEFT_OUT = "left out"
+"""What is noted of a terminal that answers and is not wanted."""
+NONE = "-"
+"""The answer that says that there is none."""
+
+
+@dataclass
+class _Plan:
+    """What is going to be written, all at once at the end."""
+
+    site: str
+    gateway: str
+    timezone: str
+    broker: str
+    username: str | None = None
+    ca_file: Path | None = None
+    data_dir: Path | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """Terminals, as `hadir discover` knows them."""
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Name of a file, as the configuration says it → what it holds."""
+
+
+class _Asker:
+    """Gets each answer from its option, or from the person; a wrong one is asked for again, or ends the command."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self.asks = sys.stdin.isatty()
+        """Somebody is there to answer."""
+
+    def answer(
+        self,
+        question: str,
+        given: str | None,
+        read: Callable[[str], Any],
+        default: str | None = None,
+        *,
+        hidden: bool = False,
+        **values: object,
+    ) -> Any:
+        """Return what ``read`` makes of an answer; it raises ValueError for a wrong one. Nobody there: the default."""
+        if given is None and not self.asks and default is not None:
+            given = default
+        if given is not None:
+            try:
+                return read(given)
+            except ValueError:
+                raise typer.BadParameter(self.wrong(question), param_hint=f"--{question.replace('_', '-')}") from None
+        text = QUESTIONS[question].into(self._language, **values)
+        while True:
+            said = typer.prompt(text, default=default, hide_input=hidden, show_default=bool(default), err=True)
+            try:
+                return read(said if hidden else said.strip())
+            except ValueError:
+                self.tell(question)
+
+    def wrong(self, what: str) -> str:
+        return WRONG[what].into(self._language)
+
+    def tell(self, what: str) -> None:
+        """Say what was wrong, before asking again."""
+        say(f"  {self.wrong(what)}")
+
+
+@app.command(rich_help_panel=GATEWAY)
+def init(
+    config: Config = DEFAULT_CONFIG,
+    site: Annotated[str | None, typer.Option(metavar="CODE", help="Code of the office.")] = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of this computer; gw-01 where nobody is asked.")
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="WIB, WITA, WIT or a zone's name.")] = None,
+    broker: Annotated[str | None, typer.Option(metavar="URL", help="mqtts://host:8883 or mqtt://host:1883.")] = None,
+    username: Annotated[str | None, typer.Option(metavar="NAME", help="User name at the broker.")] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file that holds its password; - reads it from the input.")
+    ] = None,
+    ca_file: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Certificate of the broker's authority, if not the system's.")
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the ledger is to be.")] = None,
+    networks: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="CIDR", help="Where to look for terminals; may be given several times."),
+    ] = None,
+    terminals: Annotated[
+        list[str] | None,
+        typer.Option("--terminal", metavar="NAME=ADDRESS", help="A terminal that need not answer now; several times."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, show_default=False, help="Where terminals listen; 4370 by default.")
+    ] = None,
+    comm_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the key of terminals that want one; - as above.")
+    ] = None,
+    lang: Lang = None,
+) -> None:
+    """Make the first configuration: asks, looks for terminals, writes, checks, and calls the doctor.
+
+    Without a person at the keyboard everything comes from options. Nothing that is there is ever overwritten, and
+    nothing is written before everything is known.
+    """
+    language = lang or spoken()
+    beginning = _comments(config)
+    if beginning is None:
+        print(INIT["exists"].into(language, file=config))
+    else:
+        _try_folder(config.parent)
+        asker = _Asker(language)
+        if not asker.asks:
+            _require(**{"--site": site, "--timezone": timezone, "--broker": broker, "--range": networks or terminals})
+        plan = _Plan(
+            asker.answer("site", site, _level),
+            asker.answer("gateway", gateway, _level, "gw-01"),
+            asker.answer("timezone", timezone, _zone, "WIB" if asker.asks else None),
+            asker.answer("broker", broker, _url),
+            data_dir=data_dir,
+        )
+        _ask_login(asker, plan, username, password_file, ca_file)
+        _find_terminals(asker, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
+        written = _write(config, beginning, plan, language)
+        print(INIT["written"].into(language, files=", ".join(map(str, written))))
+    print()
+    check(file=None, config=config, as_json=False)
+    print(INIT["start"].into(language, file=config))
+    print()
+    doctor(config=config, lang=language, report=None, log=None, as_json=False)
+
+
+def _require(**options: object) -> None:
+    missing = [option for option, value in options.items() if not value]
+    if missing:
+        raise typer.BadParameter(f"nobody is there to be asked: add {', '.join(missing)}.")
+
+
+def _comments(config: Path) -> str | None:
+    """Return the text of a configuration in which nothing is in effect, as packages install it; None for any other.
+
+    No file has no text.
+    """
+    try:
+        text = config.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if all(line.startswith("#") for line in map(str.strip, text.splitlines()) if line) else None
+
+
+def _try_folder(folder: Path) -> None:
+    """Make sure, before anybody is asked anything, that the answers can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
+
+
+# --- what an answer must be ---------------------------------------------------------------------------------------
+
+
+def _level(text: str) -> str:
+    from pydantic import TypeAdapter
+
+    from gateway.settings import Level
+
+    return TypeAdapter(Level).validate_python(text)
+
+
+def _zone(text: str) -> str:
+    from pydantic import TypeAdapter
+
+    from gateway.settings import ZONES, Zone
+
+    return TypeAdapter(Zone).validate_python(ZONES.get(text.upper(), text))
+
+
+def _url(text: str) -> str:
+    from gateway.settings import Mqtt
+
+    return Mqtt(url=text).url
+
+
+def _file(text: str) -> Path | None:
+    if text == NONE:
+        return None
+    path = Path(text).absolute()
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError
+    return path
+
+
+def _key(text: str) -> str:
+    if not re.fullmatch("[0-9]{0,6}", text):
+        raise ValueError
+    return text
+
+
+def _secret(path: Path, option: str) -> str:
+    """Read a secret from a file, or from the input."""
+    try:
+        text = sys.stdin.read() if str(path) == NONE else path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise typer.BadParameter("there is no secret to be read there.", param_hint=option)
+    return text
+
+
+@dataclass
+class _Places:
+    """Where terminals are, as somebody says it."""
+
+    networks: list[IPv4Network]
+    named: dict[str, str]
+    """Terminals by name, with their addresses."""
+
+
+def _places(text: str) -> _Places:
+    """Read networks, addresses and NAME=ADDRESS with blanks or commas between; ValueError for anything else."""
+    from drivers import DRIVERS
+
+    places = _Places([], {})
+    words = [word for word in re.split(r"[\s,]+", text) if word]
+    for word in words:
+        name, equals, address = word.partition("=")
+        if not equals:
+            places.networks.append(IPv4Network(word, strict=False))
+            continue
+        DRIVERS[DRIVER].options.model_validate({"name": _level(name), "address": address})
+        places.named[name] = address
+    places.networks = spans_of([str(network) for network in places.networks])
+    private = all(any(network.subnet_of(known) for known in PRIVATE) for network in places.networks)
+    if not words or not private or sum(map(size_of, places.networks)) > FEW:
+        raise ValueError
+    return places
+
+
+def _own_network() -> str | None:
+    """Return the network that this computer's way out lies in, taken for one of 254 addresses; None without one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+        try:
+            way_out.connect(("192.0.2.1", 9))  # nothing is sent: the system only looks for the way
+            network = IPv4Network(f"{way_out.getsockname()[0]}/24", strict=False)
+        except OSError:
+            return None
+    return str(network) if any(network.subnet_of(known) for known in PRIVATE) else None
+
+
+# --- the broker and the terminals ---------------------------------------------------------------------------------
+
+
+def _ask_login(
+    asker: _Asker, plan: _Plan, username: str | None, password_file: Path | None, ca_file: str | None
+) -> None:
+    # The samples for brokers take this name: it is the gateway's place in the topics.
+    usual = f"{plan.site}/{plan.gateway}" if asker.asks else NONE
+    name = asker.answer("username", username, str, usual)
+    plan.username = None if name == NONE else name
+    if password_file is not None:
+        if plan.username is None:
+            raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
+        plan.secrets[PASSWORD] = _secret(password_file, "--password-file")
+    elif (
+        plan.username is not None and asker.asks and (password := asker.answer("password", None, str, "", hidden=True))
+    ):
+        plan.secrets[PASSWORD] = password
+    if plan.broker.startswith("mqtts:") or ca_file is not None:
+        plan.ca_file = asker.answer("ca_file", ca_file, _file, NONE)
+
+
+def _find_terminals(asker: _Asker, plan: _Plan, given: list[str], port: int | None, comm_key_file: Path | None) -> None:
+    """Look until there is one, if somebody is there to say where else to look."""
+    key = None if comm_key_file is None else _secret(comm_key_file, "--comm-key-file").strip()
+    if key is not None and not re.fullmatch("[0-9]{1,6}", key):
+        raise typer.BadParameter(asker.wrong("key"), param_hint="--comm-key-file")
+    told = " ".join(given) or None
+    while not plan.rows:
+        places: _Places = asker.answer("range", told, _places, _own_network())
+        rows = _found(places.networks, port, key)
+        if key is not None:
+            for row in rows:
+                if row.pop("comm_key_file", None):
+                    row["comm_key_file"] = KEY
+                    plan.secrets[KEY] = key
+        if asker.asks:
+            _ask_about(asker, plan, rows, port, set(places.named))
+        rows += [_row_of(name, address) for name, address in places.named.items()]
+        if any(row["name"] for row in rows):
+            plan.rows = rows
+        elif not asker.asks:
+            raise Failure(Code.NEGATIVE, f"no terminal answers in {told}: nothing is written", "nobody")
+        else:
+            asker.tell("nobody")
+            told = None
+
+
+def _found(networks: list[IPv4Network], port: int | None, key: str | None) -> list[dict[str, Any]]:
+    """Search networks, with a key for those that want one; show and return what answers."""
+    from drivers import DRIVERS
+    from drivers.base import Search, TerminalUnavailable
+
+    look = DRIVERS[DRIVER].discover
+    if look is None or not networks:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        file = None
+        if key is not None:
+            file = Path(folder) / "key"
+            file.touch(0o600)
+            file.write_text(key, encoding="ascii")
+        hosts = [str(host) for network in networks for host in network.hosts()]
+        try:
+            settled = progress(look(Search(hosts, port=port, comm_key_file=file)), len(hosts), "…")
+            findings = [finding for finding in settled if finding is not None]
+        except TerminalUnavailable as exc:
+            raise Failure(Code.UNAVAILABLE, str(exc), "no_way") from exc
+    return _rows(findings)
+
+
+def _rows(findings: "list[Finding]") -> list[dict[str, Any]]:
+    from drivers import DRIVERS
+
+    failures = {
+        finding.host: failure_of(finding.host, DRIVERS[DRIVER], finding.error) for finding in findings if finding.error
+    }
+    return rows_of(DRIVER, findings, failures)
+
+
+def _row_of(name: str, address: str) -> dict[str, Any]:
+    """Return the row of a terminal that nobody has met yet."""
+    return {"name": name, "driver": DRIVER, "address": address, "serial": "", "remark": None}
+
+
+def _ask_about(asker: _Asker, plan: _Plan, rows: list[dict[str, Any]], port: int | None, taken: set[str]) -> None:
+    """Let the person name each terminal as none is yet, leave some out, and give the keys that are wanted."""
+    print_rows(rows, entries=False)
+
+    def read(text: str) -> str | None:
+        if text == NONE:
+            return None
+        if text in taken:
+            raise ValueError
+        return _level(text)
+
+    for place, row in enumerate(rows):
+        if row["name"] is None:
+            continue
+        key = None
+        if row["remark"] == REMARKS["key"]:
+            row, key = _ask_key(asker, row, port)  # noqa: PLW2901 - the terminal as it shows itself with its key
+            rows[place] = row
+        values = {"model": row["model"] or "?", "serial": row["serial"] or "?", "address": row["address"]}
+        usual = row["name"] if row["name"] not in taken else None
+        row["name"] = asker.answer("name", None, read, usual, **values)
+        if row["name"] is None:
+            row["remark"] = row["remark"] or LEFT_OUT
+        else:
+            taken.add(row["name"])
+            if key is not None:
+                row["comm_key_file"] = f"{KEY}-{row['name']}"
+                plan.secrets[row["comm_key_file"]] = key
+
+
+def _ask_key(asker: _Asker, row: dict[str, Any], port: int | None) -> tuple[dict[str, Any], str | None]:
+    """Ask for a terminal's key until it is the right one, not for ever; return the terminal as it then shows itself."""
+    host = row["address"].partition(":")[0]
+    for _ in range(KEY_TRIES):
+        key = asker.answer("key", None, _key, "", hidden=True, address=row["address"])
+        if not key:
+            break
+        again = _found([IPv4Network(host)], port, key)
+        if again and again[0]["serial"]:
+            return again[0], key
+        asker.tell("key_refused")
+    return row, None
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> list[Path]:
+    """Write the secrets, then the configuration behind its ``beginning``, if it is good; return what was written.
+
+    Whatever was there stays, and where anything fails, nothing is added to it.
+    """
+    from gateway.settings import SettingsError, load
+
+    folder = config.parent
+    draft = folder / f".{config.name}.{os.getpid()}"
+    text = "".join((beginning, *(["\n"] if beginning else []), *_lines(plan, language)))
+    made: list[Path] = []
+    try:
+        if plan.secrets and not (folder / SECRETS).exists():
+            (folder / SECRETS).mkdir(mode=0o700)
+            made.append(folder / SECRETS)
+        for name, secret in plan.secrets.items():
+            if _put(folder / name, f"{secret}\n", 0o600):
+                made.append(folder / name)
+        _put(draft, text, 0o644)
+        load(draft)
+        if beginning:
+            draft.replace(config)
+            made.append(config)
+        elif _put(config, text, 0o644):
+            made.append(config)
+    except BaseException as exc:
+        for path in reversed(made):
+            path.rmdir() if path.is_dir() else path.unlink()
+        if isinstance(exc, OSError):
+            raise Failure(Code.DISK, f"{exc.filename or folder}: {exc.strerror}", "output") from exc
+        if isinstance(exc, SettingsError):
+            say("\n".join(exc.lines).replace(str(draft), str(config)))
+            raise Failure(Code.CONFIG, "what was said makes no configuration: nothing is written", "config") from exc
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+    return [path for path in made if path.is_file()]
+
+
+def _put(path: Path, text: str, mode: int) -> bool:
+    """Write a file that is not there, for the owner of its folder; return False where it is, with the same text."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        if path.read_text(encoding="utf-8") == text:
+            return False
+        raise
+    try:
+        with os.fdopen(file, "w", encoding="utf-8") as opened:
+            os.fchmod(file, mode)
+            if os.geteuid() == 0:
+                owner = path.parent.stat()
+                os.fchown(file, owner.st_uid, owner.st_gid)
+            opened.write(text)
+            opened.flush()
+            os.fsync(file)
+    except OSError:
+        path.unlink()
+        raise
+    return True
+
+
+def _lines(plan: _Plan, language: Language) -> Iterator[str]:
+    """Yield the configuration, explained."""
+
+    def explained(key: str) -> str:
+        return "".join(f"## {line}\n" for line in COMMENTS[key].into(language).split("\n"))
+
+    yield explained("head")
+    for key in ("site", "gateway", "timezone"):
+        yield f"\n{explained(key)}{key}: {json.dumps(getattr(plan, key))}\n"
+    if plan.data_dir is not None:
+        yield f"\n{explained('data_dir')}data_dir: {json.dumps(str(plan.data_dir.absolute()))}\n"
+    yield f"\n{explained('mqtt')}mqtt:\n  url: {plan.broker}\n"
+    if plan.username is not None:
+        yield f"  username: {json.dumps(plan.username, ensure_ascii=False)}\n"
+    if PASSWORD in plan.secrets:
+        yield f"  password_file: {PASSWORD}\n"
+    if plan.ca_file is not None:
+        yield f"  ca_file: {json.dumps(str(plan.ca_file), ensure_ascii=False)}\n"
+    yield f"\n{explained('terminals')}terminals:\n"
+    yield from entries_of(plan.rows)

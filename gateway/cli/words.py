@@ -1,0 +1,619 @@
+"""What `hadir doctor` and `hadir init` say, in English and Indonesian: the only place that holds those words.
+
+``STEPS`` names the trials of :mod:`gateway.doctor`, ``FINDINGS`` says what came of one and, where something is in the
+way, what to do next. Values are put between the braces.
+"""
+
+import os
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Language(StrEnum):
+    """A language that people are spoken to in."""
+
+    ENGLISH = "en"
+    INDONESIAN = "id"
+
+
+class Said(NamedTuple):
+    """The same in both languages."""
+
+    en: str
+    id: str
+
+    def into(self, language: Language, **values: object) -> str:
+        """Return it in one of them, with values in their places."""
+        return (self.en if language is Language.ENGLISH else self.id).format(**values)
+
+
+class Found(NamedTuple):
+    """What a finding says, and what to do next where it is in the way."""
+
+    text: Said
+    advice: Said | None = None
+
+
+def spoken() -> Language:
+    """Return the language of this computer's user: Indonesian where the locale says so, else English."""
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return Language.INDONESIAN if locale.partition("_")[0].lower() in ("id", "in") else Language.ENGLISH
+
+
+STEPS = {
+    "configuration": Said("configuration", "konfigurasi"),
+    "daemon": Said("daemon", "daemon"),
+    "data_dir": Said("data folder", "folder data"),
+    "ledger": Said("ledger", "ledger"),
+    "disk": Said("room on the disk", "ruang disk"),
+    "clock": Said("this computer's clock", "jam komputer ini"),
+    "route": Said("way to it", "jalur jaringan"),
+    "port": Said("port", "port"),
+    "key": Said("communication key", "kunci komunikasi"),
+    "serial": Said("serial number", "nomor seri"),
+    "terminal_clock": Said("its clock", "jam mesin"),
+    "log": Said("its log", "log mesin"),
+    "record": Said("last record", "catatan terakhir"),
+    "name": Said("name", "nama"),
+    "broker_port": Said("port", "port"),
+    "tls": Said("encryption", "enkripsi"),
+    "login": Said("login", "login"),
+    "receipts": Said("may hear receipts", "boleh menerima receipt"),
+    "publish": Said("may publish", "boleh mengirim"),
+    "subscriber": Said("somebody listens", "ada yang menerima"),
+    "receipt": Said("receipt of the centre", "receipt dari pusat"),
+    "session": Said("daemon's connection", "koneksi daemon"),
+}
+
+PARTS = {"gateway": Said("gateway", "gateway"), "broker": Said("broker", "broker")}
+
+FINDINGS = {
+    # In general.
+    "fine": Found(Said("fine", "baik")),
+    "not_reached": Found(Said("not reached", "belum dapat diperiksa")),
+    "too_slow": Found(
+        Said("nothing came within {seconds} s", "tidak ada hasil dalam {seconds} detik"),
+        Said(
+            "Try again; if it stays so, look at this computer's network, its DNS server and its load.",
+            "Coba lagi; kalau tetap begitu, periksa jaringan, server DNS, dan beban komputer ini.",
+        ),
+    ),
+    # The configuration and this machine.
+    "configuration_read": Found(Said("{file}: no mistakes", "{file}: tidak ada kesalahan")),
+    "configuration_wrong": Found(
+        Said("mistakes: {count}; the first: {first}", "kesalahan: {count}; yang pertama: {first}"),
+        Said(
+            "Correct the lines that `hadir check` shows; without a configuration, make one with `hadir init`.",
+            "Perbaiki baris yang ditunjukkan `hadir check`; kalau belum ada konfigurasi, buat dengan `hadir init`.",
+        ),
+    ),
+    "no_daemon": Found(Said("no daemon answers here", "tidak ada daemon yang menjawab di sini")),
+    "daemon_mute": Found(
+        Said("one has the ledger in {folder}, and does not answer", "ada yang memakai ledger di {folder}, tetapi diam"),
+        Said(
+            "Look at its log (`journalctl -u hadir`), then restart it (`systemctl restart hadir`).",
+            "Lihat log-nya (`journalctl -u hadir`), lalu jalankan ulang (`systemctl restart hadir`).",
+        ),
+    ),
+    "daemon_hidden": Found(
+        Said(
+            "you may not look whether one runs in {folder}", "tidak ada izin melihat apakah daemon berjalan di {folder}"
+        ),
+        Said(
+            "Run this as the user that runs the daemon, or with sudo.",
+            "Jalankan sebagai pengguna daemon, atau dengan sudo.",
+        ),
+    ),
+    "daemon_runs": Found(Said("runs, version {version}", "berjalan, versi {version}")),
+    "writable": Found(Said("{folder} can be written", "{folder} dapat ditulis")),
+    "made_at_start": Found(Said("{folder} is made at the first start", "{folder} dibuat saat pertama dijalankan")),
+    "disk_full": Found(
+        Said("{folder}: the disk is full ({reason})", "{folder}: disk penuh ({reason})"),
+        Said(
+            "Make room on the disk (`df`). Nothing is lost: the terminals keep what is not read yet.",
+            "Kosongkan ruang disk (`df`). Tidak ada data hilang: mesin absen menyimpan yang belum dibaca.",
+        ),
+    ),
+    "read_only": Found(
+        Said("{folder}: the disk is read-only ({reason})", "{folder}: disk hanya dapat dibaca ({reason})"),
+        Said(
+            "The disk or card may be failing: look at `dmesg`, save data_dir, exchange it.",
+            "Disk atau kartu mungkin rusak: lihat `dmesg`, selamatkan data_dir, lalu ganti.",
+        ),
+    ),
+    "no_permission": Found(
+        Said("{folder}: you may not write there ({reason})", "{folder}: tidak ada izin menulis ({reason})"),
+        Said(
+            "Run this as the user that runs the daemon, or with sudo; if you are it, give it the folder (chown).",
+            "Jalankan sebagai pengguna daemon atau dengan sudo; kalau sudah, ubah pemilik folder itu (chown).",
+        ),
+    ),
+    "not_writable": Found(
+        Said("{folder} cannot be written ({reason})", "{folder} tidak dapat ditulis ({reason})"),
+        Said(
+            "Look at the disk (`df`, `dmesg`), or choose another data_dir.",
+            "Periksa disk (`df`, `dmesg`), atau pilih data_dir lain.",
+        ),
+    ),
+    "no_ledger": Found(Said("none yet; the first start makes it", "belum ada; dibuat saat pertama dijalankan")),
+    "ledger_counts": Found(Said("{events} events, {waiting} of them wait", "{events} event, {waiting} menunggu")),
+    "ledger_unusable": Found(
+        Said("{reason}", "{reason}"),
+        Said(
+            "`hadir verify` looks closer; a daemon that is started saves what can be read by itself.",
+            "Periksa dengan `hadir verify`; saat dijalankan, daemon menyelamatkan sendiri yang masih dapat dibaca.",
+        ),
+    ),
+    "room": Found(Said("{free} free, {floor} are kept free", "{free} kosong, {floor} harus tetap kosong")),
+    "below_floor": Found(
+        Said(
+            "{free} free, but {floor} are to stay free: reading stops",
+            "{free} kosong, harus tersisa {floor}: pembacaan berhenti",
+        ),
+        Said(
+            "Make room on the disk; or, if that is meant, lower retention.free_floor.",
+            "Kosongkan ruang disk; atau, bila memang disengaja, kecilkan retention.free_floor.",
+        ),
+    ),
+    "clock_synchronised": Found(Said("synchronised", "sinkron")),
+    "clock_not_synchronised": Found(
+        Said("not synchronised: punches are marked unverified", "tidak sinkron: presensi ditandai unverified"),
+        Said(
+            "Switch on time synchronisation (`timedatectl set-ntp true`) with a time server that can be reached.",
+            "Nyalakan sinkronisasi waktu (`timedatectl set-ntp true`) dengan server waktu yang terjangkau.",
+        ),
+    ),
+    # Terminals.
+    "daemon_holds_it": Found(Said("the daemon talks to it", "daemon sedang tersambung dengannya")),
+    "left_alone": Found(
+        Said("not tried: a daemon may be talking to it", "tidak dicoba: mungkin daemon sedang memakainya")
+    ),
+    "still_busy": Found(
+        Said("the daemon is busy with it; see `hadir status`", "daemon masih sibuk dengannya; lihat `hadir status`")
+    ),
+    "daemon_silent": Found(
+        Said("the daemon does not tell of it", "daemon tidak memberi kabar tentangnya"),
+        Said(
+            "It may run with an older configuration: restart it (`systemctl restart hadir`).",
+            "Mungkin konfigurasinya yang lama: jalankan ulang (`systemctl restart hadir`).",
+        ),
+    ),
+    "not_visited": Found(
+        Said("the daemon has not met it yet ({reason})", "daemon belum bertemu dengannya ({reason})"),
+        Said(
+            "Check power, cable and address; then call the doctor once more.",
+            "Periksa listrik, kabel dan alamat; lalu jalankan doctor sekali lagi.",
+        ),
+    ),
+    "terminal_name_unknown": Found(
+        Said("{reason}", "namanya tidak ditemukan ({reason})"),
+        Said(
+            "Check the spelling of its address, or write its IP address.",
+            "Periksa ejaan alamatnya, atau tulis alamat IP-nya.",
+        ),
+    ),
+    "no_route": Found(
+        Said("this computer has no way there ({reason})", "komputer ini tidak punya jalur ke sana ({reason})"),
+        Said(
+            "Check this computer's own cable, address and gateway.",
+            "Periksa kabel, alamat IP, dan gateway komputer ini.",
+        ),
+    ),
+    "port_closed": Found(
+        Said("somebody is there, but not at this port ({reason})", "alamatnya ada, tetapi portnya tertutup ({reason})"),
+        Said(
+            "Compare address and port with the terminal's menu (Comm. > Ethernet): the address may be another's.",
+            "Cocokkan alamat dan port dengan menu mesin (Comm. > Ethernet): alamat itu mungkin milik perangkat lain.",
+        ),
+    ),
+    "silent": Found(
+        Said("no answer ({reason})", "tidak ada jawaban ({reason})"),
+        Said(
+            "Check power, network cable and address; some terminals talk to one program only.",
+            "Periksa listrik, kabel jaringan, dan alamat IP; sebagian mesin hanya melayani satu program.",
+        ),
+    ),
+    "port_permission": Found(
+        Said("this user may not use the port ({reason})", "pengguna ini tidak boleh memakai port ({reason})"),
+        Said(
+            "usermod -a -G dialout USER, then log in again.",
+            "Masukkan pengguna ke grup dialout (usermod -a -G dialout PENGGUNA), lalu login ulang.",
+        ),
+    ),
+    "port_in_use": Found(
+        Said("another program has the port ({reason})", "port dipakai program lain ({reason})"),
+        Said(
+            "Stop it: the vendor's software, a console or a modem manager.",
+            "Hentikan program itu: perangkat lunak vendor, konsol, atau modem manager.",
+        ),
+    ),
+    "port_missing": Found(
+        Said("there is no such port ({reason})", "port itu tidak ada ({reason})"),
+        Said(
+            "Plug the adapter in; /dev/serial/by-id has names that stay the same.",
+            "Pasang adaptornya; nama di /dev/serial/by-id tidak berubah-ubah.",
+        ),
+    ),
+    "key_refused": Found(
+        Said("refused ({reason})", "ditolak ({reason})"),
+        Said(
+            "Write the key of the terminal's menu (Comm. > PC connection) into the file that comm_key_file names.",
+            "Tulis kunci dari menu mesin (Comm. > PC connection / Comm Key) ke berkas yang disebut comm_key_file.",
+        ),
+    ),
+    "encrypted": Found(
+        Said("{reason}", "mesin meminta komunikasi terenkripsi ({reason})"),
+        Said(
+            "Switch the secure mode off in the terminal's menu.",
+            "Matikan mode aman di menu mesin.",
+        ),
+    ),
+    "panel": Found(
+        Said("a door panel answers ({reason})", "yang menjawab panel pintu ({reason})"),
+        Said("Correct the address: it is not the terminal's.", "Perbaiki alamatnya: itu bukan alamat mesin absen."),
+    ),
+    "refuses": Found(
+        Said("refused ({reason})", "ditolak ({reason})"),
+        Said("Look at the terminal's own menu.", "Periksa menu mesin."),
+    ),
+    "not_a_terminal": Found(
+        Said("what answers is no terminal we know ({reason})", "yang menjawab bukan mesin yang dikenal ({reason})"),
+        Said(
+            "Check address, port and driver; if it is a terminal, send the report to whoever helps.",
+            "Periksa alamat, port, dan driver; kalau memang mesin absen, kirim laporan ke yang membantu.",
+        ),
+    ),
+    "broke_off": Found(
+        Said("the conversation broke off ({reason})", "percakapan terputus ({reason})"),
+        Said(
+            "Check cable and network; does another program talk to the terminal too?",
+            "Periksa kabel dan jaringan; apakah ada program lain yang juga memakai mesin ini?",
+        ),
+    ),
+    "serial": Found(Said("{serial}", "{serial}")),
+    "serial_not_told": Found(
+        Said("the terminal does not tell it", "mesin tidak memberitahukannya"),
+        Said(
+            "Write the number on its back into `serial:`, in quotes.",
+            "Tulis nomor di belakang mesin ke `serial:`, dalam tanda kutip.",
+        ),
+    ),
+    "serial_differs": Found(
+        Said("another terminal answers: {reason}", "mesin lain yang menjawab: {reason}"),
+        Said(
+            "If it was replaced, write the new number into `serial:`; otherwise correct the address.",
+            "Kalau mesin diganti, tulis nomor baru ke `serial:`; kalau tidak, perbaiki alamatnya.",
+        ),
+    ),
+    "serial_twice": Found(
+        Said("{reason}", "nomor seri ini sudah milik mesin lain ({reason})"),
+        Said(
+            "If it was renamed or moved, write its `serial:` here and remove the other entry.",
+            "Kalau mesin dipindah atau diganti namanya, tulis `serial:` di sini dan hapus yang lama.",
+        ),
+    ),
+    "clock_right": Found(Said("{seconds} s off", "selisih {seconds} detik")),
+    "clock_off": Found(
+        Said("{seconds} s off, more than {tolerance} s", "selisih {seconds} detik, lebih dari {tolerance} detik"),
+        Said(
+            "Set the clock at the terminal, or `timezone:` where it is another. Until then its punches are marked.",
+            "Betulkan jam di mesin, atau `timezone:` bila zonanya lain. Sampai saat itu presensinya ditandai.",
+        ),
+    ),
+    "clock_impossible": Found(
+        Said("shows no possible date", "menunjukkan tanggal yang mustahil"),
+        Said(
+            "Set the clock at the terminal, and change its battery.",
+            "Betulkan jam di mesin, dan ganti baterainya.",
+        ),
+    ),
+    "no_clock": Found(Said("it has none", "tidak ada")),
+    "log_size": Found(Said("{records} of {capacity} records", "{records} dari {capacity} catatan")),
+    "log_filling": Found(
+        Said("nearly full: {records} of {capacity} records", "hampir penuh: {records} dari {capacity} catatan"),
+        Said(
+            "When `hadir status` shows that everything is confirmed, clear it in the terminal's menu.",
+            "Setelah `hadir status` menunjukkan semua terkonfirmasi, hapus log lewat menu mesin.",
+        ),
+    ),
+    "not_counted": Found(Said("it does not tell its size", "ukurannya tidak diberitahukan")),
+    "no_log": Found(Said("a line keeps no log", "jalur teks tidak menyimpan log")),
+    "no_medium": Found(Said("no flash disk is there", "flash disk tidak terpasang")),
+    "medium_there": Found(Said("files can be looked at", "berkas dapat dibaca")),
+    "not_read": Found(Said("not read, to spare the line", "tidak dibaca, agar jalur tidak terbebani")),
+    "no_punch_yet": Found(Said("none yet", "belum ada")),
+    "last_punch": Found(Said("{local_time} by its clock", "{local_time} menurut jam mesin")),
+    "last_record": Found(
+        Said("{local_time} by its clock, layout {layout}", "{local_time} menurut jam mesin, susunan {layout}")
+    ),
+    "record_unreadable": Found(
+        Said(
+            "its last record cannot be read in layout {layout}", "catatan terakhir tidak terbaca dalam susunan {layout}"
+        ),
+        Said(
+            "Make a test punch and call the doctor again; if it stays so, send the report to whoever helps.",
+            "Lakukan presensi percobaan lalu jalankan doctor lagi; kalau tetap, kirim laporan ke yang membantu.",
+        ),
+    ),
+    "layout_unknown": Found(
+        Said("its records are laid out in no known way ({reason})", "susunan catatannya tidak dikenal ({reason})"),
+        Said(
+            "Nothing is lost, the terminal keeps them. Send the report and data_dir/captures to whoever helps.",
+            "Data tetap ada di mesin. Kirim laporan dan data_dir/captures ke yang membantu.",
+        ),
+    ),
+    # The broker.
+    "address": Found(Said("{addresses}", "{addresses}")),
+    "broker_name_unknown": Found(
+        Said("{host} cannot be looked up ({reason})", "{host} tidak ditemukan ({reason})"),
+        Said(
+            "Check the spelling of mqtt.url, and this computer's DNS server (`resolvectl status`).",
+            "Periksa ejaan mqtt.url, dan server DNS komputer ini (`resolvectl status`).",
+        ),
+    ),
+    "broker_port_open": Found(Said("{where} answers", "{where} menjawab")),
+    "broker_refuses_port": Found(
+        Said("nobody listens at {where} ({reason})", "tidak ada yang menerima di {where} ({reason})"),
+        Said(
+            "Check the port in mqtt.url; if it is right, the broker is down: ask whoever runs it.",
+            "Periksa port di mqtt.url; kalau benar, broker sedang mati: hubungi pengelolanya.",
+        ),
+    ),
+    "broker_silent": Found(
+        Said("{where} does not answer ({reason})", "{where} tidak menjawab ({reason})"),
+        Said(
+            "Check this computer's network; then ask whether a firewall lets it out to that port.",
+            "Periksa jaringan komputer ini; lalu tanyakan apakah firewall mengizinkan port itu.",
+        ),
+    ),
+    "not_encrypted": Found(Said("none: mqtt.url begins with mqtt://", "tidak ada: mqtt.url diawali mqtt://")),
+    "tls": Found(Said("{version}, its certificate is trusted", "{version}, sertifikatnya dipercaya")),
+    "tls_files": Found(
+        Said("the certificate files cannot be used ({reason})", "berkas sertifikat tidak dapat dipakai ({reason})"),
+        Said("Check mqtt.ca_file, cert_file and key_file.", "Periksa mqtt.ca_file, cert_file, dan key_file."),
+    ),
+    "not_trusted": Found(
+        Said("its certificate is not trusted ({reason})", "sertifikatnya tidak dipercaya ({reason})"),
+        Said(
+            "Name the authority's certificate with mqtt.ca_file; check the host in mqtt.url and this computer's date.",
+            "Tunjukkan sertifikat CA dengan mqtt.ca_file; periksa nama host di mqtt.url dan tanggal komputer ini.",
+        ),
+    ),
+    "no_tls": Found(
+        Said("no encrypted connection comes about ({reason})", "koneksi terenkripsi gagal ({reason})"),
+        Said(
+            "Is it the port for TLS, usually 8883? Otherwise ask whoever runs the broker.",
+            "Apakah itu port TLS, biasanya 8883? Kalau ya, hubungi pengelola broker.",
+        ),
+    ),
+    "login": Found(Said("accepted", "diterima")),
+    "login_nameless": Found(Said("accepted without a name", "diterima tanpa nama")),
+    "login_files": Found(
+        Said("{reason}", "berkas untuk login tidak dapat dipakai ({reason})"),
+        Said(
+            "Run this as the user that runs the daemon; check the files that mqtt names.",
+            "Jalankan sebagai pengguna daemon; periksa berkas yang disebut di bagian mqtt.",
+        ),
+    ),
+    "login_broke": Found(
+        Said("the broker closes the connection ({reason})", "broker menutup koneksi ({reason})"),
+        Said(
+            "Is it a broker? With TLS, mqtt.url begins with mqtts://. Otherwise look at the broker's log.",
+            "Benarkah itu broker? Untuk TLS, mqtt.url diawali mqtts://. Kalau sudah, lihat log broker.",
+        ),
+    ),
+    "wants_certificate": Found(
+        Said("the broker closes the connection ({reason})", "broker menutup koneksi ({reason})"),
+        Said(
+            "Most likely it does not take this gateway's certificate, or wants one: mqtt.cert_file and key_file.",
+            "Kemungkinan sertifikat gateway ini ditolak, atau broker memintanya: mqtt.cert_file dan key_file.",
+        ),
+    ),
+    "says_nothing": Found(
+        Said("the broker says nothing", "broker diam saja"),
+        Said("Is it a broker at all? Check mqtt.url.", "Benarkah itu broker? Periksa mqtt.url."),
+    ),
+    "login_refused": Found(
+        Said("refused ({reason})", "ditolak ({reason})"),
+        Said(
+            "Check mqtt.username, the password file, and the broker's list of users.",
+            "Periksa mqtt.username, berkas kata sandi, dan daftar pengguna broker.",
+        ),
+    ),
+    "connection_refused": Found(
+        Said("the broker refuses the connection ({reason})", "broker menolak koneksi ({reason})"),
+        Said(
+            "Ask whoever runs the broker; for a broker that speaks MQTT 3.1.1 only, set mqtt.protocol.",
+            "Hubungi pengelola broker; untuk broker yang hanya mengenal MQTT 3.1.1, atur mqtt.protocol.",
+        ),
+    ),
+    "subscription_granted": Found(Said("{topic} is granted", "{topic} diizinkan")),
+    "subscription_refused": Found(
+        Said("{topic} is refused ({reason})", "{topic} ditolak ({reason})"),
+        Said(
+            "The broker's access list must let this gateway read its receipt and cmd/+: docs/broker.md.",
+            "Daftar akses broker harus mengizinkan gateway membaca receipt dan cmd/+: docs/broker.md.",
+        ),
+    ),
+    "subscription_unanswered": Found(
+        Said("the broker does not answer a subscription", "broker tidak menjawab permintaan langganan"),
+        Said("Look at the broker's log and access list.", "Lihat log dan daftar akses broker."),
+    ),
+    "publish_taken": Found(Said("{topic} is taken", "{topic} diterima")),
+    "publish_forbidden": Found(
+        Said("{topic} is forbidden to this gateway", "{topic} dilarang untuk gateway ini"),
+        Said(
+            "Let the broker's access list grant it: docs/broker.md has a sample.",
+            "Minta pengelola broker mengizinkannya di daftar akses: contoh ada di docs/broker.md.",
+        ),
+    ),
+    "publish_refused": Found(
+        Said("{topic} is refused ({reason})", "{topic} ditolak ({reason})"),
+        Said("Look at the broker's log and limits.", "Lihat log dan batas-batas broker."),
+    ),
+    "publish_unanswered": Found(
+        Said("the broker does not acknowledge {topic}", "broker tidak mengakui {topic}"),
+        Said("Look at the broker's log and access list.", "Lihat log dan daftar akses broker."),
+    ),
+    "refusals_invisible": Found(
+        Said("with MQTT 3.1.1 a broker cannot tell", "dengan MQTT 3.1.1 broker tidak dapat memberi tahu")
+    ),
+    "subscriber_there": Found(Said("the broker names no lack of it", "broker tidak melaporkan kekosongan")),
+    "no_subscriber": Found(
+        Said("nobody subscribes to {topic}", "tidak ada yang berlangganan {topic}"),
+        Said(
+            "The centre is down or subscribes to something else: ask its people. Events are kept and tried again.",
+            "Pusat mati atau berlangganan topik lain: hubungi pengelolanya. Data disimpan dan dikirim ulang.",
+        ),
+    ),
+    "no_subscriber_to_alarms": Found(
+        Said(
+            "nobody listens to alarms; who listens to punches shows when the first one is recorded",
+            "tidak ada yang menerima alarm; penerima presensi terlihat setelah presensi pertama tercatat",
+        )
+    ),
+    "receipt_seen": Found(
+        Said("covers {upto} of {assigned}, {missing} missing", "mencakup {upto} dari {assigned}, {missing} kurang")
+    ),
+    "no_receipt": Found(
+        Said("none; a centre may do without (delivery.confirm)", "tidak ada; pusat boleh tanpa itu (delivery.confirm)")
+    ),
+    "receipt_missing": Found(
+        Said("none, and delivery.confirm waits for it", "tidak ada, padahal delivery.confirm menunggunya"),
+        Said(
+            "Ask the centre's people; until it comes, nothing is removed from this machine.",
+            "Hubungi pengelola pusat; sebelum ada, tidak ada data yang dihapus dari komputer ini.",
+        ),
+    ),
+    "receipt_unreadable": Found(
+        Said("it cannot be read", "tidak dapat dibaca"),
+        Said(
+            "Ask the centre's people: docs/contract.md shows one.",
+            "Hubungi pengelola pusat: contoh di docs/contract.md.",
+        ),
+    ),
+    "receipt_foreign": Found(
+        Said("it speaks of a stream this ledger never had", "isinya tentang stream yang bukan milik ledger ini"),
+        Said(
+            "Do two machines use the same site and gateway, or was data_dir made anew?",
+            "Apakah dua komputer memakai site dan gateway yang sama, atau data_dir dibuat ulang?",
+        ),
+    ),
+    "receipt_unjudged": Found(Said("there is one, but no ledger yet", "ada, tetapi belum ada ledger")),
+    "daemon_connected": Found(Said("connected", "tersambung")),
+    "daemon_not_connected": Found(
+        Said("{reason}", "daemon belum tersambung ({reason})"),
+        Said(
+            "The broker lets us in just now: restart the daemon, or wait until it tries again.",
+            "Broker menerima kita saat ini: jalankan ulang daemon, atau tunggu sampai ia mencoba lagi.",
+        ),
+    ),
+    "daemon_troubled": Found(
+        Said("{reason}", "{reason}"),
+        Said(
+            "The centre must subscribe, or the broker's access list must grant it: docs/broker.md.",
+            "Pusat harus berlangganan, atau daftar akses broker harus mengizinkan: docs/broker.md.",
+        ),
+    ),
+}
+
+DOCTOR = {
+    "all_well": Said("Nothing is in the way.", "Tidak ada yang menghalangi."),
+    "in_the_way": Said("First in the way: {part}, {step}: {text}", "Penghalang pertama: {part}, {step}: {text}"),
+    "next": Said("Next: {advice}", "Langkah berikut: {advice}"),
+    "others": Said("{count} more below it are marked ✗.", "{count} lagi di bawahnya bertanda ✗."),
+    "reported": Said("Report: {file}", "Laporan: {file}"),
+}
+
+QUESTIONS = {
+    "site": Said(
+        "Code of the office (a-z, 0-9 and -), such as 3602-bkpsdm", "Kode kantor (a-z, 0-9 dan -), misalnya 3602-bkpsdm"
+    ),
+    "gateway": Said("Name of this computer (a-z, 0-9 and -)", "Nama komputer ini (a-z, 0-9 dan -)"),
+    "timezone": Said("Time zone: WIB, WITA or WIT", "Zona waktu: WIB, WITA atau WIT"),
+    "broker": Said(
+        "Address of the broker, such as mqtts://broker.example.go.id:8883",
+        "Alamat broker, misalnya mqtts://broker.example.go.id:8883",
+    ),
+    "username": Said("User name at the broker (- for none)", "Nama pengguna di broker (- kalau tidak ada)"),
+    "password": Said("Its password (not shown; empty for none)", "Kata sandinya (tidak ditampilkan; boleh kosong)"),
+    "ca_file": Said(
+        "File with the certificate of the broker's authority (- for the system's)",
+        "Berkas sertifikat CA broker (- untuk bawaan sistem)",
+    ),
+    "range": Said(
+        "Where terminals are: networks such as 192.168.1.0/24, addresses, or NAME=ADDRESS for one that is off",
+        "Letak mesin absen: jaringan misalnya 192.168.1.0/24, alamat, atau NAMA=ALAMAT untuk mesin yang mati",
+    ),
+    "key": Said(
+        "{address} wants its communication key (not shown; empty to leave it for later)",
+        "{address} meminta kunci komunikasi / Comm Key (tidak ditampilkan; kosong untuk nanti)",
+    ),
+    "name": Said(
+        "{address}, {model}, serial {serial}: its name (a-z, 0-9 and -; - alone leaves it out)",
+        "{address}, {model}, nomor seri {serial}: namanya (a-z, 0-9 dan -; - saja untuk melewati)",
+    ),
+}
+"""What `hadir init` asks."""
+
+WRONG = {
+    "site": Said("Only a-z, 0-9 and hyphens, no blanks.", "Hanya a-z, 0-9 dan tanda hubung, tanpa spasi."),
+    "gateway": Said("Only a-z, 0-9 and hyphens, no blanks.", "Hanya a-z, 0-9 dan tanda hubung, tanpa spasi."),
+    "timezone": Said(
+        "No time zone: WIB, WITA, WIT, or a name such as Asia/Jakarta.",
+        "Bukan zona waktu: WIB, WITA, WIT, atau nama seperti Asia/Jakarta.",
+    ),
+    "broker": Said(
+        "No broker's address: mqtt://host:1883, or mqtts://host:8883 with TLS; no user or password in it.",
+        "Bukan alamat broker: mqtt://host:1883, atau mqtts://host:8883 dengan TLS; tanpa nama atau sandi di dalamnya.",
+    ),
+    "ca_file": Said("There is no such file to read.", "Berkas itu tidak ada atau tidak dapat dibaca."),
+    "range": Said(
+        "No private network or address (192.168.1.0/24, 192.168.1.201, lobby=192.168.1.201); 1,024 addresses at most.",
+        "Bukan jaringan/alamat privat (192.168.1.0/24, 192.168.1.201, lobi=192.168.1.201); paling banyak 1.024 alamat.",
+    ),
+    "key": Said("A key is a number from 0 to 999999.", "Kunci adalah angka 0 sampai 999999."),
+    "key_refused": Said("The terminal refuses this key.", "Mesin menolak kunci ini."),
+    "name": Said(
+        "Only a-z, 0-9 and hyphens, and no name twice.", "Hanya a-z, 0-9 dan tanda hubung, dan nama tidak boleh sama."
+    ),
+    "nobody": Said("No terminal answers there.", "Tidak ada mesin absen yang menjawab di sana."),
+}
+"""What is said before a question is asked again."""
+
+INIT = {
+    "exists": Said("{file} is there already: nothing is written.", "{file} sudah ada: tidak ada yang ditulis."),
+    "written": Said("Written: {files}", "Ditulis: {files}"),
+    "start": Said(
+        "Start it with: systemctl start hadir, or hadir run -c {file}",
+        "Jalankan dengan: systemctl start hadir, atau hadir run -c {file}",
+    ),
+}
+
+COMMENTS = {
+    "head": Said(
+        "Configuration of a Hadir gateway, made by `hadir init`. What else can be set: config/gateway.example.yaml.\n"
+        "Check it after each change with `hadir check`; find what is in the way with `hadir doctor`.",
+        "Konfigurasi gateway Hadir, dibuat oleh `hadir init`. Pengaturan lain: config/gateway.example.yaml.\n"
+        "Periksa setelah setiap perubahan dengan `hadir check`; cari penghalang dengan `hadir doctor`.",
+    ),
+    "site": Said("The code of the office; part of every topic.", "Kode kantor; bagian dari setiap topik."),
+    "gateway": Said(
+        "The name of this computer; every gateway of an office has its own.",
+        "Nama komputer ini; setiap gateway di satu kantor punya nama sendiri.",
+    ),
+    "timezone": Said(
+        "The time zone of the office: Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT).",
+        "Zona waktu kantor: Asia/Jakarta (WIB), Asia/Makassar (WITA) atau Asia/Jayapura (WIT).",
+    ),
+    "data_dir": Said("The folder of the ledger.", "Folder untuk ledger."),
+    "mqtt": Said(
+        "The broker that passes the punches on to the centre. Passwords are in files of their own, never here.",
+        "Broker yang meneruskan presensi ke pusat. Kata sandi ada di berkas sendiri, tidak pernah di sini.",
+    ),
+    "terminals": Said(
+        "The terminals: one entry for each. A serial number makes sure that no other terminal is read in its place.",
+        "Mesin absen: satu entri untuk setiap mesin. Nomor seri memastikan mesin lain tidak terbaca sebagai gantinya.",
+    ),
+}
+"""What the written configuration explains."""

@@ -1,0 +1,688 @@
+"""Looks for what is in the way between a finger and the centre: small trials, in the order of the road.
+
+A trial changes nothing, and takes nobody's place: with a running daemon, terminals are asked through it, because many
+hold one conversation only; and the broker is visited under a client id of its own. Findings are names and values, for
+the command line to put into words; no PIN is among them.
+"""
+
+import errno
+import json
+import os
+import queue
+import shutil
+import socket
+import ssl
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from drivers import DRIVERS
+from drivers.base import (
+    Acknowledging,
+    BadRecord,
+    DriverError,
+    Exporting,
+    Logged,
+    Sizes,
+    Terminal,
+    TerminalRefused,
+    TerminalUnavailable,
+    UnreadableLog,
+)
+from gateway.clock import Clock
+from gateway.control import ask
+from gateway.forecast import threshold
+from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
+from gateway.publisher import (
+    ALARM,
+    BAD_CREDENTIALS,
+    CONNECT_TIMEOUT_S,
+    NO_MATCHING_SUBSCRIBERS,
+    NOT_AUTHORISED,
+    RECEIPT,
+    BrokerUnavailable,
+    client_for,
+)
+from gateway.punch import utc_text
+from gateway.settings import Mqtt, Settings, TerminalSettings
+from gateway.timekeeper import Timekeeper
+
+Outcome = Literal["passed", "failed", "skipped"]
+
+GATEWAY, BROKER = "gateway", "broker"
+"""Parts of the road that are no terminal."""
+MACHINE_STEPS = ("daemon", "data_dir", "ledger", "disk", "clock")
+TERMINAL_STEPS = ("route", "port", "key", "serial", "terminal_clock", "log", "record")
+BROKER_STEPS = ("name", "broker_port", "tls", "login", "receipts", "publish", "subscriber", "receipt", "session")
+
+STEP_S = 20.0
+"""No step of this machine or the broker takes longer."""
+SLOW_LOG_S = 60.0
+"""How long a terminal may take to prepare the end of its log; one that takes longer is said to."""
+ANSWER_S = 5.0
+RECEIPT_S = 2.0
+"""How long a broker may take to pass on what it retains."""
+TAIL = 8
+"""Records that are read to see the last one."""
+RECENT = 500
+"""Events among which one is looked for that may be sent once more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One trial, and what came of it."""
+
+    part: str
+    """:data:`GATEWAY`, :data:`BROKER`, or a terminal's name."""
+    name: str
+    outcome: Outcome
+    finding: str
+    """Which of the findings it is; the words for it take ``values``."""
+    values: Mapping[str, Any]
+    took_s: float
+
+
+class Finding(NamedTuple):
+    """What one trial found, before it is known how long it took."""
+
+    step: str
+    outcome: Outcome
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Trials of one part of the road; behind one that says nothing, the others are not reached."""
+
+    part: str
+    steps: tuple[str, ...]
+    walk: Callable[[], Iterable[Finding]]
+    """Yields findings in the order of ``steps``; ends early where the next ones make no sense."""
+    deadline_s: float = STEP_S
+    """For each step."""
+
+
+def examine(sections: Iterable[Section]) -> Iterator[Step]:
+    """Walk all sections at the same time; yield their steps in order, each no later than its deadline allows."""
+    for walk in [_Walk(section) for section in sections]:
+        yield from walk.steps()
+
+
+class _Walk:
+    """A section under way, in a thread of its own: what hangs is left behind."""
+
+    def __init__(self, section: Section) -> None:
+        self._section = section
+        self._found: queue.SimpleQueue[tuple[Finding, float] | BaseException | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name=f"doctor-{section.part}", daemon=True).start()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        try:
+            for finding in self._section.walk():
+                now = time.monotonic()
+                self._found.put((finding, now - began))
+                began = now
+        except BaseException as exc:  # noqa: BLE001 - whoever waits for the steps raises it
+            self._found.put(exc)
+        self._found.put(None)
+
+    def steps(self) -> Iterator[Step]:
+        part, left = self._section.part, list(self._section.steps)
+        while left:
+            try:
+                came = self._found.get(timeout=self._section.deadline_s)
+            except queue.Empty:
+                values = {"seconds": f"{self._section.deadline_s:g}"}
+                yield Step(part, left.pop(0), "failed", "too_slow", values, self._section.deadline_s)
+                break
+            if came is None:
+                break
+            if isinstance(came, BaseException):
+                raise came
+            finding, took_s = came
+            left.remove(finding.step)
+            yield Step(part, finding.step, finding.outcome, finding.name, finding.values, took_s)
+        for name in left:
+            yield Step(part, name, "skipped", "not_reached", {}, 0.0)
+
+
+def _passed(step: str, name: str, **values: object) -> Finding:
+    return Finding(step, "passed", name, values)
+
+
+def _failed(step: str, name: str, **values: object) -> Finding:
+    return Finding(step, "failed", name, values)
+
+
+def _skipped(step: str, name: str, **values: object) -> Finding:
+    return Finding(step, "skipped", name, values)
+
+
+class _Daemon(NamedTuple):
+    """What is known of a gateway that runs here."""
+
+    told: Mapping[str, Any] | None
+    """What it says of itself; None where none answers."""
+    hidden: str | None = None
+    """The finding that says why one may run all the same; None where it is certain that none does."""
+
+
+def sections(settings: Settings, clock: Clock) -> list[Section]:
+    """Return every part of a gateway's road, the first in the way first."""
+    daemon = _look_for_daemon(settings.data_dir)
+    return [
+        Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, daemon)),
+        *(_terminal_section(settings, entry, clock, daemon) for entry in settings.terminals),
+        Section(BROKER, BROKER_STEPS, lambda: _broker(settings, clock, daemon)),
+    ]
+
+
+def _look_for_daemon(data_dir: Path) -> _Daemon:
+    told = ask(data_dir, "status")
+    if told is not None:
+        return _Daemon(told)
+    try:
+        return _Daemon(None, "daemon_mute" if in_use(data_dir) else None)
+    except OSError:
+        return _Daemon(None, "daemon_hidden")
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
+    folder, told = settings.data_dir, daemon.told
+    if told is not None:
+        yield _passed("daemon", "daemon_runs", version=told["version"])
+    elif daemon.hidden is not None:
+        yield _failed("daemon", daemon.hidden, folder=folder)
+    else:
+        yield _skipped("daemon", "no_daemon")
+    yield (writable := _try_folder(folder))
+    if writable.outcome == "failed":
+        return
+    yield _look_at_ledger(folder)
+    yield _look_at_disk(settings)
+    # A daemon may have been told to trust this machine's clock.
+    synchronised = told["health"]["clock_synchronised"] if told else clock.synchronised()
+    yield _passed("clock", "clock_synchronised") if synchronised else _failed("clock", "clock_not_synchronised")
+
+
+def _try_folder(folder: Path) -> Finding:
+    """Write a small file into the data directory, or as near to it as there is a folder, and force it to the disk."""
+    try:
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=nearest, prefix=".doctor-") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as exc:
+        names = {
+            errno.ENOSPC: "disk_full",
+            errno.EDQUOT: "disk_full",
+            errno.EROFS: "read_only",
+            errno.EACCES: "no_permission",
+            errno.EPERM: "no_permission",
+        }
+        name = names.get(exc.errno or 0, "not_writable")
+        return _failed("data_dir", name, folder=folder, reason=exc.strerror or str(exc))
+    return _passed("data_dir", "writable" if nearest == folder else "made_at_start", folder=folder)
+
+
+def _look_at_ledger(folder: Path) -> Finding:
+    if not (folder / FILE_NAME).exists():
+        return _skipped("ledger", "no_ledger")
+    try:
+        counts = ledger_counts(folder)
+    except (LedgerError, OSError) as exc:
+        return _failed("ledger", "ledger_unusable", reason=str(exc))
+    return _passed("ledger", "ledger_counts", events=counts.sequence, waiting=counts.waiting)
+
+
+def ledger_counts(folder: Path) -> Counts:
+    """Count what the ledger in a folder holds; LedgerError or OSError where it cannot be read."""
+    with closing(LedgerReader(folder)) as reader:
+        return reader.counts()
+
+
+def _look_at_disk(settings: Settings) -> Finding:
+    folder = next(place for place in (settings.data_dir, *settings.data_dir.parents) if place.exists())
+    free, floor = shutil.disk_usage(folder).free, settings.retention.free_floor
+    values = {"free": _mebibytes(free), "floor": _mebibytes(floor)}
+    return Finding("disk", "failed" if free <= floor else "passed", "below_floor" if free <= floor else "room", values)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 1024**2:,.0f} MiB"
+
+
+# ---------------------------------------------------------------- terminals
+
+
+def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock, daemon: _Daemon) -> Section:
+    patience_s: float = getattr(entry, "timeout", ANSWER_S)
+    if daemon.hidden is not None:  # it may hold the terminal's one conversation
+        return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
+    if daemon.told is not None:
+        wait_s = 2 * patience_s
+        return Section(entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s), wait_s + STEP_S)
+    return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, clock), SLOW_LOG_S + 2 * patience_s)
+
+
+_REASONS = (
+    ("cannot be looked up", "route", "terminal_name_unknown"),
+    ("Network is unreachable", "route", "no_route"),
+    ("Connection refused", "port", "port_closed"),
+    ("Permission denied", "port", "port_permission"),
+    ("another program uses it", "port", "port_in_use"),
+    ("No such file or directory", "port", "port_missing"),
+    ("communication key", "key", "key_refused"),
+    ("encrypted conversation", "key", "encrypted"),
+    ("access panel", "key", "panel"),
+    ("does not tell its serial", "serial", "serial_not_told"),
+    ("is expected", "serial", "serial_differs"),
+    ("is known as terminal", "serial", "serial_twice"),
+    ("of log do not read as", "record", "layout_unknown"),
+)
+"""Words of an error → the step at which it stands in the way, and what it is called here."""
+_CAUSES = {"unavailable": ("port", "silent"), "protocol": ("key", "not_a_terminal"), "refused": ("key", "refuses")}
+"""What any other error is, by its kind."""
+
+
+def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
+    """Tell what an error means: the steps before it passed, and it is that of its own step, or of the one reached."""
+    steps = [(step, name) for words, step, name in _REASONS if words in reason] or [_CAUSES[cause]]
+    step, name = steps[0]
+    at = TERMINAL_STEPS.index(reached)
+    if TERMINAL_STEPS.index(step) < at:  # an error in the middle of a conversation that had begun
+        step, name = reached, "broke_off" if cause == "unavailable" else name
+    yield from (_passed(before, "fine") for before in TERMINAL_STEPS[at : TERMINAL_STEPS.index(step)])
+    yield _failed(step, name, reason=reason)
+
+
+def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iterator[Finding]:
+    """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
+    told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
+    if told is None:  # it runs with an older configuration, or has gone meanwhile
+        yield _failed("route", "daemon_silent")
+        return
+    state = told["state"]
+    if not told["finished"]:  # its state may lag behind a visit that has just come to its end
+        if state["state"] == "online":
+            yield _skipped("route", "still_busy")
+        elif state["cause"] is None:
+            yield _failed("route", "not_visited", reason=state["reason"])
+        else:
+            yield from _obstacle(state["cause"], state["reason"], "route")
+        return
+    yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
+    yield _passed("serial", "serial", serial=state["serial"])
+    clock = state["clock"]
+    yield _judged_clock(entry, None if clock is None else clock["offset_ms"], has_clock=clock is not None)
+    yield _judged_log(Sizes(state["records"], state["capacity"]))
+    if state["last_punch"] is None:
+        yield _skipped("record", "no_punch_yet")
+    else:
+        yield _passed("record", "last_punch", local_time=state["last_punch"].replace("T", " "))
+
+
+def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[Finding]:
+    """Hold one conversation with a terminal that no daemon holds one with."""
+    driver = DRIVERS[entry.driver]
+    options = entry.model_copy(update={"bulk_timeout": min(SLOW_LOG_S, getattr(entry, "bulk_timeout", SLOW_LOG_S))})
+    reached = "route"
+    try:
+        with driver.connect(options) as terminal:
+            for finding in _conversation(settings, entry, terminal, clock):
+                yield finding
+                if finding.outcome == "failed" and finding.step == "serial":
+                    return  # it is another terminal: what it has is of no concern
+                reached = next((later for step, later in pairwise(TERMINAL_STEPS) if step == finding.step), reached)
+    except TerminalUnavailable as exc:
+        yield from _obstacle("unavailable", str(exc), reached)
+    except (TerminalRefused, UnreadableLog) as exc:
+        yield from _obstacle("refused", str(exc), reached)
+    except DriverError as exc:
+        yield from _obstacle("protocol", str(exc), reached)
+
+
+def _conversation(settings: Settings, entry: TerminalSettings, terminal: Terminal, clock: Clock) -> Iterator[Finding]:
+    yield from (_passed(step, "fine") for step in ("route", "port", "key"))
+    yield _judged_serial(entry, terminal.serial(), _known_serial(settings, entry.name))
+    asked = clock.now()
+    keeper = Timekeeper(settings.zone(entry), None)
+    keeper.measure(terminal.read_clock(), asked, 0.0, synchronised=True)
+    offset_ms = None if keeper.evidence is None else keeper.evidence.offset_ms
+    yield _judged_clock(entry, offset_ms, has_clock=isinstance(terminal, Logged))
+    if isinstance(terminal, Exporting):
+        yield _passed("log", "medium_there") if terminal.present() else _skipped("log", "no_medium")
+        return
+    if not isinstance(terminal, Logged):
+        yield _skipped("log", "no_log")
+        return
+    sizes = terminal.sizes()
+    yield _judged_log(sizes)
+    yield _last_record(terminal, sizes)
+
+
+def _known_serial(settings: Settings, name: str) -> str | None:
+    """Return the serial that the daemon learned; None where there is none, or no ledger that could be read."""
+    with suppress(LedgerError, OSError), closing(LedgerReader(settings.data_dir)) as reader:
+        known = reader.terminal(name)
+        return known.serial if known else None
+    return None
+
+
+def _judged_serial(entry: TerminalSettings, told: str, learned: str | None) -> Finding:
+    expected = entry.serial or learned
+    if not told and entry.serial is None:
+        return _failed("serial", "serial_not_told", reason="")
+    if told and expected is not None and told != expected:
+        return _failed("serial", "serial_differs", reason=f"{told}, {expected} is expected")
+    return _passed("serial", "serial", serial=told or entry.serial)
+
+
+def _judged_clock(entry: TerminalSettings, offset_ms: int | None, *, has_clock: bool) -> Finding:
+    if offset_ms is None:
+        return _failed("terminal_clock", "clock_impossible") if has_clock else _skipped("terminal_clock", "no_clock")
+    values = {"seconds": f"{offset_ms / 1000:+,.1f}", "tolerance": f"{entry.clock.tolerance:g}"}
+    if abs(offset_ms) > entry.clock.tolerance * 1000:
+        return _failed("terminal_clock", "clock_off", **values)
+    return _passed("terminal_clock", "clock_right", **values)
+
+
+def _judged_log(sizes: Sizes) -> Finding:
+    if sizes.records is None:
+        return _skipped("log", "not_counted")
+    values = {"records": f"{sizes.records:,}", "capacity": f"{sizes.capacity:,}" if sizes.capacity else "?"}
+    if threshold(sizes.records, sizes.capacity) >= 90:
+        return _failed("log", "log_filling", **values)
+    return _passed("log", "log_size", **values)
+
+
+def _last_record(terminal: Logged, sizes: Sizes) -> Finding:
+    if isinstance(terminal, Acknowledging):
+        if not 0 < (sizes.new or 0) <= TAIL * TAIL:
+            return _skipped("record", "not_read")  # its log comes from the beginning, over a slow line
+        reading = terminal.new()
+    else:
+        reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    last = None
+    for last in reading.records:  # noqa: B007 - the end of it is wanted
+        pass
+    if last is None:
+        return _skipped("record", "no_punch_yet")
+    if isinstance(last, BadRecord):
+        return _failed("record", "record_unreadable", layout=reading.layout)
+    return _passed("record", "last_record", local_time=f"{last.local_time}", layout=reading.layout)
+
+
+# ---------------------------------------------------------------- the broker
+
+
+class _Trial(NamedTuple):
+    """A message that does no harm, on a topic of this gateway."""
+
+    topic: str
+    body: bytes
+    content_type: str
+    evidence: bool
+    """An event of the ledger, which consumers know by its id; otherwise an alarm, for want of one."""
+
+
+def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
+    ours = settings.mqtt
+    where = f"{ours.host}:{ours.port}"
+    try:
+        found = socket.getaddrinfo(ours.host, ours.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        yield _failed("name", "broker_name_unknown", host=ours.host, reason=getattr(exc, "strerror", None) or str(exc))
+        return
+    yield _passed("name", "address", addresses=", ".join(sorted({str(address[0]) for *_, address in found})))
+    try:
+        with socket.create_connection((ours.host, ours.port), CONNECT_TIMEOUT_S) as connection:
+            yield _passed("broker_port", "broker_port_open", where=where)
+            if ours.tls:
+                yield (secure := _try_tls(ours, connection))
+                if secure.outcome == "failed":
+                    return
+            else:
+                yield _skipped("tls", "not_encrypted")
+    except OSError as exc:
+        name = "broker_refuses_port" if isinstance(exc, ConnectionRefusedError) else "broker_silent"
+        yield _failed("broker_port", name, where=where, reason=exc.strerror or str(exc))
+        return
+    yield from _visit_broker(settings, clock, daemon.told)
+
+
+def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
+    try:
+        context = ssl.create_default_context(cafile=None if ours.ca_file is None else str(ours.ca_file))
+        if ours.cert_file is not None:
+            context.load_cert_chain(ours.cert_file, ours.key_file)
+    except (OSError, ValueError) as exc:
+        return _failed("tls", "tls_files", reason=str(exc))
+    try:
+        with context.wrap_socket(connection, server_hostname=ours.host) as secured:
+            return _passed("tls", "tls", version=secured.version() or "TLS")
+    except ssl.SSLCertVerificationError as exc:
+        return _failed("tls", "not_trusted", reason=exc.verify_message)
+    except OSError as exc:
+        return _failed("tls", "no_tls", reason=getattr(exc, "reason", None) or exc.strerror or str(exc))
+
+
+class _Heard(NamedTuple):
+    """What the broker answered, and to which message."""
+
+    what: Literal["connected", "closed", "subscribed", "taken", "receipt"]
+    code: int = 0
+    text: str = ""
+    payload: bytes = b""
+
+
+class _Line:
+    """A connection to the broker that is not the daemon's: its answers, one after the other."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.receipt: bytes | None = None
+        self._answers: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._mqtt = settings.mqtt
+        self._client = client_for(settings.mqtt, f"{settings.client_id}-doctor")
+        answers = self._answers
+
+        def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
+            answers.put(_Heard("connected", reason.value, str(reason)))
+
+        def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
+            answers.put(_Heard("closed", reason.value, str(reason)))
+
+        def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
+            answers.put(_Heard("subscribed", reasons[0].value, str(reasons[0])))
+
+        def on_publish(_c: mqtt.Client, _u: Any, _mid: int, reason: ReasonCode, _p: Any) -> None:
+            answers.put(_Heard("taken", reason.value, str(reason)))
+
+        def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+            answers.put(_Heard("receipt", payload=bytes(message.payload)))
+
+        self._client.on_connect = on_connect
+        self._client.on_disconnect = on_disconnect
+        self._client.on_subscribe = on_subscribe
+        self._client.on_publish = on_publish
+        self._client.on_message = on_message
+
+    def connect(self) -> _Heard | None:
+        """Connect; OSError where that cannot be."""
+        version5 = self._mqtt.protocol == 5
+        clean = True if version5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY
+        self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, clean_start=clean)
+        self._client.loop_start()
+        return self._answer("connected", CONNECT_TIMEOUT_S)
+
+    def subscribe(self, topic: str) -> _Heard | None:
+        self._client.subscribe(topic, qos=1)
+        return self._answer("subscribed", ANSWER_S)
+
+    def publish(self, topic: str, trial: _Trial) -> _Heard | None:
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+        properties.ContentType = trial.content_type
+        properties.PayloadFormatIndicator = 1
+        self._client.publish(topic, trial.body, qos=1, properties=properties if self._mqtt.protocol == 5 else None)
+        return self._answer("taken", ANSWER_S)
+
+    def wait_for_receipt(self) -> bytes | None:
+        """Return the receipt that the broker retains; None where none comes."""
+        if self.receipt is None:
+            self._answer("receipt", RECEIPT_S)
+        return self.receipt
+
+    def _answer(self, what: str, timeout_s: float) -> _Heard | None:
+        """Wait for an answer of a kind, or the end of the connection; None where neither comes."""
+        until = time.monotonic() + timeout_s
+        with suppress(queue.Empty):
+            while True:
+                heard = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+                if heard.what == "receipt":
+                    self.receipt = heard.payload
+                if heard.what in (what, "closed"):
+                    return heard
+        return None
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def _visit_broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | None) -> Iterator[Finding]:
+    try:
+        line = _Line(settings)
+    except BrokerUnavailable as exc:
+        yield _failed("login", "login_files", reason=str(exc))
+        return
+    try:
+        try:
+            answer = line.connect()
+        except OSError as exc:
+            yield _judged_login(settings.mqtt, _Heard("closed", text=exc.strerror or str(exc)))
+            return
+        yield (login := _judged_login(settings.mqtt, answer))
+        if login.outcome == "failed":
+            return
+        heard = line.subscribe(f"{settings.topic_prefix}/{RECEIPT}")
+        yield _judged_subscription(heard)
+        trial = _trial(settings, clock)
+        yield from _judged_publish(settings, trial, line.publish(f"{settings.topic_prefix}/{trial.topic}", trial))
+        yield _judged_receipt(settings, line.wait_for_receipt())
+        yield _judged_session(told)
+    finally:
+        line.close()
+
+
+def _judged_login(ours: Mqtt, answer: _Heard | None) -> Finding:
+    if answer is None:
+        return _failed("login", "says_nothing")
+    if answer.what == "closed":
+        return _failed("login", "wants_certificate" if ours.tls else "login_broke", reason=answer.text)
+    if answer.code in BAD_CREDENTIALS:
+        return _failed("login", "login_refused", reason=answer.text)
+    if answer.code:
+        return _failed("login", "connection_refused", reason=answer.text)
+    return _passed("login", "login" if ours.username else "login_nameless")
+
+
+def _judged_subscription(heard: _Heard | None) -> Finding:
+    if heard is None or heard.what == "closed":
+        return _failed("receipts", "subscription_unanswered")
+    if heard.code >= 0x80:
+        return _failed("receipts", "subscription_refused", topic=RECEIPT, reason=heard.text)
+    return _passed("receipts", "subscription_granted", topic=RECEIPT)
+
+
+def _trial(settings: Settings, clock: Clock) -> _Trial:
+    """Choose what may be published without harm: an event that was sent before, byte for byte, a punch by preference.
+
+    Before there is any, an alarm that says what it is.
+    """
+    event = None
+    with suppress(LedgerError, OSError), closing(LedgerReader(settings.data_dir)) as reader:
+        event = _sent_before(reader)
+    if event is not None:
+        return _Trial(event.topic, event.body.encode(), "application/cloudevents+json", evidence=True)
+    message = "hadir doctor tries whether this gateway may publish; nothing is wrong"
+    alarm = {"at": utc_text(clock.now()), "alarm": "doctor_called", "terminal": None, "message": message}
+    return _Trial(ALARM, json.dumps(alarm, separators=(",", ":")).encode(), "application/json", evidence=False)
+
+
+def _sent_before(reader: LedgerReader) -> Waiting | None:
+    """Return an event that the broker has had, the newest punch by preference; else the first that waits, if any."""
+    after = max(0, reader.last_sequence() - RECENT)
+    waiting = {event.sequence for event in reader.pending(after, RECENT)}
+    sent = [event for event in reader.events(after, RECENT) if event.sequence not in waiting]
+    punches = [event for event in sent if event.topic.startswith("punch/")]
+    return next(iter([*punches[-1:], *sent[-1:], *reader.pending(0, 1)]), None)
+
+
+def _judged_publish(settings: Settings, trial: _Trial, answer: _Heard | None) -> Iterator[Finding]:
+    topic = f"{settings.topic_prefix}/{trial.topic}"
+    if answer is None or answer.what == "closed":
+        yield _failed("publish", "publish_unanswered", topic=topic)
+        yield _skipped("subscriber", "not_reached")
+    elif settings.mqtt.protocol != 5:
+        yield _skipped("publish", "refusals_invisible")
+        yield _skipped("subscriber", "refusals_invisible")
+    elif answer.code >= 0x80:
+        name = "publish_forbidden" if answer.code == NOT_AUTHORISED else "publish_refused"
+        yield _failed("publish", name, topic=topic, reason=answer.text)
+        yield _skipped("subscriber", "not_reached")
+    else:
+        yield _passed("publish", "publish_taken", topic=topic)
+        if answer.code != NO_MATCHING_SUBSCRIBERS:
+            yield _passed("subscriber", "subscriber_there", topic=topic)
+        elif trial.evidence:
+            yield _failed("subscriber", "no_subscriber", topic=topic)
+        else:
+            yield _skipped("subscriber", "no_subscriber_to_alarms")
+
+
+def _judged_receipt(settings: Settings, payload: bytes | None) -> Finding:
+    if not payload:
+        if settings.delivery.confirm == "centre":
+            return _failed("receipt", "receipt_missing")
+        return _skipped("receipt", "no_receipt")
+    try:
+        receipt = receipt_from(payload)
+    except ValueError:
+        return _failed("receipt", "receipt_unreadable")
+    try:
+        with closing(LedgerReader(settings.data_dir)) as reader:
+            base, assigned = reader.base_of(receipt.stream), reader.assigned()
+    except (LedgerError, OSError):
+        return _skipped("receipt", "receipt_unjudged")
+    if base is None:
+        return _failed("receipt", "receipt_foreign")
+    lacks = sum(last - first + 1 for first, last in receipt.missing)
+    return _passed("receipt", "receipt_seen", upto=receipt.upto, assigned=assigned, missing=lacks)
+
+
+def _judged_session(told: Mapping[str, Any] | None) -> Finding:
+    """Tell how the daemon's own connection stands: two machines with one name show only there."""
+    if told is None:
+        return _skipped("session", "no_daemon")
+    standing = str(told["broker"])
+    if standing == "connected":
+        return _passed("session", "daemon_connected")
+    name = "daemon_troubled" if standing.startswith("connected") else "daemon_not_connected"
+    return _failed("session", name, reason=standing)

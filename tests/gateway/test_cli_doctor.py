@@ -1,0 +1,151 @@
+"""The command `hadir doctor`, as a person types it."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from drivers.zkteco.simulator import Simulator, build
+from gateway.cli.words import FINDINGS, Language, spoken
+from gateway.control import ask
+from tests.broker import Broker, Subscriber, eventually
+from tests.gateway.test_cli import HADIR, configuration, environment, hadir
+
+PIN = "198609262015051001"
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Path]:
+    """Run a gateway with one terminal, a broker that knows it by a password, and a centre; yield its configuration."""
+    password = tmp_path / "mqtt-password"
+    password.write_text("hunter2\n")
+    password.chmod(0o600)
+    terminal = build(records=10)
+    terminal.punch(PIN)
+    with (
+        Simulator(terminal) as simulator,
+        Broker(tmp_path, users={"siti": "hunter2", "centre": "x"}) as broker,
+        Subscriber(broker.port, username="centre", password="x") as centre,
+    ):
+        path = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+        url = f"url: {broker.url}"
+        # The simulator shows this computer's time, whose zone may be any.
+        path.write_text(
+            path.read_text()
+            .replace(url, f"{url}\n  username: siti\n  password_file: mqtt-password")
+            .replace("poll: 1s", "poll: 1s\n    clock: {tolerance: 1d}")
+        )
+        with logged(path, tmp_path / "log"):
+            centre.wait_for(lambda _: centre.on("punch/lobby"))
+            eventually(lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["state"] == "online")
+            yield path
+
+
+@contextmanager
+def logged(config: Path, log: Path) -> Iterator[None]:
+    """Run the daemon for the length of a block, with its log in a file."""
+    with log.open("w") as file:
+        command = [*HADIR, "run", "--assume-synchronised", "-c", str(config)]
+        process = subprocess.Popen(command, env=environment(), stderr=file)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_nothing_in_the_way(office: Path) -> None:
+    """Beside the daemon, in both languages and as JSON: one line a step, and 0."""
+    english, indonesian = hadir("doctor", "-c", office, LC_ALL="C.UTF-8"), hadir("doctor", "-c", office, "--lang", "id")
+    told = json.loads(hadir("doctor", "-c", office, "--json").stdout)
+
+    assert (english.returncode, english.stderr) == (0, "")
+    assert english.stdout.endswith("\nNothing is in the way.\n")
+    lines = english.stdout.splitlines()[:-2]
+    assert all(re.match(r"[✓\u2013] (gateway|lobby|broker) .* \d+\.\d\d s  .", line) for line in lines), english.stdout
+    assert indonesian.stdout.endswith("\nTidak ada yang menghalangi.\n")
+    assert told["ok"]
+    assert len(told["steps"]) == len(lines)
+    assert {step["outcome"] for step in told["steps"]} == {"passed", "skipped"}
+
+
+def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None:
+    """Versions, configuration, steps, counts, the end of the log; no password, PIN or user name. Written once only."""
+    log = tmp_path / "log"
+    with log.open("a") as file:
+        file.write(f'{PIN}\t2026-09-04 07:30:00\n{{"event": "x", "level": "debug", "timestamp": "", "pin": "{PIN}"}}\n')
+    report = tmp_path / "report.txt"
+    told = hadir("doctor", "-c", office, "--report", report, "--log", log)
+    again = hadir("doctor", "-c", office, "--report", report)
+    text = report.read_text()
+
+    assert told.returncode == 0
+    assert str(report) in told.stdout
+    for part in (
+        "hadir-gateway 0",
+        "== Steps",
+        '"password_file"',
+        '"username": "(set)"',
+        '"sequence": 11',
+        "ledger.db",
+    ):
+        assert part in text
+    assert '"event": "gateway_started"' in text
+    for private in ("hunter2", PIN, "siti", '"1001"'):
+        assert private not in text + told.stdout
+    assert again.returncode == 74
+    assert "there is such a file already" in again.stderr
+    assert report.read_text() == text
+
+
+def test_first_obstacle_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """In the language of the locale; 1 where something is in the way."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    told = hadir("doctor", "-c", config, LC_ALL="id_ID.UTF-8", PYTHONIOENCODING="utf-8")
+    found = json.loads(hadir("doctor", "-c", config, "--json").stdout)
+    failed = [step for step in found["steps"] if step["outcome"] == "failed"]
+
+    assert told.returncode == 1
+    assert not found["ok"]
+    assert [step["name"] for step in failed][-2:] == ["port", "broker_port"]
+    advice = FINDINGS[failed[0]["finding"]].advice
+    assert advice is not None
+    assert f"Langkah berikut: {advice.id}" in told.stdout
+    assert failed[0]["advice"] == advice.en
+
+
+def test_configuration_that_is_none(tmp_path: Path) -> None:
+    """Ends with 78, and the report shows every mistake."""
+    config, report = tmp_path / "gateway.yaml", tmp_path / "report.txt"
+    config.write_text("site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt: {url: broker, password: hunter2}\n")
+    told = hadir("doctor", "-c", config, "--report", report, "--lang", "en", PYTHONIOENCODING="ascii")
+
+    assert told.returncode == 78
+    assert told.stdout.startswith("X gateway  configuration")
+    assert "Correct the lines" in told.stdout
+    assert len(re.findall(r"gateway\.yaml:\d+:", report.read_text().partition("== Mistakes")[2])) == 5
+    assert "hunter2" not in told.stdout + report.read_text()
+
+
+def test_report_that_cannot_be_written(tmp_path: Path) -> None:
+    """Said as such; the steps were shown all the same."""
+    told = hadir("doctor", "-c", configuration(tmp_path, lobby="127.0.0.1:9"), "--report", tmp_path / "no" / "r.txt")
+    assert told.returncode == 74
+    assert "broker" in told.stdout
+    assert "No such file or directory" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("locale", "language"),
+    [("id_ID.UTF-8", "id"), ("in_ID", "id"), ("en_US.UTF-8", "en"), ("C", "en"), ("", "en")],
+)
+def test_language_follows_the_locale(monkeypatch: pytest.MonkeyPatch, locale: str, language: str) -> None:
+    """LC_ALL before LANG; both codes that Indonesian has had."""
+    monkeypatch.setenv("LC_ALL", locale)
+    monkeypatch.delenv("LC_MESSAGES", raising=False)
+    monkeypatch.setenv("LANG", "C")
+    assert spoken() == Language(language)
