@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,16 +20,18 @@ from structlog.tracebacks import ExceptionDictTransformer
 from drivers import DRIVERS
 from gateway import filing, memory, punch
 from gateway.clock import Clock, Correction, Standing, SystemClock
-from gateway.commands import Commands, take_receipt
+from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
-from gateway.schedule import MIDNIGHT, Calendar
-from gateway.settings import Settings
+from gateway.reload import Difference, applied, difference
+from gateway.schedule import Calendar
+from gateway.settings import Settings, SettingsError, TerminalSettings
 from gateway.vigil import Vigil
 from gateway.worker import Worker
+from gateway.workers import Workers
 
 HEALTH_S = 60.0
 LONGEST_WAIT_S = 3600.0
@@ -70,15 +74,31 @@ def configure_logging() -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
+def _not_taken(exc: SettingsError) -> str:
+    more = len(exc.lines) - 1
+    others = f" (and {more} more: hadir check)" if more else ""
+    return f"the changed configuration is not taken, the gateway goes on with the one before: {exc.lines[0]}{others}"
+
+
 class Daemon:
     """The gateway as it runs: workers → ledger → publisher, and what watches over them."""
 
-    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
-        """Open the ledger and build every part; raises LedgerError where the ledger cannot be had."""
+    def __init__(
+        self, settings: Settings, *, load: Callable[[], Settings] | None = None, clock: Clock | None = None
+    ) -> None:
+        """Open the ledger and build every part; raises LedgerError where the ledger cannot be had.
+
+        ``load`` reads the configuration again, for :meth:`reload`, and raises SettingsError; None: it cannot change.
+        """
         memory.share_arena()
         clock = clock or SystemClock()
         self._clock = clock
         self._settings = settings
+        """What is in effect."""
+        self._load = load or (lambda: settings)
+        self._reloading = threading.Lock()
+        self._refused = False
+        """The configuration could not be read again, and people have been told."""
         self._zone = ZoneInfo(settings.timezone)
         retention = settings.retention
         self._ledger = Ledger(
@@ -90,7 +110,9 @@ class Daemon:
         self._room: Room = "all"
         self._resumed: datetime | None = None
         """When this process began, until that is on record."""
-        self._workers: list[Worker] = []
+        self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp())
+        self._calendar.each_night("backup", self._back_up)
+        self._workers = Workers(self._hire, self._calendar, gone=self._forget)
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._commands = Commands(
             settings.commands.allow,
@@ -106,28 +128,8 @@ class Daemon:
             requests=self._commands.submit,
             now=clock.now,
         )
-        self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp())
-        self._calendar.each_night("backup", self._back_up)
-        for terminal in settings.terminals:
-            worker = Worker(
-                terminal,
-                settings.zone(terminal),
-                DRIVERS[terminal.driver],
-                self._ledger,
-                clock,
-                captures=settings.data_dir / "captures",
-                report=self._publisher.announce,
-                publish=partial(self._publisher.announce, retain=False),
-                alarm=self._publisher.alarm,
-            )
-            self._workers.append(worker)
-            self._calendar.each_night(f"night-{worker.name}", worker.begin_night)
-            self._calendar.each_night(f"tally-{worker.name}", worker.tell_tally, MIDNIGHT)
-        watched = [
-            (worker, entry, settings.zone(entry))
-            for worker, entry in zip(self._workers, settings.terminals, strict=True)
-        ]
-        self._vigil = Vigil(watched, self._ledger, clock, self._publisher.alarm)
+        self._workers.change(Difference(added=settings.terminals))
+        self._vigil = Vigil(self._workers, self._ledger, clock, self._publisher.alarm)
         self._standing = Standing(clock, self._ledger.last_sequence)
         self._correction: Correction | None = None
         """What is to be put on record of our own clock."""
@@ -142,14 +144,60 @@ class Daemon:
                 "be on a disk of this machine that the daemon's user may write to"
             ) from exc
 
+    def _hire(self, terminal: TerminalSettings) -> Worker:
+        return Worker(
+            terminal,
+            self._settings.zone(terminal),
+            DRIVERS[terminal.driver],
+            self._ledger,
+            self._clock,
+            captures=self._settings.data_dir / "captures",
+            report=self._publisher.announce,
+            publish=partial(self._publisher.announce, retain=False),
+            alarm=self._publisher.alarm,
+        )
+
+    def _forget(self, name: str) -> None:
+        """Let the broker retain nothing more of a terminal that is no longer configured."""
+        self._publisher.announce(f"terminal/{name}/state", None)
+
+    def reload(self) -> dict[str, Any]:
+        """Read the configuration again and apply what it says of terminals; return what is applied, and what waits.
+
+        Terminals that have not changed, the ledger and the connection to the broker are not touched. Raises Refusal
+        where the configuration has mistakes: then everything stays as it is. For any thread.
+        """
+        with self._reloading:
+            try:
+                wanted = self._load()
+            except SettingsError as exc:
+                self._refused = True
+                log.error("settings_refused", problems=exc.lines)  # noqa: TRY400 - the lines say it all
+                self._publisher.alarm("settings_refused", _not_taken(exc))
+                raise Refusal("settings_refused", str(exc)) from None
+            found = difference(self._settings, wanted)
+            self._workers.change(found)
+            self._settings = applied(self._settings, wanted)
+            log.info("settings_reloaded", **found.payload())
+            if self._refused:
+                self._refused = False
+                self._publisher.alarm("settings_reloaded", "the configuration is without mistakes again, and in effect")
+            return found.payload()
+
+    def reload_unasked(self) -> None:
+        """Do what :meth:`reload` does for nobody who waits for an answer: the log says what has come of it."""
+        with suppress(Refusal):
+            self.reload()
+
     def _answers(self) -> dict[str, Answer]:
         return {
             "status": lambda _: self._health.status(self._publisher),
+            "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),
             "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
-            **filing.answers(self._ledger, self._settings, self._clock),
+            **filing.answers(self._ledger, self._workers, self._clock),
         }
 
     def _visit(self, asked: dict[str, Any], *, full: bool) -> dict[str, Any]:
@@ -197,8 +245,7 @@ class Daemon:
         self._tell_of_rescue()
         self._commands.start()
         self._publisher.start()
-        for worker in self._workers:
-            worker.start()
+        self._workers.tend()
         self._calendar.start()
         failed = self._watch(stop)
         if failed is None:
@@ -293,6 +340,8 @@ class Daemon:
             failed = self._failed_part()
             if failed is not None:
                 return failed
+            if self._workers.tend():
+                self._publisher.announce("info", self._health.info())
             self._calendar.tick()
             self._watch_room()
             self._note_correction()
@@ -350,21 +399,16 @@ class Daemon:
             ("commands", None, self._commands.is_alive),
             ("calendar", self._calendar.failure, True),
             ("control", None, self._control.is_alive),
-            *((f"worker {worker.name}", worker.failure, worker.is_alive) for worker in self._workers),
         ]
         for name, failure, alive in parts:
             if failure is not None or not alive:
                 return name, failure or "its thread has ended"
-        return None
+        return self._workers.failed()
 
     def _stop(self) -> None:
         """End in the order of the road: nothing more comes in, what is there goes out, the ledger is closed."""
         self._calendar.stop()
-        for worker in self._workers:
-            worker.stop()
-        until = time.monotonic() + GOODBYE_S
-        for worker in self._workers:
-            worker.join(max(0.0, until - time.monotonic()))
+        self._workers.stop(GOODBYE_S)
         self._commands.stop(0.5)
         self._publisher.stop(2.5)
         self._control.close()

@@ -8,7 +8,7 @@ users, reads templates, or changes the configuration.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol, Self, TypeVar
@@ -186,12 +186,12 @@ class Commands:
         self,
         allow: Iterable[str],
         ledger: Ledger,
-        workers: Sequence[Worker],
+        workers: Collection[Worker],
         *,
         report: Callable[[], dict[str, Any]],
         now: Callable[[], datetime],
     ) -> None:
-        """``allow`` names what the centre may ask; ``workers`` may still grow; ``report`` says how all is."""
+        """``allow`` names what the centre may ask; ``workers`` may come and go; ``report`` says how all is."""
         self._allow = frozenset(allow)
         self._ledger = ledger
         self._workers = workers
@@ -293,7 +293,7 @@ class Commands:
     def _visit(self, payload: bytes | str, *, full: bool) -> list[str]:
         """Ask for visits; return the terminals that will be visited, each as soon as its worker can."""
         name = _read(Anything, payload).terminal
-        workers = self._workers if name is None else [self._worker(name)]
+        workers = list(self._workers) if name is None else [self._worker(name)]
         for worker in workers:
             worker.request(full=full)
         return [worker.name for worker in workers]

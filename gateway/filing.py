@@ -5,7 +5,7 @@ with the rights of the person who called it, and hands its records to the runnin
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -18,7 +18,7 @@ from gateway.clock import Clock
 from gateway.control import ask
 from gateway.ledger import BEFORE, SLICE, Filed, Ledger, decoded, encoded
 from gateway.punch import Witness, utc_text
-from gateway.settings import Settings, TerminalSettings
+from gateway.settings import TerminalSettings
 
 STORE_S = 60.0
 """How long a busy daemon may take to store one run of records."""
@@ -176,12 +176,26 @@ class DaemonDesk:
         return told
 
 
-def answers(ledger: Ledger, settings: Settings, clock: Clock) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Return the daemon's side of :class:`DaemonDesk`: control commands by name."""
+class Owner(Protocol):
+    """A terminal whose files may come."""
+
+    @property
+    def settings(self) -> TerminalSettings:
+        """Its entry in the configuration."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of its clock."""
+
+
+def answers(
+    ledger: Ledger, terminals: Collection[Owner], clock: Clock
+) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+    """Return the daemon's side of :class:`DaemonDesk`: control commands by name. ``terminals`` may come and go."""
 
     def desk(asked: dict[str, Any]) -> LedgerDesk:
-        terminal = next(entry for entry in settings.terminals if entry.name == asked["terminal"])
-        return LedgerDesk(ledger, terminal, settings.zone(terminal), clock)
+        terminal = next(terminal for terminal in terminals if terminal.settings.name == asked["terminal"])
+        return LedgerDesk(ledger, terminal.settings, terminal.zone, clock)
 
     def begin(asked: dict[str, Any]) -> dict[str, Any]:
         try:

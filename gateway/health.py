@@ -3,7 +3,7 @@
 import resource
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,19 +22,26 @@ VERSION = version("hadir-gateway")
 class Health:
     """Puts together what the parts know of themselves."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, workers: list[Worker], clock: Clock) -> None:
+    def __init__(self, settings: Settings, ledger: Ledger, workers: Collection[Worker], clock: Clock) -> None:
+        """``workers`` may come and go."""
         self._settings = settings
         self._ledger = ledger
         self._workers = workers
         self._clock = clock
         self._begun = time.monotonic()
 
-    def greeting(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield topic and payload of everything retained, as every connection to the broker begins with it."""
+    def greeting(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Yield topic and payload of everything retained, as every connection to the broker begins with it.
+
+        None for what was retained of terminals that are no longer configured.
+        """
         yield "info", self.info()
         yield "health", self.health()
-        for worker in self._workers:
+        workers = list(self._workers)
+        for worker in workers:
             yield f"terminal/{worker.name}/state", worker.state.payload()
+        for name in {known.name for known in self._ledger.terminals()} - {worker.name for worker in workers}:
+            yield f"terminal/{name}/state", None
 
     def info(self) -> dict[str, Any]:
         """Return the message of ``info``."""
@@ -46,8 +53,8 @@ class Health:
             "sequence": self._ledger.assigned(),
             "timezone": settings.timezone,
             "terminals": [
-                {"name": terminal.name, "driver": terminal.driver, "timezone": settings.zone(terminal).key}
-                for terminal in settings.terminals
+                {"name": worker.name, "driver": worker.settings.driver, "timezone": worker.zone.key}
+                for worker in self._workers
             ],
             "delivery": {
                 "window": settings.mqtt.window,

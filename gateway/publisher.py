@@ -185,7 +185,8 @@ class _Outgoing(NamedTuple):
     """A message without evidence value: the newest counts, and a new connection begins with all of them anyway."""
 
     topic: str
-    payload: dict[str, Any]
+    payload: dict[str, Any] | None
+    """None: nothing, which also ends what the broker has retained."""
     retain: bool
     correlation: bytes | None = None
     """What the answer to a request gives back."""
@@ -329,7 +330,7 @@ class Publisher:
         settings: Settings,
         ledger: Ledger,
         *,
-        greeting: Callable[[], Iterable[tuple[str, dict[str, Any]]]] = tuple,
+        greeting: Callable[[], Iterable[tuple[str, dict[str, Any] | None]]] = tuple,
         requests: Callable[[Request], None] = lambda _request: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -412,8 +413,8 @@ class Publisher:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def announce(self, topic: str, payload: dict[str, Any], *, retain: bool = True) -> None:
-        """Publish a message below the prefix now.
+    def announce(self, topic: str, payload: dict[str, Any] | None, *, retain: bool = True) -> None:
+        """Publish a message below the prefix now; None ends what is retained there.
 
         Without a connection a retained one is dropped, as the next greeting will carry it, and any other kept for the
         next connection, among the newest hundred of them and the alarms.
@@ -949,7 +950,7 @@ class Publisher:
         while conversation.outbox and len(conversation.in_flight) < conversation.receive_maximum:
             message = conversation.outbox.popleft()
             properties = _PLAIN if message.correlation is None else _answering(message.correlation)
-            body = _json(message.payload).encode()
+            body = b"" if message.payload is None else _json(message.payload).encode()
             if len(body) + self._envelope(message.topic, properties) > conversation.maximum_packet:
                 log.warning("message_too_large", topic=message.topic)
                 continue

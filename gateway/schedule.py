@@ -5,6 +5,7 @@ makes it count every moment it missed. :meth:`Calendar.tick`, called each second
 """
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -31,8 +32,10 @@ class Calendar:
     def __init__(self, zone: ZoneInfo, *, wall: Callable[[], float] = time.time) -> None:
         self._zone = zone
         self._wall = wall
-        self._jobs: list[tuple[str, Callable[[], None], CronTrigger]] = []
+        self._jobs: dict[str, tuple[Callable[[], None], CronTrigger]] = {}
         self._scheduler: Any = None
+        self._lock = threading.RLock()
+        """Jobs come and go while the clock steps."""
         self._difference = wall() - time.monotonic()
         self.failure: BaseException | None = None
 
@@ -43,17 +46,30 @@ class Calendar:
         """
         hour = random.randint(*hours)  # noqa: S311 - not a secret
         minute = random.randint(0, 59)  # noqa: S311 - not a secret
-        self._jobs.append((name, work, CronTrigger(hour=hour, minute=minute, timezone=self._zone)))
+        trigger = CronTrigger(hour=hour, minute=minute, timezone=self._zone)
+        with self._lock:
+            self._jobs[name] = work, trigger
+            if self._scheduler is not None:
+                self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
+
+    def drop(self, name: str) -> None:
+        """Forget a job."""
+        with self._lock:
+            del self._jobs[name]
+            if self._scheduler is not None:
+                self._scheduler.remove_job(name)
 
     def start(self) -> None:
-        """Arm all jobs."""
-        self._arm()
+        """Arm all jobs, and those that come later."""
+        with self._lock:
+            self._arm()
 
     def stop(self) -> None:
         """Disarm all jobs; one that runs is not waited for."""
-        if self._scheduler is not None:
-            self._scheduler.shutdown(wait=False)
-            self._scheduler = None
+        with self._lock:
+            if self._scheduler is not None:
+                self._scheduler.shutdown(wait=False)
+                self._scheduler = None
 
     def tick(self) -> bool:
         """Look whether the wall clock has stepped; if so arm all jobs anew and return True."""
@@ -63,8 +79,9 @@ class Calendar:
         if abs(step_s) < STEP_S:
             return False
         log.warning("wall_clock_stepped", by_s=round(step_s))
-        self.stop()
-        self._arm()
+        with self._lock:
+            self.stop()
+            self._arm()
         return True
 
     def next_runs(self) -> dict[str, float]:
@@ -78,7 +95,7 @@ class Calendar:
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
         )
         self._scheduler.add_listener(self._failed, EVENT_JOB_ERROR)
-        for name, work, trigger in self._jobs:
+        for name, (work, trigger) in self._jobs.items():
             self._scheduler.add_job(work, trigger, id=name)
         self._scheduler.start()
 

@@ -3,7 +3,7 @@
 Looked at once a minute by the daemon. What is habit is learnt anew each day from the ledger; see ``forecast``.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,7 +14,6 @@ from gateway import forecast, punch
 from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.ledger import Ledger
-from gateway.settings import TerminalSettings
 from gateway.worker import Worker
 
 log = structlog.get_logger("vigil")
@@ -29,8 +28,6 @@ class _Watched:
     """One terminal, and what is known of its habits."""
 
     worker: Worker
-    settings: TerminalSettings
-    zone: ZoneInfo
     learnt: date | None = None
     """The day on which the habits were looked up."""
     per_day: Mapping[date, int] = field(default_factory=dict)
@@ -39,6 +36,11 @@ class _Watched:
     """Of fullness, on record; None: not looked up yet."""
     silent: bool = False
     """Has been told."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of its clock."""
+        return self.worker.zone
 
     @property
     def since(self) -> datetime:
@@ -52,12 +54,14 @@ class Vigil:
 
     def __init__(
         self,
-        terminals: Sequence[tuple[Worker, TerminalSettings, ZoneInfo]],
+        workers: Collection[Worker],
         ledger: Ledger,
         clock: Clock,
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
     ) -> None:
-        self._watched = [_Watched(*terminal) for terminal in terminals]
+        """``workers`` are looked at as they are at each look: they may come and go."""
+        self._workers = workers
+        self._watched: list[_Watched] = []
         self._ledger = ledger
         self._clock = clock
         self._alarm = alarm
@@ -73,6 +77,7 @@ class Vigil:
         if not timedelta(0) <= now - self._looked <= STEP:
             self._resumed = now
         self._looked = now
+        self._follow()
         before = [(watched.worker.state.fills, watched.worker.state.silent_since) for watched in self._watched]
         for watched in self._watched:
             self._learn(watched, now.astimezone(watched.zone).date())
@@ -83,6 +88,16 @@ class Vigil:
         for watched, told in zip(self._watched, before, strict=True):
             if told != (watched.worker.state.fills, watched.worker.state.silent_since):
                 watched.worker.tell_state()
+
+    def _follow(self) -> None:
+        """Watch the terminals that there are; one whose worker is another keeps what was told of it."""
+        before = {watched.worker.name: watched for watched in self._watched}
+        self._watched = []
+        for worker in self._workers:
+            watched = before.get(worker.name) or _Watched(worker)
+            if watched.worker is not worker:
+                watched.worker, watched.learnt = worker, None
+            self._watched.append(watched)
 
     def _learn(self, watched: _Watched, today: date) -> None:
         """Look up a terminal's habits, once a day."""
@@ -170,12 +185,13 @@ class Vigil:
     def _overdue(self, watched: _Watched, since: datetime, now: datetime) -> bool:
         """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
         disk = watched.worker.state.medium is not None  # it comes when somebody brings it
-        if disk or watched.settings.silence is None or not watched.usual:
+        silence = watched.worker.settings.silence
+        if disk or silence is None or not watched.usual:
             return False
         start, end = (
             moment.astimezone(watched.zone).replace(tzinfo=None) for moment in (max(since, self._resumed), now)
         )
-        return forecast.usual_time(watched.usual, start, end) >= timedelta(seconds=watched.settings.silence)
+        return forecast.usual_time(watched.usual, start, end) >= timedelta(seconds=silence)
 
     def _tell(self, code: str, message: str, terminal: str | None) -> None:
         log.warning(code, terminal=terminal)

@@ -275,7 +275,30 @@ class Worker:
         self._reconciliation: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
 
+    @property
+    def settings(self) -> TerminalSettings:
+        """The terminal's entry in the configuration."""
+        return self._settings
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of its clock."""
+        return self._zone
+
     # From outside.
+
+    def follow(self, before: "Worker") -> None:
+        """Go on, when :meth:`start` is called, with the work of one for the same name that has ended.
+
+        What is due stays due. Where the family is the same an outage goes on, and what is known of the terminal holds.
+        """
+        self._full_due, self._clock_wish = before._full_due, before._clock_wish  # noqa: SLF001 - one of us
+        if self._settings.driver != before._settings.driver:  # noqa: SLF001
+            return
+        self.state = before.state
+        self._failures, self._lost = before._failures, before._lost  # noqa: SLF001
+        self._first_failure, self._stepped = before._first_failure, before._stepped  # noqa: SLF001
+        self._before_setting, self._reconciliation = before._before_setting, before._reconciliation  # noqa: SLF001
 
     def start(self) -> None:
         """Begin to visit the terminal."""
@@ -291,7 +314,7 @@ class Worker:
                 self.state.last_full_reading = _moment(known.full_ms)
             # A machine that is off at night never meets the hour of the nightly reading: it is made up for.
             read = self.state.last_full_reading
-            self._full_due = read is None or self._clock.now() - read > FULL_READING_DUE
+            self._full_due |= read is None or self._clock.now() - read > FULL_READING_DUE
         self._thread.start()
 
     def stop(self) -> None:

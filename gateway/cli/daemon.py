@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
+RELOAD_S = 30.0
 REPLAY_S = 600.0
 """How long the gateway may take to find what is to be sent again: a whole ledger, on a slow card."""
 
@@ -58,12 +60,15 @@ def run(
     ] = False,
 ) -> None:
     """Run the gateway until it is told to stop (SIGTERM or Ctrl-C)."""
+    # Until the daemon can be asked to reload, the wish waits; it would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load_settings(config)
     import structlog
 
     from gateway.app import Daemon, configure_logging
     from gateway.clock import AssumedClock, SystemClock
     from gateway.ledger import LedgerError, LedgerLocked
+    from gateway.settings import load
 
     configure_logging()
     log = structlog.get_logger("gateway")
@@ -78,8 +83,17 @@ def run(
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
+    clock = AssumedClock() if assume_synchronised else SystemClock()
     try:
-        code = Daemon(settings, clock=AssumedClock() if assume_synchronised else SystemClock()).run(stop)
+        daemon = Daemon(settings, load=partial(load, config), clock=clock)
+
+        def reload(_number: int, _frame: FrameType | None) -> None:
+            threading.Thread(target=daemon.reload_unasked, name="reload").start()  # from a thread: as above
+
+        # Where a person watches, the hang-up says that the window was closed.
+        signal.signal(signal.SIGHUP, ask_to_stop if sys.stderr.isatty() else reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        code = daemon.run(stop)
     except LedgerLocked as exc:
         raise Failure(Code.LOCKED, str(exc), "locked") from exc
     except LedgerError as exc:
@@ -123,6 +137,35 @@ def check(
     print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}"})
     for line in warnings:
         say(f"warning: {line}")
+
+
+@app.command(rich_help_panel=GATEWAY)
+def reload(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """Have the running gateway read its configuration again, and apply what has changed of terminals."""
+    from gateway.commands import Refusal
+    from gateway.control import ask
+
+    settings = load_settings(config)
+    try:
+        told = ask(settings.data_dir, "reload", timeout_s=RELOAD_S)
+    except Refusal as exc:
+        raise Failure(Code.CONFIG, f"the gateway does not take the configuration:\n{exc}", "config") from None
+    if told is None:
+        raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
+    if as_json:
+        print_json(told)
+        return
+    applied = {
+        "added": ", ".join(told["added"]),
+        "changed": ", ".join(f"{name} ({', '.join(keys)})" for name, keys in told["changed"].items()),
+        "removed": ", ".join(told["removed"]),
+    }
+    if any(applied.values()):
+        print_fields({what: names for what, names in applied.items() if names})
+    else:
+        print("no terminal has changed")
+    if told["restart"]:
+        say(f"in effect after a restart only: {', '.join(told['restart'])}")
 
 
 @app.command(rich_help_panel=GATEWAY)

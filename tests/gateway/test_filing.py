@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,7 +17,7 @@ from gateway.control import Control
 from gateway.filing import DaemonDesk, Desk, LedgerDesk, Misfit, Report, Unheard, filed
 from gateway.ledger import Filed, Ledger
 from gateway.punch import Witness
-from gateway.settings import Settings
+from gateway.settings import Settings, TerminalSettings
 from tests import contract
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -58,6 +58,13 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """Open an empty ledger."""
     with closing(Ledger(tmp_path / "data", "/hadir/office/gw")) as opened:
         yield opened
+
+
+class Owner(NamedTuple):
+    """A terminal of the daemon."""
+
+    settings: TerminalSettings
+    zone: ZoneInfo
 
 
 def desk(ledger: Ledger, **changes: object) -> LedgerDesk:
@@ -259,7 +266,9 @@ def test_whose(ledger: Ledger, tmp_path: Path) -> None:
 def test_through_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
     """The records go over the control socket, with all of their bytes, and become the same events."""
     data_dir = ledger.path.parent
-    control = Control(data_dir, filing.answers(ledger, settings(), TrueClock()))
+    control = Control(
+        data_dir, filing.answers(ledger, [Owner(entry, ZONE) for entry in settings().terminals], TrueClock())
+    )
     torn = b"  10" + bytes(5000) + b"3\n"
     try:
         report = put(DaemonDesk(data_dir, "lobby"), tmp_path, *(line(at) for at in range(700)), torn)

@@ -145,10 +145,10 @@ def test_a_step_of_the_wall_clock_stops_nothing(tmp_path: Path, broker: Broker, 
             daemon._calendar._scheduler.modify_job("tally-lobby", next_run_time=datetime.now(UTC))
             eventually(lambda: subscriber.on("/tally/lobby"))
             for number in range(3):
-                before = daemon._workers[0].state.last_visit
+                before = next(iter(daemon._workers)).state.last_visit
                 terminal.punch(f"100{number}")
                 eventually(lambda: subscriber.on("/punch/lobby")[number:])  # noqa: B023 - it is done with at once
-                eventually(lambda: daemon._workers[0].state.last_visit != before)  # noqa: B023 - the same
+                eventually(lambda: next(iter(daemon._workers)).state.last_visit != before)  # noqa: B023 - the same
         finally:
             stop.set()
             running.join(20)

@@ -97,8 +97,7 @@ class Office:
             state.online, state.last_full_reading, state.serial = True, self.clock.now(), f"S-{entry.name}"
             state.sizes = Sizes(len(log), 100_000)
             self.workers.append(worker)
-        watched = [(worker, entry, ZONE) for worker, entry in zip(self.workers, settings.terminals, strict=True)]
-        self.vigil = Vigil(watched, self.ledger, self.clock, self._alarm)
+        self.vigil = Vigil(self.workers, self.ledger, self.clock, self._alarm)
         return self.vigil
 
     def _alarm(self, code: str, message: str, terminal: str | None) -> None:
