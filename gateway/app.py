@@ -34,6 +34,8 @@ from gateway.worker import Worker
 from gateway.workers import Workers
 
 HEALTH_S = 60.0
+TICK_S = 1.0
+"""How often the daemon looks after its parts."""
 LONGEST_WAIT_S = 3600.0
 GOODBYE_S = 1.5
 """How long the workers together may take to end their conversations when the daemon stops."""
@@ -327,7 +329,7 @@ class Daemon:
             log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
 
     def _watch(self, stop: threading.Event) -> tuple[str, object] | None:
-        """Tick once a second until told to stop; return the name of a part that failed, and why, if one did."""
+        """Tick until told to stop; return the name of a part that failed, and why, if one did."""
         try:
             return self._tick(stop)
         except Exception as exc:
@@ -336,7 +338,7 @@ class Daemon:
 
     def _tick(self, stop: threading.Event) -> tuple[str, object] | None:
         next_health = time.monotonic() + HEALTH_S
-        while not stop.wait(1.0):
+        while not stop.wait(TICK_S):
             failed = self._failed_part()
             if failed is not None:
                 return failed

@@ -37,7 +37,7 @@ def difference(running: Settings, wanted: Settings) -> Difference:
     return Difference(
         added=tuple(entry for name, entry in after.items() if name not in before),
         changed=tuple(
-            (entry, tuple(_changed(before[name], entry)))
+            (entry, tuple(_changed(before[name], entry)) if before[name].driver == entry.driver else ("driver",))
             for name, entry in after.items()
             if name in before and before[name] != entry
         ),

@@ -175,7 +175,7 @@ class Message:
 
     topic: str
     payload: Any
-    """Parsed."""
+    """Parsed; None where there is none."""
     text: str
     qos: int
     retain: bool
@@ -229,7 +229,8 @@ class Subscriber:
         text = message.payload.decode()
         kind = getattr(message.properties, "ContentType", None)
         correlation = getattr(message.properties, "CorrelationData", None)
-        heard = Message(message.topic, json.loads(text), text, message.qos, message.retain, kind, correlation)
+        payload = json.loads(text) if text else None
+        heard = Message(message.topic, payload, text, message.qos, message.retain, kind, correlation)
         with self._news:
             self.messages.append(heard)
             self._news.notify_all()

@@ -67,7 +67,7 @@ def daemon(file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def punches(subscriber: Subscriber) -> dict[str, str]:
     """Return event id → PIN of all punches heard."""
-    heard = [message.payload for message in list(subscriber.messages)]
+    heard = [message.payload for message in list(subscriber.messages) if message.text]
     events = [event for said in heard for event in (said if isinstance(said, list) else [said])]
     return {event["id"]: event["data"]["pin"] for event in events if event.get("type") == RECORDED}
 
