@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -50,11 +50,17 @@ _ROOM: dict[Room, str] = {
     "all": "there is room on the gateway's disk again: everything is read",
 }
 
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Levels as the journal knows them, see sd-daemon(3)."""
+
 log = structlog.get_logger("gateway")
 
 
 def configure_logging() -> None:
-    """Log to standard error: JSON where a program reads it, colours and key=value where a person does."""
+    """Log to standard error: JSON where a program reads it, colours and key=value where a person does.
+
+    Lines for systemd's journal carry their priority, so that `journalctl -p warning` finds what deserves a look.
+    """
     person = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -66,14 +72,33 @@ def configure_logging() -> None:
             *([] if person else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
             if person
-            else structlog.processors.JSONRenderer(),
+            else (_for_the_journal if _is_journal(sys.stderr) else structlog.processors.JSONRenderer()),
         ],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
     # APScheduler and paho speak through the standard library; only their warnings are of interest.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Tell whether systemd's journal reads the stream: it then names the stream's file in the environment."""
+    about = os.fstat(stream.fileno())
+    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
+
+
+def _for_the_journal(logger: object, method: str, event: structlog.typing.EventDict) -> str:
+    line = structlog.processors.JSONRenderer()(logger, method, event)
+    return f"<{_PRIORITIES[event['level']]}>{line!s}"
+
+
+class _Libraries(logging.Handler):
+    """Lets what libraries say come out as lines like all others."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log what was said."""
+        log.warning("library_warned", library=record.name, said=record.getMessage(), exc_info=record.exc_info)
 
 
 def _not_taken(exc: SettingsError) -> str:

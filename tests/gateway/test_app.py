@@ -335,6 +335,37 @@ def test_tracebacks_show_no_values(tmp_path: Path) -> None:
         assert "198609262015051001" not in written
 
 
+def test_log_for_programs_for_people_and_for_the_journal(tmp_path: Path) -> None:
+    """JSON, colours, or JSON with the journal's priority in front; what libraries say comes out alike."""
+    script = (
+        "import logging, structlog\n"
+        "from gateway.app import configure_logging\n"
+        "configure_logging()\n"
+        "structlog.get_logger().info('poll_finished', terminal='lobby')\n"
+        "logging.getLogger('paho').warning('hm %s', 1)\n"
+    )
+    command = [sys.executable, "-c", script]
+    for_programs = subprocess.run(command, capture_output=True, text=True, check=True).stderr.splitlines()
+    window, screen = pty.openpty()
+    subprocess.run(command, stderr=screen, check=True)
+    for_people = os.read(window, 65536).decode().splitlines()
+    os.close(window)
+    os.close(screen)
+    file = tmp_path / "journal"
+    with file.open("wb") as journal:
+        about = os.fstat(journal.fileno())
+        stream = f"{about.st_dev}:{about.st_ino}"
+        subprocess.run(command, stderr=journal, env=os.environ | {"JOURNAL_STREAM": stream}, check=True)
+    for_the_journal = file.read_text().splitlines()
+
+    polled, said = map(json.loads, for_programs)
+    assert (polled["event"], polled["level"], polled["terminal"]) == ("poll_finished", "info", "lobby")
+    assert (said["event"], said["library"], said["said"]) == ("library_warned", "paho", "hm 1")
+    assert [line[:4] for line in for_the_journal] == ["<6>{", "<4>{"]
+    assert "\x1b[" in for_people[0]
+    assert "lobby" in for_people[0]
+
+
 def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broker) -> None:
     """A worker that meets a mistake of ours takes the process down with a clear last line and exit code 70."""
     script = (
