@@ -18,6 +18,7 @@ import pytest
 
 from central.cli import EPILOG, HINTS, Code, main
 from central.store import Message, Store
+from tests import command
 from tests.broker import Broker, Subscriber
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import GATEWAY, STREAM, Source, batch, payload
@@ -36,9 +37,7 @@ def environment() -> dict[str, str]:
 
 def central(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [*CENTRAL, *map(str, arguments)], env=environment(), capture_output=True, text=True, timeout=30, check=False
-    )
+    return command.run("central.cli", *arguments, env=environment())
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from gateway.cli import HINTS
 from gateway.control import ask
 from gateway.settings import load
+from tests import command
 from tests.broker import Broker, Subscriber, eventually
 from tests.drivers.zkteco import neighbours
 
@@ -42,15 +43,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    return subprocess.run(
-        [*HADIR, *map(str, arguments)],
-        input=stdin,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return command.run("gateway.cli", *arguments, stdin=stdin, env=environment(**env))
 
 
 @contextmanager
@@ -179,7 +172,8 @@ def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: s
 
 def test_output_that_takes_ascii_only_or_nothing() -> None:
     """A console of another century, and none at all, are no reason to fail."""
-    assert hadir("--help", PYTHONIOENCODING="ascii").returncode == 0
+    ascii_only = environment(PYTHONIOENCODING="ascii")
+    assert subprocess.run([*HADIR, "--help"], env=ascii_only, capture_output=True, check=False).returncode == 0
     closed = subprocess.run(["sh", "-c", '"$@" >&- 2>&-', "sh", *HADIR, "schema"], env=environment(), check=False)
     assert closed.returncode == 0
 
@@ -937,8 +931,8 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
 def test_copies_that_are_not_there(tmp_path: Path) -> None:
     """Without a ledger there is nothing to copy or verify, and without a copy nothing to restore."""
     config = configuration(tmp_path, lobby="192.168.1.201")
-    for command, hint in ((["verify"], "no_ledger"), (["ledger", "backup"], "no_ledger")):
-        told = hadir(*command, "-c", config)
+    for words, hint in ((["verify"], "no_ledger"), (["ledger", "backup"], "no_ledger")):
+        told = hadir(*words, "-c", config)
         assert told.returncode == 74
         assert HINTS[hint][1] in told.stderr
     for more in ([], [tmp_path / "nowhere.db"]):

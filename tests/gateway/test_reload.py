@@ -28,6 +28,7 @@ from tests import contract
 from tests.broker import Broker, Subscriber, eventually
 from tests.gateway.test_app import ZONE, here, punches
 from tests.gateway.test_app import daemon as process_of
+from tests.gateway.test_cli import hadir
 
 PREFIX = "hadir/v1/office/gw/"
 
@@ -301,13 +302,6 @@ def test_mistakes_leave_everything_as_it_is_and_are_told(office: Office) -> None
 
 
 # --- a process ----------------------------------------------------------------------------------------------------
-
-
-def hadir(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_a_hang_up_and_the_command_reload(office: Office) -> None:
