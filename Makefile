@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
-	@echo "make test    run all tests"
+	@echo "make test    run all tests; JOBS=4 so many at once"
 	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; prints the table that README quotes"
@@ -45,8 +45,10 @@ compiler:
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	  else echo "the tests need a C compiler: sudo apt install gcc libc6-dev"; exit 1; fi; }
 
+# Many tests wait for something; JOBS=0 runs them one after the other.
+JOBS ?= $(shell nproc)
 test: $(VENV)/stamp mosquitto compiler
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20
 SECONDS ?= 20

@@ -29,7 +29,7 @@ PINGREQ, DISCONNECT = 0xC0, 0xE0
 MISSING = "mosquitto is not installed, and these tests need a real broker: apt-get install mosquitto mosquitto-clients"
 
 
-def eventually(condition: Callable[[], object], timeout: float = 10.0, what: str = "it") -> None:
+def eventually(condition: Callable[[], object], timeout: float = 30.0, what: str = "it") -> None:
     """Wait until ``condition`` is true; fail if that takes too long."""
     until = time.monotonic() + timeout
     while not condition():

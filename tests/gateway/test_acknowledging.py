@@ -1,6 +1,5 @@
 """The whole road of a terminal that marks what is new: simulated line, driver, worker, ledger."""
 
-import json
 import random
 import signal
 import subprocess
@@ -8,27 +7,21 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from drivers import DRIVERS
 from drivers.anviz import wire
 from drivers.anviz.simulator import SimulatedTerminal, Simulator, history
-from gateway import worker as worker_module
-from gateway.ledger import OVERLAP, Ledger, LedgerReader
-from gateway.pause import Pause
-from gateway.settings import Settings, TerminalSettings
-from gateway.worker import Worker
-from tests import contract
+from gateway.ledger import OVERLAP, LedgerReader
+from tests.broker import eventually
+from tests.gateway import office as office_module
+from tests.gateway.office import ZONE, polled
 
-ZONE = ZoneInfo("Asia/Jakarta")
 EVENING = datetime(2026, 9, 4, 18, 0)  # noqa: DTZ001 - a terminal's wall clock
 
 
@@ -37,76 +30,16 @@ def local_now() -> datetime:
     return datetime.now(ZONE).replace(tzinfo=None)
 
 
-class TrueClock:
-    """The machine's clock, taken as right."""
-
-    def now(self) -> datetime:
-        """Return the time."""
-        return datetime.now(UTC)
-
-    def synchronised(self) -> bool:
-        """Say yes."""
-        return True
-
-
-@dataclass
-class Office:
+@dataclass(kw_only=True)
+class Office(office_module.Office):
     """Terminals on one line, one ledger, a worker for each terminal."""
 
-    folder: Path
-    ledger: Ledger
     simulator: Simulator
-    workers: list[Worker] = field(default_factory=list)
 
     @property
     def terminal(self) -> SimulatedTerminal:
         """The first terminal."""
         return next(iter(self.simulator.terminals.values()))
-
-    def settings(self, name: str, **changes: object) -> TerminalSettings:
-        """Return settings of a terminal that is polled five times a second."""
-        entry = {
-            "name": name,
-            "driver": "anviz",
-            "port": self.simulator.port,
-            "turnaround": "0s",
-            "poll": "200ms",
-            "timeout": "1s",
-            "bulk_timeout": "1s",
-        }
-        return Settings.model_validate(
-            {
-                "site": "office",
-                "gateway": "gw",
-                "timezone": ZONE.key,
-                "mqtt": {"url": "mqtt://127.0.0.1"},
-                "terminals": [entry | changes],
-            }
-        ).terminals[0]
-
-    def visit(self, name: str = "gudang", **changes: object) -> Worker:
-        """Start a worker."""
-        worker = Worker(
-            self.settings(name, **changes),
-            ZONE,
-            DRIVERS["anviz"],
-            self.ledger,
-            TrueClock(),
-            captures=self.folder / "captures",
-        )
-        self.workers.append(worker)
-        worker.start()
-        return worker
-
-    def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return the ledger's events whose type contains ``kind``, each checked against the contract."""
-        found = []
-        for waiting in self.ledger.events(0, 100_000):
-            contract.check(waiting.topic, waiting.body)
-            event = json.loads(waiting.body)
-            if kind in event["type"]:
-                found.append(event)
-        return found
 
     def raws(self, name: str = "gudang") -> list[str]:
         """Return the bytes of a terminal's punches, in order of sequence."""
@@ -119,33 +52,19 @@ class Office:
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """Open an office with one terminal on a pseudo terminal, and back-offs short enough for a test."""
-    pauses = {cause: Pause(0.1, 0.3) for cause in ("unavailable", "refused", "protocol")}
-    monkeypatch.setattr(worker_module, "PAUSES", pauses)
-    terminal = SimulatedTerminal(serial="ANV0001", now=local_now)
-    with Simulator(terminal) as simulator, closing(Ledger(tmp_path, "/hadir/office/gw")) as ledger:
-        office = Office(tmp_path, ledger, simulator)
-        yield office
-        for worker in office.workers:
-            worker.stop()
-        for worker in office.workers:
-            assert worker.join(5)
-            assert worker.failure is None
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
-    """Wait until ``condition`` holds; fail where it does not within ``timeout_s``."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "did not happen in time"
-        time.sleep(0.02)
-
-
-def polled(worker: Worker, times: int = 1) -> None:
-    """Wait until the worker has finished this many further visits."""
-    for _ in range(times):
-        before = worker.state.last_visit
-        eventually(lambda before=before: worker.state.last_visit != before)  # type: ignore[misc]  # a default binds the value
+    """Open an office with one terminal on a pseudo terminal, polled five times a second."""
+    with Simulator(SimulatedTerminal(serial="ANV0001", now=local_now)) as simulator:
+        entry = {
+            "name": "gudang",
+            "driver": "anviz",
+            "port": simulator.port,
+            "turnaround": "0s",
+            "poll": "200ms",
+            "timeout": "1s",
+            "bulk_timeout": "1s",
+        }
+        with Office.opened(tmp_path, monkeypatch, simulator=simulator, entry=entry) as office:
+            yield office
 
 
 def test_new_records_are_stored_and_then_acknowledged(office: Office) -> None:
@@ -327,7 +246,7 @@ def test_two_terminals_on_one_line(office: Office) -> None:
     other.on_punch = office.simulator._tell
     office.terminal.append(*history(1, 600, EVENING))
     other.append(*history(2, 300, EVENING))
-    workers = [office.visit("gudang"), office.visit("loket", device_id=2)]
+    workers = [office.visit(), office.visit(name="loket", device_id=2)]
     for worker in workers:
         polled(worker)
     office.terminal.punch("11")

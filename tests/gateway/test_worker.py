@@ -4,143 +4,56 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
 
-from drivers import DRIVERS
 from drivers.base import TerminalUnavailable
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import worker as worker_module
-from gateway.ledger import Ledger, LedgerFull
-from gateway.pause import Pause
-from gateway.settings import Settings, TerminalSettings
+from gateway.ledger import LedgerFull
+from gateway.settings import TerminalSettings
 from gateway.worker import Worker
 from tests import contract
+from tests.broker import eventually
+from tests.gateway import office as office_module
+from tests.gateway.office import ZONE, polled
 
-ZONE = ZoneInfo("Asia/Jakarta")
 MORNING = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
 
 
-class FakeClock:
-    """A wall clock the test may set, that goes on by itself."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta(0)
-        self.trusted = True
-
-    def now(self) -> datetime:
-        """Return the machine's time plus the offset."""
-        return datetime.now(UTC) + self.offset
-
-    def synchronised(self) -> bool:
-        """Return what the test says."""
-        return self.trusted
-
-
-@dataclass
-class Office:
+@dataclass(kw_only=True)
+class Office(office_module.Office):
     """One terminal, one ledger, one worker at a time."""
 
-    folder: Path
-    ledger: Ledger
     terminal: SimulatedTerminal
     simulator: Simulator
-    clock: FakeClock = field(default_factory=FakeClock)
-    reports: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    alarms: list[tuple[str, str, str | None]] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
 
     def settings(self, **changes: object) -> TerminalSettings:
-        """Return settings for the terminal that poll five times a second."""
-        entry = {
-            "name": "lobby",
-            "driver": "zkteco",
-            "address": self.simulator.address,
-            "poll": "200ms",
-            "timeout": "1s",
-        }
-        return Settings.model_validate(
-            {
-                "site": "office",
-                "gateway": "gw",
-                "timezone": ZONE.key,
-                "mqtt": {"url": "mqtt://127.0.0.1"},
-                "terminals": [entry | changes],
-            }
-        ).terminals[0]
-
-    def visit(self, **changes: object) -> Worker:
-        """Start a worker."""
-        worker = Worker(
-            self.settings(**changes),
-            ZONE,
-            DRIVERS["zkteco"],
-            self.ledger,
-            self.clock,
-            captures=self.folder / "captures",
-            report=lambda topic, payload: self.reports.append((topic, payload)),
-            alarm=lambda code, message, terminal: self.alarms.append((code, message, terminal)),
-        )
-        self.workers.append(worker)
-        worker.start()
-        return worker
-
-    def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return the ledger's events whose type contains ``kind``, each checked against the contract."""
-        found = []
-        for waiting in self.ledger.events(0, 100_000):
-            contract.check(waiting.topic, waiting.body)
-            event = json.loads(waiting.body)
-            if kind in event["type"]:
-                found.append(event)
-        return found
-
-    def pins(self) -> list[str]:
-        """Return the PINs of all punches, in order of sequence."""
-        return [event["data"]["pin"] for event in self.events("punch.recorded")]
+        """Return settings for the terminal that the test has put there last."""
+        return super().settings(**{"address": self.simulator.address} | changes)
 
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """Open an office whose terminal shows the zone's time, with back-offs short enough for a test."""
-    monkeypatch.setattr(
-        worker_module,
-        "PAUSES",
-        {cause: Pause(0.1, 0.3) for cause in ("unavailable", "refused", "protocol")},
-    )
+    """Open an office whose terminal shows the zone's time, and is polled five times a second."""
     terminal = SimulatedTerminal(serial="CEXA193960001", now=lambda: datetime.now(ZONE).replace(tzinfo=None))
-    with Simulator(terminal) as simulator, closing(Ledger(tmp_path, "/hadir/office/gw")) as ledger:
-        office = Office(tmp_path, ledger, terminal, simulator)
-        yield office
-        for worker in office.workers:
-            worker.stop()
-        for worker in office.workers:
-            assert worker.join(3)
-            assert worker.failure is None
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 8.0) -> None:
-    """Wait until ``condition`` holds; fail where it does not within ``timeout_s``."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "did not happen in time"
-        time.sleep(0.02)
-
-
-def polled(worker: Worker, times: int = 1) -> None:
-    """Wait until the worker has finished this many further visits."""
-    for _ in range(times):
-        before = worker.state.last_visit
-        eventually(lambda before=before: worker.state.last_visit != before)  # type: ignore[misc]  # a default binds the value
+    with Simulator(terminal) as simulator:
+        entry = {
+            "name": "lobby",
+            "driver": "zkteco",
+            "poll": "200ms",
+            "timeout": "1s",
+        }
+        with Office.opened(tmp_path, monkeypatch, terminal=terminal, simulator=simulator, entry=entry) as office:
+            yield office
 
 
 def test_first_visit_imports_the_log_and_reports_the_terminal(office: Office) -> None:
@@ -164,7 +77,7 @@ def test_live_punch_does_not_wait_for_the_poll(office: Office) -> None:
 
     office.terminal.punch("1001")
 
-    eventually(lambda: office.pins() == ["1001"], 2.0)
+    eventually(lambda: office.pins() == ["1001"])
     assert office.events("punch.recorded")[0]["data"]["via"] == "live"
 
 
@@ -248,7 +161,7 @@ def test_event_without_a_pin_hastens_the_reading(office: Office) -> None:
         worker = office.visit(poll="1h")
         polled(worker)
         terminal.punch("77")
-        eventually(lambda: office.pins() == ["77"], 3.0)
+        eventually(lambda: office.pins() == ["77"])
         worker.stop()
         worker.join(3)
 
@@ -271,7 +184,7 @@ def test_lost_and_found_are_said_once(office: Office) -> None:
         "hadir.terminal.lost.v1",
         "hadir.terminal.found.v1",
     ]
-    assert [code for code, _, _ in office.alarms] == ["terminal_lost", "terminal_found"]
+    assert office.alarms == ["terminal_lost", "terminal_found"]
     said = [line["event"] for line in logs]
     assert (said.count("terminal_lost"), said.count("terminal_found")) == (1, 1)
     found = office.events("terminal.found")[0]["data"]
@@ -312,7 +225,7 @@ def test_another_serial_at_the_address_is_refused(office: Office) -> None:
         worker.join(3)
 
     assert office.pins() == []
-    assert [code for code, _, _ in office.alarms].count("serial_changed") == 1
+    assert office.alarms.count("serial_changed") == 1
     assert len(office.events("terminal.changed")) == 1
     assert "OTHER" in (worker.state.reason or "")
 

@@ -4,9 +4,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ from structlog.testing import capture_logs
 
 from drivers.base import Hint, RawPunch, Record, TerminalRefused, TerminalUnavailable, UnreadableLog
 from gateway import worker as worker_module
-from gateway.ledger import Ledger
 from gateway.pause import Pause
-from gateway.settings import Settings, TerminalSettings
 from gateway.worker import Worker
 from tests import contract
+from tests.broker import eventually
+from tests.gateway import office as office_module
+from tests.gateway.office import polled
 from tests.gateway.scripted import ZONE, Script, history, record
 
 MORNING = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
@@ -27,107 +27,21 @@ LONG_S = 1000.0
 """Longer than any test."""
 
 
-class Clock:
-    """The machine's clock, trusted or not."""
-
-    trusted = True
-
-    def now(self) -> datetime:
-        """Return the machine's time."""
-        return datetime.now(UTC)
-
-    def synchronised(self) -> bool:
-        """Return what the test says."""
-        return self.trusted
-
-
-@dataclass
-class Office:
+@dataclass(kw_only=True)
+class Office(office_module.Office):
     """One scripted terminal, one ledger, one worker at a time."""
 
-    folder: Path
-    ledger: Ledger
-    script: Script = field(default_factory=Script)
-    clock: Clock = field(default_factory=Clock)
-    published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
-
-    def settings(self, **changes: object) -> TerminalSettings:
-        """Return settings for the terminal; it is polled often unless the test says otherwise."""
-        entry = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
-        return Settings.model_validate(
-            {
-                "site": "office",
-                "gateway": "gw",
-                "timezone": ZONE.key,
-                "mqtt": {"url": "mqtt://127.0.0.1"},
-                "commands": {"allow": ["set-clock"]},
-                "terminals": [entry | changes],
-            }
-        ).terminals[0]
-
-    def visit(self, **changes: object) -> Worker:
-        """Start a worker."""
-        worker = Worker(
-            self.settings(**changes),
-            ZONE,
-            self.script.driver(),
-            self.ledger,
-            self.clock,
-            captures=self.folder / "captures",
-            publish=lambda topic, payload: self.published.append((topic, payload)),
-            alarm=lambda code, _message, _terminal: self.alarms.append(code),
-        )
-        self.workers.append(worker)
-        worker.start()
-        return worker
-
-    def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return the notes whose type contains ``kind``, each checked against the contract."""
-        found = []
-        for waiting in self.ledger.events(0, 100_000):
-            if waiting.topic.startswith("note") and f'"hadir.{kind}' in waiting.body:
-                contract.check(waiting.topic, waiting.body)
-                found.append(json.loads(waiting.body))
-        return found
-
-    def pins(self) -> list[str]:
-        """Return the PINs of all punches, in order of sequence."""
-        events = self.ledger.events(0, 100_000)
-        return [json.loads(event.body)["data"]["pin"] for event in events if event.topic.startswith("punch")]
+    script: Script
 
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """Open an office whose back-offs are short enough for a test."""
-    monkeypatch.setattr(
-        worker_module, "PAUSES", {cause: Pause(0.02, 0.05) for cause in ("unavailable", "refused", "protocol")}
-    )
-    monkeypatch.setattr(worker_module, "LISTEN_S", 0.05)
-    with closing(Ledger(tmp_path, "/hadir/office/gw")) as ledger:
-        office = Office(tmp_path, ledger)
+    """Open an office whose terminal is polled often unless the test says otherwise, and soon again after a failure."""
+    script = Script()
+    entry = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
+    parts = {"script": script, "driver": script.driver(), "entry": entry}
+    with Office.opened(tmp_path, monkeypatch, Pause(0.02, 0.05), **parts) as office:
         yield office
-        for worker in office.workers:
-            worker.stop()
-        for worker in office.workers:
-            assert worker.join(5)
-            assert worker.failure is None
-
-
-def eventually(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait until ``condition`` holds; fail where it does not within ``timeout_s``."""
-    until = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < until, "did not happen in time"
-        time.sleep(0.01)
-
-
-def polled(worker: Worker, times: int = 1) -> None:
-    """Wait until the worker has finished this many further visits."""
-    for _ in range(times):
-        before = worker.state.last_visit
-        eventually(lambda before=before: worker.state.last_visit != before)  # type: ignore[misc]  # a default binds the value
 
 
 # ---------------------------------------------------------------- how often a log is prepared

@@ -1,116 +1,28 @@
 """Workers of terminals without a log: a folder where flash disks appear, and a line of text."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from drivers import DRIVERS
 from drivers.line.simulator import NOISE, PATTERN, Simulator
-from gateway import worker as worker_module
-from gateway.ledger import Ledger
-from gateway.pause import Pause
-from gateway.settings import Settings
-from gateway.worker import Worker
 from tests import contract
+from tests.broker import eventually
+from tests.gateway.office import ZONE, Office
 
-ZONE = ZoneInfo("Asia/Jakarta")
 SERIAL = "GATE00001"
 LINE = b"     %d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
-
-
-class TrueClock:
-    """A clock that can be trusted."""
-
-    def now(self) -> datetime:
-        """Return the machine's time."""
-        return datetime.now(UTC)
-
-    def synchronised(self) -> bool:
-        """Return that it can be trusted."""
-        return True
-
-
-@dataclass
-class Office:
-    """One ledger, and workers."""
-
-    ledger: Ledger
-    folder: Path
-    states: list[dict[str, Any]] = field(default_factory=list)
-    alarms: list[str] = field(default_factory=list)
-    workers: list[Worker] = field(default_factory=list)
-
-    def visit(self, **entry: object) -> Worker:
-        """Start a worker."""
-        entry = {"name": "gate", "serial": SERIAL, "poll": "100ms"} | entry
-        settings = Settings.model_validate(
-            {
-                "site": "office",
-                "gateway": "gw",
-                "timezone": ZONE.key,
-                "mqtt": {"url": "mqtt://127.0.0.1"},
-                "terminals": [entry],
-            }
-        ).terminals[0]
-        worker = Worker(
-            settings,
-            ZONE,
-            DRIVERS[settings.driver],
-            self.ledger,
-            TrueClock(),
-            captures=self.folder / "captures",
-            report=lambda _topic, payload: self.states.append(payload),
-            alarm=lambda code, _message, _terminal: self.alarms.append(code),
-        )
-        self.workers.append(worker)
-        worker.start()
-        return worker
-
-    def events(self, kind: str = "") -> list[dict[str, Any]]:
-        """Return the events of a kind, each checked against the contract."""
-        found = []
-        for waiting in self.ledger.events(0, 100_000):
-            contract.check(waiting.topic, waiting.body)
-            event = json.loads(waiting.body)
-            if kind in event["type"]:
-                found.append(event)
-        return found
-
-    def pins(self) -> list[str]:
-        """Return the PINs of all punches, in order of sequence."""
-        return [event["data"]["pin"] for event in self.events("punch.recorded")]
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    """Wait until something is true."""
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until, "it did not come true"
-        time.sleep(0.01)
 
 
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     """Open an office whose workers do not wait long after a failure."""
-    pauses = {cause: Pause(0.1, 0.3) for cause in ("unavailable", "refused", "protocol")}
-    monkeypatch.setattr(worker_module, "PAUSES", pauses)
-    with closing(Ledger(tmp_path / "data", "/hadir/office/gw")) as ledger:
-        made = Office(ledger, tmp_path)
-        yield made
-        for worker in made.workers:
-            worker.stop()
-        for worker in made.workers:
-            assert worker.join(20)
-            assert worker.failure is None
+    entry: dict[str, object] = {"name": "gate", "serial": SERIAL, "poll": "100ms"}
+    with Office.opened(tmp_path, monkeypatch, entry=entry) as office:
+        yield office
 
 
 # --- a folder -----------------------------------------------------------------------------------------------------
@@ -140,11 +52,11 @@ def test_a_flash_disk_comes_and_goes(office: Office) -> None:
         file.write(b"\n" + LINE % 2000)
     eventually(lambda: len(office.events("file.imported")) == 2)
     assert len(office.pins()) == 601
-    eventually(lambda: office.states[-1]["medium"] == "safe")
-    shown = [state for state, _ in groupby(payload["medium"] for payload in office.states)]
+    eventually(lambda: office.reports[-1][1]["medium"] == "safe")
+    shown = [state for state, _ in groupby(payload["medium"] for _, payload in office.reports)]
     assert shown == ["none", "reading", "safe", "none", "safe", "reading", "safe"]
     assert office.events("terminal.lost") == []
-    for payload in office.states:
+    for _, payload in office.reports:
         contract.check("terminal/gate/state", json.dumps(payload))
 
 
