@@ -242,7 +242,10 @@ class Daemon:
         return {"finished": finished, "reconciliation": reconciliation, "state": worker.state.payload()}
 
     def _worker(self, name: str) -> Worker:
-        return next(worker for worker in self._workers if worker.name == name)
+        for worker in self._workers:
+            if worker.name == name:
+                return worker
+        raise Refusal("unknown_terminal", f"the running gateway does not know {name} yet; run `hadir reload`")
 
     def _asked_here(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
         """Carry out for somebody at this machine what the centre may ask for as well."""

@@ -194,8 +194,10 @@ def answers(
     """Return the daemon's side of :class:`DaemonDesk`: control commands by name. ``terminals`` may come and go."""
 
     def desk(asked: dict[str, Any]) -> LedgerDesk:
-        terminal = next(terminal for terminal in terminals if terminal.settings.name == asked["terminal"])
-        return LedgerDesk(ledger, terminal.settings, terminal.zone, clock)
+        for terminal in terminals:
+            if terminal.settings.name == asked["terminal"]:
+                return LedgerDesk(ledger, terminal.settings, terminal.zone, clock)
+        raise Misfit(f"the running gateway does not know {asked['terminal']} yet; run `hadir reload`")
 
     def begin(asked: dict[str, Any]) -> dict[str, Any]:
         try:

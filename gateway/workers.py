@@ -97,7 +97,8 @@ class Workers(Collection[Worker]):
 
     def stop(self, timeout_s: float) -> None:
         """Ask all to end their conversations, and give them so long together."""
-        begun = [worker for worker in (*self._present, *self._leaving) if worker not in self._coming]
+        with self._lock:
+            begun = [worker for worker in (*self._present, *self._leaving) if worker not in self._coming]
         for worker in begun:
             worker.stop()
         until = time.monotonic() + timeout_s

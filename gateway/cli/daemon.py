@@ -337,12 +337,16 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Have the running gateway read a terminal's whole log now, and compare it with the ledger."""
+    from gateway.commands import Refusal
     from gateway.control import TIMEOUT_S, ask
 
     settings = load_settings(config)
     terminal = _configured(settings, name)
     wait_s = RECONCILE_WAIT_S if wait is None else wait
-    told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S)
+    try:
+        told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S)
+    except Refusal as exc:
+        raise typer.BadParameter(f"{exc}.") from None
     if told is None:
         raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
     if as_json:

@@ -276,6 +276,8 @@ def test_through_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
         assert report.noted
         with pytest.raises(Misfit, match="OTHER0001"):
             put(DaemonDesk(data_dir, "lobby"), tmp_path, line(0), name="OTHER0001_attlog.dat")
+        with pytest.raises(Misfit, match="does not know attic yet; run `hadir reload`"):
+            put(DaemonDesk(data_dir, "attic"), tmp_path, line(0))
     finally:
         control.close()
     (bad,) = events(ledger, "quarantined")

@@ -321,6 +321,8 @@ def test_a_hang_up_and_the_command_reload(office: Office) -> None:
             eventually(lambda: terminals() == ["lobby"])
             office.entries["gudang"] = {"address": "127.0.0.1:9"}
             office.write()
+            told = hadir("reconcile", "gudang", *config)
+            assert (told.returncode, "does not know gudang yet" in told.stderr) == (2, True)
             process.send_signal(signal.SIGHUP)
             eventually(lambda: terminals() == ["lobby", "gudang"])
             office.entries["gudang"]["poll"] = "5s"
