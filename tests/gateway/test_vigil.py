@@ -152,6 +152,24 @@ def test_a_silent_terminal_is_told_once_and_so_is_its_voice(office: Office) -> N
     assert office.workers[0].state.silent_since is None
 
 
+def test_a_terminal_with_another_worker_is_the_same_terminal(office: Office) -> None:
+    """What was told of it is not told again, and mends; where it goes, nobody watches it."""
+    office.open("lobby")
+    office.until(0, 17)
+    (before,) = office.workers
+    worker = Worker(before.settings, ZONE, Script().driver(), office.ledger, office.clock, captures=office.folder)
+    worker.follow(before)
+    office.workers[0] = worker
+    office.until(0, 18)
+    assert office.alarms == [("terminal_silent", "lobby")]
+    office.heard(0)
+    office.until(0, 19)
+    assert office.alarms == [("terminal_silent", "lobby"), ("terminal_heard", "lobby")]
+    office.workers.clear()
+    office.until(1, 13)
+    assert len(office.alarms) == 2
+
+
 def test_the_state_says_since_when_a_terminal_is_silent(office: Office) -> None:
     """As the contract has it, and told when it changes."""
     office.open("lobby")
