@@ -65,6 +65,7 @@ def test_first_visit_imports_the_log_and_reports_the_terminal(office: Office) ->
     polled(worker)
 
     assert office.pins() == ["1001", "0042", "A7"]
+    eventually(lambda: office.reports)
     topic, payload = office.reports[-1]
     contract.check(topic, json.dumps(payload))
     assert (payload["state"], payload["serial"], payload["records"]) == ("online", "CEXA193960001", 3)
@@ -566,7 +567,7 @@ def test_log_cleared_by_someone_is_noted_and_reading_goes_on(office: Office) -> 
     office.terminal.clear_log()
     office.terminal.punch("1002", moment=MORNING + timedelta(hours=1))
     eventually(lambda: "1002" in office.pins())
-    polled(worker)
+    eventually(lambda: "log_cleared" in str(office.events("terminal.changed")))
 
     changes = [event["data"]["what"] for event in office.events("terminal.changed")]
     assert changes in (["log_cleared"], ["log_shrunk", "log_cleared"])  # the second where a visit saw it empty
