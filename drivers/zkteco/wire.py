@@ -53,6 +53,8 @@ SECURE_ANSWERS = frozenset({2032, 6001})
 """Answers to CONNECT of firmware that wants an encrypted conversation."""
 
 FCT_USER = 5
+USER_LIST = bytes((FCT_USER,))
+"""What asks CMD_USERTEMP_RRQ for users, without a buffer; a user number and a finger would ask it for a template."""
 EF_ATTLOG = 1
 """Event code of a punch; other codes arrive even where only this one was asked for."""
 
@@ -135,8 +137,8 @@ class StreamReader:
     def expect_burst(self, expected: bool) -> None:
         """Say whether the next DATA may be longer than its length field says.
 
-        Some Wi-Fi models (AK3750, WL10) send a log that was not prepared in one packet whose length field is too small.
-        How long it is in truth was announced before it, or stands in its first four bytes.
+        Some Wi-Fi models (AK3750, WL10) send a table that was not prepared in one packet, whose length field is too
+        small. How long it is in truth was announced before it, or stands in its first four bytes.
         """
         self._bursts = expected
         self._due = 0
