@@ -391,7 +391,7 @@ def _(office: Office) -> None:
     eventually(office.complete)
 
 
-@quirk(9, "datagrams-after-their-time", "late=300ms", "mute", transport="udp", timeout="2s", bulk_timeout="750ms")
+@quirk(9, "datagrams-after-their-time", "late=200ms", "mute", transport="udp", timeout="2s", bulk_timeout="540ms")
 def _(office: Office) -> None:
     # A part asked for again is answered by what was sent for the question before: it must not pass for the answer.
     office.worker.request(full=True)

@@ -61,6 +61,7 @@ def run(
     settings = load_settings(config)
     import structlog
 
+    from drivers import UNUSABLE
     from gateway.app import Daemon, configure_logging
     from gateway.clock import AssumedClock, SystemClock
     from gateway.ledger import LedgerError, LedgerLocked
@@ -69,6 +70,8 @@ def run(
     log = structlog.get_logger("gateway")
     for line in settings.not_yet():
         log.warning("setting_without_effect", setting=line)
+    for left_out in UNUSABLE:
+        log.warning("driver_refused", **left_out._asdict())
     stop = threading.Event()
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -94,6 +97,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the configuration and show every mistake with its line."""
+    from drivers import UNUSABLE
     from gateway.settings import SettingsError, load
 
     path = file or config
@@ -103,7 +107,7 @@ def check(
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = settings.not_yet()
+    warnings = settings.not_yet() + [str(left_out) for left_out in UNUSABLE]
     terminals = [
         {"name": t.name, "driver": t.driver, "address": getattr(t, "address", None)} for t in settings.terminals
     ]

@@ -116,7 +116,7 @@ def _target(
     """Find out who is meant: a terminal of the configuration by its name, or whoever answers at an address."""
     from pydantic import ValidationError
 
-    from drivers import DRIVERS
+    from drivers import DRIVERS, no_such_driver
 
     given: dict[str, Any] = {"transport": "udp"} if udp else {}
     if timeout is not None:
@@ -130,7 +130,7 @@ def _target(
                 where = str(getattr(entry, "address", getattr(entry, "port", address)))
                 return Target(where, DRIVERS[entry.driver], entry.model_copy(update=given), settings.zone(entry))
     if driver not in DRIVERS:
-        raise typer.BadParameter(f"no such driver; write {' or '.join(sorted(DRIVERS))}.", param_hint="--driver")
+        raise typer.BadParameter(f"{no_such_driver(driver)}.", param_hint="--driver")
     try:
         at = DRIVERS[driver].at
         options = at(address) if at else DRIVERS[driver].options.model_validate({"name": address, "address": address})
