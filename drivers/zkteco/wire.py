@@ -472,6 +472,11 @@ PLAUSIBLE = 0.75
 PLAUSIBLE_IF_COUNTED = 0.4
 """Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
 FAVOUR = 0.1
+STANDING = 0.35
+"""So much better than the layout found earlier must another read, unless the count is its own to the unit. A good log
+differs by more (but for 16 bytes that become those of an MA300: they are refused); and one of 8 bytes with bad records,
+reset clocks and odd codes can look better as one of 16.
+"""
 FEW = 8
 
 
@@ -522,8 +527,8 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
 
     Considered first is what makes ``count`` records, the number the terminal reported before the read, or a few more;
     then, as counts lie and 0 most of all, whatever divides. How the rows read decides, with something in favour of
-    ``count`` to the unit and of ``pinned`` (the layout found earlier). A person's word ``only`` leaves no other choice,
-    but does not make anything fit either. Raises WireError where nothing fits: a layout is never guessed.
+    ``count`` to the unit and more of ``pinned`` (the layout found earlier). A person's word ``only`` leaves no other
+    choice, but does not make anything fit either. Raises WireError where nothing fits: a layout is never guessed.
     """
     size = sample.size
     known = LAYOUTS.get(only or pinned or "")
@@ -540,7 +545,15 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     certain = exact[0] if proven else None
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
     counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
-    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
+    standing = STANDING + sample.plausibility(known) if known in divide else 0.0
+    bars = {
+        layout.name: PLAUSIBLE_IF_COUNTED
+        if layout.name in counted
+        else PLAUSIBLE
+        if layout is known
+        else max(PLAUSIBLE, standing)
+        for layout in divide
+    }
     # Nor does so little without a count that fits overthrow the layout found earlier: bad records read as anything.
     kept = known if known in divide and size // known.stride <= FEW and not only else None
     found = _best(sample, near, favoured, bars) or certain or kept or _best(sample, divide, favoured, bars)
