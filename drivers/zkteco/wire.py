@@ -473,7 +473,7 @@ PLAUSIBLE_IF_COUNTED = 0.4
 """Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
 FAVOUR = 0.1
 STANDING = 0.35
-"""So much better than the layout found earlier must another read, unless the count is its own to the unit. A good log
+"""So much better than the layout found earlier must another read, unless the count can be its own only. A good log
 differs by more (but for 16 bytes that become those of an MA300: they are refused); and one of 8 bytes with bad records,
 reset clocks and odd codes can look better as one of 16.
 """
@@ -541,19 +541,19 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
-    proven = len(exact) == 1 and count and (exact[0].name == pinned or (count <= FEW and not only))
+    proven = (
+        len(exact) == 1
+        and count
+        and (exact[0].name == pinned or (count <= FEW and not only and (known is None or known not in near)))
+    )
     certain = exact[0] if proven else None
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
     counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
+    # A count that could be that of the layout found earlier, and of a few punches since, proves no other.
+    doubted = [layout for layout in divide if layout is not known and (layout not in exact or known in near)]
     standing = STANDING + sample.plausibility(known) if known in divide else 0.0
-    bars = {
-        layout.name: PLAUSIBLE_IF_COUNTED
-        if layout.name in counted
-        else PLAUSIBLE
-        if layout is known
-        else max(PLAUSIBLE, standing)
-        for layout in divide
-    }
+    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
+    bars |= {layout.name: max(bars[layout.name], standing) for layout in doubted}
     # Nor does so little without a count that fits overthrow the layout found earlier: bad records read as anything.
     kept = known if known in divide and size // known.stride <= FEW and not only else None
     found = _best(sample, near, favoured, bars) or certain or kept or _best(sample, divide, favoured, bars)

@@ -679,9 +679,9 @@ def short_record(row: int, state: int, *, reset: bool = False) -> bytes:
 
 
 ODD_LOGS = {
-    "odd codes": (b"".join(short_record(row, 20 + row) for row in range(4)), (1, None, 0)),
-    "reset clocks": (b"".join(short_record(row, row, reset=row % 2 == 1) for row in range(38)), (41, 30)),
-    "both": (b"".join(short_record(row, 20 + row, reset=row < 14) for row in range(38)), (41, 30)),
+    "odd codes": (b"".join(short_record(row, 20 + row) for row in range(6)), (1, 3, None, 0)),
+    "reset clocks": (b"".join(short_record(row, row, reset=row % 2 == 1) for row in range(38)), (41, 30, 19)),
+    "both": (b"".join(short_record(row, 20 + row, reset=row < 14) for row in range(38)), (41, 30, 19)),
 }
 
 
