@@ -33,7 +33,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from drivers import DRIVERS
+from drivers import DRIVERS, no_such_driver
 from drivers.base import Seconds
 
 Location = tuple[int | str, ...]
@@ -131,7 +131,7 @@ def _serial(value: str) -> str:
 def _driver(value: str) -> str:
     if value in DRIVERS:
         return value
-    raise ValueError(f"no such driver; write {' or '.join(sorted(DRIVERS))}")
+    raise ValueError(no_such_driver(value))
 
 
 Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]

@@ -544,6 +544,8 @@ class Worker:
         stored.quarantined += report.filed.quarantined
         stored.last_punch = _text(export.last) or stored.last_punch
         self._log.info("file_imported", file=export.name, receipt=left, **asdict(report.filed))
+        if not left:
+            self._log.warning("receipt_refused", file=export.name, reason="the disk that the file is on takes none")
 
     def _until_stopped(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:

@@ -391,6 +391,13 @@ def _(office: Office) -> None:
     eventually(office.complete)
 
 
+@quirk(9, "datagrams-after-their-time", "late=200ms", "mute", transport="udp", timeout="2s", bulk_timeout="540ms")
+def _(office: Office) -> None:
+    # A part asked for again is answered by what was sent for the question before: it must not pass for the answer.
+    office.worker.request(full=True)
+    office.lost("unavailable", "no answer to command 150[34]")
+
+
 @quirk(9, "datagrams-twice-and-in-disorder", "duplicate", "reorder", transport="udp")
 def _(office: Office) -> None:
     office.worker.request(full=True)
@@ -414,6 +421,15 @@ def _(office: Office) -> None:
     office.punch()
     eventually(office.complete)
     assert office.terminal.commands[wire.CMD_ATTLOG_RRQ]
+
+
+@quirk(17, "users-without-a-buffer", "short-sizes", "no-buffer", "mute", terminal={"layout": "8", "event_length": 10})
+def _(office: Office) -> None:
+    office.terminal.restart()
+    office.punch("1003", 1, 4)
+    eventually(office.complete)
+    assert office.terminal.commands[wire.CMD_USERTEMP_RRQ]
+    assert {event["data"]["pin"] for event in office.events("recorded")} == {str(1001 + i) for i in range(10)}
 
 
 @quirk(12, "challenge-to-encrypt", "secure=6001")

@@ -676,7 +676,7 @@ class NoLog(ConversationFault):
 
 
 class NoBuffer(ConversationFault):
-    """PREPARE_BUFFER (1503) is unknown: the log can be read directly only."""
+    """PREPARE_BUFFER (1503) is unknown: log and users can be read directly only."""
 
     quirks = (10, 17)
     value = Value("the code it answers", "65535", _up_to(65535))
@@ -1062,12 +1062,12 @@ class Length(LinkFault):
 
 
 class Burst(LinkFault):
-    """A log that is read directly comes in one burst, of which the packet's length covers the beginning only."""
+    """A table that is read directly comes in one burst, of which the packet's length covers the beginning only."""
 
     quirks = (10,)
 
     def steps(self, request: Packet | None, steps: Steps, *, udp: bool) -> Steps:
-        if udp or request is None or request.command != wire.CMD_ATTLOG_RRQ:
+        if udp or request is None or request.command not in (wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ):
             return steps
         packets = [step for step in steps if isinstance(step, bytes)]
         if len(packets) < 3:

@@ -433,6 +433,7 @@ class Conversation:
             wire.CMD_READ_BUFFER: self._read,
             wire.CMD_FREE_DATA: self._free,
             wire.CMD_ATTLOG_RRQ: self._read_directly,
+            wire.CMD_USERTEMP_RRQ: self._users_directly,
         }
 
     def answer(self, request: Packet) -> list[Packet]:
@@ -567,6 +568,11 @@ class Conversation:
     def _read_directly(self, request: Packet) -> list[Packet]:
         body = self.terminal.faults.table(_table(self.terminal.log_body()))
         return self._transfer(request, body, DIRECT_DATA)
+
+    def _users_directly(self, request: Packet) -> list[Packet]:
+        if request.data != wire.USER_LIST:
+            return self._error(request)
+        return self._transfer(request, _table(self.terminal._user_table()), DIRECT_DATA)  # noqa: SLF001 - see answer
 
     @staticmethod
     def _transfer(request: Packet, body: bytes, limit: int) -> list[Packet]:

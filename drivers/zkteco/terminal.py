@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -30,7 +31,7 @@ from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated
 
 DEFAULT_PORT = 4370
 UNBUFFERED_ANSWERS = frozenset({wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR})
-"""Answers to PREPARE_BUFFER after which the log is asked for without a buffer."""
+"""Answers to PREPARE_BUFFER after which a table is asked for without a buffer."""
 SHORT = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 READ_TRIES = 3
@@ -112,7 +113,7 @@ class ZktecoTerminal:
         self._layout = layout
         self._sizes: Sizes | None = None
         self._unbuffered = False
-        """The terminal has shown that it does not prepare its log."""
+        """The terminal has shown that it is not one that prepares tables."""
         self._table: Table | None = None
         self._run: weakref.ref[Run] | None = None
         """The reading under way, for as long as somebody holds it: a log of megabytes is not kept for nothing."""
@@ -218,10 +219,7 @@ class ZktecoTerminal:
             run.whole()
         # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
         with translated(self._transport), self._transport.private():
-            table = self._prepare(wire.CMD_USERTEMP_RRQ, wire.FCT_USER)
-            if not isinstance(table, Table):
-                raise _refusal_to_prepare(table, "user list")
-            body = table.run().whole()
+            body = self._users().run().whole()
             self._let_go()
             return wire.decode_pins(body)
 
@@ -271,7 +269,7 @@ class ZktecoTerminal:
 
     def _log(self, count: int | None) -> Table:
         """Get at the log: prepared, or in one go from terminals that know no preparing."""
-        if self._unbuffered and isinstance(log := self._ask_directly(), Table):
+        if self._unbuffered and isinstance(log := self._ask_directly(wire.CMD_ATTLOG_RRQ), Table):
             return log
         log = self._prepare(wire.CMD_ATTLOG_RRQ)
         if isinstance(log, Table):
@@ -279,9 +277,21 @@ class ZktecoTerminal:
         if log in UNBUFFERED_ANSWERS and not self._unbuffered:
             if count == 0:
                 return Table(self._pyzk, self._transport, 0, 0.0, b"")  # nothing to prepare, as it says
-            if isinstance(direct := self._ask_directly(), Table):
+            if isinstance(direct := self._ask_directly(wire.CMD_ATTLOG_RRQ), Table):
                 return direct
         raise _refusal_to_prepare(log, "log")
+
+    def _users(self) -> Table:
+        """Get at the user list, in the same two ways."""
+        prepared = partial(self._prepare, wire.CMD_USERTEMP_RRQ, wire.FCT_USER)
+        directly = partial(self._ask_directly, wire.CMD_USERTEMP_RRQ, wire.USER_LIST)
+        first, second = (directly, prepared) if self._unbuffered else (prepared, directly)
+        users = first()
+        if users in UNBUFFERED_ANSWERS:
+            users = second()
+        if isinstance(users, Table):
+            return users
+        raise _refusal_to_prepare(users, "user list")
 
     def _prepare(self, what: int, first: int = 0, second: int = 0) -> Table | int:
         """Have a table laid out; where the terminal will not, return the code of its answer."""
@@ -296,15 +306,15 @@ class ZktecoTerminal:
         self._table = Table(self._pyzk, self._transport, int.from_bytes(data[1:5], "little"), took_s)
         return self._table
 
-    def _ask_directly(self) -> Table | int:
-        """Ask for the log without a buffer; where the terminal will not, return the code of its answer.
+    def _ask_directly(self, what: int, selector: bytes = b"") -> Table | int:
+        """Ask for a table without a buffer; where the terminal will not, return the code of its answer.
 
         A K40 answers with bytes that are no log, behind a right count: nothing of this is believed unjudged.
         """
         self._let_go()
         begun = time.monotonic()
         try:
-            data = self._pyzk.ask(wire.CMD_ATTLOG_RRQ)
+            data = self._pyzk.ask(what, selector)
         except PyzkRefusal:
             return self._pyzk.response
         if self._pyzk.response != wire.CMD_DATA:

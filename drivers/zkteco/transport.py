@@ -31,6 +31,7 @@ ALLOWED = frozenset(
         wire.CMD_GET_TIME,
         wire.CMD_GET_FREE_SIZES,
         wire.CMD_ATTLOG_RRQ,
+        wire.CMD_USERTEMP_RRQ,  # with USER_LIST only
         wire.CMD_PREPARE_BUFFER,
         wire.CMD_READ_BUFFER,
         wire.CMD_FREE_DATA,
@@ -65,7 +66,8 @@ PyzkRefusal = zk.base.ZKErrorResponse
 """What pyzk raises where the terminal answers with anything but success."""
 
 _HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
-_BULK = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER})
+_DIRECT = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ})
+_BULK = _DIRECT | {wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER}
 DATAGRAM, SEGMENT = 65536, 4096
 """Bytes taken from the network at once. A thread that waits holds so much memory, and most wait most of the time."""
 MAX_EVENTS = 10_000
@@ -221,13 +223,15 @@ class Transport:
             raise RuntimeError(f"command {packet.command} is not on the allow-list of this driver")
         if packet.command == wire.CMD_PREPARE_BUFFER and not _is_readable(packet.data):
             raise RuntimeError("this driver reads the log and the user list only")
+        if packet.command == wire.CMD_USERTEMP_RRQ and packet.data != wire.USER_LIST:
+            raise RuntimeError("this driver reads no templates")
         # pyzk counts on from the last answer, so a question after an unanswered one would have the same number, and the
         # late answer to the one would pass for the answer to the other.
         self._reply = (self._reply + 1) % wire.USHRT_MAX
         packet = packet._replace(reply=self._reply)
         self._session, self._command = packet.session, packet.command
         self._wanted = int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
-        self._stream.expect_burst(packet.command == wire.CMD_ATTLOG_RRQ)
+        self._stream.expect_burst(packet.command in _DIRECT)
         self._note(">", packet, hidden=packet.command == wire.CMD_AUTH)
         self._socket.settimeout(self._timeout_s)
         self._send(packet)
@@ -275,7 +279,7 @@ class Transport:
         got = 0
         closed = False
         while got < size or not closed:
-            whole = got == size and self._command == wire.CMD_ATTLOG_RRQ
+            whole = got == size and self._command in _DIRECT
             patience_s = UDP_QUIET_S if self._udp else BURST_QUIET_S if whole else math.inf
             try:
                 packet = self._next_packet(min(deadline, time.monotonic() + patience_s))

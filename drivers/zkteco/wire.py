@@ -53,6 +53,8 @@ SECURE_ANSWERS = frozenset({2032, 6001})
 """Answers to CONNECT of firmware that wants an encrypted conversation."""
 
 FCT_USER = 5
+USER_LIST = bytes((FCT_USER,))
+"""What asks CMD_USERTEMP_RRQ for users, without a buffer; a user number and a finger would ask it for a template."""
 EF_ATTLOG = 1
 """Event code of a punch; other codes arrive even where only this one was asked for."""
 
@@ -135,8 +137,8 @@ class StreamReader:
     def expect_burst(self, expected: bool) -> None:
         """Say whether the next DATA may be longer than its length field says.
 
-        Some Wi-Fi models (AK3750, WL10) send a log that was not prepared in one packet whose length field is too small.
-        How long it is in truth was announced before it, or stands in its first four bytes.
+        Some Wi-Fi models (AK3750, WL10) send a table that was not prepared in one packet, whose length field is too
+        small. How long it is in truth was announced before it, or stands in its first four bytes.
         """
         self._bursts = expected
         self._due = 0
@@ -470,6 +472,11 @@ PLAUSIBLE = 0.75
 PLAUSIBLE_IF_COUNTED = 0.4
 """Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
 FAVOUR = 0.1
+STANDING = 0.35
+"""So much better than the layout found earlier must another read, unless the count can be its own only. A good log
+differs by more (but for 16 bytes that become those of an MA300: they are refused); and one of 8 bytes with bad records,
+reset clocks and odd codes can look better as one of 16.
+"""
 FEW = 8
 
 
@@ -520,8 +527,8 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
 
     Considered first is what makes ``count`` records, the number the terminal reported before the read, or a few more;
     then, as counts lie and 0 most of all, whatever divides. How the rows read decides, with something in favour of
-    ``count`` to the unit and of ``pinned`` (the layout found earlier). A person's word ``only`` leaves no other choice,
-    but does not make anything fit either. Raises WireError where nothing fits: a layout is never guessed.
+    ``count`` to the unit and more of ``pinned`` (the layout found earlier). A person's word ``only`` leaves no other
+    choice, but does not make anything fit either. Raises WireError where nothing fits: a layout is never guessed.
     """
     size = sample.size
     known = LAYOUTS.get(only or pinned or "")
@@ -534,11 +541,19 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
-    proven = len(exact) == 1 and count and (exact[0].name == pinned or (count <= FEW and not only))
+    proven = (
+        len(exact) == 1
+        and count
+        and (exact[0].name == pinned or (count <= FEW and not only and (known is None or known not in near)))
+    )
     certain = exact[0] if proven else None
     favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
     counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
+    # A count that could be that of the layout found earlier, and of a few punches since, proves no other.
+    doubted = [layout for layout in divide if layout is not known and (layout not in exact or known in near)]
+    standing = STANDING + sample.plausibility(known) if known in divide else 0.0
     bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
+    bars |= {layout.name: max(bars[layout.name], standing) for layout in doubted}
     # Nor does so little without a count that fits overthrow the layout found earlier: bad records read as anything.
     kept = known if known in divide and size // known.stride <= FEW and not only else None
     found = _best(sample, near, favoured, bars) or certain or kept or _best(sample, divide, favoured, bars)

@@ -43,6 +43,11 @@ if TYPE_CHECKING:
     from gateway.ledger import Known, LedgerReader, Waiting
     from gateway.settings import Settings, TerminalSettings
 
+MEDIA = {
+    "none": "no flash disk is there",
+    "reading": "the flash disk is being read: do not remove it / sedang dibaca, jangan dicabut",
+    "safe": "the flash disk is read and may be removed / aman dicabut",
+}
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
@@ -65,6 +70,7 @@ def run(
     settings = load_settings(config)
     import structlog
 
+    from drivers import UNUSABLE
     from gateway.app import Daemon, configure_logging
     from gateway.clock import AssumedClock, SystemClock
     from gateway.ledger import LedgerError, LedgerLocked
@@ -74,6 +80,8 @@ def run(
     log = structlog.get_logger("gateway")
     for line in settings.not_yet():
         log.warning("setting_without_effect", setting=line)
+    for left_out in UNUSABLE:
+        log.warning("driver_refused", **left_out._asdict())
     stop = threading.Event()
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -108,6 +116,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check the configuration and show every mistake with its line."""
+    from drivers import UNUSABLE
     from gateway.settings import SettingsError, load
 
     path = file or config
@@ -117,10 +126,8 @@ def check(
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = settings.not_yet()
-    terminals = [
-        {"name": t.name, "driver": t.driver, "address": getattr(t, "address", None)} for t in settings.terminals
-    ]
+    warnings = settings.not_yet() + [str(left_out) for left_out in UNUSABLE]
+    terminals = [{"name": t.name, "driver": t.driver, "address": _place(t)} for t in settings.terminals]
     summary = {
         "site": settings.site,
         "gateway": settings.gateway,
@@ -137,6 +144,12 @@ def check(
     print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}"})
     for line in warnings:
         say(f"warning: {line}")
+
+
+def _place(terminal: "TerminalSettings") -> str | None:
+    """Return where a terminal is, by whatever name its driver has for that."""
+    places = (getattr(terminal, option, None) for option in ("address", "port", "path"))
+    return next((str(place) for place in places if place is not None), None)
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -322,6 +335,8 @@ def _print_status(
         )
     console.print(table, markup=True)
     for name, state in terminals.items():
+        if state.get("medium"):
+            console.print(f"{name}: {MEDIA[state['medium']]}", soft_wrap=True)
         if state.get("reason"):
             console.print(f"{name}: {state['reason']}", soft_wrap=True)
 

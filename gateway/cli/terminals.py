@@ -116,7 +116,7 @@ def _target(
     """Find out who is meant: a terminal of the configuration by its name, or whoever answers at an address."""
     from pydantic import ValidationError
 
-    from drivers import DRIVERS
+    from drivers import DRIVERS, no_such_driver
 
     given: dict[str, Any] = {"transport": "udp"} if udp else {}
     if timeout is not None:
@@ -130,7 +130,7 @@ def _target(
                 where = str(getattr(entry, "address", getattr(entry, "port", address)))
                 return Target(where, DRIVERS[entry.driver], entry.model_copy(update=given), settings.zone(entry))
     if driver not in DRIVERS:
-        raise typer.BadParameter(f"no such driver; write {' or '.join(sorted(DRIVERS))}.", param_hint="--driver")
+        raise typer.BadParameter(f"{no_such_driver(driver)}.", param_hint="--driver")
     try:
         at = DRIVERS[driver].at
         options = at(address) if at else DRIVERS[driver].options.model_validate({"name": address, "address": address})
@@ -299,7 +299,7 @@ def discover(
     """Look for terminals in a network; print lines to paste into the configuration.
 
     Each address is tried over TCP, then UDP, at most 32 at a time. Whoever answers is asked for serial, clock and
-    count; nothing changes at a terminal. Ctrl-C ends the search with what was found.
+    count; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
     """
     from drivers import DRIVERS
     from drivers.base import Search, TerminalUnavailable
@@ -327,7 +327,7 @@ def discover(
     findings: list[Finding] = []
     no_way: Failure | None = None
     try:
-        with closing(look(search)) as settled, _stopping(search.stop):
+        with closing(look(search)) as settled, _stopping(search.stop) as stopped_by:
             for finding in progress(settled, total, f"asking {many(total)} addresses"):
                 asked += 1
                 if finding is not None:
@@ -352,7 +352,7 @@ def discover(
         raise no_way
     if asked < total:
         say(f"hadir: stopped; {many(asked)} of {many(total)} addresses were asked")
-        raise typer.Exit(128 + signal.SIGINT)
+        raise typer.Exit(128 + (stopped_by[0] if stopped_by else signal.SIGINT))
     if not any(row["name"] or row["remark"] == REMARKS["encrypted"] for row in rows):
         raise Failure(
             Code.NEGATIVE, f"no terminal answers in {', '.join(networks)}; addresses asked: {total:,}", "nobody"
@@ -360,18 +360,21 @@ def discover(
 
 
 @contextmanager
-def _stopping(stop: "Event") -> Iterator[None]:
-    """Set ``stop`` at the first Ctrl-C inside the block; whoever presses it twice means it."""
+def _stopping(stop: "Event") -> Iterator[list[int]]:
+    """Set ``stop`` at the first Ctrl-C or SIGTERM inside the block, yield which it was; who asks twice means it."""
 
-    def ask_to_stop(_number: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, before)
+    def ask_to_stop(number: int, _frame: object) -> None:
+        signal.signal(number, before[number])
+        asked.append(number)
         stop.set()
 
-    before = signal.signal(signal.SIGINT, ask_to_stop)
+    asked: list[int] = []
+    before = {int(number): signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def spans_of(networks: list[str]) -> list[IPv4Network]:

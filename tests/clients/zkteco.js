@@ -50,7 +50,7 @@ async function main() {
 }
 
 main().then(
-  () => process.exit(0),
+  () => process.stdout.write("", () => process.exit(0)), // what is still on its way into the pipe goes first
   (error) => {
     console.error(error);
     process.exit(1);

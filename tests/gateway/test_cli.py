@@ -485,17 +485,18 @@ def test_discover_with_yes_goes_where_it_is_told() -> None:
     assert HINTS["no_way"][1] in told.stderr
 
 
-def test_discover_ends_with_what_it_found() -> None:
-    """Ctrl-C: who was found is printed, conversations are ended, the rest is not asked."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_discover_ends_with_what_it_found(number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM: who was found is printed, conversations are ended, the rest is not asked."""
     terminal, port = SimulatedTerminal(serial="FOUND1"), neighbours.free_port()
     with (
         Simulator(terminal, "127.47.0.1", port),
         running("discover", "127.47.0.0/23", "--rate", "1", "--port", port) as process,
     ):
         eventually(lambda: terminal.commands[wire.CMD_EXIT], what="the terminal's farewell")
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "FOUND1" in out
     assert "of 510 addresses were asked" in err
     assert terminal.conversations == 0

@@ -1,13 +1,17 @@
 """The command `hadir import`, as a person types it."""
 
 import json
+import os
+import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from gateway.cli import HINTS
-from gateway.ledger import LedgerReader
-from tests.gateway.test_cli import configuration, hadir, running
+from gateway.ledger import FILE_NAME, LedgerReader
+from tests.broker import eventually
+from tests.gateway.test_cli import HADIR, configuration, environment, hadir, running
 
 LINE = "%9d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
 SERIAL = "CEXA193960001"
@@ -75,3 +79,74 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     open_dates = hadir("import", "-c", config, "--terminal", "lobby", table)
     assert (open_dates.returncode, HINTS["dates"][0] in open_dates.stderr) == (1, True)
     assert hadir("import", "-c", config, "--terminal", "lobby", "--dates", "dmy", table).returncode == 0
+
+
+def punches(data_dir: Path) -> int:
+    """Return how many punches the ledger holds so far."""
+    if not (data_dir / FILE_NAME).exists():
+        return 0
+    with closing(LedgerReader(data_dir)) as ledger:
+        return ledger.punches()
+
+
+def test_killed_import_is_completed_by_the_next(tmp_path: Path, config: Path) -> None:
+    """Nothing twice, nothing missing, and the report counts what the first had stored."""
+    count = 10_000
+    path = export(tmp_path, f"{SERIAL}_attlog.dat", 1001, count)
+    data_dir = tmp_path / "data"
+    with running("import", "-c", config, path) as process:
+        eventually(lambda: punches(data_dir) > 0, what="the first punches")
+        process.kill()
+    stored = punches(data_dir)
+    assert 0 < stored < count
+    (row,) = json.loads(hadir("import", "-c", config, "--json", path).stdout)
+    assert (row["new"], row["known"], row["first_time"]) == (count - stored, stored, True)
+    assert punches(data_dir) == count
+    told = hadir("verify", "-c", config)
+    assert told.returncode == 0, told.stdout
+
+
+def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
+    """At a keyboard, the command asks; another file may then go without asking."""
+    path = export(tmp_path, "1_attlog.dat", 2001)
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [*HADIR, "import", "-c", str(config), str(path)],
+        env=environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while b"?" not in shown:
+            shown += os.read(ours, 1024)
+        assert b"1_attlog.dat: which terminal wrote this file (lobby, gate)" in shown
+        os.write(ours, b"lobby\n")
+        out, _ = process.communicate(timeout=30)
+    os.close(ours)
+    assert process.returncode == 0
+    assert "lobby: 3 lines, 3 punches" in out.replace(f"{path} → ", "")
+
+
+def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> None:
+    """A folder says whether the flash disk may be removed, a serial line where it is."""
+    stick = tmp_path / "absen"
+    stick.mkdir()
+    export(stick, "GATE0001_attlog.dat", 1001)
+    more = (
+        f"  - {{name: gate, driver: attlog, path: {stick}, serial: GATE0001, settle: 10ms, poll: 100ms}}\n"
+        "  - {name: gudang, driver: anviz, port: /dev/ttyUSB9}\n"
+        "  - {name: pos, driver: anviz, port: 'tcp://127.0.0.1:9', device_id: 2}\n"
+    )
+    config = configuration(tmp_path, lobby="127.0.0.1:9", more=more)
+    checked = hadir("check", "-c", config)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    told = " ".join(checked.stdout.split())
+    assert f"gate (attlog, {stick}), gudang (anviz, /dev/ttyUSB9), pos (anviz, tcp://127.0.0.1:9)" in told
+    with running("run", "-c", config):
+        eventually(lambda: "gate: the flash disk is read and may be removed" in hadir("status", "-c", config).stdout)
+        for file in stick.iterdir():
+            file.unlink()
+        eventually(lambda: "gate: no flash disk is there" in hadir("status", "-c", config).stdout)

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from drivers.line.simulator import NOISE, PATTERN, Simulator
 from tests import contract
@@ -58,6 +59,24 @@ def test_a_flash_disk_comes_and_goes(office: Office) -> None:
     assert office.events("terminal.lost") == []
     for _, payload in office.reports:
         contract.check("terminal/gate/state", json.dumps(payload))
+
+
+def test_a_flash_disk_that_takes_no_receipt(office: Office) -> None:
+    """Write-protected: its file is stored and it may be removed; that no receipt is beside it is said once."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
+    # What stands in the way of a file refuses root as well, as a disk that is mounted to be read only does.
+    (stick / f".{SERIAL}_attlog.dat.hadir.txt.new").mkdir()
+    with capture_logs() as logged:
+        worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+        eventually(lambda: worker.state.medium == "safe")
+        first = worker.state.last_visit
+        eventually(lambda: worker.state.last_visit != first)
+    assert office.pins() == ["1000"]
+    (refused,) = [entry for entry in logged if entry["event"] == "receipt_refused"]
+    assert (refused["file"], refused["terminal"]) == (f"{SERIAL}_attlog.dat", "gate")
+    assert [path.name for path in stick.iterdir() if path.is_file()] == [f"{SERIAL}_attlog.dat"]
 
 
 def test_a_file_that_is_refused_is_spoken_of_once(office: Office) -> None:

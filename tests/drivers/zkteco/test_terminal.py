@@ -862,6 +862,55 @@ def test_a_user_table_that_is_refused_is_not_an_empty_one() -> None:
         zk.pins()
 
 
+@either_road
+@pytest.mark.parametrize(
+    "faults", [("no-buffer",), ("no-buffer=2001",), ("short-sizes", "no-buffer", "burst")], ids=str
+)
+@pytest.mark.parametrize("people", [0, 3, 100])
+def test_users_of_a_terminal_that_prepares_nothing(faults: tuple[str, ...], udp: bool, people: int) -> None:
+    """They are asked for as its log is, and a log of internal numbers can be read for people."""
+    users = {uid: str(7000 + uid) for uid in range(1, people + 1)}
+    with talking(simulated("8", users=users), udp=udp) as (zk, simulator):
+        for fault in faults:
+            simulator.terminal.faults.switch_on(fault)
+        zk.sizes()
+        assert zk.pins() == users
+
+
+def test_a_terminal_without_sizes_may_still_prepare_its_users() -> None:
+    """Four bytes of sizes alone do not lose anybody's PIN."""
+    with visited(
+        step(wire.CMD_GET_FREE_SIZES, Answer(wire.CMD_ACK_OK, bytes(4))),
+        step(wire.CMD_USERTEMP_RRQ, Answer(wire.CMD_UNKNOWN)),
+        step(wire.CMD_PREPARE_BUFFER, Answer(wire.CMD_DATA, bytes(4))),
+    ) as (zk, _):
+        zk.sizes()
+        assert zk.pins() == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [Answer(wire.CMD_ACK_ERROR)],
+        [Answer(wire.CMD_ACK_OK)],
+        [Answer(wire.CMD_ACK_OK, b"\x4a\x53\x53\x32\x31" * 100)],
+        transfer(b"\x4a\x53\x53\x32\x31" * 100),
+        transfer(struct.pack("<I", 500) + b"\x4a\x53\x53\x32\x31" * 100),
+    ],
+)
+def test_what_is_no_user_list_is_refused_and_not_kept(answer: list[Answer]) -> None:
+    """Should a firmware answer with a template, no byte of it gets further than this."""
+    with (
+        pytest.raises(ProtocolError) as failure,
+        visited(step(wire.CMD_PREPARE_BUFFER, Answer(wire.CMD_UNKNOWN)), step(wire.CMD_USERTEMP_RRQ, *answer)) as (
+            zk,
+            _,
+        ),
+    ):
+        zk.pins()
+    assert "4a 53" not in (failure.value.capture or "")
+
+
 # --- the communication key ----------------------------------------------------------------------------------------
 
 

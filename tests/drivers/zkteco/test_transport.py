@@ -914,6 +914,16 @@ def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
         assert nothing_reached(transport, peer, udp=udp)
 
 
+@either_road
+@pytest.mark.parametrize("data", [b"", b"\5\0", b"\5\0\0", b"\1\0\6", bytes(4), b"\1", b"\2"], ids=bytes.hex)
+def test_users_are_read_without_a_buffer_and_templates_are_not(udp: bool, data: bytes) -> None:
+    """With a user number and a finger the same command asks for a template: a RuntimeError, and nothing is heard."""
+    with bare_transport(udp=udp) as (transport, peer):
+        with pytest.raises(RuntimeError, match="no templates"):
+            say(transport, Packet(wire.CMD_USERTEMP_RRQ, 0, 0, data), udp=udp)
+        assert nothing_reached(transport, peer, udp=udp)
+
+
 def test_the_allow_list_has_nothing_that_writes() -> None:
     """The list itself, against the numbers of everything that changes, locks or wipes a terminal."""
     harmful = {8, 10, 12, 14, 15, 18, 19, 20, 31, 33, 60, 61, 62, 66, 67, 69, 76, 79, 87, 110, 134, 202}

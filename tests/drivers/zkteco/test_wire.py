@@ -671,6 +671,47 @@ def test_pinned_layout_stays_where_every_record_is_bad(count: int) -> None:
     assert all(isinstance(record, BadRecord) for record in wire.Records(body, layout))
 
 
+def short_record(row: int, state: int, *, reset: bool = False) -> bytes:
+    """Encode a record of 8 bytes, of a clock that is right or was reset."""
+    moment = datetime(2000, 1, 1) if reset else NOON  # noqa: DTZ001 - wall clock
+    packed = wire.encode_time(moment + timedelta(seconds=row + 1))
+    return wire._S8.pack(1 + row % 3, 0, packed, state)
+
+
+ODD_LOGS = {
+    "odd codes": (b"".join(short_record(row, 20 + row) for row in range(6)), (1, 3, None, 0)),
+    "reset clocks": (b"".join(short_record(row, row, reset=row % 2 == 1) for row in range(38)), (41, 30, 19)),
+    "both": (b"".join(short_record(row, 20 + row, reset=row < 14) for row in range(38)), (41, 30, 19)),
+}
+
+
+@pytest.mark.parametrize(("body", "counts"), ODD_LOGS.values(), ids=ODD_LOGS)
+def test_a_layout_that_looks_better_does_not_overthrow_the_one_found_earlier(
+    body: bytes, counts: tuple[int | None, ...]
+) -> None:
+    """Where a count lies, records of 8 bytes are read as such or not at all: half as many of 16 were never made."""
+    rows = wire.Sample.whole(body)
+    assert rows.plausibility(wire.LAYOUTS["16"]) > rows.plausibility(wire.LAYOUTS["8"])
+    for count in counts:
+        try:
+            assert choose(body, count, "8").name == "8"
+        except WireError:
+            assert rows.plausibility(wire.LAYOUTS["8"]) < wire.PLAUSIBLE
+
+
+@pytest.mark.parametrize("count", [None, 0, 3, 5000])
+@pytest.mark.parametrize("updated", wire.LAYOUTS)
+def test_an_update_to_another_layout_is_noticed_whatever_the_count(updated: str, count: int | None) -> None:
+    """A good log reads so much better in its own layout that the one found earlier gives way; or nothing is read."""
+    body = office(updated, 200)
+    for old, layout in wire.LAYOUTS.items():
+        if (old, updated) == ("16", "8-ma300"):
+            with pytest.raises(WireError):
+                choose(body, count, old)
+        elif layout.stride != wire.LAYOUTS[updated].stride:
+            assert choose(body, count, old).name == updated
+
+
 def test_layout_name_nobody_knows_is_no_layout() -> None:
     """A name from elsewhere is ignored, also for an empty log."""
     assert choose(b"", 0, "unheard-of").name == "40"

@@ -1,0 +1,182 @@
+"""Every driver keeps what drivers/base.py promises, against its own simulator and against strangers."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers import OWN
+from drivers.anviz.simulator import SimulatedTerminal as AnvizTerminal
+from drivers.anviz.simulator import Simulator as AnvizSimulator
+from drivers.anviz.simulator import history
+from drivers.anviz.transport import ALLOWED as ANVIZ_ALLOWED
+from drivers.base import Driver, DriverError, DriverOptions
+from drivers.line.simulator import PATTERN
+from drivers.line.simulator import Simulator as LineSimulator
+from drivers.promises import PROMISES, Stand
+from drivers.zkteco.simulator import Simulator, build
+from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
+
+ROOT = Path(__file__).parent.parent.parent
+NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock
+RECORDS = 60
+SERIAL = "STAND00001"
+
+
+def options(driver: str, **entry: Any) -> DriverOptions:
+    """Return options with the time-outs of a stand."""
+    usual = {"name": "stand", "timeout": "2s", "bulk_timeout": "2s"}
+    return OWN[driver].options.model_validate(usual | entry)
+
+
+def soon(driver: str, **entry: Any) -> DriverOptions:
+    """Return options that give up at once."""
+    return options(driver, timeout="200ms", bulk_timeout="300ms", **entry)
+
+
+@contextmanager
+def anviz(_folder: Path) -> Iterator[Stand]:
+    """Put an Anviz on a pseudo terminal."""
+    terminal = AnvizTerminal()
+    terminal.append(*history(1, RECORDS, NOON))
+    with AnvizSimulator(terminal) as simulator:
+        yield Stand(
+            OWN["anviz"],
+            options("anviz", port=simulator.port, turnaround="0s"),
+            [record.raw for record in terminal.records()],
+            written=lambda: terminal.questions,
+            allowed=ANVIZ_ALLOWED,
+            condition=lambda: (terminal.records(), terminal.marked, terminal.users, terminal.refused),
+            punch=lambda: terminal.punch("7", moment=NOON + timedelta(hours=1)),
+            reaching=lambda port: soon("anviz", port=f"tcp://127.0.0.1:{port}", turnaround="0s"),
+        )
+
+
+@contextmanager
+def attlog(folder: Path) -> Iterator[Stand]:
+    """Put an export on a flash disk."""
+    lines = [b"%9d\t2026-09-04 07:%02d:00\t1\t0\t1\t0" % (1000 + n, n) for n in range(RECORDS)]
+    (folder / f"{SERIAL}_attlog.dat").write_bytes(b"".join(line + b"\r\n" for line in lines))
+    yield Stand(
+        OWN["attlog"],
+        options("attlog", path=folder, serial=SERIAL, settle="10ms"),
+        lines,
+        written=tuple,
+        allowed=(),
+        condition=lambda: [(path.name, path.read_bytes()) for path in folder.iterdir()],
+    )
+
+
+@contextmanager
+def line(_folder: Path) -> Iterator[Stand]:
+    """Plug in something that talks."""
+    with LineSimulator() as simulator:
+        yield Stand(
+            OWN["line"],
+            options("line", port=simulator.port, pattern=PATTERN, serial=SERIAL),
+            (),
+            written=tuple,
+            allowed=(),
+            condition=lambda: simulator.said,
+            punch=lambda: simulator.punch("1001"),
+            reaching=lambda port: soon("line", port=f"tcp://127.0.0.1:{port}", pattern=PATTERN, serial=SERIAL),
+        )
+
+
+@contextmanager
+def zkteco(_folder: Path) -> Iterator[Stand]:
+    """Put a ZKTeco on the network."""
+    terminal = build(records=RECORDS, now=lambda: NOON)
+    with Simulator(terminal) as simulator:
+        yield Stand(
+            OWN["zkteco"],
+            options("zkteco", address=simulator.address),
+            [record.raw for record in terminal.records()],
+            written=lambda: terminal.commands,
+            allowed=ZKTECO_ALLOWED,
+            condition=lambda: (terminal.log_body(), terminal.users, terminal.enabled, terminal.refused_writes),
+            punch=lambda: terminal.punch(terminal.somebody()),
+            reaching=lambda port: soon("zkteco", address=f"127.0.0.1:{port}"),
+        )
+
+
+STANDS: dict[str, Callable[[Path], AbstractContextManager[Stand]]] = {
+    "anviz": anviz,
+    "attlog": attlog,
+    "line": line,
+    "zkteco": zkteco,
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_promise_is_kept(name: str, promise: Callable[[Stand], None], tmp_path: Path) -> None:
+    """A driver without a stand fails here."""
+    with STANDS[name](tmp_path) as stand:
+        promise(stand)
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_options_are_in_a_file_that_explains_them(name: str) -> None:
+    """What nobody can find nobody can use."""
+    told = "".join(path.read_text("utf-8") for path in (ROOT / "config").glob("*.example.yaml"))
+    missing = [option for option in OWN[name].options.model_fields if not re.search(rf"\b{option}:", told)]
+    assert missing == []
+
+
+def broken(**parts: Any) -> Driver:
+    """Return the line's driver, spoilt."""
+    driver = OWN["line"]
+    return Driver("line", parts.get("options", driver.options), parts.get("connect", driver.connect))
+
+
+class Untold(DriverOptions):
+    """Options that do not say enough."""
+
+    pause: float = 1.0
+    """A number without a unit."""
+
+
+class Unexplained(DriverOptions):
+    """Options of which one says nothing."""
+
+    speed: int = 1
+
+
+@contextmanager
+def careless(options: DriverOptions) -> Iterator[Any]:
+    """Let the exceptions of a library out."""
+    raise ConnectionResetError(options.name)
+    yield
+
+
+@contextmanager
+def endless(options: DriverOptions) -> Iterator[Any]:
+    """Say too little."""
+    raise DriverError(options.name)
+    yield
+
+
+@pytest.mark.parametrize(
+    ("driver", "promise", "words"),
+    [
+        (broken(connect=careless), "it_bears_a_peer_that_hangs_up", "left the driver: ConnectionResetError"),
+        (broken(connect=endless), "it_keeps_its_deadline_with_a_silent_peer", "DriverError itself"),
+        (broken(connect=careless), "it_says_that_nobody_is_there", "nobody is there"),
+        (broken(options=Untold), "its_options_are_explained", "pause takes 5 without a unit"),
+        (broken(options=Unexplained), "its_options_are_explained", "speed has no docstring"),
+    ],
+)
+def test_broken_promises_are_found(driver: Driver, promise: str, words: str) -> None:
+    """The checks can fail."""
+    given = driver.options.model_validate({"name": "x"}) if driver.options is not OWN["line"].options else None
+    entry = {"name": "x", "port": "/dev/null", "pattern": PATTERN, "serial": SERIAL}
+    usable = given or driver.options.model_validate(entry)
+    stand = Stand(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
+    (check,) = (check for check in PROMISES if check.__name__ == promise)
+    with pytest.raises(AssertionError, match=words):
+        check(stand)
