@@ -18,12 +18,26 @@ from central.report import Chain, StreamReport, opened, report, verify
 from central.store import KEPT_BYTES, Message, Store, StoreError, StoreLocked, Taken
 from drivers.base import RawPunch, Reading
 from gateway.ledger import opened as ledger_opened
+from gateway.ledger.delivery import Receipt
 from gateway.punch import GATEWAY_RESUMED, Witness
 from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
 INFO = f"{GATEWAY}/info"
+
+WITNESS = Witness(
+    terminal="lobby",
+    serial="CEXA193960001",
+    zone=ZoneInfo("Asia/Jakarta"),
+    via="log",
+    now=datetime.now(UTC),
+    synchronised=True,
+    clock=None,
+    stepped=False,
+    tolerance=timedelta(seconds=60),
+)
+"""Who reads the terminal of a real ledger."""
 
 
 @dataclass
@@ -502,17 +516,6 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
 
 def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, tmp_path: Path) -> None:
     """Neither knows the other's code: digests, identities and numbering agree."""
-    witness = Witness(
-        terminal="lobby",
-        serial="CEXA193960001",
-        zone=ZoneInfo("Asia/Jakarta"),
-        via="log",
-        now=datetime.now(UTC),
-        synchronised=True,
-        clock=None,
-        stepped=False,
-        tolerance=timedelta(seconds=60),
-    )
     moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
     log = [
         *(RawPunch("1001", None, moment, 0, 1, "0", b"same second") for _ in range(2)),
@@ -522,7 +525,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
     with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
         ledger.pin_serial("lobby", "CEXA193960001")
         ledger.record_note(GATEWAY_RESUMED, None, datetime.now(UTC), {"clean": False})
-        ledger.record_reading(witness, Reading(0, len(log), log, "40"))
+        ledger.record_reading(WITNESS, Reading(0, len(log), log, "40"))
         waiting = ledger.pending(0, 100)
         stream = ledger.stream
 
@@ -563,6 +566,38 @@ def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> No
     assert centre.rows("SELECT sequence, id, digest FROM gone") == [
         (place, source.events[place - 1]["id"], source.events[place - 1]["digest"]) for place in (4, 5, 6)
     ]
+
+
+def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tmp_path: Path) -> None:
+    """Receipt, answer, receipt: the gateway says what is gone, and then nothing is missing on either side."""
+    moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
+    log = [RawPunch("1001", None, moment + timedelta(minutes=at), 0, 1, "0", b"") for at in range(9)]
+    with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
+        ledger.pin_serial("lobby", "CEXA193960001")
+        ledger.record_reading(WITNESS, Reading(0, len(log), log, "40"))
+        waiting = ledger.pending(0, 100)
+        ledger.mark_sent(event.sequence for event in waiting)
+        ledger.flush_marks()
+        centre.take_messages(*(Message(BATCH, event.body.encode()) for event in (*waiting[:3], *waiting[6:])))
+        ledger.do(
+            lambda transaction: transaction.connection.exec_driver_sql(
+                "UPDATE event SET body = NULL WHERE sequence BETWEEN 4 AND 6"
+            )
+        )
+        centre.now_s += PATIENCE_S
+        for _ in range(2):
+            (receipt,) = centre.store.receipts()
+            upto, missing = receipt.holding
+            ledger.note_receipt(Receipt(stream=receipt.stream, upto=upto, missing=missing, at="2026-09-04T00:31:00Z"))
+            ledger.owe_missing()
+            centre.take_messages(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
+        (receipt,) = centre.store.receipts()
+        counts = ledger.counts()
+
+    assert receipt.holding == (10, ())
+    assert (counts.sequence, counts.missing) == (10, 0)
+    assert [stream.gone for stream in centre.streams()] == [[(4, 6)]]
+    assert centre.faults() == []
 
 
 def test_some_of_a_gap_may_be_forgotten(centre: Centre) -> None:
