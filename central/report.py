@@ -282,11 +282,10 @@ def _predecessor(connection: sqlite3.Connection, key: int) -> Predecessor | None
     ).fetchone()
     if name is None:
         return None
+    behind = "sequence >= :sequence AND stream = (SELECT id FROM stream WHERE gateway = :gateway AND name = :name)"
     rows: list[Any] = connection.execute(
-        "SELECT sequence, digest FROM (SELECT stream, sequence, digest FROM event "
-        "UNION SELECT stream, sequence, digest FROM gone) "
-        "WHERE sequence >= ? AND stream = (SELECT id FROM stream WHERE gateway = ? AND name = ?)",
-        (sequence, gateway, name),
+        f"SELECT sequence, digest FROM event WHERE {behind} UNION SELECT sequence, digest FROM gone WHERE {behind}",  # noqa: S608 - our own words
+        {"sequence": sequence, "gateway": gateway, "name": name},
     ).fetchall()
     held = [found for at, found in rows if at == sequence]
     state: Literal["matches", "differs", "not_held"] = (
