@@ -270,8 +270,11 @@ def verify(db: Db) -> None:
                 faults += 1
                 print(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
             events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+            gone = [stream for stream in reports.report(connection).streams if stream.gone]
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
+    for stream in gone:
+        print(f"{stream.gateway} stream {stream.stream}: {_gone(stream)}")
     print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults")
     if faults:
         raise typer.Exit(Code.NEGATIVE)
@@ -283,9 +286,10 @@ def _unreadable(db: Path, exc: StoreError) -> Failure:
 
 def _print_stream(stream: reports.StreamReport) -> None:
     print(f"{stream.gateway} stream {stream.stream}{'' if stream.current else ' (ended)'}")
-    missing = sum(last - first + 1 for first, last in stream.missing)
-    ranges = _some([str(first) if first == last else f"{first}-{last}" for first, last in stream.missing])
-    print(f"  held      1 to {stream.upto}, {f'{missing} missing: {ranges}' if missing else 'nothing missing'}")
+    missing = f"{_count(stream.missing)} missing: {_ranges(stream.missing)}" if stream.missing else "nothing missing"
+    print(f"  held      1 to {stream.upto}, {missing}")
+    if stream.gone:
+        print(f"  gone      {_gone(stream)}")
     print(f"  events    {stream.events}, of them {stream.punches} punches that came by no other stream before")
     print(f"  chain     {_chain(stream.chain)}")
     if stream.predecessor is not None:
@@ -296,6 +300,18 @@ def _print_stream(stream: reports.StreamReport) -> None:
     for what, places in (("FORKS", stream.forks), ("MISNAMED", stream.misidentified)):
         if places:
             print(f"  {what:9} {len(places)}, at {_some([str(place) for place in places])}")
+
+
+def _gone(stream: reports.StreamReport) -> str:
+    return f"{_count(stream.gone)} by id and digest alone, content gone at the gateway: {_ranges(stream.gone)}"
+
+
+def _count(ranges: list[tuple[int, int]]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
+
+
+def _ranges(ranges: list[tuple[int, int]]) -> str:
+    return _some([str(first) if first == last else f"{first}-{last}" for first, last in ranges])
 
 
 def _chain(chain: reports.Chain) -> str:

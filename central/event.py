@@ -15,6 +15,7 @@ from uuid import NAMESPACE_URL, uuid5
 PUNCH = "hadir.punch.recorded.v1"
 PUNCHES = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The namespace of punches' identities."""
+BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 MAX_BYTES = 4 * 1024 * 1024
 """Longer messages are not taken apart. Gateways send at most 64 KiB unless their ``delivery.batch_bytes`` says more."""
 MAX_SEQUENCE = 2**63 - 1
@@ -36,6 +37,15 @@ class Punch(NamedTuple):
     local_time: str
 
 
+class Remains(NamedTuple):
+    """What is left of an event whose content the gateway has removed."""
+
+    stream: str
+    sequence: int
+    id: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A numbered event whose digest fits its content."""
@@ -52,6 +62,8 @@ class Event:
     """Present if this is a punch and its id is the one that follows from its fields."""
     doubt: str | None
     """What is wrong with a punch that has no :attr:`punch`."""
+    forgotten: tuple[Remains, ...]
+    """The events that this one says will never come again; those it names wrongly are left out."""
 
 
 class End(NamedTuple):
@@ -181,7 +193,8 @@ def _event(content: Any) -> Event:
     punch = doubt = None
     if kind == PUNCH:
         punch, doubt = _punch(identity, content.get("data"))
-    return Event(stream, sequence, identity, digest, previous, kind, canonical(content), punch, doubt)
+    forgotten = tuple(_forgotten(stream, sequence, content.get("data"))) if kind == BODY_FORGOTTEN else ()
+    return Event(stream, sequence, identity, digest, previous, kind, canonical(content), punch, doubt, forgotten)
 
 
 def _without_raw(content: dict[str, Any]) -> bool:
@@ -214,6 +227,24 @@ def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
     if identity != expected:
         return None, f"its fields make {expected}"
     return Punch(terminal, serial, pin, uid, local_time), None
+
+
+def _forgotten(stream: str, sequence: int, data: Any) -> Iterator[Remains]:
+    """Yield what an event of this place says of others; of its own stream it can only know what lies before it."""
+    if not isinstance(data, dict) or not isinstance(data.get("events"), list):
+        return
+    for named in data["events"]:
+        if not isinstance(named, dict):
+            continue
+        with suppress(_Wrong):
+            remains = Remains(
+                _text(data, "stream", _NAME, ""),
+                named["sequence"] if _is_count(named.get("sequence")) else 0,
+                _text(named, "id", _NAME, ""),
+                _text(named, "digest", _DIGEST, ""),
+            )
+            if 1 <= remains.sequence < (sequence if remains.stream == stream else MAX_SEQUENCE):
+                yield remains
 
 
 def _info(content: Any) -> Info:

@@ -44,7 +44,7 @@ CONNECT_TIMEOUT_S = 5.0
 HANG_UP_S = 2.0
 SHORT_LIVES = 3
 SHORT_LIFE_S = 60.0
-"""So many connections in a row that end so soon without a reason are no accident."""
+"""So many connections in a row that end so soon without a reason let this inbox return more and more slowly."""
 SESSION_TAKEN_OVER = 0x8E
 
 log = structlog.get_logger("inbox")
@@ -161,11 +161,11 @@ class Inbox:
                 self._receive()
             except BrokerUnavailable as exc:
                 short_lives = short_lives + 1 if self._is_short_life(begun) else 0
-                problem = exc if short_lives < SHORT_LIVES else _thrown_out(exc)
+                problem = exc if short_lives < SHORT_LIVES else _ended_again(exc)
                 self._hang_up(politely=False)
                 if self._stopping:
                     break
-                failures += 1
+                failures = max(failures + 1, short_lives - SHORT_LIVES + 2)
                 shortest_s, longest_s = problem.pause_s
                 jitter = random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
                 pause_s = jitter * min(longest_s, shortest_s * 2.0 ** min(failures - 1, 16))
@@ -413,9 +413,10 @@ def _explained(where: str, end: _Disconnected) -> BrokerUnavailable:
     return BrokerUnavailable(reason, unexplained=not end.by_broker)
 
 
-def _thrown_out(exc: BrokerUnavailable) -> BrokerUnavailable:
-    # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason.
-    return BrokerUnavailable(f"{exc}, again and again; most likely {_SHARED}", _TAKEN_OVER)
+def _ended_again(exc: BrokerUnavailable) -> BrokerUnavailable:
+    # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason, and that looks
+    # like a broker that crashes: to stay away for minutes, as when the reason was given, would be a guess.
+    return BrokerUnavailable(f"{exc}, again and again: the broker keeps ending, or {_SHARED}")
 
 
 _SHARED = (

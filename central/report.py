@@ -1,13 +1,17 @@
 """What the centre holds, stream by stream, and a check of all of it from the stored bytes. Only reads."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from central.event import Event, first_previous, read
+from central.event import BODY_FORGOTTEN, Event, first_previous, read
 from central.store import SCHEMA_VERSION, StoreError
 
 
@@ -54,6 +58,8 @@ class StreamReport:
     """It is the one the gateway's receipts speak of."""
     upto: int
     missing: list[tuple[int, int]]
+    gone: list[tuple[int, int]]
+    """Held by id and digest alone: the gateway has removed their content before it came here."""
     events: int
     punches: int
     """Of those that came first by this stream."""
@@ -131,6 +137,7 @@ def report(connection: sqlite3.Connection) -> Report:
                 current=bool(current),
                 upto=max(seen, assigned),
                 missing=missing,
+                gone=_gone(connection, key),
                 events=connection.execute("SELECT count(*) FROM event WHERE stream = ?", (key,)).fetchone()[0],
                 punches=punches.get(key, 0),
                 forks=forks,
@@ -153,8 +160,9 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
             "SELECT stream.id, gateway.name, stream.name FROM stream JOIN gateway ON gateway.id = stream.gateway"
         )
     }
+    forgotten = _forgotten(connection, names)
     for key, (gateway, name) in names.items():
-        for sequence, what in _faults(connection, key, gateway, name):
+        for sequence, what in _faults(connection, key, gateway, name, forgotten[gateway, name]):
             yield Fault(gateway, name, sequence, what)
         predecessor = _predecessor(connection, key)
         if predecessor is not None and predecessor.state == "differs":
@@ -169,41 +177,79 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
     )
 
 
-def _faults(connection: sqlite3.Connection, key: int, gateway: str, name: str) -> Iterator[tuple[int, str]]:
-    """Yield sequence and fault for one stream, its events in order."""
+_Remains = dict[int, set[tuple[str, str]]]
+"""Ids and digests of events that have a place, by their sequence."""
+
+
+def _forgotten(
+    connection: sqlite3.Connection, names: dict[int, tuple[str, str]]
+) -> defaultdict[tuple[str, str], _Remains]:
+    """Return for each gateway and stream what the gateway's events say to have been forgotten of it."""
+    found: defaultdict[tuple[str, str], _Remains] = defaultdict(lambda: defaultdict(set))
+    for key, body in connection.execute("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
+        gateway, _ = names[key]
+        for said in read(f"{gateway}/batch", body.encode()):
+            for remains in said.forgotten if isinstance(said, Event) else ():
+                found[gateway, remains.stream][remains.sequence].add((remains.id, remains.digest))
+    return found
+
+
+def _faults(
+    connection: sqlite3.Connection, key: int, gateway: str, name: str, forgotten: _Remains
+) -> Iterator[tuple[int, str]]:
+    """Yield sequence and fault for one stream, its places in order."""
     seen = connection.execute("SELECT seen FROM stream WHERE id = ?", (key,)).fetchone()[0]
     gaps = iter(connection.execute("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (key,)).fetchall())
-    before: tuple[int, list[str]] = (0, [first_previous(name)])
-    here: tuple[int, list[str]] = before
-    linked = True
-    for sequence, digest, body in connection.execute(
+    noted: _Remains = defaultdict(set)
+    for sequence, *remains in connection.execute("SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)):
+        noted[sequence].add((remains[0], remains[1]))
+    for sequence in sorted(noted.keys() | forgotten.keys()):
+        if noted.get(sequence) != forgotten.get(sequence):
+            yield sequence, "the table of what was forgotten does not say what the gateway has said"
+    events = connection.execute(
         "SELECT sequence, digest, body FROM event WHERE stream = ? ORDER BY sequence, key", (key,)
+    )
+    before: tuple[int, set[str]] = (0, {first_previous(name)})
+    for sequence, rows in groupby(
+        merge(events, ((place,) for place in sorted(forgotten)), key=itemgetter(0)), itemgetter(0)
     ):
-        (said,) = read(f"{gateway}/batch", body.encode())
-        event_digest, previous = digest, None
-        if isinstance(said, Event):
-            event_digest, previous = said.digest, said.previous
-            if (said.stream, said.sequence, said.digest) != (name, sequence, digest):
-                yield sequence, "its columns are not those of its content"
-            if said.doubt is not None:
-                yield sequence, f"a punch whose id is not its own: {said.doubt}"
-        else:
-            yield sequence, "its content was altered in this database"
-        if sequence != here[0]:
-            if not linked:
-                yield here[0], "previous is not the digest of the event before"
-            before, here = here, (sequence, [event_digest])
-            if sequence != before[0] + 1 and next(gaps, None) != (before[0] + 1, sequence - 1):
-                yield sequence, "the table of gaps does not say what is missing before it"
-            linked = sequence != before[0] + 1
-        else:
+        digests: set[str] = set()
+        linked = False
+        for _, digest, body in (row for row in rows if len(row) > 1):
+            (said,) = read(f"{gateway}/batch", body.encode())
+            if isinstance(said, Event):
+                linked = linked or said.previous in before[1]
+                digests.add(said.digest)
+                if (said.stream, said.sequence, said.digest) != (name, sequence, digest):
+                    yield sequence, "its columns are not those of its content"
+                if said.doubt is not None:
+                    yield sequence, f"a punch whose id is not its own: {said.doubt}"
+            else:
+                digests.add(digest)
+                yield sequence, "its content was altered in this database"
+        gone = {digest for _, digest in forgotten.get(sequence, ())} - digests
+        if len(digests) + len(gone) > 1:
             yield sequence, "a fork: different events claim this place"
-            here[1].append(event_digest)
-        linked = linked or previous in before[1]
-    if not linked:
-        yield here[0], "previous is not the digest of the event before"
-    if next(gaps, None) is not None or here[0] != seen:
-        yield here[0], "the tables of streams and gaps tell of more than is held"
+        if sequence != before[0] + 1:
+            if next(gaps, None) != (before[0] + 1, sequence - 1):
+                yield sequence, "the table of gaps does not say what is missing before it"
+        elif not linked and not gone:
+            yield sequence, "previous is not the digest of the event before"
+        before = sequence, digests | gone
+    if next(gaps, None) is not None or before[0] != seen:
+        yield before[0], "the tables of streams and gaps tell of more than is held"
+
+
+def _gone(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
+    """Return the places of a stream whose content is gone, as ranges."""
+    places = connection.execute("SELECT DISTINCT sequence FROM gone WHERE stream = ? ORDER BY sequence", (stream,))
+    return list(_ranges(place for (place,) in places))
+
+
+def _ranges(places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    for _, run in groupby(enumerate(places), lambda numbered: numbered[1] - numbered[0]):
+        (_, first), *rest = run
+        yield first, rest[-1][1] if rest else first
 
 
 def _places(connection: sqlite3.Connection, stream: int, kind: str) -> list[int]:
@@ -236,10 +282,10 @@ def _predecessor(connection: sqlite3.Connection, key: int) -> Predecessor | None
     ).fetchone()
     if name is None:
         return None
+    behind = "sequence >= :sequence AND stream = (SELECT id FROM stream WHERE gateway = :gateway AND name = :name)"
     rows: list[Any] = connection.execute(
-        "SELECT sequence, digest FROM event WHERE sequence >= ? "
-        "AND stream = (SELECT id FROM stream WHERE gateway = ? AND name = ?)",
-        (sequence, gateway, name),
+        f"SELECT sequence, digest FROM event WHERE {behind} UNION SELECT sequence, digest FROM gone WHERE {behind}",  # noqa: S608 - our own words
+        {"sequence": sequence, "gateway": gateway, "name": name},
     ).fetchall()
     held = [found for at, found in rows if at == sequence]
     state: Literal["matches", "differs", "not_held"] = (

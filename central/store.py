@@ -19,13 +19,26 @@ from typing import Any, NamedTuple, Self
 import structlog
 
 from central.coverage import Coverage, Holding
-from central.event import Event, Info, Rejected, first_previous, gateway_of, read
+from central.event import BODY_FORGOTTEN, Event, Info, Rejected, Remains, first_previous, gateway_of, read
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KEPT_BYTES = 65_536
 """Of a rejected message so much is kept; of all of it the size and the SHA-256."""
 _BUSY_S = 5.0
 
+_FORGOTTEN = """
+CREATE TABLE forgotten (                            -- events whose content a gateway says it has removed
+    stream INTEGER NOT NULL REFERENCES stream,
+    sequence INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    event INTEGER NOT NULL REFERENCES event,        -- the hadir.body.forgotten.v1 that said so first
+    PRIMARY KEY (stream, sequence, digest, id)
+) WITHOUT ROWID;
+CREATE VIEW gone AS SELECT * FROM forgotten WHERE NOT EXISTS (      -- those whose content is not here either
+    SELECT 1 FROM event
+    WHERE event.stream = forgotten.stream AND event.sequence = forgotten.sequence AND event.digest = forgotten.digest);
+"""
 _SCHEMA = """
 CREATE TABLE gateway (
     id INTEGER PRIMARY KEY,
@@ -116,6 +129,15 @@ class Message(NamedTuple):
     payload: bytes
 
 
+class _Claim(NamedTuple):
+    """An event that has a place, by what is known of it."""
+
+    id: str
+    digest: str
+    previous: str | None
+    """None where its content is gone."""
+
+
 class Receipt(NamedTuple):
     """What a gateway may be told."""
 
@@ -185,6 +207,7 @@ class Store:
             try:
                 self._connection = self._opened()
                 self._gateways = self._recalled()
+                self._bring_up_to_date()
             except BaseException:
                 os.close(self._lock)
                 raise
@@ -209,7 +232,6 @@ class Store:
         taken = Taken()
         received = _utc(self._now())
         now_s = self._monotonic_s()
-        self._remarks.clear()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for message in messages:
@@ -224,8 +246,7 @@ class Store:
             self._commit()
         except sqlite3.Error as exc:
             raise _explained(self.path, exc) from exc
-        for level, event, fields in self._remarks:
-            getattr(log, level)(event, **fields)
+        self._log_remarks()
         return taken
 
     def receipts(self) -> Iterator[Receipt]:
@@ -244,17 +265,37 @@ class Store:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if version != (0 if empty else SCHEMA_VERSION):
+            if version not in ((0,) if empty else (1, SCHEMA_VERSION)):
                 raise StoreError(f"{self.path}: not a database of this version of hadir-central")  # noqa: TRY301 - closes
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA wal_autocheckpoint = 8000")  # punches' identities are random: gather their pages
             if empty:
-                connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+                connection.executescript(
+                    f"BEGIN; {_SCHEMA} {_FORGOTTEN} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
+                )
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _bring_up_to_date(self) -> None:
+        """Make of a file of version 1, which knew of no places without content, one of this version."""
+        if self._connection.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            return
+        owners = {stream.key: gateway for gateway in self._gateways.values() for stream in gateway.streams.values()}
+        self._connection.executescript(f"BEGIN IMMEDIATE; {_FORGOTTEN}")
+        received, now_s = _utc(self._now()), self._monotonic_s()
+        for key, number, body in self._connection.execute(
+            "SELECT key, stream, body FROM event WHERE type = ? ORDER BY key", (BODY_FORGOTTEN,)
+        ).fetchall():
+            for said in read(f"{owners[number].name}/batch", body.encode()):
+                if isinstance(said, Event):
+                    self._take_forgotten(owners[number], said.forgotten, key, received, now_s)
+        self._write_heads()
+        self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._commit()
+        self._log_remarks()
 
     def _recalled(self) -> dict[str, _Gateway]:
         now_s = self._monotonic_s()
@@ -296,15 +337,15 @@ class Store:
                 "INSERT INTO stream (gateway, name, found) VALUES (?, ?, ?)", gateway.key, name, received
             )
             stream = gateway.streams[name] = _Stream(key, gateway, name, Coverage(0, 0, [], now_s))
-            if not gateway.informed:
-                gateway.current, gateway.touched = key, True
         return stream
 
     def _take_event(self, gateway: _Gateway, event: Event, received: str, now_s: float, taken: Taken) -> None:
+        is_new = event.stream not in gateway.streams
         stream = self._stream(gateway, event.stream, received, now_s)
-        coverage = stream.coverage
-        held = self._at(stream, event.sequence) if coverage.holds(event.sequence) else []
-        if any(digest == event.digest for digest, _ in held):
+        if is_new and not gateway.informed:
+            gateway.current, gateway.touched = stream.key, True
+        claims = self._claims(stream, event.sequence) if stream.coverage.holds(event.sequence) else []
+        if any(claim.digest == event.digest and claim.previous is not None for claim in claims):
             taken.repeated += 1
             return
         key = self._insert(
@@ -313,13 +354,13 @@ class Store:
             *(stream.key, event.sequence, event.id, event.digest, event.previous, event.type, received, event.body),
         )
         taken.stored += 1
-        if held:
-            self._note(stream, event.sequence, "fork", held[0][0], event.digest, received)
-        else:
-            if not coverage.seen:
+        if not claims:
+            if not stream.coverage.seen:
                 self._remark_stream(stream, event.sequence)
             self._fill(stream, event.sequence, now_s)
-        self._check_links(stream, event, received, alone=not held)
+        self._note_fork(stream, event.sequence, claims, _Claim(event.id, event.digest, event.previous), received)
+        self._check_links(stream, event, received, alone=not claims)
+        self._take_forgotten(gateway, event.forgotten, key, received, now_s)
         if event.punch is not None:
             self._connection.execute(
                 "INSERT OR IGNORE INTO punch (id, event, terminal, serial, pin, uid, local_time) "
@@ -328,6 +369,34 @@ class Store:
             )
         elif event.doubt is not None:
             self._note(stream, event.sequence, "misidentified", event.doubt, event.id, received)
+
+    def _take_forgotten(
+        self, gateway: _Gateway, forgotten: Iterable[Remains], key: int, received: str, now_s: float
+    ) -> None:
+        """Let what remains of events for ever have their places, so that nobody asks for their content any more."""
+        for remains in forgotten:
+            stream = self._stream(gateway, remains.stream, received, now_s)
+            held = stream.coverage.holds(remains.sequence)
+            claims = self._claims(stream, remains.sequence) if held else []
+            added = self._connection.execute(
+                "INSERT OR IGNORE INTO forgotten (stream, sequence, id, digest, event) VALUES (?, ?, ?, ?, ?)",
+                (stream.key, remains.sequence, remains.id, remains.digest, key),
+            )
+            if not added.rowcount:
+                continue
+            if not held:
+                self._fill(stream, remains.sequence, now_s)
+            stream.newest = None
+            self._note_fork(stream, remains.sequence, claims, _Claim(remains.id, remains.digest, None), received)
+            self._check_links_at(stream, remains.sequence, received)
+
+    def _note_fork(self, stream: _Stream, sequence: int, claims: list[_Claim], claim: _Claim, received: str) -> None:
+        """Put on record that a place is claimed by another event than those that have it."""
+        for other in claims:
+            if other.digest != claim.digest:
+                self._note(stream, sequence, "fork", other.digest, claim.digest, received)
+            elif other.id != claim.id:
+                self._note(stream, sequence, "fork", other.id, claim.id, received)
 
     def _remark_stream(self, stream: _Stream, sequence: int) -> None:
         fields = {"gateway": stream.gateway.name, "stream": stream.name, "sequence": sequence}
@@ -351,20 +420,28 @@ class Store:
         So a link is judged when its second end arrives, in whatever order that is, and again when a fork adds an end.
         """
         newest, stream.newest = stream.newest, (event.sequence, event.digest) if alone else None
-        coverage, after = stream.coverage, event.sequence + 1
-        if alone and newest is not None and newest[0] == event.sequence - 1 and not coverage.holds(after):
+        if (
+            alone
+            and newest is not None
+            and newest[0] == event.sequence - 1
+            and not stream.coverage.holds(newest[0] + 2)
+        ):
             if event.previous != newest[1]:
                 self._note(stream, event.sequence, "break", newest[1], event.previous, received)
             return
-        for place in (event.sequence, after):
-            if coverage.holds(place) and (place == 1 or coverage.holds(place - 1)):
+        self._check_links_at(stream, event.sequence, received)
+
+    def _check_links_at(self, stream: _Stream, sequence: int, received: str) -> None:
+        for place in (sequence, sequence + 1):
+            if stream.coverage.holds(place) and (place == 1 or stream.coverage.holds(place - 1)):
                 self._check_link(stream, place, received)
 
     def _check_link(self, stream: _Stream, place: int, received: str) -> None:
-        below = [digest for digest, _ in self._at(stream, place - 1)] or [first_previous(stream.name)]
-        here = [previous for _, previous in self._at(stream, place)]
-        if not set(below) & set(here):
-            self._note(stream, place, "break", below[0], here[0], received)
+        """Judge the link into a place. One that an event without content may make is not called broken."""
+        below = [claim.digest for claim in self._claims(stream, place - 1)] or [first_previous(stream.name)]
+        here = [claim.previous for claim in self._claims(stream, place)]
+        if None not in here and not set(below) & set(here):
+            self._note(stream, place, "break", below[0], str(here[0]), received)
         elif len(below) + len(here) > 2:  # a fork may have mended it
             self._connection.execute(
                 "DELETE FROM finding WHERE stream = ? AND sequence = ? AND kind = 'break'", (stream.key, place)
@@ -384,9 +461,9 @@ class Store:
             (*info.predecessor, stream.key),
         )
         before = gateway.streams.get(info.predecessor.stream)
-        held = self._at(before, info.predecessor.sequence) if before is not None else []
-        if held and info.predecessor.digest not in [digest for digest, _ in held]:
-            self._note(stream, 0, "predecessor", held[0][0], info.predecessor.digest, received)
+        held = [claim.digest for claim in self._claims(before, info.predecessor.sequence)] if before is not None else []
+        if held and info.predecessor.digest not in held:
+            self._note(stream, 0, "predecessor", held[0], info.predecessor.digest, received)
 
     def _reject(self, topic: str, rejected: Rejected, received: str, taken: Taken) -> None:
         taken.rejected += 1
@@ -414,11 +491,16 @@ class Store:
             fields = {"gateway": stream.gateway.name, "stream": stream.name, "sequence": sequence}
             self._remarks.append(("error", _EVENTS[kind], {**fields, "expected": expected, "found": found}))
 
-    def _at(self, stream: _Stream, sequence: int) -> list[tuple[str, str]]:
-        """Return digest and previous of what is held at a place, the first to arrive first."""
-        return self._connection.execute(
-            "SELECT digest, previous FROM event WHERE stream = ? AND sequence = ? ORDER BY key", (stream.key, sequence)
-        ).fetchall()
+    def _claims(self, stream: _Stream, sequence: int) -> list[_Claim]:
+        """Return the events of a place, those with their content first, the first to arrive first."""
+        with_content = self._connection.execute(
+            "SELECT id, digest, previous FROM event WHERE stream = ? AND sequence = ? ORDER BY key",
+            (stream.key, sequence),
+        )
+        gone = self._connection.execute(
+            "SELECT id, digest, NULL FROM gone WHERE stream = ? AND sequence = ? ORDER BY event", (stream.key, sequence)
+        )
+        return [_Claim(*row) for row in (*with_content, *gone)]
 
     def _insert(self, statement: str, *values: object) -> int:
         return self._connection.execute(statement, values).lastrowid or 0
@@ -441,6 +523,11 @@ class Store:
 
     def _commit(self) -> None:
         self._connection.execute("COMMIT")
+
+    def _log_remarks(self) -> None:
+        for level, event, fields in self._remarks:
+            getattr(log, level)(event, **fields)
+        self._remarks.clear()
 
 
 _EVENTS = {

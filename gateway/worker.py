@@ -223,6 +223,8 @@ class Worker:
         self._ledger = ledger
         self._clock = clock
         self._captures = captures
+        self._captures_work = True
+        """The last one could be written."""
         self._report = report
         self._publish = publish
         self._alarm = alarm
@@ -1072,20 +1074,28 @@ class Worker:
     def _keep_capture(self, exc: ProtocolError) -> None:
         """Keep the last bytes of a conversation that broke the protocol, and a log that nobody can read, whole.
 
-        The newest of all terminals are kept.
+        The newest of all terminals are kept. They are a help for people, not evidence: a disk without room for them
+        costs them and nothing else.
         """
         body = exc.body if isinstance(exc, UnreadableLog) else None
         if exc.capture is None and body is None:
             return
-        self._captures.mkdir(mode=0o700, exist_ok=True)
         stem = self._captures / f"{self._clock.now():%Y%m%dT%H%M%S}-{self.name}"
         path = stem.with_suffix(".txt")
-        _write_private(path, f"terminal {self.name}\nreason {exc}\n{exc.capture or ''}\n".encode())
-        if body is not None:
-            _write_private(stem.with_suffix(".bin"), body)
-        for pattern, kept in (("*.txt", CAPTURES_KEPT), ("*.bin", BODIES_KEPT)):
-            for old in sorted(self._captures.glob(pattern))[:-kept]:
-                old.unlink(missing_ok=True)
+        try:
+            self._captures.mkdir(mode=0o700, exist_ok=True)
+            _write_private(path, f"terminal {self.name}\nreason {exc}\n{exc.capture or ''}\n".encode())
+            if body is not None:
+                _write_private(stem.with_suffix(".bin"), body)
+            for pattern, kept in (("*.txt", CAPTURES_KEPT), ("*.bin", BODIES_KEPT)):
+                for old in sorted(self._captures.glob(pattern))[:-kept]:
+                    old.unlink(missing_ok=True)
+        except OSError as trouble:
+            if self._captures_work:
+                self._log.warning("capture_failed", path=str(path), reason=str(trouble), capture_of=str(exc))
+            self._captures_work = False
+            return
+        self._captures_work = True
         self._log.warning("capture_kept", path=str(path), reason=str(exc))
 
 
@@ -1141,8 +1151,13 @@ class _Aside:
 
 
 def _write_private(path: Path, content: bytes) -> None:
+    """Write a file for the daemon's user only, whole or not at all."""
     path.touch(mode=0o600)
-    path.write_bytes(content)
+    try:
+        path.write_bytes(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _tally_of(day: Day) -> dict[str, Any]:

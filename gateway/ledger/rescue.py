@@ -40,12 +40,15 @@ KEPT = 3
 BACKUP_PAGES = 256
 BACKUP_PAUSE_S = 0.02
 """Between two steps of a backup, so that it does not take the disk for itself."""
-_EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day")
+_EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day", "unplaced")
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What reading a damaged file ends with; the latter where SQLite's complaint quotes spoilt bytes of it."""
 
 Progress = Callable[[], None]
 
@@ -94,6 +97,8 @@ def damage(path: Path, progress: Progress) -> str | None:
         if not _makes_no_sense(exc):
             raise LedgerError(f"{path}: {exc}; look at the disk and the permissions of the data_dir") from exc
         return str(exc)
+    except UnicodeDecodeError:
+        return "the file's own words are not text any more"
 
 
 def _makes_no_sense(exc: sqlite3.Error) -> bool:
@@ -170,7 +175,7 @@ class _Wreck:
         try:
             self._connection: sqlite3.Connection | None = _opened(path, progress)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error:
+        except _UNREADABLE:
             self._connection = None
 
     def close(self) -> None:
@@ -193,7 +198,7 @@ class _Wreck:
                     yield dict(row)
                     if direction == "ASC":
                         last = key
-            except sqlite3.Error:
+            except _UNREADABLE:
                 continue
             if direction == "ASC":
                 self.whole.add(table)
@@ -223,6 +228,8 @@ class _Rebuilding:
         self._opened_by: dict[str, dict[str, Any]] = {}
         """What the first event of a stream says of it."""
         self._terminals: dict[str, dict[str, Any]] = {}
+        self._placed: dict[int, bytes] = {}
+        """What the log showed of events' records."""
         self._kept = 0
 
     def run(self, mark: Mark | None) -> int:
@@ -235,12 +242,19 @@ class _Rebuilding:
         for row in self._wreck.rows("terminal", "number"):
             if _fits(row, number=int, name=str, serial=str, generation=int):
                 self._terminals[row["name"]] = row
+        if numbers_hold:
+            for row in self._wreck.rows("place", "terminal, generation, position"):
+                if _fits(row, sequence=int, fingerprint=bytes) and len(row["fingerprint"]) == 8:
+                    self._placed[row["sequence"]] = row["fingerprint"]
         self._save_events()
         if not self._kept and mark is not None:
             self._bases = {mark.stream: mark.number - mark.sequence}
         self._write_streams(streams)
         self._write_terminals()
-        self._save_the_rest(numbers_hold=numbers_hold)
+        self._save_the_rest()
+        if numbers_hold:
+            self._save_receipts()
+            self._save_files()
         self._write_gateway()
         sql("COMMIT")
         return self._kept
@@ -290,10 +304,11 @@ class _Rebuilding:
         if record:
             known = event["type"] == punch.RECORDED
             day = date.fromisoformat(data["local_time"][:10]).toordinal() if known else UNDATED
+        sequence = self._bases[event["stream"]] + int(event["sequence"])
         self._insert(
             {
                 # What waits is sent again: whether it was sent is not proven, and once more does no harm.
-                "sequence": self._bases[event["stream"]] + int(event["sequence"]),
+                "sequence": sequence,
                 "id": UUID(event["id"]).bytes,
                 "topic": punch.topic_of(event["type"], subject),
                 "body": event["body"],
@@ -301,6 +316,8 @@ class _Rebuilding:
                 "recorded_ms": file.milliseconds(datetime.fromisoformat(event["recordedtime"])),
                 "terminal": self._number(str(subject), data["serial"]) if record else None,
                 "day": day,
+                # The log takes the mark away: where its place was not saved, it does so once more.
+                "unplaced": (record and data.get("via") == "file" and sequence not in self._placed) or None,
             }
         )
 
@@ -308,7 +325,7 @@ class _Rebuilding:
         """Keep a row whose body was forgotten: nothing proves it, but it may be all that is left of its event."""
         if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
             sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
-            self._insert({**row, "sent_ms": sent_ms})
+            self._insert({**row, "sent_ms": sent_ms, "unplaced": bool(row.get("unplaced")) or None})
 
     def _insert(self, row: dict[str, Any]) -> None:
         values = tuple(row.get(name) for name in _EVENT_COLUMNS)
@@ -368,7 +385,7 @@ class _Rebuilding:
                 },
             )
 
-    def _save_the_rest(self, *, numbers_hold: bool) -> None:
+    def _save_the_rest(self) -> None:
         """Save what is withheld, heard live only, or bound to a number, and what each record looked like in its log."""
         terminals = {row["number"]: row for row in self._terminals.values()}
         prints: dict[int, list[tuple[bytes, int | None]]] = {number: [] for number in terminals}
@@ -381,16 +398,11 @@ class _Rebuilding:
                     place = {"generation": terminals[row["terminal"]]["generation"] + 1, "position": -1}
                     kept = {name: row[name] for name in ("id", "terminal", "record")} | place | {"day": day}
                     self._connection.execute(insert(TABLES["withheld"]).prefix_with("OR IGNORE"), kept)
-        seen: dict[int, bytes] = {}
-        if numbers_hold:
-            for row in self._wreck.rows("place", "terminal, generation, position"):
-                if _fits(row, sequence=int, fingerprint=bytes) and len(row["fingerprint"]) == 8:
-                    seen[row["sequence"]] = row["fingerprint"]
         rows = self._connection.exec_driver_sql(
             "SELECT sequence, terminal, body FROM event WHERE terminal IS NOT NULL ORDER BY sequence"
         )
         for sequence, number, body in rows:
-            print_ = seen.get(sequence) or _print_of(body)
+            print_ = self._placed.get(sequence) or _print_of(body)
             if print_ is not None and number in prints:
                 prints[number].append((print_, sequence))
         for number, found in prints.items():
@@ -410,6 +422,38 @@ class _Rebuilding:
         for row in self._wreck.rows("binding", "terminal, uid, pin"):
             if _fits(row, uid=int, pin=str, first_ms=int, last_ms=int) and row.get("terminal") in terminals:
                 self._connection.execute(insert(TABLES["binding"]).prefix_with("OR IGNORE"), row)
+
+    def _save_receipts(self) -> None:
+        """Save that the centre has spoken, and what of the saved events it has confirmed.
+
+        No more than that: a number that damage made higher must not confirm what comes later. Nothing counts as sent
+        by it either.
+        """
+        delivery = next((row for row in self._wreck.rows("delivery", "id") if _fits(row, upto=int)), None)
+        if delivery is None or delivery["stream"] not in self._bases:
+            return
+        sql = self._connection.exec_driver_sql
+        last = sql("SELECT coalesce(max(sequence), 0) FROM event").scalar_one()
+        missing = [
+            (row["first"], min(row["last"], last))
+            for row in self._wreck.rows("missing", "first")
+            if _fits(row, first=int, last=int) and 0 < row["first"] <= min(row["last"], last)
+        ]
+        upto = min(max(delivery["upto"], 0), last) if "missing" in self._wreck.whole else 0
+        sql("UPDATE delivery SET stream = ?, upto = ?", (delivery["stream"], upto))
+        if missing and upto:
+            sql("INSERT INTO missing (first, last) VALUES (?, ?)", missing)
+
+    def _save_files(self) -> None:
+        """Save which files were read, and where records of a reset clock stood in them."""
+        terminals = {row["number"] for row in self._terminals.values()}
+        for table, order, kinds in (
+            ("file", "terminal, sha256", {"sha256": str, "name": str, "size": int, "sequence": int, "report": str}),
+            ("landmark", "terminal, mark", {"mark": bytes}),
+        ):
+            for row in self._wreck.rows(table, order):
+                if _fits(row, **kinds) and row["terminal"] in terminals:
+                    self._connection.execute(insert(TABLES[table]).prefix_with("OR IGNORE"), row)
 
     def _write_gateway(self) -> None:
         sessions = next(

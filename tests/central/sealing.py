@@ -79,6 +79,12 @@ class Source:
         """Record an event of another kind."""
         return self.record(kind, f"note-{self.stream}-{len(self.events) + 1}", {"terminal": "lobby"}, "lobby")
 
+    def forget(self, *events: Event, stream: str = STREAM) -> Event:
+        """Say that the content of these events has been removed."""
+        named = [{"sequence": int(event["sequence"]), "id": event["id"], "digest": event["digest"]} for event in events]
+        identity = f"forgotten-{self.stream}-{len(self.events) + 1}"
+        return self.record("hadir.body.forgotten.v1", identity, {"stream": stream, "events": named}, "lobby")
+
     def record(self, kind: str, identity: str, data: object, subject: str) -> Event:
         """Give an event the next place."""
         event = {

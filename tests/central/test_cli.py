@@ -321,6 +321,26 @@ def test_a_report_for_people_names_everything_that_is_wrong(db: Path) -> None:
     assert told["streams"][1]["missing"][-1] == [15, 20]
 
 
+def test_what_the_gateway_has_forgotten_is_listed_and_is_no_fault(db: Path) -> None:
+    """Both commands say it, by place and not by person; a script finds it in the JSON."""
+    source = Source()
+    source.punches(9)
+    stored(
+        db,
+        ("batch", batch(*source.events[:3], source.events[6], source.forget(*source.events[3:6], *source.events[7:9]))),
+    )
+
+    shown, checked = central("report", "--db", db), central("verify", "--db", db)
+
+    words = "5 by id and digest alone, content gone at the gateway: 4-6, 8-9"
+    assert f"  gone      {words}" in shown.stdout.splitlines()
+    assert "  held      1 to 10, nothing missing" in shown.stdout.splitlines()
+    assert checked.returncode == 0
+    assert checked.stdout == f"{GATEWAY} stream {STREAM}: {words}\nOK: 5 events, 0 faults\n"
+    told = json.loads(central("report", "--db", db, "--json").stdout)
+    assert told["streams"][0]["gone"] == [[4, 6], [8, 9]]
+
+
 def test_a_report_of_nothing_and_of_a_stream_joined_late(tmp_path: Path, db: Path) -> None:
     """Both are states of a healthy beginning."""
     stored(tmp_path / "empty.db")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +25,8 @@ from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import STREAM, Event, Source, batch, payload
 
 SUBSCRIBE, SUBACK = 0x80, 0x90
+TAKEN_OVER = b"\xe0\x02\x8e\x00"
+"""DISCONNECT with that reason."""
 CRASH = [sys.executable, str(Path(__file__).parent / "crash_inbox.py")]
 CLI = [sys.executable, "-m", "central.cli", "inbox"]
 
@@ -427,19 +429,64 @@ def test_a_refused_login_is_said_in_words(tmp_path: Path, db: Path) -> None:
     assert "password" in log[0]["reason"]
 
 
-def test_a_second_inbox_with_the_same_name_is_found_out(db: Path, monkeypatch: Any) -> None:
-    """Connections that end early without a reason, again and again, are explained, and followed by a long pause."""
-    monkeypatch.setattr("random.uniform", lambda *_: 0.01)
-    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (1000.0, 1000.0))
+def admitting(last: bytes) -> Callable[[Packet], bytes | None]:
+    """Return a broker that ends each connection as soon as it works, with ``last`` as its last words."""
 
     def answer(packet: Packet) -> bytes | None:
         if packet.kind == SUBSCRIBE:
-            raise Closing(bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\1" * len(TOPICS))
+            granted = bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\1" * len(TOPICS)
+            raise Closing(granted + last)
         return connack() if packet.kind == CONNECT else None
 
-    with FakeBroker(answer) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
+    return answer
+
+
+def test_a_second_inbox_with_the_same_name_is_found_out(db: Path, monkeypatch: Any) -> None:
+    """A broker that says so is left alone for long; each of the two would throw the other out for ever."""
+    monkeypatch.setattr("random.uniform", lambda *_: 0.01)
+    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (100_000.0, 100_000.0))
+
+    with FakeBroker(admitting(TAKEN_OVER)) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
         eventually(lambda: any("--client-id" in line.get("reason", "") for line in log), what="the explanation")
-        assert broker.connections == 3
+        assert broker.connections == 1
+
+    (lost,) = (line for line in log if line["event"] == "broker_lost")
+    assert lost["retry_s"] == 1000
+
+
+def test_connections_that_end_without_a_reason_are_explained_and_slow_down(db: Path, monkeypatch: Any) -> None:
+    """Some brokers do not say that another client has come; nor does one that crashes: the pauses grow to a minute."""
+    monkeypatch.setattr("random.uniform", lambda *_: 0.001)
+
+    with FakeBroker(admitting(b"")) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
+        eventually(lambda: broker.connections >= 12)
+
+    lost = [line for line in log if line["event"] == "broker_lost"]
+    assert ["--client-id" in line["reason"] for line in lost[:4]] == [False, False, True, True]
+    assert max(line["retry_s"] for line in lost) <= 0.1  # a thousandth of a minute, rounded
+
+
+def test_a_broker_that_crashes_again_and_again_is_found_again_at_once(
+    tmp_path: Path, db: Path, monkeypatch: Any
+) -> None:
+    """It keeps what it knows, and begins anew while the inbox has not even tried: no second client is suspected."""
+    monkeypatch.setattr("random.uniform", lambda *_: 0.1)
+    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (1000.0, 1000.0))
+    source = Source()
+    source.punches(5)
+    with Mosquitto(tmp_path, persistent=True) as broker, capture_logs() as log, Running(broker.port, db):
+        for crash, event in enumerate(source.events, 1):
+            with Sender(broker.port) as sender:
+                sender.send(event)
+            wait_for(db, crash)
+            broker.kill()
+            broker.start()
+            eventually(lambda: [line["event"] for line in log].count("broker_found") == crash + 1, 20)  # noqa: B023 - waited for here
+
+    lost = [line["retry_s"] for line in log if line["event"] == "broker_lost"]
+    assert len(lost) >= 5
+    assert max(lost) <= 60
+    check_whole(db, source)
 
 
 def test_numbers_and_times_of_a_receipt_are_the_contracts(tmp_path: Path, db: Path) -> None:

@@ -18,12 +18,26 @@ from central.report import Chain, StreamReport, opened, report, verify
 from central.store import KEPT_BYTES, Message, Store, StoreError, StoreLocked, Taken
 from drivers.base import RawPunch, Reading
 from gateway.ledger import opened as ledger_opened
+from gateway.ledger.delivery import Receipt
 from gateway.punch import GATEWAY_RESUMED, Witness
 from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
 INFO = f"{GATEWAY}/info"
+
+WITNESS = Witness(
+    terminal="lobby",
+    serial="CEXA193960001",
+    zone=ZoneInfo("Asia/Jakarta"),
+    via="log",
+    now=datetime.now(UTC),
+    synchronised=True,
+    clock=None,
+    stepped=False,
+    tolerance=timedelta(seconds=60),
+)
+"""Who reads the terminal of a real ledger."""
 
 
 @dataclass
@@ -502,17 +516,6 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
 
 def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, tmp_path: Path) -> None:
     """Neither knows the other's code: digests, identities and numbering agree."""
-    witness = Witness(
-        terminal="lobby",
-        serial="CEXA193960001",
-        zone=ZoneInfo("Asia/Jakarta"),
-        via="log",
-        now=datetime.now(UTC),
-        synchronised=True,
-        clock=None,
-        stepped=False,
-        tolerance=timedelta(seconds=60),
-    )
     moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
     log = [
         *(RawPunch("1001", None, moment, 0, 1, "0", b"same second") for _ in range(2)),
@@ -522,7 +525,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
     with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
         ledger.pin_serial("lobby", "CEXA193960001")
         ledger.record_note(GATEWAY_RESUMED, None, datetime.now(UTC), {"clean": False})
-        ledger.record_reading(witness, Reading(0, len(log), log, "40"))
+        ledger.record_reading(WITNESS, Reading(0, len(log), log, "40"))
         waiting = ledger.pending(0, 100)
         stream = ledger.stream
 
@@ -541,6 +544,216 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
     assert centre.faults() == []
 
 
+# ---------------------------------------------------------------- content that is gone
+
+
+def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> None:
+    """Its place is held by id and digest, the chain is checked through it, and nobody asks for it again."""
+    source = Source()
+    source.punches(10)
+    centre.take(*source.events[:3], *source.events[6:])
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (10, ((4, 6),))
+
+    centre.take(source.forget(*source.events[3:6]))
+    centre.reopen()
+
+    assert centre.holding() == (11, ())
+    (stream,) = centre.streams()
+    assert (stream.missing, stream.gone, stream.events) == ([], [(4, 6)], 8)
+    assert stream.chain == Chain("unbroken", 1, 11, 0, None)
+    assert centre.faults() == []
+    assert centre.rows("SELECT sequence, id, digest FROM gone") == [
+        (place, source.events[place - 1]["id"], source.events[place - 1]["digest"]) for place in (4, 5, 6)
+    ]
+
+
+def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tmp_path: Path) -> None:
+    """Receipt, answer, receipt: the gateway says what is gone, and then nothing is missing on either side."""
+    moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
+    log = [RawPunch("1001", None, moment + timedelta(minutes=at), 0, 1, "0", b"") for at in range(9)]
+    with ledger_opened(tmp_path / "data", f"/hadir/{GATEWAY}") as ledger:
+        ledger.pin_serial("lobby", "CEXA193960001")
+        ledger.record_reading(WITNESS, Reading(0, len(log), log, "40"))
+        waiting = ledger.pending(0, 100)
+        ledger.mark_sent(event.sequence for event in waiting)
+        ledger.flush_marks()
+        centre.take_messages(*(Message(BATCH, event.body.encode()) for event in (*waiting[:3], *waiting[6:])))
+        ledger.do(
+            lambda transaction: transaction.connection.exec_driver_sql(
+                "UPDATE event SET body = NULL WHERE sequence BETWEEN 4 AND 6"
+            )
+        )
+        centre.now_s += PATIENCE_S
+        for _ in range(2):
+            (receipt,) = centre.store.receipts()
+            upto, missing = receipt.holding
+            ledger.note_receipt(Receipt(stream=receipt.stream, upto=upto, missing=missing, at="2026-09-04T00:31:00Z"))
+            ledger.owe_missing()
+            centre.take_messages(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
+        (receipt,) = centre.store.receipts()
+        counts = ledger.counts()
+
+    assert receipt.holding == (10, ())
+    assert (counts.sequence, counts.missing) == (10, 0)
+    assert [stream.gone for stream in centre.streams()] == [[(4, 6)]]
+    assert centre.faults() == []
+
+
+def test_some_of_a_gap_may_be_forgotten(centre: Centre) -> None:
+    """The rest of it stays missing."""
+    source = Source()
+    source.punches(10)
+    centre.take(*source.events[:3], *source.events[6:], source.forget(source.events[4]))
+
+    centre.now_s += PATIENCE_S
+
+    assert centre.holding() == (11, ((4, 4), (6, 6)))
+    assert [stream.gone for stream in centre.streams()] == [[(5, 5)]]
+
+
+def test_content_that_comes_after_all_takes_its_place(centre: Centre) -> None:
+    """It came by another road and proves itself by its digest: nothing is gone then, and nothing is in doubt."""
+    source = Source()
+    source.punches(6)
+    centre.take(*source.events[:3], *source.events[4:], source.forget(source.events[3]))
+
+    assert centre.take(source.events[3]) == Taken(stored=1)
+    assert centre.take(source.events[3], source.events[6]) == Taken(repeated=2)
+
+    (stream,) = centre.streams()
+    assert (stream.gone, stream.forks, stream.punches) == ([], [], 6)
+    assert stream.chain == Chain("unbroken", 1, 7, 0, None)
+    assert centre.faults() == []
+    assert len(centre.rows("SELECT * FROM punches")) == 6
+
+
+@pytest.mark.parametrize("told_first", [True, False])
+@pytest.mark.parametrize("part", ["id", "digest"])
+def test_content_that_is_another_is_a_conflict(centre: Centre, told_first: bool, part: str) -> None:
+    """What the gateway says of a place, and what came for it, are both kept; a person has to look."""
+    source = Source()
+    source.punches(6)
+    real = source.events[3]
+    told = source.forget({**real, part: "sha256:" + "0" * 64})
+    for event in (told, real) if told_first else (real, told):
+        centre.take(event)
+    centre.take(*source.events[:3], *source.events[4:6])
+
+    (stream,) = centre.streams()
+    assert stream.forks == [4]
+    assert stream.chain.breaks == 0
+    (line,) = centre.logged("fork_found")
+    assert (line["sequence"], {line["expected"], line["found"]}) == (4, {real[part], "sha256:" + "0" * 64})
+    assert len(centre.rows("SELECT * FROM event WHERE sequence = 4")) == 1
+    assert ((4, "a fork: different events claim this place") in centre.faults()) == (part == "digest")
+
+
+def test_a_chain_that_does_not_lead_through_what_was_forgotten_is_broken(centre: Centre) -> None:
+    """The next event names the digest of the one before it, whether that one's content is here or not."""
+    source = Source()
+    source.punches(5)
+    centre.take(*source.events[:2], *source.events[3:])
+
+    centre.take(source.forget({**source.events[2], "digest": "sha256:" + "0" * 64}))
+
+    chain = chain_of(centre)
+    assert (chain.state, chain.last) == ("broken", 3)
+    assert chain.first_break is not None
+    assert (chain.first_break.sequence, chain.first_break.expected) == (4, "sha256:" + "0" * 64)
+    assert (4, "previous is not the digest of the event before") in centre.faults()
+
+
+def test_what_was_forgotten_of_the_stream_before_closes_its_gaps(centre: Centre) -> None:
+    """Also where this centre has never heard of that stream; receipts go on speaking of the present one."""
+    old, new = Source("old"), Source("new")
+    old.punches(4)
+    centre.take(*old.events[:2], old.events[3])
+    centre.take(new.forget(old.events[2], stream="old"), new.forget(*old.events, stream="older"))
+
+    assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
+    assert [(stream.stream, stream.gone, stream.missing) for stream in centre.streams()] == [
+        ("old", [(3, 3)], []),
+        ("new", [], []),
+        ("older", [(1, 4)], []),
+    ]
+    assert centre.faults() == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {"stream": STREAM},
+        {"stream": STREAM, "events": [7, {}, {"sequence": 2}, {"sequence": "2", "id": "a", "digest": "b"}]},
+        {"events": [{"sequence": 2, "id": "a", "digest": "sha256:" + "0" * 64}]},
+        {"stream": STREAM, "events": [{"sequence": 2, "id": "a", "digest": "0" * 64}]},
+        {"stream": STREAM, "events": [{"sequence": 0, "id": "a", "digest": "sha256:" + "0" * 64}]},
+        {"stream": STREAM, "events": [{"sequence": 4, "id": "a", "digest": "sha256:" + "0" * 64}]},
+        {"stream": STREAM, "events": [{"sequence": 2**62, "id": "a", "digest": "sha256:" + "0" * 64}]},
+        {"stream": STREAM, "events": [{"sequence": 2, "id": 5, "digest": "sha256:" + "0" * 64}]},
+    ],
+)
+def test_what_is_forgotten_without_being_named_rightly_stays_missing(centre: Centre, data: object) -> None:
+    """The event itself has its place like any other; it can say nothing of itself or of what is to come."""
+    source = Source()
+    source.punches(3)
+    source.record("hadir.body.forgotten.v1", "forgotten", data, "lobby")
+
+    assert centre.take(source.events[0], *source.events[2:]) == Taken(stored=3)
+
+    centre.now_s += PATIENCE_S
+    assert centre.holding() == (4, ((2, 2),))
+    assert centre.rows("SELECT * FROM forgotten") == []
+    assert centre.faults() == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Centre, seed: int) -> None:
+    """Some of what the gateway calls forgotten arrives all the same, before or after it says so."""
+    dice = random.Random(seed)  # noqa: S311 - a test's choice
+    source = Source()
+    source.punches(40)
+    forgotten = sorted(dice.sample(range(40), 20))
+    tellings = [source.forget(*(source.events[index] for index in forgotten[at : at + 5])) for at in range(0, 20, 5)]
+    arrive_too = set(dice.sample(forgotten, 6))
+    queue = [event for index, event in enumerate(source.events[:40]) if index not in forgotten or index in arrive_too]
+    queue += [*tellings, *dice.choices(tellings, k=3)]
+    dice.shuffle(queue)
+
+    for event in queue:
+        centre.take(event)
+        if dice.random() < 0.1:
+            centre.reopen()
+
+    assert centre.holding() == (44, ())
+    (stream,) = centre.streams()
+    gone = [place for first, last in stream.gone for place in range(first, last + 1)]
+    assert gone == [index + 1 for index in forgotten if index not in arrive_too]
+    assert stream.chain == Chain("unbroken", 1, 44, 0, None)
+    assert centre.faults() == []
+
+
+def test_a_file_of_the_first_version_learns_what_its_events_say(centre: Centre) -> None:
+    """It had stored what was forgotten and closed no gap with it."""
+    source = Source()
+    source.punches(5)
+    centre.take(*source.events[:2], *source.events[3:], source.forget(source.events[2]))
+    centre.store.close()
+    with closing(sqlite3.connect(centre.path)) as connection:
+        connection.executescript(
+            "DROP VIEW gone; DROP TABLE forgotten; INSERT INTO gap VALUES (1, 3, 3); PRAGMA user_version = 1"
+        )
+
+    centre.open()
+
+    assert centre.holding() == (6, ())
+    assert [(stream.missing, stream.gone) for stream in centre.streams()] == [([], [(3, 3)])]
+    assert centre.faults() == []
+    centre.reopen()
+    assert centre.holding() == (6, ())
+
+
 # ---------------------------------------------------------------- the file
 
 
@@ -555,13 +768,15 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
         "DELETE FROM gap",
         "INSERT INTO gap VALUES (1, 1, 1)",
         "UPDATE stream SET seen = 7",
+        "DELETE FROM forgotten",
+        "UPDATE forgotten SET digest = 'sha256:' || hex(zeroblob(32))",
     ],
 )
 def test_verify_finds_what_was_changed_in_the_file(centre: Centre, damage: str) -> None:
     """It believes nothing but the bodies."""
     source = Source()
     source.punches(5)
-    centre.take(*source.events[:3], *source.events[4:])
+    centre.take(*source.events[:3], source.events[4], source.forget(*Source("old").punches(1), stream="old"))
     assert centre.faults() == []
     centre.store.close()
 

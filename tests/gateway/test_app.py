@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway import control
+from gateway import control, publisher
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
 from gateway.punch import RECORDED
@@ -217,6 +217,54 @@ def test_broker_outage_is_bridged(tmp_path: Path) -> None:
 
         eventually(lambda: sorted(punches(subscriber).values()) == ["1001", "1002", "1003"], timeout=20)
         assert process.poll() is None
+
+
+def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's list forbids punches for a while: an alarm, nothing lost, and all of them when they are allowed."""
+    monkeypatch.setattr(publisher, "RETRY_FROM_S", 0.2)
+    stop = threading.Event()
+    terminal = SimulatedTerminal(serial="S1", now=here)
+    allowed = "topic readwrite #\n"
+    denied = "topic read #\n" + "".join(f"topic write hadir/v1/office/gw/{end}\n" for end in ("state", "alarm", "info"))
+
+    def alarms(subscriber: Subscriber) -> list[str]:
+        return [message.payload["alarm"] for message in subscriber.on("/gw/alarm")]
+
+    with (
+        Broker(tmp_path, acl=allowed) as broker,
+        Simulator(terminal) as simulator,
+        Subscriber(broker.port) as subscriber,
+    ):
+        file = configured(tmp_path, broker, {"lobby": simulator.address})
+        gateway = Daemon(load(file))
+        running = threading.Thread(target=gateway.run, args=(stop,))
+        running.start()
+        try:
+            terminal.punch("1001")
+            eventually(lambda: len(punches(subscriber)) == 1)
+
+            broker.set_acl(denied)
+            broker.reload()
+            eventually(lambda: terminal.punch("1002") and "delivery_refused" in alarms(subscriber))
+            heard = len(punches(subscriber))
+            for pin in range(1003, 1013):
+                terminal.punch(str(pin))
+            reader = LedgerReader(tmp_path / "data")
+            eventually(lambda: reader.counts().waiting > 10)
+            assert len(punches(subscriber)) == heard
+
+            broker.set_acl(allowed)
+            broker.reload()
+            eventually(lambda: len(punches(subscriber)) == terminal.count, timeout=30)
+            eventually(lambda: reader.counts().waiting == 0)
+            reader.close()
+            assert running.is_alive()
+        finally:
+            stop.set()
+            running.join(20)
+
+    assert sorted(set(punches(subscriber).values())) == [str(pin) for pin in range(1001, 1013)]
+    assert alarms(subscriber) == ["delivery_refused"]
 
 
 def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:

@@ -1,9 +1,12 @@
 """The worker against terminals that do what no well-behaved one does, and a real ledger."""
 
 import json
+import resource
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +24,7 @@ from tests.broker import eventually
 from tests.gateway import office as office_module
 from tests.gateway.office import polled
 from tests.gateway.scripted import ZONE, Script, history, record
+from tests.gateway.small_disk import mounted
 
 MORNING = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
 LONG_S = 1000.0
@@ -280,6 +284,46 @@ def test_only_so_many_unreadable_logs_are_kept(office: Office, monkeypatch: pyte
 
     eventually(lambda: len(list(folder.glob("*.bin"))) == 2)
     assert max(folder.glob("*.bin")).read_bytes() == b"new"
+
+
+@contextmanager
+def _no_room_for(folder: Path, size: int) -> Iterator[None]:
+    """Let a file of this size find no room: on a full disk where one can be mounted, else by this process's limit."""
+    folder.mkdir()
+    if mounted(folder, "64k"):
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", folder], check=True)
+        return
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None:
+    """It is a help, not evidence: that is said once, nothing half-written stays, and the terminal is read as ever."""
+    body = b"\x01\x02" * 8_000_000
+    office.script.refusal = UnreadableLog("no layout explains 41 bytes a record", body)
+    folder = office.folder / "captures"
+    with _no_room_for(folder, len(body)), capture_logs() as logs:
+        worker = office.visit(live=False)
+        for outage in (1, 2):
+            eventually(lambda: office.alarms.count("log_unreadable") == outage)  # noqa: B023 - waited for here
+            assert list(folder.glob("*.bin")) == []
+            office.script.refusal, office.script.log = None, history(3 * outage, MORNING)
+            eventually(lambda: office.alarms.count("terminal_found") == outage)  # noqa: B023 - waited for here
+            assert len(office.pins()) == 3 * outage
+            office.script.refusal = UnreadableLog("no layout explains 42 bytes a record", body)
+            office.script.log = history(3 * outage + 1, MORNING)
+        worker.stop()
+        worker.join(10)
+    said = [line for line in logs if line["event"] == "capture_failed"]
+    assert [line["capture_of"] for line in said] == ["no layout explains 41 bytes a record"]
+    assert worker.failure is None
 
 
 # ---------------------------------------------------------------- reconciliation

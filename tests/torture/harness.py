@@ -1,9 +1,10 @@
 """The whole road under torture: fingers, terminals, gateway, broker and centre, while everything breaks.
 
 The gateway, the broker and the inbox are processes of their own, killed with SIGKILL at moments that a seed chooses;
-with a power cut, gateway and inbox lose what they had not forced to the disk. Terminals misbehave, their clocks are
-stepped, the line to the broker is cut and slowed. In the end everything is mended, and every record of every terminal
-must have arrived, once. A seed decides what happens; when exactly, the machine does.
+with a power cut, gateway and inbox lose what they had not forced to the disk, and the broker what it had not saved.
+Terminals misbehave, on the network and on a serial line; their clocks and the gateway's are stepped; the line to the
+broker is cut and slowed. In the end everything is mended, and every record of every terminal must have arrived, once. A
+seed decides what happens; when exactly, the machine does.
 """
 
 import json
@@ -20,11 +21,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from central.report import opened, report, verify
 from central.store import StoreError
+from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.ledger import LedgerReader
@@ -56,15 +59,26 @@ FAULTS = (
     *("double-press", "punch-in-read", "race"),
 )
 """What terminals do for a while, all of which a gateway must get over."""
+LINE_FAULTS = ("noise=3", "crc=2", "half=2", "silent=2", "mute=2", "between", "echo", "slow=200ms", "unplugged")
+"""The same on the serial line of the Anviz; ``unplugged`` is its cable."""
 STEPS_S = (-3600.0, -60.0, -2.0, -1.0, 1.0, 45.0, 600.0, 7200.0)
 """By how much somebody sets a terminal's clock; backwards the same second comes again."""
+
+GATEWAY_STEPS_S = (-86_400.0, -7200.0, -30.0, -1.0, 5.0, 3600.0, 100_000.0)
+"""By how much the gateway's own clock is moved, which its terminals' clocks then seem to be off."""
+COMM_KEY = 271828
+SAVED_S = 3
+"""The broker saves what it holds so often; what came since is lost with the power."""
+
+SimulatedAnviz = anviz.SimulatedTerminal
 
 
 class _Program:
     """A program that writes to a disk of its own and is started again after whatever happens to it."""
 
-    def __init__(self, folder: Path, library: Path, arguments: Callable[[Path], list[str]]) -> None:
+    def __init__(self, folder: Path, library: Path, arguments: Callable[[Path], list[str]], **environment: str) -> None:
         self.disk = Disk(folder, library)
+        self._environment = {**os.environ, **self.disk.environment, **environment}
         self.log = folder / "log"
         self._arguments = arguments(self.disk.contents)
         self._process: subprocess.Popen[bytes] | None = None
@@ -75,7 +89,7 @@ class _Program:
         command = [sys.executable, "-m", "tests.torture.impatient", *self._arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.disk.environment}
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environment
             )
 
     def kill(self) -> None:
@@ -135,16 +149,23 @@ class Torture:
         self._did: Counter[str] = Counter()
         self._folder = folder
         self._terminals = _terminals(self._chance)
+        self._clock_file = folder / "clock-offset"
+        self._clock_off_s = 0.0
         self._library = library
 
     def run(self, for_s: float) -> Outcome:
         """Torment for ``for_s`` seconds, mend everything and check; AssertionError where something is wrong."""
         begun = time.monotonic()
         with ExitStack() as stack:
-            simulators = [stack.enter_context(Simulator(terminal)) for terminal in self._terminals.values()]
-            self._broker = stack.enter_context(Broker(self._folder, "max_inflight_messages 200", persistent=True))
+            entries = {name: self._served(terminal, stack) for name, terminal in self._terminals.items()}
+            self._broker = stack.enter_context(Broker(self._folder, *self._broker_lines()))
             self._link = stack.enter_context(Link(self._broker.port))
-            self._gateway = _Program(self._folder / "gateway", self._library, self._gateway_arguments(simulators))
+            self._gateway = _Program(
+                self._folder / "gateway",
+                self._library,
+                self._gateway_arguments(entries),
+                CLOCK_OFFSET_FILE=str(self._clock_file),
+            )
             self._inbox = _Program(self._folder / "centre", self._library, self._inbox_arguments)
             for program in (self._inbox, self._gateway):
                 stack.callback(program.end)
@@ -163,8 +184,24 @@ class Torture:
         records = sum(terminal.count for terminal in self._terminals.values())
         return Outcome(self._seed, self._did, records, events, time.monotonic() - begun)
 
-    def _gateway_arguments(self, simulators: list[Simulator]) -> Callable[[Path], list[str]]:
+    def _served(self, terminal: SimulatedTerminal | SimulatedAnviz, stack: ExitStack) -> dict[str, Any]:
+        """Serve a terminal until ``stack`` is closed; return what a configuration says of it."""
+        if isinstance(terminal, SimulatedAnviz):
+            self._line = stack.enter_context(anviz.Simulator(terminal))
+            return {"driver": "anviz", "port": self._line.port, "turnaround": "20ms"}
+        simulator = stack.enter_context(Simulator(terminal))
+        return {"driver": "zkteco", "address": simulator.address, "bulk_timeout": "5s"}
+
+    def _broker_lines(self) -> list[str]:
+        saving = ["persistence true", f"persistence_location {self._folder / 'broker'}/"]
+        return ["max_inflight_messages 200", *saving, f"autosave_interval {SAVED_S}"]
+
+    def _gateway_arguments(self, entries: dict[str, dict[str, Any]]) -> Callable[[Path], list[str]]:
         def arguments(data_dir: Path) -> list[str]:
+            key = self._folder / "comm-key"
+            key.write_text(f"{COMM_KEY}\n", encoding="ascii")
+            key.chmod(0o600)
+            extra = {"gudang": {"transport": "udp"}, "loket": {"comm_key_file": str(key)}}
             settings = {
                 "site": "torture",
                 "gateway": "gw-01",
@@ -173,9 +210,8 @@ class Torture:
                 "mqtt": {"url": self._link.url},
                 "delivery": {"batch_from": 50, "batch_bytes": "4KiB"},
                 "terminals": [
-                    {"name": name, "driver": "zkteco", "address": simulator.address, "poll": "1s", "timeout": "1s"}
-                    | {"bulk_timeout": "5s"}
-                    for name, simulator in zip(self._terminals, simulators, strict=True)
+                    {"name": name, "poll": "1s", "timeout": "1s", **entry, **extra.get(name, {})}
+                    for name, entry in entries.items()
                 ],
             }
             configuration = self._folder / "gateway.yaml"
@@ -215,11 +251,14 @@ class Torture:
             ("inbox killed", lambda: self._fell(self._inbox, self._inbox.kill)),
             ("inbox's power cut", lambda: self._fell(self._inbox, self._inbox.lose_power)),
             ("broker killed", self._fell_broker),
+            ("centre's power cut", self._cut_centre),
             ("line cut", self._cut_line),
             ("line slowed", self._slow_line),
             ("terminal faulty", self._spoil_terminal),
             ("terminal restarted", lambda: self._somewhere().restart()),
             ("clock stepped", self._step_clock),
+            ("gateway's clock stepped", self._step_gateway),
+            ("serial line faulty", self._spoil_line),
         )
         what, work = self._chance.choice(torments)
         self._did[what] += 1
@@ -239,6 +278,13 @@ class Torture:
         self._pass(0.0, 1.0)
         self._broker.start()
 
+    def _cut_centre(self) -> None:
+        """Let broker and inbox lose power together: what the broker held for the inbox is gone."""
+        self._inbox.lose_power()
+        self._pass(0.1, 2.0)
+        self._fell_broker()
+        self._inbox.start()
+
     def _cut_line(self) -> None:
         self._link.cut()
         self._pass(0.1, 1.0)
@@ -249,11 +295,14 @@ class Torture:
         self._pass(0.2, 1.0)
         self._link.delay_s = 0.0
 
-    def _somewhere(self) -> SimulatedTerminal:
+    def _somewhere(self) -> SimulatedTerminal | SimulatedAnviz:
         return self._chance.choice(list(self._terminals.values()))
 
+    def _zkteco(self) -> list[SimulatedTerminal]:
+        return [terminal for terminal in self._terminals.values() if isinstance(terminal, SimulatedTerminal)]
+
     def _spoil_terminal(self) -> None:
-        faults = self._somewhere().faults
+        faults = self._chance.choice(self._zkteco()).faults
         fault = self._chance.choice(FAULTS)
         faults.switch_on(fault)
         self._pass(0.3, 1.5)
@@ -262,9 +311,29 @@ class Torture:
     def _step_clock(self) -> None:
         self._somewhere().clock_offset += timedelta(seconds=self._chance.choice(STEPS_S))
 
+    def _step_gateway(self) -> None:
+        self._clock_off_s += self._chance.choice(GATEWAY_STEPS_S)
+        draft = self._clock_file.with_suffix(".new")
+        draft.write_text(str(self._clock_off_s), encoding="ascii")
+        draft.replace(self._clock_file)
+
+    def _spoil_line(self) -> None:
+        fault = self._chance.choice(LINE_FAULTS)
+        if fault == "unplugged":
+            self._line.unplug()
+        else:
+            self._line.faults.switch(fault)
+        self._pass(0.3, 1.5)
+        self._mend_line()
+
+    def _mend_line(self) -> None:
+        self._line.plug()
+        self._line.faults = anviz.Faults()
+
     def _mend(self) -> None:
         self._link.mend()
-        for terminal in self._terminals.values():
+        self._mend_line()
+        for terminal in self._zkteco():
             for fault in terminal.faults.on:
                 terminal.faults.switch_off(fault)
 
@@ -338,7 +407,8 @@ class Torture:
         assert stream.events == stream.upto == counts.sequence == counts.confirmed
         _check_same(expected, at_centre, "centre's events")
         _check_same(expected, punches, "centre")
-        assert sum(terminal.refused_writes for terminal in self._terminals.values()) == 0
+        assert sum(terminal.refused_writes for terminal in self._zkteco()) == 0
+        assert sum(terminal.refused for terminal in self._line.terminals.values()) == 0
         return counts.sequence
 
 
@@ -350,7 +420,7 @@ def _check_same(expected: set[UUID], found: list[UUID], where: str) -> None:
     assert not any(wrong.values()), f"{where}: {wrong}, of {len(expected)}"
 
 
-def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal]:
+def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal | SimulatedAnviz]:
     def clock() -> datetime:
         return datetime.now(ZONE).replace(tzinfo=None)
 
@@ -359,5 +429,6 @@ def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal]:
     return {
         "lobby": SimulatedTerminal(serial="TORTURE000001", users=history.users, log=history.log, now=clock),
         "gudang": SimulatedTerminal(serial="TORTURE000002", users=few, layout="16", event_length=12, now=clock),
-        "loket": SimulatedTerminal(serial="TORTURE000003", users=few, layout="8", now=clock),
+        "loket": SimulatedTerminal(serial="TORTURE000003", users=few, layout="8", comm_key=COMM_KEY, now=clock),
+        "pos": anviz.SimulatedTerminal(serial="TORTURE000000004", users=few, now=clock),
     }

@@ -1,15 +1,21 @@
 """The daemon and the inbox as they are, with shorter waits: ``python -m tests.torture.impatient gateway run``.
 
+The gateway's clock is off by as many seconds as stand in the file that ``CLOCK_OFFSET_FILE`` names.
+
 In an office a gap is asked for after 30 s, a range sent again after a minute, and a broker that closes three
 connections in a row is left alone for minutes. None of that decides what is delivered, only when.
 """
 
+import os
 import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import central.cli
 import central.coverage
 import central.inbox
 import gateway.cli
+import gateway.clock
 import gateway.ledger.delivery
 import gateway.publisher
 import gateway.worker
@@ -31,7 +37,21 @@ def hurry() -> None:
     central.inbox.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
 
 
+class Shifted(gateway.clock.AssumedClock):
+    """The machine's clock, off by what stands in a file, now and later."""
+
+    def __init__(self) -> None:
+        self._file = Path(os.environ["CLOCK_OFFSET_FILE"])
+
+    def now(self) -> datetime:
+        """Return the time that this clock shows."""
+        off_s = float(self._file.read_text("ascii")) if self._file.exists() else 0.0
+        return datetime.now(UTC) + timedelta(seconds=off_s)
+
+
 if __name__ == "__main__":
     hurry()
+    if "CLOCK_OFFSET_FILE" in os.environ:
+        gateway.clock.AssumedClock = Shifted  # type: ignore[misc]
     program = {"gateway": gateway.cli.main, "central": central.cli.main}[sys.argv.pop(1)]
     program()

@@ -16,7 +16,9 @@ import pytest
 
 from drivers.base import BadRecord, Reading, Record
 from gateway.ledger import Ledger, LedgerError, LedgerReader, file, rescue
-from tests.gateway.test_ledger import SOURCE, Office, by_uid, logged, made
+from gateway.ledger.delivery import Receipt
+from tests.gateway.test_filing import desk, line, put
+from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
 
 LOG: list[Record] = [*logged(*range(300)), BadRecord(b"x", b"x", "impossible date"), *logged(300, 300, 301)]
 
@@ -46,6 +48,12 @@ def office(tmp_path: Path) -> Iterator[Office]:
     office = Office(tmp_path / "data")
     yield office
     office.ledger.close()
+
+
+def moments(ledger: LedgerReader) -> list[tuple[str, int]]:
+    """Return local time and occurrence of every punch that is there, whatever is missing between them."""
+    bodies = [json.loads(event.body) for event in ledger.events(0, 100_000)]
+    return [(e["data"]["local_time"], e["data"]["occurrence"]) for e in bodies if e["type"] == RECORDED]
 
 
 def crash(office: Office) -> None:
@@ -109,6 +117,16 @@ def ownerless(data_dir: Path, _: random.Random) -> None:
     """Find a ledger that does not say whose it is."""
     with closing(sqlite3.connect(data_dir / "ledger.db")) as connection:
         connection.execute("DELETE FROM gateway")
+        connection.commit()
+
+
+def altered(data_dir: Path, _: random.Random) -> None:
+    """Find an event that waits, and bytes of it that are not what was written."""
+    with closing(sqlite3.connect(data_dir / "ledger.db")) as connection:
+        connection.execute(
+            "UPDATE event SET sent_ms = NULL, body = replace(body, '\"verify\":1', '\"verify\":2') "
+            "WHERE sequence = (SELECT min(sequence) FROM event WHERE body LIKE '%\"verify\":1%')"
+        )
         connection.commit()
 
 
@@ -263,6 +281,100 @@ class TestSalvage:
         stored = office.read([*old, *logged(0, 1)], start=date(2026, 9, 1))
         assert (stored.new, office.ledger.counts().withheld) == (1, 5)
         assert office.ledger.release(office.witness()) == 5
+
+    @pytest.mark.parametrize("spoil", [flipped, headless, blank_pages])
+    @pytest.mark.parametrize("seed", range(2))
+    def test_file_and_then_the_log(
+        self, office: Office, tmp_path: Path, spoil: Callable[[Path, random.Random], None], seed: int
+    ) -> None:
+        """What a file brought is the same punch when the log shows it after the salvage, also of a reset clock."""
+        put(
+            desk(office.ledger),
+            tmp_path,
+            *(line(second) for second in range(300)),
+            *(line(s, base=RESET) for s in (0, 7)),
+        )
+        office.open()  # everything is in the file, nothing in the write-ahead log
+
+        salvaged(office, spoil, seed)
+        office.read([reset(), reset(7)])
+        office.read([reset(), reset(7), *logged(*range(300))])
+
+        assert len(moments(office.ledger)) == 302
+        assert {occurrence for _, occurrence in moments(office.ledger)} == {1}
+        assert office.read([reset(), reset(7), *logged(*range(300)), reset()]).new == 1
+
+    def test_files_that_were_read_are_remembered(self, office: Office, tmp_path: Path) -> None:
+        """Where the damage has left it: another reading of the same file puts nothing on record again."""
+        lines = [*(line(second) for second in range(12)), line(0, base=RESET), line(99), line(0, base=RESET)]
+        assert put(desk(office.ledger), tmp_path, *lines).noted
+        before = moments(office.ledger)
+        marks = office.ledger._rows("SELECT terminal, mark FROM landmark")
+        events = office.ledger._rows("SELECT sequence FROM file")
+
+        salvaged(office, altered)
+        again = put(desk(office.ledger), tmp_path, *lines)
+
+        assert not again.noted
+        assert again.filed.new == 1  # the altered one
+        assert sorted(moments(office.ledger)) == sorted(before)
+        assert office.ledger._rows("SELECT terminal, mark FROM landmark") == marks
+        assert office.ledger._rows("SELECT sequence FROM file") == events
+
+    def test_the_centres_word_is_remembered(self, office: Office) -> None:
+        """It confirms what was saved and nothing that comes later, and goes on being waited for."""
+        office.read(LOG[:100])
+        Centre().take(office)
+        receipt = Receipt(stream=office.ledger.stream, upto=90, missing=((20, 29),), at="2026-09-07T00:00:00Z")
+        office.ledger.note_receipt(receipt)
+
+        salvaged(office, altered)
+
+        (row,) = office.ledger._rows("SELECT stream, upto FROM delivery")
+        assert tuple(row) == (receipt.stream, 90)
+        assert [tuple(row) for row in office.ledger._rows("SELECT first, last FROM missing")] == [(20, 29)]
+        assert office.ledger.counts().waiting == 100  # what is not proven to have been sent is sent again
+        sent = [event.sequence for event in office.ledger.pending(0, 1000)]
+        office.ledger.mark_sent(sent)
+        office.ledger.flush_marks()
+        office.read(LOG)
+        new = [event.sequence for event in office.ledger.pending(0, 1000)]
+        office.ledger.mark_sent(new)
+        office.ledger.flush_marks()
+        settled = "SELECT max(sequence) FROM event WHERE " + file.SETTLED  # noqa: S608 - our own words
+        assert office.ledger._scalar(settled) == 100
+
+    def test_a_word_made_greater_by_the_damage_confirms_nothing_to_come(self, office: Office) -> None:
+        """The mark ends with what was saved."""
+        office.read(LOG[:100])
+        Centre().take(office)
+        office.ledger.note_receipt(Receipt(stream=office.ledger.stream, upto=90, missing=(), at="2026-09-07T00:00:00Z"))
+
+        def swollen(data_dir: Path, dice: random.Random) -> None:
+            altered(data_dir, dice)
+            with closing(sqlite3.connect(data_dir / "ledger.db")) as connection:
+                connection.execute("UPDATE delivery SET upto = 1000000")
+                connection.execute("INSERT INTO missing VALUES (50, 1000000), (2000000, 3000000)")
+                connection.commit()
+
+        salvaged(office, swollen)
+
+        assert office.ledger._scalar("SELECT upto FROM delivery") == 100
+        assert [tuple(row) for row in office.ledger._rows("SELECT first, last FROM missing")] == [(50, 100)]
+
+    def test_words_of_the_file_itself(self, office: Office) -> None:
+        """SQLite's complaint quotes the spoilt bytes, which are no text."""
+        office.read(LOG)
+        office.open()
+
+        def misspelt(data_dir: Path, _: random.Random) -> None:
+            content = (data_dir / "ledger.db").read_bytes()
+            spoilt = content.replace(b"CREATE TABLE place", b"CREATE \x81\x9f\xff\xfe\xa0 place")
+            assert spoilt != content
+            (data_dir / "ledger.db").write_bytes(spoilt)
+
+        assert salvaged(office, misspelt).kept == 304
+        assert office.read(LOG).new == 0
 
     def test_sessions_rise(self, office: Office) -> None:
         """A session after a salvage is higher than any before."""

@@ -3,10 +3,9 @@
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,10 @@ import pytest
 from gateway.ledger import Ledger, LedgerError, LedgerFull, LedgerReader, Limits, space
 from gateway.ledger.space import Disk, Forecast, Reserve, pressing, room
 from tests.broker import eventually
+from tests.gateway.small_disk import CappedDisk, SmallDisk, small_disk
 from tests.gateway.test_ledger import SOURCE, Office, events_of, logged, punches
 
 MIB = 1024**2
-HOG = """
-import sys
-try:
-    with open(sys.argv[1], "wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-except OSError:
-    pass
-"""
 PLENTY = Limits(days=90, max_bytes=2**31, free_floor=0)
 LIMITS = Limits(days=90, max_bytes=1000 * MIB, free_floor=256 * MIB)
 
@@ -235,82 +226,24 @@ def punches_kept(office: Office) -> list[Any]:
     return office.ledger.events(0, 10_000)
 
 
+@dataclass
 class Shelf:
-    """A disk that can be filled by somebody else, and emptied."""
+    """A small disk, and the office on it."""
 
-    def __init__(self, folder: Path, office: Callable[[], Roomy]) -> None:
-        self.folder = folder
-        self.office = office
-
-    def fill(self) -> None:
-        """Let another process take everything that is left."""
-        subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                HOG,
-                self.folder / "hog",
-            ],
-            check=True,
-        )
-
-    def empty(self) -> None:
-        """Let it go again."""
-        (self.folder / "hog").unlink()
-
-
-class Capped(Shelf):
-    """The same where file systems cannot be mounted: the database says that it is full, and the disk seems so."""
-
-    full = False
-
-    def fill(self) -> None:
-        """Forbid the file to grow."""
-        self.full = True
-        self._cap("page_count")
-
-    def empty(self) -> None:
-        """Allow it."""
-        self.full = False
-        self._cap("max")
-
-    def _cap(self, what: str) -> None:
-        keeper = self.office().ledger._keeper
-        ready = threading.Event()
-        turn = keeper.turn
-
-        def cap(connection: Any, *rest: Any) -> None:
-            count = connection.exec_driver_sql("PRAGMA page_count").scalar() if what == "page_count" else 2**30
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
-            keeper.turn = turn  # type: ignore[method-assign]
-            ready.set()
-            turn(connection, *rest)
-
-        keeper.turn = cap  # type: ignore[assignment, method-assign]
-        assert ready.wait(30)
+    disk: SmallDisk
+    office: Roomy
 
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    """Return a disk of 24 MiB; a real one where this process may mount it."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    """Open an office on a disk of 24 MiB."""
     offices: list[Roomy] = []
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=False, capture_output=True
-    )
-    kind = Capped if mounted.returncode else Shelf
-    shelf = kind(folder, lambda: offices[0])
-    if isinstance(shelf, Capped):
-        hold = Reserve.hold
-        monkeypatch.setattr(Reserve, "hold", lambda reserve: not shelf.full and hold(reserve))
-    offices.append(Roomy(folder / "data", Limits(days=90, max_bytes=2**30, free_floor=0)))
-    try:
-        yield shelf
-    finally:
-        offices[0].ledger.close()
-        if not mounted.returncode:
-            subprocess.run(["umount", folder], check=True)
+    with small_disk(tmp_path / "disk", lambda: offices[0].ledger, monkeypatch) as disk:
+        offices.append(Roomy(disk.folder / "data", Limits(days=90, max_bytes=2**30, free_floor=0)))
+        try:
+            yield Shelf(disk, offices[0])
+        finally:
+            offices[0].ledger.close()
 
 
 class TestFullDisk:
@@ -318,10 +251,10 @@ class TestFullDisk:
 
     def test_pause_and_recovery(self, shelf: Shelf) -> None:
         """Nobody is told that anything was stored; delivery goes on; with room everything goes on by itself."""
-        office = shelf.office()
+        office = shelf.office
         office.read(logged(*range(1000)))
         eventually((office.data_dir / "ledger.reserve").exists)
-        shelf.fill()
+        shelf.disk.fill()
         with pytest.raises(LedgerFull, match="make room on"):
             office.read(logged(*range(60_000)))
         assert office.ledger.room() == "none"
@@ -332,7 +265,7 @@ class TestFullDisk:
         session = office.ledger.next_session()
         office.settle(*range(1, 501))
         eventually(lambda: len(office.forgotten()) >= 500)
-        shelf.empty()
+        shelf.disk.empty()
         eventually(lambda: office.ledger.room() == "all")
         assert (office.data_dir / "ledger.reserve").exists()
         office.read(logged(*range(stored + 500)))
@@ -343,31 +276,31 @@ class TestFullDisk:
 
     def test_start(self, shelf: Shelf) -> None:
         """A daemon that starts on a full disk uses the reserve, and records again when there is room."""
-        office = shelf.office()
+        office = shelf.office
         office.read(logged(0))
         eventually((office.data_dir / "ledger.reserve").exists)
-        if isinstance(shelf, Capped):
+        if isinstance(shelf.disk, CappedDisk):
             office.open()
-            shelf.fill()
+            shelf.disk.fill()
         else:
-            shelf.fill()
+            shelf.disk.fill()
             office.open()
-        shelf.empty()
+        shelf.disk.empty()
         eventually(lambda: office.ledger.room() == "all")
         office.read(logged(0, 1))
         assert len(punches(office.ledger)) == 2
 
     def test_closing(self, shelf: Shelf) -> None:
         """A full disk does not keep a daemon from stopping, and costs nothing that was stored."""
-        office = shelf.office()
+        office = shelf.office
         office.read(logged(0, 1))
-        shelf.fill()
+        shelf.disk.fill()
         with pytest.raises(LedgerFull):
             office.read(logged(*range(60_000)))
         stored = office.ledger.last_sequence()
         office.ledger.close()
-        if not isinstance(shelf, Capped):
-            shelf.empty()
+        if not isinstance(shelf.disk, CappedDisk):
+            shelf.disk.empty()
         office.open()
         assert len(events_of(office.ledger)) == stored
 
