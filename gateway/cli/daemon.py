@@ -35,7 +35,6 @@ from gateway.cli.base import (
     print_fields,
     print_json,
     rich_console,
-    say,
     span_text,
 )
 
@@ -63,17 +62,12 @@ def run(
     # Until the daemon can be asked to reload, the wish waits; it would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load_settings(config)
-    import structlog
-
     from gateway.app import Daemon, configure_logging
     from gateway.clock import AssumedClock, SystemClock
     from gateway.ledger import LedgerError, LedgerLocked
     from gateway.settings import load
 
     configure_logging()
-    log = structlog.get_logger("gateway")
-    for line in settings.not_yet():
-        log.warning("setting_without_effect", setting=line)
     stop = threading.Event()
 
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
@@ -117,7 +111,6 @@ def check(
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = settings.not_yet()
     terminals = [
         {"name": t.name, "driver": t.driver, "address": getattr(t, "address", None)} for t in settings.terminals
     ]
@@ -130,13 +123,11 @@ def check(
         "terminals": terminals,
     }
     if as_json:
-        print_json({"ok": True, "file": str(path), **summary, "warnings": warnings})
+        print_json({"ok": True, "file": str(path), **summary})
         return
     print(f"OK: {path}")
     named = [f"{t['name']} ({', '.join(filter(None, (t['driver'], t['address'])))})" for t in terminals]
     print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}"})
-    for line in warnings:
-        say(f"warning: {line}")
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -499,14 +490,11 @@ def tail(
             events = ledger.events(last, FOLLOW_BATCH)
 
 
-def masked(pin: str) -> str:
-    """Return a PIN as it may be shown: its last two characters."""
-    return "***" + (pin[-2:] if len(pin) > 2 else "")
-
-
 def _as_published(event: "Waiting", *, pins: bool) -> str:
     if pins:
         return event.body
+    from gateway.punch import masked
+
     body = json.loads(event.body)
     data = body["data"]
     if data.get("pin") is not None:
@@ -517,6 +505,8 @@ def _as_published(event: "Waiting", *, pins: bool) -> str:
 
 
 def _event_line(event: "Waiting", sent: str, *, pins: bool) -> str:
+    from gateway.punch import masked
+
     body = json.loads(event.body)
     data = body["data"]
     kind = body["type"].removeprefix("hadir.").removesuffix(".v1")
