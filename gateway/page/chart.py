@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import NamedTuple
 
 FIRST_HOUR, LAST_HOUR = 6, 18
@@ -46,7 +45,7 @@ class Row(NamedTuple):
     """A quarter of an hour for the table."""
 
     start: str
-    count: int
+    punches: int
     usual: float | None
 
 
@@ -113,8 +112,7 @@ def _hours(today: Sequence[int], usual: Sequence[float] | None) -> tuple[int, in
 
 def _round_up(value: float) -> int:
     """Return the next of 2, 4, 10, 20, 40, 100 …: round, and its half is whole."""
-    for power in count():
-        for factor in (2, 4, 10):
-            if (nice := factor * 10**power) >= value:
-                return nice
-    raise AssertionError  # pragma: no cover - count() has no end
+    power = 1
+    while power * 10 < value:
+        power *= 10
+    return next(factor * power for factor in (2, 4, 10) if factor * power >= value)

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import socket
+from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -51,7 +52,8 @@ class Guard:
             answer = PlainTextResponse("This machine does not go by that name; use its IP address.\n", 421)
         elif self._token is not None and scope["path"] not in _OPEN and not self._knows_token(headers, self._token):
             answer = _turned_away(headers, scope)
-        await answer(scope, receive, send_with_headers)
+        with suppress(Exception):  # the site has said in the log what failed, and answered
+            await answer(scope, receive, send_with_headers)
 
     def _is_ours(self, hosts: list[str]) -> bool:
         """Tell whether the request names an IP address, or this machine.

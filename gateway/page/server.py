@@ -82,7 +82,9 @@ class Page:
 
     def _say_once(self, reason: str) -> None:
         if reason != self._told:
-            hint = "another program may use the port: choose another one in web.listen, or switch the page off, web: null"
+            hint = (
+                "another program may use the port: choose another one in web.listen, or switch the page off, web: null"
+            )
             log.warning("page_unavailable", listen=self._web.listen, reason=reason, hint=hint)
             self._told = reason
 

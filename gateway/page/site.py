@@ -10,13 +10,13 @@ from urllib.parse import parse_qs
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway.page import chart
-from gateway.page.attention import attention
+from gateway.page.attention import attention, is_connected, percent
 from gateway.page.guard import COOKIE, LOGIN, Guard, fits, ticket
 from gateway.page.metrics import metrics
 from gateway.page.view import Passed, View
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 def site(
     view: View, trouble: Callable[[], str | None], *, token: str | None, listens: str, stopping: Callable[[], bool]
-) -> Starlette:
+) -> ASGIApp:
     """Return the site; ``listens`` is the address it is served at, ``stopping`` tells feeds to end."""
     pages = _Pages(view, trouble, token, stopping)
     routes = [
@@ -54,11 +54,7 @@ def site(
     ]
     if token is not None:
         routes.append(Route(LOGIN, pages.login, methods=["GET", "POST"]))
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard, token=token, listens=listens)],
-        exception_handlers={Exception: _failed},
-    )
+    return Guard(Starlette(routes=routes, exception_handlers={Exception: _failed}), token=token, listens=listens)
 
 
 def _asset(name: str) -> Callable[[Request], Any]:
@@ -70,7 +66,7 @@ def _asset(name: str) -> Callable[[Request], Any]:
 
 async def _failed(request: Request, exc: Exception) -> Response:
     """Say what could not be shown; the page itself goes on."""
-    log.error("page_request_failed", path=request.url.path, reason=str(exc), kind=type(exc).__name__)
+    log.error("page_request_failed", path=request.url.path, exc_info=exc)
     return Response("The page cannot be shown; the gateway's log says why.\n", 500, media_type="text/plain")
 
 
@@ -104,6 +100,8 @@ class _Pages:
             words,
             status=status,
             counts=view.counts(),
+            connected=is_connected(status["broker"]),
+            percent=percent,
             attention=attention(status, view.tolerances, view.zone, words),
             now=view.now(),
             zone=view.zone,
@@ -114,6 +112,7 @@ class _Pages:
                 "wide": chart.draw(day.counts, day.usual, width=960, height=260),
                 "narrow": chart.draw(day.counts, day.usual, width=340, height=220, hours_apart=3),
             },
+            busiest=chart.busiest(day.counts),
             quarters=chart.rows(day.counts, day.usual),
             passed=[_row(punch, words) for punch in view.newest(FEED_ROWS)],
             behind=view.last_sequence(),
@@ -196,11 +195,11 @@ async def _field(request: Request, name: str) -> str:
 
 def _row(punch: Passed, words: Words) -> Mapping[str, str]:
     """Return a punch as the feed shows it."""
+    how = filter(None, (words.label(punch.state), words.label(punch.verify)))
     return {
         "time": words.moment(punch.local_time),
         "terminal": punch.terminal,
         "person": punch.person,
-        "state": words.label(punch.state),
-        "verify": words.label(punch.verify),
+        "how": ", ".join(how),
         "suspect": ", ".join(words.label(flag) for flag in punch.suspect),
     }

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from gateway import forecast
 from gateway.ledger import Counts, Day, LedgerReader
-from gateway.punch import masked, who
+from gateway.punch import masked
 from gateway.settings import Settings
 
 STATUS_S = 1.0
@@ -34,7 +34,7 @@ class Passed:
     terminal: str
     local_time: datetime
     person: str
-    """The end of the PIN."""
+    """The end of the PIN; a terminal that knows an internal number only shows nothing of it."""
     state: str | int | None
     verify: str | int | None
     suspect: tuple[str, ...]
@@ -47,6 +47,10 @@ class Today:
     date: date
     counts: list[int]
     usual: list[float] | None
+
+    def usual_until(self, local: datetime) -> int:
+        """Return how many punches there usually are before this time of the day, its quarter included."""
+        return round(sum((self.usual or [])[: local.hour * 4 + local.minute // 15 + 1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,7 @@ def _passed(sequence: int, data: Mapping[str, Any]) -> Passed:
         sequence,
         data["terminal"],
         datetime.fromisoformat(data["local_time"]),
-        masked(who(data["pin"], data["uid"])),
+        masked(data["pin"] or ""),
         data["state_label"] or data["state"],
         data["verify_label"] or data["verify"],
         tuple(data["suspect"]),
