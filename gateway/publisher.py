@@ -430,7 +430,7 @@ class Publisher:
 
     @property
     def alarms(self) -> list[dict[str, Any]]:
-        """The newest hundred alarms since the start, the last one first, whether or not the broker has heard of them."""
+        """The newest hundred alarms since the start, the last one first, whether the broker has heard them or not."""
         return list(reversed(self._raised.copy()))
 
     # The thread.

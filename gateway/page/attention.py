@@ -1,9 +1,8 @@
 """What a person should look at, from what the daemon says of itself. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 from gateway.page.words import Words
 
@@ -20,11 +19,11 @@ class Item(NamedTuple):
     """What to do about it."""
 
 
-def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], zone: ZoneInfo, words: Words) -> list[Item]:
+def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], words: Words) -> list[Item]:
     """Return what to look at, the urgent first; ``tolerances`` says how many seconds each terminal may be off."""
     items = [*_gateway(status, words)]
     for name, state in status["terminals"].items():
-        items += _terminal(name, state, tolerances.get(name, 0.0), zone, words)
+        items += _terminal(name, state, tolerances.get(name, 0.0), words)
     return sorted(items, key=lambda item: not item.urgent)
 
 
@@ -42,12 +41,12 @@ def _gateway(status: Mapping[str, Any], t: Words) -> Iterator[Item]:
         yield Item(urgent=False, what=t("missing", count=t.number(health["missing"])), do=t("missing_do"))
 
 
-def _terminal(name: str, state: Mapping[str, Any], tolerance_s: float, zone: ZoneInfo, t: Words) -> Iterator[Item]:
+def _terminal(name: str, state: Mapping[str, Any], tolerance_s: float, t: Words) -> Iterator[Item]:
     if state["state"] != "online":
         if state["since"] is None:
             yield Item(urgent=False, what=t("terminal_waiting", terminal=name), do=state["reason"] or "")
         else:
-            since = t.utc(state["since"], zone)
+            since = t.utc(state["since"])
             yield Item(True, t("terminal_offline", terminal=name, since=since), state["reason"] or "")
     clock = state["clock"]
     if clock is not None and abs(clock["offset_ms"]) > max(tolerance_s * 1000, clock["bound_ms"]):
@@ -59,7 +58,7 @@ def _terminal(name: str, state: Mapping[str, Any], tolerance_s: float, zone: Zon
             do += " " + t("terminal_full_on", day=t.date(date.fromisoformat(state["fills"])))
         yield Item(False, t("terminal_full", terminal=name, percent=full), do)
     if state["silent_since"] is not None:
-        since = t.utc(datetime.fromisoformat(state["silent_since"]), zone)
+        since = t.utc(state["silent_since"])
         yield Item(False, t("terminal_silent", terminal=name, since=since), t("terminal_silent_do"))
 
 

@@ -90,7 +90,7 @@ class _Pages:
 
     async def status(self, request: Request) -> Response:
         """Show everything."""
-        return HTMLResponse(await self._read(lambda: self._page(_words(request))))
+        return HTMLResponse(await self._read(lambda: self._page(self._words(request))))
 
     def _page(self, words: Words) -> str:
         view = self._view
@@ -102,9 +102,8 @@ class _Pages:
             counts=view.counts(),
             connected=is_connected(status["broker"]),
             percent=percent,
-            attention=attention(status, view.tolerances, view.zone, words),
-            now=view.now(),
-            zone=view.zone,
+            attention=attention(status, view.tolerances, words),
+            now=view.now().astimezone(view.zone),
             name=view.name,
             days=view.tallies(),
             day=day,
@@ -120,7 +119,7 @@ class _Pages:
 
     async def login(self, request: Request) -> Response:
         """Ask for the token, and give a cookie for it."""
-        words, wrong = _words(request), False
+        words, wrong = self._words(request), False
         if request.method == "POST":
             given = await _field(request, "token")
             if self._token is not None and fits(given, self._token):
@@ -137,17 +136,18 @@ class _Pages:
             return Response(status_code=503, headers={"Retry-After": "60"})
         seen = request.headers.get("last-event-id") or request.query_params.get("after", "")
         after = int(seen) if seen.isdecimal() and len(seen) < 19 else await self._read(self._view.last_sequence)
-        return StreamingResponse(self._events(after, _words(request)), media_type="text/event-stream")
+        return StreamingResponse(self._events(after, request), media_type="text/event-stream")
 
-    async def _events(self, after: int, words: Words) -> AsyncIterator[str]:
+    async def _events(self, after: int, request: Request) -> AsyncIterator[str]:
         self._feeds += 1
         try:
             yield "retry: 2000\n\n"
             quiet = 0
             while not self._stopping():
                 punches, after = await self._read(lambda behind=after: self._view.since(behind))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                words = self._words(request)
                 for punch in punches:
-                    yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, words), ensure_ascii=False)}\n\n"
+                    yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, words))}\n\n"
                 quiet = 0 if punches else quiet + 1
                 if quiet >= HEARTBEATS:
                     yield ": still here\n\n"
@@ -171,16 +171,16 @@ class _Pages:
         answer = {"status": "ok"} if reason is None else {"status": "failing", "reason": reason}
         return JSONResponse(answer, 200 if reason is None else 503)
 
+    def _words(self, request: Request) -> Words:
+        chosen = language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
+        return Words(chosen, self._view.now().astimezone(self._view.zone))
+
     def _render(self, template: str, words: Words, **values: object) -> str:
         others = [code for code in LANGUAGES if code != words.language]
         return self._templates.get_template(template).render(t=words, others=others, **values)
 
     async def _read(self, question: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._view.reading, question)
-
-
-def _words(request: Request) -> Words:
-    return Words(language(request.query_params.get("lang"), request.headers.get("accept-language", "")))
 
 
 async def _field(request: Request, name: str) -> str:

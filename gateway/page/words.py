@@ -1,9 +1,8 @@
 """The page in two languages, Indonesian where a visitor asks for nothing else that there is. Pure."""
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal, cast
-from zoneinfo import ZoneInfo
 
 Language = Literal["id", "en"]
 
@@ -212,6 +211,7 @@ _UNITS: Mapping[Language, tuple[tuple[str, int], ...]] = {
     "en": (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)),
     "id": (("hari", 86400), ("jam", 3600), ("menit", 60), ("detik", 1)),
 }
+_SAME_YEAR = timedelta(days=180)
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -233,10 +233,12 @@ def language(asked: str | None, accept: str) -> Language:
 
 
 class Words:
-    """One language."""
+    """One language, at a moment by the office's clock, from which dates that go without saying are left out."""
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, language: Language, now: datetime) -> None:
         self.language = language
+        self.zone = now.tzinfo
+        self._now = now.replace(tzinfo=None)
         self._index = 0 if language == "en" else 1
 
     def __call__(self, name: str, **values: object) -> str:
@@ -275,23 +277,27 @@ class Words:
         return _WEEKDAYS[self.language][day.weekday()]
 
     def date(self, day: date) -> str:
-        """Return a day, its year included where it is not near."""
+        """Return a day with its weekday."""
         month = _MONTHS[self.language].split()[day.month - 1]
         return f"{self.weekday(day)[:3]}, {day.day} {month} {day.year}"
 
     def moment(self, local: datetime | str) -> str:
-        """Return a local time, to the second."""
+        """Return a local time, to the second; of today without its date."""
         if isinstance(local, str):
             local = datetime.fromisoformat(local)
+        if local.date() == self._now.date():
+            return f"{local:%H:%M:%S}"
         month = _MONTHS[self.language].split()[local.month - 1]
-        year = "" if abs(datetime.now(UTC).replace(tzinfo=None) - local) < timedelta(days=180) else f" {local.year}"
+        year = "" if abs(self._now - local) < _SAME_YEAR else f" {local.year}"
         return f"{local.day} {month}{year} {local:%H:%M:%S}"
 
-    def utc(self, moment: str | datetime, zone: ZoneInfo) -> str:
-        """Return a moment by the office's clock."""
-        if isinstance(moment, str):
-            moment = datetime.fromisoformat(moment)
-        return self.moment(moment.astimezone(zone).replace(tzinfo=None))
+    def utc(self, moment: str) -> str:
+        """Return a moment (UTC) by the office's clock."""
+        return self.moment(datetime.fromisoformat(moment).astimezone(self.zone).replace(tzinfo=None))
+
+    def today(self) -> str:
+        """Return now, with its date."""
+        return f"{self.date(self._now.date())} {self._now:%H:%M:%S}"
 
     def span(self, seconds: float) -> str:
         """Return the two largest units of a duration."""
@@ -300,7 +306,7 @@ class Words:
             count, left = divmod(left, length)
             if count or parts or length == 1:
                 parts.append(f"{count} {unit}")
-        return " ".join(parts[:2])
+        return " ".join(part for part in parts[:2] if part == parts[0] or not part.startswith("0 "))
 
     def offset(self, clock: Mapping[str, int] | None) -> str:
         """Return how far a clock is off; ``right`` within what the measurement can tell."""

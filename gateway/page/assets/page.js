@@ -41,6 +41,7 @@ function follow(table) {
     for (const text of [punch.time, punch.terminal, punch.person, punch.how]) {
       row.appendChild(document.createElement("td")).textContent = text;
     }
+    row.cells[1].className = "name";
     if (punch.suspect) {
       const doubt = document.createElement("span");
       doubt.className = "doubt";
