@@ -1,7 +1,7 @@
 // The live parts; without this the page is whole, only not live.
 "use strict";
 
-const RENEW_MS = 10000;
+const RENEW_MS = 5000;
 const ROWS = 12;
 
 // Sections are exchanged one by one, so that what is open stays open and what has the focus keeps it.

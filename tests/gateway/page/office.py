@@ -69,7 +69,15 @@ def configuration(folder: Path, broker: Broker, terminals: dict[str, str], web: 
 
 
 @contextmanager
-def office(folder: Path, *, token_file: str | None = None, history: int = 0, more: int = 0) -> Iterator[Office]:
+def office(
+    folder: Path,
+    *,
+    token_file: str | None = None,
+    people: int = 40,
+    history: int = 0,
+    more: int = 0,
+    name: str = "loket",
+) -> Iterator[Office]:
     """Run an office: a lobby with so many old punches, so ``more`` others, and a terminal that nobody can reach.
 
     Of the others each second one's clock is seven minutes ahead.
@@ -78,11 +86,11 @@ def office(folder: Path, *, token_file: str | None = None, history: int = 0, mor
     with ExitStack() as stack:
         broker = stack.enter_context(Broker(folder))
         stack.enter_context(Subscriber(broker.port))
-        lobby = build(serial="CEXA193960001", people=180, records=history, now=clock.local)
+        lobby = build(serial="CEXA193960001", people=people, records=history, now=clock.local)
         others = [
             build(
                 serial=f"CEXA19396{number:04}",
-                people=40,
+                people=people // 4,
                 records=history // 4,
                 seed=number,
                 capacity=3000,
@@ -93,7 +101,7 @@ def office(folder: Path, *, token_file: str | None = None, history: int = 0, mor
         ]
         addresses = {"lobby": stack.enter_context(Simulator(lobby)).address}
         for number, terminal in enumerate(others, 1):
-            addresses[f"loket-{number}"] = stack.enter_context(Simulator(terminal)).address
+            addresses[f"{name}-{number}"] = stack.enter_context(Simulator(terminal)).address
         addresses["gudang"] = "127.0.0.1:9"
         token = f", token_file: {token_file}" if token_file else ""
         file = configuration(folder, broker, addresses, f"{{listen: '127.0.0.1:{port}'{token}}}")
