@@ -90,7 +90,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "medium_none": ("none", "tidak ada"),
     "medium_reading": ("is being read: leave it", "sedang dibaca: jangan dicabut"),
     "medium_safe": ("safe to remove", "boleh dicabut"),
-    "reason": ("Reason", "Sebab"),
     # The live feed.
     "feed": ("Punches as they come", "Absen terkini"),
     "feed_live": ("live", "langsung"),
@@ -198,6 +197,9 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "backup_failed": ("The backup failed", "Cadangan gagal"),
     "subscription_refused": ("A subscription is refused", "Langganan ditolak"),
     "receipt_invalid": ("A receipt is not valid", "Tanda terima tidak sah"),
+    "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
+    "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
+    "message_too_large": ("A message is too large", "Pesan terlalu besar"),
 }
 _WEEKDAYS: Mapping[Language, tuple[str, ...]] = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),

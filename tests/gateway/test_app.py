@@ -42,7 +42,7 @@ def configured(folder: Path, broker: Broker, terminals: dict[str, str]) -> Path:
         for name, address in terminals.items()
     )
     file.write_text(
-        f"site: office\ngateway: gw\ntimezone: {ZONE.key}\ndata_dir: data\n"
+        f"site: office\ngateway: gw\ntimezone: {ZONE.key}\ndata_dir: data\nweb: null\n"
         f"mqtt: {{url: '{broker.url}'}}\nterminals:\n{entries}"
     )
     return file

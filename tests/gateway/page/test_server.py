@@ -97,7 +97,8 @@ def test_a_part_that_does_not_work_is_named(tmp_path: Path) -> None:
     with Broker(tmp_path) as broker:
         daemon = Daemon(load(configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, "null")))
     assert daemon._trouble() == "publisher: its thread has ended"
-    daemon._stop()
+    daemon._control.close()
+    daemon._ledger.close()
 
 
 def test_without_web_nothing_of_it_is_in_memory(tmp_path: Path) -> None:
