@@ -1,5 +1,6 @@
 """The thread that serves the page, and serves it again after whatever ended it."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 import structlog
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.page.site import site
 from gateway.page.view import View
@@ -16,10 +18,27 @@ from gateway.settings import Settings, Web, host_and_port, read_secret
 
 PAUSE = Pause(2.0, 60.0)
 CONNECTIONS = 64
+"""More at a time are hung up on: each takes a file descriptor, and those belong to terminals and ledger."""
 GOODBYE_S = 1
 IDLE_S = 5
+ASKED_WITHIN_S = 10.0
+"""Whoever connects and has not asked anything after so long is hung up on."""
 
 log = structlog.get_logger("page")
+
+
+class _Conversation(H11Protocol):
+    """One connection, which may not be one of too many, nor one that only waits."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        self.loop.call_later(ASKED_WITHIN_S, self._end_unasked)
+
+    def _end_unasked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class Page:
@@ -96,7 +115,7 @@ class Page:
             self._told = None
             config = uvicorn.Config(
                 self._site,
-                http="h11",
+                http=_Conversation,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
@@ -105,7 +124,6 @@ class Page:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                limit_concurrency=CONNECTIONS,
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=GOODBYE_S,
             )

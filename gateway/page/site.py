@@ -11,7 +11,7 @@ import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -50,16 +50,19 @@ def site(
         Route("/feed", pages.feed),
         Route("/metrics", pages.metrics),
         Route("/healthz", pages.healthz),
-        *(Route(f"/{name}", _asset(name)) for name in ("page.css", "page.js")),
+        Route("/page.css", _asset("page.css", "text/css")),
+        Route("/page.js", _asset("page.js", "text/javascript")),
     ]
     if token is not None:
         routes.append(Route(LOGIN, pages.login, methods=["GET", "POST"]))
     return Guard(Starlette(routes=routes, exception_handlers={Exception: _failed}), token=token, listens=listens)
 
 
-def _asset(name: str) -> Callable[[Request], Any]:
+def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
+    content = (FOLDER / "assets" / name).read_bytes()
+
     async def served(_: Request) -> Response:
-        return FileResponse(FOLDER / "assets" / name)
+        return Response(content, media_type=media_type)
 
     return served
 

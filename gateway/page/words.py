@@ -82,7 +82,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "ahead": ("{span} ahead", "lebih cepat {span}"),
     "behind": ("{span} behind", "terlambat {span}"),
     "log": ("Log", "Log"),
-    "log_of": ("{records} of {capacity} ({percent} %)", "{records} dari {capacity} ({percent} %)"),
+    "log_of": ("{records} of {capacity} ({percent}\u00a0%)", "{records} dari {capacity} ({percent}\u00a0%)"),
     "log_only": ("{records} records", "{records} catatan"),
     "serial": ("Serial number", "Nomor seri"),
     "model": ("Model", "Model"),

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.app import Daemon
+from gateway.page.server import CONNECTIONS
 from gateway.pause import Pause
 from gateway.settings import load
 from tests.broker import Broker, Subscriber, eventually, free_port
@@ -99,6 +101,38 @@ def test_a_part_that_does_not_work_is_named(tmp_path: Path) -> None:
     assert daemon._trouble() == "publisher: its thread has ended"
     daemon._control.close()
     daemon._ledger.close()
+
+
+def test_connections_that_ask_nothing_are_few_and_do_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a thousand takes neither the terminals' file descriptors nor, for long, the page."""
+    monkeypatch.setattr("gateway.page.server.ASKED_WITHIN_S", 1.0)
+    stop, port = threading.Event(), free_port()
+    with Broker(tmp_path) as broker, ExitStack() as held:
+        file = configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, f"{{listen: '127.0.0.1:{port}'}}")
+        running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
+        running.start()
+        try:
+            eventually(lambda: _answers(port))
+            silent = [
+                held.enter_context(closing(socket.create_connection(("127.0.0.1", port))))
+                for _ in range(CONNECTIONS + 9)
+            ]
+            silent[0].sendall(b"GET / HTTP/1.1\r\nHo")
+            for connection in silent:
+                connection.settimeout(20)
+            assert [connection for connection in silent if _heard(connection)] == []
+            assert _answers(port)
+        finally:
+            stop.set()
+            running.join(20)
+
+
+def _heard(connection: socket.socket) -> bytes:
+    """Return what is said before the connection is ended."""
+    try:
+        return connection.recv(100)
+    except ConnectionResetError:
+        return b""
 
 
 def test_without_web_nothing_of_it_is_in_memory(tmp_path: Path) -> None:
