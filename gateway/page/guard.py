@@ -36,7 +36,7 @@ class Guard:
         self._app = app
         self._token = token
         name = socket.gethostname().lower()
-        self._names = {"localhost", name, f"{name}.local", socket.getfqdn().lower(), host_and_port(listens)[0].lower()}
+        self._names = {"localhost", name, f"{name}.local", host_and_port(listens)[0].lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what must not pass, and put the headers on every answer."""
