@@ -98,6 +98,7 @@ class _Pages:
     def _page(self, words: Words) -> str:
         view = self._view
         status, day = view.status(), view.day()
+        passed, behind = view.newest(FEED_ROWS)
         return self._render(
             "page.html",
             words,
@@ -116,8 +117,8 @@ class _Pages:
             },
             busiest=chart.busiest(day.counts),
             quarters=chart.rows(day.counts, day.usual),
-            passed=[_row(punch, words) for punch in view.newest(FEED_ROWS)],
-            behind=view.last_sequence(),
+            passed=[_row(punch, words) for punch in passed],
+            behind=behind,
         )
 
     async def login(self, request: Request) -> Response:

@@ -143,10 +143,10 @@ class View:
         """Return the number of the newest event."""
         return self._ledger().last_sequence()
 
-    def newest(self, count: int) -> list[Passed]:
-        """Return the newest punches, the last one first."""
-        punches, _ = self._passed(self.last_sequence() - LOOKED_THROUGH, LOOKED_THROUGH)
-        return punches[: -count - 1 : -1]
+    def newest(self, count: int) -> tuple[list[Passed], int]:
+        """Return the newest punches, the last one first, and the event from which :meth:`since` goes on."""
+        punches, behind = self._passed(max(0, self.last_sequence() - LOOKED_THROUGH), LOOKED_THROUGH)
+        return punches[: -count - 1 : -1], behind
 
     def since(self, after: int) -> tuple[list[Passed], int]:
         """Return the punches behind event ``after``, in order, and the event to go on from."""

@@ -236,6 +236,7 @@ def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
         status = control.ask(tmp_path / "data", "status")
 
     assert status is not None
+    assert status["alarms"] == []
     contract.check("health", json.dumps(status["health"]))
     contract.check("terminal/lobby/state", json.dumps(status["terminals"]["lobby"]))
 
