@@ -197,6 +197,7 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "backup_failed": ("The backup failed", "Cadangan gagal"),
     "subscription_refused": ("A subscription is refused", "Langganan ditolak"),
     "receipt_invalid": ("A receipt is not valid", "Tanda terima tidak sah"),
+    "doctor_called": ("The doctor was here", "Dokter memeriksa"),
     "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
     "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
     "message_too_large": ("A message is too large", "Pesan terlalu besar"),
