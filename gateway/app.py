@@ -185,7 +185,9 @@ class Daemon:
             return None
         from gateway.page import Page  # noqa: PLC0415 - its libraries take memory, and are only wanted with a page
 
-        return Page(self._settings, self._settings.web, status=self._status, trouble=self._trouble, now=self._clock.now)
+        return Page(
+            lambda: self._settings, self._settings.web, status=self._status, trouble=self._trouble, now=self._clock.now
+        )
 
     def _status(self) -> dict[str, Any]:
         """Return what people at this machine are told."""

@@ -35,6 +35,7 @@ from gateway.cli.base import (
     print_fields,
     print_json,
     rich_console,
+    say,
     span_text,
 )
 

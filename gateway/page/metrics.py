@@ -74,7 +74,7 @@ def _terminals(
     yield each(
         "last_punch_age_seconds",
         "Since its last punch, by its own clock.",
-        ((name, _punch_age_s(state, zones[name], now)) for name, state in states),
+        ((name, _punch_age_s(state, zones[name], now)) for name, state in states if name in zones),
     )
     yield each(
         "clock_offset_seconds",

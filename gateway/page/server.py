@@ -50,7 +50,7 @@ class Page:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         web: Web,
         *,
         status: Callable[[], dict[str, Any]],

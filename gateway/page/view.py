@@ -91,19 +91,19 @@ class _Kept(Generic[T]):
 class View:
     """What the page shows. Its methods are called on the thread of ``reading`` only."""
 
-    def __init__(self, settings: Settings, status: Callable[[], dict[str, Any]], now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, settings: Callable[[], Settings], status: Callable[[], dict[str, Any]], now: Callable[[], datetime]
+    ) -> None:
+        """Show what there is by the settings in effect, whose terminals may become others."""
         self.reading = ThreadPoolExecutor(1, thread_name_prefix="page-reading")
-        self.zone = ZoneInfo(settings.timezone)
-        self.name = f"{settings.site}/{settings.gateway}"
-        self.zones = {terminal.name: settings.zone(terminal) for terminal in settings.terminals}
-        self.tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
+        self.zone = ZoneInfo(settings().timezone)
+        self.name = f"{settings().site}/{settings().gateway}"
         self.now = now
         self.status = _Kept(status, STATUS_S)
         self.counts: Callable[[], Counts] = _Kept(lambda: self._ledger().counts(), STATUS_S)
         self.tallies = _Kept(self._tallies, TALLY_S)
         self.day = _Kept(self._day, DAY_S)
-        self._data_dir = settings.data_dir
-        self._names = [terminal.name for terminal in settings.terminals]
+        self._settings = settings
         self._reader: LedgerReader | None = None
         self._usual: tuple[date, list[float] | None] | None = None
 
@@ -113,8 +113,19 @@ class View:
         if self._reader is not None:
             self._reader.close()
 
+    @property
+    def tolerances(self) -> dict[str, float]:
+        """Terminal → how many seconds its clock may be off."""
+        return {terminal.name: terminal.clock.tolerance for terminal in self._settings().terminals}
+
+    @property
+    def zones(self) -> dict[str, ZoneInfo]:
+        """Terminal → the zone of its clock."""
+        settings = self._settings()
+        return {terminal.name: settings.zone(terminal) for terminal in settings.terminals}
+
     def _ledger(self) -> LedgerReader:
-        self._reader = self._reader or LedgerReader(self._data_dir)
+        self._reader = self._reader or LedgerReader(self._settings().data_dir)
         return self._reader
 
     def _today(self) -> date:
@@ -124,9 +135,9 @@ class View:
         """Return the newest days first."""
         since = self._today() - timedelta(days=TALLY_DAYS - 1)
         days: dict[date | None, dict[str, Day]] = {}
-        for name in self._names:
-            for day in self._ledger().tally(name, since):
-                days.setdefault(day.day, {})[name] = day
+        for terminal in self._settings().terminals:
+            for day in self._ledger().tally(terminal.name, since):
+                days.setdefault(day.day, {})[terminal.name] = day
         undated = days.pop(None, None)
         tallies = [TallyDay(day, days[day]) for day in sorted(filter(None, days), reverse=True)]
         return [*tallies, *([TallyDay(None, undated)] if undated else [])]

@@ -197,6 +197,8 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "backup_failed": ("The backup failed", "Cadangan gagal"),
     "subscription_refused": ("A subscription is refused", "Langganan ditolak"),
     "receipt_invalid": ("A receipt is not valid", "Tanda terima tidak sah"),
+    "settings_refused": ("The configuration has mistakes", "Konfigurasi salah"),
+    "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
     "doctor_called": ("The doctor was here", "Dokter memeriksa"),
     "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
     "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
