@@ -45,9 +45,16 @@ compiler:
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	  else echo "the tests need a C compiler: sudo apt install gcc libc6-dev"; exit 1; fi; }
 
+# The status page is tried in a real browser.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
+	  else echo "the tests need a browser: sudo apt install chromium chromium-driver"; exit 1; fi; }
+
 # Many tests wait for something; JOBS=0 runs them one after the other.
 JOBS ?= $(shell nproc)
-test: $(VENV)/stamp mosquitto compiler
+test: $(VENV)/stamp mosquitto compiler browser
 	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20

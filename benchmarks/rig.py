@@ -175,6 +175,7 @@ def settings_of(broker_port: int, terminals: Mapping[str, str]) -> dict[str, Any
         "gateway": GATEWAY,
         "timezone": ZONE,
         "data_dir": "data",
+        "web": None,
         "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
         "terminals": [{"name": name, "driver": "zkteco", "address": address} for name, address in terminals.items()],
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -33,6 +33,9 @@ from gateway.vigil import Vigil
 from gateway.worker import Worker
 from gateway.workers import Workers
 
+if TYPE_CHECKING:
+    from gateway.page import Page
+
 HEALTH_S = 60.0
 TICK_S = 1.0
 """How often the daemon looks after its parts."""
@@ -41,6 +44,8 @@ GOODBYE_S = 1.5
 """How long the workers together may take to end their conversations when the daemon stops."""
 STALLED_S = 120.0
 """A ledger that does not come to the end of one transaction for so long hangs in its disk."""
+UNWATCHED_S = 30.0
+"""A watch that has not looked for so long does not work, whatever keeps it."""
 LAST_WORDS_S = 30.0
 """How long a daemon of which a part has failed may take to end in good order."""
 
@@ -170,6 +175,31 @@ class Daemon:
                 f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
                 "be on a disk of this machine that the daemon's user may write to"
             ) from exc
+        self._looked = time.monotonic()
+        """When the watch looked last."""
+        self._page = self._make_page()
+
+    def _make_page(self) -> "Page | None":
+        """Return the status page, where there is to be one."""
+        if self._settings.web is None:
+            return None
+        from gateway.page import Page  # noqa: PLC0415 - its libraries take memory, and are only wanted with a page
+
+        return Page(
+            lambda: self._settings, self._settings.web, status=self._status, trouble=self._trouble, now=self._clock.now
+        )
+
+    def _status(self) -> dict[str, Any]:
+        """Return what people at this machine are told."""
+        return {**self._health.status(self._publisher), "alarms": self._publisher.alarms}
+
+    def _trouble(self) -> str | None:
+        """Return which part does not work, and why; None while all do."""
+        failed = self._failed_part()
+        if failed is not None:
+            return f"{failed[0]}: {failed[1]}"
+        unwatched_s = time.monotonic() - self._looked
+        return f"watch: it has not looked for {unwatched_s:.0f} s" if unwatched_s > UNWATCHED_S else None
 
     def _hire(self, terminal: TerminalSettings) -> Worker:
         return Worker(
@@ -218,7 +248,7 @@ class Daemon:
 
     def _answers(self) -> dict[str, Answer]:
         return {
-            "status": lambda _: self._health.status(self._publisher),
+            "status": lambda _: self._status(),
             "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),
@@ -277,6 +307,8 @@ class Daemon:
         self._publisher.start()
         self._workers.tend()
         self._calendar.start()
+        if self._page is not None:
+            self._page.start()
         failed = self._watch(stop)
         if failed is None:
             self._stop()
@@ -367,6 +399,7 @@ class Daemon:
     def _tick(self, stop: threading.Event) -> tuple[str, object] | None:
         next_health = time.monotonic() + HEALTH_S
         while not stop.wait(TICK_S):
+            self._looked = time.monotonic()
             failed = self._failed_part()
             if failed is not None:
                 return failed
@@ -437,10 +470,14 @@ class Daemon:
 
     def _stop(self) -> None:
         """End in the order of the road: nothing more comes in, what is there goes out, the ledger is closed."""
+        if self._page is not None:
+            self._page.stop()
         self._calendar.stop()
         self._workers.stop(GOODBYE_S)
         self._commands.stop(0.5)
         self._publisher.stop(2.5)
         self._control.close()
+        if self._page is not None:
+            self._page.join(1.0)
         self._ledger.alive()
         self._ledger.close()

@@ -33,7 +33,7 @@ from ruamel.yaml import YAML
 
 from drivers.anviz import simulator as anviz
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway.embedded_broker import embedded_broker
+from gateway.embedded_broker import embedded_broker, free_port
 from gateway.ledger import LedgerError, LedgerReader
 from gateway.punch import RECORDED
 
@@ -115,7 +115,8 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         fingers: dict[tuple[str, str, str], float] = {}
         subscriber = Subscriber(port, fingers)
         stack.callback(subscriber.close)
-        configuration = _configuration(folder, port, entries)
+        page = f"127.0.0.1:{free_port()}"
+        configuration = _configuration(folder, port, page, entries)
         # The centre is a stranger: its command is all that is known of it.
         inbox = [*_CENTRAL, "inbox", "--broker", f"mqtt://127.0.0.1:{port}", "--db", str(folder / _CENTRE)]
         run = [*_HADIR, "run", "--config", str(configuration), "--assume-synchronised"]
@@ -126,6 +127,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         rush = _Rush(terminals, fingers)
         stack.callback(rush.stop)
         began = time.monotonic()
+        console.print(f"status page: http://{page}/", highlight=False, soft_wrap=True)
         view = _View(console, terminals, subscriber, folder, plain=plain or not console.is_terminal)
         with view:
             while not stop.wait(0.25) and all(process.poll() is None for process in processes.values()):
@@ -166,7 +168,7 @@ def _served(terminal: SimulatedTerminal | anviz.SimulatedTerminal) -> Iterator[d
             yield {"driver": "anviz", "port": line.port, "turnaround": "20ms"}
 
 
-def _configuration(folder: Path, broker_port: int, entries: dict[str, dict[str, Any]]) -> Path:
+def _configuration(folder: Path, broker_port: int, page: str, entries: dict[str, dict[str, Any]]) -> Path:
     key = folder / "comm-key"
     key.write_text(f"{COMM_KEY}\n", encoding="ascii")
     key.chmod(0o600)
@@ -177,6 +179,7 @@ def _configuration(folder: Path, broker_port: int, entries: dict[str, dict[str, 
         "gateway": "gw-01",
         "timezone": ZONE.key,
         "data_dir": "data",
+        "web": {"listen": page},
         "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
         "terminals": [{"name": name, "poll": "5s", **entry, **extra.get(name, {})} for name, entry in entries.items()],
     }

@@ -30,11 +30,17 @@ next_connection_delay_ms = 1
 """
 
 
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
 @contextmanager
 def embedded_broker(folder: Path) -> Iterator[int]:
     """Run a broker for the length of a block and yield its port; its configuration is written into ``folder``."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
+    port = free_port()
     configuration = folder / "broker.toml"
     configuration.write_text(_TOML.format(port=port), encoding="utf-8")
     with Broker(config_path=str(configuration)):

@@ -5,15 +5,20 @@ Habits are learnt from counts by local day and hour, as the ledger has them; no 
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from statistics import median
 
 Hours = Mapping[tuple[date, int], int]
 """Local day and hour → punches."""
+Quarters = Mapping[tuple[date, int], int]
+"""Local day and quarter of an hour (0 to 95) → punches."""
 Usual = frozenset[tuple[int, int]]
 """Weekdays (Monday is 0) and hours in which a terminal usually has punches."""
 
 WEEKS = 4
 """How far habits are looked for: long enough to outvote a holiday, short enough to follow the month of Ramadan."""
 LEAST_WEEKS = 2
+QUARTERS = 96
+"""Of an hour, in a day."""
 HORIZON_DAYS = 3650
 THRESHOLDS = (95, 90, 80)
 BURST = 3
@@ -63,6 +68,22 @@ def usual_hours(hours: Hours, today: date) -> Usual | None:
         if day >= first:
             met[day.weekday(), hour] = met.get((day.weekday(), hour), 0) + 1
     return frozenset(when for when, times in met.items() if times * 2 >= weeks)
+
+
+def usual_day(quarters: Quarters, today: date) -> list[float] | None:
+    """Return how many punches each quarter of an hour of a day like ``today`` usually has.
+
+    The median over this weekday in the last four weeks, which outvotes a holiday. None where less than two weeks are
+    known.
+    """
+    past = {day for (day, _), count in quarters.items() if count and day < today}
+    if not past:
+        return None
+    weeks = min(WEEKS, (today - min(past)).days // 7)
+    if weeks < LEAST_WEEKS:
+        return None
+    days = [today - timedelta(weeks=ago) for ago in range(1, weeks + 1)]
+    return [float(median(quarters.get((day, quarter), 0) for day in days)) for quarter in range(QUARTERS)]
 
 
 def usual_time(usual: Usual, start: datetime, end: datetime) -> timedelta:

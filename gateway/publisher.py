@@ -349,6 +349,7 @@ class Publisher:
         self._now = now
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
+        self._raised: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
         self._silences: dict[str, _Silence] = {}
         self._doubtful = 0
         self._array_most = self._single_most = ANY_SIZE
@@ -424,7 +425,13 @@ class Publisher:
     def alarm(self, code: str, message: str, terminal: str | None = None) -> None:
         """Echo for people that something is wrong or right again; kept for the next connection, the newest hundred."""
         payload = {"at": utc_text(self._now()), "alarm": code, "terminal": terminal, "message": message}
+        self._raised.append(payload)
         self._inbox.put(_Outgoing(ALARM, payload, retain=False))
+
+    @property
+    def alarms(self) -> list[dict[str, Any]]:
+        """The newest hundred alarms since the start, the last one first, whether the broker has heard them or not."""
+        return list(reversed(self._raised.copy()))
 
     # The thread.
 

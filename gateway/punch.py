@@ -116,6 +116,11 @@ def who(pin: str | None, uid: int | None) -> str:
     return pin if pin is not None else f"uid:{uid}"
 
 
+def masked(pin: str) -> str:
+    """Return a PIN as it may be shown: its last two characters."""
+    return "***" + (pin[-2:] if len(pin) > 2 else "")
+
+
 def punch_id(serial: str, person: str, local_time: datetime, occurrence: int) -> UUID:
     """Return the identity of a punch, the same by every road it may come.
 

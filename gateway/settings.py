@@ -7,10 +7,12 @@ be a password.
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime
 from difflib import get_close_matches
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast, get_args
+from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -43,7 +45,7 @@ _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))
 ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 """What people in Indonesia call their time zones."""
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
-_SECRET_FILES = ("password_file", "key_file", "comm_key_file")
+_SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
 
@@ -94,6 +96,20 @@ def _listen(value: str) -> str:
         raise ValueError("not an address to listen on; write host:port, such as 127.0.0.1:8081")
     _port(port)
     return value
+
+
+def host_and_port(listen: str) -> tuple[str, int]:
+    """Return the two parts of an address to listen on; an IPv6 address loses its brackets."""
+    host, _, port = listen.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_of_this_machine_only(listen: str) -> bool:
+    host, _ = host_and_port(listen)
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # any other name may be heard from outside
+        return False
 
 
 def _port(text: str) -> None:
@@ -184,6 +200,11 @@ def _check_secret(name: str, path: Path) -> None:
         raise ValueError("the file is empty; write the secret in it")
     if name == "comm_key_file" and not re.fullmatch("[0-9]{1,6}", secret.strip()):
         raise ValueError("the file holds no communication key; write a number from 0 to 999999 in it")
+    if name == "token_file" and not re.fullmatch(r"[!-~]{16,}", secret):
+        raise ValueError(
+            "the file holds no token; write 16 or more letters and digits without blanks in it, such as those of "
+            "openssl rand -hex 16"
+        )
 
 
 # ---------------------------------------------------------------- the sections
@@ -315,6 +336,8 @@ class Web(_Section):
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8081"
     """Where the status page and /metrics are served."""
+    token_file: Path | None = None
+    """A file that holds what a visitor must know; needed where other machines can reach the page."""
 
 
 class Clock(_Section):
@@ -439,21 +462,6 @@ class Settings(_Section):
     def zone(self, terminal: TerminalSettings) -> ZoneInfo:
         """Return the zone of a terminal's clock."""
         return ZoneInfo(terminal.timezone or self.timezone)
-
-    _NOT_YET: ClassVar[Mapping[str, str]] = {
-        "web": "there is no status page",
-    }
-
-    def not_yet(self) -> list[str]:
-        """List the settings that were changed but have no effect before a later version: one line each."""
-        changed = [
-            (f"{section}.{key}", why)
-            for section, why in self._NOT_YET.items()
-            if (ours := getattr(self, section)) is not None
-            for key, field in type(ours).model_fields.items()
-            if getattr(ours, key) != field.default
-        ]
-        return [f"{path}: accepted, not in effect before a later version; until then {why}" for path, why in changed]
 
 
 def json_schema() -> dict[str, Any]:
@@ -620,6 +628,14 @@ def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
                 yield ("mqtt", key), f"of no use alone; add {other}"
         if mqtt.get("password_file") is not None and mqtt.get("username") is None:
             yield ("mqtt", "password_file"), "of no use alone; add username"
+    web = data.get("web")
+    if isinstance(web, dict) and web.get("token_file") is None:
+        with suppress(ValueError):  # what is no address at all is said elsewhere
+            if not _is_of_this_machine_only(_listen(str(web.get("listen", Web().listen)))):
+                yield (
+                    ("web", "listen"),
+                    "an address that other machines can reach; add token_file, or write 127.0.0.1:8081",
+                )
     terminals = data.get("terminals")
     commands = data.get("commands")
     allowed = commands.get("allow") if isinstance(commands, dict) else ()

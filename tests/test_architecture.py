@@ -45,7 +45,11 @@ def test_what_the_centre_decides_needs_no_io(name: str) -> None:
     assert {module.split(".")[0] for module in imports(ROOT / "central" / f"{name}.py")} <= allowed
 
 
-@pytest.mark.parametrize("name", ["punch", "alignment", "pause", "forecast", "timekeeper", "parcel"])
+PURE = ["punch", "alignment", "pause", "forecast", "timekeeper", "parcel"]
+PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/words"]
+
+
+@pytest.mark.parametrize("name", [*PURE, *PURE_OF_THE_PAGE])
 def test_pure_middle_does_no_io(name: str) -> None:
     """Identity, digest and alignment depend on nothing but their arguments."""
     forbidden = {

@@ -34,6 +34,7 @@ def test_everything_is_at_the_centre_and_nothing_is_left(tmp_path: Path) -> None
     found = re.search(r"terminals ([\d,]+) += +in the ledger ([\d,]+) += +at the centre ([\d,]+)", ended.stdout)
     receipts = re.search(r"receipts cover ([\d,]+) of ([\d,]+) events", ended.stdout)
     assert found, ended.stdout
+    assert re.match(r"status page: http://127\.0\.0\.1:\d+/\n", ended.stdout)
     assert receipts, ended.stdout
     assert receipts[1] == receipts[2]
     assert len(set(found.groups())) == 1

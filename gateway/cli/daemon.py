@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -78,8 +78,6 @@ def run(
 
     configure_logging()
     log = structlog.get_logger("gateway")
-    for line in settings.not_yet():
-        log.warning("setting_without_effect", setting=line)
     for left_out in UNUSABLE:
         log.warning("driver_refused", **left_out._asdict())
     stop = threading.Event()
@@ -126,7 +124,7 @@ def check(
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = settings.not_yet() + [str(left_out) for left_out in UNUSABLE]
+    warnings = [str(left_out) for left_out in UNUSABLE]
     terminals = [{"name": t.name, "driver": t.driver, "address": _place(t)} for t in settings.terminals]
     summary = {
         "site": settings.site,
@@ -195,13 +193,46 @@ def status(
     days: Annotated[
         int, typer.Option("--days", min=0, metavar="N", help="Compare log, ledger and centre for so many days.")
     ] = 3,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it again every two seconds, with the newest day; q ends it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how the gateway and its terminals are."""
+    settings = load_settings(config)
+    if watch:
+        if as_json:
+            raise typer.BadParameter("choose one of --json and --watch.")
+        _watch(settings)
+        return
+    seen = _look(settings, days)
+    if as_json:
+        running = {"running": seen.told is not None, **(seen.told or {})}
+        print_json({**running, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
+    else:
+        _print_status(settings, seen)
+        _print_tallies(seen.tallies)
+    if seen.told is None:
+        what = f"the daemon is not running (nobody answers in {settings.data_dir})"
+        raise Failure(Code.NOT_RUNNING, what, "not_running")
+
+
+class _Seen(NamedTuple):
+    """What a look at the daemon and its ledger has shown."""
+
+    told: dict[str, Any] | None
+    """By the daemon; None where none runs."""
+    terminals: dict[str, dict[str, Any]]
+    counts: dict[str, Any] | None
+    """Of the ledger; None where there is none that can be read."""
+    tallies: dict[str, list[dict[str, Any]]]
+
+
+def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
+    """Ask the daemon, and read the ledger; of so many days that lie not before ``since``."""
     from gateway.control import ask
     from gateway.ledger import FILE_NAME
 
-    settings = load_settings(config)
     folder = settings.data_dir
     try:
         next(folder.iterdir(), None)
@@ -218,25 +249,37 @@ def status(
             with open_ledger(folder) as ledger:
                 counts = asdict(ledger.counts())
                 terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
-                tallies = {name: _tally(ledger, name, days) for name in terminals} if days else {}
+                tallies = {name: _tally(ledger, name, days, since) for name in terminals} if days else {}
         except Failure:
             if told is None:  # a running daemon has told what matters
                 raise
-    if told is not None:
-        terminals = told["terminals"]
-    if as_json:
-        running = {"running": told is not None, **(told or {})}
-        print_json({**running, "terminals": terminals, "ledger": counts, "tallies": tallies})
-    else:
-        _print_status(settings, told, terminals, counts)
-        _print_tallies(tallies)
-    if told is None:
-        raise Failure(Code.NOT_RUNNING, f"the daemon is not running (nobody answers in {folder})", "not_running")
+    return _Seen(told, terminals if told is None else told["terminals"], counts, tallies)
 
 
-def _tally(ledger: "LedgerReader", name: str, days: int) -> list[dict[str, Any]]:
+def _watch(settings: "Settings") -> None:
+    from zoneinfo import ZoneInfo
+
+    from gateway.cli.watch import Picture, can_watch, watch
+
+    if not can_watch():
+        raise typer.BadParameter("--watch needs a terminal window to draw in; leave it out.")
+
+    zone = ZoneInfo(settings.timezone)
+
+    def look() -> Picture:
+        try:
+            seen = _look(settings, 1, since=datetime.now(zone).date() - timedelta(days=7))
+        except Failure as failure:  # it may mend while somebody watches
+            return Picture({"gateway": str(failure.args[0])}, {}, {}, [])
+        newest = {name: days[-1] for name, days in seen.tallies.items() if days}
+        return Picture(_fields(settings, seen), seen.terminals, newest, (seen.told or {}).get("alarms", []))
+
+    watch(look, zone)
+
+
+def _tally(ledger: "LedgerReader", name: str, days: int, since: date) -> list[dict[str, Any]]:
     """Return the newest days of a terminal, and its records without a readable date if there are any."""
-    tally = ledger.tally(name)
+    tally = ledger.tally(name, since)
     undated, dated = [day for day in tally if day.day is None], [day for day in tally if day.day is not None]
     return [{**asdict(day), "day": day.day and day.day.isoformat()} for day in (*undated, *dated[-days:])]
 
@@ -283,18 +326,11 @@ def _of_ledger(known: "Known") -> dict[str, Any]:
     }
 
 
-def _print_status(
-    settings: "Settings",
-    told: dict[str, Any] | None,
-    terminals: dict[str, dict[str, Any]],
-    counts: dict[str, Any] | None,
-) -> None:
+def _fields(settings: "Settings", seen: _Seen) -> dict[str, str]:
+    """Return how the gateway itself is, in words."""
     from zoneinfo import ZoneInfo
 
-    from rich.table import Table
-
-    zone = ZoneInfo(settings.timezone)
-    console = rich_console()
+    zone, told, counts = ZoneInfo(settings.timezone), seen.told, seen.counts
     fields = {"gateway": f"{settings.site}/{settings.gateway}, not running"}
     if told is not None:
         health = told["health"]
@@ -315,7 +351,17 @@ def _print_status(
         kinds = ("confirmed", "missing", "parked", "withheld", "unconfirmed")
         parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key]]
         fields["ledger"] = ", ".join(parts)
-    print_fields(fields)
+    return fields
+
+
+def _print_status(settings: "Settings", seen: _Seen) -> None:
+    from zoneinfo import ZoneInfo
+
+    from rich.table import Table
+
+    zone, terminals = ZoneInfo(settings.timezone), seen.terminals
+    console = rich_console()
+    print_fields(_fields(settings, seen))
     if not terminals:
         return
     print()
@@ -514,14 +560,11 @@ def tail(
             events = ledger.events(last, FOLLOW_BATCH)
 
 
-def masked(pin: str) -> str:
-    """Return a PIN as it may be shown: its last two characters."""
-    return "***" + (pin[-2:] if len(pin) > 2 else "")
-
-
 def _as_published(event: "Waiting", *, pins: bool) -> str:
     if pins:
         return event.body
+    from gateway.punch import masked
+
     body = json.loads(event.body)
     data = body["data"]
     if data.get("pin") is not None:
@@ -532,6 +575,8 @@ def _as_published(event: "Waiting", *, pins: bool) -> str:
 
 
 def _event_line(event: "Waiting", sent: str, *, pins: bool) -> str:
+    from gateway.punch import masked
+
     body = json.loads(event.body)
     data = body["data"]
     kind = body["type"].removeprefix("hadir.").removesuffix(".v1")

@@ -306,7 +306,7 @@ class LedgerReader:
         rows = self._rows(
             "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
             f"sum({file.CONFIRMED}) AS confirmed FROM event "
-            "WHERE terminal = :terminal AND day IS NOT NULL GROUP BY day), "
+            "WHERE terminal = :terminal AND (day >= :since OR day = :undated) GROUP BY day), "
             "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal = :terminal GROUP BY day), "
             "days AS (SELECT day FROM events UNION SELECT day FROM held "
             "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
@@ -335,6 +335,22 @@ class LedgerReader:
             since=since.toordinal(),
         )
         return {(date.fromordinal(day), hour): count for day, hour, count in rows}
+
+    def quarters(self, first: date, last: date) -> dict[tuple[date, int], int]:
+        """Count the punches of all terminals, by their clocks, in each quarter of an hour of the days given.
+
+        Quarters are counted from midnight, from 0 to 95. Neither withheld punches nor those whose body was forgotten
+        are counted.
+        """
+        rows = self._rows(
+            "SELECT day, CAST(substr(local_time, 12, 2) AS INTEGER) * 4 + CAST(substr(local_time, 15, 2) AS INTEGER) "
+            "/ 15 AS quarter, count(*) FROM (SELECT day, json_extract(body, '$.data.local_time') AS local_time "
+            "FROM event WHERE terminal IN (SELECT number FROM terminal) AND day BETWEEN :first AND :last "
+            "AND topic LIKE 'punch/%') WHERE local_time IS NOT NULL GROUP BY day, quarter",
+            first=first.toordinal(),
+            last=last.toordinal(),
+        )
+        return {(date.fromordinal(day), quarter): count for day, quarter, count in rows}
 
     def punch_times(self, name: str, since: datetime) -> list[datetime]:
         """Return the local times, by the terminal's clock, of its punches from ``since`` (naive) on."""

@@ -141,7 +141,7 @@ def test_killed_between_commit_and_acknowledgement(office: Office, tmp_path: Pat
     data = tmp_path / "daemon"
     configuration = tmp_path / "gateway.yaml"
     configuration.write_text(
-        "site: office\ngateway: gw\ntimezone: Asia/Jakarta\ndata_dir: daemon\nmqtt: {url: 'mqtt://127.0.0.1:1'}\n"
+        "site: office\ngateway: gw\ntimezone: Asia/Jakarta\ndata_dir: daemon\nweb: null\nmqtt: {url: 'mqtt://127.0.0.1:1'}\n"
         "terminals:\n"
         f"  - {{name: gudang, driver: anviz, port: '{office.simulator.port}', turnaround: 0s, poll: 200ms}}\n",
         encoding="utf-8",

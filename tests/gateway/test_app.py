@@ -42,7 +42,7 @@ def configured(folder: Path, broker: Broker, terminals: dict[str, str]) -> Path:
         for name, address in terminals.items()
     )
     file.write_text(
-        f"site: office\ngateway: gw\ntimezone: {ZONE.key}\ndata_dir: data\n"
+        f"site: office\ngateway: gw\ntimezone: {ZONE.key}\ndata_dir: data\nweb: null\n"
         f"mqtt: {{url: '{broker.url}'}}\nterminals:\n{entries}"
     )
     return file
@@ -284,6 +284,7 @@ def test_status_of_the_running_daemon(tmp_path: Path, broker: Broker) -> None:
         status = control.ask(tmp_path / "data", "status")
 
     assert status is not None
+    assert status["alarms"] == []
     contract.check("health", json.dumps(status["health"]))
     contract.check("terminal/lobby/state", json.dumps(status["terminals"]["lobby"]))
 

@@ -108,3 +108,25 @@ def test_three_punches_in_ten_minutes_are_a_burst(minutes: tuple[int, ...], burs
     moments = [at("2026-09-07T07:00:00") + timedelta(minutes=minute) for minute in minutes]
 
     assert forecast.has_burst(moments) is burst
+
+
+def test_usual_day_is_the_median_of_its_weekday() -> None:
+    """A holiday in one of four weeks changes little, other weekdays nothing, today itself nothing."""
+    weeks = [MONDAY - timedelta(weeks=ago) for ago in (1, 2, 3, 4)]
+    quarters = {(day, 28): 40 for day in weeks[:3]} | {
+        (day, 29): count for day, count in zip(weeks, (1, 2, 3, 4), strict=True)
+    }
+    quarters |= {(MONDAY, 28): 999, (MONDAY - timedelta(days=1), 30): 7}
+
+    usual = forecast.usual_day(quarters, MONDAY)
+
+    assert usual is not None
+    assert len(usual) == 96
+    assert {quarter: count for quarter, count in enumerate(usual) if count} == {28: 40.0, 29: 2.5}
+
+
+@pytest.mark.parametrize(("days", "known"), [(0, False), (13, False), (14, True), (20, True)])
+def test_usual_day_is_unknown_before_two_weeks(days: int, known: bool) -> None:
+    """As usual hours are."""
+    quarters = {(MONDAY - timedelta(days=days), 28): 1} if days else {(MONDAY, 28): 1}
+    assert (forecast.usual_day(quarters, MONDAY) is not None) == known

@@ -1677,6 +1677,18 @@ class TestHabits:
         }
         assert office.ledger.hours("elsewhere", DAY.date()) == {}
 
+    def test_quarters_count_the_punches_of_all_terminals(self, office: Office) -> None:
+        """By day and quarter of an hour of their clocks, in the days asked for; what is no punch is not counted."""
+        before = DAY - timedelta(days=1)
+        records = [made(day=before - timedelta(days=1)), made(day=before), made("1002", 899, day=before)]
+        office.read([*records, spoilt(b"nonsense"), made("1003", 900, day=before), made("1004", 61_199)])
+
+        quarters = {(before.date(), 28): 2, (before.date(), 29): 1, (DAY.date(), 95): 1}
+        assert office.ledger.quarters(before.date(), DAY.date()) == quarters
+        assert office.ledger.quarters(before.date(), before.date()) == {
+            key: count for key, count in quarters.items() if key[0] == before.date()
+        }
+
     def test_punch_times_are_those_since_a_second(self, office: Office) -> None:
         """That second included."""
         office.read([made("1001"), made("1002", 1), made("1003")])

@@ -387,6 +387,7 @@ def test_alarms_raised_without_a_broker_are_kept_the_newest_hundred(office: Offi
         told = [packet.event for packet in fake.heard if packet.kind == PUBLISH]
     assert told[0]["state"] == "online"
     assert [event["message"] for event in told if "alarm" in event] == [str(number) for number in range(50, 150)]
+    assert [alarm["message"] for alarm in publisher.alarms] == [str(number) for number in range(149, 49, -1)]
     assert not fake.published("terminal/lobby/state")
 
 

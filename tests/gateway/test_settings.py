@@ -86,7 +86,6 @@ def test_small_file_gets_every_default(config: Path) -> None:
     assert (settings.mqtt.host, settings.mqtt.port, settings.mqtt.tls) == ("broker", 1883, False)
     assert settings.terminals[0].poll == 60.0
     assert settings.terminals[0].clock.tolerance == 60.0
-    assert settings.not_yet() == []
 
 
 def test_client_id_and_topics_come_from_site_and_gateway(config: Path) -> None:
@@ -179,16 +178,29 @@ def test_byte_order_mark_is_no_mistake(config: Path) -> None:
     assert load(config).site == "3602-bkpsdm"
 
 
-def test_changes_without_effect_are_listed(config: Path) -> None:
-    """Nobody has to find out by waiting."""
-    more = (
-        "    start: now\n    clock: {set: nightly}\ncommands: {allow: [poll, set-clock]}\ndelivery: {batch_from: 0}\n"
-    )
-    more += "retention: {days: 30}\nweb: {listen: '0.0.0.0:80'}\n"
-    paths = [line.partition(":")[0] for line in load(write(config, GOOD + more)).not_yet()]
-    assert paths == [
-        "web.listen",
-    ]
+@pytest.mark.parametrize("listen", ["127.0.0.1:80", "localhost:80", "127.9.9.9:80", "[::1]:80"])
+def test_page_of_this_machine_only_needs_no_token(config: Path, listen: str) -> None:
+    """Nobody else can reach it."""
+    assert load(write(config, GOOD + f"web: {{listen: '{listen}'}}\n")).web is not None
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "192.168.1.5:80", "[::]:80", "gateway.office:80"])
+def test_page_for_others_needs_a_token(config: Path, listen: str) -> None:
+    """Whoever opens it to a network has to say how it is guarded."""
+    advice = "an address that other machines can reach; add token_file, or write 127.0.0.1:8081"
+    assert mistakes(config, GOOD + f"web: {{listen: '{listen}'}}\n") == [f"10:15: web.listen: {advice}"]
+    file = secret(config.parent, "token", "0123456789abcdef\n")
+    web = load(write(config, GOOD + f"web: {{listen: '{listen}', token_file: token}}\n")).web
+    assert web is not None
+    assert web.token_file == file
+
+
+@pytest.mark.parametrize("token", ["tooshort", "with a blank in it", "0123456789abcdef\n\n"])
+def test_token_must_be_one(config: Path, token: str) -> None:
+    """Long enough not to be guessed, and such as a form and a header carry unchanged."""
+    secret(config.parent, "token", token)
+    (line,) = mistakes(config, GOOD + "web: {token_file: token}\n")
+    assert line.startswith("10:19: web.token_file: the file holds no token; write 16 or more letters and digits")
 
 
 # ---------------------------------------------------------------- files that files name
@@ -734,13 +746,6 @@ def test_example_has_an_explanation_before_every_option(example: str) -> None:
     for before, line in pairwise(lines):
         if option.match(line) and line.strip() != "# key_file: null":  # shares the sentence of cert_file
             assert re.match(r"\s*## .*[.)]$", before), line
-
-
-def test_example_marks_what_has_no_effect_yet() -> None:
-    """The sections that ``not_yet`` speaks of are marked in the example."""
-    text = EXAMPLE.read_text(encoding="utf-8")
-    for option in ("# web:",):
-        assert "(accepted, not in effect before a later version)\n" in text[: text.index(option)][-60:], option
 
 
 def test_example_fits_the_schema() -> None:

@@ -207,6 +207,7 @@ class Torture:
                 "gateway": "gw-01",
                 "timezone": ZONE.key,
                 "data_dir": str(data_dir),
+                "web": None,
                 "mqtt": {"url": self._link.url},
                 "delivery": {"batch_from": 50, "batch_bytes": "4KiB"},
                 "terminals": [

@@ -1,0 +1,161 @@
+"""`hadir status --watch`: how the gateway is, on a screen that is drawn again and again.
+
+Every two seconds, when the window changes its size, and until q or Ctrl-C. What does not fit is left out from below,
+terminals that are well before those that are not.
+"""
+
+import os
+import select
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.base import ahead_text, local_text, many, rich_console
+
+REDRAWN_S = 2.0
+ALARMS = 3
+LEAST_ROWS = 3
+"""Of terminals, however low the window is."""
+WIDE = 100
+"""Columns from which there is room for serial numbers."""
+_COLOURS = {"online": "green", "offline": "red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What there is to be seen at a moment."""
+
+    fields: Mapping[str, str]
+    terminals: Mapping[str, Mapping[str, Any]]
+    today: Mapping[str, Mapping[str, Any]]
+    """The tally of the newest day, by terminal."""
+    alarms: Sequence[Mapping[str, Any]]
+
+
+def can_watch() -> bool:
+    """Tell whether a person sits before a window that can be drawn in."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and not rich_console().is_dumb_terminal
+
+
+def watch(look: Callable[[], Picture], zone: ZoneInfo) -> None:
+    """Draw what ``look`` returns until q is typed or the process is told to stop."""
+    console = rich_console()
+    with (
+        suppress(KeyboardInterrupt),
+        _window() as woken,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            live.update(draw(look(), zone, console), refresh=True)
+            ready, _, _ = select.select([sys.stdin, woken], [], [], REDRAWN_S)
+            if woken in ready:
+                os.read(woken, 1024)
+            if sys.stdin in ready and os.read(sys.stdin.fileno(), 1024).lower()[:1] in (b"q", b"\x03", b""):
+                return
+
+
+@contextmanager
+def _window() -> Iterator[int]:
+    """Hear single keys, and changes of the window's size through the file descriptor that is yielded."""
+    before = termios.tcgetattr(sys.stdin)
+    woken, wake = os.pipe2(os.O_NONBLOCK)
+    handlers = {
+        signal.SIGWINCH: signal.signal(signal.SIGWINCH, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, signal.default_int_handler),
+    }
+    signal.set_wakeup_fd(wake)
+    try:
+        tty.setcbreak(sys.stdin)
+        yield woken
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        os.close(woken)
+        os.close(wake)
+
+
+def draw(picture: Picture, zone: ZoneInfo, console: Console) -> RenderableType:
+    """Return the picture for a window of the console's present size."""
+    width, height = console.size
+    head = _fields(picture.fields)
+    foot = Text(f"{datetime.now(zone):%H:%M:%S}  q ends", style="dim")
+    # Beside rows and alarms: the fields, an empty line behind each part, the table's head and the last line.
+    room = height - len(picture.fields) - 4
+    least = min(LEAST_ROWS, len(picture.terminals))
+    alarms = [_alarm(alarm, zone) for alarm in picture.alarms[: max(0, min(ALARMS, room - least - 1))]]
+    rows = max(least, room - (len(alarms) + 1 if alarms else 0))
+    parts: list[RenderableType] = [head, Text()]
+    if picture.terminals:
+        parts += [_terminals(picture, zone, rows, wide=width >= WIDE), Text()]
+    if alarms:
+        parts += [*alarms, Text()]
+    return Group(*parts, foot)
+
+
+def _fields(fields: Mapping[str, str]) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for name, value in fields.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def _terminals(picture: Picture, zone: ZoneInfo, rows: int, *, wide: bool) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("terminal", no_wrap=True, overflow="ellipsis", min_width=8)
+    headings = ("state", "since", "serial", "last punch", "clock") if wide else ("state", "last punch", "clock")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+    for heading in ("full", "in log", "ledger", "sent", "centre"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    names = sorted(picture.terminals, key=lambda name: picture.terminals[name]["state"] == "online")
+    shown = names if len(names) <= rows else names[: rows - 1]
+    for name in shown:
+        state, day = picture.terminals[name], picture.today.get(name, {})
+        clock, capacity = state["clock"], state["capacity"]
+        cells = {
+            "state": Text(state["state"], style=_COLOURS.get(state["state"], "")),
+            "since": Text(local_text(state.get("since"), zone)[5:16]),
+            "serial": Text(state["serial"] or "-"),
+            "last punch": Text((state["last_punch"] or "-").replace("T", " ")[5:] or "-"),
+            "clock": Text("-" if clock is None else ahead_text(clock["offset_ms"], clock["bound_ms"])),
+        }
+        full = f"{100 * state['records'] // capacity} %" if capacity and state["records"] is not None else "-"
+        table.add_row(Text(name), *(cells[heading] for heading in headings), full, *_counts(day))
+    if len(shown) < len(names):
+        table.add_row(Text(f"… {len(names) - len(shown)} more", style="dim"))
+    return table
+
+
+def _counts(day: Mapping[str, Any]) -> list[Text]:
+    """Return how far a day's records are; a number that lags behind the one before it is coloured."""
+    if not day:
+        return [Text("-")] * 4
+    stored = day["in_ledger"] + day["withheld"]
+    return [
+        Text("-" if day["in_log"] is None else many(day["in_log"])),
+        Text(many(day["in_ledger"]), style="yellow" if stored < (day["in_log"] or 0) else ""),
+        Text(many(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
+        Text(many(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
+    ]
+
+
+def _alarm(alarm: Mapping[str, Any], zone: ZoneInfo) -> Text:
+    text = Text(f"{local_text(alarm['at'], zone)[5:]}  {alarm['message']}", no_wrap=True, overflow="ellipsis")
+    text.stylize("dim", 0, 14)
+    return text

@@ -1,0 +1,132 @@
+"""The thread that serves the page, and serves it again after whatever ended it."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import structlog
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gateway.page.site import site
+from gateway.page.view import View
+from gateway.pause import Pause
+from gateway.settings import Settings, Web, host_and_port, read_secret
+
+PAUSE = Pause(2.0, 60.0)
+CONNECTIONS = 64
+"""More at a time are hung up on: each takes a file descriptor, and those belong to terminals and ledger."""
+GOODBYE_S = 1
+IDLE_S = 5
+ASKED_WITHIN_S = 10.0
+"""Whoever connects and has not asked anything after so long is hung up on."""
+
+log = structlog.get_logger("page")
+
+
+class _Conversation(H11Protocol):
+    """One connection, which may not be one of too many, nor one that only waits."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+        self.loop.call_later(ASKED_WITHIN_S, self._end_unasked)
+
+    def _end_unasked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
+
+
+class Page:
+    """Serves the status page until told to stop.
+
+    It is the one part whose end does not end the daemon: nothing on the road of a punch waits for it, so a port that is
+    taken, an address that is not there yet or a mistake of ours is said once, and tried again later and later.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        web: Web,
+        *,
+        status: Callable[[], dict[str, Any]],
+        trouble: Callable[[], str | None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """``status`` tells what the daemon knows of itself, ``trouble`` which of its parts does not work."""
+        self._web = web
+        self._view = View(settings, status, now)
+        token = read_secret(web.token_file) if web.token_file else None
+        self._site = site(self._view, trouble, token=token, listens=web.listen, stopping=self._is_stopping)
+        self._stopping = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._told: str | None = None
+        """What is in the way, as it was said last."""
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Have it end; :meth:`join` waits for that."""
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it has ended."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._serve()
+            except OSError as exc:
+                self._say_once(exc.strerror or str(exc))
+            except (Exception, SystemExit):
+                log.exception("page_failed")
+            failures += 1
+            self._stopping.wait(PAUSE.after(failures))
+        self._view.close()
+
+    def _say_once(self, reason: str) -> None:
+        if reason != self._told:
+            hint = (
+                "another program may use the port: choose another one in web.listen, or switch the page off, web: null"
+            )
+            log.warning("page_unavailable", listen=self._web.listen, reason=reason, hint=hint)
+            self._told = reason
+
+    def _serve(self) -> None:
+        host, port = host_and_port(self._web.listen)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as listening:
+            log.info("page_served", url=f"http://{self._web.listen}/")
+            self._told = None
+            config = uvicorn.Config(
+                self._site,
+                http=_Conversation,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=GOODBYE_S,
+            )
+            self._server = uvicorn.Server(config)
+            if not self._stopping.is_set():
+                self._server.run(sockets=[listening])

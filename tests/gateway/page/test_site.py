@@ -1,0 +1,232 @@
+"""What the page answers to programs, and whom it does not answer."""
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import urllib3
+
+from tests.broker import eventually
+from tests.gateway.page.office import Office, office
+
+TOKEN = "correct-horse-battery"
+SAMPLE = re.compile(r"""hadir_[a-z_]+(\{[a-z]+="[^"]*"\})? -?\d+(\.\d+)?(e[+-]\d+)?""")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """Run an office with a few old punches."""
+    with office(tmp_path_factory.mktemp("office"), history=50) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """Run one whose page asks for a token."""
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "token").write_text(TOKEN + "\n")
+    (folder / "token").chmod(0o600)
+    with office(folder, token_file="token") as place:
+        yield place
+
+
+def samples(place: Office) -> dict[str, float]:
+    """Return what /metrics says."""
+    lines = place.get("/metrics").data.decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def test_metrics_are_prometheus_text_with_what_monitoring_needs(place: Office) -> None:
+    """Each sample well formed and explained; what is not known has none; no PIN anywhere."""
+    answer = place.get("/metrics")
+    lines = answer.data.decode().splitlines()
+    explained = {line.split()[2] for line in lines if line.startswith("# TYPE")}
+    said = [line for line in lines if not line.startswith("#")]
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert [line for line in said if not SAMPLE.fullmatch(line)] == []
+    assert {re.split(r"[ {]", line)[0] for line in said} == explained
+
+    eventually(lambda: 'hadir_alarms{alarm="terminal_lost"}' in samples(place))
+    eventually(lambda: samples(place)["hadir_backlog_events"] == 0)
+    found = samples(place)
+    assert found["hadir_events_recorded_total"] == found["hadir_events_sent"] >= 50
+    assert found["hadir_broker_connected"] == 1
+    assert (found['hadir_terminal_up{terminal="lobby"}'], found['hadir_terminal_up{terminal="gudang"}']) == (1, 0)
+    assert found['hadir_terminal_log_records{terminal="lobby"}'] == place.lobby.count
+    assert abs(found['hadir_terminal_clock_offset_seconds{terminal="lobby"}']) < 2
+    assert 'hadir_terminal_clock_offset_seconds{terminal="gudang"}' not in found
+    assert found['hadir_alarms{alarm="terminal_lost"}'] == 1
+    assert found["hadir_disk_free_bytes"] > 0
+
+    place.lobby.punch("1001")
+    eventually(lambda: 0 <= samples(place)['hadir_terminal_last_punch_age_seconds{terminal="lobby"}'] < 20)
+
+
+def test_healthz_is_about_the_parts_of_the_daemon(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal that is away is none of its business; a part that has failed is named."""
+    answer = place.get("/healthz")
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+
+    monkeypatch.setattr("gateway.app.UNWATCHED_S", -1.0)
+    answer = place.get("/healthz")
+    assert answer.status == 503
+    assert answer.json()["reason"].startswith("watch: it has not looked for")
+
+
+def test_feed_brings_punches_as_they_are_recorded(place: Office) -> None:
+    """Server-sent events, from the last one that was seen on, in the language asked for."""
+    seen = place.daemon._ledger.last_sequence()
+    place.lobby.punch("190123456789", state=1)
+    with urllib3.request(
+        "GET", f"{place.url}/feed?lang=en", headers={"Last-Event-ID": str(seen)}, preload_content=False, timeout=20
+    ) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        text = ""
+        while "data:" not in text or not text.endswith("\n\n"):
+            text += answer.read1().decode()
+    number = re.search(r"^id: (\d+)$", text, re.MULTILINE)
+    data = re.search(r"^data: (.*)$", text, re.MULTILINE)
+    assert number
+    assert data
+    assert int(number[1]) > seen
+    punch = json.loads(data[1])
+    assert (punch["terminal"], punch["person"], punch["how"]) == ("lobby", "***89", "check-out, fingerprint")
+    assert "6789" not in text
+
+
+def test_a_feed_that_nobody_follows_any_more_ends(place: Office) -> None:
+    """And there is a limit to those that are followed."""
+    followers = [urllib3.HTTPConnectionPool("127.0.0.1", int(place.url.rpartition(":")[2])) for _ in range(17)]
+    answers = [pool.request("GET", "/feed", preload_content=False, timeout=20) for pool in followers[:16]]
+    for answer in answers:
+        assert answer.read1().startswith(b"retry:")
+    refused = followers[16].request("GET", "/feed", retries=False, timeout=20)
+    assert (refused.status, refused.headers["retry-after"]) == (503, "60")
+    for answer in answers:
+        answer.close()
+
+    def follows_again() -> bool:
+        with followers[16].request("GET", "/feed", preload_content=False, retries=False, timeout=20) as answer:
+            return answer.status == 200
+
+    eventually(follows_again)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "127.0.0.1:80@evil.example", "[::1"])
+@pytest.mark.parametrize("path", ["/", "/feed", "/metrics", "/healthz", "/page.js"])
+def test_foreign_names_are_not_answered(place: Office, host: str, path: str) -> None:
+    """A page from elsewhere that lets its own name point here (DNS rebinding) learns nothing."""
+    answer = place.get(path, Host=host)
+    assert answer.status in (400, 421)
+    assert b"lobby" not in answer.data
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:9000", "[::1]:8081", "192.168.1.9"])
+def test_addresses_and_our_own_names_are(place: Office, host: str) -> None:
+    """Whatever port somebody forwards."""
+    assert place.get("/healthz", Host=host).status == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/page.js", "/nothing", "/login"])
+def test_every_answer_forbids_what_it_does_not_need(place: Office, path: str) -> None:
+    """No inline script, nothing from elsewhere, no frame, no copy on a disk; there is no login where none is needed."""
+    answer = place.get(path)
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none';")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.status == (404 if path in ("/nothing", "/login") else 200)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_ordered(place: Office, method: str) -> None:
+    """It is for looking."""
+    assert urllib3.request(method, place.url, timeout=20).status == 405
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "language"),
+    [
+        ("", "en-GB,en;q=0.9,id;q=0.5", "en"),
+        ("", "id-ID,en;q=0.9", "id"),
+        ("", "de, fr;q=nonsense", "id"),
+        ("?lang=en", "id", "en"),
+        ("?lang=id", "en", "id"),
+        ("?lang=xx", "en", "en"),
+    ],
+)
+def test_language(place: Office, query: str, accept: str, language: str) -> None:
+    """What the address says, else what the browser likes best, else Indonesian."""
+    page = place.get(f"/{query}", **{"Accept-Language": accept}).data.decode()
+    assert f'<html lang="{language}">' in page
+    assert ("Mesin absen" in page) == (language == "id")
+
+
+def test_page_shows_no_pin(place: Office) -> None:
+    """No more than the last two characters of any."""
+    pins = set(place.lobby.users.values())
+    words = set(re.findall(r"\d+", re.sub(r"CEXA\d+", "", place.get().data.decode())))
+    assert pins
+    assert not {pin for pin in pins if len(pin) > 2} & words
+
+
+def test_what_the_ledger_cannot_tell_is_an_answer_too(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in one answer is not the end of the others, and still has its headers."""
+    monkeypatch.setattr("gateway.page.chart.busiest", lambda _: 1 / 0)
+    answer = place.get()
+    assert answer.status == 500
+    assert "content-security-policy" in answer.headers
+    assert place.get("/healthz").status == 200
+
+
+def test_without_the_token_nothing_is_shown(guarded: Office) -> None:
+    """A browser is asked for it, a program told so; the same for a wrong one, however it comes."""
+    wrong = {"Authorization": "Bearer correct-horse-batterx"}
+    for path in ("/", "/feed", "/metrics", "/healthz", "/page.js"):
+        for headers in ({}, wrong, {"Cookie": "hadir=1"}, {"Cookie": f"hadir={TOKEN}"}, {"Cookie": "a[=;;"}):
+            answer = guarded.get(path, **headers)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer"), (path, headers)
+    answer = guarded.get("/?lang=en", Accept="text/html")
+    assert (answer.status, answer.headers["location"]) == (303, "/login?lang=en")
+
+
+def test_the_token_opens_for_programs_and_for_browsers(guarded: Office) -> None:
+    """As a bearer token, or as a cookie for it that scripts and other sites do not get."""
+    assert guarded.get("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+    began = time.monotonic()
+    refused = urllib3.request("POST", f"{guarded.url}/login", body="token=correct", redirect=False, timeout=20)
+    assert refused.status == 401
+    assert time.monotonic() - began >= 1
+    answer = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=20)
+    assert answer.status == 303
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert TOKEN not in cookie
+    assert guarded.get("/", Cookie=cookie.partition(";")[0]).status == 200
+    assert urllib3.request("POST", f"{guarded.url}/login", body="token=" + "x" * 9999, timeout=20).status == 401
+
+
+def test_many_who_ask_cost_the_daemon_one_question(place: Office) -> None:
+    """Answers are repeated for a moment, so that a screen on every desk is not a load."""
+    asked = 0
+    status = place.daemon._health.status
+
+    def counted(*arguments: object) -> object:
+        nonlocal asked
+        asked += 1
+        return status(*arguments)  # type: ignore[arg-type]  # handed on
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place.daemon._health, "status", counted)
+        askers = [threading.Thread(target=place.get) for _ in range(20)]
+        for asker in askers:
+            asker.start()
+        for asker in askers:
+            asker.join()
+    assert 1 <= asked < 20

@@ -1,0 +1,124 @@
+"""Two languages that say the same."""
+
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+from string import Formatter
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.page import site
+from gateway.page.words import TEXTS, Language, Words, language
+
+NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
+EN, ID = Words("en", NOW), Words("id", NOW)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_both_languages_say_the_same_values(name: str) -> None:
+    """Neither is empty, and no value is lost in translation."""
+    english, indonesian = TEXTS[name]
+    fields = [sorted(field for _, field, _, _ in Formatter().parse(text) if field) for text in (english, indonesian)]
+    assert english
+    assert indonesian
+    assert fields[0] == fields[1]
+
+
+def test_every_text_is_used_and_every_one_used_is_there() -> None:
+    """What templates and code ask for by name."""
+    sources = [*site.FOLDER.rglob("*.py"), *site.FOLDER.rglob("*.html")]
+    text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "words.py")
+    asked = set(re.findall(r"\bt\(['\"]([a-z_]+)['\"]", text))
+    built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
+    looped = {"in_log", "in_ledger", "sent", "at_centre", "online", "offline", "right", "ahead", "behind", "unknown"}
+    assert asked - set(TEXTS) == {"room_", "medium_"} & (asked - set(TEXTS))
+    assert set(TEXTS) - asked - built - looped == set()
+
+
+@pytest.mark.parametrize(
+    ("asked", "accept", "chosen"),
+    [
+        (None, "", "id"),
+        (None, "*", "id"),
+        (None, "en", "en"),
+        (None, "EN-us", "en"),
+        (None, "en;q=0.1, id;q=0.2", "id"),
+        (None, "id;q=0, en;q=0", "id"),
+        ("en", "id", "en"),
+        ("javascript:", "en", "en"),
+    ],
+)
+def test_language(asked: str | None, accept: str, chosen: Language) -> None:
+    """The address before the browser, and Indonesian before nothing."""
+    assert language(asked, accept) == chosen
+
+
+def test_numbers_and_sizes_are_written_as_people_write_them() -> None:
+    """A point between thousands here is a comma there."""
+    assert (EN.number(20004), ID.number(20004), ID.number(1204.5)) == ("20,004", "20.004", "1.204,5")
+    assert (EN.size(999), EN.size(8_400_000), ID.size(8_400_000), EN.size(82_300_000_000)) == (
+        "999 B",
+        "8.4 MB",
+        "8,4 MB",
+        "82 GB",
+    )
+
+
+def test_dates_that_go_without_saying_are_left_out() -> None:
+    """Of today the time, of another day the day, of another year the year."""
+    assert EN.moment("2026-11-24T07:15:02") == "07:15:02"
+    assert ID.moment("2026-08-17T07:15:02") == "17 Agu 07:15:02"
+    assert EN.moment("2000-01-01T00:00:05") == "1 Jan 2000 00:00:05"
+    assert EN.utc("2026-11-24T00:15:02.000Z") == "07:15:02"
+    assert (EN.today(), ID.today()) == ("Tue, 24 Nov 2026 10:12:33", "Sel, 24 Nov 2026 10:12:33")
+    assert ID.date(date(2026, 5, 1)) == "Jum, 1 Mei 2026"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "english", "indonesian"),
+    [
+        (0, "0 s", "0 detik"),
+        (-420, "7 min", "7 menit"),
+        (425, "7 min 5 s", "7 menit 5 detik"),
+        (90000, "1 d 1 h", "1 hari 1 jam"),
+        (86400, "1 d", "1 hari"),
+    ],
+)
+def test_spans(seconds: float, english: str, indonesian: str) -> None:
+    """The two largest units, and not a second one of nothing."""
+    assert (EN.span(seconds), ID.span(seconds)) == (english, indonesian)
+
+
+def test_a_clock_is_right_within_what_was_measured() -> None:
+    """Terminals show whole seconds."""
+    assert EN.offset(None) == "unknown"
+    assert EN.offset({"offset_ms": -900, "bound_ms": 500}) == "right"
+    assert EN.offset({"offset_ms": 3000, "bound_ms": 3100}) == "right"
+    assert EN.offset({"offset_ms": 420_000, "bound_ms": 500}) == "7 min ahead"
+    assert ID.offset({"offset_ms": -420_000, "bound_ms": 500}) == "terlambat 7 menit"
+
+
+def test_codes_without_words_are_shown_as_they_are() -> None:
+    """A terminal may say what nobody here knows."""
+    assert (ID.label("check_in"), ID.label(17), ID.label(None)) == ("masuk", "17", "")
+    assert (ID.alarm("terminal_lost"), ID.alarm("brand_new")) == ("Mesin tidak menjawab", "brand_new")
+
+
+def test_every_alarm_that_the_contract_knows_has_a_headline() -> None:
+    """In Indonesian too."""
+    known = re.search(
+        r"\n    alarm:\n      type: object.*?x-known:\n(.*?)\n {8}[a-z]",
+        (Path(__file__).parents[3] / "docs" / "asyncapi.yaml").read_text("utf-8"),
+        re.DOTALL,
+    )
+    assert known
+    codes = re.findall(r"- ([a-z_]+)", known[1])
+    assert len(codes) > 20
+    assert [code for code in codes if ID.alarm(code) == code] == []
+
+
+def test_moments_are_shown_by_the_offices_clock() -> None:
+    """Wherever the browser is."""
+    words = Words("en", datetime(2026, 11, 24, 20, tzinfo=UTC).astimezone(ZoneInfo("Asia/Jayapura")))
+    assert words.utc("2026-11-24T15:00:00Z") == "00:00:00"
