@@ -45,9 +45,16 @@ compiler:
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
 	  else echo "the tests need a C compiler: sudo apt install gcc libc6-dev"; exit 1; fi; }
 
+# systemd's own tools judge the units; the machine need not run on it.
+.PHONY: systemd-analyze
+systemd-analyze:
+	@command -v systemd-analyze >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd; \
+	  else echo "the tests need systemd-analyze: sudo apt install systemd"; exit 1; fi; }
+
 # Many tests wait for something; JOBS=0 runs them one after the other.
 JOBS ?= $(shell nproc)
-test: $(VENV)/stamp mosquitto compiler
+test: $(VENV)/stamp mosquitto compiler systemd-analyze
 	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20

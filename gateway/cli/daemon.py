@@ -63,6 +63,8 @@ def run(
     # Until the daemon can be asked to reload, the wish waits; it would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load_settings(config)
+    import faulthandler
+
     import structlog
 
     from gateway.app import Daemon, configure_logging
@@ -71,6 +73,7 @@ def run(
     from gateway.settings import load
 
     configure_logging()
+    faulthandler.enable()  # a watchdog that bites (SIGABRT) leaves in the log where every thread hung, without values
     log = structlog.get_logger("gateway")
     for line in settings.not_yet():
         log.warning("setting_without_effect", setting=line)
