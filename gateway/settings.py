@@ -254,7 +254,7 @@ class Mqtt(_Section):
     username: str | None = None
     """The gateway's user name at the broker."""
     password_file: Path | None = None
-    """A file that holds the password, or a systemd credential of that name; never the password itself."""
+    """A file that holds the password, such as secrets/mqtt-password; never the password itself."""
     ca_file: Path | None = None
     """Certificates to trust instead of the system's (PEM)."""
     cert_file: Path | None = None

@@ -90,7 +90,7 @@ expect 1 "links that start it, as before" \
   "$(find "$tree/etc/systemd" -name hadir.service -lname '/lib/systemd/system/hadir.service' | wc -l)"
 
 say "boot"
-in_tree sh -c 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd-sysv dbus procps > /dev/null 2>&1'
+in_tree sh -c 'DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd-sysv dbus > /dev/null 2>&1'
 mkdir -p "$tree/etc/systemd/system/hadir.service.d"
 printf '[Service]\nWatchdogSec=8\nTimeoutStopSec=3\n' > "$tree/etc/systemd/system/hadir.service.d/impatient.conf"
 cat > "$tree/etc/systemd/system/trial.service" <<'UNIT'
@@ -147,7 +147,7 @@ sed -i '$d' /etc/hadir/gateway.yaml
 systemctl start hadir
 holds "it runs after the mistake was mended" 'systemctl is-active hadir'
 DEBIAN_FRONTEND=noninteractive apt-get remove -y -qq hadir > /dev/null
-holds "removing the package stops it" '! pgrep -f /opt/hadir && [ ! -e /opt/hadir ]'
+holds "removing the package stops it" '! systemctl is-active hadir && [ ! -e /opt/hadir ]'
 echo "all holds"
 SH
 chmod +x "$tree/root/trial"
