@@ -12,7 +12,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
-	@echo "make deb     build the Debian package; ARCH=arm64 or armhf for a Raspberry Pi"
+	@echo "make deb     build the Debian package; ARCH=arm64 for a Raspberry Pi"
 	@echo "make check-deb take it through its life in a fresh Debian 12; needs root and Debian's archive"
 	@echo "make clean   remove the virtual environment and caches"
 
