@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test torture lint bench clients clean
+.PHONY: help demo test torture lint bench clients deb check-deb clean
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
@@ -12,6 +12,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
+	@echo "make deb     build the Debian package; ARCH=arm64 for a Raspberry Pi"
+	@echo "make check-deb take it through its life in a fresh Debian 12; needs root and Debian's archive"
 	@echo "make clean   remove the virtual environment and caches"
 
 # constraints.txt makes every install the same; the stamp is renewed when it or pyproject.toml changes.
@@ -52,9 +54,16 @@ browser:
 	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
 	  else echo "the tests need a browser: sudo apt install chromium chromium-driver"; exit 1; fi; }
 
+# systemd's own tools judge the units; the machine need not run on it.
+.PHONY: systemd-analyze
+systemd-analyze:
+	@command -v systemd-analyze >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd; \
+	  else echo "the tests need systemd-analyze: sudo apt install systemd"; exit 1; fi; }
+
 # Many tests wait for something; JOBS=0 runs them one after the other.
 JOBS ?= $(shell nproc)
-test: $(VENV)/stamp mosquitto compiler browser
+test: $(VENV)/stamp mosquitto compiler browser systemd-analyze
 	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20
@@ -80,6 +89,24 @@ node:
 clients: $(VENV)/stamp node
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
 	$(BIN)/pytest -s tests/clients/check_node.py
+
+ARCH ?= $(shell dpkg --print-architecture)
+REVISION ?= 1
+deb: $(VENV)/stamp
+	PYTHON=$(BIN)/python systemd/debian/build $(ARCH) $(REVISION)
+
+.PHONY: debian-tools
+debian-tools:
+	@command -v debootstrap >/dev/null && command -v systemd-nspawn >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap systemd-container; \
+	  else echo "make check-deb must run as root"; exit 1; fi; }
+
+# Not part of the tests: it fetches a Debian and needs root.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+check-deb: debian-tools
+	$(MAKE) deb ARCH=$(ARCH) REVISION=0
+	$(MAKE) deb ARCH=$(ARCH) REVISION=1
+	tests/packaging/check_deb.sh dist/hadir_$(VERSION)-0_$(ARCH).deb dist/hadir_$(VERSION)-1_$(ARCH).deb
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -28,6 +28,7 @@ from gateway.publisher import Publisher
 from gateway.punch import utc_text
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
+from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, TerminalSettings
 from gateway.vigil import Vigil
 from gateway.worker import Worker
@@ -46,6 +47,8 @@ STALLED_S = 120.0
 """A ledger that does not come to the end of one transaction for so long hangs in its disk."""
 UNWATCHED_S = 30.0
 """A watch that has not looked for so long does not work, whatever keeps it."""
+HESITANT_S = 10.0
+"""So long one transaction may take, on a worn card in the midst of an import, before the watchdog is left unfed."""
 LAST_WORDS_S = 30.0
 """How long a daemon of which a part has failed may take to end in good order."""
 
@@ -131,6 +134,7 @@ class Daemon:
         self._reloading = threading.Lock()
         self._refused = False
         """The configuration could not be read again, and people have been told."""
+        self._manager = ServiceManager()
         self._zone = ZoneInfo(settings.timezone)
         retention = settings.retention
         self._ledger = Ledger(
@@ -138,6 +142,7 @@ class Daemon:
             settings.source,
             now=clock.now,
             limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
+            progress=self._manager.starting,
         )
         self._room: Room = "all"
         self._resumed: datetime | None = None
@@ -309,7 +314,10 @@ class Daemon:
         self._calendar.start()
         if self._page is not None:
             self._page.start()
+        self._manager.ready()
         failed = self._watch(stop)
+        self._manager.status("stopping" if failed is None else f"{failed[0]} has failed: see the log")
+        self._manager.stopping()
         if failed is None:
             self._stop()
             log.info("gateway_stopped", failed=None)
@@ -405,6 +413,9 @@ class Daemon:
                 return failed
             if self._workers.tend():
                 self._publisher.announce("info", self._health.info())
+            if self._ledger.stalled_s < HESITANT_S:
+                self._manager.alive()
+            self._manager.status(self._health.summary(self._publisher))
             self._calendar.tick()
             self._watch_room()
             self._note_correction()

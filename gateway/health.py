@@ -96,6 +96,11 @@ class Health:
             "terminals": {worker.name: worker.state.payload() for worker in self._workers},
         }
 
+    def summary(self, publisher: Publisher) -> str:
+        """Return how it goes in one line, as `systemctl status` shows it."""
+        online = sum(worker.state.online for worker in self._workers)
+        return f"{online} of {len(self._workers)} terminals online; broker: {publisher.standing}"
+
 
 def _utc_ms(moment_ms: int | None) -> str | None:
     return None if moment_ms is None else utc_text(datetime.fromtimestamp(moment_ms / 1000, UTC))

@@ -173,13 +173,18 @@ def read_secret(path: Path) -> str:
 
 
 def _find_file(name: Path, folder: Path) -> Path:
-    """Find a file beside the configuration or, by its bare name, among systemd's credentials."""
-    places = [folder]
+    """Find a file among systemd's credentials or beside the configuration.
+
+    systemd names what it hands on of a folder by the parts of its path: ``secrets/lobby-key`` is the credential
+    ``secrets_lobby-key`` where the unit says ``LoadCredential=secrets:``. It comes first, as the file itself may be
+    root's alone.
+    """
+    places = [folder / name]
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and name.name == str(name):
-        places.append(Path(credentials))
+    if credentials and not name.is_absolute():
+        places.insert(0, Path(credentials) / "_".join(name.parts))
     for place in places:
-        found = os.path.abspath(place / name)  # noqa: PTH100 - resolve() would replace links, which rotate in some set-ups
+        found = os.path.abspath(place)  # noqa: PTH100 - resolve() would replace links, which rotate in some set-ups
         if os.path.isfile(found):  # noqa: PTH113 - Path.is_file raises on names that no file can have
             return Path(found)
     looked = f"in {folder}" if not name.is_absolute() else "at that place"
@@ -237,7 +242,12 @@ class _Section(BaseModel):
             if name in _SECRET_FILES:
                 _check_secret(name, found)
         except OSError:
-            raise ValueError(f"{found} cannot be read; make the user that runs the gateway its owner (chown)") from None
+            mend = (
+                "put it into the folder secrets beside this file, where the service may have it, and write secrets/NAME"
+                if "CREDENTIALS_DIRECTORY" in os.environ
+                else "make the user that runs the gateway its owner (chown)"
+            )
+            raise ValueError(f"{found} cannot be read; {mend}") from None
         return found
 
 
@@ -265,7 +275,7 @@ class Mqtt(_Section):
     username: str | None = None
     """The gateway's user name at the broker."""
     password_file: Path | None = None
-    """A file that holds the password, or a systemd credential of that name; never the password itself."""
+    """A file that holds the password, such as secrets/mqtt-password; never the password itself."""
     ca_file: Path | None = None
     """Certificates to trust instead of the system's (PEM)."""
     cert_file: Path | None = None

@@ -68,6 +68,8 @@ def run(
     # Until the daemon can be asked to reload, the wish waits; it would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load_settings(config)
+    import faulthandler
+
     import structlog
 
     from drivers import UNUSABLE
@@ -77,6 +79,7 @@ def run(
     from gateway.settings import load
 
     configure_logging()
+    faulthandler.enable()  # a watchdog that bites (SIGABRT) leaves in the log where every thread hung, without values
     log = structlog.get_logger("gateway")
     for left_out in UNUSABLE:
         log.warning("driver_refused", **left_out._asdict())

@@ -216,14 +216,23 @@ def test_file_is_found_beside_the_configuration(config: Path, monkeypatch: pytes
     assert read_secret(file) == SECRET
 
 
-def test_file_may_be_a_systemd_credential(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked for when it is not beside the configuration; also in a driver's options."""
+@pytest.mark.parametrize(
+    ("written", "credential"), [("lobby-key", "lobby-key"), ("secrets/lobby-key", "secrets_lobby-key")]
+)
+def test_file_may_be_a_systemd_credential(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, credential: str
+) -> None:
+    """By the name that systemd gives it; before the file itself, which may be root's; also in a driver's options."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
+    (tmp_path / "secrets").mkdir()
+    beside = secret(tmp_path, written, "123456\n")
+    text = GOOD + f"    comm_key_file: {written}\n"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
-    file = secret(credentials, "lobby-key", "123456\n")
-    terminal = load(write(config, GOOD + "    comm_key_file: lobby-key\n")).terminals[0]
-    assert terminal.model_dump()["comm_key_file"] == file
+    assert load(write(config, text)).terminals[0].model_dump()["comm_key_file"] == beside
+
+    handed_on = secret(credentials, credential, "123456\n")
+    assert load(write(config, text)).terminals[0].model_dump()["comm_key_file"] == handed_on
 
 
 def test_missing_file_says_where_it_was_looked_for(
@@ -246,15 +255,24 @@ def test_every_file_must_exist(config: Path, key: str) -> None:
     assert any(line.startswith(f"6:{len(key) + 5}: mqtt.{key}: no such file in {config.parent};") for line in lines)
 
 
-def test_unreadable_file_is_a_mistake(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found now, not at night."""
+@pytest.mark.parametrize(
+    ("service", "mend"),
+    [
+        (False, "make the user that runs the gateway its owner (chown)"),
+        (
+            True,
+            "put it into the folder secrets beside this file, where the service may have it, and write secrets/NAME",
+        ),
+    ],
+)
+def test_unreadable_file_is_a_mistake(config: Path, monkeypatch: pytest.MonkeyPatch, service: bool, mend: str) -> None:
+    """Found now, not at night; and a service without a user of its own is told what it can do."""
     file = secret(config.parent, "key", "1")
+    if service:
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/hadir")
     monkeypatch.setattr("os.access", lambda *_: False)  # tests may run as root, who can read everything
     assert mistakes(config, GOOD + "    comm_key_file: key\n") == [
-        (
-            f"10:20: terminals[0].comm_key_file: {file} cannot be read; "
-            "make the user that runs the gateway its owner (chown)"
-        )
+        f"10:20: terminals[0].comm_key_file: {file} cannot be read; {mend}"
     ]
 
 

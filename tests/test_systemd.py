@@ -1,0 +1,81 @@
+"""The units, judged by systemd's own tools."""
+
+import shutil
+import subprocess
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parent.parent / "systemd"
+SERVICES = ["hadir.service", "hadir-central.service"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Lay the units out with programs that are there."""
+    programs = Path(sys.executable).parent
+    for unit in SERVICES:
+        text = (UNITS / unit).read_text("ascii")
+        assert "ExecStart=/opt/hadir/bin/" in text
+        (tmp_path / unit).write_text(text.replace("/opt/hadir/bin/", f"{programs}/"))
+    return tmp_path
+
+
+def add_serial(folder: Path) -> None:
+    """Put the drop-in for serial lines where it belongs."""
+    (folder / "hadir.service.d").mkdir()
+    shutil.copy(UNITS / "serial.conf", folder / "hadir.service.d")
+
+
+def analyse(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Ask systemd-analyze."""
+    command = ["systemd-analyze", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("unit", SERVICES)
+@pytest.mark.parametrize("serial", [False, True])
+def test_systemd_finds_nothing_wrong(folder: Path, unit: str, serial: bool) -> None:
+    """No unknown key, no missing program, no contradiction: not one line."""
+    if serial:
+        add_serial(folder)
+    done = analyse("verify", "--man=no", folder / unit)
+
+    ours = [line for line in done.stderr.splitlines() if "hadir" in line or "serial.conf" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("unit", "serial", "threshold"),
+    [("hadir.service", False, 15), ("hadir.service", True, 20), ("hadir-central.service", False, 15)],
+)
+def test_exposure_is_low(folder: Path, unit: str, serial: bool, threshold: int) -> None:
+    """In tenths: 1.5 over the network, 2.0 with serial ports."""
+    if serial:
+        add_serial(folder)
+    done = analyse("security", "--offline=yes", "--no-pager", f"--threshold={threshold}", folder / unit)
+
+    assert "Overall exposure level" in done.stdout
+    assert done.returncode == 0, done.stdout
+    assert ("char-ttyUSB" in done.stdout) == serial  # the drop-in is part of what was judged
+
+
+def test_the_unit_allows_what_the_gateway_needs(folder: Path) -> None:
+    """Asking the kernel about its clock, which looks like setting it; and time-outs that are longer than our own."""
+    unit = RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(folder / "hadir.service", encoding="ascii")
+    filtered = (folder / "hadir.service").read_text("ascii").splitlines()
+
+    question = filtered.index("SystemCallFilter=adjtimex clock_adjtime clock_adjtime64")
+    assert question > filtered.index("SystemCallFilter=~@privileged @resources")
+    assert "ProtectClock=yes" not in filtered
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert service["RestartPreventExitStatus"] == "78"
+    from gateway.app import HESITANT_S, LAST_WORDS_S, STALLED_S
+
+    assert int(service["WatchdogSec"]) > STALLED_S + LAST_WORDS_S > HESITANT_S
+    assert int(service["TimeoutStopSec"]) > LAST_WORDS_S
