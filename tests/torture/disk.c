@@ -9,9 +9,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +29,7 @@ static void give_up(const char *what, const char *path)
 /* A copy appears whole or not at all: the program may be killed in the middle. */
 static void keep(const char *from, const char *to)
 {
-    char draft[PATH_MAX + 8], buffer[65536];
+    char draft[PATH_MAX + 16], buffer[65536];
     ssize_t length;
     int in = open(from, O_RDONLY | O_CLOEXEC), out;
 
@@ -36,7 +38,7 @@ static void keep(const char *from, const char *to)
             return;
         give_up("cannot read", from);
     }
-    snprintf(draft, sizeof draft, "%s~", to);
+    snprintf(draft, sizeof draft, "%s.%d~", to, (int)getpid());
     out = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (out < 0)
         give_up("cannot write", draft);
@@ -82,7 +84,7 @@ static void forced(int fd)
     char link[64], path[PATH_MAX], to[PATH_MAX];
     struct stat status;
     ssize_t length;
-    pid_t child;
+    pid_t child, parent;
     int outcome;
     size_t skip = disk ? strlen(disk) : 0;
 
@@ -98,8 +100,12 @@ static void forced(int fd)
         return;
     pthread_mutex_lock(&one_at_a_time);
     /* In a process of its own: a process that closes a file loses all its locks on it, and SQLite relies on those. */
+    parent = getpid();
     child = fork();
     if (child == 0) {
+        /* With the program ends its copy: the disk is about to change under it, and half of that would be kept. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+            _exit(1);
         if (S_ISDIR(status.st_mode)) {
             keep_names(disk, platter);
         } else if (S_ISREG(status.st_mode)) {

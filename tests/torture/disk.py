@@ -37,13 +37,13 @@ class Disk:
 
         Files stay the files they are: a ledger whose inode has changed is taken for a copy.
         """
-        kept = {file.name for file in self._platter.iterdir() if not file.name.endswith("~")}
+        kept = {file.name: file.read_bytes() for file in self._platter.iterdir() if not file.name.endswith("~")}
         for file in self.contents.iterdir():
             if not file.is_dir() and file.name not in kept:
                 file.unlink()
-        for name in kept:
+        for name, content in kept.items():
             file = self.contents / name
             file.touch(0o640)
             with file.open("r+b") as handle:
                 handle.truncate()
-                handle.write((self._platter / name).read_bytes())
+                handle.write(content)

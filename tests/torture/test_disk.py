@@ -46,6 +46,18 @@ connection.execute("INSERT INTO row VALUES (2)")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
+KILLED_WHILE_FORCING = """
+import os, signal, sys, threading, time
+file = open(sys.argv[1] + "/large", "ab", buffering=0)
+file.write(bytes(32 << 20))
+os.fsync(file)
+file.write(bytes(1 << 20))
+threading.Thread(target=os.fsync, args=(file,), daemon=True).start()
+while not any(name.endswith("~") for name in os.listdir(os.environ["PLATTER"])):
+    time.sleep(0.001)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Disk:
@@ -78,6 +90,14 @@ def test_a_database_loses_what_it_committed_without_forcing_it(disk: Disk) -> No
 
     with closing(sqlite3.connect(disk.contents / "rows.db")) as connection:
         assert connection.execute("SELECT n FROM row").fetchall() == [(1,)]
+
+
+def test_what_was_forced_before_survives_a_cut_in_the_midst_of_forcing(disk: Disk) -> None:
+    """All of it: a copy that goes on behind the program's end would keep what the cut has left of the file so far."""
+    for _ in range(5):
+        run(KILLED_WHILE_FORCING, disk)
+        assert (disk.contents / "large").stat().st_size in (32 << 20, 33 << 20)
+        (disk.contents / "large").unlink()
 
 
 def test_the_database_is_still_the_same_file(disk: Disk) -> None:
