@@ -41,6 +41,7 @@ from drivers.base import (
     UnreadableLog,
 )
 from gateway.clock import Clock
+from gateway.commands import Refusal
 from gateway.control import ask
 from gateway.forecast import threshold
 from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
@@ -315,8 +316,12 @@ def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
 
 def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iterator[Finding]:
     """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
-    told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
-    if told is None:  # it runs with an older configuration, or has gone meanwhile
+    try:
+        told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
+    except Refusal as refusal:
+        yield _failed("route", "daemon_refuses", reason=str(refusal))
+        return
+    if told is None:  # it has gone meanwhile
         yield _failed("route", "daemon_silent")
         return
     state = told["state"]

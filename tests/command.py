@@ -24,6 +24,12 @@ def run(
     module: str, *arguments: object, stdin: str = "", env: Mapping[str, str], timeout_s: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run ``main`` of a module to its end, and return what it wrote and its exit code."""
+    # What the interpreter itself reads when it starts.
+    if any(name.startswith("PYTHON") and os.environ.get(name) != value for name, value in env.items()):
+        command = [sys.executable, "-m", module, *map(str, arguments)]
+        return subprocess.run(
+            command, input=stdin, env=dict(env), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
     with TemporaryDirectory() as folder:
         given = Path(folder, "0")
         given.write_text(stdin)

@@ -171,11 +171,18 @@ FINDINGS = {
     "still_busy": Found(
         Said("the daemon is busy with it; see `hadir status`", "daemon masih sibuk dengannya; lihat `hadir status`")
     ),
+    "daemon_refuses": Found(
+        Said("the daemon does not tell of it ({reason})", "daemon tidak memberi kabar tentangnya ({reason})"),
+        Said(
+            "It runs with an older configuration: `hadir reload`.",
+            "Konfigurasinya yang lama: jalankan `hadir reload`.",
+        ),
+    ),
     "daemon_silent": Found(
         Said("the daemon does not tell of it", "daemon tidak memberi kabar tentangnya"),
         Said(
-            "It may run with an older configuration: restart it (`systemctl restart hadir`).",
-            "Mungkin konfigurasinya yang lama: jalankan ulang (`systemctl restart hadir`).",
+            "It has ended, or hangs: look at its log, restart it (`systemctl restart hadir`).",
+            "Daemon berhenti atau macet: lihat log, lalu jalankan ulang (`systemctl restart hadir`).",
         ),
     ),
     "not_visited": Found(

@@ -378,7 +378,7 @@ def test_daemon_with_an_older_configuration(tmp_path: Path) -> None:
         path = tmp_path / "gateway.yaml"
         path.write_text(path.read_text().replace("name: lobby", "name: gate"))
         steps = examined(load(path), "gate")
-    assert failing(steps) == [("route", "daemon_silent")]
+    assert failing(steps) == [("route", "daemon_refuses")]
 
 
 def test_other_families(tmp_path: Path) -> None:
