@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -33,10 +33,12 @@ from gateway.publisher import (
     NOT_AUTHORISED,
     PARKED,
     RECEIPT,
+    BrokerUnavailable,
+    client_for,
     hang_up,
     plain,
 )
-from gateway.settings import Mqtt, read_secret
+from gateway.settings import Mqtt
 
 ARRAY_BYTES = 64 * 1024
 """Of an array at first; half of it after each connection that ends with one in flight."""
@@ -310,25 +312,11 @@ class Courier:
             hang_up(client, politely=politely)
 
     def _client(self) -> mqtt.Client:
-        broker = self._broker
-        client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"hadir-courier-{uuid4().hex[:12]}",
-            protocol=mqtt.MQTTv5,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = CONNECT_TIMEOUT_S
-        client.max_inflight_messages_set(65535)  # the window is ours to keep
+        settings = self._broker.model_copy(update={"protocol": 5})
         try:
-            if broker.username is not None:
-                password = None if broker.password_file is None else read_secret(broker.password_file)
-                client.username_pw_set(broker.username, password)
-            if broker.tls:
-                files = (broker.ca_file, broker.cert_file, broker.key_file)
-                ca, cert, key = (None if file is None else str(file) for file in files)
-                client.tls_set(ca, cert, key)
-        except (OSError, ValueError) as exc:
-            raise CourierRefused(f"password or TLS files cannot be used: {plain(exc)}") from exc
+            client = client_for(settings, f"hadir-courier-{uuid4().hex[:12]}")
+        except BrokerUnavailable as exc:
+            raise CourierRefused(str(exc)) from exc
         happened = self._happened
 
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
