@@ -98,6 +98,8 @@ log = structlog.get_logger("publisher")
 UNREACHABLE = Pause(1.0, 60.0)
 REFUSED = Pause(30.0, 300.0)
 TAKEN_OVER = Pause(120.0, 600.0)
+REPLACED = Pause(86400.0, 86400.0)
+"""Of a copy: whoever has found the other machine starts this one again, so it need not try by itself."""
 
 
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
@@ -351,6 +353,8 @@ class Publisher:
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
         self._raised: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
         self._silences: dict[str, _Silence] = {}
+        self._introduced_as: str | None = None
+        """The stream of the last ``info`` that the broker took."""
         self._doubtful = 0
         self._array_most = self._single_most = ANY_SIZE
         """Bytes of a message at most, by experience with this broker."""
@@ -749,6 +753,8 @@ class Publisher:
                 log.warning("message_refused", topic=message.topic, reason_code=answer.code)
         if isinstance(message, _Outgoing):
             conversation.born = conversation.born or message.topic == STATE
+            if message.topic == INFO and answer.code < 0x80 and isinstance(message.payload, dict):
+                self._introduced_as = message.payload["stream"]
             return
         sequences = [event.sequence for event in message.events]
         conversation.sequences.difference_update(sequences)
@@ -1055,7 +1061,12 @@ class Publisher:
             self._take_request(message)
 
     def _read_back(self, conversation: _Conversation, payload: bytes) -> None:
-        """Look whether the broker has retained more of us than we know: then this ledger was set back."""
+        """Look what the broker has retained of us.
+
+        More than we know: this ledger was set back. Another stream than the one it last took from this process: another
+        machine publishes under this name. Whichever of the two has that stream as one of its own earlier ones is the
+        copy, and publishes nothing more before it is started again.
+        """
         try:
             info = json.loads(payload)
             stream, sequence = info["stream"], int(info["sequence"])
@@ -1063,6 +1074,20 @@ class Publisher:
             return  # not ours; the greeting replaces it
         if stream == self._ledger.stream and sequence > self._ledger.assigned():
             self._roll_back(conversation, f"the broker has retained that {sequence} events of its stream were recorded")
+        elif self._introduced_as is not None and stream not in (self._introduced_as, self._ledger.stream):
+            if self._ledger.base_of(stream) is not None:
+                raise BrokerUnavailable(
+                    "another machine is at work with the ledger that this one was copied from and the same `site` "
+                    "and `gateway`; this copy publishes nothing more. Give one of them another name, or switch it off, "
+                    "and restart the one that is to go on",
+                    REPLACED,
+                    "client_id_taken",
+                )
+            self.alarm(
+                "client_id_taken",
+                "another machine publishes with the same `site` and `gateway`, and a ledger this one does not know; "
+                "change one of them, or switch it off",
+            )
 
     def _roll_back(self, conversation: _Conversation, proof: str) -> None:
         assigned = self._ledger.assigned()

@@ -18,6 +18,8 @@ RESTORED = "restored"
 ROLLED_BACK = "rolled_back"
 SALVAGED = "salvaged"
 
+_BOARD = "board:"
+"""What the mark of a machine's board begins with."""
 _FLEETING = ("vfat", "msdos", "exfat", "fuse", "9p", "virtiofs", "drvfs")
 """File systems that number their files anew at every mount."""
 
@@ -58,9 +60,13 @@ class Home:
     def left(self, now: "Home") -> str | None:
         """Return why a ledger that lived here and is found at ``now`` is another one; None where it is the same.
 
-        One common mark makes the same machine: network cards are pulled and exchanged, systems are installed anew. What
-        is not known speaks for the same one.
+        Another board makes another machine: a copied SD card takes its machine-id along. Otherwise one common mark makes
+        the same machine: network cards are pulled and exchanged, systems are installed anew. What is not known speaks
+        for the same one.
         """
+        boards = [{mark for mark in home.machine if mark.startswith(_BOARD)} for home in (self, now)]
+        if all(boards) and not boards[0] & boards[1]:
+            return ANOTHER_MACHINE
         if self.machine and now.machine and not self.machine & now.machine:
             return ANOTHER_MACHINE
         if None not in (self.inode, now.inode) and self.inode != now.inode:
@@ -79,10 +85,11 @@ def home_from(text: str) -> Home:
 
 
 def machine_marks(root: Path = Path("/")) -> frozenset[str]:
-    """Return marks of this machine: its machine-id and the addresses of its physical network cards, as hashes.
+    """Return marks of this machine: its machine-id, the addresses of its physical network cards, its board, as hashes.
 
     A virtual card has an address that says nothing, and a system may have no machine-id, or one that is still to be
-    given.
+    given. Boards such as a Raspberry Pi have a serial number in their device tree, ended by a NUL; PCs show theirs to
+    root only.
     """
     found: list[str] = []
     for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
@@ -90,12 +97,17 @@ def machine_marks(root: Path = Path("/")) -> frozenset[str]:
     for card in sorted((root / "sys/class/net").glob("*")):
         if (card / "device").exists():
             found += [word for word in _words(card / "address") if word.strip("0:")]
-    return frozenset(blake2b(word.encode(), digest_size=8, person=b"hadir").hexdigest() for word in found)
+    board = _words(root / "sys/firmware/devicetree/base/serial-number")
+    return frozenset((*map(_hash, found), *(_BOARD + _hash(word) for word in board if word.strip("0"))))
+
+
+def _hash(word: str) -> str:
+    return blake2b(word.encode(), digest_size=8, person=b"hadir").hexdigest()
 
 
 def _words(path: Path) -> Iterable[str]:
     try:
-        text = path.read_text("ascii").strip()
+        text = path.read_text("ascii").strip("\0 \t\r\n")
     except (OSError, ValueError):
         return ()
     return () if text in ("", "uninitialized") else (text,)

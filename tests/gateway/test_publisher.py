@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -1155,6 +1156,39 @@ def test_two_gateways_with_one_client_id_both_say_so(
     assert all(
         "`site` and `gateway`" in e["reason"] for e in named(logs, "broker_lost") if "again and again" in e["reason"]
     )
+
+
+def test_of_an_original_and_its_copy_the_copy_stops_publishing(tmp_path: Path, broker: Broker, logs: list[Log]) -> None:
+    """They throw each other out until the copy sees that the original is at work; then the original stays."""
+    founder = Office(tmp_path, "original")
+    founder.punches(3)
+    founder.close()
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+
+    def publishing(office: Office) -> Publisher:
+        def greeting() -> list[tuple[str, dict[str, Any]]]:
+            return [("info", info | {"stream": office.ledger.stream, "sequence": office.ledger.assigned()})]
+
+        return office.publisher(broker.url, greeting=greeting)
+
+    with ExitStack() as stack:
+        original, copy = Office(tmp_path, "original"), Office(tmp_path, "copy")
+        stack.callback(original.close)
+        stack.callback(copy.close)
+        assert copy.ledger.stream != original.ledger.stream
+        with Subscriber(broker.port) as centre:
+            publishing(original)
+            original.all_sent()
+            refused = publishing(copy)
+            eventually(lambda: "this copy publishes nothing more" in refused.standing, 60, "that the copy gives up")
+            eventually(lambda: alarms(centre), 60, "that the original complains")
+            original.punches(1)
+            original.all_sent()
+            assert set(alarms(centre)) == {"client_id_taken"}
+            copy.punches(1)
+            assert copy.waiting >= 1
+            assert centre.on("/info")[-1].payload["stream"] == original.ledger.stream
 
 
 # ---------------------------------------------------------------- ways to connect

@@ -142,6 +142,14 @@ class TestHome:
         assert self.reopened(tmp_path, "other", "another card") == ["another_machine"]
         assert self.reopened(tmp_path, "other") == ["another_machine"]
 
+    def test_copied_card(self, tmp_path: Path) -> None:
+        """A copied SD card brings its machine-id along; its board tells. One that is not known says nothing."""
+        self.reopened(tmp_path, "id", "card", "board:a")
+        assert self.reopened(tmp_path, "id", "card") == []
+        self.reopened(tmp_path, "id", "card", "board:a")
+        assert self.reopened(tmp_path, "id", "card", "board:b") == ["another_machine"]
+        assert self.reopened(tmp_path, "id", "new card", "board:b") == ["another_machine"]
+
     @pytest.mark.parametrize("marks", [("id",), ("card",), ("new id", "card"), ("id", "new card"), ()])
     def test_same_machine_changed(self, tmp_path: Path, marks: tuple[str, ...]) -> None:
         """A network card pulled, exchanged or added, a system installed anew, marks that cannot be read."""
@@ -260,6 +268,17 @@ class TestMarks:
         marks = machine_marks(root)
         assert len(marks) == 2
         assert not marks & {"abc", "52:54:00:00:00:01"}
+
+    def test_board(self, tmp_path: Path) -> None:
+        """A board shows its serial number in the device tree, as text with a NUL behind it."""
+        serial = tmp_path / "sys/firmware/devicetree/base/serial-number"
+        serial.parent.mkdir(parents=True)
+        serial.write_bytes(b"10000000abcdef01\0")
+        (mark,) = machine_marks(tmp_path)
+        assert mark.startswith("board:")
+        assert "abcdef" not in mark
+        serial.write_bytes(b"0000000000000000\0")
+        assert machine_marks(tmp_path) == frozenset()
 
     @pytest.mark.parametrize("machine_id", [None, "", "uninitialized\n"])
     def test_nothing_to_go_by(self, tmp_path: Path, machine_id: str | None) -> None:
