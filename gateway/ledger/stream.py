@@ -60,7 +60,7 @@ class Home:
     def left(self, now: "Home") -> str | None:
         """Return why a ledger that lived here and is found at ``now`` is another one; None where it is the same.
 
-        Another board makes another machine: a copied SD card takes its machine-id along. Otherwise one common mark makes
+        Another board makes another machine: a copied SD card takes its machine-id along. Else one common mark makes
         the same machine: network cards are pulled and exchanged, systems are installed anew. What is not known speaks
         for the same one.
         """
