@@ -1,0 +1,270 @@
+"""The pages for office IT and the privacy sheet say what is true: commands, paths, tables, periods, procedures."""
+
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from pydantic import TypeAdapter
+
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from gateway import worker
+from gateway.cli import base
+from gateway.cli.init import SECRETS
+from gateway.control import ask
+from gateway.ledger import FILE_NAME, file, rescue
+from gateway.settings import Bytes, Retention, Settings, load
+from tests.broker import Broker, Subscriber, eventually
+from tests.gateway.test_cli import configuration, hadir, running
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = {language: (DOCS / f"operations.{language}.md").read_text("utf-8") for language in ("id", "en")}
+PRIVACY = (DOCS / "privacy.md").read_text("utf-8")
+NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
+STICK = "/media/stick"
+
+
+def codes(text: str) -> list[str]:
+    """Return what stands in code: indented lines, and words between backticks."""
+    return [found[1] or found[2] for found in re.finditer(r"^ {4}(\S.*)$|`([^`\n]+)`", text, re.MULTILINE)]
+
+
+def ours(text: str) -> list[list[str]]:
+    """Return the words of each command line of ours in code, without what stands beside it in a pipe.
+
+    A person types ``sudo`` before it: what has none is a mention of a command.
+    """
+    parts = [part.strip() for code in codes(text) for part in code.split("|")]
+    return [shlex.split(part)[2:] for part in parts if part.startswith("sudo hadir ")]
+
+
+def section(number: int, text: str = PAGES["id"]) -> str:
+    """Return a numbered section of a page."""
+    return text.partition(f"\n## {number}. ")[2].partition("\n## ")[0]
+
+
+def typed(number: int) -> list[list[str]]:
+    """Return our command lines that a section tells people to type: the indented ones."""
+    return ours("\n".join(line for line in section(number).splitlines() if line.startswith("    ")))
+
+
+def rows(text: str, heading: str) -> Iterator[list[str]]:
+    """Yield the cells of the table below a heading, without its head."""
+    below, _, _ = text.partition(f"\n## {heading}\n")[2].partition("\n## ")
+    for line in [line for line in below.splitlines() if line.startswith("|")][2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+# --- the words ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [*PAGES.values(), PRIVACY], ids=[*PAGES, "privacy"])
+def test_every_command_line_parses(page: str) -> None:
+    """Commands, options and arguments exist; a mistake raises what a person would be shown."""
+    lines = ours(page)
+    assert lines
+    for words in lines:
+        command: Any = typer.main.get_command(base.app)
+        context = command.make_context("hadir", [], resilient_parsing=True)
+        rest = list(words)
+        while hasattr(command, "commands"):
+            name = rest.pop(0)
+            assert name in command.commands, words
+            command = command.commands[name]
+            if hasattr(command, "commands"):
+                context = command.make_context(name, [], parent=context, resilient_parsing=True)
+        command.make_context(words[0], rest, parent=context)
+
+
+def test_a_command_line_with_a_mistake_does_not_parse() -> None:
+    """The test above can fail."""
+    with pytest.raises(Exception, match=r"(?i)no such option"):
+        test_every_command_line_parses("    sudo hadir ledger backup --too /media/stick\n")
+
+
+def test_both_languages_say_the_same() -> None:
+    """The same sections, each with the same code in the same order: commands, paths and names of alarms."""
+    numbers = {language: re.findall(r"^## (\d+)\. ", page, re.MULTILINE) for language, page in PAGES.items()}
+    assert numbers["id"] == numbers["en"] == [str(number) for number in range(1, len(numbers["id"]) + 1)]
+    for number in map(int, numbers["id"]):
+        lines = [re.findall(r"^ {4}\S.*$", section(number, page), re.MULTILINE) for page in PAGES.values()]
+        assert lines[0] == lines[1]
+        alarms = [re.findall(r"^\| (`.+?`) \|", section(number, page), re.MULTILINE) for page in PAGES.values()]
+        assert alarms[0] == alarms[1]
+
+
+@pytest.mark.parametrize("page", [*PAGES.values(), PRIVACY], ids=[*PAGES, "privacy"])
+def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
+    """Configuration, secrets and data lie where unit, ``init`` and settings have them; links lead somewhere."""
+    unit = (ROOT / "systemd" / "hadir.service").read_text("utf-8")
+    settings = load(configuration(tmp_path, lobby="192.168.1.201"))
+    data = Settings.model_fields["data_dir"].default
+    assert "StateDirectory=hadir\n" in unit
+    assert data == Path("/var/lib/hadir")
+    known = {
+        *("/etc/hadir", "/etc/hadir/gateway.yaml", f"/etc/hadir/{SECRETS}", "/etc/machine-id", "/dev/stdin"),
+        *(str(data), f"{data}/{settings.backups.name}", f"{data}/{FILE_NAME}", "/var/lib/private/hadir"),
+        *("/root/hadir-salinan", STICK),
+    }
+    found = {path.rstrip("/.") for code in codes(page) for path in re.findall(r"(?<![\w.:/])/[a-z][\w./-]*", code)}
+    assert {path for path in found if not path.startswith(f"{STICK}/")} <= known
+    names = [name for name in re.findall(r"\]\(([^)#]+)\)", page) if not name.startswith("http")]
+    # The status page's own document comes with the page.
+    assert [name for name in names if not (DOCS / name).exists() and name != "page.md"] == []
+
+
+def test_alarms_in_the_weekly_look_exist() -> None:
+    """What people are told to look for is what the programs say."""
+    said = (DOCS / "contract.md").read_text("utf-8") + (DOCS / "log-events.md").read_text("utf-8")
+    alarms = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\| (`.+?`) \|", section(2), re.MULTILINE)))
+    assert len(alarms) > 10
+    assert [alarm for alarm in alarms if f"`{alarm}`" not in said] == []
+
+
+def test_privacy_names_every_table_of_the_ledger() -> None:
+    """Neither a table that nobody explains, nor one that is not there."""
+    assert sorted(name.strip("`") for name, *_ in rows(PRIVACY, "What is kept where")) == sorted(file.TABLES)
+
+
+def test_privacy_tells_the_periods_of_the_settings() -> None:
+    """Defaults of the retention, and how many copies and captures are kept."""
+    told = {what: default for what, default, _ in rows(PRIVACY, "For how long")}
+    size = TypeAdapter(Bytes)
+    for key in Retention.model_fields:
+        default = told.pop(f"`retention.{key}`")
+        assert (int(default) if key == "days" else size.validate_python(default)) == getattr(Retention(), key)
+    assert told == {
+        "copies in `backups/`": str(rescue.KEPT),
+        "texts in `captures/`": str(worker.CAPTURES_KEPT),
+        "whole logs in `captures/`": str(worker.BODIES_KEPT),
+    }
+
+
+# --- what the pages promise, done as they say ---------------------------------------------------------------------
+
+
+def terminal(serial: str, punches: int) -> SimulatedTerminal:
+    """Return a terminal at which people have punched."""
+    made = SimulatedTerminal(serial=serial)
+    for minute in range(punches):
+        made.punch("1001", moment=NOON + timedelta(minutes=minute))
+    return made
+
+
+def recorded(folder: Path, count: int) -> None:
+    """Wait until the running gateway has so many events."""
+    eventually(lambda: ((ask(folder / "data", "status") or {}).get("health") or {}).get("sequence", 0) >= count, 30)
+
+
+def stop(process: Any) -> None:
+    """Do what ``systemctl stop`` does."""
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+
+def do(words: list[str], config: Path, **paths: str) -> str:
+    """Type a command of the page, with this test's paths for those of the page; return what it says."""
+    here = [paths.get(word, word) for word in words]
+    told = hadir(*here, HADIR_CONFIG=str(config))
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def test_backup_and_restore(tmp_path: Path) -> None:
+    """Sections 3 and 4: a copy while it runs, another on a flash disk, and back; nothing is lost or doubled."""
+    device = terminal("S1", 10)
+    with Broker(tmp_path) as broker, Simulator(device) as simulator:
+        config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+        with running("run", "-c", config) as process:
+            recorded(tmp_path, 10)
+            for words in typed(3):
+                assert do(words, config, **{STICK: str(tmp_path / "stick")}).startswith("OK: ")
+            device.punch("1002", moment=NOON + timedelta(hours=2))
+            recorded(tmp_path, 11)
+            stop(process)
+        assert list((tmp_path / "stick").glob("ledger-*.db"))
+        said = [do(words, config) for words in typed(4)]
+        assert "is the ledger now" in said[0]
+        assert "ledger.db.replaced-" in said[0]
+        assert said[1].startswith("OK: ")
+        with running("run", "-c", config) as process:
+            eventually(lambda: "11 of them punches" in hadir("verify", "-c", config).stdout, 30)
+            stop(process)
+
+
+def test_move_to_another_computer(tmp_path: Path) -> None:
+    """Section 5: the ledger goes along on a flash disk, and the terminal's log continues it."""
+    old, new, stick = tmp_path / "old", tmp_path / "new", tmp_path / "stick"
+    old.mkdir()
+    new.mkdir()
+    copying, restoring, doctor = typed(5)
+    with Broker(tmp_path) as broker, Simulator(terminal("S1", 10)) as simulator:
+        config = configuration(old, url=broker.url, lobby=simulator.address)
+        with running("run", "-c", config) as process:
+            recorded(old, 10)
+            stop(process)
+        do(copying, config, **{STICK: str(stick)})
+        (copy,) = stick.glob("ledger-*.db")
+        moved = new / config.name
+        shutil.copy(config, moved)
+        do([*restoring[:2], str(copy)], moved)
+        with running("run", "-c", moved) as process:
+            recorded(new, 1)
+            eventually(lambda: "10 of them punches" in hadir("verify", "-c", moved).stdout, 30)
+            assert f"{moved}" in hadir(*doctor, HADIR_CONFIG=str(moved)).stdout
+            stop(process)
+        assert "in 2 streams" in hadir("verify", "-c", moved).stdout
+
+
+def test_replacing_a_terminal(tmp_path: Path) -> None:
+    """Section 6: another serial is refused until it is written down; the old punches stay."""
+    reconcile, doctor, check, reload, status = typed(6)
+    with ExitStack() as stack:
+        simulator = stack.enter_context(Simulator(terminal("OLD1", 5)))
+        config = configuration(tmp_path, lobby=simulator.address)
+        process = stack.enter_context(running("run", "-c", config))
+        recorded(tmp_path, 5)
+        assert do(reconcile, config).startswith("lobby: 5 records")
+        simulator.__exit__(None, None, None)
+        stack.enter_context(Simulator(terminal("NEW1", 3), port=int(simulator.address.rpartition(":")[2])))
+        eventually(lambda: "NEW1" in (told := hadir(*doctor, HADIR_CONFIG=str(config)).stdout) and "OLD1" in told, 30)
+        config.write_text(config.read_text().replace("    poll: 1s\n", '    poll: 1s\n    serial: "NEW1"\n'))
+        do(check, config)
+        do(reload, config)
+        eventually(lambda: re.search(r"lobby +online .*NEW1", do(status, config)), 30)
+        eventually(lambda: "8 of them punches" in hadir("verify", "-c", config).stdout, 30)
+        stop(process)
+
+
+def test_copied_card(tmp_path: Path) -> None:
+    """Section 7: the copy says that it publishes nothing more; the original goes on."""
+    device = terminal("S1", 3)
+    original, copy = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    with ExitStack() as stack:
+        broker = stack.enter_context(Broker(tmp_path))
+        centre = stack.enter_context(Subscriber(broker.port))
+        simulator = stack.enter_context(Simulator(device))
+        config = configuration(original, url=broker.url, lobby=simulator.address)
+        with running("run", "-c", config) as process:
+            recorded(original, 3)
+            stop(process)
+        shutil.copytree(original, copy)
+        stack.enter_context(running("run", "-c", config))
+        eventually(lambda: ", connected" in hadir("status", "-c", config).stdout, 30)
+        stack.enter_context(running("run", "-c", copy / config.name))
+        promised = next(code for code in codes(section(7)) if code.startswith("this copy"))
+        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout, 60)
+        device.punch("1002", moment=NOON + timedelta(hours=2))
+        eventually(lambda: [punch for punch in centre.on("/punch/lobby") if punch.payload["data"]["pin"] == "1002"], 60)
+        first, *_, last = [message.payload for message in centre.on("/punch/lobby")]
+        assert (last["data"]["pin"], last["stream"]) == ("1002", first["stream"])
+        assert any(message.payload["alarm"] == "client_id_taken" for message in centre.on("/alarm"))
