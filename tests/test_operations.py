@@ -108,6 +108,8 @@ def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
     settings = load(configuration(tmp_path, lobby="192.168.1.201"))
     data = Settings.model_fields["data_dir"].default
     assert "StateDirectory=hadir\n" in unit
+    assert f"LoadCredential=secrets:/etc/hadir/{SECRETS}\n" in unit
+    assert "--config /etc/hadir/gateway.yaml\n" in unit
     assert data == Path("/var/lib/hadir")
     known = {
         *("/etc/hadir", "/etc/hadir/gateway.yaml", f"/etc/hadir/{SECRETS}", "/etc/machine-id", "/dev/stdin"),
@@ -117,8 +119,7 @@ def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
     found = {path.rstrip("/.") for code in codes(page) for path in re.findall(r"(?<![\w.:/])/[a-z][\w./-]*", code)}
     assert {path for path in found if not path.startswith(f"{STICK}/")} <= known
     names = [name for name in re.findall(r"\]\(([^)#]+)\)", page) if not name.startswith("http")]
-    # The status page's own document comes with the page.
-    assert [name for name in names if not (DOCS / name).exists() and name != "page.md"] == []
+    assert [name for name in names if not (DOCS / name).exists()] == []
 
 
 def test_alarms_in_the_weekly_look_exist() -> None:
