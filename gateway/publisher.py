@@ -100,6 +100,9 @@ REFUSED = Pause(30.0, 300.0)
 TAKEN_OVER = Pause(120.0, 600.0)
 REPLACED = Pause(86400.0, 86400.0)
 """Of a copy: whoever has found the other machine starts this one again, so it need not try by itself."""
+REPLACED_TWICE_S = 3600.0
+"""Another stream seen twice within this time proves another machine; a broker that has lost what was newest shows one
+once."""
 
 
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
@@ -355,6 +358,8 @@ class Publisher:
         self._silences: dict[str, _Silence] = {}
         self._introduced_as: str | None = None
         """The stream of the last ``info`` that the broker took."""
+        self._replaced_until = 0.0
+        """Until when the broker's having another one of ours instead was the second time."""
         self._doubtful = 0
         self._array_most = self._single_most = ANY_SIZE
         """Bytes of a message at most, by experience with this broker."""
@@ -1063,9 +1068,9 @@ class Publisher:
     def _read_back(self, conversation: _Conversation, payload: bytes) -> None:
         """Look what the broker has retained of us.
 
-        More than we know: this ledger was set back. Another stream than the one it last took from this process: another
-        machine publishes under this name. Whichever of the two has that stream as one of its own earlier ones is the
-        copy, and publishes nothing more before it is started again.
+        More than we know: this ledger was set back. Another stream than the one it last took from this process, twice:
+        another machine publishes under this name. Whichever of the two has that stream as one of its own earlier ones
+        is the copy, and publishes nothing more before it is started again.
         """
         try:
             info = json.loads(payload)
@@ -1074,8 +1079,11 @@ class Publisher:
             return  # not ours; the greeting replaces it
         if stream == self._ledger.stream and sequence > self._ledger.assigned():
             self._roll_back(conversation, f"the broker has retained that {sequence} events of its stream were recorded")
-        elif self._introduced_as is not None and stream not in (self._introduced_as, self._ledger.stream):
-            if self._ledger.base_of(stream) is not None:
+            return
+        if self._introduced_as is None or stream in (self._introduced_as, self._ledger.stream):
+            return
+        if self._ledger.base_of(stream) is not None:
+            if time.monotonic() < self._replaced_until:
                 raise BrokerUnavailable(
                     "another machine is at work with the ledger that this one was copied from and the same `site` "
                     "and `gateway`; this copy publishes nothing more. Give one of them another name, or switch it off, "
@@ -1083,6 +1091,8 @@ class Publisher:
                     REPLACED,
                     "client_id_taken",
                 )
+            self._replaced_until = time.monotonic() + REPLACED_TWICE_S
+        else:
             self.alarm(
                 "client_id_taken",
                 "another machine publishes with the same `site` and `gateway`, and a ledger this one does not know; "
