@@ -183,8 +183,8 @@ HINTS = {
         "Ekspor belum selesai, tidak ada yang dikirim: jalankan lagi hadir export di kantor itu dengan flash disk ini.",
     ),
     "encryption": (
-        "Install it with pip install 'hadir-gateway[age]', or do without --recipient: the flash disk then holds PINs.",
-        "Pustaka enkripsi belum terpasang: jalankan pip install 'hadir-gateway[age]'.",
+        "Install it with pip install 'hadir-gateway[courier]'; for 32-bit ARM there is none ready-made.",
+        "Pustaka belum terpasang: jalankan pip install 'hadir-gateway[courier]'; untuk ARM 32-bit belum tersedia.",
     ),
     "broker": (
         "Check address, network and cable, then run the command again: what has arrived is not sent twice.",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -101,6 +102,7 @@ def export(
 
     Interrupted, the same command goes on. Nothing counts as delivered by it: the centre's receipt does that.
     """
+    _need_signatures()
     from gateway.bundle import Header, public_text
     from gateway.punch import utc_text
 
@@ -137,6 +139,11 @@ def export(
                 f"  {many(row['left'])} more wait and did not fit: export again after the receipt, or to another disk"
             )
         print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
+
+
+def _need_signatures() -> None:
+    if find_spec("cryptography") is None:
+        raise Failure(Code.NEGATIVE, "bundles need the library cryptography, which is not installed here", "encryption")
 
 
 def _check_recipients(texts: list[str]) -> None:
@@ -317,6 +324,7 @@ def send(
 
     No configuration is needed. All is checked before anything is sent. Doing it again, or in part, does no harm.
     """
+    _need_signatures()
     address = _address(broker, username, password_file, ca_file, cert_file, key_file)
     bundles = _checked(places, identity, key or [])
     if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:

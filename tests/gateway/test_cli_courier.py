@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pyrage
@@ -161,3 +163,18 @@ def test_receipts_that_cannot_be_used(tmp_path: Path, config: Path) -> None:
         assert (told.returncode, said in told.stderr, HINTS["receipt"][1] in told.stderr) == (1, True, True)
     assert hadir("receipt", "import", "-c", config, tmp_path / "none.json").returncode == 74
     assert counts(config) == (COUNT, 0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["export", "--to", "stick"], ["courier", "send", "stick", "--broker", "mqtt://b"]]
+)
+def test_without_the_library_that_signs(arguments: list[str]) -> None:
+    """It is named, with what to do."""
+    program = (
+        "import sys; sys.modules['cryptography'] = None; from gateway.cli import main; "
+        f"sys.argv = ['hadir', *{arguments!r}]; main()"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 1
+    assert "the library cryptography, which is not installed" in told.stderr
+    assert "hadir-gateway[courier]" in told.stderr
