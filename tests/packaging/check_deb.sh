@@ -49,14 +49,14 @@ YAML
 echo 'not a real password' > "$tree/etc/hadir/secrets/mqtt-password"
 echo 1234 > "$tree/etc/hadir/secrets/lobby-key"
 chmod 600 "$tree"/etc/hadir/secrets/*
-cat > "$tree/root/simulator" <<SH
+cat > "$tree/srv/simulator" <<SH
 #!/bin/sh
 tail -f /dev/null | hadir simulate zkteco --port 24370 --records $punches --comm-key 1234
 SH
-cat > "$tree/root/fill" <<SH
+cat > "$tree/srv/fill" <<SH
 #!/bin/sh
 /root/simulator > /dev/null &
-hadir run 2> /root/gateway.log &
+hadir run 2> /srv/gateway.log &
 gateway=\$!
 for second in \$(seq 120); do
   sleep 1
@@ -65,9 +65,9 @@ done
 kill \$gateway
 wait \$gateway
 SH
-chmod +x "$tree/root/simulator" "$tree/root/fill"
+chmod +x "$tree/srv/simulator" "$tree/srv/fill"
 in_tree env DPKG_MAINTSCRIPT_PACKAGE=hadir deb-systemd-helper enable hadir.service # what systemctl enable would do
-in_tree /root/fill
+in_tree /srv/fill
 in_tree hadir verify
 before=$(events)
 config=$(sha256sum < "$tree/etc/hadir/gateway.yaml")
@@ -96,14 +96,14 @@ printf '[Service]\nWatchdogSec=8\nTimeoutStopSec=3\n' > "$tree/etc/systemd/syste
 cat > "$tree/etc/systemd/system/trial.service" <<'UNIT'
 [Service]
 Type=oneshot
-ExecStart=/root/trial
+ExecStart=/srv/trial
 ExecStopPost=/bin/systemctl --no-block poweroff
-StandardOutput=file:/root/trial.log
+StandardOutput=file:/srv/trial.log
 StandardError=inherit
 [Install]
 WantedBy=multi-user.target
 UNIT
-cat > "$tree/root/trial" <<'SH'
+cat > "$tree/srv/trial" <<'SH'
 #!/bin/bash
 # What the service does in a booted system; one line for each thing that holds.
 set -eu
@@ -111,7 +111,7 @@ holds() { for second in $(seq 60); do sleep 1; if eval "$2" > /dev/null 2>&1; th
   echo "does not hold: $1"; systemctl status hadir --no-pager --full; journalctl -u hadir --no-pager -n 30; exit 1; }
 pid() { systemctl show --property MainPID --value hadir; }
 
-systemd-run --quiet --unit=simulator /root/simulator
+systemd-run --quiet --unit=simulator /srv/simulator
 holds "it was started at boot, and is ready" 'systemctl is-active hadir'
 holds "the terminal answers, its key is a credential" 'systemctl show --property StatusText hadir | grep "1 of 1 terminals online"'
 holds "it does not run as root" '[ "$(stat --format %u /proc/$(pid))" -gt 60000 ]'
@@ -150,13 +150,13 @@ DEBIAN_FRONTEND=noninteractive apt-get remove -y -qq hadir > /dev/null
 holds "removing the package stops it" '! systemctl is-active hadir && [ ! -e /opt/hadir ]'
 echo "all holds"
 SH
-chmod +x "$tree/root/trial"
+chmod +x "$tree/srv/trial"
 in_tree systemctl --quiet enable trial.service
 # Asking the kernel about its clock is what a container may not do by default.
 timeout 600 systemd-nspawn --quiet --directory="$tree" --register=no --keep-unit --system-call-filter=@clock --boot \
   < /dev/null > "$work/boot.log" 2>&1 || true
-cat "$tree/root/trial.log"
-expect "all holds" "the last word of the trial" "$(tail -n 1 "$tree/root/trial.log")"
+cat "$tree/srv/trial.log"
+expect "all holds" "the last word of the trial" "$(tail -n 1 "$tree/srv/trial.log")"
 
 say "purge"
 in_tree apt-get purge -y -qq hadir 2>&1 | grep '^hadir'
