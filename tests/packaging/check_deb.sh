@@ -55,7 +55,7 @@ tail -f /dev/null | hadir simulate zkteco --port 24370 --records $punches --comm
 SH
 cat > "$tree/srv/fill" <<SH
 #!/bin/sh
-/root/simulator > /dev/null &
+/srv/simulator > /dev/null &
 hadir run 2> /srv/gateway.log &
 gateway=\$!
 for second in \$(seq 120); do
