@@ -220,7 +220,7 @@ def test_killed_at_random_while_events_stream_in(tmp_path: Path, db: Path) -> No
     """The real process, again and again; the sender never sends anything twice."""
     source = Source()
     source.punches(4000)
-    dice = random.Random(4)  # noqa: S311 - a test's choice
+    dice = random.Random(4)
     with Mosquitto(tmp_path) as broker:
         subscribe(broker.port, db)
         with Sender(broker.port) as sender:

@@ -165,7 +165,7 @@ def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None
 @pytest.mark.parametrize("seed", range(8))
 def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, seed: int) -> None:
     """Out of order, doubled, half singly and half in batches, with restarts in between."""
-    dice = random.Random(seed)  # noqa: S311 - a test's choice
+    dice = random.Random(seed)
     source = Source()
     source.punches(60)
     queue = source.events + dice.choices(source.events, k=30)
@@ -320,7 +320,7 @@ def test_a_fork_that_mends_the_chain_leaves_no_break(centre: Centre) -> None:
 @pytest.mark.parametrize("seed", range(15))
 def test_breaks_and_forks_are_those_of_the_definition(centre: Centre, seed: int) -> None:
     """Several histories of one stream, torn here and there, in any order: what is noted on the way is what is so."""
-    dice = random.Random(seed)  # noqa: S311 - a test's choice
+    dice = random.Random(seed)
     histories = [Source()]
     histories[0].punches(12)
     for _ in range(3):
@@ -711,7 +711,7 @@ def test_what_is_forgotten_without_being_named_rightly_stays_missing(centre: Cen
 @pytest.mark.parametrize("seed", range(8))
 def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Centre, seed: int) -> None:
     """Some of what the gateway calls forgotten arrives all the same, before or after it says so."""
-    dice = random.Random(seed)  # noqa: S311 - a test's choice
+    dice = random.Random(seed)
     source = Source()
     source.punches(40)
     forgotten = sorted(dice.sample(range(40), 20))

@@ -380,7 +380,7 @@ def test_unreadable_record_is_quarantined_and_acknowledged_like_the_others(offic
 @pytest.mark.parametrize("seed", range(3))
 def test_bad_days(office: Office, seed: int) -> None:
     """Punches among noise, cuts, pulled plugs and foreign readers: at the end each is there as often as it was made."""
-    chance = random.Random(seed)  # noqa: S311 - misfortune, not a secret
+    chance = random.Random(seed)
     faults = office.simulator.faults
     worker = office.visit(timeout="300ms", bulk_timeout="300ms")
     moment = local_now().replace(microsecond=0)

@@ -1845,7 +1845,7 @@ class TestKill:
     def test_kill_at_any_moment(self, tmp_path: Path) -> None:
         """Twelve lives, each killed in the middle of its work: no acknowledged row is missing and none is doubled."""
         writer = runpy.run_path(str(CRASH_WRITER), run_name="crash_writer")
-        dice = random.Random(20260907)  # noqa: S311 - a test's choice
+        dice = random.Random(20260907)
         data_dir, length, notes, sent = tmp_path / "data", 0, set[int](), set[int]()
         live: set[int] = set()
         for seed in range(12):

@@ -145,7 +145,7 @@ class Torture:
 
     def __init__(self, seed: int, folder: Path, library: Path) -> None:
         self._seed = seed
-        self._chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._chance = random.Random(seed)
         self._did: Counter[str] = Counter()
         self._folder = folder
         self._terminals = _terminals(self._chance)
@@ -227,7 +227,7 @@ class Torture:
     @contextmanager
     def _fingers(self) -> Iterator[None]:
         """Let people punch for the length of a block."""
-        chance = random.Random(self._seed + 1)  # noqa: S311 - the same
+        chance = random.Random(self._seed + 1)
         stopping = threading.Event()
 
         def punch() -> None:

@@ -38,7 +38,7 @@ def choose(body: bytes, count: int | None, pinned: str | None = None, only: str 
 
 def office(layout: str, rows: int, seed: int = 1) -> bytes:
     """Encode the log of a small office: people of every number, alternating states, times a few minutes apart."""
-    chance = random.Random(seed)  # noqa: S311 - an office, not a secret
+    chance = random.Random(seed)
     moment = datetime(2026, 9, 4, 6, 45)  # noqa: DTZ001 - as above
     body = b""
     for index in range(rows):
@@ -610,7 +610,7 @@ def user(stride: int, uid: int, pin: int, chance: random.Random) -> bytes:
 @pytest.mark.parametrize("stride", [28, 72, 120])
 def test_users_of_a_real_table_are_not_read_with_another_length(stride: int) -> None:
     """Whatever their number, people keep their own PIN, although the same bytes divide into other records as well."""
-    chance = random.Random(stride)  # noqa: S311 - an office, not a secret
+    chance = random.Random(stride)
     for rows in [1, 2, 3, 5, 7, 14, 18, 21, 30, 35, 63, 90] * 10:
         people = {uid: chance.randrange(1, 10**9) for uid in chance.sample(range(1, 3000), rows)}
         body = b"".join(user(stride, uid, pin, chance) for uid, pin in people.items())
@@ -621,7 +621,7 @@ def test_users_of_a_real_table_are_not_read_with_another_length(stride: int) -> 
 @pytest.mark.parametrize("stride", [28, 72, 120])
 def test_slots_that_hold_nobody_are_passed_over(stride: int) -> None:
     """Empty slots, fingers among the users, number 0 and users without a PIN give no mapping and hide nobody."""
-    chance = random.Random(1)  # noqa: S311 - as above
+    chance = random.Random(1)
     finger = struct.pack("<HB", 7, 0x31) + b"\xa5" * (stride - 3)
     no_pin = bytearray(user(stride, 8, 1, chance))
     no_pin[{28: 24, 72: 48, 120: 96}[stride] :][:24] = bytes(stride - {28: 24, 72: 48, 120: 96}[stride])

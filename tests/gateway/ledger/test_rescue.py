@@ -142,7 +142,7 @@ def test_every_punch_is_at_the_centre_once(
 
     One terminal's log holds PINs, the other's internal numbers; part of it was sent before, part never was.
     """
-    centre, dice = Centre(), random.Random(seed)  # noqa: S311 - a test's choice
+    centre, dice = Centre(), random.Random(seed)
     office.read(LOG[:250])
     numbers = by_uid(*((1 + second % 3, second) for second in range(100)))
     pins = {1: "2001", 2: "2002", 3: "2003"}
@@ -182,7 +182,7 @@ def test_every_punch_is_at_the_centre_once(
 def salvaged(office: Office, spoil: Callable[[Path, random.Random], None], seed: int = 1) -> rescue.Salvage:
     """Damage the ledger and start again."""
     crash(office)
-    spoil(office.data_dir, random.Random(seed))  # noqa: S311 - a test's choice
+    spoil(office.data_dir, random.Random(seed))
     office.open()
     assert office.ledger.salvage is not None
     return office.ledger.salvage
@@ -233,7 +233,7 @@ class TestSalvage:
         """Without file and mark a ledger begins that has no predecessor."""
         office.read(LOG)
         crash(office)
-        emptied(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        emptied(office.data_dir, random.Random(1))
         (office.data_dir / "ledger.lock").write_bytes(b"")
         office.open()
         (only,) = office.ledger.streams()
@@ -388,7 +388,7 @@ class TestSalvage:
         office.read(LOG)
         office.open()
         crash(office)
-        headless(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        headless(office.data_dir, random.Random(1))
         before = (office.data_dir / "ledger.db").read_bytes()
         with pytest.raises(LedgerError, match="belongs to /hadir/office/gw-01"):
             Ledger(office.data_dir, "/hadir/office/gw-02")
@@ -400,7 +400,7 @@ class TestSalvage:
         office.read(LOG)
         office.open()
         crash(office)
-        headless(office.data_dir, random.Random(1))  # noqa: S311 - a test's choice
+        headless(office.data_dir, random.Random(1))
         left, rename, replace = [step], Path.rename, Path.replace
 
         def dying(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
