@@ -117,8 +117,8 @@ def who(pin: str | None, uid: int | None) -> str:
 
 
 def masked(pin: str) -> str:
-    """Return a PIN as it may be shown: its last two characters."""
-    return "***" + (pin[-2:] if len(pin) > 2 else "")
+    """Return a PIN as it may be shown: its last two characters, and nothing of one with fewer than four."""
+    return "***" + (pin[-2:] if len(pin) >= 4 else "")
 
 
 def punch_id(serial: str, person: str, local_time: datetime, occurrence: int) -> UUID:

@@ -3,11 +3,17 @@
 import hashlib
 import hmac
 import ipaddress
+import math
+import os
 import socket
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
-from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,14 +33,96 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """With every answer: nothing of it runs what it did not bring, is framed by others, or is kept on a disk."""
+COOKIE_BYTES = 4096
+"""A longer Cookie header is not read."""
+KEY_FILE = "page.key"
+"""In the data directory: what cookies are made with, besides the token."""
+KEY_BYTES = 32
+WRONG_AT_ONCE, WRONG_EACH_S = 10, 6.0
+"""Wrong tokens that one peer may give at once, and how long each of them counts."""
+PEERS = 1024
+"""Peers whose wrong tokens are counted; the one whose last is the oldest is dropped first."""
+LOGGED_EACH_S = 10.0
+"""Wrong tokens are logged no more often than this, with their number."""
+
+log = structlog.get_logger("page")
+
+
+def peer_of(host: str | None) -> str:
+    """Return the network address by which a client is counted: an IPv4 address, or the /64 network of an IPv6 address.
+
+    A host of an IPv6 network may use any of its 2^64 addresses.
+    """
+    try:
+        address = ipaddress.ip_address(host or "")
+    except ValueError:
+        return host or ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(address), 64), strict=False))
+
+
+class Places:
+    """A limited number of places, of which no peer holds more than a quarter."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    def take(self, peer: str) -> bool:
+        """Take a place if there is one for this peer; return whether it was taken."""
+        if self._taken.total() >= self._most or self._taken[peer] >= max(1, self._most // 4):
+            return False
+        self._taken[peer] += 1
+        return True
+
+    def release(self, peer: str) -> None:
+        """Give a place back that was taken."""
+        self._taken[peer] -= 1
+        self._taken += Counter()  # without the peers that hold none
+
+
+class Guesses:
+    """Counts wrong tokens by peer. Who has spent its number is not listened to for a while; others are."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """Peer → how many wrong tokens still count, and when that was so."""
+        self._unlogged = 0
+        self._logged = -math.inf
+
+    def wait_s(self, peer: str) -> float:
+        """Return after how many seconds a token of this peer is looked at again; 0: now."""
+        return max(0.0, (self._level(peer) + 1 - WRONG_AT_ONCE) * WRONG_EACH_S)
+
+    def wrong(self, peer: str) -> None:
+        """Count a wrong token."""
+        now = self._now()
+        self._spent[peer] = self._level(peer) + 1, now
+        self._spent.move_to_end(peer)
+        if len(self._spent) > PEERS:
+            self._spent.popitem(last=False)
+        self._unlogged += 1
+        if now - self._logged >= LOGGED_EACH_S:
+            log.warning("page_token_refused", peer=peer, count=self._unlogged, wait_s=math.ceil(self.wait_s(peer)))
+            self._logged, self._unlogged = now, 0
+
+    def _level(self, peer: str) -> float:
+        count, at = self._spent.get(peer, (0.0, 0.0))
+        return max(0.0, count - (self._now() - at) / WRONG_EACH_S)
 
 
 class Guard:
     """Stands before the site."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, listens: str) -> None:
+    def __init__(self, app: ASGIApp, *, token: str | None, key: bytes, guesses: Guesses, listens: str) -> None:
         self._app = app
         self._token = token
+        self._ticket = None if token is None else ticket(token, key)
+        self._guesses = guesses
         name = socket.gethostname().lower()
         self._names = {"localhost", name, f"{name}.local", host_and_port(listens)[0].lower()}
 
@@ -50,8 +138,8 @@ class Guard:
         answer: ASGIApp = self._app
         if not self._is_ours(headers.getlist("host")):
             answer = PlainTextResponse("This machine does not go by that name; use its IP address.\n", 421)
-        elif self._token is not None and scope["path"] not in _OPEN and not self._knows_token(headers, self._token):
-            answer = _turned_away(headers, scope)
+        elif self._token is not None and scope["path"] not in _OPEN:
+            answer = self._refusal(headers, scope, self._token) or self._app
         with suppress(Exception):  # the site has said in the log what failed, and answered
             await answer(scope, receive, send_with_headers)
 
@@ -73,16 +161,57 @@ class Guard:
             return name in self._names
         return True
 
-    @staticmethod
-    def _knows_token(headers: Headers, token: str) -> bool:
+    def _refusal(self, headers: Headers, scope: Scope, token: str) -> Response | None:
+        """Return the answer to who has not proved the token; None for who has.
+
+        A right cookie passes always: it cannot be found by guessing tokens, so that whoever uses up the guesses of an
+        address that others share (a proxy's) shuts out nobody who is logged in. A wrong one is no guess, but old.
+        """
+        if self._ticket is not None and fits(cookie(headers.get("cookie", "")), self._ticket):
+            return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return fits(given, token)
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and fits(cookie.value, ticket(token))
+        if scheme.lower() != "bearer":
+            return _turned_away(headers, scope)
+        peer = peer_of(scope["client"][0] if scope.get("client") else None)
+        if wait_s := self._guesses.wait_s(peer):
+            return too_many(wait_s)
+        if fits(given, token):
+            return None
+        self._guesses.wrong(peer)
+        return _turned_away(headers, scope)
+
+
+def cookie(header: str) -> str:
+    """Return the value of our cookie in a Cookie header; empty where there is none, or the header is too long."""
+    pairs = (pair.partition("=") for pair in header.split(";")) if len(header) <= COOKIE_BYTES else ()
+    return next((value.strip() for name, _, value in pairs if name.strip() == COOKIE), "")
+
+
+def too_many(wait_s: float) -> Response:
+    """Return the answer to who has given too many wrong tokens."""
+    return PlainTextResponse("Too many wrong tokens; wait.\n", 429, {"Retry-After": str(math.ceil(wait_s))})
+
+
+def cookie_key(folder: Path) -> bytes:
+    """Return the key that cookies are made with, kept in a file of ``folder`` that only its owner can read.
+
+    Without it, whoever guesses tokens could try each as a cookie. Where the file cannot be kept (no room), browsers
+    have to log in again after the next start.
+    """
+    path, made = folder / KEY_FILE, os.urandom(KEY_BYTES)
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(made)
+        return made
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            kept = file.read(KEY_BYTES)
+        if len(kept) == KEY_BYTES:
+            return kept
+        path.unlink()  # cut short by a full disk: the next start makes it anew
+    return made
 
 
 def fits(given: str, secret: str) -> bool:
@@ -90,9 +219,12 @@ def fits(given: str, secret: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), secret.encode())
 
 
-def ticket(token: str) -> str:
-    """Return what the cookie holds: proof of the token, from which it cannot be computed, and void with it."""
-    return hmac.digest(token.encode(), b"hadir status page", hashlib.sha256).hex()
+def ticket(token: str, key: bytes) -> str:
+    """Return what the cookie holds: proof of the token, from which it cannot be computed, and void with it.
+
+    ``key`` is this gateway's own: who does not have it cannot try tokens as cookies.
+    """
+    return hmac.digest(key, b"hadir status page\n" + token.encode(), hashlib.sha256).hex()
 
 
 def _turned_away(headers: Headers, scope: Scope) -> Response:

@@ -3,42 +3,76 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import h11
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.page.guard import cookie_key, peer_of
 from gateway.page.site import site
 from gateway.page.view import View
 from gateway.pause import Pause
 from gateway.settings import Settings, Web, host_and_port, read_secret
 
 PAUSE = Pause(2.0, 60.0)
+WELL_S = 60.0
+"""A server that was up for so long begins to count its failures anew."""
 CONNECTIONS = 64
 """More at a time are hung up on: each takes a file descriptor, and those belong to terminals and ledger."""
+HEAD_BYTES = 16 * 1024
+"""Request line and headers, at most."""
 GOODBYE_S = 1
 IDLE_S = 5
-ASKED_WITHIN_S = 10.0
-"""Whoever connects and has not asked anything after so long is hung up on."""
+REQUEST_S = 10.0
+"""Who connects, or has had an answer, and has not sent a whole request after so long is hung up on."""
+UNREAD_S = 30.0
+"""Who takes nothing of an answer for so long is hung up on."""
+CHECK_S = 1.0
 
 log = structlog.get_logger("page")
 
 
 class _Conversation(H11Protocol):
-    """One connection, which may not be one of too many, nor one that only waits."""
+    """One connection: one of not too many, of its peer's not too many, and one that neither sends nor reads slowly."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS:
+        self._peer = peer_of(self.client[0] if self.client else None)
+        self._due = self._moved = self.loop.time()
+        self._unread = 0
+        self._check: asyncio.TimerHandle | None = None
+        others = [other for other in self.connections if isinstance(other, _Conversation) and other is not self]
+        of_peer = sum(other._peer == self._peer for other in others)  # noqa: SLF001 - of this class
+        if len(others) >= CONNECTIONS or of_peer >= CONNECTIONS // 4:
             transport.abort()
-        self.loop.call_later(ASKED_WITHIN_S, self._end_unasked)
+        else:
+            self._check = self.loop.call_later(CHECK_S, self._check_progress)
 
-    def _end_unasked(self) -> None:
-        if self.cycle is None:
-            self.transport.close()
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._check is not None:
+            self._check.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._due = self.loop.time()
+        super().on_response_complete()
+
+    def _check_progress(self) -> None:
+        """End the connection where a request is not complete in time, or its answer is not taken."""
+        now, unread = self.loop.time(), self.transport.get_write_buffer_size()
+        if unread == 0 or unread < self._unread:
+            self._moved = now
+        self._unread = unread
+        asking = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+        if (asking and now - self._due > REQUEST_S) or now - self._moved > UNREAD_S:
+            self.transport.abort()
+        else:
+            self._check = self.loop.call_later(CHECK_S, self._check_progress)
 
 
 class Page:
@@ -61,7 +95,14 @@ class Page:
         self._web = web
         self._view = View(settings, status, now)
         token = read_secret(web.token_file) if web.token_file else None
-        self._site = site(self._view, trouble, token=token, listens=web.listen, stopping=self._is_stopping)
+        self._site = site(
+            self._view,
+            trouble,
+            token=token,
+            key=b"" if token is None else cookie_key(settings().data_dir),
+            listens=web.listen,
+            stopping=self._is_stopping,
+        )
         self._stopping = threading.Event()
         self._server: uvicorn.Server | None = None
         self._told: str | None = None
@@ -89,13 +130,14 @@ class Page:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
+            begun = time.monotonic()
             try:
                 self._serve()
             except OSError as exc:
                 self._say_once(exc.strerror or str(exc))
             except (Exception, SystemExit):
                 log.exception("page_failed")
-            failures += 1
+            failures = 1 if time.monotonic() - begun > WELL_S else failures + 1
             self._stopping.wait(PAUSE.after(failures))
         self._view.close()
 
@@ -120,12 +162,14 @@ class Page:
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
+                log_level="error",  # each request that is no HTTP would be a line of warning in the log
                 access_log=False,
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=GOODBYE_S,
+                h11_max_incomplete_event_size=HEAD_BYTES,
             )
             self._server = uvicorn.Server(config)
             if not self._stopping.is_set():

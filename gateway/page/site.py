@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.page import chart
 from gateway.page.attention import attention, is_connected, percent
-from gateway.page.guard import COOKIE, LOGIN, Guard, fits, ticket
+from gateway.page.guard import COOKIE, LOGIN, Guard, Guesses, Places, fits, peer_of, ticket, too_many
 from gateway.page.metrics import metrics
 from gateway.page.view import Passed, View
 from gateway.page.words import LANGUAGES, Words, language
@@ -28,7 +29,7 @@ FEED_S = 0.5
 HEARTBEATS = 30
 """Looks without news after which a word is sent all the same, so that a connection that has died is noticed."""
 FEEDS = 16
-"""Browsers that follow the feed at the same time; each costs a question to the ledger twice a second."""
+"""Browsers that follow the feed at the same time, of one peer a quarter; each asks the ledger twice a second."""
 FEED_ROWS = 12
 LOGIN_BYTES = 4096
 WRONG_S = 1.0
@@ -41,10 +42,21 @@ T = TypeVar("T")
 
 
 def site(
-    view: View, trouble: Callable[[], str | None], *, token: str | None, listens: str, stopping: Callable[[], bool]
+    view: View,
+    trouble: Callable[[], str | None],
+    *,
+    token: str | None,
+    key: bytes,
+    listens: str,
+    stopping: Callable[[], bool],
 ) -> ASGIApp:
-    """Return the site; ``listens`` is the address it is served at, ``stopping`` tells feeds to end."""
-    pages = _Pages(view, trouble, token, stopping)
+    """Return the site; ``listens`` is the address it is served at, ``stopping`` tells feeds to end.
+
+    ``key`` is what cookies are made with, see :func:`~gateway.page.guard.cookie_key`.
+    """
+    guesses = Guesses()
+    ours = None if token is None else ticket(token, key)
+    pages = _Pages(view, trouble, token, ours, guesses, stopping)
     routes = [
         Route("/", pages.status),
         Route("/feed", pages.feed),
@@ -55,7 +67,8 @@ def site(
     ]
     if token is not None:
         routes.append(Route(LOGIN, pages.login, methods=["GET", "POST"]))
-    return Guard(Starlette(routes=routes, exception_handlers={Exception: _failed}), token=token, listens=listens)
+    app = Starlette(routes=routes, exception_handlers={Exception: _failed})
+    return Guard(app, token=token, key=key, guesses=guesses, listens=listens)
 
 
 def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
@@ -75,13 +88,21 @@ async def _failed(request: Request, exc: Exception) -> Response:
 
 class _Pages:
     def __init__(
-        self, view: View, trouble: Callable[[], str | None], token: str | None, stopping: Callable[[], bool]
+        self,
+        view: View,
+        trouble: Callable[[], str | None],
+        token: str | None,
+        ticket: str | None,
+        guesses: Guesses,
+        stopping: Callable[[], bool],
     ) -> None:
         self._view = view
         self._trouble = trouble
         self._token = token
+        self._ticket = ticket
+        self._guesses = guesses
         self._stopping = stopping
-        self._feeds = 0
+        self._feeds = Places(FEEDS)
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -123,42 +144,58 @@ class _Pages:
 
     async def login(self, request: Request) -> Response:
         """Ask for the token, and give a cookie for it."""
-        words, wrong = self._words(request), False
-        if request.method == "POST":
+        words, trouble, status = self._words(request), None, 200
+        headers: dict[str, str] = {}
+        if request.method == "POST" and self._token is not None and self._ticket is not None:
+            peer = _peer(request)
             given = await _field(request, "token")
-            if self._token is not None and fits(given, self._token):
+            if wait_s := self._guesses.wait_s(peer):
+                answer = too_many(wait_s)
+                trouble, status = words("login_wait", seconds=math.ceil(wait_s)), answer.status_code
+                headers["Retry-After"] = answer.headers["Retry-After"]
+            elif fits(given, self._token):
                 answer = RedirectResponse(f"/?lang={words.language}", 303)
-                answer.set_cookie(COOKIE, ticket(self._token), max_age=MONTH_S, httponly=True, samesite="strict")
+                answer.set_cookie(COOKIE, self._ticket, max_age=MONTH_S, httponly=True, samesite="strict")
                 return answer
-            await asyncio.sleep(WRONG_S)
-            wrong = True
-        return HTMLResponse(self._render("login.html", words, wrong=wrong), 401 if wrong else 200)
+            else:
+                self._guesses.wrong(peer)
+                await asyncio.sleep(WRONG_S)
+                trouble, status = words("login_wrong"), 401
+        return HTMLResponse(self._render("login.html", words, trouble=trouble), status, headers)
 
-    async def feed(self, request: Request) -> Response:
+    async def feed(self, request: Request) -> ASGIApp:
         """Send punches as they are recorded (server-sent events), from the newest or the last one seen on."""
-        if self._feeds >= FEEDS:
-            return Response(status_code=503, headers={"Retry-After": "60"})
-        seen = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        after = int(seen) if seen.isdecimal() and len(seen) < 19 else await self._read(self._view.last_sequence)
-        return StreamingResponse(self._events(after, request), media_type="text/event-stream")
+        peer = _peer(request)
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            # The place is taken and given back here, so that nothing can be awaited between the two and not be counted.
+            if not self._feeds.take(peer):
+                await Response(status_code=503, headers={"Retry-After": "60"})(scope, receive, send)
+                return
+            try:
+                seen = request.headers.get("last-event-id") or request.query_params.get("after", "")
+                known = seen.isdecimal() and seen.isascii() and len(seen) < 19
+                after = int(seen) if known else await self._read(self._view.last_sequence)
+                events = StreamingResponse(self._events(after, request), media_type="text/event-stream")
+                await events(scope, receive, send)
+            finally:
+                self._feeds.release(peer)
+
+        return answer
 
     async def _events(self, after: int, request: Request) -> AsyncIterator[str]:
-        self._feeds += 1
-        try:
-            yield "retry: 2000\n\n"
-            quiet = 0
-            while not self._stopping():
-                punches, after = await self._read(lambda behind=after: self._view.since(behind))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                words = self._words(request)
-                for punch in punches:
-                    yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, words))}\n\n"
-                quiet = 0 if punches else quiet + 1
-                if quiet >= HEARTBEATS:
-                    yield ": still here\n\n"
-                    quiet = 0
-                await asyncio.sleep(FEED_S)
-        finally:
-            self._feeds -= 1
+        yield "retry: 2000\n\n"
+        quiet = 0
+        while not self._stopping():
+            punches, after = await self._read(lambda behind=after: self._view.since(behind))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            words = self._words(request)
+            for punch in punches:
+                yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, words))}\n\n"
+            quiet = 0 if punches else quiet + 1
+            if quiet >= HEARTBEATS:
+                yield ": still here\n\n"
+                quiet = 0
+            await asyncio.sleep(FEED_S)
 
     async def metrics(self, _: Request) -> Response:
         """Tell Prometheus; its text format, version 0.0.4."""
@@ -185,6 +222,10 @@ class _Pages:
 
     async def _read(self, question: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._view.reading, question)
+
+
+def _peer(request: Request) -> str:
+    return peer_of(request.client.host if request.client else None)
 
 
 async def _field(request: Request, name: str) -> str:

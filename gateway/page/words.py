@@ -147,6 +147,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Tertulis dalam berkas yang disebut web.token_file, di komputer gateway.",
     ),
     "login_wrong": ("That is not the token.", "Token salah."),
+    "login_wait": (
+        "Too many wrong tokens from this address. Try again in {seconds} s.",
+        "Terlalu banyak token salah dari alamat ini. Coba lagi dalam {seconds} detik.",
+    ),
     "login_go": ("Show the page", "Buka halaman"),
 }
 

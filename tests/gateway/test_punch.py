@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.base import BadRecord, RawPunch
-from gateway.punch import ClockEvidence, Witness, punch_draft, quarantine_draft, utc_text
+from gateway.punch import ClockEvidence, Witness, masked, punch_draft, quarantine_draft, utc_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 NOW = datetime(2026, 9, 4, 0, 30, tzinfo=UTC)
@@ -195,3 +195,12 @@ def test_a_quarantined_record_carries_at_most_1024_bytes(size: int) -> None:
 def test_utc_has_three_decimals_and_never_rounds_up(microsecond: int, text: str) -> None:
     """A moment is never written later than it was, whatever zone it is given in."""
     assert utc_text(NOW.replace(microsecond=microsecond).astimezone(JAKARTA)) == text
+
+
+@pytest.mark.parametrize(
+    ("pin", "shown"),
+    [("190123456789", "***89"), ("1001", "***01"), ("123", "***"), ("12", "***"), ("7", "***"), ("", "***")],
+)
+def test_a_masked_pin_shows_no_more_than_half(pin: str, shown: str) -> None:
+    """Of a short one nothing."""
+    assert masked(pin) == shown

@@ -5,7 +5,8 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -87,9 +88,9 @@ def test_whatever_ends_the_page_does_not_end_the_daemon(
     assert len([line for line in logs if line["event"] == "page_failed"]) == 2
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, path: str = "/healthz") -> bool:
     try:
-        return urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", timeout=20, retries=False).status == 200
+        return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=20, retries=False).status == 200
     except urllib3.exceptions.HTTPError:
         return False
 
@@ -103,28 +104,142 @@ def test_a_part_that_does_not_work_is_named(tmp_path: Path) -> None:
     daemon._ledger.close()
 
 
-def test_connections_that_ask_nothing_are_few_and_do_not_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever opens a thousand takes neither the terminals' file descriptors nor, for long, the page."""
-    monkeypatch.setattr("gateway.page.server.ASKED_WITHIN_S", 1.0)
+@contextmanager
+def serving(folder: Path, web: str = "") -> Iterator[int]:
+    """Run a gateway whose terminal and broker are away, with its page; yield the port."""
     stop, port = threading.Event(), free_port()
-    with Broker(tmp_path) as broker, ExitStack() as held:
-        file = configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, f"{{listen: '127.0.0.1:{port}'}}")
+    with Broker(folder) as broker:
+        file = configuration(folder, broker, {"lobby": "127.0.0.1:9"}, f"{{listen: '127.0.0.1:{port}'{web}}}")
         running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
         running.start()
         try:
-            eventually(lambda: _answers(port))
-            silent = [
-                held.enter_context(closing(socket.create_connection(("127.0.0.1", port))))
-                for _ in range(CONNECTIONS + 9)
-            ]
-            silent[0].sendall(b"GET / HTTP/1.1\r\nHo")
-            for connection in silent:
-                connection.settimeout(20)
-            assert [connection for connection in silent if _heard(connection)] == []
-            assert _answers(port)
+            eventually(lambda: _answers(port, "/page.css"))
+            yield port
         finally:
             stop.set()
             running.join(20)
+
+
+def connected(port: int, peer: int) -> socket.socket:
+    """Connect from one of this machine's many addresses, each of which is a peer."""
+    return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(f"127.0.0.{peer}", 0))
+
+
+def test_no_peer_holds_more_than_a_quarter_of_the_places(tmp_path: Path) -> None:
+    """Whoever opens a thousand connections does not take the page from others."""
+    with serving(tmp_path) as port, ExitStack() as held:
+        mine = [held.enter_context(closing(connected(port, 2))) for _ in range(CONNECTIONS)]
+        ended = [connection for connection in mine[CONNECTIONS // 4 :] if _heard(connection) == b""]
+        assert len(ended) == CONNECTIONS - CONNECTIONS // 4
+        for connection in mine[: CONNECTIONS // 4]:  # the others have kept their places
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert _answers(port)
+
+
+SLOWLY = {
+    "nothing": b"",
+    "half a line": b"GET / HTTP/1.1\r\nHo",
+    "half a body": b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4000\r\n\r\ntoken=",
+    "half of a second request": b"GET /page.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTTP/1.1\r\nHo",
+}
+
+
+@pytest.mark.parametrize("sent", SLOWLY.values(), ids=SLOWLY)
+def test_who_does_not_finish_a_request_is_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """Also who goes on sending, a byte at a time."""
+    monkeypatch.setattr("gateway.page.server.REQUEST_S", 1.0)
+    monkeypatch.setattr("gateway.page.server.CHECK_S", 0.1)
+    (tmp_path / "token").write_text("correct-horse-battery\n")
+    (tmp_path / "token").chmod(0o600)
+    with serving(tmp_path, ", token_file: token") as port, closing(connected(port, 2)) as connection:
+        connection.sendall(sent)
+
+        def goes_on() -> bool:
+            try:
+                connection.sendall(b"x" if sent else b"")
+            except OSError:
+                return False
+            return True
+
+        connection.settimeout(0.3)
+        ended = False
+        for _ in range(200):
+            try:
+                ended = connection.recv(65536) == b""
+            except TimeoutError:
+                ended = not goes_on()
+            except OSError:
+                ended = True
+            if ended:
+                break
+        assert ended
+
+
+def test_who_does_not_take_an_answer_is_hung_up_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred answers are asked for and none is read: the place is free again."""
+    monkeypatch.setattr("gateway.page.server.UNREAD_S", 1.0)
+    monkeypatch.setattr("gateway.page.server.CHECK_S", 0.1)
+    asked = b"GET /?lang=id HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with serving(tmp_path) as port, closing(socket.socket()) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", port))
+
+        def hung_up_on() -> bool:
+            try:
+                connection.sendall(asked * 100)
+            except OSError:
+                return True
+            return False
+
+        eventually(hung_up_on, 60)
+
+
+@pytest.mark.parametrize(
+    "head", [b"Cookie: " + b"x" * 70_000, b"\r\n".join(b"X-%d: %s" % (n, b"y" * 1000) for n in range(70))]
+)
+def test_long_headers_are_not_kept(tmp_path: Path, head: bytes) -> None:
+    """More than what any browser sends is refused, and is no line in the log."""
+    with capture_logs() as logs, serving(tmp_path) as port, closing(connected(port, 2)) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        assert _answers(port)
+    assert [line for line in logs if line["event"] == "library_warned"] == []
+
+
+def test_failures_of_last_year_do_not_make_the_page_wait(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was up for a while begins to count anew."""
+    import uvicorn
+
+    paused: list[int] = []
+
+    class Noted(Pause):
+        def after(self, failures: int) -> float:
+            paused.append(failures)
+            return 0.01
+
+    def failing(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+        monkeypatch.setattr("gateway.page.server.WELL_S", -1.0 if len(paused) >= 3 else 3600.0)
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("gateway.page.server.PAUSE", Noted(0.01, 0.01))
+    monkeypatch.setattr(uvicorn.Server, "run", failing)
+    stop = threading.Event()
+    with Broker(tmp_path) as broker, capture_logs():
+        file = configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, f"{{listen: '127.0.0.1:{free_port()}'}}")
+        running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
+        running.start()
+        try:
+            eventually(lambda: len(paused) >= 6)
+        finally:
+            stop.set()
+            running.join(20)
+    assert paused[:6] == [1, 2, 3, 1, 1, 1]
 
 
 def _heard(connection: socket.socket) -> bytes:

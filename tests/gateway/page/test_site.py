@@ -1,14 +1,22 @@
 """What the page answers to programs, and whom it does not answer."""
 
+import hashlib
+import hmac
+import http.client
 import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import urllib3
+from structlog.testing import capture_logs
 
+from gateway.page.guard import WRONG_AT_ONCE
+from gateway.page.site import FEEDS
 from tests.broker import eventually
 from tests.gateway.page.office import Office, office
 
@@ -97,22 +105,44 @@ def test_feed_brings_punches_as_they_are_recorded(place: Office) -> None:
     assert "6789" not in text
 
 
-def test_a_feed_that_nobody_follows_any_more_ends(place: Office) -> None:
-    """And there is a limit to those that are followed."""
-    followers = [urllib3.HTTPConnectionPool("127.0.0.1", int(place.url.rpartition(":")[2])) for _ in range(17)]
-    answers = [pool.request("GET", "/feed", preload_content=False, timeout=20) for pool in followers[:16]]
-    for answer in answers:
-        assert answer.read1().startswith(b"retry:")
-    refused = followers[16].request("GET", "/feed", retries=False, timeout=20)
-    assert (refused.status, refused.headers["retry-after"]) == (503, "60")
-    for answer in answers:
+def follow(place: Office, peer: int) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Ask for the feed from one of this machine's many addresses, each of which is a peer."""
+    connection = http.client.HTTPConnection(
+        "127.0.0.1", int(place.url.rpartition(":")[2]), timeout=30, source_address=(f"127.0.0.{peer}", 0)
+    )
+    connection.request("GET", "/feed")
+    return connection, connection.getresponse()
+
+
+def test_feeds_are_limited_also_if_all_are_asked_for_at_once(place: Office) -> None:
+    """Sixteen of all peers, four of one; whoever has gone leaves a place."""
+    with ThreadPoolExecutor(60) as pool:
+        answers = list(pool.map(lambda number: follow(place, 2 + number % 10), range(60)))
+    followed = [(number, answer) for number, (_, answer) in enumerate(answers) if answer.status == 200]
+    refused = [answer for _, answer in answers if answer.status == 503]
+    assert (len(followed), len(refused)) == (FEEDS, 60 - FEEDS)
+    assert {answer.headers["Retry-After"] for answer in refused} == {"60"}
+    assert max(Counter(number % 10 for number, _ in followed).values()) <= FEEDS // 4
+    for connection, answer in answers:
         answer.close()
+        connection.close()
+
+    one: list[http.client.HTTPResponse] = []
 
     def follows_again() -> bool:
-        with followers[16].request("GET", "/feed", preload_content=False, retries=False, timeout=20) as answer:
-            return answer.status == 200
+        connection, answer = follow(place, 20)
+        if answer.status == 200:
+            one.append(answer)
+        else:
+            connection.close()
+        return len(one) == FEEDS // 4
 
     eventually(follows_again)
+    connection, answer = follow(place, 20)
+    assert answer.status == 503
+    connection.close()
+    for answer in one:
+        answer.close()
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "127.0.0.1:80@evil.example", "[::1"])
@@ -210,6 +240,37 @@ def test_the_token_opens_for_programs_and_for_browsers(guarded: Office) -> None:
     assert TOKEN not in cookie
     assert guarded.get("/", Cookie=cookie.partition(";")[0]).status == 200
     assert urllib3.request("POST", f"{guarded.url}/login", body="token=" + "x" * 9999, timeout=20).status == 401
+
+
+def test_guessing_is_slow_logged_and_shuts_out_nobody_else(guarded: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One peer's guesses are not looked at any more; its browsers that are logged in, and other peers, go on."""
+    monkeypatch.setattr("gateway.page.guard.LOGGED_EACH_S", 0.0)
+    ours = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=20)
+    cookie = ours.headers["set-cookie"].partition(";")[0]
+
+    def guess(peer: int, token: str, path: str = "/metrics", **headers: str) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", int(guarded.url.rpartition(":")[2]), timeout=30, source_address=(f"127.0.0.{peer}", 0)
+        )
+        if path == "/login":
+            connection.request("POST", path, f"token={token}")
+        else:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}", **headers})
+        return connection.getresponse()
+
+    with capture_logs() as logs:
+        answers = [guess(9, f"correct-horse-batte{number}").status for number in range(WRONG_AT_ONCE + 5)]
+    assert answers == [401] * WRONG_AT_ONCE + [429] * 5
+    lines = [line for line in logs if line["event"] == "page_token_refused"]
+    assert {line["peer"] for line in lines} == {"127.0.0.9"}
+    assert sum(line["count"] for line in lines) >= WRONG_AT_ONCE
+
+    assert guess(9, TOKEN).status == 429  # not looked at: it could be a guess
+    assert guess(9, TOKEN, "/login").status == 429
+    assert guess(9, "", Cookie=cookie, Authorization="").status == 200
+    assert guess(10, TOKEN).status == 200
+    stolen = hmac.digest(TOKEN.encode(), b"hadir status page", hashlib.sha256).hex()
+    assert guess(10, "", Cookie=f"hadir={stolen}", Authorization="").status == 401
 
 
 def test_many_who_ask_cost_the_daemon_one_question(place: Office) -> None:

@@ -29,7 +29,7 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
     """What templates and code ask for by name."""
     sources = [*site.FOLDER.rglob("*.py"), *site.FOLDER.rglob("*.html")]
     text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "words.py")
-    asked = set(re.findall(r"\bt\(['\"]([a-z_]+)['\"]", text))
+    asked = set(re.findall(r"\b(?:t|words)\(['\"]([a-z_]+)['\"]", text))
     built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
     looped = {"in_log", "in_ledger", "sent", "at_centre", "online", "offline", "right", "ahead", "behind", "unknown"}
     assert asked - set(TEXTS) == {"room_", "medium_"} & (asked - set(TEXTS))
