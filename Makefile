@@ -1,29 +1,45 @@
 # Two commands matter to a newcomer: `make demo` and `make test`. Both set up everything they need.
-PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test torture lint bench clients deb check-deb clean
+# The machine's own Python if it is new enough, else another one that is. Evaluated late: `python` below may install it.
+ifeq ($(origin PYTHON),undefined)
+PYTHON = $(shell for python in python3 python3.11 python3.12 python3.13; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+endif
+
+# $(call needs,TEST,WHAT,PACKAGES): what TEST does not find is installed from Debian's packages, or named to who is not root.
+APT := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+define needs
+@{ $(1); } >/dev/null 2>&1 || { \
+  if [ "$$(id -u)" = 0 ]; then $(APT) $(3); else echo "$(2) missing: sudo apt install $(3)"; exit 1; fi; }
+endef
+
+.PHONY: help demo test torture lint lock bench clients deb check-deb clean
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
 	@echo "make test    run all tests; JOBS=4 so many at once"
-	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each"
+	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each; INPUTS=60"
+	@echo "             seconds of mutated valid inputs before"
 	@echo "make lint    ruff and mypy"
+	@echo "make lock    pin what pyproject.toml needs in requirements.lock and constraints.txt; UPGRADE=1 takes newer versions"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
-	@echo "make deb     build the Debian package; ARCH=arm64 for a Raspberry Pi"
-	@echo "make check-deb take it through its life in a fresh Debian 12; needs root and Debian's archive"
+	@echo "make deb     build the Debian package; ARCH=arm64 for a Raspberry Pi, RELEASE=trixie for Debian 13"
+	@echo "make check-deb take it through its life in a fresh Debian; RELEASE=trixie; needs root and Debian's archive"
 	@echo "make clean   remove the virtual environment and caches"
 
+.PHONY: python
+python:
+	$(call needs,[ -n "$(PYTHON)" ],Python 3.11 or newer is,python3 python3-venv)
+
 # constraints.txt makes every install the same; the stamp is renewed when it or pyproject.toml changes.
-$(VENV)/stamp: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt install python3.11 python3.11-venv"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3.11-venv; \
-	  else echo "venv is missing: sudo apt install python3.11-venv"; exit 1; fi; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+# An environment of another Python, such as that before an upgrade of the system, is made anew.
+$(VENV)/stamp: pyproject.toml constraints.txt | python
+	$(call needs,$(PYTHON) -c "import ensurepip",venv is,$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])'))
+	@[ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[courier,demo,dev]'
 	@touch $@
 
 demo: $(VENV)/stamp
@@ -32,34 +48,23 @@ demo: $(VENV)/stamp
 # The tests need a real broker; Debian's is the one that offices run.
 .PHONY: mosquitto
 mosquitto:
-	@command -v mosquitto >/dev/null || [ -x /usr/sbin/mosquitto ] || { \
-	  if [ "$$(id -u)" = 0 ]; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients openssl; \
-	  else echo "the tests need the mosquitto broker: sudo apt install mosquitto mosquitto-clients openssl"; exit 1; fi; }
-	@command -v mosquitto_sub >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends mosquitto-clients; \
-	  else echo "the tests need mosquitto_sub: sudo apt install mosquitto-clients"; exit 1; fi; }
+	$(call needs,PATH="$$PATH:/usr/sbin" command -v mosquitto && command -v mosquitto_sub && command -v openssl,\
+	  the mosquitto broker is,mosquitto mosquitto-clients openssl)
 
 # A power cut is made by a library that the tests compile.
 .PHONY: compiler
 compiler:
-	@printf '#include <stdio.h>\n' | cc -E - >/dev/null 2>&1 || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends gcc libc6-dev; \
-	  else echo "the tests need a C compiler: sudo apt install gcc libc6-dev"; exit 1; fi; }
+	$(call needs,printf '#include <stdio.h>\n' | cc -E -,a C compiler is,gcc libc6-dev)
 
 # The status page is tried in a real browser.
 .PHONY: browser
 browser:
-	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; \
-	  else echo "the tests need a browser: sudo apt install chromium chromium-driver"; exit 1; fi; }
+	$(call needs,command -v chromium && command -v chromedriver,a browser is,chromium chromium-driver)
 
 # systemd's own tools judge the units; the machine need not run on it.
 .PHONY: systemd-analyze
 systemd-analyze:
-	@command -v systemd-analyze >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd; \
-	  else echo "the tests need systemd-analyze: sudo apt install systemd"; exit 1; fi; }
+	$(call needs,command -v systemd-analyze,systemd-analyze is,systemd)
 
 # Many tests wait for something; JOBS=0 runs them one after the other.
 JOBS ?= $(shell nproc)
@@ -68,7 +73,9 @@ test: $(VENV)/stamp mosquitto compiler browser systemd-analyze
 
 SEEDS ?= 20
 SECONDS ?= 20
+INPUTS ?= 60
 torture: $(VENV)/stamp mosquitto compiler
+	$(BIN)/python -m tests.torture.inputs --seconds $(INPUTS)
 	$(BIN)/python -m tests.torture --seeds $(SEEDS) --seconds $(SECONDS)
 
 lint: $(VENV)/stamp
@@ -76,15 +83,22 @@ lint: $(VENV)/stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# uv resolves for every Python and processor at once. Pins that still fit stay, unless UPGRADE=1; UPGRADE=NAME for one of them.
+UV := uv==0.13.9
+lock: | python
+	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet --disable-pip-version-check '$(UV)'
+	build/lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --all-extras --generate-hashes \
+	  --no-header --no-annotate $(if $(UPGRADE),$(if $(filter 1,$(UPGRADE)),--upgrade,--upgrade-package $(UPGRADE))) \
+	  pyproject.toml --output-file requirements.lock
+	sed -n 's/^\([^ ;]*==[^ ;]*\).*/\1/p' requirements.lock > constraints.txt
+
 bench: $(VENV)/stamp mosquitto
 	$(BIN)/python -m benchmarks
 
 # Not part of the tests: it fetches a package from npm, of the exact version and content that the lock file names.
 .PHONY: node
 node:
-	@command -v node >/dev/null && command -v npm >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nodejs npm; \
-	  else echo "node and npm are missing: sudo apt install nodejs npm"; exit 1; fi; }
+	$(call needs,command -v node && command -v npm,node and npm are,nodejs npm)
 
 clients: $(VENV)/stamp node
 	cd tests/clients && npm ci --ignore-scripts --no-audit --no-fund
@@ -92,21 +106,19 @@ clients: $(VENV)/stamp node
 
 ARCH ?= $(shell dpkg --print-architecture)
 REVISION ?= 1
+RELEASE ?= bookworm
 deb: $(VENV)/stamp
-	PYTHON=$(BIN)/python systemd/debian/build $(ARCH) $(REVISION)
+	PYTHON=$(BIN)/python packaging/debian/build $(RELEASE) $(ARCH) $(REVISION)
 
 .PHONY: debian-tools
 debian-tools:
-	@command -v debootstrap >/dev/null && command -v systemd-nspawn >/dev/null || { \
-	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends debootstrap systemd-container; \
-	  else echo "make check-deb must run as root"; exit 1; fi; }
+	$(call needs,command -v debootstrap && command -v systemd-nspawn,make check-deb must run as root; something is,debootstrap systemd-container)
 
 # Not part of the tests: it fetches a Debian and needs root.
-VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 check-deb: debian-tools
-	$(MAKE) deb ARCH=$(ARCH) REVISION=0
-	$(MAKE) deb ARCH=$(ARCH) REVISION=1
-	tests/packaging/check_deb.sh dist/hadir_$(VERSION)-0_$(ARCH).deb dist/hadir_$(VERSION)-1_$(ARCH).deb
+	$(MAKE) deb ARCH=$(ARCH) RELEASE=$(RELEASE) REVISION=0
+	$(MAKE) deb ARCH=$(ARCH) RELEASE=$(RELEASE) REVISION=1
+	tests/packaging/check_deb.sh $(RELEASE) $(ARCH)
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -186,6 +186,10 @@ HINTS = {
         "Install it with pip install 'hadir-gateway[courier]'; for 32-bit ARM there is none ready-made.",
         "Pustaka belum terpasang: jalankan pip install 'hadir-gateway[courier]'; untuk ARM 32-bit belum tersedia.",
     ),
+    "demo": (
+        "Install it with pip install 'hadir-gateway[demo]', or run `make demo` in a clone of the project.",
+        "Pustaka untuk demo belum terpasang: pip install 'hadir-gateway[demo]', atau make demo di kode sumber.",
+    ),
     "broker": (
         "Check address, network and cable, then run the command again: what has arrived is not sent twice.",
         "Broker tidak dapat dihubungi: periksa alamat dan jaringan, lalu jalankan lagi perintah yang sama.",

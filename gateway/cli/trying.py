@@ -20,6 +20,8 @@ import typer
 
 from gateway.cli.base import (
     TRYING,
+    Code,
+    Failure,
     app,
     duration,
     many,
@@ -69,7 +71,12 @@ def demo(
 
     Four simulated terminals, the gateway, a broker and a centre; at the end all must hold the same punches.
     """
-    from gateway.demo import demo as run_demo
+    try:
+        from gateway.demo import demo as run_demo
+    except ModuleNotFoundError as exc:
+        if exc.name != "iotcore":
+            raise
+        raise Failure(Code.NEGATIVE, "the demo needs the library iotcore, which is not installed here", "demo") from exc
 
     raise typer.Exit(run_demo(for_s, plain=plain))
 

@@ -210,6 +210,16 @@ def test_demo_passes_on_what_it_found() -> None:
     assert (told.returncode, told.stdout) == (1, "120.0 True\n")
 
 
+def test_demo_without_its_broker() -> None:
+    """The package for offices leaves the demo's library out: the command names it and how to install it."""
+    without = patched("import sys\nsys.modules['iotcore'] = None", "demo", "--for", "1s")
+    assert without.returncode == 1
+    assert without.stderr.splitlines() == [
+        "hadir: the demo needs the library iotcore, which is not installed here",
+        *(f"  {line}" for line in HINTS["demo"]),
+    ]
+
+
 # --- configuration ------------------------------------------------------------------------------------------------
 
 BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt:\n  url: broker\n  password: hunter2\nterminals: []\n"

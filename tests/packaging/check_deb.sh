@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Takes the package through its life in a fresh Debian 12: check_deb.sh OLDER.deb NEWER.deb. As root; see `make check-deb`.
+# Takes the package through its life in a fresh Debian: check_deb.sh RELEASE ARCHITECTURE, with revisions 0 and 1 of it
+# in dist/. As root; see `make check-deb`.
 #
 # First without systemd, as in an image that is being built: install, upgrade with a full ledger, remove, install again,
 # purge. Then it boots, and the service runs as it will in an office: dynamic user, credentials, filters, watchdog.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-older=$(basename "$1") newer=$(basename "$2")
-work=$PWD/build/check-deb
+release=$1
+case $release in bookworm) suffix=+deb12 ;; trixie) suffix=+deb13 ;; *) echo "no such release: $release" >&2; exit 2 ;; esac
+older=$(cd dist && ls hadir_*-0"${suffix}_$2.deb") newer=$(cd dist && ls hadir_*-1"${suffix}_$2.deb")
+work=$PWD/build/check-deb/$release
 tree=$work/tree
 punches=20000
 
@@ -21,15 +24,18 @@ expect() { # EXPECTED WHAT ACTUAL
 events() { in_tree hadir tail --lines 100000 --json --pins | sha256sum; }
 
 mkdir -p "$work"
-if [ ! -e "$work/bookworm.tar" ]; then
-  say "Debian 12"
-  debootstrap --variant=minbase bookworm "$work/fresh" > "$work/debootstrap.log"
-  tar -C "$work/fresh" -cf "$work/bookworm.tar" . && rm -rf "$work/fresh"
+if [ ! -e "$work/fresh.tar" ]; then
+  say "Debian, $release"
+  debootstrap --variant=minbase "$release" "$work/fresh" > "$work/debootstrap.log"
+  tar -C "$work/fresh" -cf "$work/fresh.tar" . && rm -rf "$work/fresh"
 fi
-rm -rf "$tree" && mkdir "$tree" && tar -C "$tree" -xf "$work/bookworm.tar"
+rm -rf "$tree" && mkdir "$tree" && tar -C "$tree" -xf "$work/fresh.tar"
 in_tree sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
   python3 ca-certificates > /dev/null 2>&1'
-mkdir "$tree/debs" && cp "$1" "$2" "$tree/debs"
+say "checksums and bill of materials"
+(cd dist && sha256sum --check --quiet SHA256SUMS)
+.venv/bin/python -m json.tool "dist/${newer%.deb}.cdx.json" > /dev/null
+mkdir "$tree/debs" && cp "dist/$older" "dist/$newer" "$tree/debs"
 
 say "install"
 install_deb "/debs/$older"
