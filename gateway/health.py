@@ -92,6 +92,8 @@ class Health:
         return {
             "version": VERSION,
             "broker": publisher.standing,
+            "broker_cause": publisher.cause,
+            "confirm": self._settings.delivery.confirm,
             "health": self.health(),
             "terminals": {worker.name: worker.state.payload() for worker in self._workers},
         }

@@ -7,6 +7,7 @@ still remembered is forgotten, and the ledger is asked again, so nothing is sent
 Much that waits goes as arrays on ``batch``. What the centre says it holds, and what it lacks, comes back as receipts.
 """
 
+import errno
 import json
 import queue
 import re
@@ -21,7 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import structlog
 from paho.mqtt import client as mqtt
@@ -105,13 +106,37 @@ REPLACED_TWICE_S = 3600.0
 once."""
 
 
+BrokerCause = Literal[
+    "name",
+    "no_route",
+    "silent",
+    "port",
+    "certificate",
+    "tls",
+    "files",
+    "login",
+    "refused",
+    "taken",
+    "replaced",
+    "broke",
+]
+"""Why the broker cannot be used, by what a person has to look at."""
+
+
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
     """The broker cannot be used now."""
 
     def __init__(
-        self, message: str, pause: Pause | None = None, alarm: str | None = None, *, unexplained: bool = False
+        self,
+        message: str,
+        pause: Pause | None = None,
+        alarm: str | None = None,
+        *,
+        cause: BrokerCause = "broke",
+        unexplained: bool = False,
     ) -> None:
         super().__init__(message)
+        self.cause = cause
         self.pause = pause or UNREACHABLE
         self.alarm = alarm
         self.unexplained = unexplained
@@ -125,6 +150,7 @@ def _thrown_out() -> BrokerUnavailable:
         "the same `site` and `gateway`; otherwise look at the broker's limits and its log",
         TAKEN_OVER,
         "client_id_taken",
+        cause="taken",
     )
 
 
@@ -147,7 +173,9 @@ def client_for(settings: Mqtt, client_id: str) -> mqtt.Client:
                 password = read_secret(settings.password_file)
             except (OSError, ValueError) as exc:
                 raise BrokerUnavailable(
-                    f"the password file {settings.password_file} cannot be read: {plain(exc)}", REFUSED
+                    f"the password file {settings.password_file} cannot be read: {plain(exc)}",
+                    REFUSED,
+                    cause="files",
                 ) from exc
         client.username_pw_set(settings.username, password)
     if settings.tls:
@@ -158,7 +186,7 @@ def client_for(settings: Mqtt, client_id: str) -> mqtt.Client:
                 keyfile=_text(settings.key_file),
             )
         except (OSError, ValueError) as exc:
-            raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED) from exc
+            raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED, cause="files") from exc
     return client
 
 
@@ -376,6 +404,7 @@ class Publisher:
         self._done_without: dict[str, float] = {}
         """Subscriptions → when they are asked for again."""
         self._trouble: str | None = None
+        self._cause: BrokerCause | None = None
         self._stopping = False
         self._connected = False
         self.failure: BaseException | None = None
@@ -399,6 +428,11 @@ class Publisher:
         ]
         held += [f"the subscription to {topic} is refused" for topic in sorted(self._deaf_to)]
         return "; ".join(["connected", *held])
+
+    @property
+    def cause(self) -> BrokerCause | None:
+        """Why the broker is not connected; None where it is, or was not tried yet."""
+        return None if self._connected else self._cause
 
     @property
     def is_alive(self) -> bool:
@@ -459,7 +493,7 @@ class Publisher:
                         window=conversation.window,
                         after_failures=failures,
                     )
-                    self._trouble = None
+                    self._trouble = self._cause = None
                     self._converse(conversation)
                 except BrokerUnavailable as exc:
                     if self._stopping:
@@ -482,7 +516,7 @@ class Publisher:
                         log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
                         if problem.alarm:
                             self.alarm(problem.alarm, str(problem))
-                    self._trouble = str(problem)
+                    self._trouble, self._cause = str(problem), problem.cause
                     self._sit_out(pause_s)
         except BaseException as exc:
             self.failure = exc
@@ -519,7 +553,9 @@ class Publisher:
         except (OSError, ValueError) as exc:
             by_hand = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
             raise BrokerUnavailable(
-                f"the broker {self._where} cannot be reached: {plain(exc)}", REFUSED if by_hand else None
+                f"the broker {self._where} cannot be reached: {plain(exc)}",
+                REFUSED if by_hand else None,
+                cause=_cause(exc),
             ) from exc
         client.loop_start()
         try:
@@ -570,19 +606,24 @@ class Publisher:
             if self._mqtt.tls:  # with TLS 1.3 a refused certificate comes to light only now, and the library keeps it
                 ours = "does not take this gateway's certificate (expired, revoked, another authority)"
                 hint = f"; most likely it {ours if self._mqtt.cert_file else 'wants a certificate: mqtt.cert_file'}"
-            raise BrokerUnavailable(f"the broker {self._where} closes the connection instead of answering{hint}")
+            raise BrokerUnavailable(
+                f"the broker {self._where} closes the connection instead of answering{hint}",
+                cause="tls" if self._mqtt.tls else "refused",
+            )
         if answer.code in BAD_CREDENTIALS:
             raise BrokerUnavailable(
                 f"the broker {self._where} refuses the login ({answer.text}); check mqtt.username, the password file "
                 "and the broker's list of users",
                 REFUSED,
                 "login_refused",
+                cause="login",
             )
         if answer.code != 0:
             hint = "; set mqtt.protocol to 3.1.1" if answer.code == UNSUPPORTED_PROTOCOL else ""
             raise BrokerUnavailable(
                 f"the broker {self._where} refuses the connection ({answer.text}){hint}",
                 None if answer.code in BUSY else REFUSED,
+                cause="refused",
             )
         window = min(self._mqtt.window, answer.receive_maximum)
         conversation = _Conversation(
@@ -616,7 +657,9 @@ class Publisher:
             try:
                 happened = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise BrokerUnavailable(f"the broker {self._where} accepts the connection and says nothing") from None
+                raise BrokerUnavailable(
+                    f"the broker {self._where} accepts the connection and says nothing", cause="silent"
+                ) from None
             self._keep_alarm(happened)
             if isinstance(happened, tuple) and happened[0] is client:
                 answer: _Connected | _Disconnected = happened[1]
@@ -707,6 +750,7 @@ class Publisher:
                 "one `site` and `gateway`; change one of them",
                 TAKEN_OVER,
                 "client_id_taken",
+                cause="taken",
             )
         parcels = [sent for sent in conversation.in_flight.values() if isinstance(sent.message, Parcel)]
         if end.by_broker:
@@ -1090,6 +1134,7 @@ class Publisher:
                     "and restart the one that is to go on",
                     REPLACED,
                     "client_id_taken",
+                    cause="replaced",
                 )
             self._replaced_until = time.monotonic() + REPLACED_TWICE_S
         else:
@@ -1260,3 +1305,19 @@ def plain(exc: Exception) -> str:
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     return getattr(exc, "strerror", None) or str(exc)
+
+
+def _cause(exc: Exception) -> BrokerCause:
+    """Return why a connection cannot be made, by what a person has to look at."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return "certificate"
+    if isinstance(exc, ssl.SSLError):
+        return "tls"
+    if isinstance(exc, socket.gaierror | UnicodeError):
+        return "name"
+    if isinstance(exc, TimeoutError):
+        return "silent"
+    if isinstance(exc, ConnectionRefusedError):
+        return "port"
+    number = getattr(exc, "errno", None)
+    return "no_route" if number in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN) else "broke"

@@ -1,9 +1,12 @@
 """From the ledger to the broker: everything arrives, in order, and is marked only when the broker says it has it."""
 
+import errno
 import gc
 import json
 import shutil
+import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -760,6 +763,7 @@ def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Off
         publisher = office.publisher(broker.url, username="gw-01", password_file="password")
         eventually(lambda: named(logs, "broker_lost"))
         time.sleep(0.7)
+        assert publisher.cause == "login"
         assert "refuses the login" in publisher.standing
         (line,) = named(logs)
         assert "mqtt.username" in line["reason"]
@@ -2190,3 +2194,21 @@ def test_without_mosquitto_the_tests_fail_with_one_clear_line(monkeypatch: pytes
     with pytest.raises(AssertionError) as caught:
         program("mosquitto")
     assert str(caught.value).splitlines()[0] == MISSING
+
+
+@pytest.mark.parametrize(
+    ("exc", "cause"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "name"),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), "no_route"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no_route"),
+        (TimeoutError("timed out"), "silent"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "port"),
+        (ssl.SSLCertVerificationError("certificate has expired"), "certificate"),
+        (ssl.SSLError("wrong version number"), "tls"),
+        (ConnectionResetError("reset"), "broke"),
+    ],
+)
+def test_why_a_broker_cannot_be_reached_is_data(exc: Exception, cause: str) -> None:
+    """What people are told to look at depends on it, not on words."""
+    assert module._cause(exc) == cause
