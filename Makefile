@@ -12,7 +12,7 @@ endif
 APT := apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 define needs
 @{ $(1); } >/dev/null 2>&1 || { \
-  if [ "$$(id -u)" = 0 ]; then $(APT) $(3); else echo "$(2) missing: sudo apt install $(3)"; exit 1; fi; }
+  if [ "$$(id -u)" = 0 ]; then $(APT) $(3) >/dev/null; else echo "$(2) missing: sudo apt install $(3)"; exit 1; fi; }
 endef
 
 .PHONY: help demo test torture lint lock bench clients deb check-deb clean

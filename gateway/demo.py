@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,8 +42,10 @@ BACKLOG = 20_000
 COMM_KEY = 271828
 WRONG_BY = timedelta(minutes=7)
 PUNCHES_PER_S = 4.0
-SETTLE_S = 20.0
-"""How long the last receipts may take to arrive before the sum is taken as it is."""
+STILL_S = 120.0
+"""When no number has moved for so long, the sum is taken as it is. Longer than the gateway pauses between its tries."""
+PATIENCE_S = 120.0
+"""How long a program of ours may take to start, to answer or to end, on a busy machine."""
 ROWS = 14
 _HADIR = (sys.executable, "-m", "gateway.cli")
 _CENTRAL = (sys.executable, "-m", "central.cli")
@@ -77,7 +79,7 @@ class Subscriber:
         self._client.connect("127.0.0.1", port)
         self._client.subscribe([("hadir/v1/+/+/punch/+", 1), ("hadir/v1/+/+/batch", 1)])
         self._client.loop_start()
-        if not self._subscribed.wait(5.0):
+        if not self._subscribed.wait(PATIENCE_S):
             raise RuntimeError("the embedded broker does not let the demo subscribe")
 
     def _take(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
@@ -135,8 +137,13 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
                 if for_s is not None and time.monotonic() - began >= for_s:
                     break
             rush.stop()
-            waiting = "the rush is over; waiting for the last receipts"
-            total = _settle(folder, terminals, list(processes.values()), lambda: view.show(waiting))
+            total = _settle(
+                lambda: _sum(folder, terminals),
+                lambda: any(process.poll() is not None for process in processes.values()),
+                lambda waiting: view.show(f"the rush is over; waiting for {waiting}"),
+            )
+            # Asked at the end only: it counts everything, and is another program's statement.
+            total = replace(total, at_centre=_at_centre(folder))
         return _told(console, folder, total, subscriber, processes)
 
 
@@ -204,7 +211,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -269,6 +276,15 @@ class _Sum:
         """Whether everything has arrived and the centre has said so."""
         return self.in_terminals == self.in_ledger == self.at_centre > 0 and self.events == self.covered
 
+    @property
+    def waiting(self) -> str | None:
+        """What is still missing before the centre is asked, or None."""
+        if self.in_ledger < self.in_terminals:
+            return f"the gateway to read {self.in_terminals - self.in_ledger:,} more punches"
+        if self.covered < self.events:
+            return f"the centre's receipts for {self.events - self.covered:,} events"
+        return None
+
     def __str__(self) -> str:
         punches = (
             f"in the terminals {self.in_terminals:,}",
@@ -282,18 +298,21 @@ class _Sum:
 
 
 def _settle(
-    folder: Path, terminals: Terminals, processes: Sequence[subprocess.Popen[bytes]], show: Callable[[], None]
+    measure: Callable[[], _Sum],
+    ended: Callable[[], bool],
+    show: Callable[[str], None],
+    now: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
 ) -> _Sum:
-    """Wait until the centre has confirmed everything, or no longer; return how far it has come."""
-    until = time.monotonic() + SETTLE_S
-    while True:
-        show()
-        total = _sum(folder, terminals)
-        over = time.monotonic() >= until or any(process.poll() is not None for process in processes)
-        if (total.in_terminals == total.in_ledger and total.events == total.covered) or over:
-            # Asked at the end only: it counts everything, and is another program's word.
-            return replace(total, at_centre=_at_centre(folder))
-        time.sleep(0.25)
+    """Wait until the centre has confirmed everything, as long as numbers move; return how far it has come."""
+    total, moved = measure(), now()
+    while total.waiting and not ended() and now() - moved < STILL_S:
+        show(total.waiting)
+        pause(0.25)
+        before, total = total, measure()
+        if total != before:
+            moved = now()
+    return total
 
 
 def _sum(folder: Path, terminals: Terminals) -> _Sum:
@@ -309,7 +328,7 @@ def _sum(folder: Path, terminals: Terminals) -> _Sum:
 def _at_centre(folder: Path) -> int:
     """Ask the centre how many different punches it holds."""
     command = [*_CENTRAL, "report", "--db", str(folder / _CENTRE), "--json"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)  # noqa: S603 - our own command
+    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603 - our own command
     return sum(stream["punches"] for stream in json.loads(told.stdout)["streams"]) if told.returncode == 0 else 0
 
 
