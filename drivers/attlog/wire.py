@@ -3,9 +3,11 @@ r"""The grammar of the files that terminals export to a flash disk. Pure: bytes 
 Two families are known:
 
 * ``attlog``: ``PIN \t YYYY-MM-DD HH:MM:SS \t device \t state \t verify \t work code``, no header, ZKTeco and its many
-  brands. PINs are padded with blanks; lines end in CRLF or LF, the last one maybe in nothing.
+  brands. PINs are padded with blanks; lines end in CRLF or LF, the last one maybe in nothing. With five columns it is
+  ``device state verify`` or ``state verify work code``: only the values, or a person, can say which.
 * ``table``: ``No TMNo EnNo Name Mode IOMd DateTime`` between tabs, often below a header, ASCII, UTF-8 or UTF-16: the
-  GLG, AGL and ALOG files of other makers. Names are left out of everything that is returned.
+  GLG, AGL and ALOG files of other makers, and what programs write with the columns of a header of theirs. Codes may be
+  written as words. Names are left out of everything that is returned.
 
 Real files have runs of NUL bytes that begin and end in mid-line, lines cut at the end, dates that a clock past 2^31
 printed as negative numbers, and the same lines twice. Whatever cannot be read is a ``BadRecord`` with its bytes; the
@@ -23,6 +25,8 @@ from drivers.base import BadRecord, RawPunch, Record
 
 Family = Literal["attlog", "table"]
 Order = Literal["dmy", "mdy"]
+Third = Literal["device", "state"]
+"""What the third of five columns is: with the device number there is no work code, without it there is one."""
 
 MAX_LINE = 1024
 """Bytes of a line that are kept; no real one has a tenth of it."""
@@ -32,6 +36,10 @@ HEAD = 65536
 
 class NotAnExport(Exception):  # noqa: N818 - says what was met
     """The file holds no attendance records that this version can read; the message says what it seems to be."""
+
+
+class AmbiguousColumns(NotAnExport):
+    """The third of five columns may be the device number or the state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,11 @@ class Columns:
     state: int | None = 5
     moment: int = 6
     count: int = 7
+    """Columns that every row has."""
+    private: tuple[int, ...] = ()
+    """Those that hold numbers of people which are no PIN, such as the NIP."""
+    narrow: "Columns | None" = None
+    """The columns of rows without the empty ones that the header has, where it has any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,10 @@ class Form:
     columns: Columns = Columns()
     order: Order | None = None
     """How a table's dates with slashes are meant; None where that is not known."""
+    third: Third | None = None
+    """What the third column is where there are five; None where there are six."""
+    in_out: bool = True
+    """``In`` and ``Out`` mean coming and going; not in a file that also has words for beginning and ending work."""
 
     @property
     def bom(self) -> int:
@@ -81,39 +98,64 @@ class _Cut(NamedTuple):
     """The line without its end; of a long one or one with NULs, what is kept of it."""
     whole: tuple[int, str] | None
     """Size and SHA-256 of what ``text`` is the rest of; None where it is the line itself."""
+    ended: bool
+    """Whether a line end stood behind it; the last line of a file that was cut has none."""
 
 
 # --- what kind of file --------------------------------------------------------------------------------------------
 
+AS_WRITTEN = "bring the file as the terminal wrote it: a spreadsheet changes PINs and dates"
 _SIGNATURES = {
     b"\xff\xd8\xff": "a photo (JPEG)",
     b"\x89PNG": "a picture (PNG)",
     b"BM": "a picture (BMP)",
     b"GIF8": "a picture (GIF)",
-    b"PK\x03\x04": "an archive or a spreadsheet (ZIP, XLSX)",
-    b"\xd0\xcf\x11\xe0": "a spreadsheet or document of an old kind (XLS, DOC)",
+    b"PK\x03\x04": f"an archive or a spreadsheet (ZIP, XLSX); {AS_WRITTEN}",
+    b"\xd0\xcf\x11\xe0": f"a spreadsheet or document of an old kind (XLS, DOC); {AS_WRITTEN}",
     b"%PDF": "a document (PDF)",
     b"SQLite format 3": "a database",
     b"\x7fELF": "a program",
     b"MZ": "a program",
 }
+_SAVED_AGAIN = f"it looks like an export that a spreadsheet has saved again; {AS_WRITTEN}"
+_EXPORTS = re.compile(r"(?is)(?!\.).*_attlog\.dat|attlog\.dat|(?:GLG|AGL|ALOG)[^.]*\.(?:txt|dat|csv|xls)")
+_ALIKE = re.compile(r"(?is)(?!\.).*attlog.*|(?:GLG|AGL|ALOG)[_0-9].*")
 _STRANGERS = re.compile(
     r"(?i)(?:.*[_-])?(user|template|fptemplate|facetemplate|ssruser|extuser|photo|attphoto|sms|usersms|workcode|"
     r"oplog|bell|timezone|group)\d*\.(?:dat|txt|fp\d*|jpg|bmp)|.*\.(?:jpe?g|png|bmp|gif|xlsx?|zip|pdf|exe|fps?)"
 )
-_HEADER = re.compile(rb"(?i)(^|\t) *en ?no *(\t|$)")
+_HEADER = re.compile(rb"(?i)(^|\t) *(en ?no|ac-?no\.?|enroll ?(?:no|number)\.?|user ?id|pin) *(\t|$)")
+_RESAVED = re.compile(
+    rb'"? *[!-~ ]{1,24} *"?[,;\t] *"?'
+    rb"(?:\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.](?:\d\d){1,2})[ T]+\d\d?[:.]\d\d.*"
+)
+
+
+def is_export(name: str) -> bool:
+    """Tell whether a terminal gives its exports such a name."""
+    return _EXPORTS.fullmatch(name) is not None
+
+
+def is_alike(name: str) -> bool:
+    """Tell whether a person may take a file of this name for an export."""
+    return _ALIKE.fullmatch(name) is not None
 
 
 def refused_name(name: str) -> str | None:
     """Return what a file of this name is, where that is nothing with punches in it; it need not be opened then."""
     found = _STRANGERS.fullmatch(name)
-    if found is None:
-        return None
+    if found is None or (not found[1] and is_export(name)):
+        return None  # some call a table of text .xls
     return "users, fingerprints or other data of the terminal" if found[1] else "a picture, document or program"
 
 
+def uses_words_for_work(words: set[bytes]) -> bool:
+    """Tell whether words that were read stand for beginning and ending work, so that In and Out mean something else."""
+    return bool(words & _DUTY)
+
+
 def serial_of(name: str) -> str | None:
-    """Return the serial number that a file is named after; None where the name has only a device number, or none."""
+    """Return the word that a file is named after, which may be a serial number; None for a device number, or none."""
     found = re.fullmatch(r"(?i)([0-9A-Z-]{6,32})_attlog\.dat", name)
     return found[1] if found else None
 
@@ -124,16 +166,20 @@ def number_of(name: str) -> str | None:
     return str(int(found[1])) if found else None
 
 
-def recognise(head: bytes) -> Form:
-    """Tell the form of a file by its first :data:`HEAD` bytes, or all of fewer; NotAnExport where it has none."""
+def recognise(head: bytes, third: Third | None = None) -> Form:
+    """Tell the form of a file by its first :data:`HEAD` bytes, or all of fewer; NotAnExport where it has none.
+
+    ``third`` says what the third of five columns is. AmbiguousColumns where it does not and the values leave it open.
+    """
     for signature, what in _SIGNATURES.items():
         if head.startswith(signature) and (len(signature) > 2 or b"\t" not in head[:256]):
             raise NotAnExport(f"the file is {what}")
     form = Form("attlog", "utf-8-sig" if head.startswith(b"\xef\xbb\xbf") else "bytes")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         form = Form("table", "utf-16-le" if head[:2] == b"\xff\xfe" else "utf-16-be")
+    other: Family = "table" if form.family == "attlog" else "attlog"
     best: tuple[int, Form] = (0, form)
-    for candidate in (form, replace(form, family="table" if form.family == "attlog" else "attlog")):
+    for candidate in (form, replace(form, family=other), replace(form, family="attlog", third="state")):
         reader = Reader(candidate)
         formed = sum(entry.formed for entry in reader.feed(head))
         # A file that is shorter than its head has a last line, whatever that lacks.
@@ -141,8 +187,31 @@ def recognise(head: bytes) -> Form:
         if formed > best[0]:
             best = (formed, reader.form)
     if not best[0]:
-        raise NotAnExport("none of its first lines is an attendance record")
-    return best[1]
+        raise NotAnExport(_likeness(head, form))
+    found = best[1]
+    return replace(found, third=third or _third(head, found)) if found.third else found
+
+
+def _third(head: bytes, form: Form) -> Third:
+    """Tell what the third of five columns is by what it cannot be: a device number that changes, an unknown state."""
+    cutter = _Cutter(form)
+    cuts = [*cutter.feed(head), *cutter.close()]
+    thirds = {match[3] for cut in cuts if (match := _FIVE.fullmatch(cut.text))}
+    one_device = len(thirds) == 1
+    states = thirds <= _STATE_CODES
+    if one_device == states:
+        raise AmbiguousColumns(
+            "it has five columns, and whether the third is the device number or the state cannot be told"
+        )
+    return "device" if one_device else "state"
+
+
+def _likeness(head: bytes, form: Form) -> str:
+    """Return why a file of which no line is a record is none, as far as its first lines show that."""
+    lines = [cut.text for cut in _Cutter(form).feed(head[:4096])]
+    if any(map(_RESAVED.fullmatch, lines)):
+        return _SAVED_AGAIN
+    return "none of its first lines is an attendance record"
 
 
 # --- lines --------------------------------------------------------------------------------------------------------
@@ -164,6 +233,12 @@ class Reader:
         """Those that are not blank."""
         self.headers = 0
         """Those that say what the others hold, or whose they are."""
+        self.words: set[bytes] = set()
+        """The words for states that were read."""
+        self.rewritten = False
+        """A PIN is written as spreadsheets write a large number: its digits are lost."""
+        self._shapes: set[tuple[bool, bool]] = set()
+        """Whether dates of a table that were read had seconds, and AM or PM."""
         self._cutter = _Cutter(form)
 
     def feed(self, data: bytes) -> Iterator[Entry]:
@@ -186,16 +261,25 @@ class Reader:
             self.headers += 1
             return None
         if self.form.family == "attlog":
-            return _attlog(cut.offset, text)
-        if _HEADER.search(text):
-            self.form = replace(self.form, columns=_columns(text))
+            return self._checked(_attlog(cut.offset, text, self.form.third))
+        if _HEADER.search(text) and (columns := _columns(text)) is not None:
+            self.form = replace(self.form, columns=columns)
             self.headers += 1
             return None
-        return self._table(cut.offset, text)
+        return self._checked(self._table(cut.offset, text, ended=cut.ended))
 
-    def _table(self, offset: int, text: bytes) -> Entry:
+    def _checked(self, entry: Entry) -> Entry:
+        record = entry.record
+        if isinstance(record, RawPunch) and _REWRITTEN.fullmatch(record.pin or ""):
+            self.rewritten = True
+            return entry._replace(record=_bad(record.raw, "a spreadsheet has rewritten the PIN"))
+        return entry
+
+    def _table(self, offset: int, text: bytes, *, ended: bool) -> Entry:
         columns = self.form.columns
         fields = [field.strip() for field in text.split(b"\t")]
+        if columns.narrow is not None and not _dated(fields, columns) and _dated(fields, columns.narrow):
+            columns = columns.narrow
         plain = _without_names(text, columns)
         if len(fields) < columns.count:
             return Entry(offset, _bad(plain, f"{len(fields)} columns, not {columns.count}"), None, formed=False)
@@ -209,8 +293,31 @@ class Reader:
         if moment is None or pin is None:
             what = "no such date" if moment is None else _PIN_RULE
             return Entry(offset, _bad(plain, what), number, formed=True)
+        shape = (match[9] is not None, match[10] is not None)
+        if not ended and self._may_be_cut(shape, columns, len(fields) - 1):
+            return Entry(offset, _bad(plain, "the file ends in it"), number, formed=True)
+        self._shapes.add(shape)
+        state, verify = self._codes(fields, columns)
+        raw = _without_names(text, columns, words=True)
+        return Entry(offset, RawPunch(pin, None, moment, state, verify, None, raw), number, formed=True)
+
+    def _may_be_cut(self, shape: tuple[bool, bool], columns: Columns, last: int) -> bool:
+        """Tell whether the end of the file may have cut a row: a cut date is another time, a cut PIN another person."""
+        if columns.moment == last:
+            return shape not in self._shapes and (bool(self._shapes) or not shape[0])
+        return columns.pin == last
+
+    def _codes(self, fields: list[bytes], columns: Columns) -> tuple[int | None, int | None]:
+        """Return state and verify; a word says which of them it is, in whichever of the two columns it stands."""
         state, verify = _code(fields, columns.state), _code(fields, columns.verify)
-        return Entry(offset, RawPunch(pin, None, moment, state, verify, None, plain), number, formed=True)
+        for column in (columns.state, columns.verify):
+            word = _word(fields, column)
+            if word in _STATE_WORDS:
+                self.words.add(word)
+                state = None if word in _IN_OUT and not self.form.in_out else _STATE_WORDS[word]
+            elif word in _VERIFY_WORDS:
+                verify = _VERIFY_WORDS[word]
+        return state, verify
 
     def _moment(self, match: re.Match[bytes]) -> datetime | None:
         parts = [None if part is None else int(part) for part in match.groups()[:9]]
@@ -241,22 +348,52 @@ _ATTLOG = re.compile(
 _OVERFLOWN = re.compile(
     rb"([^\t]*)\t *(\d{4})-(-?\d{1,3})-(-?\d{1,3}) (-?\d{1,3}):(-?\d{1,3}):(-?\d{1,3}) *(?:\t[^\t]*){3,4}"
 )
+_FIVE = re.compile(
+    rb" *([!-~](?:[ -~]{0,22}[!-~])?) *\t *(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) *\t *(\d+) *\t *(\d{1,3}) *\t *([!-~]*) *"
+)
+_STATE_CODES = {b"0", b"1", b"2", b"3", b"4", b"5", b"255"}
+_REWRITTEN = re.compile(r"\d(?:[.,]\d+)?[Ee]\+\d+")
+_IN_OUT = {b"in", b"out"}
+_DUTY = {b"dutyon", b"dutyoff", b"onduty", b"offduty"}
+_STATE_WORDS = {
+    **dict.fromkeys((b"in", b"masuk", b"datang", b"cin", b"checkin", b"clockin", b"dutyon", b"onduty"), 0),
+    **dict.fromkeys((b"out", b"keluar", b"pulang", b"cout", b"checkout", b"clockout", b"dutyoff", b"offduty"), 1),
+    **dict.fromkeys((b"breakout",), 2),
+    **dict.fromkeys((b"breakin",), 3),
+    **dict.fromkeys((b"overtimein", b"overtimeon", b"otin", b"lemburmasuk"), 4),
+    **dict.fromkeys((b"overtimeout", b"overtimeoff", b"otout", b"lemburkeluar"), 5),
+}
+"""Words for the state, without blanks and marks, and the code that terminals have for it."""
+_VERIFY_WORDS = {
+    **dict.fromkeys((b"password", b"pw", b"pwd", b"sandi"), 0),
+    **dict.fromkeys((b"fp", b"finger", b"fingerprint", b"sidikjari", b"jari"), 1),
+    **dict.fromkeys((b"card", b"rfcard", b"kartu"), 2),
+    **dict.fromkeys((b"face", b"wajah"), 15),
+}
+_CODE = re.compile(rb"\d{1,3}")
 _TABLE_DATE = re.compile(
     rb"(?:(\d{4})[-/.](\d\d?)[-/.](\d\d?)|(\d\d?)[-/.](\d\d?)[-/.](\d{4})) +"
     rb"(\d\d?):(\d\d)(?::(\d\d))?(?: *([AaPp][Mm]))?"
 )
 
 
-def _attlog(offset: int, text: bytes) -> Entry:
-    match = _ATTLOG.match(text)
+def _attlog(offset: int, text: bytes, third: Third | None) -> Entry:
+    match = _ATTLOG.match(text) if third is None else _FIVE.fullmatch(text)
     if match is None:
-        return _no_attlog(offset, text)
-    pin, when, device, state_text, verify_text, work_code = match.groups()
-    state, verify, number = int(state_text), int(verify_text), device.lstrip(b"0").decode("ascii") or "0"
+        return _no_attlog(offset, text, 6 if third is None else 5)
+    pin, when, *rest = match.groups()
+    device: bytes | None = None
+    if third != "state":
+        device, *rest = rest
+    state_text, verify_text, work_code = (*rest, b"")[:3]
+    number = None if device is None else device.lstrip(b"0").decode("ascii") or "0"
     try:
         moment = datetime.fromisoformat(when.decode("ascii"))
     except ValueError:
         return Entry(offset, _bad(match[0], "no such date"), number, formed=True)
+    if not (_CODE.fullmatch(state_text) and _CODE.fullmatch(verify_text)):
+        return Entry(offset, _bad(match[0], "a code that is no number"), number, formed=True)
+    state, verify = int(state_text), int(verify_text)
     if state > 255 or verify > 255:
         return Entry(offset, _bad(match[0], "a code above 255"), number, formed=True)
     work = work_code.decode("ascii") or None
@@ -264,7 +401,7 @@ def _attlog(offset: int, text: bytes) -> Entry:
     return Entry(offset, punch, number, formed=True)
 
 
-def _no_attlog(offset: int, text: bytes) -> Entry:
+def _no_attlog(offset: int, text: bytes, columns: int) -> Entry:
     match = _OVERFLOWN.match(text)
     if match is None:
         return Entry(offset, _bad(text, "not a line of an attlog file"), None, formed=False)
@@ -273,6 +410,10 @@ def _no_attlog(offset: int, text: bytes) -> Entry:
     reason = "no such date" if _pin(match[1]) else _PIN_RULE
     if meant is not None:
         reason = f"the clock printed negative numbers; what it held means {meant:%Y-%m-%d %H:%M:%S}"
+    elif _pin(match[1]) and _date(year, *rest) is not None:
+        found = match[0].count(b"\t") + 1
+        wrong = f"{found} columns, not {columns}" if found != columns else "a code that is no number"
+        return Entry(offset, _bad(match[0], wrong), None, formed=False)
     return Entry(offset, _bad(match[0], reason), None, formed=True)
 
 
@@ -305,44 +446,74 @@ def _meant(year: int, month: int, day: int, hour: int, minute: int, second: int)
 
 
 def _code(fields: list[bytes], column: int | None) -> int | None:
-    if column is None or not re.fullmatch(rb"\d{1,9}", fields[column]):
+    """Return the number in a column; None where there is none, as in a row that is shorter than its header."""
+    if column is None or column >= len(fields) or not re.fullmatch(rb"\d{1,9}", fields[column]):
         return None
     return int(fields[column])
 
 
-def _columns(header: bytes) -> Columns:
-    """Return the columns that a header names."""
-    names = [re.sub(rb"[^a-z]", b"", field.lower()) for field in header.split(b"\t")]
+def _dated(fields: list[bytes], columns: Columns) -> bool:
+    """Tell whether a row has its date where these columns say."""
+    return len(fields) >= columns.count and _TABLE_DATE.fullmatch(fields[columns.moment]) is not None
 
+
+def _word(fields: list[bytes], column: int | None) -> bytes:
+    if column is None or column >= len(fields):
+        return b""
+    return re.sub(rb"[ ./_-]", b"", fields[column].lower())
+
+
+def _columns(header: bytes) -> Columns | None:
+    """Return the columns that a header names; None where it names no PIN or no date."""
+    names = [re.sub(rb"[^a-z]", b"", field.lower()) for field in header.split(b"\t")]
+    wide = _named(names)
+    if wide is None:
+        return Columns() if b"enno" in names else None
+    while names and not names[-1]:
+        names.pop()
+    return replace(wide, narrow=_named([name for name in names if name])) if b"" in names else wide
+
+
+def _named(names: list[bytes]) -> Columns | None:
     def place(*wanted: bytes) -> int | None:
         return next((names.index(name) for name in wanted if name in names), None)
 
-    moment = place(b"datetime", b"time", b"date")
-    pin = place(b"enno")
+    moment = place(b"datetime", b"time", b"date", b"waktu", b"tanggal")
+    pin = place(b"enno", b"acno", b"enrollno", b"enrollnumber", b"userid", b"pin")
     if pin is None or moment is None:
-        return Columns()
+        return None
     return Columns(
         device=place(b"tmno", b"mchn", b"tmn"),
         pin=pin,
-        name=place(b"name"),
-        verify=place(b"mode"),
-        state=place(b"inout", b"iomd", b"iomode"),
+        name=place(b"name", b"nama"),
+        verify=place(b"mode", b"verifycode", b"verify"),
+        state=place(b"inout", b"iomd", b"iomode", b"state", b"status"),
         moment=moment,
         count=max(pin, moment) + 1,
+        private=tuple(at for at, name in enumerate(names) if name in (b"nip", b"nik", b"card", b"cardno")),
     )
 
 
 _DIGITS = re.compile(rb"[-0-9/.: ]*(?:[AaPp][Mm])?")
 
 
-def _without_names(text: bytes, columns: Columns) -> bytes:
-    """Return a table's line with nothing in it that may be a name: only the PIN and what is made of digits stay."""
+def _without_names(text: bytes, columns: Columns, *, words: bool = False) -> bytes:
+    """Return a table's line with nothing in it that may be a name: only the PIN and what is made of digits stay.
+
+    With ``words``, those for states and ways of verifying stay too, in their columns.
+    """
     fields = text.split(b"\t")
     whole = len(fields) >= columns.count
     for number, field in enumerate(fields):
-        if number == columns.name or not (_DIGITS.fullmatch(field) or (whole and number == columns.pin)):
+        known = words and number in (columns.state, columns.verify) and _is_word(_word(fields, number))
+        plain = _DIGITS.fullmatch(field) or (whole and number == columns.pin) or known
+        if number == columns.name or number in columns.private or not plain:
             fields[number] = b""
     return b"\t".join(fields)
+
+
+def _is_word(word: bytes) -> bool:
+    return word in _STATE_WORDS or word in _VERIFY_WORDS
 
 
 def _bad(text: bytes, reason: str) -> BadRecord:
@@ -382,14 +553,14 @@ class _Cutter:
                 self._hold(line)
                 yield self._take()
             else:
-                yield _Cut(self._base + self._at * self._width, line.removesuffix(b"\r"), None)
+                yield _Cut(self._base + self._at * self._width, line.removesuffix(b"\r"), None, ended=True)
                 self._at += len(line)
             self._at += 1
         self._hold(rest)
 
     def close(self) -> Iterator[_Cut]:
         if self._size:
-            yield self._take()
+            yield self._take(ended=False)
 
     def _hold(self, part: bytes) -> None:
         if not part:
@@ -403,14 +574,14 @@ class _Cutter:
                 part = part.removeprefix(b"\0")
         self._kept += part[: MAX_LINE - len(self._kept)]
 
-    def _take(self) -> _Cut:
+    def _take(self, *, ended: bool = True) -> _Cut:
         offset, size = self._base + self._at * self._width, self._size
         whole = (size, self._hash.hexdigest()) if self._damaged or size > MAX_LINE else None
         text = bytes(self._kept).removesuffix(b"\r")
         self._at += size
         self._kept.clear()
         self._size, self._damaged, self._hash = 0, False, sha256()
-        return _Cut(offset, text, whole)
+        return _Cut(offset, text, whole, ended)
 
     def _narrowed(self, data: bytes) -> bytes:
         """Return one byte for each unit of UTF-16; what is not Latin becomes a question mark: it stands in names."""
