@@ -260,6 +260,7 @@ class Export(ABC):
     """One file of records that a terminal wrote, looked through to its end, and certain to be one."""
 
     name: str
+    """As it may be shown; see :func:`drivers.safe_files.printable`."""
     mark: str
     """Another one where the file was changed or exchanged, as far as that shows from outside."""
     size: int
@@ -280,18 +281,26 @@ class Export(ABC):
 
 
 class Refused(NamedTuple):
-    """A file that is not this terminal's, or not what its name says."""
+    """A file that looks like an export and is not read."""
 
     name: str
     mark: str
-    reason: str | None
-    """None where it is plainly another terminal's, which is nothing to speak of."""
+    reason: str
+    why: Literal["content", "name", "elsewhere"] = "content"
+    """``content``: no record in it can be trusted. ``name``: whose it is cannot be told, or it may not be opened.
+    ``elsewhere``: it is of another terminal, which may have it read."""
+    serial: str | None = None
+    """Of the terminal that it is of, where it is of another one and says so."""
 
 
 class Unsettled(NamedTuple):
     """A file that is still being written."""
 
     name: str
+
+
+class Settling(NamedTuple):
+    """Nothing yet: files must not change for a while before they are read. Given every second until then."""
 
 
 @runtime_checkable
@@ -301,11 +310,14 @@ class Exporting(Protocol):
     def present(self) -> bool:
         """Whether there is anything to look at."""
 
-    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled]:
-        """Yield the files there are, but not those whose marks have been seen. It takes the time that files settle."""
+    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
+        """Yield the files there are, but not those whose marks have been seen. It takes the time that files settle.
 
-    def tell(self, export: Export, receipt: str) -> bool:
-        """Leave ``receipt``, a text for people, beside a file that is stored; whether that was possible."""
+        What a file makes fail is a refusal of that file: the others are still given.
+        """
+
+    def tell(self, about: Export | Refused, receipt: str) -> bool:
+        """Leave ``receipt``, a text for people, beside a file that is stored or refused; whether that was possible."""
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")

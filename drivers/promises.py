@@ -35,6 +35,7 @@ from drivers.base import (
     Ranged,
     RawPunch,
     Refused,
+    Settling,
     Sizes,
     Terminal,
     TerminalInfo,
@@ -195,7 +196,10 @@ def _read_log(terminal: Logged, log: Sequence[bytes]) -> None:
 def _read_exports(terminal: Exporting, log: Sequence[bytes]) -> None:
     _hold(terminal.present(), "nothing is there")
     found = list(terminal.exports(()))
-    _hold(all(isinstance(export, Export | Refused | Unsettled) for export in found), "exports() gives something else")
+    _hold(
+        all(isinstance(export, Export | Refused | Unsettled | Settling) for export in found),
+        "exports() gives something else",
+    )
     exports = [export for export in found if isinstance(export, Export)]
     _hold([record.raw for export in exports for record in export.records()] == list(log), "not the bytes of the files")
     _hold(not list(terminal.exports({export.mark for export in exports})), "a file that was seen comes again")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from drivers.base import Export, Record
+from drivers.base import Export, Record, Refused
 from gateway.clock import Clock
 from gateway.control import ask
 from gateway.ledger import BEFORE, SLICE, Filed, Ledger, decoded, encoded
@@ -214,6 +214,24 @@ def answers(
         return {"noted": desk(asked).finish(asked["about"], asked["report"])}
 
     return {"file-begin": begin, "file-store": store, "file-finish": finish}
+
+
+def refusal(refused: Refused, terminal: TerminalSettings, now: datetime) -> str:
+    """Return the text that is left beside a file of which nothing is stored, for whoever brought it."""
+    return "\n".join(
+        (
+            "HADIR",
+            "TIDAK DIBACA: isi berkas ini TIDAK tersimpan. / NOT READ: nothing of this file is stored.",
+            "Ambil ulang log absen dari mesin, lalu bawa berkasnya tanpa diubah. / Export the attendance log again,",
+            "and bring the file as the terminal wrote it.",
+            "",
+            f"Berkas / file:        {refused.name}",
+            f"Mesin / terminal:     {terminal.name}",
+            f"Dilihat / looked at:  {utc_text(now)}",
+            f"Alasan / reason:      {refused.reason}",
+            "",
+        )
+    )
 
 
 def receipt(report: Report, terminal: TerminalSettings, serial: str, now: datetime) -> str:

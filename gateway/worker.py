@@ -44,6 +44,7 @@ from drivers.base import (
     Record,
     Refused,
     SettableClock,
+    Settling,
     Sizes,
     Terminal,
     TerminalInfo,
@@ -54,11 +55,12 @@ from drivers.base import (
     Untimed,
     Via,
 )
+from drivers.safe_files import Folder
 from gateway import forecast, punch
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
-from gateway.filing import LedgerDesk, filed, receipt
-from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerFull, Stored, Unaligned
+from gateway.filing import LedgerDesk, filed, receipt, refusal
+from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerError, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
@@ -103,6 +105,8 @@ BAD_TOLD_S = 3600.0
 """How often people hear that a line says what cannot be read: each time would be no help."""
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
+UNREAD_NAMED = 20
+"""Files that are not read which the state names."""
 CAPTURES_KEPT = 20
 NEWS_MAX = 500
 """More new records than this are an import, which waits while the disk is nearly full."""
@@ -140,6 +144,8 @@ class TerminalState:
     last_visit: datetime | None = None
     medium: Medium | None = None
     """Of a terminal whose records come on a flash disk: is one there, and may it be taken away? None for any other."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Files in the folder that look like exports and are not read, by their marks. Never changed in place."""
     last_full_reading: datetime | None = None
     heard: datetime | None = None
     """When a punch, or anything else that was new, came from it last."""
@@ -168,6 +174,9 @@ class TerminalState:
             "last_punch": self.last_punch,
             "last_visit": _utc(self.last_visit),
             "medium": self.medium,
+            "unread": None
+            if self.medium is None
+            else {"files": len(self.unread), "names": sorted(self.unread.values())[:UNREAD_NAMED]},
             "last_full_reading": _utc(self.last_full_reading),
             "fills": self.fills.isoformat() if self.fills else None,
             "silent_since": _utc(self.silent_since),
@@ -511,31 +520,61 @@ class Worker:
         if self._full_due or any(request.full for request in self._asked):
             self._full_due = False
             self._seen_files.clear()
+            self.state.unread = {}
         if self._ledger.room() == "none":
             return stored  # the files stay where they are
         if not place.present():
             self._seen_files.clear()
+            self.state.unread = {}
             self._tell_medium("none")
             return stored
         known = self._ledger.files(self.name)
         unsettled = False
         for export in place.exports(self._seen_files):
-            if isinstance(export, Unsettled):
-                unsettled = True
+            if isinstance(export, Unsettled | Settling):
+                if self._stopping.is_set():
+                    raise _Stopped
+                unsettled |= isinstance(export, Unsettled)
                 self._tell_medium("reading")
                 continue
             if isinstance(export, Refused):
-                if export.reason is not None:
-                    self._log.warning("file_refused", file=export.name, reason=export.reason)
-                    message = f"terminal {self.name}: {export.name} is not read: {export.reason}"
-                    self._alarm("file_refused", message, self.name)
-            elif export.sha256 not in known:
+                self._refuse(place, export)
+                self._seen_files.add(export.mark)
+                continue
+            self.state.unread = {mark: name for mark, name in self.state.unread.items() if name != export.name}
+            if export.sha256 not in known:
                 self._tell_medium("reading")
-                self._file(place, export, stored)
+                try:
+                    self._file(place, export, stored)
+                except (_Stopped, LedgerError):
+                    raise
+                except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
+                    reason = str(exc) if isinstance(exc, DriverError) else f"it cannot be read ({type(exc).__name__})"
+                    self._refuse(place, Refused(export.name, export.mark, reason, "name"))
             self._seen_files.add(export.mark)
         if not unsettled:
             self._tell_medium("safe")
         return stored
+
+    def _refuse(self, place: Exporting, refused: Refused) -> None:
+        """Name a file that is not read: in the log, in the state, and beside it where it holds no attendance log."""
+        self.state.unread = {**self.state.unread, refused.mark: refused.name}
+        if len(self.state.unread) > UNREAD_NAMED + 1:
+            return  # said already: there are more
+        if len(self.state.unread) > UNREAD_NAMED:
+            refused = refused._replace(reason=f"{refused.reason}; more files are not read, and not named one by one")
+        if refused.why == "elsewhere" and (refused.serial is None or self._is_known(refused.serial)):
+            self._log.info("file_left", file=refused.name, reason=refused.reason)
+        else:
+            self._log.warning("file_refused", file=refused.name, reason=refused.reason)
+            message = f"terminal {self.name}: {refused.name} is not read: {refused.reason}"
+            self._alarm("file_refused", message, self.name)
+        if refused.why == "content":
+            place.tell(refused, refusal(refused, self._settings, self._clock.now()))
+        self.tell_state()
+
+    def _is_known(self, serial: str) -> bool:
+        return any(serial.casefold() == other.serial.casefold() for other in self._ledger.terminals())
 
     def _file(self, place: Exporting, export: Export, stored: Stored) -> None:
         desk = LedgerDesk(self._ledger, self._settings, self._zone, self._clock)
@@ -1080,16 +1119,16 @@ class Worker:
         body = exc.body if isinstance(exc, UnreadableLog) else None
         if exc.capture is None and body is None:
             return
-        stem = self._captures / f"{self._clock.now():%Y%m%dT%H%M%S}-{self.name}"
-        path = stem.with_suffix(".txt")
+        stem = f"{self._clock.now():%Y%m%dT%H%M%S}-{self.name}"
+        path = self._captures / f"{stem}.txt"
         try:
-            self._captures.mkdir(mode=0o700, exist_ok=True)
-            _write_private(path, f"terminal {self.name}\nreason {exc}\n{exc.capture or ''}\n".encode())
-            if body is not None:
-                _write_private(stem.with_suffix(".bin"), body)
-            for pattern, kept in (("*.txt", CAPTURES_KEPT), ("*.bin", BODIES_KEPT)):
-                for old in sorted(self._captures.glob(pattern))[:-kept]:
-                    old.unlink(missing_ok=True)
+            with Folder(self._captures.parent) as data:
+                data.make_folder(self._captures.name, 0o700)
+                with data.folder(self._captures.name) as folder:
+                    text = f"terminal {self.name}\nreason {exc}\n{exc.capture or ''}\n"
+                    _write_private(folder, path.name, text.encode("utf-8", "backslashreplace"), CAPTURES_KEPT)
+                    if body is not None:
+                        _write_private(folder, f"{stem}.bin", body, BODIES_KEPT)
         except OSError as trouble:
             if self._captures_work:
                 self._log.warning("capture_failed", path=str(path), reason=str(trouble), capture_of=str(exc))
@@ -1150,14 +1189,12 @@ class _Aside:
                 self.trouble = exc
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file for the daemon's user only, whole or not at all."""
-    path.touch(mode=0o600)
-    try:
-        path.write_bytes(content)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
+def _write_private(folder: Folder, name: str, content: bytes, kept: int) -> None:
+    """Write a file for the daemon's user only, whole or not at all, and keep only the newest of its kind."""
+    folder.write(name, content)
+    kind = name[name.rindex(".") :]
+    for old in [one for one in folder.names() if one.endswith(kind)][:-kept]:
+        folder.remove(old)
 
 
 def _tally_of(day: Day) -> dict[str, Any]:

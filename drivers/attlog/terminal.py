@@ -4,11 +4,12 @@ A file is read twice: once to know that it is what it seems to be, its form and 
 Nothing is ever written but a receipt beside it, and nothing is removed.
 """
 
+import errno
 import os
-import re
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
@@ -17,8 +18,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from drivers import safe_files
 from drivers.attlog import wire
-from drivers.attlog.wire import Form, NotAnExport, Order, Reader
+from drivers.attlog.wire import Form, NotAnExport, Order, Reader, Third
 from drivers.base import (
     BadRecord,
     ClockReading,
@@ -29,19 +31,26 @@ from drivers.base import (
     Record,
     Refused,
     Seconds,
+    Settling,
     TerminalInfo,
     TerminalUnavailable,
     Unsettled,
 )
+from drivers.safe_files import Folder, printable
 
 PIECE = 256 * 1024
+LARGEST = 256 * 1024**2
+"""Bytes of an export; ten times what the largest log of a terminal makes."""
 DEFECTS = 100
 """Places in a file that are named; all are counted."""
 JUDGED_AFTER = 1000
 """Lines after which a file without one record among them is taken for something else."""
 RESET_YEAR = 2000
 RECEIPT = ".hadir.txt"
-_EXPORTS = re.compile(r"(?i).*_attlog\.dat|attlog\.dat|(?:GLG|AGL|ALOG)[^.]*\.(?:txt|dat|csv|xls)")
+SETTLING_S = 1.0
+"""Longest stretch of waiting before whoever waits hears of it."""
+FOLDERS = 20
+"""Folders in the folder that are looked into for exports that nobody reads there."""
 
 
 class Ambiguous(NotAnExport):
@@ -55,9 +64,13 @@ class ExportFile(Export):
     path: Path
     form: Form
     serial: str | None
-    """The serial number that its name or its first line tells."""
-    numbers: frozenset[str]
-    """Device numbers that its name and its lines tell."""
+    """The serial number that its first line tells."""
+    name_serial: str | None
+    """The serial number that its name proposes."""
+    number: str | None
+    """The device number that most of its lines tell."""
+    name_number: str | None
+    """The device number that its name proposes."""
 
     def records(self) -> Iterator[Record]:
         """Read the records, in the order of the file."""
@@ -70,28 +83,31 @@ class ExportFile(Export):
         for entry in reader.close():
             yield entry.record
         if digest.hexdigest() != self.sha256:
-            raise TerminalUnavailable(f"{self.path} has changed while it was read; read it again")
+            raise TerminalUnavailable(f"{_shown(self.path)} has changed while it was read; read it again")
 
 
-def surveyed(path: Path, order: Order | None = None) -> ExportFile:
-    """Read a file to its end, once; NotAnExport where it is none, Ambiguous where its dates can be read in two ways.
+def surveyed(path: Path, order: Order | None = None, third: Third | None = None) -> ExportFile:
+    """Read a file to its end, once; NotAnExport where it is none.
 
-    ``order`` says how they are meant. TerminalUnavailable where the file cannot be read.
+    ``order`` and ``third`` say how its dates and five columns are meant: without them, Ambiguous where its dates can be
+    read in two ways, AmbiguousColumns where its columns can. TerminalUnavailable where the file cannot be read.
     """
     if (what := wire.refused_name(path.name)) is not None:
         raise NotAnExport(f"by its name the file holds {what}")
     if (mark := _mark(path)) is None:
-        raise TerminalUnavailable(f"{path} is gone")
+        raise TerminalUnavailable(f"{_shown(path)} is gone")
     pieces = _pieces(path)
     piece = next(pieces, b"")
     if not piece:
         raise NotAnExport("the file is empty")
-    reader = Reader(replace(wire.recognise(piece[: wire.HEAD]), order=order))
+    reader = Reader(replace(wire.recognise(piece[: wire.HEAD], third), order=order))
     count = _Count()
     digest, size = sha256(), 0
     while piece:
         digest.update(piece)
         size += len(piece)
+        if size > LARGEST:
+            raise NotAnExport(f"it is larger than {LARGEST // 1024**2} MiB, which no terminal writes")
         count.add(reader.feed(piece))
         if not count.formed and count.unreadable > JUDGED_AFTER:
             break
@@ -100,11 +116,14 @@ def surveyed(path: Path, order: Order | None = None) -> ExportFile:
     lines = reader.lines - reader.headers
     if count.formed * 2 < lines:
         raise NotAnExport(f"only {count.formed:,} of its {lines:,} lines have the form of attendance records")
-    serial = wire.serial_of(path.name) or reader.serial
-    if (number := wire.number_of(path.name)) is not None:
-        count.numbers.add(number)
+    if reader.rewritten:
+        raise NotAnExport(f"a spreadsheet has rewritten its PINs, such as 1.98E+17; {wire.AS_WRITTEN}")
+    if not count.punches:
+        why = f" ({count.defects[0].reason})" if count.defects else ""
+        raise NotAnExport(f"none of its {lines:,} lines can be read as a punch{why}")
+    name_serial = wire.serial_of(path.name)
     return ExportFile(
-        name=path.name,
+        name=printable(path.name),
         mark=mark,
         size=size,
         sha256=digest.hexdigest(),
@@ -114,9 +133,11 @@ def surveyed(path: Path, order: Order | None = None) -> ExportFile:
         last=count.last,
         defects=tuple(count.defects),
         path=path,
-        form=replace(reader.form, order=_order(reader)),
-        serial=serial,
-        numbers=frozenset(count.numbers),
+        form=replace(reader.form, order=_order(reader), in_out=not wire.uses_words_for_work(reader.words)),
+        serial=reader.serial,
+        name_serial=name_serial if name_serial and wire.is_serial(name_serial) else None,
+        number=count.device(),
+        name_number=wire.number_of(path.name),
     )
 
 
@@ -140,15 +161,23 @@ class _Count:
     first: datetime | None = None
     last: datetime | None = None
     defects: list[Defect] = field(default_factory=list)
-    numbers: set[str] = field(default_factory=set)
+    devices: Counter[str] = field(default_factory=Counter)
+
+    def device(self) -> str | None:
+        """Return the device number that more than half of the lines that name one have."""
+        for number, lines in self.devices.most_common(1):
+            if lines * 2 > self.devices.total():
+                return number
+        return None
 
     def add(self, entries: Iterable[wire.Entry]) -> None:
         """Count what was read."""
         for entry in entries:
             record = entry.record
             self.formed += entry.formed
-            if entry.device is not None and entry.device not in self.numbers and len(self.numbers) < DEFECTS:
-                self.numbers.add(entry.device)
+            if entry.device is not None:
+                known = entry.device in self.devices or len(self.devices) < DEFECTS
+                self.devices[entry.device if known else ""] += 1
             if isinstance(record, BadRecord):
                 self.unreadable += 1
                 if len(self.defects) < DEFECTS:
@@ -167,11 +196,15 @@ class _Count:
 
 def _pieces(path: Path) -> Iterator[bytes]:
     try:
-        with path.open("rb") as file:
+        with safe_files.opened(path) as file:
             while piece := file.read(PIECE):
                 yield piece
     except OSError as exc:
-        raise TerminalUnavailable(f"{path} cannot be read ({exc.strerror or exc})") from exc
+        raise TerminalUnavailable(f"{_shown(path)} cannot be read ({exc.strerror or exc})") from exc
+
+
+def _shown(path: Path) -> str:
+    return printable(str(path))
 
 
 class AttlogOptions(DriverOptions):
@@ -200,6 +233,8 @@ class AttlogTerminal:
 
     def __init__(self, options: AttlogOptions) -> None:
         self._options = options
+        self._refused_files: dict[str, str] = {}
+        """Names of refused files by their marks."""
 
     def serial(self) -> str:
         """Return nothing: a folder has no serial number, it must be configured."""
@@ -216,72 +251,148 @@ class AttlogTerminal:
     def present(self) -> bool:
         """Whether the folder is there, and holds anything."""
         try:
-            with os.scandir(self._options.path) as found:
-                return next(found, None) is not None
+            with Folder(self._options.path) as folder:
+                return bool(folder.names(1))
         except OSError:
             return False
 
-    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled]:
-        """Yield the files that may be this terminal's, in the order of their names."""
-        marks = [(path, _mark(path)) for path in self._candidates()]
-        before = {path: mark for path, mark in marks if mark is not None and mark not in seen}
-        if before:
-            time.sleep(self._options.settle)
-        for path, mark in before.items():
-            if _mark(path) != mark:
-                yield Unsettled(path.name)
-                continue
-            try:
-                export = surveyed(path)
-            except NotAnExport as exc:
-                yield Refused(path.name, mark, str(exc))
-            else:
-                yield self._refused(export) or export
-
-    def tell(self, export: Export, receipt: str) -> bool:
-        """Write the receipt beside the file; False where the disk takes none."""
-        place = self._options.path / f"{export.name}{RECEIPT}"
-        draft = place.with_name(f".{place.name}.new")
+    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
+        """Yield what looks like an export, in the order of the names; see :class:`drivers.base.Exporting`."""
         try:
-            with draft.open("w", encoding="utf-8", newline="\r\n") as file:
-                file.write(receipt)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(place)
+            with Folder(self._options.path) as folder:
+                candidates, refused = _candidates(folder)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            reason = f"{_shown(self._options.path)} cannot be read ({exc.strerror or exc})"
+            raise TerminalUnavailable(reason) from exc
+        yield from (one for one in refused if one.mark not in seen)
+        before = {path: mark for path in candidates if (mark := _mark(path)) is not None and mark not in seen}
+        until = time.monotonic() + (self._options.settle if before else 0)
+        while (left := until - time.monotonic()) > 0:
+            yield Settling()
+            time.sleep(min(left, SETTLING_S))
+        for path, mark in before.items():
+            yield self._looked_at(path, mark)
+
+    def _looked_at(self, path: Path, mark: str) -> Export | Refused | Unsettled:
+        name = printable(path.name)
+        if _mark(path) != mark:
+            return Unsettled(name)
+        try:
+            export = surveyed(path)
+            return self._refused(export) or export
+        except (NotAnExport, TerminalUnavailable) as exc:
+            if _mark(path) is None:
+                return Unsettled(name)  # the disk was pulled out
+            return self._noted(path, Refused(name, mark, str(exc)))
+        except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
+            return self._noted(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
+
+    def _noted(self, path: Path, refused: Refused) -> Refused:
+        self._refused_files[refused.mark] = path.name
+        return refused
+
+    def tell(self, about: Export | Refused, receipt: str) -> bool:
+        """Write the receipt beside the file; False where the disk takes none."""
+        name = about.path.name if isinstance(about, ExportFile) else self._refused_files.get(about.mark, "")
+        try:
+            with Folder(self._options.path) as folder:
+                folder.write(f"{name}{RECEIPT}", receipt.replace("\n", "\r\n").encode(), 0o644)
         except OSError:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
             return False
         return True
 
-    def _candidates(self) -> list[Path]:
-        try:
-            with os.scandir(self._options.path) as found:
-                names = sorted(entry.name for entry in found if _EXPORTS.fullmatch(entry.name) and entry.is_file())
-        except FileNotFoundError:
-            return []
-        except OSError as exc:
-            raise TerminalUnavailable(f"{self._options.path} cannot be read ({exc.strerror or exc})") from exc
-        return [self._options.path / name for name in names if not wire.refused_name(name)]
-
     def _refused(self, export: ExportFile) -> Refused | None:
-        if export.serial is not None:
-            ours = export.serial == self._options.serial
-        elif self._options.number is None:
+        serial = export.serial or export.name_serial
+        if serial is not None:
+            if serial.casefold() == (self._options.serial or "").casefold():
+                return None
+            reason = f"it says that it is of the terminal with serial {serial}"
+            return Refused(export.name, export.mark, reason, "elsewhere", serial)
+        numbers = {number for number in (export.name_number, export.number) if number is not None}
+        if self._options.number is None:
             reason = "nothing in it tells whose it is but a device number: write this terminal's into `number:`"
-            return Refused(export.name, export.mark, reason)
-        else:
-            ours = export.numbers == {str(self._options.number)}
-        return None if ours else Refused(export.name, export.mark, None)
+            return Refused(export.name, export.mark, reason, "name")
+        if numbers == {str(self._options.number)}:
+            return None
+        if len(numbers) == 1:
+            reason = (
+                f"it says that it is of device number {numbers.pop()}, and this terminal's is {self._options.number}"
+            )
+            return Refused(export.name, export.mark, reason, "elsewhere")
+        reason = "nothing in it tells whose it is; `hadir import --terminal` reads it"
+        if numbers:
+            reason = f"by its name it is of device number {export.name_number}, by its lines of {export.number}"
+        return Refused(export.name, export.mark, reason, "name")
+
+
+def _candidates(folder: Folder) -> tuple[list[Path], list[Refused]]:
+    """Return the files to be read, and what looks like one and is not."""
+    candidates: list[Path] = []
+    refused: list[Refused] = []
+    names = folder.names(safe_files.MOST_NAMES + 1)
+    if len(names) > safe_files.MOST_NAMES:
+        reason = f"it holds more than {safe_files.MOST_NAMES:,} names; the others are not looked at"
+        refused.append(Refused(_shown(folder.path), f"{len(names)} names", reason, "name"))
+    folders: list[str] = []
+    for name in names:
+        if name.endswith(RECEIPT) or name.startswith("."):
+            continue
+        if folder.is_folder(name):
+            folders.append(name)
+        elif wire.is_export(name):
+            try:
+                folder.check_place(name)
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                refused.append(_by_name(folder, name, f"it is {exc.strerror or exc}"))
+            else:
+                if wire.refused_name(name) is None:
+                    candidates.append(folder.path / name)
+        elif wire.is_alike(name):
+            reason = "its name is not that of an export, such as 1_attlog.dat; `hadir import` reads it under any name"
+            if (what := wire.refused_name(name)) is not None:
+                reason = f"by its name the file holds {what}; {wire.AS_WRITTEN}"
+            refused.append(_by_name(folder, name, reason))
+    for name in folders[:FOLDERS]:
+        refused += _below(folder, name)
+    return candidates, refused
+
+
+def _below(folder: Folder, name: str) -> Iterator[Refused]:
+    """Yield the exports in a folder of the folder, where nothing is read."""
+    try:
+        with folder.folder(name) as inner:
+            for one in inner.names(safe_files.MOST_NAMES):
+                if wire.is_export(one):
+                    reason = f"it lies in a folder; move it up to {_shown(folder.path)}"
+                    yield _by_name(inner, one, reason, f"{printable(name)}/")
+    except OSError:
+        return  # what cannot be opened shows no exports
+
+
+def _by_name(folder: Folder, name: str, reason: str, where: str = "") -> Refused:
+    try:
+        mark = _mark_of(name, folder.look(name))
+    except OSError:
+        mark = None
+    return Refused(where + printable(name), f"{where}{mark or name}", reason, "name")
 
 
 def _mark(path: Path) -> str | None:
     """Return what changes when the file does; None where there is none, as when the disk was pulled out."""
     try:
-        found = path.stat()
-    except OSError:
-        return None
-    return f"{path.name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+        return _mark_of(path.name, path.lstat())
+    except OSError as exc:
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO):
+            return None
+        return f"{path.name} {exc.errno}"
+
+
+def _mark_of(name: str, found: os.stat_result | None) -> str | None:
+    return None if found is None else f"{name} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
 
 
 @contextmanager

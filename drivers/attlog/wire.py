@@ -160,6 +160,11 @@ def serial_of(name: str) -> str | None:
     return found[1] if found else None
 
 
+def is_serial(word: str) -> bool:
+    """Tell whether a word looks like a serial number, which has some digits; a person may name a file by the month."""
+    return sum(character.isdigit() for character in word) >= 4
+
+
 def number_of(name: str) -> str | None:
     """Return the device number that a file is named after."""
     found = re.fullmatch(r"(?i)([0-9]{1,5})_attlog\.dat", name)

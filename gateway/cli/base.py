@@ -151,12 +151,16 @@ HINTS = {
         "Berkas tidak dapat dibaca: periksa namanya, dan apakah flash disk terpasang.",
     ),
     "not_export": (
-        "Import the attendance log only, such as 1_attlog.dat; user data, fingerprints and photos never belong here.",
-        "Ini bukan data absensi: pilih berkas log absen dari mesin, misalnya 1_attlog.dat.",
+        "Import the attendance log only, such as 1_attlog.dat, as the terminal wrote it, not a copy of a spreadsheet.",
+        "Ini bukan data absensi: pilih log absen dari mesin, misalnya 1_attlog.dat, bukan hasil simpan ulang Excel.",
     ),
     "dates": (
         "Look at a date in it that you know, then say --dates dmy (day first) or --dates mdy (month first).",
         "Urutan tanggal tidak jelas: tambahkan --dates dmy (hari dulu) atau --dates mdy (bulan dulu).",
+    ),
+    "columns": (
+        "Compare a line with the terminal's own screen, then say --columns device or --columns state.",
+        "Arti kolom ketiga tidak jelas: bandingkan dengan layar mesin, lalu tambahkan --columns device atau state.",
     ),
     "misfit": (
         "Name the terminal that wrote the file with --terminal; it must be in the configuration, with its serial.",

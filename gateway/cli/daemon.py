@@ -48,6 +48,7 @@ MEDIA = {
     "reading": "the flash disk is being read: do not remove it / sedang dibaca, jangan dicabut",
     "safe": "the flash disk is read and may be removed / aman dicabut",
 }
+UNREAD = "{files} files there are NOT read / {files} berkas TIDAK dibaca: {names}"
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
@@ -386,6 +387,8 @@ def _print_status(settings: "Settings", seen: _Seen) -> None:
     for name, state in terminals.items():
         if state.get("medium"):
             console.print(f"{name}: {MEDIA[state['medium']]}", soft_wrap=True)
+        if (unread := state.get("unread")) and unread["files"]:
+            console.print(f"{name}: {UNREAD.format(**unread | {'names': ', '.join(unread['names'])})}", soft_wrap=True)
         if state.get("reason"):
             console.print(f"{name}: {state['reason']}", soft_wrap=True)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drivers.safe_files import printable
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     TERMINALS,
@@ -38,6 +39,13 @@ SAMPLE = 200
 """Punches of a file that are compared with what is known of other terminals."""
 
 
+class Third(StrEnum):
+    """What the third of five columns is."""
+
+    DEVICE = "device"
+    STATE = "state"
+
+
 class Dates(StrEnum):
     """How dates with slashes are meant."""
 
@@ -56,6 +64,10 @@ def import_files(
         Dates | None,
         typer.Option(help="How 04/09/2026 is meant, where a file leaves that open."),
     ] = None,
+    columns: Annotated[
+        Third | None,
+        typer.Option(help="What the third of five columns is, where a file leaves that open."),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
@@ -69,12 +81,12 @@ def import_files(
     refused: list[Failure] = []
     for file in files:
         try:
-            rows.append(_imported(settings, file, terminal, dates))
+            rows.append(_imported(settings, file, terminal, dates, columns))
         except Failure as failure:
             if failure.code is not Code.NEGATIVE:
                 raise
             # The others may be well.
-            rows.append({"file": str(file), "refused": failure.args[0]})
+            rows.append({"file": printable(str(file)), "refused": failure.args[0]})
             refused.append(failure)
         if not as_json and "refused" not in rows[-1]:
             _print(rows[-1])
@@ -86,36 +98,42 @@ def import_files(
         raise refused[-1]
 
 
-def _imported(settings: "Settings", file: Path, name: str | None, dates: Dates | None) -> dict[str, Any]:
+def _imported(
+    settings: "Settings", file: Path, name: str | None, dates: Dates | None, columns: Third | None
+) -> dict[str, Any]:
     from drivers.attlog.terminal import Ambiguous, surveyed
-    from drivers.attlog.wire import NotAnExport
+    from drivers.attlog.wire import AmbiguousColumns, NotAnExport
     from drivers.base import TerminalUnavailable
     from gateway.filing import Misfit, Unheard, filed
     from gateway.ledger import LedgerError
 
+    shown = printable(str(file))
     try:
-        export = surveyed(file, None if dates is None else dates.value)
+        export = surveyed(file, None if dates is None else dates.value, None if columns is None else columns.value)
         entry = _whose(settings, export, name)
         _check_strangers(settings, export, entry)
+        serial = _serial(settings, export, entry)
         with _desk(settings, entry) as desk:
-            report = filed(desk, export, export.serial, lambda records: progress(records, export.lines, file.name))
+            report = filed(desk, export, serial, lambda records: progress(records, export.lines, export.name))
     except Ambiguous as exc:
-        raise Failure(Code.NEGATIVE, f"{file}: {exc}", "dates") from exc
+        raise Failure(Code.NEGATIVE, f"{shown}: {exc}", "dates") from exc
+    except AmbiguousColumns as exc:
+        raise Failure(Code.NEGATIVE, f"{shown}: {exc}", "columns") from exc
     except NotAnExport as exc:
-        raise Failure(Code.NEGATIVE, f"{file} was not imported: {exc}", "not_export") from exc
+        raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "not_export") from exc
     except Misfit as exc:
-        raise Failure(Code.NEGATIVE, f"{file} was not imported: {exc}", "misfit") from exc
+        raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "misfit") from exc
     except TerminalUnavailable as exc:
         raise Failure(Code.DISK, str(exc), "no_file") from exc
     except Unheard as exc:
         raise Failure(Code.LOCKED, str(exc), "unheard") from exc
     except LedgerError as exc:
         raise Failure(Code.DISK, str(exc), "ledger") from exc
-    return _row(file, entry, report)
+    return _row(shown, entry, report)
 
 
-def _row(file: Path, entry: "TerminalSettings", report: "Report") -> dict[str, Any]:
-    return {"file": str(file), "terminal": entry.name, "first_time": report.noted, **report.report()}
+def _row(file: str, entry: "TerminalSettings", report: "Report") -> dict[str, Any]:
+    return {"file": file, "terminal": entry.name, "first_time": report.noted, **report.report()}
 
 
 def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "TerminalSettings":
@@ -128,29 +146,39 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
                 param_hint="--terminal",
             )
         return settings.terminals[names.index(name)]
-    if export.serial is not None:
+    shown = printable(str(export.path))
+    serial = export.serial or export.name_serial
+    if serial is not None:
         known = _known_serials(settings)
         for entry in settings.terminals:
-            if export.serial == (entry.serial or known.get(entry.name)):
+            if serial.casefold() == (entry.serial or known.get(entry.name) or "").casefold():
                 return entry
-        raise Failure(
-            Code.NEGATIVE, f"{export.path}: no terminal of the configuration has serial {export.serial}", "misfit"
-        )
+    number = export.name_number or export.number
     numbered = [
         entry
         for entry in settings.terminals
-        if (number := getattr(entry, "number", None)) is not None and export.numbers == {str(number)}
+        if (wanted := getattr(entry, "number", None)) is not None and number == str(wanted)
     ]
-    if len(numbered) == 1:
+    if serial is None and len(numbered) == 1 and export.number in (None, number):
         return numbered[0]
     if not sys.stdin.isatty():
-        raise Failure(
-            Code.NEGATIVE,
-            f"{export.path}: nothing in it tells which terminal it is of; name it with --terminal: {', '.join(names)}",
-            "misfit",
-        )
+        what = "nothing in it tells which terminal it is of"
+        if serial is not None:
+            what = f"no terminal of the configuration has serial {serial}"
+        raise Failure(Code.NEGATIVE, f"{shown}: {what}; name it with --terminal: {', '.join(names)}", "misfit")
     chosen = typer.prompt(f"{export.name}: which terminal wrote this file ({', '.join(names)})?", err=True)
     return _whose(settings, export, str(chosen))
+
+
+def _serial(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> str | None:
+    """Return the serial number that the ledger is to compare with the terminal's.
+
+    What the file itself says is compared. What its name says only proposes: it counts for a terminal whose serial
+    number is not known yet.
+    """
+    if export.serial is not None or entry.serial or _known_serials(settings).get(entry.name):
+        return export.serial
+    return export.name_serial
 
 
 def _known_serials(settings: "Settings") -> dict[str, str]:
@@ -180,11 +208,8 @@ def _check_strangers(settings: "Settings", export: "ExportFile", entry: "Termina
             return
         for other, name in others.items():
             if ledger.held(other, sample) * 2 > len(sample):
-                raise Failure(
-                    Code.NEGATIVE,
-                    f"{export.path} was not imported: its punches are those of {name}, not of {entry.name}",
-                    "misfit",
-                )
+                what = f"its punches are those of {name}, not of {entry.name}"
+                raise Failure(Code.NEGATIVE, f"{printable(str(export.path))} was not imported: {what}", "misfit")
 
 
 @contextmanager

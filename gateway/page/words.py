@@ -90,6 +90,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "medium_none": ("none", "tidak ada"),
     "medium_reading": ("is being read: leave it", "sedang dibaca: jangan dicabut"),
     "medium_safe": ("safe to remove", "boleh dicabut"),
+    "unread": ("{files} files are NOT read: {names}", "{files} berkas TIDAK dibaca: {names}"),
     # The live feed.
     "feed": ("Punches as they come", "Absen terkini"),
     "feed_live": ("live", "langsung"),

@@ -82,7 +82,7 @@ def put(ledger: Desk, folder: Path, *lines: bytes, name: str = "") -> Report:
     path = folder / (name or f"{SERIAL}_attlog.dat")
     path.write_bytes(b"".join(lines))
     export = surveyed(path)
-    return filed(ledger, export, export.serial)
+    return filed(ledger, export, export.serial or export.name_serial)
 
 
 def events(ledger: Ledger, kind: str = "") -> list[dict[str, Any]]:

@@ -2,14 +2,18 @@
 
 import os
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from drivers import safe_files
+from drivers.attlog import terminal as module
 from drivers.attlog.terminal import Ambiguous, AttlogOptions, AttlogTerminal, ExportFile, surveyed
-from drivers.attlog.wire import NotAnExport
-from drivers.base import RawPunch, Refused, TerminalUnavailable, Unsettled
+from drivers.attlog.wire import AmbiguousColumns, NotAnExport, Third
+from drivers.base import Export, RawPunch, Refused, Settling, TerminalUnavailable, Unsettled
+from tests.drivers.hostile import NAMES, PLANTS, Plant, untouched
 
 LINE = b"     1001\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
 SERIAL = "CEXA193960001"
@@ -35,8 +39,8 @@ def test_survey(tmp_path: Path) -> None:
         (len(before + between), 25),
     ]
     assert str(export.first) == str(export.last) == "2026-09-04 07:30:00"
-    assert export.serial == SERIAL
-    assert export.numbers == {"1"}
+    assert (export.serial, export.name_serial) == (None, SERIAL)
+    assert (export.number, export.name_number) == ("1", None)
     assert sum(isinstance(record, RawPunch) for record in export.records()) == 3
 
 
@@ -90,6 +94,11 @@ def folder(path: Path, **options: object) -> AttlogTerminal:
     return AttlogTerminal(AttlogOptions.model_validate(entry))
 
 
+def looked(terminal: AttlogTerminal, seen: Collection[str] = ()) -> list[Export | Refused | Unsettled]:
+    """Return what a folder shows, without the waiting for it."""
+    return [item for item in terminal.exports(seen) if not isinstance(item, Settling)]
+
+
 def test_options() -> None:
     """Without a serial number a punch has no identity."""
     with pytest.raises(ValidationError, match="serial is missing"):
@@ -101,7 +110,7 @@ def test_no_stick(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "missing"):
         terminal = folder(place)
         assert not terminal.present()
-        assert list(terminal.exports(())) == []
+        assert looked(terminal) == []
     assert terminal.serial() == ""
     assert terminal.read_clock() is None
     assert terminal.identify().serial == SERIAL
@@ -112,14 +121,14 @@ def test_only_this_terminals_exports(tmp_path: Path) -> None:
     for name in (f"{SERIAL}_attlog.dat", "OTHER9999_attlog.dat", "1_attlog.dat", "user.dat", "notes.txt"):
         (tmp_path / name).write_bytes(LINE)
     (tmp_path / "2_attlog.dat").write_bytes(b"garbage\n")
-    found = list(folder(tmp_path).exports(()))
+    found = looked(folder(tmp_path))
     assert {item.name for item in found if isinstance(item, ExportFile)} == {f"{SERIAL}_attlog.dat"}
     reasons = {item.name: item.reason for item in found if isinstance(item, Refused)}
-    assert reasons["OTHER9999_attlog.dat"] is None
-    assert "number" in (reasons["1_attlog.dat"] or "")
-    assert "first lines" in (reasons["2_attlog.dat"] or "")
+    assert "serial OTHER9999" in reasons["OTHER9999_attlog.dat"]
+    assert "number" in reasons["1_attlog.dat"]
+    assert "first lines" in reasons["2_attlog.dat"]
     assert len(found) == 4
-    numbered = list(folder(tmp_path, number=1).exports(()))
+    numbered = looked(folder(tmp_path, number=1))
     assert {item.name for item in numbered if isinstance(item, ExportFile)} == {f"{SERIAL}_attlog.dat", "1_attlog.dat"}
 
 
@@ -128,11 +137,11 @@ def test_marks(tmp_path: Path) -> None:
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     terminal = folder(tmp_path)
-    (export,) = terminal.exports(())
+    (export,) = looked(terminal)
     assert isinstance(export, ExportFile)
-    assert list(terminal.exports({export.mark})) == []
+    assert looked(terminal, {export.mark}) == []
     path.write_bytes(LINE + LINE)
-    assert len(list(terminal.exports({export.mark}))) == 1
+    assert len(looked(terminal, {export.mark})) == 1
 
 
 def test_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -150,7 +159,7 @@ def test_a_file_that_is_being_written(tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert list(folder(tmp_path, settle="200ms").exports(())) == [Unsettled(path.name)]
+        assert looked(folder(tmp_path, settle="200ms")) == [Unsettled(path.name)]
     finally:
         done.set()
         writer.join()
@@ -159,8 +168,8 @@ def test_a_file_that_is_being_written(tmp_path: Path) -> None:
 def test_a_disk_that_is_pulled_out_while_its_files_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is listed and gone is none that is being written."""
     terminal = folder(tmp_path)
-    monkeypatch.setattr(terminal, "_candidates", lambda: [tmp_path / f"{SERIAL}_attlog.dat"])
-    assert list(terminal.exports(())) == []
+    monkeypatch.setattr(module, "_candidates", lambda _folder: ([tmp_path / f"{SERIAL}_attlog.dat"], []))
+    assert looked(terminal) == []
 
 
 def test_receipt(tmp_path: Path) -> None:
@@ -168,9 +177,206 @@ def test_receipt(tmp_path: Path) -> None:
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     terminal = folder(tmp_path)
-    (export,) = terminal.exports(())
+    (export,) = looked(terminal)
     assert isinstance(export, ExportFile)
     assert terminal.tell(export, "SAFE\n")
     assert (tmp_path / f"{path.name}.hadir.txt").read_bytes() == b"SAFE\r\n"
     assert sorted(item.name for item in tmp_path.iterdir()) == [path.name, f"{path.name}.hadir.txt"]
     assert not folder(tmp_path / "gone").tell(export, "SAFE\n")
+
+
+# --- what others put there ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_is_no_file_is_refused_and_the_next_is_read(tmp_path: Path, plant: Plant) -> None:
+    """A link, a pipe or a device with the name of an export, or in the place of a receipt."""
+    ours = tmp_path / "ours"
+    ours.write_bytes(LINE)
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    plant(stick / f"{SERIAL}_attlog.dat", ours)
+    (stick / f"9_{SERIAL}_attlog.dat").write_bytes(LINE)
+    good = stick / f"{SERIAL.lower()}_attlog.dat"
+    good.write_bytes(LINE)
+    plant(stick / f"{good.name}.hadir.txt", ours)
+    terminal = folder(stick)
+    found = looked(terminal)
+    (export,) = (item for item in found if isinstance(item, ExportFile))
+    assert export.path == good
+    assert not terminal.tell(export, "SAFE\n")
+    named = {item.name for item in found if isinstance(item, Refused)}
+    assert f"{SERIAL}_attlog.dat" in named or (stick / f"{SERIAL}_attlog.dat").is_dir()
+    assert untouched(ours, LINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_any_name(tmp_path: Path, name: bytes) -> None:
+    """It is read or refused under a name that can be shown, stored and sent, and gets its receipt."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.write_bytes(b"7\t1\t0\n")
+    terminal = folder(tmp_path)
+    (refused,) = looked(terminal)
+    assert isinstance(refused, Refused)
+    assert refused.name.isprintable()
+    refused.name.encode()
+    assert refused.reason.isprintable()
+    # A name may leave no room for that of a receipt.
+    assert terminal.tell(refused, "NOT READ\n") == (len(name) + len(module.RECEIPT) <= 255)
+    path.write_bytes(LINE)
+    assert surveyed(path).name.isprintable()
+
+
+def test_a_file_that_makes_reading_fail_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised; it may be read at the next look."""
+    for name in ("1_attlog.dat", "2_attlog.dat"):
+        (tmp_path / name).write_bytes(LINE)
+    original = module.surveyed
+
+    def failing(path: Path) -> ExportFile:
+        if path.name == "1_attlog.dat":
+            raise MemoryError
+        return original(path)
+
+    monkeypatch.setattr(module, "surveyed", failing)
+    refused, other = looked(folder(tmp_path, number=1))
+    assert isinstance(refused, Refused)
+    assert (refused.name, refused.reason) == ("1_attlog.dat", "it cannot be read (MemoryError)")
+    assert other.name == "2_attlog.dat"
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record and a hole behind it that is larger than the disk."""
+    monkeypatch.setattr(module, "LARGEST", 2 * module.PIECE)
+    path = tmp_path / "1_attlog.dat"
+    path.write_bytes(LINE)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(NotAnExport, match="larger than"):
+        surveyed(path)
+
+
+def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some are looked at, and that there are more is said."""
+    monkeypatch.setattr(safe_files, "MOST_NAMES", 5)
+    for number in range(9):
+        (tmp_path / f"{number}_attlog.dat").write_bytes(LINE)
+    found = looked(folder(tmp_path, number=1))
+    (more,) = (item for item in found if isinstance(item, Refused) and "more than 5" in item.reason)
+    assert more.name == str(tmp_path)
+
+
+def test_waiting_for_files_to_settle_can_be_left(tmp_path: Path) -> None:
+    """Whoever waits hears of it, and need not wait any longer."""
+    (tmp_path / "1_attlog.dat").write_bytes(LINE)
+    assert next(folder(tmp_path, settle="10m").exports(())) == Settling()
+
+
+# --- whose it is, and what is not read ----------------------------------------------------------------------------
+
+
+def reasons(terminal: AttlogTerminal) -> dict[str, tuple[str, str]]:
+    """Return why each file is not read."""
+    return {item.name: (item.why, item.reason) for item in looked(terminal) if isinstance(item, Refused)}
+
+
+def test_one_odd_line_does_not_make_a_file_another_terminals(tmp_path: Path) -> None:
+    """A damaged device number in one of forty lines: the name and the other lines agree, so all of it is read."""
+    odd = LINE.replace(b"\t1\t0\t1", b"\t0\t0\t1").replace(b"07:30:00", b"07:59:00")
+    data = lines(39).replace(b"\t1\t0\t1\t0\n", b"\t7\t0\t1\t0\n") + odd
+    (tmp_path / "7_attlog.dat").write_bytes(data)
+    (export,) = looked(folder(tmp_path, number=7))
+    assert isinstance(export, ExportFile)
+    assert (export.number, export.punches) == ("7", 40)
+    (record,) = list(export.records())[-1:]
+    assert record.raw == odd.rstrip(b"\r\n")
+
+
+def test_what_is_not_read_is_always_named(tmp_path: Path) -> None:
+    """With a reason: of another terminal, of nobody, not to be opened, in another folder, under another name."""
+    (tmp_path / "2_attlog.dat").write_bytes(LINE.replace(b"\t1\t0\t1", b"\t2\t0\t1"))
+    (tmp_path / "7_attlog.dat").write_bytes(LINE)
+    (tmp_path / "september_attlog.dat").write_bytes(LINE.replace(b"\t1\t0\t1", b"\t3\t0\t1"))
+    (tmp_path / "OTHER9999_attlog.dat").write_bytes(LINE)
+    (tmp_path / "GLG_001.TXT").write_bytes(b"EnNo\tDateTime\n77\t2026-09-04 07:30:00\n")
+    (tmp_path / "AGL_001.xls").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(600))
+    (tmp_path / "1_attlog (2).dat").write_bytes(LINE)
+    (tmp_path / "attlog.xlsx").write_bytes(b"PK\x03\x04")
+    (tmp_path / "September").mkdir()
+    (tmp_path / "September" / "1_attlog.dat").write_bytes(LINE)
+    for silent in ("user.dat", "holiday.jpg", "._1_attlog.dat", "1_attlog.dat.hadir.txt", "notes.txt"):
+        (tmp_path / silent).write_bytes(LINE)
+    found = reasons(folder(tmp_path, number=1))
+    assert {name: why for name, (why, _) in found.items()} == {
+        "2_attlog.dat": "elsewhere",
+        "7_attlog.dat": "name",
+        "september_attlog.dat": "elsewhere",
+        "OTHER9999_attlog.dat": "elsewhere",
+        "GLG_001.TXT": "name",
+        "AGL_001.xls": "content",
+        "1_attlog (2).dat": "name",
+        "attlog.xlsx": "name",
+        "September/1_attlog.dat": "name",
+    }
+    assert "by its name it is of device number 7, by its lines of 1" in found["7_attlog.dat"][1]
+    assert "spreadsheet" in found["AGL_001.xls"][1]
+    assert "spreadsheet" in found["attlog.xlsx"][1]
+
+
+def test_a_name_proposes_only(tmp_path: Path) -> None:
+    """A word before `_attlog.dat` is no serial number, and the lines may say more; the name's case does not matter."""
+    (tmp_path / "september_attlog.dat").write_bytes(LINE)
+    (tmp_path / f"{SERIAL.lower()}_attlog.DAT").write_bytes(LINE)
+    found = looked(folder(tmp_path, number=1))
+    assert {item.name for item in found if isinstance(item, ExportFile)} == {
+        "september_attlog.dat",
+        f"{SERIAL.lower()}_attlog.DAT",
+    }
+
+
+# --- what a spreadsheet, or another firmware, makes of it ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"1001,2026-09-04 07:30:00,1,0,1,0\r\n",
+        b'"1001";"04/09/2026 07:30";1;0;1;0\r\n',
+        b"1001\t04/09/2026 7:30\t1\t0\t1\t0\r\n",
+        b"PK\x03\x04rest",
+        b"1.98001E+17\t2026-09-04 07:30:00\t1\t0\t1\t0\n" + LINE,
+        b"1,98E+17\t2026-09-04 07:30:00\t1\t0\t1\t0\n" + LINE,
+    ],
+)
+def test_what_a_spreadsheet_has_saved_again(tmp_path: Path, data: bytes) -> None:
+    """It is named, with what to do: PINs and dates are not those of the terminal any more."""
+    (tmp_path / "1_attlog.dat").write_bytes(data)
+    with pytest.raises(NotAnExport, match=r"spreadsheet.*as the terminal wrote it"):
+        surveyed(tmp_path / "1_attlog.dat")
+
+
+def test_a_file_without_one_punch_is_no_import(tmp_path: Path) -> None:
+    """Whatever the form of its lines."""
+    path = tmp_path / "1_attlog.dat"
+    path.write_bytes(b"1001\t2026-02-31 07:30:00\t1\t0\t1\t0\n" * 3)
+    with pytest.raises(NotAnExport, match=r"none of its 3 lines can be read as a punch \(no such date\)"):
+        surveyed(path)
+
+
+def test_five_columns(tmp_path: Path) -> None:
+    """By their values where these can mean one thing only; else a person says what the third is."""
+    path = tmp_path / "1_attlog.dat"
+    path.write_bytes(b"10021\t2026-04-10 07:31:01\t1\t0\t0\n10022\t2026-04-10 07:31:02\t1\t1\t15\n")
+    with pytest.raises(AmbiguousColumns, match="device number or the state"):
+        surveyed(path)
+    meant: dict[Third, list[tuple[object, ...]]]
+    meant = {"device": [(0, 0, None), (1, 15, None)], "state": [(1, 0, "0"), (1, 1, "15")]}
+    for third, codes in meant.items():
+        export = surveyed(path, third=third)
+        records = list(export.records())
+        assert [record[3:6] for record in records] == codes
+        assert [record.raw for record in records] == path.read_bytes().splitlines()
+        assert (export.punches, export.number) == (2, "1" if third == "device" else None)
+    path.write_bytes(b"10021\t2026-04-10 07:31:01\t7\t0\t0\n10022\t2026-04-10 07:31:02\t7\t1\t15\n")
+    assert [record[3:6] for record in surveyed(path).records()] == [(0, 0, None), (1, 15, None)]
+    path.write_bytes(b"10021\t2026-04-10 07:31:01\t0\t1\t0\n10022\t2026-04-10 07:31:02\t1\t1\t0\n")
+    assert [record[3:6] for record in surveyed(path).records()] == [(0, 1, "0"), (1, 1, "0")]

@@ -1,16 +1,17 @@
 """The grammar of export files: every defect of the real ones, written anew."""
 
+import json
+from dataclasses import replace
 from datetime import datetime
 from hashlib import sha256
-from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drivers.attlog import wire
 from drivers.attlog.wire import Columns, Entry, Form, NotAnExport, Reader, recognise
 from drivers.base import BadRecord, RawPunch
+from tests.drivers.attlog.mutated import attack
 
 ATTLOG = Form("attlog")
 TABLE = Form("table", order="mdy")
@@ -209,23 +210,137 @@ def test_names_that_tell_whose_they_are() -> None:
     assert (wire.serial_of("attlog.dat"), wire.number_of("CEXA193960001_attlog.dat")) == (None, None)
 
 
-# --- any bytes ----------------------------------------------------------------------------------------------------
+# --- vocabularies and geometries ---------------------------------------------------------------------------------
 
-lines = st.one_of(
-    st.binary(max_size=80),
-    st.sampled_from([line for line, _ in GOOD] + [line for line, _ in BAD] + [ROWS.encode(), HEADER.encode()]),
+
+def table(text: str) -> list[Entry]:
+    """Read a table as its first lines say."""
+    data = text.replace("|", "\t").encode()
+    return read(recognise(data), data)
+
+
+def codes(entries: list[Entry]) -> list[tuple[int | None, int | None]]:
+    """Return state and verify of the punches among them."""
+    return [entry.record[3:5] for entry in entries if isinstance(entry.record, RawPunch)]
+
+
+def test_a_header_with_more_tabs_than_its_rows() -> None:
+    """The empty columns that only the header has are left out; rows that have them are read as it says."""
+    header = "No|TMNo|EnNo|Name|||GMNo|Mode|DateTime\n"
+    narrow, wide = "1|1|33| |1|2|02/25/2020 14:31:11\n", "1|1|33|SITI|||1|2|02/25/2020 14:31:11\n"
+    for rows in (narrow, wide, narrow + wide):
+        for entry in table(header + rows):
+            record = entry.record
+            assert isinstance(record, RawPunch)
+            assert (record.pin, str(record.local_time), record.verify) == ("33", "2020-02-25 14:31:11", 2)
+            assert b"SITI" not in record.raw
+
+
+def test_a_row_that_is_shorter_than_its_header() -> None:
+    """What it lacks behind its date is not there; the date and the PIN are whole."""
+    header = "No|EnNo|Name|DateTime|Mode|IOMd\n"
+    rows = "1|7|S|2026/09/04 07:30:00|1|0\n2|7|S|2026/09/04 07:31:00|1\n3|7|S|2026/09/04 07:32:00"
+    entries = table(header + rows)
+    assert codes(entries) == [(0, 1), (None, 1), (None, None)]
+
+
+@pytest.mark.parametrize(
+    ("last", "good"),
+    [
+        ("2|1|7||1|0|01/19/2026 07:31:15", True),
+        ("2|1|7||1|0|01/19/2026 07:31", False),
+        ("2|1|7||1|0|01/19/2026 07:31\n", True),
+        ("2|1|7||1|0|01/19/2026 07:31:1", False),
+    ],
 )
-forms = st.sampled_from([ATTLOG, TABLE, Form("table", "utf-16-le", order="dmy"), Form("table", "utf-16-be")])
+def test_a_time_that_the_end_of_the_file_has_cut(last: str, good: bool) -> None:
+    """Half of a time may look like another one: nothing is made of it."""
+    entries = table("1|1|7||1|0|01/19/2026 07:30:15\n" + last)
+    assert isinstance(entries[-1].record, RawPunch) == good
 
 
-@given(form=forms, parts=st.lists(lines, max_size=30), cuts=st.lists(st.integers(0, 3000), max_size=5))
-def test_any_bytes(form: Form, parts: list[bytes], cuts: list[int]) -> None:
-    """Whatever comes, and however it is cut: records in order, bounded, and the same."""
-    data = b"".join(parts)
-    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    entries = read(form, *(data[a:b] for a, b in pairwise(edges)))
-    assert entries == read(form, data)
-    assert [entry.offset for entry in entries] == sorted({entry.offset for entry in entries})
-    for entry in entries:
-        assert len(entry.record.raw) <= wire.MAX_LINE
-        assert isinstance(entry.record, BadRecord) or 1 <= len(entry.record.pin or "") <= 24
+def test_halves_of_the_day_and_pins_that_are_cut() -> None:
+    """Without its PM a time is twelve hours early; a PIN in the last column may be another person's."""
+    rows = table("1|1|7||1|0|01/19/2026 07:30:15 PM\n2|1|7||1|0|01/19/2026 07:31:15")
+    assert [isinstance(entry.record, RawPunch) for entry in rows] == [True, False]
+    rows = table("DateTime|EnNo\n2026/09/04 07:30:00|13767\n2026/09/04 07:31:00|137")
+    assert [isinstance(entry.record, RawPunch) for entry in rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "states"),
+    [
+        (("C/In", "C/Out"), [0, 1]),
+        (("Masuk", "Keluar"), [0, 1]),
+        (("In", "Out"), [0, 1]),
+        (("DutyOn", "DutyOff"), [0, 1]),
+        (("Overtime In", "OverTimeOut"), [4, 5]),
+        (("Break Out", "Break In"), [2, 3]),
+        (("BUDI", "?"), [None, None]),
+    ],
+)
+def test_words_for_the_state(words: tuple[str, str], states: list[int | None]) -> None:
+    """They become the code that terminals have for it and stay in the raw bytes; what is no such word is left out."""
+    rows = table("AC-No.|Name|Time|State\n" + "".join(f"7|SITI|2026-09-04 07:3{n}|{w}\n" for n, w in enumerate(words)))
+    assert [state for state, _ in codes(rows)] == states
+    for row, word, state in zip(rows, words, states, strict=True):
+        assert (word.encode() in row.record.raw) == (state is not None)
+        assert b"SITI" not in row.record.raw
+
+
+def test_words_in_the_column_of_the_other() -> None:
+    """A word says itself what it is about."""
+    assert codes(table("No|EnNo|DateTime|Mode|IOMd\n1|7|2026/09/04 07:30:00|DutyOff|FP\n")) == [(1, 1)]
+
+
+def test_in_and_out_beside_words_for_work() -> None:
+    """There they mean leaving for a while and coming back, for which the codes differ: none is taken."""
+    form = Form("table", in_out=False)
+    data = b"EnNo\tDateTime\tIOMd\n7\t2026/09/04 07:30:00\tIn\n7\t2026/09/04 07:31:00\tDutyOn\n"
+    entries = read(form, data)
+    assert codes(entries) == [(None, None), (0, None)]
+    reader = Reader(Form("table"))
+    assert len(list(reader.feed(data))) == 2
+    assert wire.uses_words_for_work(reader.words)
+    assert b"In" in entries[0].record.raw
+
+
+def test_numbers_of_people_that_are_no_pin_are_left_out() -> None:
+    """A NIP tells the date of birth."""
+    (entry,) = table("AC-No.|NIP|Name|Time|State\n7|198001012005011001|SITI|2026-09-04 07:30:00|C/In\n")
+    assert entry.record.raw == b"7\t\t\t2026-09-04 07:30:00\tC/In"
+
+
+def test_five_columns_among_six_are_no_date() -> None:
+    """A line that lacks a column is kept with its bytes, and says what it lacks."""
+    _, entry = read(ATTLOG, GOOD[0][0] + b"10021\t2026-04-10 07:31:01\t1\t0\t0\n")
+    assert isinstance(entry.record, BadRecord)
+    assert (entry.record.reason, entry.formed) == ("5 columns, not 6", False)
+
+
+def test_records_that_were_published_stay() -> None:
+    """Bytes, keys and codes of every kind of line, as the version before gave them: identities rest on these."""
+    for example in json.loads(Path(__file__).with_name("published.json").read_text()):
+        data = bytes.fromhex(example["file"])
+        form = replace(recognise(data[: wire.HEAD]), order=example["order"])
+        found: list[list[object]] = []
+        for offset, record, _, _ in read(form, data):
+            if isinstance(record, RawPunch):
+                moment = record.local_time.isoformat()
+                row = [record.pin, moment, record.state, record.verify, record.work_code]
+                found.append([offset, record.raw.hex(), *row])
+            else:
+                found.append([offset, record.raw.hex(), record.stable.hex()])
+        assert found == example["records"], example["name"]
+
+
+# --- mutated exports ----------------------------------------------------------------------------------------------
+
+FOUND: tuple[int, ...] = ()
+"""Seeds that found a fault."""
+
+
+@pytest.mark.parametrize("seed", [*range(150), *FOUND])
+def test_mutated_exports(seed: int) -> None:
+    """Two changes at once, in whatever is read: refused or read, bounded, cut anywhere the same, nothing invented."""
+    attack(seed)
