@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 
 from central import report as reports
 from central.inbox import Broker, Inbox
+from central.policy import commands as policy_commands
 from central.store import Store, StoreError, StoreLocked
 
 
@@ -101,6 +102,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
+app.add_typer(policy_commands.app, name="policy")
 
 
 def main() -> None:

@@ -1,0 +1,53 @@
+"""The judgement: from plan, punches, policy and doubts to verdicts with their reasons. Pure and total."""
+
+from dataclasses import replace
+
+from central.timesheet.claim import claim, sort_punches
+from central.timesheet.digest import inputs_digest
+from central.timesheet.doubt import FOREVER, gather
+from central.timesheet.due import apply_leave, join_intervals
+from central.timesheet.measure import pick_and_measure
+from central.timesheet.model import Judged, LeaveDay, Span
+from central.timesheet.plan import lay_out
+from central.timesheet.rules import RulesOn
+from central.timesheet.verdict import sum_day
+
+
+def judge(span: Span, rules_on: RulesOn) -> Judged:
+    """Return the verdict on each planned date of a span, in order of date; ``rules_on`` gives the policy of a date.
+
+    The order in which facts stand in the span has no influence. Nothing raises: what is wrong with a plan or a punch
+    is a named condition of the result.
+    """
+    days = lay_out(span.days, rules_on)
+    absences = join_intervals(span.leave)
+    whole_days = sorted((leave for leave in span.leave if isinstance(leave, LeaveDay)), key=_leave_order)
+    leave_of: dict[object, list[LeaveDay]] = {}
+    for leave in whole_days:
+        leave_of.setdefault(leave.date, []).append(leave)
+    for day in days:
+        own = leave_of.get(day.plan.date, [])
+        apply_leave(day, absences, [leave for leave in own if leave.slot is None], [x for x in own if x.slot])
+    punches = sort_punches(days, span.punches)
+    claims = claim(days, punches)
+    for day in days:
+        pick_and_measure(day, punches)
+    picked = {slot.picked for day in days for slot in day.slots if slot.picked is not None}
+    now = FOREVER if span.now is None else span.now
+    results = []
+    for day in days:
+        doubts = gather(day, span, punches, picked)
+        result = sum_day(day, punches, claims, doubts, span.orders, now)
+        own = leave_of.get(day.plan.date, [])
+        digest = inputs_digest(day, result, punches, claims, absences, own, span.orders, doubts)
+        results.append(replace(result, inputs=digest))
+    free = [index for index in range(len(punches)) if claims.owner[index] is None]
+    return Judged(
+        days=tuple(results),
+        unclaimed=tuple(punches[index] for index in free if not claims.unplaced[index]),
+        unplaced=tuple(punches[index] for index in free if claims.unplaced[index]),
+    )
+
+
+def _leave_order(leave: LeaveDay) -> tuple[object, ...]:
+    return leave.date, leave.kind, leave.slot or "", leave.paper or ""

@@ -1,0 +1,283 @@
+"""Steps 6 and 8, classify and sum: classes and cuts of slots, and what the whole day comes to. Pure."""
+
+from dataclasses import dataclass
+
+from central.timesheet.claim import Claims
+from central.timesheet.clock import DAY_S, midnight
+from central.timesheet.doubt import DayDoubt, could_bring_end_forward, has_variants, settle
+from central.timesheet.model import DayResult, Order, Punch, Reason, SlotResult, Status
+from central.timesheet.plan import DayWork, SlotWork
+from central.timesheet.rules import Cut, Missing, Ref
+
+NOTHING = Cut()
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a slot comes to before the day is summed."""
+
+    slot: SlotWork
+    status: Status
+    minutes: int | None = None
+    missing: bool | None = None
+    class_: str | None = None
+    cut: Cut = NOTHING
+    """What it cuts; nothing unless it is final."""
+    excused_min: int = 0
+
+
+def planned_minutes(day: DayWork) -> int:
+    """Return the minutes from the plan's first to its last due time, less the break; 0 where nothing is demanded."""
+    if day.first_due is None or day.last_due is None or not any(slot.demanded for slot in day.slots):
+        return 0
+    return max(0, (day.last_due - day.first_due) // 60 - day.plan.break_min)
+
+
+def classify(day: DayWork, slot: SlotWork, status: Status, planned: int) -> Verdict:
+    """Return minutes, class and cut of a slot, and append the line of the policy to the reasons."""
+    verdict = Verdict(slot, status)
+    rule = slot.rule
+    if rule is None:
+        return verdict
+    if slot.excused is not None:
+        verdict.minutes = 0
+        verdict.excused_min = (slot.measured or 0) if slot.demanded else 0
+        return verdict
+    if not slot.demanded:
+        return verdict
+    if slot.picked is None:
+        if status == "open":
+            return verdict
+        verdict.missing = True
+        verdict.minutes = _missing_minutes(rule.missing, planned) if rule.measure != "present" else None
+        _give(day, verdict, "missing", rule.missing.name, rule.missing.cut, rule.missing.ref)
+        return verdict
+    verdict.missing = False
+    verdict.minutes = slot.measured if rule.measure != "present" else None
+    measured = slot.measured or 0
+    for band in reversed(rule.bands):
+        if band.start <= measured:
+            _give(day, verdict, "class", band.name, band.cut, band.ref)
+            break
+    return verdict
+
+
+def _missing_minutes(missing: Missing, planned: int) -> int | None:
+    return planned // 2 if missing.minutes == "half" else missing.minutes
+
+
+def _give(day: DayWork, verdict: Verdict, what: str, name: str | None, cut: Cut, ref: Ref) -> None:
+    verdict.class_ = name
+    if verdict.status == "final":
+        verdict.cut = cut
+    day.reasons.append(
+        {
+            "step": "classify",
+            "what": what,
+            "slot": verdict.slot.slot.name,
+            "minutes": verdict.minutes,
+            "class": name,
+            "policy": ref._asdict(),
+        }
+    )
+
+
+def sum_day(
+    day: DayWork,
+    punches: tuple[Punch, ...],
+    claims: Claims,
+    doubts: list[DayDoubt],
+    orders: tuple[Order, ...],
+    now: int,
+) -> DayResult:
+    """Settle, classify and sum a day whose slots are picked and measured; its digest of inputs is still empty."""
+    planned = planned_minutes(day)
+    verdicts = []
+    for slot in day.slots:
+        _explain_pick(day, slot, punches)
+        status = settle(day, slot, doubts, punches, now)
+        verdicts.append(classify(day, slot, status, planned))
+    demanded = [verdict for verdict in verdicts if verdict.slot.demanded]
+    absent = bool(demanded) and all(
+        verdict.missing and verdict.status == "final" and verdict.slot.excused is None for verdict in demanded
+    )
+    class_, cut = _day_cut(day, verdicts, absent)
+    present, counted, before, overtime = _presence(day, orders)
+    unclaimed, repeats = _unclaimed(day, punches, claims)
+    return DayResult(
+        date=day.plan.date,
+        work_date=day.work_date,
+        kind=day.plan.kind,
+        status=_status(demanded),
+        shifts=day.plan.shifts,
+        absent=absent,
+        worked=any(slot.pool for slot in day.slots),
+        class_=class_,
+        cut=cut.percent,
+        cut_rp=cut.rupiah,
+        planned_min=planned,
+        present_min=present,
+        counted_min=counted,
+        before_min=before,
+        overtime_min=overtime,
+        slots=tuple(_slot_result(day, verdict, punches, doubts) for verdict in verdicts),
+        excused=tuple(day.excused.items()),
+        unclaimed=unclaimed,
+        repeats=repeats,
+        conditions=_conditions(day, punches),
+        reasons=tuple(day.reasons),
+        inputs="",
+    )
+
+
+def _status(demanded: list[Verdict]) -> Status:
+    found = {verdict.status for verdict in demanded}
+    return "open" if "open" in found else "provisional" if "provisional" in found else "final"
+
+
+def _day_cut(day: DayWork, verdicts: list[Verdict], absent: bool) -> tuple[str | None, Cut]:
+    if absent:
+        instead = day.rules.all_missing
+        day.reasons.append(
+            {"step": "sum", "what": "absent", "policy": None if instead is None else instead.ref._asdict()}
+        )
+        if instead is not None:
+            for verdict in verdicts:
+                verdict.minutes, verdict.class_, verdict.cut = None, None, NOTHING
+            return instead.name, instead.cut
+    percent = sum(verdict.cut.percent for verdict in verdicts)
+    rupiah = sum(verdict.cut.rupiah for verdict in verdicts)
+    cap = day.rules.day_cap
+    if cap is not None and percent > cap.percent:
+        day.reasons.append({"step": "sum", "what": "cap", "policy": cap.ref._asdict()})
+        percent = cap.percent
+    return None, Cut(percent, rupiah)
+
+
+def _explain_pick(day: DayWork, slot: SlotWork, punches: tuple[Punch, ...]) -> None:
+    if slot.picked is None or slot.rule is None:
+        return
+    reason: Reason = {"step": "pick", "what": slot.rule.pick, "slot": slot.slot.name, "of": len(slot.pool)}
+    reason["punch"] = describe_punch(punches[slot.picked])
+    if len(slot.pool) > 1:
+        reason["others"] = [describe_punch(punches[index]) for index in slot.pool if index != slot.picked]
+    reason["policy"] = slot.rule.pick_ref._asdict()
+    day.reasons.append(reason)
+
+
+def _slot_result(day: DayWork, verdict: Verdict, punches: tuple[Punch, ...], doubts: list[DayDoubt]) -> SlotResult:
+    slot = verdict.slot
+    flexi = (
+        slot.flexi_arrival
+        and slot.demanded
+        and slot.excused is None
+        and verdict.status == "final"
+        and not could_bring_end_forward(day, doubts, punches)
+    )
+    return SlotResult(
+        name=slot.slot.name,
+        kind=slot.slot.kind,
+        measure=slot.measure,
+        status=verdict.status,
+        demanded=slot.demanded,
+        punch=None if slot.picked is None else punches[slot.picked],
+        punches=len(slot.pool),
+        due=slot.due,
+        due_local=day.plan.zone.local(slot.due),
+        minutes=verdict.minutes,
+        missing=verdict.missing,
+        class_=verdict.class_,
+        cut=verdict.cut.percent,
+        cut_rp=verdict.cut.rupiah,
+        excused=slot.excused,
+        excused_min=verdict.excused_min,
+        flexi_arrival=flexi,
+    )
+
+
+def _presence(day: DayWork, orders: tuple[Order, ...]) -> tuple[int | None, int | None, int | None, int]:
+    """Return present, counted, before and overtime minutes."""
+    come = _time(day, day.arrival)
+    gone = _time(day, day.leaving)
+    first, last = day.first_due, day.last_due
+    if come is None or first is None or last is None:
+        return None, None, None, 0
+    before = max(0, (first if gone is None else min(first, gone)) - come) // 60
+    if gone is None:
+        return None, None, before, 0
+    present = max(0, gone - come) // 60
+    counted = max(0, gone - max(come, first)) // 60
+    if not orders:
+        return present, counted, before, 0
+    demanded = any(slot.demanded for slot in day.slots)
+    overtime = _overtime(orders, come, gone, (first, last) if demanded else None)
+    return present, counted, before, overtime // 60
+
+
+def _time(day: DayWork, slot: SlotWork | None) -> int | None:
+    return None if slot is None or slot.picked is None else day.times[slot.picked]
+
+
+def _overtime(orders: tuple[Order, ...], come: int, gone: int, plan: tuple[int, int] | None) -> int:
+    """Return the seconds inside an order, while present, outside the plan."""
+    free = [(come, gone)] if plan is None else [(come, min(gone, plan[0])), (max(come, plan[1]), gone)]
+    total = 0
+    for start, end in free:
+        at = start
+        for order in sorted(orders):
+            begin = max(at, order.start)
+            until = min(end, order.end)
+            if until > begin:
+                total += until - begin
+                at = until
+    return total
+
+
+def _unclaimed(day: DayWork, punches: tuple[Punch, ...], claims: Claims) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    begin = midnight(day.plan.date)
+    unclaimed, repeats = [], []
+    for index, punch in enumerate(punches):
+        if not begin <= punch.local < begin + DAY_S or claims.unplaced[index]:
+            continue
+        if claims.repeat[index]:
+            repeats.append(punch.local)
+        elif claims.owner[index] is None:
+            unclaimed.append(punch.local)
+    return tuple(unclaimed), tuple(repeats)
+
+
+def _conditions(day: DayWork, punches: tuple[Punch, ...]) -> tuple[str, ...]:
+    """Return what is wrong with plan or punches, by name, in a fixed order."""
+    found = []
+    if not day.slots and day.plan.kind == "workday":
+        found.append("no_slots")
+    if any(_due_outside(slot) for slot in day.slots):
+        found.append("due_outside_window")
+    if any(slot.rule is None for slot in day.slots):
+        found.append("unknown_kind")
+    if any(slot.picked is not None and has_variants(slot, punches[slot.picked]) for slot in day.slots):
+        found.append("state_variants")
+    return tuple(found)
+
+
+def _due_outside(slot: SlotWork) -> bool:
+    plan = slot.slot
+    return plan.start > plan.end or (plan.due is not None and not plan.start <= plan.due <= plan.end)
+
+
+def describe_punch(punch: Punch) -> dict[str, object]:
+    """Return a punch as evidence: what tells it apart, its printed time and what is known of its clock."""
+    found: dict[str, object] = {
+        "id": punch.id,
+        "stream": punch.stream,
+        "sequence": punch.sequence,
+        "terminal": punch.terminal,
+        "local": punch.local,
+        "instant": punch.instant,
+        "states": punch.states,
+    }
+    if punch.suspect:
+        found["suspect"] = punch.suspect
+    if punch.clock is not None or punch.offset_ms is not None:
+        found["clock"] = punch.clock or {"offset_ms": punch.offset_ms}
+    return found
