@@ -51,8 +51,8 @@ def _check_cases(file: Path) -> int:
         broken = [case for case in read_cases(file) if isinstance(case, DocumentError)]
     except DocumentError as error:
         broken = [error]
-    for error in broken:
-        print(error)
+    for fault in broken:
+        print(fault)
     if not broken:
         print(f"OK: {file}: case file; run it with hadir-central policy test")
     return len(broken)
