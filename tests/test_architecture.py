@@ -45,6 +45,29 @@ def test_what_the_centre_decides_needs_no_io(name: str) -> None:
     assert {module.split(".")[0] for module in imports(ROOT / "central" / f"{name}.py")} <= allowed
 
 
+def test_the_judgement_is_pure() -> None:
+    """From facts, plan and policy to verdicts: nothing there reads a file, a clock, a database or a policy's text.
+
+    zoneinfo reads the rules of time zones, which are the same wherever the judgement runs.
+    """
+    allowed = {
+        "central.timesheet",
+        "collections",
+        "dataclasses",
+        "datetime",
+        "functools",
+        "hashlib",
+        "itertools",
+        "json",
+        "typing",
+        "zoneinfo",
+    }
+    used = {name for file in (ROOT / "central/timesheet").glob("*.py") for name in imports(file)}
+    found = {name if not name.startswith("central.") else ".".join(name.split(".")[:2]) for name in used}
+
+    assert {name if name.startswith("central") else name.split(".")[0] for name in found} <= allowed
+
+
 PURE = ["punch", "alignment", "pause", "forecast", "timekeeper", "parcel"]
 PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/words"]
 
