@@ -26,10 +26,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 0x10, 0x20, 0x30, 0x40, 0x80, 0x90
 PINGREQ, DISCONNECT = 0xC0, 0xE0
+WAIT_S = 120.0
+"""How long a test waits for what should happen: much longer than it takes, because the machine may be busy."""
 MISSING = "mosquitto is not installed, and these tests need a real broker: apt-get install mosquitto mosquitto-clients"
 
 
-def eventually(condition: Callable[[], object], timeout: float = 30.0, what: str = "it") -> None:
+def eventually(condition: Callable[[], object], timeout: float = WAIT_S, what: str = "it") -> None:
     """Wait until ``condition`` is true; fail if that takes too long."""
     until = time.monotonic() + timeout
     while not condition():
@@ -139,7 +141,7 @@ class Broker:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(how)
-            self._process.wait(10)
+            self._process.wait(WAIT_S)
             self._process = None
 
     def freeze(self) -> None:
@@ -223,7 +225,7 @@ class Subscriber:
         self._client.on_message = self._on_message
         self._client.connect("127.0.0.1", port, clean_start=session is None, properties=properties)
         self._client.loop_start()
-        assert self._subscribed.wait(10), "the subscriber was not admitted"
+        assert self._subscribed.wait(WAIT_S), "the subscriber was not admitted"
 
     def _on_message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
         text = message.payload.decode()
@@ -256,7 +258,7 @@ class Subscriber:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         self._client.publish(topic, body, qos=1, retain=retain, properties=said).wait_for_publish(10)
 
-    def wait_for(self, predicate: Callable[[list[Message]], object], timeout: float = 10.0) -> list[Message]:
+    def wait_for(self, predicate: Callable[[list[Message]], object], timeout: float = WAIT_S) -> list[Message]:
         """Wait until ``predicate`` is true of the messages so far, and return them."""
         with self._news:
             if not self._news.wait_for(lambda: predicate(self.messages), timeout):
@@ -371,12 +373,12 @@ def _listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
             yield int(server.getsockname()[1])
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            accepting.join(5)
+            accepting.join(WAIT_S)
             for connection in connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
             for thread in threads:
-                thread.join(5)
+                thread.join(WAIT_S)
 
 
 class _Stand:
@@ -473,7 +475,7 @@ class Proxy(_Stand):
             finally:
                 with suppress(OSError):
                     near.shutdown(socket.SHUT_RDWR)
-                upward.join(5)
+                upward.join(WAIT_S)
 
 
 class Mute(Proxy):

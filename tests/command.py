@@ -21,7 +21,7 @@ _FORKS.set_forkserver_preload(
 
 
 def run(
-    module: str, *arguments: object, stdin: str = "", env: Mapping[str, str], timeout_s: float = 60.0
+    module: str, *arguments: object, stdin: str = "", env: Mapping[str, str], timeout_s: float = 300.0
 ) -> subprocess.CompletedProcess[str]:
     """Run ``main`` of a module to its end, and return what it wrote and its exit code."""
     # What the interpreter itself reads when it starts.

@@ -17,7 +17,7 @@ from central import inbox as centre
 from central.store import Store
 from gateway.publisher import Publisher
 from tests.authority import Authority
-from tests.broker import Broker, eventually, program
+from tests.broker import WAIT_S, Broker, eventually, program
 from tests.gateway.test_publisher import Office
 
 SAMPLES = Path(__file__).parent.parent / "docs" / "broker"
@@ -93,7 +93,7 @@ class Client:
         self._client.on_publish = lambda _c, _u, mid, reason, _p: self._answers.update({mid: reason})
         self._client.connect("127.0.0.1", sample.port)
         self._client.loop_start()
-        assert self._ready.wait(20)
+        assert self._ready.wait(WAIT_S)
 
     def __enter__(self) -> Self:
         return self
@@ -105,7 +105,7 @@ class Client:
     def may_write(self, topic: str, *, retain: bool = False) -> bool:
         """Publish, and tell whether the broker took it."""
         mid = self._client.publish(topic, b"{}", 1, retain).mid
-        eventually(lambda: mid in self._answers, 20, "the broker's answer")
+        eventually(lambda: mid in self._answers, what="the broker's answer")
         return self._answers[mid].value != 0x87
 
 
@@ -189,12 +189,12 @@ def test_the_whole_road_with_the_samples(sample: Sample, tmp_path: Path) -> None
             ca_file=str(sample.authority.ca),
             delivery={"batch_from": 20},
         )
-        eventually(lambda: office.ledger.counts().confirmed == 300, 30, "the centre's receipt")
+        eventually(lambda: office.ledger.counts().confirmed == 300, what="the centre's receipt")
         assert publisher.standing == "connected"
     finally:
         office.close()
         inbox.stop()
-        thread.join(20)
+        thread.join(WAIT_S)
         store.close()
 
 

@@ -20,6 +20,7 @@ from drivers.base import BadRecord, RawPunch
 from gateway import punch as events
 from gateway.punch import ClockEvidence, Draft, Witness, seal, utc_text
 from tests import contract
+from tests.broker import WAIT_S
 
 DOCS = contract.FILE.parent
 STREAM = "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80"
@@ -476,7 +477,7 @@ def verify(lines: list[str], *files: Path) -> tuple[int, str]:
         input="".join(line + "\n" for line in lines).encode(),
         capture_output=True,
         check=False,
-        timeout=30,
+        timeout=WAIT_S,
     )
     assert not done.stderr, done.stderr.decode()
     return done.returncode, done.stdout.decode()
@@ -612,7 +613,7 @@ def test_ten_lines_are_enough_for_identity_and_digest() -> None:
             input="".join(line + "\n" for line in lines).encode(),
             capture_output=True,
             check=True,
-            timeout=30,
+            timeout=WAIT_S,
         )
         return [line.split()[1] for line in done.stdout.decode().splitlines()]
 

@@ -21,7 +21,7 @@ from gateway.cli.init import SECRETS
 from gateway.control import ask
 from gateway.ledger import FILE_NAME, file, rescue
 from gateway.settings import Bytes, Retention, Settings, load
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_cli import configuration, hadir, running
 
 ROOT = Path(__file__).parent.parent
@@ -162,13 +162,13 @@ def terminal(serial: str, punches: int) -> SimulatedTerminal:
 
 def recorded(folder: Path, count: int) -> None:
     """Wait until the running gateway has so many events."""
-    eventually(lambda: ((ask(folder / "data", "status") or {}).get("health") or {}).get("sequence", 0) >= count, 30)
+    eventually(lambda: ((ask(folder / "data", "status") or {}).get("health") or {}).get("sequence", 0) >= count)
 
 
 def stop(process: Any) -> None:
     """Do what ``systemctl stop`` does."""
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=WAIT_S)
 
 
 def do(words: list[str], config: Path, **paths: str) -> str:
@@ -206,7 +206,7 @@ def test_backup_restore_and_move(tmp_path: Path) -> None:
         shutil.copy(config, moved)
         do([*restoring[:2], str(max(Path(stick).glob("ledger-*.db")))], moved)
         with running("run", "-c", moved) as process:
-            eventually(lambda: "in 3 streams, 11 of them punches" in hadir(*verify, "-c", moved).stdout, 30)
+            eventually(lambda: "in 3 streams, 11 of them punches" in hadir(*verify, "-c", moved).stdout)
             assert f"{moved}" in hadir(*doctor, HADIR_CONFIG=str(moved)).stdout
             stop(process)
 
@@ -222,12 +222,12 @@ def test_replacing_a_terminal(tmp_path: Path) -> None:
         assert do(reconcile, config).startswith("lobby: 5 records")
         simulator.__exit__(None, None, None)
         stack.enter_context(Simulator(terminal("NEW1", 3), port=int(simulator.address.rpartition(":")[2])))
-        eventually(lambda: "serial NEW1 answers where OLD1 is expected" in do(status, config), 30)
+        eventually(lambda: "serial NEW1 answers where OLD1 is expected" in do(status, config))
         config.write_text(config.read_text().replace("    poll: 1s\n", '    poll: 1s\n    serial: "NEW1"\n'))
         do(check, config)
         do(reload, config)
-        eventually(lambda: re.search(r"lobby +online .*NEW1", do(status, config)), 30)
-        eventually(lambda: "8 of them punches" in hadir("verify", "-c", config).stdout, 30)
+        eventually(lambda: re.search(r"lobby +online .*NEW1", do(status, config)))
+        eventually(lambda: "8 of them punches" in hadir("verify", "-c", config).stdout)
         stop(process)
 
 
@@ -246,14 +246,14 @@ def test_copied_card(tmp_path: Path) -> None:
             stop(process)
         shutil.copytree(original, copy)
         going_on = stack.enter_context(running("run", "-c", config))
-        eventually(lambda: ", connected" in hadir("status", "-c", config).stdout, 30)
+        eventually(lambda: ", connected" in hadir("status", "-c", config).stdout)
         stack.enter_context(running("run", "-c", copy / config.name))
         promised = next(code for code in codes(section(7)) if code.startswith("this copy"))
-        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout, 60)
+        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout)
         stop(going_on)  # or it would wait for two minutes, as one that was thrown out by another does
         stack.enter_context(running("run", "-c", config))
         device.punch("1002", moment=NOON + timedelta(hours=2))
-        eventually(lambda: [punch for punch in centre.on("/punch/lobby") if punch.payload["data"]["pin"] == "1002"], 60)
+        eventually(lambda: [punch for punch in centre.on("/punch/lobby") if punch.payload["data"]["pin"] == "1002"])
         first, *_, last = [message.payload for message in centre.on("/punch/lobby")]
         assert (last["data"]["pin"], last["stream"]) == ("1002", first["stream"])
         assert any(message.payload["alarm"] == "client_id_taken" for message in centre.on("/alarm"))

@@ -34,6 +34,7 @@ from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
 from gateway.worker import Worker
 from tests import contract
+from tests.broker import WAIT_S
 
 ZONE = ZoneInfo("Asia/Jakarta")
 HISTORY = 30
@@ -263,7 +264,7 @@ def office_of(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             yield office
         finally:
             worker.stop()
-            assert worker.join(10)
+            assert worker.join(WAIT_S)
         assert worker.failure is None
         eventually(lambda: terminal.conversations == 0)
 

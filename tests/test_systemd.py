@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import WAIT_S
+
 UNITS = Path(__file__).parent.parent / "systemd"
 SERVICES = ["hadir.service", "hadir-central.service"]
 
@@ -32,7 +34,7 @@ def add_serial(folder: Path) -> None:
 def analyse(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Ask systemd-analyze."""
     command = ["systemd-analyze", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
 
 @pytest.mark.parametrize("unit", SERVICES)

@@ -52,7 +52,7 @@ def held(db: Path) -> list[int]:
 
 def wait_for(db: Path, count: int) -> None:
     """Wait until so many events are stored."""
-    eventually(lambda: len(held(db)) >= count, 30, f"storing {count} events")
+    eventually(lambda: len(held(db)) >= count, what=f"storing {count} events")
 
 
 def check_whole(db: Path, source: Source) -> None:

@@ -19,7 +19,7 @@ import pytest
 from central.cli import EPILOG, HINTS, Code, main
 from central.store import Message, Store
 from tests import command
-from tests.broker import Broker, Subscriber
+from tests.broker import WAIT_S, Broker, Subscriber
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import GATEWAY, STREAM, Source, batch, payload
 
@@ -73,7 +73,7 @@ def logged(process: subprocess.Popen[str], event: str) -> dict[str, Any]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for the end; return exit code and what was still said."""
-    _, rest = process.communicate(timeout=20)
+    _, rest = process.communicate(timeout=WAIT_S)
     return process.returncode, rest
 
 

@@ -19,7 +19,7 @@ from central.inbox import TOPICS, Broker, Inbox
 from central.report import opened
 from central.store import Receipt, Store
 from tests import contract
-from tests.broker import CONNECT, PUBLISH, Closing, FakeBroker, Packet, Subscriber, connack, eventually
+from tests.broker import CONNECT, PUBLISH, WAIT_S, Closing, FakeBroker, Packet, Subscriber, connack, eventually
 from tests.broker import Broker as Mosquitto
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import STREAM, Event, Source, batch, payload
@@ -62,12 +62,12 @@ class Running:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert not self._wait or self._admitted.wait(20), "the inbox was not admitted"
+        assert not self._wait or self._admitted.wait(WAIT_S), "the inbox was not admitted"
         return self
 
     def __exit__(self, *_: object) -> None:
         self.inbox.stop()
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
         ended = not self._thread.is_alive()
         self.store.close()
         assert ended, "the inbox did not stop"
@@ -167,12 +167,12 @@ def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, db: Path) -
 
         def slow() -> None:
             busy.set()
-            assert release.wait(20)
+            assert release.wait(WAIT_S)
             commit()
 
         running.store._commit = slow  # type: ignore[method-assign]
         with running:
-            assert busy.wait(10)
+            assert busy.wait(WAIT_S)
             assert held(db) == []
             assert acknowledged == []
             release.set()
@@ -254,7 +254,7 @@ def test_a_broker_that_restarts_with_its_memory_loses_nothing(tmp_path: Path, db
             broker.stop()
             broker.start()
             with Sender(broker.port) as sender:
-                eventually(lambda: [line["event"] for line in log].count("broker_found") == 2, 20, "the return")
+                eventually(lambda: [line["event"] for line in log].count("broker_found") == 2, what="the return")
                 sender.send(*source.events[100:])
             wait_for(db, 200)
 
@@ -303,7 +303,7 @@ def test_a_broker_that_forgot_the_receipts_gets_them_again(tmp_path: Path, db: P
         broker.kill()
         broker.start()
         with Subscriber(broker.port, f"{BASE}/receipt") as subscriber:
-            (receipt,) = subscriber.wait_for(lambda messages: messages, 20)
+            (receipt,) = subscriber.wait_for(lambda messages: messages)
 
     assert (receipt.payload["upto"], receipt.payload["missing"]) == (3, [])
 
@@ -481,7 +481,7 @@ def test_a_broker_that_crashes_again_and_again_is_found_again_at_once(
             wait_for(db, crash)
             broker.kill()
             broker.start()
-            eventually(lambda: [line["event"] for line in log].count("broker_found") == crash + 1, 20)  # noqa: B023 - waited for here
+            eventually(lambda: [line["event"] for line in log].count("broker_found") == crash + 1)  # noqa: B023 - waited for here
 
     lost = [line["retry_s"] for line in log if line["event"] == "broker_lost"]
     assert len(lost) >= 5

@@ -22,7 +22,7 @@ from drivers.base import RawPunch
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from drivers.zkteco.terminal import connect
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.drivers.zkteco.neighbours import free_port, listening
 from tests.drivers.zkteco.scripted import options
 
@@ -80,7 +80,7 @@ def node(what: str, port: int, folder: Path) -> subprocess.Popen[str]:
 
 def values(process: subprocess.Popen[str]) -> list[Any]:
     """Wait for its end; return what it printed."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, err
     print(f"\n{out[:400]}{'…' if len(out) > 400 else ''}")  # noqa: T201 - whoever runs this wants to see what it said
     return [json.loads(line) for line in out.splitlines()]
@@ -150,7 +150,7 @@ def test_a_key_keeps_the_client_out(tmp_path: Path) -> None:
     terminal = build(people=10, records=10, comm_key=4711, now=frozen)
     with Simulator(terminal) as simulator, unhurried(simulator) as port:
         process = node("read", port, tmp_path)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1
     assert out == ""
     assert terminal.conversations == 0

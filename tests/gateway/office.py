@@ -20,7 +20,7 @@ from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
 from gateway.worker import Worker
 from tests import contract
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 
 ZONE = ZoneInfo("Asia/Jakarta")
 BRIEF = Pause(0.1, 0.3)
@@ -74,7 +74,7 @@ class Office:
             for worker in office.workers:
                 worker.stop()
             for worker in office.workers:
-                assert worker.join(20)
+                assert worker.join(WAIT_S)
                 assert worker.failure is None
 
     def settings(self, **changes: object) -> TerminalSettings:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.ledger import Ledger
 from gateway.ledger.space import Reserve
+from tests.broker import WAIT_S
 
 HOG = """
 import sys
@@ -70,7 +71,7 @@ class CappedDisk(SmallDisk):
             turn(connection, *rest)
 
         keeper.turn = cap  # type: ignore[assignment, method-assign]
-        assert ready.wait(30)
+        assert ready.wait(WAIT_S)
 
 
 @contextmanager

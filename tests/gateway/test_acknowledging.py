@@ -18,7 +18,7 @@ import pytest
 from drivers.anviz import wire
 from drivers.anviz.simulator import SimulatedTerminal, Simulator, history
 from gateway.ledger import OVERLAP, LedgerReader
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway import office as office_module
 from tests.gateway.office import ZONE, polled
 
@@ -125,7 +125,7 @@ def test_line_that_breaks_before_the_acknowledgement(office: Office) -> None:
 
     office.terminal.answer = answer  # type: ignore[method-assign]
     worker = office.visit()
-    assert pulled.wait(30)
+    assert pulled.wait(WAIT_S)
     assert office.is_complete()
     assert office.terminal.marked == 60
     office.simulator.plug()
@@ -161,15 +161,15 @@ def test_killed_between_commit_and_acknowledgement(office: Office, tmp_path: Pat
             return usual(question)
 
         office.terminal.answer = answer  # type: ignore[method-assign]
-        assert killed.wait(60)
+        assert killed.wait(WAIT_S)
         with closing(LedgerReader(data)) as reader:
             assert reader.punches() == 600
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
-            eventually(lambda: office.terminal.marked == OVERLAP, 60)
+            eventually(lambda: office.terminal.marked == OVERLAP)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(WAIT_S)
 
     with closing(LedgerReader(data)) as reader:
         assert reader.punches() == 600
@@ -404,7 +404,7 @@ def test_bad_days(office: Office, seed: int) -> None:
                 office.terminal.unmark(chance.randrange(20))
         time.sleep(chance.uniform(0, 0.1))
     faults.between = False
-    eventually(lambda: office.is_complete() and worker.state.online, 60)
+    eventually(lambda: office.is_complete() and worker.state.online)
     polled(worker, 2)
 
     assert office.is_complete()

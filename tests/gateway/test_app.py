@@ -24,7 +24,7 @@ from gateway.ledger import LedgerReader
 from gateway.punch import RECORDED
 from gateway.settings import load
 from tests import contract
-from tests.broker import Broker, Subscriber, eventually, program
+from tests.broker import WAIT_S, Broker, Subscriber, eventually, program
 
 ZONE = ZoneInfo("Asia/Jakarta")
 
@@ -130,7 +130,7 @@ def test_sigterm_ends_within_five_seconds_and_says_offline(tmp_path: Path, broke
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
 
-            assert process.wait(5) == 0
+            assert process.wait(WAIT_S) == 0
             assert time.monotonic() - began < 5
             connection.close()
         eventually(lambda: subscriber.messages[-1].payload.get("state") == "offline")
@@ -150,7 +150,7 @@ def test_sigterm_amid_an_import_is_no_failure_and_shows_no_pin(tmp_path: Path, b
             eventually((tmp_path / "data" / "ledger.db").exists)
             eventually(lambda: LedgerReader(tmp_path / "data").last_sequence() > 1000)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(5) == 0
+            assert process.wait(WAIT_S) == 0
 
     written = (tmp_path / "daemon.log").read_text()
     assert LedgerReader(tmp_path / "data").last_sequence() < 40_000
@@ -172,9 +172,9 @@ def test_kill_at_any_moment_loses_and_doubles_nothing(tmp_path: Path, broker: Br
                 terminal.punch(f"{2001 + attempt}")
                 process.kill()
         with daemon(file) as process:
-            eventually(lambda: len(punches(subscriber)) == terminal.count, timeout=30)
+            eventually(lambda: len(punches(subscriber)) == terminal.count)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(5) == 0
+            assert process.wait(WAIT_S) == 0
         reader = LedgerReader(tmp_path / "data")
         sequences = [int(json.loads(event.body)["sequence"]) for event in reader.events(0, 20_000)]
 
@@ -190,7 +190,7 @@ def test_resumption_is_on_record(tmp_path: Path, broker: Broker) -> None:
             with daemon(file) as process:
                 eventually(lambda: control.ask(tmp_path / "data", "status"))
                 process.send_signal(how)
-                process.wait(5)
+                process.wait(WAIT_S)
         eventually(lambda: len([m for m in subscriber.messages if m.topic.endswith("/gw/note")]) == 2)
         notes = [m.payload for m in subscriber.messages if m.topic.endswith("/gw/note")]
 
@@ -215,7 +215,7 @@ def test_broker_outage_is_bridged(tmp_path: Path) -> None:
         time.sleep(0.5)
         broker.start()
 
-        eventually(lambda: sorted(punches(subscriber).values()) == ["1001", "1002", "1003"], timeout=20)
+        eventually(lambda: sorted(punches(subscriber).values()) == ["1001", "1002", "1003"])
         assert process.poll() is None
 
 
@@ -255,13 +255,13 @@ def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.Mon
 
             broker.set_acl(allowed)
             broker.reload()
-            eventually(lambda: len(punches(subscriber)) == terminal.count, timeout=30)
+            eventually(lambda: len(punches(subscriber)) == terminal.count)
             eventually(lambda: reader.counts().waiting == 0)
             reader.close()
             assert running.is_alive()
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
 
     assert sorted(set(punches(subscriber).values())) == [str(pin) for pin in range(1001, 1013)]
     assert alarms(subscriber) == ["delivery_refused"]
@@ -321,7 +321,7 @@ def test_the_gateway_says_when_its_clock_became_right_and_what_was_recorded_befo
             eventually(lambda: [event for event in reader.events(0, 100) if event.topic == "note"])
         finally:
             stop.set()
-            running.join(10)
+            running.join(WAIT_S)
         (note,) = [event for event in reader.events(0, 100) if event.topic == "note"]
         reader.close()
 
@@ -347,7 +347,7 @@ def test_every_terminal_has_its_night_and_its_tally_in_the_calendar(tmp_path: Pa
             eventually(lambda: subscriber.on("/tally/gudang"))
         finally:
             stop.set()
-            running.join(10)
+            running.join(WAIT_S)
         (tally,) = subscriber.on("/tally/gudang")
 
     of_terminals = {f"{what}-{name}" for what in ("night", "tally") for name in terminals}
@@ -431,7 +431,7 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator:
         file = configured(tmp_path, broker, {"lobby": simulator.address})
         ended = subprocess.run(
-            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=20, check=False
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=WAIT_S, check=False
         )
 
     assert ended.returncode == 70
@@ -486,7 +486,7 @@ def test_ledger_that_cannot_be_written_ends_with_its_code(tmp_path: Path, broker
     with Simulator(terminal) as simulator:
         file = configured(tmp_path, broker, {"lobby": simulator.address})
         ended = subprocess.run(
-            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=30, check=False
+            [sys.executable, "-c", script, str(file)], capture_output=True, text=True, timeout=WAIT_S, check=False
         )
     assert ended.returncode == 74
     last = json.loads(ended.stderr.splitlines()[-1])

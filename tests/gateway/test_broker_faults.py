@@ -17,7 +17,7 @@ from gateway import publisher as module
 from gateway.ledger import delivery as ledger_delivery
 from gateway.pause import Pause
 from tests.authority import Authority
-from tests.broker import CONNACK, Broker, Packet, Proxy, Subscriber, eventually
+from tests.broker import CONNACK, WAIT_S, Broker, Packet, Proxy, Subscriber, eventually
 from tests.gateway.test_publisher import Log, Office, named
 
 
@@ -56,7 +56,7 @@ def inbox(port: int, db: Path) -> Iterator[None]:
         yield
     finally:
         running.stop()
-        thread.join(20)
+        thread.join(WAIT_S)
         store.close()
 
 
@@ -82,7 +82,7 @@ def check_whole(db: Path, count: int) -> None:
 
 def confirmed(office: Office, count: int) -> None:
     """Wait until the centre has confirmed so many events."""
-    eventually(lambda: office.ledger.counts().confirmed == count, 40, "the centre's confirmation")
+    eventually(lambda: office.ledger.counts().confirmed == count, what="the centre's confirmation")
 
 
 def info(office: Office) -> list[tuple[str, dict[str, Any]]]:
@@ -150,13 +150,13 @@ def test_a_client_certificate_that_is_no_longer_good(
             cert_file=str(certificate),
             key_file=str(key),
         )
-        eventually(lambda: broker.log.count("OpenSSL Error") >= 2, 20, "the second attempt")
+        eventually(lambda: broker.log.count("OpenSSL Error") >= 2, what="the second attempt")
         assert not publisher.connected
         (line,) = named(logs, "broker_lost")
         assert "certificate (expired, revoked" in line["reason"]
         key.write_bytes(good.key.read_bytes())
         certificate.write_bytes(good.certificate.read_bytes())
-        eventually(lambda: publisher.connected, 20)
+        eventually(lambda: publisher.connected)
         eventually(lambda: named(logs, "topic_unheard"))  # nobody subscribes; so it was let in, and spoke
 
 
@@ -179,11 +179,11 @@ def test_a_name_that_does_not_resolve(
     with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         office.punches(3)
         office.publisher(f"mqtt://broker.example.go.id:{broker.port}")
-        eventually(lambda: len(asked) >= 3, 20)
+        eventually(lambda: len(asked) >= 3)
         (line,) = named(logs)
         assert "Name or service not known" in line["reason"]
         broken.clear()
-        subscriber.wait_for(lambda _: len(subscriber.on("/punch/lobby")) == 3, 20)
+        subscriber.wait_for(lambda _: len(subscriber.on("/punch/lobby")) == 3)
     assert [entry["event"] for entry in named(logs)][:2] == ["broker_lost", "broker_found"]
 
 
@@ -208,7 +208,7 @@ def test_a_line_that_dies_in_silence_is_left_at_the_keep_alive(office: Office, t
         eventually(lambda: publisher.connected)
         line.dead.set()
         office.punches(3)
-        eventually(lambda: named(logs, "broker_lost"), 30)
+        eventually(lambda: named(logs, "broker_lost"))
         office.all_sent()
         subscriber.wait_for(lambda _: len(subscriber.on("/punch/lobby")) >= 3)
     assert "keep alive" in named(logs, "broker_lost")[0]["reason"].lower()

@@ -28,7 +28,7 @@ from gateway.cli import HINTS
 from gateway.control import ask
 from gateway.settings import load
 from tests import command
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.drivers.zkteco import neighbours
 
 HADIR = [sys.executable, "-m", "gateway.cli"]
@@ -506,7 +506,7 @@ def test_discover_ends_with_what_it_found(number: signal.Signals) -> None:
     ):
         eventually(lambda: terminal.commands[wire.CMD_EXIT], what="the terminal's farewell")
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=WAIT_S)
     assert process.returncode == 128 + number
     assert "FOUND1" in out
     assert "of 510 addresses were asked" in err
@@ -590,7 +590,7 @@ def test_reader_that_leaves_is_no_error() -> None:
         assert process.stderr
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 128 + signal.SIGPIPE
+        assert process.wait(WAIT_S) == 128 + signal.SIGPIPE
         assert process.stderr.read() == ""
 
 
@@ -638,7 +638,7 @@ def test_simulate_obeys_its_input_and_outlives_it(tmp_path: Path) -> None:
         assert taken.returncode == 2
         assert "--port 0" in taken.stderr
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(WAIT_S) == 0
         process.stdin = None
 
 
@@ -669,7 +669,7 @@ def test_simulate_makes_punches_by_itself() -> None:
         process.stdin.flush()
         assert int(process.stdout.readline().partition(": ")[2].split()[0]) >= 3
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(WAIT_S) == 0
 
 
 # --- the daemon ---------------------------------------------------------------------------------------------------
@@ -802,7 +802,7 @@ def test_replay_without_a_daemon(tmp_path: Path) -> None:
         with running("run", "-c", config) as process:
             subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(WAIT_S)
         told = hadir("replay", "-c", config, "--terminal", "lobby")
         assert (told.returncode, told.stdout) == (0, "10 events will be sent again\n")
         with running("run", "-c", config):
@@ -817,7 +817,7 @@ def test_tail_follows(office: Office) -> None:
         office.terminal.punch("5567")
         assert "***67" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(5) == 0
+        assert process.wait(WAIT_S) == 0
 
 
 def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
@@ -832,7 +832,7 @@ def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
             subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
             began = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            _, logged = process.communicate(timeout=10)
+            _, logged = process.communicate(timeout=WAIT_S)
             assert time.monotonic() - began < 5
         assert process.returncode == 0
         subscriber.wait_for(lambda _: subscriber.on("gw-01/state")[-1].payload["state"] == "offline")
@@ -891,7 +891,7 @@ def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
         records = [json.loads(line) for line in hadir("read", address, "--format", "json").stdout.splitlines()]
         probed = json.loads(hadir("probe", address, "--json").stdout)
         process.terminate()
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=WAIT_S)
     assert "1 lines of" in said
     assert [record["work_code"] for record in records] == ["77"]
     assert probed["clock"] is not None
@@ -915,7 +915,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
             verified, copied = hadir("verify", "-c", config), hadir("ledger", "backup", "-c", config)
             locked = hadir("ledger", "restore", "-c", config)
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=10)
+            process.communicate(timeout=WAIT_S)
         assert (verified.returncode, verified.stdout) == (0, "OK: 10 events in 1 stream, 10 of them punches\n")
         assert copied.returncode == 0
         assert locked.returncode == 75
@@ -1011,7 +1011,7 @@ def test_replay_releases_what_was_withheld(tmp_path: Path, daemon_runs: bool) ->
             eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("health", {}).get("sequence") == 1)
             if not daemon_runs:
                 process.send_signal(signal.SIGTERM)
-                process.wait(10)
+                process.wait(WAIT_S)
             some = hadir("replay", "--terminal", "lobby", "--withheld", "--from", "2026-09-05", "--to", "2026-09-05",
                          "-c", config)  # fmt: skip
             rest = hadir("replay", "--terminal", "lobby", "--withheld", "-c", config, "--json")

@@ -13,7 +13,7 @@ import pytest
 from gateway.bundle import MANIFEST
 from gateway.cli import HINTS
 from gateway.ledger import LedgerReader
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_broker_faults import check_whole, inbox
 from tests.gateway.test_cli import configuration, hadir, running
 from tests.gateway.test_publisher import Office
@@ -174,7 +174,7 @@ def test_without_the_library_that_signs(arguments: list[str]) -> None:
         "import sys; sys.modules['cryptography'] = None; from gateway.cli import main; "
         f"sys.argv = ['hadir', *{arguments!r}]; main()"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT_S, check=False)
     assert told.returncode == 1
     assert "the library cryptography, which is not installed" in told.stderr
     assert "hadir-gateway[courier]" in told.stderr

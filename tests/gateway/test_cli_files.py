@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cli import HINTS
 from gateway.ledger import FILE_NAME, LedgerReader
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway.test_cli import HADIR, configuration, environment, hadir, running
 
 LINE = "%9d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
@@ -124,7 +124,7 @@ def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
             shown += os.read(ours, 1024)
         assert b"1_attlog.dat: which terminal wrote this file (lobby, gate)" in shown
         os.write(ours, b"lobby\n")
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=WAIT_S)
     os.close(ours)
     assert process.returncode == 0
     assert "lobby: 3 lines, 3 punches" in out.replace(f"{path} → ", "")

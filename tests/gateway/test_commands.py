@@ -17,7 +17,7 @@ from gateway import commands as module
 from gateway.commands import Commands, Refusal, Request, read_replay, take_receipt
 from gateway.ledger import Ledger, LedgerFull
 from gateway.punch import Witness
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 
 SOURCE = "/hadir/3602-bkpsdm/gw-01"
 MORNING = datetime(2026, 9, 4, 7)  # noqa: DTZ001 - a terminal's wall clock has no zone
@@ -255,7 +255,7 @@ class Blocked:
 
         def wait(selection: Any) -> Any:
             self.begun.set()
-            assert self.go.wait(10)
+            assert self.go.wait(WAIT_S)
             return real(selection)
 
         monkeypatch.setattr(ledger, "send_again", wait)
@@ -269,7 +269,7 @@ def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.Monk
     office.commands.start()
     blocked = Blocked(monkeypatch, office.ledger)
     office.commands.submit(office.request("replay", b'{"sequence": [1, 2]}'))
-    assert blocked.begun.wait(10)
+    assert blocked.begun.wait(WAIT_S)
     for _ in range(3):
         office.commands.submit(office.request("poll", b'{"terminal": "lobby"}'))
     assert [answer["error"]["code"] for answer in office.answers] == ["busy"]
@@ -298,7 +298,7 @@ def test_stopping_leaves_what_waits(office: Office, monkeypatch: pytest.MonkeyPa
     """The daemon's end does not wait for requests."""
     blocked = Blocked(monkeypatch, office.ledger)
     office.commands.submit(office.request("replay", b'{"sequence": [1, 2]}'))
-    assert blocked.begun.wait(10)
+    assert blocked.begun.wait(WAIT_S)
     for _ in range(module.WAITING_MOST):
         office.commands.submit(office.request("poll"))
     office.commands.stop(0.0)

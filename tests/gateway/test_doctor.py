@@ -35,6 +35,7 @@ from tests.broker import (
     CONNECT,
     PUBLISH,
     SUBSCRIBE,
+    WAIT_S,
     Broker,
     FakeBroker,
     Packet,
@@ -130,7 +131,7 @@ def daemon(settings: Settings) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(WAIT_S)
 
 
 # --- nothing is in the way ----------------------------------------------------------------------------------------

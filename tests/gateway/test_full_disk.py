@@ -11,7 +11,7 @@ from gateway.app import Daemon
 from gateway.clock import AssumedClock
 from gateway.ledger import Ledger, LedgerReader, space
 from gateway.settings import load
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.small_disk import small_disk
 from tests.gateway.test_app import configured, here, punches
 
@@ -51,7 +51,7 @@ def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest
 
             disk.fill()
             terminal.append_raw(generate(2, 8000, 200, here()).log)
-            eventually(lambda: "disk_floor" in alarms(subscriber), timeout=30)
+            eventually(lambda: "disk_floor" in alarms(subscriber))
             assert ledger().room() == "none"
             for pin in range(3001, 3021):
                 terminal.punch(str(pin))
@@ -60,11 +60,11 @@ def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest
             assert ledger().punches() < terminal.count
 
             disk.empty()
-            eventually(lambda: len(punches(subscriber)) == terminal.count, timeout=60)
+            eventually(lambda: len(punches(subscriber)) == terminal.count)
             eventually(lambda: "disk_room" in alarms(subscriber))
         finally:
             stop.set()
-            running.join(15)
+            running.join(WAIT_S)
         reader = LedgerReader(disk.folder / "data")
         assert reader.punches() == terminal.count == 8520
         assert reader.verify().breach is None

@@ -42,6 +42,7 @@ from gateway.ledger import (
     store,
 )
 from gateway.punch import ClockEvidence, Witness
+from tests.broker import WAIT_S
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -1181,7 +1182,7 @@ def held(ledger: Ledger) -> Iterator[Callable[[int], None]]:
 
     def work(_: object) -> None:
         entered.set()
-        assert release.wait(30)
+        assert release.wait(WAIT_S)
 
     def waiting(count: int) -> None:
         while ledger._jobs.qsize() < count:
@@ -1189,7 +1190,7 @@ def held(ledger: Ledger) -> Iterator[Callable[[int], None]]:
 
     busy = threading.Thread(target=ledger.do, args=(work,))
     busy.start()
-    assert entered.wait(30)
+    assert entered.wait(WAIT_S)
     try:
         yield waiting
     finally:
@@ -1414,7 +1415,7 @@ class TestWriter:
         caller = Caller(lambda: note(office))
         time.sleep(0.02)
         office.ledger.close()
-        caller.join(5)
+        caller.join(WAIT_S)
         assert not caller.is_alive()
         assert caller.result == 1 or isinstance(caller.error, LedgerError)
 
@@ -1464,7 +1465,7 @@ class TestDelivery:
         """Noting that the broker has an event returns while the writer is busy."""
         with held(stocked.ledger):
             caller = Caller(lambda: stocked.ledger.mark_sent([1]))
-            caller.join(10)
+            caller.join(WAIT_S)
             assert not caller.is_alive()
             assert sent_on_disk(stocked) == []
         stocked.ledger.flush_marks()

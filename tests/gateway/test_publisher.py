@@ -45,6 +45,7 @@ from tests.broker import (
     PINGREQ,
     PUBLISH,
     SUBSCRIBE,
+    WAIT_S,
     Broker,
     Closing,
     FakeBroker,
@@ -338,7 +339,7 @@ def test_a_strangers_subscriber_sees_the_events(office: Office, broker: Broker) 
         eventually(lambda: "SUBSCRIBE" in broker.log or "mosq" in broker.log or "auto-" in broker.log)
         time.sleep(0.2)
         office.publisher(broker.url)
-        out, _ = stranger.communicate(timeout=20)
+        out, _ = stranger.communicate(timeout=WAIT_S)
     lines = [line.split(" ", 1) for line in out.splitlines()]
     assert {kind for kind, _ in lines} == {"application/cloudevents+json"}
     assert [int(json.loads(text)["sequence"]) for _, text in lines] == list(range(1, 21))
@@ -691,7 +692,7 @@ def test_many_events_drain_with_flat_memory(office: Office, broker: Broker) -> N
     with pytest.MonkeyPatch.context() as patch, Subscriber(broker.port) as subscriber:
         patch.setattr(Publisher, "_fetch", watched)
         office.publisher(broker.url)
-        subscriber.wait_for(lambda messages: len(messages) > 5000, 20)
+        subscriber.wait_for(lambda messages: len(messages) > 5000)
         office.all_sent()
         assert numbers(subscriber.messages) == list(range(1, 5001))
     assert max(held) <= module.FETCH + 100
@@ -1158,7 +1159,7 @@ def test_two_gateways_with_one_client_id_both_say_so(
         stack.callback(twin.close)
         office.publisher(broker.url)
         twin.publisher(broker.url)
-        eventually(lambda: len(told.get("client_id_taken", ())) == 2, 20, "that both complain")
+        eventually(lambda: len(told.get("client_id_taken", ())) == 2, what="that both complain")
     assert all(
         "`site` and `gateway`" in e["reason"] for e in named(logs, "broker_lost") if "again and again" in e["reason"]
     )
@@ -1198,8 +1199,8 @@ def test_of_an_original_and_its_copy_the_copy_stops_publishing(
             publishing(original)
             original.all_sent()
             refused = publishing(copy)
-            eventually(lambda: "this copy publishes nothing more" in refused.standing, 60, "that the copy gives up")
-            eventually(lambda: alarms(centre), 60, "that the original complains")
+            eventually(lambda: "this copy publishes nothing more" in refused.standing, what="that the copy gives up")
+            eventually(lambda: alarms(centre), what="that the original complains")
             original.punches(1)
             original.all_sent()
             assert "client_id_taken" in alarms(centre)
@@ -1910,7 +1911,7 @@ class Centre:
     def close(self) -> None:
         """Stop listening."""
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(WAIT_S)
         self.subscriber.close()
 
 
@@ -1925,7 +1926,7 @@ def test_receipts_repair_what_an_overflowing_queue_has_dropped(office: Office, t
         office.publisher(broker.url, delivery=SMALL)
         centre = Centre(office, broker.port)
         try:
-            eventually(lambda: office.ledger.counts().confirmed == 300, 20, "the repair")
+            eventually(lambda: office.ledger.counts().confirmed == 300, what="the repair")
             assert centre.held == set(range(1, 301))
             assert set(numbers(batches(centre.subscriber)))
         finally:
@@ -1943,7 +1944,7 @@ def test_a_queue_and_a_window_of_one_are_enough_in_the_end(office: Office, tmp_p
         assert proxy.most_in_flight == 1
         centre = Centre(office, broker.port)
         try:
-            eventually(lambda: office.ledger.counts().confirmed == 60, 30, "the repair")
+            eventually(lambda: office.ledger.counts().confirmed == 60, what="the repair")
             assert centre.held == set(range(1, 61))
         finally:
             centre.close()
@@ -1961,7 +1962,7 @@ def test_receipts_repair_what_a_broker_lost_with_its_memory(office: Office, tmp_
         broker.start()
         centre = Centre(office, broker.port)
         try:
-            eventually(lambda: office.ledger.counts().confirmed == 200, 20, "the repair")
+            eventually(lambda: office.ledger.counts().confirmed == 200, what="the repair")
             assert centre.held == set(range(1, 201))
         finally:
             centre.close()
@@ -2128,9 +2129,9 @@ def test_a_flood_of_requests_does_not_stop_evidence(office: Office, broker: Brok
         noise.start()
         eventually(lambda: len(desk.taken) > 100)
         office.punches(500, "gate")
-        subscriber.wait_for(heard(1000), 30)
+        subscriber.wait_for(heard(1000))
         done.set()
-        noise.join(10)
+        noise.join(WAIT_S)
         office.all_sent()
 
 

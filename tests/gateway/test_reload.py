@@ -25,7 +25,7 @@ from gateway.ledger import LedgerReader
 from gateway.reload import Difference, applied, difference
 from gateway.settings import Settings, load
 from tests import contract
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import ZONE, here, punches
 from tests.gateway.test_app import daemon as process_of
 from tests.gateway.test_cli import hadir
@@ -138,7 +138,7 @@ class Office:
             yield daemon
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
             assert not running.is_alive()
 
 
@@ -352,7 +352,7 @@ def test_a_hang_up_and_the_command_reload(office: Office) -> None:
             assert (told.returncode, "wobsite: unknown key" in told.stderr) == (78, True)
             assert terminals() == ["lobby", "gudang"]
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(WAIT_S) == 0
 
 
 def test_a_terminal_window_that_is_closed_ends_it(office: Office) -> None:
@@ -367,7 +367,7 @@ def test_a_terminal_window_that_is_closed_ends_it(office: Office) -> None:
     try:
         eventually(lambda: control.ask(office.folder / "data", "status"))
         process.send_signal(signal.SIGHUP)
-        assert process.wait(10) == 0
+        assert process.wait(WAIT_S) == 0
     finally:
         process.kill()
         process.wait()

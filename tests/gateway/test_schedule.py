@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.schedule import MIDNIGHT, Calendar
+from tests.broker import WAIT_S
 
 ZONE = ZoneInfo("Asia/Jakarta")
 HOUR_S = 3600.0
@@ -93,7 +94,7 @@ def test_failing_job_is_kept_for_the_supervisor(calendar: Calendar) -> None:
     calendar.start()
     calendar._scheduler.modify_job("broken", next_run_time=None)
     calendar._scheduler.add_job(fail, id="now")
-    assert happened.wait(5)
+    assert happened.wait(WAIT_S)
 
     until = time.monotonic() + 5
     while calendar.failure is None and time.monotonic() < until:

@@ -13,7 +13,7 @@ import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.service import MORE_START_S, ServiceManager
-from tests.broker import Broker, eventually
+from tests.broker import WAIT_S, Broker, eventually
 from tests.gateway.test_app import configured, here
 
 HANGING_WRITER = (
@@ -103,7 +103,7 @@ def test_ready_how_it_goes_alive_stopping(manager: Manager, run: Callable[..., s
     eventually(lambda: "STATUS=1 of 1 terminals online; broker: connected" in manager.listen())
     eventually(lambda: manager.listen().count("WATCHDOG=1") >= 2)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(WAIT_S) == 0
 
     heard = manager.listen()
     assert heard[0] == "READY=1"
@@ -135,7 +135,7 @@ def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
     process.send_signal(signal.SIGABRT)
     process.send_signal(signal.SIGCONT)
 
-    _, log = process.communicate(timeout=20)
+    _, log = process.communicate(timeout=WAIT_S)
     assert process.returncode == -signal.SIGABRT
     assert b"Thread 0x" in log
     assert b"in _tick" in log

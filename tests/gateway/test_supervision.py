@@ -16,7 +16,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
 from gateway.settings import load
-from tests.broker import Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import configured, here
 
 RUN = """
@@ -93,7 +93,7 @@ def test_any_part_that_fails_ends_the_process_with_a_last_line(
             env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=WAIT_S,
             check=False,
         )
         assert ended.returncode == 70, ended.stderr
@@ -106,10 +106,10 @@ def test_any_part_that_fails_ends_the_process_with_a_last_line(
         running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
         running.start()
         try:
-            subscriber.wait_for(lambda messages: messages, 20)
+            subscriber.wait_for(lambda messages: messages)
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
 
 
 class Stepped:
@@ -151,7 +151,7 @@ def test_a_step_of_the_wall_clock_stops_nothing(tmp_path: Path, broker: Broker, 
                 eventually(lambda: next(iter(daemon._workers)).state.last_visit != before)  # noqa: B023 - the same
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
     assert not running.is_alive()
     reader = LedgerReader(tmp_path / "data")
     assert reader.punches() == 3

@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.watch import Picture, draw
-from tests.broker import Broker
+from tests.broker import WAIT_S, Broker
 from tests.gateway.test_app import configured, daemon
 from tests.gateway.test_cli import configuration, environment, hadir
 
@@ -96,7 +96,7 @@ def test_it_is_drawn_again_and_ends_with_q(tmp_path: Path) -> None:
             with daemon(config):
                 shown.until("gateway +office/gw, hadir .*connected.*lobby +offline.*q ends".replace(".*", "[^ÿ]*"))
             shown.type(b"q")
-            assert shown.process.wait(20) == 0
+            assert shown.process.wait(WAIT_S) == 0
             assert shown.modes() == before
 
 
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_it_as_well(tmp_path: Path, ends: str) -> None:
             shown.type(b"\x03")
         else:
             os.kill(shown.process.pid, signal.SIGTERM)
-        assert shown.process.wait(20) == 0
+        assert shown.process.wait(WAIT_S) == 0
         assert shown.modes() == before
         assert "Traceback" not in shown.drawn
 

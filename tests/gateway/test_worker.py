@@ -22,7 +22,7 @@ from gateway.ledger import LedgerFull
 from gateway.settings import TerminalSettings
 from gateway.worker import Worker
 from tests import contract
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway import office as office_module
 from tests.gateway.office import ZONE, polled
 
@@ -146,7 +146,7 @@ def test_every_layout_is_read_and_pinned(office: Office, layout: str) -> None:
         worker = office.visit()
         eventually(lambda: len(office.pins()) == 30)
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     known = office.ledger.terminal("lobby")
     assert known is not None
@@ -164,7 +164,7 @@ def test_event_without_a_pin_hastens_the_reading(office: Office) -> None:
         terminal.punch("77")
         eventually(lambda: office.pins() == ["77"])
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
 
 def test_lost_and_found_are_said_once(office: Office) -> None:
@@ -179,7 +179,7 @@ def test_lost_and_found_are_said_once(office: Office) -> None:
         with Simulator(office.terminal, port=port):
             eventually(lambda: worker.state.online)
             worker.stop()
-            worker.join(3)
+            worker.join(WAIT_S)
 
     assert [event["type"] for event in office.events("terminal.")] == [
         "hadir.terminal.lost.v1",
@@ -205,7 +205,7 @@ def test_punches_made_during_an_outage_arrive_after_it(office: Office) -> None:
     with Simulator(office.terminal, port=port):
         eventually(lambda: office.pins() == ["1001", "1002"])
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
 
 def test_another_serial_at_the_address_is_refused(office: Office) -> None:
@@ -213,7 +213,7 @@ def test_another_serial_at_the_address_is_refused(office: Office) -> None:
     worker = office.visit()
     polled(worker)
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
     stranger = SimulatedTerminal(serial="OTHER")
     stranger.punch("6666", moment=MORNING)
 
@@ -223,7 +223,7 @@ def test_another_serial_at_the_address_is_refused(office: Office) -> None:
         eventually(lambda: worker.state.cause == "refused")
         time.sleep(0.6)
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     assert office.pins() == []
     assert office.alarms.count("serial_changed") == 1
@@ -237,7 +237,7 @@ def test_a_serial_written_by_hand_moves_the_terminal(office: Office) -> None:
     worker = office.visit()
     polled(worker)
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
     successor = SimulatedTerminal(serial="NEW")
     successor.punch("1001", moment=MORNING)
 
@@ -246,7 +246,7 @@ def test_a_serial_written_by_hand_moves_the_terminal(office: Office) -> None:
         worker = office.visit(serial="NEW")
         eventually(lambda: len(office.pins()) == 2)
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     serials = [event["data"]["serial"] for event in office.events("punch.recorded")]
     assert serials == ["CEXA193960001", "NEW"]
@@ -269,7 +269,7 @@ def test_a_terminal_without_serial_needs_one_by_hand(office: Office) -> None:
     worker = office.visit()
     eventually(lambda: worker.state.cause == "refused")
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
 
     worker = office.visit(serial="BY-HAND")
     polled(worker)
@@ -320,7 +320,7 @@ def test_a_step_during_an_outage_is_an_event(office: Office) -> None:
     with Simulator(office.terminal, port=port):
         eventually(lambda: office.pins() == ["1001"])
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     assert len(office.events("clock.stepped")) == 1
     data = office.events("punch.recorded")[0]["data"]
@@ -334,7 +334,7 @@ def test_a_step_across_our_own_restart_is_an_event(office: Office) -> None:
     worker = office.visit()
     polled(worker)
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
     office.terminal.clock_offset = timedelta(hours=-3)
     office.terminal.punch("1002")
 
@@ -353,7 +353,7 @@ def test_an_untrusted_measurement_is_not_remembered(office: Office) -> None:
     worker = office.visit()
     polled(worker)
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
     office.clock.trusted, office.clock.offset = True, timedelta(0)
 
     worker = office.visit()
@@ -385,7 +385,7 @@ def test_a_night_that_was_slept_through_is_made_up_for(office: Office) -> None:
     polled(worker)
     before = worker.state.last_full_reading
     worker.stop()
-    worker.join(3)
+    worker.join(WAIT_S)
     office.clock.offset = timedelta(days=2)
 
     worker = office.visit()
@@ -462,9 +462,9 @@ def test_a_line_that_breaks_again_and_again_still_brings_a_whole_log(office: Off
     line = FrayedLine(office.simulator.port, 290_000)
     with closing(line):
         office.visit(address=line.address, live=False, poll="1h")
-        eventually(lambda: office.ledger.punches() == 16_000, 60)
+        eventually(lambda: office.ledger.punches() == 16_000)
         office.workers[0].stop()
-        office.workers[0].join(5)
+        office.workers[0].join(WAIT_S)
 
     assert line.connections >= 3
     punches = [json.loads(event.body)["data"] for event in office.ledger.events(0, 20_000) if "punch/" in event.topic]
@@ -546,7 +546,7 @@ def test_garbage_on_the_wire_keeps_a_capture_and_recovers(office: Office) -> Non
                 connection.sendall(garbage)
         eventually(lambda: worker.state.cause == "protocol")
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     captures = list((office.folder / "captures").glob("*.txt"))
     assert captures
@@ -631,7 +631,7 @@ def test_one_log_line_per_visit_and_no_pin_in_it(office: Office) -> None:
         worker = office.visit(live=False)
         polled(worker, 3)
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     visits = [line for line in logs if line["event"] == "poll_finished"]
     assert len(visits) >= 3
@@ -646,7 +646,7 @@ def test_stop_ends_the_conversation_properly(office: Office) -> None:
 
     worker.stop()
 
-    assert worker.join(3)
+    assert worker.join(WAIT_S)
     assert time.monotonic() - began < 2.0
     assert office.terminal.commands[wire.CMD_EXIT] == 1
     assert office.terminal.conversations == 0
@@ -817,7 +817,7 @@ def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Offi
             eventually(lambda number=number: len(office.pins()) == number)  # type: ignore[misc]  # a default binds the value
             polled(worker)
         worker.stop()
-        worker.join(3)
+        worker.join(WAIT_S)
 
     assert [line["event"] for line in logs].count("live_silent") == 1
 
@@ -833,10 +833,10 @@ def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
         eventually(lambda: office.ledger.punches() > 500)
         office.terminal.punch("2001")
         other.punch("2002")
-        eventually(lambda: office.ledger.punches() == 5002, 30)
+        eventually(lambda: office.ledger.punches() == 5002)
         order = [json.loads(event.body)["data"]["pin"] for event in office.ledger.events(0, 10_000)]
         office.workers[0].stop()
-        office.workers[0].join(3)
+        office.workers[0].join(WAIT_S)
 
     assert max(order.index("2001"), order.index("2002")) < 4500
 
@@ -847,13 +847,13 @@ def test_an_import_that_was_cut_goes_on_where_it_stopped(office: Office) -> None
     office.terminal.append_raw(generate(1, records, 300, MORNING).log)
     office.terminal.faults.switch_on("line=4000")
     worker = office.visit(live=False)
-    eventually(lambda: office.ledger.punches() >= records * 3 // 5, 30)
+    eventually(lambda: office.ledger.punches() >= records * 3 // 5)
     stored = office.ledger.punches()
     office.terminal.restart()
     sent = office.simulator.bytes_out
     office.terminal.faults.switch_off("line")
 
-    eventually(lambda: office.ledger.punches() == records, 30)
+    eventually(lambda: office.ledger.punches() == records)
     polled(worker)
 
     assert office.simulator.bytes_out - sent < (records - stored) * office.terminal.stride + 8192

@@ -20,7 +20,7 @@ from gateway import worker as worker_module
 from gateway.pause import Pause
 from gateway.worker import Worker
 from tests import contract
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway import office as office_module
 from tests.gateway.office import polled
 from tests.gateway.scripted import ZONE, Script, history, record
@@ -246,9 +246,9 @@ def test_a_stop_does_not_wait_for_the_end_of_a_full_reading(office: Office) -> N
 
     office.script.travel = travel
     worker.request(full=True)
-    assert half_way.wait(10)
+    assert half_way.wait(WAIT_S)
 
-    assert worker.join(5)
+    assert worker.join(WAIT_S)
     assert reached[-1] < 2999
 
 
@@ -320,7 +320,7 @@ def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None
             office.script.refusal = UnreadableLog("no layout explains 42 bytes a record", body)
             office.script.log = history(3 * outage + 1, MORNING)
         worker.stop()
-        worker.join(10)
+        worker.join(WAIT_S)
     said = [line for line in logs if line["event"] == "capture_failed"]
     assert [line["capture_of"] for line in said] == ["no layout explains 41 bytes a record"]
     assert worker.failure is None
@@ -443,7 +443,7 @@ def test_a_terminal_that_does_not_know_the_question_is_asked_once(office: Office
         worker = office.visit()
         polled(worker, 2)
         worker.stop()
-        worker.join(5)
+        worker.join(WAIT_S)
 
     assert ranged(office) is False
     assert len(office.script.ranges) == 1
@@ -502,7 +502,7 @@ def test_a_terminal_that_lies_about_dates_is_not_asked_again(
         eventually(lambda: ranged(office) is False)
         polled(worker, 3)
         worker.stop()
-        worker.join(5)
+        worker.join(WAIT_S)
 
     assert len(office.script.ranges) <= 2
     assert len(office.script.reads) <= 2
@@ -554,7 +554,7 @@ def test_events_that_stop_coming_are_asked_for_anew(office: Office) -> None:
             eventually(lambda day=day: len(office.pins()) == 10 + day)  # type: ignore[misc]  # a default binds the value
             polled(worker)
         worker.stop()
-        worker.join(5)
+        worker.join(WAIT_S)
 
     assert office.script.conversations == 3
     assert [line["event"] for line in logs].count("live_silent") == 1
@@ -597,7 +597,7 @@ def test_a_wrong_clock_is_set_at_night_and_read_back(office: Office) -> None:
     eventually(lambda: office.events("clock.set"))
     polled(worker, 2)
     worker.stop()
-    worker.join(5)
+    worker.join(WAIT_S)
     worker = office.visit()
     polled(worker, 2)
 

@@ -32,7 +32,7 @@ from drivers.base import RawPunch
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.ledger import LedgerReader
 from gateway.punch import punch_id
-from tests.broker import Broker, eventually
+from tests.broker import WAIT_S, Broker, eventually
 from tests.torture.disk import Disk
 from tests.torture.link import Link
 
@@ -118,7 +118,7 @@ class _Program:
         """Ask it to end and return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
-        code = self._process.wait(30)
+        code = self._process.wait(WAIT_S)
         self._process = None
         return code
 
@@ -172,7 +172,7 @@ class Torture:
                 program.start()
             with self._fingers():
                 # What has not begun yet has nothing to lose.
-                eventually(self._held, 60, "the first punch's arrival")
+                eventually(self._held, what="the first punch's arrival")
                 until = time.monotonic() + for_s
                 while time.monotonic() < until:
                     self._torment()

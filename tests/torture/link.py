@@ -5,7 +5,7 @@ import threading
 import time
 from contextlib import suppress
 
-from tests.broker import Proxy
+from tests.broker import WAIT_S, Proxy
 
 SLICE = 512
 
@@ -41,7 +41,7 @@ class Link(Proxy):
             upward = threading.Thread(target=self._carry, args=(near, far), daemon=True)
             upward.start()
             self._carry(far, near)
-            upward.join(5)
+            upward.join(WAIT_S)
             self._ends -= {near, far}
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:

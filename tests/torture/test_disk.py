@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import WAIT_S
 from tests.torture.disk import Disk, compiled
 
 WRITER = """
@@ -68,7 +69,7 @@ def disk(tmp_path: Path) -> Disk:
 def run(program: str, disk: Disk) -> None:
     """Run a program that kills itself, and cut the power."""
     command = [sys.executable, "-c", program, str(disk.contents)]
-    ended = subprocess.run(command, env={**os.environ, **disk.environment}, timeout=30, check=False)
+    ended = subprocess.run(command, env={**os.environ, **disk.environment}, timeout=WAIT_S, check=False)
     assert ended.returncode == -signal.SIGKILL
     disk.cut()
 
@@ -104,7 +105,7 @@ def test_the_database_is_still_the_same_file(disk: Disk) -> None:
     """A ledger whose inode has changed is taken for a copy."""
     file = disk.contents / "kept"
     program = f"import os; f = open({str(file)!r}, 'w'); f.write('1'); f.flush(); os.fsync(f)"
-    subprocess.run([sys.executable, "-c", program], env={**os.environ, **disk.environment}, timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **disk.environment}, timeout=WAIT_S, check=True)
     inode = file.stat().st_ino
 
     disk.cut()

@@ -13,7 +13,7 @@ import urllib3
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from gateway.app import Daemon
 from gateway.settings import load
-from tests.broker import Broker, Subscriber, eventually, free_port
+from tests.broker import WAIT_S, Broker, Subscriber, eventually, free_port
 
 ZONE = ZoneInfo("Asia/Jakarta")
 TUESDAY = datetime(2026, 11, 24, 10, 12, tzinfo=ZONE)
@@ -51,7 +51,7 @@ class Office:
 
     def get(self, path: str = "/", **headers: str) -> urllib3.BaseHTTPResponse:
         """Ask for a page as a browser would, without following where it leads."""
-        return urllib3.request("GET", self.url + path, headers=headers, redirect=False, retries=False, timeout=20)
+        return urllib3.request("GET", self.url + path, headers=headers, redirect=False, retries=False, timeout=WAIT_S)
 
 
 def configuration(folder: Path, broker: Broker, terminals: dict[str, str], web: str) -> Path:
@@ -110,13 +110,13 @@ def office(
         running.start()
         try:
             there = Office(f"http://127.0.0.1:{port}", daemon, lobby, clock, broker)
-            eventually(lambda: _serves(there), 30, "the page")
-            eventually(lambda: daemon._ledger.punches() == lobby.count + sum(other.count for other in others), 60)
-            eventually(lambda: daemon._ledger.counts().waiting == 0, 60, "an empty backlog")
+            eventually(lambda: _serves(there), what="the page")
+            eventually(lambda: daemon._ledger.punches() == lobby.count + sum(other.count for other in others))
+            eventually(lambda: daemon._ledger.counts().waiting == 0, what="an empty backlog")
             yield there
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
 
 
 def _serves(there: Office) -> bool:

@@ -18,7 +18,7 @@ from gateway.app import Daemon
 from gateway.page.server import CONNECTIONS
 from gateway.pause import Pause
 from gateway.settings import load
-from tests.broker import Broker, Subscriber, eventually, free_port
+from tests.broker import WAIT_S, Broker, Subscriber, eventually, free_port
 from tests.gateway.page.office import configuration
 from tests.gateway.test_app import here
 
@@ -46,13 +46,13 @@ def test_a_port_that_is_taken_is_said_once_and_tried_again(tmp_path: Path, quick
             running.start()
             eventually(lambda: [line for line in logs if line["event"] == "page_unavailable"])
             terminal.punch("1001")
-            subscriber.wait_for(lambda _: subscriber.on("/punch/lobby"), 20)
+            subscriber.wait_for(lambda _: subscriber.on("/punch/lobby"))
         try:
             eventually(lambda: [line for line in logs if line["event"] == "page_served"])
-            assert urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", timeout=20).status == 200
+            assert urllib3.request("GET", f"http://127.0.0.1:{port}/healthz", timeout=WAIT_S).status == 200
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
     assert len([line for line in logs if line["event"] == "page_unavailable"]) == 1
     assert not running.is_alive()
 
@@ -83,14 +83,14 @@ def test_whatever_ends_the_page_does_not_end_the_daemon(
                 eventually(lambda: _answers(port))
             finally:
                 stop.set()
-                running.join(20)
+                running.join(WAIT_S)
     assert codes == [0]
     assert len([line for line in logs if line["event"] == "page_failed"]) == 2
 
 
 def _answers(port: int, path: str = "/healthz") -> bool:
     try:
-        return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=20, retries=False).status == 200
+        return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=WAIT_S, retries=False).status == 200
     except urllib3.exceptions.HTTPError:
         return False
 
@@ -117,7 +117,7 @@ def serving(folder: Path, web: str = "") -> Iterator[int]:
             yield port
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
 
 
 def connected(port: int, peer: int) -> socket.socket:
@@ -195,7 +195,7 @@ def test_who_does_not_take_an_answer_is_hung_up_on(tmp_path: Path, monkeypatch: 
                 return True
             return False
 
-        eventually(hung_up_on, 60)
+        eventually(hung_up_on)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_failures_of_last_year_do_not_make_the_page_wait(
             eventually(lambda: len(paused) >= 6)
         finally:
             stop.set()
-            running.join(20)
+            running.join(WAIT_S)
     assert paused[:6] == [1, 2, 3, 1, 1, 1]
 
 
@@ -270,7 +270,7 @@ def test_without_web_nothing_of_it_is_in_memory(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=WAIT_S,
         )
     assert told.stderr.splitlines()[-1] == "[]"
 
@@ -284,11 +284,11 @@ def test_a_browser_that_follows_the_feed_does_not_keep_the_daemon_from_ending(tm
             [sys.executable, "-m", "gateway.cli", "run", "-c", str(file)], stderr=subprocess.DEVNULL
         )
         try:
-            eventually(lambda: _answers(port), 30)
-            feed = urllib3.request("GET", f"http://127.0.0.1:{port}/feed", preload_content=False, timeout=20)
+            eventually(lambda: _answers(port))
+            feed = urllib3.request("GET", f"http://127.0.0.1:{port}/feed", preload_content=False, timeout=WAIT_S)
             assert feed.read1().startswith(b"retry:")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(WAIT_S) == 0
         finally:
             process.kill()
             process.wait()

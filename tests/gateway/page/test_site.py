@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from gateway.page.guard import WRONG_AT_ONCE
 from gateway.page.site import FEEDS
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway.page.office import Office, office
 
 TOKEN = "correct-horse-battery"
@@ -176,7 +176,7 @@ def test_every_answer_forbids_what_it_does_not_need(place: Office, path: str) ->
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_ordered(place: Office, method: str) -> None:
     """It is for looking."""
-    assert urllib3.request(method, place.url, timeout=20).status == 405
+    assert urllib3.request(method, place.url, timeout=WAIT_S).status == 405
 
 
 @pytest.mark.parametrize(
@@ -229,23 +229,23 @@ def test_the_token_opens_for_programs_and_for_browsers(guarded: Office) -> None:
     """As a bearer token, or as a cookie for it that scripts and other sites do not get."""
     assert guarded.get("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
     began = time.monotonic()
-    refused = urllib3.request("POST", f"{guarded.url}/login", body="token=correct", redirect=False, timeout=20)
+    refused = urllib3.request("POST", f"{guarded.url}/login", body="token=correct", redirect=False, timeout=WAIT_S)
     assert refused.status == 401
     assert time.monotonic() - began >= 1
-    answer = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=20)
+    answer = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=WAIT_S)
     assert answer.status == 303
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert TOKEN not in cookie
     assert guarded.get("/", Cookie=cookie.partition(";")[0]).status == 200
-    assert urllib3.request("POST", f"{guarded.url}/login", body="token=" + "x" * 9999, timeout=20).status == 401
+    assert urllib3.request("POST", f"{guarded.url}/login", body="token=" + "x" * 9999, timeout=WAIT_S).status == 401
 
 
 def test_guessing_is_slow_logged_and_shuts_out_nobody_else(guarded: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """One peer's guesses are not looked at any more; its browsers that are logged in, and other peers, go on."""
     monkeypatch.setattr("gateway.page.guard.LOGGED_EACH_S", 0.0)
-    ours = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=20)
+    ours = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=WAIT_S)
     cookie = ours.headers["set-cookie"].partition(";")[0]
 
     def guess(peer: int, token: str, path: str = "/metrics", **headers: str) -> http.client.HTTPResponse:
