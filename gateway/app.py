@@ -35,7 +35,7 @@ from gateway.worker import Worker
 from gateway.workers import Workers
 
 if TYPE_CHECKING:
-    from gateway.page import Page
+    from gateway.page.server import Page
 
 HEALTH_S = 60.0
 TICK_S = 1.0
@@ -188,7 +188,7 @@ class Daemon:
         """Return the status page, where there is to be one."""
         if self._settings.web is None:
             return None
-        from gateway.page import Page  # noqa: PLC0415 - its libraries take memory, and are only wanted with a page
+        from gateway.page.server import Page  # noqa: PLC0415 - its libraries take memory, and are only wanted with a page
 
         return Page(
             lambda: self._settings, self._settings.web, status=self._status, trouble=self._trouble, now=self._clock.now

@@ -1,4 +1,4 @@
-"""Looks for what is in the way between a finger and the centre: small trials, in the order of the road.
+"""Looks for what is in the way between a finger and the centre: small trials, root causes first.
 
 A trial changes nothing, and takes nobody's place: with a running daemon, terminals are asked through it, because many
 hold one conversation only; and the broker is visited under a client id of its own. Findings are names and values, for
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -40,6 +41,7 @@ from drivers.base import (
     TerminalUnavailable,
     UnreadableLog,
 )
+from gateway.advice import judged_clock, obstacle
 from gateway.clock import Clock
 from gateway.commands import Refusal
 from gateway.control import ask
@@ -59,13 +61,28 @@ from gateway.punch import utc_text
 from gateway.settings import Mqtt, Settings, TerminalSettings
 from gateway.timekeeper import Timekeeper
 
-Outcome = Literal["passed", "failed", "skipped"]
+Outcome = Literal["passed", "warned", "failed", "skipped"]
+"""``failed`` is in the way; ``warned`` stops nothing, but punches are marked, or something will be in the way soon."""
 
 GATEWAY, BROKER = "gateway", "broker"
 """Parts of the road that are no terminal."""
-MACHINE_STEPS = ("daemon", "data_dir", "ledger", "disk", "clock")
+MACHINE_STEPS = ("network", "daemon", "data_dir", "ledger", "disk", "clock")
 TERMINAL_STEPS = ("route", "port", "key", "serial", "terminal_clock", "log", "record")
 BROKER_STEPS = ("name", "broker_port", "tls", "login", "receipts", "publish", "subscriber", "receipt", "session")
+
+CONSEQUENCES: Mapping[str, frozenset[str]] = {
+    root: frozenset(
+        {"no_route", "terminal_name_unknown", "broker_name_unknown", "broker_silent", "clock_not_synchronised"}
+    )
+    for root in ("no_cable", "no_network")
+} | {
+    "clock_not_synchronised": frozenset({"clock_unjudged"}),
+    "daemon_mute": frozenset({"daemon_silent"}),
+}
+"""Finding → findings that are mended with it, and need no advice of their own."""
+INTERFACES = Path("/sys/class/net")
+ANYWHERE = "192.0.2.1"
+"""An address that nobody has (RFC 5737): it stands for a name that cannot be looked up before there is a network."""
 
 STEP_S = 20.0
 """No step of this machine or the broker takes longer."""
@@ -113,6 +130,11 @@ class Section:
     """Yields findings in the order of ``steps``; ends early where the next ones make no sense."""
     deadline_s: float = STEP_S
     """For each step."""
+
+
+def root_of(step: Step, before: Iterable[Step]) -> Step | None:
+    """Return the step among those before whose trouble is the cause of this one's; None where it stands for itself."""
+    return next((other for other in before if step.finding in CONSEQUENCES.get(other.finding, ())), None)
 
 
 def examine(sections: Iterable[Section]) -> Iterator[Step]:
@@ -168,6 +190,10 @@ def _failed(step: str, name: str, **values: object) -> Finding:
     return Finding(step, "failed", name, values)
 
 
+def _warned(step: str, name: str, **values: object) -> Finding:
+    return Finding(step, "warned", name, values)
+
+
 def _skipped(step: str, name: str, **values: object) -> Finding:
     return Finding(step, "skipped", name, values)
 
@@ -206,6 +232,7 @@ def _look_for_daemon(data_dir: Path) -> _Daemon:
 
 def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
     folder, told = settings.data_dir, daemon.told
+    yield _look_at_network(settings)
     if told is not None:
         yield _passed("daemon", "daemon_runs", version=told["version"])
     elif daemon.hidden is not None:
@@ -219,7 +246,60 @@ def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Find
     yield _look_at_disk(settings)
     # A daemon may have been told to trust this machine's clock.
     synchronised = told["health"]["clock_synchronised"] if told else clock.synchronised()
-    yield _passed("clock", "clock_synchronised") if synchronised else _failed("clock", "clock_not_synchronised")
+    yield _passed("clock", "clock_synchronised") if synchronised else _warned("clock", "clock_not_synchronised")
+
+
+def _look_at_network(settings: Settings) -> Finding:
+    """Look whether this computer is in any network at all, without sending anything."""
+    hosts = {settings.mqtt.host, *filter(None, map(_host, settings.terminals))}
+    if all(_is_here(host) for host in hosts):
+        return _skipped("network", "network_unused")
+    try:
+        plugged = [port for port in INTERFACES.iterdir() if port.name != "lo" and _has_carrier(port)]
+    except OSError:  # no such file system: the routes say it
+        plugged = [INTERFACES]
+    if not plugged:
+        return _failed("network", "no_cable")
+    if not any(_has_route(host) for host in hosts if not _is_here(host)):
+        return _failed("network", "no_network")
+    return _passed("network", "network")
+
+
+def _host(entry: TerminalSettings) -> str | None:
+    """Return the host of a terminal that is in a network; None for a serial port or a folder."""
+    address, port = getattr(entry, "address", None), getattr(entry, "port", None)
+    if isinstance(address, str):
+        return address.partition(":")[0]
+    return port.removeprefix("tcp://").partition(":")[0] if isinstance(port, str) and "://" in port else None
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _has_carrier(interface: Path) -> bool:
+    try:
+        return (interface / "carrier").read_text("ascii").strip() == "1"
+    except OSError:  # an interface that is switched off has none that could be read
+        return False
+
+
+def _has_route(host: str) -> bool:
+    """Tell whether the kernel knows a way to an address; no packet is sent."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = ip_address(ANYWHERE)
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(address), 9))
+        except OSError:
+            return False
+    return True
 
 
 def _try_folder(folder: Path) -> Finding:
@@ -277,36 +357,15 @@ def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock,
     patience_s: float = getattr(entry, "timeout", ANSWER_S)
     if daemon.hidden is not None:  # it may hold the terminal's one conversation
         return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
-    if daemon.told is not None:
+    if (told := daemon.told) is not None:
         wait_s = 2 * patience_s
-        return Section(entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s), wait_s + STEP_S)
+        return Section(entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s, told), wait_s + STEP_S)
     return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, clock), SLOW_LOG_S + 2 * patience_s)
-
-
-_REASONS = (
-    ("cannot be looked up", "route", "terminal_name_unknown"),
-    ("Network is unreachable", "route", "no_route"),
-    ("Connection refused", "port", "port_closed"),
-    ("Permission denied", "port", "port_permission"),
-    ("another program uses it", "port", "port_in_use"),
-    ("No such file or directory", "port", "port_missing"),
-    ("communication key", "key", "key_refused"),
-    ("encrypted conversation", "key", "encrypted"),
-    ("access panel", "key", "panel"),
-    ("does not tell its serial", "serial", "serial_not_told"),
-    ("is expected", "serial", "serial_differs"),
-    ("is known as terminal", "serial", "serial_twice"),
-    ("of log do not read as", "record", "layout_unknown"),
-)
-"""Words of an error → the step at which it stands in the way, and what it is called here."""
-_CAUSES = {"unavailable": ("port", "silent"), "protocol": ("key", "not_a_terminal"), "refused": ("key", "refuses")}
-"""What any other error is, by its kind."""
 
 
 def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
     """Tell what an error means: the steps before it passed, and it is that of its own step, or of the one reached."""
-    steps = [(step, name) for words, step, name in _REASONS if words in reason] or [_CAUSES[cause]]
-    step, name = steps[0]
+    step, name = obstacle(cause, reason)
     at = TERMINAL_STEPS.index(reached)
     if TERMINAL_STEPS.index(step) < at:  # an error in the middle of a conversation that had begun
         step, name = reached, "broke_off" if cause == "unavailable" else name
@@ -314,7 +373,9 @@ def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
     yield _failed(step, name, reason=reason)
 
 
-def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iterator[Finding]:
+def _told_of(
+    settings: Settings, entry: TerminalSettings, wait_s: float, told_of_us: Mapping[str, Any]
+) -> Iterator[Finding]:
     """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
     try:
         told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
@@ -336,7 +397,9 @@ def _told_of(settings: Settings, entry: TerminalSettings, wait_s: float) -> Iter
     yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
     yield _passed("serial", "serial", serial=state["serial"])
     clock = state["clock"]
-    yield _judged_clock(entry, None if clock is None else clock["offset_ms"], has_clock=clock is not None)
+    synchronised = told_of_us["health"]["clock_synchronised"]
+    evidence = None if clock is None else (clock["offset_ms"], clock["bound_ms"])
+    yield _judged_clock(entry, evidence, has_clock=clock is not None, synchronised=synchronised)
     yield _judged_log(Sizes(state["records"], state["capacity"]))
     if state["last_punch"] is None:
         yield _skipped("record", "no_punch_yet")
@@ -370,8 +433,9 @@ def _conversation(settings: Settings, entry: TerminalSettings, terminal: Termina
     asked = clock.now()
     keeper = Timekeeper(settings.zone(entry), None)
     keeper.measure(terminal.read_clock(), asked, 0.0, synchronised=True)
-    offset_ms = None if keeper.evidence is None else keeper.evidence.offset_ms
-    yield _judged_clock(entry, offset_ms, has_clock=isinstance(terminal, Logged))
+    evidence = None if keeper.evidence is None else (keeper.evidence.offset_ms, keeper.evidence.bound_ms)
+    has_clock = isinstance(terminal, Logged)
+    yield _judged_clock(entry, evidence, has_clock=has_clock, synchronised=clock.synchronised())
     if isinstance(terminal, Exporting):
         yield _passed("log", "medium_there") if terminal.present() else _skipped("log", "no_medium")
         return
@@ -400,13 +464,16 @@ def _judged_serial(entry: TerminalSettings, told: str, learned: str | None) -> F
     return _passed("serial", "serial", serial=told or entry.serial)
 
 
-def _judged_clock(entry: TerminalSettings, offset_ms: int | None, *, has_clock: bool) -> Finding:
-    if offset_ms is None:
-        return _failed("terminal_clock", "clock_impossible") if has_clock else _skipped("terminal_clock", "no_clock")
+def _judged_clock(
+    entry: TerminalSettings, evidence: tuple[int, int] | None, *, has_clock: bool, synchronised: bool
+) -> Finding:
+    """Judge a terminal's clock by its offset and the bound of that; None: it shows no possible date."""
+    if evidence is None:
+        return _warned("terminal_clock", "clock_impossible") if has_clock else _skipped("terminal_clock", "no_clock")
+    offset_ms, bound_ms = evidence
+    name = judged_clock(offset_ms, bound_ms, entry.clock.tolerance, synchronised=synchronised)
     values = {"seconds": f"{offset_ms / 1000:+,.1f}", "tolerance": f"{entry.clock.tolerance:g}"}
-    if abs(offset_ms) > entry.clock.tolerance * 1000:
-        return _failed("terminal_clock", "clock_off", **values)
-    return _passed("terminal_clock", "clock_right", **values)
+    return Finding("terminal_clock", "passed" if name == "clock_right" else "warned", name, values)
 
 
 def _judged_log(sizes: Sizes) -> Finding:
@@ -414,7 +481,7 @@ def _judged_log(sizes: Sizes) -> Finding:
         return _skipped("log", "not_counted")
     values = {"records": f"{sizes.records:,}", "capacity": f"{sizes.capacity:,}" if sizes.capacity else "?"}
     if threshold(sizes.records, sizes.capacity) >= 90:
-        return _failed("log", "log_filling", **values)
+        return _warned("log", "log_filling", **values)
     return _passed("log", "log_size", **values)
 
 
@@ -679,6 +746,8 @@ def _judged_receipt(settings: Settings, payload: bytes | None) -> Finding:
     if base is None:
         return _failed("receipt", "receipt_foreign")
     lacks = sum(last - first + 1 for first, last in receipt.missing)
+    if receipt.upto == 0 or lacks >= receipt.upto:
+        return _skipped("receipt", "receipt_empty")
     return _passed("receipt", "receipt_seen", upto=receipt.upto, assigned=assigned, missing=lacks)
 
 
@@ -689,5 +758,7 @@ def _judged_session(told: Mapping[str, Any] | None) -> Finding:
     standing = str(told["broker"])
     if standing == "connected":
         return _passed("session", "daemon_connected")
-    name = "daemon_troubled" if standing.startswith("connected") else "daemon_not_connected"
-    return _failed("session", name, reason=standing)
+    if standing.startswith("connected"):
+        return _failed("session", "daemon_troubled", reason=standing)
+    own = {"taken": "client_taken", "replaced": "copy_stopped"}  # what only the daemon's own connection shows
+    return _failed("session", own.get(told.get("broker_cause") or "", "daemon_not_connected"), reason=standing)

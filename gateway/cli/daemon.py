@@ -38,9 +38,11 @@ from gateway.cli.base import (
     say,
     span_text,
 )
+from gateway.cli.words import Language, spoken
 
 if TYPE_CHECKING:
     from gateway.ledger import Known, LedgerReader, Waiting
+    from gateway.page.attention import Item
     from gateway.settings import Settings, TerminalSettings
 
 MEDIA = {
@@ -49,6 +51,7 @@ MEDIA = {
     "safe": "the flash disk is read and may be removed / aman dicabut",
 }
 UNREAD = "{files} files there are NOT read / {files} berkas TIDAK dibaca: {names}"
+ALARMS = 5
 FOLLOW_S = 0.5
 FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
@@ -200,22 +203,33 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Draw it again every two seconds, with the newest day; q ends it.")
     ] = False,
+    lang: Annotated[
+        Language | None,
+        typer.Option("--lang", help="Language of what to look at; by default as the locale says.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the gateway and its terminals are."""
+    """Show how the gateway and its terminals are, and what a person should look at.
+
+    Ends with 0 wherever the daemon answers, whatever there is to look at; with 3 where none does.
+    """
     settings = load_settings(config)
+    language = lang or spoken()
     if watch:
         if as_json:
             raise typer.BadParameter("choose one of --json and --watch.")
-        _watch(settings)
+        _watch(settings, language)
         return
     seen = _look(settings, days)
+    items = _attention(settings, seen, language)
     if as_json:
         running = {"running": seen.told is not None, **(seen.told or {})}
-        print_json({**running, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
+        found = {"attention": [item._asdict() for item in items]}
+        print_json({**running, **found, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
     else:
-        _print_status(settings, seen)
+        _print_status(settings, seen, items)
         _print_tallies(seen.tallies)
+        _print_alarms(settings, seen)
     if seen.told is None:
         what = f"the daemon is not running (nobody answers in {settings.data_dir})"
         raise Failure(Code.NOT_RUNNING, what, "not_running")
@@ -260,7 +274,20 @@ def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
     return _Seen(told, terminals if told is None else told["terminals"], counts, tallies)
 
 
-def _watch(settings: "Settings") -> None:
+def _attention(settings: "Settings", seen: _Seen, language: Language) -> "list[Item]":
+    """Return what a person should look at, as the status page has it; nothing where no daemon answers."""
+    from zoneinfo import ZoneInfo
+
+    from gateway.page.attention import attention
+    from gateway.page.words import Words
+
+    if seen.told is None:
+        return []
+    tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
+    return attention(seen.told, tolerances, Words(language.value, datetime.now(ZoneInfo(settings.timezone))))
+
+
+def _watch(settings: "Settings", language: Language) -> None:
     from zoneinfo import ZoneInfo
 
     from gateway.cli.watch import Picture, can_watch, watch
@@ -274,9 +301,11 @@ def _watch(settings: "Settings") -> None:
         try:
             seen = _look(settings, 1, since=datetime.now(zone).date() - timedelta(days=7))
         except Failure as failure:  # it may mend while somebody watches
-            return Picture({"gateway": str(failure.args[0])}, {}, {}, [])
+            return Picture({"gateway": str(failure.args[0])}, {}, {}, [], [])
         newest = {name: days[-1] for name, days in seen.tallies.items() if days}
-        return Picture(_fields(settings, seen), seen.terminals, newest, (seen.told or {}).get("alarms", []))
+        alarms = (seen.told or {}).get("alarms", [])
+        items = _attention(settings, seen, language)
+        return Picture(_fields(settings, seen), seen.terminals, newest, alarms, items)
 
     watch(look, zone)
 
@@ -347,18 +376,41 @@ def _fields(settings: "Settings", seen: _Seen) -> dict[str, str]:
             "gateway": f"{settings.site}/{settings.gateway}, hadir {told['version']}, running for {uptime}",
             "broker": f"{settings.mqtt.url}, {told['broker']}; {waiting}",
             "clock": clock,
+            "disk": _room(health),
         }
     if counts is None:
         fields["ledger"] = "none yet" if told is None else "cannot be read by you"
     else:
         parts = [f"{many(counts['sequence'])} events: {many(counts['sent'])} sent, {many(counts['waiting'])} waiting"]
         kinds = ("confirmed", "missing", "parked", "withheld", "unconfirmed")
-        parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key]]
+        parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key] or key == "confirmed"]
         fields["ledger"] = ", ".join(parts)
     return fields
 
 
-def _print_status(settings: "Settings", seen: _Seen) -> None:
+def _room(health: dict[str, Any]) -> str:
+    """Return how much room there is on the disk, and what that lets be read."""
+    free = f"{health['disk_free_bytes'] / 1024**2:,.0f} MiB free"
+    days = health["disk_days_left"]
+    enough = "" if days is None else f", enough for {many(days)} days"
+    what = {"all": "", "news": "; NEARLY FULL: long imports wait", "none": "; FULL: READING HAS STOPPED"}
+    return free + enough + what[health["room"]]
+
+
+def _print_alarms(settings: "Settings", seen: _Seen) -> None:
+    """Print the newest alarms since the daemon started."""
+    from zoneinfo import ZoneInfo
+
+    alarms = (seen.told or {}).get("alarms", [])
+    if not alarms:
+        return
+    zone = ZoneInfo(settings.timezone)
+    print("\nnewest alarms since the start:")
+    for alarm in alarms[:ALARMS]:
+        print(f"  {local_text(alarm['at'], zone)}  {alarm['alarm']}: {alarm['message']}")
+
+
+def _print_status(settings: "Settings", seen: _Seen, items: "list[Item]") -> None:
     from zoneinfo import ZoneInfo
 
     from rich.table import Table
@@ -366,6 +418,10 @@ def _print_status(settings: "Settings", seen: _Seen) -> None:
     zone, terminals = ZoneInfo(settings.timezone), seen.terminals
     console = rich_console()
     print_fields(_fields(settings, seen))
+    for item in items:
+        print(f"\n{'!!' if item.urgent else '! '} {item.what}")
+        if item.do:
+            print(f"   {item.do}")
     if not terminals:
         return
     print()

@@ -42,7 +42,12 @@ _PERSON_LINE = re.compile(
     r"(\x1b\[\d+m)*\d{4}-\d\d-\d\dT[\d:.]+Z(\x1b\[\d+m)* \[(\x1b\[\d+m)*(info|warning|error|critical)"
 )
 _COLOUR = re.compile(r"\x1b\[\d+m")
-_MARKS: "dict[Outcome, tuple[str, str]]" = {"passed": ("✓", "+"), "failed": ("✗", "X"), "skipped": ("–", "-")}  # noqa: RUF001 - a dash is meant
+_MARKS: "dict[Outcome, tuple[str, str]]" = {
+    "passed": ("✓", "+"),
+    "warned": ("!", "!"),
+    "failed": ("✗", "X"),
+    "skipped": ("–", "-"),  # noqa: RUF001 - a dash is meant
+}
 
 Lang = Annotated[
     Language | None,
@@ -68,24 +73,25 @@ def doctor(
 ) -> None:
     """Find what is in the way: configuration, disk, clock, each terminal, the broker, the centre.
 
-    Nothing changes at a terminal, and a running gateway keeps its conversations. Names the first step that fails and
-    what to do next; ends with 0 if nothing is in the way, else with 1, or 78 for the configuration.
+    Nothing changes at a terminal, and a running gateway keeps its conversations. Under each step that fails (✗) or
+    needs care (!) stands what to do; root causes come first. Ends with 0 if there is none, else with 1, or 78 for
+    the configuration.
     """
     language = lang or spoken()
     if report is not None and report.exists():
         raise Failure(Code.DISK, f"{report}: there is such a file already", "output")
     steps, settings = examined(config, language, silent=as_json)
-    failed = [step for step in steps if step.outcome == "failed"]
+    troubled = [step for step in steps if step.outcome in ("failed", "warned")]
     if report is not None:
         _write(report, _report(steps, settings, log))
     if as_json:
-        print_json({"ok": not failed, "steps": [_plain(step, language) for step in steps]})
+        print_json({"ok": not troubled, "steps": [_plain(step, steps, language) for step in steps]})
     else:
-        _conclude(failed, language)
+        _conclude(steps, language)
         if report is not None:
             print(DOCTOR["reported"].into(language, file=report))
-    if failed:
-        raise typer.Exit(Code.CONFIG if failed[0].name == "configuration" else Code.NEGATIVE)
+    if troubled:
+        raise typer.Exit(Code.CONFIG if troubled[0].name == "configuration" else Code.NEGATIVE)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
@@ -129,7 +135,7 @@ def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[S
             return steps, settings
         steps.append(step)
         if not silent:
-            print(_line(step, language, width), flush=True)
+            print("\n".join((_line(step, language, width), *_what_to_do(step, steps, language))), flush=True)
 
 
 def _mistakes(exc: "SettingsError") -> dict[str, Any]:
@@ -148,40 +154,71 @@ def _text(step: "Step", language: Language) -> str:
     return FINDINGS[step.finding].text.into(language, **step.values)
 
 
+def _what_to_do(step: "Step", steps: "list[Step]", language: Language) -> Iterator[str]:
+    """Yield what stands under a step: advice, or the step whose trouble is the cause of this one's."""
+    from gateway.doctor import root_of
+
+    advice = FINDINGS[step.finding].advice
+    if step.outcome not in ("failed", "warned") or advice is None:
+        return
+    root = root_of(step, steps)
+    if root is None:
+        text = DOCTOR["advice"].into(language, advice=advice.into(language, **step.values))
+    else:
+        name = STEPS[root.name].into(language)
+        text = DOCTOR["because"].into(language, part=_part(root.part, language), step=name)
+    yield f"    {text if _can_print('→') else text.replace('→', '->')}"
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
+
+
 def _line(step: "Step", language: Language, width: int = 8) -> str:
     mark, plain = _MARKS[step.outcome]
-    try:
-        mark.encode(sys.stdout.encoding or "ascii")
-    except (UnicodeError, LookupError):
-        mark = plain
+    mark = mark if _can_print(mark) else plain
     longest = max(len(said.into(language)) for said in STEPS.values())
     place = f"{_part(step.part, language):<{width}}  {STEPS[step.name].into(language):<{longest}}"
     return f"{mark} {place}  {step.took_s:6.2f} s  {_text(step, language)}"
 
 
-def _plain(step: "Step", language: Language) -> dict[str, Any]:
-    advice = FINDINGS[step.finding].advice
+def _plain(step: "Step", steps: "list[Step]", language: Language) -> dict[str, Any]:
+    from gateway.doctor import root_of
+
+    advice, root = FINDINGS[step.finding].advice, root_of(step, steps)
     return {
         **asdict(step),
         "values": {key: str(value) for key, value in step.values.items()},
         "took_s": round(step.took_s, 3),
         "text": _text(step, language),
         "advice": advice.into(language, **step.values) if advice else None,
+        "because": None if root is None else {"part": root.part, "name": root.name},
     }
 
 
-def _conclude(failed: "list[Step]", language: Language) -> None:
+def _conclude(steps: "list[Step]", language: Language) -> None:
+    """Print what is in the way first; all is well only where the centre has confirmed something."""
+    from gateway.doctor import root_of
+
     print()
-    if not failed:
-        print(DOCTOR["all_well"].into(language))
+    failed = [step for step in steps if step.outcome == "failed"]
+    warned = [step for step in steps if step.outcome == "warned"]
+    roots = [step for step in (*failed, *warned) if root_of(step, steps) is None]
+    if not roots:
+        confirmed = any(step.name == "receipt" and step.outcome == "passed" for step in steps)
+        print(DOCTOR["all_well" if confirmed else "unconfirmed"].into(language))
         return
-    first, *others = failed
+    counted = DOCTOR["counted"].into(language, failed=len(failed), warned=len(warned))
+    print(counted if _can_print(counted) else counted.replace("✗", "X"))
+    first = roots[0]
     part, name = _part(first.part, language), STEPS[first.name].into(language)
     print(DOCTOR["in_the_way"].into(language, part=part, step=name, text=_text(first, language)))
     if advice := FINDINGS[first.finding].advice:
         print(DOCTOR["next"].into(language, advice=advice.into(language, **first.values)))
-    if others:
-        print(DOCTOR["others"].into(language, count=len(others)))
 
 
 # --- the report ---------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console, Group, RenderableType
@@ -24,8 +24,12 @@ from rich.text import Text
 
 from gateway.cli.base import ahead_text, local_text, many, rich_console
 
+if TYPE_CHECKING:
+    from gateway.page.attention import Item
+
 REDRAWN_S = 2.0
 ALARMS = 3
+ITEMS = 5
 LEAST_ROWS = 3
 """Of terminals, however low the window is."""
 WIDE = 100
@@ -42,6 +46,8 @@ class Picture:
     today: Mapping[str, Mapping[str, Any]]
     """The tally of the newest day, by terminal."""
     alarms: Sequence[Mapping[str, Any]]
+    attention: "Sequence[Item]"
+    """What a person should look at, the urgent first."""
 
 
 def can_watch() -> bool:
@@ -96,9 +102,13 @@ def draw(picture: Picture, zone: ZoneInfo, console: Console) -> RenderableType:
     # Beside rows and alarms: the fields, an empty line behind each part, the table's head and the last line.
     room = height - len(picture.fields) - 4
     least = min(LEAST_ROWS, len(picture.terminals))
+    items = [_item(item) for item in picture.attention[: max(0, min(ITEMS, room - least - 1))]]
+    room -= len(items) + 1 if items else 0
     alarms = [_alarm(alarm, zone) for alarm in picture.alarms[: max(0, min(ALARMS, room - least - 1))]]
     rows = max(least, room - (len(alarms) + 1 if alarms else 0))
     parts: list[RenderableType] = [head, Text()]
+    if items:
+        parts += [*items, Text()]
     if picture.terminals:
         parts += [_terminals(picture, zone, rows, wide=width >= WIDE), Text()]
     if alarms:
@@ -108,7 +118,7 @@ def draw(picture: Picture, zone: ZoneInfo, console: Console) -> RenderableType:
 
 def _fields(fields: Mapping[str, str]) -> RenderableType:
     table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
+    table.add_column(no_wrap=True, style="bold", min_width=max(map(len, fields)))
     table.add_column(no_wrap=True, overflow="ellipsis")
     for name, value in fields.items():
         table.add_row(Text(name), Text(value))
@@ -153,6 +163,12 @@ def _counts(day: Mapping[str, Any]) -> list[Text]:
         Text(many(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
         Text(many(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
     ]
+
+
+def _item(item: "Item") -> Text:
+    text = Text(f"{item.what}: {item.do}", no_wrap=True, overflow="ellipsis")
+    text.stylize("bold red" if item.urgent else "yellow", 0, len(item.what))
+    return text
 
 
 def _alarm(alarm: Mapping[str, Any], zone: ZoneInfo) -> Text:

@@ -42,6 +42,7 @@ def spoken() -> Language:
 
 STEPS = {
     "configuration": Said("configuration", "konfigurasi"),
+    "network": Said("network", "jaringan"),
     "daemon": Said("daemon", "daemon"),
     "data_dir": Said("data folder", "folder data"),
     "ledger": Said("ledger", "ledger"),
@@ -85,6 +86,24 @@ FINDINGS = {
         Said(
             "Correct the lines that `hadir check` shows; without a configuration, make one with `hadir init`.",
             "Perbaiki baris yang ditunjukkan `hadir check`; kalau belum ada konfigurasi, buat dengan `hadir init`.",
+        ),
+    ),
+    "network": Found(Said("connected", "tersambung")),
+    "network_unused": Found(
+        Said("not needed: all addresses are this computer's own", "tidak perlu: semua alamat di komputer ini")
+    ),
+    "no_cable": Found(
+        Said("no network cable is connected, and no Wi-Fi", "tidak ada kabel jaringan atau Wi-Fi yang tersambung"),
+        Said(
+            "Plug the network cable in at both ends (its lamps must light), or connect the Wi-Fi. Punches wait safely.",
+            "Pasang kabel jaringan di kedua ujung (lampunya harus menyala), atau sambungkan Wi-Fi. Absen tetap aman.",
+        ),
+    ),
+    "no_network": Found(
+        Said("this computer has no address in any network", "komputer ini tidak punya alamat di jaringan mana pun"),
+        Said(
+            "Look at `ip address` and at the router (DHCP), or set a fixed address. Punches wait safely.",
+            "Lihat `ip address` dan router (DHCP), atau atur alamat tetap. Absen tetap aman.",
         ),
     ),
     "no_daemon": Found(Said("no daemon answers here", "tidak ada daemon yang menjawab di sini")),
@@ -241,6 +260,27 @@ FINDINGS = {
             "Pasang adaptornya; nama di /dev/serial/by-id tidak berubah-ubah.",
         ),
     ),
+    "files_unreadable": Found(
+        Said("its files cannot be read ({reason})", "berkasnya tidak terbaca ({reason})"),
+        Said(
+            "Check `path:` and whether the flash disk is in its place and readable by everybody (umask=022).",
+            "Periksa `path:`, dan apakah flash disk terpasang serta boleh dibaca semua pengguna (umask=022).",
+        ),
+    ),
+    "key_file": Found(
+        Said("the file with the key cannot be used ({reason})", "berkas kunci tidak dapat dipakai ({reason})"),
+        Said(
+            "Write the key, a number, into the file that comm_key_file names; the service reads /etc/hadir/secrets.",
+            "Tulis kunci (angka) ke berkas yang disebut comm_key_file; layanan membaca /etc/hadir/secrets.",
+        ),
+    ),
+    "driver_failed": Found(
+        Said("a fault in hadir ({reason})", "kesalahan di dalam hadir ({reason})"),
+        Said(
+            "Update hadir; send the log and `hadir doctor --report` to whoever helps. The terminal keeps its punches.",
+            "Perbarui hadir; kirim log dan `hadir doctor --report` ke yang membantu. Absen tetap ada di mesin.",
+        ),
+    ),
     "key_refused": Found(
         Said("refused ({reason})", "ditolak ({reason})"),
         Said(
@@ -300,11 +340,35 @@ FINDINGS = {
         ),
     ),
     "clock_right": Found(Said("{seconds} s off", "selisih {seconds} detik")),
+    "clock_zone": Found(
+        Said(
+            "{seconds} s off, about whole hours or quarters: most likely the time zone, not the clock",
+            "selisih {seconds} detik, kira-kira kelipatan jam atau seperempat jam: mungkin zona waktu, bukan jamnya",
+        ),
+        Said(
+            "Look at the terminal's display first. If it shows the right local time, leave it alone and correct "
+            "`timezone:` in the configuration; only if the display is wrong, set the clock in its menu.",
+            "Lihat dulu layar mesin. Kalau jamnya sesuai waktu setempat, jangan diubah: perbaiki `timezone:` di "
+            "konfigurasi. Hanya kalau layarnya memang salah, setel jam di menu mesin.",
+        ),
+    ),
+    "clock_unjudged": Found(
+        Said(
+            "{seconds} s off this computer's clock, which is not synchronised",
+            "selisih {seconds} detik dari jam komputer ini, yang tidak sinkron",
+        ),
+        Said(
+            "Do not touch the terminal's clock: mend the clock of this computer first (`timedatectl`).",
+            "Jangan ubah jam mesin: betulkan dulu jam komputer gateway (`timedatectl`).",
+        ),
+    ),
     "clock_off": Found(
         Said("{seconds} s off, more than {tolerance} s", "selisih {seconds} detik, lebih dari {tolerance} detik"),
         Said(
-            "Set the clock at the terminal, or `timezone:` where it is another. Until then its punches are marked.",
-            "Betulkan jam di mesin, atau `timezone:` bila zonanya lain. Sampai saat itu presensinya ditandai.",
+            "Compare the terminal's display with a right clock; if it is wrong, set it in its menu. Until then its "
+            "punches are marked.",
+            "Cocokkan layar mesin dengan jam yang benar; kalau memang salah, setel di menu mesin. Sampai saat itu "
+            "absennya ditandai.",
         ),
     ),
     "clock_impossible": Found(
@@ -416,6 +480,27 @@ FINDINGS = {
             "Kemungkinan sertifikat gateway ini ditolak, atau broker memintanya: mqtt.cert_file dan key_file.",
         ),
     ),
+    "broker_broke": Found(
+        Said("the connection breaks ({reason})", "koneksi terputus ({reason})"),
+        Said(
+            "If it stays so, look at this computer's network and at the broker's log.",
+            "Kalau terus terjadi, periksa jaringan komputer ini dan log broker.",
+        ),
+    ),
+    "client_taken": Found(
+        Said("{reason}", "komputer lain memakai nama gateway ini ({reason})"),
+        Said(
+            "Two machines use the same `site` and `gateway`: find the other one; docs/operations, section 7.",
+            "Dua komputer memakai `site` dan `gateway` yang sama: cari yang satunya; docs/operations, bagian 7.",
+        ),
+    ),
+    "copy_stopped": Found(
+        Said("{reason}", "ini salinan dari gateway lain ({reason})"),
+        Said(
+            "Switch this copy off, or give it a name of its own; docs/operations, section 7.",
+            "Matikan salinan ini, atau beri nama sendiri; docs/operations, bagian 7.",
+        ),
+    ),
     "says_nothing": Found(
         Said("the broker says nothing", "broker diam saja"),
         Said("Is it a broker at all? Check mqtt.url.", "Benarkah itu broker? Periksa mqtt.url."),
@@ -485,6 +570,7 @@ FINDINGS = {
     "no_receipt": Found(
         Said("none; a centre may do without (delivery.confirm)", "tidak ada; pusat boleh tanpa itu (delivery.confirm)")
     ),
+    "receipt_empty": Found(Said("there is one that confirms nothing yet", "ada, tetapi belum mengonfirmasi apa pun")),
     "receipt_missing": Found(
         Said("none, and delivery.confirm waits for it", "tidak ada, padahal delivery.confirm menunggunya"),
         Said(
@@ -526,9 +612,18 @@ FINDINGS = {
 
 DOCTOR = {
     "all_well": Said("Nothing is in the way.", "Tidak ada yang menghalangi."),
-    "in_the_way": Said("First in the way: {part}, {step}: {text}", "Penghalang pertama: {part}, {step}: {text}"),
+    "unconfirmed": Said(
+        "Nothing is in the way here. The centre has confirmed nothing yet: ask its people whether punches arrive.",
+        "Tidak ada yang menghalangi di sisi ini. Pusat belum mengonfirmasi apa pun: tanyakan apakah absen sampai.",
+    ),
+    "in_the_way": Said("Begin with: {part}, {step}: {text}", "Mulai dari: {part}, {step}: {text}"),
     "next": Said("Next: {advice}", "Langkah berikut: {advice}"),
-    "others": Said("{count} more below it are marked ✗.", "{count} lagi di bawahnya bertanda ✗."),
+    "advice": Said("→ {advice}", "→ {advice}"),
+    "because": Said("→ comes from: {part}, {step}", "→ akibat dari: {part}, {step}"),
+    "counted": Said(
+        "In the way (✗): {failed}. To be mended, but nothing stops (!): {warned}.",
+        "Penghalang (✗): {failed}. Perlu dibetulkan, tetapi tidak menghentikan (!): {warned}.",
+    ),
     "reported": Said("Report: {file}", "Laporan: {file}"),
 }
 

@@ -1,65 +1,119 @@
-"""What a person should look at, from what the daemon says of itself. Pure."""
+"""What a person should look at, from what the daemon says of itself: for the page and for `hadir status`. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
+from gateway.advice import BROKER_FINDINGS, judged_clock, obstacle
+from gateway.cli.words import FINDINGS
+from gateway.cli.words import Language as Spoken
 from gateway.page.words import Words
 
 FULL_FROM = 80
 """Per cent of a log."""
+UNCONFIRMED = timedelta(days=1)
+"""How much older than what was sent last the centre's last receipt may be."""
+_UNFINISHED = ("refused", "protocol", "internal")
+"""Causes with which a terminal is met and cannot be read."""
+_LOGIN = ("login", "certificate", "taken", "replaced")
+"""Causes with which a broker is met and cannot be used."""
 
 
 class Item(NamedTuple):
     """Something to look at."""
 
+    code: str
     urgent: bool
     what: str
     do: str
     """What to do about it."""
+    detail: str = ""
+    """What was met, in English, as the log has it."""
 
 
 def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], words: Words) -> list[Item]:
     """Return what to look at, the urgent first; ``tolerances`` says how many seconds each terminal may be off."""
     items = [*_gateway(status, words)]
+    synchronised = status["health"]["clock_synchronised"]
     for name, state in status["terminals"].items():
-        items += _terminal(name, state, tolerances.get(name, 0.0), words)
+        items += _terminal(name, state, tolerances.get(name, 0.0), words, synchronised=synchronised)
     return sorted(items, key=lambda item: not item.urgent)
 
 
+def ever_confirmed(status: Mapping[str, Any]) -> bool:
+    """Tell whether the centre has confirmed anything: without it nobody knows whether punches arrive."""
+    return status["health"]["last_confirmed"] is not None
+
+
 def _gateway(status: Mapping[str, Any], t: Words) -> Iterator[Item]:
-    health, standing = status["health"], status["broker"]
+    health, standing, cause = status["health"], status["broker"], status.get("broker_cause")
     if not is_connected(standing):
-        yield Item(urgent=True, what=t("no_broker", standing=standing), do=t("no_broker_do"))
+        name = f"no_broker_{cause}" if cause in _LOGIN else "no_broker"
+        do = (
+            t("no_broker_do")
+            if cause is None
+            else f"{t('no_broker_kept')} {_advice(BROKER_FINDINGS.get(cause, 'broker_broke'), t)}"
+        )
+        yield Item(name, urgent=True, what=t(name), do=do, detail=standing)
     elif standing != "connected":
-        yield Item(urgent=True, what=t("held", standing=standing.removeprefix("connected; ")), do=t("held_do"))
+        held = standing.removeprefix("connected; ")
+        yield Item("held", urgent=True, what=t("held"), do=t("held_do"), detail=held)
     if health["room"] != "all":
-        yield Item(urgent=health["room"] == "none", what=t(f"room_{health['room']}"), do=t("room_do"))
+        name = f"room_{health['room']}"
+        yield Item(name, urgent=health["room"] == "none", what=t(name), do=t("room_do"))
     if not health["clock_synchronised"]:
-        yield Item(urgent=False, what=t("unsynchronised"), do=t("unsynchronised_do"))
+        yield Item("unsynchronised", urgent=False, what=t("unsynchronised"), do=t("unsynchronised_do"))
     if health["missing"]:
-        yield Item(urgent=False, what=t("missing", count=t.number(health["missing"])), do=t("missing_do"))
+        what = t("missing", count=t.number(health["missing"]))
+        yield Item("missing", urgent=False, what=what, do=t("missing_do"))
+    confirmed = health["last_confirmed"]
+    if confirmed is None:
+        if status.get("confirm") == "centre" and health["last_sent"] is not None:
+            yield Item("unconfirmed", urgent=False, what=t("unconfirmed"), do=t("unconfirmed_do"))
+    elif health["last_sent"] is not None and _apart(confirmed, health["last_sent"]) > UNCONFIRMED:
+        what = t("unconfirmed_since", since=t.utc(confirmed))
+        yield Item("unconfirmed_since", urgent=False, what=what, do=t("unconfirmed_do"))
 
 
-def _terminal(name: str, state: Mapping[str, Any], tolerance_s: float, t: Words) -> Iterator[Item]:
+def _terminal(
+    name: str, state: Mapping[str, Any], tolerance_s: float, t: Words, *, synchronised: bool
+) -> Iterator[Item]:
     if state["state"] != "online":
-        if state["since"] is None:
-            yield Item(urgent=False, what=t("terminal_waiting", terminal=name), do=state["reason"] or "")
-        else:
-            since = t.utc(state["since"])
-            yield Item(True, t("terminal_offline", terminal=name, since=since), state["reason"] or "")
+        yield _offline(name, state, t)
     clock = state["clock"]
-    if clock is not None and abs(clock["offset_ms"]) > max(tolerance_s * 1000, clock["bound_ms"]):
-        yield Item(False, t("terminal_clock", terminal=name, offset=t.offset(clock)), t("terminal_clock_do"))
+    if clock is not None:
+        found = judged_clock(clock["offset_ms"], clock["bound_ms"], tolerance_s, synchronised=synchronised)
+        if found != "clock_right":
+            code = "terminal_zone" if found == "clock_zone" else "terminal_clock"
+            yield Item(code, False, t(code, terminal=name, offset=t.offset(clock)), _advice(found, t))
     full = percent(state["records"], state["capacity"])
     if full is not None and full >= FULL_FROM:
         do = t("terminal_full_do")
         if state["fills"]:
             do += " " + t("terminal_full_on", day=t.date(date.fromisoformat(state["fills"])))
-        yield Item(False, t("terminal_full", terminal=name, percent=full), do)
+        yield Item("terminal_full", False, t("terminal_full", terminal=name, percent=full), do)
     if state["silent_since"] is not None:
         since = t.utc(state["silent_since"])
-        yield Item(False, t("terminal_silent", terminal=name, since=since), t("terminal_silent_do"))
+        what = t("terminal_silent", terminal=name, since=since)
+        yield Item("terminal_silent", False, what, t("terminal_silent_do"))
+
+
+def _offline(name: str, state: Mapping[str, Any], t: Words) -> Item:
+    cause, reason = state["cause"], state["reason"] or ""
+    do = "" if cause is None else _advice(obstacle(cause, reason).name, t)
+    if state["since"] is None or cause is None:
+        return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, reason)
+    code = f"terminal_{cause}" if cause in _UNFINISHED else "terminal_offline"
+    return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, reason)
+
+
+def _advice(finding: str, t: Words) -> str:
+    advice = FINDINGS[finding].advice
+    return "" if advice is None else advice.into(Spoken(t.language))
+
+
+def _apart(earlier: str, later: str) -> timedelta:
+    return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
 
 
 def is_connected(standing: str) -> bool:

@@ -17,11 +17,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.page import chart
-from gateway.page.attention import attention, is_connected, percent
+from gateway.page.attention import attention, ever_confirmed, is_connected, percent
 from gateway.page.guard import COOKIE, LOGIN, Guard, Guesses, Places, fits, peer_of, ticket, too_many
 from gateway.page.metrics import metrics
 from gateway.page.view import Passed, View
-from gateway.page.words import LANGUAGES, Words, language
+from gateway.page.words import LANGUAGES, NORMAL, Words, language
 
 FOLDER = Path(__file__).parent
 FEED_S = 0.5
@@ -126,6 +126,7 @@ class _Pages:
             status=status,
             counts=view.counts(),
             connected=is_connected(status["broker"]),
+            confirmed=ever_confirmed(status),
             percent=percent,
             attention=attention(status, view.tolerances, words),
             now=view.now().astimezone(view.zone),
@@ -246,5 +247,6 @@ def _row(punch: Passed, words: Words) -> Mapping[str, str]:
         "terminal": punch.terminal,
         "person": punch.person,
         "how": ", ".join(how),
-        "suspect": ", ".join(words.label(flag) for flag in punch.suspect),
+        "suspect": ", ".join(words.label(flag) for flag in punch.suspect if flag not in NORMAL),
+        "noted": ", ".join(words.label(flag) for flag in punch.suspect if flag in NORMAL),
     }

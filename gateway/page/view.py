@@ -73,6 +73,11 @@ class TallyDay:
             for day in self.terminals.values()
         )
 
+    @property
+    def confirmed(self) -> bool:
+        """Whether the centre has confirmed all that the ledger holds of this day, withheld records aside."""
+        return all(day.confirmed >= day.in_ledger for day in self.terminals.values())
+
 
 class _Kept(Generic[T]):
     """An answer that may be given again for a while, however many people ask."""

@@ -18,18 +18,46 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "attention": ("What to look at", "Yang perlu diperhatikan"),
     "all_well": ("All is well.", "Semua baik."),
     "all_well_more": (
-        "Terminals answer, the broker is connected, clocks are right.",
-        "Mesin absen menjawab, broker terhubung, jam tepat.",
+        "Terminals answer, the broker is connected, and the centre confirms what it receives.",
+        "Mesin absen menjawab, broker terhubung, dan pusat mengonfirmasi data yang diterimanya.",
     ),
-    "no_broker": ("The broker is {standing}", "Broker tidak terhubung ({standing})"),
+    "unknown_well": ("Nothing on this side needs attention.", "Tidak ada gangguan di sisi ini."),
+    "unknown_well_more": (
+        "The centre has never confirmed anything, so it is not known whether punches have arrived there.",
+        "Pusat belum pernah memberi tanda terima, jadi belum diketahui apakah absen sudah sampai di sana.",
+    ),
+    "no_broker": ("The broker is not connected", "Broker tidak terhubung"),
+    "no_broker_login": ("The broker refuses this gateway's login", "Broker menolak login gateway ini"),
+    "no_broker_certificate": ("The broker's certificate is not trusted", "Sertifikat broker tidak dipercaya"),
+    "no_broker_taken": (
+        "Another machine uses this gateway's name at the broker",
+        "Ada komputer lain yang memakai nama gateway ini di broker",
+    ),
+    "no_broker_replaced": (
+        "This is a copy of another gateway: it publishes nothing",
+        "Ini salinan gateway lain: tidak mengirim apa pun",
+    ),
+    "no_broker_kept": (
+        "Punches are kept here and sent later.",
+        "Absen tersimpan di sini dan dikirim nanti.",
+    ),
     "no_broker_do": (
-        "Punches are kept here and sent later. Check the network and the broker's address.",
-        "Absen tersimpan di sini dan dikirim nanti. Periksa jaringan dan alamat broker.",
+        "Punches are kept here and sent later. The first connection is being tried.",
+        "Absen tersimpan di sini dan dikirim nanti. Sambungan pertama sedang dicoba.",
     ),
-    "held": ("The broker: {standing}", "Broker: {standing}"),
+    "held": ("The broker takes not everything", "Sebagian kiriman tidak diterima broker"),
     "held_do": ("Ask the centre's administrator.", "Hubungi pengelola sistem pusat."),
     "missing": ("The centre lacks {count} events", "Pusat belum memiliki {count} kejadian"),
     "missing_do": ("They are sent again by themselves.", "Akan dikirim ulang secara otomatis."),
+    "unconfirmed": ("The centre has never confirmed anything", "Pusat belum pernah memberi tanda terima"),
+    "unconfirmed_since": (
+        "The centre has confirmed nothing since {since}",
+        "Tidak ada tanda terima dari pusat sejak {since}",
+    ),
+    "unconfirmed_do": (
+        "Ask the centre's administrator whether the punches arrive. They are kept here until then.",
+        "Tanyakan ke pengelola sistem pusat apakah absen sampai. Sementara itu data tetap tersimpan di sini.",
+    ),
     "unsynchronised": ("This machine's clock is not synchronised", "Jam komputer ini tidak sinkron"),
     "unsynchronised_do": (
         "Punches are marked until it is: timedatectl shows why.",
@@ -42,9 +70,24 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Kosongkan disk. Tidak ada yang hilang: mesin menyimpan yang belum dibaca.",
     ),
     "terminal_offline": ("{terminal} does not answer, since {since}", "{terminal} tidak menjawab sejak {since}"),
+    "terminal_refused": (
+        "{terminal} answers and refuses the gateway, since {since}",
+        "{terminal} menjawab tetapi menolak gateway sejak {since}",
+    ),
+    "terminal_protocol": (
+        "What answers at {terminal} is not understood, since {since}",
+        "Jawaban {terminal} tidak dimengerti sejak {since}",
+    ),
+    "terminal_internal": (
+        "{terminal} cannot be read because of a fault in hadir, since {since}",
+        "{terminal} tidak terbaca karena kesalahan di dalam hadir sejak {since}",
+    ),
     "terminal_waiting": ("{terminal} has not been read yet", "{terminal} belum pernah dibaca"),
     "terminal_clock": ("{terminal}: its clock is {offset}", "{terminal}: jamnya {offset}"),
-    "terminal_clock_do": ("Set it in the terminal's menu.", "Setel jam di menu mesin."),
+    "terminal_zone": (
+        "{terminal}: its clock is {offset}: perhaps not the clock is wrong, but the time zone",
+        "{terminal}: jamnya {offset}: mungkin bukan jamnya yang salah, melainkan zona waktunya",
+    ),
     "terminal_full": ("{terminal}: its log is {percent} % full", "{terminal}: log terisi {percent} %"),
     "terminal_full_do": (
         "Clear it at the terminal once the centre has everything.",
@@ -137,6 +180,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "withheld": ("{count} withheld", "{count} ditahan"),
     "no_date": ("without a date", "tanpa tanggal"),
     "equal": ("equal", "sama"),
+    "unconfirmed_day": ("sent, not confirmed by the centre", "terkirim, belum dikonfirmasi pusat"),
     "differs": ("not equal yet", "belum sama"),
     # Alarms.
     "alarms": ("Alarms since the start", "Peringatan sejak mulai"),
@@ -173,8 +217,12 @@ _LABELS: Mapping[str, tuple[str, str]] = {
     "step": ("clock jumped", "jam melompat"),
     "drift": ("clock is off", "jam tidak tepat"),
     "unverified": ("unverified", "belum diverifikasi"),
+    "unmeasured": ("clock not measured then", "jam saat itu tidak diukur"),
+    "host_time": ("time of the gateway", "waktu dari gateway"),
 }
 """Codes that terminals and events use; a code without words is shown as it is."""
+NORMAL = frozenset({"unmeasured", "host_time"})
+"""Values of `suspect` that are usual: of backlog and files, and of lines that tell no time."""
 _ALARMS: Mapping[str, tuple[str, str]] = {
     "terminal_lost": ("Terminal lost", "Mesin tidak menjawab"),
     "terminal_found": ("Terminal answers again", "Mesin menjawab lagi"),

@@ -4,14 +4,18 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from drivers.zkteco.simulator import Simulator, build
+from gateway.cli.doctor import _conclude, _what_to_do
 from gateway.cli.words import FINDINGS, Language, spoken
 from gateway.control import ask
+from gateway.doctor import Outcome, Step
+from gateway.ledger import LedgerReader
 from tests.broker import Broker, Subscriber, eventually
 from tests.gateway.test_cli import HADIR, configuration, environment, hadir
 
@@ -40,7 +44,11 @@ def office(tmp_path: Path) -> Iterator[Path]:
             .replace("poll: 1s", "poll: 1s\n    clock: {tolerance: 1d}")
         )
         with logged(path, tmp_path / "log"):
-            centre.wait_for(lambda _: centre.on("punch/lobby"))
+            centre.wait_for(lambda _: len(centre.on("punch/lobby")) == 11)
+            with closing(LedgerReader(tmp_path / "data")) as ledger:
+                receipt = {"stream": ledger.stream, "upto": 11, "missing": [], "at": "2026-09-04T00:31:00.000Z"}
+            topic = next(message.topic for message in centre.on("punch/lobby")).partition("/punch/")[0]
+            centre.publish(f"{topic}/receipt", receipt, retain=True)
             eventually(lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["state"] == "online")
             yield path
 
@@ -71,6 +79,48 @@ def test_nothing_in_the_way(office: Path) -> None:
     assert told["ok"]
     assert len(told["steps"]) == len(lines)
     assert {step["outcome"] for step in told["steps"]} == {"passed", "skipped"}
+
+
+def told_of(*steps: Step, language: Language = Language.ENGLISH) -> str:
+    """Return what is concluded from steps."""
+    with redirect_stdout(StringIO()) as out:
+        _conclude(list(steps), language)
+    return out.getvalue()
+
+
+def step(part: str, name: str, outcome: Outcome, finding: str) -> Step:
+    """Return a step that needs few values."""
+    return Step(part, name, outcome, finding, {"seconds": "7200", "tolerance": "60", "reason": "why"}, 0.1)
+
+
+def test_all_is_well_only_where_the_centre_has_confirmed_something() -> None:
+    """Without a receipt nobody knows whether punches arrive."""
+    confirmed = Step("broker", "receipt", "passed", "receipt_seen", {"upto": 1, "assigned": 1, "missing": 0}, 0.1)
+    for other in (
+        step("broker", "receipt", "skipped", "no_receipt"),
+        step("broker", "receipt", "skipped", "receipt_empty"),
+    ):
+        assert "confirmed nothing yet" in told_of(other)
+        assert "Pusat belum mengonfirmasi" in told_of(other, language=Language.INDONESIAN)
+    assert told_of(confirmed) == "\nNothing is in the way.\n"
+
+
+def test_root_causes_come_first_and_each_step_has_its_advice() -> None:
+    """What marks is told apart from what blocks; what follows from another step points to it."""
+    network = step("gateway", "network", "failed", "no_network")
+    clock = step("gateway", "clock", "warned", "clock_not_synchronised")
+    key = step("lobby", "key", "failed", "key_refused")
+    name = step("broker", "name", "failed", "broker_name_unknown")
+    steps = [clock, network, key, name]
+    under = ["".join(_what_to_do(one, steps, Language.ENGLISH)) for one in steps]
+    assert "comes from: gateway, network" in under[0]
+    assert "ip address" in under[1]
+    assert "comm_key_file" in under[2]
+    assert "comes from: gateway, network" in under[3]
+    assert re.search(r"In the way \(.\): 3\. To be mended, but nothing stops \(!\): 1\.", told_of(*steps))
+    assert "Begin with: gateway, network" in told_of(*steps)
+    assert "Begin with: lobby, communication key" in told_of(clock, key)
+    assert "Begin with: gateway, this computer's clock" in told_of(clock)
 
 
 def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None:

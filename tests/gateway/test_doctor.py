@@ -9,10 +9,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,13 +21,14 @@ from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.line import simulator as line
 from drivers.zkteco.simulator import Simulator, build
-from gateway import doctor, punch
+from gateway import advice, doctor, punch
 from gateway.app import Daemon
 from gateway.cli.words import FINDINGS, STEPS
 from gateway.clock import AssumedClock, SystemClock
 from gateway.control import ask
 from gateway.doctor import BROKER, BROKER_STEPS, GATEWAY, MACHINE_STEPS, TERMINAL_STEPS, Finding, Section, Step
 from gateway.ledger import Ledger, LedgerReader
+from gateway.publisher import BrokerCause
 from gateway.settings import Settings, load
 from tests import contract
 from tests.authority import Authority
@@ -97,13 +98,18 @@ def examined(settings: Settings, part: str | None = None) -> dict[str, Step]:
         said = FINDINGS[step.finding]
         assert said.text.en.format(**step.values)
         assert said.text.id.format(**step.values)
-        assert (said.advice is not None) == (step.outcome == "failed"), step
+        assert (said.advice is not None) == (step.outcome in ("failed", "warned")), step
     return {step.name: step for step in steps}
 
 
 def failing(steps: dict[str, Step]) -> list[tuple[str, str]]:
     """Return what is in the way: step and finding."""
     return [(step.name, step.finding) for step in steps.values() if step.outcome == "failed"]
+
+
+def warned(steps: dict[str, Step]) -> list[tuple[str, str]]:
+    """Return what is to be mended, and stops nothing."""
+    return [(step.name, step.finding) for step in steps.values() if step.outcome == "warned"]
 
 
 def recorded(settings: Settings, *, sent: bool = True) -> None:
@@ -148,13 +154,16 @@ def test_all_well_without_a_daemon(tmp_path: Path) -> None:
         (message,) = centre.wait_for(lambda _: centre.on("punch/lobby"))[-1:]
         eventually(lambda: terminal.conversations == 0)
 
-    assert failing(steps) == []
-    assert {name: steps[name].finding for name in ("daemon", "tls", "session")} == {
+    assert failing(steps) == warned(steps) == []
+    assert {name: steps[name].finding for name in ("network", "daemon", "tls", "session")} == {
+        "network": "network_unused",
         "daemon": "no_daemon",
         "tls": "not_encrypted",
         "session": "no_daemon",
     }
-    assert all(step.outcome == "passed" for name, step in steps.items() if name not in ("daemon", "tls", "session"))
+    assert all(
+        step.outcome == "passed" for name, step in steps.items() if name not in ("network", "daemon", "tls", "session")
+    )
     assert steps["serial"].values == {"serial": SERIAL}
     assert steps["receipt"].values == {"upto": 1, "assigned": 1, "missing": 0}
     with closing(LedgerReader(settings.data_dir)) as ledger:
@@ -269,8 +278,55 @@ def test_room_clock_and_ledger(tmp_path: Path) -> None:
     (settings.data_dir / "ledger.db").write_bytes(b"no ledger" * 1000)
     (machine, *_) = doctor.sections(settings, Doubtful())
     steps = {step.name: step for step in doctor.examine([machine])}
-    found = [("ledger", "ledger_unusable"), ("disk", "below_floor"), ("clock", "clock_not_synchronised")]
-    assert failing(steps) == found
+    assert failing(steps) == [("ledger", "ledger_unusable"), ("disk", "below_floor")]
+    assert warned(steps) == [("clock", "clock_not_synchronised")]
+
+
+@pytest.mark.parametrize(("carrier", "finding"), [("0\n", "no_cable"), ("1\n", "no_network"), (None, "no_cable")])
+def test_no_network_at_all_is_found_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, carrier: str | None, finding: str
+) -> None:
+    """A cable that is out, or a computer without an address: the cause of what fails behind it, said once."""
+    interface = tmp_path / "net" / "eth0"
+    interface.mkdir(parents=True)
+    (tmp_path / "net" / "lo").mkdir()
+    if carrier is not None:
+        (interface / "carrier").write_text(carrier)
+
+    def unreachable(_socket: socket.socket, _address: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(doctor, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr("socket.socket.connect", unreachable)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    settings = configured(tmp_path, "192.168.1.201", "mqtts://broker.example.go.id")
+    steps = list(doctor.examine(doctor.sections(settings, Doubtful())))
+    troubled = [step for step in steps if step.outcome in ("failed", "warned")]
+    assert (steps[0].name, steps[0].finding) == ("network", finding)
+    assert [(step.part, step.finding) for step in troubled] == [
+        (GATEWAY, finding),
+        (GATEWAY, "clock_not_synchronised"),
+        ("lobby", "terminal_name_unknown"),
+        (BROKER, "broker_name_unknown"),
+    ]
+    assert [doctor.root_of(step, steps) for step in troubled] == [None, *[steps[0]] * 3]
+
+
+def test_a_network_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cable and a way to one of the addresses; addresses of this computer need none."""
+    monkeypatch.setattr(doctor, "_has_route", lambda host: host == "192.168.1.201")
+    monkeypatch.setattr(doctor, "_has_carrier", lambda _: True)
+    there = configured(tmp_path, "192.168.1.201:4371", "mqtts://broker.example.go.id")
+    away = configured(tmp_path, "192.168.1.202", "mqtts://broker.example.go.id")
+    here = configured(tmp_path, "127.0.0.1", "mqtt://localhost")
+    assert [doctor._look_at_network(settings).name for settings in (there, away, here)] == [
+        "network",
+        "no_network",
+        "network_unused",
+    ]
 
 
 def test_daemon_that_does_not_answer(tmp_path: Path) -> None:
@@ -340,9 +396,43 @@ def test_terminal_that_is_wrong_and_full(tmp_path: Path) -> None:
     """A clock far off, a log nearly full; neither keeps the last record from being read."""
     with Simulator(build(records=95, capacity=100, clock_offset_s=420, now=here)) as simulator:
         steps = examined(configured(tmp_path, simulator.address), "lobby")
-    assert failing(steps) == [("terminal_clock", "clock_off"), ("log", "log_filling")]
+    assert failing(steps) == []
+    assert warned(steps) == [("terminal_clock", "clock_off"), ("log", "log_filling")]
     assert steps["record"].finding == "last_record"
     assert re.fullmatch(r"\+4(19|20)\.\d", steps["terminal_clock"].values["seconds"])
+
+
+@pytest.mark.parametrize("beside_a_daemon", [False, True], ids=["alone", "beside a daemon"])
+def test_wrong_zone_is_not_taken_for_a_wrong_clock(tmp_path: Path, beside_a_daemon: bool) -> None:
+    """The terminal's clock is right and `timezone:` is not: whoever sets the clock falsifies it."""
+    with Simulator(build(records=5, clock_offset_s=2 * 3600 + 20, now=here)) as simulator:
+        settings = configured(tmp_path, simulator.address)
+        with daemon(settings) if beside_a_daemon else nullcontext():
+            steps = examined(settings, "lobby")
+    assert (failing(steps), warned(steps)) == ([], [("terminal_clock", "clock_zone")])
+
+
+def test_a_clock_that_is_not_synchronised_judges_no_terminal(tmp_path: Path) -> None:
+    """The offset may be this computer's own: nobody is sent to the terminal."""
+    with Simulator(build(records=5, clock_offset_s=-420, now=here)) as simulator:
+        settings = configured(tmp_path, simulator.address)
+        steps = list(doctor.examine(doctor.sections(settings, Doubtful())))
+    clock, terminal_clock = (next(step for step in steps if step.name == name) for name in ("clock", "terminal_clock"))
+    assert (terminal_clock.outcome, terminal_clock.finding) == ("warned", "clock_unjudged")
+    assert doctor.root_of(terminal_clock, steps) == clock
+
+
+@pytest.mark.parametrize("text", [None, "12ab"])
+def test_file_of_the_key_that_cannot_be_used(tmp_path: Path, text: str | None) -> None:
+    """It is the key that is named, not a serial port and its group."""
+    secret(tmp_path, "key", "1174")
+    with Simulator(build(comm_key=4711, now=here)) as simulator:
+        settings = configured(tmp_path, simulator.address, entry="    comm_key_file: key\n")
+        (tmp_path / "key").unlink()
+        if text is not None:
+            secret(tmp_path, "key", text)
+        steps = examined(settings, "lobby")
+    assert failing(steps) == [("key", "key_file")]
 
 
 def test_last_record_that_nobody_can_read(tmp_path: Path) -> None:
@@ -370,7 +460,7 @@ def test_terminal_as_the_daemon_meets_it(tmp_path: Path) -> None:
         with daemon(settings):
             wrong = examined(settings, "lobby")
     assert failing(refused) == [("key", "key_refused")]
-    assert failing(wrong) == [("terminal_clock", "clock_off")]
+    assert (failing(wrong), warned(wrong)) == ([], [("terminal_clock", "clock_off")])
 
 
 def test_daemon_with_an_older_configuration(tmp_path: Path) -> None:
@@ -595,5 +685,12 @@ def test_every_finding_has_words_and_every_word_a_finding() -> None:
     texts = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert len(found) > 40
     assert found <= set(FINDINGS)
-    assert {name for _, _, name in doctor._REASONS} | {name for _, name in doctor._CAUSES.values()} <= set(FINDINGS)
-    assert set(FINDINGS) - {"configuration_read", "configuration_wrong"} <= texts
+    named = {found.name for _, found in advice._BY_WORDS} | {found.name for found in advice._BY_CAUSE.values()}
+    named |= {*advice.BROKER_FINDINGS.values(), *get_args(advice.ClockFinding)}
+    assert named <= set(FINDINGS)
+    assert set(FINDINGS) - {"configuration_read", "configuration_wrong"} <= texts | named
+    assert set(doctor.CONSEQUENCES) | {name for names in doctor.CONSEQUENCES.values() for name in names} <= set(
+        FINDINGS
+    )
+    assert set(advice.BROKER_FINDINGS) == set(get_args(BrokerCause))
+    assert {name for name in advice.BROKER_FINDINGS.values() if FINDINGS[name].advice is None} == set()

@@ -22,6 +22,7 @@ import pytest
 from rich.console import Console
 
 from gateway.cli.watch import Picture, draw
+from gateway.page.attention import Item
 from tests.broker import WAIT_S, Broker
 from tests.gateway.test_app import configured, daemon
 from tests.gateway.test_cli import configuration, environment, hadir
@@ -143,8 +144,8 @@ def test_it_needs_a_window(tmp_path: Path) -> None:
         assert advice in " ".join(told.stderr.split())
 
 
-def picture(terminals: int) -> Picture:
-    """Return an office with so many terminals, of which the last is lost."""
+def picture(terminals: int, items: int = 0) -> Picture:
+    """Return an office with so many terminals, of which the last is lost, and so much to look at."""
     state: dict[str, Any] = {
         "state": "online",
         "since": "2026-11-24T00:00:00Z",
@@ -161,26 +162,29 @@ def picture(terminals: int) -> Picture:
         {name: state | ({"state": "offline"} if name == names[-1] else {}) for name in names},
         dict.fromkeys(names, day),
         [{"at": "2026-11-24T00:15:00Z", "message": "terminal lobby: " + "a long story " * 20}] * 9,
+        [Item("terminal_offline", urgent=True, what=f"{names[-1]} does not answer", do="Check " * 40)] * items,
     )
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40), (200, 12)])
 @pytest.mark.parametrize("terminals", [1, 4, 64])
-def test_it_fits_into_the_window(columns: int, rows: int, terminals: int) -> None:
+@pytest.mark.parametrize("items", [0, 1, 9])
+def test_it_fits_into_the_window(columns: int, rows: int, terminals: int, items: int) -> None:
     """No line is broken, none is lost but those of terminals that are well, and their number is told."""
     screen = StringIO()
     console = Console(file=screen, width=columns, height=rows, highlight=False, markup=False)
-    console.print(draw(picture(terminals), ZONE, console))
+    console.print(draw(picture(terminals, items), ZONE, console))
     lines = screen.getvalue().splitlines()
 
     assert len(lines) <= rows
     assert max(map(len, lines)) <= columns
     lost = f"loket-{terminals - 1}"
-    row = next(line.split() for line in lines if line.startswith(lost))
+    row = next(line.split() for line in lines if line.startswith(f"{lost} ") and "does not" not in line)
+    assert any("does not answer" in line for line in lines) == (items > 0)
     assert row[:2] == [lost, "offline"]
     assert row[-6:] == ["99", "%", "1,200", "1,199", "1,100", "0"]
     assert ("CEXA193960001" in screen.getvalue()) == (columns >= 100)
-    shown = sum(line.startswith("loket-") for line in lines)
+    shown = sum(line.startswith("loket-") and "does not" not in line for line in lines)
     more = [line for line in lines if line.startswith("…")]
     assert more == ([f"… {terminals - shown} more".ljust(len(more[0]))] if shown < terminals else [])
     assert lines[-1].endswith("q ends")

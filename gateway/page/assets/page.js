@@ -42,11 +42,12 @@ function follow(table) {
       row.appendChild(document.createElement("td")).textContent = text;
     }
     row.cells[1].className = "name";
-    if (punch.suspect) {
-      const doubt = document.createElement("span");
-      doubt.className = "doubt";
-      doubt.textContent = punch.suspect;
-      row.lastChild.append(" ", doubt);
+    for (const [text, look] of [[punch.suspect, "doubt"], [punch.noted, "more"]]) {
+      if (!text) continue;
+      const remark = document.createElement("span");
+      remark.className = look;
+      remark.textContent = text;
+      row.lastChild.append(" ", remark);
     }
     const body = table.tBodies[0];
     body.prepend(row);

@@ -6,13 +6,17 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.page.attention import attention
+from gateway.advice import BROKER_FINDINGS
+from gateway.cli.words import FINDINGS, Language
+from gateway.page.attention import attention, ever_confirmed
 from gateway.page.words import Words
 
+ID = Words("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
 EN = Words("en", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
 WELL: dict[str, Any] = {
     "state": "online",
     "since": "2026-11-24T00:00:00Z",
+    "cause": None,
     "reason": None,
     "clock": {"offset_ms": 2000, "bound_ms": 500},
     "records": 100,
@@ -22,16 +26,36 @@ WELL: dict[str, Any] = {
 }
 
 
-def looked_at(
-    broker: str = "connected", health: dict[str, Any] | None = None, **terminal: Any
-) -> list[tuple[bool, str]]:
-    """Return what is to be looked at where everything is well but for what is said."""
-    status = {
+HEALTHY: dict[str, Any] = {
+    "room": "all",
+    "clock_synchronised": True,
+    "missing": 0,
+    "last_sent": "2026-11-24T02:00:00Z",
+    "last_confirmed": "2026-11-24T02:00:00Z",
+}
+
+
+def seen(
+    broker: str = "connected",
+    health: dict[str, Any] | None = None,
+    *,
+    broker_cause: str | None = None,
+    confirm: str = "auto",
+    **terminal: Any,
+) -> dict[str, Any]:
+    """Return a status where everything is well but for what is said."""
+    return {
         "broker": broker,
-        "health": {"room": "all", "clock_synchronised": True, "missing": 0, **(health or {})},
+        "broker_cause": broker_cause,
+        "confirm": confirm,
+        "health": {**HEALTHY, **(health or {})},
         "terminals": {"lobby": WELL | terminal},
     }
-    return [(item.urgent, item.what) for item in attention(status, {"lobby": 60.0}, EN)]
+
+
+def looked_at(*arguments: Any, **changes: Any) -> list[tuple[bool, str]]:
+    """Return what is to be looked at."""
+    return [(item.urgent, item.what) for item in attention(seen(*arguments, **changes), {"lobby": 60.0}, EN)]
 
 
 def test_nothing_where_all_is_well() -> None:
@@ -42,8 +66,16 @@ def test_nothing_where_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("terminal", "said"),
     [
-        ({"state": "offline"}, (True, "lobby does not answer, since 07:00:00")),
+        ({"state": "offline", "cause": "unavailable"}, (True, "lobby does not answer, since 07:00:00")),
+        ({"state": "offline", "cause": "refused"}, (True, "lobby answers and refuses the gateway, since 07:00:00")),
+        ({"state": "offline", "cause": "protocol"}, (True, "What answers at lobby is not understood, since 07:00:00")),
+        (
+            {"state": "offline", "cause": "internal"},
+            (True, "lobby cannot be read because of a fault in hadir, since 07:00:00"),
+        ),
+        ({"state": "offline", "cause": "brand_new"}, (True, "lobby does not answer, since 07:00:00")),
         ({"state": "offline", "since": None}, (False, "lobby has not been read yet")),
+        ({"state": "offline"}, (False, "lobby has not been read yet")),
         ({"clock": {"offset_ms": -61_000, "bound_ms": 500}}, (False, "lobby: its clock is 1 min 1 s behind")),
         ({"records": 800}, (False, "lobby: its log is 80 % full")),
         ({"silent_since": "2026-11-24T01:00:00Z"}, (False, "lobby answers, but no punch since 08:00:00")),
@@ -74,12 +106,17 @@ def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]
 @pytest.mark.parametrize(
     ("broker", "health", "said"),
     [
-        ("not connected yet", {}, (True, "The broker is not connected yet")),
-        ("connected; nobody subscribes to batch", {}, (True, "The broker: nobody subscribes to batch")),
+        ("not connected yet", {}, (True, "The broker is not connected")),
+        ("connected; nobody subscribes to batch", {}, (True, "The broker takes not everything")),
         ("connected", {"room": "news"}, (False, "The disk is nearly full")),
         ("connected", {"room": "none"}, (True, "The disk is full: reading has stopped")),
         ("connected", {"clock_synchronised": False}, (False, "This machine's clock is not synchronised")),
         ("connected", {"missing": 1200}, (False, "The centre lacks 1,200 events")),
+        (
+            "connected",
+            {"last_confirmed": "2026-11-22T02:00:00Z"},
+            (False, "The centre has confirmed nothing since 22 Nov 09:00:00"),
+        ),
     ],
 )
 def test_gateway(broker: str, health: dict[str, Any], said: tuple[bool, str]) -> None:
@@ -89,5 +126,79 @@ def test_gateway(broker: str, health: dict[str, Any], said: tuple[bool, str]) ->
 
 def test_the_urgent_comes_first() -> None:
     """What stops punches before what only spoils them."""
-    said = looked_at("not connected yet", {"clock_synchronised": False}, state="offline", records=1000)
+    said = looked_at(
+        "not connected yet", {"clock_synchronised": False}, state="offline", cause="unavailable", records=1000
+    )
     assert [urgent for urgent, _ in said] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("words", [EN, ID], ids=["en", "id"])
+@pytest.mark.parametrize(
+    ("terminal", "advice"),
+    [
+        ({"cause": "unavailable", "reason": "192.168.1.201:4370 does not answer within 10 s"}, "silent"),
+        (
+            {"cause": "unavailable", "reason": "192.168.1.201:4370 cannot be reached (Connection refused)"},
+            "port_closed",
+        ),
+        ({"cause": "refused", "reason": "the terminal refuses the communication key; compare"}, "key_refused"),
+        ({"cause": "refused", "reason": "the communication key cannot be read from k (No such file)"}, "key_file"),
+        ({"cause": "refused", "reason": "a terminal with serial A answers where B is expected"}, "serial_differs"),
+        ({"cause": "internal", "reason": "ZeroDivisionError"}, "driver_failed"),
+    ],
+)
+def test_advice_for_a_terminal_follows_its_cause(terminal: dict[str, Any], advice: str, words: Words) -> None:
+    """A wrong key is no broken cable; what was met stands beside it as the log has it."""
+    (item,) = attention(seen(state="offline", **terminal), {"lobby": 60.0}, words)
+    said = FINDINGS[advice].advice
+    assert said is not None
+    assert item.do == said.into(Language(words.language))
+    assert item.detail == terminal["reason"]
+
+
+@pytest.mark.parametrize("words", [EN, ID], ids=["en", "id"])
+@pytest.mark.parametrize("cause", BROKER_FINDINGS)
+def test_advice_for_the_broker_follows_its_cause(cause: str, words: Words) -> None:
+    """A wrong password is no broken network."""
+    (item,) = attention(seen("not connected: why", broker_cause=cause), {"lobby": 60.0}, words)
+    said = FINDINGS[BROKER_FINDINGS[cause]].advice
+    assert said is not None
+    assert item.do.endswith(said.into(Language(words.language)))
+    assert "{" not in item.do
+    assert item.urgent
+
+
+def test_a_wrong_password_is_not_called_a_network() -> None:
+    """What the office's administrator reads."""
+    (item,) = attention(seen("not connected: …", broker_cause="login"), {"lobby": 60.0}, ID)
+    assert item.what == "Broker menolak login gateway ini"
+    assert "jaringan" not in item.do
+    assert "kata sandi" in item.do
+
+
+def test_a_wrong_zone_is_asked_for_before_anybody_sets_a_clock() -> None:
+    """Two hours are a zone; seven minutes are a clock; of an unsynchronised gateway neither is known."""
+
+    def found(offset_ms: int, synchronised: bool = True) -> tuple[str, str]:
+        clock = {"offset_ms": offset_ms, "bound_ms": 500}
+        items = attention(seen(health={"clock_synchronised": synchronised}, clock=clock), {"lobby": 60.0}, ID)
+        item = next(item for item in items if item.code.startswith("terminal_"))
+        return item.code, item.do
+
+    code, do = found(-7_200_000)
+    assert code == "terminal_zone"
+    assert do.startswith("Lihat dulu layar mesin.")
+    assert "`timezone:`" in do
+    assert found(-420_000)[0] == "terminal_clock"
+    code, do = found(-420_000, synchronised=False)
+    assert do.startswith("Jangan ubah jam mesin")
+
+
+def test_a_centre_that_has_never_confirmed() -> None:
+    """It is a trouble where delivery waits for it; where a centre may do without receipts it is merely not known."""
+    never = {"last_confirmed": None}
+    assert looked_at(health=never) == []
+    assert looked_at(health=never, confirm="centre") == [(False, "The centre has never confirmed anything")]
+    assert looked_at(health={**never, "last_sent": None}, confirm="centre") == []
+    assert not ever_confirmed(seen(health=never))
+    assert ever_confirmed(seen())

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.page import site
-from gateway.page.words import TEXTS, Language, Words, language
+from gateway.page import attention, site
+from gateway.page.words import NORMAL, TEXTS, Language, Words, language
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
 EN, ID = Words("en", NOW), Words("id", NOW)
@@ -31,6 +31,8 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
     text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "words.py")
     asked = set(re.findall(r"\b(?:t|words)\(['\"]([a-z_]+)['\"]", text))
     built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
+    built |= {f"no_broker_{cause}" for cause in attention._LOGIN} | {"no_broker", "terminal_offline"}
+    built |= {f"terminal_{cause}" for cause in attention._UNFINISHED} | {"terminal_clock", "terminal_zone"}
     looped = {"in_log", "in_ledger", "sent", "at_centre", "online", "offline", "right", "ahead", "behind", "unknown"}
     assert asked - set(TEXTS) == {"room_", "medium_"} & (asked - set(TEXTS))
     assert set(TEXTS) - asked - built - looped == set()
@@ -122,3 +124,13 @@ def test_moments_are_shown_by_the_offices_clock() -> None:
     """Wherever the browser is."""
     words = Words("en", datetime(2026, 11, 24, 20, tzinfo=UTC).astimezone(ZoneInfo("Asia/Jayapura")))
     assert words.utc("2026-11-24T15:00:00Z") == "00:00:00"
+
+
+def test_every_value_of_suspect_has_words() -> None:
+    """Those of the contract, all of them and in both languages; what is usual is one of them."""
+    text = (Path(__file__).parents[3] / "docs" / "contract.md").read_text("utf-8")
+    (listed,) = re.findall(r"^\* `suspect` lists reasons(.*?)^\* ", text, re.MULTILINE | re.DOTALL)
+    flags = set(re.findall(r"`([a-z_]+)`", listed))
+    assert len(flags) >= 7
+    assert [flag for flag in flags if flag in (EN.label(flag), ID.label(flag)) and flag != "unverified"] == []
+    assert flags >= NORMAL

@@ -1,0 +1,101 @@
+"""What a person has to look at first, by what was met. Pure: the words for it are in :mod:`gateway.cli.words`.
+
+One place decides it for the doctor, the status page and `hadir status`.
+"""
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+ZONES_MS = 26 * 3_600_000
+"""No two time zones differ by more."""
+HOUR_MS, QUARTER_MS = 3_600_000, 900_000
+"""Zones differ by whole hours, some by quarters of an hour."""
+NEAR_HOUR_MS, NEAR_QUARTER_MS = 300_000, 120_000
+"""How far a clock may be from a multiple of them and still be taken for one of another zone."""
+
+ClockFinding = Literal["clock_right", "clock_zone", "clock_off", "clock_unjudged"]
+
+
+class Obstacle(NamedTuple):
+    """What is in the way of a terminal's records."""
+
+    step: str
+    """The doctor's step at which it stands."""
+    name: str
+    """The doctor's finding, for which there are words and advice."""
+
+
+_BY_WORDS: tuple[tuple[tuple[str, ...], Obstacle], ...] = (
+    (("communication key cannot be read",), Obstacle("key", "key_file")),
+    (("does not hold a communication key",), Obstacle("key", "key_file")),
+    (("cannot be looked up",), Obstacle("route", "terminal_name_unknown")),
+    (("Network is unreachable",), Obstacle("route", "no_route")),
+    (("Connection refused",), Obstacle("port", "port_closed")),
+    (("cannot be opened", "Permission denied"), Obstacle("port", "port_permission")),
+    (("another program uses it",), Obstacle("port", "port_in_use")),
+    (("cannot be opened", "No such file or directory"), Obstacle("port", "port_missing")),
+    (("cannot be read (",), Obstacle("port", "files_unreadable")),
+    (("communication key",), Obstacle("key", "key_refused")),
+    (("encrypted conversation",), Obstacle("key", "encrypted")),
+    (("access panel",), Obstacle("key", "panel")),
+    (("does not tell its serial",), Obstacle("serial", "serial_not_told")),
+    (("is expected",), Obstacle("serial", "serial_differs")),
+    (("is known as terminal",), Obstacle("serial", "serial_twice")),
+    (("of log do not read as",), Obstacle("record", "layout_unknown")),
+)
+"""Words of a driver's error, all of which are in it → what it means."""
+_BY_CAUSE = {
+    "unavailable": Obstacle("port", "silent"),
+    "protocol": Obstacle("key", "not_a_terminal"),
+    "refused": Obstacle("key", "refuses"),
+    "internal": Obstacle("key", "driver_failed"),
+}
+"""What any other error means, by its kind."""
+
+BROKER_FINDINGS: Mapping[str, str] = {
+    "name": "broker_name_unknown",
+    "no_route": "no_route",
+    "silent": "broker_silent",
+    "port": "broker_refuses_port",
+    "certificate": "not_trusted",
+    "tls": "no_tls",
+    "files": "login_files",
+    "login": "login_refused",
+    "refused": "connection_refused",
+    "taken": "client_taken",
+    "replaced": "copy_stopped",
+    "broke": "broker_broke",
+}
+"""Why the broker is not connected (:data:`gateway.publisher.BrokerCause`) → the doctor's finding."""
+
+
+def obstacle(cause: str | None, reason: str) -> Obstacle:
+    """Return what an error of a terminal means; ``cause`` and ``reason`` as its state has them."""
+    for words, found in _BY_WORDS:
+        if all(word in reason for word in words):
+            return found
+    return _BY_CAUSE.get(cause or "", _BY_CAUSE["unavailable"])
+
+
+def judged_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchronised: bool) -> ClockFinding:
+    """Return what a terminal's clock that is ``offset_ms`` ahead of ours, give or take ``bound_ms``, calls for.
+
+    ``clock_zone``: by about whole hours or quarters of one, most likely another time zone in the configuration than at
+    the terminal, whose clock is then right. ``clock_unjudged``: our own clock is not ``synchronised`` and may be the
+    wrong one.
+    """
+    if abs(offset_ms) <= max(tolerance_s * 1000, bound_ms):
+        return "clock_right"
+    if not synchronised:
+        return "clock_unjudged"
+    return "clock_zone" if _is_zone(offset_ms, bound_ms) else "clock_off"
+
+
+def _is_zone(offset_ms: int, bound_ms: int) -> bool:
+    if abs(offset_ms) > ZONES_MS + NEAR_HOUR_MS:
+        return False
+    for unit, near in ((HOUR_MS, NEAR_HOUR_MS), (QUARTER_MS, NEAR_QUARTER_MS)):
+        nearest = round(offset_ms / unit) * unit
+        if nearest and abs(offset_ms - nearest) <= near + bound_ms:
+            return True
+    return False

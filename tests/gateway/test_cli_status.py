@@ -1,0 +1,69 @@
+"""The command `hadir status` says what the page says: what to look at, room, alarms."""
+
+import json
+import re
+import urllib.request
+from datetime import datetime
+from html import unescape
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from drivers.zkteco.simulator import Simulator, build
+from gateway.control import ask
+from gateway.page.attention import attention
+from gateway.page.words import Words
+from gateway.settings import load
+from tests.broker import Broker, eventually, free_port
+from tests.gateway.test_cli import configuration, hadir, running
+
+
+def test_a_full_disk_is_seen(tmp_path: Path) -> None:
+    """Reading has stopped: it stands in the fields, in what to look at, and among the alarms; the exit code stays 0."""
+    with Broker(tmp_path) as broker, Simulator(build(records=10)) as simulator:
+        config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+        config.write_text(config.read_text() + "retention:\n  free_floor: 1000TiB\n")
+        with running("run", "-c", config, "--assume-synchronised"):
+            eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("alarms"), 60)
+            told = hadir("status", "-c", config)
+            found = json.loads(hadir("status", "-c", config, "--lang", "id", "--json").stdout)
+    assert told.returncode == 0
+    assert re.search(r"disk +[\d,]+ MiB free.*; FULL: READING HAS STOPPED", told.stdout)
+    assert "!! The disk is full: reading has stopped\n   Make room." in told.stdout
+    assert "disk_floor: there is no room on the gateway's disk" in told.stdout
+    assert {"room_none"} <= {item["code"] for item in found["attention"]}
+    (item,) = [item for item in found["attention"] if item["code"] == "room_none"]
+    assert (item["urgent"], item["what"]) == (True, "Disk penuh: pembacaan berhenti")
+
+
+def test_status_and_page_have_one_list(tmp_path: Path) -> None:
+    """A terminal that is away, one whose clock is off, a broker that is not there."""
+    port = free_port()
+    with Simulator(build(records=10, clock_offset_s=420)) as simulator:
+        config = configuration(tmp_path, url="mqtt://127.0.0.1:9", lobby=simulator.address, gudang="127.0.0.1:9")
+        config.write_text(config.read_text().replace("web: null", f"web: {{listen: '127.0.0.1:{port}'}}"))
+        with running("run", "-c", config, "--assume-synchronised"):
+
+            def settled() -> bool:
+                told = ask(tmp_path / "data", "status") or {"terminals": {}, "broker_cause": None}
+                known = [state for state in told["terminals"].values() if state["cause"] or state["clock"]]
+                return len(known) == 2 and told["broker_cause"] is not None
+
+            eventually(settled, 60)
+            told = ask(tmp_path / "data", "status")
+            assert told is not None
+            shown = hadir("status", "-c", config, "--lang", "id").stdout
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/?lang=id", timeout=30) as answer:
+                page = unescape(answer.read().decode())
+    settings = load(config)
+    items = attention(told, {}, Words("id", told_at(settings.timezone)))
+    assert {"no_broker", "terminal_offline"} <= {item.code for item in items}
+    for what in ("Broker tidak terhubung", "gudang tidak menjawab sejak"):
+        assert what in shown
+        assert what in page
+    for advice in re.findall(r"^!+ .*\n   (.*)$", shown, re.MULTILINE):
+        assert advice in page
+
+
+def told_at(zone: str) -> datetime:
+    """Return now in the office's zone."""
+    return datetime.now(ZoneInfo(zone))
