@@ -16,8 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.ledger import Again, Ledger, LedgerFull, Selection, receipt_from
-from gateway.ledger.stream import ROLLED_BACK
+from gateway.ledger import Again, Judgement, Ledger, LedgerFull, Selection, receipt_from
 
 WAITING_MOST = 16
 """Requests that wait for execution at most; one more is answered with ``busy``."""
@@ -143,23 +142,27 @@ def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
         receipt = receipt_from(payload.encode())
     except ValueError as exc:
         raise Refusal("receipt_invalid", f"it cannot be read as a receipt ({exc})") from None
-    news = set_back = False
-    # Of a stream that was closed nothing is waited for any more.
-    if receipt.stream != ledger.stream and ledger.base_of(receipt.stream) is None:
-        raise Refusal("receipt_foreign", "it speaks of a stream that this ledger never had: is it another gateway's?")
     try:
-        if receipt.stream == ledger.stream:
-            set_back = receipt.upto > ledger.assigned()
-            if set_back:
-                log.error("rollback_detected", assigned=ledger.assigned(), proof=f"a receipt for {receipt.upto} events")
-                ledger.open_stream(ROLLED_BACK)
-            else:
-                news = ledger.note_receipt(receipt)
-                ledger.owe_missing()
+        judgement = ledger.note_receipt(receipt)
+        if judgement in (Judgement.NEWS, Judgement.KNOWN):
+            ledger.owe_missing()
     except LedgerFull as exc:
         raise Refusal("disk_full", "there is no room on the disk to note it; make room and try again") from exc
+    if judgement is Judgement.FOREIGN:
+        raise Refusal("receipt_foreign", "it speaks of a stream that this ledger never had: is it another gateway's?")
+    if judgement is Judgement.REPEATED:
+        raise Refusal(
+            "rollback_repeated",
+            "it covers more than this ledger knows, and a new stream was opened for that reason within the last hour; "
+            "it is ignored: look who issues these receipts",
+        )
     counts = ledger.counts()
-    return {"news": news, "set_back": set_back, "confirmed": counts.confirmed, "missing": counts.missing}
+    return {
+        "news": judgement is Judgement.NEWS,
+        "set_back": judgement is Judgement.SET_BACK,
+        "confirmed": counts.confirmed,
+        "missing": counts.missing,
+    }
 
 
 def read_replay(payload: bytes | str) -> Replay:

@@ -1,9 +1,7 @@
 """Events become messages: one alone on its own topic, or many as an array, never larger than may be sent. Pure."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from gateway.ledger import Waiting
 
@@ -24,9 +22,9 @@ class Parcel:
 
 
 def single(event: Waiting, room: int) -> Parcel | None:
-    """Return an event as a message of its own, of at most ``room`` bytes; None where it cannot be made so small."""
-    body = fitted(event, room)
-    return None if body is None else Parcel(event.topic, (event,), body)
+    """Return an event as a message of its own; None where its bytes, which never change, are more than ``room``."""
+    body = event.body.encode()
+    return Parcel(event.topic, (event,), body) if len(body) <= room else None
 
 
 class Array:
@@ -38,9 +36,9 @@ class Array:
         self._bodies: list[bytes] = []
 
     def take(self, event: Waiting) -> bool:
-        """Add an event; False where there is no room for it. The first is made as small as it must be."""
-        body = fitted(event, self._left) if not self._events else event.body.encode()
-        if body is None or len(body) > self._left:
+        """Add an event; False where there is no room for it."""
+        body = event.body.encode()
+        if len(body) > self._left:
             return False
         self._left -= len(body) + 1
         self._events.append(event)
@@ -50,21 +48,3 @@ class Array:
     def parcel(self) -> Parcel | None:
         """Return the message; None where nothing is in it."""
         return Parcel(BATCH, self._events, b"[" + b",".join(self._bodies) + b"]") if self._events else None
-
-
-def fitted(event: Waiting, room: int) -> bytes | None:
-    """Return the event's bytes as they are stored; where these are more than ``room``, without ``data.raw``.
-
-    In the place of ``raw`` then stands its hash. The digest remains that of the whole event. None where even that does
-    not fit.
-    """
-    body = event.body.encode()
-    if len(body) <= room:
-        return body
-    content = json.loads(body)
-    raw = content["data"].get("raw")
-    if raw is None:
-        return None
-    content["data"] |= {"raw": None, "raw_sha256": sha256(bytes.fromhex(raw)).hexdigest()}
-    body = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return body if len(body) <= room else None

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,9 +33,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from gateway.commands import Request
-from gateway.ledger import Ledger, LedgerFull, Waiting, receipt_from
-from gateway.ledger.stream import ROLLED_BACK
+from gateway.bounded_client import MESSAGE_BYTES, BoundedClient
+from gateway.commands import REQUEST_BYTES, Request
+from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, Waiting, info_from, receipt_from
 from gateway.parcel import BATCH, Array, Parcel, single
 from gateway.pause import Pause
 from gateway.punch import utc_text
@@ -79,10 +80,12 @@ HANG_UPS = 2
 """Connections in a row that ended with a subscription unanswered: the next one does without it."""
 MISSING_S = 15.0
 """How often it is looked for what the centre lacks and is due to be sent again."""
+CORRELATION_BYTES = 4 * 1024
+"""The longest correlation data of a request that are given back."""
 REQUESTS_HEARD = 32
 """Requests that wait to be looked at; what exceeds them is not answered."""
-HEARD_BYTES = 128 * 1024
-"""The largest message that a broker may pass on to us; receipts and requests are smaller."""
+IGNORED_AGAIN_S = 3600.0
+"""How often messages of one kind that are ignored are logged, however many come."""
 FLIGHT_FROM, FLIGHT_TO = 128 * 1024, 4 * 1024**2
 """Bytes of arrays in flight: at the beginning of a connection, and at most."""
 QUICK_S, SLOW_S = 1.0, 3.0
@@ -154,11 +157,12 @@ def _thrown_out() -> BrokerUnavailable:
     )
 
 
-def client_for(settings: Mqtt, client_id: str) -> mqtt.Client:
+def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
     """Make a client that is let in as the settings say; BrokerUnavailable where one of their files cannot be used."""
     version5 = settings.protocol == 5
-    client = mqtt.Client(
+    client = BoundedClient(
         CallbackAPIVersion.VERSION2,
+        window=settings.window,
         client_id=client_id,
         protocol=mqtt.MQTTv5 if version5 else mqtt.MQTTv311,
         clean_session=None if version5 else True,
@@ -234,37 +238,80 @@ class _Sent(NamedTuple):
     since: float
 
 
+class _Received(NamedTuple):
+    """As much of a message of the broker as is used; the library's object holds any number of properties."""
+
+    topic: str
+    """Below the prefix."""
+    payload: bytes
+    """Cut to what shows that it is too long, where it is."""
+    retain: bool
+    at: float
+    """Moment of the monotonic clock at which it came."""
+    response_topic: str
+    correlation: bytes | None
+    expiry_s: int | None
+
+
 class _Ear:
     """What a broker passes on to us, as much of it as may wait: the newest of each statement, and some requests."""
 
     def __init__(self, prefix: str, wake: Callable[[], None]) -> None:
-        self._statements = {f"{prefix}/{topic}": topic for topic in (INFO, RECEIPT)}
-        self._requests_begin = f"{prefix}/{REQUESTS.rstrip('+')}"
+        self._begin = f"{prefix}/"
         self._wake = wake
         self._lock = threading.Lock()
         self._woken = False
-        self._newest: dict[str, mqtt.MQTTMessage] = {}
-        self._requests: list[mqtt.MQTTMessage] = []
+        self._newest: dict[str, _Received] = {}
+        self._requests: list[_Received] = []
+        self._ignored: Counter[str] = Counter()
 
     def hear(self, message: mqtt.MQTTMessage) -> None:
-        """Keep a message, if it may wait. Called from the library's thread."""
-        with suppress(UnicodeDecodeError), self._lock:
-            topic = message.topic
-            if topic in self._statements:
-                self._newest[self._statements[topic]] = message
-            elif topic.startswith(self._requests_begin) and len(self._requests) < REQUESTS_HEARD:
-                self._requests.append(message)
+        """Keep a message, if it may wait. Called from the library's thread, and raises nothing."""
+        try:
+            received = self._received(message)
+        except Exception as exc:  # noqa: BLE001 - whatever a message makes fail is that message's own affair
+            received = type(exc).__name__
+        with self._lock:
+            if isinstance(received, str):
+                self._ignored[received] += 1
+            elif received.topic in (INFO, RECEIPT):
+                self._newest[received.topic] = received
+            elif len(self._requests) < REQUESTS_HEARD:
+                self._requests.append(received)
             else:
-                return
+                self._ignored["too many requests at once"] += 1
             if not self._woken:
                 self._woken = True
                 self._wake()
 
-    def take(self) -> tuple[dict[str, mqtt.MQTTMessage], list[mqtt.MQTTMessage]]:
-        """Return the statements by topic, and the requests, heard since the last time."""
+    def _received(self, message: mqtt.MQTTMessage) -> "_Received | str":
+        """Return what is used of a message; in words why it is ignored, where it is."""
+        if not message.topic.startswith(self._begin):
+            return "a topic that was not subscribed to"
+        topic = message.topic.removeprefix(self._begin)
+        request = topic.startswith(REQUESTS.rstrip("+"))
+        if not request and topic not in (INFO, RECEIPT):
+            return "a topic that was not subscribed to"
+        properties = message.properties
+        correlation = getattr(properties, "CorrelationData", None)
+        expiry_s = getattr(properties, "MessageExpiryInterval", None)
+        if correlation is not None and len(correlation) > CORRELATION_BYTES:
+            return f"correlation data longer than {CORRELATION_BYTES} bytes"
+        return _Received(
+            topic,
+            bytes(message.payload[: REQUEST_BYTES + 1] if request else message.payload),
+            message.retain,
+            message.timestamp,
+            str(getattr(properties, "ResponseTopic", "")),
+            None if correlation is None else bytes(correlation),
+            None if expiry_s is None else int(expiry_s),
+        )
+
+    def take(self) -> tuple[dict[str, _Received], list[_Received], Counter[str]]:
+        """Return the statements by topic, the requests, and why how many were ignored, since the last time."""
         with self._lock:
-            heard = self._newest, self._requests
-            self._newest, self._requests = {}, []
+            heard = self._newest, self._requests, self._ignored
+            self._newest, self._requests, self._ignored = {}, [], Counter()
             self._woken = False
         return heard
 
@@ -295,7 +342,7 @@ class _Silence:
 class _Conversation:
     """What is true for the length of one connection."""
 
-    client: mqtt.Client
+    client: BoundedClient
     ear: _Ear
     session: int
     window: int
@@ -393,10 +440,13 @@ class Publisher:
         """Bytes of a message at most, by experience with this broker."""
         self._sizes_kept_until = 0.0
         self._too_large: set[int] = set()
-        """Events that were told to be so."""
+        """Events that are so."""
         self._misses = False
         """The centre lacks events that it should have."""
-        self._receipt_trouble: str | None = None
+        self._ignored: Counter[str] = Counter()
+        """Messages that were ignored since the start, by kind."""
+        self._ignored_told: dict[str, float] = {}
+        """Kinds of them → when the log may name them again."""
         self._deaf_to: set[str] = set()
         """Subscriptions whose refusal was told."""
         self._unanswered: Counter[str] = Counter()
@@ -570,7 +620,7 @@ class Publisher:
     def _version5(self) -> bool:
         return self._mqtt.protocol == 5
 
-    def _client(self, session: int) -> mqtt.Client:
+    def _client(self, session: int) -> BoundedClient:
         client = client_for(self._mqtt, self._client_id)
         client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": session}), qos=1, retain=True)
         inbox = self._inbox
@@ -598,12 +648,14 @@ class Publisher:
         client.on_subscribe = on_subscribe
         return client
 
-    def _greet(self, client: mqtt.Client, session: int) -> _Conversation:
+    def _greet(self, client: BoundedClient, session: int) -> _Conversation:
         """Wait for the broker's answer; on success say who and how we are, before any evidence."""
         answer = self._answer(client)
         if isinstance(answer, _Disconnected):
-            hint = ""
-            if self._mqtt.tls:  # with TLS 1.3 a refused certificate comes to light only now, and the library keeps it
+            hint = f" ({client.violation})" if client.violation else ""
+            if (
+                self._mqtt.tls and not hint
+            ):  # with TLS 1.3 a refused certificate comes to light only now, and the library keeps it
                 ours = "does not take this gateway's certificate (expired, revoked, another authority)"
                 hint = f"; most likely it {ours if self._mqtt.cert_file else 'wants a certificate: mqtt.cert_file'}"
             raise BrokerUnavailable(
@@ -661,9 +713,12 @@ class Publisher:
                     f"the broker {self._where} accepts the connection and says nothing", cause="silent"
                 ) from None
             self._keep_alarm(happened)
-            if isinstance(happened, tuple) and happened[0] is client:
-                answer: _Connected | _Disconnected = happened[1]
-                return answer
+            if (
+                isinstance(happened, tuple)
+                and happened[0] is client
+                and isinstance(happened[1], _Connected | _Disconnected)
+            ):
+                return happened[1]
         raise BrokerUnavailable("stopping")
 
     def _converse(self, conversation: _Conversation) -> None:
@@ -752,6 +807,8 @@ class Publisher:
                 "client_id_taken",
                 cause="taken",
             )
+        if conversation.client.violation is not None:
+            self._listen_no_more(conversation.client.violation)
         parcels = [sent for sent in conversation.in_flight.values() if isinstance(sent.message, Parcel)]
         if end.by_broker:
             if end.code == TOO_LARGE and parcels:
@@ -777,6 +834,17 @@ class Publisher:
         # The library knows only one reason of its own worth telling: an unanswered ping.
         raise BrokerUnavailable(
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
+        )
+
+    def _listen_no_more(self, violation: str) -> None:
+        """Do without subscriptions for a while: what came by them ended the connection, and would end the next."""
+        until = time.monotonic() + KEPT_S
+        for topic in (INFO, RECEIPT, REQUESTS):
+            self._done_without[topic] = until
+            self._told_deaf(topic, "the broker sends what it may not send")
+        raise BrokerUnavailable(
+            f"the broker {self._where} sent {violation}; for {KEPT_S / 60:.0f} minutes nothing is subscribed to, and "
+            "events are sent all the same"
         )
 
     def _shrink(self, sent: _Sent) -> None:
@@ -978,7 +1046,10 @@ class Publisher:
         """Make a message of one event; None, and an alarm, where the broker takes none so large."""
         parcel = single(event, self._room(conversation, event.topic))
         if parcel is None and event.sequence not in self._too_large:
+            first = not self._too_large
             self._too_large.add(event.sequence)
+            if not first:  # one alarm says what to do for all of them
+                return None
             log.error("message_too_large", sequence=event.sequence, topic=event.topic)
             self.alarm(
                 "message_too_large",
@@ -1101,32 +1172,64 @@ class Publisher:
             )
 
     def _attend(self, conversation: _Conversation) -> None:
-        statements, requests = conversation.ear.take()
+        statements, requests, ignored = conversation.ear.take()
+        for reason, count in ignored.items():
+            self._ignore("message_ignored", reason, count)
         if INFO in statements and not conversation.greeted:
-            self._read_back(conversation, bytes(statements[INFO].payload))
+            self._judged(INFO, partial(self._read_back, conversation, statements[INFO].payload))
         if RECEIPT in statements and statements[RECEIPT].payload:
-            self._note_receipt(conversation, bytes(statements[RECEIPT].payload))
+            self._judged(RECEIPT, partial(self._note_receipt, conversation, statements[RECEIPT].payload))
         for message in requests:
-            self._take_request(message)
+            self._judged("cmd", partial(self._take_request, message))
+
+    def _judged(self, topic: str, work: Callable[[], None]) -> None:
+        """Do what a message calls for; a message that makes that fail is ignored, and costs nothing else.
+
+        What is wrong with the broker or the ledger is no fault of a message.
+        """
+        try:
+            work()
+        except (BrokerUnavailable, LedgerError):
+            raise
+        except Exception as exc:
+            log.exception("message_failed", topic=topic)
+            self._ignore("message_ignored", f"{topic}: {type(exc).__name__}")
+
+    def _ignore(self, code: str, reason: str, count: int = 1) -> bool:
+        """Count messages that are ignored; log each kind once an hour. Return whether it was logged."""
+        self._ignored[code] += count
+        now = time.monotonic()
+        if now < self._ignored_told.get(code, 0.0):
+            return False
+        self._ignored_told[code] = now + IGNORED_AGAIN_S
+        log.warning(code, reason=reason, ignored=self._ignored[code])
+        return True
 
     def _read_back(self, conversation: _Conversation, payload: bytes) -> None:
-        """Look what the broker has retained of us.
+        """Judge what the broker has retained of us.
 
         More than we know: this ledger was set back. Another stream than the one it last took from this process, twice:
         another machine publishes under this name. Whichever of the two has that stream as one of its own earlier ones
         is the copy, and publishes nothing more before it is started again.
         """
         try:
-            info = json.loads(payload)
-            stream, sequence = info["stream"], int(info["sequence"])
-        except (ValueError, KeyError, TypeError):
-            return  # not ours; the greeting replaces it
-        if stream == self._ledger.stream and sequence > self._ledger.assigned():
-            self._roll_back(conversation, f"the broker has retained that {sequence} events of its stream were recorded")
+            info = info_from(payload)
+        except ValueError as exc:
+            if payload:  # not ours; the greeting replaces it
+                self._ignore("message_ignored", f"{INFO}: {exc}")
             return
-        if self._introduced_as is None or stream in (self._introduced_as, self._ledger.stream):
+        before = self._ledger.stream
+        try:
+            judgement = self._ledger.judge_info(info)
+        except LedgerFull as exc:
+            raise self._no_room_to_begin_anew() from exc
+        if judgement is Judgement.SET_BACK:
+            self._tell_of_rollback(conversation, f"the broker has retained that {info.sequence} events were recorded")
+        elif judgement is Judgement.REPEATED:
+            self._refuse_rollback(f"the retained info claims {info.sequence} events")
+        if self._introduced_as is None or info.stream in (self._introduced_as, before):
             return
-        if self._ledger.base_of(stream) is not None:
+        if judgement is Judgement.SUPERSEDED:
             if time.monotonic() < self._replaced_until:
                 raise BrokerUnavailable(
                     "another machine is at work with the ledger that this one was copied from and the same `site` "
@@ -1144,42 +1247,54 @@ class Publisher:
                 "change one of them, or switch it off",
             )
 
-    def _roll_back(self, conversation: _Conversation, proof: str) -> None:
-        assigned = self._ledger.assigned()
-        try:
-            self._ledger.open_stream(ROLLED_BACK)
-        except LedgerFull as exc:
-            # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
-            raise BrokerUnavailable(f"{proof}, and the disk is too full to begin a new stream", REFUSED) from exc
-        log.error("rollback_detected", assigned=assigned, proof=proof)
+    @staticmethod
+    def _no_room_to_begin_anew() -> BrokerUnavailable:
+        # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
+        return BrokerUnavailable(
+            "the ledger was set back to an older state, and the disk is too full to begin a new stream", REFUSED
+        )
+
+    def _tell_of_rollback(self, conversation: _Conversation, proof: str) -> None:
         self.alarm(
             "rollback_detected",
-            f"the ledger knows {assigned} events, but {proof}: it was set back to an older state; a new stream begins",
+            f"{proof}, more than the ledger knows: it was set back to an older state; a new stream begins",
         )
         if conversation.greeted:
             conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+
+    def _refuse_rollback(self, claim: str) -> None:
+        what = f"{claim}, more than the ledger knows, less than an hour after a stream was opened for such a claim"
+        if self._ignore("rollback_repeated", what):
+            self.alarm(
+                "rollback_repeated",
+                f"{what}: it is ignored; find out who may write the receipt and the info of this gateway",
+            )
 
     def _note_receipt(self, conversation: _Conversation, payload: bytes) -> None:
         try:
             receipt = receipt_from(payload)
         except ValueError as exc:
-            self._refuse_receipt("receipt_invalid", f"a receipt cannot be read ({exc})")
+            if self._ignore("receipt_invalid", what := f"a receipt cannot be read ({exc})"):
+                self.alarm("receipt_invalid", f"{what}: it is ignored; look at the centre's inbox")
             return
-        if receipt.stream != self._ledger.stream:
-            if self._ledger.base_of(receipt.stream) is None:
-                self._refuse_receipt("receipt_foreign", "a receipt speaks of a stream that this ledger never had")
-            return
-        if receipt.upto > self._ledger.assigned():
-            self._roll_back(conversation, f"the centre holds {receipt.upto} events of its stream")
-            return
-        self._receipt_trouble = None
         conversation.unstored = b""
         try:
-            if not self._ledger.note_receipt(receipt):
-                return
-        except LedgerFull:
+            judgement = self._ledger.note_receipt(receipt)
+        except LedgerFull as exc:
+            if receipt.stream == self._ledger.stream and receipt.upto > self._ledger.assigned():
+                raise self._no_room_to_begin_anew() from exc
             conversation.unstored = payload
             conversation.store_again = time.monotonic() + MISSING_S
+            return
+        if judgement is Judgement.FOREIGN:
+            what = "a receipt speaks of a stream that this ledger never had"
+            if self._ignore("receipt_foreign", what):
+                self.alarm("receipt_foreign", f"{what}: it is ignored; look at the centre's inbox")
+        elif judgement is Judgement.SET_BACK:
+            self._tell_of_rollback(conversation, f"the centre holds {receipt.upto} events of the stream")
+        elif judgement is Judgement.REPEATED:
+            self._refuse_rollback(f"a receipt covers {receipt.upto} events")
+        if judgement is not Judgement.NEWS:
             return
         missing = sum(last - first + 1 for first, last in receipt.missing)
         if missing and not self._misses:
@@ -1189,30 +1304,22 @@ class Publisher:
         self._misses = bool(missing)
         conversation.look_for_missing = 0.0
 
-    def _refuse_receipt(self, code: str, what: str) -> None:
-        """Tell of a receipt that changes nothing, once until another kind comes, or a good one."""
-        if self._receipt_trouble != what:
-            self._receipt_trouble = what
-            log.warning(code, reason=what)
-            self.alarm(code, f"{what}: it is ignored; look at the centre's inbox")
-
-    def _take_request(self, message: mqtt.MQTTMessage) -> None:
+    def _take_request(self, message: _Received) -> None:
         """Hand over a request; its answer goes out with what waits."""
         name = message.topic.rpartition("/")[2]
         if message.retain or not re.fullmatch(r"[a-z0-9-]{1,32}", name):
-            log.warning("request_ignored", reason="retained" if message.retain else "no name of a command")
+            self._ignore("request_ignored", "retained" if message.retain else "no name of a command")
             return
-        wanted = str(getattr(message.properties, "ResponseTopic", "")).removeprefix(f"{self._prefix}/")
+        wanted = message.response_topic.removeprefix(f"{self._prefix}/")
         topic = wanted if re.fullmatch(rf"{REPLY}(/[A-Za-z0-9._-]{{1,64}}){{1,4}}", wanted) else f"{REPLY}/{name}"
-        correlation = getattr(message.properties, "CorrelationData", None)
-        expiry_s = getattr(message.properties, "MessageExpiryInterval", None)
+        correlation = message.correlation
         inbox = self._inbox
         self._requests(
             Request(
                 name,
-                bytes(message.payload),
+                message.payload,
                 lambda answer: inbox.put(_Outgoing(topic, answer, retain=False, correlation=correlation)),
-                None if expiry_s is None else message.timestamp + expiry_s,
+                None if message.expiry_s is None else message.at + message.expiry_s,
             )
         )
 
@@ -1284,7 +1391,7 @@ def _answering(correlation: bytes) -> Properties:
 
 def _connect_properties() -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
-    properties.MaximumPacketSize = HEARD_BYTES
+    properties.MaximumPacketSize = MESSAGE_BYTES
     return properties
 
 

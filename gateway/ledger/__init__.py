@@ -12,7 +12,7 @@ full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and w
 ``store`` (the ledger as others see it).
 """
 
-from gateway.ledger.delivery import Again, Receipt, Selection, receipt_from
+from gateway.ledger.delivery import Again, Judgement, Receipt, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import ENGINE, FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked, in_use
 from gateway.ledger.filing import BEFORE, Filed
 from gateway.ledger.reading import SLICE, Stored, Unaligned, decoded, encoded
@@ -30,6 +30,7 @@ __all__ = [
     "Counts",
     "Day",
     "Filed",
+    "Judgement",
     "Known",
     "Ledger",
     "LedgerError",
@@ -38,6 +39,7 @@ __all__ = [
     "LedgerReader",
     "Limits",
     "Receipt",
+    "RetainedInfo",
     "Room",
     "Selection",
     "Stored",
@@ -47,6 +49,7 @@ __all__ = [
     "decoded",
     "encoded",
     "in_use",
+    "info_from",
     "newest_backup",
     "opened",
     "receipt_from",

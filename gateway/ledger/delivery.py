@@ -7,14 +7,16 @@ never a note for each event. What is to be sent again merely waits again; no byt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from enum import Enum
 from itertools import groupby, islice
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway import punch
 from gateway.ledger.file import UNDATED
+from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
 
 RANGES_MOST = 500
@@ -25,28 +27,46 @@ AGAIN_MS = 60_000
 """An event that the centre misses is sent again at most this often."""
 STEP = 5000
 """Events that one transaction makes wait again, so that live punches need not wait behind a replay."""
+ROLLBACK_MS = 3_600_000
+"""What others claim to hold of the present stream opens a new one at most this often: a claim can be forged."""
 TOLD_IN_ONE = 50
 TOLD_AT_ONCE = 1000
 """Forgotten events that one numbered event names, and that are named at one time."""
 
+INFO_BYTES = 128 * 1024
+"""More than the info of a gateway with hundreds of terminals."""
+
 _Sequence = Annotated[int, Field(ge=1, lt=2**63)]
-_MOMENT = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
+_MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
 
 
-class Receipt(BaseModel):
+class StreamName(BaseModel):
+    """A part of every message that speaks of a stream of this ledger: its name, as this gateway writes it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
+
+    stream: Annotated[str, Field(max_length=36)]
+
+    @field_validator("stream")
+    @classmethod
+    def _canonical(cls, name: str) -> str:
+        if str(UUID(name)) != name:
+            raise ValueError("the stream's name is not written as the gateway writes it")
+        return name
+
+
+_Message = TypeVar("_Message", bound=StreamName)
+
+
+class Receipt(StreamName):
     """What the centre holds durably of one stream: all of 1 to ``upto``, except the ranges ``missing``."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
-
-    stream: str
     upto: Annotated[int, Field(ge=0, lt=2**63)]
     missing: Annotated[tuple[tuple[_Sequence, _Sequence], ...], Field(max_length=RANGES_MOST)]
     at: Annotated[str, Field(pattern=_MOMENT)]
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        if str(UUID(self.stream)) != self.stream:
-            raise ValueError("the stream's name is not written as the gateway writes it")
         end = 0
         for first, last in self.missing:
             if not end < first <= last <= self.upto:
@@ -55,16 +75,60 @@ class Receipt(BaseModel):
         return self
 
 
+class RetainedInfo(StreamName):
+    """What a retained ``info`` of this gateway says of its ledger; the rest of it is not read."""
+
+    sequence: Annotated[int, Field(ge=0, lt=2**63)]
+
+
 def receipt_from(payload: bytes) -> Receipt:
     """Read a receipt; raises ValueError, which says what is wrong without repeating any of it."""
-    if len(payload) > RECEIPT_BYTES:
-        raise ValueError(f"longer than {RECEIPT_BYTES} bytes")
+    return _read(Receipt, payload, RECEIPT_BYTES)
+
+
+def info_from(payload: bytes) -> RetainedInfo:
+    """Read a retained ``info``; raises ValueError, which says what is wrong without repeating any of it."""
+    return _read(RetainedInfo, payload, INFO_BYTES)
+
+
+def _read(kind: type[_Message], payload: bytes, most: int) -> _Message:
+    if len(payload) > most:
+        raise ValueError(f"longer than {most} bytes")
     try:
-        return Receipt.model_validate_json(payload)
+        return kind.model_validate_json(payload)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    except Exception as exc:  # noqa: BLE001 - whatever a message makes the reader raise, the message is not a valid one
+        raise ValueError(f"it cannot be read ({type(exc).__name__})") from None
+
+
+class Judgement(Enum):
+    """What became of a statement about the present stream."""
+
+    NEWS = "news"
+    """It was stored."""
+    KNOWN = "known"
+    """It says nothing new."""
+    SUPERSEDED = "superseded"
+    """It is about an earlier stream of this ledger, of which nothing is waited for any more."""
+    FOREIGN = "foreign"
+    """It is about a stream that this ledger never had."""
+    SET_BACK = "set_back"
+    """It covers more than was assigned: the ledger was set back, and a new stream was opened."""
+    REPEATED = "repeated"
+    """The same so soon after a stream was opened for that reason that it is ignored."""
+
+
+class Judged(NamedTuple):
+    """A judgement, and the numbers it rests on."""
+
+    judgement: Judgement
+    assigned: int
+    """Highest sequence of the present stream, before the judgement."""
+    first: int | None = None
+    """Number of the first event that a receipt says something new of."""
 
 
 class Again(NamedTuple):
@@ -106,18 +170,44 @@ def choose(transaction: Transaction, confirm: str) -> None:
     transaction.connection.exec_driver_sql("UPDATE delivery SET confirm = ?", (confirm,))
 
 
-def note_receipt(transaction: Transaction, receipt: Receipt) -> int | None:
-    """Store what a receipt for the present stream says.
+def judge(transaction: Transaction, stream: str, upto: int) -> Judged:
+    """Judge a claim that events 1 to ``upto`` of ``stream`` exist; open a new stream where it proves a rollback.
 
-    Returns the number of the first event that it says something new of; None where nothing of it is news.
+    A new stream is opened at most once in ``ROLLBACK_MS``: two claims, or one claim by two ways, never open two.
+    """
+    head = transaction.head
+    assigned = head.sequence - head.base
+    if stream != head.stream:
+        known = transaction.connection.exec_driver_sql("SELECT 1 FROM stream WHERE id = ?", (stream,)).first()
+        return Judged(Judgement.SUPERSEDED if known else Judgement.FOREIGN, assigned)
+    if upto <= assigned:
+        return Judged(Judgement.KNOWN, assigned)
+    opened_ms = transaction.connection.exec_driver_sql(
+        "SELECT max(opened_ms) FROM stream WHERE reason = ?", (ROLLED_BACK,)
+    ).scalar()
+    if opened_ms is not None and 0 <= transaction.now_ms - opened_ms < ROLLBACK_MS:
+        return Judged(Judgement.REPEATED, assigned)
+    transaction.open_stream(ROLLED_BACK, lost=transaction.gaps())
+    return Judged(Judgement.SET_BACK, assigned)
+
+
+def note_receipt(transaction: Transaction, receipt: Receipt) -> Judged:
+    """Judge a receipt, and store what it says of the present stream.
 
     ``upto`` only rises; ``missing`` overrides what was confirmed. What is covered for the first time counts as sent:
-    the receipt may have overtaken the broker's acknowledgement. Raises ValueError where it covers more than was ever
-    assigned.
+    the receipt may have overtaken the broker's acknowledgement. One that covers more than was ever assigned is a claim
+    for :func:`judge`, and nothing else of it is used.
     """
+    judged = judge(transaction, receipt.stream, receipt.upto)
+    if judged.judgement is not Judgement.KNOWN:
+        return judged
+    first = _store(transaction, receipt)
+    return judged if first is None else judged._replace(judgement=Judgement.NEWS, first=first)
+
+
+def _store(transaction: Transaction, receipt: Receipt) -> int | None:
+    """Store a receipt; return the number of the first event that it says something new of, None without news."""
     connection, base = transaction.connection, transaction.head.base
-    if base + receipt.upto > transaction.head.sequence:
-        raise ValueError(f"covers more than the {transaction.head.sequence - base} events of the stream")
     row = connection.exec_driver_sql("SELECT stream, upto FROM delivery").one()
     upto_before = int(row.upto)
     if row.stream != receipt.stream and upto_before < base:

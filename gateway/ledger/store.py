@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import punch
 from gateway.ledger import delivery, file, rescue
-from gateway.ledger.delivery import Again, Receipt, Selection
+from gateway.ledger.delivery import Again, Judged, Judgement, Receipt, RetainedInfo, Selection
 from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
 from gateway.ledger.filing import Filed, Filing
 from gateway.ledger.reading import (
@@ -378,8 +378,11 @@ class LedgerReader:
     def held(self, serial: str, records: Sequence[Record]) -> int:
         """Count those of a few records whose keys the ledger holds for the terminal with this serial."""
         identities = [identity_of(serial, record, 1).bytes for record in records]
-        with self._engine.connect() as connection:
-            return len(present(connection, identities))
+        try:
+            with self._engine.connect() as connection:
+                return len(present(connection, identities))
+        except DBAPIError as exc:
+            raise file.explained(self.path, exc) from exc
 
     # What a reading is laid against.
 
@@ -599,15 +602,9 @@ class Ledger(LedgerReader):
 
         What waits of the streams before is sent as it is.
         """
-        name = self.do(lambda transaction: transaction.open_stream(reason, lost=self._gaps(transaction)))
+        name = self.do(lambda transaction: transaction.open_stream(reason, lost=transaction.gaps()))
         log.warning("stream_opened", reason=reason, stream=name, predecessor=self.streams()[-1].predecessor)
         return name
-
-    @staticmethod
-    def _gaps(transaction: Transaction) -> int:
-        """Return how many numbers have no event: none, unless a damaged file was salvaged."""
-        held: int = transaction.connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
-        return transaction.head.sequence - held
 
     def alive(self) -> None:
         """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
@@ -923,19 +920,41 @@ class Ledger(LedgerReader):
             with suppress(LedgerFull):
                 self.do(lambda transaction: delivery.choose(transaction, confirm), settles=True)
 
-    def note_receipt(self, receipt: Receipt) -> bool:
-        """Store what a receipt for the present stream says; return whether any of it is news.
+    def note_receipt(self, receipt: Receipt) -> Judgement:
+        """Judge a receipt and store what it says, in one transaction.
 
-        Raises ValueError, and stores nothing, where it covers more than was ever assigned.
+        Where it proves that the ledger was set back, a new stream begins. Raises LedgerFull, with nothing changed,
+        where there is no room.
         """
+        return self._judged(
+            lambda transaction: delivery.note_receipt(transaction, receipt), f"a receipt for {receipt.upto} events"
+        )
 
-        def work(transaction: Transaction) -> bool:
-            first = delivery.note_receipt(transaction, receipt)
-            if first is not None:
-                self._keeper.settled(first)
-            return first is not None
+    def judge_info(self, info: RetainedInfo) -> Judgement:
+        """Judge what the broker has retained of this gateway: as :meth:`note_receipt` does, with nothing to store."""
+        return self._judged(
+            lambda transaction: delivery.judge(transaction, info.stream, info.sequence),
+            f"the broker has retained that {info.sequence} events were recorded",
+        )
 
-        return self.do(work, settles=True)
+    def _judged(self, judge: Callable[[Transaction], Judged], claim: str) -> Judgement:
+        """Run a judgement as a job that may make room; ``claim`` is what it judges, for the log."""
+
+        def work(transaction: Transaction) -> Judged:
+            judged = judge(transaction)
+            if judged.judgement is Judgement.SET_BACK and self._keeper.full:
+                raise LedgerFull(f"{self.path}: the disk is too full to begin a new stream; make room on it")
+            if judged.first is not None:
+                self._keeper.settled(judged.first)
+            return judged
+
+        judged = self.do(work, settles=True)
+        if judged.judgement is Judgement.SET_BACK:
+            log.error("rollback_detected", assigned=judged.assigned, proof=claim)
+            log.warning(
+                "stream_opened", reason=ROLLED_BACK, stream=self.stream, predecessor=self.streams()[-1].predecessor
+            )
+        return judged.judgement
 
     def owe_missing(self) -> Again:
         """Let some of what the centre misses wait again; of bodies that are gone a numbered event says so."""

@@ -80,6 +80,12 @@ class Transaction:
         self.connection.exec_driver_sql("UPDATE gateway SET broken = NULL")
         return head.stream
 
+    def gaps(self) -> int:
+        """Return how many numbers have no event: none, unless a damaged file was salvaged."""
+        self.flush()
+        held: int = self.connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
+        return self.head.sequence - held
+
     def flush(self) -> None:
         """Write the events added so far."""
         if self._rows:

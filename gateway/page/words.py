@@ -253,6 +253,7 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "settings_refused": ("The configuration has mistakes", "Konfigurasi salah"),
     "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
     "doctor_called": ("The doctor was here", "Dokter memeriksa"),
+    "rollback_repeated": ("Claims of a set-back ledger, ignored", "Klaim buku mundur diabaikan"),
     "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
     "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
     "message_too_large": ("A message is too large", "Pesan terlalu besar"),

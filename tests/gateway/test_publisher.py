@@ -30,7 +30,7 @@ from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import publisher as module
 from gateway import punch
 from gateway.commands import Request
-from gateway.ledger import Ledger, LedgerFull, Receipt, Selection
+from gateway.ledger import Judgement, Ledger, LedgerFull, Receipt, RetainedInfo, Selection
 from gateway.ledger import delivery as ledger_delivery
 from gateway.ledger.stream import Home, inode_of, machine_marks
 from gateway.pause import Pause
@@ -941,7 +941,7 @@ def test_a_new_event_is_a_reason_to_try_a_silent_topic(
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
         messages = subscriber.wait_for(heard(31))
-    assert numbers(messages) == list(range(1, 32))
+    assert sorted(numbers(messages)) == list(range(1, 32))  # some were still on their way when somebody came
 
 
 def test_one_topic_unheard_does_not_hold_up_another(office: Office, broker: Broker) -> None:
@@ -1588,19 +1588,16 @@ def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypa
     assert sizes[0] == sizes[1] == cut[0]
 
 
-def test_a_single_event_that_is_too_large_goes_without_its_record(office: Office, tmp_path: Path) -> None:
-    """With its hash and the digest of the whole; the stored event stays as it is."""
+def test_a_single_event_that_is_too_large_is_kept_whole_and_not_sent(office: Office, tmp_path: Path) -> None:
+    """Nothing is taken out of an event to make it fit; the ones behind it go."""
     office.read([BadRecord(b"\x01" + bytes(1000), b"junk", "impossible date")])
-    whole = office.ledger.events(0, 1)[0].body
+    office.punches(2, "gate")
     with Broker(tmp_path, "max_packet_size 1500") as broker, Subscriber(broker.port) as subscriber:
         office.publisher(broker.url)
-        messages = subscriber.wait_for(heard(1))
-        office.all_sent()
-    (event,) = events(messages)
-    assert (event["data"]["raw"], len(event["data"]["raw_sha256"])) == (None, 64)
-    assert event["digest"] == json.loads(whole)["digest"]
-    contract.check("quarantine/lobby", contract.canonical(event))
-    assert office.ledger.events(0, 1)[0].body == whole
+        subscriber.wait_for(lambda messages: set(numbers(messages)) == {2, 3} and alarms(subscriber))
+        assert alarms(subscriber) == ["message_too_large"]
+        eventually(lambda: office.waiting == 1)
+    assert not any("raw_sha256" in message.text for message in subscriber.messages)
 
 
 def test_an_event_that_no_broker_message_can_hold_is_kept_and_told(office: Office, tmp_path: Path) -> None:
@@ -1988,7 +1985,7 @@ def test_a_receipt_for_which_there_is_no_room_is_not_lost(
     real = office.ledger.note_receipt
     tries: list[int] = []
 
-    def full(said: Receipt) -> bool:
+    def full(said: Receipt) -> Judgement:
         tries.append(1)
         if len(tries) < 4:
             raise LedgerFull("the disk is full")
@@ -2007,16 +2004,16 @@ def test_a_ledger_that_was_set_back_says_nothing_while_it_cannot_begin_anew(
     office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without room for a new stream there is no evidence, and the proof at the broker stays."""
-    real = office.ledger.open_stream
+    real = office.ledger.judge_info
     tries: list[int] = []
 
-    def full(reason: str) -> str:
+    def full(info: RetainedInfo) -> Judgement:
         tries.append(1)
         if len(tries) < 3:
             raise LedgerFull("the disk is full")
-        return real(reason)
+        return real(info)
 
-    monkeypatch.setattr(office.ledger, "open_stream", full)
+    monkeypatch.setattr(office.ledger, "judge_info", full)
     office.punches(5)
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with Subscriber(broker.port) as centre:
@@ -2120,7 +2117,8 @@ def test_a_flood_of_requests_does_not_stop_evidence(office: Office, broker: Brok
                 for _ in range(50):
                     noisy._client.publish(PREFIX + "cmd/poll", b"{}", qos=0)
                     noisy._client.publish(PREFIX + "receipt", b"{", qos=0)
-                time.sleep(0.01)
+                # As fast as the broker passes them on: on a busy machine any faster would measure the machine.
+                noisy.publish(PREFIX + "cmd/poll", b"{}")
 
     noise = threading.Thread(target=flood, daemon=True)
     with Subscriber(broker.port, PREFIX + "punch/+") as subscriber:
@@ -2185,7 +2183,7 @@ def test_a_mistake_in_the_greeting_is_not_hidden(tmp_path: Path, broker: Broker,
     eventually(lambda: not publisher.is_alive)
     assert isinstance(publisher.failure, ZeroDivisionError)
     assert len(named(logs, "publisher_failed")) == 1
-    assert not any(thread.name.startswith("paho") for thread in threading.enumerate())
+    eventually(lambda: not any(thread.name.startswith("paho") for thread in threading.enumerate()))
     office.ledger.close()
 
 

@@ -2,7 +2,10 @@
 
 import json
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,17 @@ import pytest
 
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import punch
-from gateway.ledger import Again, Ledger, LedgerFull, LedgerReader, Receipt, Selection, receipt_from
+from gateway.ledger import (
+    Again,
+    Judgement,
+    Ledger,
+    LedgerFull,
+    LedgerReader,
+    Receipt,
+    RetainedInfo,
+    Selection,
+    receipt_from,
+)
 from gateway.ledger import delivery as module
 from gateway.ledger.file import SETTLED
 from gateway.punch import Witness
@@ -177,7 +190,7 @@ def test_a_receipt_confirms_all_but_what_is_missing(ledger: Ledger, clock: Clock
     send_all(ledger)
     assert ledger.counts().confirmed == 0
     clock.pass_by(5)
-    assert ledger.note_receipt(receipt(ledger, 15, (3, 4), (12, 12)))
+    assert ledger.note_receipt(receipt(ledger, 15, (3, 4), (12, 12))) is Judgement.NEWS
     counts = ledger.counts()
     assert (counts.confirmed, counts.missing) == (12, 3)
     assert counts.last_confirmed_ms == round(clock.now.timestamp() * 1000)
@@ -187,12 +200,12 @@ def test_a_receipt_confirms_all_but_what_is_missing(ledger: Ledger, clock: Clock
 
 def test_what_says_nothing_new_writes_nothing(ledger: Ledger, clock: Clock) -> None:
     """A centre may repeat itself on every connection."""
-    assert ledger.note_receipt(receipt(ledger, 15, (3, 4)))
+    assert ledger.note_receipt(receipt(ledger, 15, (3, 4))) is Judgement.NEWS
     before = ledger.counts()
     written = log_bytes(ledger)
     clock.pass_by(60)
-    assert not ledger.note_receipt(receipt(ledger, 15, (3, 4)))
-    assert not ledger.note_receipt(receipt(ledger, 9, (3, 4)))
+    assert ledger.note_receipt(receipt(ledger, 15, (3, 4))) is Judgement.KNOWN
+    assert ledger.note_receipt(receipt(ledger, 9, (3, 4))) is Judgement.KNOWN
     assert ledger.counts() == before
     assert log_bytes(ledger) == written
 
@@ -224,12 +237,45 @@ def test_covering_implies_sent(ledger: Ledger) -> None:
     assert ledger.counts().parked == 0
 
 
-def test_a_receipt_above_what_was_assigned_is_refused_and_changes_nothing(ledger: Ledger) -> None:
-    """Up to the highest sequence assigned it is valid; one more cannot be true."""
-    with pytest.raises(ValueError, match="21 events"):
-        ledger.note_receipt(receipt(ledger, 22))
-    assert ledger.counts().confirmed == 0
-    assert ledger.note_receipt(receipt(ledger, 21))
+def test_a_receipt_above_what_was_assigned_opens_a_stream_and_confirms_nothing(ledger: Ledger) -> None:
+    """Up to the highest sequence assigned it is valid; one more proves that the ledger was set back."""
+    assert ledger.note_receipt(receipt(ledger, 21)) is Judgement.NEWS
+    before = ledger.stream
+    assert ledger.note_receipt(receipt(ledger, 22)) is Judgement.SET_BACK
+    assert (ledger.stream != before, len(ledger.streams())) == (True, 2)
+    assert ledger.counts().confirmed == 21
+
+
+def test_one_rollback_opens_one_stream_by_whatever_ways_it_is_proven(ledger: Ledger) -> None:
+    """A receipt from the broker, one from a file and the retained info at once: each is judged in the transaction."""
+    above = receipt(ledger, 500)
+    info = RetainedInfo(stream=ledger.stream, sequence=500)
+    together = threading.Barrier(8)
+    found: list[Judgement] = []
+
+    def claim(number: int) -> None:
+        together.wait()
+        found.append(ledger.judge_info(info) if number % 2 else ledger.note_receipt(above))
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(found) == {Judgement.SET_BACK: 1, Judgement.SUPERSEDED: 7}
+    assert [stream.reason for stream in ledger.streams()] == [None, "rolled_back"]
+
+
+def test_forged_claims_open_one_stream_an_hour(tmp_path: Path) -> None:
+    """Also over a restart; what comes sooner is ignored and changes nothing."""
+    now = [datetime(2026, 9, 7, 1, tzinfo=UTC)]
+    found = []
+    for minutes in (0, 1, 59, 61, 62):
+        now[0] = datetime(2026, 9, 7, 1, tzinfo=UTC) + timedelta(minutes=minutes)
+        with closing(Ledger(tmp_path / "forged", "/hadir/o/g", now=lambda: now[0])) as ledger:
+            found += [ledger.note_receipt(receipt(ledger, 9_000_000)) for _ in range(3)]
+    opened, repeated = Judgement.SET_BACK, Judgement.REPEATED
+    assert found == [opened, repeated, repeated, *[repeated] * 6, opened, repeated, repeated, *[repeated] * 3]
 
 
 def test_receipts_survive_a_restart(ledger: Ledger, tmp_path: Path) -> None:
@@ -306,7 +352,7 @@ def test_a_receipt_is_stored_where_nothing_else_may_be_written(ledger: Ledger) -
         ledger.record_note(punch.TERMINAL_LOST, None, NOW, {})
     with pytest.raises(LedgerFull):
         ledger.owe_missing()
-    assert ledger.note_receipt(receipt(ledger, 5))
+    assert ledger.note_receipt(receipt(ledger, 5)) is Judgement.NEWS
     ledger.trust("centre")
     assert settled(ledger) == [1, 2, 3, 4, 5]
 
