@@ -57,6 +57,13 @@ simulate = typer.Typer(no_args_is_help=True, help="Serve a simulated terminal.")
 app.add_typer(simulate, name="simulate", rich_help_panel=TRYING)
 
 
+OFFICE_ZONE = "Asia/Jakarta"
+"""What clocks of simulated terminals show: an office's time, on machines that run on UTC too."""
+ClockZone = Annotated[
+    str, typer.Option(metavar="ZONE", help="The zone its clock shows; the gateway's `timezone` must be the same.")
+]
+
+
 @app.command(rich_help_panel=TRYING)
 def demo(
     for_s: Annotated[
@@ -107,9 +114,7 @@ def zkteco(
         Path | None,
         typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Take the log from a USB export, attlog.dat."),
     ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="The zone its clock shows, such as Asia/Jakarta; this machine's.")
-    ] = None,
+    timezone: ClockZone = OFFICE_ZONE,
     punch_every: Annotated[
         float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
     ] = None,
@@ -160,6 +165,7 @@ def zkteco(
             raise typer.BadParameter(what, param_hint="--port") from None
         print(
             f"Terminal {serial} with {many(terminal.count)} records at {simulator.address}, TCP and UDP. "
+            f"Its clock shows {timezone}. "
             f"Try: hadir probe {simulator.address}{' --comm-key-file FILE' if comm_key else ''}",
             flush=True,
         )
@@ -199,9 +205,7 @@ def anviz(
         list[str] | None,
         typer.Option(metavar="NAME[=VALUE]", help="What goes wrong on the line; type faults. Repeatable."),
     ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(metavar="ZONE", help="The zone its clock shows, such as Asia/Jakarta; this machine's.")
-    ] = None,
+    timezone: ClockZone = OFFICE_ZONE,
     punch_every: Annotated[
         float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
     ] = None,
@@ -251,7 +255,7 @@ def anviz(
             raise typer.BadParameter(what, param_hint="--port") from None
         who = f"Terminal {next(iter(numbers))}" if len(numbers) == 1 else f"Terminals {', '.join(map(str, numbers))}"
         print(
-            f"{who} with {many(records)} records at {simulator.port}. "
+            f"{who} with {many(records)} records at {simulator.port}. Clock: {timezone}. "
             + (
                 f"Try: hadir probe {simulator.port} --driver anviz"
                 if len(numbers) == 1
@@ -262,12 +266,12 @@ def anviz(
         _converse(simulator, stop, punch_every)
 
 
-def _clock_in(timezone: str | None) -> Callable[[], datetime]:
-    """Return what tells the time in a zone, by default this machine's."""
+def _clock_in(timezone: str) -> Callable[[], datetime]:
+    """Return what tells the time in a zone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
-        zone = ZoneInfo(timezone) if timezone else None
+        zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
         raise typer.BadParameter(f"there is no time zone {timezone}.", param_hint="--timezone") from None
     return lambda: datetime.now(zone).replace(tzinfo=None)

@@ -490,15 +490,15 @@ FINDINGS = {
     "client_taken": Found(
         Said("{reason}", "komputer lain memakai nama gateway ini ({reason})"),
         Said(
-            "Two machines use the same `site` and `gateway`: find the other one; docs/operations, section 7.",
-            "Dua komputer memakai `site` dan `gateway` yang sama: cari yang satunya; docs/operations, bagian 7.",
+            "Two machines use the same `site` and `gateway`: find the other one; docs/operations.en.md, section 7.",
+            "Dua komputer memakai `site` dan `gateway` yang sama: cari yang satunya; docs/operations.id.md, bagian 7.",
         ),
     ),
     "copy_stopped": Found(
         Said("{reason}", "ini salinan dari gateway lain ({reason})"),
         Said(
-            "Switch this copy off, or give it a name of its own; docs/operations, section 7.",
-            "Matikan salinan ini, atau beri nama sendiri; docs/operations, bagian 7.",
+            "Switch this copy off, or give it a name of its own; docs/operations.en.md, section 7.",
+            "Matikan salinan ini, atau beri nama sendiri; docs/operations.id.md, bagian 7.",
         ),
     ),
     "says_nothing": Found(
@@ -694,9 +694,11 @@ INIT = {
 
 COMMENTS = {
     "head": Said(
-        "Configuration of a Hadir gateway, made by `hadir init`. What else can be set: config/gateway.example.yaml.\n"
+        "Configuration of a Hadir gateway, made by `hadir init`. What else can be set: gateway.example.yaml\n"
+        "(in config/, or /usr/share/doc/hadir/examples/ where the package is installed).\n"
         "Check it after each change with `hadir check`; find what is in the way with `hadir doctor`.",
-        "Konfigurasi gateway Hadir, dibuat oleh `hadir init`. Pengaturan lain: config/gateway.example.yaml.\n"
+        "Konfigurasi gateway Hadir, dibuat oleh `hadir init`. Pengaturan lain: gateway.example.yaml\n"
+        "(di config/, atau /usr/share/doc/hadir/examples/ kalau dipasang dari paket).\n"
         "Periksa setelah setiap perubahan dengan `hadir check`; cari penghalang dengan `hadir doctor`.",
     ),
     "site": Said("The code of the office; part of every topic.", "Kode kantor; bagian dari setiap topik."),

@@ -67,3 +67,15 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
 def told_at(zone: str) -> datetime:
     """Return now in the office's zone."""
     return datetime.now(ZoneInfo(zone))
+
+
+def test_a_simulated_terminal_shows_the_offices_time_on_any_machine(tmp_path: Path) -> None:
+    """As the smallest configuration of the README has it: nothing is seven hours off."""
+    with running("simulate", "zkteco", "--port", 0, "--records", 5, TZ="UTC") as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        address = re.search(r"at (127\.0\.0\.1:\d+), TCP and UDP\. Its clock shows Asia/Jakarta\.", line)
+        assert address, line
+        config = configuration(tmp_path, lobby=address[1])
+        found = json.loads(hadir("probe", "lobby", "-c", config, "--json", TZ="UTC").stdout)
+    assert abs(found["clock"]["offset_ms"]) < 60_000

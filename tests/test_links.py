@@ -1,0 +1,97 @@
+"""Links in the documentation lead somewhere: in the repository, and as the package lays it out."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.words import COMMENTS, FINDINGS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if ".venv" not in path.parts]
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the names of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links(page: Path) -> Iterator[tuple[str, Path, str]]:
+    """Yield each link of a page to a file here: as it is written, the file, the heading."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            yield link, page.parent / name if name else page, anchor
+
+
+def dead(page: Path) -> list[str]:
+    """Return the links of a page that lead nowhere."""
+    return [
+        link
+        for link, target, anchor in links(page)
+        if not target.exists() or (anchor and anchor not in anchors(target.resolve()))
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_in_the_repository(page: Path) -> None:
+    """To files and to headings."""
+    assert dead(page) == []
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    """The test above can fail."""
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n[a](page.md#title) [b](page.md#other) [c](nowhere.md) [d](https://example.org/)\n")
+    assert dead(page) == ["page.md#other", "nowhere.md"]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Lay the documentation out as the package does."""
+    folder = tmp_path_factory.mktemp("usr-share-doc") / "hadir"
+    subprocess.run([sys.executable, ROOT / "packaging" / "debian" / "docs.py", folder], check=True)
+    return folder
+
+
+def test_links_in_the_package(installed: Path) -> None:
+    """Nothing that an installed page links to is left in the repository."""
+    pages = [*installed.rglob("*.md")]
+    assert {"README.md", "CHANGELOG.md", "install.md", "operations.id.md"} <= {page.name for page in pages}
+    assert {page.relative_to(installed).as_posix(): found for page in pages if (found := dead(page))} == {}
+    assert all(target.resolve().is_relative_to(installed) for page in pages for _, target, _ in links(page))
+
+
+def test_what_people_are_told_to_copy_is_shipped(installed: Path) -> None:
+    """Samples by the paths that pages, the packaged configuration, manual pages and advice name."""
+    texts = [page.read_text("utf-8") for page in installed.rglob("*.md")]
+    texts += [(ROOT / "packaging" / "debian" / name).read_text("utf-8") for name in ("gateway.yaml", "describe.py")]
+    texts += [said for comment in COMMENTS.values() for said in comment]
+    named = {name.rstrip(".") for text in texts for name in re.findall(r"/usr/share/doc/hadir/([\w./-]*)", text)}
+    named |= {f"examples/{name}" for name in ("mosquitto.conf", "acl", "emqx-acl.conf", "serial.conf", "central.env")}
+    assert len(named) > 6
+    assert [name for name in named if not (installed / name).exists()] == []
+
+
+def test_pages_that_advice_names_are_shipped(installed: Path) -> None:
+    """As `docs/broker.md`, below the folder of the documentation."""
+    said = [text for found in FINDINGS.values() for texts in found if texts is not None for text in texts]
+    named = {name for text in said for name in re.findall(r"docs/[\w.]+\.md", text)}
+    assert {"docs/broker.md", "docs/operations.id.md"} <= named
+    assert [name for name in named if not (installed / name).exists()] == []
+
+
+def test_the_smallest_configuration_fits_the_sample_access_list() -> None:
+    """Its user name is its place in the topics, and who looks at what the centre sees is shown history too."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    named = {key: re.findall(rf"^ *{key}: (\S+)", readme, re.MULTILINE)[0] for key in ("site", "gateway", "username")}
+    assert named["username"] == f"{named['site']}/{named['gateway']}"
+    (line,) = [line for line in readme.splitlines() if "mosquitto_sub" in line]
+    assert "punch/+" in line
+    assert "/batch" in line
