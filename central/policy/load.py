@@ -18,8 +18,8 @@ from central.policy.model import Policy as PolicyModel
 from central.policy.model import Source
 from central.timesheet.rules import Rules
 
-SHIPPED = Path(__file__).resolve().parents[2] / "config" / "policies"
-"""Where shipped policies are, in a checkout of the project."""
+SHIPPED = Path(__file__).parents[1] / "policies"
+"""Where shipped policies are: in a checkout a link to config/policies."""
 _OWN = ("policy", "title", "extends", "source")
 """Top-level nodes that a child does not inherit."""
 _BY_KIND = ("slots", "leave")
