@@ -11,7 +11,6 @@ A driver speaks to one family of terminals and imports nothing from the gateway.
   allow-list constant in the driver. The one thing that may be written is the clock, by :class:`SettableClock`.
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -21,7 +20,11 @@ from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict
+
+from drivers.values import Seconds, lasting, parse_duration
+
+__all__ = ["Seconds", "parse_duration"]  # and everything that is defined here
 
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
 
@@ -320,30 +323,6 @@ class Exporting(Protocol):
         """Leave ``receipt``, a text for people, beside a file that is stored or refused; whether that was possible."""
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def parse_duration(value: object) -> object:
-    """Turn ``"90s"``, ``"10m"``, ``"1h"`` into seconds; anything else is left for the type check to refuse."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError("not a duration; write a number and a unit, such as 10s, 5m or 1h")
-        return float(match[1]) * _SECONDS[match[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"a duration needs a unit; write {value}s, {value}m or {value}h")  # noqa: TRY004 - pydantic collects ValueError
-    return value
-
-
-Seconds = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    Field(gt=0, allow_inf_nan=False),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|m|h|d)$", "examples": ["10s", "5m", "1h"]}),
-]
-
-
 class DriverOptions(BaseModel):
     """Options every driver has; a driver derives its own, and the gateway reads them from the terminal's entry."""
 
@@ -351,10 +330,15 @@ class DriverOptions(BaseModel):
 
     name: str
     """What the office calls the terminal."""
-    timeout: Seconds = 10.0
+    timeout: Annotated[Seconds, lasting("100ms", "10m")] = 10.0
     """Bound on one small request and its answer."""
-    bulk_timeout: Seconds = 120.0
+    bulk_timeout: Annotated[Seconds, lasting("1s", "1h")] = 120.0
     """Bound on one prepare or one chunk of a log."""
+
+    def place(self) -> str | None:
+        """Return where the terminal is, in one spelling for all: no two terminals have one place. None: anywhere."""
+        places = (getattr(self, option, None) for option in ("address", "port"))
+        return next((place.strip().lower() for place in places if isinstance(place, str)), None)
 
 
 class Labels(NamedTuple):

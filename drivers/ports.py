@@ -2,12 +2,15 @@
 
 import os
 import socket
+import stat
 from contextlib import suppress
 from typing import Protocol
 
 import serial
+from pydantic import ValidationInfo
 
 from drivers.base import TerminalUnavailable
+from drivers.values import checked_address, refuse_newly, same_address
 
 
 class Port(Protocol):
@@ -85,9 +88,26 @@ def split_tcp(port: str, default: int | None = None) -> tuple[str, int] | None:
         raise ValueError(f"not a port; write a device file such as /dev/ttyUSB0, or tcp://host, {usual}")
     if not colon and default is not None:
         return host, default
-    if not number.isdecimal() or not 0 < int(number) < 65536:
-        raise ValueError(f"{number!r} is not a port; write a number from 1 to 65535")
+    if not (number.isascii() and number.isdecimal()) or not 0 < int(number[:9]) < 65536:
+        raise ValueError("what follows the last colon is not a port; write a number from 1 to 65535")
     return host, int(number)
+
+
+def checked_port(port: str, info: ValidationInfo, default: int | None = None) -> str:
+    """Return what a person wrote as a port, if it can be one: see :func:`split_tcp`."""
+    port = port.strip()
+    if split_tcp(port, default) is not None:
+        checked_address(str, port.removeprefix("tcp://"), info)
+    elif os.path.exists(port) and not stat.S_ISCHR(os.stat(port).st_mode):  # noqa: PTH110, PTH116 - Path.exists raises on names that no file can have
+        refuse_newly(info, "not a serial device; write a device file such as /dev/ttyUSB0")
+    return port
+
+
+def same_port(port: str, default: int = 0) -> str:
+    """Return one spelling for all spellings of a port, for comparing: links lead to their device."""
+    if split_tcp(port, default) is None:
+        return os.path.realpath(port)
+    return f"tcp://{same_address(port.removeprefix('tcp://'), default)}"
 
 
 def open_port(port: str, baudrate: int, timeout_s: float, default: int | None = None) -> Port:

@@ -149,6 +149,7 @@ class Daemon:
         """When this process began, until that is on record."""
         self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp())
         self._calendar.each_night("backup", self._back_up)
+        self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
         self._workers = Workers(self._hire, self._calendar, gone=self._forget)
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._commands = Commands(
@@ -240,11 +241,23 @@ class Daemon:
             found = difference(self._settings, wanted)
             self._workers.change(found)
             self._settings = applied(self._settings, wanted)
+            self._warn_of_settings()
             log.info("settings_reloaded", **found.payload())
             if self._refused:
                 self._refused = False
                 self._publisher.alarm("settings_reloaded", "the configuration is without mistakes again, and in effect")
             return found.payload()
+
+    def _warn_of_settings(self, *, alarm: bool = False) -> None:
+        """Log what the configuration has that `hadir check` of this version refuses and this process still uses."""
+        outdated = [problem for problem in self._settings.problems if problem.severity == "newly_refused"]
+        if not outdated:
+            return
+        lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in outdated]
+        log.warning("settings_outdated", problems=lines)
+        if alarm:
+            message = f"the configuration is used as before, but a later version will refuse it: {lines[0]}"
+            self._publisher.alarm("settings_outdated", f"{message} (such lines: {len(lines)}; see `hadir check`)")
 
     def reload_unasked(self) -> None:
         """Do what :meth:`reload` does for nobody who waits for an answer: the log says what has come of it."""
@@ -308,6 +321,7 @@ class Daemon:
         self._resumed = self._clock.now()
         self._note_resumption()
         self._tell_of_rescue()
+        self._warn_of_settings()
         self._commands.start()
         self._publisher.start()
         self._workers.tend()

@@ -48,7 +48,7 @@ def difference(running: Settings, wanted: Settings) -> Difference:
 
 def applied(running: Settings, wanted: Settings) -> Settings:
     """Return what is in effect once the terminals of ``wanted`` are."""
-    return running.model_copy(update={"terminals": wanted.terminals})
+    return running.with_terminals_of(wanted)
 
 
 def _changed(before: BaseModel, after: BaseModel, *, deep: bool = False) -> Iterator[str]:

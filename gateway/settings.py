@@ -6,14 +6,16 @@ be a password.
 
 import os
 import re
+import shutil
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast, get_args
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
@@ -36,7 +39,11 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from drivers import DRIVERS, no_such_driver
-from drivers.base import Seconds
+from drivers.base import DriverOptions, Seconds
+from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_doubt
+from drivers.values import NEWLY_REFUSED, STRICT, between, host_fault, lasting, refuse_newly
+
+__all__ = ["Settings", "SettingsError", "json_schema", "load", "read_secret"]
 
 Location = tuple[int | str, ...]
 
@@ -46,14 +53,21 @@ ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 """What people in Indonesia call their time zones."""
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
+_LONGEST_LEVEL = 64
+_OPENING_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
+"""Quotes that word processors and web pages write."""
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
 
 # ---------------------------------------------------------------- values
 
 
-def _level(value: str) -> str:
+def _level(value: str, info: ValidationInfo) -> str:
+    if len(value) > 255:
+        raise ValueError(f"too long; write {_LONGEST_LEVEL} characters or fewer")
     if re.fullmatch(_LEVEL, value):
+        if len(value) > _LONGEST_LEVEL:
+            refuse_newly(info, f"too long; write {_LONGEST_LEVEL} characters or fewer")
         return value
     faults = {"a slash": "/" in value, "upper case": value != value.lower(), "a blank": bool(re.search(r"\s", value))}
     found = " and ".join(name for name, present in faults.items() if present)
@@ -65,37 +79,76 @@ def _level(value: str) -> str:
 
 
 def _root(value: str) -> str:
-    if not re.fullmatch(rf"{_LEVEL}(/{_LEVEL})*", value):
+    if not re.fullmatch(rf"{_LEVEL}(/{_LEVEL})*", value) or len(value) > 1000:
         raise ValueError(
             "not a topic; write one or more levels of a-z, 0-9 and hyphens with a slash between them, such as hadir"
         )
     return value
 
 
-def _zone(value: str) -> str:
+_OUR_ZONES = "Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
+_CLEAR_ZONES = frozenset({"UTC", "GMT", "Etc/UTC", "Etc/GMT", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "Etc/Greenwich"})
+"""Names of zones that mean what they say although they are no region's: UTC."""
+
+
+def _zone(value: str, info: ValidationInfo) -> str:
+    value = ZONES.get(value.strip().upper(), value)
     try:
         ZoneInfo(value)
     except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, by the kind of nonsense it is given
-        known = ZONES.get(value.strip().upper())
-        better = known or "Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
-        raise ValueError(f"not the name of a time zone; write {better}") from None
+        close = [name for name in available_timezones() if name.lower() == value.strip().lower()]
+        raise ValueError(f"not the name of a time zone; write {close[0] if close else _OUR_ZONES}") from None
+    if fault := _zone_fault(value):
+        refuse_newly(info, f"{fault}; write {_OUR_ZONES}")
     return value
 
 
-def _url(value: str) -> str:
+def _zone_fault(name: str) -> str | None:
+    """Say why a zone that the system knows is hardly the one that is meant; None where it may be."""
+    if name in _CLEAR_ZONES:
+        return None
+    if name.startswith(("Etc/", "GMT", "UTC")):
+        return "the signs of these zones are the other way round: Etc/GMT+7 is seven hours behind UTC, not ahead"
+    if name.startswith(("right/", "posix/")):
+        return "a zone for special clocks: right/ counts leap seconds, which terminals do not"
+    if name in ("localtime", "posixrules", "Factory", "local"):
+        return "not a zone of its own: it means whatever this machine is set to"
+    if re.fullmatch(r"[A-Z]{3}([0-9][A-Z]{3})?", name) and name not in ("PRC", "ROC", "ROK"):
+        return "an abbreviation that names no place, and in Indonesia none of its zones"
+    return None
+
+
+def _url(value: str, info: ValidationInfo) -> str:
     match = _URL.fullmatch(value)
     if match is None:
         raise ValueError("not a broker's address; write mqtt://host:1883, or mqtts://host:8883 for TLS")
     _port(match[3] or "1883")
+    _host(match[2], info)
     return value
 
 
-def _listen(value: str) -> str:
-    host, _, port = value.rpartition(":")
+def _listen(value: str, info: ValidationInfo) -> str:
+    _host(_listening_host(value), info)
+    return value
+
+
+def _listening_host(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
     if not host or re.search(r"[\s/]", host):
         raise ValueError("not an address to listen on; write host:port, such as 127.0.0.1:8081")
     _port(port)
-    return value
+    return host
+
+
+def _host(host: str, info: ValidationInfo) -> None:
+    if ":" not in host:
+        if fault := host_fault(host):
+            refuse_newly(info, fault)
+        return
+    try:
+        IPv6Address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        refuse_newly(info, "not an IPv6 address; write it in brackets, such as [2001:db8::1]")
 
 
 def host_and_port(listen: str) -> tuple[str, int]:
@@ -113,7 +166,7 @@ def _is_of_this_machine_only(listen: str) -> bool:
 
 
 def _port(text: str) -> None:
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+    if not re.fullmatch(r"0*[0-9]{1,5}", text) or not 0 < int(text[-9:]) < 65536:
         raise ValueError("the port is not one; write a number from 1 to 65535 after the last colon")
 
 
@@ -138,7 +191,9 @@ def _start(value: object) -> object:
     raise ValueError("not a place to start; write all, now or a date as YYYY-MM-DD")
 
 
-def _serial(value: str) -> str:
+def _serial(value: str, info: ValidationInfo) -> str:
+    if len(value) > _LONGEST_LEVEL:
+        refuse_newly(info, f"too long; write {_LONGEST_LEVEL} characters or fewer, as the terminal shows them")
     if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("not a serial number; write it as the terminal shows it: letters and digits without blanks")
     return value
@@ -148,6 +203,16 @@ def _driver(value: str) -> str:
     if value in DRIVERS:
         return value
     raise ValueError(no_such_driver(value))
+
+
+def _username(value: str, info: ValidationInfo) -> str:
+    if not value:
+        refuse_newly(info, "the user name is empty; write one, or remove the line")
+    if value != value.strip() or not value.isprintable() or len(value) > 1000:
+        refuse_newly(
+            info, "the user name has a blank at an end or an invisible character, or is too long; write it again"
+        )
+    return value
 
 
 Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]
@@ -165,11 +230,6 @@ Start = Annotated[
     BeforeValidator(_start),
     WithJsonSchema({"anyOf": [{"enum": ["all", "now"]}, {"type": "string", "pattern": r"^\d{4}-\d\d-\d\d$"}]}),
 ]
-
-
-def read_secret(path: Path) -> str:
-    """Read the secret that a file holds, without the line end that editors put behind it."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
 
 
 def _find_file(name: Path, folder: Path) -> Path:
@@ -192,23 +252,45 @@ def _find_file(name: Path, folder: Path) -> Path:
     raise ValueError(f"no such file {looked}; write the name of a file that exists, never the secret itself")
 
 
-def _check_secret(name: str, path: Path) -> None:
+def _check_secret(name: str, path: Path, info: ValidationInfo) -> None:
     if path.stat().st_mode & 0o004:
         raise ValueError(f"everybody on this machine can read this secret; run: chmod 600 {path}")
     if name == "key_file":
         return
+    if name == "comm_key_file":
+        read_comm_key(path)
+        return
     try:
         secret = read_secret(path)
-    except UnicodeDecodeError:
-        raise ValueError("the file is not UTF-8 text; write the secret and nothing else in it") from None
-    if not secret:
-        raise ValueError("the file is empty; write the secret in it")
-    if name == "comm_key_file" and not re.fullmatch("[0-9]{1,6}", secret.strip()):
-        raise ValueError("the file holds no communication key; write a number from 0 to 999999 in it")
+    except TextFileError as fault:
+        if name != "password_file" or not fault.accepted_before:
+            raise
+        refuse_newly(info, str(fault))  # the broker refused it, and the gateway ran
+        return
     if name == "token_file" and not re.fullmatch(r"[!-~]{16,}", secret):
         raise ValueError(
             "the file holds no token; write 16 or more letters and digits without blanks in it, such as those of "
             "openssl rand -hex 16"
+        )
+    if name == "password_file" and (doubt := secret_doubt(secret)):
+        refuse_newly(info, doubt)
+
+
+def _check_certificates(path: Path, info: ValidationInfo) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError):
+        refuse_newly(info, "the file holds no certificate that can be read; it begins -----BEGIN CERTIFICATE-----")
+
+
+def _check_pair(certificate: Path, key: Path, info: ValidationInfo) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError):
+        refuse_newly(
+            info,
+            "cert_file and this file are no certificate with its private key; both are PEM files, and the key has no "
+            "passphrase",
         )
 
 
@@ -240,7 +322,11 @@ class _Section(BaseModel):
             if not os.access(found, os.R_OK):
                 raise PermissionError
             if name in _SECRET_FILES:
-                _check_secret(name, found)
+                _check_secret(name, found, info)
+            if name == "ca_file":
+                _check_certificates(found, info)
+            if name == "key_file" and isinstance(info.data.get("cert_file"), Path):
+                _check_pair(info.data["cert_file"], found, info)
         except OSError:
             mend = (
                 "put it into the folder secrets beside this file, where the service may have it, and write secrets/NAME"
@@ -272,7 +358,7 @@ class Mqtt(_Section):
         Literal[5, "3.1.1"], BeforeValidator(lambda value: 5 if value == "5" else value), Field(examples=[5, "3.1.1"])
     ] = 5
     """Version of MQTT. With 3.1.1 the broker cannot tell the gateway that it refused a message."""
-    username: str | None = None
+    username: Annotated[str, AfterValidator(_username)] | None = None
     """The gateway's user name at the broker."""
     password_file: Path | None = None
     """A file that holds the password, such as secrets/mqtt-password; never the password itself."""
@@ -284,7 +370,7 @@ class Mqtt(_Section):
     """The private key of ``cert_file`` (PEM)."""
     window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
     """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
-    keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535)] = 30
+    keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535), between(5, 3600)] = 30
     """Seconds of silence after which the connection is tested."""
 
     @property
@@ -312,7 +398,7 @@ class Delivery(_Section):
 
     batch_from: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 200
     """Send arrays where more events than this wait; 0: never."""
-    batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455)] = 65536
+    batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455), between(1024, 16_777_216, " bytes")] = 65536
     """No message is larger than this."""
     confirm: Literal["auto", "centre", "broker"] = "auto"
     """Whose word counts: the centre's receipt, the broker's answer, or auto: the broker's until a receipt comes."""
@@ -321,11 +407,11 @@ class Delivery(_Section):
 class Retention(_Section):
     """How long delivered events stay on this machine."""
 
-    days: Annotated[int, Field(strict=True, ge=1)] = 90
+    days: Annotated[int, Field(strict=True, ge=1), between(1, 3660)] = 90
     """How long delivered events are kept, if there is room."""
-    max_bytes: Annotated[Bytes, Field(ge=1_048_576)] = 2 * 1024**3
+    max_bytes: Annotated[Bytes, Field(ge=1_048_576), between(1_048_576, 1 << 44, " bytes")] = 2 * 1024**3
     """How large the kept events may become; at 80 % delivered ones go early."""
-    free_floor: Annotated[Bytes, Field(ge=0)] = 256 * 1024**2
+    free_floor: Annotated[Bytes, Field(ge=0), between(0, 1 << 40, " bytes")] = 256 * 1024**2
     """How much of the disk stays free."""
 
 
@@ -353,7 +439,7 @@ class Web(_Section):
 class Clock(_Section):
     """What to do about the terminal's clock."""
 
-    tolerance: Seconds = 60.0
+    tolerance: Annotated[Seconds, lasting("1s", "1d")] = 60.0
     """How far the clock may be off before punches are marked."""
     set: Literal["never", "nightly"] = "never"
     """Whether the gateway sets the clock; nightly needs set-clock in commands.allow."""
@@ -368,7 +454,7 @@ class TerminalSettings(_Section):
     """The family of terminals it belongs to."""
     serial: Annotated[str, AfterValidator(_serial)] | None = None
     """The serial number that must answer; null: learned at the first visit. Another serial is refused."""
-    poll: Seconds = 60.0
+    poll: Annotated[Seconds, lasting("1s", "1d")] = 60.0
     """How often the terminal is asked for new punches."""
     start: Start = "all"
     """Where in its log the first reading begins to publish."""
@@ -378,9 +464,9 @@ class TerminalSettings(_Section):
     """The time zone of its clock; null: the gateway's."""
     clock: Clock = Clock()
     """What to do about the terminal's clock."""
-    max_set: Seconds = 600.0
+    max_set: Annotated[Seconds, lasting("1s", "1d")] = 600.0
     """The clock is never set by more than this."""
-    silence: Seconds | None = 10800.0
+    silence: Annotated[Seconds, lasting("10m", "366d")] | None = 10800.0
     """So much time without a punch, in hours that usually have some, raises an alarm; null: none."""
 
 
@@ -444,9 +530,28 @@ class Settings(_Section):
     ]
     """The terminals to read."""
 
+    _problems: tuple["Problem", ...] = PrivateAttr(())
+
+    @property
+    def problems(self) -> tuple["Problem", ...]:
+        """What is to be changed in the file although this version still works with it, and what is to be doubted."""
+        return self._problems
+
+    def with_terminals_of(self, other: "Settings") -> "Settings":
+        """Return a copy that has the terminals of ``other``, and its problems."""
+        copy = self.model_copy(update={"terminals": other.terminals})
+        copy._problems = other.problems  # noqa: SLF001 - ours
+        return copy
+
     @field_validator("data_dir")
     @classmethod
     def _data_dir_is_absolute(cls, value: Path, info: ValidationInfo) -> Path:
+        if value.parts[:1] == ("~",) or "$" in str(value):
+            refuse_newly(info, "~ and $ are not replaced here; write the whole path, such as /var/lib/hadir")
+        if value == Path():
+            refuse_newly(info, "the path is empty; write one, such as /var/lib/hadir, or remove the line")
+        if (place := Path(os.path.abspath(_folder(info) / value))).exists() and not place.is_dir():  # noqa: PTH100 - see _find_file
+            raise ValueError("a file and not a folder; write the folder that the ledger is to be in")
         return Path(os.path.abspath(_folder(info) / value))  # noqa: PTH100 - see _find_file
 
     @property
@@ -501,6 +606,11 @@ def json_schema() -> dict[str, Any]:
 # ---------------------------------------------------------------- from the file, or one line per mistake
 
 
+Severity = Literal["mistake", "newly_refused", "doubt"]
+"""A mistake: the file cannot be used. Newly refused: what earlier versions accepted, with which a gateway goes on, and
+warns. A doubt: it may be meant as it is."""
+
+
 class Problem(NamedTuple):
     """One mistake in the file: where it stands (counted from 1), which key, what is wrong and what would be right."""
 
@@ -508,31 +618,65 @@ class Problem(NamedTuple):
     column: int
     path: str
     message: str
+    severity: Severity = "mistake"
+
+    def at(self, file: Path) -> str:
+        """Return it as one line that editors and people find the place by."""
+        return f"{file}:{self.line}:{self.column}: {self.path}: {self.message}"
 
 
 class SettingsError(Exception):
     """The configuration cannot be used. Its text is one line per mistake, in the order of the file."""
 
-    def __init__(self, file: Path, problems: list[Problem]) -> None:
+    def __init__(self, file: Path, problems: list[Problem], *, missing: bool = False) -> None:
+        self.missing = missing
+        """There is no such file."""
         self.problems = tuple(sorted(set(problems)))
-        self.lines = tuple(f"{file}:{p.line}:{p.column}: {p.path}: {p.message}" for p in self.problems)
+        self.lines = tuple(problem.at(file) for problem in self.problems)
         super().__init__("\n".join(self.lines))
 
 
-def load(path: Path) -> Settings:
-    """Read the configuration; raises :class:`SettingsError` with every mistake found in it."""
+def load(path: Path, *, strict: bool = False) -> Settings:
+    """Read the configuration; raises :class:`SettingsError` with every mistake found in it.
+
+    ``strict``: what earlier versions accepted and this one refuses is a mistake too, as for `hadir check`. Otherwise it
+    is used as it was before, for a gateway that has been running with it, and is among ``Settings.problems``.
+    """
     root, data, problems = _read(path)
-    problems += [Problem(*_position(root, where), _dotted(where), message) for where, message in _across(data)]
-    try:
-        settings = Settings.model_validate(data, context={"folder": path.absolute().parent})
-    except ValidationError as error:
-        for e in error.errors(include_url=False):
-            place = _position(root, e["loc"], at_key=e["type"] in ("extra_forbidden", "invalid_key"))
-            problems.append(Problem(*place, _dotted(e["loc"]), _explain(data, e)))
-        raise SettingsError(path, problems) from None
-    if problems:
-        raise SettingsError(path, problems)
+    problems += [
+        Problem(*_position(root, where), _dotted(where), message, severity)
+        for where, message, severity in _across(data, path.absolute().parent)
+    ]
+    settings, found = _validated(path, root, data, strict=True)
+    problems += found
+    blocking: tuple[Severity, ...] = ("mistake", "newly_refused") if strict else ("mistake",)
+    if settings is None and not any(problem.severity in blocking for problem in problems):
+        settings, found = _validated(path, root, data, strict=False)
+        problems += found
+    if settings is None or any(problem.severity in blocking for problem in problems):
+        blamed = [problem for problem in problems if problem.severity in blocking]
+        raise SettingsError(path, blamed) from None  # a value in the chain of causes may be a secret
+    problems += [
+        Problem(*_position(root, where), _dotted(where), message, "doubt") for where, message in _doubts(settings)
+    ]
+    settings._problems = tuple(sorted(set(problems)))  # noqa: SLF001 - ours
     return settings
+
+
+def _validated(path: Path, root: Node, data: dict[Any, Any], *, strict: bool) -> tuple[Settings | None, list[Problem]]:
+    """Make settings of the values, or say what is wrong with them."""
+    try:
+        return Settings.model_validate(data, context={"folder": path.absolute().parent, STRICT: strict}), []
+    except ValidationError as error:
+        return None, [
+            Problem(
+                *_position(root, e["loc"], at_key=e["type"] in ("extra_forbidden", "invalid_key")),
+                _dotted(e["loc"]),
+                _explain(data, e),
+                "newly_refused" if e["type"] == NEWLY_REFUSED else "mistake",
+            )
+            for e in error.errors(include_url=False)
+        ]
 
 
 class _Constructor(SafeConstructor):
@@ -570,19 +714,18 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
         return SettingsError(path, [Problem(line, column, "(file)", message)])
 
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8-sig")
+        text = read_text(path)
         yaml = YAML(typ="safe", pure=True)
         yaml.Constructor = _Constructor
         yaml.allow_duplicate_keys = True  # _twice() reports all of them, not only the first
         root, data = yaml.compose(text), yaml.load(text)
     except FileNotFoundError:
-        raise stop(1, 1, "no such file; start from a copy of config/gateway.example.yaml") from None
+        problem = Problem(1, 1, "(file)", "no such file; make it with `sudo hadir init`")
+        raise SettingsError(path, [problem], missing=True) from None
     except OSError as error:
         raise stop(1, 1, f"cannot be read ({error.strerror}); check the path and its permissions") from None
-    except UnicodeDecodeError as error:
-        place = _place(raw[: error.start].decode("utf-8-sig"))
-        raise stop(*place, "not UTF-8 text; save the file as UTF-8") from None
+    except TextFileError as error:
+        raise stop(*_place(error.before), str(error)) from None
     except RecursionError:
         raise stop(1, 1, "brackets nested too deeply; a configuration needs three levels") from None
     except ReaderError as error:
@@ -594,15 +737,30 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
         advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in said)]
         message = advice[0] if advice else "not YAML; check indentation, colons, quotes and brackets around here"
         mark = opened or error.problem_mark
+        if "\xa0" in text.splitlines()[min(mark.line, text.count("\n"))]:
+            message = "a no-break space, as web pages have them, is not a blank; write this line again"
         raise stop(mark.line + 1, mark.column + 1, message) from None
     if root is None:
-        raise stop(1, 1, "the file is empty; start from a copy of config/gateway.example.yaml")
+        raise stop(1, 1, "nothing in this file is in effect; make a configuration with `sudo hadir init`")
     if not isinstance(data, dict):
         raise stop(*_mark(root), "does not consist of keys; write key: value on each line")
-    return root, data, list(_twice(root))
+    return root, data, list(_node_problems(root))
 
 
-def _twice(root: Node) -> Iterator[Problem]:
+def _scalar_problem(node: ScalarNode) -> tuple[str, Severity] | None:
+    """Say what is wrong with the characters of a value, whatever it is for."""
+    text = node.value
+    if any(ch == "\0" or "\ud800" <= ch <= "\udfff" for ch in text):
+        return _SYNTAX["special characters"], "mistake"
+    if node.style is None and text[:1] and text[0] in _OPENING_QUOTES:
+        return "curly quotes are part of the value; write straight ones (\" or '), or none", "newly_refused"
+    if text != text.strip() and text.strip(" \t\r\n") == text:
+        return "a no-break space, as web pages have them, is part of the value; write it again", "newly_refused"
+    return None
+
+
+def _node_problems(root: Node) -> Iterator[Problem]:
+    """Find keys that are written twice, and characters that nobody means."""
     waiting: list[tuple[Node, Location]] = [(root, ())]
     seen: set[int] = set()
     while waiting:
@@ -610,6 +768,8 @@ def _twice(root: Node) -> Iterator[Problem]:
         if id(node) in seen:  # an anchor used again, maybe within itself
             continue
         seen.add(id(node))
+        if isinstance(node, ScalarNode) and (found := _scalar_problem(node)):
+            yield Problem(*_mark(node), _dotted(location), *found)
         if isinstance(node, SequenceNode):
             waiting += [(item, (*location, index)) for index, item in enumerate(node.value)]
         elif isinstance(node, MappingNode):
@@ -625,8 +785,17 @@ def _twice(root: Node) -> Iterator[Problem]:
                 lines.setdefault(name, _mark(key)[0])
 
 
-def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
+def _across(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str, Severity]]:
     """Find the mistakes between keys. Works on the raw values, so that they are found beside all others."""
+    found = [*_across_sections(data), *_across_terminals(data)]
+    yield from ((where, message, "mistake") for where, message in found)
+    known = {where for where, _ in found}
+    yield from (
+        (where, message, "newly_refused") for where, message in _places_taken_twice(data, folder) if where not in known
+    )
+
+
+def _across_sections(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
     mqtt = data.get("mqtt")
     if isinstance(mqtt, dict):
         files = [key for key in ("ca_file", "cert_file", "key_file") if mqtt.get(key) is not None]
@@ -641,11 +810,15 @@ def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
     web = data.get("web")
     if isinstance(web, dict) and web.get("token_file") is None:
         with suppress(ValueError):  # what is no address at all is said elsewhere
-            if not _is_of_this_machine_only(_listen(str(web.get("listen", Web().listen)))):
+            listen = str(web.get("listen", Web().listen))
+            if _listening_host(listen) and not _is_of_this_machine_only(listen):
                 yield (
                     ("web", "listen"),
                     "an address that other machines can reach; add token_file, or write 127.0.0.1:8081",
                 )
+
+
+def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
     terminals = data.get("terminals")
     commands = data.get("commands")
     allowed = commands.get("allow") if isinstance(commands, dict) else ()
@@ -674,6 +847,98 @@ def _across(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
             yield ("terminals", index, "clock", "set"), "not allowed; add set-clock to commands.allow, or write never"
 
 
+def _places_taken_twice(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str]]:
+    """Find terminals that are one, however their places are spelled, and ports that two drivers would fight over."""
+    terminals = data.get("terminals")
+    used: dict[str, int] = {}
+    for index, entry in enumerate(terminals if isinstance(terminals, list) else ()):
+        try:
+            terminal = _model_of(entry).model_validate(entry, context={"folder": folder})
+        except ValidationError:
+            continue  # its own mistakes come first
+        place = terminal.place() if isinstance(terminal, DriverOptions) else None
+        if place is None:
+            continue
+        key = next((key for key in ("address", "port") if key in entry), "name")
+        other = used.setdefault(place, index)
+        if other != index:
+            yield ("terminals", index, key), f"the same place as that of terminals[{other}]; every terminal has its own"
+            continue
+        line = place.partition("#")[0]
+        other = used.setdefault(f"line {line}", index)
+        if key == "port" and terminals[other].get("driver") != terminal.driver:
+            yield (
+                ("terminals", index, key),
+                f"the port of terminals[{other}], which is of another family; one program uses a port",
+            )
+
+
+def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
+    """Find what may be meant as it is, but rarely is."""
+    ours = settings.mqtt
+    local = _is_of_this_machine_only(f"{ours.host}:{ours.port}")
+    if not ours.tls and ours.port == 8883:
+        yield (
+            ("mqtt", "url"),
+            "8883 is the port for TLS, and mqtt:// speaks without it; write mqtts:// if the broker has TLS",
+        )
+    if ours.tls and ours.port == 1883:
+        yield (
+            ("mqtt", "url"),
+            "1883 is the port without TLS, and mqtts:// speaks TLS; write port 8883 if that is the broker's",
+        )
+    if not ours.tls and ours.password_file is not None and not local:
+        yield (
+            ("mqtt", "url"),
+            "the password and all punches cross the network unencrypted; write mqtts:// if the broker has TLS",
+        )
+    if ours.ca_file is not None:
+        yield from ((("mqtt", "ca_file"), doubt) for doubt in _certificate_doubts(ours.ca_file))
+    if (
+        settings.data_dir.parent.exists()
+        and settings.retention.free_floor >= shutil.disk_usage(_existing(settings)).total
+    ):
+        yield ("retention", "free_floor"), "more than the whole disk holds: nothing would be read; write less"
+    zones: list[tuple[Location, str]] = [(("timezone",), settings.timezone)]
+    for index, terminal in enumerate(settings.terminals):
+        if terminal.timezone is not None:
+            zones.append((("terminals", index, "timezone"), terminal.timezone))
+        if isinstance(terminal.start, date) and terminal.start > datetime.now(UTC).date() + timedelta(days=1):
+            yield ("terminals", index, "start"), "a day in the future: until then nothing is published"
+        if terminal.max_set < terminal.clock.tolerance and terminal.clock.set == "nightly":
+            yield ("terminals", index, "max_set"), "less than clock.tolerance: the clock is never set"
+    for where, zone in zones:
+        offset = datetime.now(ZoneInfo(zone)).utcoffset()
+        if offset is not None and not timedelta(hours=7) <= offset <= timedelta(hours=9):
+            yield where, f"a zone outside of Indonesia: 07:30 at a terminal is {morning(zone)}"
+
+
+def _existing(settings: Settings) -> Path:
+    return next(place for place in (settings.data_dir, *settings.data_dir.parents) if place.exists())
+
+
+def _certificate_doubts(path: Path) -> Iterator[str]:
+    """Say which certificates of authorities are not valid at the time of this machine's clock."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with suppress(OSError, ValueError):
+        context.load_verify_locations(path)
+    now = datetime.now(UTC).timestamp()
+    for certificate in context.get_ca_certs():
+        before, after = (ssl.cert_time_to_seconds(str(certificate[key])) for key in ("notBefore", "notAfter"))
+        if now < before:
+            yield f"a certificate in it is valid from {certificate['notBefore']} only; is this machine's clock right?"
+        if now > after:
+            yield f"a certificate in it was valid until {certificate['notAfter']}; ask for the new one"
+
+
+def morning(zone: str) -> str:
+    """Return what 07:30 of today by a clock in a zone is in UTC, such as ``00:30 UTC``."""
+    local = datetime.now(ZoneInfo(zone)).replace(hour=7, minute=30)
+    moment = local.astimezone(UTC)
+    day = {-1: " of the day before", 0: "", 1: " of the next day"}[(moment.date() - local.date()).days]
+    return f"{moment:%H:%M} UTC{day}"
+
+
 _EXPLAINED = {  # pydantic's error type → our words
     "bool_parsing": "neither true nor false; write true or false",
     "bool_type": "neither true nor false; write true or false",
@@ -681,7 +946,7 @@ _EXPLAINED = {  # pydantic's error type → our words
     "greater_than": "too small; write more than {gt}",
     "greater_than_equal": "too small; write {ge} or more",
     "int_type": "not a whole number; write digits only",
-    "invalid_key": "a key that is not text; write a name from config/gateway.example.yaml",
+    "invalid_key": "a key that is not text; write a name that `hadir schema` has",
     "less_than_equal": "too large; write {le} or less",
     "literal_error": "not one of the choices; write {expected}",
     "model_type": "has no keys; write its keys below it, indented, or remove it",
@@ -695,6 +960,8 @@ def _explain(data: Mapping[Any, Any], error: Mapping[str, Any]) -> str:
     kind, location, context = error["type"], error["loc"], error.get("ctx", {})
     if kind == "value_error":
         return " ".join(str(context["error"]).split())
+    if kind == NEWLY_REFUSED:
+        return str(context["reason"])
     if kind == "string_type":
         number = isinstance(error["input"], int | float)
         return "a number where text is expected; put it in quotes" if number else "not text; write one value"

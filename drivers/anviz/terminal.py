@@ -4,13 +4,14 @@ The log can be downloaded from its beginning only, or from the first record that
 from the oldest records when these are stored, so that *new* is always the end of the log, and few.
 """
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from drivers.anviz import wire
 from drivers.anviz.transport import DEFAULT_TCP_PORT, Damaged, Line, joined
@@ -31,7 +32,8 @@ from drivers.base import (
     TerminalUnavailable,
     parse_duration,
 )
-from drivers.ports import split_tcp
+from drivers.ports import checked_port, same_port
+from drivers.values import STRICT, lasting, refuse_newly
 
 LAYOUT = "14"
 TRIES = 3
@@ -49,10 +51,21 @@ RETURN_CODES = {
 }
 
 
-def _checked(port: str) -> str:
-    port = port.strip()
-    split_tcp(port, DEFAULT_TCP_PORT)
-    return port
+def _checked(port: str, info: ValidationInfo) -> str:
+    return checked_port(port, info, DEFAULT_TCP_PORT)
+
+
+def _is_written_as_a_day(value: object, info: ValidationInfo) -> object:
+    """Refuse the numbers that a date can be made of too: seconds since 1970."""
+    if not isinstance(value, date) and not (isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value)):
+        refuse_newly(info, "not a date; write it as YYYY-MM-DD, such as 2000-01-02")
+    return value
+
+
+def _is_an_epoch(value: date, info: ValidationInfo) -> date:
+    if not date(1970, 1, 1) <= value <= date(2030, 1, 1):
+        refuse_newly(info, "no terminal counts from this day; write 2000-01-02 or 2000-01-01")
+    return value
 
 
 Pause = Annotated[
@@ -72,14 +85,18 @@ class AnvizOptions(DriverOptions):
     """Speed of a serial line, as set at the terminal; 8 bits, no parity, 1 stop bit."""
     device_id: Annotated[int, Field(strict=True, ge=1, le=0xFFFFFFFF)] = 1
     """The terminal's number on the line, as set in its menu."""
-    epoch: date = wire.EPOCH
+    epoch: Annotated[date, BeforeValidator(_is_written_as_a_day), AfterValidator(_is_an_epoch)] = wire.EPOCH
     """The day from which its records count; 2000-01-01 where they come out a day late."""
     turnaround: Pause = 0.2
     """Silence between an answer and the next question, which RS-485 needs; 0s on a line with one terminal is faster."""
-    timeout: Seconds = 3.0
+    timeout: Annotated[Seconds, lasting("100ms", "1m")] = 3.0
     """Bound on one small question and its answer; terminals on the same line wait as long for one that is silent."""
-    bulk_timeout: Seconds = 5.0
+    bulk_timeout: Annotated[Seconds, lasting("100ms", "10m")] = 5.0
     """Bound on one batch of records, 25 at most."""
+
+    def place(self) -> str:
+        """Return the port, and the terminal's number on its line."""
+        return f"{same_port(self.port, DEFAULT_TCP_PORT)}#{self.device_id}"
 
 
 class _Unacquainted(AnvizOptions):
@@ -301,7 +318,7 @@ def _learned(line: Line, timeout_s: float) -> int:
 
 
 def _at(port: str) -> AnvizOptions:
-    return _Unacquainted(name=port, port=port)
+    return _Unacquainted.model_validate({"name": port, "port": port}, context={STRICT: True})
 
 
 DRIVER = Driver(

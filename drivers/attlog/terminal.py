@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from drivers import safe_files
 from drivers.attlog import wire
@@ -37,6 +37,7 @@ from drivers.base import (
     Unsettled,
 )
 from drivers.safe_files import Folder, printable
+from drivers.values import lasting, refuse_newly
 
 PIECE = 256 * 1024
 LARGEST = 256 * 1024**2
@@ -207,14 +208,20 @@ def _shown(path: Path) -> str:
     return printable(str(path))
 
 
+def _is_absolute(path: Path, info: ValidationInfo) -> Path:
+    if not path.is_absolute():
+        refuse_newly(info, "not a whole path; write it from the first slash on, such as /media/absen")
+    return path
+
+
 class AttlogOptions(DriverOptions):
     """Options of a terminal whose exports people bring on a flash disk."""
 
-    path: Path
+    path: Annotated[Path, AfterValidator(_is_absolute)]
     """The folder where the files appear: where the flash disk is mounted, such as /media/absen."""
     number: Annotated[int, Field(strict=True, ge=0, le=99999)] | None = None
     """The terminal's device number, for files named only by it, such as 1_attlog.dat."""
-    settle: Seconds = 2.0
+    settle: Annotated[Seconds, lasting("100ms", "10m")] = 2.0
     """A file must not change for this long before it is read."""
     serial: str | None = None
     """The terminal's serial number, without which no punch has an identity."""

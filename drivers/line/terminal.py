@@ -7,16 +7,18 @@ import re
 import select
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from drivers.base import BadRecord, ClockReading, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
 from drivers.line.wire import GROUPS, Checksum, Cutter, Framing, Grammar, Spoken
-from drivers.ports import Port, open_port, split_tcp
+from drivers.ports import Port, checked_port, open_port, same_port
+from drivers.values import refuse_newly
 
 SILENCE_S = 2.0
 """A message whose next byte has not come for this long is over: the slowest line needs 40 ms for a byte."""
@@ -25,16 +27,54 @@ UNREADABLE_A_MINUTE = 10
 NOISE_KEPT = 1024
 
 
-def _port(value: str) -> str:
-    split_tcp(value)
+BAUDRATES = frozenset(
+    (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115_200, 230_400, 460_800, 500_000, 576_000, 921_600)
+)
+"""Speeds that serial adapters have."""
+_SAMPLES = (datetime(2026, 11, 29, 7, 30, 15), datetime(2027, 1, 2, 16, 5, 59))  # noqa: DTZ001 - a terminal's wall clock has no zone
+_DATE_LETTERS = {"dd": "%d", "mm": "%m", "yyyy": "%Y", "yy": "%y"}
+_TIME_LETTERS = {"hh": "%H", "mm": "%M", "ss": "%S"}
+
+
+def _port(value: str, info: ValidationInfo) -> str:
+    return checked_port(value, info)
+
+
+def _baudrate(value: int, info: ValidationInfo) -> int:
+    if value not in BAUDRATES:
+        refuse_newly(info, f"not a speed of serial lines; write one of {', '.join(map(str, sorted(BAUDRATES)))}")
     return value
+
+
+def _comes_back(form: str, sample: datetime, part: str) -> bool:
+    """Tell whether a moment that is written in a format is read again as what it was; ``part`` says which of it."""
+    try:
+        again = datetime.strptime(sample.strftime(form), form)  # noqa: DTZ007 - as above
+    except (ValueError, re.error, IndexError, KeyError):  # a directive that is none, or one twice
+        return False
+    if part == "date":
+        return again == datetime.combine(sample.date(), datetime.min.time())
+    return again.time() in (sample.time(), sample.time().replace(second=0)) and again.tzinfo is None
+
+
+def _format(part: Literal["date", "time"], letters: Mapping[str, str], usual: str) -> AfterValidator:
+    """Refuse formats in which the day, or the time of day, does not come back as it was written."""
+
+    def check(form: str, info: ValidationInfo) -> str:
+        if not all(_comes_back(form, sample, part) for sample in _SAMPLES):
+            better = re.sub("|".join(letters), lambda match: letters[match[0].lower()], form, flags=re.IGNORECASE)
+            better = better if all(_comes_back(better, sample, part) for sample in _SAMPLES) else usual
+            refuse_newly(info, f"a {part} that is written like this cannot be read again; write {better}")
+        return form
+
+    return AfterValidator(check)
 
 
 def _pattern(value: str) -> str:
     try:
         names = set(re.compile(value).groupindex)
-    except re.error as exc:
-        raise ValueError(f"not a regular expression: {exc}") from None
+    except (re.error, OverflowError, RecursionError) as exc:
+        raise ValueError(f"not a regular expression: {' '.join(str(exc).split())}") from None
     if not names & {"pin", "card"}:
         raise ValueError("names nobody; write a group (?P<pin>…), or (?P<card>…) where there is no PIN")
     if unknown := names - GROUPS:
@@ -51,7 +91,7 @@ class LineOptions(DriverOptions):
     """The serial device, or a converter on the network as tcp://host:port."""
     pattern: Annotated[str, AfterValidator(_pattern)]
     """A regular expression for a whole message, with groups: pin, card, date, time, state, verify, work_code."""
-    baudrate: Annotated[int, Field(strict=True, ge=300, le=921_600)] = 9600
+    baudrate: Annotated[int, Field(strict=True, ge=300, le=921_600), AfterValidator(_baudrate)] = 9600
     """Speed of the serial device."""
     framing: Framing = "line"
     """What a message stands between: line (CR, LF or both behind it) or stx (STX before, ETX behind it)."""
@@ -59,9 +99,9 @@ class LineOptions(DriverOptions):
     """How a message is checked: xor, sum8 or crc16 (Modbus)."""
     encoding: Literal["ascii", "latin-1", "utf-8"] = "ascii"
     """How its letters are coded."""
-    date_format: str = "%Y-%m-%d"
+    date_format: Annotated[str, _format("date", _DATE_LETTERS, "%Y-%m-%d")] = "%Y-%m-%d"
     """How the group date is written, such as %d/%m/%y."""
-    time_format: str = "%H:%M:%S"
+    time_format: Annotated[str, _format("time", _TIME_LETTERS, "%H:%M:%S")] = "%H:%M:%S"
     """How the group time is written."""
     serial: str | None = None
     """A serial number for the terminal, without which no punch has an identity."""
@@ -73,6 +113,10 @@ class LineOptions(DriverOptions):
                 "serial is missing; a line does not tell who speaks, so write the terminal's serial number"
             )
         return self
+
+    def place(self) -> str:
+        """Return the port."""
+        return same_port(self.port)
 
 
 class LineTerminal:

@@ -181,7 +181,7 @@ class Grammar:
             return Untimed(pin, state, verify, work_code, message.raw)
         try:
             moment = self._moment(f"{said['date']} {said['time']}")
-        except ValueError:
+        except (ValueError, re.error):  # the latter for a format that has a directive twice
             return _bad(message, "no such date, or not written as date_format and time_format say")
         return RawPunch(pin, None, moment, state, verify, work_code, message.raw)
 

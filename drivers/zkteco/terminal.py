@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from drivers.base import (
     ClockReading,
@@ -25,6 +25,8 @@ from drivers.base import (
     TerminalRefused,
     UnreadableLog,
 )
+from drivers.textfile import TextFileError, read_comm_key
+from drivers.values import checked_address, same_address
 from drivers.zkteco import wire
 from drivers.zkteco.table import BadTable, Run, Table
 from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated
@@ -47,14 +49,15 @@ def split_address(address: str) -> tuple[str, int]:
         raise ValueError("not an address; write a host name or IPv4 address, with :port if it is not 4370")
     if not colon:
         return host, DEFAULT_PORT
-    if not port.isdigit() or not 0 < int(port) < 65536:
-        raise ValueError(f"{port!r} is not a port; write a number from 1 to 65535, or leave it out for 4370")
+    if not (port.isascii() and port.isdecimal()) or not 0 < int(port[:9]) < 65536:
+        raise ValueError(
+            "what follows the colon is not a port; write a number from 1 to 65535, or leave it out for 4370"
+        )
     return host, int(port)
 
 
-def _checked(address: str) -> str:
-    split_address(address)
-    return address.strip()
+def _checked(address: str, info: ValidationInfo) -> str:
+    return checked_address(split_address, address, info)
 
 
 LayoutName = Annotated[
@@ -77,22 +80,22 @@ class ZktecoOptions(DriverOptions):
     layout: LayoutName | None = None
     """The layout of the log's records, where it is not found out rightly; a log that does not fit it is refused."""
 
+    def place(self) -> str:
+        """Return address and port."""
+        return same_address(self.address, DEFAULT_PORT)
+
     def comm_key(self) -> int:
         """Read the communication key; TerminalRefused where the file is gone or holds something else."""
         if self.comm_key_file is None:
             return 0
         try:
-            text = self.comm_key_file.read_text(encoding="ascii").strip()
+            return read_comm_key(self.comm_key_file)
         except OSError as exc:
             raise TerminalRefused(
                 f"the communication key cannot be read from {self.comm_key_file} ({exc.strerror or exc})"
             ) from exc
-        except ValueError:
-            text = ""
-        if not text.isdecimal() or len(text.lstrip("0")) > 6:
-            # Nothing of the text goes into the message: it may be a key with a slip of the finger.
-            raise TerminalRefused(f"{self.comm_key_file} does not hold a communication key, a number of 0 to 999999")
-        return int(text)
+        except TextFileError as exc:
+            raise TerminalRefused(f"the communication key cannot be read from {self.comm_key_file}: {exc}") from None
 
 
 class _Found(NamedTuple):

@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import signal
 import stat
 import sys
@@ -347,12 +346,14 @@ def signed_duration(text: str | float) -> float:
 
 def _comm_key(path: Path | None) -> Path | None:
     if path is not None:
+        from drivers.textfile import TextFileError, read_comm_key
+
         try:
-            key = path.read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            key = ""
-        if not re.fullmatch("[0-9]{1,6}", key):
-            raise typer.BadParameter(f"{path} holds no communication key; write a number from 0 to 999999 in it.")
+            read_comm_key(path)
+        except OSError as exc:
+            raise typer.BadParameter(f"{path} cannot be read ({exc.strerror}).") from None
+        except TextFileError as exc:
+            raise typer.BadParameter(f"{path}: {exc}.") from None
     return path
 
 
@@ -401,7 +402,7 @@ def _hadir(
 
 
 def load_settings(path: Path) -> "Settings":
-    """Load the configuration; every mistake is said and ends the command."""
+    """Load the configuration as the daemon does; every mistake is said and ends the command."""
     from gateway.settings import SettingsError, load
 
     try:
@@ -416,7 +417,7 @@ def misconfigured(exc: "SettingsError") -> Failure:
         say(line)
     count = len(exc.lines)
     what = f"{count} mistake{'s' if count > 1 else ''} in the configuration"
-    return Failure(Code.CONFIG, what, "no_config" if "no such file; start" in exc.lines[0] else "config")
+    return Failure(Code.CONFIG, what, "no_config" if exc.missing else "config")
 
 
 @contextmanager

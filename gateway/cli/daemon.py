@@ -122,16 +122,17 @@ def check(
 ) -> None:
     """Check the configuration and show every mistake with its line."""
     from drivers import UNUSABLE
-    from gateway.settings import SettingsError, load
+    from gateway.settings import SettingsError, load, morning
 
     path = file or config
     try:
-        settings = load(path)
+        settings = load(path, strict=True)
     except SettingsError as exc:
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = [str(left_out) for left_out in UNUSABLE]
+    warnings = [str(left_out) for left_out in UNUSABLE] + [problem.at(path) for problem in settings.problems]
+    zones = {t.name: t.timezone or settings.timezone for t in settings.terminals}
     terminals = [{"name": t.name, "driver": t.driver, "address": _place(t)} for t in settings.terminals]
     summary = {
         "site": settings.site,
@@ -142,11 +143,15 @@ def check(
         "terminals": terminals,
     }
     if as_json:
+        for terminal in terminals:
+            terminal["morning"] = morning(zones[str(terminal["name"])])
         print_json({"ok": True, "file": str(path), **summary, "warnings": warnings})
         return
     print(f"OK: {path}")
     named = [f"{t['name']} ({', '.join(filter(None, (t['driver'], t['address'])))})" for t in terminals]
-    print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}"})
+    mornings = {zone: morning(zone) for zone in (settings.timezone, *zones.values())}
+    said = ", ".join(f"{utc} ({zone})" for zone, utc in mornings.items())
+    print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}", "07:30 there": f"is {said}"})
     for line in warnings:
         say(f"warning: {line}")
 

@@ -116,7 +116,9 @@ def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[S
     settings = None
     try:
         settings = load(config)
-        first = Step(MACHINE, "configuration", "passed", "configuration_read", {"file": config}, 0.0)
+        outdated = sum(problem.severity == "newly_refused" for problem in settings.problems)
+        finding = "configuration_outdated" if outdated else "configuration_read"
+        first = Step(MACHINE, "configuration", "passed", finding, {"file": config, "count": outdated}, 0.0)
     except SettingsError as exc:
         first = Step(MACHINE, "configuration", "failed", "configuration_wrong", _mistakes(exc), 0.0)
     steps: list[Step] = []

@@ -443,7 +443,7 @@ def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> lis
             if _put(folder / name, f"{secret}\n", 0o600):
                 made.append(folder / name)
         _put(draft, text, 0o644)
-        load(draft)
+        load(draft, strict=True)
         if beginning:
             draft.replace(config)
             made.append(config)

@@ -81,6 +81,12 @@ FINDINGS = {
     ),
     # The configuration and this machine.
     "configuration_read": Found(Said("{file}: no mistakes", "{file}: tidak ada kesalahan")),
+    "configuration_outdated": Found(
+        Said(
+            "{file} is used as before; {count} lines must be changed: see `hadir check`",
+            "{file} dipakai seperti sebelumnya; {count} baris perlu diganti: lihat `hadir check`",
+        )
+    ),
     "configuration_wrong": Found(
         Said("mistakes: {count}; the first: {first}", "kesalahan: {count}; yang pertama: {first}"),
         Said(

@@ -251,6 +251,10 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "subscription_refused": ("A subscription is refused", "Langganan ditolak"),
     "receipt_invalid": ("A receipt is not valid", "Tanda terima tidak sah"),
     "settings_refused": ("The configuration has mistakes", "Konfigurasi salah"),
+    "settings_outdated": (
+        "The configuration has values that must be changed",
+        "Konfigurasi berisi nilai yang perlu diganti",
+    ),
     "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
     "doctor_called": ("The doctor was here", "Dokter memeriksa"),
     "rollback_repeated": ("Claims of a set-back ledger, ignored", "Klaim buku mundur diabaikan"),

@@ -171,7 +171,7 @@ def test_first_obstacle_is_named_with_what_to_do(tmp_path: Path) -> None:
 def test_configuration_that_is_none(tmp_path: Path) -> None:
     """Ends with 78, and the report shows every mistake."""
     config, report = tmp_path / "gateway.yaml", tmp_path / "report.txt"
-    config.write_text("site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt: {url: broker, password: hunter2}\n")
+    config.write_text("site: Kantor\ngateway: gw-01\ntimezone: WIBB\nmqtt: {url: broker, password: hunter2}\n")
     told = hadir("doctor", "-c", config, "--report", report, "--lang", "en", PYTHONIOENCODING="ascii")
 
     assert told.returncode == 78

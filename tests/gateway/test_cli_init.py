@@ -17,6 +17,7 @@ import pytest
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.words import QUESTIONS, WRONG, Language
 from gateway.settings import Settings, load, read_secret
+from tests.authority import Authority
 from tests.broker import Broker
 from tests.drivers.zkteco import neighbours
 from tests.gateway.test_cli import HADIR, environment, hadir
@@ -178,7 +179,7 @@ def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
     config = tmp_path / "gateway.yaml"
     key, ca = tmp_path / "office-key", tmp_path / "ca.pem"
     key.write_text("4711\n")
-    ca.write_text("looked into by whoever meets the broker")
+    ca.write_text(Authority(tmp_path, "ours").ca.read_text())
     with terminals(FIRST1=0, SECOND2=4711) as port:
         options = (
             *("init", "-c", config, "--site", "kantor", "--timezone", "Asia/Jayapura", "--username", "kantor/gw-01"),

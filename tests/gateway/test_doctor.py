@@ -688,7 +688,7 @@ def test_every_finding_has_words_and_every_word_a_finding() -> None:
     named = {found.name for _, found in advice._BY_WORDS} | {found.name for found in advice._BY_CAUSE.values()}
     named |= {*advice.BROKER_FINDINGS.values(), *get_args(advice.ClockFinding)}
     assert named <= set(FINDINGS)
-    assert set(FINDINGS) - {"configuration_read", "configuration_wrong"} <= texts | named
+    assert set(FINDINGS) - {"configuration_read", "configuration_outdated", "configuration_wrong"} <= texts | named
     assert set(doctor.CONSEQUENCES) | {name for names in doctor.CONSEQUENCES.values() for name in names} <= set(
         FINDINGS
     )

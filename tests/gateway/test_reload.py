@@ -185,7 +185,7 @@ def test_others_are_not_touched(office: Office) -> None:
             eventually(lambda: centre.on("gudang/state")[-1].payload is None)
             eventually(lambda: [one["name"] for one in centre.on("/info")[-1].payload["terminals"]] == ["lobby"])
             still_live(9)
-            assert set(daemon._calendar.next_runs()) == {"backup", "night-lobby", "tally-lobby"}
+            assert set(daemon._calendar.next_runs()) == {"backup", "settings", "night-lobby", "tally-lobby"}
             assert daemon.reload() == {"added": [], "changed": {}, "removed": [], "restart": []}
             with Subscriber(office.broker.port, f"{PREFIX}terminal/+/state") as late:
                 eventually(lambda: late.on("lobby/state"))
@@ -265,7 +265,7 @@ def test_a_hundred_reloads_leave_nothing_behind(office: Office) -> None:
                 daemon.reload()
             eventually(lambda: threads() <= before[0], what=f"{before[0]} threads, not {threads()}")
             eventually(lambda: descriptors() <= before[1] + 5, what=f"{before[1]} descriptors, not {descriptors()}")
-            assert set(daemon._calendar.next_runs()) == {"backup", "night-lobby", "tally-lobby"}
+            assert set(daemon._calendar.next_runs()) == {"backup", "settings", "night-lobby", "tally-lobby"}
             assert connects(lobby) == 1
         with closing(LedgerReader(office.folder / "data")) as reader:
             assert reader.verify().breach is None
@@ -372,3 +372,18 @@ def test_a_terminal_window_that_is_closed_ends_it(office: Office) -> None:
         process.kill()
         process.wait()
         os.close(window)
+
+
+def test_what_check_refuses_now_is_used_and_said_every_day(office: Office) -> None:
+    """An office that runs today keeps running: a line in the log at the start, and an alarm every night."""
+    with Subscriber(office.broker.port) as centre, capture_logs() as logs:
+        office.entries = {"lobby": {"address": "127.0.0.01:9"}}
+        with office.running() as daemon:
+            assert daemon._settings.terminals[0].model_dump()["address"] == "127.0.0.01:9"
+            eventually(lambda: [line for line in logs if line["event"] == "settings_outdated"])
+            eventually(lambda: daemon._calendar._scheduler is not None)
+            assert "settings" in daemon._calendar.next_runs()
+            daemon._warn_of_settings(alarm=True)
+            eventually(lambda: "settings_outdated" in str([message.payload for message in centre.on("gw/alarm")]))
+    said = next(line for line in logs if line["event"] == "settings_outdated")
+    assert any("terminals[0].address: its numbers have leading zeros" in problem for problem in said["problems"])

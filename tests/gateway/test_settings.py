@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from drivers import DRIVERS
 from gateway.settings import Settings, SettingsError, json_schema, load, read_secret
+from tests.authority import Authority
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.example.yaml"
 SERIAL_EXAMPLE = EXAMPLE.with_name("anviz.example.yaml")
@@ -44,6 +45,12 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "gateway.yaml"
 
 
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Return an authority that issues certificates."""
+    return Authority(tmp_path_factory.mktemp("authority"), "ours")
+
+
 def write(config: Path, text: str) -> Path:
     """Write the configuration."""
     config.write_text(text, encoding="utf-8")
@@ -62,7 +69,7 @@ def mistakes(config: Path, text: str | bytes) -> list[str]:
     """Load a file that must not load; its lines without the file's name."""
     config.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingsError) as caught:
-        load(config)
+        load(config, strict=True)
     assert str(caught.value) == "\n".join(caught.value.lines)
     for line in caught.value.lines:
         assert line.startswith(f"{config}:")
@@ -195,7 +202,7 @@ def test_page_for_others_needs_a_token(config: Path, listen: str) -> None:
     assert web.token_file == file
 
 
-@pytest.mark.parametrize("token", ["tooshort", "with a blank in it", "0123456789abcdef\n\n"])
+@pytest.mark.parametrize("token", ["tooshort", "with a blank in it", "0123456789abcdef "])
 def test_token_must_be_one(config: Path, token: str) -> None:
     """Long enough not to be guessed, and such as a form and a header carry unchanged."""
     secret(config.parent, "token", token)
@@ -285,9 +292,9 @@ def test_secret_that_everybody_can_read_is_a_mistake(config: Path) -> None:
     ]
 
 
-def test_certificate_may_be_readable_by_all(config: Path) -> None:
+def test_certificate_may_be_readable_by_all(config: Path, authority: Authority) -> None:
     """It is public."""
-    file = secret(config.parent, "ca.pem", mode=0o644)
+    file = secret(config.parent, "ca.pem", authority.ca.read_text(), mode=0o644)
     assert load(write(config, changed("mqtt://broker", "mqtts://broker\n  ca_file: ca.pem"))).mqtt.ca_file == file
 
 
@@ -300,7 +307,7 @@ def test_comm_key_is_a_number(config: Path, content: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("content", "wrong"), [(b"", "the file is empty"), (b"\xff", "the file is not UTF-8 text")])
+@pytest.mark.parametrize(("content", "wrong"), [(b"", "the file is empty"), (b"\xff", "not UTF-8 text")])
 def test_secret_must_be_text(config: Path, content: bytes, wrong: str) -> None:
     """An empty or binary secret is a mistake."""
     secret(config.parent, "key").write_bytes(content)
@@ -310,14 +317,14 @@ def test_secret_must_be_text(config: Path, content: bytes, wrong: str) -> None:
 
 # ---------------------------------------------------------------- mistakes in the file as a whole
 
-START = "start from a copy of config/gateway.example.yaml"
+START = "with `sudo hadir init`"
 
 
 def test_missing_configuration(config: Path) -> None:
     """The most frequent mistake of all."""
     with pytest.raises(SettingsError) as caught:
         load(config)
-    assert caught.value.lines == (f"{config}:1:1: (file): no such file; {START}",)
+    assert caught.value.lines == (f"{config}:1:1: (file): no such file; make it {START}",)
 
 
 def test_unreadable_configuration(tmp_path: Path) -> None:
@@ -329,8 +336,8 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", f"1:1: (file): the file is empty; {START}"),
-        ("# nothing\n\n", f"1:1: (file): the file is empty; {START}"),
+        ("", f"1:1: (file): nothing in this file is in effect; make a configuration {START}"),
+        ("# nothing\n\n", f"1:1: (file): nothing in this file is in effect; make a configuration {START}"),
         ("# a list\n- a\n", "2:1: (file): does not consist of keys; write key: value on each line"),
         (b"site: a\ngateway: \xff", "2:10: (file): not UTF-8 text; save the file as UTF-8"),
         ("site: a\nname: b\x01", "2:8: (file): a character that cannot stand in a text file; remove it"),
@@ -406,10 +413,10 @@ DURATION = "a number and a unit, such as 10s, 5m or 1h"
                 "write Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
             ),
         ),
-        (changed("Asia/Jakarta", "WIB"), "3:11: timezone: not the name of a time zone; write Asia/Jakarta"),
-        (changed("Asia/Jakarta", "WITA"), "3:11: timezone: not the name of a time zone; write Asia/Makassar"),
+        (changed("Asia/Jakarta", "asia/jakarta"), "3:11: timezone: not the name of a time zone; write Asia/Jakarta"),
+        (changed("Asia/Jakarta", "Asia/makassar"), "3:11: timezone: not the name of a time zone; write Asia/Makassar"),
         (
-            GOOD + "    timezone: wit\n",
+            GOOD + "    timezone: asia/jayapura\n",
             "10:15: terminals[0].timezone: not the name of a time zone; write Asia/Jayapura",
         ),
         (
@@ -521,7 +528,7 @@ DURATION = "a number and a unit, such as 10s, 5m or 1h"
         ),
         (
             GOOD + "5: x\n",
-            "10:1: [5]: a key that is not text; write a name from config/gateway.example.yaml",
+            "10:1: [5]: a key that is not text; write a name that `hadir schema` has",
         ),
     ],
 )
@@ -582,9 +589,9 @@ def test_wrong_options_of_a_serial_terminal(config: Path, options: dict[str, obj
     assert any(told in line for line in mistakes(config, GOOD + anviz(name="gudang", **options)))
 
 
-def test_certificates_need_tls(config: Path) -> None:
+def test_certificates_need_tls(config: Path, authority: Authority) -> None:
     """Otherwise they would protect nothing, silently."""
-    secret(config.parent, "ca.pem")
+    secret(config.parent, "ca.pem", authority.ca.read_text())
     assert mistakes(config, changed("mqtt://broker", "mqtt://broker\n  ca_file: ca.pem")) == [
         "6:12: mqtt.ca_file: of no use without TLS; write mqtts:// in mqtt.url, or remove it"
     ]
@@ -618,7 +625,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(config: Path) -> None:
     """Of every kind, in one go: nobody mends ten mistakes in ten rounds."""
     text = """\
 site: A
-timezone: WIB
+timezone: WIBB
 mqtt:
   url: mqtt://broker
   rot: hadir
