@@ -122,8 +122,8 @@ class Folder:
         return Folder(self.path / name, _handle=handle)
 
     def open(self, name: str) -> BinaryIO:
-        """Open a regular file for reading, unbuffered."""
-        return os.fdopen(self._opened(name, _READ), "rb", buffering=0)
+        """Open a regular file for reading."""
+        return os.fdopen(self._opened(name, _READ), "rb")
 
     def read(self, name: str, most: int) -> bytes:
         """Return what a regular file holds; FileRefused where that is more than ``most`` bytes."""
@@ -133,7 +133,7 @@ class Folder:
                 pieces.append(piece)
                 left -= len(piece)
         if not left:
-            raise FileRefused(errno.EFBIG, f"larger than {most:,} bytes", self._shown(name))
+            raise FileRefused(errno.EFBIG, f"larger than {most:,} bytes", self._place(name))
         return b"".join(pieces)
 
     # Writing.
@@ -143,7 +143,7 @@ class Folder:
         with suppress(FileExistsError):
             os.mkdir(_component(name), mode, dir_fd=self._handle)
         if not self.is_folder(name):
-            raise FileRefused(errno.ENOTDIR, "in the way of a folder", self._shown(name))
+            raise FileRefused(errno.ENOTDIR, "in the way of a folder", self._place(name))
 
     def update(self, name: str, mode: int = 0o644) -> BinaryIO:
         """Open a regular file for reading and writing, unbuffered; it is made where there is none."""
@@ -216,7 +216,7 @@ class Folder:
         handle = os.open(name, flags, dir_fd=self._handle)
         if not stat.S_ISREG(os.fstat(handle).st_mode):  # exchanged since that look
             os.close(handle)
-            raise FileRefused(errno.EINVAL, "not a file any more", self._shown(name))
+            raise FileRefused(errno.EINVAL, "not a file any more", self._place(name))
         return handle
 
     def _refuse_kind(self, name: str) -> None:
@@ -224,10 +224,10 @@ class Folder:
         mode = os.stat(_component(name), dir_fd=self._handle, follow_symlinks=False).st_mode
         for holds, number, what in _KINDS:
             if holds(mode):
-                raise FileRefused(number, what, self._shown(name))
+                raise FileRefused(number, what, self._place(name))
 
-    def _shown(self, name: str) -> str:
-        return printable(str(self.path / name))
+    def _place(self, name: str) -> str:
+        return str(self.path / name)
 
 
 @contextmanager
@@ -252,5 +252,5 @@ def write_all(file: BinaryIO, data: bytes) -> None:
 
 def _component(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise FileRefused(errno.EINVAL, "not the name of a file", printable(name))
+        raise FileRefused(errno.EINVAL, "not the name of a file", name)
     return name

@@ -1,7 +1,7 @@
 """Commands for offices that the network does not reach: events go out on a flash disk, a receipt comes back on it."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
-import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from drivers import safe_files
+from drivers.safe_files import Folder, printable
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     GATEWAY,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 FETCH = 500
 RECEIPT_BYTES = 64 * 1024
+KEYS_BYTES = 1024**2
+_KEY = re.compile(r"([a-z0-9-]+/[a-z0-9-]+) *[= ] *(ed25519:[A-Za-z0-9+/]{43}=)")
 WAIT_S = 60.0
 
 
@@ -113,7 +117,7 @@ def export(
     with open_ledger(settings.data_dir) as ledger:
         key = _signing_key(settings)
         if show_key or to is None:
-            print(public_text(key))
+            print(f"{settings.site}/{settings.gateway}={public_text(key)}")
             return
         header = Header(
             settings.source,
@@ -127,7 +131,7 @@ def export(
         try:
             row = _exported(to, ledger, header, key, since_ms, max_bytes)
         except OSError as exc:
-            raise Failure(Code.DISK, f"{exc.filename or to}: {exc.strerror}", "stick") from exc
+            raise Failure(Code.DISK, f"{printable(str(exc.filename or to))}: {exc.strerror}", "stick") from exc
     if as_json:
         print_json(row)
     elif row["bundle"] is None:
@@ -188,17 +192,17 @@ def _exported(
         writer.finish(left)
     finally:
         writer.close()
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    return {"bundle": str(folder), "events": writer.events, "bytes": size, "left": left}
+    return {"bundle": printable(str(folder)), "events": writer.events, "bytes": writer.size, "left": left}
 
 
 def _fresh(to: Path, header: "Header") -> Path:
     """Return a name that is free, and that every file system takes."""
     stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name, count = stem, 1
-    while (to / name).exists():
-        count += 1
-        name = f"{stem}-{count}"
+    with Folder(to) as disk:
+        while disk.look(name) is not None:
+            count += 1
+            name = f"{stem}-{count}"
     return to / name
 
 
@@ -241,14 +245,13 @@ def import_receipt(
 
     settings = load_settings(config)
     try:
-        with file.open("rb") as handle:
-            text = handle.read(RECEIPT_BYTES + 1).decode("utf-8", "replace")
+        text = safe_files.read(file, RECEIPT_BYTES).decode("utf-8", "replace")
     except OSError as exc:
-        raise Failure(Code.DISK, f"{file}: {exc.strerror}", "no_file") from exc
+        raise Failure(Code.DISK, f"{printable(str(file))}: {exc.strerror}", "no_file") from exc
     try:
         result = _applied(settings, text)
     except Refusal as exc:
-        raise Failure(Code.NEGATIVE, f"{file}: {exc}", "receipt") from exc
+        raise Failure(Code.NEGATIVE, f"{printable(str(file))}: {exc}", "receipt") from exc
     if as_json:
         print_json(result)
         return
@@ -306,9 +309,11 @@ def send(
     key: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ED25519:…", help="Take only what this key of a gateway signed; see hadir export --show-key."
+            metavar="SITE/GATEWAY=ED25519:…",
+            help="Take only what keys that are named signed, each for its own gateway; see hadir export --show-key.",
         ),
     ] = None,
+    keys: Annotated[Path | None, _file("A file of such keys, one a line.")] = None,
     wait: Annotated[
         float | None,
         typer.Option(
@@ -326,7 +331,7 @@ def send(
     """
     _need_signatures()
     address = _address(broker, username, password_file, ca_file, cert_file, key_file)
-    bundles = _checked(places, identity, key or [])
+    bundles = _checked(places, identity, _keys(key or [], keys))
     if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:
         raise typer.BadParameter("these bundles are of several gateways, each with a receipt.", param_hint="--receipt")
     rows = _sent(bundles, address, wait or WAIT_S, receipt)
@@ -371,7 +376,48 @@ def _address(
         raise typer.BadParameter(f"{_reason(exc)}.", param_hint=f"--{option}") from None
 
 
-def _checked(places: list[Path], identity: Path | None, keys: list[str]) -> list["Bundle"]:
+def _keys(texts: list[str], file: Path | None) -> dict[str, set[str]] | None:
+    """Return the keys of each gateway; None where none are named, so that any is taken."""
+    named = [("--key", text) for text in texts]
+    if file is not None:
+        try:
+            lines = safe_files.read(file, KEYS_BYTES).decode("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+            raise typer.BadParameter(f"{printable(str(file))}: {reason}.", param_hint="--keys") from None
+        named += [("--keys", line) for text in lines if (line := text.strip()) and not line.startswith("#")]
+    elif not texts:
+        return None
+    keys: dict[str, set[str]] = {}
+    for option, text in named:
+        found = _KEY.fullmatch(text)
+        if found is None:
+            what = "is not SITE/GATEWAY=ed25519:…, which `hadir export --show-key` prints at that gateway"
+            if text.startswith("ed25519:"):
+                what = (
+                    "does not say whose key it is: a key signs for its own gateway only. Write SITE/GATEWAY= before it"
+                )
+            raise typer.BadParameter(f"{printable(text)} {what}.", param_hint=option)
+        keys.setdefault(found[1], set()).add(found[2])
+    if not keys:
+        raise typer.BadParameter("no key is in it.", param_hint="--keys")
+    return keys
+
+
+def _check_signer(bundle: "Bundle", keys: dict[str, set[str]]) -> None:
+    from gateway.bundle import BundleError
+
+    gateway = bundle.header.source.removeprefix("/hadir/")
+    if gateway not in keys:
+        raise BundleError(f"{bundle.name}: it is of {printable(gateway)}, of which no key was named")
+    if bundle.header.key not in keys[gateway]:
+        raise BundleError(
+            f"{bundle.name}: it is of {gateway} and signed by {printable(bundle.header.key)}, not by a key of that "
+            "gateway that was named"
+        )
+
+
+def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]] | None) -> list["Bundle"]:
     """Read every bundle whole; whatever is wrong with one of them ends the command."""
     from gateway.bundle import Bundle, BundleError, NoEncryptionHere, UnfinishedBundle, found, identities_from
 
@@ -385,10 +431,8 @@ def _checked(places: list[Path], identity: Path | None, keys: list[str]) -> list
         folders = dict.fromkeys(folder for place in places for folder in found(place))
         bundles = sorted((Bundle(folder, identities) for folder in folders), key=lambda bundle: bundle.header.made)
         for bundle in bundles:
-            if keys and bundle.header.key not in keys:
-                raise BundleError(  # noqa: TRY301 - told like whatever else is wrong with it
-                    f"{bundle.folder}: it is signed by {bundle.header.key}, not by a key that was named"
-                )
+            if keys is not None:
+                _check_signer(bundle, keys)
         with _bar("checking", sum(bundle.end.events for bundle in bundles)) as progress:
             for bundle in bundles:
                 bundle.verify(progress)
@@ -431,27 +475,21 @@ def _row(
     if courier.receipt:
         path = receipt or bundle.folder / RECEIPT
         try:
-            _write(path, courier.receipt)
+            with Folder(path.parent) as folder:
+                folder.write(path.name, courier.receipt, 0o644)
         except OSError as exc:
-            what = f"{path}: {exc.strerror}; all was sent, name another place for the receipt with --receipt"
-            raise Failure(Code.DISK, what, "output") from exc
+            reason = f"{exc.strerror}; all was sent, name another place for the receipt with --receipt"
+            raise Failure(Code.DISK, f"{printable(str(path))}: {reason}", "output") from exc
     return {
-        "bundle": str(bundle.folder),
+        "bundle": bundle.name,
         "gateway": bundle.header.source.removeprefix("/hadir/"),
         "key": bundle.header.key,
         "sent": outcome.sent,
         "held_before": outcome.held,
         "refused": outcome.refused,
         "confirmed": confirmed,
-        "receipt": None if path is None else str(path),
+        "receipt": None if path is None else printable(str(path)),
     }
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _print(row: dict[str, Any]) -> None:

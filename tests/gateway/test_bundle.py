@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ from gateway.bundle import (
     signing_key,
     unfinished,
 )
+from tests.drivers.hostile import PLANTS, Plant, untouched
+from tests.gateway.mutated_bundles import attack, bounded, office, packed, sign
+from tests.gateway.mutated_bundles import header as forged
 from tests.gateway.test_publisher import NOW, SOURCE, Office
 
 COUNT = 120
@@ -382,14 +385,156 @@ class TestEncrypted:
         assert "RUSAK" not in str(caught.value)
 
 
-def test_a_decompression_bomb_is_no_part(
-    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch
+# --- what others put onto the disk --------------------------------------------------------------------------------
+
+
+def _bomb(folder: Path) -> None:
+    _sign_one(folder, bytes(200 * 1024**2))
+
+
+def _line_ends(folder: Path) -> None:
+    _sign_one(folder, b"\n" * (60 * 1024**2))
+
+
+def _deep_nest(folder: Path) -> None:
+    _sign_one(folder, b"[" * 200_000 + b"\n")
+
+
+def _deep_event(folder: Path) -> None:
+    _sign_one(folder, b'{"data":' * 30_000 + b"\n")
+
+
+def _manifest_of_line_ends(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"\n" * (60 * 1024**2))
+
+
+def _manifest_without_end(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"".join(manifest_lines(folder)[:-1]))
+    os.truncate(folder / MANIFEST, 1 << 40)
+
+
+def _manifest_of_one_nest(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes(b"[" * 60_000 + b"\n")
+
+
+def _part_of_any_size(folder: Path) -> None:
+    part, _ = packed(b"", list(office()[1]), 1)
+    part = replace(part, bytes=1 << 40)
+    (folder / MANIFEST).write_bytes(sign([{"header": asdict(forged())}, {"part": asdict(part)}]))
+
+
+def _part_with_all_bytes(folder: Path) -> None:
+    part, _ = packed(b"", list(office()[1]), 1)
+    contents = [
+        {"header": asdict(forged())},
+        {"part": asdict(part) | {"bytes": -2}},
+        {"end": asdict(module.End(1, 1, 0))},
+    ]
+    (folder / MANIFEST).write_bytes(sign(contents))
+    os.truncate(folder / part.name, 1 << 40)
+
+
+def _part_elsewhere(folder: Path) -> None:
+    part, _ = packed(b"", list(office()[1]), 1)
+    part = replace(part, name="../../../etc/passwd\x1b[2J")
+    (folder / MANIFEST).write_bytes(sign([{"header": asdict(forged())}, {"part": asdict(part)}]))
+
+
+def _very_many_parts(folder: Path) -> None:
+    part, _ = packed(b"", list(office()[1]), 1)
+    parts = [{"part": asdict(part)}] * (module.MOST_PARTS + 1)
+    (folder / MANIFEST).write_bytes(sign([{"header": asdict(forged())}, *parts]))
+
+
+def _sign_one(folder: Path, lines: bytes) -> None:
+    part, data = packed(lines, list(office()[1]), 1)
+    (folder / part.name).write_bytes(data)
+    contents = [{"header": asdict(forged())}, {"part": asdict(part)}, {"end": asdict(module.End(1, part.events, 0))}]
+    (folder / MANIFEST).write_bytes(sign(contents))
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _bomb,
+        _line_ends,
+        _deep_nest,
+        _deep_event,
+        _manifest_of_line_ends,
+        _manifest_without_end,
+        _manifest_of_one_nest,
+        _part_of_any_size,
+        _part_with_all_bytes,
+        _part_elsewhere,
+        _very_many_parts,
+    ],
+)
+def test_what_would_take_all_memory_is_refused(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+    """Bombs, nests, line ends and sizes, rightly signed: each is refused, for less than 32 MB."""
+    folder = tmp_path / "b"
+    written(folder, list(office()[1]), office()[0])
+    plant(folder)
+    with bounded(), pytest.raises(BundleError) as refused:
+        Bundle(folder).verify()
+    assert str(refused.value).isprintable()
+
+
+def test_a_bundle_of_as_many_parts_as_there_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is full, and whole; what did not fit is for the next one."""
+    monkeypatch.setattr(module, "MOST_PARTS", 2)
+    key, bodies = office()
+    writer = Writer(tmp_path / "b", header(key), key)
+    for body in bodies[:3]:
+        assert writer.add(body)
+        writer.flush()
+    assert (writer.full, writer.events) == (True, 2)
+    writer.finish(1)
+    assert carried(tmp_path / "b") == list(bodies[:2])
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_is_no_file_is_neither_read_nor_written(
+    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, plant: Plant
 ) -> None:
-    """What unpacks to more than any gateway writes is not unpacked to its end."""
-    folder = written(tmp_path / "b", bodies, key)
-    monkeypatch.setattr(module, "LARGEST_PART", 19_000)
-    with pytest.raises(BundleError, match="larger than any"):
-        carried(folder)
+    """A link, a pipe or a device as manifest, as part, as bundle, or as our own key."""
+    ours = tmp_path / "ledger"
+    ours.write_bytes(b"ours")
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    whole = written(stick / "whole", bodies, key)
+    for name in (MANIFEST, "part-00001.jsonl.gz"):
+        folder = stick / "hostile"
+        shutil.copytree(whole, folder)
+        (folder / name).unlink()
+        plant(folder / name, ours)
+        with pytest.raises(BundleError):
+            Bundle(folder).verify()
+        assert unfinished(stick, header(key)) is None
+        shutil.rmtree(folder)
+    begun = stick / "begun"
+    plant(begun, ours)
+    if not begun.is_dir() or begun.is_symlink():
+        with pytest.raises(OSError, match=r"link|folder|in the way"):
+            Writer(begun, header(key), key)
+    assert found(stick) == [whole]
+    # A part that is to be written: what lies there is taken away, and nothing is written through it.
+    going_on = stick / "going-on"
+    going_on.mkdir()
+    plant(going_on / "part-00001.jsonl.gz", ours)
+    if not (going_on / "part-00001.jsonl.gz").is_dir():
+        assert carried(written(going_on, bodies, key)) == bodies
+    data = tmp_path / "daemon"
+    data.mkdir()
+    plant(data / module.KEY_NAME, ours)
+    with pytest.raises(OSError, match=r"link|folder|pipe|socket"):
+        signing_key(data)
+    assert untouched(ours, b"ours")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_mutated_bundles(seed: int) -> None:
+    """Two changes at once, rightly signed: refused in one line, or of events that a gateway wrote."""
+    attack(seed)
 
 
 def test_where_bundles_are(tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey) -> None:

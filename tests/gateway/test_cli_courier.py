@@ -14,6 +14,7 @@ from gateway.bundle import MANIFEST
 from gateway.cli import HINTS
 from gateway.ledger import LedgerReader
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
+from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.test_broker_faults import check_whole, inbox
 from tests.gateway.test_cli import configuration, hadir, running
 from tests.gateway.test_publisher import Office
@@ -61,7 +62,8 @@ def test_out_on_a_stick_and_the_receipt_back(tmp_path: Path, config: Path, daemo
         told = hadir(*arguments, "--identity", tmp_path / "centre.key")
     assert (told.returncode, told.stderr) == (0, "")
     assert f"OK: {folder}: 300 events sent" in told.stdout
-    assert f"of 3602-bkpsdm/gw-01, signed by {key}" in told.stdout
+    assert key.startswith("3602-bkpsdm/gw-01=ed25519:")
+    assert f"of 3602-bkpsdm/gw-01, signed by {key.partition('=')[2]}" in told.stdout
     check_whole(tmp_path / "centre.db", COUNT)
     assert counts(config) == (COUNT, 0)
     if daemon_runs:
@@ -127,8 +129,8 @@ def test_what_is_refused_is_not_sent(tmp_path: Path, config: Path) -> None:
         damaged = hadir(*send, tmp_path / "stick")
         assert (damaged.returncode, "cut short" in damaged.stderr) == (1, True)
         assert HINTS["bundle"][1] in damaged.stderr
-        stranger = hadir(*send, good, "--key", "ed25519:AAAA")
-        assert (stranger.returncode, "not by a key that was named" in stranger.stderr) == (1, True)
+        stranger = hadir(*send, good, "--key", f"3602-bkpsdm/gw-01=ed25519:{'A' * 43}=")
+        assert (stranger.returncode, "not by a key of that gateway" in stranger.stderr) == (1, True)
         assert hadir(*send, good, "--identity", config).returncode == 2
         assert subscriber.messages == []
 
@@ -178,3 +180,70 @@ def test_without_the_library_that_signs(arguments: list[str]) -> None:
     assert told.returncode == 1
     assert "the library cryptography, which is not installed" in told.stderr
     assert "hadir-gateway[courier]" in told.stderr
+
+
+def test_a_key_signs_for_its_own_gateway_only(tmp_path: Path, config: Path) -> None:
+    """Of several offices each signs for itself alone, and a key that does not say whose it is counts for none."""
+    good = exported(config)
+    key = hadir("export", "-c", config, "--show-key").stdout.strip()
+    bare = key.partition("=")[2]
+    other = f"ed25519:{'B' * 43}="
+    keys = tmp_path / "keys.txt"
+    send = ("courier", "send", good, "--broker", "mqtt://127.0.0.1:9")
+    # The key of this gateway, but as that of another office: a compromised office cannot speak for this one.
+    keys.write_text(f"# dinas lain\n3602-dinas/gw-01={bare}\n3602-bkpsdm/gw-01 {other}\n")
+    told = hadir(*send, "--keys", keys)
+    assert (told.returncode, "not by a key of that gateway that was named" in told.stderr) == (1, True)
+    told = hadir(*send, "--key", f"3602-dinas/gw-01={bare}")
+    assert (told.returncode, "3602-bkpsdm/gw-01, of which no key was named" in told.stderr) == (1, True)
+    told = hadir(*send, "--key", bare)
+    shown = " ".join(told.stderr.replace("│", " ").split())
+    assert (told.returncode, "does not say whose it is" in shown) == (2, True), shown
+    told = hadir(*send, "--key", "sandi")
+    assert (told.returncode, "--show-key" in told.stderr) == (2, True)
+    keys.write_text("# nothing\n")
+    assert hadir(*send, "--keys", keys).returncode == 2
+    # Both keys of a gateway that was set up anew count.
+    keys.write_text(f"\ufeff3602-bkpsdm/gw-01={other}\r\n{key}\r\n", encoding="utf-8")
+    assert hadir(*send, "--keys", keys).returncode == 69  # taken; only the broker is not there
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_nothing_is_written_through_what_lies_on_a_stick(tmp_path: Path, config: Path, plant: Plant) -> None:
+    """In the place of the receipt, of a part, and of the receipt that comes back."""
+    ours = tmp_path / "authorized_keys"
+    ours.write_bytes(b"ours")
+    folder = exported(config)
+    plant(folder / "receipt.json", ours)
+    with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
+        eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
+        told = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url)
+    assert (told.returncode, "receipt.json: " in told.stderr, HINTS["output"][1] in told.stderr) == (74, True, True)
+    back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
+    assert (back.returncode, "receipt.json: " in back.stderr) == (74, True)
+    # An export that was interrupted, gone on with among what somebody put there.
+    lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
+    (folder / MANIFEST).write_bytes(lines[0])
+    (folder / "part-00001.jsonl.gz").unlink()
+    plant(folder / "part-00001.jsonl.gz", ours)
+    again = hadir("export", "-c", config, "--to", tmp_path / "stick")
+    assert again.returncode == (74 if (folder / "part-00001.jsonl.gz").is_dir() else 0), again.stderr
+    assert untouched(ours, b"ours")
+
+
+def test_names_on_a_stick_do_nothing_to_the_screen(tmp_path: Path, config: Path) -> None:
+    """Folders and files with escape sequences in their names, and names that are no text."""
+    folder = exported(config)
+    for number, name in enumerate((b"\x1b[2J\x1b[31mOK", b"caf\xe9")):
+        place = tmp_path / f"stick{number}"
+        place.mkdir()
+        hostile = Path(os.fsdecode(os.fsencode(place) + b"/" + name))
+        shutil.copytree(folder, hostile)
+        (hostile / "part-00001.jsonl.gz").unlink()
+        told = hadir("courier", "send", place, "--broker", "mqtt://127.0.0.1:9")
+        assert (told.returncode, "part-00001.jsonl.gz: No such file" in told.stderr) == (1, True)
+        exports = Path(os.fsdecode(os.fsencode(place) + b"/" + name + b"_attlog.dat"))
+        exports.write_bytes(b"1001\t2026-09-04 07:30:00\t1\t0\t1\t0\n")
+        imported = hadir("import", "-c", config, exports)
+        assert imported.returncode == 1, imported.stderr
+        assert "\x1b" not in told.stderr + told.stdout + imported.stderr + imported.stdout
