@@ -542,7 +542,7 @@ class Bundle:
             raise BundleError(f"{self.name}: it holds nothing")
         place = self.header.source.removeprefix("/hadir/")
         if not _TOPIC.fullmatch(self.header.prefix) or not self.header.prefix.endswith(f"/v1/{place}"):
-            raise BundleError(f"{path}: its topics are not those of {self.header.source}")
+            raise BundleError(f"{path}: its topics are not those of {printable(self.header.source)}")
 
     def events(self, part: Part) -> Iterator[Waiting]:
         """Yield the events of a part, each numbered by its sequence in the stream; raises BundleError."""

@@ -531,7 +531,11 @@ def test_what_is_no_file_is_neither_read_nor_written(
     assert untouched(ours, b"ours")
 
 
-@pytest.mark.parametrize("seed", range(60))
+FOUND = (1250,)
+"""Seeds that found a fault: a source with marks of the direction of writing, repeated in a message."""
+
+
+@pytest.mark.parametrize("seed", [*range(60), *FOUND])
 def test_mutated_bundles(seed: int) -> None:
     """Two changes at once, rightly signed: refused in one line, or of events that a gateway wrote."""
     attack(seed)

@@ -198,7 +198,7 @@ def test_a_key_signs_for_its_own_gateway_only(tmp_path: Path, config: Path) -> N
     assert (told.returncode, "3602-bkpsdm/gw-01, of which no key was named" in told.stderr) == (1, True)
     told = hadir(*send, "--key", bare)
     shown = " ".join(told.stderr.replace("│", " ").split())
-    assert (told.returncode, "does not say whose it is" in shown) == (2, True), shown
+    assert (told.returncode, "does not say whose key it is" in shown) == (2, True), shown
     told = hadir(*send, "--key", "sandi")
     assert (told.returncode, "--show-key" in told.stderr) == (2, True)
     keys.write_text("# nothing\n")
