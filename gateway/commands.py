@@ -272,6 +272,9 @@ class Commands:
         except Refusal as exc:
             log.warning("command_refused", command=request.name, code=exc.code)
             return _refused(exc)
+        except LedgerFull:
+            log.warning("command_refused", command=request.name, code="disk_full")
+            return _refused(Refusal("disk_full", "there is no room on the gateway's disk; ask again when there is"))
         except Exception:
             # One request that cannot be carried out must not end the answering.
             log.exception("command_failed", command=request.name)

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import structlog
 
 from gateway.commands import Refusal
+from gateway.ledger import LedgerError, LedgerFull
 
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
@@ -24,8 +26,21 @@ MAX_REQUEST = 4 * 1024 * 1024
 
 log = structlog.get_logger("control")
 
-_NO_ANSWER = ("unknown_command", "failed")
-"""Errors that tell the asker nothing it could act on."""
+_FAILURES = frozenset({"unknown_command", "failed", "ledger_failed", "disk_full"})
+"""Codes of answers that are no refusal: the asker has made no mistake."""
+
+
+class Unanswered(Exception):  # noqa: N818 - named by what is the matter
+    """A gateway runs and has not done what was asked, through no mistake of the asker; the text says why.
+
+    ``code``: ``failed`` (a mistake in the gateway), ``ledger_failed``, ``disk_full``, ``unknown_command`` (it is of
+    another version), ``timed_out`` (what was asked may still be done), ``not_permitted`` (this user may not ask).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
 
 Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -66,53 +81,84 @@ class Control:
 
     def _converse(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):  # the asker has gone
+            answer = self._answer(_line(connection, time.monotonic() + TIMEOUT_S))
             connection.settimeout(TIMEOUT_S)
-            connection.sendall(json.dumps(self._answer(_line(connection))).encode() + b"\n")
+            connection.sendall(json.dumps(answer).encode() + b"\n")
 
     def _answer(self, request: bytes) -> dict[str, Any]:
         try:
             asked = json.loads(request)
-            command = self._commands[asked["command"]]
-        except (ValueError, KeyError, TypeError):
-            return {"status": "error", "error": {"code": "unknown_command", "message": "no such command"}}
+            name = asked["command"]
+            command = self._commands[name]
+        except Exception:  # noqa: BLE001 - whatever a request makes the reader raise, a nest of brackets too
+            return _error("unknown_command", "the running gateway does not know this command")
         try:
             return {"status": "ok", "data": command(asked)}
         except Refusal as exc:
-            return {"status": "error", "error": {"code": exc.code, "message": str(exc)}}
+            return _error(exc.code, str(exc))
+        except LedgerError as exc:
+            return _error("disk_full" if isinstance(exc, LedgerFull) else "ledger_failed", str(exc))
         except Exception:
             # One question that cannot be answered must not end the answering.
-            log.exception("command_failed", command=asked["command"])
-            return {"status": "error", "error": {"code": "failed", "message": "the command failed; see the log"}}
+            log.exception("command_failed", command=name)
+            return _error("failed", "the command failed; see the gateway's log")
+
+
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"status": "error", "error": {"code": code, "message": message}}
 
 
 def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> dict[str, Any] | None:
-    """Ask the daemon that runs with ``data_dir``; None where none does or none answers in time.
+    """Return what the gateway that runs with ``data_dir`` answers; None where none runs.
 
-    Raises Refusal where it answers why it does not do what was asked.
+    Raises Refusal where it answers why it does not do what was asked, and Unanswered where it runs and does not answer
+    within ``timeout_s``, or has failed.
     """
+    until = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         try:
             _at(connection.connect, data_dir / SOCKET_NAME)
-            connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
-            answer = json.loads(_line(connection, limit=None))
-        except (OSError, ValueError):
+        except PermissionError as exc:
+            raise Unanswered(
+                "not_permitted", f"{data_dir}: this user may not ask the gateway ({exc.strerror})"
+            ) from exc
+        except TimeoutError as exc:
+            raise _timed_out(data_dir, timeout_s) from exc
+        except OSError:
             return None
-    error = answer.get("error")
-    if isinstance(error, dict) and error.get("code") not in _NO_ANSWER:
-        raise Refusal(str(error.get("code")), str(error.get("message")))
-    data = answer.get("data")
-    return data if isinstance(data, dict) else None
+        try:
+            connection.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            answer = json.loads(_line(connection, until, limit=None))
+            status, error, data = answer["status"], answer.get("error"), answer.get("data")
+        except TimeoutError as exc:
+            raise _timed_out(data_dir, timeout_s) from exc
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            what = "the gateway ended the connection before it had answered: it stopped, or is of another version"
+            raise Unanswered("failed", f"{data_dir}: {what}") from exc
+    if status == "ok" and isinstance(data, dict):
+        return data
+    code, message = (str(error.get(key)) for key in ("code", "message")) if isinstance(error, dict) else ("failed", "")
+    raise Unanswered(code, message) if code in _FAILURES else Refusal(code, message)
 
 
-def _line(connection: socket.socket, limit: int | None = MAX_REQUEST) -> bytes:
-    data = b""
+def _timed_out(data_dir: Path, timeout_s: float) -> Unanswered:
+    return Unanswered("timed_out", f"{data_dir}: the gateway runs and has not answered within {timeout_s:g} s")
+
+
+def _line(connection: socket.socket, until: float, limit: int | None = MAX_REQUEST) -> bytes:
+    """Read a line; TimeoutError where it has not come whole at the moment ``until`` of the monotonic clock."""
+    data = bytearray()
     while not data.endswith(b"\n") and (limit is None or len(data) < limit):
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
         part = connection.recv(65536)
         if not part:
             break
         data += part
-    return data
+    return bytes(data)
 
 
 def _at(use: Callable[[str], object], path: Path) -> None:

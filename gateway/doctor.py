@@ -44,7 +44,7 @@ from drivers.base import (
 from gateway.advice import judged_clock, obstacle
 from gateway.clock import Clock
 from gateway.commands import Refusal
-from gateway.control import ask
+from gateway.control import Unanswered, ask
 from gateway.forecast import threshold
 from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
 from gateway.publisher import (
@@ -218,7 +218,10 @@ def sections(settings: Settings, clock: Clock) -> list[Section]:
 
 
 def _look_for_daemon(data_dir: Path) -> _Daemon:
-    told = ask(data_dir, "status")
+    try:
+        told = ask(data_dir, "status")
+    except Unanswered as exc:
+        return _Daemon(None, "daemon_hidden" if exc.code == "not_permitted" else "daemon_mute")
     if told is not None:
         return _Daemon(told)
     try:
@@ -379,7 +382,7 @@ def _told_of(
     """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
     try:
         told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
-    except Refusal as refusal:
+    except (Refusal, Unanswered) as refusal:
         yield _failed("route", "daemon_refuses", reason=str(refusal))
         return
     if told is None:  # it has gone meanwhile

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from drivers.base import Export, Record, Refused
 from gateway.clock import Clock
-from gateway.control import ask
+from gateway.control import Unanswered, ask
 from gateway.ledger import BEFORE, SLICE, Filed, Ledger, decoded, encoded
 from gateway.punch import Witness, utc_text
 from gateway.settings import TerminalSettings
@@ -170,9 +170,12 @@ class DaemonDesk:
         return bool(self._ask("file-finish", about=about, report=report)["noted"])
 
     def _ask(self, command: str, **arguments: object) -> dict[str, Any]:
-        told = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
+        try:
+            told = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
+        except Unanswered as exc:
+            raise Unheard(str(exc)) from exc
         if told is None:
-            raise Unheard(f"{self._data_dir}: the daemon that has the ledger does not take the file's records")
+            raise Unheard(f"{self._data_dir}: the gateway that had the ledger does not run any more")
         return told
 
 

@@ -213,6 +213,10 @@ HINTS = {
         "Start it with `systemctl start hadir`, or `hadir run` in a terminal window.",
         "Daemon hadir tidak berjalan: jalankan dengan systemctl start hadir.",
     ),
+    "other_version": (
+        "The running gateway is of another version than this command: restart it with `systemctl restart hadir`.",
+        "Versi gateway yang berjalan berbeda dengan perintah ini: jalankan systemctl restart hadir.",
+    ),
     "internal": (
         "This is a mistake in hadir. Run it again with HADIR_DEBUG=1 for the details, and report them.",
         "Kesalahan di dalam hadir: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
@@ -234,6 +238,17 @@ class Failure(Exception):  # noqa: N818 - named by what the person sees
         return "\n".join((f"hadir: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
 
 
+_UNANSWERED = {
+    "failed": (Code.INTERNAL, "unheard"),
+    "unknown_command": (Code.LOCKED, "other_version"),
+    "timed_out": (Code.LOCKED, "busy"),
+    "ledger_failed": (Code.DISK, "ledger"),
+    "disk_full": (Code.DISK, "ledger"),
+    "not_permitted": (Code.DISK, "permission"),
+}
+"""Why a running gateway has not done what was asked → exit code, and what to do next."""
+
+
 class _Commands(TyperGroup):
     """Turns what commands raise into messages and exit codes."""
 
@@ -248,6 +263,14 @@ class _Commands(TyperGroup):
             # Whoever read our output has had enough; the rest goes nowhere.
             _abandon_output()
             raise typer.Exit(128 + signal.SIGPIPE) from None
+        except Exception as exc:
+            control = sys.modules.get("gateway.control")  # most commands do without it
+            if control is None or not isinstance(exc, control.Unanswered):
+                raise
+            _debug(exc)
+            code, hint = _UNANSWERED[exc.code]
+            say(str(Failure(code, str(exc), hint)))
+            raise typer.Exit(code) from None
 
 
 app = typer.Typer(

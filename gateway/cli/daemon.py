@@ -228,13 +228,15 @@ def status(
     seen = _look(settings, days)
     items = _attention(settings, seen, language)
     if as_json:
-        running = {"running": seen.told is not None, **(seen.told or {})}
+        running = {"running": seen.told is not None or seen.unanswered is not None, **(seen.told or {})}
         found = {"attention": [item._asdict() for item in items]}
         print_json({**running, **found, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
     else:
         _print_status(settings, seen, items)
         _print_tallies(seen.tallies)
         _print_alarms(settings, seen)
+    if seen.unanswered is not None:
+        raise seen.unanswered
     if seen.told is None:
         what = f"the daemon is not running (nobody answers in {settings.data_dir})"
         raise Failure(Code.NOT_RUNNING, what, "not_running")
@@ -249,11 +251,13 @@ class _Seen(NamedTuple):
     counts: dict[str, Any] | None
     """Of the ledger; None where there is none that can be read."""
     tallies: dict[str, list[dict[str, Any]]]
+    unanswered: Exception | None = None
+    """Why a daemon that runs has said nothing."""
 
 
 def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
     """Ask the daemon, and read the ledger; of so many days that lie not before ``since``."""
-    from gateway.control import ask
+    from gateway.control import Unanswered, ask
     from gateway.ledger import FILE_NAME
 
     folder = settings.data_dir
@@ -263,7 +267,11 @@ def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
         pass  # before the first run
     except OSError as exc:
         raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
-    told = ask(folder, "status")
+    told, unanswered = None, None
+    try:
+        told = ask(folder, "status")
+    except Unanswered as exc:
+        unanswered = exc
     counts: dict[str, Any] | None = None
     terminals: dict[str, dict[str, Any]] = {}
     tallies: dict[str, list[dict[str, Any]]] = {}
@@ -276,7 +284,7 @@ def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
         except Failure:
             if told is None:  # a running daemon has told what matters
                 raise
-    return _Seen(told, terminals if told is None else told["terminals"], counts, tallies)
+    return _Seen(told, terminals if told is None else told["terminals"], counts, tallies, unanswered)
 
 
 def _attention(settings: "Settings", seen: _Seen, language: Language) -> "list[Item]":

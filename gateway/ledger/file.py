@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import struct
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -458,21 +459,31 @@ def lock(path: Path) -> BinaryIO:
         raise LedgerLocked(
             f"{path.parent}: another hadir is running with this data_dir; stop it first (systemctl stop hadir)"
         ) from exc
+    # A second lock of another kind says the same to whoever only asks: that question needs no lock. On file systems
+    # that keep both as one it cannot be had, and is not needed for anything but the answer of in_use.
+    with suppress(OSError):
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _lock_of_whole_file(fcntl.F_WRLCK))
     return handle
 
 
 def in_use(data_dir: Path) -> bool:
-    """Tell whether a process holds the ledger of a folder; PermissionError where this one may not look."""
+    """Tell whether a process holds the ledger of a folder; PermissionError where this one may not look.
+
+    Takes no lock itself: a daemon that starts at this moment is not disturbed.
+    """
     try:
         handle = (data_dir / LOCK_NAME).open("rb")
     except (FileNotFoundError, NotADirectoryError):
         return False
     with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        found = fcntl.fcntl(handle, fcntl.F_OFD_GETLK, _lock_of_whole_file(fcntl.F_RDLCK))
+    kind: int = struct.unpack_from("h", found)[0]
+    return kind != fcntl.F_UNLCK
+
+
+def _lock_of_whole_file(kind: int) -> bytes:
+    """Return a ``struct flock`` of fcntl(2): type, whence, start, length (0: to the end), and pid, which must be 0."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
 
 
 def last_alive(path: Path) -> datetime:

@@ -1,6 +1,7 @@
 """The control socket: real Unix sockets in real folders."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from gateway import control
 from gateway.commands import Refusal
-from gateway.control import Control
+from gateway.control import Control, Unanswered
+from gateway.ledger import LedgerError, LedgerFull
 
 
 @pytest.fixture
@@ -27,13 +29,15 @@ def test_question_is_answered(folder: Path) -> None:
     assert control.ask(folder, "status", what="all") == {"echo": "all"}
 
 
-def test_unknown_command_is_no_answer(folder: Path) -> None:
-    """What the daemon does not know is refused without harm, and it goes on answering."""
-    assert control.ask(folder, "clear-log") is None
+def test_an_unknown_command_is_answered_as_such(folder: Path) -> None:
+    """A daemon of another version runs all the same, and goes on answering."""
+    with pytest.raises(Unanswered) as caught:
+        control.ask(folder, "clear-log")
+    assert caught.value.code == "unknown_command"
     assert control.ask(folder, "status") == {"echo": None}
 
 
-@pytest.mark.parametrize("garbage", [b"\n", b"\xff\xfe\n", b"[1, 2]\n", b"{}\n", b""])
+@pytest.mark.parametrize("garbage", [b"\n", b"\xff\xfe\n", b"[1, 2]\n", b"{}\n", b"", b"[" * 200_000 + b"\n"])
 def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
     """Bytes that are no request do not stop the listening."""
     with socket.socket(socket.AF_UNIX) as connection:
@@ -45,17 +49,59 @@ def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
     assert control.ask(folder, "status") == {"echo": None}
 
 
-def test_a_command_that_fails_does_not_end_the_answering(tmp_path: Path) -> None:
-    """The next question is answered as if nothing had been."""
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (RuntimeError("a mistake of ours"), "failed"),
+        (LedgerFull("the disk is full; make room on it"), "disk_full"),
+        (LedgerError("the ledger is closed"), "ledger_failed"),
+    ],
+)
+def test_a_command_that_fails_is_not_taken_for_an_absent_gateway(tmp_path: Path, raised: Exception, code: str) -> None:
+    """The reason comes back, and the next question is answered as if nothing had been."""
 
     def fail(_asked: dict[str, Any]) -> dict[str, Any]:
-        raise RuntimeError("a mistake of ours")
+        raise raised
 
     listening = Control(tmp_path, {"broken": fail, "status": lambda _: {"well": True}})
-
-    assert control.ask(tmp_path, "broken") is None
+    with pytest.raises(Unanswered) as caught:
+        control.ask(tmp_path, "broken")
+    assert caught.value.code == code
     assert control.ask(tmp_path, "status") == {"well": True}
     listening.close()
+
+
+def test_an_answer_that_takes_too_long_is_told_from_none(tmp_path: Path) -> None:
+    """The gateway is busy, and may still do what was asked."""
+    asked, done = threading.Event(), threading.Event()
+
+    def slow(_asked: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        done.wait(60)
+        return {}
+
+    listening = Control(tmp_path, {"slow": slow})
+    with pytest.raises(Unanswered, match="has not answered") as caught:
+        control.ask(tmp_path, "slow", timeout_s=0.5)
+    assert caught.value.code == "timed_out"
+    assert asked.wait(30)
+    done.set()
+    listening.close()
+
+
+def test_a_gateway_that_ends_in_the_middle_is_told_from_none(tmp_path: Path) -> None:
+    """Whether it has done what was asked is not known, and not claimed."""
+    with socket.socket(socket.AF_UNIX) as dying:
+        control._at(dying.bind, tmp_path / control.SOCKET_NAME)
+        dying.listen()
+
+        def die() -> None:
+            dying.accept()[0].close()
+
+        threading.Thread(target=die, daemon=True).start()
+        with pytest.raises(Unanswered) as caught:
+            control.ask(tmp_path, "replay")
+    assert caught.value.code == "failed"
 
 
 def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:

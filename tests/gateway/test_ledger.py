@@ -37,6 +37,7 @@ from gateway.ledger import (
     Stored,
     Unaligned,
     file,
+    in_use,
     opened,
     reading,
     store,
@@ -1927,3 +1928,38 @@ def test_what_is_asked_every_minute_does_not_read_every_event(tmp_path: Path) ->
 
     assert plans
     assert not [plan for plan in plans if plan.startswith("SCAN") and "USING" not in plan]
+
+
+def test_asking_whether_a_ledger_is_in_use_disturbs_nobody(tmp_path: Path) -> None:
+    """A doctor that looks at this very moment never makes a starting daemon or a restore fail."""
+    with closing(Ledger(tmp_path, SOURCE)):
+        assert in_use(tmp_path)
+    assert not in_use(tmp_path)
+    done = threading.Event()
+    looks = [0]
+
+    def look() -> None:
+        while not done.is_set():
+            in_use(tmp_path)
+            looks[0] += 1
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(20):
+            Ledger(tmp_path, SOURCE).close()
+    finally:
+        done.set()
+        looking.join()
+    assert looks[0] > 20
+    assert not in_use(tmp_path / "nowhere")
+
+
+def test_what_cannot_be_read_of_a_ledger_is_an_error_of_the_ledger(tmp_path: Path) -> None:
+    """No exception of the database library leaves it."""
+    with closing(Ledger(tmp_path, SOURCE)) as ledger:
+        with closing(sqlite3.connect(ledger.path)) as other:
+            other.execute("DROP TABLE withheld")
+        record = RawPunch("1001", None, datetime(2026, 9, 4, 7), 0, 1, "0", b"")  # noqa: DTZ001 - a terminal's clock
+        with pytest.raises(LedgerError):
+            ledger.held("CEXA193960001", [record])
