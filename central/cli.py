@@ -11,6 +11,7 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -22,10 +23,12 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from typer.core import TyperGroup
 
+from central import ownership
 from central import report as reports
 from central.inbox import Broker, Inbox
 from central.policy import commands as policy_commands
-from central.store import Store, StoreError, StoreLocked
+from central.secret import SecretError, read_secret
+from central.store import Store, StoreError, StoreLocked, decision
 
 
 class Code(IntEnum):
@@ -236,9 +239,20 @@ def _broker(
         raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
     if password_file is not None and username is None:
         raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
-    for option, secret in (("--password-file", password_file), ("--key-file", key_file)):
-        if secret is not None and secret.stat().st_mode & stat.S_IROTH:
-            raise typer.BadParameter(f"everybody here can read it; run: chmod 600 {secret}", param_hint=option)
+    files = {"--password-file": password_file, "--key-file": key_file, "--ca-file": ca_file, "--cert-file": cert_file}
+    for option, file in files.items():
+        if file is None:
+            continue
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe would be waited for, at every connection
+            raise typer.BadParameter(f"{file} is not a regular file", param_hint=option)
+        if mode & stat.S_IROTH and option in ("--password-file", "--key-file"):
+            raise typer.BadParameter(f"everybody here can read it; run: chmod 600 {file}", param_hint=option)
+    if password_file is not None:
+        try:
+            read_secret(password_file)
+        except (OSError, SecretError) as exc:
+            raise typer.BadParameter(f"{password_file}: {exc}", param_hint="--password-file") from exc
     port = int(match[3] or (8883 if tls else 1883))
     return Broker(match[2].strip("[]"), port, tls, username, password_file, ca_file, cert_file, key_file)
 
@@ -259,49 +273,139 @@ def report(db: Db, as_json: AsJson = False) -> None:
     for stream in found.streams:
         _print_stream(stream)
     for kind in found.rejected:
-        print(f"rejected: {kind.messages} from {kind.gateway or 'topics of no gateway'}: {kind.reason}")
+        counted = f", {kind.only_counted} of them only counted" if kind.only_counted else ""
+        _show(f"rejected: {kind.messages} from {kind.gateway or 'topics of no gateway'}: {kind.reason}{counted}")
 
 
 @app.command()
 def verify(db: Db) -> None:
-    """Check every stored event again: content, digest, identity, chain; exit code 1 if anything is wrong."""
+    """Check every stored event again: content, digest, identity, chain; exit code 1 if anything is wrong.
+
+    What cannot be checked is named and counted: content that gateways have removed, and the first `previous` where
+    what comes before is missing.
+    """
     faults = 0
     try:
         with reports.opened(db) as connection:
             for fault in reports.verify(connection):
                 faults += 1
-                print(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
+                _show(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
             events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
-            gone = [stream for stream in reports.report(connection).streams if stream.gone]
+            streams = reports.report(connection).streams
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
-    for stream in gone:
-        print(f"{stream.gateway} stream {stream.stream}: {_gone(stream)}")
-    print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults")
+    for stream in streams:
+        for what in _on_trust(stream):
+            _show(f"{stream.gateway} stream {stream.stream}: {what}")
+    bodies, links = sum(_count(stream.gone) for stream in streams), sum(len(one.first_previous) for one in streams)
+    trust = f"; on trust: {bodies} pruned bodies, {links} first `previous`" if bodies or links else ""
+    print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults{trust}")
     if faults:
         raise typer.Exit(Code.NEGATIVE)
+
+
+def _on_trust(stream: reports.StreamReport) -> list[str]:
+    found = []
+    if stream.gone:
+        found.append(_gone(stream))
+    if stream.first_previous:
+        places = _some([str(place) for place in stream.first_previous])
+        found.append(
+            f"{len(stream.first_previous)} times `previous` taken on trust, what is before is missing: {places}"
+        )
+    if stream.unproven:
+        found.append(_unproven(stream))
+    return found
+
+
+serial = typer.Typer(no_args_is_help=True, help="Which gateway a terminal's punches belong to, from which date on.")
+app.add_typer(serial, name="serial")
+
+
+@serial.command("list")
+def serial_list(db: Db, as_json: AsJson = False) -> None:
+    """Show every serial number, the gateways it belonged to, and which gateways its punches come from."""
+    try:
+        with reports.opened(db) as connection:
+            found = ownership.serials(connection)
+    except StoreError as exc:
+        raise _unreadable(db, exc) from exc
+    if as_json:
+        lines = [
+            {"serial": one.serial, "owners": [line._asdict() for line in one.owners], "punches": one.punches}
+            for one in found
+        ]
+        print(json.dumps(lines, indent=2))
+        return
+    for one in found:
+        _show(one.serial)
+        for line in one.owners:
+            why = f"decided by {line.decided_by}, {line.paper}" if line.decided_by else "sent its first punch"
+            _show(f"  {f'from {line.since}' if line.since else 'always':15} {line.gateway}, {why}")
+        for gateway, punches in one.punches.items():
+            _show(f"  punches         {punches} by {gateway}")
+
+
+@serial.command("assign")
+def serial_assign(
+    number: Annotated[str, typer.Argument(metavar="SERIAL", help="As `serial list` shows it.")],
+    gateway: Annotated[str, typer.Argument(metavar="SITE/GATEWAY", help="Whose its punches are.")],
+    db: Db,
+    since: Annotated[str, typer.Option("--from", metavar="DATE", help="The first local date, YYYY-MM-DD.")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides this.")],
+    paper: Annotated[str, typer.Option("--paper", metavar="TEXT", help="On which paper: number and date.")],
+) -> None:
+    """Decide which gateway a terminal's punches belong to from a date on; also while an inbox runs.
+
+    Decisions are added, never replaced: of those from one date the last entered counts. Nothing is rejected by them;
+    where two gateways send one punch with different content, the one counts that the serial number belongs to.
+    """
+    try:
+        with decision(db) as connection:
+            entered = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
+    except ownership.WrongDecisionError as exc:
+        raise typer.BadParameter(f"{exc}.") from exc
+    except StoreError as exc:
+        raise _unreadable(db, exc) from exc
+    _show(f"{number} belongs to {gateway} from {since} on; {changed} punches count otherwise than before")
 
 
 def _unreadable(db: Path, exc: StoreError) -> Failure:
     return Failure(Code.DISK, str(exc), "database" if db.exists() else "no_database")
 
 
+def _show(text: str) -> None:
+    """Print a line in which nothing moves the cursor or hides what stands there, whatever is in the database."""
+    print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
+
+
 def _print_stream(stream: reports.StreamReport) -> None:
-    print(f"{stream.gateway} stream {stream.stream}{'' if stream.current else ' (ended)'}")
+    _show(f"{stream.gateway} stream {stream.stream}{'' if stream.current else ' (ended)'}")
     missing = f"{_count(stream.missing)} missing: {_ranges(stream.missing)}" if stream.missing else "nothing missing"
-    print(f"  held      1 to {stream.upto}, {missing}")
+    _show(f"  held      1 to {stream.upto}, {missing}")
+    if stream.unproven:
+        _show(f"  unproven  {_unproven(stream)}")
     if stream.gone:
-        print(f"  gone      {_gone(stream)}")
-    print(f"  events    {stream.events}, of them {stream.punches} punches that came by no other stream before")
-    print(f"  chain     {_chain(stream.chain)}")
+        _show(f"  gone      {_gone(stream)}")
+    _show(f"  events    {stream.events}, of them {stream.punches} punches that count by this stream")
+    _show(f"  chain     {_chain(stream.chain)}")
     if stream.predecessor is not None:
         before = stream.predecessor
         words = {"matches": "as we hold it", "differs": "OTHERWISE than we hold it", "not_held": "which we do not hold"}
         beyond = f"; {before.held_beyond} events after that are held" if before.held_beyond else ""
-        print(f"  follows   {before.stream} after sequence {before.sequence}, {words[before.state]}{beyond}")
-    for what, places in (("FORKS", stream.forks), ("MISNAMED", stream.misidentified)):
-        if places:
-            print(f"  {what:9} {len(places)}, at {_some([str(place) for place in places])}")
+        _show(f"  follows   {before.stream} after sequence {before.sequence}, {words[before.state]}{beyond}")
+    places = {"FORKS": stream.forks, "MISNAMED": stream.misidentified, "CLAIMED": stream.claimed_twice}
+    for what, at in places.items():
+        if at:
+            _show(f"  {what:9} {len(at)}, at {_some([str(place) for place in at])}")
+    if stream.quotas:
+        _show(f"  REFUSED   some of it was not stored: {', '.join(stream.quotas)}")
+
+
+def _unproven(stream: reports.StreamReport) -> str:
+    places = f"{_count(stream.unproven)} missing again: {_ranges(stream.unproven)}"
+    return f"{places}; an older version took them without their whole content, which is asked for"
 
 
 def _gone(stream: reports.StreamReport) -> str:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 PATIENCE_S = 30.0
 """A gap is asked for only after it has been open so long: most close by themselves."""
+MAX_GAPS = 10_000
+"""Gaps that one stream may have at once; each takes memory and a row. Gateways send what is missing again."""
 MAX_RANGES = 500
 """Ranges in one receipt; where more are missing, it speaks of a shorter part of the stream."""
 
@@ -57,6 +59,15 @@ class Coverage:
             return False
         index = self._before(sequence)
         return index < 0 or self.gaps[index].last < sequence
+
+    def is_full(self, sequence: int) -> bool:
+        """Tell whether holding ``sequence``, which is not held, would open a gap more than there may be."""
+        if len(self.gaps) < MAX_GAPS:
+            return False
+        if sequence > self.seen:
+            return sequence > self.seen + 1
+        gap = self.gaps[self._before(sequence)]
+        return gap.first < sequence < gap.last
 
     def fill(self, sequence: int, now_s: float) -> Change:
         """Take note that ``sequence``, which was not held, is held from here on."""

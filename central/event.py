@@ -1,6 +1,7 @@
-"""What a message says: numbered events, ``info``, or something that cannot be taken for either. Pure.
+"""Read messages: numbered events, ``info``, or a rejection with its reason. Pure.
 
-Nothing that comes over the wire makes these functions raise: what is wrong with a message is their result.
+No message makes these functions raise: what is wrong with it is their result, and in a batch it is the result of that
+element alone. Memory is bounded by ``MAX_BYTES`` and ``MAX_EVENT_BYTES``, whatever a message holds.
 """
 
 import json
@@ -8,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
@@ -15,14 +17,25 @@ from uuid import NAMESPACE_URL, uuid5
 PUNCH = "hadir.punch.recorded.v1"
 PUNCHES = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The namespace of punches' identities."""
+QUARANTINE = "hadir.record.quarantined.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 MAX_BYTES = 4 * 1024 * 1024
-"""Longer messages are not taken apart. Gateways send at most 64 KiB unless their ``delivery.batch_bytes`` says more."""
+"""Longer messages are rejected unread. Gateways send at most 64 KiB unless their ``delivery.batch_bytes`` says more."""
+MAX_EVENT_BYTES = 256 * 1024
+"""A longer event is rejected unread; a longer batch is read element by element. Gateways' events have about 3 KiB."""
+MAX_BAD_ELEMENTS = 1000
+"""A batch is read to its end whatever is bad in it, but for one that hardly holds anything else."""
+MAX_DEPTH = 32
+"""Deeper nesting is rejected: what is read here must be readable by every later reader, also by SQLite's ``json``."""
 MAX_SEQUENCE = 2**63 - 1
 """What SQLite can count to; twenty digits go a little further."""
 
 _TOPIC = re.compile(r"([a-z0-9-]+/[a-z0-9-]+)/(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info)")
 _NAME = re.compile(r"[!-~]{1,200}")
+_LEVEL = re.compile(r"[a-z0-9-]{1,200}")
+_SERIAL = re.compile(r"[ -~]{1,200}")
+_PIN = re.compile(r"[!-~]([ -~]{0,22}[!-~])?")
+_LOCAL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _SEQUENCE = re.compile(r"[0-9]{20}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -60,10 +73,12 @@ class Event:
     """Canonical JSON, ``digest`` included: what the gateway's ledger holds, byte for byte."""
     punch: Punch | None
     """Present if this is a punch and its id is the one that follows from its fields."""
-    doubt: str | None
+    id_mismatch: str | None
     """What is wrong with a punch that has no :attr:`punch`."""
+    claims: dict[str, Any]
+    """What the id stands for, of the types whose ids follow from a record: by field, what the terminal recorded."""
     forgotten: tuple[Remains, ...]
-    """The events that this one says will never come again; those it names wrongly are left out."""
+    """The events whose content this one declares removed for ever; those it names wrongly are left out."""
 
 
 class End(NamedTuple):
@@ -89,7 +104,8 @@ class Rejected:
     """A message, or an element of a batch, that fills no place in any stream."""
 
     reason: str
-    """``topic``, ``too_large``, ``not_json``, ``not_an_event``, ``altered`` or ``not_info``."""
+    """``topic``, ``too_large``, ``not_json``, ``not_an_event``, ``altered``, ``source_mismatch``, ``not_info``, or
+    ``failed`` where reading met a mistake of ours. The store has more."""
     detail: str
     """For people; repeats nothing of the content but stream, sequence and digests."""
     payload: bytes
@@ -130,26 +146,88 @@ def gateway_of(topic: str) -> str | None:
 
 
 def read(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
-    """Yield what a message says, in its order; ``topic`` is what follows ``<root>/v1/``."""
+    """Yield what a message holds, in its order; ``topic`` is what follows ``<root>/v1/``."""
     match = _TOPIC.fullmatch(topic)
     if match is None:
         yield Rejected("topic", "no gateway publishes evidence on such a topic", payload)
-        return
-    if len(payload) > MAX_BYTES:
+    elif len(payload) > MAX_BYTES:
         yield Rejected("too_large", f"{len(payload)} bytes, at most {MAX_BYTES} are read", payload)
-        return
-    try:
-        content = _decode(payload.decode())
-    except (ValueError, RecursionError) as exc:
-        yield Rejected("not_json", f"{type(exc).__name__}: not JSON in UTF-8 without fractions", payload)
-        return
-    if match[2] == "info":
-        yield _said(_info, content, payload)
-    elif isinstance(content, list) and content:
-        for element in content:
-            yield _said(_event, element, payload, is_part=True)
+    elif match[2] == "info":
+        yield _attempt(payload, _info)
+    elif payload[:_BLANKS].lstrip(_BLANK)[:1] != b"[":
+        yield _attempt(payload, lambda content: _event(content, match[1]))
     else:
-        yield _said(_event, content, payload)
+        yield from _batch(payload, match[1])
+
+
+def contradiction(one: Event, other: Event) -> list[str]:
+    """Return the fields in which two events of one id say different things of the record behind it.
+
+    What only one of them knows is no contradiction: an export lacks what a log has.
+    """
+    return [
+        field
+        for field in sorted(one.claims.keys() & other.claims.keys())
+        if canonical(one.claims[field]) != canonical(other.claims[field])  # 1 == True, but they are not the same text
+        and (field in _STRICT or (one.claims[field] is not None and other.claims[field] is not None))
+    ]
+
+
+def _batch(payload: bytes, gateway: str) -> Iterator[Event | Rejected]:
+    if len(payload) <= MAX_EVENT_BYTES:
+        with suppress(Exception):  # whatever is wrong is found again, and named, element by element
+            events = [_event(element, gateway) for element in _decode(payload.decode())]
+            if events:
+                yield from events
+                return
+    bad = elements = 0
+    for element in _elements(payload):
+        elements += 1
+        found = _attempt(element, lambda content: _event(content, gateway))
+        if isinstance(found, Rejected):
+            bad += 1
+            if bad > MAX_BAD_ELEMENTS:
+                yield Rejected("not_an_event", f"more than {MAX_BAD_ELEMENTS} elements are none: not read on", payload)
+                return
+        yield found
+    if not elements:
+        yield Rejected("not_an_event", "an array of no events", payload)
+
+
+_BLANK, _BLANKS = b" \t\r\n", 64
+"""JSON's white space, and how much of it may precede an array."""
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_OPENING, _CLOSING = b"[{", b"]}"
+
+
+def _elements(payload: bytes) -> Iterator[bytes]:
+    """Yield the objects and arrays in an array, and whatever else stands between them, as they are written.
+
+    So one element that is no JSON does not take the others with it. Needs neither recursion nor memory.
+    """
+    opened = payload.index(b"[") + 1
+    depth, start, end = 0, opened, opened
+    for token in _TOKEN.finditer(payload, opened):
+        first = payload[token.start()]
+        if first in _OPENING:
+            if depth == 0:
+                yield from _between(payload[end : token.start()])
+                start = token.start()
+            depth += 1
+        elif first in _CLOSING:
+            depth -= 1
+            if depth < 0:
+                yield from _between(payload[end : token.start()] + payload[token.end() :])
+                return
+            if depth == 0:
+                end = token.end()
+                yield payload[start:end]
+    yield payload[start if depth else end :]  # the array does not end
+
+
+def _between(text: bytes) -> Iterator[bytes]:
+    if text.strip(_BLANK) not in (b"", b","):
+        yield text
 
 
 def _fraction(_number: str) -> Any:
@@ -162,45 +240,83 @@ _decode = json.JSONDecoder(parse_float=_fraction, parse_constant=_fraction).deco
 T = TypeVar("T", Event, Info)
 
 
-def _said(what: Callable[[Any], T], content: Any, payload: bytes, *, is_part: bool = False) -> T | Rejected:
+def _attempt(text: bytes, read_content: Callable[[Any], T]) -> T | Rejected:
+    """Decode and read one event or ``info``; whatever that raises rejects it."""
+    if len(text) > MAX_EVENT_BYTES:
+        return Rejected("too_large", f"{len(text)} bytes, an event has at most {MAX_EVENT_BYTES}", text)
     try:
-        return what(content)
+        content = _decode(text.decode())
+    except (ValueError, RecursionError) as exc:
+        return Rejected("not_json", f"{type(exc).__name__}: not JSON in UTF-8 without fractions", text)
+    try:
+        return read_content(content)
     except _Wrong as wrong:
-        if is_part:
-            with suppress(RecursionError):  # what is nested so deeply is kept with the whole message
-                payload = json.dumps(content).encode()
-        return Rejected(wrong.reason, wrong.detail, payload)
+        return Rejected(wrong.reason, wrong.detail, text)
+    except Exception as exc:  # noqa: BLE001 - a mistake of ours costs this message, not the inbox
+        return Rejected("failed", f"{type(exc).__name__} while reading it", text)
 
 
-def _event(content: Any) -> Event:
+def _event(content: Any, gateway: str) -> Event:
     if not isinstance(content, dict):
         raise _Wrong("not_an_event", "not a JSON object")
     if content.get("specversion") != "1.0":
         raise _Wrong("not_an_event", "specversion is not 1.0")
+    if _is_deep(content):
+        raise _Wrong("not_an_event", f"nested more than {MAX_DEPTH} deep")
     stream, identity, kind = (_text(content, key, _NAME, "not_an_event") for key in ("stream", "id", "type"))
     sequence = int(_text(content, "sequence", _SEQUENCE, "not_an_event"))
     if not 1 <= sequence <= MAX_SEQUENCE:
         raise _Wrong("not_an_event", "sequence is out of range")
     previous, claimed = (_text(content, key, _DIGEST, "not_an_event") for key in ("previous", "digest"))
     try:
-        digest = claimed if _without_raw(content) else digest_of(content)
-    except (UnicodeEncodeError, RecursionError):
+        digest = digest_of(content)
+    except UnicodeEncodeError:
         raise _Wrong("not_an_event", "text that is not Unicode") from None
+    place = f"sequence {sequence} of stream {stream}"
     if digest != claimed:
-        raise _Wrong(
-            "altered", f"sequence {sequence} of stream {stream}: the content's digest is {digest}, it says {claimed}"
-        )
-    punch = doubt = None
-    if kind == PUNCH:
-        punch, doubt = _punch(identity, content.get("data"))
-    forgotten = tuple(_forgotten(stream, sequence, content.get("data"))) if kind == BODY_FORGOTTEN else ()
-    return Event(stream, sequence, identity, digest, previous, kind, canonical(content), punch, doubt, forgotten)
-
-
-def _without_raw(content: dict[str, Any]) -> bool:
-    """Tell whether the record's bytes were left out for want of room: the digest is that of the whole event then."""
+        raise _Wrong("altered", f"{place}: the content's digest is {digest}, it says {claimed}")
+    if content.get("source") != f"/hadir/{gateway}":
+        raise _Wrong("source_mismatch", f"{place}: its source is not the gateway {gateway} of its topic")
     data = content.get("data")
-    return isinstance(data, dict) and data.get("raw", "") is None and isinstance(data.get("raw_sha256"), str)
+    punch = id_mismatch = None
+    if kind == PUNCH:
+        punch, id_mismatch = _punch(identity, data)
+    return Event(
+        *(stream, sequence, identity, digest, previous, kind, canonical(content), punch, id_mismatch),
+        claims=_claims(kind, content),
+        forgotten=tuple(_forgotten(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
+    )
+
+
+def _is_deep(content: Any) -> bool:
+    level = [content]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for value in level
+            for inner in (value.values() if isinstance(value, dict) else value)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+_RECORDED = {
+    PUNCH: ("pin", "uid", "state", "verify", "work_code"),
+    QUARANTINE: ("serial", "raw", "size", "sha256", "occurrence"),
+}
+"""What a terminal recorded, of the types whose ids two gateways can both make."""
+_STRICT = frozenset(("pin", "time"))
+"""Fields in which null, too, contradicts a value: a PIN ``uid:7`` and a person without a PIN have one id."""
+
+
+def _claims(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    data = content.get("data")
+    if kind not in _RECORDED or not isinstance(data, dict):
+        return {}
+    claims = {field: data.get(field) for field in _RECORDED[kind]}
+    return {**claims, "time": content.get("time")} if kind == PUNCH else claims
 
 
 def _text(content: dict[str, Any], key: str, pattern: re.Pattern[str], reason: str) -> str:
@@ -214,11 +330,16 @@ def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
     """Return the punch, or what is wrong with it: an id that belongs to another punch must not displace that one."""
     if not isinstance(data, dict):
         return None, "it has no data"
-    terminal, serial, local_time = (data.get(key) for key in ("terminal", "serial", "local_time"))
+    fields: Any = data
+    terminal, serial, local_time = (fields.get(key) for key in ("terminal", "serial", "local_time"))
     pin, uid, occurrence = (data.get(key) for key in ("pin", "uid", "occurrence"))
-    if not (isinstance(terminal, str) and isinstance(serial, str) and isinstance(local_time, str)):
-        return None, "terminal, serial or local_time is not text"
-    if not (isinstance(pin, str) or (pin is None and _is_count(uid))) or not (uid is None or _is_count(uid)):
+    if not _fits(_LEVEL, terminal) or not _fits(_SERIAL, serial):
+        return None, "terminal or serial is not as the contract has it"
+    if not _fits(_LOCAL_TIME, local_time) or not _is_date(local_time):
+        return None, "local_time is not a date and time"
+    if pin is not None and not _fits(_PIN, pin):
+        return None, "pin is not as the contract has it"
+    if not _is_count(uid) and not (uid is None and pin is not None):
         return None, "neither pin nor uid names a person"
     if not _is_count(occurrence):
         return None, "occurrence is not a number"
@@ -227,6 +348,18 @@ def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
     if identity != expected:
         return None, f"its fields make {expected}"
     return Punch(terminal, serial, pin, uid, local_time), None
+
+
+def _fits(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_date(local_time: str) -> bool:
+    try:
+        datetime.fromisoformat(local_time)
+    except ValueError:
+        return False
+    return True
 
 
 def _forgotten(stream: str, sequence: int, data: Any) -> Iterator[Remains]:

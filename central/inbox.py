@@ -27,7 +27,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from central.coverage import Holding
-from central.store import Message, Store, Taken
+from central.secret import read_secret
+from central.store import IngestResult, Message, Store
 
 TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info")
 """What is subscribed to below each gateway's prefix."""
@@ -142,7 +143,7 @@ class Inbox:
         self._incomplete: set[str] = set()
         self._next_receipts = 0.0
         self._next_summary = time.monotonic() + SUMMARY_S
-        self._taken = Taken()
+        self._ingested = IngestResult()
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; may be called from a signal handler and from any thread."""
@@ -245,9 +246,7 @@ class Inbox:
         try:
             if broker.username is not None:
                 file = broker.password_file
-                client.username_pw_set(
-                    broker.username, None if file is None else file.read_text("utf-8").rstrip("\r\n")
-                )
+                client.username_pw_set(broker.username, None if file is None else read_secret(file))
             if broker.tls:
                 client.tls_set(_text(broker.ca_file), _text(broker.cert_file), _text(broker.key_file))
         except (OSError, ValueError) as exc:
@@ -335,7 +334,7 @@ class Inbox:
                     break
                 happened = self._queue.get_nowait()
         if arrived:
-            self._taken += self._store.take(what.message for _, what in arrived)
+            self._ingested += self._store.ingest(what.message for _, what in arrived)
             for client, what in arrived:
                 if client is self._client and what.mid:
                     client.ack(what.mid, 1)
@@ -351,9 +350,9 @@ class Inbox:
 
     def _summarise(self) -> None:
         self._next_summary = time.monotonic() + SUMMARY_S
-        taken, self._taken = self._taken, Taken()
-        if taken != Taken():
-            log.info("events_taken", stored=taken.stored, repeated=taken.repeated, rejected=taken.rejected)
+        ingested, self._ingested = self._ingested, IngestResult()
+        if ingested != IngestResult():
+            log.info("events_taken", stored=ingested.stored, repeated=ingested.repeated, rejected=ingested.rejected)
 
     # Receipts.
 

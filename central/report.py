@@ -11,8 +11,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from central.event import BODY_FORGOTTEN, Event, first_previous, read
-from central.store import SCHEMA_VERSION, StoreError
+from central.event import BODY_FORGOTTEN, Event, Info, Rejected, first_previous, read
+from central.ownership import counting, event_in
+from central.store import StoreError, check_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,27 @@ class StreamReport:
     """Of those that came first by this stream."""
     forks: list[int]
     misidentified: list[int]
+    claimed_twice: list[int]
+    """Events whose id another event has with other content: the one of the serial number's owner counts."""
+    unproven: list[tuple[int, int]]
+    """Missing, though an older version of this program took them without their whole content."""
+    first_previous: list[int]
+    """Events whose ``previous`` is taken on trust, because the event before is missing; no stream's first one is."""
+    quotas: list[str]
+    """Quotas that refused something: ``too_many_gaps``, ``too_many_streams``, ``too_many_forks``."""
     chain: Chain
     predecessor: Predecessor | None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedReport:
-    """Messages that were kept aside."""
+    """Messages that were rejected."""
 
     gateway: str | None
     reason: str
     messages: int
+    only_counted: int
+    """Of them, those that were not kept, because there were too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +115,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version != SCHEMA_VERSION:
-                raise StoreError(f"{path}: not a database of this version of hadir-central")
+            check_version(path, connection)
             connection.execute("BEGIN")  # one moment, however long the reading takes
             yield connection
         finally:
@@ -142,12 +151,19 @@ def report(connection: sqlite3.Connection) -> Report:
                 punches=punches.get(key, 0),
                 forks=forks,
                 misidentified=misidentified,
+                claimed_twice=_places(connection, key, "claimed_twice"),
+                unproven=_unproven(connection, key),
+                first_previous=[last + 1 for _, last in gaps],
+                quotas=_quotas(connection, key),
                 chain=_chain(connection, key, seen, gaps),
                 predecessor=_predecessor(connection, key),
             )
         )
     rejected = connection.execute(
-        "SELECT gateway, reason, sum(times) FROM rejected GROUP BY gateway, reason ORDER BY gateway, reason"
+        "SELECT gateway, reason, sum(times), sum(counted) FROM ("
+        "SELECT gateway, reason, times, 0 AS counted FROM rejected UNION ALL "
+        "SELECT nullif(gateway, ''), reason, times, times FROM rejected_counted) "
+        "GROUP BY gateway, reason ORDER BY gateway, reason"
     )
     return Report(streams, [RejectedReport(*row) for row in rejected])
 
@@ -167,14 +183,31 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
         predecessor = _predecessor(connection, key)
         if predecessor is not None and predecessor.state == "differs":
             yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info says")
+    for stream, sequence, what in _punch_faults(connection):
+        yield Fault(*names[stream], sequence, what)
+    (orphans,) = connection.execute(
+        "SELECT count(*) FROM punch WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = punch.event)"
+    ).fetchone()
+    if orphans:
+        yield Fault("-", "-", 0, f"{orphans} punches whose events are not in this database")
+
+
+def _punch_faults(connection: sqlite3.Connection) -> Iterator[tuple[int, int, str]]:
+    """Yield stream, sequence and fault of punches whose table does not say what the events say."""
     yield from (
-        Fault(*names[stream], sequence, "a punch that the table of punches lacks")
+        (stream, sequence, "a punch that the table of punches lacks")
         for stream, sequence in connection.execute(
             "SELECT stream, sequence FROM event WHERE type = 'hadir.punch.recorded.v1' "
             "AND NOT EXISTS (SELECT 1 FROM punch WHERE punch.id = event.id) AND NOT EXISTS (SELECT 1 FROM finding "
             "WHERE finding.stream = event.stream AND finding.sequence = event.sequence AND kind = 'misidentified')"
         )
     )
+    for identity, stream, sequence, key in connection.execute(
+        "SELECT punch.id, stream, sequence, event FROM punch JOIN event ON event.key = punch.event "
+        "WHERE punch.id IN (SELECT punch FROM claim)"
+    ):
+        if key != counting(connection, identity):
+            yield stream, sequence, "a punch that counts, though its serial number belongs to another gateway"
 
 
 _Remains = dict[int, set[tuple[str, str]]]
@@ -188,9 +221,9 @@ def _forgotten(
     found: defaultdict[tuple[str, str], _Remains] = defaultdict(lambda: defaultdict(set))
     for key, body in connection.execute("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
         gateway, _ = names[key]
-        for said in read(f"{gateway}/batch", body.encode()):
-            for remains in said.forgotten if isinstance(said, Event) else ():
-                found[gateway, remains.stream][remains.sequence].add((remains.id, remains.digest))
+        event = event_in(gateway, body)
+        for remains in () if event is None else event.forgotten:
+            found[gateway, remains.stream][remains.sequence].add((remains.id, remains.digest))
     return found
 
 
@@ -207,37 +240,65 @@ def _faults(
         if noted.get(sequence) != forgotten.get(sequence):
             yield sequence, "the table of what was forgotten does not say what the gateway has said"
     events = connection.execute(
-        "SELECT sequence, digest, body FROM event WHERE stream = ? ORDER BY sequence, key", (key,)
+        "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, body FROM event "
+        "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = ? ORDER BY sequence, key",
+        (key,),
     )
     before: tuple[int, set[str]] = (0, {first_previous(name)})
     for sequence, rows in groupby(
         merge(events, ((place,) for place in sorted(forgotten)), key=itemgetter(0)), itemgetter(0)
     ):
-        digests: set[str] = set()
+        held: set[tuple[str, str]] = set()
         linked = False
-        for _, digest, body in (row for row in rows if len(row) > 1):
-            (said,) = read(f"{gateway}/batch", body.encode())
-            if isinstance(said, Event):
-                linked = linked or said.previous in before[1]
-                digests.add(said.digest)
-                if (said.stream, said.sequence, said.digest) != (name, sequence, digest):
+        for row in (row for row in rows if len(row) > 1):
+            *columns, body = row[:5] + row[-1:]
+            (found,) = read(f"{gateway}/batch", body.encode())
+            if isinstance(found, Event):
+                linked = linked or found.previous in before[1]
+                held.add((found.id, found.digest))
+                said = [found.sequence, found.id, found.digest, found.previous, found.type]
+                if found.stream != name or said != columns:
                     yield sequence, "its columns are not those of its content"
-                if said.doubt is not None:
-                    yield sequence, f"a punch whose id is not its own: {said.doubt}"
+                if row[5] is not None and found.punch != row[5:-1]:
+                    yield sequence, "the table of punches does not say what this event says"
+                if found.id_mismatch is not None:
+                    yield sequence, f"a punch whose id is not its own: {found.id_mismatch}"
             else:
-                digests.add(digest)
-                yield sequence, "its content was altered in this database"
-        gone = {digest for _, digest in forgotten.get(sequence, ())} - digests
-        if len(digests) + len(gone) > 1:
+                held.add((row[1], row[2]))
+                yield sequence, _rejection(found)
+        claims = held | forgotten.get(sequence, set())
+        gone = {digest for _, digest in claims} - {digest for _, digest in held}
+        if len(claims) > 1:
             yield sequence, "a fork: different events claim this place"
         if sequence != before[0] + 1:
             if next(gaps, None) != (before[0] + 1, sequence - 1):
                 yield sequence, "the table of gaps does not say what is missing before it"
         elif not linked and not gone:
             yield sequence, "previous is not the digest of the event before"
-        before = sequence, digests | gone
+        before = sequence, {digest for _, digest in claims}
     if next(gaps, None) is not None or before[0] != seen:
         yield before[0], "the tables of streams and gaps tell of more than is held"
+
+
+def _rejection(found: Info | Rejected) -> str:
+    if isinstance(found, Rejected) and found.reason == "source_mismatch":
+        return "its source is not the gateway whose topic brought it"
+    return "its content was altered in this database"
+
+
+def _unproven(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
+    """Return the places of events that were taken without their whole content and have not come since, as ranges."""
+    places = connection.execute(
+        "SELECT DISTINCT sequence FROM unproven_missing WHERE stream = ? ORDER BY sequence", (stream,)
+    )
+    return list(_ranges(place for (place,) in places))
+
+
+def _quotas(connection: sqlite3.Connection, stream: int) -> list[str]:
+    rows = connection.execute(
+        "SELECT kind FROM finding WHERE stream = ? AND kind GLOB 'too_many_*' ORDER BY kind", (stream,)
+    )
+    return [kind for (kind,) in rows]
 
 
 def _gone(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:

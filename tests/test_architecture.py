@@ -40,7 +40,18 @@ def test_the_centre_is_a_stranger_to_the_gateway(folder: str) -> None:
 @pytest.mark.parametrize("name", ["event", "coverage"])
 def test_what_the_centre_decides_needs_no_io(name: str) -> None:
     """Reading a message and finding gaps depend on nothing but their arguments."""
-    allowed = {"bisect", "collections", "contextlib", "dataclasses", "hashlib", "json", "re", "typing", "uuid"}
+    allowed = {
+        "bisect",
+        "collections",
+        "contextlib",
+        "dataclasses",
+        "datetime",
+        "hashlib",
+        "json",
+        "re",
+        "typing",
+        "uuid",
+    }
 
     assert {module.split(".")[0] for module in imports(ROOT / "central" / f"{name}.py")} <= allowed
 

@@ -498,9 +498,32 @@ def test_the_strangers_script_accepts_what_the_code_writes(tmp_path: Path) -> No
     assert verify(repeated) == (0, "OK: 480 events, 60 of them duplicates, 1 streams\n")
     batch = f"{topics}/batch [{','.join(bodies[10:])}]"
     assert verify([*bodies[:10], batch]) == (0, good)
-    without = json.loads(bodies[7])
-    without["data"] |= {"raw": None, "raw_sha256": "0" * 64}
-    assert verify([*bodies[:7], contract.canonical(without), *bodies[8:]]) == (0, good)
+
+
+@pytest.mark.parametrize("raw", [None, "00ff"])
+def test_the_strangers_script_checks_an_event_with_a_raw_sha256_too(raw: str | None) -> None:
+    """Such a field, beside `raw` or instead of it, does not excuse content that the digest does not fit."""
+    bodies = chain(some_drafts(9))
+    altered = json.loads(bodies[7])
+    altered["data"] |= {"raw": raw, "raw_sha256": "0" * 64}
+    code, said = verify([*bodies[:7], contract.canonical(altered), *bodies[8:]])
+    assert code == 1
+    assert "the digest does not fit the content" in said
+
+
+@pytest.mark.parametrize(
+    "bad", ["[" * 5000 + "]" * 5000, '"\\ud800"', '{"specversion": "1.0"}', '{"specversion": "1.0", "x": 1e9}']
+)
+def test_the_strangers_script_reads_on_behind_what_it_cannot_read(bad: str) -> None:
+    """One line, or one element of a batch, costs itself."""
+    bodies = chain(some_drafts(9))
+    spoiled = json.loads(bodies[4])
+    spoiled["data"]["note"] = "\ud800"
+    code, said = verify([*bodies[:2], f"hadir/v1/a/b/batch [{bad}]", *bodies[2:4], json.dumps([spoiled]), *bodies[4:]])
+    assert code == 1
+    *faults, summary = said.splitlines()
+    assert {fault.partition(":")[0] for fault in faults} in ({"line 3", "line 6"}, {"line 6"})
+    assert summary.endswith("0 of them duplicates, 1 streams")
 
 
 def test_the_strangers_script_accepts_the_documented_examples() -> None:
@@ -622,3 +645,4 @@ def test_ten_lines_are_enough_for_identity_and_digest() -> None:
 
     assert run(good) == ["right"] * len(good)
     assert run([altered]) == ["WRONG"]
+    assert run([f"[{','.join([*good, altered])}]"]) == ["right"] * len(good) + ["WRONG"]

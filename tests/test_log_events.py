@@ -48,7 +48,18 @@ def logged() -> dict[str, set[str]]:
             for call, level in calls(tree):
                 for event in names(call, tree):
                     found.setdefault(event, set()).add(level)
+            for event, level in put_off(tree):
+                found.setdefault(event, set()).add(level)
     return found
+
+
+def put_off(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield every event and level that is written as a pair, for a line that is logged after a commit."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple) and len(node.elts) >= 2:
+            level, event = (getattr(element, "value", None) for element in node.elts[:2])
+            if level in LEVELS and isinstance(event, str) and level != event:
+                yield event, LEVELS[level]
 
 
 def documented() -> dict[str, tuple[set[str], str]]:

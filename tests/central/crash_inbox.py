@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from central.inbox import Broker, Inbox
-from central.store import Message, Store, Taken
+from central.store import IngestResult, Message, Store
 
 
 class DyingStore(Store):
@@ -19,12 +19,12 @@ class DyingStore(Store):
 
     place = ""
 
-    def take(self, messages: Iterable[Message]) -> Taken:
+    def ingest(self, messages: Iterable[Message]) -> IngestResult:
         """Store, and die with it on disk."""
-        taken = super().take(messages)
-        if taken.stored:
+        result = super().ingest(messages)
+        if result.stored:
             self._die("committed")
-        return taken
+        return result
 
     def _commit(self) -> None:
         if self._connection.total_changes:

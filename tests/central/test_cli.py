@@ -86,7 +86,7 @@ def db(tmp_path: Path) -> Path:
 def stored(db: Path, *messages: tuple[str, bytes]) -> None:
     """Make a database that holds what these messages say; topics are below the gateway's prefix."""
     store = Store(db)
-    store.take(Message(f"{GATEWAY}/{topic}", body) for topic, body in messages)
+    store.ingest(Message(f"{GATEWAY}/{topic}", body) for topic, body in messages)
     store.close()
 
 
@@ -316,7 +316,7 @@ def test_a_report_for_people_names_everything_that_is_wrong(db: Path) -> None:
     assert "verified from 1 to 3; 1 BROKEN, first at 14: expected sha256:" in result.stdout
     assert re.search(r"1002|1077", result.stdout) is None
     told = json.loads(central("report", "--db", db, "--json").stdout)
-    assert told["rejected"] == [{"gateway": GATEWAY, "reason": "not_json", "messages": 1}]
+    assert told["rejected"] == [{"gateway": GATEWAY, "reason": "not_json", "messages": 1, "only_counted": 0}]
     assert told["streams"][1]["chain"]["first_break"]["sequence"] == 14
     assert told["streams"][1]["missing"][-1] == [15, 20]
 
@@ -336,7 +336,9 @@ def test_what_the_gateway_has_forgotten_is_listed_and_is_no_fault(db: Path) -> N
     assert f"  gone      {words}" in shown.stdout.splitlines()
     assert "  held      1 to 10, nothing missing" in shown.stdout.splitlines()
     assert checked.returncode == 0
-    assert checked.stdout == f"{GATEWAY} stream {STREAM}: {words}\nOK: 5 events, 0 faults\n"
+    assert checked.stdout == (
+        f"{GATEWAY} stream {STREAM}: {words}\nOK: 5 events, 0 faults; on trust: 5 pruned bodies, 0 first `previous`\n"
+    )
     told = json.loads(central("report", "--db", db, "--json").stdout)
     assert told["streams"][0]["gone"] == [[4, 6], [8, 9]]
 

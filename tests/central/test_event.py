@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from central.event import MAX_BYTES, Event, Info, Rejected, canonical, gateway_of, read
+from central.event import MAX_BYTES, MAX_EVENT_BYTES, Event, Info, Rejected, canonical, gateway_of, read
 from tests import contract
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload, sealed
+from tests.mutation import encode_json
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
@@ -47,7 +48,7 @@ def test_every_example_of_the_contract_is_taken() -> None:
         if gateway_of(f"{GATEWAY}/{topic}") is not None:
             for said in read(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
                 assert not isinstance(said, Rejected), (topic, said)
-                assert isinstance(said, Info) or said.doubt is None
+                assert isinstance(said, Info) or said.id_mismatch is None
             taken.add(key)
 
     assert {"punchRecorded", "recordQuarantined", "gatewayResumed", "terminalLost", "batch", "info"} <= taken
@@ -69,7 +70,7 @@ def test_an_unknown_type_is_an_event_without_a_punch() -> None:
     said = only(f"{GATEWAY}/note", payload(Source().note("hadir.something.else.v1")))
 
     assert isinstance(said, Event)
-    assert (said.punch, said.doubt) == (None, None)
+    assert (said.punch, said.id_mismatch) == (None, None)
 
 
 def test_a_person_without_a_pin_is_named_by_uid() -> None:
@@ -106,18 +107,123 @@ def test_a_punch_that_is_not_what_its_id_says_fills_its_place_only(data: object)
 
     assert isinstance(said, Event)
     assert said.punch is None
-    assert said.doubt
+    assert said.id_mismatch
 
 
-def test_an_event_without_its_bytes_keeps_the_digest_of_the_whole() -> None:
-    """A record that is too large for the broker comes with its hash in place of it: its digest is taken on trust."""
-    event = Source().punch(1, pin="1001")
-    event["data"] |= {"raw": None, "raw_sha256": "0" * 64}
+@pytest.mark.parametrize("raw", [None, "00ff"])
+@pytest.mark.parametrize("changed", [{}, {"pin": "1002"}, {"state": 1}])
+def test_a_raw_sha256_does_not_change_what_is_checked(raw: str | None, changed: dict[str, Any]) -> None:
+    """Beside ``raw`` or instead of it: an event whose content is not the one that was digested is altered."""
+    event = Source().punch(1, raw="00ff")
+    event["data"] |= {"raw": raw, "raw_sha256": "0" * 64, **changed}
 
-    said = only(PUNCHES, payload(event))
+    assert reason(PUNCHES, payload(event)) == "altered"
+    assert reason(BATCH, batch(event)) == "altered"
 
-    assert isinstance(said, Event)
-    assert said.digest == event["digest"]
+
+def test_a_record_of_unknown_bytes_is_an_event_like_any_other() -> None:
+    """What counts is the digest: null where it was digested as null is not altered."""
+    event = Source().punch(1, raw=None, raw_sha256="0" * 64)
+
+    assert isinstance(only(PUNCHES, payload(event)), Event)
+
+
+def nested(depth: int) -> Any:
+    """Return so many arrays in each other."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+HOSTILE = {
+    "surrogate in data": lambda event: event["data"].update(raw=None, raw_sha256="x", note="\ud800"),
+    "surrogate in serial": lambda event: event["data"].update(serial="\ud800"),
+    "surrogate in pin": lambda event: event["data"].update(pin="\ud800"),
+    "surrogate as key": lambda event: event["data"].update({"\ud800": 1}),
+    "surrogate at the top": lambda event: event.update(note="\ud800"),
+    "surrogate as key at the top": lambda event: event.update({"\ud800": 1}),
+    "nested 33 deep": lambda event: event["data"].update(note=nested(31)),
+    "nested 990 deep": lambda event: event["data"].update(raw=None, raw_sha256="x", note=nested(990)),
+    "nested 100,000 deep": lambda event: event["data"].update(note=nested(100_000)),
+}
+"""Ways in which one message once ended the inbox at every start (C1, S2)."""
+
+
+def hostile(kind: str, event: dict[str, Any]) -> bytes:
+    """Return an event that was spoiled in one of these ways, as a sender would write it."""
+    HOSTILE[kind](event)
+    return encode_json(event)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_once_ended_the_inbox_is_rejected_alone(kind: str) -> None:
+    """As a message of its own; in a batch its siblings are read, and its own bytes are kept."""
+    source = Source()
+    first, spoiled, last = source.punches(3)
+    bad = hostile(kind, spoiled)
+
+    assert reason(PUNCHES, bad) in ("not_an_event", "not_json")
+    good, rejected, also_good = read(BATCH, b"[" + payload(first) + b", " + bad + b"," + payload(last) + b"]")
+
+    assert isinstance(good, Event)
+    assert isinstance(also_good, Event)
+    assert isinstance(rejected, Rejected)
+    assert rejected.payload == bad
+
+
+def test_an_event_may_be_nested_as_deep_as_the_limit() -> None:
+    """The limit is the same wherever it is read from."""
+    source = Source()
+
+    assert isinstance(only(PUNCHES, payload(source.punch(1, note=nested(30)))), Event)
+
+
+def test_a_source_that_is_not_the_topics_gateway_is_rejected() -> None:
+    """A gateway publishes its own events only; which root the topics have does not matter."""
+    event = Source(gateway="3602-bkpsdm/gw-02").punch(1)
+
+    rejected = only(PUNCHES, payload(event))
+
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "source_mismatch"
+    assert isinstance(only("3602-bkpsdm/gw-02/punch/lobby", payload(event)), Event)
+
+
+@pytest.mark.parametrize(
+    ("bad", "read_behind"),
+    [
+        (b"1.5", True),
+        (b'{"a": NaN}', True),
+        (b"9" * 5000, True),
+        (b'"\xff"', True),
+        (b'{"a": "]}"', False),
+        (b'{"a": "]}\\""}', True),
+        (b"[[[", False),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, MAX_EVENT_BYTES])
+def test_an_element_that_is_no_json_costs_only_itself(bad: bytes, read_behind: bool, padding: int) -> None:
+    """Its siblings are read, in short batches and in long ones; behind it, if it is known where it ends."""
+    source = Source()
+    first, last = source.punches(2)
+
+    found = list(read(BATCH, b"[" + payload(first) + b"," + bad + b"," + b" " * padding + payload(last) + b"]"))
+
+    assert [said.sequence for said in found if isinstance(said, Event)] == ([1, 2] if read_behind else [1])
+    assert any(isinstance(said, Rejected) for said in found)
+
+
+def test_an_event_that_is_too_large_is_not_taken_apart() -> None:
+    """Alone and in a batch, whose other elements are read."""
+    source = Source()
+    large = source.punch(1, note="x" * MAX_EVENT_BYTES)
+
+    assert reason(PUNCHES, payload(large)) == "too_large"
+    rejected, event = read(BATCH, batch(large, source.punch(2)))
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "too_large"
+    assert isinstance(event, Event)
 
 
 def test_an_altered_event_is_told_with_its_place() -> None:
@@ -145,6 +251,7 @@ def test_elements_of_a_batch_are_judged_one_by_one() -> None:
     assert isinstance(bad, Rejected)
     assert bad.reason == "not_an_event"
     assert json.loads(bad.payload) == {"specversion": "2.0"}
+    assert [said.sequence for said in (good, also_good)] == [1, 2]
 
 
 @pytest.mark.parametrize(

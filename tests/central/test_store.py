@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from central.coverage import PATIENCE_S, Holding
 from central.event import MAX_BYTES
 from central.report import Chain, StreamReport, opened, report, verify
-from central.store import KEPT_BYTES, Message, Store, StoreError, StoreLocked, Taken
+from central.store import KEPT_BYTES, IngestResult, Message, Store, StoreError, StoreLocked
 from drivers.base import RawPunch, Reading
 from gateway.ledger import opened as ledger_opened
 from gateway.ledger.delivery import Receipt
@@ -24,6 +24,8 @@ from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
+OTHER = "3602-bkpsdm/gw-02"
+THEIRS = f"{OTHER}/punch/lobby"
 INFO = f"{GATEWAY}/info"
 
 WITNESS = Witness(
@@ -60,16 +62,14 @@ class Centre:
         self.store.close()
         self.open()
 
-    def take(self, *events: Event, topic: str = PUNCHES) -> Taken:
-        """Take each event in a message of its own, all in one transaction."""
-        return self.take_messages(*(Message(topic, payload(event)) for event in events))
-
-    def take_messages(self, *messages: Message) -> Taken:
-        """Take messages in one transaction and remember what was logged about them."""
+    def ingest(self, *items: Event | Message, topic: str = PUNCHES) -> IngestResult:
+        """Ingest in one transaction, events each in a message of its own, and remember what was logged about them."""
         with capture_logs() as log:
-            taken = self.store.take(messages)
+            result = self.store.ingest(
+                item if isinstance(item, Message) else Message(topic, payload(item)) for item in items
+            )
         self.log += log
-        return taken
+        return result
 
     def logged(self, event: str) -> list[Any]:
         """Return the log lines of a name."""
@@ -119,7 +119,7 @@ def test_events_are_kept_whole_and_a_punch_can_be_read(centre: Centre) -> None:
     source.punch(1, pin="0042")
     source.note()
 
-    assert centre.take(*source.events) == Taken(stored=2)
+    assert centre.ingest(*source.events) == IngestResult(stored=2)
 
     assert centre.rows("SELECT gateway, terminal, pin, local_time, time, state, suspect, sequence FROM punches") == [
         (GATEWAY, "lobby", "0042", "2026-09-04T00:00:01", "2026-09-04T07:30:00+07:00", 0, "[]", 1)
@@ -135,11 +135,11 @@ def test_what_comes_again_changes_nothing(centre: Centre) -> None:
     """Singly, in batches, after a restart."""
     source = Source()
     source.punches(5)
-    centre.take(*source.events)
+    centre.ingest(*source.events)
 
-    assert centre.take(*source.events) == Taken(repeated=5)
+    assert centre.ingest(*source.events) == IngestResult(repeated=5)
     centre.reopen()
-    assert centre.take_messages(Message(BATCH, batch(*source.events))) == Taken(repeated=5)
+    assert centre.ingest(Message(BATCH, batch(*source.events))) == IngestResult(repeated=5)
 
     assert len(centre.rows("SELECT * FROM event")) == 5
     assert chain_of(centre) == Chain("unbroken", 1, 5, 0, None)
@@ -151,8 +151,8 @@ def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None
     first.punches(3)
     second.punches(3)
 
-    centre.take(*first.events)
-    centre.take(*second.events, topic="3602-bkpsdm/gw-02/punch/lobby")
+    centre.ingest(*first.events)
+    centre.ingest(*second.events, topic="3602-bkpsdm/gw-02/punch/lobby")
 
     assert len(centre.rows("SELECT id FROM punches")) == 3
     assert centre.told() == {
@@ -174,9 +174,9 @@ def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, se
     while queue:
         part, queue = queue[: (size := dice.randrange(1, 12))], queue[size:]
         if dice.random() < 0.5:
-            centre.take_messages(Message(BATCH, batch(*part)))
+            centre.ingest(Message(BATCH, batch(*part)))
         else:
-            centre.take(*part)
+            centre.ingest(*part)
         if dice.random() < 0.2:
             centre.reopen()
 
@@ -191,14 +191,14 @@ def test_a_gap_is_told_and_then_healed(centre: Centre) -> None:
     """What the broker lost is asked for, comes as a batch, and closes the chain."""
     source = Source()
     source.punches(10)
-    centre.take(*source.events[:3], *source.events[6:])
+    centre.ingest(*source.events[:3], *source.events[6:])
 
     assert centre.holding() == (3, ())
     centre.now_s += PATIENCE_S
     assert centre.holding() == (10, ((4, 6),))
     assert chain_of(centre) == Chain("unbroken", 1, 3, 0, None)
 
-    centre.take_messages(Message(BATCH, batch(*source.events[3:6])))
+    centre.ingest(Message(BATCH, batch(*source.events[3:6])))
     assert centre.holding() == (10, ())
     assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
 
@@ -207,7 +207,7 @@ def test_a_restart_remembers_gaps_and_counts_their_age_anew(centre: Centre) -> N
     """The broker may be about to hand over what was missing."""
     source = Source()
     source.punches(10)
-    centre.take(*source.events[:3], *source.events[6:])
+    centre.ingest(*source.events[:3], *source.events[6:])
     centre.now_s += PATIENCE_S
 
     centre.reopen()
@@ -222,14 +222,14 @@ def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
     source = Source()
     source.punches(10)
 
-    centre.take(*source.events[6:])
+    centre.ingest(*source.events[6:])
 
     (line,) = centre.logged("stream_joined")
     assert line["sequence"] == 7
     assert chain_of(centre) == Chain("joined", 7, 10, 0, None)
     centre.now_s += PATIENCE_S
     assert centre.holding() == (10, ((1, 6),))
-    centre.take(*source.events[:6])
+    centre.ingest(*source.events[:6])
     assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
 
 
@@ -239,10 +239,10 @@ def test_a_broken_chain_is_said_once_with_what_was_expected(centre: Centre) -> N
     source.punches(3)
     source.events[1] = sealed({**source.events[1], "data": {}}, source.events[0]["digest"])
 
-    centre.take(*source.events)
-    centre.take(*source.punches(2))
+    centre.ingest(*source.events)
+    centre.ingest(*source.punches(2))
     centre.reopen()
-    centre.take(*source.events)
+    centre.ingest(*source.events)
 
     (line,) = centre.logged("chain_broken")
     expected, found = source.events[1]["digest"], source.events[2]["previous"]
@@ -262,7 +262,7 @@ def test_a_break_is_found_in_whatever_order_its_ends_arrive(centre: Centre, orde
     source.events[2] = sealed(source.events[2], "sha256:" + "0" * 64)
 
     for index in order:
-        centre.take(source.events[index])
+        centre.ingest(source.events[index])
 
     (line,) = centre.logged("chain_broken")
     assert line["sequence"] == 3
@@ -273,7 +273,7 @@ def test_a_stream_that_does_not_begin_with_its_own_name_is_broken(centre: Centre
     """The first `previous` is the hash of the stream's name."""
     event = Source().punch(1)
 
-    centre.take(sealed(event, "sha256:" + "0" * 64))
+    centre.ingest(sealed(event, "sha256:" + "0" * 64))
 
     chain = chain_of(centre)
     assert (chain.state, chain.last) == ("broken", 0)
@@ -287,10 +287,10 @@ def test_a_fork_keeps_both_and_is_said_once(centre: Centre) -> None:
     copy.punch(99)
     copy.punch(98)
 
-    centre.take(*source.events)
-    centre.take(*copy.events[2:])
+    centre.ingest(*source.events)
+    centre.ingest(*copy.events[2:])
     centre.reopen()
-    assert centre.take(*source.events, *copy.events) == Taken(repeated=8)
+    assert centre.ingest(*source.events, *copy.events) == IngestResult(repeated=8)
 
     assert [line["sequence"] for line in centre.logged("fork_found")] == [3]
     assert len(centre.rows("SELECT * FROM event")) == 6
@@ -308,9 +308,9 @@ def test_a_fork_that_mends_the_chain_leaves_no_break(centre: Centre) -> None:
     source.punches(4)
     forged = sealed({**source.events[1], "id": "forged", "type": "other"}, source.events[0]["digest"])
 
-    centre.take(source.events[0], forged, *source.events[2:])
+    centre.ingest(source.events[0], forged, *source.events[2:])
     assert chain_of(centre).state == "broken"
-    centre.take(source.events[1])
+    centre.ingest(source.events[1])
 
     assert chain_of(centre) == Chain("unbroken", 1, 4, 0, None)
     (stream,) = centre.streams()
@@ -335,7 +335,7 @@ def test_breaks_and_forks_are_those_of_the_definition(centre: Centre, seed: int)
     dice.shuffle(order)
 
     for event in order:
-        centre.take(event)
+        centre.ingest(event)
         if dice.random() < 0.1:
             centre.reopen()
 
@@ -362,9 +362,9 @@ def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre:
     source.punches(3)
     altered = {**source.events[1], "data": {**source.events[1]["data"], "pin": "9999"}}
 
-    taken = centre.take(source.events[0], altered, altered, source.events[2])
+    taken = centre.ingest(source.events[0], altered, altered, source.events[2])
 
-    assert taken == Taken(stored=2, rejected=2)
+    assert taken == IngestResult(stored=2, rejected=2)
     (line,) = centre.logged("message_rejected")
     assert line["reason"] == "altered"
     assert "9999" not in str(line)
@@ -373,18 +373,18 @@ def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre:
     ]
     centre.now_s += PATIENCE_S
     assert centre.holding() == (3, ((2, 2),))
-    centre.take(source.events[1])
+    centre.ingest(source.events[1])
     assert centre.holding() == (3, ())
 
 
 def test_a_punch_under_anothers_id_does_not_displace_that_one(centre: Centre) -> None:
     """It fills its place and is reported; the genuine punch is stored when it comes."""
-    thief, honest = Source("thief"), Source()
+    thief, honest = Source("thief", OTHER), Source()
     punch = honest.punch(1)
     thief.record("hadir.punch.recorded.v1", punch["id"], {**punch["data"], "pin": "666"}, "lobby")
 
-    centre.take(*thief.events, topic="3602-bkpsdm/gw-02/punch/lobby")
-    centre.take(punch)
+    centre.ingest(*thief.events, topic=THEIRS)
+    centre.ingest(punch)
 
     assert centre.rows("SELECT gateway, pin FROM punches") == [(GATEWAY, punch["data"]["pin"])]
     (line,) = centre.logged("punch_misidentified")
@@ -394,13 +394,16 @@ def test_a_punch_under_anothers_id_does_not_displace_that_one(centre: Centre) ->
 
 def test_one_gateway_cannot_fill_places_of_another(centre: Centre) -> None:
     """Streams count by the gateway whose topic brought them: a receipt covers only what came from its reader."""
-    source = Source()
+    source, thief = Source(), Source(gateway=OTHER)
     source.punches(2)
-    centre.take(source.events[0])
+    thief.punches(2)
+    centre.ingest(source.events[0])
 
-    centre.take(source.events[1], topic="3602-bkpsdm/gw-02/punch/lobby")
+    assert centre.ingest(source.events[1], topic=THEIRS) == IngestResult(rejected=1)
+    assert centre.ingest(thief.events[1], topic=THEIRS) == IngestResult(stored=1)
 
     assert centre.holding() == (1, ())
+    assert centre.rows("SELECT gateway, reason FROM rejected") == [(OTHER, "source_mismatch")]
 
 
 def test_garbage_is_kept_once_and_counted(centre: Centre) -> None:
@@ -408,11 +411,11 @@ def test_garbage_is_kept_once_and_counted(centre: Centre) -> None:
     source = Source()
     huge = Message(BATCH, b"x" * (MAX_BYTES + 1))
 
-    taken = centre.take_messages(
+    taken = centre.ingest(
         Message(PUNCHES, b"{"), Message(PUNCHES, b"{"), huge, Message(PUNCHES, payload(source.punch(1)))
     )
 
-    assert taken == Taken(stored=1, rejected=3)
+    assert taken == IngestResult(stored=1, rejected=3)
     assert centre.rows("SELECT reason, size, times, length(payload) FROM rejected ORDER BY size") == [
         ("not_json", 1, 2, 1),
         ("too_large", MAX_BYTES + 1, 1, KEPT_BYTES),
@@ -425,13 +428,13 @@ def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
     old, new = Source("old"), Source("new")
     old.punches(4)
     new.punches(2)
-    centre.take(*old.events[:3])
+    centre.ingest(*old.events[:3])
     assert centre.told() == {GATEWAY: ("old", Holding(3, ()))}
 
-    centre.take_messages(Message(INFO, new.info(assigned=0)))
+    centre.ingest(Message(INFO, new.info(assigned=0)))
     assert centre.told() == {GATEWAY: ("new", Holding(0, ()))}
-    centre.take(old.events[3])
-    centre.take(*new.events)
+    centre.ingest(old.events[3])
+    centre.ingest(*new.events)
     centre.reopen()
 
     assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
@@ -443,8 +446,8 @@ def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
 
 def test_without_info_the_stream_heard_of_last_is_the_newest(centre: Centre) -> None:
     """Where info never came, events tell."""
-    centre.take(Source("old").punch(1))
-    centre.take(Source("new").punch(2))
+    centre.ingest(Source("old").punch(1))
+    centre.ingest(Source("new").punch(2))
 
     assert centre.told() == {GATEWAY: ("new", Holding(1, ()))}
 
@@ -459,11 +462,11 @@ def test_the_end_of_the_stream_before_is_compared(
     """A new stream names the end of the old one as the gateway knows it; the centre may know more, or otherwise."""
     old, new = Source("old"), Source("new")
     old.punches(3)
-    centre.take(*old.events)
+    centre.ingest(*old.events)
     right = old.events[sequence - 1]["digest"] if sequence <= 3 else old.end
     end = {"stream": "old", "sequence": sequence, "digest": right if digest == "right" else "sha256:" + "0" * 64}
 
-    centre.take_messages(Message(INFO, new.info(end)), Message(INFO, new.info(end)))
+    centre.ingest(Message(INFO, new.info(end)), Message(INFO, new.info(end)))
 
     predecessor = centre.streams()[1].predecessor
     assert predecessor is not None
@@ -477,8 +480,8 @@ def test_info_of_more_than_has_come_makes_the_end_missing(centre: Centre) -> Non
     """The broker dropped the newest events: only info tells."""
     source = Source()
     source.punches(10)
-    centre.take(*source.events[:6])
-    centre.take_messages(Message(INFO, source.info()))
+    centre.ingest(*source.events[:6])
+    centre.ingest(Message(INFO, source.info()))
 
     centre.now_s += PATIENCE_S
 
@@ -491,10 +494,10 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
     """Its receipts then bring it back to where it was."""
     source = Source()
     source.punches(20)
-    centre.take(*source.events[:8])
+    centre.ingest(*source.events[:8])
     with closing(sqlite3.connect(centre.path)) as live, closing(sqlite3.connect(tmp_path / "backup.db")) as backup:
         live.backup(backup)
-    centre.take(*source.events[8:15])
+    centre.ingest(*source.events[8:15])
     assert centre.holding() == (15, ())
 
     centre.store.close()
@@ -502,13 +505,13 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
         part.unlink()
     shutil.copy(tmp_path / "backup.db", centre.path)
     centre.open()
-    centre.take_messages(Message(INFO, source.info(assigned=15)))
-    centre.take(source.events[15])
+    centre.ingest(Message(INFO, source.info(assigned=15)))
+    centre.ingest(source.events[15])
     centre.now_s += PATIENCE_S
     assert centre.holding() == (16, ((9, 15),))
 
-    centre.take_messages(Message(BATCH, batch(*source.events[8:15])))
-    centre.take(*source.events[16:])
+    centre.ingest(Message(BATCH, batch(*source.events[8:15])))
+    centre.ingest(*source.events[16:])
     assert centre.holding() == (20, ())
     assert chain_of(centre) == Chain("unbroken", 1, 20, 0, None)
     assert centre.faults() == []
@@ -529,7 +532,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
         waiting = ledger.pending(0, 100)
         stream = ledger.stream
 
-    centre.take_messages(*(Message(f"{GATEWAY}/{event.topic}", event.body.encode()) for event in waiting))
+    centre.ingest(*(Message(f"{GATEWAY}/{event.topic}", event.body.encode()) for event in waiting))
 
     assert len(waiting) == 5
     assert centre.rows("SELECT body FROM event ORDER BY sequence") == [(event.body,) for event in waiting]
@@ -551,11 +554,11 @@ def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> No
     """Its place is held by id and digest, the chain is checked through it, and nobody asks for it again."""
     source = Source()
     source.punches(10)
-    centre.take(*source.events[:3], *source.events[6:])
+    centre.ingest(*source.events[:3], *source.events[6:])
     centre.now_s += PATIENCE_S
     assert centre.holding() == (10, ((4, 6),))
 
-    centre.take(source.forget(*source.events[3:6]))
+    centre.ingest(source.forget(*source.events[3:6]))
     centre.reopen()
 
     assert centre.holding() == (11, ())
@@ -578,7 +581,7 @@ def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tm
         waiting = ledger.pending(0, 100)
         ledger.mark_sent(event.sequence for event in waiting)
         ledger.flush_marks()
-        centre.take_messages(*(Message(BATCH, event.body.encode()) for event in (*waiting[:3], *waiting[6:])))
+        centre.ingest(*(Message(BATCH, event.body.encode()) for event in (*waiting[:3], *waiting[6:])))
         ledger.do(
             lambda transaction: transaction.connection.exec_driver_sql(
                 "UPDATE event SET body = NULL WHERE sequence BETWEEN 4 AND 6"
@@ -590,7 +593,7 @@ def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tm
             upto, missing = receipt.holding
             ledger.note_receipt(Receipt(stream=receipt.stream, upto=upto, missing=missing, at="2026-09-04T00:31:00Z"))
             ledger.owe_missing()
-            centre.take_messages(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
+            centre.ingest(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
         (receipt,) = centre.store.receipts()
         counts = ledger.counts()
 
@@ -604,7 +607,7 @@ def test_some_of_a_gap_may_be_forgotten(centre: Centre) -> None:
     """The rest of it stays missing."""
     source = Source()
     source.punches(10)
-    centre.take(*source.events[:3], *source.events[6:], source.forget(source.events[4]))
+    centre.ingest(*source.events[:3], *source.events[6:], source.forget(source.events[4]))
 
     centre.now_s += PATIENCE_S
 
@@ -616,10 +619,10 @@ def test_content_that_comes_after_all_takes_its_place(centre: Centre) -> None:
     """It came by another road and proves itself by its digest: nothing is gone then, and nothing is in doubt."""
     source = Source()
     source.punches(6)
-    centre.take(*source.events[:3], *source.events[4:], source.forget(source.events[3]))
+    centre.ingest(*source.events[:3], *source.events[4:], source.forget(source.events[3]))
 
-    assert centre.take(source.events[3]) == Taken(stored=1)
-    assert centre.take(source.events[3], source.events[6]) == Taken(repeated=2)
+    assert centre.ingest(source.events[3]) == IngestResult(stored=1)
+    assert centre.ingest(source.events[3], source.events[6]) == IngestResult(repeated=2)
 
     (stream,) = centre.streams()
     assert (stream.gone, stream.forks, stream.punches) == ([], [], 6)
@@ -637,8 +640,8 @@ def test_content_that_is_another_is_a_conflict(centre: Centre, told_first: bool,
     real = source.events[3]
     told = source.forget({**real, part: "sha256:" + "0" * 64})
     for event in (told, real) if told_first else (real, told):
-        centre.take(event)
-    centre.take(*source.events[:3], *source.events[4:6])
+        centre.ingest(event)
+    centre.ingest(*source.events[:3], *source.events[4:6])
 
     (stream,) = centre.streams()
     assert stream.forks == [4]
@@ -646,16 +649,16 @@ def test_content_that_is_another_is_a_conflict(centre: Centre, told_first: bool,
     (line,) = centre.logged("fork_found")
     assert (line["sequence"], {line["expected"], line["found"]}) == (4, {real[part], "sha256:" + "0" * 64})
     assert len(centre.rows("SELECT * FROM event WHERE sequence = 4")) == 1
-    assert ((4, "a fork: different events claim this place") in centre.faults()) == (part == "digest")
+    assert (4, "a fork: different events claim this place") in centre.faults()
 
 
 def test_a_chain_that_does_not_lead_through_what_was_forgotten_is_broken(centre: Centre) -> None:
     """The next event names the digest of the one before it, whether that one's content is here or not."""
     source = Source()
     source.punches(5)
-    centre.take(*source.events[:2], *source.events[3:])
+    centre.ingest(*source.events[:2], *source.events[3:])
 
-    centre.take(source.forget({**source.events[2], "digest": "sha256:" + "0" * 64}))
+    centre.ingest(source.forget({**source.events[2], "digest": "sha256:" + "0" * 64}))
 
     chain = chain_of(centre)
     assert (chain.state, chain.last) == ("broken", 3)
@@ -668,8 +671,8 @@ def test_what_was_forgotten_of_the_stream_before_closes_its_gaps(centre: Centre)
     """Also where this centre has never heard of that stream; receipts go on speaking of the present one."""
     old, new = Source("old"), Source("new")
     old.punches(4)
-    centre.take(*old.events[:2], old.events[3])
-    centre.take(new.forget(old.events[2], stream="old"), new.forget(*old.events, stream="older"))
+    centre.ingest(*old.events[:2], old.events[3])
+    centre.ingest(new.forget(old.events[2], stream="old"), new.forget(*old.events, stream="older"))
 
     assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
     assert [(stream.stream, stream.gone, stream.missing) for stream in centre.streams()] == [
@@ -700,7 +703,7 @@ def test_what_is_forgotten_without_being_named_rightly_stays_missing(centre: Cen
     source.punches(3)
     source.record("hadir.body.forgotten.v1", "forgotten", data, "lobby")
 
-    assert centre.take(source.events[0], *source.events[2:]) == Taken(stored=3)
+    assert centre.ingest(source.events[0], *source.events[2:]) == IngestResult(stored=3)
 
     centre.now_s += PATIENCE_S
     assert centre.holding() == (4, ((2, 2),))
@@ -722,7 +725,7 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
     dice.shuffle(queue)
 
     for event in queue:
-        centre.take(event)
+        centre.ingest(event)
         if dice.random() < 0.1:
             centre.reopen()
 
@@ -732,26 +735,6 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
     assert gone == [index + 1 for index in forgotten if index not in arrive_too]
     assert stream.chain == Chain("unbroken", 1, 44, 0, None)
     assert centre.faults() == []
-
-
-def test_a_file_of_the_first_version_learns_what_its_events_say(centre: Centre) -> None:
-    """It had stored what was forgotten and closed no gap with it."""
-    source = Source()
-    source.punches(5)
-    centre.take(*source.events[:2], *source.events[3:], source.forget(source.events[2]))
-    centre.store.close()
-    with closing(sqlite3.connect(centre.path)) as connection:
-        connection.executescript(
-            "DROP VIEW gone; DROP TABLE forgotten; INSERT INTO gap VALUES (1, 3, 3); PRAGMA user_version = 1"
-        )
-
-    centre.open()
-
-    assert centre.holding() == (6, ())
-    assert [(stream.missing, stream.gone) for stream in centre.streams()] == [([], [(3, 3)])]
-    assert centre.faults() == []
-    centre.reopen()
-    assert centre.holding() == (6, ())
 
 
 # ---------------------------------------------------------------- the file
@@ -776,7 +759,7 @@ def test_verify_finds_what_was_changed_in_the_file(centre: Centre, damage: str) 
     """It believes nothing but the bodies."""
     source = Source()
     source.punches(5)
-    centre.take(*source.events[:3], source.events[4], source.forget(*Source("old").punches(1), stream="old"))
+    centre.ingest(*source.events[:3], source.events[4], source.forget(*Source("old").punches(1), stream="old"))
     assert centre.faults() == []
     centre.store.close()
 
@@ -806,15 +789,15 @@ def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
     """On a full disk `take` raises, and after the next opening nothing is half there."""
     source = Source()
     source.punches(300)
-    centre.take(*source.events[:10])
+    centre.ingest(*source.events[:10])
 
     with _full(centre.store._connection), pytest.raises(StoreError, match=r"centre\.db: .*full"):
-        centre.take(*source.events[10:])
+        centre.ingest(*source.events[10:])
     centre.reopen()
 
     assert centre.holding() == (10, ())
     assert centre.faults() == []
-    centre.take(*source.events)
+    centre.ingest(*source.events)
     assert centre.holding() == (300, ())
 
 
