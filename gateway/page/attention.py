@@ -116,6 +116,14 @@ def _apart(earlier: str, later: str) -> timedelta:
     return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
 
 
+def condition(state: Mapping[str, Any]) -> str:
+    """Return the name of the words for how a terminal is: one that answers and refuses is not called silent."""
+    if state["state"] == "online":
+        return "online"
+    by_cause = {None: "unvisited", "refused": "refusing", "protocol": "unreadable", "internal": "unreadable"}
+    return by_cause.get(state["cause"], "offline")
+
+
 def is_connected(standing: str) -> bool:
     """Tell whether the broker is connected, by the daemon's words for it."""
     return standing.startswith("connected")

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.page import chart
-from gateway.page.attention import attention, ever_confirmed, is_connected, percent
+from gateway.page.attention import attention, condition, ever_confirmed, is_connected, percent
 from gateway.page.guard import COOKIE, LOGIN, Guard, Guesses, Places, fits, peer_of, ticket, too_many
 from gateway.page.metrics import metrics
 from gateway.page.view import Passed, View
@@ -128,6 +128,7 @@ class _Pages:
             connected=is_connected(status["broker"]),
             confirmed=ever_confirmed(status),
             percent=percent,
+            condition=condition,
             attention=attention(status, view.tolerances, words),
             now=view.now().astimezone(view.zone),
             name=view.name,

@@ -116,7 +116,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     # Terminals.
     "terminals": ("Terminals", "Mesin absen"),
     "online": ("answers", "aktif"),
-    "offline": ("no answer", "tidak aktif"),
+    "offline": ("no answer", "tidak menjawab"),
+    "refusing": ("refuses", "menolak"),
+    "unreadable": ("cannot be read", "tidak terbaca"),
+    "unvisited": ("not read yet", "belum dibaca"),
     "since": ("since {since}", "sejak {since}"),
     "last_punch": ("Last punch", "Absen terakhir"),
     "clock": ("Clock", "Jam"),

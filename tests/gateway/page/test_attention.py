@@ -8,7 +8,7 @@ import pytest
 
 from gateway.advice import BROKER_FINDINGS
 from gateway.cli.words import FINDINGS, Language
-from gateway.page.attention import attention, ever_confirmed
+from gateway.page.attention import attention, condition, ever_confirmed
 from gateway.page.words import Words
 
 ID = Words("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
@@ -202,3 +202,20 @@ def test_a_centre_that_has_never_confirmed() -> None:
     assert looked_at(health={**never, "last_sent": None}, confirm="centre") == []
     assert not ever_confirmed(seen(health=never))
     assert ever_confirmed(seen())
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "said"),
+    [
+        ("online", None, "answers"),
+        ("offline", None, "not read yet"),
+        ("offline", "unavailable", "no answer"),
+        ("offline", "refused", "refuses"),
+        ("offline", "protocol", "cannot be read"),
+        ("offline", "internal", "cannot be read"),
+        ("offline", "brand_new", "no answer"),
+    ],
+)
+def test_the_card_of_a_terminal_says_how_it_is(state: str, cause: str | None, said: str) -> None:
+    """One that answers and refuses is not called silent."""
+    assert EN(condition({"state": state, "cause": cause})) == said

@@ -33,7 +33,21 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
     built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
     built |= {f"no_broker_{cause}" for cause in attention._LOGIN} | {"no_broker", "terminal_offline"}
     built |= {f"terminal_{cause}" for cause in attention._UNFINISHED} | {"terminal_clock", "terminal_zone"}
-    looped = {"in_log", "in_ledger", "sent", "at_centre", "online", "offline", "right", "ahead", "behind", "unknown"}
+    looped = {
+        "in_log",
+        "in_ledger",
+        "sent",
+        "at_centre",
+        "online",
+        "offline",
+        "refusing",
+        "unreadable",
+        "unvisited",
+        "right",
+        "ahead",
+        "behind",
+        "unknown",
+    }
     assert asked - set(TEXTS) == {"room_", "medium_"} & (asked - set(TEXTS))
     assert set(TEXTS) - asked - built - looped == set()
 
