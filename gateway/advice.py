@@ -81,14 +81,14 @@ def judged_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchroni
     """Return what a terminal's clock that is ``offset_ms`` ahead of ours, give or take ``bound_ms``, calls for.
 
     ``clock_zone``: by about whole hours or quarters of one, most likely another time zone in the configuration than at
-    the terminal, whose clock is then right. ``clock_unjudged``: our own clock is not ``synchronised`` and may be the
-    wrong one.
+    the terminal, whose clock is then right. ``clock_unjudged``: otherwise, while our own clock is not ``synchronised``
+    and may be the wrong one.
     """
     if abs(offset_ms) <= max(tolerance_s * 1000, bound_ms):
         return "clock_right"
-    if not synchronised:
-        return "clock_unjudged"
-    return "clock_zone" if _is_zone(offset_ms, bound_ms) else "clock_off"
+    if _is_zone(offset_ms, bound_ms):
+        return "clock_zone"
+    return "clock_off" if synchronised else "clock_unjudged"
 
 
 def _is_zone(offset_ms: int, bound_ms: int) -> bool:
