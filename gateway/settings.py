@@ -741,7 +741,10 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
             message = "a no-break space, as web pages have them, is not a blank; write this line again"
         raise stop(mark.line + 1, mark.column + 1, message) from None
     if root is None:
-        raise stop(1, 1, "nothing in this file is in effect; make a configuration with `sudo hadir init`")
+        empty = Problem(
+            1, 1, "(file)", "nothing in this file is in effect; make a configuration with `sudo hadir init`"
+        )
+        raise SettingsError(path, [empty], missing=True)
     if not isinstance(data, dict):
         raise stop(*_mark(root), "does not consist of keys; write key: value on each line")
     return root, data, list(_node_problems(root))

@@ -110,8 +110,8 @@ HINTS = {
         "Komputer ini tidak terhubung ke jaringan itu: periksa kabel, alamat IP, dan gateway komputer ini.",
     ),
     "no_config": (
-        "Make one with `hadir init`, or name the right one with --config FILE or HADIR_CONFIG.",
-        "Berkas konfigurasi tidak ditemukan: buat dengan hadir init, atau tunjukkan dengan --config BERKAS.",
+        "Make one with `sudo hadir init`, or name the right one with --config FILE or HADIR_CONFIG.",
+        "Konfigurasi belum ada: buat dengan `sudo hadir init`, atau tunjukkan berkasnya dengan --config BERKAS.",
     ),
     "config": (
         "Correct the configuration, then try `hadir check`.",

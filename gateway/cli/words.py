@@ -90,8 +90,8 @@ FINDINGS = {
     "configuration_wrong": Found(
         Said("mistakes: {count}; the first: {first}", "kesalahan: {count}; yang pertama: {first}"),
         Said(
-            "Correct the lines that `hadir check` shows; without a configuration, make one with `hadir init`.",
-            "Perbaiki baris yang ditunjukkan `hadir check`; kalau belum ada konfigurasi, buat dengan `hadir init`.",
+            "Correct the lines that `hadir check` shows; without a configuration, make one with `sudo hadir init`.",
+            "Perbaiki baris yang ditunjukkan `hadir check`; kalau belum ada, buat dengan `sudo hadir init`.",
         ),
     ),
     "network": Found(Said("connected", "tersambung")),

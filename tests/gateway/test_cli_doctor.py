@@ -199,3 +199,16 @@ def test_language_follows_the_locale(monkeypatch: pytest.MonkeyPatch, locale: st
     monkeypatch.delenv("LC_MESSAGES", raising=False)
     monkeypatch.setenv("LANG", "C")
     assert spoken() == Language(language)
+
+
+@pytest.mark.parametrize("command", ["check", "run", "status", "doctor"])
+def test_the_packages_first_minute(tmp_path: Path, command: str) -> None:
+    """The file that the package installs is all comments: every command leads to `sudo hadir init`."""
+    packaged = tmp_path / "gateway.yaml"
+    packaged.write_text((Path(__file__).parents[2] / "packaging" / "debian" / "gateway.yaml").read_text("utf-8"))
+    told = hadir(command, "-c", packaged, LC_ALL="C.UTF-8")
+    said = told.stdout + told.stderr
+    assert told.returncode == 78
+    assert "nothing in this file is in effect" in said
+    assert "sudo hadir init" in said.partition("is in effect")[2]
+    assert "config/gateway.example.yaml" not in said
