@@ -161,7 +161,7 @@ class Office:
         assert len(self.events("terminal.lost")) == 1
 
 
-def eventually(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+def eventually(condition: Callable[[], object], timeout_s: float = WAIT_S) -> None:
     """Wait until ``condition`` holds; fail where it does not within ``timeout_s``."""
     until = time.monotonic() + timeout_s
     while not condition():

@@ -345,16 +345,15 @@ def test_a_strangers_subscriber_sees_the_events(office: Office, broker: Broker) 
     assert [int(json.loads(text)["sequence"]) for _, text in lines] == list(range(1, 21))
 
 
-def test_a_live_punch_is_published_at_once(office: Office, broker: Broker) -> None:
-    """What is recorded while nothing waits does not wait either."""
+def test_a_live_punch_is_published_at_once(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recorded while nothing waits does not wait either: a publisher with nothing to do is woken."""
+    monkeypatch.setattr(module, "IDLE_S", 3600.0)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url)
         subscriber.wait_for(lambda messages: messages)
         office.all_sent()
-        begun = time.monotonic()
         office.ledger.record_live(witness(via="live"), made(0))
         subscriber.wait_for(heard(1))
-        assert time.monotonic() - begun < 1
 
 
 def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: Broker) -> None:
@@ -416,16 +415,17 @@ def test_alarms_that_were_on_their_way_are_kept(office: Office) -> None:
         publisher.stop(5)
 
 
-def test_a_clean_stop_says_offline_within_five_seconds(office: Office, broker: Broker) -> None:
-    """Retained `offline` with the session of the birth, and no will after it."""
+def test_a_clean_stop_says_offline_within_five_seconds(
+    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Retained `offline` with the session of the birth, and no will after it; whatever it waits for is interrupted."""
+    monkeypatch.setattr(module, "IDLE_S", 3600.0)
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url)
         subscriber.wait_for(lambda messages: messages)
-        begun = time.monotonic()
-        assert publisher.stop(5)
-        assert time.monotonic() - begun < 2
+        assert publisher.stop(WAIT_S)
+        eventually(lambda: "disconnected" in broker.log or "closed" in broker.log or not publisher.connected)
         subscriber.wait_for(lambda messages: len(messages) == 2)
-        time.sleep(0.2)
         birth, death = (message.payload for message in subscriber.on("/state"))
     assert death["state"] == "offline"
     assert death["session"] == birth["session"]
@@ -454,10 +454,10 @@ def test_a_stop_does_not_wait_for_a_broker_that_is_stuck(office: Office, tmp_pat
         eventually(lambda: publisher.connected)
         broker.freeze()
         office.read([made(second, raw=bytes(4000)) for second in range(2000)])  # 17 MB
-        time.sleep(0.5)
+        eventually(lambda: publisher._inbox.empty)
         begun = time.monotonic()
-        assert publisher.stop(5)
-        assert time.monotonic() - begun < 2.5
+        assert publisher.stop(WAIT_S)
+        assert time.monotonic() - begun < 25, "it waited for the keep-alive"
 
 
 @pytest.mark.parametrize("mute", [True, False], ids=["connecting", "pausing"])
@@ -465,8 +465,8 @@ def test_a_stop_while_connecting_is_quick_and_silent(office: Office, logs: list[
     """A stop during an attempt or a pause ends at once, without a line about a lost broker."""
     with FakeBroker(lambda _: None) as fake:
         publisher = office.publisher(fake.url if mute else "mqtt://127.0.0.1:9")
-        time.sleep(0.3)
-        assert publisher.stop(1)
+        eventually(lambda: fake.heard if mute else named(logs))
+        assert publisher.stop(WAIT_S)
     assert len(named(logs)) == (0 if mute else 1)
 
 
@@ -1004,10 +1004,10 @@ def test_a_parked_probe_does_not_end_the_probing(office: Office) -> None:
 def test_a_passing_refusal_parks_nothing(office: Office, code: int) -> None:
     """A quota or an unspecified error keeps the events; later they are taken."""
     office.punches(5)
-    begun = time.monotonic()
+    refusals = iter(range(12))
 
     def answer(packet: Packet) -> bytes | None:
-        if packet.kind == PUBLISH and "/punch/" in packet.topic and time.monotonic() - begun < 0.5:
+        if packet.kind == PUBLISH and "/punch/" in packet.topic and next(refusals, None) is not None:
             return puback(packet.mid, code)
         return obliging(packet)
 
@@ -2179,11 +2179,12 @@ def test_a_mistake_in_the_greeting_is_not_hidden(tmp_path: Path, broker: Broker,
         raise ZeroDivisionError
 
     publisher = Publisher(office.settings(broker.url), office.ledger, greeting=greeting)
+    before = set(threading.enumerate())
     publisher.start()
     eventually(lambda: not publisher.is_alive)
     assert isinstance(publisher.failure, ZeroDivisionError)
     assert len(named(logs, "publisher_failed")) == 1
-    eventually(lambda: not any(thread.name.startswith("paho") for thread in threading.enumerate()))
+    assert {thread for thread in threading.enumerate() if thread.name.startswith("paho")} <= before
     office.ledger.close()
 
 

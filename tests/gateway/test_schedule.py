@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.schedule import MIDNIGHT, Calendar
-from tests.broker import WAIT_S
+from tests.broker import WAIT_S, eventually
 
 ZONE = ZoneInfo("Asia/Jakarta")
 HOUR_S = 3600.0
@@ -96,7 +96,5 @@ def test_failing_job_is_kept_for_the_supervisor(calendar: Calendar) -> None:
     calendar._scheduler.add_job(fail, id="now")
     assert happened.wait(WAIT_S)
 
-    until = time.monotonic() + 5
-    while calendar.failure is None and time.monotonic() < until:
-        time.sleep(0.01)
+    eventually(lambda: calendar.failure is not None)
     assert isinstance(calendar.failure, ValueError)

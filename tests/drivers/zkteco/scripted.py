@@ -14,6 +14,8 @@ from drivers.zkteco.terminal import ZktecoOptions, ZktecoTerminal, connect
 from drivers.zkteco.wire import Packet
 
 SESSION = 0x9001
+LATE_S = 10.0
+"""How much later than planned something may happen on a busy machine."""
 FAREWELLS = frozenset({wire.CMD_FREE_DATA, wire.CMD_EXIT, wire.CMD_REG_EVENT})
 
 
@@ -113,8 +115,8 @@ class ScriptedPeer:
         return [packet.command for packet in self.received]
 
     def settled(self) -> list[int]:
-        """Return ``commands`` when EXIT has been received, or after a second."""
-        until = time.monotonic() + 1
+        """Return ``commands`` when EXIT has been received, or after ``LATE_S``."""
+        until = time.monotonic() + LATE_S
         while wire.CMD_EXIT not in self.commands and time.monotonic() < until:
             time.sleep(0.001)
         return self.commands
@@ -236,7 +238,7 @@ def asked(buffer: bytes, question: Packet) -> bytes:
     return buffer[start : start + length]
 
 
-def options(port: int, *, udp: bool = False, timeout_s: float = 5, bulk_timeout_s: float = 10, **more: Any) -> Any:
+def options(port: int, *, udp: bool = False, timeout_s: float = 60, bulk_timeout_s: float = 60, **more: Any) -> Any:
     """Return options for a terminal on this machine."""
     return ZktecoOptions.model_validate(
         {

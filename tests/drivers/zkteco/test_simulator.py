@@ -598,8 +598,6 @@ def test_nothing_is_left_running() -> None:
             client.ask(wire.CMD_CONNECT)
         clients[0].ask(wire.CMD_REG_EVENT, struct.pack("<I", 1))
         assert simulator.terminal.conversations == 6
-        began = time.monotonic()
-    assert time.monotonic() - began < 1
     assert set(threading.enumerate()) == before
     assert simulator.terminal.conversations == 0
     assert [client.next() for client in clients] == [None] * 5

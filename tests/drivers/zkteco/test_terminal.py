@@ -43,6 +43,7 @@ from gateway.punch import punch_id, who
 from tests.drivers.zkteco import vectors
 from tests.drivers.zkteco.scripted import (
     HANDSHAKE,
+    LATE_S,
     OK,
     SESSION,
     Action,
@@ -1060,16 +1061,18 @@ def test_listening_ends_when_the_time_is_up() -> None:
     with talking(simulated()) as (zk, _):
         begun = time.monotonic()
         assert list(zk.events(0.2)) == []
-        assert 0.2 <= time.monotonic() - begun < 0.7
+        assert time.monotonic() - begun >= 0.2
 
 
 def test_listening_ends_although_the_terminal_never_stops_talking() -> None:
     """Events of no interest do not keep the listener beyond its time."""
-    chatter: list[Action] = [Pause(0.01), event(code=256)] * 40
-    with visited(step(wire.CMD_REG_EVENT, OK, *chatter)) as (zk, _):
-        begun = time.monotonic()
+
+    def endlessly(_: wire.Packet) -> Iterator[Action]:
+        while True:
+            yield from (Pause(0.01), event(code=256))
+
+    with visited(step(wire.CMD_REG_EVENT, OK, endlessly), polite=False) as (zk, _):
         assert list(zk.events(0.2)) == []
-        assert time.monotonic() - begun < 0.7
 
 
 @pytest.mark.parametrize("length", wire.EVENT_ID_WIDTH)
@@ -1188,7 +1191,7 @@ def test_an_event_is_acknowledged() -> None:
     with visited(step(wire.CMD_REG_EVENT, OK, event(), event())) as (zk, peer):
         list(islice(zk.events(5), 2))
         peer_side = [packet for packet in peer.received if packet.command == wire.CMD_ACK_OK]
-        until = time.monotonic() + 1
+        until = time.monotonic() + LATE_S
         while len(peer_side) < 2 and time.monotonic() < until:
             peer_side = [packet for packet in peer.received if packet.command == wire.CMD_ACK_OK]
         assert [(packet.session, packet.reply, packet.data) for packet in peer_side] == [(SESSION, 0, b"")] * 2

@@ -33,6 +33,7 @@ from drivers.zkteco.transport import (
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco.scripted import (
     HANDSHAKE,
+    LATE_S,
     OK,
     SESSION,
     Action,
@@ -244,18 +245,18 @@ def test_packets_without_data_do_not_count() -> None:
 
 @every_stage
 def test_a_terminal_that_falls_silent_is_given_up_in_time(stage: str, udp: bool, key: Path) -> None:
-    """At whatever stage: TerminalUnavailable not before the time-out and within a second of it, goodbye included."""
+    """At whatever stage: TerminalUnavailable not before the time-out and soon after it, goodbye included."""
     begun = time.monotonic()
     script = script_until(stage, key, ())
     limits = {"timeout_s": TIMEOUT_S, "bulk_timeout_s": TIMEOUT_S}
     with failing(TerminalUnavailable, script, udp=udp, polite=False, comm_key_file=key, **limits):
-        assert TIMEOUT_S * 0.99 <= time.monotonic() - begun < TIMEOUT_S + 1
+        assert TIMEOUT_S * 0.99 <= time.monotonic() - begun < TIMEOUT_S + LATE_S
 
 
 @either_road
 def test_a_long_goodbye_to_a_silent_terminal_is_short(udp: bool) -> None:
     """Events called off, buffer given back, conversation ended: all of it said, little of it waited for."""
-    limits = {"timeout_s": 1.2, "bulk_timeout_s": 1.2}
+    limits = {"timeout_s": 60.0, "bulk_timeout_s": 1.2}
     script = [*HANDSHAKE, step(wire.CMD_REG_EVENT, OK), step(wire.CMD_GET_FREE_SIZES, sizes(100))]
     silent = [step(wire.CMD_PREPARE_BUFFER, prepared(len(BUFFER))), step(wire.CMD_READ_BUFFER)]
     with ScriptedPeer(*script, *silent, udp=udp, polite=False) as peer:
@@ -268,7 +269,7 @@ def test_a_long_goodbye_to_a_silent_terminal_is_short(udp: bool) -> None:
         begun = time.monotonic()
         with pytest.raises(TerminalUnavailable):
             listen_and_read()
-        assert 1.2 <= time.monotonic() - begun < 2.2
+        assert 1.2 <= time.monotonic() - begun < 1.2 + 3 * LATE_S
         assert peer.settled()[-3:] == [wire.CMD_FREE_DATA, wire.CMD_REG_EVENT, wire.CMD_EXIT]
 
 
@@ -277,9 +278,9 @@ def test_a_terminal_that_hangs_up_is_given_up_at_once(stage: str, key: Path) -> 
     """At whatever stage: TerminalUnavailable at once, without busy waiting and without growing."""
     script = script_until(stage, key, (Close(),))
     begun, worked = time.monotonic(), time.process_time()
-    with failing(TerminalUnavailable, script, comm_key_file=key):
-        assert time.process_time() - worked < 0.3
-        assert time.monotonic() - begun < 1
+    with failing(TerminalUnavailable, script, comm_key_file=key, timeout_s=60.0, bulk_timeout_s=60.0):
+        assert time.process_time() - worked < LATE_S
+        assert time.monotonic() - begun < 60.0 - LATE_S
 
 
 def test_hanging_up_in_the_middle_of_a_transfer_takes_no_memory() -> None:
@@ -318,7 +319,7 @@ def test_an_answer_byte_by_byte_is_given_up_at_its_time() -> None:
     begun = time.monotonic()
     script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, Trickle(SERIAL, 0.05))]
     with failing(TerminalUnavailable, script, timeout_s=TIMEOUT_S):
-        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 1
+        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + LATE_S
 
 
 def test_a_transfer_byte_by_byte_is_given_up_at_its_time() -> None:
@@ -327,17 +328,21 @@ def test_a_transfer_byte_by_byte_is_given_up_at_its_time() -> None:
     slow = step(wire.CMD_READ_BUFFER, *[part for answer in transfer(BODY, 16) for part in (answer, Pause(0.02))])
     begun = time.monotonic()
     with failing(TerminalUnavailable, [*script, slow], bulk_timeout_s=TIMEOUT_S, polite=False):
-        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 1
+        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + LATE_S
 
 
 def test_a_flood_of_events_does_not_postpone_the_deadline() -> None:
     """A terminal that tells of punches without end and never answers is given up all the same."""
     event = Answer(wire.CMD_REG_EVENT, wire.encode_event(32, pin="1", uid=1, moment=NOON, state=0, verify=1), 1, 0)
     begun = time.monotonic()
-    flood: list[Action] = [event, Pause(0.005)] * 100
-    script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, *flood)]
+
+    def endlessly(_: Packet) -> Iterator[Action]:
+        while True:
+            yield from (event, Pause(0.005))
+
+    script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, endlessly)]
     with failing(TerminalUnavailable, script, timeout_s=TIMEOUT_S):
-        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 1
+        assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + LATE_S
 
 
 def test_events_of_any_length_take_little_memory() -> None:
@@ -368,7 +373,7 @@ def test_a_flood_without_pause_ends_at_its_time(reply: int | None) -> None:
         begun = time.monotonic()
         script = [*HANDSHAKE, step(wire.CMD_OPTIONS_RRQ, endlessly)]
         with failing(TerminalUnavailable, script, timeout_s=TIMEOUT_S):
-            assert time.monotonic() - begun < TIMEOUT_S + 20
+            assert time.monotonic() - begun < TIMEOUT_S + 2 * LATE_S
         assert tracemalloc.get_traced_memory()[1] < 20_000_000
     finally:
         tracemalloc.stop()
@@ -435,7 +440,7 @@ def test_a_terminal_that_does_not_take_the_call_is_given_up_in_time() -> None:
             begun = time.monotonic()
             with pytest.raises(TerminalUnavailable, match="within"), connect(options(port, timeout_s=TIMEOUT_S)):
                 pytest.fail("the conversation began")
-            assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + 1
+            assert TIMEOUT_S <= time.monotonic() - begun < TIMEOUT_S + LATE_S
         finally:
             for caller in waiting:
                 caller.close()
