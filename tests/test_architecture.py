@@ -3,9 +3,11 @@
 import ast
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -147,11 +149,11 @@ def test_constraints_are_plain_pins_of_every_dependency() -> None:
     """constraints.txt holds nothing but package==version, and covers what pyproject asks for."""
     lines = (ROOT / "constraints.txt").read_text("ascii").splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines}
+    pinned = {canonicalize_name(line.split("==")[0]) for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    asked = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
 
-    missing = {re.split(r"[<>=~!\[ ]", line)[0].lower().replace("_", "-") for line in asked} - pinned
+    missing = {canonicalize_name(re.split(r"[<>=~!\[ ]", line)[0]) for line in asked} - pinned
 
     assert missing == set()
 
@@ -162,7 +164,7 @@ def test_every_dependency_has_a_lower_and_an_upper_bound() -> None:
 
     unbound = [
         line
-        for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+        for line in [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
         if "==" not in line and not (">=" in line and ("<" in line or line.startswith("tzdata")))
     ]
 

@@ -249,7 +249,7 @@ def test_copied_card(tmp_path: Path) -> None:
         eventually(lambda: ", connected" in hadir("status", "-c", config).stdout)
         stack.enter_context(running("run", "-c", copy / config.name))
         promised = next(code for code in codes(section(7)) if code.startswith("this copy"))
-        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout)
+        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout, 500)
         stop(going_on)  # or it would wait for two minutes, as one that was thrown out by another does
         stack.enter_context(running("run", "-c", config))
         device.punch("1002", moment=NOON + timedelta(hours=2))

@@ -95,7 +95,8 @@ def test_export_chooses(tmp_path: Path, config: Path) -> None:
 
 def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     """Each says what is wrong and what to do."""
-    told = hadir("export", "-c", config, "--to", "/sys")  # takes no folders, from anybody
+    (tmp_path / "taken").touch()  # no folder, not even for root
+    told = hadir("export", "-c", config, "--to", tmp_path / "taken" / "stick")
     assert (told.returncode, HINTS["stick"][1] in told.stderr) == (74, True)
     assert hadir("export", "-c", config).returncode == 2
     wrong = hadir("export", "-c", config, "--to", tmp_path / "stick", "--recipient", "age1rusak")

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.broker import WAIT_S
 from tests.gateway.page.office import Office, office
 
 MISSING = "these tests need a browser: apt-get install chromium chromium-driver"
@@ -102,6 +104,11 @@ def said(browser: Browser) -> list[Any]:
     return complaints
 
 
+def soon(browser: Browser) -> WebDriverWait[Browser]:
+    """Wait for what the page does by itself; an element that it exchanges meanwhile is looked for again."""
+    return WebDriverWait(browser, WAIT_S, ignored_exceptions=[StaleElementReferenceException])
+
+
 def feed(browser: Browser) -> list[str]:
     """Return the lines of the feed."""
     rows: list[str] = browser.execute_script(
@@ -167,14 +174,14 @@ def test_everything_is_reached_with_the_keyboard(browser: Browser, place: Office
 def test_a_punch_appears_by_itself_and_shows_no_more_than_two_characters(browser: Browser, place: Office) -> None:
     """The feed brings it at once, the rest of the page follows; nothing is refused by the page's own policy."""
     browser.get(place.url)
-    WebDriverWait(browser, 10).until(lambda _: browser.find_element(By.ID, "feed-state").text == "langsung")
+    soon(browser).until(lambda _: browser.find_element(By.ID, "feed-state").text == "langsung")
     events = browser.find_element(By.CSS_SELECTOR, "#figures").text
     place.lobby.punch("199001019876", verify=15)
 
-    WebDriverWait(browser, 10).until(lambda _: "***76" in feed(browser)[0])
+    soon(browser).until(lambda _: "***76" in feed(browser)[0])
 
     assert feed(browser)[0].endswith("lobby***76masuk, wajah")
-    WebDriverWait(browser, 30).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#figures").text != events)
+    soon(browser).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#figures").text != events)
     assert "9876" not in browser.page_source
     assert said(browser) == []
 
@@ -215,9 +222,9 @@ def test_a_stranger_is_asked_for_the_token(browser: Browser, tmp_path: Path) -> 
         browser.get(guarded.url)
         assert browser.current_url.endswith("/login")
         browser.switch_to.active_element.send_keys("correct-horse-batterx", Keys.ENTER)
-        WebDriverWait(browser, 10).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+        soon(browser).until(lambda _: browser.find_elements(By.CSS_SELECTOR, "[role=alert]"))
         browser.switch_to.active_element.send_keys("correct-horse-battery", Keys.ENTER)
-        WebDriverWait(browser, 10).until(lambda _: browser.find_elements(By.ID, "terminals"))
+        soon(browser).until(lambda _: browser.find_elements(By.ID, "terminals"))
         browser.get(guarded.url)
-        WebDriverWait(browser, 10).until(lambda _: browser.find_element(By.ID, "feed-state").text == "langsung")
+        soon(browser).until(lambda _: browser.find_element(By.ID, "feed-state").text == "langsung")
         assert "correct-horse" not in str(browser.get_cookies())
