@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from drivers import DRIVERS
 from gateway.page import attention, site
 from gateway.page.words import NORMAL, TEXTS, Language, Words, language
+from gateway.punch import LABELS
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
 EN, ID = Words("en", NOW), Words("id", NOW)
@@ -148,3 +150,11 @@ def test_every_value_of_suspect_has_words() -> None:
     assert len(flags) >= 7
     assert [flag for flag in flags if flag in (EN.label(flag), ID.label(flag)) and flag != "unverified"] == []
     assert flags >= NORMAL
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_every_label_of_a_family_has_words(name: str) -> None:
+    """What events call a state or a way of verifying."""
+    labels = DRIVERS[name].labels or LABELS
+    said = {*labels.state.values(), *labels.verify.values()}
+    assert {label for label in said if label == ID.label(label)} == set()
