@@ -9,6 +9,7 @@ import typer
 
 from central.policy.cases import Case, read_cases
 from central.policy.document import DocumentError, Node, Place
+from central.policy.explain import Language, explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
 from central.policy.model import json_schema
 from central.policy.run import Outcome, results_of, run_case
@@ -113,6 +114,16 @@ def _report(outcome: Outcome | DocumentError) -> dict[str, Any]:
 def schema() -> None:
     """Print the JSON Schema of policy files, for editors."""
     print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command("explain")
+def explain_(
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="A shipped name, or a file ending in .yaml.")],
+    lang: Annotated[Language, typer.Option(help="id: Indonesian, en: English.")] = "en",
+    policies: Shipped = SHIPPED,
+) -> None:
+    """Print a policy in plain sentences with decree and article, to be checked against the decree."""
+    print(explain(_named(Library(policies), policy), lang))
 
 
 @app.command("try")

@@ -9,8 +9,8 @@ from central.timesheet import rules as flat
 from central.timesheet.rules import Cut, Ref, Rules, SlotRule
 
 
-def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str, Place]]:
-    """Return the rules of a policy on one date, each part with its source, and where the parts stand."""
+def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str, Place], dict[str, str]]:
+    """Return the rules of a policy on one date, each part with its source; where the parts stand, and their notes."""
     refs = _Refs(document)
     day, period = policy.day, policy.period
     rules = Rules(
@@ -24,6 +24,7 @@ def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str
         if day.all_missing is None
         else flat.AllMissing(day.all_missing.class_, _cut(day.all_missing), refs.of("day", "all_missing")),
         day_cap=_cap(day.cap, refs, "day"),
+        day_ref=refs.of("day"),
         work_date=day.work_date,
         zone_of_terminal=day.zone == "terminal",
         shared_seam=day.shared_seam,
@@ -34,6 +35,7 @@ def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str
             name: flat.LeaveRule(_cut(kind), kind.after_days * 1000, refs.of("leave", name))
             for name, kind in policy.leave.items()
         },
+        period_ref=refs.of("period"),
         begins_on=period.begins_on,
         buckets=tuple(
             flat.Bucket(tuple(bucket.of), bucket.min, _cut(bucket), refs.of("period", "buckets", index))
@@ -49,7 +51,7 @@ def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str
         cap_own_days=period.cap_scope == "own_days",
         discipline=_discipline(policy.discipline, refs),
     )
-    return rules, refs.places
+    return rules, refs.places, refs.notes
 
 
 class _Refs:
@@ -58,6 +60,7 @@ class _Refs:
     def __init__(self, document: Node) -> None:
         self._document = document
         self.places: dict[str, Place] = {}
+        self.notes: dict[str, str] = {}
 
     def version(self, *path: str | int) -> str:
         """Return which dated alternatives led to a node."""
@@ -68,6 +71,8 @@ class _Refs:
         nearest = self._nearest(path)
         name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
         self.places[name or "policy"] = nearest.place
+        if note := nearest.source.get("note"):
+            self.notes[name or "policy"] = note
         return Ref(name or "policy", nearest.source.get("decree"), nearest.source.get("article"))
 
     def _nearest(self, path: tuple[str | int, ...]) -> Node:

@@ -45,6 +45,8 @@ class Version:
     rules: Rules
     places: Mapping[str, Place]
     """Where each node that a reason may name stands."""
+    notes: Mapping[str, str]
+    """What the sources of those nodes note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,7 @@ def _versions(chain: list[Node]) -> list[Version]:
     for since in starts:
         document = _merged(chain, since)
         model = _validated(document)
-        rules, places = compile_rules(model, document)
-        versions.append(Version(since, document, model, rules, places))
+        versions.append(Version(since, document, model, *compile_rules(model, document)))
     return versions
 
 

@@ -36,6 +36,11 @@ def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
+def _one_or_list(*words: str) -> dict[str, Any]:
+    word = {"enum": list(words)}
+    return {"anyOf": [word, {"type": "array", "items": word, "minItems": 1}]}
+
+
 def _half_or_minutes(value: object) -> int | Literal["half"]:
     if value == "half":
         return "half"
@@ -159,7 +164,12 @@ class SlotKind(_Sourced):
         tuple[int, int] | None,
         PlainValidator(_two_times),
         WithJsonSchema(
-            {"type": "array", "items": {"type": "string", "pattern": _TIME.pattern}, "minItems": 2, "maxItems": 2}
+            {
+                "type": "array",
+                "items": {"type": "string", "pattern": f"^{_TIME.pattern}$"},
+                "minItems": 2,
+                "maxItems": 2,
+            }
         ),
     ] = None
     """Asked only of days whose first due time lies between these, ends included."""
@@ -207,7 +217,12 @@ class LeaveKind(Cutting):
 class Bucket(Cutting):
     """A cut for each full so many minutes of the period."""
 
-    of: Annotated[list[Literal["late", "early"]], BeforeValidator(_as_list), Field(min_length=1)] = ["late"]
+    of: Annotated[
+        list[Literal["late", "early"]],
+        BeforeValidator(_as_list),
+        Field(min_length=1),
+        WithJsonSchema(_one_or_list("late", "early")),
+    ] = ["late"]
     min: Positive
 
 
@@ -215,7 +230,10 @@ class Counter(Cutting):
     """A cut for each event after the first so many of the period."""
 
     of: Annotated[
-        list[Literal["late", "early", "missing", "flexi"]], BeforeValidator(_as_list), Field(min_length=1)
+        list[Literal["late", "early", "missing", "flexi"]],
+        BeforeValidator(_as_list),
+        Field(min_length=1),
+        WithJsonSchema(_one_or_list("late", "early", "missing", "flexi")),
     ] = ["late"]
     after: Count = 0
 
@@ -300,6 +318,7 @@ def _with_dates(schema: dict[str, Any], name: str) -> dict[str, Any]:
         }
     if isinstance(changed.get("additionalProperties"), dict):
         changed["additionalProperties"] = _dated(changed["additionalProperties"])
+        changed["properties"] = {"source": {"$ref": "#/$defs/Source"}}
     return changed
 
 

@@ -18,7 +18,7 @@ class Discipline:
     absent_days: int
     minutes: int
     rest_min: int
-    """Minutes beyond full days; none where they are rounded up to a day."""
+    """Minutes beyond full days, also where they are rounded up to a day."""
     longest_run: int
     consecutive_on: date | None
     """The work date on which a run of absences reached the length that has a level of its own."""
@@ -40,7 +40,7 @@ def discipline(results: Sequence[DayResult], rules_on: RulesOn) -> Discipline:
         minutes += sum(slot.excused_min for day in others for slot in day.slots if slot.status == "final")
     converted, rest = divmod(minutes, max(1, rule.minutes_per_day))
     if rule.ceil and rest:
-        converted, rest = converted + 1, 0
+        converted += 1
     absent = len(year) - len(others)
     days = absent + converted
     run, reached = longest_run(year, rule.consecutive_days)

@@ -159,6 +159,7 @@ class Rules:
     flexi: Flexi | None
     all_missing: AllMissing | None
     day_cap: Cap | None
+    day_ref: Ref
     work_date: Literal["start", "end", "longest"]
     zone_of_terminal: bool
     shared_seam: bool
@@ -166,6 +167,7 @@ class Rules:
     trust_offset: bool
     accept: frozenset[str]
     leave: dict[str, LeaveRule]
+    period_ref: Ref
     begins_on: int
     buckets: tuple[Bucket, ...]
     counters: tuple[Counter, ...]

@@ -18,13 +18,12 @@ def test_shipped_policy_meets_its_case_file(file: Path) -> None:
     """The case file has the policy's name and at least one case; every case holds."""
     library = Library()
     cases = read_cases(file.with_name(f"{file.stem}.cases.yaml"))
-    faults = [
-        f"{case}"
-        if not isinstance(case, Case)
-        else f"{case.name}: {outcome.error} {list(map(str, outcome.differences))}"
-        for case in cases
-        if not isinstance(case, Case) or not (outcome := run_case(case, library)).passed
-    ]
+    faults = []
+    for case in cases:
+        if not isinstance(case, Case):
+            faults.append(str(case))
+        elif not (outcome := run_case(case, library)).passed:
+            faults.append(f"{case.name}: {outcome.error} {[str(difference) for difference in outcome.differences]}")
 
     assert library.load_file(file).name == file.stem
     assert cases
