@@ -6,11 +6,12 @@ nothing on another, where an old acknowledgement could tell the broker to forget
 """
 
 import json
-import queue
 import random
 import socket
 import ssl
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from central.coverage import Holding
 from central.secret import read_secret
 from central.store import IngestResult, Message, Store
+from central.wire import MAX_PACKET, Arrived, Client
 
 TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info")
 """What is subscribed to below each gateway's prefix."""
@@ -38,6 +40,8 @@ IN_FLIGHT = 500
 """Messages that the broker may send before one is acknowledged; most brokers allow themselves fewer."""
 AT_ONCE, AT_ONCE_BYTES = 1000, 1024 * 1024
 """Messages of one transaction at most, and about their size: nothing else is done meanwhile."""
+WAITING_BYTES = 2 * 1024 * 1024
+"""Payloads that may wait to be stored; beyond, the broker's connection is not read."""
 RECEIPTS_S = 1.0
 """Receipts are written this often at most."""
 SUMMARY_S = 60.0
@@ -89,12 +93,6 @@ class _Subscribed(NamedTuple):
     codes: tuple[int, ...]
 
 
-class _Arrived(NamedTuple):
-    mid: int
-    """0 where nobody wants an acknowledgement: it was published with QoS 0."""
-    message: Message
-
-
 class _Published(NamedTuple):
     mid: int
     code: int
@@ -108,6 +106,42 @@ class _Disconnected(NamedTuple):
 
 
 _STOP = object()
+
+
+class _Mailbox:
+    """What happened on connections, in order; messages wait here only up to ``WAITING_BYTES``."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: deque[tuple[Client | None, Any]] = deque()
+        self._size = 0
+        self._abandoned: Client | None = None
+
+    def put(self, client: Client | None, what: Any) -> None:
+        """Add something; a message is not taken while too much waits, so that the connection fills instead."""
+        with self._changed:
+            if isinstance(what, Arrived):
+                self._changed.wait_for(lambda: self._size < WAITING_BYTES or client is self._abandoned)
+                self._size += len(what.payload)
+            self._items.append((client, what))
+            self._changed.notify_all()
+
+    def get(self, timeout_s: float) -> tuple[Client | None, Any] | None:
+        """Return the oldest; None where nothing comes in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items, timeout_s):
+                return None
+            client, what = self._items.popleft()
+            if isinstance(what, Arrived):
+                self._size -= len(what.payload)
+                self._changed.notify_all()
+            return client, what
+
+    def abandon(self, client: Client) -> None:
+        """Let whatever still arrives on a connection in, so that its thread can end."""
+        with self._changed:
+            self._abandoned = client
+            self._changed.notify_all()
 
 
 class Inbox:
@@ -128,9 +162,9 @@ class Inbox:
         self._base = f"{root}/v1/"
         self._client_id = client_id
         self._now = now
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._mailbox = _Mailbox()
         self._stopping = False
-        self._client: mqtt.Client | None = None
+        self._client: Client | None = None
         self._end: BrokerUnavailable | None = None
         """Why the present connection is over, if it is."""
         self._heard = 0.0
@@ -148,7 +182,7 @@ class Inbox:
     def stop(self) -> None:
         """Make :meth:`run` return soon; may be called from a signal handler and from any thread."""
         self._stopping = True
-        self._queue.put(_STOP)
+        self._mailbox.put(None, _STOP)
 
     def run(self) -> None:
         """Receive until :meth:`stop`; raises StoreError, after which nothing more is acknowledged."""
@@ -201,6 +235,7 @@ class Inbox:
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves these untyped
         connect.SessionExpiryInterval = SESSION_S
         connect.ReceiveMaximum = IN_FLIGHT
+        connect.MaximumPacketSize = MAX_PACKET
         try:
             client.connect(self._broker.host, self._broker.port, 30, clean_start=False, properties=connect)
         except (OSError, ValueError) as exc:
@@ -233,13 +268,15 @@ class Inbox:
         self._in_flight.clear()
         self._next_receipts = 0.0
 
-    def _new_client(self) -> mqtt.Client:
-        client = mqtt.Client(
+    def _new_client(self) -> Client:
+        mailbox = self._mailbox
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=mqtt.MQTTv5,
             manual_ack=True,
             reconnect_on_failure=False,
+            deliver=lambda arrived: mailbox.put(client, arrived),
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         broker = self._broker
@@ -251,28 +288,22 @@ class Inbox:
                 client.tls_set(_text(broker.ca_file), _text(broker.cert_file), _text(broker.key_file))
         except (OSError, ValueError) as exc:
             raise BrokerUnavailable(f"password or TLS files cannot be used: {_plain(exc)}", _REFUSED) from exc
-        happened, skip = self._queue, len(self._base)
 
-        def on_connect(c: mqtt.Client, _u: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Connected(reason.value, str(reason), flags.session_present)))
+        def on_connect(_c: mqtt.Client, _u: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _p: Any) -> None:
+            mailbox.put(client, _Connected(reason.value, str(reason), flags.session_present))
 
-        def on_subscribe(c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
-            happened.put((c, _Subscribed(tuple(reason.value for reason in reasons))))
+        def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
+            mailbox.put(client, _Subscribed(tuple(reason.value for reason in reasons)))
 
-        def on_message(c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            happened.put(
-                (c, _Arrived(message.mid if message.qos else 0, Message(message.topic[skip:], bytes(message.payload))))
-            )
+        def on_publish(_c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
+            mailbox.put(client, _Published(mid, reason.value))
 
-        def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Published(mid, reason.value)))
-
-        def on_disconnect(c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Disconnected(reason.value, str(reason), flags.is_disconnect_packet_from_server)))
+        def on_disconnect(_c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Any) -> None:
+            text = client.violation or str(reason)
+            mailbox.put(client, _Disconnected(reason.value, text, flags.is_disconnect_packet_from_server))
 
         client.on_connect = on_connect
         client.on_subscribe = on_subscribe
-        client.on_message = on_message
         client.on_publish = on_publish
         client.on_disconnect = on_disconnect
         return client
@@ -293,6 +324,7 @@ class Inbox:
         client, self._client = self._client, None
         if client is None:
             return
+        self._mailbox.abandon(client)
         if politely:
             client.disconnect()
             until = time.monotonic() + HANG_UP_S
@@ -317,24 +349,22 @@ class Inbox:
 
         What else happened on the present connection is returned.
         """
-        arrived: list[tuple[mqtt.Client, _Arrived]] = []
+        arrived: list[tuple[Client, Arrived]] = []
         others: list[Any] = []
         size = 0
-        with suppress(queue.Empty):
-            happened = self._queue.get(timeout=patience_s)
-            while True:
-                if happened is not _STOP:
-                    client, what = happened
-                    if isinstance(what, _Arrived):
-                        arrived.append((client, what))
-                        size += len(what.message.payload)
-                    elif client is self._client:
-                        others.append(what)
-                if len(arrived) >= AT_ONCE or size >= AT_ONCE_BYTES:
-                    break
-                happened = self._queue.get_nowait()
+        happened = self._mailbox.get(patience_s)
+        while happened is not None:
+            client, what = happened
+            if client is not None and isinstance(what, Arrived):
+                arrived.append((client, what))
+                size += len(what.payload)
+            elif client is not None and client is self._client:
+                others.append(what)
+            if len(arrived) >= AT_ONCE or size >= AT_ONCE_BYTES:
+                break
+            happened = self._mailbox.get(0.0)
         if arrived:
-            self._ingested += self._store.ingest(what.message for _, what in arrived)
+            self._ingested += self._store.ingest(self._message(what) for _, what in arrived)
             for client, what in arrived:
                 if client is self._client and what.mid:
                     client.ack(what.mid, 1)
@@ -347,6 +377,10 @@ class Inbox:
             elif isinstance(what, _Disconnected):
                 self._end = _explained(self._where, what)
         return others
+
+    def _message(self, arrived: Arrived) -> Message:
+        cut_from = arrived.size if arrived.size > MAX_PACKET else None
+        return Message(arrived.topic.removeprefix(self._base), arrived.payload, cut_from)
 
     def _summarise(self) -> None:
         self._next_summary = time.monotonic() + SUMMARY_S
@@ -364,8 +398,8 @@ class Inbox:
         client = self._client
         assert client is not None, "receipts are written while connected"  # noqa: S101 - by run() and nobody else
         for gateway, stream, holding in self._store.receipts():
-            if self._told.get(gateway) == (stream, holding):
-                continue
+            if self._told.get(gateway) == (stream, holding) or gateway in self._in_flight.values():
+                continue  # nothing new, or the broker has not taken the one before: the next will say more
             self._told[gateway] = (stream, holding)
             self._remark(gateway, stream, holding)
             at = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

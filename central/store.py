@@ -188,6 +188,8 @@ class Message(NamedTuple):
 
     topic: str
     payload: bytes
+    cut_from: int | None = None
+    """The size of the whole where ``payload`` is only its beginning, because it is too large to be read."""
 
 
 class _Claim(NamedTuple):
@@ -332,9 +334,9 @@ class Store:
         self._now_s = self._monotonic_s()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for topic, payload in messages:
-                topic = topic.encode("utf-8", "replace").decode()  # noqa: PLW2901 - what cannot be stored has no topic
-                for found in _contained(topic, payload):
+            for sent_to, payload, cut_from in messages:
+                topic = sent_to.encode("utf-8", "replace").decode()
+                for found in _contained(topic, payload, cut_from):
                     self._ingest_one(topic, found, payload, result)
             self._write_heads()
             self._commit()
@@ -933,8 +935,11 @@ def _is_of_the_store(exc: Exception) -> bool:
     return isinstance(exc, sqlite3.OperationalError | sqlite3.InternalError) or type(exc) is sqlite3.DatabaseError
 
 
-def _contained(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
+def _contained(topic: str, payload: bytes, cut_from: int | None) -> Iterator[Event | Info | Rejected]:
     """Yield what a message holds; a mistake of ours in reading it ends it, and is named."""
+    if cut_from is not None:
+        yield Rejected("too_large", f"{cut_from} bytes, of which the beginning is here", payload)
+        return
     try:
         yield from read(topic, payload)
     except Exception as exc:  # noqa: BLE001 - see _ingest_one

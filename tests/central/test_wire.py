@@ -1,0 +1,231 @@
+"""What a broker sends is bounded before anything collects it, and no message of its stops the inbox."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from structlog.testing import capture_logs
+
+from central.event import MAX_BYTES
+from central.inbox import TOPICS, WAITING_BYTES, _Mailbox
+from central.report import opened
+from central.wire import BEGINNING, MAX_ANSWERS, MAX_PACKET, OTHER_PACKET, Arrived, Client
+from tests.broker import CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, FakeBroker, Packet, connack, eventually
+from tests.central.memory import peak_growth
+from tests.central.receiving import BASE, wait_for
+from tests.central.sealing import Source, payload
+from tests.central.test_inbox import Running
+
+
+def length(size: int) -> bytes:
+    """Write a number as MQTT does."""
+    written = b""
+    while True:
+        size, low = size >> 7, size & 0x7F
+        written += bytes([low | (0x80 if size else 0)])
+        if not size:
+            return written
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """Return a packet."""
+    return bytes([first]) + length(len(body)) + body
+
+
+def message(mid: int, text: bytes, *, topic: bytes = f"{BASE}/punch/lobby".encode(), properties: bytes = b"") -> bytes:
+    """Return a PUBLISH with QoS 1."""
+    return packet(
+        PUBLISH | 2, len(topic).to_bytes(2) + topic + mid.to_bytes(2) + length(len(properties)) + properties + text
+    )
+
+
+class Line:
+    """Stands in for a socket from which so much can be read before it would block."""
+
+    def __init__(self, *parts: tuple[bytes, int]) -> None:
+        self._parts = list(parts)
+
+    @property
+    def empty(self) -> bool:
+        """Whether all of it was read."""
+        return not self._parts
+
+    def recv(self, most: int) -> bytes:
+        """Return some of what is left."""
+        if not self._parts:
+            raise BlockingIOError
+        pattern, times = self._parts.pop(0)
+        if len(pattern) > most:
+            assert times == 1
+            self._parts.insert(0, (pattern[most:], 1))
+        elif times > 1:
+            self._parts.insert(0, (pattern, times - 1))
+        return pattern[:most]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def received(*parts: tuple[bytes, int]) -> tuple[list[Arrived], Client, int]:
+    """Let a client read all of it; return what it delivered, itself, and the library's last verdict."""
+    arrived: list[Arrived] = []
+    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
+    line = Line(*parts)
+    client._sock = line  # type: ignore[assignment]
+    verdict = MQTTErrorCode.MQTT_ERR_SUCCESS
+    while not line.empty and verdict in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN):
+        verdict = client._packet_read()
+    return arrived, client, int(verdict)
+
+
+def test_messages_are_delivered_as_they_were_sent() -> None:
+    """Cut anywhere, with properties or without, with QoS 0 or 1."""
+    text = payload(Source().punch(1))
+    whole = message(7, text, properties=b"\x01\x01") + packet(PUBLISH, b"\0\x03a/b\0" + text)
+
+    arrived, client, _ = received(*((bytes([byte]), 1) for byte in whole))
+
+    assert [(one.mid, one.topic, one.payload) for one in arrived] == [
+        (7, f"{BASE}/punch/lobby", text),
+        (0, "a/b", text),
+    ]
+    assert client.violation is None
+
+
+@pytest.mark.parametrize("size", [MAX_PACKET + 1, 255 * 1024 * 1024])
+def test_a_message_above_the_maximum_is_read_past(size: int) -> None:
+    """Its beginning is handed over with its number, so that it can be acknowledged; what follows is read."""
+    chunk = b"x" * 65_536
+    topic = b"a/b"
+    begin = bytes([PUBLISH | 2]) + length(size) + len(topic).to_bytes(2) + topic + b"\0\x09\0"
+    rest = size - (len(topic) + 5)
+    found: list[tuple[list[Arrived], Client, int]] = []
+    after = message(10, b"{}")
+
+    parts = ((begin, 1), (chunk, rest // len(chunk)), (b"x" * (rest % len(chunk)), 1), (after, 1))
+
+    growth = peak_growth(lambda: found.append(received(*parts)))
+
+    ((arrived, client, _),) = found
+    assert [(one.mid, one.size > MAX_PACKET) for one in arrived] == [(9, True), (10, False)]
+    assert BEGINNING <= len(arrived[0].payload) + 65_536 <= 4 * BEGINNING
+    assert client.violation is None
+    assert growth < 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("sent", "says"),
+    [
+        (packet(PUBLISH | 4, b"\0\x03a/b\0\x01\0{}"), "QoS 2"),
+        (bytes([SUBACK]) + length(OTHER_PACKET + 1), "bytes"),
+        (bytes([PUBLISH | 2]) + b"\xff\xff\xff\xff\x01", "length"),
+        (packet(PUBLISH | 2, b"\0"), "not MQTT"),
+        (packet(PUBLISH | 2, b"\xff\xff" + b"a" * 20), "not MQTT"),
+        (packet(PUBLISH | 2, b"\0\x03a/b\0\x01\x7f"), "not MQTT"),
+        (packet(PUBACK, b""), "not MQTT"),
+        (packet(SUBACK, b"\0"), "not MQTT"),
+        (packet(0x20, b"\0\0\x05\x26"), "not MQTT"),
+    ],
+)
+def test_what_no_broker_may_send_ends_the_connection(sent: bytes, says: str) -> None:
+    """With its reason, and without an exception in the library's thread."""
+    arrived, client, verdict = received((sent, 1))
+
+    assert arrived == []
+    assert verdict not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN)
+    assert client.violation is not None
+    assert says in client.violation
+
+
+def test_a_message_full_of_properties_takes_neither_time_nor_memory() -> None:
+    """The library would take them apart in hours."""
+    pair = b"\x26\0\x01a\0\x01b"
+    count = MAX_BYTES // len(pair)
+    found: list[tuple[list[Arrived], Client, int]] = []
+
+    growth = peak_growth(lambda: found.append(received((message(1, b"{}", properties=pair * count), 1))))
+
+    assert [one.payload for one in found[0][0]] == [b"{}"]
+    assert growth < 32 * 1024 * 1024
+
+
+def test_a_broker_that_reads_no_answers_is_left() -> None:
+    """They would pile up here."""
+    arrived: list[Arrived] = []
+    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
+    client._sock = Line((message(1, b"{}"), 1))  # type: ignore[assignment]
+    client._out_packet.extend([None] * (MAX_ANSWERS + 1))  # type: ignore[list-item]
+
+    assert client._packet_read() == MQTTErrorCode.MQTT_ERR_CONN_LOST
+    assert "answers" in str(client.violation)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Return where the database will be."""
+    return tmp_path / "centre.db"
+
+
+def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: Path) -> None:
+    """An inbox on a broker that keeps to no maximum: what is too large is kept aside, counted and never sent again."""
+    source = Source()
+    bad = [
+        message(1, b"x" * (MAX_PACKET + 100)),
+        message(2, b"y" * (MAX_BYTES + 1)),
+        message(3, b"[" * 100_000),
+        message(4, b"{}", topic=b"\xff\xfe"),
+        message(5, b"{}", topic=b""),
+    ]
+    acknowledged: list[int] = []
+    maximum: list[int] = []
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == CONNECT:
+            maximum.append(packet.body.find(b"\x27" + MAX_PACKET.to_bytes(4)))
+            return connack()
+        if packet.kind == SUBSCRIBE:
+            granted = bytes([SUBACK, 3 + len(TOPICS)]) + packet.body[:2] + b"\0" + b"\1" * len(TOPICS)
+            return granted + b"".join(bad) + message(6, payload(source.punch(1)))
+        if packet.kind == PUBACK:
+            acknowledged.append(packet.mid)
+        return None
+
+    with FakeBroker(answer) as broker, capture_logs() as log, Running(broker.port, db):
+        wait_for(db, 1)
+        eventually(lambda: len(acknowledged) == 6, what="the acknowledgements")
+
+    assert maximum[0] > 0
+    assert acknowledged == [1, 2, 3, 4, 5, 6]
+    assert "broker_lost" not in [line["event"] for line in log]
+    with opened(db) as connection:
+        reasons = connection.execute("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason").fetchall()
+    assert reasons == [("not_json", 1), ("too_large", 2), ("topic", 2)]
+
+
+def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
+    """What waits is bounded; it goes on when there is room, and lets go of a connection that is over."""
+    mailbox = _Mailbox()
+    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, deliver=lambda _: None)
+    large = Arrived(1, "t", b"x" * (WAITING_BYTES // 2), 0)
+    put = threading.Semaphore(0)
+
+    def fill() -> None:
+        for _ in range(5):
+            mailbox.put(client, large)
+            put.release()
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    for _ in range(2):
+        assert put.acquire(timeout=20)
+    assert mailbox.get(20) == (client, large)
+    assert put.acquire(timeout=20)
+    with mailbox._changed:
+        assert mailbox._size == WAITING_BYTES
+        assert len(mailbox._items) == 2
+    mailbox.abandon(client)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert [mailbox.get(0) is None for _ in range(5)] == [False, False, False, False, True]
