@@ -25,12 +25,17 @@ from sqlalchemy import Connection, LargeBinary, event, insert
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Field, SQLModel
 
+from drivers import safe_files
+from drivers.safe_files import Folder
+
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
 ENGINE = f"SQLite {sqlite3.sqlite_version}"
 """What keeps the ledger's file, for whoever helps."""
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
+LOCK_BYTES = 4096
+"""More than the lock's file ever holds."""
 KEEP = "keep a copy of it and ask for help"
 DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
@@ -451,7 +456,9 @@ def _move_stream(connection: Connection) -> None:
 
 def lock(path: Path) -> BinaryIO:
     """Return the locked file ``path``; LedgerLocked where another process has it."""
-    handle = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o640), "r+b", buffering=0)
+    with Folder(path.parent) as folder:
+        handle = folder.update(path.name, 0o640)
+        folder.give(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
@@ -472,7 +479,8 @@ def in_use(data_dir: Path) -> bool:
     Takes no lock itself: a daemon that starts at this moment is not disturbed.
     """
     try:
-        handle = (data_dir / LOCK_NAME).open("rb")
+        with Folder(data_dir) as folder:
+            handle = folder.open(LOCK_NAME)
     except (FileNotFoundError, NotADirectoryError):
         return False
     with handle:
@@ -488,7 +496,7 @@ def _lock_of_whole_file(kind: int) -> bytes:
 
 def last_alive(path: Path) -> datetime:
     """Return when the lock file was touched last."""
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.fromtimestamp(path.lstat().st_mtime, UTC)
 
 
 class Mark(NamedTuple):
@@ -513,7 +521,9 @@ def write_mark(handle: BinaryIO, mark: Mark) -> None:
 def read_mark(path: Path) -> Mark | None:
     """Return the end of the chain as it was last kept; None where nothing readable was."""
     try:
-        found = re.match(rb"([0-9]+) ([0-9]+) (sha256:[0-9a-f]{64}) ([0-9a-f-]{36})\n", path.read_bytes())
+        found = re.match(
+            rb"([0-9]+) ([0-9]+) (sha256:[0-9a-f]{64}) ([0-9a-f-]{36})\n", safe_files.read(path, LOCK_BYTES)
+        )
     except OSError:
         return None
     return Mark(int(found[1]), int(found[2]), found[3].decode(), found[4].decode()) if found else None

@@ -5,25 +5,28 @@ it lies. What cannot prove itself is built anew. The terminals' logs bring back 
 damaged file stays beside the ledger as it was found.
 """
 
+import errno
 import json
 import mmap
 import os
 import re
-import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
 from drivers.base import BadRecord, RawPunch
+from drivers.safe_files import FileRefused, Folder
 from gateway import punch
 from gateway.alignment import fingerprint
 from gateway.ledger import file
@@ -44,6 +47,10 @@ _EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "s
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
+DRAFT_S = 24 * 3600.0
+"""A copy that is older and not finished was left by a process that died."""
+_DRAFT = re.compile(r"\.[0-9a-f]{24}\.part(-journal|-wal|-shm)?")
+_COPY = re.compile(r"ledger-.*\.db")
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -69,6 +76,8 @@ def damage(path: Path, progress: Progress) -> str | None:
 
     Raises LedgerError for a database of something else, which is left alone. ``progress`` is called now and then.
     """
+    if not path.is_file():
+        raise LedgerError(f"{path}: this is no file; move it away, or choose another data_dir")
     if path.stat().st_size == 0:
         return "the file is empty"
     try:
@@ -506,50 +515,82 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -
     if not path.exists():
         raise LedgerError(f"{path}: there is no ledger here yet; `hadir run` creates it")
     try:
+        if os.geteuid() == 0 and path.parent.stat().st_uid != 0:
+            check_files(path)  # whoever owns the folder would get a copy of whatever a link leads to
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        room = shutil.disk_usage(folder).free - free_floor
-        if room < path.stat().st_size:
-            raise LedgerError(f"{folder}: a backup of {path.stat().st_size:,} bytes has no room there; make room on it")
-        target = folder / datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
-        draft = target.with_suffix(".part")
-        _copy(path, draft)
-        draft.replace(target)
-        file.sync_folder(folder)
-        for old in sorted(folder.glob("ledger-*.db"))[:-kept]:
-            old.unlink()
+        with Folder(folder) as place:
+            if place.free() - free_floor < path.stat().st_size:
+                what = f"a backup of {path.stat().st_size:,} bytes has no room there"
+                raise LedgerError(f"{folder}: {what}; make room on it")
+            name = datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
+            place.check_place(name)
+            with closing(_opened(path)) as source:
+                place.rename(_copy(source, place), name)
+            place.sync()
+            for old in _copies(place)[:-kept]:
+                place.remove(old)
     except (OSError, sqlite3.Error) as exc:
         raise LedgerError(
             f"{folder}: no backup could be made there ({exc}); look at the disk and the permissions"
         ) from exc
-    return target
+    return folder / name
 
 
-def _copy(path: Path, draft: Path) -> None:
-    draft.unlink(missing_ok=True)
-    try:
-        with closing(_opened(path)) as source, closing(sqlite3.connect(draft)) as target:
-            # One view of the ledger throughout: otherwise every commit of the daemon would begin the copy anew.
-            source.execute("BEGIN")
-            source.execute("SELECT count(*) FROM gateway").fetchone()
-            source.backup(
-                target, pages=BACKUP_PAGES, sleep=BACKUP_PAUSE_S, progress=lambda *_: time.sleep(BACKUP_PAUSE_S)
-            )
-            target.execute("PRAGMA journal_mode = DELETE")
-        # Made by root for the daemon's user: who may read the folder's other files may read this one.
-        owner = draft.parent.stat()
-        if os.geteuid() == 0:
-            os.chown(draft, owner.st_uid, owner.st_gid)
-        draft.chmod(0o640)
-        with draft.open("rb") as handle:
-            os.fsync(handle.fileno())
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+def check_files(path: Path) -> None:
+    """Raise FileRefused where a database, or what SQLite keeps beside it, is a link or no file."""
+    with Folder(path.parent) as folder:
+        for side in SIDES:
+            folder.check_place(path.name + side)
+
+
+def _copy(source: sqlite3.Connection, folder: Folder) -> str:
+    """Copy a ledger into a new file of a folder, forced to the disk; return its name, which cannot be known before."""
+    for leftover in folder.names():
+        if _DRAFT.fullmatch(leftover) and (found := folder.look(leftover)) and found.st_mtime < time.time() - DRAFT_S:
+            folder.remove(leftover)
+    name = f".{token_hex(12)}.part"
+    with folder.create(name, 0o640) as made:
+        try:
+            with closing(sqlite3.connect(folder.path / name)) as target:
+                # One view of the ledger throughout: otherwise every commit of the daemon would begin the copy anew.
+                source.execute("BEGIN")
+                source.execute("SELECT count(*) FROM gateway").fetchone()
+                source.backup(
+                    target, pages=BACKUP_PAGES, sleep=BACKUP_PAUSE_S, progress=lambda *_: time.sleep(BACKUP_PAUSE_S)
+                )
+                source.execute("ROLLBACK")
+                target.execute("PRAGMA journal_mode = DELETE")
+            # Made by root for the daemon's user: who may read the folder's other files may read this one.
+            folder.give(made)
+            os.fchmod(made.fileno(), 0o640)
+            os.fsync(made.fileno())
+            check_same(folder, name, made)
+        except BaseException:
+            folder.remove(name)
+            raise
+    return name
+
+
+def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
+    """Raise FileRefused where SQLite, which opens by name, may have written another file than the one that was made."""
+    found = folder.look(name)
+    if found is None or not os.path.samestat(found, os.fstat(made.fileno())):
+        raise FileRefused(errno.EINVAL, "exchanged while it was written", name)
+
+
+def _copies(folder: Folder) -> list[str]:
+    """Return the copies in a folder, the oldest first; what is no file is none."""
+    names = [name for name in folder.names() if _COPY.fullmatch(name)]
+    return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
 
 
 def newest_backup(folder: Path) -> Path | None:
     """Return the newest copy that :func:`backup` made in ``folder``."""
-    return max(folder.glob("ledger-*.db"), default=None)
+    try:
+        with Folder(folder) as place:
+            return max((folder / name for name in _copies(place)), default=None)
+    except OSError:
+        return None
 
 
 def restore(path: Path, copy: Path, source: str) -> Path | None:
@@ -558,36 +599,46 @@ def restore(path: Path, copy: Path, source: str) -> Path | None:
     Returns where the ledger's file has been set aside; None where there was none. Raises LedgerLocked where a daemon
     runs, and LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
     """
-    draft = path.with_name(f"{path.name}.rebuilding")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with closing(file.lock(path.with_name(file.LOCK_NAME))):
-            _check(copy, source)
-            _copy(copy, draft)
-            engine = file.engine_for(draft, read_only=False)
-            with engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-                file.migrate(connection)
-                connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
-            engine.dispose()
-            with draft.open("rb") as handle:
-                os.fsync(handle.fileno())
-            there_was = path.exists()
-            draft.replace(_rebuilt(path))
+        with closing(file.lock(path.with_name(file.LOCK_NAME))), Folder(path.parent) as folder:
+            check_files(copy)
+            # What is checked is what is copied: the file is opened once.
+            with closing(_opened(copy)) as connection:
+                _check(connection, copy, source)
+                draft = _copy(connection, folder)
+            try:
+                with folder.open(draft) as made:
+                    _make_ready(folder.path / draft)
+                    os.fsync(made.fileno())
+                    check_same(folder, draft, made)
+                there_was = path.exists()
+                folder.rename(draft, _rebuilt(path).name)
+            except BaseException:
+                folder.remove(draft)
+                raise
             aside = exchange(path, "replaced")
     except (OSError, sqlite3.Error, DBAPIError) as exc:
         raise LedgerError(f"{copy}: it cannot be restored ({exc}); choose another backup") from exc
     return aside if there_was else None
 
 
-def _check(copy: Path, source: str) -> None:
-    with closing(_opened(copy)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not 0 < version <= SCHEMA:
-            raise LedgerError(f"{copy}: this is no ledger that this version of hadir knows; choose another backup")
-        verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            raise LedgerError(f"{copy}: the backup is damaged ({' '.join(verdict.split())}); choose another one")
-        owner = connection.execute("SELECT source FROM gateway").fetchone()[0]
-        if owner != source:
-            raise LedgerError(f"{copy}: the backup belongs to {owner}, the configuration says {source}")
+def _make_ready(draft: Path) -> None:
+    engine = file.engine_for(draft, read_only=False)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        file.migrate(connection)
+        connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
+    engine.dispose()
+
+
+def _check(connection: sqlite3.Connection, copy: Path, source: str) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if not 0 < version <= SCHEMA:
+        raise LedgerError(f"{copy}: this is no ledger that this version of hadir knows; choose another backup")
+    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise LedgerError(f"{copy}: the backup is damaged ({' '.join(verdict.split())}); choose another one")
+    owner = connection.execute("SELECT source FROM gateway").fetchone()[0]
+    if owner != source:
+        raise LedgerError(f"{copy}: the backup belongs to {owner}, the configuration says {source}")

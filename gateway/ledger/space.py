@@ -15,6 +15,7 @@ from typing import Literal
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
+from drivers.safe_files import Folder
 from gateway.ledger import file
 from gateway.ledger.file import TABLES
 
@@ -141,16 +142,15 @@ class Reserve:
 
     def hold(self) -> bool:
         """Take the room; return whether it is held."""
-        if self._path.exists() and self._path.stat().st_size == RESERVE_BYTES:
-            return True
-        handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-        try:
-            os.posix_fallocate(handle, 0, RESERVE_BYTES)
-        except OSError:
-            self.release()
-            return False
-        finally:
-            os.close(handle)
+        with Folder(self._path.parent) as folder, folder.update(self._path.name, 0o640) as file:
+            if os.fstat(file.fileno()).st_size == RESERVE_BYTES:
+                return True
+            try:
+                os.ftruncate(file.fileno(), 0)
+                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            except OSError:
+                self.release()
+                return False
         return True
 
 

@@ -21,6 +21,7 @@ from gateway.pause import Pause
 from gateway.worker import Worker
 from tests import contract
 from tests.broker import WAIT_S, eventually
+from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway import office as office_module
 from tests.gateway.office import polled
 from tests.gateway.scripted import ZONE, Script, history, record
@@ -324,6 +325,20 @@ def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None
     said = [line for line in logs if line["event"] == "capture_failed"]
     assert [line["capture_of"] for line in said] == ["no layout explains 41 bytes a record"]
     assert worker.failure is None
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_a_capture_is_written_through_nothing(office: Office, plant: Plant) -> None:
+    """Where the folder of captures is something else, a capture is not kept, and the terminal is read as ever."""
+    ours = office.folder / "ours"
+    ours.write_bytes(b"ours")
+    plant(office.folder / "captures", ours)
+    office.script.refusal = UnreadableLog("no layout", b"body")
+    office.visit(live=False)
+    eventually(lambda: "log_unreadable" in office.alarms)
+    office.script.refusal, office.script.log = None, history(3, MORNING)
+    eventually(lambda: len(office.pins()) == 3)
+    assert untouched(ours, b"ours")
 
 
 # ---------------------------------------------------------------- reconciliation

@@ -1,6 +1,7 @@
 """Workers of terminals without a log: a folder where flash disks appear, and a line of text."""
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from drivers.attlog.terminal import ExportFile
+from drivers.base import Record
 from drivers.line.simulator import NOISE, PATTERN, Simulator
 from tests import contract
 from tests.broker import eventually
@@ -90,6 +93,79 @@ def test_a_file_that_is_refused_is_spoken_of_once(office: Office) -> None:
     eventually(lambda: worker.state.last_visit != first)
     assert office.alarms == ["file_refused"]
     assert office.events() == []
+
+
+def test_one_bad_file_costs_itself(office: Office) -> None:
+    """Links, pipes, names that are no text, garbage, short rows: the next file is read, and all are named."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    (stick / f"0{SERIAL}_attlog.dat").symlink_to("/dev/zero")
+    os.mkfifo(stick / "1_attlog.dat")
+    Path(os.fsdecode(os.fsencode(stick) + b"/caf\xe9_attlog.dat")).write_bytes(b"garbage\n" * 9)
+    (stick / "GLG_001.TXT").write_bytes(b"No\tEnNo\tName\tDateTime\tMode\tIOMd\n1\t7\tA\t2026/09/04 07:30:00\n")
+    (stick / "september_attlog.dat").write_bytes(LINE % 1)
+    (stick / "OTHER99999_attlog.dat").write_bytes(LINE % 2)
+    (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
+    with capture_logs() as logs:
+        worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+        eventually(lambda: worker.state.medium == "safe")
+    assert office.pins() == ["1000"]
+    assert worker.is_alive
+    unread = worker.state.payload()["unread"]
+    assert unread["files"] == 6
+    assert "caf\\xe9_attlog.dat" in unread["names"]
+    said = {line["file"] for line in logs if line["event"] in ("file_refused", "file_left")}
+    assert said == set(unread["names"])
+    # No terminal is known by that serial number, so a person should look.
+    assert {line["file"] for line in logs if line["event"] == "file_left"} == set()
+    (receipt,) = [path for path in stick.iterdir() if os.fsencode(path.name) == b"caf\xe9_attlog.dat.hadir.txt"]
+    assert "TIDAK DIBACA" in receipt.read_text()
+    for _, payload in office.reports:
+        contract.check("terminal/gate/state", json.dumps(payload))
+
+
+def test_a_file_that_fails_while_it_is_stored(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is raised: it is refused by name, and the next file is read."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    for name in (f"{SERIAL}_attlog.dat", "1_attlog.dat"):
+        (stick / name).write_bytes(LINE % len(name))
+    records = ExportFile.records
+
+    def failing(export: ExportFile) -> Iterator[Record]:
+        if export.name == "1_attlog.dat":
+            raise IndexError
+        return records(export)
+
+    monkeypatch.setattr(ExportFile, "records", failing)
+    worker = office.visit(driver="attlog", path=str(stick), settle="20ms", number=1)
+    eventually(lambda: worker.state.medium == "safe")
+    assert (len(office.pins()), worker.is_alive) == (1, True)
+    assert worker.state.payload()["unread"] == {"files": 1, "names": ["1_attlog.dat"]}
+    assert office.alarms == ["file_refused"]
+
+
+def test_very_many_bad_files_are_not_said_one_by_one(office: Office) -> None:
+    """Some are, and that there are more; the state counts all."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    for number in range(60):
+        (stick / f"{number}_attlog.dat").write_bytes(b"garbage\n")
+    worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+    eventually(lambda: worker.state.medium == "safe")
+    unread = worker.state.payload()["unread"]
+    assert (unread["files"], len(unread["names"]), len(office.alarms)) == (60, 20, 21)
+
+
+def test_a_worker_that_waits_for_a_file_to_settle_can_be_stopped(office: Office) -> None:
+    """At once, however long that takes."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
+    worker = office.visit(driver="attlog", path=str(stick), settle="10m")
+    eventually(lambda: worker.state.medium == "reading")
+    worker.stop()
+    assert worker.join(30)
 
 
 # --- a line -------------------------------------------------------------------------------------------------------
