@@ -203,7 +203,7 @@ def fetcher(folder: Path, target: Target) -> Callable[[Sequence[Pin]], list[Libr
         for pin in pins:
             if pin.name in SOURCE_ONLY:
                 sources = folder / f"{pin.name}-source"
-                _download([pin], sources, ["--no-binary=:all:", "--no-build-isolation"])
+                _download([pin], sources, ["--no-binary=:all:", "--no-build-isolation", "--use-pep517"])
                 [source] = sources.iterdir()
                 libraries.append(Library.read(built(str(source), sources / "wheel"), source))
         return libraries
@@ -213,7 +213,7 @@ def fetcher(folder: Path, target: Target) -> Callable[[Sequence[Pin]], list[Libr
 
 def built(source: str, folder: Path) -> Path:
     """Build the wheel of a pure Python project with this environment's setuptools."""
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), source)
+    _pip("wheel", "--use-pep517", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder), source)
     [wheel] = folder.glob("*.whl")
     if any(tag.platform != "any" for tag in parse_wheel_filename(wheel.name)[3]):
         raise SupplyError(f"{wheel.name} is not pure Python")

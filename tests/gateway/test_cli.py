@@ -664,10 +664,15 @@ def test_simulate_makes_punches_by_itself() -> None:
         assert process.stdin
         assert process.stdout
         process.stdout.readline()
-        time.sleep(0.5)
-        process.stdin.write("status\n")
-        process.stdin.flush()
-        assert int(process.stdout.readline().partition(": ")[2].split()[0]) >= 3
+
+        def punched() -> int:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write("status\n")
+            process.stdin.flush()
+            return int(process.stdout.readline().partition(": ")[2].split()[0])
+
+        eventually(lambda: punched() >= 3)
         process.send_signal(signal.SIGINT)
         assert process.wait(WAIT_S) == 0
 

@@ -18,7 +18,7 @@ from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.words import QUESTIONS, WRONG, Language
 from gateway.settings import Settings, load, read_secret
 from tests.authority import Authority
-from tests.broker import Broker
+from tests.broker import WAIT_S, Broker
 from tests.drivers.zkteco import neighbours
 from tests.gateway.test_cli import HADIR, environment, hadir
 
@@ -44,7 +44,7 @@ class Person:
     ) -> None:
         os.close(self._keyboard)
 
-    def reads(self, text: str, timeout: float = 30.0) -> None:
+    def reads(self, text: str, timeout: float = WAIT_S) -> None:
         """Wait until ``text`` stands on the screen, behind what was read before."""
         until = time.monotonic() + timeout
         while (at := self.screen.find(text, self._seen)) < 0:

@@ -43,7 +43,7 @@ from gateway.ledger import (
     store,
 )
 from gateway.punch import ClockEvidence, Witness
-from tests.broker import WAIT_S
+from tests.broker import WAIT_S, eventually
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -1478,10 +1478,7 @@ class TestDelivery:
         office = Office(tmp_path / "data")
         note(office)
         office.ledger.mark_sent([1])
-        deadline = time.monotonic() + 10
-        while sent_on_disk(office) != [1] and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert sent_on_disk(office) == [1]
+        eventually(lambda: sent_on_disk(office) == [1])
         office.ledger.close()
 
     def test_park(self, stocked: Office) -> None:

@@ -117,7 +117,7 @@ def test_watchdog_starves_while_the_writer_hangs(
 ) -> None:
     """A disk that does not come back from fsync: the process lives, its threads too, and nothing is fed."""
     process = run("-c", HANGING_WRITER)
-    assert manager.fed(during_s=20)
+    assert manager.fed(during_s=WAIT_S)
     (tmp_path / "hang").touch()
 
     eventually(lambda: not manager.fed(during_s=3))
@@ -129,7 +129,7 @@ def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
 ) -> None:
     """SIGABRT, as systemd sends it, to a process that was frozen; the log then has stacks, and a restart follows."""
     process = run("-m", "gateway.cli", "run", "--config")
-    assert manager.fed(during_s=20)
+    assert manager.fed(during_s=WAIT_S)
     process.send_signal(signal.SIGSTOP)
     eventually(lambda: not manager.fed(during_s=3))
     process.send_signal(signal.SIGABRT)

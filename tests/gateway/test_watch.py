@@ -43,7 +43,7 @@ class Window:
 
     def until(self, pattern: str) -> str:
         """Read until something is drawn, behind what was waited for before; return all up to it, without codes."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + WAIT_S
         while not (found := re.search(pattern, ANSI.sub("", self.drawn))):
             assert time.monotonic() < until, self.drawn
             if select.select([self._master], [], [], 0.5)[0]:
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_it_as_well(tmp_path: Path, ends: str) -> None:
 def test_without_colour_it_says_the_same(tmp_path: Path) -> None:
     """For windows that have none, and people who want none."""
     with window(configuration(tmp_path, lobby="127.0.0.1:9"), NO_COLOR="1") as shown:
-        time_out = time.monotonic() + 30
+        time_out = time.monotonic() + WAIT_S
         while "q ends" not in shown.drawn and time.monotonic() < time_out:
             shown.drawn += os.read(shown._master, 65536).decode()
         assert "not running" in shown.drawn
