@@ -985,9 +985,7 @@ def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
         eventually(lambda: ask(tmp_path / "data", "status"))
         told = hadir("reconcile", "lobby", "-c", config, "--wait", "100ms")
         with Simulator(SimulatedTerminal(serial="S1"), port=int(address.rpartition(":")[2])):
-            eventually(
-                lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["last_full_reading"], timeout=20
-            )
+            eventually(lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["last_full_reading"])
 
     assert told.returncode == 0
     assert told.stdout.startswith("lobby: asked for; ")
