@@ -62,7 +62,7 @@ def test_a_correction_tells_by_how_much_and_what_was_recorded_before() -> None:
     correction = standing.look()
 
     assert correction is not None
-    assert abs(correction.by_ms - 400 * 86_400_000) < 1000
+    assert abs(correction.by_ms - 400 * 86_400_000) < 10_000
     assert (correction.first, correction.last) == (11, 14)
     assert standing.look() is None
 
@@ -81,4 +81,4 @@ def test_a_clock_that_was_doubted_in_vain_tells_nothing() -> None:
 
     assert correction is not None
     assert (correction.first, correction.last) == (11, 12)
-    assert abs(correction.by_ms) < 1000
+    assert abs(correction.by_ms) < 10_000

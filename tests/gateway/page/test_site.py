@@ -64,13 +64,13 @@ def test_metrics_are_prometheus_text_with_what_monitoring_needs(place: Office) -
     assert found["hadir_broker_connected"] == 1
     assert (found['hadir_terminal_up{terminal="lobby"}'], found['hadir_terminal_up{terminal="gudang"}']) == (1, 0)
     assert found['hadir_terminal_log_records{terminal="lobby"}'] == place.lobby.count
-    assert abs(found['hadir_terminal_clock_offset_seconds{terminal="lobby"}']) < 2
+    assert abs(found['hadir_terminal_clock_offset_seconds{terminal="lobby"}']) < 60
     assert 'hadir_terminal_clock_offset_seconds{terminal="gudang"}' not in found
     assert found['hadir_alarms{alarm="terminal_lost"}'] == 1
     assert found["hadir_disk_free_bytes"] > 0
 
     place.lobby.punch("1001")
-    eventually(lambda: 0 <= samples(place)['hadir_terminal_last_punch_age_seconds{terminal="lobby"}'] < 20)
+    eventually(lambda: 0 <= samples(place)['hadir_terminal_last_punch_age_seconds{terminal="lobby"}'] < WAIT_S)
 
 
 def test_healthz_is_about_the_parts_of_the_daemon(place: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_feed_brings_punches_as_they_are_recorded(place: Office) -> None:
     seen = place.daemon._ledger.last_sequence()
     place.lobby.punch("190123456789", state=1)
     with urllib3.request(
-        "GET", f"{place.url}/feed?lang=en", headers={"Last-Event-ID": str(seen)}, preload_content=False, timeout=20
+        "GET", f"{place.url}/feed?lang=en", headers={"Last-Event-ID": str(seen)}, preload_content=False, timeout=WAIT_S
     ) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         text = ""
