@@ -124,6 +124,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "last_punch": ("Last punch", "Absen terakhir"),
     "clock": ("Clock", "Jam"),
     "right": ("right", "tepat"),
+    "measured": ("at {time}", "pada {time}"),
     "unknown": ("unknown", "tidak diketahui"),
     "ahead": ("{span} ahead", "lebih cepat {span}"),
     "behind": ("{span} behind", "terlambat {span}"),
