@@ -1,0 +1,149 @@
+"""Attacks on a centre: valid events, batches and `info`, each with two mutations, one seed each.
+
+``attack(seed)`` is for a harness that calls it for as long as it likes; AssertionError where a promise breaks.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from central.event import Event, Info, Rejected, digest_of, read
+from central.report import opened, report, verify
+from central.store import Message, Store
+from tests.central.sealing import GATEWAY, STREAM, Source, dumped, payload, sealed
+from tests.mutation import encode_json, mutate_bytes, mutate_json
+
+EVIDENCE = ("punch/lobby", "quarantine/lobby", "note", "note/lobby", "batch", "info")
+
+
+def attack(seed: int) -> None:
+    """Mutate one message that is valid; read it, and let it arrive between good ones."""
+    random = Random(seed)
+    topic, message = mutated(random)
+    found = list(read(f"{GATEWAY}/{topic}", message))
+    assert found, "a message that says nothing"
+    for one in found:
+        check_read(one)
+    with tempfile.TemporaryDirectory() as folder:
+        _check_stored(Path(folder) / "centre.db", topic, message)
+
+
+def mutated(random: Random) -> tuple[str, bytes]:
+    """Return topic and payload of an attack: a valid message of any kind with two changes, mostly sealed again."""
+    source = valid_stream(random)
+    match random.randrange(5):
+        case 0:
+            message = mutate_bytes(random.choice((payload(*source.events), source.info())), random)
+        case 1:
+            message = encode_json(
+                mutate_json(json.loads(source.info({"stream": "x", "sequence": 1, "digest": source.end})), random)
+            )
+        case 2:
+            message = encode_json(mutate_json(source.events, random))
+        case 3:
+            return "batch", encode_json([_mutated_event(event, random) for event in source.events])
+        case _:
+            message = encode_json(_mutated_event(random.choice(source.events), random))
+    return random.choice(EVIDENCE), message
+
+
+def valid_stream(random: Random) -> Source:
+    """Return a stream with an event of each kind that the centre looks into, from sequence 1."""
+    source = Source()
+    source.punches(random.randrange(1, 4))
+    source.punch(500, pin="uid:7")
+    source.note()
+    source.record(
+        "hadir.record.quarantined.v1",
+        "7d444840-9dc0-51d1-b245-5ffdce74fad2",
+        {"serial": "S", "raw": "00ff", "size": 2, "sha256": "0" * 64, "occurrence": 1, "reason": "x"},
+        "lobby",
+    )
+    source.forget(*Source("old").punches(2), stream=random.choice((STREAM, "old")))
+    return source
+
+
+def _mutated_event(event: dict[str, Any], random: Random) -> Any:
+    """Change two places of an event, and give it, mostly, the digest of what it became: only so it gets far."""
+    changed = mutate_json(event, random)
+    if random.random() < 0.8 and isinstance(changed, dict) and isinstance(changed.get("previous"), str):
+        try:
+            return sealed(changed, changed["previous"])
+        except (RecursionError, UnicodeEncodeError, ValueError):
+            return changed
+    return changed
+
+
+def check_read(found: Event | Info | Rejected) -> None:
+    """Assert that what was read is what it says, or is rejected with a reason that can be stored and shown."""
+    if isinstance(found, Event):
+        content = json.loads(found.body)
+        assert dumped(content) == found.body
+        assert digest_of(content) == found.digest == content["digest"], "content that its digest does not fit"
+        assert content["source"] == f"/hadir/{GATEWAY}"
+        assert (content["stream"], int(content["sequence"]), content["id"]) == (found.stream, found.sequence, found.id)
+        assert (found.punch is None) or (found.id_mismatch is None)
+    elif isinstance(found, Rejected):
+        assert found.reason != "failed", f"a mistake of ours: {found.detail}"
+        assert found.detail.isprintable()
+
+
+def _check_stored(path: Path, topic: str, message: bytes) -> None:
+    """Assert that it costs itself: what comes around it is stored, receipts are true, a verification agrees."""
+    good = Source("good")
+    store = Store(path)
+    try:
+        results = [
+            store.ingest([_of(good), Message(f"{GATEWAY}/{topic}", message), _of(good)]),
+            store.ingest([Message(f"{GATEWAY}/{topic}", message)]),
+        ]
+        assert results[0].stored >= 2, "a good event was not stored"
+        assert results[1].stored == 0, "the same message was stored twice"
+        receipts = {receipt.stream: receipt.holding for receipt in store.receipts()}
+    finally:
+        store.close()
+    Store(path).close()  # it opens again
+    with opened(path) as connection:
+        faults = [fault for fault in verify(connection) if not _is_expected(fault.what)]
+        assert faults == [], faults
+        streams = {stream.stream: stream for stream in report(connection).streams}
+        assert streams["good"].upto >= 2
+        failed = connection.execute("SELECT detail FROM rejected WHERE reason = 'failed'").fetchall()
+        assert failed == [], failed
+        connection.execute("SELECT * FROM punches").fetchall()
+        connection.execute("SELECT * FROM punch_notes").fetchall()
+        for name, holding in receipts.items():
+            held = {
+                sequence
+                for (sequence,) in connection.execute(
+                    "SELECT sequence FROM event JOIN stream ON stream.id = event.stream WHERE name = ? "
+                    "UNION SELECT sequence FROM forgotten JOIN stream ON stream.id = forgotten.stream WHERE name = ?",
+                    (name, name),
+                )
+            }
+            missing = sum(last - first + 1 for first, last in holding.missing)
+            assert len([sequence for sequence in held if sequence <= holding.upto]) == holding.upto - missing
+
+
+def _of(source: Source) -> Message:
+    return Message(f"{GATEWAY}/punch/lobby", payload(source.punch(len(source.events) + 1)))
+
+
+def _is_expected(what: str) -> bool:
+    """Tell whether an attack may leave this finding: it changed a link, a place or an id, and that is named."""
+    return what.startswith(("previous is not", "a fork:", "a punch whose id is not its own", "its predecessor"))
+
+
+def run(seeds: range, tell: Callable[[str], None] = print) -> int:
+    """Attack with all these seeds; return how many broke a promise, each named with its seed."""
+    broken = 0
+    for seed in seeds:
+        try:
+            attack(seed)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the seed is what is wanted
+            broken += 1
+            tell(f"seed {seed}: {type(exc).__name__}: {str(exc)[:300]}")
+    return broken
