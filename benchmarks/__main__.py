@@ -12,6 +12,7 @@ from benchmarks import (
     drain,
     first_import,
     import_file,
+    judge,
     latency,
     memory,
     serial_line,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "sixty-four": sixty_four.run,
     "serial": serial_line.run,
     "slow": slow_terminal.run,
+    "judge": judge.run,
 }
 
 
