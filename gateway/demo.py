@@ -112,7 +112,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         folder = Path(name)
         stop = stack.enter_context(_stopped_by_signals())
         terminals = _terminals()
-        entries = {name: stack.enter_context(_served(terminal)) for name, terminal in terminals.items()}
+        entries = _serve_all(stack, terminals, console)
         port = stack.enter_context(embedded_broker(folder))
         fingers: dict[tuple[str, str, str], float] = {}
         subscriber = Subscriber(port, fingers)
@@ -162,6 +162,25 @@ def _terminals() -> Terminals:
         "loket": SimulatedTerminal(serial="DEMO0000000003", users=people, clock_offset=WRONG_BY, now=clock),
         "pos": anviz.SimulatedTerminal(serial="DEMO000000000004", users=people, now=clock),
     }
+
+
+def _serve_all(stack: ExitStack, terminals: Terminals, console: Console) -> dict[str, dict[str, Any]]:
+    """Serve the terminals until ``stack`` ends; return what a configuration says of each.
+
+    One on a serial line is removed from ``terminals`` where this machine has no pseudo terminals, as some containers.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for name, terminal in list(terminals.items()):
+        try:
+            entries[name] = stack.enter_context(_served(terminal))
+        except OSError as exc:
+            if isinstance(terminal, SimulatedTerminal):
+                raise
+            del terminals[name]
+            reason = exc.strerror or str(exc)
+            line = f"without the terminal {name}: no serial line can be simulated on this machine ({reason})"
+            console.print(line, highlight=False, soft_wrap=True)
+    return entries
 
 
 @contextmanager

@@ -157,6 +157,10 @@ def _thrown_out() -> BrokerUnavailable:
     )
 
 
+_ABOUT_TIME = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
 def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
     """Make a client that is let in as the settings say; BrokerUnavailable where one of their files cannot be used."""
     version5 = settings.protocol == 5
@@ -1406,7 +1410,8 @@ def _json(payload: dict[str, Any]) -> str:
 def plain(exc: Exception) -> str:
     """Return in plain words why a connection cannot be made."""
     if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({exc.verify_message})"
+        ours = "; is this machine's clock right?" if exc.verify_code in _ABOUT_TIME else ""
+        return f"its certificate is not trusted ({exc.verify_message}{ours})"
     if isinstance(exc, ssl.SSLError) and exc.reason:
         return f"no TLS ({exc.reason.lower().replace('_', ' ')})"
     if isinstance(exc, TimeoutError):

@@ -1,16 +1,20 @@
 """`hadir demo`, as a newcomer runs it."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from gateway import demo
 from gateway.demo import STILL_S, _settle, _Sum
 
 DEMO = [sys.executable, "-m", "gateway.cli", "demo", "--plain"]
@@ -107,3 +111,17 @@ def test_it_gives_up_when_nothing_moves_or_a_program_has_ended() -> None:
     total, took_s, _ = settle(iter(lambda: stuck, None), 1.0)
     assert (total, took_s) == (stuck, STILL_S)
     assert settle(iter(lambda: stuck, None), 1.0, ends_at=3.0)[1] == 3.0
+
+
+def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P2: the serial terminal is left out, and a line says so; the others run."""
+
+    def refuse() -> tuple[int, int]:
+        raise OSError(28, "No space left on device")  # what a full or missing devpts says
+
+    monkeypatch.setattr(os, "openpty", refuse)
+    terminals, said = demo._terminals(), io.StringIO()
+    with ExitStack() as stack:
+        entries = demo._serve_all(stack, terminals, Console(file=said))
+    assert set(entries) == set(terminals) == {"lobby", "gudang", "loket"}
+    assert "without the terminal pos" in said.getvalue()

@@ -81,3 +81,14 @@ def test_the_unit_allows_what_the_gateway_needs(folder: Path) -> None:
 
     assert int(service["WatchdogSec"]) > STALLED_S + LAST_WORDS_S > HESITANT_S
     assert int(service["TimeoutStopSec"]) > LAST_WORDS_S
+
+
+def test_each_service_has_only_its_own_secrets() -> None:
+    """S28: the centre's process never sees a terminal's key, nor the gateway's the centre's password."""
+    folders = {
+        line.partition("=")[2]
+        for unit in SERVICES
+        for line in (UNITS / unit).read_text("ascii").splitlines()
+        if line.startswith("LoadCredential=")
+    }
+    assert folders == {"secrets:/etc/hadir/secrets", "secrets:/etc/hadir/central-secrets"}

@@ -272,6 +272,13 @@ class _Commands(TyperGroup):
             say(str(Failure(code, str(exc), hint)))
             raise typer.Exit(code) from None
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except BrokenPipeError:  # of the help
+            _abandon_output()
+            raise typer.Exit(128 + signal.SIGPIPE) from None
+
 
 app = typer.Typer(
     cls=_Commands,
@@ -288,8 +295,15 @@ GATEWAY, TERMINALS, TRYING = "The gateway", "Terminals", "Trying it out"
 def main() -> None:
     """Run a command and end the process with its exit code; never with a traceback, which may hold secrets."""
     sys.stdout, sys.stderr = map(_robust, (sys.stdout, sys.stderr))
+    output = _output()
     try:
         app(prog_name="hadir")
+    except SystemExit:
+        if _output() != output:  # Rich, which prints the help, has found out before us that nobody reads
+            sys.exit(128 + signal.SIGPIPE)
+        raise
+    except KeyboardInterrupt:  # before or behind what a command does about it
+        sys.exit(128 + signal.SIGINT)
     except Exception as exc:  # noqa: BLE001 - whatever was not foreseen
         _debug(exc)
         # Without the exception's own words, which may repeat what must not be seen.
@@ -302,6 +316,7 @@ def main() -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             _abandon_output()
+            sys.exit(128 + signal.SIGPIPE)
 
 
 def _robust(stream: TextIO | None) -> TextIO:
@@ -319,6 +334,15 @@ def _debug(exc: BaseException | None) -> None:
     traceback.print_exception(exc)
     if capture := getattr(exc, "capture", None):
         say(f"The last packets:\n{capture}")
+
+
+def _output() -> tuple[int, int] | None:
+    """Return what standard output leads to; None where it is closed or is no file."""
+    try:
+        found = os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _abandon_output() -> None:

@@ -118,6 +118,9 @@ def run(
 def check(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="The same as --config.")] = None,
     config: Config = DEFAULT_CONFIG,
+    for_run: Annotated[
+        bool, typer.Option("--for-run", help="Only warn of what `hadir run` of this version still works with.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the configuration and show every mistake with its line."""
@@ -126,7 +129,7 @@ def check(
 
     path = file or config
     try:
-        settings = load(path, strict=True)
+        settings = load(path, strict=not for_run)
     except SettingsError as exc:
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})

@@ -97,7 +97,10 @@ def doctor(
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Write a file that was not there: what somebody names in haste may be the configuration."""
     try:
-        with path.open("x", encoding="utf-8") as file:
+        handle = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600
+        )  # it names an office's machines
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
     except OSError as exc:
         raise Failure(Code.DISK, f"{path}: {exc.strerror}", "output") from exc

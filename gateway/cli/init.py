@@ -164,7 +164,7 @@ def init(
         written = _write(config, beginning, plan, language)
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
     print()
-    check(file=None, config=config, as_json=False)
+    check(file=None, config=config, for_run=False, as_json=False)
     print(INIT["start"].into(language, file=config))
     print()
     doctor(config=config, lang=language, report=None, log=None, as_json=False)

@@ -140,6 +140,15 @@ def _target(
     return Target(address, DRIVERS[driver], options.model_copy(update=given), None)
 
 
+def _private(path: Path) -> TextIO:
+    """Open a file to write records into; a new one is for its owner only, for it holds who came when."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
+    return open(path, "w", encoding="utf-8", newline="", opener=opener)
+
+
 @app.command(rich_help_panel=TERMINALS)
 def probe(
     address: Address,
@@ -558,7 +567,7 @@ def read(
     first = max(start, reading.start)
     labels = target.driver.labels or LABELS
     try:
-        with output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file:
+        with _private(output) if output else nullcontext(sys.stdout) as file:
             numbered = enumerate(with_bar(records, file), first)
             _write_records(file, form, ({"position": at, **_plain(record, pins, labels)} for at, record in numbered))
     except BrokenPipeError:

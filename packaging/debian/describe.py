@@ -58,6 +58,7 @@ PROGRAMS = (
         centre.HINTS,
         (
             ("/etc/hadir/central.env", "Broker and options of the service."),
+            ("/etc/hadir/central-secrets/", "Passwords and keys; the service has NAME as secrets_NAME."),
             ("/var/lib/hadir-central/centre.db", "The service's database."),
         ),
     ),

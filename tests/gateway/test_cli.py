@@ -1121,3 +1121,32 @@ def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
         alone = hadir("probe", place, "--driver", "anviz", "--timeout", "1s")
         assert alone.returncode == 77
         assert "several terminals answer at once" in alone.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("run", "--help"), ("schema",)])
+def test_reader_that_has_had_enough(arguments: tuple[str, ...]) -> None:
+    """T6: 141, as everywhere, whichever part of the program was writing."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as out:
+        command = [*HADIR, *arguments]
+        done = subprocess.run(command, env=environment(), stdout=out, stderr=subprocess.PIPE, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_ctrl_c_while_the_program_is_loaded() -> None:
+    """T6: no traceback, whenever it comes."""
+    script = (
+        "import builtins, os, signal, sys\n"
+        "before = builtins.__import__\n"
+        "def load(name, *more):\n"
+        "    if name == 'gateway.cli.trying' or (name == 'gateway.cli' and more[2] and 'trying' in more[2]):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return before(name, *more)\n"
+        "builtins.__import__ = load\n"
+        "from gateway.cli import main\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(), capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
