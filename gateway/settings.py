@@ -4,10 +4,12 @@ No line ever repeats a value from the file, except names that must be unique: wh
 be a password.
 """
 
+import errno
 import os
 import re
 import shutil
 import ssl
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -550,9 +552,14 @@ class Settings(_Section):
             refuse_newly(info, "~ and $ are not replaced here; write the whole path, such as /var/lib/hadir")
         if value == Path():
             refuse_newly(info, "the path is empty; write one, such as /var/lib/hadir, or remove the line")
-        if (place := Path(os.path.abspath(_folder(info) / value))).exists() and not place.is_dir():  # noqa: PTH100 - see _find_file
-            raise ValueError("a file and not a folder; write the folder that the ledger is to be in")
-        return Path(os.path.abspath(_folder(info) / value))  # noqa: PTH100 - see _find_file
+        place = Path(os.path.abspath(_folder(info) / value))  # noqa: PTH100 - see _find_file
+        try:
+            if not stat.S_ISDIR(place.stat().st_mode):
+                raise ValueError("not a folder; write the folder that the ledger is to be in")
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR):
+                raise ValueError(f"no folder can be there ({error.strerror}); write another one") from None
+        return place
 
     @property
     def client_id(self) -> str:
@@ -897,10 +904,8 @@ def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
         )
     if ours.ca_file is not None:
         yield from ((("mqtt", "ca_file"), doubt) for doubt in _certificate_doubts(ours.ca_file))
-    if (
-        settings.data_dir.parent.exists()
-        and settings.retention.free_floor >= shutil.disk_usage(_existing(settings)).total
-    ):
+    size = _disk_size(settings.data_dir)
+    if size is not None and settings.retention.free_floor >= size:
         yield ("retention", "free_floor"), "more than the whole disk holds: nothing would be read; write less"
     zones: list[tuple[Location, str]] = [(("timezone",), settings.timezone)]
     for index, terminal in enumerate(settings.terminals):
@@ -916,8 +921,12 @@ def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
             yield where, f"a zone outside of Indonesia: 07:30 at a terminal is {morning(zone)}"
 
 
-def _existing(settings: Settings) -> Path:
-    return next(place for place in (settings.data_dir, *settings.data_dir.parents) if place.exists())
+def _disk_size(folder: Path) -> int | None:
+    """Return the size of the disk that a folder is on, or would be on; None where that cannot be found out."""
+    for place in (folder, *folder.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).total
+    return None
 
 
 def _certificate_doubts(path: Path) -> Iterator[str]:

@@ -1,0 +1,15 @@
+"""Whatever `check` accepts, `run` does not end on; the seeds of what was found once are kept."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.mutated_settings import attack
+
+FOUND: tuple[int, ...] = ()
+
+
+@pytest.mark.parametrize("seed", [*FOUND, *range(12)])
+def test_run_does_not_end_on_what_check_accepts(tmp_path: Path, seed: int) -> None:
+    """Two values of a valid configuration changed at once."""
+    attack(seed, tmp_path)
