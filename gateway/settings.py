@@ -45,7 +45,7 @@ from drivers.base import DriverOptions, Seconds
 from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_doubt
 from drivers.values import NEWLY_REFUSED, STRICT, between, host_fault, lasting, refuse_newly
 
-__all__ = ["Settings", "SettingsError", "json_schema", "load", "read_secret"]
+__all__ = ["read_secret"]  # and everything that is defined here
 
 Location = tuple[int | str, ...]
 
@@ -217,6 +217,7 @@ def _username(value: str, info: ValidationInfo) -> str:
     return value
 
 
+Username = Annotated[str, AfterValidator(_username)]
 Level = Annotated[str, AfterValidator(_level), Field(json_schema_extra={"pattern": f"^{_LEVEL}$"})]
 Zone = Annotated[str, AfterValidator(_zone), Field(examples=list(ZONES.values()))]
 Bytes = Annotated[
@@ -278,11 +279,13 @@ def _check_secret(name: str, path: Path, info: ValidationInfo) -> None:
         refuse_newly(info, doubt)
 
 
-def _check_certificates(path: Path, info: ValidationInfo) -> None:
+def holds_certificates(path: Path) -> bool:
+    """Tell whether TLS can take the certificates of authorities from a file."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
-        refuse_newly(info, "the file holds no certificate that can be read; it begins -----BEGIN CERTIFICATE-----")
+        return False
+    return True
 
 
 def _check_pair(certificate: Path, key: Path, info: ValidationInfo) -> None:
@@ -325,8 +328,10 @@ class _Section(BaseModel):
                 raise PermissionError
             if name in _SECRET_FILES:
                 _check_secret(name, found, info)
-            if name == "ca_file":
-                _check_certificates(found, info)
+            if name == "ca_file" and not holds_certificates(found):
+                refuse_newly(
+                    info, "the file holds no certificate that can be read; it begins -----BEGIN CERTIFICATE-----"
+                )
             if name == "key_file" and isinstance(info.data.get("cert_file"), Path):
                 _check_pair(info.data["cert_file"], found, info)
         except OSError:
@@ -360,7 +365,7 @@ class Mqtt(_Section):
         Literal[5, "3.1.1"], BeforeValidator(lambda value: 5 if value == "5" else value), Field(examples=[5, "3.1.1"])
     ] = 5
     """Version of MQTT. With 3.1.1 the broker cannot tell the gateway that it refused a message."""
-    username: Annotated[str, AfterValidator(_username)] | None = None
+    username: Username | None = None
     """The gateway's user name at the broker."""
     password_file: Path | None = None
     """A file that holds the password, such as secrets/mqtt-password; never the password itself."""

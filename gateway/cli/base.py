@@ -374,6 +374,7 @@ def rich_console(file: TextIO | None = None) -> "Console":
 def duration(text: str) -> float:
     """Turn ``20s`` or ``5m`` into seconds; BadParameter where it is no positive duration."""
     from drivers.base import parse_duration
+    from drivers.values import LONGEST_S
 
     try:
         seconds = parse_duration(text)
@@ -381,6 +382,8 @@ def duration(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is {exc}.") from None
     if not isinstance(seconds, float) or seconds <= 0:
         raise typer.BadParameter(f"{text!r} is too short; write more than 0s.")
+    if seconds > LONGEST_S:
+        raise typer.BadParameter(f"{text!r} is too long; write 366d or less.")
     return seconds
 
 

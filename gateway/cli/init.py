@@ -181,11 +181,13 @@ def _comments(config: Path) -> str | None:
 
     No file has no text.
     """
+    from drivers.textfile import TextFileError, read_text
+
     try:
-        text = config.read_text(encoding="utf-8")
+        text = read_text(config)
     except (FileNotFoundError, NotADirectoryError):
         return ""
-    except (OSError, UnicodeDecodeError):
+    except (OSError, TextFileError):
         return None
     return text if all(line.startswith("#") for line in map(str.strip, text.splitlines()) if line) else None
 
@@ -203,35 +205,59 @@ def _try_folder(folder: Path) -> None:
 # --- what an answer must be ---------------------------------------------------------------------------------------
 
 
-def _level(text: str) -> str:
+def _as_configured(kind: Any, text: str) -> Any:
+    """Return what the configuration would make of a text; ValueError where `hadir check` would refuse it."""
     from pydantic import TypeAdapter
 
+    from drivers.values import STRICT
+
+    return TypeAdapter(kind).validate_python(text, context={STRICT: True})
+
+
+def _level(text: str) -> str:
     from gateway.settings import Level
 
-    return TypeAdapter(Level).validate_python(text)
+    return str(_as_configured(Level, text))
 
 
 def _zone(text: str) -> str:
-    from pydantic import TypeAdapter
+    from gateway.settings import Zone
 
-    from gateway.settings import ZONES, Zone
-
-    return TypeAdapter(Zone).validate_python(ZONES.get(text.upper(), text))
+    return str(_as_configured(Zone, text))
 
 
 def _url(text: str) -> str:
+    from drivers.values import STRICT
     from gateway.settings import Mqtt
 
-    return Mqtt(url=text).url
+    return Mqtt.model_validate({"url": text}, context={STRICT: True}).url
+
+
+def _username(text: str) -> str:
+    from gateway.settings import Username
+
+    return str(_as_configured(Username, text))
 
 
 def _file(text: str) -> Path | None:
+    from gateway.settings import holds_certificates
+
     if text == NONE:
         return None
     path = Path(text).absolute()
-    if not (path.is_file() and os.access(path, os.R_OK)):
+    if not (path.is_file() and os.access(path, os.R_OK) and holds_certificates(path)):
         raise ValueError
     return path
+
+
+def _password(text: str) -> str:
+    """Return what somebody types, or pastes with what stood around it; ValueError where no login would take it."""
+    from drivers.textfile import decode, secret_doubt, secret_in
+
+    text = text.strip("\r\n")
+    if text and (secret_in(decode(text.encode("utf-8", "surrogatepass"))) != text or secret_doubt(text)):
+        raise ValueError
+    return text
 
 
 def _key(text: str) -> str:
@@ -242,14 +268,20 @@ def _key(text: str) -> str:
 
 def _secret(path: Path, option: str) -> str:
     """Read a secret from a file, or from the input."""
+    from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, secret_doubt, secret_in
+
     try:
-        text = sys.stdin.read() if str(path) == NONE else path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    text = text.removesuffix("\n").removesuffix("\r")
-    if not text:
-        raise typer.BadParameter("there is no secret to be read there.", param_hint=option)
-    return text
+        if str(path) == NONE:
+            secret = secret_in(decode(sys.stdin.buffer.read(MAX_SECRET + 1), MAX_SECRET))
+        else:
+            secret = read_secret(path)
+    except OSError as exc:
+        raise typer.BadParameter(f"there is no secret to be read there ({exc.strerror}).", param_hint=option) from None
+    except TextFileError as exc:
+        raise typer.BadParameter(f"there is no secret to be read there: {exc}.", param_hint=option) from None
+    if doubt := secret_doubt(secret.strip() if option == "--comm-key-file" else secret):
+        raise typer.BadParameter(f"{doubt}.", param_hint=option)
+    return secret
 
 
 @dataclass
@@ -264,6 +296,7 @@ class _Places:
 def _places(text: str) -> _Places:
     """Read networks, addresses and NAME=ADDRESS with blanks or commas between; ValueError for anything else."""
     from drivers import DRIVERS
+    from drivers.values import STRICT
 
     places = _Places([], {})
     words = [word for word in re.split(r"[\s,]+", text) if word]
@@ -272,7 +305,7 @@ def _places(text: str) -> _Places:
         if not equals:
             places.networks.append(IPv4Network(word, strict=False))
             continue
-        DRIVERS[DRIVER].options.model_validate({"name": _level(name), "address": address})
+        DRIVERS[DRIVER].options.model_validate({"name": _level(name), "address": address}, context={STRICT: True})
         places.named[name] = address
     places.networks = spans_of([str(network) for network in places.networks])
     private = all(any(network.subnet_of(known) for known in PRIVATE) for network in places.networks)
@@ -300,14 +333,16 @@ def _ask_login(
 ) -> None:
     # The samples for brokers take this name: it is the gateway's place in the topics.
     usual = f"{plan.site}/{plan.gateway}" if asker.asks else NONE
-    name = asker.answer("username", username, str, usual)
+    name = asker.answer("username", username, _username, usual)
     plan.username = None if name == NONE else name
     if password_file is not None:
         if plan.username is None:
             raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
         plan.secrets[PASSWORD] = _secret(password_file, "--password-file")
     elif (
-        plan.username is not None and asker.asks and (password := asker.answer("password", None, str, "", hidden=True))
+        plan.username is not None
+        and asker.asks
+        and (password := asker.answer("password", None, _password, "", hidden=True))
     ):
         plan.secrets[PASSWORD] = password
     if plan.broker.startswith("mqtts:") or ca_file is not None:

@@ -117,6 +117,7 @@ def _target(
     from pydantic import ValidationError
 
     from drivers import DRIVERS, no_such_driver
+    from drivers.values import STRICT
 
     given: dict[str, Any] = {"transport": "udp"} if udp else {}
     if timeout is not None:
@@ -133,7 +134,8 @@ def _target(
         raise typer.BadParameter(f"{no_such_driver(driver)}.", param_hint="--driver")
     try:
         at = DRIVERS[driver].at
-        options = at(address) if at else DRIVERS[driver].options.model_validate({"name": address, "address": address})
+        given_address = {"name": address, "address": address}
+        options = at(address) if at else DRIVERS[driver].options.model_validate(given_address, context={STRICT: True})
     except ValidationError as exc:
         reason = exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"{reason}.", param_hint="ADDRESS") from None

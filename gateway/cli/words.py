@@ -675,7 +675,15 @@ WRONG = {
         "No broker's address: mqtt://host:1883, or mqtts://host:8883 with TLS; no user or password in it.",
         "Bukan alamat broker: mqtt://host:1883, atau mqtts://host:8883 dengan TLS; tanpa nama atau sandi di dalamnya.",
     ),
-    "ca_file": Said("There is no such file to read.", "Berkas itu tidak ada atau tidak dapat dibaca."),
+    "username": Said("Letters and digits; no blank at an end.", "Huruf dan angka; tanpa spasi di awal atau akhir."),
+    "password": Said(
+        "The password begins or ends with a blank, or has an invisible character.",
+        "Kata sandi diawali atau diakhiri spasi, atau berisi karakter yang tidak terlihat.",
+    ),
+    "ca_file": Said(
+        "There is no such file to read, or no certificate (PEM) in it.",
+        "Berkas itu tidak ada, tidak dapat dibaca, atau bukan sertifikat (PEM).",
+    ),
     "range": Said(
         "No private network or address (192.168.1.0/24, 192.168.1.201, lobby=192.168.1.201); 1,024 addresses at most.",
         "Bukan jaringan/alamat privat (192.168.1.0/24, 192.168.1.201, lobi=192.168.1.201); paling banyak 1.024 alamat.",

@@ -356,17 +356,17 @@ def test_probe_of_something_else(answer: bytes, code: int, hint: str) -> None:
 
 
 def test_probe_and_read_of_nobody() -> None:
-    """A closed port and a name that nobody knows are both 69, with advice of their own."""
+    """A closed port and a name that nobody knows are both 69, with advice of their own; what is no name is 2."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         refused, udp = hadir("read", f"127.0.0.1:{port}"), hadir("probe", f"127.0.0.1:{port}", "--udp")
     unknown, impossible = hadir("probe", "nosuch.invalid"), hadir("probe", "kantor..local")
-    assert [told.returncode for told in (refused, udp, unknown, impossible)] == [69, 69, 69, 69]
+    assert [told.returncode for told in (refused, udp, unknown, impossible)] == [69, 69, 69, 2]
     assert refused.stderr.startswith(f"hadir: 127.0.0.1:{port}: cannot be reached (Connection refused)\n")
     assert HINTS["unavailable"][1] in udp.stderr
     assert HINTS["name"][1] in unknown.stderr
-    assert HINTS["name"][1] in impossible.stderr
+    assert "or a host name" in " ".join(impossible.stderr.replace("│", " ").split())
 
 
 @pytest.fixture(scope="module")
@@ -1150,3 +1150,19 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
         [sys.executable, "-c", script], env=environment(), capture_output=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("probe", "192.168.001.010"), "write 192.168.1.10"),
+        (("probe", "http://192.168.1.201"), "write the terminal's address alone, 192.168.1.201"),
+        (("probe", "tcp://192.168.1.010", "--driver", "anviz"), "write 192.168.1.10"),
+        (("probe", "127.0.0.1", "--timeout", "9999999d"), "too long; write 366d or less"),
+    ],
+)
+def test_address_and_duration_that_are_typed(arguments: tuple[str, ...], advice: str) -> None:
+    """T1, T4, T5 on the command line: refused before anything is sent."""
+    told = hadir(*arguments)
+    assert told.returncode == 2, told.stderr
+    assert advice in " ".join(told.stderr.replace("│", " ").split())

@@ -214,6 +214,9 @@ def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--gateway", "GW 1"), "hyphens"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--password-file", "-"), "--username"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--comm-key-file", "/nonexistent"), "no secret"),
+        ((*SITE, "--terminal", "lobi=10.0.0.010"), "private"),
+        ((*SITE, "--terminal", "lobi=10.0.0.1", "--timezone", "Etc/GMT+7"), "No time zone"),
+        ((*SITE, "--terminal", "lobi=10.0.0.1", "--username", "gw\u00a0"), "no blank at an end"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--broker", "mqtts://h", "--ca-file", "/nonexistent"), "no such file"),
     ],
 )
