@@ -238,8 +238,11 @@ def decode_record(raw: bytes, epoch: date) -> Record:
     user, seconds, verify, state, work = _RECORD.unpack(raw)
     if not any(user):
         return BadRecord(raw, raw, "no user id")
-    moment = datetime(epoch.year, epoch.month, epoch.day) + timedelta(seconds=seconds)  # noqa: DTZ001 - wall clock
-    if moment.year > LAST_YEAR:
+    first = datetime(epoch.year, epoch.month, epoch.day)  # noqa: DTZ001 - wall clock
+    last = datetime(LAST_YEAR + 1, 1, 1)  # noqa: DTZ001 - wall clock
+    # Compared before it is added up: the calendar itself ends with the year 9999.
+    moment = first + timedelta(seconds=seconds) if first < last else last
+    if moment >= last:
         return BadRecord(raw, raw, f"a date after {LAST_YEAR} ({seconds} seconds since {epoch})")
     return RawPunch(
         pin=str(int.from_bytes(user, "big")),

@@ -213,6 +213,8 @@ def test_the_packages_first_minute(tmp_path: Path, command: str) -> None:
     assert "nothing in this file is in effect" in said
     assert "sudo hadir init" in said.partition("is in effect")[2]
     assert "config/gateway.example.yaml" not in said
+
+
 def test_report_is_for_its_writer_only(tmp_path: Path) -> None:
     """S25: it names an office's machines and addresses."""
     report = tmp_path / "report.txt"
