@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from central.cli import EPILOG, HINTS, Code, main
+from central.secret import SecretError, read_secret
 from central.store import Message, Store
 from tests import command
 from tests.broker import WAIT_S, Broker, Subscriber
@@ -392,3 +393,85 @@ def test_output_that_nobody_reads_to_its_end_is_no_mistake(db: Path) -> None:
 
     assert result.stdout.startswith(GATEWAY)
     assert result.stderr == ""
+
+
+def test_serial_numbers_are_listed_and_assigned(db: Path) -> None:
+    """Who owns a terminal, by what, and whose punches count; text that moves a cursor is not printed."""
+    stored(db, ("punch/lobby", payload(Source().punch(1))))
+
+    assigned = central(
+        *("serial", "assign", "CEXA193960001", "3602-bkpsdm/gw-02", "--db", db),
+        *("--from", "2026-09-01", "--by", "Budi", "--paper", "SK 12/2026"),
+    )
+    wrong = central(
+        *("serial", "assign", "CEXA193960001", "gw-02", "--db", db, "--from", "2026-09-01", "--by", "B", "--paper", "S")
+    )
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE ownership SET paper = 'SK\x1b[2J' WHERE paper IS NOT NULL")
+    listed = central("serial", "list", "--db", db)
+
+    assert assigned.returncode == 0
+    assert assigned.stdout == (
+        "CEXA193960001 belongs to 3602-bkpsdm/gw-02 from 2026-09-01 on; 0 punches count otherwise than before\n"
+    )
+    assert wrong.returncode == 2
+    assert "SITE/GATEWAY" in wrong.stderr
+    assert listed.stdout.splitlines() == [
+        "CEXA193960001",
+        f"  always          {GATEWAY}, sent its first punch",
+        "  from 2026-09-01 3602-bkpsdm/gw-02, decided by Budi, SK\\x1b[2J",
+        f"  punches         1 by {GATEWAY}",
+    ]
+    assert json.loads(central("serial", "list", "--db", db, "--json").stdout)[0]["punches"] == {GATEWAY: 1}
+
+
+def test_verify_names_and_counts_what_rests_on_trust(db: Path) -> None:
+    """Pruned bodies, and each first `previous` behind something missing; of a whole stream, nothing."""
+    source = Source()
+    source.punches(9)
+    source.forget(source.events[2])
+    stored(db, ("batch", batch(*source.events[1:2], *source.events[3:5], *source.events[6:])))
+
+    lines = central("verify", "--db", db).stdout.splitlines()
+
+    assert lines == [
+        f"{GATEWAY} stream {STREAM}: 1 by id and digest alone, content gone at the gateway: 3",
+        f"{GATEWAY} stream {STREAM}: 2 times `previous` taken on trust, what is before is missing: 2, 7",
+        "OK: 7 events, 0 faults; on trust: 1 pruned bodies, 2 first `previous`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "login"),
+    [
+        (b"\xef\xbb\xbfrahasia\r\n", True),
+        (b"rahasia\n\n", True),
+        (b"rahasia\0\n", False),
+        (b"rahasia\nlagi\n", False),
+        (b"\xff\xfer\0", False),
+        (b"", False),
+        (b"x" * 5000, False),
+    ],
+)
+def test_a_password_is_read_by_one_rule(tmp_path: Path, content: bytes, login: bool) -> None:
+    """Marks and line ends that editors add do not count; what is no line of text is refused with a reason."""
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    if login:
+        assert read_secret(file) == "rahasia"
+    else:
+        with pytest.raises(SecretError) as refused:
+            read_secret(file)
+        assert "rahasia" not in str(refused.value)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, db: Path) -> None:
+    """It would be waited for at every connection."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe, 0o600)
+    for option in ("--password-file", "--ca-file"):
+        result = central("inbox", "--broker", "mqtts://b", "--db", db, "--username", "u", option, pipe)
+        assert result.returncode == 2
+        assert "regular" in result.stderr
+    with pytest.raises(SecretError):
+        read_secret(pipe)
