@@ -7,6 +7,7 @@ reader does not do what it promises. Each finding is printed with its seed, and 
 
 import argparse
 import itertools
+import logging
 import secrets
 import sys
 import time
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+
+import structlog
 
 KINDS = {
     "events at the centre": "tests.central.mutated",
@@ -90,4 +93,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # What readers refuse they log; only what they do not stand is of interest here.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     sys.exit(main())
