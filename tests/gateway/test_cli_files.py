@@ -11,6 +11,7 @@ import pytest
 from gateway.cli import HINTS
 from gateway.ledger import FILE_NAME, LedgerReader
 from tests.broker import WAIT_S, eventually
+from tests.drivers.hostile import PLANTS, Plant
 from tests.gateway.test_cli import HADIR, configuration, environment, hadir, running
 
 LINE = "%9d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
@@ -81,6 +82,51 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     assert hadir("import", "-c", config, "--terminal", "lobby", "--dates", "dmy", table).returncode == 0
 
 
+def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
+    """A word before `_attlog.dat` only proposes; what the file itself says is compared with the terminal."""
+    september = export(tmp_path, "september_attlog.dat", 1001)
+    for options in ((), ("--terminal", "lobby")):
+        told = hadir("import", "-c", config, "--json", *options, september)
+        if options:
+            (row,) = json.loads(told.stdout)
+            assert (told.returncode, row["terminal"], row["new"]) == (0, "lobby", 3)
+        else:
+            assert (told.returncode, HINTS["misfit"][1] in told.stderr) == (1, True)
+    # The same punches under the name of another terminal's serial number: its owner is known by the punches.
+    again = export(tmp_path, "OTHER12345_attlog.dat", 1001)
+    (row,) = json.loads(hadir("import", "-c", config, "--json", "--terminal", "lobby", again).stdout)
+    assert (row["new"], row["known"]) == (0, 3)
+    inside = tmp_path / "1_attlog.dat"
+    inside.write_text(f"OTHER12345\n{LINE % 2001}")
+    told = hadir("import", "-c", config, "--terminal", "lobby", inside)
+    assert (told.returncode, "is of the terminal with serial OTHER12345" in told.stderr) == (1, True)
+    # A terminal whose serial number nobody knows yet takes the one that the name tells, but never a month.
+    told = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "oktober_attlog.dat", 3001))
+    assert (told.returncode, "serial number of gate is not known" in told.stderr) == (1, True)
+    told = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "GATE0001_attlog.dat", 3001))
+    assert told.returncode == 0, told.stderr
+
+
+def test_five_columns(tmp_path: Path, config: Path) -> None:
+    """Where the values leave open what the third is a person is asked, and nothing was called imported."""
+    path = tmp_path / "1_attlog.dat"
+    path.write_text("10021\t2026-04-10 07:31:01\t1\t0\t0\n")
+    told = hadir("import", "-c", config, "--terminal", "lobby", path)
+    assert (told.returncode, HINTS["columns"][1] in told.stderr) == (1, True)
+    told = hadir("import", "-c", config, "--terminal", "lobby", "--columns", "device", path)
+    assert (told.returncode, "1 lines, 1 punches" in told.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_is_no_file_is_not_imported(tmp_path: Path, config: Path, plant: Plant) -> None:
+    """Nor waited for."""
+    ours = export(tmp_path, "ours", 1)
+    path = tmp_path / f"{SERIAL}_attlog.dat"
+    plant(path, ours)
+    told = hadir("import", "-c", config, path)
+    assert (told.returncode, "cannot be read" in told.stderr) == (74, True)
+
+
 def punches(data_dir: Path) -> int:
     """Return how many punches the ledger holds so far."""
     if not (data_dir / FILE_NAME).exists():
@@ -136,7 +182,7 @@ def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> No
     stick.mkdir()
     export(stick, "GATE0001_attlog.dat", 1001)
     more = (
-        f"  - {{name: gate, driver: attlog, path: {stick}, serial: GATE0001, settle: 10ms, poll: 100ms}}\n"
+        f"  - {{name: gate, driver: attlog, path: {stick}, serial: GATE0001, settle: 100ms, poll: 1s}}\n"
         "  - {name: gudang, driver: anviz, port: /dev/ttyUSB9}\n"
         "  - {name: pos, driver: anviz, port: 'tcp://127.0.0.1:9', device_id: 2}\n"
     )
@@ -147,6 +193,9 @@ def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> No
     assert f"gate (attlog, {stick}), gudang (anviz, /dev/ttyUSB9), pos (anviz, tcp://127.0.0.1:9)" in told
     with running("run", "-c", config):
         eventually(lambda: "gate: the flash disk is read and may be removed" in hadir("status", "-c", config).stdout)
+        export(stick, "1_attlog (2).dat", 1001)
+        unread = "gate: 1 files there are NOT read / 1 berkas TIDAK dibaca: 1_attlog (2).dat"
+        eventually(lambda: unread in hadir("status", "-c", config).stdout)
         for file in stick.iterdir():
             file.unlink()
         eventually(lambda: "gate: no flash disk is there" in hadir("status", "-c", config).stdout)
