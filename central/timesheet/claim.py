@@ -1,5 +1,7 @@
 """Step 3, claim: each punch goes to at most one slot, whatever the order in which punches arrived. Pure."""
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from central.timesheet.model import NEVER_CLAIMED, Punch
@@ -38,34 +40,50 @@ def sort_punches(days: list[DayWork], punches: tuple[Punch, ...]) -> tuple[Punch
     if days and all(day.rules.zone_of_terminal for day in days):
         reading = days[0].plan.zone.instant
         ordered = tuple(sorted(ordered, key=lambda punch: (reading(punch.local), *punch_order(punch)[1:])))
-    shared: list[int] | None = None
+    printed = None
     for day in days:
-        if day.rules.zone_of_terminal or shared is None:
+        if day.rules.zone_of_terminal or printed is None:
             times = punch_times(day, ordered)
-            shared = shared if day.rules.zone_of_terminal else times
-            day.times = times
+            printed = printed if day.rules.zone_of_terminal else times
         else:
-            day.times = shared
+            times = printed
+        day.times = times
+        day.near = _near(day)
     return ordered
+
+
+def _near(day: DayWork) -> Sequence[int]:
+    if not day.slots or day.rules.zone_of_terminal:
+        return range(len(day.times))
+    first = min([slot.start for slot in day.slots])
+    last = max([slot.end for slot in day.slots])
+    return range(bisect_left(day.times, first), bisect_right(day.times, last))
 
 
 def claim(days: list[DayWork], punches: tuple[Punch, ...]) -> Claims:
     """Give each punch to the slot that it fits best."""
     count = len(punches)
     claims = Claims([None] * count, [False] * count, [False] * count)
+    candidates: list[list[SlotWork]] = [[] for _ in punches]
     slots = [slot for day in days for slot in day.slots if slot.rule is not None and slot.start <= slot.end]
+    for slot in slots:
+        day = days[slot.day_index]
+        start, end, times = slot.start, slot.end, day.times
+        for index in day.near:
+            if start <= times[index] <= end:
+                candidates[index].append(slot)
     last = -1  # the last punch that was no repeat
+    owner: SlotWork | None = None
     for index, punch in enumerate(punches):
         if punch.suspect and not NEVER_CLAIMED.isdisjoint(punch.suspect):
             claims.unplaced[index] = True
             continue
-        if last >= 0 and (owner := claims.owner[last]) is not None:
-            claims.repeat[index] = _is_repeat(days[owner.day_index], owner, punches, last, index)
-        if not claims.repeat[index]:
-            last = index
-            owner = _preferred(days, slots, punch, index)
-        claims.owner[index] = owner
+        if owner is not None and _is_repeat(days[owner.day_index], owner, punches, last, index):
+            claims.repeat[index] = True
+        else:
+            last, owner = index, _preferred(days, candidates[index], punch, index)
         if owner is not None:
+            claims.owner[index] = owner
             owner.claimed.append(index)
     for slot in slots:
         slot.pool = slot.claimed
@@ -86,13 +104,13 @@ def _is_repeat(day: DayWork, owner: SlotWork, punches: tuple[Punch, ...], last: 
     return True
 
 
-def _preferred(days: list[DayWork], slots: list[SlotWork], punch: Punch, index: int) -> SlotWork | None:
+def _preferred(days: list[DayWork], holding: list[SlotWork], punch: Punch, index: int) -> SlotWork | None:
+    """Return the slot to which a punch goes, among those whose windows hold it."""
     best: SlotWork | None = None
     best_key: tuple[bool, bool, bool, int, int, int, int] | None = None
-    for slot in slots:
-        at = days[slot.day_index].times[index]
+    for slot in holding:
         rule = slot.rule
-        if rule is None or not slot.start <= at <= slot.end:
+        if rule is None:
             continue
         named = rule.states is not None and not rule.states.isdisjoint(punch.states)
         if rule.states is not None and not named and rule.pick != "state":
@@ -101,7 +119,7 @@ def _preferred(days: list[DayWork], slots: list[SlotWork], punch: Punch, index: 
             not slot.demanded,
             not named,
             bool(slot.claimed),
-            abs(at - slot.due),
+            abs(days[slot.day_index].times[index] - slot.due),
             _RANK[rule.measure],
             slot.day_index,
             slot.index,

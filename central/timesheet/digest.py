@@ -8,66 +8,50 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from central.timesheet.claim import Claims
-from central.timesheet.clock import DAY_S, midnight
 from central.timesheet.doubt import DayDoubt
-from central.timesheet.due import Absence
-from central.timesheet.model import ENGINE, DayResult, LeaveDay, Order, Punch
+from central.timesheet.known import Known
+from central.timesheet.model import ENGINE, Punch, Status
 from central.timesheet.plan import DayWork
 
-
-def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no white space."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+"""Canonical JSON: sorted keys and no white space."""
 
 
-def inputs_digest(
-    day: DayWork,
-    result: DayResult,
-    punches: tuple[Punch, ...],
-    claims: Claims,
-    absences: list[Absence],
-    leave: list[LeaveDay],
-    orders: tuple[Order, ...],
-    doubts: list[DayDoubt],
-) -> str:
-    """Return the SHA-256 of all that the verdict on a day depends on."""
-    starts = [slot.start for slot in day.slots]
-    ends = [slot.end for slot in day.slots]
-    first, last = (min(starts), max(ends)) if starts else (0, -1)
-    plan = day.plan
+def inputs_digest(day: DayWork, known: Known, doubts: list[DayDoubt], statuses: list[Status]) -> str:
+    """Return the SHA-256 of all that the verdict on a day depends on; ``statuses`` are the day's and its slots'."""
+    slots, plan = day.slots, day.plan
+    first, last = (min([slot.start for slot in slots]), max([slot.end for slot in slots])) if slots else (0, -1)
+    touching = [part for found in known.absences if found.start <= last and found.end >= first for part in found.parts]
     content = [
         ENGINE,
         plan.date.isoformat(),
         [plan.zone.name, plan.kind, plan.break_min, plan.shifts, plan.version, plan.personal, plan.slots],
         [[other.personal, other.version] for other in day.not_taken],
         day.rules.digest,
-        [part for absence in absences if absence.start <= last and absence.end >= first for part in absence.parts],
-        [[item.kind, item.slot, item.paper] for item in leave],
-        sorted(order for order in orders if order.start <= last and order.end >= first),
-        [_punch(day, punches, claims, index) for index in _touching(day, punches, claims)],
-        [[*doubt[:5], None if doubt.punch is None else _key(punches[doubt.punch])] for doubt in doubts],
-        [result.status, *(slot.status for slot in result.slots)],
+        touching,
+        [[item.kind, item.slot, item.paper] for item in known.leave_of.get(plan.date, ())],
+        sorted([order for order in known.orders if order.start <= last and order.end >= first]),
+        [_punch(day, known, index) for index in _touching(day, known)],
+        [[*doubt[:5], None if doubt.punch is None else _key(known.punches[doubt.punch])] for doubt in doubts],
+        statuses,
     ]
-    return sha256(canonical(content).encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(_encode(content).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _touching(day: DayWork, punches: tuple[Punch, ...], claims: Claims) -> list[int]:
+def _touching(day: DayWork, known: Known) -> list[int]:
     """Return the punches in a window of the day or printed with its date, in order of time."""
-    begin = midnight(day.plan.date)
-    times, slots = day.times, day.slots
-    return [
-        index
-        for index, punch in enumerate(punches)
-        if any(slot.start <= times[index] <= slot.end for slot in slots)
-        or (begin <= punch.local < begin + DAY_S and not claims.unplaced[index])
-    ]
+    times = day.times
+    windows = [(slot.start, slot.end) for slot in day.slots]
+    found = {index for index in known.printed_on(day) if not known.claims.unplaced[index]}
+    for start, end in windows:
+        found.update([index for index in day.near if start <= times[index] <= end])
+    return sorted(found)
 
 
-def _punch(day: DayWork, punches: tuple[Punch, ...], claims: Claims, index: int) -> list[Any]:
-    owner = claims.owner[index]
+def _punch(day: DayWork, known: Known, index: int) -> list[Any]:
+    owner = known.claims.owner[index]
     place = None if owner is None else [owner.day_number - day.plan.date.toordinal(), owner.index]
-    return [*_key(punches[index]), claims.repeat[index], place]
+    return [*_key(known.punches[index]), known.claims.repeat[index], place]
 
 
 def _key(punch: Punch) -> list[Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from central.timesheet.model import DayResult, Reason
-from central.timesheet.rules import RulesOn
+from central.timesheet.rules import RulesOn, ref_json
 from central.timesheet.totals import final_minutes, longest_run, work_order
 
 
@@ -50,5 +50,5 @@ def discipline(results: Sequence[DayResult], rules_on: RulesOn) -> Discipline:
             level, ref = name, node
     if reached is not None and rule.consecutive_level is not None:
         level, ref = rule.consecutive_level, rule.ref
-    reason: Reason = {"step": "discipline", "what": level, "policy": None if ref is None else ref._asdict()}
+    reason: Reason = {"step": "discipline", "what": level, "policy": None if ref is None else ref_json(ref)}
     return Discipline(days, absent, minutes, rest, run, reached, level, (reason,) if level is not None else ())

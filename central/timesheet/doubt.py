@@ -34,16 +34,21 @@ def suspects(day: DayWork, punch: Punch) -> set[str]:
     return left
 
 
-def gather(day: DayWork, span: Span, punches: tuple[Punch, ...], picked: set[int]) -> list[DayDoubt]:
-    """Return the doubts that touch a window of the day, in order of time."""
+def gather(day: DayWork, span: Span, punches: tuple[Punch, ...], unpicked: list[int]) -> list[DayDoubt]:
+    """Return the doubts that touch a window of the day, in order of time; ``unpicked``: suspect punches not picked."""
     found = [DayDoubt(*doubt, None) for doubt in span.doubts]
     if span.read_until is not None:
         found.append(DayDoubt(span.read_until + 1, FOREVER, "unread", None, None, None))
-    for index, punch in enumerate(punches):
-        if punch.suspect and index not in picked and suspects(day, punch):
+    for index in unpicked:
+        punch = punches[index]
+        if suspects(day, punch):
             found += _of_punch(day, punch, index)
+    if not found:
+        return found
     touching = [
-        doubt for doubt in found if any(doubt.start <= slot.end and doubt.end >= slot.start for slot in day.slots)
+        doubt
+        for doubt in found
+        if doubt.start <= doubt.end and any(doubt.start <= slot.end and doubt.end >= slot.start for slot in day.slots)
     ]
     return sorted(touching, key=_order)
 

@@ -1,16 +1,17 @@
 """The judgement: from plan, punches, policy and doubts to verdicts with their reasons. Pure and total."""
 
-from dataclasses import replace
+from datetime import date
 
 from central.timesheet.claim import claim, sort_punches
 from central.timesheet.digest import inputs_digest
-from central.timesheet.doubt import FOREVER, gather
+from central.timesheet.doubt import FOREVER, DayDoubt, gather
 from central.timesheet.due import apply_leave, join_intervals
+from central.timesheet.known import Known
 from central.timesheet.measure import pick_and_measure
-from central.timesheet.model import Judged, LeaveDay, Span
-from central.timesheet.plan import lay_out
+from central.timesheet.model import DayResult, Judged, LeaveDay, Span
+from central.timesheet.plan import DayWork, lay_out
 from central.timesheet.rules import RulesOn
-from central.timesheet.verdict import sum_day
+from central.timesheet.verdict import classify_slots, day_status, sum_day
 
 
 def judge(span: Span, rules_on: RulesOn) -> Judged:
@@ -22,7 +23,7 @@ def judge(span: Span, rules_on: RulesOn) -> Judged:
     days = lay_out(span.days, rules_on)
     absences = join_intervals(span.leave)
     whole_days = sorted((leave for leave in span.leave if isinstance(leave, LeaveDay)), key=_leave_order)
-    leave_of: dict[object, list[LeaveDay]] = {}
+    leave_of: dict[date, list[LeaveDay]] = {}
     for leave in whole_days:
         leave_of.setdefault(leave.date, []).append(leave)
     for day in days:
@@ -34,19 +35,22 @@ def judge(span: Span, rules_on: RulesOn) -> Judged:
         pick_and_measure(day, punches)
     picked = {slot.picked for day in days for slot in day.slots if slot.picked is not None}
     now = FOREVER if span.now is None else span.now
-    results = []
-    for day in days:
-        doubts = gather(day, span, punches, picked)
-        result = sum_day(day, punches, claims, doubts, span.orders, now)
-        own = leave_of.get(day.plan.date, [])
-        digest = inputs_digest(day, result, punches, claims, absences, own, span.orders, doubts)
-        results.append(replace(result, inputs=digest))
+    known = Known(punches, claims, absences, leave_of, span.orders, now)
+    unpicked = [index for index, punch in enumerate(punches) if punch.suspect and index not in picked]
+    results = [_result(day, known, gather(day, span, punches, unpicked)) for day in days]
     free = [index for index in range(len(punches)) if claims.owner[index] is None]
     return Judged(
         days=tuple(results),
-        unclaimed=tuple(punches[index] for index in free if not claims.unplaced[index]),
-        unplaced=tuple(punches[index] for index in free if claims.unplaced[index]),
+        unclaimed=tuple([punches[index] for index in free if not claims.unplaced[index]]),
+        unplaced=tuple([punches[index] for index in free if claims.unplaced[index]]),
     )
+
+
+def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> DayResult:
+    verdicts = classify_slots(day, known, doubts)
+    status = day_status(verdicts)
+    inputs = inputs_digest(day, known, doubts, [status, *[verdict.status for verdict in verdicts]])
+    return sum_day(day, verdicts, known, doubts, status, inputs)
 
 
 def _leave_order(leave: LeaveDay) -> tuple[object, ...]:

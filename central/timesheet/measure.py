@@ -2,7 +2,7 @@
 
 from central.timesheet.model import Punch
 from central.timesheet.plan import DayWork, SlotWork
-from central.timesheet.rules import Flexi, SlotRule
+from central.timesheet.rules import Flexi, SlotRule, ref_json
 
 
 def pick_and_measure(day: DayWork, punches: tuple[Punch, ...]) -> None:
@@ -120,4 +120,4 @@ def _move_end(day: DayWork, arrival: SlotWork, leaving: SlotWork, flexi: Flexi, 
     arrival.flexi_arrival = arrival.due < best <= arrival.due + flexi.range_s
     if leaving.due != due:
         reason = {"step": "measure", "what": "end_moved", "slot": leaving.slot.name, "by_s": leaving.due - due}
-        day.reasons.append({**reason, "policy": flexi.ref._asdict()})
+        day.reasons.append({**reason, "policy": ref_json(flexi.ref)})

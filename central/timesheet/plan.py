@@ -1,6 +1,6 @@
 """Step 1, plan: which plan of a date counts, its due times and windows as instants, and the work date. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -73,9 +73,12 @@ class DayWork:
     """The last early slot of the plan."""
     times: list[int] = field(default_factory=list)
     """The instant of each punch of the span, as this day's policy reads it."""
+    near: Sequence[int] = ()
+    """Indices of the punches between the first and the last second of its windows, and perhaps of some more."""
     reasons: list[Reason] = field(default_factory=list)
     excused: dict[str, int] = field(default_factory=dict)
     flexi: bool = False
+    planned_min: int = 0
 
 
 def lay_out(days: Iterable[PlanDay], rules_on: RulesOn) -> list[DayWork]:

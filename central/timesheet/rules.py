@@ -6,6 +6,7 @@ Percentages are thousandths of a percent. A :class:`Ref` names the line of the p
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Measure = Literal["late", "early", "present"]
@@ -17,6 +18,12 @@ class Ref(NamedTuple):
     node: str
     decree: str | None = None
     article: str | None = None
+
+
+@lru_cache(maxsize=10_000)
+def ref_json(ref: Ref) -> dict[str, str | None]:
+    """Return a reference as JSON holds it; one object for each, which nobody changes."""
+    return ref._asdict()
 
 
 class Cut(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from central.timesheet.model import DayResult, Reason, SlotResult
-from central.timesheet.rules import Counter, Cut, Ref, RulesOn
+from central.timesheet.rules import Counter, Cut, Ref, RulesOn, ref_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _capped(cuttings: Sequence[_Cutting], period: tuple[date, date], rules_on: R
     percent = 0
     for limit, ref, found in groups.values():
         if limit is not None and ref is not None and found > limit:
-            reasons.append({"step": "sum", "what": "cap", "cut": limit, "policy": ref._asdict()})
+            reasons.append({"step": "sum", "what": "cap", "cut": limit, "policy": ref_json(ref)})
             found = limit  # noqa: PLW2901 - the group's sum, limited
         percent += found
     return Cut(percent, sum(cutting.cut.rupiah for cutting in cuttings))
@@ -203,7 +203,7 @@ def _all_missing(
     found = longest_run(days)[0] if rule.consecutive else sum(day.absent for day in days)
     if found < rule.days:
         return cut
-    reasons.append({"step": "sum", "what": "all_missing", "days": found, "policy": rule.ref._asdict()})
+    reasons.append({"step": "sum", "what": "all_missing", "days": found, "policy": ref_json(rule.ref)})
     return rule.cut
 
 
@@ -231,5 +231,5 @@ def _reason(cutting: _Cutting) -> Reason:
         "date": cutting.on.isoformat(),
         "cut": cutting.cut.percent,
         "cut_rp": cutting.cut.rupiah,
-        "policy": None if cutting.ref is None else cutting.ref._asdict(),
+        "policy": None if cutting.ref is None else ref_json(cutting.ref),
     }

@@ -1,13 +1,14 @@
 """Steps 6 and 8, classify and sum: classes and cuts of slots, and what the whole day comes to. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from central.timesheet.claim import Claims
-from central.timesheet.clock import DAY_S, midnight
 from central.timesheet.doubt import DayDoubt, could_bring_end_forward, has_variants, settle
+from central.timesheet.known import Known
 from central.timesheet.model import DayResult, Order, Punch, Reason, SlotResult, Status
 from central.timesheet.plan import DayWork, SlotWork
-from central.timesheet.rules import Cut, Missing, Ref
+from central.timesheet.rules import Cut, Missing, Ref, ref_json
 
 NOTHING = Cut()
 
@@ -77,61 +78,63 @@ def _give(day: DayWork, verdict: Verdict, what: str, name: str | None, cut: Cut,
             "slot": verdict.slot.slot.name,
             "minutes": verdict.minutes,
             "class": name,
-            "policy": ref._asdict(),
+            "policy": ref_json(ref),
         }
     )
 
 
 def sum_day(
-    day: DayWork,
-    punches: tuple[Punch, ...],
-    claims: Claims,
-    doubts: list[DayDoubt],
-    orders: tuple[Order, ...],
-    now: int,
+    day: DayWork, verdicts: list[Verdict], known: Known, doubts: list[DayDoubt], status: Status, inputs: str
 ) -> DayResult:
-    """Settle, classify and sum a day whose slots are picked and measured; its digest of inputs is still empty."""
-    planned = planned_minutes(day)
-    verdicts = []
-    for slot in day.slots:
-        _explain_pick(day, slot, punches)
-        status = settle(day, slot, doubts, punches, now)
-        verdicts.append(classify(day, slot, status, planned))
+    """Return the result of a day whose slots are classified."""
+    punches = known.punches
     demanded = [verdict for verdict in verdicts if verdict.slot.demanded]
     absent = bool(demanded) and all(
         verdict.missing and verdict.status == "final" and verdict.slot.excused is None for verdict in demanded
     )
     class_, cut = _day_cut(day, verdicts, absent)
-    present, counted, before, overtime = _presence(day, orders)
-    unclaimed, repeats = _unclaimed(day, punches, claims)
+    present, counted, before, overtime = _presence(day, known.orders)
+    unclaimed, repeats = _unclaimed(punches, known.claims, known.printed_on(day))
     return DayResult(
         date=day.plan.date,
         work_date=day.work_date,
         kind=day.plan.kind,
-        status=_status(demanded),
+        status=status,
         shifts=day.plan.shifts,
         absent=absent,
         worked=any(slot.pool for slot in day.slots),
         class_=class_,
         cut=cut.percent,
         cut_rp=cut.rupiah,
-        planned_min=planned,
+        planned_min=day.planned_min,
         present_min=present,
         counted_min=counted,
         before_min=before,
         overtime_min=overtime,
-        slots=tuple(_slot_result(day, verdict, punches, doubts) for verdict in verdicts),
+        slots=tuple([_slot_result(day, verdict, punches, doubts) for verdict in verdicts]),
         excused=tuple(day.excused.items()),
         unclaimed=unclaimed,
         repeats=repeats,
         conditions=_conditions(day, punches),
         reasons=tuple(day.reasons),
-        inputs="",
+        inputs=inputs,
     )
 
 
-def _status(demanded: list[Verdict]) -> Status:
-    found = {verdict.status for verdict in demanded}
+def classify_slots(day: DayWork, known: Known, doubts: list[DayDoubt]) -> list[Verdict]:
+    """Settle and classify every slot of a day."""
+    planned = day.planned_min = planned_minutes(day)
+    verdicts = []
+    for slot in day.slots:
+        _explain_pick(day, slot, known.punches)
+        status = settle(day, slot, doubts, known.punches, known.now)
+        verdicts.append(classify(day, slot, status, planned))
+    return verdicts
+
+
+def day_status(verdicts: list[Verdict]) -> Status:
+    """Return open, else provisional, as any demanded slot is; else final."""
+    found = {verdict.status for verdict in verdicts if verdict.slot.demanded}
     return "open" if "open" in found else "provisional" if "provisional" in found else "final"
 
 
@@ -139,7 +142,7 @@ def _day_cut(day: DayWork, verdicts: list[Verdict], absent: bool) -> tuple[str |
     if absent:
         instead = day.rules.all_missing
         day.reasons.append(
-            {"step": "sum", "what": "absent", "policy": None if instead is None else instead.ref._asdict()}
+            {"step": "sum", "what": "absent", "policy": None if instead is None else ref_json(instead.ref)}
         )
         if instead is not None:
             for verdict in verdicts:
@@ -149,7 +152,7 @@ def _day_cut(day: DayWork, verdicts: list[Verdict], absent: bool) -> tuple[str |
     rupiah = sum(verdict.cut.rupiah for verdict in verdicts)
     cap = day.rules.day_cap
     if cap is not None and percent > cap.percent:
-        day.reasons.append({"step": "sum", "what": "cap", "policy": cap.ref._asdict()})
+        day.reasons.append({"step": "sum", "what": "cap", "policy": ref_json(cap.ref)})
         percent = cap.percent
     return None, Cut(percent, rupiah)
 
@@ -161,7 +164,7 @@ def _explain_pick(day: DayWork, slot: SlotWork, punches: tuple[Punch, ...]) -> N
     reason["punch"] = describe_punch(punches[slot.picked])
     if len(slot.pool) > 1:
         reason["others"] = [describe_punch(punches[index]) for index in slot.pool if index != slot.picked]
-    reason["policy"] = slot.rule.pick_ref._asdict()
+    reason["policy"] = ref_json(slot.rule.pick_ref)
     day.reasons.append(reason)
 
 
@@ -233,16 +236,15 @@ def _overtime(orders: tuple[Order, ...], come: int, gone: int, plan: tuple[int, 
     return total
 
 
-def _unclaimed(day: DayWork, punches: tuple[Punch, ...], claims: Claims) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    begin = midnight(day.plan.date)
+def _unclaimed(
+    punches: tuple[Punch, ...], claims: Claims, today: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     unclaimed, repeats = [], []
-    for index, punch in enumerate(punches):
-        if not begin <= punch.local < begin + DAY_S or claims.unplaced[index]:
-            continue
+    for index in today:
         if claims.repeat[index]:
-            repeats.append(punch.local)
-        elif claims.owner[index] is None:
-            unclaimed.append(punch.local)
+            repeats.append(punches[index].local)
+        elif claims.owner[index] is None and not claims.unplaced[index]:
+            unclaimed.append(punches[index].local)
     return tuple(unclaimed), tuple(repeats)
 
 
