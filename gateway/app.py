@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 from zoneinfo import ZoneInfo
@@ -19,18 +19,21 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
 from gateway import filing, memory, punch
-from gateway.clock import Clock, Correction, Standing, SystemClock
+from gateway.clock import Clock, Standing, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
-from gateway.ledger import Ledger, LedgerError, LedgerFull, Limits, Room, backup
+from gateway.ledger import Ledger, LedgerError, Limits, Room, backup
+from gateway.pending import PendingWrites
 from gateway.publisher import Publisher
 from gateway.punch import utc_text
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, TerminalSettings
+from gateway.trace import origin
 from gateway.vigil import Vigil
+from gateway.visit_requests import VisitPostponed
 from gateway.worker import Worker
 from gateway.workers import Workers
 
@@ -145,9 +148,7 @@ class Daemon:
             progress=self._manager.starting,
         )
         self._room: Room = "all"
-        self._resumed: datetime | None = None
-        """When this process began, until that is on record."""
-        self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp())
+        self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp(), failed=self._job_failed)
         self._calendar.each_night("backup", self._back_up)
         self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
         self._workers = Workers(self._hire, self._calendar, gone=self._forget)
@@ -166,11 +167,10 @@ class Daemon:
             requests=self._commands.submit,
             now=clock.now,
         )
+        self._pending = PendingWrites(self._ledger, now=clock.now, alarm=self._publisher.alarm)
         self._workers.change(Difference(added=settings.terminals))
-        self._vigil = Vigil(self._workers, self._ledger, clock, self._publisher.alarm)
+        self._vigil = Vigil(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
         self._standing = Standing(clock, self._ledger.last_sequence)
-        self._correction: Correction | None = None
-        """What is to be put on record of our own clock."""
         self._stray: tuple[str, BaseException] | None = None
         """A thread that an exception ended, of whatever part or library, and that exception."""
         try:
@@ -218,6 +218,7 @@ class Daemon:
             report=self._publisher.announce,
             publish=partial(self._publisher.announce, retain=False),
             alarm=self._publisher.alarm,
+            pending=self._pending,
         )
 
     def _forget(self, name: str) -> None:
@@ -278,16 +279,27 @@ class Daemon:
     def _visit(self, asked: dict[str, Any], *, full: bool) -> dict[str, Any]:
         """Have a terminal visited now, and answer when that is done or ``wait_s`` is over.
 
-        ``full`` for a reading of the whole log: the answer tells what came of it, or None where it takes longer.
+        ``full`` for a reading of the whole log: the answer tells what came of it, or None where it takes longer;
+        ``postponed`` says why it could not be read now.
         """
         worker = self._worker(asked["terminal"])
         done = worker.request(full=full)
+        reconciliation, finished, postponed = None, False, None
         try:
             reconciliation = done.result(min(float(asked["wait_s"]), LONGEST_WAIT_S))
             finished = True
         except TimeoutError:
-            reconciliation, finished = None, False
-        return {"finished": finished, "reconciliation": reconciliation, "state": worker.state.payload()}
+            pass
+        except VisitPostponed as exc:
+            postponed = str(exc)
+        except CancelledError:
+            raise Refusal("unknown_terminal", f"{worker.name} is no longer configured, or the gateway stops") from None
+        return {
+            "finished": finished,
+            "postponed": postponed,
+            "reconciliation": reconciliation,
+            "state": self._worker(worker.name).state.payload(),
+        }
 
     def _worker(self, name: str) -> Worker:
         for worker in self._workers:
@@ -318,7 +330,6 @@ class Daemon:
             threading.excepthook = before
 
     def _live(self, stop: threading.Event) -> int:
-        self._resumed = self._clock.now()
         self._note_resumption()
         self._tell_of_rescue()
         self._warn_of_settings()
@@ -372,19 +383,15 @@ class Daemon:
 
     def _note_resumption(self) -> None:
         """Put on record how long the gateway itself was away: punches of that time come late through no one's fault."""
-        resumed, last_alive = self._resumed, self._ledger.last_alive
-        if resumed is None or last_alive is None:
+        resumed, last_alive = self._clock.now(), self._ledger.last_alive
+        if last_alive is None:
             return
         data = {
             "last_alive": utc_text(last_alive),
             "resumed": utc_text(resumed),
             "clean": self._ledger.was_clean,
         }
-        try:
-            self._ledger.record_note(punch.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
-        except LedgerFull:
-            return  # tried again until there is room
-        self._resumed = None
+        self._pending.note(punch.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
 
     def _tell_of_rescue(self) -> None:
         """Let people hear that the ledger could not go on as it was."""
@@ -396,6 +403,10 @@ class Daemon:
             self._publisher.alarm("ledger_salvaged", f"{what} again; the damaged file is kept as {salvage.aside.name}")
         if broken is not None:
             self._publisher.alarm("stream_opened", f"the ledger began a new stream: {broken}")
+
+    def _job_failed(self, name: str, exc: BaseException) -> None:
+        """Let people know of a job of the night that met a mistake of ours."""
+        self._publisher.alarm("job_failed", f"the nightly job {name} failed ({origin(exc)}); see the gateway's log")
 
     def _back_up(self) -> None:
         """Copy the ledger for the time when it will be damaged; not where that would take the last room."""
@@ -446,8 +457,7 @@ class Daemon:
     def _watch_room(self) -> None:
         """Say once that the disk lets less be read than before, and once that it lets everything be read again."""
         before, self._room = self._room, self._ledger.room()
-        if self._room != "none" and self._resumed is not None:
-            self._note_resumption()
+        self._pending.flush()
         if self._room == before:
             return
         log.warning("room_changed", room=self._room, before=before)
@@ -458,8 +468,8 @@ class Daemon:
 
     def _note_correction(self) -> None:
         """Put on record that the gateway's own clock became trustworthy, and what was recorded before it was."""
-        correction = self._correction = self._standing.look() or self._correction
-        if correction is None or self._room == "none":
+        correction = self._standing.look()
+        if correction is None:
             return
         now = self._clock.now()
         data = {
@@ -468,11 +478,7 @@ class Daemon:
             "first_sequence": correction.first,
             "last_sequence": correction.last,
         }
-        try:
-            self._ledger.record_note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
-        except LedgerFull:
-            return  # tried again until there is room
-        self._correction = None
+        self._pending.note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
         log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:
@@ -485,7 +491,6 @@ class Daemon:
             ("ledger", self._ledger.failure, True),
             ("publisher", self._publisher.failure, self._publisher.is_alive),
             ("commands", None, self._commands.is_alive),
-            ("calendar", self._calendar.failure, True),
             ("control", None, self._control.is_alive),
         ]
         for name, failure, alive in parts:
@@ -499,6 +504,8 @@ class Daemon:
             self._page.stop()
         self._calendar.stop()
         self._workers.stop(GOODBYE_S)
+        with suppress(LedgerError):  # which has failed: that is why all ends
+            self._pending.close()
         self._commands.stop(0.5)
         self._publisher.stop(2.5)
         self._control.close()

@@ -12,11 +12,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol, Self, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.ledger import Again, Judgement, Ledger, LedgerFull, Selection, receipt_from
+from gateway.trace import frames
 
 WAITING_MOST = 16
 """Requests that wait for execution at most; one more is answered with ``busy``."""
@@ -46,6 +48,10 @@ class Worker(Protocol):
     @property
     def state(self) -> Any:
         """What is known of the terminal; ``payload()`` is its message."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of the terminal's clock."""
 
     def request(self, *, full: bool = False) -> object:
         """Ask for a visit now; ``full`` for one that reads the whole log."""
@@ -263,7 +269,10 @@ class Commands:
 
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
-            request.answer(self._answer(request))
+            try:
+                request.answer(self._answer(request))
+            except Exception as exc:  # noqa: BLE001 - one answer that cannot be given must not end the answering
+                log.error("answer_failed", command=request.name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
 
     def _answer(self, request: Request) -> dict[str, Any]:
         try:
@@ -275,9 +284,8 @@ class Commands:
         except LedgerFull:
             log.warning("command_refused", command=request.name, code="disk_full")
             return _refused(Refusal("disk_full", "there is no room on the gateway's disk; ask again when there is"))
-        except Exception:
-            # One request that cannot be carried out must not end the answering.
-            log.exception("command_failed", command=request.name)
+        except Exception as exc:  # noqa: BLE001 - one request that cannot be carried out must not end the answering
+            log.error("command_failed", command=request.name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
             return _refused(Refusal("failed", "the command failed; see the gateway's log"))
         log.info("command_done", command=request.name)
         return {"status": "ok", "data": data}
@@ -321,8 +329,9 @@ class Commands:
         name = _read(Anything, payload).terminal
         if name is None:
             return self._status()
-        state = self._worker(name).state.payload()
-        since = self._now().date() - timedelta(days=TALLY_DAYS)
+        worker = self._worker(name)
+        state = worker.state.payload()
+        since = self._now().astimezone(worker.zone).date() - timedelta(days=TALLY_DAYS - 1)
         days = [
             {**asdict(day), "day": None if day.day is None else day.day.isoformat()}
             for day in self._ledger.tally(name, since)

@@ -18,6 +18,7 @@ import structlog
 
 from gateway.commands import Refusal
 from gateway.ledger import LedgerError, LedgerFull
+from gateway.trace import frames
 
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
@@ -98,9 +99,8 @@ class Control:
             return _error(exc.code, str(exc))
         except LedgerError as exc:
             return _error("disk_full" if isinstance(exc, LedgerFull) else "ledger_failed", str(exc))
-        except Exception:
-            # One question that cannot be answered must not end the answering.
-            log.exception("command_failed", command=name)
+        except Exception as exc:  # noqa: BLE001 - one question that cannot be answered must not end the answering
+            log.error("command_failed", command=name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
             return _error("failed", "the command failed; see the gateway's log")
 
 

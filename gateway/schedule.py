@@ -17,6 +17,8 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from gateway.trace import frames
+
 STEP_S = 2.0
 """A wall clock that moved this much more or less than the monotonic one between two ticks has stepped."""
 NIGHT_HOURS = (1, 3)
@@ -27,17 +29,24 @@ log = structlog.get_logger("schedule")
 
 
 class Calendar:
-    """Runs jobs at hours of the day; the exception of a job ends up in ``failure``."""
+    """Runs jobs at hours of the day. A job that fails costs that run of it, and is logged."""
 
-    def __init__(self, zone: ZoneInfo, *, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        zone: ZoneInfo,
+        *,
+        wall: Callable[[], float] = time.time,
+        failed: Callable[[str, BaseException], None] = lambda _name, _exc: None,
+    ) -> None:
+        """``failed`` is called with the name of a job and what ended it."""
         self._zone = zone
+        self._report = failed
         self._wall = wall
         self._jobs: dict[str, tuple[Callable[[], None], CronTrigger]] = {}
         self._scheduler: Any = None
         self._lock = threading.RLock()
         """Jobs come and go while the clock steps."""
         self._difference = wall() - time.monotonic()
-        self.failure: BaseException | None = None
 
     def each_night(self, name: str, work: Callable[[], None], hours: tuple[int, int] = NIGHT_HOURS) -> None:
         """Run ``work`` every night at a moment of its own, drawn once, so that offices do not all begin together.
@@ -100,4 +109,5 @@ class Calendar:
         self._scheduler.start()
 
     def _failed(self, event: JobExecutionEvent) -> None:
-        self.failure = event.exception
+        log.error("job_failed", job=event.job_id, trace=frames(event.exception))
+        self._report(event.job_id, event.exception)

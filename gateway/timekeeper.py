@@ -24,7 +24,8 @@ class Timekeeper:
     """Compares one terminal's clock with ours from visit to visit.
 
     A jump is judged against time that nobody can set, so that a step of our own is not taken for one of the terminal's;
-    only across our own restart against the wall clock, and then only if that was synchronised both times.
+    only across our own restart against the wall clock, and then only if that was synchronised both times: what is
+    remembered waits until it is.
     """
 
     def __init__(self, zone: ZoneInfo, remembered: ClockEvidence | None) -> None:
@@ -56,16 +57,19 @@ class Timekeeper:
         evidence = ClockEvidence(offset_ms, 500 + round(reading.round_trip_s * 500), asked)
         before, self.evidence = self.evidence, evidence
         shown, self._shown = self._shown, (reading.local_time, uptime_s)
-        remembered, self._remembered = self._remembered, None
+        jump = None
         if shown is not None and before is not None:
-            elapsed_s = uptime_s - shown[1]
-            moved_s = (reading.local_time - shown[0]).total_seconds()
-        elif remembered is not None and synchronised:
-            before = remembered
-            elapsed_s = (evidence.measured - before.measured).total_seconds()
-            moved_s = elapsed_s + (evidence.offset_ms - before.offset_ms) / 1000
-        else:
-            return None
-        if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S:
-            return None
-        return Jump(before, moved_s - elapsed_s)
+            jump = _jump(before, uptime_s - shown[1], (reading.local_time - shown[0]).total_seconds())
+        remembered = self._remembered
+        if synchronised and remembered is not None and jump is None:
+            elapsed_s = (evidence.measured - remembered.measured).total_seconds()
+            jump = _jump(remembered, elapsed_s, elapsed_s + (evidence.offset_ms - remembered.offset_ms) / 1000)
+        if synchronised or jump is not None:
+            self._remembered = None
+        return jump
+
+
+def _jump(before: ClockEvidence, elapsed_s: float, moved_s: float) -> Jump | None:
+    if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S:
+        return None
+    return Jump(before, moved_s - elapsed_s)

@@ -3,7 +3,8 @@
 Looked at once a minute by the daemon. What is habit is learnt anew each day from the ledger; see ``forecast``.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -14,6 +15,8 @@ from gateway import forecast, punch
 from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.ledger import Ledger
+from gateway.pending import PendingWrites
+from gateway.trace import frames, origin
 from gateway.worker import Worker
 
 log = structlog.get_logger("vigil")
@@ -36,6 +39,8 @@ class _Watched:
     """Of fullness, on record; None: not looked up yet."""
     silent: bool = False
     """Has been told."""
+    trouble: str | None = None
+    """What went wrong when it was looked at last."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -58,8 +63,10 @@ class Vigil:
         ledger: Ledger,
         clock: Clock,
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
+        pending: PendingWrites | None = None,
     ) -> None:
         """``workers`` are looked at as they are at each look: they may come and go."""
+        self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
         self._workers = workers
         self._watched: list[_Watched] = []
         self._ledger = ledger
@@ -80,14 +87,27 @@ class Vigil:
         self._follow()
         before = [(watched.worker.state.fills, watched.worker.state.silent_since) for watched in self._watched]
         for watched in self._watched:
-            self._learn(watched, now.astimezone(watched.zone).date())
-            self._look_at_log(watched, now)
-            self._look_whether_heard(watched, now)
+            with self._alone(watched):
+                self._learn(watched, now.astimezone(watched.zone).date())
+                self._look_at_log(watched, now)
+                self._look_whether_heard(watched, now)
         for watched in self._watched:  # after all that is heard has been noted: silence is judged by it
-            self._look_whether_silent(watched, now)
+            with self._alone(watched):
+                self._look_whether_silent(watched, now)
         for watched, told in zip(self._watched, before, strict=True):
             if told != (watched.worker.state.fills, watched.worker.state.silent_since):
                 watched.worker.tell_state()
+
+    @contextmanager
+    def _alone(self, watched: _Watched) -> Iterator[None]:
+        """Let what goes wrong with one terminal cost the look at that terminal only; it is logged when it changes."""
+        try:
+            yield
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other terminals are looked at
+            if watched.trouble != origin(exc):
+                # A text may hold what is nobody's business: the places do.
+                log.error("terminal_not_watched", terminal=watched.worker.name, trace=frames(exc))  # noqa: TRY400
+            watched.trouble = origin(exc)
 
     def _follow(self) -> None:
         """Watch the terminals that there are; one whose worker is another keeps what was told of it."""
@@ -136,7 +156,7 @@ class Vigil:
                 "capacity": capacity,
                 "fills": fills.isoformat() if fills else None,
             }
-            self._ledger.record_note(punch.TERMINAL_CHANGED, worker.name, now.astimezone(watched.zone), data)
+            self._pending.note(punch.TERMINAL_CHANGED, worker.name, now.astimezone(watched.zone), data)
             log.warning("log_filling", terminal=worker.name, threshold=reached, records=records, capacity=capacity)
             until = f"; at the pace of the last weeks it is full on {fills}" if fills else ""
             message = (
@@ -145,7 +165,7 @@ class Vigil:
             )
             self._alarm("log_filling", message, worker.name)
         watched.threshold = reached
-        self._ledger.remember(worker.name, threshold=reached)
+        self._pending.remember(worker.name, threshold=reached)
 
     # Whether anything is heard of it.
 

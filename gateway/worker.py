@@ -8,13 +8,11 @@ Preparing its log keeps a terminal busy, some for half a minute: while punches a
 left in peace for ten times as long. What a person asks for is done at once.
 """
 
-import queue
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
@@ -62,11 +60,14 @@ from gateway.clock import Clock
 from gateway.filing import LedgerDesk, filed, receipt, refusal
 from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerError, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
+from gateway.pending import PendingWrites
 from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
 from gateway.timekeeper import STEP_S, Timekeeper
+from gateway.trace import frames, origin
+from gateway.visit_requests import VisitRequest, VisitRequests
 
-Cause = Literal["unavailable", "refused", "protocol"]
+Cause = Literal["unavailable", "refused", "protocol", "internal"]
 Medium = Literal["none", "reading", "safe"]
 
 LISTEN_S = 1.0
@@ -124,7 +125,10 @@ PAUSES: dict[Cause, Pause] = {
     "protocol": Pause(5.0, 120.0),
     # Asking again and again with a wrong key locks some terminals.
     "refused": Pause(60.0, 600.0),
+    # A mistake in a driver meets the same bytes again: soon is of no use.
+    "internal": Pause(60.0, 600.0),
 }
+NO_ROOM = "there is no room on the gateway's disk; make room, and it is read"
 
 
 @dataclass(slots=True)
@@ -195,14 +199,6 @@ def _utc(moment: datetime | None) -> str | None:
     return None if moment is None else utc_text(moment)
 
 
-@dataclass(slots=True)
-class _Request:
-    """What somebody waits for."""
-
-    full: bool
-    done: Future[dict[str, Any] | None] = field(default_factory=Future)
-
-
 class Worker:
     """Keeps one terminal read. Its thread ends by :meth:`stop`, or with ``failure`` set by a mistake of ours."""
 
@@ -218,10 +214,12 @@ class Worker:
         report: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
         publish: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
+        pending: PendingWrites | None = None,
     ) -> None:
         """``report`` gets the terminal's state when it changes, ``publish`` tallies, ``alarm`` what people should know.
 
         What ``report`` gets describes the present and is to be kept for whoever asks later; tallies are not.
+        ``pending`` is the gateway's; None: writes that find no room wait with this worker.
         """
         self.name = settings.name
         self.state = TerminalState(since=clock.now())
@@ -234,15 +232,16 @@ class Worker:
         self._captures = captures
         self._captures_work = True
         """The last one could be written."""
+        self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
         self._report = report
         self._publish = publish
         self._alarm = alarm
         self._log = log.bind(terminal=settings.name)
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-        self._asked: list[_Request] = []
-        """Those taken up; a visit that fails leaves them to the next."""
+        self._requests = VisitRequests()
+        self._asked: list[VisitRequest] = []
+        """Those that this visit is for; one that fails leaves them to the next."""
         self._full_due = False
         self._live = settings.live
         self._unproven = True
@@ -254,7 +253,8 @@ class Worker:
         self._next_start: int | None = None
         """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
         self._rest_until = 0.0
-        self._blocked_until = 0.0
+        self._whole_wanted = False
+        """Only the whole log can be read, and it was too early for that."""
         self._whole_read = -WHOLE_AGAIN_S
         self._listening = False
         """Events are registered in this conversation."""
@@ -274,9 +274,13 @@ class Worker:
         """The last measurement before the clock was set; None once it has been read back."""
         self._timekeeper = Timekeeper(zone, None)
         self._stepped = False
-        """The terminal's clock has jumped since it was last heard: what comes now was made by nobody knows which."""
+        """The terminal's clock has jumped since its port was last read: a live event may be of either clock."""
+        self._unread_step = False
+        """The clock has jumped since a reading was last stored: a record of the log may be of either clock."""
         self._stranger: str | None = None
         """A wrong serial that has been told."""
+        self._unforeseen: str | None = None
+        """What the driver raised last beside its DriverErrors, until a conversation ends otherwise."""
         self._failures = 0
         self._first_failure: datetime | None = None
         self._seen_files: set[str] = set()
@@ -303,12 +307,13 @@ class Worker:
 
         What is due stays due. Where the family is the same an outage goes on, and what is known of the terminal holds.
         """
+        before.hand_over_requests(self)
         self._full_due, self._clock_wish = before._full_due, before._clock_wish  # noqa: SLF001 - one of us
         if self._settings.driver != before._settings.driver:  # noqa: SLF001
             return
         self.state = before.state
         self._failures, self._lost = before._failures, before._lost  # noqa: SLF001
-        self._first_failure, self._stepped = before._first_failure, before._stepped  # noqa: SLF001
+        self._first_failure, self._unread_step = before._first_failure, before._unread_step  # noqa: SLF001
         self._before_setting, self._reconciliation = before._before_setting, before._reconciliation  # noqa: SLF001
 
     def start(self) -> None:
@@ -346,13 +351,21 @@ class Worker:
     def request(self, *, full: bool = False) -> Future[dict[str, Any] | None]:
         """Ask for a visit now; ``full`` for one that reads the whole log, whenever that was done last.
 
-        Returns what will hold, after the visit, the reconciliation that the full reading ended with. A visit that fails
-        is not the end of it; a worker that ends is, without an answer.
+        Returns what will hold, after the visit, the reconciliation that the full reading ended with, or VisitPostponed
+        where it could not be read yet. A visit that fails leaves the request to the next one, and so does a worker
+        that is replaced; it is cancelled where the terminal is no longer visited.
         """
-        request = _Request(full)
-        self._requests.put(request)
+        done = self._requests.put(full=full)
         self._wake.set()
-        return request.done
+        return done
+
+    def hand_over_requests(self, successor: "Worker") -> None:
+        """Let another worker answer the requests that wait, and those that still come."""
+        self._requests.hand_over(successor._requests)  # noqa: SLF001 - one of us
+
+    def abandon_requests(self) -> None:
+        """Cancel the requests that wait, and those that still come: nobody visits the terminal any more."""
+        self._requests.close()
 
     def request_set_clock(self) -> bool:
         """Ask for the clock to be set, if it is wrong, at the next quiet moment of two hours; False if it cannot be."""
@@ -397,13 +410,7 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                try:
-                    pause_s = self._visit()
-                except LedgerFull as exc:
-                    # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
-                    self._log.warning("reading_paused", reason=str(exc))
-                    self._unproven = True
-                    pause_s = FULL_PAUSE_S
+                pause_s = self._attend()
                 if not self._stopping.is_set():
                     self._wake.wait(pause_s)
                 self._wake.clear()
@@ -417,13 +424,46 @@ class Worker:
             self.failure = exc
             self._log.exception("worker_failed")
 
+    def _attend(self) -> float:
+        """Hold one conversation, whatever comes of it; return how long to wait before the next.
+
+        What a driver raises beside its DriverErrors costs this terminal only. A ledger that does not work, and whatever
+        goes wrong while a failure is noted, is no matter of one terminal and leaves here.
+        """
+        self._pending.flush()
+        try:
+            pause_s = self._visit()
+        except LedgerFull as exc:
+            # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
+            self._log.warning("reading_paused", reason=str(exc))
+            self._unproven = True
+            return FULL_PAUSE_S
+        except (LedgerError, _Stopped):
+            raise
+        except BaseException as exc:
+            if self._stopping.is_set():
+                raise
+            return self._fail_unforeseen(exc)
+        self._unforeseen = None
+        return pause_s
+
+    def _fail_unforeseen(self, exc: BaseException) -> float:
+        where = origin(exc)
+        reason = (
+            f"the gateway met what its driver does not expect ({where}); please report the log's line driver_failed"
+        )
+        if where != self._unforeseen:
+            self._log.error("driver_failed", driver=self._driver.name, error=where, trace=frames(exc))
+            self._alarm("driver_failed", f"terminal {self.name}: {reason}", self.name)
+        self._unforeseen = where
+        return self._failed("internal", reason)
+
     def _visit(self) -> float:
         """Hold one conversation with the terminal; return how long to wait before the next."""
         next_poll = time.monotonic() + self._settings.poll
-        conversation: AbstractContextManager[Terminal] = self._driver.connect(self._settings)
         self._listening = self._caught_up = False
         try:
-            with conversation as terminal:
+            with self._driver.connect(self._settings) as terminal:
                 self._settable = isinstance(terminal, SettableClock)
                 self._check_serial(terminal)
                 while True:
@@ -439,11 +479,11 @@ class Worker:
                     if self._stopping.is_set():
                         break
         except TerminalUnavailable as exc:
-            return self._failed("unavailable", exc)
+            return self._failed("unavailable", str(exc))
         except (TerminalRefused, UnreadableLog) as exc:
-            return self._failed("refused", exc)
+            return self._failed("refused", str(exc), exc)
         except ProtocolError as exc:
-            return self._failed("protocol", exc)
+            return self._failed("protocol", str(exc), exc)
         return max(0.0, next_poll - time.monotonic())
 
     def _listen(self, terminal: Terminal, until: float) -> None:
@@ -464,9 +504,6 @@ class Worker:
         """Store the punches that come, or have come, in this time, where the terminal tells of them."""
         if not (self._live and isinstance(terminal, Live)):
             return
-        if not isinstance(terminal, Logged) and self._ledger.room() == "none":
-            self._stopping.wait(for_s)  # what is said meanwhile waits in the port, as far as that holds it
-            return
         try:
             for event in terminal.events(for_s):
                 self._heard_at = time.monotonic()
@@ -481,6 +518,12 @@ class Worker:
         except TerminalRefused as exc:
             self._live = self._listening = False
             self._log.warning("live_refused", reason=str(exc))
+        except (DriverError, LedgerError):
+            raise
+        except BaseException:
+            # A log may be readable although the driver fails at live events: those are given up.
+            self._live = not isinstance(terminal, Logged)
+            raise
 
     def _overhear(self, terminal: object) -> None:
         """Store the punches that have come in while something else was done."""
@@ -491,7 +534,10 @@ class Worker:
         if self._ledger.room() == "none":
             return False  # it stays in the log
         witness = self._witness("live", self.state.clock, stepped=self._stepped)
-        stored = self._ledger.record_live(witness, event)
+        try:
+            stored = self._ledger.record_live(witness, event)
+        except LedgerFull:
+            return False
         if stored:
             self.state.last_punch = event.local_time.isoformat()
             self.state.heard = witness.now
@@ -504,7 +550,7 @@ class Worker:
             heard = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
             witness = replace(witness, host_time=True)
             event = RawPunch(event.pin, None, heard, event.state, event.verify, event.work_code, event.raw)
-        new = self._ledger.record_final(witness, event)
+        new = self._pending.record_final(witness, event)
         if isinstance(event, RawPunch):
             self.state.last_punch = event.local_time.isoformat()
             self.state.heard = witness.now
@@ -514,15 +560,18 @@ class Worker:
             message = f"terminal {self.name}: what it says cannot be read ({event.reason}); the bytes are kept"
             self._alarm("line_unreadable", message, self.name)
 
-    def _collect(self, place: Exporting) -> Stored:
-        """Store the files that have appeared, each once, and say when the disk they are on may be taken away."""
+    def _collect(self, place: Exporting) -> Stored | None:
+        """Store the files that have appeared, each once, and say when the disk they are on may be taken away.
+
+        None where there is no room: the files stay where they are.
+        """
         stored = Stored()
+        if self._ledger.room() == "none":
+            return None
         if self._full_due or any(request.full for request in self._asked):
             self._full_due = False
             self._seen_files.clear()
             self.state.unread = {}
-        if self._ledger.room() == "none":
-            return stored  # the files stay where they are
         if not place.present():
             self._seen_files.clear()
             self.state.unread = {}
@@ -601,16 +650,20 @@ class Worker:
 
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
-        self._take_requests()
-        self._stepped = self._measure(terminal)
-        witness = self._witness(self._driver.via, self.state.clock, stepped=self._stepped)
+        self._pending.flush()
+        self._asked = self._requests.waiting()
+        self._take_measure(terminal)
+        witness = self._witness(self._driver.via, self.state.clock, stepped=self._unread_step)
         self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
         self._stepped = False
-        stored = Stored()
+        stored: Stored | None = Stored()
         if isinstance(terminal, Logged):
             stored = self._news(terminal, witness)
         elif isinstance(terminal, Exporting):
             stored = self._collect(terminal)
+        else:
+            self._unread_step = False
+        postponed, stored = stored is None, stored or Stored()
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
         if stored.new or stored.quarantined:
@@ -627,31 +680,37 @@ class Worker:
             offset_ms=self.state.clock.offset_ms if self.state.clock else None,
             took_ms=round((time.monotonic() - begun) * 1000),
         )
-        for request in self._asked:
-            request.done.set_result(self._reconciliation if request.full else None)
+        if postponed:
+            self._full_due |= any(request.full for request in self._asked)
+            self._requests.postpone(self._asked, NO_ROOM)
+        else:
+            self._requests.answer(self._asked, self._reconciliation)
         self._asked = []
         self._check_by_date(terminal, witness)
         self._mend_clock(terminal)
 
-    def _take_requests(self) -> None:
-        with suppress(queue.Empty):
-            while True:
-                self._asked.append(self._requests.get_nowait())
-
     # What to read, and when.
 
-    def _news(self, terminal: Logged, witness: Witness) -> Stored:
-        """Read what is new, if anything is, and the terminal may be asked to prepare its log again."""
+    def _news(self, terminal: Logged, witness: Witness) -> Stored | None:
+        """Read what is new, if anything is, and the terminal may be asked to prepare its log again.
+
+        None where there is no room for it.
+        """
         told = self._hinted or not (self._listening and self._caught_up)
         known = self._known()
         self.state.sizes = terminal.sizes()
         if self.state.sizes.records != self._wrong_count:
             self._wrong_count = None
+        self._look_for_other_log(known)
         asked = any(request.full for request in self._asked)
         wanted = asked or self._full_due or self._something_new(known)
-        if not wanted or not (asked or self._may_read()) or not self._has_room(known):
-            self._caught_up = not wanted
+        self._caught_up = not wanted
+        if not wanted and self._count_tells:
+            self._unread_step = False  # nothing was made that is not read
+        if not wanted or not (asked or self._may_read()):
             return Stored()
+        if not self._has_room(known):
+            return None
         stored = self._read_news(terminal, known, witness, asked=asked)
         if stored.new and not told:
             self._count_untold(stored.new)
@@ -667,6 +726,19 @@ class Worker:
             self._log.info("reading_postponed", room=room)
             self._hinted, self._unproven = False, True  # at each poll it is looked again
         return may
+
+    def _look_for_other_log(self, known: Known) -> None:
+        """End the pauses that were measured by a log which is not there any more, or that a small log does not need.
+
+        A log that other software clears is soon cleared again: what stands in it now is read at once.
+        """
+        records = self.state.sizes.records
+        if records is None or records == self._wrong_count:
+            return
+        if records <= SMALL_LOG or records < known.in_log:
+            self._whole_wanted, self._whole_read = False, -WHOLE_AGAIN_S
+        if records < known.in_log:
+            self._rest_until = 0.0
 
     def _something_new(self, known: Known) -> bool:
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):
@@ -693,14 +765,14 @@ class Worker:
         return self._listening and not self._unproven and not self._live_silent
 
     def _may_read(self) -> bool:
-        here = time.monotonic()
-        return here >= self._blocked_until and (here >= self._rest_until or not self._live_healthy)
+        if self._whole_wanted and not self._may_read_whole():
+            return False
+        return time.monotonic() >= self._rest_until or not self._live_healthy
 
     def _may_read_whole(self) -> bool:
-        """Tell whether a log whose end cannot be read may be read whole again."""
+        """Return whether a log whose end cannot be read may be read whole again, as live events are now."""
         again_s = WHOLE_AGAIN_S if self._live_healthy else UNCOUNTED_READ_S
-        self._blocked_until = self._whole_read + again_s
-        return time.monotonic() >= self._blocked_until
+        return time.monotonic() >= self._whole_read + again_s
 
     def _rest(self, reading: Reading, asked_for: int) -> None:
         """Leave the terminal in peace after it has prepared its log."""
@@ -752,6 +824,7 @@ class Worker:
             if marking is not None:
                 reading = marking.new()
             elif start == 0 and not full and known.tail_start and not self._may_read_whole():
+                self._whole_wanted = True
                 return None
             else:
                 reading = terminal.read(start, known.layout)
@@ -779,7 +852,7 @@ class Worker:
                 if not self._may_read():
                     return None
                 continue
-            self._next_start, self._blocked_until = None, 0.0
+            self._next_start, self._whole_wanted, self._unread_step = None, False, False
             if reading.total:
                 self.state.layout = reading.layout
             if reading.start == 0:
@@ -857,7 +930,7 @@ class Worker:
         if not difference:
             self._range_doubted = False
             if known.ranged is None:
-                self._ledger.remember(self.name, ranged=True)
+                self._pending.remember(self.name, ranged=True)
         elif self._range_doubted:
             self._distrust_range("a full reading of the log says otherwise")
         else:
@@ -881,12 +954,12 @@ class Worker:
         return (prints - placed).total() + sum(count for count in missing if count > 0)
 
     def _range_unsupported(self) -> None:
-        self._ledger.remember(self.name, ranged=False)
+        self._pending.remember(self.name, ranged=False)
         self._log.info("range_unsupported")
 
     def _distrust_range(self, reason: str) -> None:
         self._range_doubted = False
-        self._ledger.remember(self.name, ranged=False)
+        self._pending.remember(self.name, ranged=False)
         self._log.warning("range_distrusted", reason=reason)
 
     def _known(self) -> Known:
@@ -935,6 +1008,7 @@ class Worker:
         if known is None or known.serial != told:
             self._ledger.pin_serial(self.name, told)
             self._log.info("serial_pinned", serial=told)
+            self._timekeeper.forget()  # the clock of another device did not jump
             self._live = self._settings.live
         self.state.serial = told
         self._stranger = None
@@ -956,6 +1030,11 @@ class Worker:
         self._alarm("serial_changed", f"terminal {self.name}: serial {told} answers, {expected} is expected", self.name)
 
     # The terminal's clock.
+
+    def _take_measure(self, terminal: Terminal) -> None:
+        """Compare the clocks; a jump marks what is not read yet until that has been stored."""
+        self._stepped = self._measure(terminal)
+        self._unread_step |= self._stepped
 
     def _measure(self, terminal: Terminal) -> bool:
         """Compare the terminal's clock with ours; return whether it has jumped since the last comparison."""
@@ -997,7 +1076,7 @@ class Worker:
                 self._not_set(f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it")
             elif isinstance(terminal, SettableClock):
                 self._set_clock(terminal, clock)
-                self._stepped = self._measure(terminal)
+                self._take_measure(terminal)
             else:
                 self._not_set("the gateway cannot set the clock of such a terminal; set it by hand")
         self._clock_wish = 0.0
@@ -1040,7 +1119,7 @@ class Worker:
             }
             self._note(punch.CLOCK_SET, data)
             if self._clock.synchronised():
-                self._ledger.remember_clock(self.name, after)
+                self._pending.remember_clock(self.name, after)
         if abs(after.offset_ms) > after.bound_ms + SET_WITHIN_MS:
             self._not_set(f"it was set and is wrong by {round(after.offset_ms / 1000)} s all the same")
             return
@@ -1054,7 +1133,7 @@ class Worker:
 
     # Lost and found.
 
-    def _failed(self, cause: Cause, exc: DriverError) -> float:
+    def _failed(self, cause: Cause, reason: str, exc: DriverError | None = None) -> float:
         """Note a failure, once per outage; return how long to leave the terminal alone."""
         now = self._clock.now()
         self._failures += 1
@@ -1065,21 +1144,22 @@ class Worker:
         if isinstance(exc, ProtocolError) and (news or cause == "protocol"):
             self._keep_capture(exc)
         if lost and news:
-            self.state.online, self.state.cause, self.state.reason = False, cause, str(exc)
+            self.state.online, self.state.cause, self.state.reason = False, cause, reason
             self.state.since = self._first_failure
-            self._log.warning("terminal_lost", cause=cause, reason=str(exc))
+            self._log.warning("terminal_lost", cause=cause, reason=reason)
             if not self._lost:
                 data = {
                     "terminal": self.name,
                     "serial": self.state.serial,
                     "from": utc_text(self._first_failure),
                     "cause": cause,
-                    "reason": str(exc),
+                    "reason": reason,
                 }
                 self._note(punch.TERMINAL_LOST, data)
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
             code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
-            self._alarm(code, f"terminal {self.name}: {exc}", self.name)
+            if cause != "internal":  # that is alarmed
+                self._alarm(code, f"terminal {self.name}: {reason}", self.name)
             self._lost = True
             self.tell_state()
         return PAUSES[cause].after(self._failures)
@@ -1108,7 +1188,7 @@ class Worker:
 
     def _note(self, event_type: str, data: dict[str, Any]) -> None:
         moment = self._clock.now().astimezone(self._zone)
-        self._ledger.record_note(event_type, self.name, moment, data)
+        self._pending.note(event_type, self.name, moment, data)
 
     def _keep_capture(self, exc: ProtocolError) -> None:
         """Keep the last bytes of a conversation that broke the protocol, and a log that nobody can read, whole.

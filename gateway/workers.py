@@ -53,7 +53,11 @@ class Workers(Collection[Worker]):
         with self._lock:
             present = {worker.name: worker for worker in self._present}
             for name in difference.removed:
-                self._dismiss(present.pop(name))
+                removed = present.pop(name)
+                for worker in (removed, self._coming.get(removed)):
+                    if worker is not None:
+                        worker.abandon_requests()
+                self._dismiss(removed)
                 self._removed.add(name)
                 for job in _jobs(name):
                     self._calendar.drop(job)
@@ -61,6 +65,8 @@ class Workers(Collection[Worker]):
                 before = present[entry.name]
                 present[entry.name] = successor = self._hire(entry)
                 self._coming[successor] = self._coming.get(before, before)
+                if before in self._coming:
+                    before.hand_over_requests(successor)
                 self._dismiss(before)
             for entry in difference.added:
                 present[entry.name] = worker = self._hire(entry)
@@ -104,6 +110,8 @@ class Workers(Collection[Worker]):
         until = time.monotonic() + timeout_s
         for worker in begun:
             worker.join(max(0.0, until - time.monotonic()))
+        for worker in (*self._present, *self._leaving):
+            worker.abandon_requests()
 
     def _dismiss(self, worker: Worker) -> None:
         if worker in self._coming:

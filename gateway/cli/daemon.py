@@ -491,6 +491,9 @@ def reconcile(
     if as_json:
         print_json(told)
         return
+    if told.get("postponed"):
+        print(f"{name}: postponed: {told['postponed']}")
+        return
     result, state = told["reconciliation"], told["state"]
     if result is None:
         print(f"{name}: asked for; {state['reason'] or 'it takes longer than that'}; see `hadir status`")

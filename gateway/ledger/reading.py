@@ -427,12 +427,14 @@ class Intake:
 
     def _remember(self, transaction: Transaction, length: int, last_punch: str | None) -> None:
         plan = self._plan
-        # What is remembered across a restart must have been measured with a clock that could be trusted.
+        # What is remembered across a restart must have been measured with a clock that could be trusted; where this
+        # was not, the measurement before it stays.
         clock = self._witness.clock if self._witness.synchronised else None
         transaction.connection.exec_driver_sql(
             "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
-            "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), offset_ms = ?, bound_ms = ?, "
-            "measured_ms = ? WHERE number = ?",
+            "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), "
+            "offset_ms = coalesce(?, offset_ms), bound_ms = coalesce(?, bound_ms), "
+            "measured_ms = coalesce(?, measured_ms) WHERE number = ?",
             (
                 self._reading.layout,
                 plan.generation,

@@ -688,7 +688,7 @@ class Ledger(LedgerReader):
             changed = transaction.connection.exec_driver_sql(
                 "UPDATE terminal SET serial = ?, generation = generation + 1, first_generation = generation + 1, "
                 "length = 0, shift = 0, matched_until = NULL, cleared = 0, withheld_until = NULL, shrunk_to = NULL, "
-                "layout = NULL, ranged = NULL, threshold = NULL "
+                "layout = NULL, ranged = NULL, threshold = NULL, offset_ms = NULL, bound_ms = NULL, measured_ms = NULL "
                 "WHERE name = ? AND serial <> ?",
                 (serial, name, serial),
             ).rowcount

@@ -265,6 +265,10 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
     "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
     "message_too_large": ("A message is too large", "Pesan terlalu besar"),
+    "driver_failed": ("A terminal cannot be read: a mistake in Hadir", "Mesin gagal dibaca: kesalahan di Hadir"),
+    "writes_not_held": ("The disk is full, punches are lost", "Disk penuh, ada absen yang hilang"),
+    "job_failed": ("A nightly job failed", "Pekerjaan malam gagal"),
+    "identity_changed": ("A terminal is not what it was", "Identitas mesin berubah"),
 }
 _WEEKDAYS: Mapping[Language, tuple[str, ...]] = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),

@@ -59,6 +59,8 @@ class Office:
     published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+    may_fail: bool = False
+    """The test's driver raises what no driver may."""
 
     @classmethod
     @contextmanager
@@ -76,6 +78,7 @@ class Office:
             for worker in office.workers:
                 assert worker.join(WAIT_S)
                 assert worker.failure is None
+            assert office.may_fail or "driver_failed" not in office.alarms
 
     def settings(self, **changes: object) -> TerminalSettings:
         """Return settings for a terminal."""
@@ -92,6 +95,12 @@ class Office:
 
     def visit(self, **changes: object) -> Worker:
         """Start a worker."""
+        worker = self.hire(**changes)
+        worker.start()
+        return worker
+
+    def hire(self, **changes: object) -> Worker:
+        """Return a worker that has not begun."""
         settings = self.settings(**changes)
         worker = Worker(
             settings,
@@ -105,7 +114,6 @@ class Office:
             alarm=lambda code, _message, _terminal: self.alarms.append(code),
         )
         self.workers.append(worker)
-        worker.start()
         return worker
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ class AskedWorker:
         self.asked: list[Any] = []
         self._settable = settable
         self.state = SimpleNamespace(payload=lambda: {"state": "online"})
+        self.zone = ZoneInfo("Asia/Jakarta")
 
     def request(self, *, full: bool = False) -> None:
         """Take note."""

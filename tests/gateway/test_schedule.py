@@ -1,11 +1,14 @@
 """The calendar against steps of the wall clock."""
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.schedule import MIDNIGHT, Calendar
 from tests.broker import WAIT_S, eventually
@@ -82,19 +85,26 @@ def test_slow_drift_is_no_step(calendar: Calendar, wall: Wall) -> None:
         assert calendar.tick() is False
 
 
-def test_failing_job_is_kept_for_the_supervisor(calendar: Calendar) -> None:
-    """A job's exception does not vanish in the scheduler's log."""
-    happened = threading.Event()
+def test_job_that_fails_costs_itself_only(wall: Wall) -> None:
+    """It is reported and logged without the text of its exception, it stays armed, and the others run."""
+    failed: queue.SimpleQueue[tuple[str, BaseException]] = queue.SimpleQueue()
+    calendar = Calendar(ZONE, wall=wall, failed=lambda name, exc: failed.put((name, exc)))
+    ran = threading.Event()
 
     def fail() -> None:
-        happened.set()
-        raise ValueError("the job's mistake")
+        raise ValueError("the PIN 4711")
 
     calendar.each_night("broken", fail)
-    calendar.start()
-    calendar._scheduler.modify_job("broken", next_run_time=None)
-    calendar._scheduler.add_job(fail, id="now")
-    assert happened.wait(WAIT_S)
-
-    eventually(lambda: calendar.failure is not None)
-    assert isinstance(calendar.failure, ValueError)
+    calendar.each_night("sound", ran.set)
+    with capture_logs() as logged:
+        calendar.start()
+        for job in ("broken", "sound"):
+            calendar._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
+        name, exc = failed.get(timeout=20)
+        assert ran.wait(20)
+    assert (name, type(exc)) == ("broken", ValueError)
+    assert set(calendar.next_runs()) == {"broken", "sound"}
+    (line,) = [line for line in logged if line["event"] == "job_failed"]
+    assert line["job"] == "broken"
+    assert "4711" not in str(line)
+    calendar.stop()

@@ -2,20 +2,26 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from drivers import DRIVERS
+from drivers.base import Driver, Terminal
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
 from gateway.settings import load
+from gateway.worker import Worker
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import configured, here
 
@@ -40,7 +46,10 @@ HANGING = (
     "store.Ledger._commit = hang\n"
 )
 SABOTAGES = {
-    "worker": ("worker lobby", BROKEN + "from gateway import worker\nworker.Worker._poll = broken"),
+    "worker": (
+        "worker lobby",
+        BROKEN + "from gateway import worker\nworker.Worker._poll = worker.Worker._failed = broken",
+    ),
     "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import store\nstore.Ledger._commit = broken"),
     "commands": ("thread commands", BROKEN + "from gateway import commands\ncommands.Commands._work = broken"),
@@ -52,13 +61,6 @@ SABOTAGES = {
         "thread APScheduler",
         BROKEN + "from apscheduler.schedulers.background import BackgroundScheduler\n"
         "BackgroundScheduler._process_jobs = broken",
-    ),
-    "job of the calendar": (
-        "calendar",
-        BROKEN + "from gateway import schedule\n"
-        "from apscheduler.triggers.interval import IntervalTrigger\n"
-        "schedule.CronTrigger = lambda **_: IntervalTrigger(seconds=1)\n"
-        "Daemon._back_up = broken",
     ),
     "control socket": ("thread control", BROKEN + "control.Control._serve = lambda self: (time.sleep(1.5), broken())"),
     "answer of the control socket": (
@@ -110,6 +112,52 @@ def test_any_part_that_fails_ends_the_process_with_a_last_line(
         finally:
             stop.set()
             running.join(WAIT_S)
+
+
+def test_a_driver_that_fails_costs_its_terminal_only(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process and the other terminals go on; one line, state and alarm name the terminal."""
+    good, bad = (SimulatedTerminal(serial=serial, now=here) for serial in ("S1", "S2"))
+    bad_driver = Driver("zkteco", DRIVERS["zkteco"].options, fails_at_the_second)
+    hire = Daemon._hire
+    monkeypatch.setattr(Daemon, "_hire", lambda self, entry: with_driver(hire(self, entry), bad_driver))
+    stop = threading.Event()
+    with (
+        Simulator(good) as simulator,
+        Simulator(bad) as other,
+        Subscriber(broker.port) as subscriber,
+        capture_logs() as logs,
+    ):
+        file = configured(tmp_path, broker, {"lobby": simulator.address, "bad": other.address})
+        code: list[int] = []
+        running = threading.Thread(target=lambda: code.append(Daemon(load(file)).run(stop)))
+        running.start()
+        try:
+            eventually(lambda: [line for line in logs if line["event"] == "driver_failed"])
+            good.punch("1001")
+            eventually(lambda: subscriber.on("/punch/lobby"))
+            eventually(lambda: subscriber.on("/gw/alarm"))
+        finally:
+            stop.set()
+            running.join(20)
+    assert code == [0]
+    alarm = subscriber.on("/gw/alarm")[0].payload
+    assert (alarm["alarm"], alarm["terminal"]) == ("driver_failed", "bad")
+    assert "a PIN" not in str(logs)
+
+
+def fails_at_the_second(options: Any) -> AbstractContextManager[Terminal]:
+    """Connect to one terminal, and raise what no driver may for the other."""
+    if options.name == "bad":
+        raise struct.error("a PIN")
+    return DRIVERS["zkteco"].connect(options)
+
+
+def with_driver(worker: Worker, driver: Driver) -> Worker:
+    """Return a worker that uses another driver."""
+    worker._driver = driver
+    return worker
 
 
 class Stepped:

@@ -54,13 +54,14 @@ def test_drift_is_no_jump_and_neither_is_our_own_correction() -> None:
 
 
 def test_the_process_before_is_remembered_only_with_a_trusted_clock() -> None:
-    """Across our restart there is nothing but the wall clock to compare by."""
+    """Across our restart there is nothing but the wall clock to compare by; the memory waits until it is trusted."""
     before = ClockEvidence(480, 520, START - timedelta(hours=8))
     trusting, doubting = Timekeeper(ZONE, before), Timekeeper(ZONE, before)
 
     assert measure(trusting, 0.0, -300.0) == pytest.approx(-300.0)
     assert doubting.measure(shown(0.0, -300.0), START, 1000.0, synchronised=False) is None
-    assert measure(doubting, 60.0, -300.0) is None  # and not a second time
+    assert measure(doubting, 60.0, -300.0) == pytest.approx(-300.0)  # as soon as there is a clock to compare by
+    assert measure(doubting, 120.0, -300.0) is None
 
 
 def test_what_was_set_is_no_jump() -> None:

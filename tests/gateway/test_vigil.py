@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from structlog.testing import capture_logs
 
 from drivers.base import Reading, Record, Sizes
 from gateway.ledger import Ledger
@@ -18,6 +19,7 @@ from gateway.settings import Settings
 from gateway.vigil import Vigil
 from gateway.worker import Worker
 from tests import contract
+from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.scripted import Script, record
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -303,3 +305,52 @@ def test_a_step_of_our_own_clock_is_no_silence(office: Office) -> None:
     office.until(28, 16, 30)
 
     assert office.alarms == []
+
+
+# --- trouble ------------------------------------------------------------------------------------------------------
+
+
+def test_a_log_that_fills_is_noted_although_the_disk_was_full(office: Office) -> None:
+    """One alarm, at once; the note and the threshold when there is room."""
+    vigil = office.open("lobby")
+    office.until(0, 1)
+    with impatient():
+        disk = FullDisk(office.ledger)
+        disk.fill()
+        office.workers[0].state.sizes = Sizes(80_001, 100_000)
+        for _ in range(3):
+            office.clock.moment += timedelta(minutes=1)
+            vigil.look()
+        assert office.alarms == [("log_filling", "lobby")]
+        disk.empty()
+        vigil._pending.flush()
+    (data,) = [
+        json.loads(event.body)["data"] for event in office.ledger.events(0, 9999) if "terminal.changed" in event.body
+    ]
+    assert (data["what"], data["threshold"]) == ("capacity", 80)
+    known = office.ledger.terminal("lobby")
+    assert known is not None
+    assert known.threshold == 80
+
+
+def test_trouble_with_one_terminal_is_its_own(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are looked at; it is logged once, without the text of the exception."""
+    vigil = office.open("bad", "lobby")
+    office.until(0, 1)
+    real = office.ledger.hours
+
+    def hours(name: str, since: Any) -> Any:
+        if name == "bad":
+            raise ZeroDivisionError("a PIN")
+        return real(name, since)
+
+    monkeypatch.setattr(office.ledger, "hours", hours)
+    with capture_logs() as logged:
+        for day in (1, 2):
+            office.workers[1].state.sizes = Sizes(70_000 + 10_001 * day, 100_000)
+            office.until(day, 1)
+    assert vigil is office.vigil
+    assert [terminal for code, terminal in office.alarms if code == "log_filling"] == ["lobby", "lobby"]
+    (line,) = [line for line in logged if line["event"] == "terminal_not_watched"]
+    assert line["terminal"] == "bad"
+    assert "PIN" not in str(line)

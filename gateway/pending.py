@@ -1,0 +1,215 @@
+"""Writes that a full disk puts off: they wait in memory, in order, and are stored when there is room.
+
+What a full ledger means is decided here and nowhere else:
+
+=============================================  =================================================================
+what is written                                when there is no room
+=============================================  =================================================================
+note about a terminal or the gateway           waits here with its own moment and data; alarm and log line at once
+punch of a terminal without a log              waits here: it has left the port and comes no second time
+measurement, threshold, answer by date         the newest waits here
+record of a log, live event of such a terminal not stored: the terminal's log is the buffer, it is read again
+file on a flash disk                           not read to its end: the file stays where it is
+serial number at the first contact             the visit ends and is repeated: nothing was read before
+mark that a terminal's clock jumped            stays in memory until a reading was stored, as after any failed reading
+back-off, outage, requests for visits          are in memory and depend on no write
+=============================================  =================================================================
+
+What waits is bounded for each terminal. What exceeds the bound is counted, and the count is stored as a note. Where
+the process ends before there was room, what waited is lost, and the log says how much.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Literal
+
+import structlog
+
+from drivers.base import BadRecord, RawPunch
+from gateway import punch
+from gateway.ledger import Ledger, LedgerError, LedgerFull
+from gateway.punch import ClockEvidence, Witness, utc_text
+from gateway.trace import frames
+
+NOTES_MOST = 500
+"""Notes that wait for one terminal: about half a megabyte."""
+RECORDS_MOST = 10_000
+"""Punches that wait for one terminal without a log: more than a month of 150 people; about 10 MB."""
+
+Kind = Literal["notes", "records"]
+_MOST: dict[Kind, int] = {"notes": NOTES_MOST, "records": RECORDS_MOST}
+
+log = structlog.get_logger("pending")
+
+
+@dataclass(slots=True)
+class _Dropped:
+    """What exceeded a bound, and when."""
+
+    first: datetime
+    last: datetime
+    counts: dict[Kind, int]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What waits for one terminal, or for the gateway itself."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while one is written, so that none overtakes another."""
+    writes: deque[tuple[Kind, Callable[[], object]]] = field(default_factory=deque)
+    newest: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """What replaces an earlier write of its name."""
+    counts: dict[Kind, int] = field(default_factory=lambda: {"notes": 0, "records": 0})
+    dropped: _Dropped | None = None
+    serial: str | None = None
+
+
+class PendingWrites:
+    """Writes to the ledger what comes only once, at once or as soon as there is room. For any thread."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
+    ) -> None:
+        """``alarm`` is called when punches can no longer be held."""
+        self._ledger = ledger
+        self._now = now
+        self._alarm = alarm
+        self._queues: dict[str | None, _Queue] = {}
+        self._queues_lock = threading.Lock()
+
+    def note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> None:
+        """Store a note about ``moment`` (aware), behind those of the same subject that wait."""
+        queue = self._queue(subject)
+        queue.serial = data.get("serial") or queue.serial
+        self._write(subject, "notes", partial(self._ledger.record_note, event_type, subject, moment, data))
+
+    def record_final(self, witness: Witness, record: RawPunch | BadRecord) -> bool:
+        """Store what a terminal without a log has sent; False where it is known not to be new."""
+        self._queue(witness.terminal).serial = witness.serial
+        new = self._write(witness.terminal, "records", partial(self._ledger.record_final, witness, record))
+        return new is not False
+
+    def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
+        """Keep what was learnt of a terminal; see :meth:`Ledger.remember`."""
+        if ranged is not None:
+            self._replace(name, "ranged", partial(self._ledger.remember, name, ranged=ranged))
+        if threshold is not None:
+            self._replace(name, "threshold", partial(self._ledger.remember, name, threshold=threshold))
+
+    def remember_clock(self, name: str, clock: ClockEvidence) -> None:
+        """Keep a trusted measurement; see :meth:`Ledger.remember_clock`."""
+        self._replace(name, "clock", partial(self._ledger.remember_clock, name, clock))
+
+    def flush(self) -> None:
+        """Store what waits, as far as there is room."""
+        with self._queues_lock:
+            queues = list(self._queues.items())
+        for subject, queue in queues:
+            if queue.writes or queue.newest or queue.dropped:
+                with queue.lock:
+                    self._drain(subject, queue)
+
+    def waiting(self) -> int:
+        """Count the writes that wait."""
+        with self._queues_lock:
+            return sum(len(queue.writes) + len(queue.newest) for queue in self._queues.values())
+
+    def close(self) -> None:
+        """Store what waits, and log what is lost because there is still no room."""
+        self.flush()
+        with self._queues_lock:
+            queues = list(self._queues.items())
+        for subject, queue in queues:
+            if queue.writes:
+                log.error("writes_lost", terminal=subject, **queue.counts)
+
+    def _queue(self, subject: str | None) -> _Queue:
+        with self._queues_lock:
+            return self._queues.setdefault(subject, _Queue())
+
+    def _write(self, subject: str | None, kind: Kind, store: Callable[[], object]) -> object:
+        """Store something now and return the result, or let it wait and return None."""
+        queue = self._queue(subject)
+        with queue.lock:
+            if self._drain(subject, queue):
+                try:
+                    return store()
+                except LedgerFull:
+                    pass
+            if queue.counts[kind] < _MOST[kind]:
+                queue.writes.append((kind, store))
+                queue.counts[kind] += 1
+            else:
+                self._drop(subject, queue, kind)
+        return None
+
+    def _replace(self, subject: str, name: str, store: Callable[[], object]) -> None:
+        queue = self._queue(subject)
+        with queue.lock:
+            queue.newest[name] = store
+            self._drain(subject, queue)
+
+    def _drop(self, subject: str | None, queue: _Queue, kind: Kind) -> None:
+        now = self._now()
+        if queue.dropped is None:
+            queue.dropped = _Dropped(now, now, {"notes": 0, "records": 0})
+        queue.dropped.last = now
+        queue.dropped.counts[kind] += 1
+        if queue.dropped.counts[kind] == 1:
+            log.error("writes_not_held", terminal=subject, what=kind, most=_MOST[kind])
+            self._alarm(
+                "writes_not_held",
+                f"terminal {subject}: the disk is full, and {_MOST[kind]} {kind} wait already; further ones are "
+                "counted and lost; make room",
+                subject,
+            )
+
+    def _drain(self, subject: str | None, queue: _Queue) -> bool:
+        """Store what waits; return whether nothing does any more. The caller holds the queue's lock."""
+        try:
+            while queue.writes:
+                kind, store = queue.writes[0]
+                self._stored(subject, store)
+                queue.writes.popleft()
+                queue.counts[kind] -= 1
+            if queue.dropped is not None and subject is not None:
+                self._stored(subject, partial(self._note_dropped, subject, queue.serial, queue.dropped))
+            queue.dropped = None
+            while queue.newest:
+                name = next(iter(queue.newest))
+                self._stored(subject, queue.newest[name])
+                del queue.newest[name]
+        except LedgerFull:
+            return False
+        return True
+
+    @staticmethod
+    def _stored(subject: str | None, store: Callable[[], object]) -> None:
+        """Store one; one that cannot be stored, for another reason than room, must not keep back those behind it."""
+        try:
+            store()
+        except LedgerError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - it is named and left out
+            log.error("write_failed", terminal=subject, trace=frames(exc))  # noqa: TRY400 - a text may hold a PIN
+
+    def _note_dropped(self, subject: str, serial: str | None, dropped: _Dropped) -> None:
+        data = {
+            "terminal": subject,
+            "serial": serial,
+            "what": "not_held",
+            "notes": dropped.counts["notes"],
+            "records": dropped.counts["records"],
+            "from": utc_text(dropped.first),
+            "to": utc_text(dropped.last),
+        }
+        self._ledger.record_note(punch.TERMINAL_CHANGED, subject, dropped.last, data)
