@@ -180,6 +180,14 @@ class Terminal(Protocol):
 
 
 @runtime_checkable
+class Networked(Protocol):
+    """A terminal that is reached over a network of its own."""
+
+    def mac_address(self) -> str | None:
+        """Return the link-layer address that answers, as the kernel knows it; None where it lies behind a router."""
+
+
+@runtime_checkable
 class Logged(Protocol):
     """A terminal that keeps a log."""
 

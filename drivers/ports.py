@@ -3,7 +3,9 @@
 import os
 import socket
 import stat
-from contextlib import suppress
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import serial
@@ -29,29 +31,49 @@ class Port(Protocol):
         """Close the port."""
 
 
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Turn what pyserial raises beside OSError into one.
+
+    termios.error comes from an adapter that is pulled out while it is used, ValueError from one that refuses a speed,
+    TypeError from a port that was closed meanwhile.
+    """
+    try:
+        yield
+    except (termios.error, ValueError, TypeError, AttributeError) as exc:
+        raise OSError(f"the port fails: {exc}") from exc
+
+
 class _SerialPort:
     def __init__(self, path: str, baudrate: int, timeout_s: float) -> None:
-        # Exclusively: two readers of one port take each other's bytes.
-        self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
+        with _as_os_error():
+            # Exclusively: two readers of one port take each other's bytes.
+            self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
 
     def fileno(self) -> int:
-        return int(self._serial.fileno())
+        with _as_os_error():
+            return int(self._serial.fileno())
 
     def receive(self) -> bytes:
-        # pyserial says that a port which is ready and has nothing was unplugged.
-        return bytes(self._serial.read(4096))
+        with _as_os_error():
+            # pyserial says that a port which is ready and has nothing was unplugged.
+            return bytes(self._serial.read(4096))
 
     def send(self, data: bytes) -> None:
-        self._serial.write(data)
+        with _as_os_error():
+            self._serial.write(data)
 
     def close(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError), _as_os_error():
             self._serial.close()
 
 
 class _TcpPort:
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        self._socket = socket.create_connection((host, port), timeout_s)
+        try:
+            self._socket = socket.create_connection((host, port), timeout_s)
+        except UnicodeError as exc:  # a name that cannot be one in the DNS
+            raise OSError(f"{host} is not the name of a host") from exc
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A converter that loses power says nothing: let the kernel find out within about a minute.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -23,6 +23,7 @@ from gateway.clock import Clock, Standing, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
+from gateway.identities import Identities
 from gateway.ledger import Ledger, LedgerError, Limits, Room, backup
 from gateway.pending import PendingWrites
 from gateway.publisher import Publisher
@@ -168,6 +169,7 @@ class Daemon:
             now=clock.now,
         )
         self._pending = PendingWrites(self._ledger, now=clock.now, alarm=self._publisher.alarm)
+        self._identities = Identities(settings.data_dir)
         self._workers.change(Difference(added=settings.terminals))
         self._vigil = Vigil(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
         self._standing = Standing(clock, self._ledger.last_sequence)
@@ -219,6 +221,7 @@ class Daemon:
             publish=partial(self._publisher.announce, retain=False),
             alarm=self._publisher.alarm,
             pending=self._pending,
+            identities=self._identities,
         )
 
     def _forget(self, name: str) -> None:

@@ -35,6 +35,7 @@ from drivers.base import (
     Hint,
     Live,
     Logged,
+    Networked,
     ProtocolError,
     Ranged,
     RawPunch,
@@ -58,6 +59,7 @@ from gateway import forecast, punch
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
 from gateway.filing import LedgerDesk, filed, receipt, refusal
+from gateway.identities import Identities, What
 from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerError, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.pending import PendingWrites
@@ -104,6 +106,8 @@ SET_WITHIN_MS = 1500
 """A clock is set to whole seconds, and takes a while about it."""
 BAD_TOLD_S = 3600.0
 """How often people hear that a line says what cannot be read: each time would be no help."""
+IDENTIFY_S = 86_400.0
+"""How often a terminal that answers all the time is asked for its firmware and platform."""
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
 UNREAD_NAMED = 20
@@ -215,11 +219,12 @@ class Worker:
         publish: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
         pending: PendingWrites | None = None,
+        identities: Identities | None = None,
     ) -> None:
         """``report`` gets the terminal's state when it changes, ``publish`` tallies, ``alarm`` what people should know.
 
         What ``report`` gets describes the present and is to be kept for whoever asks later; tallies are not.
-        ``pending`` is the gateway's; None: writes that find no room wait with this worker.
+        ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
         """
         self.name = settings.name
         self.state = TerminalState(since=clock.now())
@@ -277,6 +282,9 @@ class Worker:
         """The terminal's clock has jumped since its port was last read: a live event may be of either clock."""
         self._unread_step = False
         """The clock has jumped since a reading was last stored: a record of the log may be of either clock."""
+        self._identities = identities or Identities(None)
+        self._identify_at = 0.0
+        """When the terminal is asked again what it is."""
         self._stranger: str | None = None
         """A wrong serial that has been told."""
         self._unforeseen: str | None = None
@@ -1012,8 +1020,31 @@ class Worker:
             self._live = self._settings.live
         self.state.serial = told
         self._stranger = None
-        if self.state.info is None or self.state.info.serial != told:
-            self.state.info = terminal.identify()
+        again = time.monotonic() >= self._identify_at
+        if self.state.info is None or self.state.info.serial != told or self._first_failure is not None or again:
+            self._identify_at = time.monotonic() + IDENTIFY_S
+            self.state.info = replace(terminal.identify(), serial=told)
+        self._check_identity(terminal, self.state.info)
+
+    def _check_identity(self, terminal: Terminal, info: TerminalInfo) -> None:
+        """Report what answers under a serial number otherwise than before: it is read all the same."""
+        mac = terminal.mac_address() if isinstance(terminal, Networked) else None
+        seen: dict[What, str | None] = {"mac": mac, "firmware": info.firmware, "platform": info.platform}
+        for change in self._identities.changes(info.serial, seen):
+            data = {
+                "terminal": self.name,
+                "serial": info.serial,
+                "what": change.what,
+                "value_before": change.before,
+                "value_after": change.after,
+            }
+            self._note(punch.TERMINAL_CHANGED, data)
+            self._log.warning("identity_changed", what=change.what, before=change.before, after=change.after)
+            message = (
+                f"terminal {self.name}: serial {info.serial} answers with another {change.what} ({change.after}, "
+                f"before {change.before}); if nobody exchanged or updated it, find out what answers there"
+            )
+            self._alarm("identity_changed", message, self.name)
 
     def _strange_serial(self, expected: str, told: str) -> None:
         if self._stranger == told:

@@ -214,7 +214,7 @@ class Refusal(ProtocolError):  # noqa: N818 - says what was met
 
 
 class _Download:
-    """The records of one download, fetched as they are iterated; what has come is kept, 14 bytes each."""
+    """The records of one download, fetched as they are iterated; what has come is kept, 14 bytes each in one piece."""
 
     def __init__(self, terminal: AnvizTerminal, parameter: int, count: int, epoch: date) -> None:
         self.of_new = parameter == wire.NEW
@@ -225,7 +225,7 @@ class _Download:
         self._parameter = parameter
         self._count = count
         self._epoch = epoch
-        self._raw: list[bytes] = []
+        self._raw = bytearray()
         self._first: list[bytes] = []
         self._last: list[bytes] = []
 
@@ -234,19 +234,21 @@ class _Download:
 
     def __iter__(self) -> Iterator[Record]:
         for index in range(self._count):
-            if index == len(self._raw):
+            at = index * wire.RECORD
+            if at == len(self._raw):
                 self._fetch()
             self.handed_out = max(self.handed_out, index + 1)
-            yield wire.decode_record(self._raw[index], self._epoch)
+            yield wire.decode_record(bytes(self._raw[at : at + wire.RECORD]), self._epoch)
 
     def _fetch(self) -> None:
         if self.is_over:
             raise RuntimeError("this reading is over: another one has begun")
-        wanted = min(wire.BATCH, self._count - len(self._raw))
+        come = len(self._raw) // wire.RECORD
+        wanted = min(wire.BATCH, self._count - come)
         batch = self._next(wanted) if self._raw else self._beginning(wanted)
         if not batch:
-            raise ProtocolError(f"the terminal counts {self._count} records and sends {len(self._raw)}")
-        self._raw += batch[:wanted]
+            raise ProtocolError(f"the terminal counts {self._count} records and sends {come}")
+        self._raw += b"".join(batch[:wanted])
         self._last = batch
 
     def _beginning(self, wanted: int) -> list[bytes]:

@@ -219,7 +219,7 @@ class Line:
                 ready, _, _ = select.select((port.fileno(), self._wake.fileno()), (), (), patience_s)
                 if self._wake.fileno() not in ready:
                     self._take(port.receive() if ready else b"")
-        except OSError as exc:
+        except (OSError, ValueError) as exc:  # ValueError: the port has closed itself and has no number any more
             self._fail(f"the line is lost ({exc})")
         finally:
             with self._using:
@@ -238,7 +238,8 @@ class Line:
     def _route(self, frame: wire.Frame) -> None:
         if frame.command == wire.CMD_REAL_TIME + wire.ANSWER:
             if frame.channel in self._events:
-                self._events[frame.channel].append(frame)
+                # What is longer than a record only says that the log is to be read.
+                self._events[frame.channel].append(frame._replace(data=frame.data[: wire.RECORD + 1]))
         elif self._awaited is not None and self._answer is None:
             channel, command = self._awaited
             if frame.command == command and channel in (frame.channel, wire.BROADCAST):

@@ -64,6 +64,8 @@ EPOCH = date(2000, 1, 2)
 STATE_MASK = 0x0F
 """The upper half of a state byte says whether a door opened."""
 LAST_YEAR = 2099
+MAX_RECORDS = 1_000_000
+"""Longest log believed; the largest device known holds 200,000 records."""
 
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
@@ -180,6 +182,8 @@ def decode_clock(data: bytes) -> datetime | None:
     if len(data) != 6:
         raise WireError(f"a clock of {len(data)} bytes; 6 were expected")
     year, *rest = data
+    if 2000 + year > LAST_YEAR:
+        return None
     try:
         return datetime(2000 + year, *rest)  # type: ignore[arg-type]  # noqa: DTZ001 - a terminal's wall clock has no zone
     except ValueError:
@@ -207,6 +211,8 @@ def decode_record_info(data: bytes) -> RecordInfo:
     records, new = (int.from_bytes(data[at : at + 3], "big") for at in (12, 15))
     if new > records:
         raise WireError(f"{new} new records among {records}")
+    if records > MAX_RECORDS:
+        raise WireError(f"a log of {records} records; {MAX_RECORDS} are believed")
     return RecordInfo(records, new)
 
 

@@ -148,13 +148,13 @@ class LineTerminal:
         deadline = time.monotonic() + timeout_s
         while True:
             until = min(deadline, self._heard + SILENCE_S) if self._cutter.missing else deadline
-            ready, _, _ = select.select((self._port.fileno(),), (), (), max(0.0, until - time.monotonic()))
+            try:
+                ready, _, _ = select.select((self._port.fileno(),), (), (), max(0.0, until - time.monotonic()))
+                data = self._port.receive() if ready else b""
+            except (OSError, ValueError) as exc:  # ValueError: the port has closed itself and has no number any more
+                yield from self._rest()
+                raise TerminalUnavailable(f"{self._options.port}: the line is lost ({exc})") from exc
             if ready:
-                try:
-                    data = self._port.receive()
-                except OSError as exc:
-                    yield from self._rest()
-                    raise TerminalUnavailable(f"{self._options.port}: the line is lost ({exc})") from exc
                 self._heard = time.monotonic()
                 for message in self._cutter.feed(data):
                     yield from self._bounded(self._grammar.read(message))

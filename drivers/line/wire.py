@@ -24,6 +24,7 @@ Spoken = RawPunch | Untimed | BadRecord
 STX, ETX = 0x02, 0x03
 MAX_MESSAGE = 256
 """Bytes of one message; more without an end is noise."""
+LONGEST_WORK_CODE = 24
 GROUPS = frozenset({"pin", "card", "date", "time", "state", "verify", "work_code"})
 _WIDTHS: dict[Checksum, int] = {"none": 0, "xor": 1, "sum8": 1, "crc16": 2}
 
@@ -176,7 +177,9 @@ class Grammar:
                 return _bad(message, f"{name} is not a number; leave that group out of the pattern")
             codes.append(int(code) if code else None)
         state, verify = codes
-        work_code = said.get("work_code")
+        work_code = (said.get("work_code") or "").strip(" \0") or None
+        if work_code and not (len(work_code) <= LONGEST_WORK_CODE and work_code.isascii() and work_code.isprintable()):
+            return _bad(message, f"work_code is not up to {LONGEST_WORK_CODE} printable ASCII characters")
         if said.get("date") is None or said.get("time") is None:
             return Untimed(pin, state, verify, work_code, message.raw)
         try:

@@ -4,6 +4,8 @@ A table is four bytes that count the bytes of its records, then the records. A s
 minutes, so nothing is fetched before somebody wants it, and what has come is kept.
 """
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -47,8 +49,8 @@ class Table:
 
         A table that was asked for without a buffer is not ``buffered``.
         """
-        if size > wire.MAX_PACKET:
-            raise BadTable(f"the terminal announces a table of {size} bytes; {wire.MAX_PACKET} are believed")
+        if size > wire.MAX_TABLE:
+            raise BadTable(f"the terminal announces a table of {size} bytes; {wire.MAX_TABLE} are believed")
         self.prepared_s = prepared_s
         self.buffered = buffered
         self._pyzk = pyzk
@@ -149,9 +151,19 @@ class Run:
 
     def whole(self) -> bytes:
         """Return all of it."""
+        return bytes(self.collected())
+
+    def collected(self, deadline: float = math.inf) -> bytearray:
+        """Fetch all of it and return it uncopied; TerminalUnavailable at the monotonic time ``deadline``."""
         while self._more():
-            pass
-        return bytes(self._come)
+            if time.monotonic() >= deadline:
+                raise TerminalUnavailable(f"{len(self._come)} of {self.size} bytes came in the time there is for them")
+        return self._come
+
+    def given_up(self, most: int) -> bytes:
+        """Return the beginning of what has come, and free the memory of all of it."""
+        kept, self._come = bytes(self._come[:most]), bytearray()
+        return kept
 
     def sample(self, step: int) -> wire.Sample:
         """Return all of it if it is short, or pieces from all over it that begin at multiples of ``step``."""

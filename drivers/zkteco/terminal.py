@@ -1,5 +1,7 @@
 """A conversation with a ZKTeco terminal: pyzk's proven commands over our transport, our own decoding of the answers."""
 
+import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +25,10 @@ from drivers.base import (
     Sizes,
     TerminalInfo,
     TerminalRefused,
+    TerminalUnavailable,
     UnreadableLog,
 )
+from drivers.neighbours import mac_address
 from drivers.textfile import TextFileError, read_comm_key
 from drivers.values import checked_address, same_address
 from drivers.zkteco import wire
@@ -37,6 +41,18 @@ UNBUFFERED_ANSWERS = frozenset({wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERR
 SHORT = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 READ_TRIES = 3
+LONGEST_BODY = 4 * 1024 * 1024
+"""Bytes of a log that nobody can read which are kept: more than 100,000 records."""
+LONGEST_RANGE = 1024 * 1024
+"""Bytes of the records of a few days: as many as 20,000 of them."""
+LONGEST_USERS = 65_536 * 72
+"""Bytes of a list of users, of which each has one of 65,536 internal numbers."""
+LONG_LOG = 2 * 1024 * 1024
+"""Bytes of a log from which on only one at a time is fetched whole in order to judge it."""
+LONG_LOG_WAIT_S = 60.0
+LONG_LOG_S = 900.0
+"""How long one may take: 16 MiB at 150 kbit/s."""
+_long_log = threading.Lock()
 FAREWELL_S = 2.0
 PARTING_S = 0.2
 """Time for each answer to what is still said to a terminal after a failure."""
@@ -135,6 +151,10 @@ class ZktecoTerminal:
             platform=self._option(self._pyzk.get_platform),
         )
 
+    def mac_address(self) -> str | None:
+        """Return the MAC address that answers, as the kernel knows it; None where it lies behind a router."""
+        return mac_address(self._transport.peer)
+
     def _option(self, ask: Callable[[], str]) -> str | None:
         with translated(self._transport):
             try:
@@ -205,6 +225,8 @@ class ZktecoTerminal:
             if not isinstance(table, Table):
                 return None
             try:
+                if table.records_size > LONGEST_RANGE:
+                    return None
                 body = table.run().whole()
                 found = wire.choose_layout(wire.Sample.whole(body), None, layout, self._layout)
             except (BadTable, wire.WireError):
@@ -219,10 +241,13 @@ class ZktecoTerminal:
         """Read which PIN each internal user number stands for."""
         # The reading under way stays valid: what is missing of it must come before its buffer holds something else.
         if self._run is not None and (run := self._run()) is not None:
-            run.whole()
+            run.collected()
         # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
         with translated(self._transport), self._transport.private():
-            body = self._users().run().whole()
+            users = self._users()
+            if users.records_size > LONGEST_USERS:
+                raise ProtocolError(f"a list of users of {users.records_size} bytes; {LONGEST_USERS} are believed")
+            body = users.run().whole()
             self._let_go()
             return wire.decode_pins(body)
 
@@ -343,16 +368,39 @@ class ZktecoTerminal:
         with suppress(wire.WireError):
             return _Found(run, wire.choose_layout(run.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
         # The pieces did not do: the whole decides, and is kept to be looked at where it does not either.
-        body = run.whole()
-        try:
-            return _Found(run, wire.choose_layout(wire.Sample.whole(body), count, pinned, self._layout), 0)
-        except wire.WireError as exc:
-            hint = (
-                "correct `layout:`, or take it out to have it found"
-                if self._layout
-                else "write `layout:` if you know it, otherwise somebody must look at the bytes"
-            )
-            raise UnreadableLog(f"{exc}; {hint}", body) from exc
+        with _one_at_a_time(run.size) as deadline:
+            try:
+                sample = wire.Sample.whole(run.collected(deadline))
+                return _Found(run, wire.choose_layout(sample, count, pinned, self._layout), 0)
+            except wire.WireError as exc:
+                reason = str(exc)
+            size, body = run.size, run.given_up(LONGEST_BODY)
+        hint = (
+            "correct `layout:`, or take it out to have it found"
+            if self._layout
+            else "write `layout:` if you know it, otherwise somebody must look at the bytes"
+        )
+        cut = f"; of {size} bytes the first {len(body)} are kept" if len(body) < size else ""
+        raise UnreadableLog(f"{reason}; {hint}{cut}", body)
+
+
+@contextmanager
+def _one_at_a_time(size: int) -> Iterator[float]:
+    """Wait for the place of the one long log that is in memory as a whole; yield the moment when it must be free again.
+
+    TerminalUnavailable where it does not become free.
+    """
+    if size <= LONG_LOG:
+        yield math.inf
+        return
+    if not _long_log.acquire(timeout=LONG_LOG_WAIT_S):
+        raise TerminalUnavailable(
+            "the unreadable log of another terminal is being looked through; this one comes later"
+        )
+    try:
+        yield time.monotonic() + LONG_LOG_S
+    finally:
+        _long_log.release()
 
 
 def _layout_by_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:

@@ -147,6 +147,14 @@ class Transport:
             raise TerminalUnavailable(f"{where} cannot be reached ({exc.strerror or exc})") from exc
         return opened
 
+    @property
+    def peer(self) -> str:
+        """The IPv4 address of the terminal; empty where the connection is gone."""
+        try:
+            return str(self._socket.getpeername()[0])
+        except OSError:
+            return ""
+
     # What pyzk calls.
 
     def settimeout(self, _timeout_s: float | None) -> None:
@@ -276,6 +284,9 @@ class Transport:
         if size > wire.MAX_PACKET:
             raise ProtocolError(f"the terminal announces {size} bytes; {wire.MAX_PACKET} are believed")
         parts: dict[int, bytes] = {}
+        """Of datagrams, which may come in another order; at most 65,536."""
+        run = bytearray()
+        """Of a TCP stream: a part may be a single byte."""
         got = 0
         closed = False
         while got < size or not closed:
@@ -291,9 +302,11 @@ class Transport:
                 break  # only the closing ACK was lost
             if packet.command == wire.CMD_DATA:
                 # On TCP the order of arrival counts; some firmware puts something else than an index into the session.
-                index = packet.session if self._udp else len(parts)
-                if packet.data and index not in parts:
-                    parts[index] = packet.data
+                if not self._udp:
+                    run += packet.data
+                    got += len(packet.data)
+                elif packet.data and packet.session not in parts:
+                    parts[packet.session] = packet.data
                     got += len(packet.data)
                 if got > size:
                     raise ProtocolError(f"the terminal sends more than the {size} bytes it announced")
@@ -303,7 +316,7 @@ class Transport:
                     raise ProtocolError(f"the terminal ends a transfer after {got} of {size} bytes")
             elif packet.command != wire.CMD_PREPARE_DATA:
                 raise ProtocolError(f"answer {packet.command} in the middle of a transfer")
-        body = b"".join(parts[index] for index in _in_order(parts))
+        body = b"".join(parts[index] for index in _in_order(parts)) if self._udp else bytes(run)
         return prepare._replace(command=wire.CMD_DATA, data=body)
 
     def _next_packet(self, deadline: float) -> wire.Packet:

@@ -60,10 +60,15 @@ EF_ATTLOG = 1
 
 TCP_MAGIC = b"\x50\x50\x82\x7d"
 SECURE_MAGIC = b"\x50\x50\x83\x7c"
-MAX_PACKET = 16 * 1024 * 1024
-"""Longest packet believed; the longest real one is a chunk of 65,472 bytes."""
+MAX_PACKET = 4 * 1024 * 1024
+"""Longest packet or transfer believed. The longest real ones are whole logs of terminals that serve no part of them.
+One on its way is in memory several times, and no terminal may take more than 32 MB of it."""
+MAX_TABLE = 16 * 1024 * 1024
+"""Longest table believed; it comes in pieces."""
 
 USHRT_MAX = 65535
+CHECKSUM_BLOCK = 8192
+"""Bytes that are summed at once, an even number."""
 
 
 class WireError(ValueError):
@@ -85,7 +90,10 @@ def checksum(packet: bytes) -> int:
     """
     if len(packet) % 2:
         packet += b"\0"
-    total: int = sum(struct.unpack(f"<{len(packet) // 2}H", packet))
+    total = 0
+    for at in range(0, len(packet), CHECKSUM_BLOCK):  # numbers take 18 times as much memory as the bytes they stand for
+        block = packet[at : at + CHECKSUM_BLOCK]
+        total += sum(struct.unpack(f"<{len(block) // 2}H", block))
     while total > USHRT_MAX:
         total = (total & USHRT_MAX) + (total >> 16)
     return ~total & USHRT_MAX
@@ -484,11 +492,11 @@ class Sample(NamedTuple):
 
     size: int
     """Bytes of the whole run."""
-    pieces: Sequence[bytes]
+    pieces: Sequence[bytes | bytearray]
     """Parts of it, each from the beginning of a record on in every layout that is considered."""
 
     @classmethod
-    def whole(cls, body: bytes) -> "Sample":
+    def whole(cls, body: bytes | bytearray) -> "Sample":
         """Return the sample that leaves nothing out."""
         return cls(len(body), (body,))
 
@@ -501,7 +509,7 @@ class Sample(NamedTuple):
         for piece in self.pieces:
             rows = len(piece) // stride
             for row in range(0, rows, max(1, rows * len(self.pieces) // ROWS_JUDGED)):
-                yield from layout.decode(piece[row * stride : (row + 1) * stride])
+                yield from layout.decode(bytes(piece[row * stride : (row + 1) * stride]))
 
 
 def plausible(sample: Sample, layout: Layout) -> bool:

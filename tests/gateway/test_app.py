@@ -417,15 +417,15 @@ def test_log_for_programs_for_people_and_for_the_journal(tmp_path: Path) -> None
 
 
 def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broker) -> None:
-    """A worker that meets a mistake of ours takes the process down with a clear last line and exit code 70."""
+    """A worker that cannot even note a failure takes the process down with a clear last line and exit code 70."""
     script = (
         "import sys, threading\n"
         "from pathlib import Path\n"
         "from gateway.app import Daemon, configure_logging\n"
         "from gateway.settings import load\n"
         "from gateway.worker import Worker\n"
-        "def broken(self, terminal): raise ZeroDivisionError('a mistake of ours')\n"
-        "Worker._poll = broken\n"
+        "def broken(*_): raise ZeroDivisionError('a mistake of ours')\n"
+        "Worker._poll = Worker._failed = broken\n"
         "configure_logging()\n"
         "sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))\n"
     )

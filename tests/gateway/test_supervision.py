@@ -66,7 +66,9 @@ SABOTAGES = {
     "answer of the control socket": (
         "thread control-answer",
         BROKEN + "control.Control._answer = broken\n"
-        "threading.Timer(1.5, lambda: control.ask(Path('data'), 'status')).start()",
+        "def ask_for_ever():\n"
+        "    while True: control.ask(Path('data'), 'status'); time.sleep(0.5)\n"
+        "threading.Thread(target=ask_for_ever, daemon=True).start()",
     ),
     "watch itself": ("watch", BROKEN + "app.Daemon._watch_room = broken"),
     "disk that hangs": ("ledger", HANGING),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from drivers.base import Driver, DriverOptions, TerminalRefused, TerminalUnavailable
+from drivers.base import Driver, DriverOptions, TerminalInfo, TerminalRefused, TerminalUnavailable
 from drivers.line.simulator import PATTERN, Simulator
 from gateway import worker as worker_module
 from gateway.pause import Pause
@@ -460,3 +460,32 @@ def test_a_capture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(MemoryError):
         worker_module._write_private(path, b"content")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- what answers
+
+
+def test_another_device_under_the_same_serial_is_reported_and_read(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note and an alarm, once; its punches are read, as port 4370 proves nothing either way."""
+    seen = {"mac": "00:17:61:00:00:01", "firmware": "Ver 6.60"}
+    monkeypatch.setattr(ScriptedTerminal, "mac_address", lambda _self: seen["mac"], raising=False)
+    monkeypatch.setattr(
+        ScriptedTerminal, "identify", lambda _self: TerminalInfo("SCRIPTED-1", "paper", seen["firmware"])
+    )
+    monkeypatch.setattr(worker_module, "IDENTIFY_S", 0.0)
+    worker = office.visit(live=False)
+    polled(worker, 2)
+    assert office.events("terminal.changed") == []
+    seen |= {"mac": "02:00:00:00:00:99", "firmware": "Ver 1.00"}
+    office.script.log.append(record("2001", MORNING))
+    eventually(lambda: office.alarms == ["identity_changed", "identity_changed"])
+    polled(worker, 2)
+    assert office.pins() == ["2001"]
+    data = [event["data"] for event in office.events("terminal.changed")]
+    assert [(one["what"], one["value_before"], one["value_after"]) for one in data] == [
+        ("mac", "00:17:61:00:00:01", "02:00:00:00:00:99"),
+        ("firmware", "Ver 6.60", "Ver 1.00"),
+    ]
+    assert len(office.alarms) == 2
