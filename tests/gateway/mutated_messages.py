@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from gateway import commands
 from gateway.ledger import Ledger, info_from, receipt_from
@@ -56,6 +57,7 @@ class _Lobby:
     """A terminal that takes every request."""
 
     name = "lobby"
+    zone = ZoneInfo("Asia/Jakarta")
     state = type("State", (), {"payload": staticmethod(lambda: {"state": "online"})})
 
     def request(self, *, full: bool = False) -> None:

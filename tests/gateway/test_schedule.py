@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.schedule import MIDNIGHT, Calendar
-from tests.broker import WAIT_S, eventually
+from tests.broker import WAIT_S
 
 ZONE = ZoneInfo("Asia/Jakarta")
 HOUR_S = 3600.0
@@ -100,8 +100,8 @@ def test_job_that_fails_costs_itself_only(wall: Wall) -> None:
         calendar.start()
         for job in ("broken", "sound"):
             calendar._scheduler.modify_job(job, next_run_time=datetime.now(UTC))
-        name, exc = failed.get(timeout=20)
-        assert ran.wait(20)
+        name, exc = failed.get(timeout=WAIT_S)
+        assert ran.wait(WAIT_S)
     assert (name, type(exc)) == ("broken", ValueError)
     assert set(calendar.next_runs()) == {"broken", "sound"}
     (line,) = [line for line in logged if line["event"] == "job_failed"]

@@ -447,21 +447,6 @@ def test_the_pause_of_a_whole_reading_ends_with_the_live_events_that_justified_i
     eventually(lambda: office.ledger.punches() == 3001)
 
 
-def test_a_capture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever interrupts the writing of it."""
-    path = tmp_path / "capture.txt"
-
-    def half(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:3])
-        raise MemoryError
-
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(MemoryError):
-        worker_module._write_private(path, b"content")
-    assert list(tmp_path.iterdir()) == []
-
-
 # ---------------------------------------------------------------- what answers
 
 
