@@ -305,7 +305,9 @@ class AttlogTerminal:
         name = about.path.name if isinstance(about, ExportFile) else self._refused_files.get(about.mark, "")
         try:
             with Folder(self._options.path) as folder:
-                folder.write(f"{name}{RECEIPT}", receipt.replace("\n", "\r\n").encode(), 0o644)
+                folder.write(
+                    f"{name}{RECEIPT}", receipt.replace("\n", "\r\n").encode("utf-8", "backslashreplace"), 0o644
+                )
         except OSError:
             return False
         return True
