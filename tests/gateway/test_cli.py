@@ -1117,7 +1117,9 @@ def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
             f"  - {{name: loket, driver: anviz, port: {place}, device_id: 2}}\n"
         )
         for name, serial in (("gudang", "ANV1"), ("loket", "ANV2")):
-            assert json.loads(hadir("probe", name, "-c", path, "--json").stdout)["serial"] == serial
+            told = hadir("probe", name, "-c", path, "--json")
+            assert told.returncode == 0, told.stderr
+            assert json.loads(told.stdout)["serial"] == serial
         alone = hadir("probe", place, "--driver", "anviz", "--timeout", "1s")
         assert alone.returncode == 77
         assert "several terminals answer at once" in alone.stderr
