@@ -16,7 +16,10 @@ from central.policy.run import Outcome, results_of, run_case
 
 app = typer.Typer(no_args_is_help=True, help="Decrees as data: check them, and test them by worked examples.")
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True)]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True, help="Policies, or case files."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Shipped = Annotated[Path, typer.Option("--policies", metavar="FOLDER", help="Where policies known by name are.")]
 
@@ -128,9 +131,11 @@ def explain_(
 
 @app.command("try")
 def try_(
-    file: Annotated[Path, typer.Argument(metavar="CASES", exists=True, dir_okay=False, readable=True)],
+    file: Annotated[
+        Path, typer.Argument(metavar="CASES", exists=True, dir_okay=False, readable=True, help="A case file.")
+    ],
     first: Annotated[str, typer.Argument(metavar="POLICY", help="A shipped name, or a file ending in .yaml.")],
-    second: Annotated[str, typer.Argument(metavar="POLICY")],
+    second: Annotated[str, typer.Argument(metavar="POLICY", help="The policy to compare with.")],
     as_json: AsJson = False,
     policies: Shipped = SHIPPED,
 ) -> None:

@@ -1,9 +1,7 @@
 """Steps 6 and 8, classify and sum: classes and cuts of slots, and what the whole day comes to. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from central.timesheet.claim import Claims
 from central.timesheet.doubt import DayDoubt, could_bring_end_forward, has_variants, settle
 from central.timesheet.known import Known
 from central.timesheet.model import DayResult, Order, Punch, Reason, SlotResult, Status
@@ -94,7 +92,7 @@ def sum_day(
     )
     class_, cut = _day_cut(day, verdicts, absent)
     present, counted, before, overtime = _presence(day, known.orders)
-    unclaimed, repeats = _unclaimed(punches, known.claims, known.printed_on(day))
+    unclaimed, repeats = _unclaimed(day, known)
     return DayResult(
         date=day.plan.date,
         work_date=day.work_date,
@@ -158,14 +156,27 @@ def _day_cut(day: DayWork, verdicts: list[Verdict], absent: bool) -> tuple[str |
 
 
 def _explain_pick(day: DayWork, slot: SlotWork, punches: tuple[Punch, ...]) -> None:
-    if slot.picked is None or slot.rule is None:
+    """Append what the steps claim, pick and measure found for a slot."""
+    rule = slot.rule
+    if slot.picked is None or rule is None:
         return
-    reason: Reason = {"step": "pick", "what": slot.rule.pick, "slot": slot.slot.name, "of": len(slot.pool)}
-    reason["punch"] = describe_punch(punches[slot.picked])
-    if len(slot.pool) > 1:
-        reason["others"] = [describe_punch(punches[index]) for index in slot.pool if index != slot.picked]
-    reason["policy"] = ref_json(slot.rule.pick_ref)
-    day.reasons.append(reason)
+    name = slot.slot.name
+    if len(slot.pool) > 1 or slot.picked not in slot.claimed:
+        claimed = [describe_punch(punches[index]) for index in slot.pool]
+        own = len(slot.claimed) == len(slot.pool)
+        day.reasons.append(
+            {"step": "claim", "what": "claimed" if own else "also_counts", "slot": name, "punches": claimed}
+        )
+    picked: Reason = {"step": "pick", "what": rule.pick, "slot": name, "punch": describe_punch(punches[slot.picked])}
+    picked["policy"] = ref_json(rule.pick_ref)
+    day.reasons.append(picked)
+    beyond = day.times[slot.picked] - slot.due
+    seconds = beyond if rule.measure == "late" else -beyond if rule.measure == "early" else 0
+    if seconds > 0:
+        measured: Reason = {"step": "measure", "what": rule.measure, "slot": name, "seconds": seconds}
+        measured["minutes"] = slot.measured
+        measured["policy"] = ref_json(rule.ref if rule.grace.kind == "none" else rule.grace.ref)
+        day.reasons.append(measured)
 
 
 def _slot_result(day: DayWork, verdict: Verdict, punches: tuple[Punch, ...], doubts: list[DayDoubt]) -> SlotResult:
@@ -236,15 +247,17 @@ def _overtime(orders: tuple[Order, ...], come: int, gone: int, plan: tuple[int, 
     return total
 
 
-def _unclaimed(
-    punches: tuple[Punch, ...], claims: Claims, today: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _unclaimed(day: DayWork, known: Known) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the punches printed with the day's date that no slot took, and the repeats among them."""
     unclaimed, repeats = [], []
-    for index in today:
-        if claims.repeat[index]:
-            repeats.append(punches[index].local)
-        elif claims.owner[index] is None and not claims.unplaced[index]:
-            unclaimed.append(punches[index].local)
+    for index in known.printed_on(day):
+        punch = known.punches[index]
+        if known.claims.repeat[index]:
+            repeats.append(punch.local)
+            day.reasons.append({"step": "claim", "what": "repeat", "punch": describe_punch(punch)})
+        elif known.claims.owner[index] is None and not known.claims.unplaced[index]:
+            unclaimed.append(punch.local)
+            day.reasons.append({"step": "claim", "what": "unclaimed", "punch": describe_punch(punch)})
     return tuple(unclaimed), tuple(repeats)
 
 

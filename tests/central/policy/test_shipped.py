@@ -1,6 +1,8 @@
 """Shipped policies: each loads, has its case file beside it, and meets it; a wheel holds all of them."""
 
 import tomllib
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from central.policy.cases import Case, read_cases
 from central.policy.load import SHIPPED, Library
 from central.policy.run import run_case
+from central.timesheet.rules import Ref
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted(path for path in (ROOT / "config/policies").rglob("*.yaml") if not path.name.endswith(".cases.yaml"))
@@ -37,3 +40,31 @@ def test_a_wheel_holds_every_shipped_policy() -> None:
 
     assert len(FILES) > 5
     assert set((ROOT / "config/policies").rglob("*.yaml")) == packed
+
+
+def _refs(value: object) -> Iterator[Ref]:
+    """Yield every reference in rules."""
+    if isinstance(value, Ref):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _refs(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _refs(item)
+    elif is_dataclass(value) and not isinstance(value, type):
+        for part in fields(value):
+            yield from _refs(getattr(value, part.name))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_every_figure_of_a_shipped_policy_has_a_source_and_only_examples_invent(file: Path) -> None:
+    """Each node of the rules names a decree; what is invented stands under examples/ and says so."""
+    policy = Library().load_file(file)
+    refs = [ref for version in policy.versions for ref in _refs(version.rules)]
+    invented = [ref.node for ref in refs if "invented" in f"{ref.decree} {ref.article}".lower()]
+    notes = [note for version in policy.versions for note in version.notes.values() if "invented" in note.lower()]
+
+    assert len(refs) > 10
+    assert [ref.node for ref in refs if not ref.decree] == []
+    assert file.parent.name == "examples" or (invented, notes) == ([], [])
