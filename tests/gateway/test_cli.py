@@ -1109,7 +1109,7 @@ def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
     """Where several terminals share a line, the configuration says who is meant; nobody asks all of them at once."""
     with running("simulate", "anviz", "--device-id", 1, "--device-id", 2, "--serial", "ANV") as process:
         assert process.stdout
-        place = process.stdout.readline().split(" at ")[1].split(". Configure")[0]
+        place = process.stdout.readline().split(" at ")[1].split(". ")[0]
         path = tmp_path / "gateway.yaml"
         path.write_text(
             "site: kantor\ngateway: gw-01\ntimezone: Asia/Jakarta\nmqtt: {url: 'mqtt://127.0.0.1:9'}\nterminals:\n"
