@@ -15,10 +15,9 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from structlog.processors import ExceptionRenderer
-from structlog.tracebacks import ExceptionDictTransformer
 
 from drivers import DRIVERS
-from gateway import filing, memory, punch
+from gateway import filing, memory, punch, traces
 from gateway.clock import Clock, Standing, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
@@ -80,9 +79,9 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            # A traceback shows lines of code, never the values in them: those are PINs and keys.
-            *([] if person else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+            # A traceback shows places in the code, never values or a library's words: those are PINs and keys.
+            *([] if person else [ExceptionRenderer(traces.as_value)]),
+            structlog.dev.ConsoleRenderer(exception_formatter=traces.write)
             if person
             else (_for_the_journal if _is_journal(sys.stderr) else structlog.processors.JSONRenderer()),
         ],
@@ -110,7 +109,12 @@ class _Libraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log what was said."""
-        log.warning("library_warned", library=record.name, said=record.getMessage(), exc_info=record.exc_info)
+        # The message before values are put into it: those may be anything.
+        log.warning("library_warned", library=record.name, said=str(record.msg), exc_info=record.exc_info)
+
+
+def _shown(reason: object) -> str:
+    return traces.described(reason) if isinstance(reason, BaseException) else str(reason)
 
 
 def _not_taken(exc: SettingsError) -> str:
@@ -205,7 +209,7 @@ class Daemon:
         """Return which part does not work, and why; None while all do."""
         failed = self._failed_part()
         if failed is not None:
-            return f"{failed[0]}: {failed[1]}"
+            return f"{failed[0]}: {_shown(failed[1])}"
         unwatched_s = time.monotonic() - self._looked
         return f"watch: it has not looked for {unwatched_s:.0f} s" if unwatched_s > UNWATCHED_S else None
 
@@ -354,14 +358,14 @@ class Daemon:
 
     def _fail(self, part: str, reason: object) -> int:
         """Say what has failed, end in good order as far as that is possible, say it again, return the exit code."""
-        log.critical("part_failed", part=part, reason=repr(reason))
+        log.critical("part_failed", part=part, reason=_shown(reason))
         # What hangs cannot be waited for; the service manager starts anew, and the ledger is looked through then.
         deadline = threading.Timer(LAST_WORDS_S, self._end_at_once, (part, reason))
         deadline.daemon = True
         deadline.start()
         self._stop()
         deadline.cancel()
-        log.critical("gateway_stopped", failed=part, reason=repr(reason))
+        log.critical("gateway_stopped", failed=part, reason=_shown(reason))
         return self._exit_code(70)
 
     def _exit_code(self, otherwise: int) -> int:
@@ -372,7 +376,7 @@ class Daemon:
 
     @staticmethod
     def _end_at_once(part: str, reason: object) -> None:
-        log.critical("gateway_ended", failed=part, reason=repr(reason), hint="it did not stop in good order in time")
+        log.critical("gateway_ended", failed=part, reason=_shown(reason), hint="it did not stop in good order in time")
         sys.stderr.flush()
         os._exit(70)
 

@@ -331,7 +331,9 @@ def _robust(stream: TextIO | None) -> TextIO:
 def _debug(exc: BaseException | None) -> None:
     if exc is None or not os.environ.get("HADIR_DEBUG"):
         return
-    traceback.print_exception(exc)
+    from gateway.traces import as_text
+
+    say(as_text(exc))
     if capture := getattr(exc, "capture", None):
         say(f"The last packets:\n{capture}")
 

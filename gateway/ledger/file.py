@@ -343,6 +343,7 @@ def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalche
     engine = sqlalchemy.create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(uri, uri=True, timeout=15, check_same_thread=False),
+        hide_parameters=True,  # they are PINs
         poolclass=sqlalchemy.QueuePool,
         pool_size=2,
         max_overflow=-1,
@@ -544,20 +545,32 @@ def no_room(exc: DBAPIError) -> bool:
     )
 
 
+_HINTS = {
+    "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
+    "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
+    "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
+    "file is not a database": DAMAGED,
+    "database disk image is malformed": DAMAGED,
+    "text in it is spoilt": DAMAGED,
+}
+"""What SQLite says → what to do."""
+_KNOWN_WORDS = frozenset({*_HINTS, "database is locked", "disk I/O error"})
+
+
+def sqlite_words(exc: BaseException | None) -> str:
+    """Return what SQLite said, if its words repeat nothing of the data; else the name of the error, or its type."""
+    text = str(exc)
+    if text.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
+        return "text in it is spoilt"
+    return text if text in _KNOWN_WORDS else getattr(exc, "sqlite_errorname", None) or type(exc).__name__
+
+
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
     """Return what the database said, and what to do about it.
 
     LedgerFull where there is no room to write, LedgerDamaged where the file makes no sense.
     """
-    reason = str(exc.orig)
-    if reason.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
-        return LedgerDamaged(f"{path}: text in it is spoilt; {DAMAGED}")
-    hint = {
-        "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
-        "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
-        "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
-        "file is not a database": DAMAGED,
-        "database disk image is malformed": DAMAGED,
-    }.get(reason, "look at the disk and the permissions of the data_dir")
+    reason = sqlite_words(exc.orig)
+    hint = _HINTS.get(reason, "look at the disk and the permissions of the data_dir")
     kind = LedgerFull if no_room(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
     return kind(f"{path}: {reason}; {hint}")

@@ -104,8 +104,10 @@ def damage(path: Path, progress: Progress) -> str | None:
             return None
     except sqlite3.DatabaseError as exc:
         if not _makes_no_sense(exc):
-            raise LedgerError(f"{path}: {exc}; look at the disk and the permissions of the data_dir") from exc
-        return str(exc)
+            raise LedgerError(
+                f"{path}: {file.sqlite_words(exc)}; look at the disk and the permissions of the data_dir"
+            ) from exc
+        return file.sqlite_words(exc)
     except UnicodeDecodeError:
         return "the file's own words are not text any more"
 
@@ -531,7 +533,7 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -
                 place.remove(old)
     except (OSError, sqlite3.Error) as exc:
         raise LedgerError(
-            f"{folder}: no backup could be made there ({exc}); look at the disk and the permissions"
+            f"{folder}: no backup could be made there ({_reason(exc)}); look at the disk and the permissions"
         ) from exc
     return folder / name
 
@@ -584,6 +586,13 @@ def _copies(folder: Folder) -> list[str]:
     return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
 
 
+def _reason(exc: BaseException) -> str:
+    """Return why a copy cannot be made, without words that may repeat what is in it."""
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    return file.sqlite_words(exc.orig if isinstance(exc, DBAPIError) else exc)
+
+
 def newest_backup(folder: Path) -> Path | None:
     """Return the newest copy that :func:`backup` made in ``folder``."""
     try:
@@ -619,7 +628,7 @@ def restore(path: Path, copy: Path, source: str) -> Path | None:
                 raise
             aside = exchange(path, "replaced")
     except (OSError, sqlite3.Error, DBAPIError) as exc:
-        raise LedgerError(f"{copy}: it cannot be restored ({exc}); choose another backup") from exc
+        raise LedgerError(f"{copy}: it cannot be restored ({_reason(exc)}); choose another backup") from exc
     return aside if there_was else None
 
 
