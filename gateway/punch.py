@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from drivers.base import BadRecord, Labels, RawPunch, Via
+from drivers.base import BadRecord, Labels, RawPunch, Record, Via
 
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 NOTE_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:note:v1")
@@ -109,6 +109,26 @@ class Draft(NamedTuple):
     """The terminal it is about; None where it is about the gateway."""
     time: str
     data: dict[str, Any]
+
+
+PIN_MOST = 24
+"""The longest PIN."""
+
+
+def checked(record: Record) -> Record:
+    """Return a record as the contract has it: its PIN without padding, or unreadable where that is no PIN.
+
+    A PIN is 1 to 24 printable ASCII characters and does not begin with ``uid:``, which would give two persons one
+    identity: see :func:`who`. What drivers of other packages hand over is held to the same.
+    """
+    if isinstance(record, BadRecord) or record.pin is None:
+        return record
+    pin = record.pin.rstrip("\0").strip(" ")
+    if 1 <= len(pin) <= PIN_MOST and pin.isascii() and pin.isprintable() and not pin.startswith("uid:"):
+        return record if pin == record.pin else record._replace(pin=pin)
+    fields = (record.pin, record.local_time.isoformat(), record.state, record.verify, record.work_code)
+    stable = json.dumps(fields).encode()
+    return BadRecord(record.raw or stable, stable, "PIN is not 1 to 24 printable ASCII characters, or begins with uid:")
 
 
 def who(pin: str | None, uid: int | None) -> str:

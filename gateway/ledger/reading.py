@@ -372,7 +372,7 @@ class Intake:
                 self._bind(transaction, self._pins)
         if slice_.closes and plan.withheld_until is None:
             self._withhold(transaction, slice_.position)
-        records = [self._resolved(record) for record in slice_.records]
+        records = [punch.checked(self._resolved(record)) for record in slice_.records]
         first_identities = [identity_of(witness.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()

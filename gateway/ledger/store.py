@@ -377,7 +377,7 @@ class LedgerReader:
 
     def held(self, serial: str, records: Sequence[Record]) -> int:
         """Count those of a few records whose keys the ledger holds for the terminal with this serial."""
-        identities = [identity_of(serial, record, 1).bytes for record in records]
+        identities = [identity_of(serial, punch.checked(record), 1).bytes for record in records]
         try:
             with self._engine.connect() as connection:
                 return len(present(connection, identities))
@@ -738,8 +738,12 @@ class Ledger(LedgerReader):
         self.do(work)
 
     def record_live(self, witness: Witness, record: RawPunch) -> bool:
-        """Store a live punch; False where the ledger holds its second already: then the log decides."""
+        """Store a live punch; False where the ledger holds its second already, or its PIN is none: the log decides."""
         number = self._number(witness.terminal)
+        checked = punch.checked(record)
+        if isinstance(checked, BadRecord):
+            return False
+        record = checked
         self._punching_until = time.monotonic() + PUNCHING_S
 
         def work(transaction: Transaction) -> bool:
@@ -804,6 +808,7 @@ class Ledger(LedgerReader):
         Nothing can confirm it or tell two of them apart but their coming: a known key is a further occurrence.
         """
         number = self._number(witness.terminal)
+        record = punch.checked(record)
 
         def work(transaction: Transaction) -> bool:
             occurrence = 1
@@ -833,6 +838,7 @@ class Ledger(LedgerReader):
         known = self.terminal(witness.terminal)
         if known is None:
             raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
+        records = [punch.checked(record) for record in records]
         filing = Filing(known, witness, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length)))
         return self.do(filing.store)
 

@@ -1960,3 +1960,36 @@ def test_what_cannot_be_read_of_a_ledger_is_an_error_of_the_ledger(tmp_path: Pat
         record = RawPunch("1001", None, datetime(2026, 9, 4, 7), 0, 1, "0", b"")  # noqa: DTZ001 - a terminal's clock
         with pytest.raises(LedgerError):
             ledger.held("CEXA193960001", [record])
+
+
+def test_a_pin_that_could_be_another_identity_is_quarantined_and_an_old_one_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ledger that already holds such a punch does not change, and reads nothing new in the same log."""
+    moment = datetime(2026, 9, 4, 7)  # noqa: DTZ001 - a terminal's clock
+    records: list[Record] = [RawPunch("uid:7", None, moment + timedelta(hours=n), 0, 1, "0", b"x") for n in (0, 1)]
+    lobby = Witness(
+        "lobby",
+        "CEXA193960001",
+        ZoneInfo("Asia/Jakarta"),
+        "log",
+        datetime(2026, 9, 4, 1, tzinfo=UTC),
+        True,
+        None,
+        False,
+        timedelta(minutes=1),
+    )
+    with closing(Ledger(tmp_path, SOURCE)) as ledger:
+        ledger.pin_serial("lobby", "CEXA193960001")
+        with monkeypatch.context() as before:
+            before.setattr("gateway.punch.checked", lambda record: record)
+            assert ledger.record_reading(lobby, Reading(0, 1, records[:1], "40")).new == 1
+        old = ledger.events(0, 1)[0].body
+        stored = ledger.record_reading(lobby, Reading(0, 2, records, "40"))
+        assert (stored.new, stored.quarantined) == (0, 1)
+        assert [event.topic for event in ledger.events(0, 9)] == ["punch/lobby", "quarantine/lobby"]
+        assert ledger.events(0, 1)[0].body == old
+        again = ledger.record_reading(lobby, Reading(0, 2, records, "40"))
+        assert (again.new, again.quarantined, again.read) == (0, 0, 2)
+        assert not ledger.record_live(lobby, RawPunch("uid:7", None, moment, 0, 1, "0", b"x"))
+        assert ledger.verify().breach is None

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.base import BadRecord, RawPunch
+from gateway import punch
 from gateway.punch import ClockEvidence, Witness, masked, punch_draft, quarantine_draft, utc_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
@@ -204,3 +205,32 @@ def test_utc_has_three_decimals_and_never_rounds_up(microsecond: int, text: str)
 def test_a_masked_pin_shows_no_more_than_half(pin: str, shown: str) -> None:
     """Of a short one nothing."""
     assert masked(pin) == shown
+
+
+@pytest.mark.parametrize(
+    ("pin", "identity"),
+    [
+        ("1001", "27f13449-e835-5880-8093-8da5699f003c"),
+        ("0007", "823db925-388c-526d-94cd-1a96783d97b0"),
+        (" 1001\0\0", "27f13449-e835-5880-8093-8da5699f003c"),
+        (None, "67f36e09-8cb1-5458-8110-a04524f68944"),
+    ],
+)
+def test_published_identities_never_change(pin: str | None, identity: str) -> None:
+    """Examples that were published once; padding of a PIN is none of it."""
+    record = punch.checked(RawPunch(pin, 7 if pin is None else None, datetime(2026, 9, 4, 7, 29, 59), 0, 1, "0", b"x"))  # noqa: DTZ001 - a terminal's clock
+    assert isinstance(record, RawPunch)
+    person = punch.who(record.pin, record.uid)
+    assert str(punch.punch_id("CEXA193960001", person, record.local_time, 1)) == identity
+
+
+@pytest.mark.parametrize(
+    "pin", ["uid:7", " uid:7", "uid:", "", " ", "\0", "1" * 25, "12\n3", "\u0661", "1\0002", "\x7f"]
+)
+def test_what_is_no_pin_is_quarantined(pin: str) -> None:
+    """Such a PIN could be another person's identity, or break the contract; its bytes are kept."""
+    record = RawPunch(pin, None, datetime(2026, 9, 4, 7, 30), 0, 1, "0", b"raw")  # noqa: DTZ001 - a terminal's clock
+    bad = punch.checked(record)
+    assert isinstance(bad, BadRecord)
+    assert (bad.raw, punch.checked(bad)) == (b"raw", bad)
+    assert bad.stable == punch.checked(record).stable  # type: ignore[union-attr]  # it is a BadRecord too
