@@ -333,6 +333,8 @@ def _look_at_ledger(folder: Path) -> Finding:
         counts = ledger_counts(folder)
     except (LedgerError, OSError) as exc:
         return _failed("ledger", "ledger_unusable", reason=str(exc))
+    if counts.altered:
+        return _failed("ledger", "ledger_altered", events=counts.altered)
     return _passed("ledger", "ledger_counts", events=counts.sequence, waiting=counts.waiting)
 
 

@@ -445,6 +445,9 @@ class Publisher:
         self._sizes_kept_until = 0.0
         self._too_large: set[int] = set()
         """Events that are so."""
+        self._altered: set[int] = set()
+        """Events that were found not to be what was written."""
+        self._altered_told = False
         self._misses = False
         """The centre lacks events that it should have."""
         self._ignored: Counter[str] = Counter()
@@ -989,7 +992,7 @@ class Publisher:
 
     def _probe(self, conversation: _Conversation, topic: str, silence: _Silence) -> None:
         """Try a silent topic with the oldest event that it owes."""
-        owed = self._ledger.pending(0, len(conversation.sequences) + 1, topic)
+        owed = self._sound(self._ledger.pending(0, len(conversation.sequences) + 1, topic))
         event = next((event for event in owed if event.sequence not in conversation.sequences), None)
         parcel = None if event is None else self._alone(conversation, event)
         if parcel is None:
@@ -1004,9 +1007,28 @@ class Publisher:
         conversation.more = len(events) == limit
         if events:
             conversation.cursor = events[-1].sequence
+            events = self._sound(events)
             conversation.buffer.extend(events)
         goes = sum(event.topic not in self._silences for event in events)
         conversation.arrays = goes > self._delivery.batch_from
+
+    def _sound(self, events: list[Waiting]) -> list[Waiting]:
+        """Return the events that are what was written; the others are set aside, and never sent."""
+        altered = [event for event in events if event.is_altered]
+        for event in altered:
+            with suppress(LedgerFull):  # it is not sent either way, and is met again
+                self._ledger.set_aside(event.sequence)
+            if event.sequence not in self._altered:
+                self._altered.add(event.sequence)
+                log.error("body_altered", sequence=event.sequence, topic=event.topic)
+        if altered and not self._altered_told:
+            self._altered_told = True
+            self.alarm(
+                "body_altered",
+                f"event {altered[0].sequence} in the ledger is not what was written: it is not sent, and the centre is "
+                "told its digest only. Keep a copy of data_dir as it is, look at the disk, run `hadir verify`",
+            )
+        return [event for event in events if not event.is_altered] if altered else events
 
     def _next(self, conversation: _Conversation) -> Parcel | None:
         """Make the next message from what was fetched; None where nothing of it can go."""

@@ -5,6 +5,7 @@ What the central system relies on is written down in ``docs/contract.md``; a str
 """
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -298,6 +299,7 @@ def _suspicions(moment: datetime, clock: ClockEvidence | None, witness: Witness)
     return found
 
 
+_PREVIOUS = re.compile(r'"previous":"(sha256:[0-9a-f]{64})"')
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -332,6 +334,16 @@ def seal(
     tail = _encode(rest)[1:]
     digest = "sha256:" + sha256((previous + head + tail).encode()).hexdigest()
     return f'{head}"digest":"{digest}",{tail}', digest
+
+
+def proven(body: str, digest: str) -> bool:
+    """Tell whether a body is the one that :func:`seal` gave this digest, without reading it as JSON."""
+    head, found, tail = body.rpartition('"digest":"')
+    stated, _, rest = tail.partition('",')
+    previous = _PREVIOUS.search(rest)
+    if not found or stated != digest or previous is None:
+        return False
+    return digest == "sha256:" + sha256((previous[1] + head + rest).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def unsealed(body: str) -> dict[str, Any]:

@@ -169,6 +169,16 @@ FINDINGS = {
             "Periksa dengan `hadir verify`; saat dijalankan, daemon menyelamatkan sendiri yang masih dapat dibaca.",
         ),
     ),
+    "ledger_altered": Found(
+        Said(
+            "{events} events are not what was written: they are kept and not sent",
+            "{events} data berubah dari yang ditulis: disimpan, tidak dikirim",
+        ),
+        Said(
+            "Keep a copy of data_dir as it is, look at the disk, and run `hadir verify`; find out who had access.",
+            "Simpan salinan folder data apa adanya, periksa disk, jalankan `hadir verify`; cari siapa yang mengubah.",
+        ),
+    ),
     "room": Found(Said("{free} free, {floor} are kept free", "{free} kosong, {floor} harus tetap kosong")),
     "below_floor": Found(
         Said(

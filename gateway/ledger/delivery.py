@@ -25,6 +25,8 @@ RECEIPT_BYTES = 64 * 1024
 """More than the longest receipt needs."""
 AGAIN_MS = 60_000
 """An event that the centre misses is sent again at most this often."""
+ALTERED = -1
+"""In the place of a reason code of the broker: the body is not what was written, and is never sent."""
 STEP = 5000
 """Events that one transaction makes wait again, so that live punches need not wait behind a replay."""
 ROLLBACK_MS = 3_600_000
@@ -278,7 +280,8 @@ def _wait_again(transaction: Transaction, condition: str, values: dict[str, obje
     chosen = [
         row.sequence
         for row in connection.exec_driver_sql(
-            f"SELECT sequence FROM event WHERE {condition} AND body IS NOT NULL ORDER BY sequence LIMIT :limit",
+            f"SELECT sequence FROM event WHERE {condition} AND body IS NOT NULL AND parked IS NOT {ALTERED} "
+            "ORDER BY sequence LIMIT :limit",
             values | {"limit": limit},
         )
     ]
@@ -288,6 +291,26 @@ def _wait_again(transaction: Transaction, condition: str, values: dict[str, obje
         )
         connection.exec_driver_sql("UPDATE delivery SET again_upto = max(again_upto, ?)", (chosen[-1],))
     return chosen
+
+
+def set_aside(transaction: Transaction, number: int) -> bool:
+    """Mark an event as one whose body is not what was written, so that it is never sent; say so, once.
+
+    The body stays as it was found. To the centre it is gone like one that retention removed: id and digest keep its
+    place in the chain. Returns whether this is news.
+    """
+    connection = transaction.connection
+    connection.exec_driver_sql("UPDATE event SET parked = ?, sent_ms = NULL WHERE sequence = ?", (ALTERED, number))
+    if connection.exec_driver_sql("SELECT 1 FROM forgotten WHERE sequence = ?", (number,)).first():
+        return False
+    row = connection.exec_driver_sql("SELECT id, digest FROM event WHERE sequence = ?", (number,)).one()
+    stream = connection.exec_driver_sql(
+        "SELECT id, base FROM stream WHERE base < ? ORDER BY base DESC LIMIT 1", (number,)
+    ).one()
+    event = {"sequence": number - stream.base, "id": str(UUID(bytes=row.id)), "digest": row.digest}
+    transaction.note(punch.BODY_FORGOTTEN, None, transaction.now, {"stream": stream.id, "events": [event]})
+    connection.exec_driver_sql("INSERT INTO forgotten (sequence) VALUES (?)", (number,))
+    return True
 
 
 def count_forgotten(transaction: Transaction, selection: Selection) -> int:

@@ -30,6 +30,7 @@ from drivers.safe_files import FileRefused, Folder
 from gateway import punch
 from gateway.alignment import fingerprint
 from gateway.ledger import file
+from gateway.ledger.delivery import ALTERED
 from gateway.ledger.file import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, LedgerError, Mark
 from gateway.ledger.reading import decoded
 from gateway.ledger.stream import RESTORED, SALVAGED
@@ -40,6 +41,8 @@ OPERATIONS = 200_000
 SIDES = ("", "-wal", "-shm")
 KEPT = 3
 """Backups kept: the newest ones."""
+ALTERED_COPY = "altered.db"
+"""The newest copy that holds an event which is not what was written."""
 BACKUP_PAGES = 256
 BACKUP_PAUSE_S = 0.02
 """Between two steps of a backup, so that it does not take the disk for itself."""
@@ -527,7 +530,16 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -
             name = datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
             place.check_place(name)
             with closing(_opened(path)) as source:
-                place.rename(_copy(source, place), name)
+                draft = _copy(source, place)
+            if altered := _altered_in(folder / draft):
+                place.check_place(ALTERED_COPY)
+                place.rename(draft, ALTERED_COPY)
+                raise LedgerError(
+                    f"{folder}: in the ledger {len(altered)} events are not what was written, the first is "
+                    f"{altered[0]}; the copy is kept as {ALTERED_COPY}, and the copies before it stay. Keep data_dir "
+                    "as it is, look at the disk, run `hadir verify`"
+                )
+            place.rename(draft, name)
             place.sync()
             for old in _copies(place)[:-kept]:
                 place.remove(old)
@@ -584,6 +596,16 @@ def _copies(folder: Folder) -> list[str]:
     """Return the copies in a folder, the oldest first; what is no file is none."""
     names = [name for name in folder.names() if _COPY.fullmatch(name)]
     return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
+
+
+def _altered_in(copy: Path) -> list[int]:
+    """Return the numbers of events in a copy whose bodies are not what was written, without those known to be so."""
+    with closing(_opened(copy)) as connection:
+        rows = connection.execute(
+            f"SELECT sequence, body, digest FROM event WHERE body IS NOT NULL AND parked IS NOT {ALTERED} "
+            "ORDER BY sequence"
+        )
+        return [row["sequence"] for row in rows if not punch.proven(str(row["body"]), str(row["digest"]))]
 
 
 def _reason(exc: BaseException) -> str:

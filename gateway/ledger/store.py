@@ -48,7 +48,7 @@ MARKS_WAIT_S = 1.0
 PUNCHING_S = 30.0
 """After a live punch, others are expected for so long."""
 
-_UNSETTLED = f"body IS NOT NULL AND recorded_ms >= :since AND NOT {file.SETTLED}"
+_UNSETTLED = f"body IS NOT NULL AND parked IS NOT {delivery.ALTERED} AND recorded_ms >= :since AND NOT {file.SETTLED}"
 
 T = TypeVar("T")
 
@@ -64,6 +64,13 @@ class Waiting:
     topic: str
     body: str
     recorded_ms: int
+    digest: str | None = None
+    """As the ledger keeps it beside the body."""
+
+    @property
+    def is_altered(self) -> bool:
+        """Whether the body is not the one that was written with this digest."""
+        return self.digest is not None and not punch.proven(self.body, self.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,8 @@ class Counts:
     waiting: int
     sent: int
     parked: int
+    altered: int
+    """Of those parked, the ones whose body is not what was written."""
     withheld: int
     unconfirmed: int
     confirmed: int
@@ -203,7 +212,7 @@ class LedgerReader:
 
     def _events(self, condition: str, after: int, limit: int, **values: object) -> list[Waiting]:
         rows = self._rows(
-            "SELECT sequence, topic, body, recorded_ms FROM event "
+            "SELECT sequence, topic, body, recorded_ms, digest FROM event "
             f"WHERE sequence > :after AND {condition} ORDER BY sequence LIMIT :limit",
             after=after,
             limit=limit,
@@ -245,6 +254,9 @@ class LedgerReader:
             waiting=waiting,
             sent=sequence - waiting - parked,
             parked=parked,
+            altered=self._scalar(
+                f"SELECT count(*) FROM event WHERE parked IS NOT NULL AND parked = {delivery.ALTERED}"
+            ),
             withheld=self._scalar("SELECT count(*) FROM withheld"),
             unconfirmed=self._scalar("SELECT count(*) FROM unconfirmed"),
             confirmed=upto - missing,
@@ -919,6 +931,10 @@ class Ledger(LedgerReader):
         """Note that the broker will never take this event, with its reason code."""
         with self._marks_lock:
             self._marks.append((sequence, reason))
+
+    def set_aside(self, sequence: int) -> bool:
+        """Never send an event whose body is not what was written; return whether that is news. See `delivery`."""
+        return self.do(lambda transaction: delivery.set_aside(transaction, sequence))
 
     def trust(self, confirm: str) -> None:
         """Choose whose word counts for delivered: ``centre``, ``broker``, ``auto`` (the centre's if it speaks)."""

@@ -261,6 +261,7 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
     ),
     "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
     "doctor_called": ("The doctor was here", "Dokter memeriksa"),
+    "body_altered": ("An event in the ledger was altered", "Data di buku catatan berubah"),
     "rollback_repeated": ("Claims of a set-back ledger, ignored", "Klaim buku mundur diabaikan"),
     "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
     "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),

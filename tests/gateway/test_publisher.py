@@ -14,7 +14,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -2212,3 +2212,31 @@ def test_without_mosquitto_the_tests_fail_with_one_clear_line(monkeypatch: pytes
 def test_why_a_broker_cannot_be_reached_is_data(exc: Exception, cause: str) -> None:
     """What people are told to look at depends on it, not on words."""
     assert module._cause(exc) == cause
+
+
+# ---------------------------------------------------------------- what was altered in the ledger
+
+
+def test_a_body_that_is_not_what_was_written_is_never_sent(office: Office, broker: Broker, logs: list[Log]) -> None:
+    """It is set aside with one alarm, its digest keeps its place in the chain, and a replay does not bring it back."""
+    office.punches(6)
+    office.ledger.close()
+    with closing(sqlite3.connect(office.ledger.path)) as other:
+        for sequence in (2, 4):
+            other.execute("UPDATE event SET body = replace(body, '1001', '6666') WHERE sequence = ?", (sequence,))
+        other.commit()
+    office.ledger = Ledger(office.ledger.path.parent, SOURCE)
+    stored = {event.sequence: event for event in office.ledger.events(0, 50)}
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url)
+        centre.wait_for(lambda messages: set(numbers(messages)) == {1, 3, 5, 6, 7, 8} and alarms(centre))
+        office.ledger.send_again(Selection(1, 6))
+        eventually(lambda: len(centre.on("/punch/lobby")) + len(centre.on("/batch")) >= 5, what="the replay")
+        office.all_sent()
+        assert alarms(centre) == ["body_altered"]
+        assert not any("6666" in message.text for message in centre.messages)
+        gone = [event for event in events(centre.messages) if event["type"] == punch.BODY_FORGOTTEN]
+    assert {one["digest"] for event in gone for one in event["data"]["events"]} == {stored[2].digest, stored[4].digest}
+    assert [entry["sequence"] for entry in named(logs, "body_altered")] == [2, 4]
+    assert (office.ledger.counts().altered, office.ledger.counts().waiting) == (2, 0)
+    assert "6666" in str(stored[2].body)

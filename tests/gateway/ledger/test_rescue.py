@@ -8,14 +8,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from drivers.base import BadRecord, Reading, Record
-from gateway.ledger import Ledger, LedgerError, LedgerReader, file, rescue
+from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, rescue
 from gateway.ledger.delivery import Receipt
 from tests.gateway.test_filing import desk, line, put
 from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
@@ -586,3 +586,22 @@ class TestRestore:
         assert office.ledger.path.read_bytes() == before
         office.open()
         assert office.ledger.broken is None
+
+
+def test_a_copy_with_an_altered_event_does_not_replace_the_last_good_one(tmp_path: Path) -> None:
+    """It is kept beside the others under another name; what is set aside already is no news."""
+    copies = tmp_path / "copies"
+    with closing(Ledger(tmp_path / "data", "/hadir/o/g")) as ledger:
+        for number in range(5):
+            ledger.record_note("hadir.gateway.resumed.v1", None, datetime(2026, 9, 7, tzinfo=UTC), {"number": number})
+        good = backup(ledger.path, copies, kept=1)
+        with closing(sqlite3.connect(ledger.path)) as other:
+            other.execute("""UPDATE event SET body = replace(body, '"number":2', '"number":7') WHERE sequence = 3""")
+            other.commit()
+        with pytest.raises(LedgerError, match="1 events are not what was written, the first is 3"):
+            backup(ledger.path, copies, kept=1)
+        assert sorted(file.name for file in copies.iterdir()) == ["altered.db", good.name]
+        assert ledger.set_aside(3)
+        assert not ledger.set_aside(3)
+        assert backup(ledger.path, copies, kept=1).exists()
+        assert ledger.counts().altered == 1
