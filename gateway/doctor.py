@@ -55,6 +55,7 @@ from gateway.publisher import (
     NOT_AUTHORISED,
     RECEIPT,
     BrokerUnavailable,
+    certificate_fault,
     client_for,
 )
 from gateway.punch import utc_text
@@ -556,7 +557,7 @@ def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
         with context.wrap_socket(connection, server_hostname=ours.host) as secured:
             return _passed("tls", "tls", version=secured.version() or "TLS")
     except ssl.SSLCertVerificationError as exc:
-        return _failed("tls", "not_trusted", reason=exc.verify_message)
+        return _failed("tls", "not_trusted", reason=certificate_fault(exc))
     except OSError as exc:
         return _failed("tls", "no_tls", reason=getattr(exc, "reason", None) or exc.strerror or str(exc))
 

@@ -1432,13 +1432,21 @@ def _json(payload: dict[str, Any]) -> str:
 def plain(exc: Exception) -> str:
     """Return in plain words why a connection cannot be made."""
     if isinstance(exc, ssl.SSLCertVerificationError):
-        ours = "; is this machine's clock right?" if exc.verify_code in _ABOUT_TIME else ""
-        return f"its certificate is not trusted ({exc.verify_message}{ours})"
+        return f"its certificate is not trusted ({certificate_fault(exc)})"
     if isinstance(exc, ssl.SSLError) and exc.reason:
         return f"no TLS ({exc.reason.lower().replace('_', ' ')})"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
     return getattr(exc, "strerror", None) or str(exc)
+
+
+def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
+    """Return what is wrong with a certificate, and where to look."""
+    if exc.verify_code in _ABOUT_TIME:
+        return f"{exc.verify_message}; is this machine's clock right?"
+    if any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints")):
+        return f"{exc.verify_message}; Python 3.13 and newer want that: docs/broker.md makes a right one"
+    return exc.verify_message
 
 
 def _cause(exc: Exception) -> BrokerCause:

@@ -2240,3 +2240,19 @@ def test_a_body_that_is_not_what_was_written_is_never_sent(office: Office, broke
     assert [entry["sequence"] for entry in named(logs, "body_altered")] == [2, 4]
     assert (office.ledger.counts().altered, office.ledger.counts().waiting) == (2, 0)
     assert "6666" in str(stored[2].body)
+
+
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("Basic Constraints of CA cert not marked critical", True),
+        ("Missing Authority Key Identifier", True),
+        ("self-signed certificate", False),
+    ],
+)
+def test_a_certificate_that_is_only_incomplete_is_explained(message: str, hint: bool) -> None:
+    """Python 3.13 refuses what older ones accepted; what is missing is named, and where a right one is made."""
+    error = ssl.SSLCertVerificationError(1, "failed")
+    error.verify_message, error.verify_code = message, 0
+    assert message in module.plain(error)
+    assert ("docs/broker.md" in module.plain(error)) == hint
