@@ -24,6 +24,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 Shipped = Annotated[Path, typer.Option("--policies", metavar="FOLDER", help="Where policies known by name are.")]
 
 
+def _print(value: object) -> None:
+    """Write a line to standard output; what cannot be written there stands as an escape."""
+    print(str(value).encode("utf-8", "backslashreplace").decode())
+
+
 @app.command()
 def check(files: Files, policies: Shipped = SHIPPED) -> None:
     """Load policies and case files, name every mistake by file, line and column; exit code 1 where there is one."""
@@ -38,13 +43,13 @@ def check(files: Files, policies: Shipped = SHIPPED) -> None:
         except PolicyError as error:
             faults += len(error.problems)
             for problem in error.problems:
-                print(problem)
+                _print(problem)
         except DocumentError as error:
             faults += 1
-            print(error)
+            _print(error)
         else:
             dates = f", {len(policy.versions)} dated versions" if len(policy.versions) > 1 else ""
-            print(f"OK: {file}: {policy.name}{dates}")
+            _print(f"OK: {file}: {policy.name}{dates}")
     if faults:
         raise typer.Exit(1)
 
@@ -56,9 +61,9 @@ def _check_cases(file: Path) -> int:
     except DocumentError as error:
         broken = [error]
     for fault in broken:
-        print(fault)
+        _print(fault)
     if not broken:
-        print(f"OK: {file}: case file; run it with hadir-central policy test")
+        _print(f"OK: {file}: case file; run it with hadir-central policy test")
     return len(broken)
 
 
@@ -72,13 +77,13 @@ def test(files: Files, as_json: AsJson = False, policies: Shipped = SHIPPED) -> 
         counts = {
             name: sum(report["outcome"] == name for report in reports) for name in ("passed", "differs", "broken")
         }
-        print(json.dumps({**counts, "cases": reports}, indent=2, ensure_ascii=False))
+        _print(json.dumps({**counts, "cases": reports}, indent=2))
     else:
         for report in failed:
-            print(f"{report['file']}:{report['line']}: {report['name'] or 'case'}: {report['outcome']}")
+            _print(f"{report['file']}:{report['line']}: {report['name'] or 'case'}: {report['outcome']}")
             for line in (*report["differences"], *([report["error"]] if report["error"] else [])):
-                print(f"  {line}")
-        print(f"{'FAILED' if failed else 'OK'}: {len(reports)} cases, {len(failed)} not as expected")
+                _print(f"  {line}")
+        _print(f"{'FAILED' if failed else 'OK'}: {len(reports)} cases, {len(failed)} not as expected")
     if failed:
         raise typer.Exit(1)
 
@@ -116,7 +121,7 @@ def _report(outcome: Outcome | DocumentError) -> dict[str, Any]:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of policy files, for editors."""
-    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    _print(json.dumps(json_schema(), indent=2))
 
 
 @app.command("explain")
@@ -126,7 +131,7 @@ def explain_(
     policies: Shipped = SHIPPED,
 ) -> None:
     """Print a policy in plain sentences with decree and article, to be checked against the decree."""
-    print(explain(_named(Library(policies), policy), lang))
+    _print(explain(_named(Library(policies), policy), lang))
 
 
 @app.command("try")
@@ -151,14 +156,14 @@ def try_(
     for case in cases:
         if isinstance(case, DocumentError):
             faults += 1
-            print(case)
+            _print(case)
             continue
         found = [results_of(case.span, policy) for policy in sides]
         tables.append({"name": case.name, "line": case.place.line, **dict(zip((first, second), found, strict=True))})
         if not as_json:
             _print_sides(case, found, (first, second))
     if as_json:
-        print(json.dumps(tables, indent=2, ensure_ascii=False))
+        _print(json.dumps(tables, indent=2))
     if faults:
         raise typer.Exit(1)
 
@@ -168,18 +173,18 @@ def _named(library: Library, name: str) -> Policy:
     try:
         return library.load(node, Path())
     except (PolicyError, DocumentError) as error:
-        print(error)
+        _print(error)
         raise typer.Exit(1) from None
 
 
 def _print_sides(case: Case, found: list[dict[str, Any]], names: tuple[str, str]) -> None:
-    print(f"{case.name}")
-    print(f"  {'':10} {names[0]:>30} {names[1]:>30}")
+    _print(f"{case.name}")
+    _print(f"  {'':10} {names[0]:>30} {names[1]:>30}")
     for key, left in found[0].items():
         right = found[1][key]
         if isinstance(left, dict) and "cut" in left:
             mark = " " if _summary(left) == _summary(right) else "*"
-            print(f"{mark} {key:10} {_summary(left):>30} {_summary(right):>30}")
+            _print(f"{mark} {key:10} {_summary(left):>30} {_summary(right):>30}")
 
 
 def _summary(result: dict[str, Any]) -> str:
