@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 from unittest.mock import patch
 
@@ -248,8 +249,11 @@ ALL = tuple(value for kind in (*KINDS.values(), HOSTILE_TEXTS, HOSTILE_NUMBERS) 
 PATIENCE_S = 60.0
 
 
-def attack(seed: int, folder: Path) -> bool:
+def attack(seed: int, folder: Path | None = None) -> bool:
     """Run with the configuration of a seed, in an empty folder; whether it could be run. AssertionError: it ended."""
+    if folder is None:
+        with TemporaryDirectory() as made:
+            return attack(seed, Path(made))
     random = Random(seed)
     config = _write(random, folder)
     accepted = False
