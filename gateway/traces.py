@@ -6,7 +6,6 @@ own exceptions say what they may; of any other, type, place in the code and the 
 
 import errno
 import os
-import sqlite3
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
@@ -33,9 +32,7 @@ def words_of(exc: BaseException) -> str | None:
         return str(exc)
     if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
         return f"{errno.errorcode[exc.errno]}, {os.strerror(exc.errno)}"
-    if isinstance(exc, sqlite3.Error):
-        return getattr(exc, "sqlite_errorname", None)
-    return None
+    return getattr(exc, "sqlite_errorname", None)
 
 
 def trace(exc: BaseException) -> Iterator[dict[str, Any]]:
