@@ -255,12 +255,13 @@ def anviz(
             raise typer.BadParameter(what, param_hint="--port") from None
         who = f"Terminal {next(iter(numbers))}" if len(numbers) == 1 else f"Terminals {', '.join(map(str, numbers))}"
         print(
-            f"{who} with {many(records)} records at {simulator.port}. Clock: {timezone}. "
+            f"{who} with {many(records)} records at {simulator.port}. "
             + (
                 f"Try: hadir probe {simulator.port} --driver anviz"
                 if len(numbers) == 1
                 else "Configure each device_id."
-            ),
+            )
+            + f" Clock: {timezone}.",
             flush=True,
         )
         _converse(simulator, stop, punch_every)

@@ -222,7 +222,7 @@ def test_demo_without_its_broker() -> None:
 
 # --- configuration ------------------------------------------------------------------------------------------------
 
-BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: WIB\nmqtt:\n  url: broker\n  password: hunter2\nterminals: []\n"
+BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: Jakarta\nmqtt:\n  url: broker\n  password: hunter2\nterminals: []\n"
 
 
 def test_check_says_ok_and_what_is_configured(tmp_path: Path) -> None:
