@@ -60,7 +60,15 @@ class Case:
     expect: Node
 
 
-def read_cases(path: Path) -> list[Case | DocumentError]:
+class BrokenCaseError(DocumentError):
+    """A case that cannot be read, with its name where it has one."""
+
+    def __init__(self, place: Place, message: str, name: str | None) -> None:
+        super().__init__(place, message)
+        self.name = name
+
+
+def read_cases(path: Path) -> list[Case | BrokenCaseError]:
     """Return the cases of a file in their order, a broken one as its error.
 
     Raises :class:`DocumentError` where the file as a whole cannot be read.
@@ -68,12 +76,12 @@ def read_cases(path: Path) -> list[Case | DocumentError]:
     file = str(path)
     root = compose(read_text(path), file)
     entries = _entries(root, file)
-    found: list[Case | DocumentError] = []
+    found: list[Case | BrokenCaseError] = []
     for entry in entries.value:
         try:
             found.append(read_case(convert(entry, file), path.parent))
         except DocumentError as error:
-            found.append(DocumentError(error.place, f"{_name_of(entry)}{error.message}"))
+            found.append(BrokenCaseError(error.place, error.message, _name_of(entry)))
     return found
 
 
@@ -88,12 +96,12 @@ def _entries(root: Any, file: str) -> SequenceNode:
     raise DocumentError(place, "not a case file; write cases: and below it a list of cases")
 
 
-def _name_of(entry: Any) -> str:
+def _name_of(entry: Any) -> str | None:
     if isinstance(entry, MappingNode):
         for key, value in entry.value:
             if isinstance(key, ScalarNode) and key.value == "name" and isinstance(value, ScalarNode):
-                return f"{value.value}: "
-    return ""
+                return str(value.value)
+    return None
 
 
 def read_case(node: Node, folder: Path) -> Case:

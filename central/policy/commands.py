@@ -2,12 +2,13 @@
 # ruff: noqa: T201 - a command line prints
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from central.policy.cases import Case, read_cases
+from central.policy.cases import BrokenCaseError, Case, read_cases
 from central.policy.document import DocumentError, Node, Place
 from central.policy.explain import Language, explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
@@ -57,7 +58,7 @@ def check(files: Files, policies: Shipped = SHIPPED) -> None:
 def _check_cases(file: Path) -> int:
     """Print what is wrong with the form of a case file; return how many faults."""
     try:
-        broken = [case for case in read_cases(file) if isinstance(case, DocumentError)]
+        broken: list[DocumentError] = [case for case in read_cases(file) if isinstance(case, DocumentError)]
     except DocumentError as error:
         broken = [error]
     for fault in broken:
@@ -88,7 +89,7 @@ def test(files: Files, as_json: AsJson = False, policies: Shipped = SHIPPED) -> 
         raise typer.Exit(1)
 
 
-def _outcomes(file: Path, library: Library) -> list[Outcome | DocumentError]:
+def _outcomes(file: Path, library: Library) -> Sequence[Outcome | DocumentError]:
     try:
         cases = read_cases(file)
     except DocumentError as error:
@@ -101,7 +102,7 @@ def _report(outcome: Outcome | DocumentError) -> dict[str, Any]:
         return {
             "file": outcome.place.file,
             "line": outcome.place.line,
-            "name": None,
+            "name": outcome.name if isinstance(outcome, BrokenCaseError) else None,
             "outcome": "broken",
             "error": str(outcome),
             "differences": [],
@@ -149,6 +150,7 @@ def try_(
     sides = [_named(library, name) for name in (first, second)]
     tables = []
     faults = 0
+    cases: Sequence[Case | DocumentError]
     try:
         cases = read_cases(file)
     except DocumentError as error:
