@@ -59,7 +59,7 @@ class UnreadableLog(ProtocolError):  # noqa: N818 - says what was met
     def __init__(self, message: str, body: bytes) -> None:
         super().__init__(message)
         self.body = body
-        """The log as it was sent, without what its protocol puts around it."""
+        """The log as it was sent, without what its protocol puts around it; of a very long one its beginning."""
 
 
 class RawPunch(NamedTuple):

@@ -117,7 +117,7 @@ NEWS_MAX = 500
 """More new records than this are an import, which waits while the disk is nearly full."""
 FULL_PAUSE_S = 30.0
 BODIES_KEPT = 5
-"""Of whole logs nobody could read, up to 16 MB each."""
+"""Of logs that nobody could read, up to 4 MiB each."""
 WIDER = 8
 """Each further reading backwards is this many times wider: preparing a log costs the terminal more than sending it."""
 

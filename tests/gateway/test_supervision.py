@@ -65,9 +65,11 @@ SABOTAGES = {
     "control socket": ("thread control", BROKEN + "control.Control._serve = lambda self: (time.sleep(1.5), broken())"),
     "answer of the control socket": (
         "thread control-answer",
-        BROKEN + "control.Control._answer = broken\n"
+        BROKEN + "import contextlib\ncontrol.Control._answer = broken\n"
         "def ask_for_ever():\n"
-        "    while True: control.ask(Path('data'), 'status'); time.sleep(0.5)\n"
+        "    while True:\n"
+        "        with contextlib.suppress(Exception): control.ask(Path('data'), 'status')\n"
+        "        time.sleep(0.5)\n"
         "threading.Thread(target=ask_for_ever, daemon=True).start()",
     ),
     "watch itself": ("watch", BROKEN + "app.Daemon._watch_room = broken"),
@@ -104,7 +106,7 @@ def test_any_part_that_fails_ends_the_process_with_a_last_line(
         last = json.loads(ended.stderr.splitlines()[-1])
         assert last["level"] == "critical"
         assert last["failed"].startswith(part), ended.stderr
-        assert "a mistake of ours" in last["reason"] or "look at the disk" in last["reason"]
+        assert "ZeroDivisionError" in last["reason"] or "look at the disk" in last["reason"]
 
         stop = threading.Event()
         running = threading.Thread(target=Daemon(load(file)).run, args=(stop,))
@@ -190,7 +192,7 @@ def test_a_step_of_the_wall_clock_stops_nothing(tmp_path: Path, broker: Broker, 
             clock.off = step
             eventually(lambda: [line for line in logs if line["event"] == "wall_clock_stepped"])
             eventually(lambda: daemon._calendar._scheduler not in (armed, None))
-            assert set(daemon._calendar.next_runs()) == {"backup", "night-lobby", "tally-lobby"}
+            assert set(daemon._calendar.next_runs()) >= {"backup", "night-lobby", "tally-lobby"}
 
             daemon._calendar._scheduler.modify_job("tally-lobby", next_run_time=datetime.now(UTC))
             eventually(lambda: subscriber.on("/tally/lobby"))
