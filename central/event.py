@@ -196,7 +196,8 @@ def _batch(payload: bytes, gateway: str) -> Iterator[Event | Rejected]:
 
 _BLANK, _BLANKS = b" \t\r\n", 64
 """JSON's white space, and how much of it may precede an array."""
-_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A string or a bracket. A string that is not closed ends with the text: it is not tried again at each of its quotes."""
 _OPENING, _CLOSING = b"[{", b"]}"
 
 

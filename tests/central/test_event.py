@@ -228,6 +228,19 @@ def test_an_event_that_is_too_large_is_not_taken_apart() -> None:
     assert isinstance(event, Event)
 
 
+@pytest.mark.parametrize(
+    "unclosed", [b'"' + b'\\"' * 2_000_000, b'"' + b"\\" * 4_000_001, b'"' * 4_000_001, b'{"' * 2_000_000]
+)
+def test_strings_that_are_not_closed_are_read_once(unclosed: bytes) -> None:
+    """A batch is read in a time that grows with its size; with its square it would take days."""
+    good = payload(Source().punch(1))
+
+    found = list(read(BATCH, b"[" + good + b"," + unclosed))
+
+    assert [isinstance(one, Event) for one in found] == [True, *[False] * (len(found) - 1)]
+    assert len(found) > 1
+
+
 def test_an_altered_event_is_told_with_its_place() -> None:
     """Content and digest must fit; what is said of it repeats nothing of a person."""
     event = Source().punch(1, pin="1001")
