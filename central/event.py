@@ -160,6 +160,17 @@ def read(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
         yield from _batch(payload, match[1])
 
 
+def read_stored(gateway: str, body: object) -> Event | Rejected:
+    """Return the event in a body as the centre has stored it, or why it does not prove itself."""
+    text = body.encode() if isinstance(body, str) else b""
+    return _attempt(text, lambda content: _event(content, gateway))
+
+
+def decode_text(stored: bytes) -> str:
+    """Return a text of the database; one that is no UTF-8 any more is still text, and proves nothing."""
+    return stored.decode("utf-8", "replace")
+
+
 def contradiction(one: Event, other: Event) -> list[str]:
     """Return the fields in which two events of one id say different things of the record behind it.
 
@@ -197,7 +208,7 @@ def _batch(payload: bytes, gateway: str) -> Iterator[Event | Rejected]:
 _BLANK, _BLANKS = b" \t\r\n", 64
 """JSON's white space, and how much of it may precede an array."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-"""A string or a bracket. A string that is not closed ends with the text: it is not tried again at each of its quotes."""
+"""A string or a bracket. An unclosed string ends with the text: it is not tried again at each quote in it."""
 _OPENING, _CLOSING = b"[{", b"]}"
 
 

@@ -13,7 +13,7 @@ import sqlite3
 from datetime import date
 from typing import NamedTuple
 
-from central.event import Event, Punch, read
+from central.event import Event, read_stored
 
 TABLES = """
 CREATE TABLE ownership (                            -- whose the punches of a serial number are, from a local date on
@@ -121,9 +121,12 @@ def settle(connection: sqlite3.Connection, identity: str) -> bool:
         "JOIN gateway ON gateway.id = stream.gateway WHERE event.key = ?",
         (key,),
     ).fetchone()
+    event = event_in(name, body)
+    if event is None or event.punch is None:  # altered in this database: what came first goes on counting
+        return False
     connection.execute(
         "UPDATE punch SET event = ?, terminal = ?, serial = ?, pin = ?, uid = ?, local_time = ? WHERE id = ?",
-        (key, *punch_in(name, body), identity),
+        (key, *event.punch, identity),
     )
     return True
 
@@ -140,17 +143,9 @@ def counting(connection: sqlite3.Connection, identity: str) -> int:
     return next((int(key) for name, key in claims if name == rightful), int(claims[0][1]))
 
 
-def punch_in(gateway: str, body: str) -> Punch:
-    """Return the punch of an event that is stored as one."""
-    event = event_in(gateway, body)
-    assert event is not None, "only proven events have a place"  # noqa: S101 - the store reads before it stores
-    assert event.punch is not None, "a claim is a punch's"  # noqa: S101
-    return event.punch
-
-
-def event_in(gateway: str, body: str) -> Event | None:
+def event_in(gateway: str, body: object) -> Event | None:
     """Return the event that a stored body holds; None where the body does not prove itself."""
-    (found,) = read(f"{gateway}/batch", body.encode())
+    found = read_stored(gateway, body)
     return found if isinstance(found, Event) else None
 
 

@@ -11,7 +11,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
-from central.event import BODY_FORGOTTEN, Event, Info, Rejected, first_previous, read
+from central.event import BODY_FORGOTTEN, Event, Rejected, decode_text, first_previous, read_stored
 from central.ownership import counting, event_in
 from central.store import StoreError, check_version
 
@@ -114,6 +114,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         raise StoreError(f"{path}: no such database")
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection.text_factory = decode_text
         try:
             check_version(path, connection)
             connection.execute("BEGIN")  # one moment, however long the reading takes
@@ -178,8 +179,11 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
     }
     forgotten = _forgotten(connection, names)
     for key, (gateway, name) in names.items():
-        for sequence, what in _faults(connection, key, gateway, name, forgotten[gateway, name]):
-            yield Fault(gateway, name, sequence, what)
+        try:
+            for sequence, what in _faults(connection, key, gateway, name, forgotten[gateway, name]):
+                yield Fault(gateway, name, sequence, what)
+        except (TypeError, ValueError, OverflowError):  # a column that holds another kind of value than it was given
+            yield Fault(gateway, name, 0, "its rows were altered in this database; it cannot be verified further")
         predecessor = _predecessor(connection, key)
         if predecessor is not None and predecessor.state == "differs":
             yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info says")
@@ -252,7 +256,7 @@ def _faults(
         linked = False
         for row in (row for row in rows if len(row) > 1):
             *columns, body = row[:5] + row[-1:]
-            (found,) = read(f"{gateway}/batch", body.encode())
+            found = read_stored(gateway, body)
             if isinstance(found, Event):
                 linked = linked or found.previous in before[1]
                 held.add((found.id, found.digest))
@@ -280,8 +284,8 @@ def _faults(
         yield before[0], "the tables of streams and gaps tell of more than is held"
 
 
-def _rejection(found: Info | Rejected) -> str:
-    if isinstance(found, Rejected) and found.reason == "source_mismatch":
+def _rejection(found: Rejected) -> str:
+    if found.reason == "source_mismatch":
         return "its source is not the gateway whose topic brought it"
     return "its content was altered in this database"
 

@@ -36,6 +36,7 @@ from central.event import (
     Rejected,
     Remains,
     contradiction,
+    decode_text,
     first_previous,
     gateway_of,
     read,
@@ -361,6 +362,7 @@ class Store:
     def _opened(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o640))  # it holds PINs: not for everybody
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
+        connection.text_factory = decode_text
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -905,6 +907,7 @@ def decision(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_S
         )
+        connection.text_factory = decode_text
         try:
             check_version(path, connection)
             connection.execute("PRAGMA synchronous = FULL")

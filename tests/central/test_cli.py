@@ -18,13 +18,14 @@ import pytest
 
 from central.cli import EPILOG, HINTS, Code, main
 from central.secret import SecretError, read_secret
-from central.store import Message, Store
+from central.store import IngestResult, Message, Store
 from tests import command
 from tests.broker import WAIT_S, Broker, Subscriber
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import GATEWAY, STREAM, Source, batch, payload
 
 CENTRAL = [sys.executable, "-m", "central.cli"]
+DECIDED = ("--from", "2026-09-01", "--by", "Budi", "--paper", "SK 1")
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
@@ -369,6 +370,64 @@ def test_verify_names_each_fault_and_fails(db: Path) -> None:
     assert f"{GATEWAY} stream {STREAM} sequence 2: its content was altered in this database" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("WRONG: 3 events")
     assert "9999" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        "CAST(replace(CAST(body AS BLOB), X'31303032', X'31E03032') AS TEXT)",
+        "X'FFFE'",
+        "'[{},{}]'",
+        "''",
+        "'[' || body || ']'",
+        "json_set(body, '$.stream', 5)",
+    ],
+)
+def test_a_body_that_is_no_event_any_more_costs_only_itself(db: Path, altered: str) -> None:
+    """Verification goes on behind it, the inbox takes what another gateway sends of that punch, and no PIN is shown."""
+    ours, theirs = Source(), Source(gateway="site/gw-02")
+    ours.punches(5)
+    theirs.punches(1)
+    theirs.punch(2, state=1)
+    stored(db, ("batch", batch(*ours.events)))
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute(f"UPDATE event SET body = {altered} WHERE sequence = 2")  # noqa: S608 - our own words
+        connection.execute('UPDATE event SET body = replace(body, \'"pin":"1004"\', \'"pin":"9999"\')')
+
+    store = Store(db)
+    taken = store.ingest([Message("site/gw-02/batch", batch(*theirs.events))])
+    store.close()
+    assigned = central("serial", "assign", "CEXA193960001", "site/gw-02", *DECIDED, "--db", db)
+    result = central("verify", "--db", db)
+
+    assert taken == IngestResult(stored=2)
+    assert assigned.returncode == 0, assigned.stderr
+    assert result.returncode == Code.NEGATIVE
+    for place in (2, 4):
+        assert f"{GATEWAY} stream {STREAM} sequence {place}: its content was altered in this database" in result.stdout
+    assert "sequence 5:" not in result.stdout.replace("sequence 5: previous", "")
+    assert "CEXA" not in result.stdout + result.stderr
+    assert result.stderr == ""
+
+
+def test_rows_of_another_kind_cost_only_their_stream(db: Path) -> None:
+    """Who wrote into the columns is found too, and the other streams are verified."""
+    ours, theirs = Source(), Source(gateway="site/gw-02")
+    ours.punches(3)
+    theirs.punches(3)
+    stored(db, ("batch", batch(*ours.events)))
+    store = Store(db)
+    store.ingest([Message("site/gw-02/batch", batch(*theirs.events))])
+    store.close()
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE event SET sequence = 'two' WHERE sequence = 2 AND stream = 1")
+        connection.execute("UPDATE event SET body = '' WHERE sequence = 3 AND stream = 2")
+
+    result = central("verify", "--db", db)
+
+    assert result.returncode == Code.NEGATIVE
+    assert f"{GATEWAY} stream {STREAM} sequence 0: its rows were altered in this database" in result.stdout
+    assert f"site/gw-02 stream {STREAM} sequence 3: its content was altered in this database" in result.stdout
 
 
 def test_the_command_is_installed_documented_and_speaks_two_languages() -> None:
