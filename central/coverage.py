@@ -4,7 +4,10 @@ Times are seconds of a monotonic clock, so no correction of the wall clock makes
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import merge
+from math import inf
 from typing import NamedTuple
 
 PATIENCE_S = 30.0
@@ -51,6 +54,8 @@ class Coverage:
         self.assigned = assigned
         """Highest sequence that the gateway has said it gave away."""
         self.gaps = [Gap(first, last, now_s) for first, last in gaps]
+        self.disputed: set[int] = set()
+        """Sequences at which something is held, and not everything that came: they are never said to be held."""
         self._tail_since_s = now_s
 
     def holds(self, sequence: int) -> bool:
@@ -101,7 +106,7 @@ class Coverage:
         not come is missing too, once nothing has been added to the end for as long: a backlog takes its time to arrive.
         """
         missing: list[tuple[int, int]] = []
-        for gap in self.gaps:
+        for gap in self._unconfirmed():
             if now_s - gap.since_s < PATIENCE_S or len(missing) == MAX_RANGES:
                 return Holding(gap.first - 1, tuple(missing))
             missing.append((gap.first, gap.last))
@@ -109,6 +114,13 @@ class Coverage:
             missing.append((self.seen + 1, self.assigned))
             return Holding(self.assigned, tuple(missing))
         return Holding(self.seen, tuple(missing))
+
+    def _unconfirmed(self) -> Iterable[Gap]:
+        """Yield what must not be confirmed, in order."""
+        if not self.disputed:
+            return self.gaps
+        disputed = [Gap(sequence, sequence, -inf) for sequence in sorted(self.disputed)]
+        return merge(self.gaps, disputed, key=lambda gap: gap.first)
 
     def _before(self, sequence: int) -> int:
         """Return the index of the last gap that begins at or before ``sequence``, or -1."""

@@ -240,8 +240,10 @@ def _faults(
     noted: _Remains = defaultdict(set)
     for sequence, *remains in connection.execute("SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)):
         noted[sequence].add((remains[0], remains[1]))
+    if {"too_many_gaps", "too_many_forks"} & set(_quotas(connection, key)):  # what they refused has no place here
+        forgotten = {place: claims & noted[place] for place, claims in forgotten.items() if claims & noted[place]}
     for sequence in sorted(noted.keys() | forgotten.keys()):
-        if noted.get(sequence) != forgotten.get(sequence):
+        if noted.get(sequence, set()) != forgotten.get(sequence, set()):
             yield sequence, "the table of what was forgotten does not say what the gateway has said"
     events = connection.execute(
         "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, body FROM event "
@@ -300,7 +302,7 @@ def _unproven(connection: sqlite3.Connection, stream: int) -> list[tuple[int, in
 
 def _quotas(connection: sqlite3.Connection, stream: int) -> list[str]:
     rows = connection.execute(
-        "SELECT kind FROM finding WHERE stream = ? AND kind GLOB 'too_many_*' ORDER BY kind", (stream,)
+        "SELECT DISTINCT kind FROM finding WHERE stream = ? AND kind GLOB 'too_many_*' ORDER BY kind", (stream,)
     )
     return [kind for (kind,) in rows]
 

@@ -225,11 +225,13 @@ class IngestResult:
 class _Refused(Exception):  # noqa: N818 - named by what happens to the event
     """A quota is used up: the event is rejected, and the gateway's stream has a finding that says so."""
 
-    def __init__(self, reason: str, most: int, stream: "_Stream | None" = None) -> None:
+    def __init__(self, reason: str, most: int, stream: "_Stream | None" = None, place: int = 0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.detail = f"more than {most} are not stored"
         self.stream = stream
+        self.place = place
+        """A place that others have, at which this event is refused; 0: it has none."""
 
 
 @dataclass(slots=True)
@@ -518,7 +520,11 @@ class Store:
                 result.repeated += 1
         except _Refused as refused:  # before anything was written
             if refused.stream is not None:
-                self._note(refused.stream, 0, refused.reason, refused.detail, f"sequence {_sequence(found)}")
+                self._note(
+                    refused.stream, refused.place, refused.reason, refused.detail, f"sequence {_sequence(found)}"
+                )
+                if refused.place:
+                    refused.stream.coverage.disputed.add(refused.place)
             rejected = Rejected(refused.reason, refused.detail, _text(found, payload))
         except Exception as exc:
             if _is_of_the_store(exc):
@@ -598,6 +604,12 @@ class Store:
             seen = max(seen, last or 0)
         gaps = self._connection.execute("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (key,))
         stream = _Stream(key, gateway, name, Coverage(seen, assigned, gaps.fetchall(), self._now_s), dirty=seen > noted)
+        stream.coverage.disputed.update(
+            place
+            for (place,) in self._connection.execute(
+                "SELECT sequence FROM finding WHERE stream = ? AND kind = 'too_many_forks' AND sequence > 0", (key,)
+            )
+        )
         self._make_room(gateway)
         gateway.streams[name] = stream
         return stream
@@ -619,7 +631,7 @@ class Store:
         if any(claim.digest == event.digest and claim.previous is not None for claim in claims):
             return False
         if len(claims) >= MAX_CLAIMS:
-            raise _Refused("too_many_forks", MAX_CLAIMS, stream)
+            raise _Refused("too_many_forks", MAX_CLAIMS, stream, event.sequence)
         if not held and stream.coverage.is_full(event.sequence):
             raise _Refused("too_many_gaps", MAX_GAPS, stream)
         key = self._insert(
@@ -697,7 +709,12 @@ class Store:
                 stream = self._stream(gateway, remains.stream)
                 held = stream.coverage.holds(remains.sequence)
                 claims = self._claims(stream, remains.sequence) if held else []
-                if len(claims) >= MAX_CLAIMS or (not held and stream.coverage.is_full(remains.sequence)):
+                if len(claims) >= MAX_CLAIMS:
+                    self._note(
+                        stream, 0, "too_many_forks", f"more than {MAX_CLAIMS} are not stored", "forgotten places"
+                    )
+                    continue
+                if not held and stream.coverage.is_full(remains.sequence):
                     self._note(stream, 0, "too_many_gaps", f"more than {MAX_GAPS} are not stored", "forgotten places")
                     continue
             except _Refused as refused:

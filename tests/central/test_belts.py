@@ -241,6 +241,41 @@ def test_claims_of_one_place_without_number(centre: Centre) -> None:
     assert (stream.forks, stream.quotas) == ([1], ["too_many_forks"])
 
 
+def test_a_receipt_does_not_confirm_a_place_at_which_an_event_was_refused(centre: Centre) -> None:
+    """Whoever fills places before the gateway does must not make it remove what is held nowhere else."""
+    source = Source()
+    source.punches(5)
+    forged = [Source() for _ in range(store_module.MAX_CLAIMS)]
+    for number, one in enumerate(forged):
+        one.events = source.events[:2]
+        one.punch(100 + number)
+    centre.ingest(*source.events[:2], *(one.events[2] for one in forged))
+
+    assert centre.ingest(*source.events[2:]) == IngestResult(stored=2, rejected=1)
+
+    assert centre.holding() == (5, ((3, 3),))
+    centre.reopen()
+    assert centre.holding() == (5, ((3, 3),))
+    assert centre.ingest(source.events[2]) == IngestResult(rejected=1)
+    assert centre.ingest(source.punch(7)) == IngestResult(stored=1)
+    assert centre.holding() == (6, ((3, 3),))
+    assert [stream.quotas for stream in centre.streams()] == [["too_many_forks"]]
+
+
+def test_what_quotas_refused_of_forgotten_places_is_no_fault_of_the_file(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Verification finds what somebody changed, and nothing else."""
+    monkeypatch.setattr("central.coverage.MAX_GAPS", 5)
+    source, old = Source(), Source("old")
+    old.punches(40)
+    centre.ingest(source.forget(*old.events[1::2], stream="old"))
+
+    assert centre.faults() == []
+    centre.store._connection.execute("UPDATE forgotten SET id = 'other' WHERE sequence = 4")
+    assert (4, "the table of what was forgotten does not say what the gateway has said") in centre.faults()
+
+
 def test_rejected_messages_are_kept_up_to_a_number_and_then_counted(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
