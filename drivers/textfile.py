@@ -5,6 +5,7 @@ two. None of them belongs to what was meant, and every program must agree on tha
 one way and the login in another is refused for ever.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -33,7 +34,7 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would wait
     with os.fdopen(descriptor, "rb") as file:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise IsADirectoryError(21, os.strerror(21), str(path))
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise TextFileError("not a regular file; write the text into a file, for it is read again later")
         raw = file.read(limit + 1)
@@ -51,7 +52,7 @@ def decode(raw: bytes, limit: int = MAX_TEXT) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = raw[: error.start].decode("utf-8-sig")
+        before = error.object[: error.start].decode()  # the codec counts from behind a byte order mark
         raise TextFileError("not UTF-8 text; save the file as UTF-8", before) from None
     nul = text.find("\0")
     if nul >= 0:

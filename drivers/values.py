@@ -135,7 +135,7 @@ def address_fault(address: str) -> str | None:
     if match := _SCHEME.match(address):
         rest = re.split(r"[/:]", address[match.end() :], maxsplit=1)[0]
         better = decimal_reading(rest)
-        return f"an address of a web page; write the terminal's address alone, {f'{better}' if better else _SUCH_AS}"
+        return f"an address of a web page; write the terminal's address alone, {better or _SUCH_AS}"
     if address.count(":") > 1 or "[" in address:
         return f"an IPv6 address, which terminals do not have; write the terminal's IPv4 address, {_SUCH_AS}"
     host, _, port = address.partition(":")

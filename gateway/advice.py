@@ -27,7 +27,6 @@ class Obstacle(NamedTuple):
 
 _BY_WORDS: tuple[tuple[tuple[str, ...], Obstacle], ...] = (
     (("communication key cannot be read",), Obstacle("key", "key_file")),
-    (("does not hold a communication key",), Obstacle("key", "key_file")),
     (("cannot be looked up",), Obstacle("route", "terminal_name_unknown")),
     (("Network is unreachable",), Obstacle("route", "no_route")),
     (("Connection refused",), Obstacle("port", "port_closed")),

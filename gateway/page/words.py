@@ -45,7 +45,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Punches are kept here and sent later. The first connection is being tried.",
         "Absen tersimpan di sini dan dikirim nanti. Sambungan pertama sedang dicoba.",
     ),
-    "held": ("The broker takes not everything", "Sebagian kiriman tidak diterima broker"),
+    "held": ("The broker does not accept everything", "Sebagian kiriman tidak diterima broker"),
     "held_do": ("Ask the centre's administrator.", "Hubungi pengelola sistem pusat."),
     "missing": ("The centre lacks {count} events", "Pusat belum memiliki {count} kejadian"),
     "missing_do": ("They are sent again by themselves.", "Akan dikirim ulang secara otomatis."),

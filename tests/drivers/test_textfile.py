@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.textfile import MAX_SECRET, TextFileError, read_comm_key, read_secret, read_text, secret_doubt
+from drivers.textfile import MAX_SECRET, TextFileError, decode, read_comm_key, read_secret, read_text, secret_doubt
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -43,6 +43,14 @@ def test_what_is_no_secret_is_refused_in_words(tmp_path: Path, content: bytes, m
     with pytest.raises(TextFileError, match=message) as caught:
         read_secret(written(tmp_path, content))
     assert "hunter" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["bare", "bom"])
+def test_the_text_before_a_fault_does_not_count_the_byte_order_mark(mark: bytes) -> None:
+    """Also where the fault lies within three bytes of a character that has several."""
+    with pytest.raises(TextFileError, match="not UTF-8") as caught:
+        decode(mark + "éaa".encode() + b"\xff")
+    assert caught.value.before == "éaa"
 
 
 @pytest.mark.parametrize("secret", ["hunter2 ", "\u00a0hunter2", "hun\tter2", "hunter2\u200b"])
