@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import structlog
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
-from drivers.safe_files import Folder
+from drivers.safe_files import FileRefused, Folder
 from gateway.ledger import file
 from gateway.ledger.file import TABLES
 
@@ -38,6 +39,8 @@ PASS_S = 60.0
 COUNT_EVERY = 5000
 VACUUM_PAGES = 1000
 DAY_MS = 86_400_000
+
+log = structlog.get_logger("ledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +138,29 @@ class Reserve:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESERVE_NAME
+        self._refused = False
+        """It has been logged that something else lies there."""
 
     def release(self) -> None:
         """Give up the room."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # none is held where nothing can be removed
+            self._path.unlink(missing_ok=True)
 
     def hold(self) -> bool:
-        """Take the room; return whether it is held."""
-        with Folder(self._path.parent) as folder, folder.update(self._path.name, 0o640) as file:
-            if os.fstat(file.fileno()).st_size == RESERVE_BYTES:
-                return True
-            try:
-                os.ftruncate(file.fileno(), 0)
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
-            except OSError:
-                self.release()
-                return False
+        """Take the room; return whether it is held. What lies in its place and is no file is left there and logged."""
+        try:
+            with Folder(self._path.parent) as folder, folder.update(self._path.name, 0o640) as reserve:
+                if os.fstat(reserve.fileno()).st_size != RESERVE_BYTES:
+                    os.ftruncate(reserve.fileno(), 0)
+                    os.posix_fallocate(reserve.fileno(), 0, RESERVE_BYTES)
+        except FileRefused as exc:
+            if not self._refused:
+                log.warning("reserve_refused", path=str(self._path), reason=exc.strerror)
+            self._refused = True
+            return False
+        except OSError:
+            self.release()
+            return False
         return True
 
 

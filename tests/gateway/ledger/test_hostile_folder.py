@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from gateway.ledger import Ledger, LedgerError, file, in_use, rescue
+from gateway.ledger import Ledger, LedgerError, Limits, file, in_use, rescue
 from gateway.ledger.space import RESERVE_NAME, Reserve
 from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.test_ledger import SOURCE, Office, logged
@@ -34,7 +36,7 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 @pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
 def test_what_is_in_the_way_of_the_ledgers_own_files(tmp_path: Path, ours: Path, plant: Plant) -> None:
-    """Lock, mark and reserve: refused in words, at once."""
+    """Lock and mark: refused in words, at once. The reserve is refused too, and the ledger does without it."""
     data = tmp_path / "data"
     data.mkdir()
     plant(data / file.LOCK_NAME, ours)
@@ -44,9 +46,30 @@ def test_what_is_in_the_way_of_the_ledgers_own_files(tmp_path: Path, ours: Path,
         in_use(data)
     assert file.read_mark(data / file.LOCK_NAME) is None
     plant(data / RESERVE_NAME, ours)
-    with pytest.raises(OSError, match=r"link|folder|pipe|socket"):
-        Reserve(data).hold()
+    assert not Reserve(data).hold()
+    assert os.path.lexists(data / RESERVE_NAME)
     assert untouched(ours, OURS)
+
+
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_is_in_the_reserves_place_does_not_end_the_ledger(tmp_path: Path, ours: Path, plant: Plant) -> None:
+    """The reserve is looked at behind each transaction: the next one is stored all the same."""
+    data = tmp_path / "data"
+    data.mkdir()
+    plant(data / RESERVE_NAME, ours)
+    with closing(Ledger(data, SOURCE, limits=Limits(days=90, max_bytes=2**31, free_floor=0))) as ledger:
+        for number in range(3):
+            ledger.record_note("hadir.test.v1", None, datetime(2026, 9, 1, tzinfo=UTC), {"number": number})
+        assert ledger.failure is None
+        assert ledger.last_sequence() >= 3
+    assert untouched(ours, OURS)
+
+
+def test_a_reserve_that_cannot_be_given_up_is_no_error(tmp_path: Path) -> None:
+    """Room is given up where the disk is full: nothing may end the ledger there."""
+    (tmp_path / RESERVE_NAME).mkdir()
+    Reserve(tmp_path).release()
+    assert (tmp_path / RESERVE_NAME).is_dir()
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "socket"])

@@ -107,7 +107,7 @@ def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]
     ("broker", "health", "said"),
     [
         ("not connected yet", {}, (True, "The broker is not connected")),
-        ("connected; nobody subscribes to batch", {}, (True, "The broker takes not everything")),
+        ("connected; nobody subscribes to batch", {}, (True, "The broker does not accept everything")),
         ("connected", {"room": "news"}, (False, "The disk is nearly full")),
         ("connected", {"room": "none"}, (True, "The disk is full: reading has stopped")),
         ("connected", {"clock_synchronised": False}, (False, "This machine's clock is not synchronised")),
