@@ -605,6 +605,11 @@ class Worker:
                     self._file(place, export, stored)
                 except (_Stopped, LedgerError):
                     raise
+                except TerminalUnavailable as exc:
+                    # It was read to its end just before: the disk was pulled out, or the file has changed since.
+                    self._log.info("file_unsettled", file=export.name, reason=str(exc))
+                    unsettled = True
+                    continue
                 except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
                     reason = str(exc) if isinstance(exc, DriverError) else f"it cannot be read ({type(exc).__name__})"
                     self._refuse(place, Refused(export.name, export.mark, reason, "name"))

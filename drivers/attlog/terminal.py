@@ -292,6 +292,8 @@ class AttlogTerminal:
         except (NotAnExport, TerminalUnavailable) as exc:
             if _mark(path) is None:
                 return Unsettled(name)  # the disk was pulled out
+            if isinstance(exc, TerminalUnavailable):
+                return Refused(name, mark, str(exc), "name")  # what is in it is not known
             return self._noted(path, Refused(name, mark, str(exc)))
         except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
             return self._noted(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers.attlog.terminal import ExportFile
-from drivers.base import Record
+from drivers.base import Record, TerminalUnavailable
 from drivers.line.simulator import NOISE, PATTERN, Simulator
 from tests import contract
 from tests.broker import eventually
@@ -143,6 +143,28 @@ def test_a_file_that_fails_while_it_is_stored(office: Office, monkeypatch: pytes
     assert (len(office.pins()), worker.is_alive) == (1, True)
     assert worker.state.payload()["unread"] == {"files": 1, "names": ["1_attlog.dat"]}
     assert office.alarms == ["file_refused"]
+
+
+def test_a_file_that_cannot_be_read_a_second_time_is_tried_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is pulled out, or fails once, while the records are read: it is not safe to remove before they are."""
+    stick = office.folder / "usb"
+    stick.mkdir()
+    (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
+    records, failures = ExportFile.records, iter(range(2))
+
+    def failing(export: ExportFile) -> Iterator[Record]:
+        for _ in failures:
+            raise TerminalUnavailable("the disk fails")
+        yield from records(export)
+
+    monkeypatch.setattr(ExportFile, "records", failing)
+    worker = office.visit(driver="attlog", path=str(stick), settle="20ms")
+    eventually(lambda: worker.state.medium == "safe")
+    assert office.pins() == ["1000"]
+    assert worker.state.payload()["unread"] == {"files": 0, "names": []}
+    assert office.alarms == []
 
 
 def test_very_many_bad_files_are_not_said_one_by_one(office: Office) -> None:

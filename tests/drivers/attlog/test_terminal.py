@@ -245,6 +245,21 @@ def test_a_file_that_makes_reading_fail_costs_itself(tmp_path: Path, monkeypatch
     assert other.name == "2_attlog.dat"
 
 
+def test_a_file_that_may_not_be_opened_is_not_judged_by_its_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no receipt beside it says that it holds no attendance log."""
+    (tmp_path / "1_attlog.dat").write_bytes(LINE)
+
+    def refusing(path: Path) -> ExportFile:
+        raise TerminalUnavailable(f"{path} cannot be read (Permission denied)")
+
+    monkeypatch.setattr(module, "surveyed", refusing)
+    (refused,) = looked(folder(tmp_path, number=1))
+    assert isinstance(refused, Refused)
+    assert refused.why == "name"
+
+
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record and a hole behind it that is larger than the disk."""
     monkeypatch.setattr(module, "LARGEST", 2 * module.PIECE)
