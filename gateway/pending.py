@@ -124,13 +124,15 @@ class PendingWrites:
             return sum(len(queue.writes) + len(queue.newest) for queue in self._queues.values())
 
     def close(self) -> None:
-        """Store what waits, and log what is lost because there is still no room."""
-        self.flush()
+        """Store what waits, and log what is lost; raises LedgerError where that is for another reason than room."""
         with self._queues_lock:
             queues = list(self._queues.items())
-        for subject, queue in queues:
-            if queue.writes:
-                log.error("writes_lost", terminal=subject, **queue.counts)
+        try:
+            self.flush()
+        finally:
+            for subject, queue in queues:
+                if queue.writes:
+                    log.error("writes_lost", terminal=subject, **queue.counts)
 
     def _queue(self, subject: str | None) -> _Queue:
         with self._queues_lock:
@@ -140,17 +142,23 @@ class PendingWrites:
         """Store something now and return the result, or let it wait and return None."""
         queue = self._queue(subject)
         with queue.lock:
-            if self._drain(subject, queue):
-                try:
+            try:
+                if self._drain(subject, queue):
                     return store()
-                except LedgerFull:
-                    pass
-            if queue.counts[kind] < _MOST[kind]:
-                queue.writes.append((kind, store))
-                queue.counts[kind] += 1
-            else:
-                self._drop(subject, queue, kind)
+            except LedgerFull:
+                pass
+            except LedgerError:
+                self._hold(subject, queue, kind, store)  # to be logged as lost: no ledger takes it any more
+                raise
+            self._hold(subject, queue, kind, store)
         return None
+
+    def _hold(self, subject: str | None, queue: _Queue, kind: Kind, store: Callable[[], object]) -> None:
+        if queue.counts[kind] < _MOST[kind]:
+            queue.writes.append((kind, store))
+            queue.counts[kind] += 1
+        else:
+            self._drop(subject, queue, kind)
 
     def _replace(self, subject: str, name: str, store: Callable[[], object]) -> None:
         queue = self._queue(subject)
@@ -168,8 +176,8 @@ class PendingWrites:
             log.error("writes_not_held", terminal=subject, what=kind, most=_MOST[kind])
             self._alarm(
                 "writes_not_held",
-                f"terminal {subject}: the disk is full, and {_MOST[kind]} {kind} wait already; further ones are "
-                "counted and lost; make room",
+                f"{f'terminal {subject}' if subject else 'the gateway'}: the disk is full, and {_MOST[kind]} {kind} "
+                "wait already; further ones are counted and lost; make room",
                 subject,
             )
 

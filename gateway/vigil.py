@@ -40,7 +40,7 @@ class _Watched:
     silent: bool = False
     """Has been told."""
     trouble: str | None = None
-    """What went wrong when it was looked at last."""
+    """Where the last failure to look at it came from."""
 
     @property
     def zone(self) -> ZoneInfo:

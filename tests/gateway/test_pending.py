@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from drivers.base import RawPunch
 from gateway import pending as pending_module
 from gateway import punch
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, LedgerError
 from gateway.pending import PendingWrites
 from gateway.punch import ClockEvidence, Witness
 from tests.gateway.full_disk import FullDisk, impatient
@@ -147,5 +147,18 @@ def test_what_is_lost_at_the_end_is_logged(ledger: Ledger) -> None:
     note(pending, "gate", 1)
     pending.record_final(WITNESS, line(1))
     with capture_logs() as logged:
+        pending.close()
+    assert [(entry["event"], entry["notes"], entry["records"]) for entry in logged] == [("writes_lost", 1, 1)]
+
+
+def test_what_a_failed_ledger_does_not_take_is_logged(ledger: Ledger) -> None:
+    """The ledger does not work any more: what waited is lost, and so is the punch that met it."""
+    pending, disk = PendingWrites(ledger), FullDisk(ledger)
+    disk.fill()
+    note(pending, "gate", 1)
+    ledger.close()
+    with pytest.raises(LedgerError):
+        pending.record_final(WITNESS, line(1))
+    with capture_logs() as logged, pytest.raises(LedgerError):
         pending.close()
     assert [(entry["event"], entry["notes"], entry["records"]) for entry in logged] == [("writes_lost", 1, 1)]
