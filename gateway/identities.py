@@ -5,7 +5,6 @@ something else answers. It is no evidence and no part of the ledger: without it,
 """
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,10 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from drivers import safe_files
+from drivers.safe_files import Folder
+
 FILE_NAME = "identities.json"
 KEPT = 8
 """Values of one kind that are known of a serial number: one that is among them is no news."""
 SERIALS_MOST = 1000
+FILE_BYTES = 16 * 1024**2
+"""More than the file of so many serial numbers."""
 AGAIN_S = 3600.0
 """A serial number that changes all the time is reported once in this time."""
 
@@ -43,34 +47,34 @@ class Identities:
         self._known = self._read()
 
     def changes(self, serial: str, seen: Mapping[What, str | None]) -> list[Change]:
-        """Remember what is seen of a serial number, and return what differs from all that was known of it."""
-        found = []
+        """Remember what is seen of a serial number, and return what differs from all that was known of it.
+
+        Within ``AGAIN_S`` of a change another one is not remembered, so that it is returned later if it still holds.
+        """
         with self._lock:
             if serial not in self._known and len(self._known) >= SERIALS_MOST:
                 return []
             kinds = self._known.setdefault(serial, {})
-            learnt = False
-            for what, value in seen.items():
-                if value is None or value in kinds.get(what, ()):
-                    continue
-                learnt = True
-                if before := kinds.get(what):
-                    found.append(Change(what, before[-1], value))
-                kinds[what] = [*kinds.get(what, ()), value][-KEPT:]
-            if learnt:
-                self._write()
+            news = {
+                what: value for what, value in seen.items() if value is not None and value not in kinds.get(what, ())
+            }
+            found = [Change(what, kinds[what][-1], value) for what, value in news.items() if kinds.get(what)]
+            here = self._monotonic()
+            if found and here - self._reported.get(serial, -AGAIN_S) < AGAIN_S:
+                return []
             if found:
-                here = self._monotonic()
-                if here - self._reported.get(serial, -AGAIN_S) < AGAIN_S:
-                    return []
                 self._reported[serial] = here
+            for what, value in news.items():
+                kinds[what] = [*kinds.get(what, ()), value][-KEPT:]
+            if news:
+                self._write()
         return found
 
     def _read(self) -> dict[str, dict[str, list[str]]]:
         if self._path is None:
             return {}
         try:
-            content = json.loads(self._path.read_bytes())
+            content = json.loads(safe_files.read(self._path, FILE_BYTES))
             return {
                 str(serial): {str(what): [str(value) for value in values] for what, values in kinds.items()}
                 for serial, kinds in content.items()
@@ -81,10 +85,5 @@ class Identities:
     def _write(self) -> None:
         if self._path is None:
             return
-        draft = self._path.with_suffix(".new")
-        with suppress(OSError):  # a full disk: it is written with the next change
-            draft.unlink(missing_ok=True)
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self._known, file)
-            draft.replace(self._path)
+        with suppress(OSError), Folder(self._path.parent) as folder:  # a full disk: it is written with the next change
+            folder.write(self._path.name, json.dumps(self._known).encode(), 0o640)
