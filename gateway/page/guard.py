@@ -18,6 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from drivers.safe_files import Folder
 from gateway.settings import host_and_port
 
 COOKIE = "hadir"
@@ -198,20 +199,20 @@ def cookie_key(folder: Path) -> bytes:
     Without it, whoever guesses tokens could try each as a cookie. Where the file cannot be kept (no room), browsers
     have to log in again after the next start.
     """
-    path, made = folder / KEY_FILE, os.urandom(KEY_BYTES)
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(made)
-        return made
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            kept = file.read(KEY_BYTES)
-        if len(kept) == KEY_BYTES:
+    made = os.urandom(KEY_BYTES)
+    with suppress(OSError), Folder(folder) as place:
+        if kept := _kept_key(place):
             return kept
-        path.unlink()  # cut short by a full disk: the next start makes it anew
+        place.write(KEY_FILE, made)
     return made
+
+
+def _kept_key(place: Folder) -> bytes | None:
+    try:
+        kept = place.read(KEY_FILE, KEY_BYTES)
+    except FileNotFoundError:
+        return None
+    return kept if len(kept) == KEY_BYTES else None
 
 
 def fits(given: str, secret: str) -> bool:
