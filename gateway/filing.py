@@ -113,9 +113,9 @@ class LedgerDesk:
         expected = self._settings.serial or (known.serial if known else None)
         if serial is None and expected is None:
             raise Misfit(f"the serial number of {name} is not known yet; write it into `serial:` of its configuration")
-        if serial is not None and expected not in (None, serial):
+        if serial is not None and expected is not None and serial.casefold() != expected.casefold():
             raise Misfit(f"the file is of the terminal with serial {serial}, and {name} is {expected}")
-        serial = serial or expected or ""
+        serial = expected or serial or ""
         others = [other.name for other in self._ledger.terminals() if other.serial == serial and other.name != name]
         if others and self._settings.serial is None:
             raise Misfit(f"the terminal with serial {serial} is known as {others[0]}; import the file for {others[0]}")

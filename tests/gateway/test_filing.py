@@ -263,6 +263,16 @@ def test_whose(ledger: Ledger, tmp_path: Path) -> None:
         put(gate, tmp_path, line(0))
 
 
+def test_the_case_of_letters_in_a_serial_number_does_not_matter(ledger: Ledger, tmp_path: Path) -> None:
+    """As for the driver and the command that find the terminal of a file; the ledger keeps the number that it has."""
+    put(desk(ledger), tmp_path, line(0))
+    put(desk(ledger), tmp_path, line(1), name=f"{SERIAL.lower()}_attlog.dat")
+    known = ledger.terminal("lobby")
+    assert known is not None
+    assert known.serial == SERIAL
+    assert len(events(ledger, "punch.recorded")) == 2
+
+
 def test_through_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
     """The records go over the control socket, with all of their bytes, and become the same events."""
     data_dir = ledger.path.parent

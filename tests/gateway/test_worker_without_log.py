@@ -148,7 +148,7 @@ def test_a_file_that_fails_while_it_is_stored(office: Office, monkeypatch: pytes
 def test_a_file_that_cannot_be_read_a_second_time_is_tried_again(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is pulled out, or fails once, while the records are read: it is not safe to remove before they are."""
+    """A disk that is pulled out, or fails once, while records are read: it is not safe to remove before they are."""
     stick = office.folder / "usb"
     stick.mkdir()
     (stick / f"{SERIAL}_attlog.dat").write_bytes(LINE % 1000)
