@@ -61,6 +61,11 @@ _ROOM: dict[Room, str] = {
     "all": "there is room on the gateway's disk again: everything is read",
 }
 
+_SETTINGS_WARNINGS = (
+    ("newly_refused", "settings_outdated", "the configuration is used as before, but a later version will refuse it"),
+    ("weakening", "certificates_not_strict", "the configuration accepts what Python refuses by default"),
+)
+"""Severity of a problem of the configuration → the log event and alarm, and what they say of it."""
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Levels as the journal knows them, see sd-daemon(3)."""
 
@@ -257,15 +262,16 @@ class Daemon:
             return found.payload()
 
     def _warn_of_settings(self, *, alarm: bool = False) -> None:
-        """Log what the configuration has that `hadir check` of this version refuses and this process still uses."""
-        outdated = [problem for problem in self._settings.problems if problem.severity == "newly_refused"]
-        if not outdated:
-            return
-        lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in outdated]
-        log.warning("settings_outdated", problems=lines)
-        if alarm:
-            message = f"the configuration is used as before, but a later version will refuse it: {lines[0]}"
-            self._publisher.alarm("settings_outdated", f"{message} (such lines: {len(lines)}; see `hadir check`)")
+        """Log what the configuration has that is to be changed although this process uses it."""
+        for severity, event, meaning in _SETTINGS_WARNINGS:
+            found = [problem for problem in self._settings.problems if problem.severity == severity]
+            if not found:
+                continue
+            lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in found]
+            log.warning(event, problems=lines)
+            if alarm:
+                message = f"{meaning}: {lines[0]} (such lines: {len(lines)}; see `hadir check`)"
+                self._publisher.alarm(event, message)
 
     def reload_unasked(self) -> None:
         """Do what :meth:`reload` does for nobody who waits for an answer: the log says what has come of it."""

@@ -57,6 +57,7 @@ from gateway.publisher import (
     BrokerUnavailable,
     certificate_fault,
     client_for,
+    tls_context,
 )
 from gateway.punch import utc_text
 from gateway.settings import Mqtt, Settings, TerminalSettings
@@ -548,9 +549,7 @@ def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Findi
 
 def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
     try:
-        context = ssl.create_default_context(cafile=None if ours.ca_file is None else str(ours.ca_file))
-        if ours.cert_file is not None:
-            context.load_cert_chain(ours.cert_file, ours.key_file)
+        context = tls_context(ours)
     except (OSError, ValueError) as exc:
         return _failed("tls", "tls_files", reason=str(exc))
     try:

@@ -188,14 +188,25 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
         client.username_pw_set(settings.username, password)
     if settings.tls:
         try:
-            client.tls_set(
-                ca_certs=_text(settings.ca_file),
-                certfile=_text(settings.cert_file),
-                keyfile=_text(settings.key_file),
-            )
+            client.tls_set_context(tls_context(settings))
         except (OSError, ValueError) as exc:
             raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED, cause="files") from exc
     return client
+
+
+def tls_context(settings: Mqtt) -> ssl.SSLContext:
+    """Make what TLS with the broker demands and offers; OSError or ValueError where a file cannot be used.
+
+    Everything that connects to the broker uses it, so that the doctor judges a certificate as the daemon does. What
+    Python demands by default depends on its version; paho's own context demands less.
+    """
+    context = ssl.create_default_context(cafile=_text(settings.ca_file))
+    if not settings.strict_certificates:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if settings.cert_file is not None:
+        # A key with a passphrase is an error: otherwise OpenSSL waits for somebody to type it.
+        context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: b"")
+    return context
 
 
 class _Connected(NamedTuple):
@@ -1445,7 +1456,8 @@ def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
     if exc.verify_code in _ABOUT_TIME:
         return f"{exc.verify_message}; is this machine's clock right?"
     if any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints")):
-        return f"{exc.verify_message}; Python 3.13 and newer want that: docs/broker.md makes a right one"
+        advice = "docs/broker.md makes a right one, and says what strict_certificates is for"
+        return f"{exc.verify_message}; Python 3.13 and newer want that: {advice}"
     return exc.verify_message
 
 

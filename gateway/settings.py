@@ -375,6 +375,8 @@ class Mqtt(_Section):
     """The gateway's own certificate (PEM), where the broker asks for one."""
     key_file: Path | None = None
     """The private key of ``cert_file`` (PEM)."""
+    strict_certificates: bool = True
+    """Demand of certificates what this machine's Python demands; false: without what Python 3.13 added."""
     window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
     """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
     keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535), between(5, 3600)] = 30
@@ -618,9 +620,9 @@ def json_schema() -> dict[str, Any]:
 # ---------------------------------------------------------------- from the file, or one line per mistake
 
 
-Severity = Literal["mistake", "newly_refused", "doubt"]
+Severity = Literal["mistake", "newly_refused", "weakening", "doubt"]
 """A mistake: the file cannot be used. Newly refused: what earlier versions accepted, with which a gateway goes on, and
-warns. A doubt: it may be meant as it is."""
+warns. A weakening: chosen, but less safe, so that a gateway warns too. A doubt: it may be meant as it is."""
 
 
 class Problem(NamedTuple):
@@ -669,7 +671,8 @@ def load(path: Path, *, strict: bool = False) -> Settings:
         blamed = [problem for problem in problems if problem.severity in blocking]
         raise SettingsError(path, blamed) from None  # a value in the chain of causes may be a secret
     problems += [
-        Problem(*_position(root, where), _dotted(where), message, "doubt") for where, message in _doubts(settings)
+        Problem(*_position(root, where), _dotted(where), message, severity)
+        for where, message, severity in _worth_a_warning(settings)
     ]
     settings._problems = tuple(sorted(set(problems)))  # noqa: SLF001 - ours
     return settings
@@ -886,6 +889,20 @@ def _places_taken_twice(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple
                 ("terminals", index, key),
                 f"the port of terminals[{other}], which is of another family; one program uses a port",
             )
+
+
+def _worth_a_warning(settings: Settings) -> Iterator[tuple[Location, str, Severity]]:
+    yield from ((where, message, "weakening") for where, message in _weakenings(settings))
+    yield from ((where, message, "doubt") for where, message in _doubts(settings))
+
+
+def _weakenings(settings: Settings) -> Iterator[tuple[Location, str]]:
+    """Find what makes the gateway less safe for as long as it stays."""
+    if settings.mqtt.tls and not settings.mqtt.strict_certificates:
+        yield (
+            ("mqtt", "strict_certificates"),
+            "incomplete certificates are accepted; make complete ones (docs/broker.md), then remove this line",
+        )
 
 
 def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:

@@ -18,10 +18,17 @@ default_days = 2
 default_crl_days = 2
 unique_subject = no
 copy_extensions = copy
+x509_extensions = leaf
 policy = any
 [any]
 commonName = supplied
+[leaf]
+basicConstraints = critical,CA:FALSE
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
 """
+_COMPLETE = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+"""What Python 3.13 demands of an authority beyond what openssl makes by itself."""
 
 
 class Certificate(NamedTuple):
@@ -32,9 +39,12 @@ class Certificate(NamedTuple):
 
 
 class Authority:
-    """Everything it makes lies in a folder of its own; ``ca`` is what others trust, ``revoked`` its list."""
+    """Everything it makes lies in a folder of its own; ``ca`` is what others trust, ``revoked`` its list.
 
-    def __init__(self, folder: Path, name: str) -> None:
+    One that is not ``complete`` lacks its key usage: strict checks refuse it.
+    """
+
+    def __init__(self, folder: Path, name: str, *, complete: bool = True) -> None:
         self._folder = folder / name
         self._folder.mkdir()
         self.ca, self.revoked = self._folder / "ca.pem", self._folder / "revoked.pem"
@@ -42,7 +52,8 @@ class Authority:
         (self._folder / "index").touch()
         (self._folder / "serial").write_text("01\n")
         self._openssl(
-            *("req", "-x509", *self._new_key("ca"), "-out", "ca.pem", "-days", "2"), *("-subj", f"/CN=authority {name}")
+            *("req", "-x509", *self._new_key("ca"), "-out", "ca.pem", "-days", "2"),
+            *("-subj", f"/CN=authority {name}", *(_COMPLETE if complete else ())),
         )
         self._list()
 

@@ -305,6 +305,10 @@ def send(
     ca_file: Annotated[Path | None, _file("Whom to trust, instead of the system's authorities (PEM).")] = None,
     cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
     key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
+    strict_certificates: Annotated[
+        bool,
+        typer.Option(help="Whether to demand all that Python 3.13 demands of certificates (docs/broker.md)."),
+    ] = True,
     identity: Annotated[Path | None, _file("The centre's secret key (age), where bundles are encrypted.")] = None,
     key: Annotated[
         list[str] | None,
@@ -330,7 +334,7 @@ def send(
     No configuration is needed. All is checked before anything is sent. Doing it again, or in part, does no harm.
     """
     _need_signatures()
-    address = _address(broker, username, password_file, ca_file, cert_file, key_file)
+    address = _address(broker, username, password_file, ca_file, cert_file, key_file, strict=strict_certificates)
     bundles = _checked(places, identity, _keys(key or [], keys))
     if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:
         raise typer.BadParameter("these bundles are of several gateways, each with a receipt.", param_hint="--receipt")
@@ -353,6 +357,8 @@ def _address(
     ca_file: Path | None,
     cert_file: Path | None,
     key_file: Path | None,
+    *,
+    strict: bool,
 ) -> "Mqtt":
     from pydantic import ValidationError
 
@@ -370,6 +376,7 @@ def _address(
             ca_file=ca_file,
             cert_file=cert_file,
             key_file=key_file,
+            strict_certificates=strict,
         )
     except ValidationError as exc:
         option = str(exc.errors()[0]["loc"][0]).replace("url", "broker").replace("_", "-")

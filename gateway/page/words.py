@@ -259,6 +259,7 @@ _ALARMS: Mapping[str, tuple[str, str]] = {
         "The configuration has values that must be changed",
         "Konfigurasi berisi nilai yang perlu diganti",
     ),
+    "certificates_not_strict": ("Incomplete certificates are accepted", "Sertifikat tidak lengkap diterima"),
     "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
     "doctor_called": ("The doctor was here", "Dokter memeriksa"),
     "body_altered": ("An event in the ledger was altered", "Data di buku catatan berubah"),

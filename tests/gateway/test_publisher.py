@@ -38,6 +38,7 @@ from gateway.publisher import Publisher
 from gateway.punch import Witness
 from gateway.settings import Settings
 from tests import contract
+from tests.authority import Authority
 from tests.broker import (
     CONNECT,
     DISCONNECT,
@@ -1248,39 +1249,23 @@ def test_a_refusal_that_passes_is_no_reason_to_stay_away(office: Office, monkeyp
         publisher.stop(5)
 
 
-def certificates(folder: Path, name: str) -> Path:
-    """Make an authority and a certificate for 127.0.0.1; return the folder that holds them."""
-    there = folder / name
-    there.mkdir()
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=there, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", f"/CN=test {name}")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=127.0.0.1")
-    (there / "ext").write_text("subjectAltName=IP:127.0.0.1\n")
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext")
-    openssl("x509", "-req", "-in", "server.csr", "-out", "server.pem", *signed)
-    return there
-
-
 def test_tls_with_the_offices_own_authority(tmp_path: Path, office: Office, logs: list[Log]) -> None:
     """Only the right authority is trusted; the wrong one is explained, and nothing is sent."""
-    ours, theirs = certificates(tmp_path, "ours"), certificates(tmp_path, "theirs")
+    ours, theirs = Authority(tmp_path, "ours"), Authority(tmp_path, "theirs")
+    server = ours.issue("server")
     office.punches(30)
-    lines = [f"certfile {ours / 'server.pem'}", f"keyfile {ours / 'server.key'}"]
+    lines = [f"certfile {server.certificate}", f"keyfile {server.key}"]
     with Broker(tmp_path, *lines) as broker:
         url = broker.url.replace("mqtt:", "mqtts:")
-        wrong = office.publisher(url, ca_file=str(theirs / "ca.pem"))
+        wrong = office.publisher(url, ca_file=str(theirs.ca))
         eventually(lambda: named(logs))
         wrong.stop(5)
         assert "certificate is not trusted" in named(logs)[0]["reason"]
         assert office.waiting == 30
-        right = office.publisher(url, ca_file=str(ours / "ca.pem"))
+        right = office.publisher(url, ca_file=str(ours.ca))
         # Nobody subscribes without TLS here; the refusal for want of a subscriber proves the way to the broker.
         eventually(lambda: named(logs, "topic_unheard"))
-        there = ("-h", "127.0.0.1", "-p", str(broker.port), "--cafile", str(ours / "ca.pem"))
+        there = ("-h", "127.0.0.1", "-p", str(broker.port), "--cafile", str(ours.ca))
         what = ("-V", "5", "-q", "1", "-C", "30", "-W", "15", "-t", PREFIX + "punch/#")
         command = [program("mosquitto_sub"), *there, *what]
         out = subprocess.run(command, capture_output=True, text=True, check=True).stdout

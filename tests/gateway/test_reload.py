@@ -23,7 +23,7 @@ from gateway.app import Daemon
 from gateway.commands import Refusal
 from gateway.ledger import LedgerReader
 from gateway.reload import Difference, applied, difference
-from gateway.settings import Settings, load
+from gateway.settings import Problem, Settings, load
 from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import ZONE, here, punches
@@ -387,3 +387,16 @@ def test_what_check_refuses_now_is_used_and_said_every_day(office: Office) -> No
             eventually(lambda: "settings_outdated" in str([message.payload for message in centre.on("gw/alarm")]))
     said = next(line for line in logs if line["event"] == "settings_outdated")
     assert any("terminals[0].address: its numbers have leading zeros" in problem for problem in said["problems"])
+
+
+def test_a_setting_that_makes_it_less_safe_is_said_every_day(office: Office) -> None:
+    """`mqtt.strict_certificates: false`: a line in the log at the start, and an alarm every night."""
+    office.entries = {"lobby": {"address": "127.0.0.1:9"}}
+    with Subscriber(office.broker.port) as centre, capture_logs() as logs, office.running() as daemon:
+        assert not [line for line in logs if line["event"] == "certificates_not_strict"]
+        problem = Problem(4, 3, "mqtt.strict_certificates", "incomplete certificates are accepted", "weakening")
+        daemon._settings._problems = (problem,)
+        daemon._warn_of_settings(alarm=True)
+        eventually(lambda: "certificates_not_strict" in str([message.payload for message in centre.on("gw/alarm")]))
+    (said,) = [line for line in logs if line["event"] == "certificates_not_strict"]
+    assert said["problems"] == ["line 4: mqtt.strict_certificates: incomplete certificates are accepted"]
