@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
@@ -23,14 +23,14 @@ from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
-from gateway.ledger import Ledger, LedgerError, Limits, Room, backup
+from gateway.ledger import Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.pending import PendingWrites
-from gateway.publisher import Publisher
+from gateway.publisher import Publisher, body_altered
 from gateway.punch import utc_text
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
-from gateway.settings import Settings, SettingsError, TerminalSettings
+from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
 from gateway.trace import origin
 from gateway.vigil import Vigil
 from gateway.visit_requests import VisitPostponed
@@ -61,11 +61,6 @@ _ROOM: dict[Room, str] = {
     "all": "there is room on the gateway's disk again: everything is read",
 }
 
-_SETTINGS_WARNINGS = (
-    ("newly_refused", "settings_outdated", "the configuration is used as before, but a later version will refuse it"),
-    ("weakening", "certificates_not_strict", "the configuration accepts what Python refuses by default"),
-)
-"""Severity of a problem of the configuration → the log event and alarm, and what they say of it."""
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Levels as the journal knows them, see sd-daemon(3)."""
 
@@ -263,15 +258,19 @@ class Daemon:
 
     def _warn_of_settings(self, *, alarm: bool = False) -> None:
         """Log what the configuration has that is to be changed although this process uses it."""
-        for severity, event, meaning in _SETTINGS_WARNINGS:
-            found = [problem for problem in self._settings.problems if problem.severity == severity]
-            if not found:
-                continue
-            lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in found]
-            log.warning(event, problems=lines)
-            if alarm:
-                message = f"{meaning}: {lines[0]} (such lines: {len(lines)}; see `hadir check`)"
-                self._publisher.alarm(event, message)
+        outdated = "the configuration is used as before, but a later version will refuse it"
+        self._warn_of("settings_outdated", "newly_refused", outdated, alarm=alarm)
+        weak = "the configuration accepts what Python refuses by default"
+        self._warn_of("certificates_not_strict", "weakening", weak, alarm=alarm)
+
+    def _warn_of(self, event: str, severity: Severity, meaning: str, *, alarm: bool) -> None:
+        found = [problem for problem in self._settings.problems if problem.severity == severity]
+        if not found:
+            return
+        lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in found]
+        log.warning(event, problems=lines)
+        if alarm:
+            self._publisher.alarm(event, f"{meaning}: {lines[0]} (such lines: {len(lines)}; see `hadir check`)")
 
     def reload_unasked(self) -> None:
         """Do what :meth:`reload` does for nobody who waits for an answer: the log says what has come of it."""
@@ -284,6 +283,7 @@ class Daemon:
             "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),
+            "altered": self._look_at,
             "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
             **filing.answers(self._ledger, self._workers, self._clock),
@@ -431,8 +431,26 @@ class Daemon:
         except LedgerError as exc:
             log.warning("backup_failed", reason=str(exc))
             self._publisher.alarm("backup_failed", str(exc))
+            if isinstance(exc, LedgerAltered):
+                # Known as altered they no longer stand in the way of the next night's copy.
+                with suppress(LedgerFull):
+                    self._set_aside(exc.numbers)
         else:
             log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
+
+    def _set_aside(self, numbers: Sequence[int]) -> int:
+        """Have events that were altered never sent, with an alarm; return of how many that is news."""
+        news = self._ledger.set_aside(numbers)
+        if news:
+            log.error("body_altered", sequence=numbers[0], events=news)
+            self._publisher.alarm("body_altered", body_altered(numbers[0]))
+        return news
+
+    def _look_at(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Set an event aside that a check has found, if its body is indeed not what was written."""
+        found = self._ledger.events(int(asked["sequence"]) - 1, 1)
+        altered = [event.sequence for event in found if event.is_altered and event.sequence == asked["sequence"]]
+        return {"set_aside": self._set_aside(altered) if altered else 0}
 
     def _watch(self, stop: threading.Event) -> tuple[str, object] | None:
         """Tick until told to stop; return the name of a part that failed, and why, if one did."""

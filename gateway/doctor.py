@@ -707,9 +707,11 @@ def _sent_before(reader: LedgerReader) -> Waiting | None:
     """Return an event that the broker has had, the newest punch by preference; else the first that waits, if any."""
     after = max(0, reader.last_sequence() - RECENT)
     waiting = {event.sequence for event in reader.pending(after, RECENT)}
-    sent = [event for event in reader.events(after, RECENT) if event.sequence not in waiting]
+    held = [event for event in reader.events(after, RECENT) if not event.is_altered]
+    sent = [event for event in held if event.sequence not in waiting]
     punches = [event for event in sent if event.topic.startswith("punch/")]
-    return next(iter([*punches[-1:], *sent[-1:], *reader.pending(0, 1)]), None)
+    first = [event for event in reader.pending(0, RECENT) if not event.is_altered]
+    return next(iter([*punches[-1:], *sent[-1:], *first]), None)
 
 
 def _judged_publish(settings: Settings, trial: _Trial, answer: _Heard | None) -> Iterator[Finding]:

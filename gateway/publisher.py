@@ -1026,19 +1026,16 @@ class Publisher:
     def _sound(self, events: list[Waiting]) -> list[Waiting]:
         """Return the events that are what was written; the others are set aside, and never sent."""
         altered = [event for event in events if event.is_altered]
+        if altered:
+            with suppress(LedgerFull):  # they are not sent either way, and are met again
+                self._ledger.set_aside([event.sequence for event in altered])
         for event in altered:
-            with suppress(LedgerFull):  # it is not sent either way, and is met again
-                self._ledger.set_aside(event.sequence)
             if event.sequence not in self._altered:
                 self._altered.add(event.sequence)
                 log.error("body_altered", sequence=event.sequence, topic=event.topic)
         if altered and not self._altered_told:
             self._altered_told = True
-            self.alarm(
-                "body_altered",
-                f"event {altered[0].sequence} in the ledger is not what was written: it is not sent, and the centre is "
-                "told its digest only. Keep a copy of data_dir as it is, look at the disk, run `hadir verify`",
-            )
+            self.alarm("body_altered", body_altered(altered[0].sequence))
         return [event for event in events if not event.is_altered] if altered else events
 
     def _next(self, conversation: _Conversation) -> Parcel | None:
@@ -1438,6 +1435,14 @@ def _text(path: Path | None) -> str | None:
 
 def _json(payload: dict[str, Any]) -> str:
     return json.dumps(payload, separators=(",", ":"))
+
+
+def body_altered(number: int) -> str:
+    """Return what the alarm says of an event whose body is not what was written."""
+    return (
+        f"event {number} in the ledger is not what was written: it is not sent, and the centre gets its digest only. "
+        "Keep a copy of data_dir as it is, look at the disk, run `hadir verify`"
+    )
 
 
 def plain(exc: Exception) -> str:

@@ -181,18 +181,30 @@ def _exported(
     folder = unfinished(to, header)
     if folder is None:
         if not ledger.count_unsettled(0, since_ms):
-            return {"bundle": None, "events": 0, "bytes": 0, "left": 0}
+            return {"bundle": None, "events": 0, "bytes": 0, "left": 0, "altered": 0}
         folder = _fresh(to, header)
     writer = Writer(folder, header, key, max_bytes)
     try:
-        _fill(writer, ledger, since_ms)
-        left = ledger.count_unsettled(_number(writer, ledger), since_ms)
+        altered = _fill(writer, ledger, since_ms)
+        left = ledger.count_unsettled(_number(writer, ledger), since_ms) if writer.full else 0
+        if altered:
+            say(f"left out: events that are not as they were written, {altered[0]} and {len(altered) - 1} more")
+            for line in HINTS["altered"]:
+                say(f"  {line}")
+        if altered and not writer.events:
+            raise Failure(Code.DISK, f"event {altered[0]} of the ledger is not as it was written", "altered")
         if not writer.events:
             raise Failure(Code.DISK, f"{to}: there is no room for a single event", "stick")
         writer.finish(left)
     finally:
         writer.close()
-    return {"bundle": printable(str(folder)), "events": writer.events, "bytes": writer.size, "left": left}
+    return {
+        "bundle": printable(str(folder)),
+        "events": writer.events,
+        "bytes": writer.size,
+        "left": left,
+        "altered": len(altered),
+    }
 
 
 def _fresh(to: Path, header: "Header") -> Path:
@@ -214,20 +226,20 @@ def _number(writer: "Writer", ledger: "LedgerReader") -> int:
     return (ledger.base_of(stream) or 0) + sequence
 
 
-def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> None:
-    after = _number(writer, ledger)
+def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> list[int]:
+    """Write what waits, as much as there is room for; return the numbers of altered events, which are left out."""
+    after, altered = _number(writer, ledger), list[int]()
     with _bar("writing", ledger.count_unsettled(after, since_ms)) as progress:
         while events := ledger.unsettled(after, FETCH, since_ms):
             for event in events:
-                try:
-                    if not writer.add(event.body):
-                        return
-                except ValueError as exc:
-                    what = f"event {event.sequence} of the ledger is not as it was written: {exc}"
-                    raise Failure(Code.DISK, what, "altered") from exc
+                if event.is_altered:
+                    altered.append(event.sequence)
+                elif not writer.add(event.body):
+                    return altered
             after = events[-1].sequence
             progress(len(events))
         writer.flush()
+    return altered
 
 
 receipt_app = typer.Typer(no_args_is_help=True, help="What the centre confirms, brought by hand.")

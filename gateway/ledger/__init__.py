@@ -13,7 +13,17 @@ full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and w
 """
 
 from gateway.ledger.delivery import Again, Judgement, Receipt, RetainedInfo, Selection, info_from, receipt_from
-from gateway.ledger.file import ENGINE, FILE_NAME, OVERLAP, Known, LedgerError, LedgerFull, LedgerLocked, in_use
+from gateway.ledger.file import (
+    ENGINE,
+    FILE_NAME,
+    OVERLAP,
+    Known,
+    LedgerAltered,
+    LedgerError,
+    LedgerFull,
+    LedgerLocked,
+    in_use,
+)
 from gateway.ledger.filing import BEFORE, Filed
 from gateway.ledger.reading import SLICE, Stored, Unaligned, decoded, encoded
 from gateway.ledger.rescue import backup, newest_backup, restore
@@ -33,6 +43,7 @@ __all__ = [
     "Judgement",
     "Known",
     "Ledger",
+    "LedgerAltered",
     "LedgerError",
     "LedgerFull",
     "LedgerLocked",

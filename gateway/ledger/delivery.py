@@ -4,7 +4,8 @@ A receipt covers everything up to a sequence except some ranges, and is stored a
 never a note for each event. What is to be sent again merely waits again; no byte of it changes.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import Enum
@@ -293,24 +294,18 @@ def _wait_again(transaction: Transaction, condition: str, values: dict[str, obje
     return chosen
 
 
-def set_aside(transaction: Transaction, number: int) -> bool:
-    """Mark an event as one whose body is not what was written, so that it is never sent; say so, once.
+def set_aside(transaction: Transaction, numbers: Sequence[int]) -> int:
+    """Mark events whose bodies are not what was written, so that they are never sent; say so of each once.
 
-    The body stays as it was found. To the centre it is gone like one that retention removed: id and digest keep its
-    place in the chain. Returns whether this is news.
+    The bodies stay as they were found. To the centre they are gone like those that retention removed: id and digest
+    keep their places in the chain. Returns of how many this is news.
     """
     connection = transaction.connection
-    connection.exec_driver_sql("UPDATE event SET parked = ?, sent_ms = NULL WHERE sequence = ?", (ALTERED, number))
-    if connection.exec_driver_sql("SELECT 1 FROM forgotten WHERE sequence = ?", (number,)).first():
-        return False
-    row = connection.exec_driver_sql("SELECT id, digest FROM event WHERE sequence = ?", (number,)).one()
-    stream = connection.exec_driver_sql(
-        "SELECT id, base FROM stream WHERE base < ? ORDER BY base DESC LIMIT 1", (number,)
-    ).one()
-    event = {"sequence": number - stream.base, "id": str(UUID(bytes=row.id)), "digest": row.digest}
-    transaction.note(punch.BODY_FORGOTTEN, None, transaction.now, {"stream": stream.id, "events": [event]})
-    connection.exec_driver_sql("INSERT INTO forgotten (sequence) VALUES (?)", (number,))
-    return True
+    connection.exec_driver_sql(
+        "UPDATE event SET parked = ?, sent_ms = NULL WHERE sequence = ?", [(ALTERED, number) for number in numbers]
+    )
+    chosen = "sequence IN (SELECT value FROM json_each(:numbers))"
+    return _tell_gone(transaction, chosen, {"numbers": json.dumps(list(numbers))}, len(numbers))
 
 
 def count_forgotten(transaction: Transaction, selection: Selection) -> int:
@@ -325,12 +320,16 @@ def count_forgotten(transaction: Transaction, selection: Selection) -> int:
 
 def tell_forgotten(transaction: Transaction, selection: Selection, limit: int = TOLD_AT_ONCE) -> int:
     """Say of up to ``limit`` chosen events that their bodies are gone, of none twice; return of how many."""
-    connection = transaction.connection
     condition, values = selection.condition()
+    return _tell_gone(transaction, f"{condition} AND body IS NULL", values, limit)
+
+
+def _tell_gone(transaction: Transaction, condition: str, values: dict[str, Any], limit: int) -> int:
+    connection = transaction.connection
     rows = connection.exec_driver_sql(
         "SELECT sequence, id, digest, "
         "(SELECT number FROM stream WHERE base < event.sequence ORDER BY base DESC LIMIT 1) AS stream "
-        f"FROM event WHERE {condition} AND body IS NULL "
+        f"FROM event WHERE {condition} "
         "AND sequence NOT IN (SELECT sequence FROM forgotten) ORDER BY sequence LIMIT :limit",
         values | {"limit": limit},
     ).all()

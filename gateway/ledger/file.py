@@ -61,6 +61,15 @@ class LedgerDamaged(LedgerError):  # noqa: N818 - named by what is the matter
     """What is in the file makes no sense; the next start saves what can be read of it."""
 
 
+class LedgerAltered(LedgerError):  # noqa: N818 - named by what is the matter
+    """Bodies of events are not what was written, of those that are not known to be so."""
+
+    def __init__(self, message: str, numbers: list[int]) -> None:
+        super().__init__(message)
+        self.numbers = numbers
+        """Their numbers in the ledger, in order; never none."""
+
+
 class GatewayRow(SQLModel, table=True):
     """The one row about the ledger itself."""
 

@@ -31,7 +31,7 @@ from gateway import punch
 from gateway.alignment import fingerprint
 from gateway.ledger import file
 from gateway.ledger.delivery import ALTERED
-from gateway.ledger.file import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, LedgerError, Mark
+from gateway.ledger.file import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, LedgerAltered, LedgerError, Mark
 from gateway.ledger.reading import decoded
 from gateway.ledger.stream import RESTORED, SALVAGED
 
@@ -534,10 +534,11 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -
             if altered := _altered_in(folder / draft):
                 place.check_place(ALTERED_COPY)
                 place.rename(draft, ALTERED_COPY)
-                raise LedgerError(
+                raise LedgerAltered(
                     f"{folder}: in the ledger {len(altered)} events are not what was written, the first is "
                     f"{altered[0]}; the copy is kept as {ALTERED_COPY}, and the copies before it stay. Keep data_dir "
-                    "as it is, look at the disk, run `hadir verify`"
+                    "as it is, look at the disk, run `hadir verify`",
+                    altered,
                 )
             place.rename(draft, name)
             place.sync()

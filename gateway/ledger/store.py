@@ -932,9 +932,12 @@ class Ledger(LedgerReader):
         with self._marks_lock:
             self._marks.append((sequence, reason))
 
-    def set_aside(self, sequence: int) -> bool:
-        """Never send an event whose body is not what was written; return whether that is news. See `delivery`."""
-        return self.do(lambda transaction: delivery.set_aside(transaction, sequence))
+    def set_aside(self, numbers: Sequence[int]) -> int:
+        """Never send events whose bodies are not what was written; return of how many that is news. See `delivery`."""
+        return sum(
+            self.do(partial(delivery.set_aside, numbers=numbers[first : first + delivery.TOLD_AT_ONCE]))
+            for first in range(0, len(numbers), delivery.TOLD_AT_ONCE)
+        )
 
     def trust(self, confirm: str) -> None:
         """Choose whose word counts for delivered: ``centre``, ``broker``, ``auto`` (the centre's if it speaks)."""

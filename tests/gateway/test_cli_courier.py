@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pyrage
@@ -13,6 +16,7 @@ import pytest
 from gateway.bundle import MANIFEST
 from gateway.cli import HINTS
 from gateway.ledger import LedgerReader
+from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.test_broker_faults import check_whole, inbox
@@ -85,7 +89,7 @@ def test_out_on_a_stick_and_the_receipt_back(tmp_path: Path, config: Path, daemo
 def test_export_chooses(tmp_path: Path, config: Path) -> None:
     """By day, and by size; what is left is told."""
     nothing = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--since", "2030-01-01")
-    assert json.loads(nothing.stdout) == {"bundle": None, "events": 0, "bytes": 0, "left": 0}
+    assert json.loads(nothing.stdout) == {"bundle": None, "events": 0, "bytes": 0, "left": 0, "altered": 0}
     assert list((tmp_path / "stick").iterdir()) == []
     told = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--max-bytes", "20KiB")
     row = json.loads(told.stdout)
@@ -104,6 +108,27 @@ def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     (tmp_path / "data" / "bundle.key").write_text("rusak")
     broken = hadir("export", "-c", config, "--show-key")
     assert (broken.returncode, "this is no key" in broken.stderr) == (74, True)
+
+
+def test_an_altered_event_is_left_out_and_the_others_go(tmp_path: Path, config: Path) -> None:
+    """Also one that was sealed anew, so that only the digest beside it shows what was done."""
+    with closing(LedgerReader(tmp_path / "data")) as reader:
+        third = json.loads(reader.events(2, 1)[0].body)
+    del third["digest"]
+    third["data"]["pin"] = "6666"
+    digest = "sha256:" + sha256((third["previous"] + contract.canonical(third)).encode()).hexdigest()
+    forged = contract.canonical(third | {"digest": digest})
+    with closing(sqlite3.connect(tmp_path / "data" / "ledger.db")) as other, other:
+        other.execute("UPDATE event SET body = ? WHERE sequence = 3", (forged,))
+        other.execute("UPDATE event SET body = replace(body, '1001', '6666') WHERE sequence = ?", (COUNT,))
+    told = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick")
+    row = json.loads(told.stdout)
+    assert (told.returncode, row["events"], row["altered"], row["left"]) == (0, COUNT - 2, 2, 0)
+    assert HINTS["altered"][0] in told.stderr
+    with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
+        sent = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url, "--wait", "1s", "--json")
+    (row,) = json.loads(sent.stdout)
+    assert (row["sent"], row["refused"]) == (COUNT - 2, [])
 
 
 def test_an_interrupted_export_is_completed(config: Path) -> None:

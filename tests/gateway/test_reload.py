@@ -4,12 +4,14 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -400,3 +402,28 @@ def test_a_setting_that_makes_it_less_safe_is_said_every_day(office: Office) -> 
         eventually(lambda: "certificates_not_strict" in str([message.payload for message in centre.on("gw/alarm")]))
     (said,) = [line for line in logs if line["event"] == "certificates_not_strict"]
     assert said["problems"] == ["line 4: mqtt.strict_certificates: incomplete certificates are accepted"]
+
+
+@pytest.mark.parametrize("found_by", ["backup", "verify"])
+def test_an_altered_event_that_was_sent_is_set_aside_and_copies_are_made_again(office: Office, found_by: str) -> None:
+    """Once, with an alarm; the next copy is whole again, and what was found is still in the ledger."""
+    office.entries = {"lobby": {"address": "127.0.0.1:9"}}
+    with Subscriber(office.broker.port) as centre, capture_logs() as logs, office.running() as daemon:
+        ledger = daemon._ledger
+        ledger.record_note("hadir.gateway.resumed.v1", None, datetime(2026, 9, 7, tzinfo=UTC), {"until": "CANARY"})
+        eventually(lambda: not ledger.counts().waiting)
+        with closing(sqlite3.connect(ledger.path, timeout=30)) as other, other:
+            other.execute("UPDATE event SET body = replace(body, 'CANARY', 'SPARROW')")
+        if found_by == "verify":
+            assert hadir("verify", "-c", office.file).returncode == 1
+        else:
+            daemon._back_up()
+            assert "backup_failed" in str(logs)
+        eventually(lambda: "body_altered" in str([message.payload for message in centre.on("gw/alarm")]))
+        assert ledger.counts().altered == 1
+        daemon._back_up()
+        assert [line for line in logs if line["event"] == "backup_made"]
+        assert hadir("verify", "-c", office.file).returncode == 1
+        assert len([line for line in logs if line["event"] == "body_altered"]) == 1
+        assert daemon._look_at({"sequence": 2}) == {"set_aside": 0}
+        assert "SPARROW" not in str([message.payload for message in centre.messages])

@@ -601,7 +601,7 @@ def test_a_copy_with_an_altered_event_does_not_replace_the_last_good_one(tmp_pat
         with pytest.raises(LedgerError, match="1 events are not what was written, the first is 3"):
             backup(ledger.path, copies, kept=1)
         assert sorted(file.name for file in copies.iterdir()) == ["altered.db", good.name]
-        assert ledger.set_aside(3)
-        assert not ledger.set_aside(3)
+        assert ledger.set_aside([3]) == 1
+        assert ledger.set_aside([3]) == 0
         assert backup(ledger.path, copies, kept=1).exists()
         assert ledger.counts().altered == 1
