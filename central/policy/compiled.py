@@ -9,8 +9,8 @@ from central.timesheet import rules as flat
 from central.timesheet.rules import Cut, Ref, Rules, SlotRule
 
 
-def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str, Place], dict[str, str]]:
-    """Return the rules of a policy on one date, each part with its source; where the parts stand, and their notes."""
+def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str, Place]]:
+    """Return the rules of a policy on one date, each part with its source, and where the parts stand."""
     refs = _Refs(document)
     day, period = policy.day, policy.period
     rules = Rules(
@@ -51,54 +51,46 @@ def compile_rules(policy: model.Policy, document: Node) -> tuple[Rules, dict[str
         cap_own_days=period.cap_scope == "own_days",
         discipline=_discipline(policy.discipline, refs),
     )
-    return rules, refs.places, refs.notes
+    return rules, refs.places
 
 
 class _Refs:
-    """Finds nodes of a document, what they rest on and where they stand."""
+    """Finds nodes of a document, what they rest on, and where they stand."""
 
     def __init__(self, document: Node) -> None:
         self._document = document
         self.places: dict[str, Place] = {}
-        self.notes: dict[str, str] = {}
 
     def version(self, *path: str | int) -> str:
         """Return which dated alternatives led to a node."""
-        return self._nearest(path).version
+        return self._document.nearest(path).version
 
     def of(self, *path: str | int) -> Ref:
-        """Return the reference of a node; what is left out rests on the node around it."""
-        nearest = self._nearest(path)
+        """Return the reference of a node; what is left out rests on the node around it.
+
+        A node that cuts rests on the source of its figure, which may be dated apart from it.
+        """
+        nearest = self._document.nearest(path)
+        figure = nearest.get("cut") or nearest.get("cut_rp") or nearest
         name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
         self.places[name or "policy"] = nearest.place
-        if note := nearest.source.get("note"):
-            self.notes[name or "policy"] = note
-        return Ref(name or "policy", nearest.source.get("decree"), nearest.source.get("article"))
-
-    def _nearest(self, path: tuple[str | int, ...]) -> Node:
-        node = self._document
-        for part in path:
-            below: Node | None = None
-            if isinstance(part, int) and isinstance(node.value, list) and part < len(node.value):
-                below = node.value[part]
-            elif isinstance(part, str) and isinstance(node.value, dict):
-                below = node.value.get(part)
-            if below is None:
-                return node
-            node = below
-        return node
+        return Ref(name or "policy", figure.source.get("decree"), figure.source.get("article"))
 
 
 def _digest(document: Node) -> str:
     plain = {key: node.plain() for key, node in document.value.items() if key not in ("extends", "title")}
-    sources = document.source
-    content = json.dumps([plain, dict(sources), _sources(document)], ensure_ascii=False, sort_keys=True)
+    content = json.dumps([plain, _sources(document)], ensure_ascii=False, sort_keys=True)
     return sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _sources(node: Node) -> object:
-    """Return the sources that inherited parts rest on, which their own text does not show."""
-    return {key: dict(part.source) for key, part in node.value.items()}
+    """Return the sources of a node and of all below it, which are inherited and dated apart from its text."""
+    below: object = None
+    if isinstance(node.value, dict):
+        below = {key: _sources(part) for key, part in node.value.items() if key != "extends"}
+    elif isinstance(node.value, list):
+        below = [_sources(part) for part in node.value]
+    return [dict(node.source), below]
 
 
 def _cut(part: model.Cutting) -> Cut:
@@ -150,5 +142,6 @@ def _discipline(rule: model.Discipline, refs: _Refs) -> flat.DisciplineRule:
         consecutive_days=rule.consecutive_days,
         consecutive_level=rule.consecutive_level,
         ladder=tuple(sorted(ladder, key=lambda step: step[0])),
-        ref=refs.of("discipline"),
+        minutes_ref=refs.of("discipline", "minutes_per_day"),
+        run_ref=refs.of("discipline", "consecutive_days"),
     )

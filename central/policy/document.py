@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
@@ -17,6 +17,8 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 from ruamel.yaml.reader import ReaderError
 
+Path = tuple[str | int, ...]
+"""Keys and indices that lead to a node."""
 MAX_VALUES = 200_000
 """Values of a document with all aliases expanded; more is refused."""
 _TRUTH = {"true": True, "false": False}
@@ -64,6 +66,23 @@ class Node:
         """Return the value of a key, or None."""
         return self.value.get(key) if isinstance(self.value, dict) else None
 
+    def at(self, path: "Path") -> "Node | None":
+        """Return the node that a path leads to, or None."""
+        found: Node | None = self
+        for part in path:
+            found = None if found is None else _below(found, part)
+        return found
+
+    def nearest(self, path: "Path") -> "Node":
+        """Return the node that a path leads to, or the last one on the way to it."""
+        node = self
+        for part in path:
+            below = _below(node, part)
+            if below is None:
+                return node
+            node = below
+        return node
+
     def plain(self) -> Any:
         """Return the value without places."""
         if isinstance(self.value, dict):
@@ -71,6 +90,12 @@ class Node:
         if isinstance(self.value, list):
             return [node.plain() for node in self.value]
         return self.value
+
+
+def _below(node: Node, part: str | int) -> Node | None:
+    if isinstance(part, int):
+        return node.value[part] if isinstance(node.value, list) and part < len(node.value) else None
+    return node.get(part)
 
 
 def compose(text: str, file: str) -> YamlNode | None:
@@ -101,7 +126,7 @@ def compose(text: str, file: str) -> YamlNode | None:
     return node
 
 
-def read_text(path: Path) -> str:
+def read_text(path: FilePath) -> str:
     """Return the text of a file; raises :class:`DocumentError`."""
     try:
         return path.read_bytes().decode("utf-8-sig")

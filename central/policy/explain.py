@@ -1,101 +1,105 @@
 """A policy in plain sentences, as an official would check it against the decree: Indonesian or English.
 
-Each sentence ends with the decree and article that it rests on. What is dated stands under its date; a figure whose
-source says that it is invented is marked.
+Each sentence ends with the decree and article that it rests on; what the policy leaves out says so instead. What is
+dated stands under its date, with what ends there; a figure whose source says that it is invented is marked. Of a source
+written ``Indonesian / English`` each language shows its half.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from central.policy.document import Node, Path
 from central.policy.load import Policy, Version
-from central.timesheet.rules import Cut, DisciplineRule, Ref, Rules, SlotRule
+from central.timesheet.rules import Cut, Rules, SlotRule
 
 Language = Literal["id", "en"]
 
 _WORDS: dict[str, tuple[str, str]] = {  # key: Indonesian, English
     "from": ("Mulai {date}:", "From {date} on:"),
+    "ends": ("Tidak berlaku lagi: {sentence}", "No longer: {sentence}"),
     "always": ("Aturan {name}:", "Rules of {name}:"),
     "rounding_floor": (
         "Detik yang belum genap satu menit tidak dihitung.",
         "Seconds that do not make a full minute do not count.",
     ),
     "rounding_ceil": ("Setiap menit yang sudah dimulai dihitung penuh.", "Every minute that has begun counts in full."),
-    "late": ("{kind}: terlambat dihitung dari jam yang ditentukan.", "{kind}: lateness counts from the due time."),
+    "late": ("{kind}: keterlambatan dihitung dari jam jadwal.", "{kind}: lateness counts from the due time."),
     "early": (
-        "{kind}: pulang cepat dihitung sampai jam yang ditentukan.",
+        "{kind}: pulang cepat dihitung sampai jam jadwal.",
         "{kind}: leaving early counts up to the due time.",
     ),
     "present": (
-        "{kind}: cukup satu absensi dalam rentang waktunya.",
+        "{kind}: cukup satu presensi dalam rentang waktunya.",
         "{kind}: any punch within its window satisfies it.",
     ),
-    "first": ("{kind}: absensi pertama yang berlaku.", "{kind}: the first punch counts."),
-    "last": ("{kind}: absensi terakhir yang berlaku.", "{kind}: the last punch counts."),
-    "best": ("{kind}: absensi yang paling menguntungkan yang berlaku.", "{kind}: the most favourable punch counts."),
+    "first": ("{kind}: presensi pertama yang berlaku.", "{kind}: the first punch counts."),
+    "last": ("{kind}: presensi terakhir yang berlaku.", "{kind}: the last punch counts."),
+    "best": ("{kind}: presensi yang paling menguntungkan yang berlaku.", "{kind}: the most favourable punch counts."),
     "state": (
-        "{kind}: absensi dengan kode tombol yang sesuai diutamakan.",
+        "{kind}: presensi dengan kode tombol yang sesuai diutamakan.",
         "{kind}: a punch with a matching state key goes first.",
     ),
     "states": ("{kind}: kode tombol yang berlaku: {states}.", "{kind}: state keys that count: {states}."),
-    "counts_as": ("{kind}: absensi ini juga berlaku sebagai {other}.", "{kind}: its punches count as {other} too."),
+    "counts_as": ("{kind}: presensi ini juga berlaku sebagai {other}.", "{kind}: its punches count as {other} too."),
     "starts": (
-        "{kind}: hanya diminta pada hari yang mulai antara {first} dan {last}.",
+        "{kind}: hanya diwajibkan pada hari yang mulai antara {first} dan {last}.",
         "{kind}: asked only of days that begin between {first} and {last}.",
     ),
     "threshold": (
         "{kind}: sampai {minutes} menit dimaafkan; lebih dari itu dihitung seluruhnya.",
-        "{kind}: up to {minutes} minutes are forgiven; beyond that all of it counts.",
+        "{kind}: up to {minutes} min are forgiven; beyond that all of it counts.",
     ),
     "threshold_exact": (
         "{kind}: sampai {minutes} menit dimaafkan, tepat sampai detik; lebih dari itu dihitung seluruhnya.",
-        "{kind}: up to {minutes} minutes are forgiven, to the second; beyond that all of it counts.",
+        "{kind}: up to {minutes} min are forgiven, to the second; beyond that all of it counts.",
     ),
     "offset": (
         "{kind}: {minutes} menit pertama tidak dihitung.",
-        "{kind}: the first {minutes} minutes do not count.",
+        "{kind}: the first {minutes} min do not count.",
     ),
     "band": ("{kind}: {range}: {class_}, {cut}.", "{kind}: {range}: {class_}, {cut}."),
-    "missing": ("{kind}: tanpa absensi: {class_}, {cut}.", "{kind}: without a punch: {class_}, {cut}."),
+    "missing": ("{kind}: tanpa presensi: {class_}, {cut}.", "{kind}: without a punch: {class_}, {cut}."),
     "missing_min": (
-        "{kind}: tanpa absensi dihitung {minutes} menit.",
-        "{kind}: without a punch it counts for {minutes} minutes.",
+        "{kind}: tanpa presensi dihitung {minutes} menit.",
+        "{kind}: without a punch it counts for {minutes} min.",
     ),
     "missing_half": (
-        "{kind}: tanpa absensi dihitung setengah dari menit kerja hari itu.",
+        "{kind}: tanpa presensi dihitung setengah dari menit kerja hari itu.",
         "{kind}: without a punch it counts for half of the day's planned minutes.",
     ),
     "shift": (
-        "Jam fleksibel: datang sampai {minutes} menit lebih awal atau lebih lambat menggeser jam pulang sama banyak.",
-        "Flexible hours: arriving up to {minutes} minutes earlier or later moves the end by as much.",
+        "Jam fleksibel: datang sampai {minutes} menit lebih awal/lambat menggeser jam pulang; lewat itu terlambat.",
+        "Flexible hours: arriving up to {minutes} min earlier or later moves the end by as much; beyond that is late.",
     ),
     "repay": (
-        "Jam fleksibel: terlambat sampai {minutes} menit diganti pada hari yang sama, menit per menit.",
-        "Flexible hours: up to {minutes} minutes of lateness are made good on the same day, minute by minute.",
+        "Jam fleksibel: terlambat sampai {minutes} menit diganti pada hari yang sama; selebihnya terlambat.",
+        "Flexible hours: up to {minutes} min of lateness are made good on the same day; beyond that is late.",
     ),
     "fixed": (
-        "Jam fleksibel: terlambat sampai {minutes} menit diganti {repay} menit pada hari yang sama.",
-        "Flexible hours: lateness of up to {minutes} minutes is made good by {repay} minutes on the same day.",
+        "Jam fleksibel: terlambat sampai {minutes} menit diganti {repay} menit; lebih dari itu terlambat seluruhnya.",
+        "Flexible hours: up to {minutes} min late is made good by {repay} min; more than that is late in full.",
     ),
     "absent": (
-        "Sehari penuh tanpa absensi: {class_}, {cut}, sebagai ganti potongan tiap absensi.",
+        "Sehari penuh tanpa presensi: {class_}, {cut}, sebagai ganti potongan tiap presensi.",
         "A whole day without punches: {class_}, {cut}, in place of the cuts of single slots.",
     ),
-    "day_cap": ("Sehari paling banyak {cut}.", "A day: at most {cut}."),
+    "day_cap": ("Sehari paling banyak {cut}.", "A day: {cut} at most."),
     "work_end": ("Hari kerja dicatat pada tanggal jam pulang.", "A day counts on the date of its last due time."),
     "work_longest": (
         "Hari kerja dicatat pada tanggal dengan waktu kerja terbanyak.",
         "A day counts on the date that holds most of it.",
     ),
     "terminal": (
-        "Jam mesin dibaca menurut zona waktu jadwal, juga di tempat lain.",
+        "Jam yang tercetak di mesin dibaca menurut zona waktu jadwal, juga di tempat lain.",
         "The digits of the terminal are read in the plan's zone, elsewhere too.",
     ),
     "seam": (
-        "Satu absensi di antara dua sif berlaku untuk keduanya.",
+        "Satu presensi di antara dua sif berlaku untuk keduanya.",
         "One punch between two shifts serves both.",
     ),
     "repeat": (
-        "Absensi dalam {seconds} detik setelah absensi sebelumnya adalah ulangan.",
+        "Absensi dalam {seconds} detik setelah presensi sebelumnya adalah ulangan.",
         "A punch within {seconds} seconds of the one before is a repeat.",
     ),
     "trust": (
@@ -104,6 +108,7 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: Indonesian, English
     ),
     "accept": ("Tidak dianggap meragukan: {suspects}.", "Not taken as a doubt: {suspects}."),
     "leave": ("Cuti/izin {kind}: {cut} per hari.", "Leave {kind}: {cut} a day."),
+    "leave_nothing": ("Cuti/izin {kind}: {cut}.", "Leave {kind}: {cut}."),
     "leave_after": (
         "Cuti/izin {kind}: {cut} per hari, setelah {days} hari pertama dalam periode.",
         "Leave {kind}: {cut} a day, after the first {days} days of the period.",
@@ -118,60 +123,126 @@ _WORDS: dict[str, tuple[str, str]] = {  # key: Indonesian, English
         "From number {number} ({of}) of a period on, by date: {cut} each time.",
     ),
     "period_absent": (
-        "{days} hari tanpa absensi dalam periode: {cut} sebagai ganti semuanya.",
+        "{days} hari tanpa presensi dalam periode: {cut} sebagai ganti semuanya.",
         "{days} absent days in a period: {cut} in place of everything else.",
     ),
     "period_run": (
-        "{days} hari berturut-turut tanpa absensi dalam periode: {cut} sebagai ganti semuanya.",
+        "{days} hari berturut-turut tanpa presensi dalam periode: {cut} sebagai ganti semuanya.",
         "{days} absent days in a row in a period: {cut} in place of everything else.",
     ),
     "proportional": (
         "Persentase kehadiran periode dihitung dari menit kerja; tidak memotong sendiri.",
         "The presence of a period is computed from minutes; it cuts nothing itself.",
     ),
-    "period_cap": ("Satu periode paling banyak {cut}.", "A period: at most {cut}."),
+    "period_cap": ("Satu periode paling banyak {cut}.", "A period: {cut} at most."),
+    "scope_own_days": (
+        "Setiap batas periode berlaku untuk potongan pada tanggal berlakunya sendiri.",
+        "Each limit of a period holds for the cuts of its own dates.",
+    ),
+    "scope_period_end": (
+        "Batas pada hari terakhir periode berlaku untuk seluruh periode.",
+        "The limit on the last day of a period holds for all of it.",
+    ),
     "convert": (
-        "{minutes} menit terlambat dan pulang cepat dalam setahun dihitung satu hari tidak masuk.",
+        "{minutes} menit terlambat dan pulang cepat dalam setahun dihitung satu hari tidak masuk kerja.",
         "{minutes} minutes late and early in a year count as one absent day.",
     ),
+    "days_floor": (
+        "Sisa menit yang belum genap satu hari tidak dihitung sebagai hari.",
+        "Minutes that do not fill a day are no day.",
+    ),
+    "days_ceil": (
+        "Sisa menit yang belum genap satu hari dihitung satu hari.",
+        "Minutes that do not fill a day are a day.",
+    ),
+    "excused_counts": (
+        "Menit terlambat dan pulang cepat yang diizinkan ikut dihitung.",
+        "Minutes late and early that were excused count too.",
+    ),
+    "excused_free": (
+        "Menit terlambat dan pulang cepat yang diizinkan tidak dihitung.",
+        "Minutes late and early that were excused do not count.",
+    ),
     "ladder": ("Mulai {days} hari dalam setahun: {level}.", "From {days} days in a year on: {level}."),
-    "run": ("{days} hari berturut-turut tidak masuk: {level}.", "{days} absent days in a row: {level}."),
+    "run": ("{days} hari berturut-turut tidak masuk kerja: {level}.", "{days} absent days in a row: {level}."),
+    "article": ("Pasal {article}", "Art. {article}"),
+    "unnamed": (
+        "tidak disebut dalam kebijakan ini; bawaan program",
+        "not named in this policy; the program's default",
+    ),
     "invented": ("[KARANGAN]", "[INVENTED]"),
     "none": ("tanpa kelas", "no class"),
     "nothing": ("tanpa potongan", "no cut"),
-    "single": ("{first} menit", "{first} minutes"),
-    "range": ("{first} sampai {last} menit", "{first} to {last} minutes"),
-    "beyond": ("{first} menit atau lebih", "{first} minutes or more"),
+    "no_figure": ("potongan tidak disebut", "a cut is not named"),
+    "single": ("{first} menit", "{first} min"),
+    "range": ("{first} sampai {last} menit", "{first} to {last} min"),
+    "beyond": ("{first} menit atau lebih", "{first} min or more"),
     "cut": ("potongan {cut}", "cut {cut}"),
     "of_late": ("terlambat", "late"),
     "of_early": ("pulang cepat", "early"),
-    "of_missing": ("tanpa absensi", "missing"),
+    "of_missing": ("tanpa presensi", "missing"),
     "of_flexi": ("terlambat dalam batas fleksibel", "late within the flexible range"),
 }
+_NAMES: dict[str, tuple[str, str | None]] = {  # usual names in policies; English only where the name does not say it
+    "in": ("masuk", None),
+    "out": ("pulang", None),
+    "noon": ("siang", None),
+    "annual": ("tahunan", None),
+    "sick": ("sakit", None),
+    "important": ("alasan penting", "for an important reason"),
+    "maternity": ("melahirkan", None),
+    "long": ("besar", None),
+    "duty": ("dinas luar", "duty travel"),
+    "training": ("diklat", None),
+    "remote": ("bekerja dari tempat lain", None),
+    "technical": ("alasan teknis", "for a technical reason"),
+    "permission": ("atas permohonan sendiri", None),
+    "reset": ("jam mesin kembali ke awal", "the clock was reset"),
+    "future": ("jam mesin di masa depan", "the time lies in the future"),
+    "step": ("jam mesin melompat", "the clock jumped"),
+    "drift": ("jam mesin meleset", "the clock drifts"),
+    "unverified": ("jam mesin belum dicek", "the clock is not verified"),
+    "unmeasured": ("jam mesin tidak terukur", "the clock was not measured"),
+    "host_time": ("jam komputer penerima", "the time is the receiving computer's"),
+}
+
 _INVENTED = ("invented", "karangan", "rekaan")
 
 
 class _Line(NamedTuple):
     key: str
-    ref: Ref
+    path: Path
     values: dict[str, object]
 
 
+class _Event(str):
+    """What buckets and counters count."""
+
+    __slots__ = ()
+
+
+class _Name(str):
+    """A name in a policy, shown with its usual meaning."""
+
+    __slots__ = ()
+
+
 def explain(policy: Policy, language: Language = "en") -> str:
-    """Return a policy as sentences, what changes later under its date."""
+    """Return a policy as sentences, what begins and ends later under its date."""
     titles = policy.versions[0].model.title
     title = (titles.id if language == "id" else titles.en) if titles is not None else None
     parts = []
-    before: set[str] = set()
+    before: list[str] = []
     for index, version in enumerate(policy.versions):
-        sentences = [_sentence(line, version, language) for line in _lines(version.rules)]
+        sentences = [_sentence(line, version, language) for line in _lines(version)]
         new = [sentence for sentence in sentences if sentence not in before]
+        gone = [_say("ends", language, sentence=sentence) for sentence in before if sentence not in sentences]
         if index == 0:
             parts.append(_say("always", language, name=f"{policy.name}, {title}" if title else policy.name))
-        elif new:
+        elif new or gone:
             parts.append(_say("from", language, date=version.since.isoformat()))
-        parts += [f"  {sentence}" for sentence in new]
-        before = set(sentences)
+        parts += [f"  {sentence}" for sentence in (*gone, *new)]
+        before = sentences
     return "\n".join(parts)
 
 
@@ -181,13 +252,30 @@ def _say(key: str, language: Language, **values: object) -> str:
 
 def _sentence(line: _Line, version: Version, language: Language) -> str:
     values = {name: _value(value, language) for name, value in line.values.items()}
+    if line.values.get("cut", "") is None:
+        values["cut"] = _say("no_figure", language)
     text = _say(line.key, language, **values)
-    ref = line.ref
-    source = ", ".join(part for part in (ref.decree, ref.article) if part)
-    note = version.notes.get(ref.node, "")
-    invented = any(word in f"{source} {note}".lower() for word in _INVENTED)
+    source = version.document.nearest(line.path).source
+    invented = any(word in " ".join(source.values()).lower() for word in _INVENTED)
     mark = f" {_say('invented', language)}" if invented else ""
-    return f"{text} ({source}{'; ' if note else ''}{note}){mark}" if source or note else f"{text}{mark}"
+    return f"{text} ({_rests_on(line.path, version.document, language)}){mark}"
+
+
+def _rests_on(path: Path, document: Node, language: Language) -> str:
+    """Return decree, article and note behind a node, or that the policy leaves it out."""
+    if document.at(path) is None:
+        return _say("unnamed", language)
+    source = document.nearest(path).source
+    article = source.get("article")
+    if article is not None and re.match("[0-9]", article):
+        article = _say("article", language, article=article)
+    named = ", ".join(_half(part, language) for part in (source.get("decree"), article) if part)
+    return "; ".join(part for part in (named, _half(source.get("note", ""), language)) if part)
+
+
+def _half(text: str, language: Language) -> str:
+    halves = text.split(" / ")
+    return text if len(halves) != 2 else halves[0 if language == "id" else 1]
 
 
 def _value(value: object, language: Language) -> object:
@@ -197,7 +285,12 @@ def _value(value: object, language: Language) -> object:
         key = "beyond" if value.stop > _OPEN else "single" if len(value) == 1 else "range"
         return _say(key, language, first=value.start, last=value.stop - 1)
     if isinstance(value, tuple):
-        return ", ".join(_say(f"of_{item}", language) for item in value)
+        return ", ".join(str(_value(item, language)) for item in value)
+    if isinstance(value, _Event):
+        return _say(f"of_{value}", language)
+    if isinstance(value, _Name):
+        meaning = _NAMES.get(value, (None, None))[0 if language == "id" else 1]
+        return f"{value} ({meaning})" if meaning else value
     return _say("none", language) if value is None else value
 
 
@@ -217,88 +310,114 @@ _OPEN = 10**7
 """Minutes that no band's end reaches."""
 
 
-def _lines(rules: Rules) -> Iterator[_Line]:
-    yield _Line("rounding_ceil" if rules.ceil else "rounding_floor", rules.ref, {})
+def _lines(version: Version) -> Iterator[_Line]:
+    rules = version.rules
+    yield _Line("rounding_ceil" if rules.ceil else "rounding_floor", ("rounding",), {})
     for slot in rules.slots.values():
-        yield from _slot_lines(slot)
+        yield from _slot_lines(slot, version.document)
     flexi = rules.flexi
     if flexi is not None:
-        yield _Line(flexi.mode, flexi.ref, {"minutes": flexi.range_s // 60, "repay": flexi.repay_s // 60})
-    yield from _day_lines(rules)
+        yield _Line(flexi.mode, ("flexi",), {"minutes": flexi.range_s // 60, "repay": flexi.repay_s // 60})
+    yield from _day_lines(rules, version.document)
     for kind, leave in rules.leave.items():
-        key = "leave_after" if leave.after else "leave"
-        yield _Line(key, leave.ref, {"kind": kind, "cut": leave.cut, "days": leave.after // 1000})
-    yield from _period_lines(rules)
-    yield from _discipline_lines(rules.discipline)
+        key = "leave_nothing" if leave.cut == Cut() else "leave_after" if leave.after else "leave"
+        values: dict[str, object] = {"kind": _Name(kind), "days": leave.after // 1000}
+        yield _cutting(key, version.document, ("leave", kind), leave.cut, values)
+    yield from _period_lines(version)
+    yield from _discipline_lines(version)
 
 
-def _slot_lines(slot: SlotRule) -> Iterator[_Line]:
-    kind: dict[str, object] = {"kind": slot.kind}
-    yield _Line(slot.measure, slot.ref, kind)
+def _cutting(key: str, document: Node, path: Path, cut: Cut, values: dict[str, object]) -> _Line:
+    """Return the line of a node that cuts: it rests on its figure, and says so where it names none."""
+    figure = next((figure for word in ("cut", "cut_rp") if document.at(figure := (*path, word)) is not None), None)
+    return _Line(key, figure or path, {**values, "cut": None if figure is None else cut})
+
+
+def _slot_lines(slot: SlotRule, document: Node) -> Iterator[_Line]:
+    kind: dict[str, object] = {"kind": _Name(slot.kind)}
+    path = ("slots", slot.kind)
+    yield _Line(slot.measure, (*path, "measure"), kind)
     if slot.measure != "present":
-        yield _Line(slot.pick, slot.pick_ref, kind)
+        yield _Line(slot.pick, (*path, "pick"), kind)
     if slot.states is not None:
-        yield _Line("states", slot.ref, {**kind, "states": " ".join(map(str, sorted(slot.states)))})
+        yield _Line("states", (*path, "states"), {**kind, "states": " ".join(map(str, sorted(slot.states)))})
     if slot.counts_as is not None:
-        yield _Line("counts_as", slot.ref, {**kind, "other": slot.counts_as})
+        yield _Line("counts_as", (*path, "counts_as"), {**kind, "other": _Name(slot.counts_as)})
     if slot.starts is not None:
-        first, last = (f"{second // 3600:02d}:{second // 60 % 60:02d}" for second in slot.starts)
-        yield _Line("starts", slot.ref, {**kind, "first": first, "last": last})
+        first, last = map(_clock, slot.starts)
+        yield _Line("starts", (*path, "starts"), {**kind, "first": first, "last": last})
     grace = slot.grace
     if grace.kind != "none":
         key = "threshold_exact" if grace.kind == "threshold" and grace.exact else grace.kind
-        yield _Line(key, grace.ref, {**kind, "minutes": grace.seconds // 60})
-    ends = [band.start for band in slot.bands[1:]]
-    for band, end in zip(slot.bands, [*ends, _OPEN + 1], strict=False):
-        yield _Line("band", band.ref, {**kind, "range": range(band.start, end), "class_": band.name, "cut": band.cut})
+        yield _Line(key, (*path, "grace", "min"), {**kind, "minutes": grace.seconds // 60})
+    ends = [*(band.start for band in slot.bands[1:]), _OPEN + 1]
+    for index, (band, end) in enumerate(zip(slot.bands, ends, strict=False)):
+        values = {**kind, "range": range(band.start, end), "class_": band.name}
+        yield _cutting("band", document, (*path, "bands", index), band.cut, values)
     missing = slot.missing
-    yield _Line("missing", missing.ref, {**kind, "class_": missing.name, "cut": missing.cut})
+    yield _cutting("missing", document, (*path, "missing"), missing.cut, {**kind, "class_": missing.name})
     if missing.minutes is not None:
         counted = "missing_half" if missing.minutes == "half" else "missing_min"
-        yield _Line(counted, missing.ref, {**kind, "minutes": missing.minutes})
+        yield _Line(counted, (*path, "missing", "min"), {**kind, "minutes": missing.minutes})
 
 
-def _day_lines(rules: Rules) -> Iterator[_Line]:
+def _clock(second: int) -> str:
+    """Return a time of day, with seconds where it has any."""
+    text = f"{second // 3600:02d}:{second // 60 % 60:02d}"
+    return f"{text}:{second % 60:02d}" if second % 60 else text
+
+
+def _day_lines(rules: Rules, document: Node) -> Iterator[_Line]:
     absent, cap = rules.all_missing, rules.day_cap
     if absent is not None:
-        yield _Line("absent", absent.ref, {"class_": absent.name, "cut": absent.cut})
+        yield _cutting("absent", document, ("day", "all_missing"), absent.cut, {"class_": absent.name})
     if cap is not None:
-        yield _Line("day_cap", cap.ref, {"cut": Cut(cap.percent)})
+        yield _Line("day_cap", ("day", "cap"), {"cut": Cut(cap.percent)})
     if rules.work_date != "start":
-        yield _Line(f"work_{rules.work_date}", rules.day_ref, {})
-    for key, said in (
-        ("terminal", rules.zone_of_terminal),
-        ("seam", rules.shared_seam),
-        ("trust", rules.trust_offset),
+        yield _Line(f"work_{rules.work_date}", ("day", "work_date"), {})
+    for key, word, holds in (
+        ("terminal", "zone", rules.zone_of_terminal),
+        ("seam", "shared_seam", rules.shared_seam),
+        ("trust", "trust_offset", rules.trust_offset),
     ):
-        if said:
-            yield _Line(key, rules.day_ref, {})
+        if holds:
+            yield _Line(key, ("day", word), {})
     if rules.repeat_s:
-        yield _Line("repeat", rules.day_ref, {"seconds": rules.repeat_s})
+        yield _Line("repeat", ("day", "repeat_s"), {"seconds": rules.repeat_s})
     if rules.accept:
-        yield _Line("accept", rules.day_ref, {"suspects": ", ".join(sorted(rules.accept))})
+        yield _Line("accept", ("day", "accept"), {"suspects": tuple(_Name(item) for item in sorted(rules.accept))})
 
 
-def _period_lines(rules: Rules) -> Iterator[_Line]:
+def _period_lines(version: Version) -> Iterator[_Line]:
+    rules, document = version.rules, version.document
     if rules.begins_on != 1:
-        yield _Line("begins", rules.period_ref, {"day": rules.begins_on})
-    for bucket in rules.buckets:
-        yield _Line("bucket", bucket.ref, {"minutes": bucket.minutes, "of": bucket.of, "cut": bucket.cut})
-    for counter in rules.counters:
-        yield _Line("counter", counter.ref, {"number": counter.after + 1, "of": counter.of, "cut": counter.cut})
+        yield _Line("begins", ("period", "begins_on"), {"day": rules.begins_on})
+    for index, bucket in enumerate(rules.buckets):
+        values: dict[str, object] = {"minutes": bucket.minutes, "of": tuple(map(_Event, bucket.of))}
+        yield _cutting("bucket", document, ("period", "buckets", index), bucket.cut, values)
+    for index, counter in enumerate(rules.counters):
+        values = {"number": counter.after + 1, "of": tuple(map(_Event, counter.of))}
+        yield _cutting("counter", document, ("period", "counters", index), counter.cut, values)
     absent, cap = rules.period_all_missing, rules.period_cap
     if absent is not None:
         key = "period_run" if absent.consecutive else "period_absent"
-        yield _Line(key, absent.ref, {"days": absent.days, "cut": absent.cut})
+        yield _cutting(key, document, ("period", "all_missing"), absent.cut, {"days": absent.days})
     if rules.proportional:
-        yield _Line("proportional", rules.period_ref, {})
+        yield _Line("proportional", ("period", "proportional"), {})
     if cap is not None:
-        yield _Line("period_cap", cap.ref, {"cut": Cut(cap.percent)})
+        yield _Line("period_cap", ("period", "cap"), {"cut": Cut(cap.percent)})
+        if version.model.period.cap_scope is not None:
+            yield _Line(f"scope_{version.model.period.cap_scope}", ("period", "cap_scope"), {})
 
 
-def _discipline_lines(rule: DisciplineRule) -> Iterator[_Line]:
-    yield _Line("convert", rule.ref, {"minutes": rule.minutes_per_day})
-    for days, level, ref in rule.ladder:
-        yield _Line("ladder", ref, {"days": days, "level": level})
+def _discipline_lines(version: Version) -> Iterator[_Line]:
+    path = ("discipline",)
+    rule = version.model.discipline
+    yield _Line("convert", (*path, "minutes_per_day"), {"minutes": rule.minutes_per_day})
+    yield _Line("days_ceil" if rule.rounding == "ceil" else "days_floor", (*path, "rounding"), {})
+    yield _Line("excused_counts" if rule.excused_counts else "excused_free", (*path, "excused_counts"), {})
+    for index, step in sorted(enumerate(rule.ladder), key=lambda item: item[1].days):
+        yield _Line("ladder", (*path, "ladder", index), {"days": step.days, "level": step.level})
     if rule.consecutive_level is not None:
-        yield _Line("run", rule.ref, {"days": rule.consecutive_days, "level": rule.consecutive_level})
+        values = {"days": rule.consecutive_days, "level": rule.consecutive_level}
+        yield _Line("run", (*path, "consecutive_days"), values)

@@ -45,8 +45,6 @@ class Version:
     rules: Rules
     places: Mapping[str, Place]
     """Where each node that a reason may name stands."""
-    notes: Mapping[str, str]
-    """What the sources of those nodes note."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def inputs_digest(day: DayWork, known: Known, doubts: list[DayDoubt], statuses: 
         day.rules.digest,
         touching,
         [[item.kind, item.slot, item.paper] for item in known.leave_of.get(plan.date, ())],
-        sorted([order for order in known.orders if order.start <= last and order.end >= first]),
+        [order for order in known.orders if order.start <= last and order.end >= first],
         [_punch(day, known, index) for index in _touching(day, known)],
         [[*doubt[:5], None if doubt.punch is None else _key(known.punches[doubt.punch])] for doubt in doubts],
         statuses,

@@ -49,6 +49,11 @@ def discipline(results: Sequence[DayResult], rules_on: RulesOn) -> Discipline:
         if days >= least:
             level, ref = name, node
     if reached is not None and rule.consecutive_level is not None:
-        level, ref = rule.consecutive_level, rule.ref
-    reason: Reason = {"step": "discipline", "what": level, "policy": None if ref is None else ref_json(ref)}
-    return Discipline(days, absent, minutes, rest, run, reached, level, (reason,) if level is not None else ())
+        level, ref = rule.consecutive_level, rule.run_ref
+    reasons: list[Reason] = []
+    if converted:
+        reason: Reason = {"step": "discipline", "what": "minutes", "minutes": minutes, "days": converted}
+        reasons.append({**reason, "policy": ref_json(rule.minutes_ref)})
+    if ref is not None:
+        reasons.append({"step": "discipline", "what": level, "policy": ref_json(ref)})
+    return Discipline(days, absent, minutes, rest, run, reached, level, tuple(reasons))

@@ -8,7 +8,7 @@ from central.timesheet.doubt import FOREVER, DayDoubt, gather
 from central.timesheet.due import apply_leave, join_intervals
 from central.timesheet.known import Known
 from central.timesheet.measure import pick_and_measure
-from central.timesheet.model import DayResult, Judged, LeaveDay, Span
+from central.timesheet.model import DayResult, Judged, LeaveDay, Order, Span
 from central.timesheet.plan import DayWork, lay_out
 from central.timesheet.rules import RulesOn
 from central.timesheet.verdict import classify_slots, day_status, sum_day
@@ -35,7 +35,7 @@ def judge(span: Span, rules_on: RulesOn) -> Judged:
         pick_and_measure(day, punches)
     picked = {slot.picked for day in days for slot in day.slots if slot.picked is not None}
     now = FOREVER if span.now is None else span.now
-    known = Known(punches, claims, absences, leave_of, span.orders, now)
+    known = Known(punches, claims, absences, leave_of, tuple(sorted(span.orders, key=_order_order)), now)
     unpicked = [index for index, punch in enumerate(punches) if punch.suspect and index not in picked]
     results = [_result(day, known, gather(day, span, punches, unpicked)) for day in days]
     free = [index for index in range(len(punches)) if claims.owner[index] is None]
@@ -55,3 +55,7 @@ def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> DayResult:
 
 def _leave_order(leave: LeaveDay) -> tuple[object, ...]:
     return leave.date, leave.kind, leave.slot or "", leave.paper or ""
+
+
+def _order_order(order: Order) -> tuple[int, int, str]:
+    return order.start, order.end, order.paper or ""

@@ -20,6 +20,7 @@ class Known:
     absences: list[Absence]
     leave_of: dict[date, list[LeaveDay]]
     orders: tuple[Order, ...]
+    """In order of time."""
     now: int
     _printed: dict[int, list[int]] = field(default_factory=dict)
 

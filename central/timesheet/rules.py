@@ -150,7 +150,8 @@ class DisciplineRule:
     consecutive_level: str | None
     ladder: tuple[tuple[int, str, Ref], ...]
     """(days from which on, level), in order of days."""
-    ref: Ref
+    minutes_ref: Ref
+    run_ref: Ref
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,12 +233,12 @@ def _time(day: DayWork, slot: SlotWork | None) -> int | None:
 
 
 def _overtime(orders: tuple[Order, ...], come: int, gone: int, plan: tuple[int, int] | None) -> int:
-    """Return the seconds inside an order, while present, outside the plan."""
+    """Return the seconds inside an order, while present, outside the plan; orders are in order of time."""
     free = [(come, gone)] if plan is None else [(come, min(gone, plan[0])), (max(come, plan[1]), gone)]
     total = 0
     for start, end in free:
         at = start
-        for order in sorted(orders):
+        for order in orders:
             begin = max(at, order.start)
             until = min(end, order.end)
             if until > begin:

@@ -207,8 +207,8 @@ leave: {sick: {cut_rp: 15000, after_days: 3}}
     )
 
     english, indonesian = explain(policy, "en"), explain(policy, "id")
-    assert "  in: 1 to 30 minutes: TL1, cut 0.5 %. (Perwal 1/2026, 7)" in english
-    assert english.index("From 2027-01-01 on:") < english.index("in: 31 minutes or more: TL2, cut 1.25 %.")
-    assert "  in: 31 menit atau lebih: TL2, potongan 1 %. (Perwal 1/2026, 7)" in indonesian
-    assert "Cuti/izin sick: potongan Rp15.000 per hari, setelah 3 hari pertama dalam periode." in indonesian
+    assert "  in: 1 to 30 min: TL1, cut 0.5 %. (Perwal 1/2026, Art. 7)" in english
+    assert english.index("From 2027-01-01 on:") < english.index("in: 31 min or more: TL2, cut 1.25 %.")
+    assert "  in (masuk): 31 menit atau lebih: TL2, potongan 1 %. (Perwal 1/2026, Pasal 7)" in indonesian
+    assert "Cuti/izin sick (sakit): potongan Rp15.000 per hari, setelah 3 hari pertama dalam periode." in indonesian
     assert len(english.splitlines()) == len(indonesian.splitlines())

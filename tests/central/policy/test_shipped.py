@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from central.policy.cases import Case, read_cases
+from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library
 from central.policy.run import run_case
 from central.timesheet.rules import Ref
@@ -63,8 +64,21 @@ def test_every_figure_of_a_shipped_policy_has_a_source_and_only_examples_invent(
     policy = Library().load_file(file)
     refs = [ref for version in policy.versions for ref in _refs(version.rules)]
     invented = [ref.node for ref in refs if "invented" in f"{ref.decree} {ref.article}".lower()]
-    notes = [note for version in policy.versions for note in version.notes.values() if "invented" in note.lower()]
 
     assert len(refs) > 10
     assert [ref.node for ref in refs if not ref.decree] == []
-    assert file.parent.name == "examples" or (invented, notes) == ([], [])
+    assert file.parent.name == "examples" or (invented, "[INVENTED]" in explain(policy)) == ([], False)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_explain_never_rests_what_no_decree_gives_on_a_decree(file: Path) -> None:
+    """Doubts that are accepted, leave that costs nothing, and the former 450 minutes name their own source."""
+    policy = Library().load_file(file)
+    lines = explain(policy, "en").splitlines()
+    minutes = [line for line in lines if line.startswith("  450 minutes")]
+    chosen = [line for line in lines if "Not taken as a doubt" in line or (" Leave " in line and "no cut" in line)]
+
+    assert len(minutes) == 1
+    assert "(PP 53/2010, elucidation of Art. 3 no. 11" in minutes[0]
+    assert all(line.endswith("(no source, chosen by Hadir)") for line in chosen)
+    assert chosen or file.stem == "pp-94-2021"

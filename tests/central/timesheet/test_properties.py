@@ -81,7 +81,7 @@ spans = st.builds(
     days=st.lists(days, max_size=4).map(tuple),
     punches=st.lists(punches, max_size=12).map(tuple),
     leave=st.lists(leave, max_size=3).map(tuple),
-    orders=st.lists(st.builds(Order, start=near, end=near), max_size=2).map(tuple),
+    orders=st.lists(st.builds(Order, start=near, end=near, paper=st.none() | st.just("x")), max_size=2).map(tuple),
     doubts=st.lists(st.builds(Doubt, start=near, end=near, why=st.just("outage")), max_size=2).map(tuple),
     read_until=st.none() | near,
     now=st.none() | near,
@@ -270,3 +270,20 @@ def test_a_personal_plan_goes_before_the_units_and_the_reasons_name_the_other() 
     assert [slot.name for slot in day.slots] == ["in"]
     assert day.reasons[0]["version"] == "own 1"
     assert day.reasons[0]["not_taken"] == [{"what": "unit", "version": "unit 3"}]
+
+
+def test_orders_of_the_same_hours_on_different_papers_are_one_time() -> None:
+    """Orders are put in order by their paper too, also where only one of them names one."""
+    begin = ZONE.instant(midnight(START))
+    hours = begin + 17 * 3600, begin + 18 * 3600
+    plan = PlanDay(START, ZONE, (Slot("in", "in", 0, 39_600, 25_200), Slot("out", "out", 43_200, 72_000, 57_600)))
+    span = Span(
+        (plan,),
+        tuple(Punch(begin + hour * 3600, midnight(START) + hour * 3600) for hour in (7, 19)),
+        orders=(Order(*hours, paper="SPT 4"), Order(*hours)),
+    )
+    policy = LIBRARY.load_file(HERE.parents[2] / "config/policies/starter.yaml")
+
+    found = judge(span, policy.on)
+    assert found.days[0].overtime_min == 60
+    assert judge(replace(span, orders=span.orders[::-1]), policy.on) == found
