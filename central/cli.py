@@ -27,6 +27,7 @@ from central import ownership
 from central import report as reports
 from central.inbox import Broker, Inbox
 from central.policy import commands as policy_commands
+from central.registers import commands as register_commands
 from central.secret import SecretError, read_secret
 from central.store import Store, StoreError, StoreLocked, decision
 
@@ -106,6 +107,8 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 app.add_typer(policy_commands.app, name="policy")
+app.add_typer(register_commands.app, name="registers")
+app.add_typer(register_commands.calendar, name="calendar")
 
 
 def main() -> None:

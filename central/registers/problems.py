@@ -1,0 +1,62 @@
+"""Mistakes of a file: each with its exact place, all of them in one report. Pure."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from central.registers.words import Language, message
+
+MAX_PROBLEMS = 1000
+"""Mistakes of one file that are kept with their places; more are counted."""
+
+
+class Problem(NamedTuple):
+    """A mistake, or a remark: where, which, and what the message names."""
+
+    place: str
+    code: str
+    values: Mapping[str, str]
+
+    def text(self, language: Language = "en") -> str:
+        """Return place and message on one line."""
+        return f"{self.place}: {message(self.code, self.values, language)}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class RegisterFileError(Exception):
+    """A file that is not taken, with every mistake that was found in it."""
+
+    def __init__(self, problems: tuple[Problem, ...], more: int = 0) -> None:
+        super().__init__("; ".join(map(str, problems[:3])))
+        self.problems = problems
+        self.more = more
+        """How many mistakes there are beyond ``problems``."""
+
+
+class Problems:
+    """Collects the mistakes of one file."""
+
+    def __init__(self) -> None:
+        self._found: list[Problem] = []
+        self._more = 0
+
+    def add(self, place: str, code: str, **values: str) -> None:
+        """Add a mistake."""
+        if len(self._found) < MAX_PROBLEMS:
+            self._found.append(Problem(place, code, values))
+        else:
+            self._more += 1
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`RegisterFileError` where there is a mistake."""
+        if self._found:
+            raise RegisterFileError(tuple(self._found), self._more)
+
+
+def refuse(place: str, code: str, **values: str) -> RegisterFileError:
+    """Return the error of a file that cannot be read at all."""
+    return RegisterFileError((Problem(place, code, values),))

@@ -1,0 +1,207 @@
+"""What the rows of a file must fulfil together: nothing overlaps, nothing stands twice, no version has a hole. Pure.
+
+Every mistake stands at the later of two lines and names the place of the other.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from central.registers.kinds import DAY_KINDS
+
+
+class Line(NamedTuple):
+    """A record with the place of its row."""
+
+    place: str
+    record: Any
+    at: Callable[[str], str]
+    """Return the place of one of its columns."""
+
+
+class Clash(NamedTuple):
+    """A mistake of several rows."""
+
+    place: str
+    code: str
+    values: dict[str, str]
+
+
+Rule = Callable[[Sequence[Line]], Iterator[Clash]]
+
+
+def check(kind: str, lines: Sequence[Line], whole: bool = True) -> Iterator[Clash]:
+    """Find the mistakes that no single row shows; what is missing only where ``whole``: no row was refused."""
+    for rule in _RULES[kind]:
+        if rule is _whole_cycles and not whole:
+            continue
+        yield from rule(lines)
+
+
+def _grouped(lines: Iterable[Line], key: Callable[[Any], Hashable]) -> list[list[Line]]:
+    """Return lines by key; those without one, and those without company, are left out."""
+    groups: dict[Hashable, list[Line]] = defaultdict(list)
+    for line in lines:
+        found = key(line.record)
+        if found is not None:
+            groups[found].append(line)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _apart(key: Callable[[Any], Hashable], code: str) -> Rule:
+    """Return the rule that validities under one key do not overlap."""
+    return _spans_apart(key, lambda record: (record.since, record.until or date.max), code, "from")
+
+
+def _spans_apart(
+    key: Callable[[Any], Hashable], span: Callable[[Any], tuple[Any, Any]], code: str, column: str
+) -> Rule:
+    """Return the rule that spans, both ends included, do not overlap under one key."""
+
+    def rule(lines: Sequence[Line]) -> Iterator[Clash]:
+        for group in _grouped(lines, key):
+            ordered = sorted(group, key=lambda line: span(line.record))
+            longest = ordered[0]
+            for line in ordered[1:]:
+                if span(line.record)[0] <= span(longest.record)[1]:
+                    yield Clash(line.at(column), code, {"other": longest.place})
+                if span(line.record)[1] > span(longest.record)[1]:
+                    longest = line
+
+    return rule
+
+
+def _once(key: Callable[[Any], Hashable], code: str, column: str) -> Rule:
+    """Return the rule that a key stands once."""
+
+    def rule(lines: Sequence[Line]) -> Iterator[Clash]:
+        first: dict[Hashable, Line] = {}
+        for line in lines:
+            found = key(line.record)
+            if found in first:
+                yield Clash(line.at(column), code, {"other": first[found].place})
+            else:
+                first[found] = line
+
+    return rule
+
+
+def _tree(lines: Sequence[Line]) -> Iterator[Clash]:
+    """Find units that are above themselves."""
+    parents: dict[str, set[str]] = defaultdict(set)
+    for line in lines:
+        if line.record.parent is not None:
+            parents[line.record.key].add(line.record.parent)
+    reported: set[str] = set()
+    for line in lines:
+        unit = line.record.key
+        if unit in reported:
+            continue
+        above: set[str] = set()
+        waiting = list(parents.get(unit, ()))
+        while waiting:
+            found = waiting.pop()
+            if found not in above:
+                above.add(found)
+                waiting += parents.get(found, ())
+            if found == unit:
+                reported.add(unit)
+                yield Clash(line.at("parent"), "unit_above_itself", {"unit": unit})
+                break
+
+
+def _same_day_values(lines: Sequence[Line]) -> Iterator[Clash]:
+    """Find versions of a timetable whose rows differ in what holds for the whole day."""
+    for group in _grouped(lines, lambda record: (record.timetable, record.since)):
+        for line in group[1:]:
+            for field, column in (("break_min", "break min"), ("shifts", "shifts")):
+                if getattr(line.record, field) != getattr(group[0].record, field):
+                    yield Clash(line.at(column), "differs_in_version", {"column": column, "other": group[0].place})
+
+
+def _whole_cycles(lines: Sequence[Line]) -> Iterator[Clash]:
+    """Find versions of schedules that lack a day, or mix days of the week with days of a cycle."""
+    versions: dict[tuple[str, date], list[Line]] = defaultdict(list)
+    for line in lines:
+        versions[line.record.schedule, line.record.since].append(line)
+    for version in versions.values():
+        first = version[0]
+        other = next((line for line in version if line.record.day[0] != first.record.day[0]), None)
+        if other is not None:
+            yield Clash(other.at("day"), "week_and_cycle", {"other": first.place})
+            continue
+        days = {line.record.day[1] for line in version}
+        week = first.record.day[0] == "week"
+        missing = sorted(set(range(7) if week else range(1, max(days) + 1)) - days)
+        if missing:
+            names = [_WEEK[number] if week else str(number) for number in missing]
+            yield Clash(first.place, "schedule_lacks_days", {"schedule": first.record.schedule, "days": _some(names)})
+        follows = first.record.calendar
+        for line in version[1:]:
+            if line.record.calendar != follows:
+                yield Clash(line.at("calendar"), "differs_in_version", {"column": "calendar", "other": first.place})
+
+
+_WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:7]) + (", …" if len(names) > 7 else "")
+
+
+def _one_day_kind(lines: Sequence[Line]) -> Iterator[Clash]:
+    """Find dates that are a holiday and off for the same scope."""
+    known: dict[tuple[str, date], Line] = {}
+    for line in lines:
+        entry = line.record
+        if DAY_KINDS[entry.kind] is None:
+            continue
+        for number in range(((entry.until or entry.date) - entry.date).days + 1):
+            day = entry.date + timedelta(days=number)
+            other = known.setdefault((entry.scope, day), line)
+            if DAY_KINDS[other.record.kind] != DAY_KINDS[entry.kind]:
+                yield Clash(line.at("kind"), "two_day_kinds", {"date": day.isoformat(), "other": other.place})
+                break
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "people": (_apart(lambda one: one.key, "person_overlaps"),),
+    "units": (_apart(lambda one: one.key, "unit_overlaps"), _tree),
+    "enrolments": (_apart(lambda one: (one.terminal, one.site, one.pin), "enrolment_overlaps"),),
+    "timetables": (
+        _once(lambda one: (one.timetable, one.since, one.slot), "slot_twice", "slot"),
+        _same_day_values,
+    ),
+    "schedules": (_once(lambda one: (one.schedule, one.since, one.day), "schedule_day_twice", "day"), _whole_cycles),
+    "rosters": (_once(lambda one: (one.person, one.date), "roster_overlaps", "timetable"),),
+    "assignments": (
+        _apart(lambda one: (one.person, one.unit) if one.schedule else None, "schedule_overlaps"),
+        _apart(lambda one: (one.person, one.unit) if one.policy else None, "policy_overlaps"),
+    ),
+    "calendar": (
+        _once(lambda one: (one.date, one.until, one.kind, one.scope, one.name), "row_twice", "date"),
+        _one_day_kind,
+        _spans_apart(
+            lambda one: one.scope if one.kind == "ramadan" else None,
+            lambda one: (one.date, one.until or one.date),
+            "ramadan_overlaps",
+            "date",
+        ),
+    ),
+    "leave": (_once(lambda one: one, "row_twice", "person"),),
+    "orders": (
+        _spans_apart(
+            lambda one: one.person,
+            lambda one: (
+                one.date.toordinal() * 86_400 + one.begin,
+                one.date.toordinal() * 86_400 + one.end - 1,
+            ),
+            "order_overlaps",
+            "begin",
+        ),
+    ),
+    "corrections": (_once(lambda one: (one.person, one.date, one.time), "row_twice", "time"),),
+    "decisions": (_once(lambda one: one, "row_twice", "decision"),),
+    "presence": (_once(lambda one: (one.person, one.date, one.time, one.source), "row_twice", "time"),),
+}

@@ -1,0 +1,160 @@
+"""From a file to records: headers, every mistake in one go, large files, hostile files."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from central.registers.kinds import HEADS, IGNORED, KINDS, heads_of
+from central.registers.problems import MAX_PROBLEMS, Problem, RegisterFileError
+from central.registers.read import ALL_HEADS, read_register
+from tests.central.registers.files import TEMPLATES, change_part, refused, register, taken, write_csv, write_xlsx
+from tests.mutation import HOSTILE_TEXTS, mutate_bytes, mutate_lines, mutate_text
+
+HEADER = "key,name,employment,from,until\n"
+ROUNDS = 300
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_template_that_is_taken(kind: str) -> None:
+    """What offices begin from is right."""
+    (template,) = TEMPLATES.glob(f"{kind}.*")
+
+    assert register(template, kind).lines
+
+
+def test_there_are_no_other_templates() -> None:
+    """A template of no kind would be checked by nothing."""
+    assert {path.stem for path in TEMPLATES.iterdir()} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_head_means_one_column_of_a_kind(kind: str) -> None:
+    """The table of heads has no word for two columns of one kind."""
+    spec = KINDS[kind]
+    words = [word for column in spec.columns for word in (column.name, *HEADS.get(column.name, ()))]
+
+    assert len(words) == len(set(words))
+    assert set(heads_of(spec)) <= ALL_HEADS | set(IGNORED)
+    assert {column.name for column in spec.columns} <= HEADS.keys()
+
+
+def test_indonesian_heads_in_any_order(tmp_path: Path) -> None:
+    """Capitals, dots and underscores do not matter; remarks are not read."""
+    text = "No.;TMT;NAMA_PEGAWAI;Kunci;Status Pegawai;Keterangan\n1;1 Januari 2026;Contoh;p-1;PPPK Paruh Waktu;x\n"
+
+    (person,) = taken(write_csv(tmp_path, text), "people")
+
+    assert (person.key, person.employment) == ("p-1", "pppk-part-time")
+
+
+def test_every_mistake_is_named_in_one_go(tmp_path: Path) -> None:
+    """Of cells, of rows and of several rows; what follows only from a refused row is not named."""
+    text = HEADER + (
+        "p-1,,pns,2026-01-01,\n"
+        "198609262015051001,A,boss,2026-13-01,\n"
+        "p-2,A,pns,2026-02-01,2026-01-01\n"
+        "p-3,A,pns,2026-01-01,\n"
+        "p-3,A,pns,2026-01-01,,more\n"
+    )
+
+    assert refused(write_csv(tmp_path, text), "people") == [
+        ("file.csv:2:2", "cell_missing"),
+        ("file.csv:3:1", "key_like_nip"),
+        ("file.csv:3:3", "choice"),
+        ("file.csv:3:4", "no_such_date"),
+        ("file.csv:4:5", "ends_before_begin"),
+        ("file.csv:6:6", "outside_columns"),
+        ("file.csv:6:4", "person_overlaps"),
+    ]
+    schedule = "schedule,from,day,timetable\n" + "".join(
+        f"a,2026-01-01,{n},{'a b' if n == 2 else 'x'}\n" for n in (1, 2, 3)
+    )
+    assert refused(write_csv(tmp_path, schedule), "schedules") == [("file.csv:3:4", "code_form")]
+
+
+def test_mistakes_of_the_header_are_named_first(tmp_path: Path) -> None:
+    """A column that is missing, stands twice, or is misspelt, with what may be meant."""
+    path = write_csv(tmp_path, "key,name,name,employmnet,from\np-1,A,A,pns,x\n")
+    with pytest.raises(RegisterFileError) as caught:
+        register(path, "people")
+
+    assert [problem.code for problem in caught.value.problems] == [
+        "column_twice",
+        "unknown_column_close",
+        "column_missing",
+    ]
+    assert "employment" in str(caught.value.problems[1])
+
+
+def test_one_mistake_in_a_hundred_thousand_rows(tmp_path: Path) -> None:
+    """It is named, and nothing of the file is taken."""
+    rows = [f"p-{number},Contoh,pns,2026-01-01,\n" for number in range(100_000)]
+    rows[77_776] = "p-77776,Contoh,pns,2026-02-30,\n"
+
+    assert refused(write_csv(tmp_path, HEADER + "".join(rows)), "people") == [("file.csv:77778:4", "no_such_date")]
+
+
+def test_more_mistakes_than_anybody_reads_are_counted(tmp_path: Path) -> None:
+    """The report is bounded, the count is not."""
+    path = write_csv(tmp_path, HEADER + "p-1,,pns,2026-01-01,\n" * (MAX_PROBLEMS + 5))
+    with pytest.raises(RegisterFileError) as caught:
+        register(path, "people")
+
+    assert (len(caught.value.problems), caught.value.more) == (MAX_PROBLEMS, 5)
+
+
+def check(path: Path, kind: str) -> None:
+    """Read a file: it is taken, or refused with texts for every mistake; anything else fails the test."""
+    problems: tuple[Problem, ...] = ()
+    try:
+        held = len(read_register(path, kind).lines)
+    except RegisterFileError as error:
+        held, problems = 0, error.problems
+    assert bool(held) != bool(problems)
+    for problem in problems:
+        assert problem.text("en")
+        assert problem.text("id")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_text_files_are_taken_or_refused(tmp_path: Path, kind: str) -> None:
+    """Valid files with bytes, lines, cells and words changed; encodings too."""
+    (template,) = TEMPLATES.glob(f"{kind}.*")
+    valid = template.read_bytes()
+    path = tmp_path / template.name
+    for seed in range(ROUNDS):
+        randomness = random.Random(seed)
+        match seed % 4:
+            case 0:
+                content = mutate_bytes(valid, randomness)
+            case 1:
+                content = mutate_lines(valid.replace(b",", b"\t"), randomness)
+            case 2:
+                text = mutate_text(valid.decode().replace(",", " , "), randomness)
+                content = text.encode("utf-8", "surrogatepass")
+            case _:
+                content = mutate_bytes(valid.decode().encode("utf-16"), randomness)
+        path.write_bytes(content)
+        check(path, kind)
+
+
+@pytest.mark.parametrize("kind", ["people", "timetables", "rosters"])
+def test_mutated_workbooks_are_taken_or_refused(tmp_path: Path, kind: str) -> None:
+    """Cells exchanged for hostile ones, and the bytes of the file and of its parts changed."""
+    (template,) = TEMPLATES.glob(f"{kind}.*")
+    rows: list[list[object]] = [[*line.split(",")] for line in template.read_text("utf-8").splitlines()]
+    values = [text[:30_000] for text in HOSTILE_TEXTS if text.isprintable() and text]
+    hostile: list[object] = [*values, 0, -1, 2**53, 1e300, True, "=A1", "#REF!", None, "\u202eA"]
+    for seed in range(40):
+        randomness = random.Random(seed)
+        changed = [list(row) for row in rows]
+        row = randomness.choice(changed)
+        row[randomness.randrange(len(row))] = randomness.choice(hostile)
+        path = write_xlsx(tmp_path, changed)
+        check(path, kind)
+        change_part(path, "xl/worksheets/sheet1.xml", partial(mutate_bytes, random=randomness))
+        check(path, kind)
+        path.write_bytes(mutate_bytes(path.read_bytes(), randomness))
+        check(path, kind)
