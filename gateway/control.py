@@ -25,6 +25,11 @@ TIMEOUT_S = 5.0
 MAX_REQUEST = 4 * 1024 * 1024
 """Room for a run of records of a file, each with its bytes."""
 
+MAX_AT_ONCE = 64
+"""Connections that are served at once; each takes a thread and a file descriptor. Further ones wait to be accepted."""
+RETRY_S = 1.0
+"""Pause after a connection that could not be accepted or served, for want of descriptors or threads."""
+
 log = structlog.get_logger("control")
 
 _FAILURES = frozenset({"unknown_command", "failed", "ledger_failed", "disk_full"})
@@ -52,6 +57,8 @@ class Control:
     def __init__(self, data_dir: Path, commands: dict[str, Answer]) -> None:
         """Listen in ``data_dir`` (whose lock the caller holds: a socket found there is a dead daemon's)."""
         self._commands = commands
+        self._free = threading.Semaphore(MAX_AT_ONCE)
+        self._closing = threading.Event()
         self._path = data_dir / SOCKET_NAME
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX)
@@ -68,23 +75,35 @@ class Control:
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
+        self._closing.set()
         self._path.unlink(missing_ok=True)
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
-        while True:
+        while not self._closing.is_set():
+            self._free.acquire()
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._converse, args=(connection,), name="control-answer", daemon=True).start()
+                try:
+                    threading.Thread(
+                        target=self._converse, args=(connection,), name="control-answer", daemon=True
+                    ).start()
+                except RuntimeError:  # no more threads
+                    connection.close()
+                    raise
+            except (OSError, RuntimeError):
+                self._free.release()
+                self._closing.wait(RETRY_S)
 
     def _converse(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):  # the asker has gone
-            answer = self._answer(_line(connection, time.monotonic() + TIMEOUT_S))
-            connection.settimeout(TIMEOUT_S)
-            connection.sendall(json.dumps(answer).encode() + b"\n")
+        try:
+            with connection, suppress(OSError):  # the asker has gone
+                answer = self._answer(_line(connection, time.monotonic() + TIMEOUT_S))
+                connection.settimeout(TIMEOUT_S)
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+        finally:
+            self._free.release()
 
     def _answer(self, request: bytes) -> dict[str, Any]:
         try:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -150,7 +150,10 @@ class _Pages:
         headers: dict[str, str] = {}
         if request.method == "POST" and self._token is not None and self._ticket is not None:
             peer = _peer(request)
-            given = await _field(request, "token")
+            try:
+                given = await _field(request, "token")
+            except ClientDisconnect:  # who hangs up has guessed nothing, and reads no answer
+                return Response(status_code=400)
             if wait_s := self._guesses.wait_s(peer):
                 answer = too_many(wait_s)
                 trouble, status = words("login_wait", seconds=math.ceil(wait_s)), answer.status_code

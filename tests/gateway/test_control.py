@@ -1,5 +1,6 @@
 """The control socket: real Unix sockets in real folders."""
 
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from gateway import control
 from gateway.commands import Refusal
 from gateway.control import Control, Unanswered
 from gateway.ledger import LedgerError, LedgerFull
+from tests.broker import WAIT_S, eventually
 
 
 @pytest.fixture
@@ -47,6 +49,52 @@ def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
         connection.recv(1000)
 
     assert control.ask(folder, "status") == {"echo": None}
+
+
+def test_silent_connections_take_a_limited_number_of_threads(folder: Path) -> None:
+    """Whoever may enter the folder cannot take all threads and file descriptors of the daemon, and others come next."""
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(control.MAX_AT_ONCE + 20)]
+    for connection in silent:
+        control._at(connection.connect, folder / control.SOCKET_NAME)
+    eventually(lambda: answering() == control.MAX_AT_ONCE)
+    for connection in silent[: control.MAX_AT_ONCE - 1]:
+        connection.close()
+
+    assert control.ask(folder, "status", timeout_s=WAIT_S) == {"echo": None}
+    assert answering() <= control.MAX_AT_ONCE
+    for connection in silent:
+        connection.close()
+
+
+def answering() -> int:
+    """Return how many connections are being served."""
+    return sum(thread.name == "control-answer" for thread in threading.enumerate())
+
+
+def test_a_connection_for_which_there_is_no_descriptor_waits(tmp_path: Path) -> None:
+    """Descriptors that run out for a moment do not end the listening."""
+    refused = threading.Event()
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            refused.set()
+            return super().wait(timeout)
+
+    listening = Control(tmp_path, {"status": lambda _asked: {}})
+    listening._closing = Closing()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(WAIT_S)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (connection.fileno() + 1, limits[1]))
+        try:
+            connection.connect(str(tmp_path / control.SOCKET_NAME))
+            assert refused.wait(WAIT_S)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        connection.sendall(b'{"command": "status"}\n')
+
+        assert connection.recv(1000) == b'{"status": "ok", "data": {}}\n'
+    listening.close()
 
 
 @pytest.mark.parametrize(

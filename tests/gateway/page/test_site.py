@@ -5,6 +5,7 @@ import hmac
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -297,6 +298,24 @@ def test_guessing_is_slow_logged_and_shuts_out_nobody_else(guarded: Office, monk
     assert guess(10, TOKEN).status == 200
     stolen = hmac.digest(TOKEN.encode(), b"hadir status page", hashlib.sha256).hex()
     assert guess(10, "", Cookie=f"hadir={stolen}", Authorization="").status == 401
+
+
+@pytest.mark.parametrize(
+    "begun", [b"Content-Length: 100\r\n\r\ntoken=", b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"]
+)
+def test_who_hangs_up_in_the_middle_of_a_login_fills_no_log(guarded: Office, begun: bytes) -> None:
+    """Anybody in the network can do that, as often as it takes."""
+    port = int(guarded.url.rpartition(":")[2])
+    with capture_logs() as logs:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), WAIT_S) as connection:
+                connection.sendall(b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\n" + begun)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
+        assert guarded.get("/login").status == 200  # what the three left behind was dealt with before
+
+    assert [line["event"] for line in logs if line["event"].startswith("page_")] == []
 
 
 def test_many_who_ask_cost_the_daemon_one_question(place: Office) -> None:
