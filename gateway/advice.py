@@ -1,6 +1,6 @@
 """What a person has to look at first, by what was met. Pure: the words for it are in :mod:`gateway.cli.words`.
 
-One place decides it for the doctor, the status page and `hadir status`.
+One place decides it for the doctor, the status page, `hadir status`, and the setting of clocks.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,8 @@ ZONES_MS = 26 * 3_600_000
 """No two time zones differ by more."""
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
 """Zones differ by whole hours, some by quarters of an hour."""
+LEAST_ZONE_MS = 30 * 60_000
+"""A smaller offset is taken for a wrong clock: hardly any two zones are so near to each other."""
 NEAR_HOUR_MS, NEAR_QUARTER_MS = 300_000, 120_000
 """How far a clock may be from a multiple of them and still be taken for one of another zone."""
 
@@ -95,6 +97,6 @@ def _is_zone(offset_ms: int, bound_ms: int) -> bool:
         return False
     for unit, near in ((HOUR_MS, NEAR_HOUR_MS), (QUARTER_MS, NEAR_QUARTER_MS)):
         nearest = round(offset_ms / unit) * unit
-        if nearest and abs(offset_ms - nearest) <= near + bound_ms:
+        if abs(nearest) >= LEAST_ZONE_MS and abs(offset_ms - nearest) <= near + bound_ms:
             return True
     return False

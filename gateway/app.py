@@ -17,7 +17,7 @@ import structlog
 from structlog.processors import ExceptionRenderer
 
 from drivers import DRIVERS
-from gateway import filing, memory, punch, traces
+from gateway import filing, memory, punch
 from gateway.clock import Clock, Standing, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
@@ -31,7 +31,7 @@ from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
-from gateway.trace import origin
+from gateway.trace import as_value, described, origin, write
 from gateway.vigil import Vigil
 from gateway.visit_requests import VisitPostponed
 from gateway.worker import Worker
@@ -80,8 +80,8 @@ def configure_logging() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             # A traceback shows places in the code, never values or a library's words: those are PINs and keys.
-            *([] if person else [ExceptionRenderer(traces.as_value)]),
-            structlog.dev.ConsoleRenderer(exception_formatter=traces.write)
+            *([] if person else [ExceptionRenderer(as_value)]),
+            structlog.dev.ConsoleRenderer(exception_formatter=write)
             if person
             else (_for_the_journal if _is_journal(sys.stderr) else structlog.processors.JSONRenderer()),
         ],
@@ -114,7 +114,7 @@ class _Libraries(logging.Handler):
 
 
 def _shown(reason: object) -> str:
-    return traces.described(reason) if isinstance(reason, BaseException) else str(reason)
+    return described(reason) if isinstance(reason, BaseException) else str(reason)
 
 
 def _not_taken(exc: SettingsError) -> str:

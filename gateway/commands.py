@@ -18,7 +18,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.ledger import Again, Judgement, Ledger, LedgerFull, Selection, receipt_from
-from gateway.trace import frames
+from gateway.trace import trace
 
 WAITING_MOST = 16
 """Requests that wait for execution at most; one more is answered with ``busy``."""
@@ -272,7 +272,7 @@ class Commands:
             try:
                 request.answer(self._answer(request))
             except Exception as exc:  # noqa: BLE001 - one answer that cannot be given must not end the answering
-                log.error("answer_failed", command=request.name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
+                log.error("answer_failed", command=request.name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
 
     def _answer(self, request: Request) -> dict[str, Any]:
         try:
@@ -285,7 +285,7 @@ class Commands:
             log.warning("command_refused", command=request.name, code="disk_full")
             return _refused(Refusal("disk_full", "there is no room on the gateway's disk; ask again when there is"))
         except Exception as exc:  # noqa: BLE001 - one request that cannot be carried out must not end the answering
-            log.error("command_failed", command=request.name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
+            log.error("command_failed", command=request.name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
             return _refused(Refusal("failed", "the command failed; see the gateway's log"))
         log.info("command_done", command=request.name)
         return {"status": "ok", "data": data}

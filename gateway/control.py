@@ -18,7 +18,7 @@ import structlog
 
 from gateway.commands import Refusal
 from gateway.ledger import LedgerError, LedgerFull
-from gateway.trace import frames
+from gateway.trace import trace
 
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
@@ -119,7 +119,7 @@ class Control:
         except LedgerError as exc:
             return _error("disk_full" if isinstance(exc, LedgerFull) else "ledger_failed", str(exc))
         except Exception as exc:  # noqa: BLE001 - one question that cannot be answered must not end the answering
-            log.error("command_failed", command=name, trace=frames(exc))  # noqa: TRY400 - texts hold PINs
+            log.error("command_failed", command=name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
             return _error("failed", "the command failed; see the gateway's log")
 
 

@@ -91,6 +91,8 @@ STEP_S = 20.0
 SLOW_LOG_S = 60.0
 """How long a terminal may take to prepare the end of its log; one that takes longer is said to."""
 ANSWER_S = 5.0
+ANSWERS = 64
+"""Answers of the broker that wait to be looked at; what exceeds them is dropped."""
 RECEIPT_S = 2.0
 """How long a broker may take to pass on what it retains."""
 TAIL = 8
@@ -575,25 +577,28 @@ class _Line:
 
     def __init__(self, settings: Settings) -> None:
         self.receipt: bytes | None = None
-        self._answers: queue.SimpleQueue[_Heard] = queue.SimpleQueue()
+        self._answers: queue.Queue[_Heard] = queue.Queue(ANSWERS)
         self._mqtt = settings.mqtt
         self._client = client_for(settings.mqtt, f"{settings.client_id}-doctor")
-        answers = self._answers
+
+        def put(heard: _Heard) -> None:
+            with suppress(queue.Full):  # a broker that says so much has answered nothing
+                self._answers.put_nowait(heard)
 
         def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            answers.put(_Heard("connected", reason.value, str(reason)))
+            put(_Heard("connected", reason.value, str(reason)))
 
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            answers.put(_Heard("closed", reason.value, str(reason)))
+            put(_Heard("closed", reason.value, str(reason)))
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
-            answers.put(_Heard("subscribed", reasons[0].value, str(reasons[0])))
+            put(_Heard("subscribed", reasons[0].value, str(reasons[0])))
 
         def on_publish(_c: mqtt.Client, _u: Any, _mid: int, reason: ReasonCode, _p: Any) -> None:
-            answers.put(_Heard("taken", reason.value, str(reason)))
+            put(_Heard("taken", reason.value, str(reason)))
 
         def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            answers.put(_Heard("receipt", payload=bytes(message.payload)))
+            put(_Heard("receipt", payload=bytes(message.payload)))
 
         self._client.on_connect = on_connect
         self._client.on_disconnect = on_disconnect

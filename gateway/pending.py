@@ -33,7 +33,7 @@ from drivers.base import BadRecord, RawPunch
 from gateway import punch
 from gateway.ledger import Ledger, LedgerError, LedgerFull
 from gateway.punch import ClockEvidence, Witness, utc_text
-from gateway.trace import frames
+from gateway.trace import trace
 
 NOTES_MOST = 500
 """Notes that wait for one terminal: about half a megabyte."""
@@ -208,7 +208,7 @@ class PendingWrites:
         except LedgerError:
             raise
         except Exception as exc:  # noqa: BLE001 - it is named and left out
-            log.error("write_failed", terminal=subject, trace=frames(exc))  # noqa: TRY400 - a text may hold a PIN
+            log.error("write_failed", terminal=subject, trace=trace(exc))  # noqa: TRY400 - a text may hold a PIN
 
     def _note_dropped(self, subject: str, serial: str | None, dropped: _Dropped) -> None:
         data = {

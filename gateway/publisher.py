@@ -39,7 +39,7 @@ from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, Waiting, 
 from gateway.parcel import BATCH, Array, Parcel, single
 from gateway.pause import Pause
 from gateway.punch import utc_text
-from gateway.settings import Delivery, Mqtt, Settings, read_secret
+from gateway.settings import CENTRE_BYTES, Delivery, Mqtt, Settings, read_secret
 
 # Reason codes of MQTT 5 (specification, 2.4) that call for a reaction of their own.
 NO_MATCHING_SUBSCRIBERS = 0x10
@@ -1095,7 +1095,7 @@ class Publisher:
     def _room(self, conversation: _Conversation, topic: str) -> int:
         """Return how many bytes the payload of a message with events may have."""
         learned = self._array_most if topic == BATCH else self._single_most
-        packet = min(self._delivery.batch_bytes, conversation.maximum_packet, learned)
+        packet = min(self._delivery.batch_bytes, CENTRE_BYTES, conversation.maximum_packet, learned)
         return packet - self._envelope(topic, ARRAY if topic == BATCH else EVENT)
 
     def _envelope(self, topic: str, properties: Properties) -> int:

@@ -17,7 +17,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from gateway.trace import frames
+from gateway.trace import trace
 
 STEP_S = 2.0
 """A wall clock that moved this much more or less than the monotonic one between two ticks has stepped."""
@@ -109,5 +109,5 @@ class Calendar:
         self._scheduler.start()
 
     def _failed(self, event: JobExecutionEvent) -> None:
-        log.error("job_failed", job=event.job_id, trace=frames(event.exception))
+        log.error("job_failed", job=event.job_id, trace=trace(event.exception))
         self._report(event.job_id, event.exception)

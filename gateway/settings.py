@@ -56,6 +56,8 @@ ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
 _LONGEST_LEVEL = 64
+CENTRE_BYTES = 4 * 1024**2
+"""The longest message that a centre reads; docs/contract.md promises that none is longer."""
 _OPENING_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
 """Quotes that word processors and web pages write."""
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
@@ -408,7 +410,7 @@ class Delivery(_Section):
     batch_from: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 200
     """Send arrays where more events than this wait; 0: never."""
     batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455), between(1024, 16_777_216, " bytes")] = 65536
-    """No message is larger than this."""
+    """No message is larger than this, nor than 4 MiB, the most that the centre reads."""
     confirm: Literal["auto", "centre", "broker"] = "auto"
     """Whose word counts: the centre's receipt, the broker's answer, or auto: the broker's until a receipt comes."""
 
@@ -924,6 +926,8 @@ def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
             ("mqtt", "url"),
             "the password and all punches cross the network unencrypted; write mqtts:// if the broker has TLS",
         )
+    if settings.delivery.batch_bytes > CENTRE_BYTES:
+        yield ("delivery", "batch_bytes"), "the centre reads 4 MiB at most, so this means 4 MiB; write 4MiB or less"
     if ours.ca_file is not None:
         yield from ((("mqtt", "ca_file"), doubt) for doubt in _certificate_doubts(ours.ca_file))
     size = _disk_size(settings.data_dir)

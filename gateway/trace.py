@@ -1,11 +1,42 @@
-"""Where an exception comes from, without its text: that of a foreign exception may hold a PIN or a key."""
+"""What may be shown of an exception: never the words of a library, which may repeat a PIN, a name or a body.
 
+SQLAlchemy's texts hold the parameters of a statement, SQLite's the text it could not decode, a parser's its input. Our
+own exceptions say what they may; of any other, type, place in the code and the meaning of an errno are enough.
+"""
+
+import errno
+import os
 import traceback
 from pathlib import Path
+from types import TracebackType
+from typing import TextIO
 
+from drivers.base import DriverError
+
+_OURS = ("gateway.", "drivers.", "central.")
 _ROOT = Path(__file__).parent.parent
 DEPTH = 12
-"""Frames of one exception that are named, the innermost ones."""
+"""Places of one exception that are named, the innermost ones."""
+CHAIN = 8
+"""Exceptions of one chain, or of one group, that are named."""
+
+_ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+def words_of(exc: BaseException) -> str | None:
+    """Return the words of our own exceptions, or the system's of an error number; None of any other exception."""
+    if isinstance(exc, DriverError) or type(exc).__module__.startswith(_OURS):
+        return str(exc)
+    if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
+        return f"{errno.errorcode[exc.errno]}, {os.strerror(exc.errno)}"
+    return getattr(exc, "sqlite_errorname", None)
+
+
+def described(exc: BaseException) -> str:
+    """Return an exception's type, and what may be shown of its text."""
+    kind = type(exc).__name__
+    text = words_of(exc)
+    return f"{kind}: {text}" if text else kind
 
 
 def origin(exc: BaseException) -> str:
@@ -14,16 +45,33 @@ def origin(exc: BaseException) -> str:
     return f"{type(exc).__name__} at {places[-1]}" if places else type(exc).__name__
 
 
-def frames(exc: BaseException) -> list[str]:
-    """Return the places an exception passed, outermost first, then those of what caused it."""
+def trace(exc: BaseException) -> list[str]:
+    """Return an exception and those that led to it, the last one first: what may be shown, then places in the code."""
     found: list[str] = []
-    seen: set[int] = set()
-    cause: BaseException | None = exc
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        found += [type(cause).__name__, *(f"  {place}" for place in _places(cause)[-DEPTH:])]
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    following: BaseException | None = exc
+    for _ in range(CHAIN):
+        if following is None:
+            break
+        found += [described(following), *(f"  {place}" for place in _places(following)[-DEPTH:])]
+        if isinstance(following, BaseExceptionGroup):
+            found += [f"  holds {described(one)}" for one in following.exceptions[:CHAIN]]
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
     return found
+
+
+def as_text(exc: BaseException) -> str:
+    """Return the trace of an exception for a person."""
+    return "\n".join(["Traceback, the last call of each exception last:", *trace(exc)])
+
+
+def as_value(exc_info: _ExcInfo) -> list[str]:
+    """Return the trace of an exception that is logged, for a program."""
+    return [] if exc_info[1] is None else trace(exc_info[1])
+
+
+def write(stream: TextIO, exc_info: _ExcInfo) -> None:
+    """Write the trace of an exception that is logged, for a person."""
+    stream.write("\n" + as_text(exc_info[1]) if exc_info[1] is not None else "")
 
 
 def _places(exc: BaseException) -> list[str]:

@@ -16,7 +16,7 @@ from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.ledger import Ledger
 from gateway.pending import PendingWrites
-from gateway.trace import frames, origin
+from gateway.trace import origin, trace
 from gateway.worker import Worker
 
 log = structlog.get_logger("vigil")
@@ -106,7 +106,7 @@ class Vigil:
         except Exception as exc:  # noqa: BLE001 - whatever it is, the other terminals are looked at
             if watched.trouble != origin(exc):
                 # A text may hold what is nobody's business: the places do.
-                log.error("terminal_not_watched", terminal=watched.worker.name, trace=frames(exc))  # noqa: TRY400
+                log.error("terminal_not_watched", terminal=watched.worker.name, trace=trace(exc))  # noqa: TRY400
             watched.trouble = origin(exc)
 
     def _follow(self) -> None:

@@ -56,6 +56,7 @@ from drivers.base import (
 )
 from drivers.safe_files import Folder
 from gateway import forecast, punch
+from gateway.advice import judged_clock
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
 from gateway.filing import LedgerDesk, filed, receipt, refusal
@@ -66,7 +67,7 @@ from gateway.pending import PendingWrites
 from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
 from gateway.timekeeper import STEP_S, Timekeeper
-from gateway.trace import frames, origin
+from gateway.trace import origin, trace
 from gateway.visit_requests import VisitRequest, VisitRequests
 
 Cause = Literal["unavailable", "refused", "protocol", "internal"]
@@ -461,7 +462,7 @@ class Worker:
             f"the gateway met what its driver does not expect ({where}); please report the log's line driver_failed"
         )
         if where != self._unforeseen:
-            self._log.error("driver_failed", driver=self._driver.name, error=where, trace=frames(exc))
+            self._log.error("driver_failed", driver=self._driver.name, error=where, trace=trace(exc))
             self._alarm("driver_failed", f"terminal {self.name}: {reason}", self.name)
         self._unforeseen = where
         return self._failed("internal", reason)
@@ -1108,7 +1109,14 @@ class Worker:
                 return  # looked at again at the next poll, as long as the wish holds
             if not self._caught_up:
                 return  # what is in the log was made by the clock as it is
-            if off > timedelta(seconds=self._settings.max_set):
+            finding = judged_clock(
+                clock.offset_ms, clock.bound_ms, self._settings.clock.tolerance, synchronised=self._clock.synchronised()
+            )
+            if finding == "clock_zone":
+                minutes = round(off.total_seconds() / 60)
+                advice = f"correct timezone ({self._zone.key}) if it is right, else set it by hand"
+                self._not_set(f"it is off by {minutes} min, as a clock of another time zone: compare it, then {advice}")
+            elif off > timedelta(seconds=self._settings.max_set):
                 self._not_set(f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it")
             elif isinstance(terminal, SettableClock):
                 self._set_clock(terminal, clock)

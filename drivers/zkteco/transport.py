@@ -459,7 +459,7 @@ def translated(transport: Transport, but: tuple[type[Exception], ...] = ()) -> I
         error.capture = transport.capture()
         raise error from exc
     except (struct.error, ValueError, TypeError, IndexError) as exc:
-        # What pyzk's parsing of unexpected bytes ends in.
-        error = ProtocolError(f"the answer could not be understood ({exc})")
+        # What pyzk's parsing of unexpected bytes ends in. Its text may repeat a PIN or a name.
+        error = ProtocolError(f"the answer could not be understood ({type(exc).__name__})")
         error.capture = transport.capture()
         raise error from exc

@@ -331,7 +331,7 @@ def _robust(stream: TextIO | None) -> TextIO:
 def _debug(exc: BaseException | None) -> None:
     if exc is None or not os.environ.get("HADIR_DEBUG"):
         return
-    from gateway.traces import as_text
+    from gateway.trace import as_text
 
     say(as_text(exc))
     if capture := getattr(exc, "capture", None):

@@ -694,3 +694,26 @@ def test_every_finding_has_words_and_every_word_a_finding() -> None:
     )
     assert set(advice.BROKER_FINDINGS) == set(get_args(BrokerCause))
     assert {name for name in advice.BROKER_FINDINGS.values() if FINDINGS[name].advice is None} == set()
+
+
+def test_a_broker_that_answers_without_end_is_bounded(tmp_path: Path) -> None:
+    """Statements that were not asked for do not pile up in memory."""
+    receipt = b"\x00\x1fhadir/v1/kantor/gw-01/receipt" + b"\x00" + b"x" * 50
+    receipt = receipt.replace(b"\x00\x1f", len("hadir/v1/kantor/gw-01/receipt").to_bytes(2, "big"), 1)
+    flood = (bytes((0x30, len(receipt))) + receipt) * (20 * doctor.ANSWERS)
+
+    def answer(packet: Packet) -> bytes | None:
+        return {CONNECT: connack(), SUBSCRIBE: flood + suback(packet.mid, 0)}.get(packet.kind)
+
+    with FakeBroker(answer) as broker:
+        line = doctor._Line(configured(tmp_path, url=broker.url))
+        try:
+            assert line.connect() is not None
+            line._client.subscribe("hadir/v1/kantor/gw-01/receipt", qos=1)
+            eventually(lambda: line._answers.qsize() >= doctor.ANSWERS)
+            line._client.publish("x", b"x", qos=0).wait_for_publish(WAIT_S)
+            line._client.disconnect()
+            eventually(lambda: not line._client.is_connected())
+            assert line._answers.qsize() == doctor.ANSWERS
+        finally:
+            line.close()

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from drivers.base import BadRecord, RawPunch, Reading
 from gateway import publisher as publishing
-from gateway import punch, traces
+from gateway import punch, trace
 from gateway.app import configure_logging
 from gateway.bounded_client import BoundedClient
 from gateway.ledger import Ledger, Limits, Receipt, Selection, backup, newest_backup, restore
@@ -170,8 +170,8 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str | None, strea
                 step()
             except Exception as exc:
                 log.exception("step_failed")
-                log.warning("part_failed", reason=traces.described(exc))
-                stream.write(f"hadir: {traces.words_of(exc)}\n{traces.as_text(exc)}\n")
+                log.warning("part_failed", reason=trace.described(exc))
+                stream.write(f"hadir: {trace.words_of(exc)}\n{trace.as_text(exc)}\n")
     return plan
 
 
@@ -217,7 +217,7 @@ def test_no_publish_that_fails_shows_what_it_was_given(
         sender.start()
         eventually(lambda: not sender.is_alive)
     assert sender.failure is not None
-    shown.write(traces.described(sender.failure))
+    shown.write(trace.described(sender.failure))
     ledger.close()
     assert "publisher_failed" in shown.getvalue()
     assert CANARIES.search(shown.getvalue()) is None
@@ -237,12 +237,12 @@ def test_foreign_exceptions_are_shown_by_type_and_ours_by_their_words() -> None:
 
     with pytest.raises(publishing.BrokerUnavailable) as caught:
         fail()
-    text = traces.as_text(caught.value)
+    text = trace.as_text(caught.value)
     assert "our own words" in text
     assert "ValidationError" in text
     assert "test_privacy.py" in text
-    assert "CANARY" not in text + json.dumps(list(traces.trace(caught.value)))
+    assert "CANARY" not in text + json.dumps(trace.trace(caught.value))
     group = ExceptionGroup("CANARY", [ValueError("CANARY"), OSError(28, "CANARY")])
-    assert CANARIES.search(traces.as_text(group)) is None
-    assert "ENOSPC" in traces.as_text(group)
+    assert CANARIES.search(trace.as_text(group)) is None
+    assert "ENOSPC" in trace.as_text(group)
     assert punch.masked("123") == "***"

@@ -26,6 +26,7 @@ import pytest
 from paho.mqtt import client as mqtt
 from structlog.testing import capture_logs
 
+from central import event as central_event
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import publisher as module
 from gateway import punch
@@ -2241,3 +2242,11 @@ def test_a_certificate_that_is_only_incomplete_is_explained(message: str, hint: 
     error.verify_message, error.verify_code = message, 0
     assert message in module.plain(error)
     assert ("docs/broker.md" in module.plain(error)) == hint
+
+
+def test_no_message_is_longer_than_the_centre_reads(office: Office) -> None:
+    """Whatever `delivery.batch_bytes` says and the broker would take."""
+    settings = office.settings("mqtt://127.0.0.1", delivery={"batch_bytes": "16MiB"})
+    publisher = Publisher(settings, office.ledger)
+    conversation = module._Conversation(None, None, 1, 1, 1, module.ANY_SIZE)  # type: ignore[arg-type]  # not used
+    assert 4_000_000 < publisher._room(conversation, "batch") < central_event.MAX_BYTES

@@ -865,3 +865,10 @@ def test_any_document_loads_or_says_why(config: Path, document: dict[str, Any], 
     with config.open("w", encoding="utf-8", errors="replace") as file:
         YAML(typ="safe", pure=True).dump({"terminals": terminals, **document}, file)
     loads_or_says_why(config, config.read_bytes())
+
+
+@pytest.mark.parametrize(("size", "warned"), [("4MiB", False), ("5MiB", True)])
+def test_messages_longer_than_the_centre_reads_are_warned_of(config: Path, size: str, warned: bool) -> None:
+    """The number is used up to 4 MiB."""
+    found = load(write(config, GOOD + f"delivery: {{batch_bytes: {size}}}\n")).problems
+    assert ["delivery.batch_bytes"] * warned == [problem.path for problem in found if "4MiB" in problem.message]

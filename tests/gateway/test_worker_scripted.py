@@ -691,6 +691,20 @@ def test_a_clock_too_far_off_is_for_a_person_to_look_at(office: Office) -> None:
     assert (office.alarms, office.script.clock_set) == (["clock_not_set"], [])
 
 
+@pytest.mark.parametrize(("minutes", "is_set"), [(-120, False), (61, False), (-30, False), (46, False), (-38, True)])
+def test_a_clock_that_may_be_of_another_zone_is_not_set(office: Office, minutes: int, is_set: bool) -> None:
+    """However large max_set is: a wrong `timezone` must not make the one right clock wrong."""
+    office.script.settable = True
+    office.script.off = timedelta(minutes=minutes)
+    worker = office.visit(clock={"set": "nightly"}, max_set="12h")
+    polled(worker, 2)
+    worker.begin_night()
+    eventually(lambda: office.alarms)
+    polled(worker, 2)
+
+    assert (office.alarms, bool(office.script.clock_set)) == (["clock_set" if is_set else "clock_not_set"], is_set)
+
+
 def test_a_gateway_that_does_not_know_the_time_sets_no_clock(office: Office) -> None:
     """It waits for a time source as long as the night lasts."""
     office.clock.trusted = False

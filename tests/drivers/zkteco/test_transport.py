@@ -963,6 +963,15 @@ def test_pyzk_cannot_be_made_to_harm_a_terminal(harm: Callable[[Any], object]) -
     assert peer.settled() == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_EXIT]
 
 
+def test_what_pyzk_says_of_bytes_that_it_cannot_read_is_not_repeated() -> None:
+    """Its text may be a PIN or a name; it would stand in the log, the state and the alarm."""
+    with visited() as (terminal, _):
+        for exc in (ValueError("invalid literal: '48151623'"), IndexError("Budi"), struct.error("Budi")):
+            with pytest.raises(ProtocolError) as caught, translated(terminal._transport):
+                raise exc
+            assert str(caught.value) == f"the answer could not be understood ({type(exc).__name__})"
+
+
 # --- the seam under pyzk ------------------------------------------------------------------------------------------
 
 
