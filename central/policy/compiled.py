@@ -141,7 +141,7 @@ def _discipline(rule: model.Discipline, refs: _Refs) -> flat.DisciplineRule:
         excused_counts=rule.excused_counts,
         consecutive_days=rule.consecutive_days,
         consecutive_level=rule.consecutive_level,
-        ladder=tuple(sorted(ladder, key=lambda step: step[0])),
+        ladder=tuple(ladder),
         minutes_ref=refs.of("discipline", "minutes_per_day"),
         run_ref=refs.of("discipline", "consecutive_days"),
     )

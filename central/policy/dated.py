@@ -111,9 +111,9 @@ def resolve(node: Node, on: date, source: Mapping[str, str], version: str = "") 
             return Node(None, node.place, source=source, version=f"{version}/never")
         begin = chosen.get("from")
         since = "ever" if begin is None or begin.value is None else str(begin.value)
-        return resolve(chosen.value["value"], on, _own_source(chosen, source), f"{version}/{since}")
+        return resolve(chosen.value["value"], on, _own_source(chosen, source, on), f"{version}/{since}")
     if isinstance(node.value, dict):
-        own = _own_source(node, source)
+        own = _own_source(node, source, on)
         values = {key: resolve(value, on, own, version) for key, value in node.value.items()}
         return Node(values, node.place, node.keys, source=own, version=version)
     if isinstance(node.value, list):
@@ -134,9 +134,12 @@ def _valid(node: Node, on: date) -> Node | None:
     return best
 
 
-def _own_source(node: Node, inherited: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the source that a map names itself, completed by the one around it."""
+def _own_source(node: Node, inherited: Mapping[str, str], on: date) -> Mapping[str, str]:
+    """Return the source that a map names itself on a date, completed by the one around it."""
     named = node.get("source")
+    if named is not None and is_dated(named):
+        chosen = _valid(named, on)
+        named = None if chosen is None else chosen.value["value"]
     if named is None or not isinstance(named.value, dict):
         return inherited
     own = {

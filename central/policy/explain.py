@@ -416,7 +416,7 @@ def _discipline_lines(version: Version) -> Iterator[_Line]:
     yield _Line("convert", (*path, "minutes_per_day"), {"minutes": rule.minutes_per_day})
     yield _Line("days_ceil" if rule.rounding == "ceil" else "days_floor", (*path, "rounding"), {})
     yield _Line("excused_counts" if rule.excused_counts else "excused_free", (*path, "excused_counts"), {})
-    for index, step in sorted(enumerate(rule.ladder), key=lambda item: item[1].days):
+    for index, step in enumerate(rule.ladder):
         yield _Line("ladder", (*path, "ladder", index), {"days": step.days, "level": step.level})
     if rule.consecutive_level is not None:
         values = {"days": rule.consecutive_days, "level": rule.consecutive_level}

@@ -196,11 +196,16 @@ def _check_own(document: Node) -> list[Problem]:
         if node is None or node.value is None:
             found.append(Problem(document.place, key, f"is missing; add {key}:"))
     source = document.get("source")
-    if source is not None and isinstance(source.value, dict):
-        decree = source.get("decree")
+    for named in [] if source is None else [value for value in _alternatives(source) if isinstance(value.value, dict)]:
+        decree = named.get("decree")
         if decree is None or decree.value is None:
-            found.append(Problem(source.place, "source.decree", "is missing; name the decree"))
+            found.append(Problem(named.place, "source.decree", "is missing; name the decree"))
     return found
+
+
+def _alternatives(node: Node) -> list[Node]:
+    """Return a value, or each of its dated values."""
+    return [item.value["value"] for item in node.value] if is_dated(node) else [node]
 
 
 def _check_period(document: Node) -> list[Problem]:
@@ -210,18 +215,18 @@ def _check_period(document: Node) -> list[Problem]:
         return []
     begins: set[str] = set()
     caps: set[str] = set()
-    scoped = limited = False
+    unscoped = False
     for since in sorted({date.min} | breakpoints(period)):
         resolved = resolve(period, since, {})
         begin, cap, scope = (resolved.get(key) for key in ("begins_on", "cap", "cap_scope"))
         begins.add("1" if begin is None or begin.value is None else repr(begin.plain()))
         caps.add("" if cap is None else cap.version)
-        limited = limited or (cap is not None and cap.value is not None)
-        scoped = scoped or (scope is not None and scope.value is not None)
+        limited = cap is not None and cap.value is not None
+        unscoped = unscoped or (limited and (scope is None or scope.value is None))
     found = []
     if len(begins) > 1 and is_dated(period):
         found.append(Problem(period.place, "period.begins_on", "is never dated; write one value for all dates"))
-    if limited and len(caps) > 1 and not scoped:
+    if unscoped and len(caps) > 1:
         found.append(Problem(period.place, "period.cap_scope", "needed where a cap is dated: period_end or own_days"))
     return found
 

@@ -69,6 +69,12 @@ def _text_of_number(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _climbing(ladder: "list[Step]") -> "list[Step]":
+    if any(later.days <= earlier.days for earlier, later in pairwise(ladder)):
+        raise ValueError("not in ascending order; each level begins at more days than the one before")
+    return ladder
+
+
 Percent = Annotated[
     int,
     PlainValidator(read_percent),
@@ -275,7 +281,7 @@ class Discipline(_Sourced):
     excused_counts: bool = False
     consecutive_days: Positive = 10
     consecutive_level: Text | None = "pemberhentian"
-    ladder: list[Step] = []
+    ladder: Annotated[list[Step], AfterValidator(_climbing)] = []
 
 
 class Policy(_Model):

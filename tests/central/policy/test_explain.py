@@ -3,7 +3,7 @@
 from datetime import date
 from pathlib import Path
 
-from central.policy.document import Node, parse
+from central.policy.document import parse
 from central.policy.explain import Language, explain
 from central.policy.load import Library, Policy
 
@@ -11,7 +11,7 @@ HEAD = "policy: regent\nsource: {decree: Perbup 7/2027, article: 4}\n"
 
 
 def _load(text: str) -> Policy:
-    return Library().load(Node(parse(HEAD + text, "regent.yaml").value, parse(HEAD, "regent.yaml").place), Path())
+    return Library().load(parse(HEAD + text, "regent.yaml"), Path())
 
 
 def _lines(text: str, language: Language = "en") -> list[str]:
@@ -96,3 +96,21 @@ def test_a_source_in_two_languages_shows_its_half() -> None:
 
     assert "Setiap menit yang sudah dimulai dihitung penuh. (dari programnya)" in _lines(text, "id")
     assert "Every minute that has begun counts in full. (from its program)" in _lines(text, "en")
+
+
+def test_a_source_may_be_dated_itself() -> None:
+    """The decree that renews another unchanged stands from its date on, in sentences and reasons."""
+    policy = Library().load(
+        parse(
+            "policy: x\nsource: [{value: {decree: Perwal 1/2026}}, {from: 2027-01-01, value: {decree: Perwal 2/27}}]\n"
+            'slots: {in: {bands: [{from: 1, cut: "1"}]}}\n',
+            "x.yaml",
+        ),
+        Path(),
+    )
+
+    assert [policy.on(day).slots["in"].bands[0].ref.decree for day in (date(2026, 12, 31), date(2027, 1, 1))] == [
+        "Perwal 1/2026",
+        "Perwal 2/27",
+    ]
+    assert "  in: 1 min or more: no class, cut 1 %. (Perwal 2/27)" in explain(policy).splitlines()
