@@ -14,7 +14,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -529,19 +529,17 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -
                 raise LedgerError(f"{folder}: {what}; make room on it")
             name = datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
             place.check_place(name)
-            with closing(_opened(path)) as source:
-                draft = _copy(source, place)
-            if altered := _altered_in(folder / draft):
-                place.check_place(ALTERED_COPY)
-                place.rename(draft, ALTERED_COPY)
+            with closing(_opened(path)) as source, _copied(source, place) as draft:
+                altered = _altered_in(folder / draft)
+                place.rename(draft, ALTERED_COPY if altered else name)
+            place.sync()
+            if altered:
                 raise LedgerAltered(
                     f"{folder}: in the ledger {len(altered)} events are not what was written, the first is "
                     f"{altered[0]}; the copy is kept as {ALTERED_COPY}, and the copies before it stay. Keep data_dir "
                     "as it is, look at the disk, run `hadir verify`",
                     altered,
                 )
-            place.rename(draft, name)
-            place.sync()
             for old in _copies(place)[:-kept]:
                 place.remove(old)
     except (OSError, sqlite3.Error) as exc:
@@ -558,8 +556,12 @@ def check_files(path: Path) -> None:
             folder.check_place(path.name + side)
 
 
-def _copy(source: sqlite3.Connection, folder: Folder) -> str:
-    """Copy a ledger into a new file of a folder, forced to the disk; return its name, which cannot be known before."""
+@contextmanager
+def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
+    """Copy a ledger into a new file of a folder, forced to the disk; yield its name, which cannot be known before.
+
+    The file is removed at the end, unless it was renamed.
+    """
     for leftover in folder.names():
         if _DRAFT.fullmatch(leftover) and (found := folder.look(leftover)) and found.st_mtime < time.time() - DRAFT_S:
             folder.remove(leftover)
@@ -580,10 +582,9 @@ def _copy(source: sqlite3.Connection, folder: Folder) -> str:
             os.fchmod(made.fileno(), 0o640)
             os.fsync(made.fileno())
             check_same(folder, name, made)
-        except BaseException:
+            yield name
+        finally:
             folder.remove(name)
-            raise
-    return name
 
 
 def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
@@ -638,17 +639,12 @@ def restore(path: Path, copy: Path, source: str) -> Path | None:
             # What is checked is what is copied: the file is opened once.
             with closing(_opened(copy)) as connection:
                 _check(connection, copy, source)
-                draft = _copy(connection, folder)
-            try:
-                with folder.open(draft) as made:
+                with _copied(connection, folder) as draft, folder.open(draft) as made:
                     _make_ready(folder.path / draft)
                     os.fsync(made.fileno())
                     check_same(folder, draft, made)
-                there_was = path.exists()
-                folder.rename(draft, _rebuilt(path).name)
-            except BaseException:
-                folder.remove(draft)
-                raise
+                    there_was = path.exists()
+                    folder.rename(draft, _rebuilt(path).name)
             aside = exchange(path, "replaced")
     except (OSError, sqlite3.Error, DBAPIError) as exc:
         raise LedgerError(f"{copy}: it cannot be restored ({_reason(exc)}); choose another backup") from exc

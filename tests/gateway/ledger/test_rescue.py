@@ -605,3 +605,17 @@ def test_a_copy_with_an_altered_event_does_not_replace_the_last_good_one(tmp_pat
         assert ledger.set_aside([3]) == 0
         assert backup(ledger.path, copies, kept=1).exists()
         assert ledger.counts().altered == 1
+
+
+def test_a_copy_that_cannot_get_its_name_leaves_nothing(tmp_path: Path) -> None:
+    """A draft as large as the ledger would stay for a day, each night another one."""
+    copies = tmp_path / "copies"
+    (copies / "altered.db").mkdir(parents=True)
+    with closing(Ledger(tmp_path / "data", "/hadir/o/g")) as ledger:
+        ledger.record_note("hadir.gateway.resumed.v1", None, datetime(2026, 9, 7, tzinfo=UTC), {"number": 2})
+        with closing(sqlite3.connect(ledger.path)) as other:
+            other.execute("""UPDATE event SET body = replace(body, '"number":2', '"number":7')""")
+            other.commit()
+        with pytest.raises(LedgerError, match="no backup could be made"):
+            backup(ledger.path, copies)
+    assert [file.name for file in copies.iterdir()] == ["altered.db"]
