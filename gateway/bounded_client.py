@@ -36,16 +36,17 @@ class BoundedClient(mqtt.Client):
         self.violation: str | None = None
         """What the broker sent, where that is no answer to an event and ended the connection."""
         self._most_waiting = window + ANSWERS_MOST
-        self._open_questions = 1
+        # Each is counted up by one thread only, ours and the library's.
+        self._asked, self._answered = 1, 0
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`mqtt.Client.subscribe`."""
-        self._open_questions += 1
+        self._asked += 1
         return super().subscribe(*args, **kwargs)
 
     def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`mqtt.Client.unsubscribe`."""
-        self._open_questions += 1
+        self._asked += 1
         return super().unsubscribe(*args, **kwargs)
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -60,8 +61,8 @@ class BoundedClient(mqtt.Client):
         kind = command & 0xF0
         try:
             if kind not in _FREE:
-                self._open_questions -= 1
-                if kind not in (_CONNACK, _SUBACK, _UNSUBACK) or self._open_questions < 0:
+                self._answered += 1
+                if kind not in (_CONNACK, _SUBACK, _UNSUBACK) or self._answered > self._asked:
                     raise self._violated(f"a packet of kind {kind:#04x}, which nothing called for")  # noqa: TRY301 - every violation ends in one place
             elif kind == _PUBLISH and command & 0x06 > 0x02:
                 raise self._violated("a message with QoS 2, which was not subscribed to")  # noqa: TRY301

@@ -671,9 +671,8 @@ class Publisher:
         answer = self._answer(client)
         if isinstance(answer, _Disconnected):
             hint = f" ({client.violation})" if client.violation else ""
-            if (
-                self._mqtt.tls and not hint
-            ):  # with TLS 1.3 a refused certificate comes to light only now, and the library keeps it
+            # With TLS 1.3 a refused certificate comes to light only now, and the library keeps it.
+            if self._mqtt.tls and not hint:
                 ours = "does not take this gateway's certificate (expired, revoked, another authority)"
                 hint = f"; most likely it {ours if self._mqtt.cert_file else 'wants a certificate: mqtt.cert_file'}"
             raise BrokerUnavailable(
@@ -1226,17 +1225,24 @@ class Publisher:
         except (BrokerUnavailable, LedgerError):
             raise
         except Exception as exc:
-            log.exception("message_failed", topic=topic)
+            if self._may_log("message_failed"):
+                log.exception("message_failed", topic=topic)
             self._ignore("message_ignored", f"{topic}: {type(exc).__name__}")
 
     def _ignore(self, code: str, reason: str, count: int = 1) -> bool:
         """Count messages that are ignored; log each kind once an hour. Return whether it was logged."""
         self._ignored[code] += count
+        if not self._may_log(code):
+            return False
+        log.warning(code, reason=reason, ignored=self._ignored[code])
+        return True
+
+    def _may_log(self, code: str) -> bool:
+        """Return whether a kind of log line that a message causes was not logged within the last hour."""
         now = time.monotonic()
         if now < self._ignored_told.get(code, 0.0):
             return False
         self._ignored_told[code] = now + IGNORED_AGAIN_S
-        log.warning(code, reason=reason, ignored=self._ignored[code])
         return True
 
     def _read_back(self, conversation: _Conversation, payload: bytes) -> None:

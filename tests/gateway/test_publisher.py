@@ -2079,6 +2079,28 @@ def test_retained_requests_are_ignored(office: Office, broker: Broker, logs: lis
     assert len(named(logs, "request_ignored")) == 1
 
 
+def test_a_message_that_meets_a_fault_costs_itself_and_is_logged_once(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
+    """However many of them come; evidence goes on."""
+    met: list[str] = []
+
+    def failing(request: Request) -> None:
+        met.append(request.name)
+        raise RuntimeError(request.name)
+
+    with Subscriber(broker.port) as centre:
+        office.publisher(broker.url, requests=failing)
+        hears_requests(broker)
+        for _ in range(5):
+            centre.publish(PREFIX + "cmd/poll", {})
+        eventually(lambda: len(met) == 5)
+        office.punches(3)
+        office.all_sent()
+    assert len(named(logs, "message_failed")) == 1
+    assert len(named(logs, "message_ignored")) == 1
+
+
 def test_a_request_keeps_its_expiry(office: Office, broker: Broker) -> None:
     """What is left of it counts from when it was heard."""
     desk = Desk()
