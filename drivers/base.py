@@ -22,9 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checka
 
 from pydantic import BaseModel, ConfigDict
 
-from drivers.values import Seconds, lasting, parse_duration
-
-__all__ = ["Seconds", "parse_duration"]  # and everything that is defined here
+from drivers.values import Seconds, lasting
 
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
 

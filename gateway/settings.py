@@ -41,11 +41,9 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from drivers import DRIVERS, no_such_driver
-from drivers.base import DriverOptions, Seconds
+from drivers.base import DriverOptions
 from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_doubt
-from drivers.values import NEWLY_REFUSED, STRICT, between, host_fault, lasting, refuse_newly
-
-__all__ = ["read_secret"]  # and everything that is defined here
+from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, host_fault, lasting, refuse_newly
 
 Location = tuple[int | str, ...]
 

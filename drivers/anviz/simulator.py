@@ -29,7 +29,8 @@ from typing import Self
 
 from drivers.anviz import wire
 from drivers.anviz.wire import Frame
-from drivers.base import Record, parse_duration
+from drivers.base import Record
+from drivers.values import parse_duration
 
 RET_FAILURE = 0x01
 PEOPLE = 50

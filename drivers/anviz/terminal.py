@@ -25,15 +25,13 @@ from drivers.base import (
     RawPunch,
     Reading,
     Record,
-    Seconds,
     Sizes,
     TerminalInfo,
     TerminalRefused,
     TerminalUnavailable,
-    parse_duration,
 )
 from drivers.ports import checked_port, same_port
-from drivers.values import STRICT, lasting, refuse_newly
+from drivers.values import STRICT, Seconds, lasting, parse_duration, refuse_newly
 
 LAYOUT = "14"
 TRIES = 3

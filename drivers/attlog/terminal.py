@@ -30,14 +30,13 @@ from drivers.base import (
     Export,
     Record,
     Refused,
-    Seconds,
     Settling,
     TerminalInfo,
     TerminalUnavailable,
     Unsettled,
 )
 from drivers.safe_files import Folder, printable
-from drivers.values import lasting, refuse_newly
+from drivers.values import Seconds, lasting, refuse_newly
 
 PIECE = 256 * 1024
 LARGEST = 256 * 1024**2

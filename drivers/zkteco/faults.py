@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
-from drivers.base import parse_duration
+from drivers.values import parse_duration
 from drivers.zkteco import wire
 from drivers.zkteco.wire import Packet
 

@@ -375,8 +375,7 @@ def rich_console(file: TextIO | None = None) -> "Console":
 
 def duration(text: str) -> float:
     """Turn ``20s`` or ``5m`` into seconds; BadParameter where it is no positive duration."""
-    from drivers.base import parse_duration
-    from drivers.values import LONGEST_S
+    from drivers.values import LONGEST_S, parse_duration
 
     try:
         seconds = parse_duration(text)

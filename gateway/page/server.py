@@ -13,11 +13,12 @@ import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from drivers.textfile import read_secret
 from gateway.page.guard import cookie_key, peer_of
 from gateway.page.site import site
 from gateway.page.view import View
 from gateway.pause import Pause
-from gateway.settings import Settings, Web, host_and_port, read_secret
+from gateway.settings import Settings, Web, host_and_port
 
 PAUSE = Pause(2.0, 60.0)
 WELL_S = 60.0

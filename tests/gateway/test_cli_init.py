@@ -14,9 +14,10 @@ from typing import Self
 
 import pytest
 
+from drivers.textfile import read_secret
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.words import QUESTIONS, WRONG, Language
-from gateway.settings import Settings, load, read_secret
+from gateway.settings import Settings, load
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker
 from tests.drivers.zkteco import neighbours

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from drivers import DRIVERS
-from gateway.settings import Settings, SettingsError, json_schema, load, read_secret
+from drivers.textfile import read_secret
+from gateway.settings import Settings, SettingsError, json_schema, load
 from tests.authority import Authority
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.example.yaml"
