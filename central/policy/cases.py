@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfoNotFoundError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from central.policy.dated import read_date
-from central.policy.document import DocumentError, Node, Place, compose, convert, place_of, read_text
+from central.policy.document import MAX_VALUES, DocumentError, Node, Place, compose, convert, place_of, read_text
 from central.policy.model import Suspect, read_time
 from central.timesheet.clock import Zone, midnight, zone_named
 from central.timesheet.model import Doubt, LeaveDay, LeaveInterval, Order, PlanDay, Punch, Slot, Span
@@ -77,11 +77,20 @@ def read_cases(path: Path) -> list[Case | BrokenCaseError]:
     root = compose(read_text(path), file)
     entries = _entries(root, file)
     found: list[Case | BrokenCaseError] = []
+    values = 0
     for entry in entries.value:
         try:
-            found.append(read_case(convert(entry, file), path.parent))
-        except DocumentError as error:
-            found.append(BrokenCaseError(error.place, error.message, _name_of(entry)))
+            node = convert(entry, file)
+            values += node.size
+            if values <= MAX_VALUES:
+                found.append(read_case(node, path.parent))
+                continue
+            error = DocumentError(node.place, "too large from here on; aliases repeat too much, or divide the file")
+        except DocumentError as broken:
+            error = broken
+        found.append(BrokenCaseError(error.place, error.message, _name_of(entry)))
+        if values > MAX_VALUES:
+            break
     return found
 
 

@@ -19,6 +19,8 @@ from ruamel.yaml.reader import ReaderError
 
 Path = tuple[str | int, ...]
 """Keys and indices that lead to a node."""
+MAX_BYTES = 1024 * 1024
+"""Of a file; a larger one is refused unread, as parsing takes about a minute for each megabyte."""
 MAX_VALUES = 200_000
 """Values of a document with all aliases expanded; more is refused."""
 _TRUTH = {"true": True, "false": False}
@@ -129,7 +131,11 @@ def compose(text: str, file: str) -> YamlNode | None:
 def read_text(path: FilePath) -> str:
     """Return the text of a file; raises :class:`DocumentError`."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # no more of a device that never ends
+        if len(content) > MAX_BYTES:
+            raise DocumentError(Place(str(path), 1, 1), f"larger than {MAX_BYTES} bytes; divide it into several files")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DocumentError(Place(str(path), 1, 1), "not UTF-8 text; save the file as UTF-8") from None
     except (OSError, ValueError) as error:

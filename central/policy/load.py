@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from difflib import get_close_matches
@@ -20,6 +20,10 @@ from central.timesheet.rules import Rules
 
 SHIPPED = Path(__file__).parents[1] / "policies"
 """Where shipped policies are: in a checkout a link to config/policies."""
+MAX_PARENTS = 10
+"""Parents of a policy, one above the other."""
+MAX_WORK = 200_000
+"""Dates of a policy with its parents, times their values: each date is a whole policy of its own."""
 _OWN = ("policy", "title", "extends", "source")
 """Top-level nodes that a child does not inherit."""
 _BY_KIND = ("slots", "leave")
@@ -85,35 +89,40 @@ class Library:
         Raises :class:`PolicyError`, or :class:`DocumentError` where its file cannot be read.
         """
         if isinstance(named.value, dict):
-            return _build(self._with_parents(named, folder, ()))
+            return _build(self._with_parents(named, folder, (), ()))
         return self.load_file(self._find(named, folder, "policy"))
 
     def load_file(self, path: Path) -> Policy:
         """Return the policy in a file; raises as :meth:`load` does."""
         key = path.resolve()
         if key not in self._policies:
-            self._policies[key] = _build(self._chain_of_file(path, ()))
+            self._policies[key] = _build(self._chain_of_file(path, (), ()))
         return self._policies[key]
 
-    def _chain_of_file(self, path: Path, seen: tuple[Path, ...]) -> list[Node]:
+    def _chain_of_file(self, path: Path, children: tuple[Node, ...], seen: tuple[Path, ...]) -> list[Node]:
         key = path.resolve()
         if key not in self._documents:
             self._documents[key] = parse(read_text(path), str(path))
-        return self._with_parents(self._documents[key], path.parent, (*seen, key))
+        return self._with_parents(self._documents[key], path.parent, children, (*seen, key))
 
-    def _with_parents(self, document: Node, folder: Path, seen: tuple[Path, ...]) -> list[Node]:
-        """Return a policy's document and those of its parents, the child first."""
+    def _with_parents(
+        self, document: Node, folder: Path, children: tuple[Node, ...], seen: tuple[Path, ...]
+    ) -> list[Node]:
+        """Return ``children``, a policy's document and those of its parents, the child first."""
         if not isinstance(document.value, dict):
             raise PolicyError([Problem(document.place, "policy", "does not consist of keys; write key: value")])
+        chain = (*children, document)
         parent = document.get("extends")
         if parent is None or parent.value is None:
-            return [document]
+            return list(chain)
+        if len(chain) > MAX_PARENTS:
+            raise PolicyError([Problem(parent.place, "extends", f"more than {MAX_PARENTS} parents; join some of them")])
         if isinstance(parent.value, dict):
-            return [document, *self._with_parents(parent, folder, seen)]
+            return self._with_parents(parent, folder, chain, seen)
         path = self._find(parent, folder, "extends")
         if path.resolve() in seen:
             raise PolicyError([Problem(parent.place, "extends", "a parent of itself; remove one extends")])
-        return [document, *self._chain_of_file(path, seen)]
+        return self._chain_of_file(path, chain, seen)
 
     def _find(self, named: Node, folder: Path, key: str) -> Path:
         if not isinstance(named.value, str):
@@ -143,16 +152,37 @@ def _build(chain: list[Node]) -> Policy:
 
 def _versions(chain: list[Node]) -> list[Version]:
     child = chain[0]
-    problems = [*check_dates(child), *_check_own(child), *_check_period(child)]
-    if problems:
-        raise PolicyError(problems)
     starts = sorted({date.min}.union(*(breakpoints(document) for document in chain)))
+    if len(starts) * sum(document.size for document in chain) > MAX_WORK and len(starts) > 1:
+        message = f"{len(starts) - 1} dates are too many for so large a policy; divide it"
+        raise PolicyError([Problem(child.place, "policy", message)])
+    found = _Found()
+    found.add(check_dates(child))
+    found.add(_check_own(child))
+    found.add(_check_period(child))
     versions: list[Version] = []
     for since in starts:
         document = _merged(chain, since)
-        model = _validated(document)
-        versions.append(Version(since, document, model, *compile_rules(model, document)))
+        try:
+            model = _validated(document)
+        except PolicyError as error:
+            found.add(error.problems)
+        else:
+            versions.append(Version(since, document, model, *compile_rules(model, document)))
+    if found.problems:
+        raise PolicyError(sorted(found.problems.values(), key=lambda problem: problem.place))
     return versions
+
+
+class _Found:
+    """Mistakes, each once: most of them are found again for each date."""
+
+    def __init__(self) -> None:
+        self.problems: dict[tuple[Place, str], Problem] = {}
+
+    def add(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self.problems.setdefault((problem.place, problem.node), problem)
 
 
 def _merged(chain: list[Node], on: date) -> Node:

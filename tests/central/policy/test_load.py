@@ -97,6 +97,78 @@ def test_aliases_that_repeat_without_end_are_refused() -> None:
         parse("\n".join(lines), "f")
 
 
+HEAD = "policy: x\nsource: {decree: y}\n"
+
+
+def _dates(count: int) -> str:
+    return "".join(f"- {{from: {1000 + number:04d}-01-01, value: floor}}\n" for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "words"),
+    [
+        (HEAD + "slots:\n" + "  k: {}\n" * 150_000, "1:1", "larger than 1048576 bytes"),
+        (HEAD + "rounding:\n" + _dates(2000), "1:1", "2000 dates are too many"),
+        ("{policy: x, source: {decree: y}, extends: " * 11 + "starter" + "}" * 11, "1:463", "more than 10 parents"),
+    ],
+    ids=["size", "dates", "parents"],
+)
+def test_what_would_take_minutes_is_refused_at_its_place(tmp_path: Path, text: str, place: str, words: str) -> None:
+    """A file, its dates and its parents have limits, far above those of any decree."""
+    with pytest.raises((PolicyError, DocumentError)) as caught:
+        _load(tmp_path, text)
+
+    assert str(caught.value).startswith(f"{tmp_path / 'policy.yaml'}:{place}: ")
+    assert words in str(caught.value)
+
+
+def test_parents_in_files_are_limited_too(tmp_path: Path) -> None:
+    """A thousand of them ended at the interpreter's own limit, at the place of an innocent file."""
+    for number in range(1000):
+        (tmp_path / f"p{number}.yaml").write_text(HEAD + f"extends: p{number + 1}.yaml\n")
+
+    with pytest.raises(PolicyError) as caught:
+        Library().load_file(tmp_path / "p0.yaml")
+
+    assert str(caught.value) == f"{tmp_path / 'p10.yaml'}:3:10: extends: more than 10 parents; join some of them"
+
+
+def test_a_device_that_never_ends_is_no_policy() -> None:
+    """No more is read of it than a file may have."""
+    with pytest.raises(DocumentError, match="larger than"):
+        Library().load_file(Path("/dev/zero"))
+
+
+def test_aliases_across_the_cases_of_a_file_are_limited_together(tmp_path: Path) -> None:
+    """The cases before are read."""
+    case = "- {name: a, policy: %s, zone: Asia/Jakarta, expect: {total: {days: 0}}}\n"
+    large = f"{{policy: z, source: {{decree: y}}, title: {{en: &large [{'1,' * 60_000}]}}}}"
+    path = tmp_path / "many.cases.yaml"
+    path.write_text("cases:\n" + case % large + case % "{title: *large}" * 1000)
+
+    found = read_cases(path)
+
+    assert [isinstance(one, Case) for one in found] == [True, True, True, False]
+    assert str(found[-1]).startswith(f"{path}:5:3: too large from here on")
+
+
+def test_mistakes_of_every_sort_are_named_at_once(tmp_path: Path) -> None:
+    """Nobody corrects one to learn of the next."""
+    text = (
+        "policy: x\nsource: {}\nperiod: {begins_on: 99}\nrounding: [{value: up}, {from: soon, value: floor}]\nfoo: 1\n"
+    )
+    with pytest.raises(PolicyError) as caught:
+        _load(tmp_path, text)
+
+    assert [(problem.place.line, problem.node) for problem in caught.value.problems] == [
+        (2, "source.decree"),
+        (3, "period.begins_on"),
+        (4, "rounding"),
+        (4, "rounding.from"),
+        (5, "foo"),
+    ]
+
+
 def test_a_dated_value_is_valid_from_its_date_on_in_whatever_order(tmp_path: Path) -> None:
     """Before the first date a value is null, as if left out; a value without a date is valid since ever."""
     policy = _load(
