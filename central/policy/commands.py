@@ -21,6 +21,10 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True, help="Policies, or case files."),
 ]
+CaseFiles = Annotated[
+    list[Path],
+    typer.Argument(metavar="CASES...", exists=True, dir_okay=False, readable=True, help="Case files."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Shipped = Annotated[Path, typer.Option("--policies", metavar="FOLDER", help="Where policies known by name are.")]
 
@@ -69,7 +73,7 @@ def _check_cases(file: Path) -> int:
 
 
 @app.command()
-def test(files: Files, as_json: AsJson = False, policies: Shipped = SHIPPED) -> None:  # noqa: PT028 - no test of pytest
+def test(files: CaseFiles, as_json: AsJson = False, policies: Shipped = SHIPPED) -> None:  # noqa: PT028 - no test of pytest
     """Run case files; exit code 1 where a result is not what was expected, with the policy's line behind it."""
     library = Library(policies)
     reports = [_report(outcome) for file in files for outcome in _outcomes(file, library)]

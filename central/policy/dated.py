@@ -137,14 +137,12 @@ def _valid(node: Node, on: date) -> Node | None:
 def _own_source(node: Node, inherited: Mapping[str, str], on: date) -> Mapping[str, str]:
     """Return the source that a map names itself on a date, completed by the one around it."""
     named = node.get("source")
-    if named is not None and is_dated(named):
-        chosen = _valid(named, on)
-        named = None if chosen is None else chosen.value["value"]
-    if named is None or not isinstance(named.value, dict):
+    found = None if named is None else resolve(named, on, {})
+    if found is None or not isinstance(found.value, dict):
         return inherited
     own = {
         key: str(part.value)
-        for key, part in named.value.items()
+        for key, part in found.value.items()
         if key in ("decree", "article", "note") and isinstance(part.value, str | int)
     }
     if "decree" in own or "decree" not in inherited:

@@ -140,7 +140,15 @@ class Library:
                     return path
             except (OSError, ValueError):  # a name that no file can have
                 continue
-        raise PolicyError([Problem(named.place, key, "no such policy; name a shipped one, or a file ending in .yaml")])
+        names = ", ".join(self._names()) or "none"
+        message = f"no such policy; name a file ending in .yaml, or a shipped one: {names}"
+        raise PolicyError([Problem(named.place, key, message)])
+
+    def _names(self) -> list[str]:
+        """Return the names of shipped policies, examples last."""
+        folders = (self._shipped, self._shipped / "examples")
+        files = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+        return [path.stem for path in files if not path.name.endswith(".cases.yaml")]
 
 
 def _build(chain: list[Node]) -> Policy:

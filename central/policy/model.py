@@ -319,7 +319,7 @@ def _with_dates(schema: dict[str, Any], name: str) -> dict[str, Any]:
     undated = UNDATED if name == "Policy" else ("begins_on",) if name == "Period" else ()
     if "properties" in changed:
         changed["properties"] = {
-            key: part if key in undated or key == "source" else _dated(_with_dates(part, ""))
+            key: part if key in undated else _dated(_with_dates(part, ""))
             for key, part in changed["properties"].items()
         }
     if isinstance(changed.get("additionalProperties"), dict):

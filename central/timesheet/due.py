@@ -45,15 +45,15 @@ def apply_leave(day: DayWork, absences: list[Absence], whole: list[LeaveDay], si
     """Decide which slots of a day are demanded, and move the due times that leave covers."""
     workday = day.plan.kind == "workday"
     for slot in day.slots:
-        slot.asked = slot.demanded = workday and _is_asked(day, slot)
+        slot.required = slot.demanded = workday and _is_required(day, slot)
     used = _apply_intervals(day, absences) if absences else []
     if whole:
         for slot in day.slots:
-            slot.emptied = slot.emptied or slot.asked
+            slot.emptied = slot.emptied or slot.required
         kinds = [leave.kind for leave in whole]
         day.reasons.append({"step": "due", "what": "leave", "leave": kinds, "paper": [leave.paper for leave in whole]})
     for slot in day.slots:
-        slot.demanded = slot.asked and not slot.emptied
+        slot.demanded = slot.required and not slot.emptied
     for leave in reversed(single):
         for slot in day.slots:
             if slot.slot.name == leave.slot:
@@ -62,7 +62,7 @@ def apply_leave(day: DayWork, absences: list[Absence], whole: list[LeaveDay], si
     _explain(day)
 
 
-def _is_asked(day: DayWork, slot: SlotWork) -> bool:
+def _is_required(day: DayWork, slot: SlotWork) -> bool:
     if slot.rule is None:
         return False
     starts = slot.rule.starts
@@ -78,8 +78,8 @@ def _apply_intervals(day: DayWork, absences: list[Absence]) -> list[Absence]:
         if absence is None:
             continue
         if slot.measure == "present":
-            slot.emptied = slot.asked
-            if not slot.asked:
+            slot.emptied = slot.required
+            if not slot.required:
                 continue
         else:
             first, last = stretches[slot.index]
@@ -90,7 +90,7 @@ def _apply_intervals(day: DayWork, absences: list[Absence]) -> list[Absence]:
                 reaches, slot.due = absence.start <= first, absence.start
                 slot.start -= slot.plan_due - slot.due
             slot.moved = True
-            slot.emptied = slot.asked and reaches
+            slot.emptied = slot.required and reaches
         what = "emptied" if slot.emptied else "moved"
         day.reasons.append(
             {
@@ -139,8 +139,8 @@ def _stretches(slots: list[SlotWork]) -> dict[int, tuple[int, int]]:
 
 def _share(day: DayWork, used: list[Absence], whole: list[LeaveDay]) -> None:
     """Share a day that leave has emptied equally among the kinds of leave that moved or emptied a slot."""
-    asked = [slot for slot in day.slots if slot.asked]
-    if not asked or not all(slot.emptied for slot in asked):
+    required = [slot for slot in day.slots if slot.required]
+    if not required or not all(slot.emptied for slot in required):
         return
     kinds = sorted({kind for absence in used for kind in absence.kinds()} | {leave.kind for leave in whole})
     day.excused = {kind: 1000 // len(kinds) for kind in kinds}
@@ -152,8 +152,8 @@ def _explain(day: DayWork) -> None:
         day.reasons.append({"step": "due", "what": day.plan.kind})
         return
     for slot in day.slots:
-        if not slot.asked:
-            reason = {"step": "due", "what": "unknown_kind" if slot.rule is None else "not_asked"}
+        if not slot.required:
+            reason = {"step": "due", "what": "unknown_kind" if slot.rule is None else "not_required"}
             day.reasons.append({**reason, "slot": slot.slot.name, "kind": slot.slot.kind})
         elif slot.excused is not None:
             day.reasons.append({"step": "due", "what": "slot_excused", "slot": slot.slot.name, "leave": slot.excused})

@@ -24,7 +24,7 @@ NEVER_CLAIMED = frozenset({"reset", "future"})
 
 @dataclass(frozen=True, slots=True)
 class Punch:
-    """A fact: somebody was seen by a terminal whose clock showed ``local``."""
+    """A fact: a terminal recorded a person while its clock showed ``local``."""
 
     instant: int
     local: int

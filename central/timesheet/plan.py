@@ -27,7 +27,7 @@ class SlotWork:
     due: int
     start: int
     end: int
-    asked: bool = False
+    required: bool = False
     """Demanded but for leave."""
     demanded: bool = False
     moved: bool = False

@@ -3,6 +3,8 @@
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from central.policy.document import parse
 from central.policy.explain import Language, explain
 from central.policy.load import Library, Policy
@@ -98,12 +100,18 @@ def test_a_source_in_two_languages_shows_its_half() -> None:
     assert "Every minute that has begun counts in full. (from its program)" in _lines(text, "en")
 
 
-def test_a_source_may_be_dated_itself() -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "[{value: {decree: Perwal 1/2026}}, {from: 2027-01-01, value: {decree: Perwal 2/27}}]",
+        "{decree: [{value: Perwal 1/2026}, {from: 2027-01-01, value: Perwal 2/27}]}",
+    ],
+)
+def test_a_source_may_be_dated_itself(source: str) -> None:
     """The decree that renews another unchanged stands from its date on, in sentences and reasons."""
     policy = Library().load(
         parse(
-            "policy: x\nsource: [{value: {decree: Perwal 1/2026}}, {from: 2027-01-01, value: {decree: Perwal 2/27}}]\n"
-            'slots: {in: {bands: [{from: 1, cut: "1"}]}}\n',
+            f'policy: x\nsource: {source}\nslots: {{in: {{bands: [{{from: 1, cut: "1"}}]}}}}\n',
             "x.yaml",
         ),
         Path(),
