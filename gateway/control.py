@@ -22,6 +22,8 @@ from gateway.trace import trace
 
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
+FULL_QUEUE_S = 0.05
+"""Pause before a connection is tried again for which there was no room in the queue."""
 MAX_REQUEST = 4 * 1024 * 1024
 """Room for a run of records of a file, each with its bytes."""
 
@@ -137,7 +139,7 @@ def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **argumen
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(timeout_s)
         try:
-            _at(connection.connect, data_dir / SOCKET_NAME)
+            _connect(connection, data_dir, until)
         except PermissionError as exc:
             raise Unanswered(
                 "not_permitted", f"{data_dir}: this user may not ask the gateway ({exc.strerror})"
@@ -159,6 +161,17 @@ def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **argumen
         return data
     code, message = (str(error.get(key)) for key in ("code", "message")) if isinstance(error, dict) else ("failed", "")
     raise Unanswered(code, message) if code in _FAILURES else Refusal(code, message)
+
+
+def _connect(connection: socket.socket, data_dir: Path, until: float) -> None:
+    """Connect to a running gateway; TimeoutError where its queue of connections is full up to the moment ``until``."""
+    while True:
+        try:
+            return _at(connection.connect, data_dir / SOCKET_NAME)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise TimeoutError from None
+        time.sleep(FULL_QUEUE_S)
 
 
 def _timed_out(data_dir: Path, timeout_s: float) -> Unanswered:

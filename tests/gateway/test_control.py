@@ -4,6 +4,7 @@ import resource
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,35 @@ def test_an_answer_that_takes_too_long_is_told_from_none(tmp_path: Path) -> None
     assert asked.wait(30)
     done.set()
     listening.close()
+
+
+def test_a_gateway_with_a_full_queue_of_connections_is_told_from_none(tmp_path: Path) -> None:
+    """It runs: nothing may be done as if it did not. When it has room again, it answers."""
+    with socket.socket(socket.AF_UNIX) as listening, ExitStack() as waiting:
+        control._at(listening.bind, tmp_path / control.SOCKET_NAME)
+        listening.listen(0)
+        with suppress(BlockingIOError):
+            while True:
+                connection = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                connection.setblocking(False)
+                control._at(connection.connect, tmp_path / control.SOCKET_NAME)
+        with pytest.raises(Unanswered) as caught:
+            control.ask(tmp_path, "status", timeout_s=0.2)
+        assert caught.value.code == "timed_out"
+
+        def serve() -> None:
+            while True:
+                peer, _ = listening.accept()
+                with peer:
+                    if peer.recv(1000):
+                        peer.sendall(b'{"status": "ok", "data": {}}\n')
+                        return
+
+        waiting.close()
+        serving = threading.Thread(target=serve, daemon=True)
+        serving.start()
+        assert control.ask(tmp_path, "status", timeout_s=WAIT_S) == {}
+        serving.join(WAIT_S)
 
 
 def test_a_gateway_that_ends_in_the_middle_is_told_from_none(tmp_path: Path) -> None:
