@@ -14,7 +14,7 @@ from enum import IntEnum
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -336,6 +336,15 @@ def _debug(exc: BaseException | None) -> None:
     say(as_text(exc))
     if capture := getattr(exc, "capture", None):
         say(f"The last packets:\n{capture}")
+
+
+def open_private(path: Path, mode: Literal["w", "x"]) -> TextIO:
+    """Open a text file for writing; a new one is for its owner only. ``x``: FileExistsError where anything is there."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
+    return open(path, mode, encoding="utf-8", newline="", opener=opener)
 
 
 def _output() -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from gateway.cli.base import (
     Failure,
     app,
     busy,
+    open_private,
     print_json,
 )
 from gateway.cli.words import DOCTOR, FINDINGS, PARTS, STEPS, Language, spoken
@@ -97,10 +98,7 @@ def doctor(
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Write a file that was not there: what somebody names in haste may be the configuration."""
     try:
-        handle = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600
-        )  # it names an office's machines
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with open_private(path, "x") as file:  # it names an office's machines
             file.writelines(f"{line}\n" for line in lines)
     except OSError as exc:
         raise Failure(Code.DISK, f"{path}: {exc.strerror}", "output") from exc

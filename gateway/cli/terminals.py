@@ -43,6 +43,7 @@ from gateway.cli.base import (
     fullness,
     load_settings,
     many,
+    open_private,
     print_fields,
     print_json,
     progress,
@@ -140,15 +141,6 @@ def _target(
         reason = exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"{reason}.", param_hint="ADDRESS") from None
     return Target(address, DRIVERS[driver], options.model_copy(update=given), None)
-
-
-def _private(path: Path) -> TextIO:
-    """Open a file to write records into; a new one is for its owner only, for it holds who came when."""
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o600)
-
-    return open(path, "w", encoding="utf-8", newline="", opener=opener)
 
 
 @app.command(rich_help_panel=TERMINALS)
@@ -569,7 +561,7 @@ def read(
     first = max(start, reading.start)
     labels = target.driver.labels or LABELS
     try:
-        with _private(output) if output else nullcontext(sys.stdout) as file:
+        with open_private(output, "w") if output else nullcontext(sys.stdout) as file:
             numbered = enumerate(with_bar(records, file), first)
             _write_records(file, form, ({"position": at, **_plain(record, pins, labels)} for at, record in numbered))
     except BrokenPipeError:
