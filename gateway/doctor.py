@@ -83,6 +83,7 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
 }
 """Finding → findings that are mended with it, and need no advice of their own."""
 INTERFACES = Path("/sys/class/net")
+ROUTES = Path("/proc/net/route")
 ANYWHERE = "192.0.2.1"
 """An address that nobody has (RFC 5737): it stands for a name that cannot be looked up before there is a network."""
 
@@ -298,8 +299,8 @@ def _has_route(host: str) -> bool:
     """Tell whether the kernel knows a way to an address; no packet is sent."""
     try:
         address = ip_address(host)
-    except ValueError:
-        address = ip_address(ANYWHERE)
+    except ValueError:  # a name: that of a neighbour needs no router
+        return _is_in_a_network() or _has_route(ANYWHERE)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
@@ -307,6 +308,16 @@ def _has_route(host: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def _is_in_a_network() -> bool:
+    """Return whether an interface with a carrier has an IPv4 route, as it has from its address on; see proc(5)."""
+    try:
+        lines = ROUTES.read_text("ascii").splitlines()[1:]
+    except OSError:
+        return False
+    names = {line.partition("\t")[0].strip() for line in lines} - {"", "lo"}
+    return any(_has_carrier(INTERFACES / name) for name in names)
 
 
 def _try_folder(folder: Path) -> Finding:

@@ -300,6 +300,7 @@ def test_no_network_at_all_is_found_first(
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(doctor, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(doctor, "ROUTES", tmp_path / "route")
     monkeypatch.setattr("socket.socket.connect", unreachable)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     settings = configured(tmp_path, "192.168.1.201", "mqtts://broker.example.go.id")
@@ -313,6 +314,26 @@ def test_no_network_at_all_is_found_first(
         (BROKER, "broker_name_unknown"),
     ]
     assert [doctor.root_of(step, steps) for step in troubled] == [None, *[steps[0]] * 3]
+
+
+def test_a_network_without_a_router_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker's name may be that of a neighbour; a bridge to which nothing is connected is no network."""
+
+    def unreachable(_socket: socket.socket, _address: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    for name, carrier in (("eth0", "1\n"), ("docker0", "0\n")):
+        (tmp_path / "net" / name).mkdir(parents=True)
+        (tmp_path / "net" / name / "carrier").write_text(carrier)
+    monkeypatch.setattr(doctor, "INTERFACES", tmp_path / "net")
+    monkeypatch.setattr(doctor, "ROUTES", tmp_path / "route")
+    monkeypatch.setattr("socket.socket.connect", unreachable)
+    settings = configured(tmp_path, "127.0.0.1", "mqtts://broker.lan")
+    found = []
+    for connected in ("eth0", "docker0"):
+        (tmp_path / "route").write_text(f"Iface\tDestination\tGateway\n{connected}\t0001A8C0\t00000000\n")
+        found.append(doctor._look_at_network(settings).name)
+    assert found == ["network", "no_network"]
 
 
 def test_a_network_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
