@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from central.registers.kinds import KINDS, Known
-from central.registers.problems import RegisterFileError
+from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Register, read_register
 from central.registers.words import Language, summary
 
@@ -66,14 +66,21 @@ def check(
     except RegisterFileError as error:
         count = len(error.problems) + error.more
         if as_json:
-            mistakes = [{"place": one.place, "code": one.code, "message": one.text(language)} for one in error.problems]
-            print(json.dumps({"file": file.name, "count": count, "mistakes": mistakes}, indent=2, ensure_ascii=False))
+            mistakes = [
+                {"place": printable(one.place), "code": one.code, "message": one.text(language)}
+                for one in error.problems
+            ]
+            print(
+                json.dumps(
+                    {"file": printable(file.name), "count": count, "mistakes": mistakes}, indent=2, ensure_ascii=False
+                )
+            )
         else:
             for problem in error.problems:
                 print(problem.text(language))
             if error.more:
                 print(summary("more", {"more": error.more}, language))
-            print(summary("wrong", {"file": file.name, "count": count}, language), file=sys.stderr)
+            print(summary("wrong", {"file": printable(file.name), "count": count}, language), file=sys.stderr)
         raise typer.Exit(1) from None
     contents = _contents(found)
     if as_json:

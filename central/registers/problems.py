@@ -9,6 +9,11 @@ MAX_PROBLEMS = 1000
 """Mistakes of one file that are kept with their places; more are counted."""
 
 
+def printable(text: str) -> str:
+    """Return a text that any screen shows as one line: signs that it would obey, or cannot encode, become ``?``."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
 class Problem(NamedTuple):
     """A mistake, or a remark: where, which, and what the message names."""
 
@@ -18,7 +23,7 @@ class Problem(NamedTuple):
 
     def text(self, language: Language = "en") -> str:
         """Return place and message on one line."""
-        return f"{self.place}: {message(self.code, self.values, language)}"
+        return printable(f"{self.place}: {message(self.code, self.values, language)}")
 
     def __str__(self) -> str:
         return self.text()

@@ -12,7 +12,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 
 from central.policy.document import DocumentError, compose, place_of
-from central.registers.problems import Problem, refuse
+from central.registers.problems import Problem, printable, refuse
 
 MAX_BYTES = 64 * 2**20
 """Of a file."""
@@ -77,8 +77,8 @@ class Table:
 
     def place(self, row: Row, column: int) -> str:
         """Return where a value stands; beyond the row's values, where it would stand."""
-        if row.places:
-            return row.places[min(column, len(row.places) - 1)]
+        if column < len(row.places):
+            return row.places[column]
         return self.locate(row.number, column)
 
 
@@ -88,8 +88,8 @@ def read_table(path: Path, is_header_word: Callable[[str], bool], sheet: str | N
     ``is_header_word`` recognises the heads of columns, by which a CSV file's separator is found. ``sheet`` names the
     sheet of a workbook that has several.
     """
-    name = path.name
-    content = _read(path)
+    name = printable(path.name)
+    content = _read(path, name)
     ending = path.suffix.lower()
     foreign = _foreign(content)
     if foreign:
@@ -107,16 +107,16 @@ def read_table(path: Path, is_header_word: Callable[[str], bool], sheet: str | N
     return _read_csv(_decode(content, name), name, is_header_word)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise refuse(path.name, "unreadable", what=getattr(error, "strerror", None) or "no name of a file") from None
+        raise refuse(name, "unreadable", what=getattr(error, "strerror", None) or "no name of a file") from None
     if len(content) > MAX_BYTES:
-        raise refuse(path.name, "too_large", limit=f"{MAX_BYTES >> 20} MB")
+        raise refuse(name, "too_large", limit=f"{MAX_BYTES >> 20} MB")
     if not content.strip():
-        raise refuse(path.name, "empty")
+        raise refuse(name, "empty")
     return content
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from openpyxl import DEFUSEDXML, load_workbook
 from openpyxl.utils import get_column_letter, range_boundaries
 
-from central.registers.problems import Problem, RegisterFileError, refuse
+from central.registers.problems import Problem, RegisterFileError, printable, refuse
 from central.registers.table import ErrorValue, Formula, Merged, Row, Table, Value, check_bounds
 
 if not DEFUSEDXML:
@@ -74,7 +74,7 @@ def _read(archive: zipfile.ZipFile, content: bytes, name: str, sheet: str | None
         if len(chosen) > 1:
             raise refuse(name, "several_sheets", sheets=_titles(chosen))
     found = chosen[0]
-    title = found.title
+    title = printable(found.title[:40])
     rows = list(_rows(found, name))
     merged, hidden = _marks(archive, found._worksheet_path)  # noqa: SLF001 - openpyxl has no other name for it
     if hidden:
@@ -114,7 +114,7 @@ def _rows(sheet: Any, name: str) -> Iterator[Row]:
         if not values:
             continue
         cells += sum(value is not None for value in values)
-        check_bounds(name, f"{name}!{sheet.title}!A{number}", found, len(values), cells)
+        check_bounds(name, f"{name}!{printable(sheet.title[:40])}!A{number}", found, len(values), cells)
         found += 1
         yield Row(number, tuple(values))
 

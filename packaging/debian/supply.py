@@ -54,9 +54,9 @@ class Target:
         python, glibc = {"bookworm": ((3, 11), 36), "trixie": ((3, 13), 41)}[release]
         # 32-bit ARM has no wheels of pyrage, nor of cffi, which cryptography needs.
         machine, extras = {
-            "amd64": ("x86_64", {"courier"}),
-            "arm64": ("aarch64", {"courier"}),
-            "armhf": ("armv7l", set()),
+            "amd64": ("x86_64", {"centre", "courier"}),
+            "arm64": ("aarch64", {"centre", "courier"}),
+            "armhf": ("armv7l", {"centre"}),
         }[architecture]
         return cls(python, glibc, machine, frozenset(extras))
 

@@ -114,3 +114,13 @@ def test_help_names_the_kinds() -> None:
     text = central("registers", "check", "--help").stdout
 
     assert all(kind in text for kind in KINDS)
+
+
+def test_nothing_of_a_file_reaches_the_screen_as_a_command(tmp_path: Path) -> None:
+    """Escape sequences and signs that no screen can show are replaced, also in the name of the file."""
+    path = write_csv(tmp_path, '- {"\\e[2J\\ud800": p-1, key: p-1}\n', "a\x1b[2J.yaml")
+    result = central("registers", "check", "people", path)
+
+    assert result.returncode == 1
+    assert "a?[2J.yaml:1:4: unknown column ?[2j?" in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr
