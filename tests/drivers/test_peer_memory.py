@@ -42,7 +42,8 @@ READ = """
 """
 LISTEN = """
     with driver.connect(driver.options({options})) as terminal:
-        time.sleep(8)
+        while not Path({sent!r}).exists():
+            time.sleep(0.05)
         for event in terminal.events(1): pass
 """
 
@@ -87,8 +88,11 @@ def test_an_answer_in_one_piece(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_live_records_that_are_no_records(tmp_path: Path) -> None:
     """An Anviz device floods its line with real-time frames as long as a frame may be."""
-    with peer(flood_anviz) as address:
-        grown, _ = measured("anviz", LISTEN, f'name="n", port="tcp://{address}", timeout="1s"')
+    sent = tmp_path / "sent"
+    with peer(lambda connection: flood_anviz(connection, sent)) as address:
+        work = LISTEN.replace("{sent!r}", repr(str(sent)))
+        grown, outcome = measured("anviz", work, f'name="n", port="tcp://{address}", timeout="1s"')
+    assert (sent.exists(), outcome) == (True, "read")
     assert grown < MOST_MB
 
 
@@ -108,11 +112,14 @@ def serve_zk(connection: socket.socket, body: bytes) -> None:
             connection.sendall(wire.Packet(command, 7, asked.reply, answer).to_tcp())
 
 
-def flood_anviz(connection: socket.socket) -> None:
-    """Send live records for as long as somebody takes them."""
+def flood_anviz(connection: socket.socket, sent: Path) -> None:
+    """Send twice as much of live records as may be held, then make the file ``sent``, and go on."""
     frame = anviz.Frame(1, anviz.CMD_REAL_TIME + anviz.ANSWER, bytes(anviz.MAX_DATA - 1)).to_bytes()
+    for _ in range(2 * MOST_MB * 1024**2 // len(frame)):
+        connection.sendall(frame)
+    sent.touch()
     while True:
-        connection.sendall(frame * 4)
+        connection.sendall(frame)
 
 
 @contextmanager
