@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from central.registers.kinds import KINDS, Known
+from central.registers.kinds import KINDS, Known, Person
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Register, read_register
 from central.registers.words import Language, summary
@@ -120,14 +120,9 @@ def _contents(found: Register) -> dict[str, Any]:
         },
         "first": min(dates).isoformat() if dates else None,
         "last": max(dates).isoformat() if dates else None,
-        "one_day": sum(getattr(one, "until", None) is not None and one.until == _begin(one) for one in records),
+        "one_day": sum(isinstance(one, Person) and one.until == one.since for one in records),
         "estimated": sum(getattr(one, "estimated", False) for one in records),
     }
-
-
-def _begin(record: Any) -> date | None:
-    found: date | None = getattr(record, "since", None)
-    return found
 
 
 def _print_contents(contents: dict[str, Any], found: Register, language: Language) -> None:

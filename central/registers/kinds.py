@@ -211,7 +211,7 @@ class CalendarEntry:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """An excused interval: whole dates, hours of one date, or one slot."""
+    """An excused interval: whole dates, hours of one date, or one slot; without ``until`` the first date only."""
 
     person: str
     kind: str

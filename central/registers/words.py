@@ -347,8 +347,8 @@ SUMMARY: dict[str, tuple[str, str]] = {
     "distinct": ("  {field}: {count}", "  {field}: {count}"),
     "dates": ("  dates: {first} to {last}", "  tanggal: {first} sampai {last}"),
     "one_day": (
-        "  valid for one day only: {count}",
-        "  berlaku satu hari saja: {count}",
+        "  employed for one day only: {count}",
+        "  bekerja satu hari saja: {count}",
     ),
     "estimated": ("  estimated dates, to be confirmed: {count}", "  tanggal perkiraan, harus dipastikan: {count}"),
     "remark": ("  note: {text}", "  catatan: {text}"),

@@ -1,12 +1,14 @@
 """From a file to records: headers, every mistake in one go, large files, hostile files."""
 
 import random
+import re
 from functools import partial
 from pathlib import Path
 
 import pytest
 from openpyxl import load_workbook
 
+from central.registers.cells import plain
 from central.registers.kinds import HEADS, IGNORED, KINDS, heads_of
 from central.registers.problems import MAX_PROBLEMS, Problem, RegisterFileError
 from central.registers.read import ALL_HEADS, read_register
@@ -47,6 +49,21 @@ def test_a_head_means_one_column_of_a_kind(kind: str) -> None:
     assert len(words) == len(set(words))
     assert set(heads_of(spec)) <= ALL_HEADS | set(IGNORED)
     assert {column.name for column in spec.columns} <= HEADS.keys()
+
+
+def test_the_heads_in_the_documentation_are_accepted() -> None:
+    """Each word of its table, for the column beside it."""
+    page = (TEMPLATES.parents[1] / "docs" / "registers.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", page.partition("| column | also |")[2], re.MULTILINE)
+    documented = {
+        column: {plain(word) for word in words.split(", ")}
+        for columns, groups in rows
+        for column, words in zip(columns.split(", "), groups.split("; "), strict=True)
+    }
+
+    assert documented.keys() == HEADS.keys()
+    for column, words in documented.items():
+        assert words <= {plain(word) for word in HEADS[column]}
 
 
 def test_indonesian_heads_in_any_order(tmp_path: Path) -> None:
