@@ -14,7 +14,18 @@ from central.policy.load import Library, Policy
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.discipline import discipline
 from central.timesheet.judge import judge
-from central.timesheet.model import Doubt, Judged, LeaveDay, LeaveInterval, Order, PlanDay, Punch, Slot, Span
+from central.timesheet.model import (
+    Doubt,
+    Judged,
+    LeaveDay,
+    LeaveInterval,
+    Order,
+    PlanDay,
+    Punch,
+    Slot,
+    SlotResult,
+    Span,
+)
 from central.timesheet.render import day_json, discipline_json, total_json
 from central.timesheet.rules import RulesOn
 from central.timesheet.totals import by_period, total
@@ -202,10 +213,17 @@ def test_a_doubt_never_worsens_or_withdraws_a_good_verdict(
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 def test_band_tables_cover_every_minute(policy: Policy) -> None:
-    """From the first band on, every minute of a day has exactly the band that begins last before it."""
-    for rule in policy.on(START).slots.values():
-        starts = [band.start for band in rule.bands]
-        assert starts == sorted(set(starts))
+    """Each minute late has the class of the band that begins last before it, and none before the first band."""
+    rule = policy.on(START).slots["in"]
+    for late in range(240):
+        span = _office_span(27000 + 60 * late, 57600)
+        arrival, leaving = span.punches
+        keyed = replace(arrival, states=tuple(sorted(rule.states or ())))
+        slot = judge(replace(span, punches=(keyed, leaving)), policy.on).days[0].slots[0]
+        begun = [band for band in rule.bands if band.start <= (slot.minutes or 0)]
+
+        assert slot.missing is False
+        assert slot.class_ == (begun[-1].name if begun else None)
 
 
 def test_forty_punches_a_clock_of_2000_and_a_plan_with_holes_are_named_conditions() -> None:
