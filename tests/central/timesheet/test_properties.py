@@ -23,7 +23,6 @@ from central.timesheet.model import (
     PlanDay,
     Punch,
     Slot,
-    SlotResult,
     Span,
 )
 from central.timesheet.render import day_json, discipline_json, total_json
