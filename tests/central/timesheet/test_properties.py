@@ -137,11 +137,12 @@ def test_every_input_has_a_result_and_the_same_one_again(span: Span, name: str) 
 @given(spans, policies, st.sampled_from(["days", "punches", "leave", "orders", "doubts"]), st.integers(0, 11))
 def test_equal_digests_have_equal_verdicts(span: Span, name: str, what: str, index: int) -> None:
     """One fact less: a day either has another digest, or the same result to its last reason."""
-    facts: tuple[Any, ...] = getattr(span, what)
+    facts = getattr(span, what)
     left = facts[: index % max(1, len(facts))] + facts[index % max(1, len(facts)) + 1 :]
     policy = BY_NAME[name]
     before = {day.date: day for day in judge(span, policy.on).days}
-    for day in judge(replace(span, **{what: left}), policy.on).days:
+    changed: dict[str, Any] = {what: left}
+    for day in judge(replace(span, **changed), policy.on).days:
         assert day.inputs != before[day.date].inputs or day == before[day.date]
 
 
