@@ -752,7 +752,7 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
         advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in said)]
         message = advice[0] if advice else "not YAML; check indentation, colons, quotes and brackets around here"
         mark = opened or error.problem_mark
-        if "\xa0" in text.splitlines()[min(mark.line, text.count("\n"))]:
+        if "\xa0" in dict(enumerate(text.splitlines())).get(mark.line, ""):  # the mark may stand behind the last line
             message = "a no-break space, as web pages have them, is not a blank; write this line again"
         raise stop(mark.line + 1, mark.column + 1, message) from None
     if root is None:
@@ -998,6 +998,8 @@ def _explain(data: Mapping[Any, Any], error: Mapping[str, Any]) -> str:
         return " ".join(str(context["error"]).split())
     if kind == NEWLY_REFUSED:
         return str(context["reason"])
+    if kind == "path_type" and not str(location[-1]).endswith("_file"):
+        return "not the name of a folder; write its whole path, such as /var/lib/hadir"
     if kind == "string_type":
         number = isinstance(error["input"], int | float)
         return "a number where text is expected; put it in quotes" if number else "not text; write one value"

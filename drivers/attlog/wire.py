@@ -30,6 +30,8 @@ Third = Literal["device", "state"]
 
 MAX_LINE = 1024
 """Bytes of a line that are kept; no real one has a tenth of it."""
+LAST_FIELDS = 1000
+"""Different texts of the last column that are remembered."""
 HEAD = 65536
 """Bytes from the beginning of a file that tell what it is."""
 
@@ -244,6 +246,8 @@ class Reader:
         """A PIN is written as spreadsheets write a large number: its digits are lost."""
         self._shapes: set[tuple[bool, bool]] = set()
         """Whether dates of a table that were read had seconds, and AM or PM."""
+        self._last_fields: set[bytes] = set()
+        """What the last column of the lines of an attlog file that were read held."""
         self._cutter = _Cutter(form)
 
     def feed(self, data: bytes) -> Iterator[Entry]:
@@ -266,7 +270,7 @@ class Reader:
             self.headers += 1
             return None
         if self.form.family == "attlog":
-            return self._checked(_attlog(cut.offset, text, self.form.third))
+            return self._checked(self._attlog(cut))
         if _HEADER.search(text) and (columns := _columns(text)) is not None:
             self.form = replace(self.form, columns=columns)
             self.headers += 1
@@ -279,6 +283,28 @@ class Reader:
             self.rewritten = True
             return entry._replace(record=_bad(record.raw, "a spreadsheet has rewritten the PIN"))
         return entry
+
+    def _attlog(self, cut: _Cut) -> Entry:
+        entry = _attlog(cut.offset, cut.text, self.form.third)
+        *before, last = cut.text.split(b"\t")
+        if not isinstance(entry.record, RawPunch) or len(before) + 1 > (6 if self.form.third is None else 5):
+            return entry  # what is behind the known columns may be cut without harm
+        if cut.ended:
+            if len(self._last_fields) < LAST_FIELDS:
+                self._last_fields.add(last.strip(b" "))
+        elif self._may_be_a_beginning(last.lstrip(b" ")):
+            return entry._replace(record=_bad(entry.record.raw, "the file ends in it"))
+        return entry
+
+    def _may_be_a_beginning(self, field: bytes) -> bool:
+        """Tell whether the end of the file may have cut a code: a beginning of it is another code.
+
+        What other lines have there shows it. A line that is the only one is believed.
+        """
+        if not self._last_fields:
+            return False
+        longer = any(known != field and known.startswith(field) for known in self._last_fields)
+        return longer or field.rstrip(b" ") not in self._last_fields
 
     def _table(self, offset: int, text: bytes, *, ended: bool) -> Entry:
         columns = self.form.columns
@@ -583,6 +609,7 @@ class _Cutter:
         offset, size = self._base + self._at * self._width, self._size
         whole = (size, self._hash.hexdigest()) if self._damaged or size > MAX_LINE else None
         text = bytes(self._kept).removesuffix(b"\r")
+        ended = ended or self._kept.endswith(b"\r")
         self._at += size
         self._kept.clear()
         self._size, self._damaged, self._hash = 0, False, sha256()

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from drivers.base import BadRecord, ClockReading, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
+from drivers.line.bounded_pattern import BoundedPattern
 from drivers.line.wire import GROUPS, Checksum, Cutter, Framing, Grammar, Spoken
 from drivers.ports import Port, checked_port, open_port, same_port
 from drivers.values import refuse_newly
@@ -126,10 +127,15 @@ class LineTerminal:
         self._port = port
         self._options = options
         self._cutter = Cutter(options.framing, options.checksum)
-        self._grammar = Grammar(re.compile(options.pattern), options.encoding, options.date_format, options.time_format)
+        self._pattern = BoundedPattern(options.pattern)
+        self._grammar = Grammar(self._pattern, options.encoding, options.date_format, options.time_format)
         self._heard = 0.0
         self._unread: deque[float] = deque()
         self._noise: _Noise | None = None
+
+    def close(self) -> None:
+        """Stop what matches its lines."""
+        self._pattern.close()
 
     def serial(self) -> str:
         """Return nothing: a line has no serial number, it must be configured."""
@@ -216,7 +222,11 @@ def connect(options: LineOptions) -> Iterator[LineTerminal]:
     """Open the line; TerminalUnavailable where it is not there or another program has it."""
     port = open_port(options.port, options.baudrate, options.timeout)
     try:
-        yield LineTerminal(port, options)
+        terminal = LineTerminal(port, options)
+        try:
+            yield terminal
+        finally:
+            terminal.close()
     finally:
         port.close()
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from drivers.base import BadRecord, RawPunch, Untimed
+from drivers.line.bounded_pattern import Pattern, PatternTooSlow
 
 Framing = Literal["line", "stx"]
 Checksum = Literal["none", "xor", "sum8", "crc16"]
@@ -150,7 +151,7 @@ class Cutter:
 class Grammar:
     """How an office's terminal words a punch."""
 
-    pattern: re.Pattern[str]
+    pattern: Pattern
     encoding: str = "ascii"
     date_format: str = "%Y-%m-%d"
     time_format: str = "%H:%M:%S"
@@ -163,7 +164,10 @@ class Grammar:
             text = message.text.decode(self.encoding)
         except UnicodeDecodeError:
             return _bad(message, f"not text in {self.encoding}")
-        match = self.pattern.fullmatch(text)
+        try:
+            match = self.pattern.fullmatch(text)
+        except PatternTooSlow:
+            return _bad(message, "the pattern takes too long for it; write one with fewer +, * and repeated groups")
         if match is None:
             return _bad(message, "the pattern does not fit")
         said = match.groupdict()

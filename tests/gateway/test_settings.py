@@ -359,11 +359,21 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
             "site: !!int a",
             "1:7: (file): not YAML; check indentation, colons, quotes and brackets around here",
         ),
+        (
+            "site: a\n%YAML 1.1\n",
+            "3:1: (file): not YAML; check indentation, colons, quotes and brackets around here",
+        ),
     ],
 )
 def test_file_that_is_no_configuration(config: Path, text: str | bytes, line: str) -> None:
     """One line, in words of this program and not of its parser."""
     assert mistakes(config, text) == [line]
+
+
+def test_a_folder_that_is_a_number(config: Path) -> None:
+    """The advice is that for a folder, not that for a file of a secret."""
+    (line,) = mistakes(config, "data_dir: 5\n" + GOOD)
+    assert line == "1:11: data_dir: not the name of a folder; write its whole path, such as /var/lib/hadir"
 
 
 def test_key_written_twice(config: Path) -> None:

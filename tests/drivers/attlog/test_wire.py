@@ -259,6 +259,39 @@ def test_a_time_that_the_end_of_the_file_has_cut(last: str, good: bool) -> None:
     assert isinstance(entries[-1].record, RawPunch) == good
 
 
+_HEAD = b"1001\t2026-09-04 07:30:00\t1\t0\t"
+
+
+@pytest.mark.parametrize(
+    ("lines", "last", "good"),
+    [
+        ((b"15\t0", b"1\t12"), b"15\t12", True),
+        ((b"15\t0", b"1\t12"), b"15\t12\r", True),
+        ((b"15\t0", b"1\t12"), b"15\t1", False),
+        ((b"15\t0", b"1\t12"), b"15\t", False),
+        ((b"15\t0", b"1\t12"), b"15\t1\r", True),
+        ((b"15\t0",), b"15\t0", True),
+        ((b"15\t0",), b"15\t7", False),
+        ((b"15\t0",), b"15\t7 ", False),
+        ((b"15\t0\t0",), b"15\t7\t", True),
+        ((), b"15\t7", True),
+        ((b"15", b"1"), b"15", True),
+        ((b"15", b"1"), b"1", False),
+        ((b"1",), b"1", True),
+    ],
+)
+def test_a_code_that_the_end_of_the_file_has_cut(lines: tuple[bytes, ...], last: bytes, good: bool) -> None:
+    """The beginning of a code is another code: it is never taken for one."""
+    five = b"\t" not in last
+    reader = Reader(Form("attlog", third="device" if five else None))
+    data = b"".join(_HEAD + line + b"\r\n" for line in lines) + _HEAD + last
+    *_, entry = [*reader.feed(data), *reader.close()]
+    assert isinstance(entry.record, RawPunch) == good
+    if not good:
+        assert isinstance(entry.record, BadRecord)
+        assert (entry.record.reason, entry.formed) == ("the file ends in it", True)
+
+
 def test_halves_of_the_day_and_pins_that_are_cut() -> None:
     """Without its PM a time is twelve hours early; a PIN in the last column may be another person's."""
     rows = table("1|1|7||1|0|01/19/2026 07:30:15 PM\n2|1|7||1|0|01/19/2026 07:31:15")
