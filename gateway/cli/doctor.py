@@ -242,7 +242,7 @@ def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) 
         yield from steps[0].values["lines"]
         return
     yield "\n== Configuration, as it is understood"
-    yield json.dumps(_without_secrets(settings.model_dump(mode="json")), indent=2, ensure_ascii=False)
+    yield json.dumps(_without_secrets(settings.model_dump(mode="json", warnings=False)), indent=2, ensure_ascii=False)
     yield "\n== Ledger"
     yield from _ledger(settings.data_dir)
     yield "\n== Files in data_dir"

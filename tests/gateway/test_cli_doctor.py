@@ -136,6 +136,7 @@ def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None
 
     assert told.returncode == 0
     assert str(report) in told.stdout
+    assert "Warning" not in told.stderr
     for part in (
         "hadir-gateway 0",
         "== Steps",

@@ -193,32 +193,38 @@ def test_no_statement_that_fails_shows_what_it_was_given(
     assert failed > len(statements) / 2, "most failures reach somebody"
 
 
+@pytest.mark.parametrize("topic", ["/state", "/info", "/health", "/alarm", "/punch/", "/note/", "/batch"])
 def test_no_publish_that_fails_shows_what_it_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: io.StringIO
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: io.StringIO, topic: str
 ) -> None:
     """The library raises with the payload in its text, whatever kind of message it is."""
     monkeypatch.setattr(publishing, "UNREACHABLE", Pause(0.05, 0.1))
     ledger = Ledger(tmp_path / "data", SOURCE)
     ledger.pin_serial("lobby", SERIAL)
     ledger.record_live(witness("live"), RawPunch(PIN, None, MORNING, 0, 1, "CANARYWC", RAW))
-    real = BoundedClient.publish
+    real, failed = BoundedClient.publish, list[str]()
+    ledger.record_note("hadir.terminal.lost.v1", "lobby", NOW, {"reason": "CANARY"})
 
-    def failing(self: BoundedClient, topic: str, payload: bytes, *args: Any, **kwargs: Any) -> Any:
-        if "punch" in topic:
-            raise ValueError(f"cannot encode {payload!r}")
-        return real(self, topic, payload, *args, **kwargs)
+    def failing(self: BoundedClient, to: str, payload: bytes, *args: Any, **kwargs: Any) -> Any:
+        if topic in to:
+            failed.append(to)
+            raise ValueError(f"cannot encode CANARY {payload!r}")
+        return real(self, to, payload, *args, **kwargs)
 
     monkeypatch.setattr(BoundedClient, "publish", failing)
-    data: dict[str, Any] = {"site": "a", "gateway": "b", "timezone": "Asia/Jakarta", "delivery": {"batch_from": 0}}
+    data: dict[str, Any] = {"site": "a", "gateway": "b", "timezone": "Asia/Jakarta", "delivery": {}}
+    data["delivery"] = {"batch_from": 1 if topic == "/batch" else 0}
     data["terminals"] = [{"name": "lobby", "driver": "zkteco", "address": "127.0.0.1"}]
     with FakeBroker(obliging) as fake:
         settings = Settings.model_validate(data | {"mqtt": {"url": fake.url}}, context={"folder": tmp_path})
-        sender = Publisher(settings, ledger)
+        sender = Publisher(settings, ledger, greeting=lambda: [(name, {"reason": PIN}) for name in ("info", "health")])
+        sender.alarm("terminal_lost", f"CANARY {PIN}")
         sender.start()
         eventually(lambda: not sender.is_alive)
     assert sender.failure is not None
     shown.write(trace.described(sender.failure))
     ledger.close()
+    assert len(failed) == 1
     assert "publisher_failed" in shown.getvalue()
     assert CANARIES.search(shown.getvalue()) is None
 
