@@ -397,6 +397,13 @@ def duration(text: str) -> float:
     return seconds
 
 
+def printable(text: object) -> str:
+    """Return a name or text of others as a screen may show it; see :func:`drivers.safe_files.printable`."""
+    from drivers import safe_files
+
+    return safe_files.printable(str(text))
+
+
 def signed_duration(text: str | float) -> float:
     """Turn ``+7m`` or ``-30s`` into seconds."""
     if isinstance(text, float):  # the default

@@ -13,8 +13,6 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from drivers import safe_files
-from drivers.safe_files import Folder, printable
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     GATEWAY,
@@ -29,6 +27,7 @@ from gateway.cli.base import (
     many,
     open_ledger,
     print_json,
+    printable,
     rich_console,
     say,
 )
@@ -131,7 +130,7 @@ def export(
         try:
             row = _exported(to, ledger, header, key, since_ms, max_bytes)
         except OSError as exc:
-            raise Failure(Code.DISK, f"{printable(str(exc.filename or to))}: {exc.strerror}", "stick") from exc
+            raise Failure(Code.DISK, f"{printable(exc.filename or to)}: {exc.strerror}", "stick") from exc
     if as_json:
         print_json(row)
     elif row["bundle"] is None:
@@ -199,7 +198,7 @@ def _exported(
     finally:
         writer.close()
     return {
-        "bundle": printable(str(folder)),
+        "bundle": printable(folder),
         "events": writer.events,
         "bytes": writer.size,
         "left": left,
@@ -209,6 +208,8 @@ def _exported(
 
 def _fresh(to: Path, header: "Header") -> Path:
     """Return a name that is free, and that every file system takes."""
+    from drivers.safe_files import Folder
+
     stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name, count = stem, 1
     with Folder(to) as disk:
@@ -253,17 +254,18 @@ def import_receipt(
     as_json: AsJson = False,
 ) -> None:
     """Apply a receipt of the centre like one that came over the network, with or without a running gateway."""
+    from drivers import safe_files
     from gateway.commands import Refusal
 
     settings = load_settings(config)
     try:
         text = safe_files.read(file, RECEIPT_BYTES).decode("utf-8", "replace")
     except OSError as exc:
-        raise Failure(Code.DISK, f"{printable(str(file))}: {exc.strerror}", "no_file") from exc
+        raise Failure(Code.DISK, f"{printable(file)}: {exc.strerror}", "no_file") from exc
     try:
         result = _applied(settings, text)
     except Refusal as exc:
-        raise Failure(Code.NEGATIVE, f"{printable(str(file))}: {exc}", "receipt") from exc
+        raise Failure(Code.NEGATIVE, f"{printable(file)}: {exc}", "receipt") from exc
     if as_json:
         print_json(result)
         return
@@ -397,13 +399,15 @@ def _address(
 
 def _keys(texts: list[str], file: Path | None) -> dict[str, set[str]] | None:
     """Return the keys of each gateway; None where none are named, so that any is taken."""
+    from drivers import safe_files
+
     named = [("--key", text) for text in texts]
     if file is not None:
         try:
             lines = safe_files.read(file, KEYS_BYTES).decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
-            raise typer.BadParameter(f"{printable(str(file))}: {reason}.", param_hint="--keys") from None
+            raise typer.BadParameter(f"{printable(file)}: {reason}.", param_hint="--keys") from None
         named += [("--keys", line) for text in lines if (line := text.strip()) and not line.startswith("#")]
     elif not texts:
         return None
@@ -487,6 +491,7 @@ def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path
 def _row(
     bundle: "Bundle", outcome: "Outcome", courier: "Courier", wait_s: float, receipt: Path | None
 ) -> dict[str, Any]:
+    from drivers.safe_files import Folder
     from gateway.bundle import RECEIPT
 
     confirmed = courier.wait_for_receipt(bundle, wait_s)
@@ -498,7 +503,7 @@ def _row(
                 folder.write(path.name, courier.receipt, 0o644)
         except OSError as exc:
             reason = f"{exc.strerror}; all was sent, name another place for the receipt with --receipt"
-            raise Failure(Code.DISK, f"{printable(str(path))}: {reason}", "output") from exc
+            raise Failure(Code.DISK, f"{printable(path)}: {reason}", "output") from exc
     return {
         "bundle": bundle.name,
         "gateway": bundle.header.source.removeprefix("/hadir/"),
@@ -507,7 +512,7 @@ def _row(
         "held_before": outcome.held,
         "refused": outcome.refused,
         "confirmed": confirmed,
-        "receipt": None if path is None else printable(str(path)),
+        "receipt": None if path is None else printable(path),
     }
 
 

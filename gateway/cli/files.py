@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from drivers.safe_files import printable
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     TERMINALS,
@@ -25,6 +24,7 @@ from gateway.cli.base import (
     many,
     open_ledger,
     print_json,
+    printable,
     progress,
     say,
 )
@@ -86,7 +86,7 @@ def import_files(
             if failure.code is not Code.NEGATIVE:
                 raise
             # The others may be well.
-            rows.append({"file": printable(str(file)), "refused": failure.args[0]})
+            rows.append({"file": printable(file), "refused": failure.args[0]})
             refused.append(failure)
         if not as_json and "refused" not in rows[-1]:
             _print(rows[-1])
@@ -107,7 +107,7 @@ def _imported(
     from gateway.filing import Misfit, Unheard, filed
     from gateway.ledger import LedgerError
 
-    shown = printable(str(file))
+    shown = printable(file)
     try:
         export = surveyed(file, None if dates is None else dates.value, None if columns is None else columns.value)
         entry = _whose(settings, export, name)
@@ -146,7 +146,7 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
                 param_hint="--terminal",
             )
         return settings.terminals[names.index(name)]
-    shown = printable(str(export.path))
+    shown = printable(export.path)
     serial = export.serial or export.name_serial
     if serial is not None:
         known = _known_serials(settings)
@@ -209,7 +209,7 @@ def _check_strangers(settings: "Settings", export: "ExportFile", entry: "Termina
         for other, name in others.items():
             if ledger.held(other, sample) * 2 > len(sample):
                 what = f"its punches are those of {name}, not of {entry.name}"
-                raise Failure(Code.NEGATIVE, f"{printable(str(export.path))} was not imported: {what}", "misfit")
+                raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "misfit")
 
 
 @contextmanager

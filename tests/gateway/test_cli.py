@@ -153,7 +153,7 @@ def test_installed_command_tells_its_version() -> None:
         (["discover", "10.0.0.0/24", "--yaml", "--json"], "choose one"),
         (["probe", "10.0.0.1", "--driver", "anvis"], "write anviz or attlog or line or zkteco"),
         (["probe", "10.0.0.1", "--driver", "anviz"], "write a device file such as /dev/ttyUSB0"),
-        (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "a number from 0 to 999999"),
+        (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "cannot be read (No such file or directory)"),
         (["read", "10.0.0.1", "--format", "xml"], "csv"),
         (["simulate", "zkteco", "--layout", "41"], "no layout '41'"),
         (["simulate", "zkteco", "--clock-offset", "soon"], "not a duration"),
