@@ -195,14 +195,16 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
     return client
 
 
-def tls_context(settings: Mqtt) -> ssl.SSLContext:
+def tls_context(settings: Mqtt, *, strict: bool | None = None) -> ssl.SSLContext:
     """Make what TLS with the broker demands and offers; OSError or ValueError where a file cannot be used.
 
-    Everything that connects to the broker uses it, so that the doctor judges a certificate as the daemon does. What
-    Python demands by default depends on its version; paho's own context demands less.
+    Everything that connects to the broker uses it. Complete certificates are demanded where ``strict``, or else the
+    setting, is true; what Python demands by default depends on its version.
     """
     context = ssl.create_default_context(cafile=_text(settings.ca_file))
-    if not settings.strict_certificates:
+    if settings.strict_certificates if strict is None else strict:
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    else:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if settings.cert_file is not None:
         # A key with a passphrase is an error: otherwise OpenSSL waits for somebody to type it.
@@ -1467,10 +1469,15 @@ def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
     """Return what is wrong with a certificate, and where to look."""
     if exc.verify_code in _ABOUT_TIME:
         return f"{exc.verify_message}; is this machine's clock right?"
-    if any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints")):
+    if is_incomplete(exc):
         advice = "docs/broker.md makes a right one, and says what strict_certificates is for"
         return f"{exc.verify_message}; Python 3.13 and newer want that: {advice}"
     return exc.verify_message
+
+
+def is_incomplete(exc: ssl.SSLCertVerificationError) -> bool:
+    """Whether a certificate is refused only for what Python 3.13 began to demand (VERIFY_X509_STRICT)."""
+    return any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints"))
 
 
 def _cause(exc: Exception) -> BrokerCause:

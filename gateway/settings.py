@@ -375,8 +375,9 @@ class Mqtt(_Section):
     """The gateway's own certificate (PEM), where the broker asks for one."""
     key_file: Path | None = None
     """The private key of ``cert_file`` (PEM)."""
-    strict_certificates: bool = True
-    """Demand of certificates what this machine's Python demands; false: without what Python 3.13 added."""
+    strict_certificates: bool | None = None
+    """true: demand complete certificates, as Python 3.13 does by default; false: never. null: not yet, because offices run
+    with incomplete ones; the doctor names what they lack."""
     window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
     """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
     keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535), between(5, 3600)] = 30
@@ -898,10 +899,10 @@ def _worth_a_warning(settings: Settings) -> Iterator[tuple[Location, str, Severi
 
 def _weakenings(settings: Settings) -> Iterator[tuple[Location, str]]:
     """Find what makes the gateway less safe for as long as it stays."""
-    if settings.mqtt.tls and not settings.mqtt.strict_certificates:
+    if settings.mqtt.tls and settings.mqtt.strict_certificates is False:
         yield (
             ("mqtt", "strict_certificates"),
-            "incomplete certificates are accepted; make complete ones (docs/broker.md), then remove this line",
+            "incomplete certificates are accepted; make complete ones (docs/broker.md), then write true",
         )
 
 

@@ -321,8 +321,8 @@ def send(
     key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
     strict_certificates: Annotated[
         bool,
-        typer.Option(help="Whether to demand all that Python 3.13 demands of certificates (docs/broker.md)."),
-    ] = True,
+        typer.Option(help="Whether to demand complete certificates, as Python 3.13 does by default (docs/broker.md)."),
+    ] = False,
     identity: Annotated[Path | None, _file("The centre's secret key (age), where bundles are encrypted.")] = None,
     key: Annotated[
         list[str] | None,

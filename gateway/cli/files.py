@@ -145,7 +145,7 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
                 f"no terminal is named {name!r} in the configuration; there are {', '.join(names)}.",
                 param_hint="--terminal",
             )
-        return settings.terminals[names.index(name)]
+        return _confirmed(export, settings.terminals[names.index(name)])
     shown = printable(export.path)
     serial = export.serial or export.name_serial
     if serial is not None:
@@ -168,6 +168,18 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
         raise Failure(Code.NEGATIVE, f"{shown}: {what}; name it with --terminal: {', '.join(names)}", "misfit")
     chosen = typer.prompt(f"{export.name}: which terminal wrote this file ({', '.join(names)})?", err=True)
     return _whose(settings, export, str(chosen))
+
+
+def _confirmed(export: "ExportFile", entry: "TerminalSettings") -> "TerminalSettings":
+    """Return the terminal that a person named; refuse a file whose lines contradict its configured device number.
+
+    A file's name only proposes. Its lines are evidence, and so is ``number:`` of the configuration.
+    """
+    number = getattr(entry, "number", None)
+    if number is not None and export.number not in (None, str(number)):
+        what = f"its lines are of device number {export.number}, and `number:` of {entry.name} is {number}"
+        raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "misfit")
+    return entry
 
 
 def _serial(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> str | None:

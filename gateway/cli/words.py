@@ -455,6 +455,16 @@ FINDINGS = {
     ),
     "not_encrypted": Found(Said("none: mqtt.url begins with mqtt://", "tidak ada: mqtt.url diawali mqtt://")),
     "tls": Found(Said("{version}, its certificate is trusted", "{version}, sertifikatnya dipercaya")),
+    "tls_incomplete": Found(
+        Said(
+            "the broker's certificate is incomplete ({reason}); it is accepted today",
+            "sertifikat broker tidak lengkap ({reason}); untuk saat ini masih diterima",
+        ),
+        Said(
+            "Ask whoever runs the broker for complete certificates: docs/broker.md shows how they are made.",
+            "Mintalah sertifikat yang lengkap kepada pengelola broker: docs/broker.md menunjukkan cara membuatnya.",
+        ),
+    ),
     "tls_files": Found(
         Said("the certificate files cannot be used ({reason})", "berkas sertifikat tidak dapat dipakai ({reason})"),
         Said("Check mqtt.ca_file, cert_file and key_file.", "Periksa mqtt.ca_file, cert_file, dan key_file."),

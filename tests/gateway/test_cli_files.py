@@ -107,6 +107,16 @@ def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
     assert told.returncode == 0, told.stderr
 
 
+def test_lines_that_contradict_the_configured_number_are_refused(tmp_path: Path, config: Path) -> None:
+    """A person outranks a file's name, not what the lines and the configuration say: the punches are another's."""
+    (tmp_path / "stick").mkdir()
+    with config.open("a") as file:
+        file.write("  - {name: ward, driver: attlog, path: stick, serial: WARD0007, number: 7}\n")
+    told = hadir("import", "-c", config, "--terminal", "ward", export(tmp_path, "1_attlog.dat", 1001))
+    assert told.returncode == 1
+    assert "its lines are of device number 1, and `number:` of ward is 7" in told.stderr
+
+
 def test_five_columns(tmp_path: Path, config: Path) -> None:
     """Where the values leave open what the third is a person is asked, and nothing was called imported."""
     path = tmp_path / "1_attlog.dat"

@@ -1,9 +1,5 @@
-"""A broker whose authority is incomplete: refused where Python is strict, unless the setting says otherwise.
+"""A broker whose authority is incomplete: refused where the setting demands complete certificates, on any Python."""
 
-Python 3.13 is strict by default; here every version is made so.
-"""
-
-import ssl
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -22,19 +18,7 @@ from tests.authority import Authority
 from tests.broker import Broker, eventually
 
 LAX = "  strict_certificates: false\n"
-
-
-@pytest.fixture
-def _strict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make Python check as version 3.13 does."""
-    real = ssl.create_default_context
-
-    def strict(*args: Any, **kwargs: Any) -> ssl.SSLContext:
-        context = real(*args, **kwargs)
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        return context
-
-    monkeypatch.setattr(ssl, "create_default_context", strict)
+STRICT = "  strict_certificates: true\n"
 
 
 @pytest.fixture
@@ -97,23 +81,21 @@ def carried(mqtt: Mqtt) -> str:
         return str(exc)
 
 
-@pytest.mark.usefixtures("_strict")
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("setting", [STRICT, "", LAX])
 def test_daemon_courier_and_doctor_demand_the_same(
-    tmp_path: Path, authority: Authority, url: str, strict: bool
+    tmp_path: Path, authority: Authority, url: str, setting: str
 ) -> None:
-    """All refuse, and name what is missing; or all are let in."""
-    settings = load(configured(tmp_path, url, f"  ca_file: {authority.ca}\n" + ("" if strict else LAX)))
+    """All refuse, and name what is missing; or all are let in, and without a decision the doctor names it."""
+    settings = load(configured(tmp_path, url, f"  ca_file: {authority.ca}\n{setting}"))
     told = published(settings), carried(settings.mqtt)
-    if strict:
+    if setting == STRICT:
         assert all("key usage" in text and "strict_certificates" in text for text in told), told
         assert examined(settings) == ("not_trusted", "not_reached")
     else:
         assert told == ("broker_found ", "connected")
-        assert examined(settings) == ("tls", "login_nameless")
+        assert examined(settings) == ("tls" if setting else "tls_incomplete", "login_nameless")
 
 
-@pytest.mark.usefixtures("_strict")
 def test_what_is_not_strict_is_still_checked(tmp_path: Path, authority: Authority, url: str) -> None:
     """Another authority's certificate is not trusted."""
     settings = load(configured(tmp_path, url, f"  ca_file: {Authority(tmp_path, 'theirs').ca}\n{LAX}"))
@@ -133,4 +115,4 @@ def test_a_setting_that_is_not_strict_is_warned_of(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="neither true nor false"):
         load(configured(tmp_path, "mqtts://b", "  strict_certificates: maybe\n"))
     schema = json_schema()["$defs"]["Mqtt"]["properties"]["strict_certificates"]
-    assert (schema["type"], schema["default"]) == ("boolean", True)
+    assert (schema["anyOf"], schema["default"]) == ([{"type": "boolean"}, {"type": "null"}], None)
