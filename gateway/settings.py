@@ -376,8 +376,8 @@ class Mqtt(_Section):
     key_file: Path | None = None
     """The private key of ``cert_file`` (PEM)."""
     strict_certificates: bool | None = None
-    """true: demand complete certificates, as Python 3.13 does by default; false: never. null: not yet, because offices run
-    with incomplete ones; the doctor names what they lack."""
+    """true: demand complete certificates, as Python 3.13 does by default; false: never. null: not yet, because offices
+    run with incomplete ones; the doctor names what they lack."""
     window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
     """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
     keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535), between(5, 3600)] = 30
