@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from central.registers.table import ErrorValue, Formula, Nested, Value
+from central.registers.rows import ErrorValue, Formula, Nested, Value
 
 MAX_CHARS = 200
 """Of a text."""

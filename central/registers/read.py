@@ -11,8 +11,9 @@ from central.registers import rules
 from central.registers.cells import Wrong, clean, day, plain
 from central.registers.kinds import HEADS, KINDS, Kind, Known, RosterDay, heads_of
 from central.registers.problems import Problem, Problems, refuse
+from central.registers.rows import Formula, Row, Table, Value
 from central.registers.rules import Line
-from central.registers.table import HEADER_ROWS, Formula, Row, Table, Value, read_table
+from central.registers.table import HEADER_ROWS, read_table
 
 ALL_HEADS = frozenset(plain(word) for name, words in HEADS.items() for word in (name, *words))
 """Everything that may stand at the head of a column of any kind."""

@@ -3,83 +3,23 @@
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 
 from central.policy.document import DocumentError, compose, place_of
-from central.registers.problems import Problem, printable, refuse
+from central.registers.problems import printable, refuse
+from central.registers.rows import Nested, Row, Table, Value, check_bounds
 
 MAX_BYTES = 64 * 2**20
 """Of a file."""
 MAX_YAML_BYTES = 4 * 2**20
 """Of a YAML file, which is read a hundred times more slowly than the others."""
-MAX_ROWS = 200_000
-MAX_COLUMNS = 500
-MAX_CELLS = 4_000_000
-"""Cells of a file that hold something."""
 HEADER_ROWS = 20
 """Rows from the top in which the header may stand."""
 CELL_CHARS = 100_000
 _DELIMITERS = ",;\t"
-
-
-class Formula(NamedTuple):
-    """A cell that is computed by the spreadsheet."""
-
-    text: str
-
-
-class ErrorValue(NamedTuple):
-    """A cell that shows an error, such as #N/A."""
-
-    text: str
-
-
-class Nested(NamedTuple):
-    """A list or map where one value is expected."""
-
-
-Value = str | int | float | bool | date | datetime | time | timedelta | Formula | ErrorValue | Nested | None
-
-
-class Row(NamedTuple):
-    """Values of one row; ``number`` is its row or line in the file, from 1."""
-
-    number: int
-    values: tuple[Value, ...]
-    places: tuple[str, ...] = ()
-    """Of each value, where row and column alone do not give it."""
-
-
-class Merged(NamedTuple):
-    """Cells of a spreadsheet that were made one: its range, and its last row."""
-
-    range: str
-    last_row: int
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows that hold something, in order, the header among them."""
-
-    file: str
-    rows: list[Row]
-    locate: Callable[[int, int], str]
-    """Return the place of a row number and a column, which counts from 0."""
-    merged: tuple[Merged, ...] = ()
-    remarks: tuple[Problem, ...] = ()
-    """What a person should know though it is no mistake."""
-
-    def place(self, row: Row, column: int) -> str:
-        """Return where a value stands; beyond the row's values, where it would stand."""
-        if column < len(row.places):
-            return row.places[column]
-        return self.locate(row.number, column)
 
 
 def read_table(path: Path, is_header_word: Callable[[str], bool], sheet: str | None = None) -> Table:
@@ -186,16 +126,6 @@ def _read_csv(text: str, name: str, is_header_word: Callable[[str], bool]) -> Ta
     except csv.Error as error:
         raise refuse(f"{name}:{before + 1 + skipped}", "broken_csv", what=str(error)) from None
     return Table(name, rows, lambda number, column: f"{name}:{number}:{column + 1}")
-
-
-def check_bounds(name: str, place: str, rows: int, columns: int, cells: int) -> None:
-    """Refuse a file that holds more than a register can."""
-    if rows >= MAX_ROWS:
-        raise refuse(name, "too_many_rows", limit=str(MAX_ROWS))
-    if columns > MAX_COLUMNS:
-        raise refuse(place, "too_many_columns", limit=str(MAX_COLUMNS))
-    if cells > MAX_CELLS:
-        raise refuse(name, "too_many_cells", limit=str(MAX_CELLS))
 
 
 def _delimiter(text: str, is_header_word: Callable[[str], bool]) -> str:

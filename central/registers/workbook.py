@@ -11,7 +11,7 @@ from openpyxl import DEFUSEDXML, load_workbook
 from openpyxl.utils import get_column_letter, range_boundaries
 
 from central.registers.problems import Problem, RegisterFileError, printable, refuse
-from central.registers.table import ErrorValue, Formula, Merged, Row, Table, Value, check_bounds
+from central.registers.rows import ErrorValue, Formula, Merged, Row, Table, Value, check_bounds
 
 if not DEFUSEDXML:
     raise ImportError("openpyxl must read XML with defusedxml, which refuses entities")

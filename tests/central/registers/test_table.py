@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from central.registers import table
+from central.registers import rows, table
 from tests.central.registers.files import PEOPLE, PERSON, refused, taken, write_csv
 
 HEADER = "key,name,employment,from\n"
@@ -93,9 +93,9 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path) -> None:
 
 def test_bounds_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, columns and bytes."""
-    columns = write_csv(tmp_path, HEADER + ROW.rstrip() + "," * table.MAX_COLUMNS + "\n")
+    columns = write_csv(tmp_path, HEADER + ROW.rstrip() + "," * rows.MAX_COLUMNS + "\n")
     assert refused(columns, "people") == [("file.csv:2", "too_many_columns")]
-    monkeypatch.setattr(table, "MAX_ROWS", 2)
+    monkeypatch.setattr(rows, "MAX_ROWS", 2)
     assert refused(write_csv(tmp_path, HEADER + ROW * 2), "people") == [("file.csv", "too_many_rows")]
     monkeypatch.setattr(table, "MAX_BYTES", 10)
     assert refused(write_csv(tmp_path, HEADER + ROW), "people") == [("file.csv", "too_large")]
