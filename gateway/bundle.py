@@ -387,10 +387,9 @@ class Writer:
             self._disk.close()
 
     @property
-    def place(self) -> tuple[str, int] | None:
-        """Stream and sequence of the last event that is in it."""
-        parts = self._manifest.parts
-        return (parts[-1].stream, parts[-1].last) if parts else None
+    def last_part(self) -> Part | None:
+        """The last part that is in it; None where none is."""
+        return self._manifest.parts[-1] if self._manifest.parts else None
 
     @property
     def events(self) -> int:

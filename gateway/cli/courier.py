@@ -220,11 +220,14 @@ def _fresh(to: Path, header: "Header") -> Path:
 
 
 def _number(writer: "Writer", ledger: "LedgerReader") -> int:
-    """Return the ledger's number of the last event that is in the bundle."""
-    if writer.place is None:
+    """Return the ledger's number of the last event that is in the bundle.
+
+    0 where the ledger does not have that event: a ledger that was restored since gives its number to another one.
+    """
+    if writer.last_part is None:
         return 0
-    stream, sequence = writer.place
-    return (ledger.base_of(stream) or 0) + sequence
+    number = (ledger.base_of(writer.last_part.stream) or 0) + writer.last_part.last
+    return number if ledger.digest(number) == writer.last_part.digest else 0
 
 
 def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> list[int]:

@@ -183,6 +183,11 @@ class LedgerReader:
         base = self._scalar("SELECT base FROM stream WHERE id = :id", id=stream)
         return None if base is None else int(base)
 
+    def digest(self, number: int) -> str | None:
+        """Return the digest of the event with this number; None where there is none."""
+        digest = self._scalar("SELECT digest FROM event WHERE sequence = :number", number=number)
+        return None if digest is None else str(digest)
+
     def assigned(self) -> int:
         """Return the highest sequence assigned in the present stream."""
         return max(0, self.last_sequence() - self.streams()[-1].base)

@@ -75,7 +75,7 @@ def header(key: Ed25519PrivateKey, **changes: Any) -> Header:
 def written(folder: Path, bodies: list[str], signer: Ed25519PrivateKey, **changes: Any) -> Path:
     """Write a bundle to its end; one that was begun is gone on with behind what is in it."""
     writer = Writer(folder, replace(header(signer), **changes), signer)
-    done = 0 if writer.place is None else writer.place[1]
+    done = 0 if writer.last_part is None else writer.last_part.last
     for body in bodies[done:]:
         assert writer.add(body)
     writer.flush()
@@ -301,7 +301,9 @@ def test_what_the_disk_promised_and_does_not_hold_is_written_again(
     part = folder / "part-00002.jsonl.gz"
     part.write_bytes(bytes(part.stat().st_size))
     writer = Writer(folder, header(key), key)
-    assert writer.place == (Bundle(written(tmp_path / "x", bodies, key)).parts[0].stream, writer.events)
+    assert writer.last_part is not None
+    assert writer.last_part.stream == Bundle(written(tmp_path / "x", bodies, key)).parts[0].stream
+    assert writer.last_part.last == writer.events
     assert 0 < writer.events < COUNT
     writer.close()
     assert carried(written(folder, bodies, key)) == bodies

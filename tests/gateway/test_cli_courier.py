@@ -13,7 +13,7 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from gateway.bundle import MANIFEST
+from gateway.bundle import MANIFEST, Bundle
 from gateway.cli import HINTS
 from gateway.ledger import LedgerReader
 from tests import contract
@@ -140,6 +140,28 @@ def test_an_interrupted_export_is_completed(config: Path) -> None:
     assert (told.returncode, HINTS["unfinished"][1] in told.stderr) == (1, True)
     assert exported(config) == folder
     assert (folder / MANIFEST).read_bytes().splitlines()[1:-1] == [line.rstrip() for line in lines[1:-1]]
+
+
+def test_an_export_begun_with_a_newer_ledger_leaves_out_nothing(tmp_path: Path, config: Path) -> None:
+    """A ledger that was restored since gives other events the numbers of those in the unfinished bundle."""
+    office = Office(tmp_path)
+    office.close()
+    assert hadir("ledger", "backup", "-c", config).returncode == 0
+    office = Office(tmp_path)
+    office.punches(50, "gate")
+    office.close()
+    folder = exported(config)
+    lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
+    (folder / MANIFEST).write_bytes(b"".join(lines[:-1]))
+    restored = hadir("ledger", "restore", "-c", config)
+    assert restored.returncode == 0, restored.stderr
+    office = Office(tmp_path)
+    office.punches(40, "gate")
+    office.close()
+    with closing(LedgerReader(tmp_path / "data")) as reader:
+        waiting = {event.body for event in reader.unsettled(0, 1000)}
+    assert exported(config) == folder
+    assert waiting <= {event.body for event in Bundle(folder).all_events()}
 
 
 def test_what_is_refused_is_not_sent(tmp_path: Path, config: Path) -> None:
