@@ -1142,7 +1142,7 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
         "import builtins, os, signal, sys\n"
         "before = builtins.__import__\n"
         "def load(name, *more):\n"
-        "    if name == 'gateway.cli.trying' or (name == 'gateway.cli' and more[2] and 'trying' in more[2]):\n"
+        "    if name == 'gateway.cli.simulate' or (name == 'gateway.cli' and more[2] and 'simulate' in more[2]):\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return before(name, *more)\n"
         "builtins.__import__ = load\n"
