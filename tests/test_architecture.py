@@ -87,7 +87,7 @@ def test_the_judgement_is_pure() -> None:
 
 
 PURE = ["advice", "punch", "alignment", "pause", "forecast", "timekeeper", "parcel"]
-PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/words"]
+PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/messages"]
 
 
 @pytest.mark.parametrize("name", [*PURE, *PURE_OF_THE_PAGE])

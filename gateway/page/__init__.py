@@ -6,6 +6,6 @@ characters. Without ``web`` in the configuration none of this is imported.
 
 Rooms: ``server`` (the thread, the socket), ``site`` (what answers at which address), ``guard`` (who may ask),
 ``view`` (what there is to see, and for how long it may be repeated), ``attention`` (what a person should look at; also
-for `hadir status`, for which it and ``words`` are imported without a server),
-``chart`` (a day as a drawing), ``metrics`` (the same for Prometheus), ``words`` (two languages).
+for `hadir status`, for which it and ``messages`` are imported without a server),
+``chart`` (a day as a drawing), ``metrics`` (the same for Prometheus), ``messages`` (two languages).
 """

@@ -30,7 +30,7 @@ def test_both_languages_say_the_same_values(name: str) -> None:
 def test_every_text_is_used_and_every_one_used_is_there() -> None:
     """What templates and code ask for by name."""
     sources = [*site.FOLDER.rglob("*.py"), *site.FOLDER.rglob("*.html")]
-    text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "words.py")
+    text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "messages.py")
     asked = set(re.findall(r"\b(?:t|words)\(['\"]([a-z_]+)['\"]", text))
     built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
     built |= {f"no_broker_{cause}" for cause in attention._LOGIN} | {"no_broker", "terminal_offline"}
