@@ -1,4 +1,4 @@
-"""What a person has to look at first, by what was met. Pure: the words for it are in :mod:`gateway.cli.words`.
+"""What a person has to look at first, by what was met. Pure: the words for it are in :mod:`gateway.cli.messages`.
 
 One place decides it for the doctor, the status page, `hadir status`, and the setting of clocks.
 """

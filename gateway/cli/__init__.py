@@ -14,7 +14,7 @@ if _is_main:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 # Their commands register themselves, in this order.
-from gateway.cli import courier, daemon, doctor, files, init, ledger, terminals, simulate  # noqa: E402, F401 - see above
+from gateway.cli import courier, daemon, doctor, files, init, ledger, simulate, terminals  # noqa: E402, F401 - see above
 from gateway.cli.base import HINTS, main  # noqa: E402 - see above
 
 if _is_main:

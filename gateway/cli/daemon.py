@@ -38,7 +38,7 @@ from gateway.cli.base import (
     say,
     span_text,
 )
-from gateway.cli.words import Language, spoken
+from gateway.cli.messages import Language, user_language
 
 if TYPE_CHECKING:
     from gateway.ledger import Known, LedgerReader, Waiting
@@ -222,7 +222,7 @@ def status(
     Ends with 0 wherever the daemon answers, whatever there is to look at; with 3 where none does.
     """
     settings = load_settings(config)
-    language = lang or spoken()
+    language = lang or user_language()
     if watch:
         if as_json:
             raise typer.BadParameter("choose one of --json and --watch.")
@@ -295,7 +295,7 @@ def _attention(settings: "Settings", seen: _Seen, language: Language) -> "list[I
     from zoneinfo import ZoneInfo
 
     from gateway.page.attention import attention
-    from gateway.page.words import Words
+    from gateway.page.messages import Words
 
     if seen.told is None:
         return []

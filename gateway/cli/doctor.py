@@ -28,7 +28,7 @@ from gateway.cli.base import (
     open_private,
     print_json,
 )
-from gateway.cli.words import DOCTOR, FINDINGS, PARTS, STEPS, Language, spoken
+from gateway.cli.messages import DOCTOR, FINDINGS, PARTS, STEPS, Language, user_language
 
 if TYPE_CHECKING:
     from gateway.doctor import Outcome, Step
@@ -78,7 +78,7 @@ def doctor(
     needs care (!) stands what to do; root causes come first. Ends with 0 if there is none, else with 1, or 78 for
     the configuration.
     """
-    language = lang or spoken()
+    language = lang or user_language()
     if report is not None and report.exists():
         raise Failure(Code.DISK, f"{report}: there is such a file already", "output")
     steps, settings = examined(config, language, silent=as_json)

@@ -27,8 +27,8 @@ from gateway.cli.base import (
 )
 from gateway.cli.daemon import check
 from gateway.cli.doctor import Lang, doctor
+from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG, Language, user_language
 from gateway.cli.terminals import FEW, PRIVATE, REMARKS, entries_of, failure_of, print_rows, rows_of, size_of, spans_of
-from gateway.cli.words import COMMENTS, INIT, QUESTIONS, WRONG, Language, spoken
 
 if TYPE_CHECKING:
     from drivers.base import Finding
@@ -143,7 +143,7 @@ def init(
     Without a person at the keyboard everything comes from options. Nothing that is there is ever overwritten, and
     nothing is written before everything is known.
     """
-    language = lang or spoken()
+    language = lang or user_language()
     beginning = _comments(config)
     if beginning is None:
         print(INIT["exists"].into(language, file=config))

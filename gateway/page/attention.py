@@ -5,9 +5,9 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from gateway.advice import BROKER_FINDINGS, judged_clock, obstacle
-from gateway.cli.words import FINDINGS
-from gateway.cli.words import Language as Spoken
-from gateway.page.words import Words
+from gateway.cli.messages import FINDINGS
+from gateway.cli.messages import Language as Spoken
+from gateway.page.messages import Words
 
 FULL_FROM = 80
 """Per cent of a log."""

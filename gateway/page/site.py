@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.page import chart
 from gateway.page.attention import attention, condition, ever_confirmed, is_connected, percent
 from gateway.page.guard import COOKIE, LOGIN, Guard, Guesses, Places, fits, peer_of, ticket, too_many
+from gateway.page.messages import LANGUAGES, NORMAL, Words, language
 from gateway.page.metrics import metrics
 from gateway.page.view import Passed, View
-from gateway.page.words import LANGUAGES, NORMAL, Words, language
 
 FOLDER = Path(__file__).parent
 FEED_S = 0.5

@@ -13,7 +13,7 @@ import pytest
 
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.doctor import _conclude, _what_to_do
-from gateway.cli.words import FINDINGS, Language, spoken
+from gateway.cli.messages import FINDINGS, Language, user_language
 from gateway.control import ask
 from gateway.doctor import Outcome, Step
 from gateway.ledger import LedgerReader
@@ -200,7 +200,7 @@ def test_language_follows_the_locale(monkeypatch: pytest.MonkeyPatch, locale: st
     monkeypatch.setenv("LC_ALL", locale)
     monkeypatch.delenv("LC_MESSAGES", raising=False)
     monkeypatch.setenv("LANG", "C")
-    assert spoken() == Language(language)
+    assert user_language() == Language(language)
 
 
 @pytest.mark.parametrize("command", ["check", "run", "status", "doctor"])

@@ -16,7 +16,7 @@ import pytest
 
 from drivers.textfile import read_secret
 from drivers.zkteco.simulator import Simulator, build
-from gateway.cli.words import QUESTIONS, WRONG, Language
+from gateway.cli.messages import QUESTIONS, WRONG, Language
 from gateway.settings import Settings, load
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from drivers.zkteco.simulator import Simulator, build
 from gateway.control import ask
 from gateway.page.attention import attention
-from gateway.page.words import Words
+from gateway.page.messages import Words
 from gateway.settings import load
 from tests.broker import Broker, eventually, free_port
 from tests.gateway.test_cli import configuration, hadir, running

@@ -23,7 +23,7 @@ from drivers.line import simulator as line
 from drivers.zkteco.simulator import Simulator, build
 from gateway import advice, doctor, punch
 from gateway.app import Daemon
-from gateway.cli.words import FINDINGS, STEPS
+from gateway.cli.messages import FINDINGS, STEPS
 from gateway.clock import AssumedClock, SystemClock
 from gateway.control import ask
 from gateway.doctor import BROKER, BROKER_STEPS, GATEWAY, MACHINE_STEPS, TERMINAL_STEPS, Finding, Section, Step

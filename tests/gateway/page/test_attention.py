@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.advice import BROKER_FINDINGS
-from gateway.cli.words import FINDINGS, Language
+from gateway.cli.messages import FINDINGS, Language
 from gateway.page.attention import attention, condition, ever_confirmed
-from gateway.page.words import Words
+from gateway.page.messages import Words
 
 ID = Words("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
 EN = Words("en", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))

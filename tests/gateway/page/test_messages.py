@@ -10,7 +10,7 @@ import pytest
 
 from drivers import DRIVERS
 from gateway.page import attention, site
-from gateway.page.words import NORMAL, TEXTS, Language, Words, language
+from gateway.page.messages import NORMAL, TEXTS, Language, Words, language
 from gateway.punch import LABELS
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
