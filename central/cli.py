@@ -264,7 +264,7 @@ def _broker(
 def report(db: Db, as_json: AsJson = False) -> None:
     """Show what is held of each gateway and stream, and what is missing; also while an inbox runs."""
     try:
-        with reports.opened(db) as connection:
+        with reports.open_readonly(db) as connection:
             found = reports.report(connection)
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
@@ -289,7 +289,7 @@ def verify(db: Db) -> None:
     """
     faults = 0
     try:
-        with reports.opened(db) as connection:
+        with reports.open_readonly(db) as connection:
             for fault in reports.verify(connection):
                 faults += 1
                 _show(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
@@ -329,7 +329,7 @@ app.add_typer(serial, name="serial")
 def serial_list(db: Db, as_json: AsJson = False) -> None:
     """Show every serial number, the gateways it belonged to, and which gateways its punches come from."""
     try:
-        with reports.opened(db) as connection:
+        with reports.open_readonly(db) as connection:
             found = ownership.serials(connection)
     except StoreError as exc:
         raise _unreadable(db, exc) from exc

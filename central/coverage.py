@@ -10,7 +10,7 @@ from heapq import merge
 from math import inf
 from typing import NamedTuple
 
-PATIENCE_S = 30.0
+GAP_GRACE_S = 30.0
 """A gap is asked for only after it has been open so long: most close by themselves."""
 MAX_GAPS = 10_000
 """Gaps that one stream may have at once; each takes memory and a row. Gateways send what is missing again."""
@@ -34,7 +34,7 @@ class Change(NamedTuple):
     opened: tuple[tuple[int, int], ...]
 
 
-class Holding(NamedTuple):
+class HeldRange(NamedTuple):
     """What a receipt says: all of 1..``upto`` is held, except ``missing`` (first and last of each range)."""
 
     upto: int
@@ -65,7 +65,7 @@ class Coverage:
         index = self._before(sequence)
         return index < 0 or self.gaps[index].last < sequence
 
-    def is_full(self, sequence: int) -> bool:
+    def exceeds_gap_limit(self, sequence: int) -> bool:
         """Tell whether holding ``sequence``, which is not held, would open a gap more than there may be."""
         if len(self.gaps) < MAX_GAPS:
             return False
@@ -93,13 +93,13 @@ class Coverage:
         self.gaps[index : index + 1] = parts
         return Change(gap.first, tuple((part.first, part.last) for part in parts))
 
-    def announce(self, assigned: int, now_s: float) -> None:
+    def set_assigned(self, assigned: int, now_s: float) -> None:
         """Take note of the highest sequence that the gateway says it has given away."""
         if assigned > self.assigned:
             self.assigned = assigned
             self._tail_since_s = now_s
 
-    def holding(self, now_s: float) -> Holding:
+    def held_range(self, now_s: float) -> HeldRange:
         """Return what may be said now.
 
         What is young or too much to list is not called held either: ``upto`` ends before it. What was announced and has
@@ -107,13 +107,13 @@ class Coverage:
         """
         missing: list[tuple[int, int]] = []
         for gap in self._unconfirmed():
-            if now_s - gap.since_s < PATIENCE_S or len(missing) == MAX_RANGES:
-                return Holding(gap.first - 1, tuple(missing))
+            if now_s - gap.since_s < GAP_GRACE_S or len(missing) == MAX_RANGES:
+                return HeldRange(gap.first - 1, tuple(missing))
             missing.append((gap.first, gap.last))
-        if self.assigned > self.seen and now_s - self._tail_since_s >= PATIENCE_S and len(missing) < MAX_RANGES:
+        if self.assigned > self.seen and now_s - self._tail_since_s >= GAP_GRACE_S and len(missing) < MAX_RANGES:
             missing.append((self.seen + 1, self.assigned))
-            return Holding(self.assigned, tuple(missing))
-        return Holding(self.seen, tuple(missing))
+            return HeldRange(self.assigned, tuple(missing))
+        return HeldRange(self.seen, tuple(missing))
 
     def _unconfirmed(self) -> Iterable[Gap]:
         """Yield what must not be confirmed, in order."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 PUNCH = "hadir.punch.recorded.v1"
-PUNCHES = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
+PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The namespace of punches' identities."""
 QUARANTINE = "hadir.record.quarantined.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
@@ -50,7 +50,7 @@ class Punch(NamedTuple):
     local_time: str
 
 
-class Remains(NamedTuple):
+class Tombstone(NamedTuple):
     """What is left of an event whose content the gateway has removed."""
 
     stream: str
@@ -77,11 +77,11 @@ class Event:
     """What is wrong with a punch that has no :attr:`punch`."""
     claims: dict[str, Any]
     """What the id stands for, of the types whose ids follow from a record: by field, what the terminal recorded."""
-    forgotten: tuple[Remains, ...]
+    tombstones: tuple[Tombstone, ...]
     """The events whose content this one declares removed for ever; those it names wrongly are left out."""
 
 
-class End(NamedTuple):
+class StreamEnd(NamedTuple):
     """The last that is known of a stream."""
 
     stream: str
@@ -96,7 +96,7 @@ class Info:
     stream: str
     assigned: int
     """Highest sequence it has given away."""
-    predecessor: End | None
+    predecessor: StreamEnd | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Rejected:
     payload: bytes
 
 
-class _Wrong(Exception):  # noqa: N818 - named by what is the matter
+class _Invalid(Exception):  # noqa: N818 - named by what is the matter
     """Carries a reason and a detail out of the depths."""
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -120,19 +120,19 @@ class _Wrong(Exception):  # noqa: N818 - named by what is the matter
         self.detail = detail
 
 
-def hashed(text: str) -> str:
+def text_digest(text: str) -> str:
     """Return the SHA-256 of ``text`` as events write it; raises UnicodeEncodeError where it is not Unicode."""
     return "sha256:" + sha256(text.encode()).hexdigest()
 
 
 def first_previous(stream: str) -> str:
     """Return the ``previous`` of a stream's first event."""
-    return hashed(stream)
+    return text_digest(stream)
 
 
-def digest_of(event: dict[str, Any]) -> str:
+def event_digest(event: dict[str, Any]) -> str:
     """Return the digest that follows from an event's content, whatever its own ``digest`` says."""
-    return hashed(event["previous"] + canonical({key: value for key, value in event.items() if key != "digest"}))
+    return text_digest(event["previous"] + canonical({key: value for key, value in event.items() if key != "digest"}))
 
 
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
@@ -145,7 +145,7 @@ def gateway_of(topic: str) -> str | None:
     return match and match[1]
 
 
-def read(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
+def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
     """Yield what a message holds, in its order; ``topic`` is what follows ``<root>/v1/``."""
     match = _TOPIC.fullmatch(topic)
     if match is None:
@@ -171,10 +171,10 @@ def decode_text(stored: bytes) -> str:
     return stored.decode("utf-8", "replace")
 
 
-def contradiction(one: Event, other: Event) -> list[str]:
+def contradicting_fields(one: Event, other: Event) -> list[str]:
     """Return the fields in which two events of one id say different things of the record behind it.
 
-    What only one of them knows is no contradiction: an export lacks what a log has.
+    What only one of them knows is no contradicting_fields: an export lacks what a log has.
     """
     return [
         field
@@ -262,7 +262,7 @@ def _attempt(text: bytes, read_content: Callable[[Any], T]) -> T | Rejected:
         return Rejected("not_json", f"{type(exc).__name__}: not JSON in UTF-8 without fractions", text)
     try:
         return read_content(content)
-    except _Wrong as wrong:
+    except _Invalid as wrong:
         return Rejected(wrong.reason, wrong.detail, text)
     except Exception as exc:  # noqa: BLE001 - a mistake of ours costs this message, not the inbox
         return Rejected("failed", f"{type(exc).__name__} while reading it", text)
@@ -270,25 +270,25 @@ def _attempt(text: bytes, read_content: Callable[[Any], T]) -> T | Rejected:
 
 def _event(content: Any, gateway: str) -> Event:
     if not isinstance(content, dict):
-        raise _Wrong("not_an_event", "not a JSON object")
+        raise _Invalid("not_an_event", "not a JSON object")
     if content.get("specversion") != "1.0":
-        raise _Wrong("not_an_event", "specversion is not 1.0")
+        raise _Invalid("not_an_event", "specversion is not 1.0")
     if _is_deep(content):
-        raise _Wrong("not_an_event", f"nested more than {MAX_DEPTH} deep")
+        raise _Invalid("not_an_event", f"nested more than {MAX_DEPTH} deep")
     stream, identity, kind = (_text(content, key, _NAME, "not_an_event") for key in ("stream", "id", "type"))
     sequence = int(_text(content, "sequence", _SEQUENCE, "not_an_event"))
     if not 1 <= sequence <= MAX_SEQUENCE:
-        raise _Wrong("not_an_event", "sequence is out of range")
+        raise _Invalid("not_an_event", "sequence is out of range")
     previous, claimed = (_text(content, key, _DIGEST, "not_an_event") for key in ("previous", "digest"))
     try:
-        digest = digest_of(content)
+        digest = event_digest(content)
     except UnicodeEncodeError:
-        raise _Wrong("not_an_event", "text that is not Unicode") from None
+        raise _Invalid("not_an_event", "text that is not Unicode") from None
     place = f"sequence {sequence} of stream {stream}"
     if digest != claimed:
-        raise _Wrong("altered", f"{place}: the content's digest is {digest}, it says {claimed}")
+        raise _Invalid("altered", f"{place}: the content's digest is {digest}, it says {claimed}")
     if content.get("source") != f"/hadir/{gateway}":
-        raise _Wrong("source_mismatch", f"{place}: its source is not the gateway {gateway} of its topic")
+        raise _Invalid("source_mismatch", f"{place}: its source is not the gateway {gateway} of its topic")
     data = content.get("data")
     punch = id_mismatch = None
     if kind == PUNCH:
@@ -296,7 +296,7 @@ def _event(content: Any, gateway: str) -> Event:
     return Event(
         *(stream, sequence, identity, digest, previous, kind, canonical(content), punch, id_mismatch),
         claims=_claims(kind, content),
-        forgotten=tuple(_forgotten(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
+        tombstones=tuple(_forgotten(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
     )
 
 
@@ -334,7 +334,7 @@ def _claims(kind: str, content: dict[str, Any]) -> dict[str, Any]:
 def _text(content: dict[str, Any], key: str, pattern: re.Pattern[str], reason: str) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _Wrong(reason, f"{key} is missing or not as the contract has it")
+        raise _Invalid(reason, f"{key} is missing or not as the contract has it")
     return value
 
 
@@ -356,7 +356,7 @@ def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
     if not _is_count(occurrence):
         return None, "occurrence is not a number"
     person = pin if pin is not None else f"uid:{uid}"
-    expected = str(uuid5(PUNCHES, f"{serial}\n{person}\n{local_time}\n{occurrence}"))
+    expected = str(uuid5(PUNCH_NAMESPACE, f"{serial}\n{person}\n{local_time}\n{occurrence}"))
     if identity != expected:
         return None, f"its fields make {expected}"
     return Punch(terminal, serial, pin, uid, local_time), None
@@ -374,36 +374,36 @@ def _is_date(local_time: str) -> bool:
     return True
 
 
-def _forgotten(stream: str, sequence: int, data: Any) -> Iterator[Remains]:
+def _forgotten(stream: str, sequence: int, data: Any) -> Iterator[Tombstone]:
     """Yield what an event of this place says of others; of its own stream it can only know what lies before it."""
     if not isinstance(data, dict) or not isinstance(data.get("events"), list):
         return
     for named in data["events"]:
         if not isinstance(named, dict):
             continue
-        with suppress(_Wrong):
-            remains = Remains(
+        with suppress(_Invalid):
+            tombstone = Tombstone(
                 _text(data, "stream", _NAME, ""),
                 named["sequence"] if _is_count(named.get("sequence")) else 0,
                 _text(named, "id", _NAME, ""),
                 _text(named, "digest", _DIGEST, ""),
             )
-            if 1 <= remains.sequence < (sequence if remains.stream == stream else MAX_SEQUENCE):
-                yield remains
+            if 1 <= tombstone.sequence < (sequence if tombstone.stream == stream else MAX_SEQUENCE):
+                yield tombstone
 
 
 def _info(content: Any) -> Info:
     if not isinstance(content, dict):
-        raise _Wrong("not_info", "not a JSON object")
+        raise _Invalid("not_info", "not a JSON object")
     stream = _text(content, "stream", _NAME, "not_info")
     if not _is_count(content.get("sequence")):
-        raise _Wrong("not_info", "sequence is not a number")
+        raise _Invalid("not_info", "sequence is not a number")
     predecessor = content.get("predecessor")
     end = None
     if predecessor is not None:
         if not isinstance(predecessor, dict) or not _is_count(predecessor.get("sequence")):
-            raise _Wrong("not_info", "predecessor is not as the contract has it")
-        end = End(
+            raise _Invalid("not_info", "predecessor is not as the contract has it")
+        end = StreamEnd(
             _text(predecessor, "stream", _NAME, "not_info"),
             predecessor["sequence"],
             _text(predecessor, "digest", _DIGEST, "not_info"),

@@ -27,7 +27,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from central.coverage import Holding
+from central.coverage import HeldRange
 from central.secret import read_secret
 from central.store import IngestResult, Message, Store
 from central.wire import MAX_PACKET, Arrived, Client
@@ -169,7 +169,7 @@ class Inbox:
         """Why the present connection is over, if it is."""
         self._heard = 0.0
         """When messages were stored last."""
-        self._told: dict[str, tuple[str, Holding]] = {}
+        self._told: dict[str, tuple[str, HeldRange]] = {}
         """The last receipt to each gateway on this connection."""
         self._in_flight: dict[int, str] = {}
         """Receipts not acknowledged yet, by message id."""
@@ -397,24 +397,24 @@ class Inbox:
         self._next_receipts = time.monotonic() + RECEIPTS_S
         client = self._client
         assert client is not None, "receipts are written while connected"  # noqa: S101 - by run() and nobody else
-        for gateway, stream, holding in self._store.receipts():
-            if self._told.get(gateway) == (stream, holding) or gateway in self._in_flight.values():
+        for gateway, stream, held_range in self._store.receipts():
+            if self._told.get(gateway) == (stream, held_range) or gateway in self._in_flight.values():
                 continue  # nothing new, or the broker has not taken the one before: the next will say more
-            self._told[gateway] = (stream, holding)
-            self._remark(gateway, stream, holding)
+            self._told[gateway] = (stream, held_range)
+            self._remark(gateway, stream, held_range)
             at = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            receipt = {"stream": stream, "upto": holding.upto, "missing": holding.missing, "at": at}
+            receipt = {"stream": stream, "upto": held_range.upto, "missing": held_range.missing, "at": at}
             payload = json.dumps(receipt, separators=(",", ":"))
             sent = client.publish(f"{self._base}{gateway}/receipt", payload, 1, retain=True, properties=_PLAIN)
             self._in_flight[sent.mid] = gateway
 
-    def _remark(self, gateway: str, stream: str, holding: Holding) -> None:
-        fields = {"gateway": gateway, "stream": stream, "upto": holding.upto}
-        if holding.missing and gateway not in self._incomplete:
+    def _remark(self, gateway: str, stream: str, held_range: HeldRange) -> None:
+        fields = {"gateway": gateway, "stream": stream, "upto": held_range.upto}
+        if held_range.missing and gateway not in self._incomplete:
             self._incomplete.add(gateway)
-            events = sum(last - first + 1 for first, last in holding.missing)
-            log.warning("events_missing", **fields, events=events, first=holding.missing[0][0])
-        elif not holding.missing and gateway in self._incomplete:
+            events = sum(last - first + 1 for first, last in held_range.missing)
+            log.warning("events_missing", **fields, events=events, first=held_range.missing[0][0])
+        elif not held_range.missing and gateway in self._incomplete:
             self._incomplete.discard(gateway)
             log.info("events_complete", **fields)
 

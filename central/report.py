@@ -108,7 +108,7 @@ class Fault:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the file for reading, also while an inbox writes it; raises StoreError."""
     if not path.is_file():
         raise StoreError(f"{path}: no such database")
@@ -226,7 +226,7 @@ def _forgotten(
     for key, body in connection.execute("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
         gateway, _ = names[key]
         event = event_in(gateway, body)
-        for remains in () if event is None else event.forgotten:
+        for remains in () if event is None else event.tombstones:
             found[gateway, remains.stream][remains.sequence].add((remains.id, remains.digest))
     return found
 

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Self
 import structlog
 
 from central import ownership
-from central.coverage import MAX_GAPS, Coverage, Holding
+from central.coverage import MAX_GAPS, Coverage, HeldRange
 from central.event import (
     BODY_FORGOTTEN,
     PUNCH,
@@ -34,12 +34,12 @@ from central.event import (
     Event,
     Info,
     Rejected,
-    Remains,
-    contradiction,
+    Tombstone,
+    contradicting_fields,
     decode_text,
     first_previous,
     gateway_of,
-    read,
+    read_message,
 )
 
 SCHEMA_VERSION = 3
@@ -207,7 +207,7 @@ class Receipt(NamedTuple):
 
     gateway: str
     stream: str
-    holding: Holding
+    held_range: HeldRange
 
 
 @dataclass(slots=True)
@@ -357,7 +357,7 @@ class Store:
             except sqlite3.Error as exc:
                 raise _explained(self.path, exc) from exc
             if stream is not None:
-                yield Receipt(gateway.name, stream.name, stream.coverage.holding(now_s))
+                yield Receipt(gateway.name, stream.name, stream.coverage.held_range(now_s))
 
     # Opening.
 
@@ -405,7 +405,7 @@ class Store:
                 (BODY_FORGOTTEN,),
             ).fetchall():
                 if event := ownership.event_in(names[gateway], body):
-                    self._ingest_forgotten(self._gateways[names[gateway]], event.forgotten, key)
+                    self._ingest_forgotten(self._gateways[names[gateway]], event.tombstones, key)
         self._write_heads()
         self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._commit()
@@ -632,7 +632,7 @@ class Store:
             return False
         if len(claims) >= MAX_CLAIMS:
             raise _Refused("too_many_forks", MAX_CLAIMS, stream, event.sequence)
-        if not held and stream.coverage.is_full(event.sequence):
+        if not held and stream.coverage.exceeds_gap_limit(event.sequence):
             raise _Refused("too_many_gaps", MAX_GAPS, stream)
         key = self._insert(
             "INSERT INTO event (stream, sequence, id, digest, previous, type, received, body) "
@@ -646,7 +646,7 @@ class Store:
             self._fill(stream, event.sequence)
         self._note_fork(stream, event.sequence, claims, _Claim(event.id, event.digest, event.previous))
         self._check_links(stream, event, alone=not claims)
-        self._ingest_forgotten(gateway, event.forgotten, key)
+        self._ingest_forgotten(gateway, event.tombstones, key)
         if event.punch is not None:
             if self._insert_punch(event, key):
                 ownership.note_first(self._connection, event.punch.serial, gateway.name, self._received)
@@ -694,27 +694,27 @@ class Store:
 
     def _note_contradiction(self, stream: _Stream, event: Event, gateway: str, body: str) -> None:
         other = ownership.event_in(gateway, body)
-        fields = [] if other is None else contradiction(other, event)
+        fields = [] if other is None else contradicting_fields(other, event)
         if other is not None and fields:
             where = f"{gateway} stream {other.stream} sequence {other.sequence}"
             self._note(stream, event.sequence, "claimed_twice", where, f"other {', '.join(fields)}")
 
-    def _ingest_forgotten(self, gateway: _Gateway, forgotten: Iterable[Remains], key: int) -> None:
-        """Let what remains of events for ever have their places, so that their content is not asked for any more.
+    def _ingest_forgotten(self, gateway: _Gateway, forgotten: Iterable[Tombstone], key: int) -> None:
+        """Let what tombstone of events for ever have their places, so that their content is not asked for any more.
 
         What the quotas do not leave room for stays missing.
         """
-        for remains in forgotten:
+        for tombstone in forgotten:
             try:
-                stream = self._stream(gateway, remains.stream)
-                held = stream.coverage.holds(remains.sequence)
-                claims = self._claims(stream, remains.sequence) if held else []
+                stream = self._stream(gateway, tombstone.stream)
+                held = stream.coverage.holds(tombstone.sequence)
+                claims = self._claims(stream, tombstone.sequence) if held else []
                 if len(claims) >= MAX_CLAIMS:
                     self._note(
                         stream, 0, "too_many_forks", f"more than {MAX_CLAIMS} are not stored", "forgotten places"
                     )
                     continue
-                if not held and stream.coverage.is_full(remains.sequence):
+                if not held and stream.coverage.exceeds_gap_limit(tombstone.sequence):
                     self._note(stream, 0, "too_many_gaps", f"more than {MAX_GAPS} are not stored", "forgotten places")
                     continue
             except _Refused as refused:
@@ -723,15 +723,15 @@ class Store:
                 continue
             added = self._connection.execute(
                 "INSERT OR IGNORE INTO forgotten (stream, sequence, id, digest, event) VALUES (?, ?, ?, ?, ?)",
-                (stream.key, remains.sequence, remains.id, remains.digest, key),
+                (stream.key, tombstone.sequence, tombstone.id, tombstone.digest, key),
             )
             if not added.rowcount:
                 continue
             if not held:
-                self._fill(stream, remains.sequence)
+                self._fill(stream, tombstone.sequence)
             stream.newest = None
-            self._note_fork(stream, remains.sequence, claims, _Claim(remains.id, remains.digest, None))
-            self._check_links_at(stream, remains.sequence)
+            self._note_fork(stream, tombstone.sequence, claims, _Claim(tombstone.id, tombstone.digest, None))
+            self._check_links_at(stream, tombstone.sequence)
 
     def _note_fork(self, stream: _Stream, sequence: int, claims: list[_Claim], claim: _Claim) -> None:
         """Put on record that a place is claimed by another event than those that have it."""
@@ -795,7 +795,7 @@ class Store:
         if gateway.current != stream.key or not gateway.informed:
             self._set_current(gateway, stream, informed=True)
         if info.assigned > stream.coverage.assigned:
-            stream.coverage.announce(info.assigned, self._now_s)
+            stream.coverage.set_assigned(info.assigned, self._now_s)
             self._connection.execute("UPDATE stream SET assigned = ? WHERE id = ?", (info.assigned, stream.key))
         if info.predecessor is None:
             return
@@ -961,7 +961,7 @@ def _contained(topic: str, payload: bytes, cut_from: int | None) -> Iterator[Eve
         yield Rejected("too_large", f"{cut_from} bytes, of which the beginning is here", payload)
         return
     try:
-        yield from read(topic, payload)
+        yield from read_message(topic, payload)
     except Exception as exc:  # noqa: BLE001 - see _ingest_one
         yield Rejected("failed", _place(exc), payload)
 

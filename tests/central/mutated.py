@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from central.event import Event, Info, Rejected, digest_of, read
-from central.report import opened, report, verify
+from central.event import Event, Info, Rejected, event_digest, read_message
+from central.report import open_readonly, report, verify
 from central.store import Message, Store
 from tests.central.sealing import GATEWAY, STREAM, Source, dumped, payload, sealed
 from tests.mutation import encode_json, mutate_bytes, mutate_json
@@ -23,7 +23,7 @@ def attack(seed: int) -> None:
     """Mutate one message that is valid; read it, and let it arrive between good ones."""
     random = Random(seed)
     topic, message = mutated(random)
-    found = list(read(f"{GATEWAY}/{topic}", message))
+    found = list(read_message(f"{GATEWAY}/{topic}", message))
     assert found, "a message that says nothing"
     for one in found:
         check_read(one)
@@ -82,7 +82,7 @@ def check_read(found: Event | Info | Rejected) -> None:
     if isinstance(found, Event):
         content = json.loads(found.body)
         assert dumped(content) == found.body
-        assert digest_of(content) == found.digest == content["digest"], "content that its digest does not fit"
+        assert event_digest(content) == found.digest == content["digest"], "content that its digest does not fit"
         assert content["source"] == f"/hadir/{GATEWAY}"
         assert (content["stream"], int(content["sequence"]), content["id"]) == (found.stream, found.sequence, found.id)
         assert (found.punch is None) or (found.id_mismatch is None)
@@ -102,11 +102,11 @@ def _check_stored(path: Path, topic: str, message: bytes) -> None:
         ]
         assert results[0].stored >= 2, "a good event was not stored"
         assert results[1].stored == 0, "the same message was stored twice"
-        receipts = {receipt.stream: receipt.holding for receipt in store.receipts()}
+        receipts = {receipt.stream: receipt.held_range for receipt in store.receipts()}
     finally:
         store.close()
     Store(path).close()  # it opens again
-    with opened(path) as connection:
+    with open_readonly(path) as connection:
         faults = [fault for fault in verify(connection) if not _is_expected(fault.what)]
         assert faults == [], faults
         streams = {stream.stream: stream for stream in report(connection).streams}
@@ -115,7 +115,7 @@ def _check_stored(path: Path, topic: str, message: bytes) -> None:
         assert failed == [], failed
         connection.execute("SELECT * FROM punches").fetchall()
         connection.execute("SELECT * FROM punch_notes").fetchall()
-        for name, holding in receipts.items():
+        for name, held_range in receipts.items():
             held = {
                 sequence
                 for (sequence,) in connection.execute(
@@ -124,8 +124,8 @@ def _check_stored(path: Path, topic: str, message: bytes) -> None:
                     (name, name),
                 )
             }
-            missing = sum(last - first + 1 for first, last in holding.missing)
-            assert len([sequence for sequence in held if sequence <= holding.upto]) == holding.upto - missing
+            missing = sum(last - first + 1 for first, last in held_range.missing)
+            assert len([sequence for sequence in held if sequence <= held_range.upto]) == held_range.upto - missing
 
 
 def _of(source: Source) -> Message:

@@ -6,7 +6,7 @@ from typing import Self
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from central.report import opened, report, verify
+from central.report import open_readonly, report, verify
 from tests.broker import eventually
 from tests.central.sealing import GATEWAY, Event, Source, payload
 
@@ -46,7 +46,7 @@ def held(db: Path) -> list[int]:
     """Return the sequences that are stored, doubled ones doubly."""
     if not db.exists() or not db.stat().st_size:
         return []
-    with opened(db) as connection:
+    with open_readonly(db) as connection:
         return [row[0] for row in connection.execute("SELECT sequence FROM event ORDER BY sequence")]
 
 
@@ -58,7 +58,7 @@ def wait_for(db: Path, count: int) -> None:
 def check_whole(db: Path, source: Source) -> None:
     """Assert that everything the source recorded is held once, and that a verification finds nothing."""
     assert held(db) == list(range(1, len(source.events) + 1))
-    with opened(db) as connection:
+    with open_readonly(db) as connection:
         assert list(verify(connection)) == []
         (stream,) = report(connection).streams
     assert (stream.missing, stream.chain.state, stream.chain.last) == ([], "unbroken", len(source.events))

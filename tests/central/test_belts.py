@@ -12,7 +12,7 @@ import pytest
 
 from central import ownership
 from central import store as store_module
-from central.coverage import MAX_GAPS, PATIENCE_S
+from central.coverage import GAP_GRACE_S, MAX_GAPS
 from central.event import MAX_BYTES, MAX_EVENT_BYTES
 from central.store import IngestResult, Message, Store, StoreError
 from tests.central.memory import peak_growth
@@ -53,8 +53,8 @@ def test_what_once_ended_the_inbox_costs_itself(centre: Centre, kind: str, in_ba
     assert times == 1
     centre.reopen()
     assert centre.ingest(Message(PUNCHES, bad)) == IngestResult(rejected=1)
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (3, ((2, 2),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (3, ((2, 2),))
     assert centre.faults() == []
     assert centre.ingest(Message(PUNCHES, spoiled)) == IngestResult(stored=1)
 
@@ -89,15 +89,15 @@ def test_whatever_storing_an_event_raises_rejects_that_event(
     (line,) = centre.logged("message_rejected")
     assert line["detail"].startswith(f"{type(raised).__name__} in test_belts.py:")
     missing = [number for number, event in enumerate(source.events, 1) if event["id"] in doomed]
-    centre.now_s += PATIENCE_S
-    holding = centre.holding()
-    assert [place for first, last in holding.missing for place in range(first, last + 1)] == [
-        place for place in missing if place <= holding.upto
+    centre.now_s += GAP_GRACE_S
+    held_range = centre.held_range()
+    assert [place for first, last in held_range.missing for place in range(first, last + 1)] == [
+        place for place in missing if place <= held_range.upto
     ]
     assert centre.faults() == []
     monkeypatch.undo()
     assert centre.ingest(*source.events) == IngestResult(stored=5, repeated=15)
-    assert centre.holding() == (20, ())
+    assert centre.held_range() == (20, ())
     assert centre.faults() == []
 
 
@@ -111,7 +111,7 @@ def test_a_gateway_whose_first_message_fails_is_not_half_there(centre: Centre, m
         assert centre.rows("SELECT * FROM gateway UNION ALL SELECT id, name, gateway, seen FROM stream") == []
 
     assert centre.ingest(source.events[0]) == IngestResult(stored=1)
-    assert centre.holding() == (1, ())
+    assert centre.held_range() == (1, ())
 
 
 @pytest.mark.parametrize("raised", [sqlite3.OperationalError("disk I/O error"), sqlite3.DatabaseError("malformed")])
@@ -203,11 +203,11 @@ def test_gaps_without_number_are_refused_and_the_receipt_stays_true(
 
     assert result == IngestResult(stored=5, rejected=10)
     assert centre.streams()[0].quotas == ["too_many_gaps"]
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (10, ((1, 1), (3, 3), (5, 5), (7, 7), (9, 9)))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (10, ((1, 1), (3, 3), (5, 5), (7, 7), (9, 9)))
     assert centre.ingest(source.events[10]) == IngestResult(stored=1)
     assert centre.ingest(*source.events) == IngestResult(stored=24, repeated=6)
-    assert centre.holding() == (30, ())
+    assert centre.held_range() == (30, ())
     assert centre.faults() == []
     assert MAX_GAPS == 10_000
 
@@ -253,12 +253,12 @@ def test_a_receipt_does_not_confirm_a_place_at_which_an_event_was_refused(centre
 
     assert centre.ingest(*source.events[2:]) == IngestResult(stored=2, rejected=1)
 
-    assert centre.holding() == (5, ((3, 3),))
+    assert centre.held_range() == (5, ((3, 3),))
     centre.reopen()
-    assert centre.holding() == (5, ((3, 3),))
+    assert centre.held_range() == (5, ((3, 3),))
     assert centre.ingest(source.events[2]) == IngestResult(rejected=1)
     assert centre.ingest(source.punch(7)) == IngestResult(stored=1)
-    assert centre.holding() == (6, ((3, 3),))
+    assert centre.held_range() == (6, ((3, 3),))
     assert [stream.quotas for stream in centre.streams()] == [["too_many_forks"]]
 
 
@@ -339,4 +339,4 @@ def test_no_message_takes_much_memory(centre: Centre, message: bytes) -> None:
     growth = peak_growth(lambda: centre.ingest(Message(BATCH, message), source.punch(2)))
 
     assert growth < 32 * 1024 * 1024
-    assert centre.holding() == (2, ())
+    assert centre.held_range() == (2, ())

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from central.coverage import MAX_RANGES, PATIENCE_S, Coverage
+from central.coverage import GAP_GRACE_S, MAX_RANGES, Coverage
 
 
 def fresh(assigned: int = 0) -> Coverage:
@@ -16,7 +16,7 @@ def test_what_comes_in_order_is_held_at_once() -> None:
     for sequence in (1, 2, 3):
         assert coverage.fill(sequence, 0.0) == (None, ())
 
-    assert coverage.holding(0.0) == (3, ())
+    assert coverage.held_range(0.0) == (3, ())
 
 
 def test_a_gap_is_missing_only_after_it_was_open_for_long_enough() -> None:
@@ -25,8 +25,8 @@ def test_a_gap_is_missing_only_after_it_was_open_for_long_enough() -> None:
     coverage.fill(1, 0.0)
     assert coverage.fill(5, 10.0) == (None, ((2, 4),))
 
-    assert coverage.holding(10.0 + PATIENCE_S - 1) == (1, ())
-    assert coverage.holding(10.0 + PATIENCE_S) == (5, ((2, 4),))
+    assert coverage.held_range(10.0 + GAP_GRACE_S - 1) == (1, ())
+    assert coverage.held_range(10.0 + GAP_GRACE_S) == (5, ((2, 4),))
 
 
 def test_what_fills_a_gap_splits_it_and_its_parts_keep_its_age() -> None:
@@ -36,10 +36,10 @@ def test_what_fills_a_gap_splits_it_and_its_parts_keep_its_age() -> None:
     coverage.fill(5, 0.0)
 
     assert coverage.fill(3, 29.0) == (2, ((2, 2), (4, 4)))
-    assert coverage.holding(PATIENCE_S) == (5, ((2, 2), (4, 4)))
+    assert coverage.held_range(GAP_GRACE_S) == (5, ((2, 2), (4, 4)))
     assert coverage.fill(2, 31.0) == (2, ())
     assert coverage.fill(4, 31.0) == (4, ())
-    assert coverage.holding(31.0) == (5, ())
+    assert coverage.held_range(31.0) == (5, ())
 
 
 def test_a_reader_that_joins_late_lacks_the_beginning() -> None:
@@ -47,8 +47,8 @@ def test_a_reader_that_joins_late_lacks_the_beginning() -> None:
     coverage = fresh()
     coverage.fill(100, 0.0)
 
-    assert coverage.holding(0.0) == (0, ())
-    assert coverage.holding(PATIENCE_S) == (100, ((1, 99),))
+    assert coverage.held_range(0.0) == (0, ())
+    assert coverage.held_range(GAP_GRACE_S) == (100, ((1, 99),))
 
 
 def test_at_most_so_many_ranges_and_a_lower_upto_instead() -> None:
@@ -57,7 +57,7 @@ def test_at_most_so_many_ranges_and_a_lower_upto_instead() -> None:
     for sequence in range(2, 2 * MAX_RANGES + 20, 2):
         coverage.fill(sequence, 0.0)
 
-    upto, missing = coverage.holding(PATIENCE_S)
+    upto, missing = coverage.held_range(GAP_GRACE_S)
 
     assert len(missing) == MAX_RANGES
     assert missing[-1] == (2 * MAX_RANGES - 1, 2 * MAX_RANGES - 1)
@@ -68,10 +68,10 @@ def test_what_was_announced_and_does_not_come_is_missing() -> None:
     """A broker that dropped the end of a backlog leaves no later event to tell of it; info does."""
     coverage = fresh()
     coverage.fill(1, 0.0)
-    coverage.announce(10, 0.0)
+    coverage.set_assigned(10, 0.0)
 
-    assert coverage.holding(PATIENCE_S - 1) == (1, ())
-    assert coverage.holding(PATIENCE_S) == (10, ((2, 10),))
+    assert coverage.held_range(GAP_GRACE_S - 1) == (1, ())
+    assert coverage.held_range(GAP_GRACE_S) == (10, ((2, 10),))
 
 
 def test_a_backlog_that_is_arriving_is_not_asked_for() -> None:
@@ -80,8 +80,8 @@ def test_a_backlog_that_is_arriving_is_not_asked_for() -> None:
     for second in range(60):
         coverage.fill(second + 1, float(second))
 
-    assert coverage.holding(60.0) == (60, ())
-    assert coverage.holding(59.0 + PATIENCE_S) == (100, ((61, 100),))
+    assert coverage.held_range(60.0) == (60, ())
+    assert coverage.held_range(59.0 + GAP_GRACE_S) == (100, ((61, 100),))
 
 
 def test_an_older_announcement_changes_nothing() -> None:
@@ -89,9 +89,9 @@ def test_an_older_announcement_changes_nothing() -> None:
     coverage = fresh()
     for sequence in (1, 2, 3):
         coverage.fill(sequence, 0.0)
-    coverage.announce(2, 0.0)
+    coverage.set_assigned(2, 0.0)
 
-    assert coverage.holding(PATIENCE_S) == (3, ())
+    assert coverage.held_range(GAP_GRACE_S) == (3, ())
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -110,9 +110,9 @@ def test_any_order_leads_to_the_same_gaps(seed: int) -> None:
 
     held = set(order)
     assert {sequence for sequence in range(250) if coverage.holds(sequence)} == held
-    upto, missing = coverage.holding(PATIENCE_S)
+    upto, missing = coverage.held_range(GAP_GRACE_S)
     assert upto == max(held)
     assert {s for first, last in missing for s in range(first, last + 1)} == set(range(1, upto)) - held
     assert sorted(table.items()) == list(missing)
     again = Coverage(coverage.seen, 0, sorted(table.items()), 0.0)
-    assert again.holding(PATIENCE_S) == (upto, missing)
+    assert again.held_range(GAP_GRACE_S) == (upto, missing)

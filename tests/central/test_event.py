@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from central.event import MAX_BYTES, MAX_EVENT_BYTES, Event, Info, Rejected, gateway_of, read
+from central.event import MAX_BYTES, MAX_EVENT_BYTES, Event, Info, Rejected, gateway_of, read_message
 from tests import contract
 from tests.central.mutated import attack, check_read, mutated, valid_stream
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload, sealed
@@ -18,7 +18,7 @@ BATCH = f"{GATEWAY}/batch"
 
 def only(topic: str, message: bytes) -> Event | Info | Rejected:
     """Return the one thing that a message says."""
-    (said,) = read(topic, message)
+    (said,) = read_message(topic, message)
     return said
 
 
@@ -48,7 +48,7 @@ def test_every_example_of_the_contract_is_taken() -> None:
     for channel, key, example in contract.examples():
         topic = contract.topic_for(channel, example)
         if gateway_of(f"{GATEWAY}/{topic}") is not None:
-            for said in read(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
+            for said in read_message(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
                 assert not isinstance(said, Rejected), (topic, said)
                 assert isinstance(said, Info) or said.id_mismatch is None
             taken.add(key)
@@ -166,7 +166,7 @@ def test_what_once_ended_the_inbox_is_rejected_alone(kind: str) -> None:
     bad = hostile(kind, spoiled)
 
     assert reason(PUNCHES, bad) in ("not_an_event", "not_json")
-    good, rejected, also_good = read(BATCH, b"[" + payload(first) + b", " + bad + b"," + payload(last) + b"]")
+    good, rejected, also_good = read_message(BATCH, b"[" + payload(first) + b", " + bad + b"," + payload(last) + b"]")
 
     assert isinstance(good, Event)
     assert isinstance(also_good, Event)
@@ -210,7 +210,7 @@ def test_an_element_that_is_no_json_costs_only_itself(bad: bytes, read_behind: b
     source = Source()
     first, last = source.punches(2)
 
-    found = list(read(BATCH, b"[" + payload(first) + b"," + bad + b"," + b" " * padding + payload(last) + b"]"))
+    found = list(read_message(BATCH, b"[" + payload(first) + b"," + bad + b"," + b" " * padding + payload(last) + b"]"))
 
     assert [said.sequence for said in found if isinstance(said, Event)] == ([1, 2] if read_behind else [1])
     assert any(isinstance(said, Rejected) for said in found)
@@ -222,7 +222,7 @@ def test_an_event_that_is_too_large_is_not_taken_apart() -> None:
     large = source.punch(1, note="x" * MAX_EVENT_BYTES)
 
     assert reason(PUNCHES, payload(large)) == "too_large"
-    rejected, event = read(BATCH, batch(large, source.punch(2)))
+    rejected, event = read_message(BATCH, batch(large, source.punch(2)))
     assert isinstance(rejected, Rejected)
     assert rejected.reason == "too_large"
     assert isinstance(event, Event)
@@ -235,7 +235,7 @@ def test_strings_that_are_not_closed_are_read_once(unclosed: bytes) -> None:
     """A batch is read in a time that grows with its size; with its square it would take days."""
     good = payload(Source().punch(1))
 
-    found = list(read(BATCH, b"[" + good + b"," + unclosed))
+    found = list(read_message(BATCH, b"[" + good + b"," + unclosed))
 
     assert [isinstance(one, Event) for one in found] == [True, *[False] * (len(found) - 1)]
     assert len(found) > 1
@@ -259,7 +259,7 @@ def test_elements_of_a_batch_are_judged_one_by_one() -> None:
     source = Source()
     first, second = source.punches(2)
 
-    good, bad, also_good = read(BATCH, batch(first, {"specversion": "2.0"}, second))
+    good, bad, also_good = read_message(BATCH, batch(first, {"specversion": "2.0"}, second))
 
     assert isinstance(good, Event)
     assert isinstance(also_good, Event)
@@ -370,7 +370,7 @@ def test_no_mutation_of_a_valid_message_raises(seed: int) -> None:
     """Two changes at a time, most of them sealed again so that they get far: what is read is read rightly."""
     topic, message = mutated(Random(seed))
 
-    found = list(read(f"{GATEWAY}/{topic}", message))
+    found = list(read_message(f"{GATEWAY}/{topic}", message))
 
     assert found
     for one in found:
@@ -386,7 +386,11 @@ def test_no_change_of_an_event_goes_unnoticed(seed: int) -> None:
     changed = mutate_json(event, random, random.choice((1, 2)))
     message = encode_json(changed)
 
-    found = [said for said in (*read(PUNCHES, message), *read(BATCH, b"[" + message + b"]")) if isinstance(said, Event)]
+    found = [
+        said
+        for said in (*read_message(PUNCHES, message), *read_message(BATCH, b"[" + message + b"]"))
+        if isinstance(said, Event)
+    ]
 
     assert all(said.body == dumped(event) for said in found), "another content under the digest of this one"
     if isinstance(changed, dict):  # an array may hold the unchanged event

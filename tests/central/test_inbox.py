@@ -14,9 +14,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from central import inbox as inbox_module
-from central.coverage import PATIENCE_S
+from central.coverage import GAP_GRACE_S
 from central.inbox import TOPICS, Broker, Inbox
-from central.report import opened
+from central.report import open_readonly
 from central.store import Receipt, Store
 from tests import contract
 from tests.broker import CONNECT, PUBLISH, WAIT_S, Closing, FakeBroker, Packet, Subscriber, connack, eventually
@@ -282,7 +282,7 @@ def test_what_a_broker_without_memory_loses_is_asked_for_and_comes_again(tmp_pat
                 sender.send(*source.events[70:])
                 wait_for(db, 100)
                 assert all(receipt["missing"] == [] for receipt in receipts(subscriber))
-                running.clock.ahead_s += PATIENCE_S
+                running.clock.ahead_s += GAP_GRACE_S
                 subscriber.wait_for(lambda messages: messages[-1].payload["missing"] == [[51, 70]])
                 assert receipts(subscriber)[-1]["upto"] == 120
                 sender.publish(("batch", batch(*source.events[50:60])), ("batch", batch(*source.events[60:70])))
@@ -316,7 +316,7 @@ def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) 
             sender.publish(("punch/lobby", b"{"), ("info", b"[]"), ("batch", b""), ("punch/lobby", b"\xff"))
             sender.send(*source.punches(1))
             wait_for(db, 1)
-        with opened(db) as connection:
+        with open_readonly(db) as connection:
             assert connection.execute("SELECT reason, times FROM rejected ORDER BY topic, reason").fetchall() == [
                 ("not_json", 1),
                 ("not_info", 1),
@@ -326,7 +326,7 @@ def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) 
         with Running(broker.port, db):
             sender.send(*source.punches(1))
             wait_for(db, 2)
-        with opened(db) as connection:
+        with open_readonly(db) as connection:
             assert connection.execute("SELECT sum(times) FROM rejected").fetchone() == (4,)
 
 
@@ -501,7 +501,7 @@ def test_numbers_and_times_of_a_receipt_are_the_contracts(tmp_path: Path, db: Pa
     ):
         sender.send(*source.events[:2], source.events[4], *source.events[7:])
         wait_for(db, 5)
-        running.clock.ahead_s += PATIENCE_S
+        running.clock.ahead_s += GAP_GRACE_S
         subscriber.wait_for(lambda messages: messages and messages[-1].payload["missing"])
         text = subscriber.on("/receipt")[-1].text
 

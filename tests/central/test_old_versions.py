@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from central.coverage import PATIENCE_S, Holding
-from central.report import opened
+from central.coverage import GAP_GRACE_S, HeldRange
+from central.report import open_readonly
 from central.store import IngestResult, Store, StoreError, decision
 from tests.central.old_versions import of_one_gateway, without_raw, write
 from tests.central.sealing import GATEWAY, Source
@@ -26,7 +26,7 @@ def test_an_old_file_is_brought_up_to_date(path: Path, version: int) -> None:
     source.punches(5)
     source.note()
     write(path, version, of_one_gateway(*source.events))
-    for opening in (opened, decision):
+    for opening in (open_readonly, decision):
         with (
             pytest.raises(StoreError, match="older version; `hadir-central inbox` brings it up to date"),
             opening(path),
@@ -35,7 +35,7 @@ def test_an_old_file_is_brought_up_to_date(path: Path, version: int) -> None:
 
     centre = Centre(path)
 
-    assert centre.holding() == (6, ())
+    assert centre.held_range() == (6, ())
     assert centre.faults() == []
     assert centre.rows("SELECT serial, since, gateway, decided_by FROM ownership") == [
         ("CEXA193960001", "", GATEWAY, None)
@@ -44,7 +44,7 @@ def test_an_old_file_is_brought_up_to_date(path: Path, version: int) -> None:
     source.punch(7)
     assert centre.ingest(*source.events) == IngestResult(stored=1, repeated=6)
     centre.reopen()
-    assert centre.holding() == (7, ())
+    assert centre.held_range() == (7, ())
     centre.store.close()
 
 
@@ -57,11 +57,11 @@ def test_a_file_of_the_first_version_learns_what_its_events_say(path: Path) -> N
 
     centre = Centre(path)
 
-    assert centre.holding() == (6, ())
+    assert centre.held_range() == (6, ())
     assert [(stream.missing, stream.gone) for stream in centre.streams()] == [([], [(3, 3)])]
     assert centre.faults() == []
     centre.reopen()
-    assert centre.holding() == (6, ())
+    assert centre.held_range() == (6, ())
     centre.store.close()
 
 
@@ -77,9 +77,9 @@ def test_events_that_were_believed_without_their_content_are_asked_for_again(pat
         centre = Centre(path)
 
     assert [(line["event"], line["events"]) for line in log] == [("events_unproven", 3)]
-    assert centre.holding() == (2, ())
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (6, ((3, 4), (6, 6)))
+    assert centre.held_range() == (2, ())
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (6, ((3, 4), (6, 6)))
     (stream,) = centre.streams()
     assert (stream.unproven, stream.missing, stream.punches) == ([(3, 4), (6, 6)], [(3, 4), (6, 6)], 3)
     assert centre.faults() == []
@@ -89,7 +89,7 @@ def test_events_that_were_believed_without_their_content_are_asked_for_again(pat
 
     assert centre.ingest(*shortened) == IngestResult(repeated=3, rejected=3)
     assert centre.ingest(*source.events) == IngestResult(stored=3, repeated=3)
-    assert centre.holding() == (6, ())
+    assert centre.held_range() == (6, ())
     (stream,) = centre.streams()
     assert (stream.unproven, stream.missing, stream.punches) == ([], [], 6)
     assert centre.faults() == []
@@ -147,7 +147,7 @@ def test_punches_that_two_gateways_had_claimed_are_compared(path: Path) -> None:
     assert {row[0] for row in centre.rows("SELECT gateway FROM punches")} == {GATEWAY}
     assert centre.faults() == []
     assert centre.ingest(other.punch(3), topic=THEIRS) == IngestResult(stored=1)
-    assert centre.told()[OTHER] == ("another", Holding(3, ()))
+    assert centre.told()[OTHER] == ("another", HeldRange(3, ()))
     centre.store.close()
 
 

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from structlog.testing import capture_logs
 
-from central.coverage import PATIENCE_S, Holding
+from central.coverage import GAP_GRACE_S, HeldRange
 from central.event import MAX_BYTES
-from central.report import Chain, StreamReport, opened, report, verify
+from central.report import Chain, StreamReport, open_readonly, report, verify
 from central.store import KEPT_BYTES, IngestResult, Message, Store, StoreError, StoreLocked
 from drivers.base import RawPunch, Reading
 from gateway.ledger import opened as ledger_opened
@@ -75,27 +75,27 @@ class Centre:
         """Return the log lines of a name."""
         return [line for line in self.log if line["event"] == event]
 
-    def holding(self, gateway: str = GATEWAY) -> Holding:
+    def held_range(self, gateway: str = GATEWAY) -> HeldRange:
         """Return what the gateway would be told now."""
         return self.told()[gateway][1]
 
-    def told(self) -> dict[str, tuple[str, Holding]]:
-        """Return stream and holding for each gateway."""
-        return {receipt.gateway: (receipt.stream, receipt.holding) for receipt in self.store.receipts()}
+    def told(self) -> dict[str, tuple[str, HeldRange]]:
+        """Return stream and held_range for each gateway."""
+        return {receipt.gateway: (receipt.stream, receipt.held_range) for receipt in self.store.receipts()}
 
     def rows(self, query: str) -> list[Any]:
         """Read as a stranger would, while the store is open."""
-        with opened(self.path) as connection:
+        with open_readonly(self.path) as connection:
             return connection.execute(query).fetchall()
 
     def streams(self) -> list[StreamReport]:
         """Return the report of each stream."""
-        with opened(self.path) as connection:
+        with open_readonly(self.path) as connection:
             return report(connection).streams
 
     def faults(self) -> list[tuple[int, str]]:
         """Return what a verification finds."""
-        with opened(self.path) as connection:
+        with open_readonly(self.path) as connection:
             return [(fault.sequence, fault.what) for fault in verify(connection)]
 
 
@@ -127,7 +127,7 @@ def test_events_are_kept_whole_and_a_punch_can_be_read(centre: Centre) -> None:
     assert centre.rows("SELECT sequence, body FROM event ORDER BY key") == [
         (number, payload(event).decode()) for number, event in enumerate(source.events, 1)
     ]
-    assert centre.holding() == (2, ())
+    assert centre.held_range() == (2, ())
     assert centre.faults() == []
 
 
@@ -156,8 +156,8 @@ def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None
 
     assert len(centre.rows("SELECT id FROM punches")) == 3
     assert centre.told() == {
-        GATEWAY: (STREAM, Holding(3, ())),
-        "3602-bkpsdm/gw-02": ("another-stream", Holding(3, ())),
+        GATEWAY: (STREAM, HeldRange(3, ())),
+        "3602-bkpsdm/gw-02": ("another-stream", HeldRange(3, ())),
     }
     assert [stream.punches for stream in centre.streams()] == [3, 0]
 
@@ -180,7 +180,7 @@ def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, se
         if dice.random() < 0.2:
             centre.reopen()
 
-    assert centre.holding() == (60, ())
+    assert centre.held_range() == (60, ())
     assert [row[0] for row in centre.rows("SELECT sequence FROM event ORDER BY sequence")] == list(range(1, 61))
     assert chain_of(centre) == Chain("unbroken", 1, 60, 0, None)
     assert centre.faults() == []
@@ -193,13 +193,13 @@ def test_a_gap_is_told_and_then_healed(centre: Centre) -> None:
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:])
 
-    assert centre.holding() == (3, ())
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (10, ((4, 6),))
+    assert centre.held_range() == (3, ())
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (10, ((4, 6),))
     assert chain_of(centre) == Chain("unbroken", 1, 3, 0, None)
 
     centre.ingest(Message(BATCH, batch(*source.events[3:6])))
-    assert centre.holding() == (10, ())
+    assert centre.held_range() == (10, ())
     assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
 
 
@@ -208,13 +208,13 @@ def test_a_restart_remembers_gaps_and_counts_their_age_anew(centre: Centre) -> N
     source = Source()
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:])
-    centre.now_s += PATIENCE_S
+    centre.now_s += GAP_GRACE_S
 
     centre.reopen()
 
-    assert centre.holding() == (3, ())
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (10, ((4, 6),))
+    assert centre.held_range() == (3, ())
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (10, ((4, 6),))
 
 
 def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
@@ -227,8 +227,8 @@ def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
     (line,) = centre.logged("stream_joined")
     assert line["sequence"] == 7
     assert chain_of(centre) == Chain("joined", 7, 10, 0, None)
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (10, ((1, 6),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (10, ((1, 6),))
     centre.ingest(*source.events[:6])
     assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
 
@@ -298,7 +298,7 @@ def test_a_fork_keeps_both_and_is_said_once(centre: Centre) -> None:
     (stream,) = centre.streams()
     assert stream.forks == [3, 4]
     assert stream.chain.breaks == 0
-    assert centre.holding() == (4, ())
+    assert centre.held_range() == (4, ())
     assert {sequence for sequence, what in centre.faults() if what.startswith("a fork")} == {3, 4}
 
 
@@ -371,10 +371,10 @@ def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre:
     assert centre.rows("SELECT gateway, reason, payload, times FROM rejected") == [
         (GATEWAY, "altered", payload(altered), 2)
     ]
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (3, ((2, 2),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (3, ((2, 2),))
     centre.ingest(source.events[1])
-    assert centre.holding() == (3, ())
+    assert centre.held_range() == (3, ())
 
 
 def test_a_punch_under_anothers_id_does_not_displace_that_one(centre: Centre) -> None:
@@ -402,7 +402,7 @@ def test_one_gateway_cannot_fill_places_of_another(centre: Centre) -> None:
     assert centre.ingest(source.events[1], topic=THEIRS) == IngestResult(rejected=1)
     assert centre.ingest(thief.events[1], topic=THEIRS) == IngestResult(stored=1)
 
-    assert centre.holding() == (1, ())
+    assert centre.held_range() == (1, ())
     assert centre.rows("SELECT gateway, reason FROM rejected") == [(OTHER, "source_mismatch")]
 
 
@@ -429,15 +429,15 @@ def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
     old.punches(4)
     new.punches(2)
     centre.ingest(*old.events[:3])
-    assert centre.told() == {GATEWAY: ("old", Holding(3, ()))}
+    assert centre.told() == {GATEWAY: ("old", HeldRange(3, ()))}
 
     centre.ingest(Message(INFO, new.info(assigned=0)))
-    assert centre.told() == {GATEWAY: ("new", Holding(0, ()))}
+    assert centre.told() == {GATEWAY: ("new", HeldRange(0, ()))}
     centre.ingest(old.events[3])
     centre.ingest(*new.events)
     centre.reopen()
 
-    assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
+    assert centre.told() == {GATEWAY: ("new", HeldRange(2, ()))}
     assert [(stream.stream, stream.current, stream.events) for stream in centre.streams()] == [
         ("old", False, 4),
         ("new", True, 2),
@@ -449,7 +449,7 @@ def test_without_info_the_stream_heard_of_last_is_the_newest(centre: Centre) -> 
     centre.ingest(Source("old").punch(1))
     centre.ingest(Source("new").punch(2))
 
-    assert centre.told() == {GATEWAY: ("new", Holding(1, ()))}
+    assert centre.told() == {GATEWAY: ("new", HeldRange(1, ()))}
 
 
 @pytest.mark.parametrize(
@@ -483,9 +483,9 @@ def test_info_of_more_than_has_come_makes_the_end_missing(centre: Centre) -> Non
     centre.ingest(*source.events[:6])
     centre.ingest(Message(INFO, source.info()))
 
-    centre.now_s += PATIENCE_S
+    centre.now_s += GAP_GRACE_S
 
-    assert centre.holding() == (10, ((7, 10),))
+    assert centre.held_range() == (10, ((7, 10),))
     (stream,) = centre.streams()
     assert (stream.upto, stream.missing) == (10, [(7, 10)])
 
@@ -498,7 +498,7 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
     with closing(sqlite3.connect(centre.path)) as live, closing(sqlite3.connect(tmp_path / "backup.db")) as backup:
         live.backup(backup)
     centre.ingest(*source.events[8:15])
-    assert centre.holding() == (15, ())
+    assert centre.held_range() == (15, ())
 
     centre.store.close()
     for part in tmp_path.glob("centre.db*"):
@@ -507,12 +507,12 @@ def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_
     centre.open()
     centre.ingest(Message(INFO, source.info(assigned=15)))
     centre.ingest(source.events[15])
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (16, ((9, 15),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (16, ((9, 15),))
 
     centre.ingest(Message(BATCH, batch(*source.events[8:15])))
     centre.ingest(*source.events[16:])
-    assert centre.holding() == (20, ())
+    assert centre.held_range() == (20, ())
     assert chain_of(centre) == Chain("unbroken", 1, 20, 0, None)
     assert centre.faults() == []
 
@@ -542,7 +542,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
         ("0042", 42),
         (None, 5),
     ]
-    assert centre.told() == {GATEWAY: (stream, Holding(5, ()))}
+    assert centre.told() == {GATEWAY: (stream, HeldRange(5, ()))}
     assert chain_of(centre) == Chain("unbroken", 1, 5, 0, None)
     assert centre.faults() == []
 
@@ -555,13 +555,13 @@ def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> No
     source = Source()
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:])
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (10, ((4, 6),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (10, ((4, 6),))
 
     centre.ingest(source.forget(*source.events[3:6]))
     centre.reopen()
 
-    assert centre.holding() == (11, ())
+    assert centre.held_range() == (11, ())
     (stream,) = centre.streams()
     assert (stream.missing, stream.gone, stream.events) == ([], [(4, 6)], 8)
     assert stream.chain == Chain("unbroken", 1, 11, 0, None)
@@ -587,17 +587,17 @@ def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tm
                 "UPDATE event SET body = NULL WHERE sequence BETWEEN 4 AND 6"
             )
         )
-        centre.now_s += PATIENCE_S
+        centre.now_s += GAP_GRACE_S
         for _ in range(2):
             (receipt,) = centre.store.receipts()
-            upto, missing = receipt.holding
+            upto, missing = receipt.held_range
             ledger.note_receipt(Receipt(stream=receipt.stream, upto=upto, missing=missing, at="2026-09-04T00:31:00Z"))
             ledger.owe_missing()
             centre.ingest(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
         (receipt,) = centre.store.receipts()
         counts = ledger.counts()
 
-    assert receipt.holding == (10, ())
+    assert receipt.held_range == (10, ())
     assert (counts.sequence, counts.missing) == (10, 0)
     assert [stream.gone for stream in centre.streams()] == [[(4, 6)]]
     assert centre.faults() == []
@@ -609,9 +609,9 @@ def test_some_of_a_gap_may_be_forgotten(centre: Centre) -> None:
     source.punches(10)
     centre.ingest(*source.events[:3], *source.events[6:], source.forget(source.events[4]))
 
-    centre.now_s += PATIENCE_S
+    centre.now_s += GAP_GRACE_S
 
-    assert centre.holding() == (11, ((4, 4), (6, 6)))
+    assert centre.held_range() == (11, ((4, 4), (6, 6)))
     assert [stream.gone for stream in centre.streams()] == [[(5, 5)]]
 
 
@@ -674,7 +674,7 @@ def test_what_was_forgotten_of_the_stream_before_closes_its_gaps(centre: Centre)
     centre.ingest(*old.events[:2], old.events[3])
     centre.ingest(new.forget(old.events[2], stream="old"), new.forget(*old.events, stream="older"))
 
-    assert centre.told() == {GATEWAY: ("new", Holding(2, ()))}
+    assert centre.told() == {GATEWAY: ("new", HeldRange(2, ()))}
     assert [(stream.stream, stream.gone, stream.missing) for stream in centre.streams()] == [
         ("old", [(3, 3)], []),
         ("new", [], []),
@@ -705,8 +705,8 @@ def test_what_is_forgotten_without_being_named_rightly_stays_missing(centre: Cen
 
     assert centre.ingest(source.events[0], *source.events[2:]) == IngestResult(stored=3)
 
-    centre.now_s += PATIENCE_S
-    assert centre.holding() == (4, ((2, 2),))
+    centre.now_s += GAP_GRACE_S
+    assert centre.held_range() == (4, ((2, 2),))
     assert centre.rows("SELECT * FROM forgotten") == []
     assert centre.faults() == []
 
@@ -729,7 +729,7 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
         if dice.random() < 0.1:
             centre.reopen()
 
-    assert centre.holding() == (44, ())
+    assert centre.held_range() == (44, ())
     (stream,) = centre.streams()
     gone = [place for first, last in stream.gone for place in range(first, last + 1)]
     assert gone == [index + 1 for index in forgotten if index not in arrive_too]
@@ -795,10 +795,10 @@ def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
         centre.ingest(*source.events[10:])
     centre.reopen()
 
-    assert centre.holding() == (10, ())
+    assert centre.held_range() == (10, ())
     assert centre.faults() == []
     centre.ingest(*source.events)
-    assert centre.holding() == (300, ())
+    assert centre.held_range() == (300, ())
 
 
 def _text(path: Path) -> None:
@@ -825,7 +825,7 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(tmp_path: Path, make: 
 
     with pytest.raises(StoreError, match=r"other\.db"):
         Store(path)
-    with pytest.raises(StoreError, match=r"other\.db"), opened(path):
+    with pytest.raises(StoreError, match=r"other\.db"), open_readonly(path):
         pass
 
     assert (path.read_bytes() if path.is_file() else None) == before

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from central.event import MAX_BYTES
 from central.inbox import TOPICS, WAITING_BYTES, _Mailbox
-from central.report import opened
+from central.report import open_readonly
 from central.wire import BEGINNING, MAX_ANSWERS, MAX_PACKET, OTHER_PACKET, Arrived, Client
 from tests.broker import CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, FakeBroker, Packet, connack, eventually
 from tests.central.memory import peak_growth
@@ -199,7 +199,7 @@ def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: 
     assert maximum[0] > 0
     assert acknowledged == [1, 2, 3, 4, 5, 6]
     assert "broker_lost" not in [line["event"] for line in log]
-    with opened(db) as connection:
+    with open_readonly(db) as connection:
         reasons = connection.execute("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason").fetchall()
     assert reasons == [("not_json", 1), ("too_large", 2), ("topic", 2)]
 

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from central import inbox as centre
-from central.report import opened, report, verify
+from central.report import open_readonly, report, verify
 from central.store import Store
 from gateway import publisher as module
 from gateway.ledger import delivery as ledger_delivery
@@ -74,7 +74,7 @@ class Ahead:
 
 def check_whole(db: Path, count: int) -> None:
     """Assert that the centre holds everything once, in an unbroken chain."""
-    with opened(db) as connection:
+    with open_readonly(db) as connection:
         assert list(verify(connection)) == []
         (stream,) = report(connection).streams
     assert (stream.punches, stream.missing, stream.chain.state) == (count, [], "unbroken")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from central.report import opened, report, verify
+from central.report import open_readonly, report, verify
 from gateway import bundle as bundles
 from gateway import courier as module
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
@@ -144,7 +144,7 @@ def test_several_streams(office: Office, tmp_path: Path) -> None:
         assert carrier.wait_for_receipt(bundle, 20)
     brought_back(office, carrier)
     assert [event.sequence for event in office.ledger.unsettled(0, 100)] == [1, 2, 3, 4, 5]
-    with opened(db) as connection:
+    with open_readonly(db) as connection:
         assert list(verify(connection)) == []
         assert [stream.punches for stream in report(connection).streams] == [5, 7]
 

@@ -25,7 +25,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from central.report import opened, report, verify
+from central.report import open_readonly, report, verify
 from central.store import StoreError
 from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
@@ -380,7 +380,7 @@ class Torture:
 
     def _held(self) -> int:
         try:
-            with opened(self._inbox.disk.contents / "centre.db") as connection:
+            with open_readonly(self._inbox.disk.contents / "centre.db") as connection:
                 return int(connection.execute("SELECT count(*) FROM punch").fetchone()[0])
         except StoreError:
             return 0
@@ -395,7 +395,7 @@ class Torture:
         assert verdict.breach is None, verdict.breach
         assert verdict.streams == 1, "no crash may look like a ledger that was set back"
         _check_same(expected, in_ledger, "ledger")
-        with opened(self._inbox.disk.contents / "centre.db") as connection:
+        with open_readonly(self._inbox.disk.contents / "centre.db") as connection:
             assert list(verify(connection)) == []
             said = report(connection)
             at_centre = [

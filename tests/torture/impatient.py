@@ -31,7 +31,7 @@ def hurry() -> None:
     gateway.publisher.RETRY_FROM_S, gateway.publisher.RETRY_TO_S = 0.5, 2.0
     gateway.publisher.MISSING_S = 0.5
     gateway.worker.PAUSES.update(dict.fromkeys(gateway.worker.PAUSES, SOON))
-    central.coverage.PATIENCE_S = 2.0
+    central.coverage.GAP_GRACE_S = 2.0
     central.inbox.RECEIPTS_S = 0.2
     central.inbox._TAKEN_OVER = (SOON.first_s, SOON.longest_s)
     central.inbox.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
