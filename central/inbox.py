@@ -30,7 +30,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from central.coverage import HeldRange
 from central.secret import read_secret
 from central.store import IngestResult, Message, Store
-from central.wire import MAX_PACKET, Arrived, Client
+from central.wire import MAX_PACKET, BoundedClient, PublishPacket
 
 TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info")
 """What is subscribed to below each gateway's prefix."""
@@ -40,9 +40,9 @@ IN_FLIGHT = 500
 """Messages that the broker may send before one is acknowledged; most brokers allow themselves fewer."""
 AT_ONCE, AT_ONCE_BYTES = 1000, 1024 * 1024
 """Messages of one transaction at most, and about their size: nothing else is done meanwhile."""
-WAITING_BYTES = 2 * 1024 * 1024
+MAX_QUEUED_BYTES = 2 * 1024 * 1024
 """Payloads that may wait to be stored; beyond, the broker's connection is not read."""
-RECEIPTS_S = 1.0
+RECEIPT_INTERVAL_S = 1.0
 """Receipts are written this often at most."""
 SUMMARY_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
@@ -80,7 +80,7 @@ class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it cal
 
 
 _REFUSED = (30.0, 300.0)
-_TAKEN_OVER = (120.0, 600.0)
+_TAKEN_OVER_PAUSE_S = (120.0, 600.0)
 
 
 class _Connected(NamedTuple):
@@ -109,35 +109,35 @@ _STOP = object()
 
 
 class _Mailbox:
-    """What happened on connections, in order; messages wait here only up to ``WAITING_BYTES``."""
+    """What happened on connections, in order; messages wait here only up to ``MAX_QUEUED_BYTES``."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._items: deque[tuple[Client | None, Any]] = deque()
+        self._items: deque[tuple[BoundedClient | None, Any]] = deque()
         self._size = 0
-        self._abandoned: Client | None = None
+        self._abandoned: BoundedClient | None = None
 
-    def put(self, client: Client | None, what: Any) -> None:
+    def put(self, client: BoundedClient | None, what: Any) -> None:
         """Add something; a message is not taken while too much waits, so that the connection fills instead."""
         with self._changed:
-            if isinstance(what, Arrived):
-                self._changed.wait_for(lambda: self._size < WAITING_BYTES or client is self._abandoned)
+            if isinstance(what, PublishPacket):
+                self._changed.wait_for(lambda: self._size < MAX_QUEUED_BYTES or client is self._abandoned)
                 self._size += len(what.payload)
             self._items.append((client, what))
             self._changed.notify_all()
 
-    def get(self, timeout_s: float) -> tuple[Client | None, Any] | None:
+    def get(self, timeout_s: float) -> tuple[BoundedClient | None, Any] | None:
         """Return the oldest; None where nothing comes in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items, timeout_s):
                 return None
             client, what = self._items.popleft()
-            if isinstance(what, Arrived):
+            if isinstance(what, PublishPacket):
                 self._size -= len(what.payload)
                 self._changed.notify_all()
             return client, what
 
-    def abandon(self, client: Client) -> None:
+    def release(self, client: BoundedClient) -> None:
         """Let whatever still arrives on a connection in, so that its thread can end."""
         with self._changed:
             self._abandoned = client
@@ -164,7 +164,7 @@ class Inbox:
         self._now = now
         self._mailbox = _Mailbox()
         self._stopping = False
-        self._client: Client | None = None
+        self._client: BoundedClient | None = None
         self._end: BrokerUnavailable | None = None
         """Why the present connection is over, if it is."""
         self._heard = 0.0
@@ -268,9 +268,9 @@ class Inbox:
         self._in_flight.clear()
         self._next_receipts = 0.0
 
-    def _new_client(self) -> Client:
+    def _new_client(self) -> BoundedClient:
         mailbox = self._mailbox
-        client = Client(
+        client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             protocol=mqtt.MQTTv5,
@@ -299,7 +299,7 @@ class Inbox:
             mailbox.put(client, _Published(mid, reason.value))
 
         def on_disconnect(_c: mqtt.Client, _u: Any, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: Any) -> None:
-            text = client.violation or str(reason)
+            text = client.protocol_error or str(reason)
             mailbox.put(client, _Disconnected(reason.value, text, flags.is_disconnect_packet_from_server))
 
         client.on_connect = on_connect
@@ -324,7 +324,7 @@ class Inbox:
         client, self._client = self._client, None
         if client is None:
             return
-        self._mailbox.abandon(client)
+        self._mailbox.release(client)
         if politely:
             client.disconnect()
             until = time.monotonic() + HANG_UP_S
@@ -349,13 +349,13 @@ class Inbox:
 
         What else happened on the present connection is returned.
         """
-        arrived: list[tuple[Client, Arrived]] = []
+        arrived: list[tuple[BoundedClient, PublishPacket]] = []
         others: list[Any] = []
         size = 0
         happened = self._mailbox.get(patience_s)
         while happened is not None:
             client, what = happened
-            if client is not None and isinstance(what, Arrived):
+            if client is not None and isinstance(what, PublishPacket):
                 arrived.append((client, what))
                 size += len(what.payload)
             elif client is not None and client is self._client:
@@ -378,7 +378,7 @@ class Inbox:
                 self._end = _explained(self._where, what)
         return others
 
-    def _message(self, arrived: Arrived) -> Message:
+    def _message(self, arrived: PublishPacket) -> Message:
         cut_from = arrived.size if arrived.size > MAX_PACKET else None
         return Message(arrived.topic.removeprefix(self._base), arrived.payload, cut_from)
 
@@ -391,10 +391,10 @@ class Inbox:
     # Receipts.
 
     def _write_receipts(self, *, at_once: bool = False) -> None:
-        """Tell every gateway for which something has changed what is held, at most once in ``RECEIPTS_S``."""
+        """Tell every gateway for which something has changed what is held, at most once in ``RECEIPT_INTERVAL_S``."""
         if time.monotonic() < self._next_receipts and not at_once:
             return
-        self._next_receipts = time.monotonic() + RECEIPTS_S
+        self._next_receipts = time.monotonic() + RECEIPT_INTERVAL_S
         client = self._client
         assert client is not None, "receipts are written while connected"  # noqa: S101 - by run() and nobody else
         for gateway, stream, held_range in self._store.receipts():
@@ -441,7 +441,7 @@ _PLAIN.PayloadFormatIndicator = 1
 
 def _explained(where: str, end: _Disconnected) -> BrokerUnavailable:
     if end.code == SESSION_TAKEN_OVER:
-        return BrokerUnavailable(f"{where}: {_SHARED}", _TAKEN_OVER)
+        return BrokerUnavailable(f"{where}: {_SHARED}", _TAKEN_OVER_PAUSE_S)
     reason = f"the connection to the broker {where} broke ({end.text})"
     return BrokerUnavailable(reason, unexplained=not end.by_broker)
 

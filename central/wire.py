@@ -17,18 +17,18 @@ from central.event import MAX_BYTES
 
 MAX_PACKET = MAX_BYTES + 64 * 1024
 """Announced as Maximum Packet Size: room for a message, its topic and its properties."""
-BEGINNING = 128 * 1024
+OVERSIZE_PREFIX = 128 * 1024
 """So much is kept of a larger packet."""
-OTHER_PACKET = 64 * 1024
+MAX_OTHER_PACKET = 64 * 1024
 """The largest packet that is no message."""
-MAX_ANSWERS = 10_000
+MAX_OUTGOING_PACKETS = 10_000
 """Packets of ours that may wait for a broker that does not read."""
 _CHUNK = 64 * 1024
 _PUBLISH = 0x30
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class PublishPacket:
     """A message as the broker sent it."""
 
     mid: int
@@ -39,12 +39,12 @@ class Arrived:
     """Of the whole packet; where that is above ``MAX_PACKET``, ``payload`` is only its beginning."""
 
 
-class Client(mqtt.Client):
+class BoundedClient(mqtt.Client):
     """Hands over messages by ``deliver``, in the library's thread, which may block; a connection is used once."""
 
-    def __init__(self, *args: Any, deliver: Callable[[Arrived], None], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, deliver: Callable[[PublishPacket], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.violation: str | None = None
+        self.protocol_error: str | None = None
         """What the broker sent that MQTT does not allow, where that ended the connection."""
         self._deliver = deliver
         self._head = bytearray()
@@ -80,7 +80,7 @@ class Client(mqtt.Client):
         while self._left:
             chunk = self._receive(min(self._left, _CHUNK))
             self._left -= len(chunk)
-            if self._packet_size <= MAX_PACKET or len(self._body) < BEGINNING:
+            if self._packet_size <= MAX_PACKET or len(self._body) < OVERSIZE_PREFIX:
                 self._body += chunk
         head, body, whole = self._head, self._body, self._packet_size
         self._head, self._body, self._left = bytearray(), bytearray(), None
@@ -98,11 +98,11 @@ class Client(mqtt.Client):
             head += self._receive(1)
         length = sum((byte & 0x7F) << (7 * place) for place, byte in enumerate(head[1:]))
         self._packet_size = len(head) + length
-        if head[0] & 0xF0 != _PUBLISH and length > OTHER_PACKET:
+        if head[0] & 0xF0 != _PUBLISH and length > MAX_OTHER_PACKET:
             raise self._violated(f"a packet of kind {head[0]:#04x} with {length} bytes")
         if head[0] & 0xF0 == _PUBLISH and head[0] & 0x06 > 0x02:
             raise self._violated("a message with QoS 2, which was not subscribed to")
-        if len(self._out_packet) > MAX_ANSWERS:
+        if len(self._out_packet) > MAX_OUTGOING_PACKETS:
             raise self._violated("more than it reads answers to")
         return length
 
@@ -112,7 +112,7 @@ class Client(mqtt.Client):
             raise ConnectionResetError("the broker has closed the connection")
         return data
 
-    def _message(self, first: int, body: bytes, size: int) -> Arrived:
+    def _message(self, first: int, body: bytes, size: int) -> PublishPacket:
         place = 2 + int.from_bytes(body[:2])
         topic = body[2:place].decode("utf-8", "replace")
         mid = 0
@@ -129,8 +129,8 @@ class Client(mqtt.Client):
                 break
         if place + length > len(body) and size <= MAX_PACKET:
             raise self._violated("a message that is not MQTT")
-        return Arrived(mid, topic, body[place + length :], size)
+        return PublishPacket(mid, topic, body[place + length :], size)
 
     def _violated(self, what: str) -> ConnectionError:
-        self.violation = self.violation or f"it sent {what}"
+        self.protocol_error = self.protocol_error or f"it sent {what}"
         return ConnectionError(what)

@@ -350,7 +350,7 @@ def test_what_was_published_with_qos_0_asks_for_no_acknowledgement(tmp_path: Pat
 
 def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """However often it is looked, a receipt says something else than the one before."""
-    monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
+    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
     looks: list[int] = []
     with (
@@ -378,7 +378,7 @@ def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Pa
 
 def test_a_receipt_that_is_refused_is_said_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """The broker's access list forgot the centre; what is received is stored all the same."""
-    monkeypatch.setattr(inbox_module, "RECEIPTS_S", 0.02)
+    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
     acl = "topic read #\ntopic write hadir/v1/+/+/punch/+\n"
     with (
@@ -444,7 +444,7 @@ def admitting(last: bytes) -> Callable[[Packet], bytes | None]:
 def test_a_second_inbox_with_the_same_name_is_found_out(db: Path, monkeypatch: Any) -> None:
     """A broker that says so is left alone for long; each of the two would throw the other out for ever."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.01)
-    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (100_000.0, 100_000.0))
+    monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (100_000.0, 100_000.0))
 
     with FakeBroker(admitting(TAKEN_OVER)) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
         eventually(lambda: any("--client-id" in line.get("reason", "") for line in log), what="the explanation")
@@ -471,7 +471,7 @@ def test_a_broker_that_crashes_again_and_again_is_found_again_at_once(
 ) -> None:
     """It keeps what it knows, and begins anew while the inbox has not even tried: no second client is suspected."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.1)
-    monkeypatch.setattr(inbox_module, "_TAKEN_OVER", (1000.0, 1000.0))
+    monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (1000.0, 1000.0))
     source = Source()
     source.punches(5)
     with Mosquitto(tmp_path, persistent=True) as broker, capture_logs() as log, Running(broker.port, db):

@@ -9,9 +9,16 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from structlog.testing import capture_logs
 
 from central.event import MAX_BYTES
-from central.inbox import TOPICS, WAITING_BYTES, _Mailbox
+from central.inbox import MAX_QUEUED_BYTES, TOPICS, _Mailbox
 from central.report import open_readonly
-from central.wire import BEGINNING, MAX_ANSWERS, MAX_PACKET, OTHER_PACKET, Arrived, Client
+from central.wire import (
+    MAX_OTHER_PACKET,
+    MAX_OUTGOING_PACKETS,
+    MAX_PACKET,
+    OVERSIZE_PREFIX,
+    BoundedClient,
+    PublishPacket,
+)
 from tests.broker import CONNECT, PUBACK, PUBLISH, SUBACK, SUBSCRIBE, FakeBroker, Packet, connack, eventually
 from tests.central.memory import peak_growth
 from tests.central.receiving import BASE, wait_for
@@ -68,10 +75,10 @@ class Line:
         """Nothing is held."""
 
 
-def received(*parts: tuple[bytes, int]) -> tuple[list[Arrived], Client, int]:
+def received(*parts: tuple[bytes, int]) -> tuple[list[PublishPacket], BoundedClient, int]:
     """Let a client read all of it; return what it delivered, itself, and the library's last verdict."""
-    arrived: list[Arrived] = []
-    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
+    arrived: list[PublishPacket] = []
+    client = BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
     line = Line(*parts)
     client._sock = line  # type: ignore[assignment]
     verdict = MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -91,7 +98,7 @@ def test_messages_are_delivered_as_they_were_sent() -> None:
         (7, f"{BASE}/punch/lobby", text),
         (0, "a/b", text),
     ]
-    assert client.violation is None
+    assert client.protocol_error is None
 
 
 @pytest.mark.parametrize("size", [MAX_PACKET + 1, 255 * 1024 * 1024])
@@ -101,7 +108,7 @@ def test_a_message_above_the_maximum_is_read_past(size: int) -> None:
     topic = b"a/b"
     begin = bytes([PUBLISH | 2]) + length(size) + len(topic).to_bytes(2) + topic + b"\0\x09\0"
     rest = size - (len(topic) + 5)
-    found: list[tuple[list[Arrived], Client, int]] = []
+    found: list[tuple[list[PublishPacket], BoundedClient, int]] = []
     after = message(10, b"{}")
 
     parts = ((begin, 1), (chunk, rest // len(chunk)), (b"x" * (rest % len(chunk)), 1), (after, 1))
@@ -110,8 +117,8 @@ def test_a_message_above_the_maximum_is_read_past(size: int) -> None:
 
     ((arrived, client, _),) = found
     assert [(one.mid, one.size > MAX_PACKET) for one in arrived] == [(9, True), (10, False)]
-    assert BEGINNING <= len(arrived[0].payload) + 65_536 <= 4 * BEGINNING
-    assert client.violation is None
+    assert OVERSIZE_PREFIX <= len(arrived[0].payload) + 65_536 <= 4 * OVERSIZE_PREFIX
+    assert client.protocol_error is None
     assert growth < 32 * 1024 * 1024
 
 
@@ -119,7 +126,7 @@ def test_a_message_above_the_maximum_is_read_past(size: int) -> None:
     ("sent", "says"),
     [
         (packet(PUBLISH | 4, b"\0\x03a/b\0\x01\0{}"), "QoS 2"),
-        (bytes([SUBACK]) + length(OTHER_PACKET + 1), "bytes"),
+        (bytes([SUBACK]) + length(MAX_OTHER_PACKET + 1), "bytes"),
         (bytes([PUBLISH | 2]) + b"\xff\xff\xff\xff\x01", "length"),
         (packet(PUBLISH | 2, b"\0"), "not MQTT"),
         (packet(PUBLISH | 2, b"\xff\xff" + b"a" * 20), "not MQTT"),
@@ -135,15 +142,15 @@ def test_what_no_broker_may_send_ends_the_connection(sent: bytes, says: str) -> 
 
     assert arrived == []
     assert verdict not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_AGAIN)
-    assert client.violation is not None
-    assert says in client.violation
+    assert client.protocol_error is not None
+    assert says in client.protocol_error
 
 
 def test_a_message_full_of_properties_takes_neither_time_nor_memory() -> None:
     """The library would take them apart in hours."""
     pair = b"\x26\0\x01a\0\x01b"
     count = MAX_BYTES // len(pair)
-    found: list[tuple[list[Arrived], Client, int]] = []
+    found: list[tuple[list[PublishPacket], BoundedClient, int]] = []
 
     growth = peak_growth(lambda: found.append(received((message(1, b"{}", properties=pair * count), 1))))
 
@@ -153,13 +160,13 @@ def test_a_message_full_of_properties_takes_neither_time_nor_memory() -> None:
 
 def test_a_broker_that_reads_no_answers_is_left() -> None:
     """They would pile up here."""
-    arrived: list[Arrived] = []
-    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
+    arrived: list[PublishPacket] = []
+    client = BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)
     client._sock = Line((message(1, b"{}"), 1))  # type: ignore[assignment]
-    client._out_packet.extend([None] * (MAX_ANSWERS + 1))  # type: ignore[list-item]
+    client._out_packet.extend([None] * (MAX_OUTGOING_PACKETS + 1))  # type: ignore[list-item]
 
     assert client._packet_read() == MQTTErrorCode.MQTT_ERR_CONN_LOST
-    assert "answers" in str(client.violation)
+    assert "answers" in str(client.protocol_error)
 
 
 @pytest.fixture
@@ -207,8 +214,8 @@ def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: 
 def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
     """What waits is bounded; it goes on when there is room, and lets go of a connection that is over."""
     mailbox = _Mailbox()
-    client = Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, deliver=lambda _: None)
-    large = Arrived(1, "t", b"x" * (WAITING_BYTES // 2), 0)
+    client = BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, deliver=lambda _: None)
+    large = PublishPacket(1, "t", b"x" * (MAX_QUEUED_BYTES // 2), 0)
     put = threading.Semaphore(0)
 
     def fill() -> None:
@@ -223,9 +230,9 @@ def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
     assert mailbox.get(20) == (client, large)
     assert put.acquire(timeout=20)
     with mailbox._changed:
-        assert mailbox._size == WAITING_BYTES
+        assert mailbox._size == MAX_QUEUED_BYTES
         assert len(mailbox._items) == 2
-    mailbox.abandon(client)
+    mailbox.release(client)
     thread.join(20)
     assert not thread.is_alive()
     assert [mailbox.get(0) is None for _ in range(5)] == [False, False, False, False, True]

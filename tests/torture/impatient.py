@@ -32,8 +32,8 @@ def hurry() -> None:
     gateway.publisher.MISSING_S = 0.5
     gateway.worker.PAUSES.update(dict.fromkeys(gateway.worker.PAUSES, SOON))
     central.coverage.GAP_GRACE_S = 2.0
-    central.inbox.RECEIPTS_S = 0.2
-    central.inbox._TAKEN_OVER = (SOON.first_s, SOON.longest_s)
+    central.inbox.RECEIPT_INTERVAL_S = 0.2
+    central.inbox._TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
     central.inbox.BrokerUnavailable.__init__.__defaults__ = ((SOON.first_s, SOON.longest_s),)
 
 
