@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, Plan, yes_no
 from benchmarks.rig import GATEWAY, LOG, SITE, ZONE, in_own_process, memory_kib, quiet
-from drivers.attlog.terminal import surveyed
+from drivers.attlog.terminal import survey_export
 from drivers.attlog.wire import NotAnExport
 from gateway.clock import AssumedClock
 from gateway.filing import LedgerDesk, filed
@@ -67,7 +67,7 @@ def main() -> None:
         desk = LedgerDesk(ledger, terminal, settings.zone(terminal), AssumedClock())
         began, cpu_began = time.monotonic(), time.process_time()
         try:
-            filed(desk, surveyed(path), SERIAL)
+            filed(desk, survey_export(path), SERIAL)
         except NotAnExport:
             if not path.name.startswith("garbage"):
                 raise

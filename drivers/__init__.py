@@ -30,7 +30,7 @@ class Unusable(NamedTuple):
         return f"the driver {self.name!r} of the package {self.package} is not used: {self.reason}"
 
 
-def gathered(points: Iterable[EntryPoint]) -> tuple[dict[str, Driver], list[Unusable]]:
+def load_drivers(points: Iterable[EntryPoint]) -> tuple[dict[str, Driver], list[Unusable]]:
     """Return our drivers and those of other packages by name, and what is the matter with those left out.
 
     Whatever a package does when it is imported, the drivers of the others stay usable. No package can take the place of
@@ -68,7 +68,7 @@ def _loaded(point: EntryPoint) -> Driver | str:
     return driver if driver.name == point.name else f"{point.value} calls itself {driver.name!r}"
 
 
-DRIVERS, UNUSABLE = gathered(entry_points(group=GROUP))
+DRIVERS, UNUSABLE = load_drivers(entry_points(group=GROUP))
 
 
 def no_such_driver(name: str) -> str:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checka
 
 from pydantic import BaseModel, ConfigDict
 
-from drivers.values import Seconds, lasting
+from drivers.values import Seconds, duration_between
 
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
 
@@ -325,7 +325,7 @@ class Exporting(Protocol):
         What a file makes fail is a refusal of that file: the others are still given.
         """
 
-    def tell(self, about: Export | Refused, receipt: str) -> bool:
+    def write_report(self, about: Export | Refused, receipt: str) -> bool:
         """Leave ``receipt``, a text for people, beside a file that is stored or refused; whether that was possible."""
 
 
@@ -336,9 +336,9 @@ class DriverOptions(BaseModel):
 
     name: str
     """What the office calls the terminal."""
-    timeout: Annotated[Seconds, lasting("100ms", "10m")] = 10.0
+    timeout: Annotated[Seconds, duration_between("100ms", "10m")] = 10.0
     """Bound on one small request and its answer."""
-    bulk_timeout: Annotated[Seconds, lasting("1s", "1h")] = 120.0
+    bulk_timeout: Annotated[Seconds, duration_between("1s", "1h")] = 120.0
     """Bound on one prepare or one chunk of a log."""
 
     def place(self) -> str | None:
@@ -373,7 +373,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DiscoveredTerminal:
     """Somebody answered at an address, and what was learned of it before ``error``, if any, ended the conversation."""
 
     host: str
@@ -396,7 +396,7 @@ class Driver:
     options: type[DriverOptions]
     connect: Callable[[Any], AbstractContextManager[Terminal]]
     """Called with an instance of ``options``; raises :class:`DriverError` where no conversation comes about."""
-    discover: Callable[[Search], Generator[Finding | None, None, None]] | None = None
+    discover: Callable[[Search], Generator[DiscoveredTerminal | None, None, None]] | None = None
     """Looks for terminals: yields one item for each host, as it is settled, None where nobody is.
 
     Raises TerminalUnavailable in the end where this computer had no way to any host. Closing the generator stops the

@@ -21,7 +21,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Self
 
-MOST_NAMES = 10_000
+MAX_NAMES = 10_000
 """Names of one folder that are looked at; no folder of ours, and no terminal's, has as many."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _UPDATE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -83,7 +83,7 @@ class Folder:
 
     # Looking.
 
-    def names(self, most: int = MOST_NAMES) -> list[str]:
+    def names(self, most: int = MAX_NAMES) -> list[str]:
         """Return the names in the folder, sorted, of the first ``most`` that the disk gives."""
         found: list[str] = []
         with os.scandir(self._handle) as entries:

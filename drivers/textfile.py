@@ -81,7 +81,7 @@ def secret_in(text: str) -> str:
     return secret
 
 
-def secret_doubt(secret: str) -> str | None:
+def secret_warning(secret: str) -> str | None:
     """Say what is in a secret that hardly anybody means; None where nothing is."""
     if secret != secret.strip():
         return "the secret begins or ends with a blank; remove it"

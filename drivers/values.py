@@ -17,7 +17,7 @@ STRICT = "strict"
 NEWLY_REFUSED = "newly_refused"
 """Type of the validation errors that :func:`refuse_newly` raises."""
 
-LONGEST_S = 366 * 86400.0
+MAX_DURATION_S = 366 * 86400.0
 """No longer duration has a use; what waits longer than the operating system can is an error there."""
 
 
@@ -46,9 +46,9 @@ def parse_duration(value: object) -> object:
 
 
 def _bounded_wait(value: float, info: ValidationInfo) -> float:
-    if value > LONGEST_S:
+    if value > MAX_DURATION_S:
         refuse_newly(info, "too long; write 366d or less")
-    return min(value, LONGEST_S)
+    return min(value, MAX_DURATION_S)
 
 
 Seconds = Annotated[
@@ -61,7 +61,7 @@ Seconds = Annotated[
 """A duration above zero, written with its unit."""
 
 
-def lasting(least: str, most: str) -> AfterValidator:
+def duration_between(least: str, most: str) -> AfterValidator:
     """Refuse durations outside of ``least`` and ``most``, written as people write them; for ``Seconds``."""
     shortest, longest = (float(str(parse_duration(text))) for text in (least, most))
 

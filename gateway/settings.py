@@ -42,8 +42,8 @@ from ruamel.yaml.reader import ReaderError
 
 from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
-from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_doubt
-from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, host_fault, lasting, refuse_newly
+from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_warning
+from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, duration_between, host_fault, refuse_newly
 
 Location = tuple[int | str, ...]
 
@@ -275,7 +275,7 @@ def _check_secret(name: str, path: Path, info: ValidationInfo) -> None:
             "the file holds no token; write 16 or more letters and digits without blanks in it, such as those of "
             "openssl rand -hex 16"
         )
-    if name == "password_file" and (doubt := secret_doubt(secret)):
+    if name == "password_file" and (doubt := secret_warning(secret)):
         refuse_newly(info, doubt)
 
 
@@ -449,7 +449,7 @@ class Web(_Section):
 class Clock(_Section):
     """What to do about the terminal's clock."""
 
-    tolerance: Annotated[Seconds, lasting("1s", "1d")] = 60.0
+    tolerance: Annotated[Seconds, duration_between("1s", "1d")] = 60.0
     """How far the clock may be off before punches are marked."""
     set: Literal["never", "nightly"] = "never"
     """Whether the gateway sets the clock; nightly needs set-clock in commands.allow."""
@@ -464,7 +464,7 @@ class TerminalSettings(_Section):
     """The family of terminals it belongs to."""
     serial: Annotated[str, AfterValidator(_serial)] | None = None
     """The serial number that must answer; null: learned at the first visit. Another serial is refused."""
-    poll: Annotated[Seconds, lasting("1s", "1d")] = 60.0
+    poll: Annotated[Seconds, duration_between("1s", "1d")] = 60.0
     """How often the terminal is asked for new punches."""
     start: Start = "all"
     """Where in its log the first reading begins to publish."""
@@ -474,9 +474,9 @@ class TerminalSettings(_Section):
     """The time zone of its clock; null: the gateway's."""
     clock: Clock = Clock()
     """What to do about the terminal's clock."""
-    max_set: Annotated[Seconds, lasting("1s", "1d")] = 600.0
+    max_set: Annotated[Seconds, duration_between("1s", "1d")] = 600.0
     """The clock is never set by more than this."""
-    silence: Annotated[Seconds, lasting("10m", "366d")] | None = 10800.0
+    silence: Annotated[Seconds, duration_between("10m", "366d")] | None = 10800.0
     """So much time without a punch, in hours that usually have some, raises an alarm; null: none."""
 
 

@@ -633,7 +633,7 @@ class Worker:
             message = f"terminal {self.name}: {refused.name} is not read: {refused.reason}"
             self._alarm("file_refused", message, self.name)
         if refused.why == "content":
-            place.tell(refused, refusal(refused, self._settings, self._clock.now()))
+            place.write_report(refused, refusal(refused, self._settings, self._clock.now()))
         self.tell_state()
 
     def _is_known(self, serial: str) -> bool:
@@ -642,7 +642,7 @@ class Worker:
     def _file(self, place: Exporting, export: Export, stored: Stored) -> None:
         desk = LedgerDesk(self._ledger, self._settings, self._zone, self._clock)
         report = filed(desk, export, None, self._until_stopped)
-        left = place.tell(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
+        left = place.write_report(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
         stored.read += export.lines
         stored.new += report.filed.new
         stored.quarantined += report.filed.quarantined

@@ -7,7 +7,7 @@ import pytest
 
 
 @runtime_checkable
-class Hunter(Protocol):
+class FrameReader(Protocol):
     """A reader that skips what is no frame."""
 
     skipped: int
@@ -90,7 +90,7 @@ def _after_noise(reader: StreamReader, stream: bytes, error: type[Exception]) ->
 
 
 def _through_noise(reader: StreamReader, noise: bytes, raw: bytes, value: object) -> None:
-    assert isinstance(reader, Hunter)
+    assert isinstance(reader, FrameReader)
     given = [*reader.feed(noise), *reader.feed(raw), *reader.pause()]
     assert given == [value], f"{value} was not found behind {noise.hex(' ')}"
     assert reader.skipped == len(noise), "what was skipped is what was noise"

@@ -754,7 +754,7 @@ def _(office: Office) -> None:
 @quirk(31, "event-of-a-punch-the-log-never-holds")
 def _(office: Office) -> None:
     moment = office.terminal.clock() - timedelta(seconds=5)
-    office.terminal.tell("1009", moment)
+    office.terminal.send_event("1009", moment)
     office.told["1009", moment.isoformat(), 0, 1] += 1
     eventually(office.complete)
     office.worker.request(full=True)

@@ -8,7 +8,7 @@ from hadir_kartu.simulator import BEGIN, Simulator
 from hadir_kartu.terminal import ALLOWED, DRIVER, KartuOptions
 
 from drivers.base import BadRecord, RawPunch
-from drivers.promises import PROMISES, Stand
+from drivers.conformance import CHECKS, Bench
 
 
 def options(port: str, timeout: str = "2s") -> KartuOptions:
@@ -17,22 +17,22 @@ def options(port: str, timeout: str = "2s") -> KartuOptions:
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
+def stand() -> Iterator[Bench]:
     """Put a terminal on a bench."""
     with Simulator() as simulator:
-        yield Stand(
+        yield Bench(
             DRIVER,
             options(simulator.port),
             simulator.log,
-            written=lambda: simulator.questions,
+            written=lambda: simulator.requests,
             allowed=ALLOWED,
             condition=lambda: list(simulator.log),
             reaching=lambda port: options(f"tcp://127.0.0.1:{port}", timeout="300ms"),
         )
 
 
-@pytest.mark.parametrize("promise", PROMISES)
-def test_promise(promise: Callable[[Stand], None], stand: Stand) -> None:
+@pytest.mark.parametrize("promise", CHECKS)
+def test_promise(promise: Callable[[Bench], None], stand: Bench) -> None:
     """The driver keeps it."""
     promise(stand)
 

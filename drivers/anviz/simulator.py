@@ -80,7 +80,7 @@ class SimulatedTerminal:
         self.users = dict(users or {number: str(1000 + number) for number in range(1, PEOPLE + 1)})
         """Who is enrolled; a terminal also records people whom it does not know."""
         self.clock_offset = clock_offset
-        self.questions: Counter[int] = Counter()
+        self.requests: Counter[int] = Counter()
         """Every command that was ever meant for this terminal."""
         self.acknowledged: list[int] = []
         """How many marks each CLEAR asked to take away."""
@@ -158,7 +158,7 @@ class SimulatedTerminal:
     def answer(self, question: Frame) -> Frame:
         """Return the answer to a question that is meant for this terminal."""
         with self._lock:
-            self.questions[question.command] += 1
+            self.requests[question.command] += 1
             data = self._data(question)
             self.refused += data is None
         command = question.command + wire.ANSWER

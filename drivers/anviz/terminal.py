@@ -31,7 +31,7 @@ from drivers.base import (
     TerminalUnavailable,
 )
 from drivers.ports import checked_port, same_port
-from drivers.values import STRICT, Seconds, lasting, parse_duration, refuse_newly
+from drivers.values import STRICT, Seconds, duration_between, parse_duration, refuse_newly
 
 LAYOUT = "14"
 TRIES = 3
@@ -87,9 +87,9 @@ class AnvizOptions(DriverOptions):
     """The day from which its records count; 2000-01-01 where they come out a day late."""
     turnaround: Pause = 0.2
     """Silence between an answer and the next question, which RS-485 needs; 0s on a line with one terminal is faster."""
-    timeout: Annotated[Seconds, lasting("100ms", "1m")] = 3.0
+    timeout: Annotated[Seconds, duration_between("100ms", "1m")] = 3.0
     """Bound on one small question and its answer; terminals on the same line wait as long for one that is silent."""
-    bulk_timeout: Annotated[Seconds, lasting("100ms", "10m")] = 5.0
+    bulk_timeout: Annotated[Seconds, duration_between("100ms", "10m")] = 5.0
     """Bound on one batch of records, 25 at most."""
 
     def place(self) -> str:

@@ -36,7 +36,7 @@ from drivers.base import (
     Unsettled,
 )
 from drivers.safe_files import Folder, printable
-from drivers.values import Seconds, lasting, refuse_newly
+from drivers.values import Seconds, duration_between, refuse_newly
 
 PIECE = 256 * 1024
 LARGEST = 256 * 1024**2
@@ -59,7 +59,7 @@ class Ambiguous(NotAnExport):
 
 @dataclass(frozen=True, slots=True)
 class ExportFile(Export):
-    """An export on a disk of this machine. Made by :func:`surveyed`."""
+    """An export on a disk of this machine. Made by :func:`survey_export`."""
 
     path: Path
     form: Form
@@ -86,7 +86,7 @@ class ExportFile(Export):
             raise TerminalUnavailable(f"{_shown(self.path)} has changed while it was read; read it again")
 
 
-def surveyed(path: Path, order: Order | None = None, third: Third | None = None) -> ExportFile:
+def survey_export(path: Path, order: Order | None = None, third: Third | None = None) -> ExportFile:
     """Read a file to its end, once; NotAnExport where it is none.
 
     ``order`` and ``third`` say how its dates and five columns are meant: without them, Ambiguous where its dates can be
@@ -220,7 +220,7 @@ class AttlogOptions(DriverOptions):
     """The folder where the files appear: where the flash disk is mounted, such as /media/absen."""
     number: Annotated[int, Field(strict=True, ge=0, le=99999)] | None = None
     """The terminal's device number, for files named only by it, such as 1_attlog.dat."""
-    settle: Annotated[Seconds, lasting("100ms", "10m")] = 2.0
+    settle: Annotated[Seconds, duration_between("100ms", "10m")] = 2.0
     """A file must not change for this long before it is read."""
     serial: str | None = None
     """The terminal's serial number, without which no punch has an identity."""
@@ -286,7 +286,7 @@ class AttlogTerminal:
         if _mark(path) != mark:
             return Unsettled(name)
         try:
-            export = surveyed(path)
+            export = survey_export(path)
             return self._refused(export) or export
         except (NotAnExport, TerminalUnavailable) as exc:
             if _mark(path) is None:
@@ -301,7 +301,7 @@ class AttlogTerminal:
         self._refused_files[refused.mark] = path.name
         return refused
 
-    def tell(self, about: Export | Refused, receipt: str) -> bool:
+    def write_report(self, about: Export | Refused, receipt: str) -> bool:
         """Write the receipt beside the file; False where the disk takes none."""
         name = about.path.name if isinstance(about, ExportFile) else self._refused_files.get(about.mark, "")
         try:
@@ -341,9 +341,9 @@ def _candidates(folder: Folder) -> tuple[list[Path], list[Refused]]:
     """Return the files to be read, and what looks like one and is not."""
     candidates: list[Path] = []
     refused: list[Refused] = []
-    names = folder.names(safe_files.MOST_NAMES + 1)
-    if len(names) > safe_files.MOST_NAMES:
-        reason = f"it holds more than {safe_files.MOST_NAMES:,} names; the others are not looked at"
+    names = folder.names(safe_files.MAX_NAMES + 1)
+    if len(names) > safe_files.MAX_NAMES:
+        reason = f"it holds more than {safe_files.MAX_NAMES:,} names; the others are not looked at"
         refused.append(Refused(_shown(folder.path), f"{len(names)} names", reason, "name"))
     folders: list[str] = []
     for name in names:
@@ -375,7 +375,7 @@ def _below(folder: Folder, name: str) -> Iterator[Refused]:
     """Yield the exports in a folder of the folder, where nothing is read."""
     try:
         with folder.folder(name) as inner:
-            for one in inner.names(safe_files.MOST_NAMES):
+            for one in inner.names(safe_files.MAX_NAMES):
                 if wire.is_export(one):
                     reason = f"it lies in a folder; move it up to {_shown(folder.path)}"
                     yield _by_name(inner, one, reason, f"{printable(name)}/")

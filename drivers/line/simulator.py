@@ -20,8 +20,8 @@ NOISE = bytes((0xFF, 0x00, 0x81, 0x0D, 0xFE, 0x7F, 0x0A))
 PATTERN = (
     r"(?P<pin>[0-9A-Za-z]{1,24}),(?P<date>\d{4}-\d\d-\d\d),(?P<time>\d\d:\d\d:\d\d),(?P<state>\d+),(?P<verify>\d+)"
 )
-"""What the driver needs to read :data:`WORDING`."""
-WORDING = "{pin},{moment:%Y-%m-%d,%H:%M:%S},{state},{verify}"
+"""What the driver needs to read :data:`TEMPLATE`."""
+TEMPLATE = "{pin},{moment:%Y-%m-%d,%H:%M:%S},{state},{verify}"
 BITS_PER_BYTE = 10
 
 
@@ -37,13 +37,13 @@ class Simulator:
         *,
         tcp: int | None = None,
         host: str = "127.0.0.1",
-        wording: str = WORDING,
+        template: str = TEMPLATE,
         framing: Framing = "line",
         checksum: Checksum = "none",
         now: Callable[[], datetime] = _local_now,
     ) -> None:
-        self.wording = wording
-        self.said = 0
+        self.template = template
+        self.sent_punches = 0
         """Punches said, heard by somebody or not."""
         self.baudrate: int | None = None
         """Bytes go out no faster than this allows; None: at once."""
@@ -111,7 +111,7 @@ class Simulator:
                 os.close(self._theirs)
                 self._ours = self._theirs = -1
 
-    def wait_for_listener(self, timeout_s: float = 10.0) -> bool:
+    def wait_for_client(self, timeout_s: float = 10.0) -> bool:
         """Wait until somebody has connected over TCP; return whether somebody has."""
         with self._accepted:
             return self._accepted.wait_for(lambda: self._client is not None, timeout_s)
@@ -119,12 +119,12 @@ class Simulator:
     def punch(self, pin: str, state: int = 0, verify: int = 1) -> datetime:
         """Say a punch, and return its time."""
         moment = self._now().replace(microsecond=0)
-        text = self.wording.format(pin=pin, moment=moment, state=state, verify=verify).encode()
-        self.said += 1
-        self.say(encode(text, self._framing, self._checksum))
+        text = self.template.format(pin=pin, moment=moment, state=state, verify=verify).encode()
+        self.sent_punches += 1
+        self.send(encode(text, self._framing, self._checksum))
         return moment
 
-    def say(self, raw: bytes) -> None:
+    def send(self, raw: bytes) -> None:
         """Say any bytes; on an unplugged line, or to nobody, they are lost."""
         step = len(raw) if self.baudrate is None else 1
         with self._speaking:
@@ -148,10 +148,10 @@ class Simulator:
                     self.punch(str(1001 + index % 50))
                 return f"{number} punches said."
             case ["noise"]:
-                self.say(NOISE)
+                self.send(NOISE)
                 return "Noise said."
             case ["half"]:
-                self.say(b"1001,2026-")
+                self.send(b"1001,2026-")
                 return "The beginning of a punch said."
             case ["slow", speed] if re.fullmatch("[1-9][0-9]{2,6}", speed):
                 self.baudrate = int(speed)
@@ -164,7 +164,7 @@ class Simulator:
                 self.plug()
                 return f"The line is plugged in at {self.port}."
             case ["status"]:
-                return f"{self.port}, {self.said} punches said."
+                return f"{self.port}, {self.sent_punches} punches said."
             case _:
                 return HELP
 

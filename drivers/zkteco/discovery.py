@@ -11,8 +11,8 @@ from typing import Literal
 
 from drivers.base import (
     ClockReading,
+    DiscoveredTerminal,
     DriverError,
-    Finding,
     Search,
     Sizes,
     TerminalInfo,
@@ -32,7 +32,7 @@ _NO_WAY = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EACCES, errno.EPER
 Via = Literal["tcp", "udp"]
 
 
-def discover(search: Search) -> Generator[Finding | None, None, None]:
+def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:
     """Look for terminals; one item for each host, in the order in which they are settled, None where nobody is.
 
     A host is tried over TCP, and where no connection opens over UDP. Whoever answers is asked who it is, for its clock
@@ -42,7 +42,7 @@ def discover(search: Search) -> Generator[Finding | None, None, None]:
     """
     pace = _Pace(search.rate, search.stop)
     hosts = iter(search.hosts)
-    asked: set[Future[Finding | None]] = set()
+    asked: set[Future[DiscoveredTerminal | None]] = set()
     no_way: TerminalUnavailable | None = None
     reached = False
     with ThreadPoolExecutor(AT_ONCE, "discover") as pool:
@@ -94,7 +94,7 @@ class _Pace:
             raise _Stopped
 
 
-def _settle(host: str, search: Search, pace: _Pace) -> Finding | None:
+def _settle(host: str, search: Search, pace: _Pace) -> DiscoveredTerminal | None:
     """Find out who is at ``host``; TerminalUnavailable where this computer has no way there."""
     pace.turn()
     try:
@@ -125,7 +125,7 @@ def _open(host: str, via: Via, search: Search) -> Transport:
     )
 
 
-def _ask(link: Transport, host: str, via: Via, search: Search) -> Finding:
+def _ask(link: Transport, host: str, via: Via, search: Search) -> DiscoveredTerminal:
     """Ask whoever is at the other end of ``link``, and close it; what goes wrong becomes part of the finding."""
     entry = {"address": host if search.port in (None, DEFAULT_PORT) else f"{host}:{search.port}"}
     if via == "udp":
@@ -149,4 +149,4 @@ def _ask(link: Transport, host: str, via: Via, search: Search) -> Finding:
         error = exc
     finally:
         link.close()
-    return Finding(host, entry, info, asked_at, clock, sizes, error)
+    return DiscoveredTerminal(host, entry, info, asked_at, clock, sizes, error)

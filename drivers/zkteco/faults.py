@@ -280,7 +280,7 @@ def _spoilt(terminal: "SimulatedTerminal", how_many: int, at: int, bytes_: bytes
     """Return records of somebody, with ``bytes_`` at ``at``."""
     records = b""
     for _ in range(how_many):
-        record = bytearray(terminal.encode(terminal.somebody(), terminal.clock()))
+        record = bytearray(terminal.encode(terminal.any_pin(), terminal.clock()))
         record[at : at + len(bytes_)] = bytes_
         records += record
     return records
@@ -479,7 +479,7 @@ class DeleteUser(MemoryFault):
     lasting = False
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
-        terminal.dismiss(terminal.somebody() if self.given == "first" else self.given)
+        terminal.remove_user(terminal.any_pin() if self.given == "first" else self.given)
 
 
 class DoublePress(MemoryFault):
@@ -736,7 +736,7 @@ class Race(ConversationFault):
         if _asks_for_log(request):
             punches, self.given = self.given, 0
             for _ in range(punches):
-                conversation.terminal.punch(conversation.terminal.somebody())
+                conversation.terminal.punch(conversation.terminal.any_pin())
         return True
 
 
@@ -751,7 +751,7 @@ class PunchInRead(ConversationFault):
             return answers
         punches, self.given = self.given, 0
         for _ in range(punches):
-            conversation.terminal.punch(conversation.terminal.somebody())
+            conversation.terminal.punch(conversation.terminal.any_pin())
         events = [conversation.events.popleft() for _ in range(len(conversation.events))]
         before = 1 if len(answers) > 1 else 0
         return [*answers[:before], *events, *answers[before:]]
@@ -808,7 +808,7 @@ class Phantom(ConversationFault):
     lasting = False
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
-        terminal.tell(terminal.somebody(), terminal.clock())
+        terminal.send_event(terminal.any_pin(), terminal.clock())
 
 
 class EventLength(ConversationFault):

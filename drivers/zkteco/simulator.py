@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from drivers.attlog.terminal import surveyed
+from drivers.attlog.terminal import survey_export
 from drivers.attlog.wire import NotAnExport
 from drivers.base import BadRecord, RawPunch, TerminalUnavailable
 from drivers.zkteco import wire
@@ -235,12 +235,12 @@ class SimulatedTerminal:
                 log += self._encode(layout, pin, record.local_time, *codes, index)
             self.layout, self._log = layout, bytearray(log)
 
-    def somebody(self) -> str:
+    def any_pin(self) -> str:
         """Return the PIN of somebody enrolled; nobody enrolled, 1001."""
         with self._lock:
             return next(iter(self.users.values()), "1001")
 
-    def dismiss(self, pin: str) -> None:
+    def remove_user(self, pin: str) -> None:
         """Delete a person, whose records stay; ValueError where nobody has this PIN."""
         with self._lock:
             uid = next((uid for uid, enrolled in self.users.items() if enrolled == pin), None)
@@ -253,7 +253,7 @@ class SimulatedTerminal:
         with self._lock:
             return self._encode(self.layout, pin, moment, 0, 1, 0, self._index + 1)
 
-    def tell(self, pin: str, moment: datetime, state: int = 0, verify: int = 1) -> None:
+    def send_event(self, pin: str, moment: datetime, state: int = 0, verify: int = 1) -> None:
         """Tell of a punch to everybody who asked for events. Waits for no client."""
         uid = self._uid_for(pin)
         event = wire.encode_event(self.event_length, pin=pin, uid=uid, moment=moment, state=state, verify=verify)
@@ -1011,7 +1011,7 @@ def build(
     )
     if attlog:
         try:
-            export = surveyed(attlog)
+            export = survey_export(attlog)
         except (NotAnExport, TerminalUnavailable) as exc:
             raise ValueError(f"{attlog} holds no punches of a terminal: {exc}") from exc
         for punch in export.records():

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
+from drivers.arp import mac_address
 from drivers.base import (
     ClockReading,
     DriverError,
@@ -28,7 +29,6 @@ from drivers.base import (
     TerminalUnavailable,
     UnreadableLog,
 )
-from drivers.neighbours import mac_address
 from drivers.textfile import TextFileError, read_comm_key
 from drivers.values import checked_address, same_address
 from drivers.zkteco import wire

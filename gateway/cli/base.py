@@ -384,7 +384,7 @@ def rich_console(file: TextIO | None = None) -> "Console":
 
 def duration(text: str) -> float:
     """Turn ``20s`` or ``5m`` into seconds; BadParameter where it is no positive duration."""
-    from drivers.values import LONGEST_S, parse_duration
+    from drivers.values import MAX_DURATION_S, parse_duration
 
     try:
         seconds = parse_duration(text)
@@ -392,7 +392,7 @@ def duration(text: str) -> float:
         raise typer.BadParameter(f"{text!r} is {exc}.") from None
     if not isinstance(seconds, float) or seconds <= 0:
         raise typer.BadParameter(f"{text!r} is too short; write more than 0s.")
-    if seconds > LONGEST_S:
+    if seconds > MAX_DURATION_S:
         raise typer.BadParameter(f"{text!r} is too long; write 366d or less.")
     return seconds
 

@@ -101,7 +101,7 @@ def import_files(
 def _imported(
     settings: "Settings", file: Path, name: str | None, dates: Dates | None, columns: Third | None
 ) -> dict[str, Any]:
-    from drivers.attlog.terminal import Ambiguous, surveyed
+    from drivers.attlog.terminal import Ambiguous, survey_export
     from drivers.attlog.wire import AmbiguousColumns, NotAnExport
     from drivers.base import TerminalUnavailable
     from gateway.filing import Misfit, Unheard, filed
@@ -109,7 +109,7 @@ def _imported(
 
     shown = printable(file)
     try:
-        export = surveyed(file, None if dates is None else dates.value, None if columns is None else columns.value)
+        export = survey_export(file, None if dates is None else dates.value, None if columns is None else columns.value)
         entry = _whose(settings, export, name)
         _check_strangers(settings, export, entry)
         serial = _serial(settings, export, entry)

@@ -31,7 +31,7 @@ from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG, Language, use
 from gateway.cli.terminals import FEW, PRIVATE, REMARKS, entries_of, failure_of, print_rows, rows_of, size_of, spans_of
 
 if TYPE_CHECKING:
-    from drivers.base import Finding
+    from drivers.base import DiscoveredTerminal
 
 DRIVER = "zkteco"
 """The family that can be looked for."""
@@ -252,10 +252,10 @@ def _file(text: str) -> Path | None:
 
 def _password(text: str) -> str:
     """Return what somebody types, or pastes with what stood around it; ValueError where no login would take it."""
-    from drivers.textfile import decode, secret_doubt, secret_in
+    from drivers.textfile import decode, secret_in, secret_warning
 
     text = text.strip("\r\n")
-    if text and (secret_in(decode(text.encode("utf-8", "surrogatepass"))) != text or secret_doubt(text)):
+    if text and (secret_in(decode(text.encode("utf-8", "surrogatepass"))) != text or secret_warning(text)):
         raise ValueError
     return text
 
@@ -268,7 +268,7 @@ def _key(text: str) -> str:
 
 def _secret(path: Path, option: str) -> str:
     """Read a secret from a file, or from the input."""
-    from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, secret_doubt, secret_in
+    from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, secret_in, secret_warning
 
     try:
         if str(path) == NONE:
@@ -279,7 +279,7 @@ def _secret(path: Path, option: str) -> str:
         raise typer.BadParameter(f"there is no secret to be read there ({exc.strerror}).", param_hint=option) from None
     except TextFileError as exc:
         raise typer.BadParameter(f"there is no secret to be read there: {exc}.", param_hint=option) from None
-    if doubt := secret_doubt(secret.strip() if option == "--comm-key-file" else secret):
+    if doubt := secret_warning(secret.strip() if option == "--comm-key-file" else secret):
         raise typer.BadParameter(f"{doubt}.", param_hint=option)
     return secret
 
@@ -398,7 +398,7 @@ def _found(networks: list[IPv4Network], port: int | None, key: str | None) -> li
     return _rows(findings)
 
 
-def _rows(findings: "list[Finding]") -> list[dict[str, Any]]:
+def _rows(findings: "list[DiscoveredTerminal]") -> list[dict[str, Any]]:
     from drivers import DRIVERS
 
     failures = {

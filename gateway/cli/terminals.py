@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from threading import Event
     from zoneinfo import ZoneInfo
 
-    from drivers.base import ClockReading, Driver, DriverError, Finding, Labels, Record, Terminal
+    from drivers.base import ClockReading, DiscoveredTerminal, Driver, DriverError, Labels, Record, Terminal
 
 TAIL = 8
 """Records that a probe reads to find out how the log is laid out."""
@@ -327,7 +327,7 @@ def discover(
         timeout_s=timeout or 1.0,
     )
     asked = 0
-    findings: list[Finding] = []
+    findings: list[DiscoveredTerminal] = []
     no_way: Failure | None = None
     try:
         with closing(look(search)) as settled, _stopping(search.stop) as stopped_by:
@@ -411,7 +411,7 @@ def _stay_polite(spans: list[IPv4Network], total: int, rate: int) -> None:
         raise Failure(Code.USAGE, f"{many(total)} addresses: asking them all takes {took} at least", "large")
 
 
-def rows_of(driver: str, findings: "list[Finding]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
+def rows_of(driver: str, findings: "list[DiscoveredTerminal]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
     """Return what was found as plain values, in the order of addresses; ``name`` where the gateway could read it."""
     from drivers.base import Sizes, TerminalInfo
 

@@ -23,7 +23,7 @@ from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from drivers.zkteco.terminal import connect
 from tests.broker import WAIT_S, eventually
-from tests.drivers.zkteco.neighbours import free_port, listening
+from tests.drivers.zkteco.foreign_services import free_port, listening
 from tests.drivers.zkteco.scripted import options
 
 HERE = Path(__file__).parent

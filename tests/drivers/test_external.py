@@ -15,12 +15,12 @@ from types import ModuleType
 
 import pytest
 
-from drivers import DRIVERS, GROUP, OWN, gathered
+from drivers import DRIVERS, GROUP, OWN, load_drivers
 from drivers.base import DriverOptions
 from drivers.line import DRIVER as LINE
 from gateway.ledger import FILE_NAME, LedgerReader
 from tests.broker import eventually
-from tests.drivers.zkteco.neighbours import free_port
+from tests.drivers.zkteco.foreign_services import free_port
 from tests.gateway.test_cli import configuration, environment, hadir, running
 
 ROOT = Path(__file__).parent.parent.parent
@@ -181,7 +181,7 @@ def test_what_is_no_driver(value: str, words: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "strange", strange)
     (tmp_path / "quitting.py").write_text("raise SystemExit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    drivers, (left_out,) = gathered([EntryPoint("strange", value, GROUP)])
+    drivers, (left_out,) = load_drivers([EntryPoint("strange", value, GROUP)])
     assert drivers == OWN
     assert words in str(left_out)
     assert "'strange' of the package" in str(left_out)
@@ -189,7 +189,7 @@ def test_what_is_no_driver(value: str, words: str, monkeypatch: pytest.MonkeyPat
 
 def test_what_is_a_driver() -> None:
     """It is listed under the name that it was registered with; ours are always there."""
-    drivers, left_out = gathered([])
+    drivers, left_out = load_drivers([])
     assert (drivers, left_out) == (OWN, [])
     assert OWN.items() <= DRIVERS.items()
     assert all(issubclass(driver.options, DriverOptions) for driver in DRIVERS.values())

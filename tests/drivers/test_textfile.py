@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.textfile import MAX_SECRET, TextFileError, decode, read_comm_key, read_secret, read_text, secret_doubt
+from drivers.textfile import MAX_SECRET, TextFileError, decode, read_comm_key, read_secret, read_text, secret_warning
 
 
 def written(folder: Path, content: bytes) -> Path:
@@ -57,8 +57,8 @@ def test_the_text_before_a_fault_does_not_count_the_byte_order_mark(mark: bytes)
 def test_blanks_are_kept_and_doubted(tmp_path: Path, secret: str) -> None:
     """A password may have them, and hardly any has."""
     assert read_secret(written(tmp_path, secret.encode())) == secret
-    assert secret_doubt(secret) is not None
-    assert secret_doubt("correct horse") is None
+    assert secret_warning(secret) is not None
+    assert secret_warning("correct horse") is None
 
 
 def test_pipe_is_not_waited_for(tmp_path: Path) -> None:

@@ -79,11 +79,11 @@ def test_new_records_are_stored_and_then_acknowledged(office: Office) -> None:
     assert [event["data"]["position"] for event in office.events("punch.recorded")] == list(range(60))
 
     office.terminal.append(*history(2, 3, EVENING + timedelta(hours=1)))
-    asked = office.terminal.questions[wire.CMD_RECORDS]
+    asked = office.terminal.requests[wire.CMD_RECORDS]
     eventually(office.is_complete)
     polled(worker, 2)
 
-    assert office.terminal.questions[wire.CMD_RECORDS] == asked + 1
+    assert office.terminal.requests[wire.CMD_RECORDS] == asked + 1
     assert office.terminal.acknowledged == [60 - OVERLAP, 3]
     assert office.terminal.marked == OVERLAP
     assert office.events("terminal.") == []
@@ -409,7 +409,7 @@ def test_bad_days(office: Office, seed: int) -> None:
 
     assert office.is_complete()
     assert office.ledger.counts().unconfirmed == 0
-    assert office.terminal.questions.keys() <= {
+    assert office.terminal.requests.keys() <= {
         wire.CMD_SERIAL,
         wire.CMD_INFO,
         wire.CMD_CLOCK,

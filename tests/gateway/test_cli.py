@@ -29,7 +29,7 @@ from gateway.control import ask
 from gateway.settings import load
 from tests import command
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
-from tests.drivers.zkteco import neighbours
+from tests.drivers.zkteco import foreign_services
 
 HADIR = [sys.executable, "-m", "gateway.cli"]
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
@@ -380,15 +380,19 @@ def neighbourhood() -> Iterator[int]:
     }
     terminals[1].model = "X100-C/ID"
     terminals[3].model = "K 14 #3: \xe9"  # no model that could be believed
-    port = neighbours.free_port()
+    port = foreign_services.free_port()
     with ExitStack() as stack:
         for number, terminal in terminals.items():
             stack.enter_context(Simulator(terminal, f"127.45.1.{number}", port))
         datagrams = build(serial="UDP1", comm_key=4711)
-        stack.enter_context(neighbours.datagrams_only(datagrams, "127.45.1.5", port))
-        for number, answer in ((6, neighbours.PANEL), (7, neighbours.SECURE), (8, b"SSH-2.0-OpenSSH_9.2\r\n")):
-            stack.enter_context(neighbours.listening(f"127.45.1.{number}", port, neighbours.saying(answer)))
-        stack.enter_context(neighbours.listening("127.45.1.9", port, neighbours.hanging_up))
+        stack.enter_context(foreign_services.datagrams_only(datagrams, "127.45.1.5", port))
+        for number, answer in (
+            (6, foreign_services.PANEL),
+            (7, foreign_services.SECURE),
+            (8, b"SSH-2.0-OpenSSH_9.2\r\n"),
+        ):
+            stack.enter_context(foreign_services.listening(f"127.45.1.{number}", port, foreign_services.saying(answer)))
+        stack.enter_context(foreign_services.listening("127.45.1.9", port, foreign_services.hanging_up))
         yield port
 
 
@@ -454,7 +458,7 @@ def test_discover_as_json(neighbourhood: int) -> None:
 
 def test_discover_names_tell_terminals_apart() -> None:
     """Where two networks use one last number, as much of the address as is needed."""
-    port = neighbours.free_port()
+    port = foreign_services.free_port()
     with ExitStack() as stack:
         for host in ("127.45.2.9", "127.45.3.9", "127.46.3.9"):
             stack.enter_context(Simulator(build(serial=f"SN{host}"), host, port))
@@ -499,7 +503,7 @@ def test_discover_with_yes_goes_where_it_is_told() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_discover_ends_with_what_it_found(number: signal.Signals) -> None:
     """Ctrl-C or SIGTERM: who was found is printed, conversations are ended, the rest is not asked."""
-    terminal, port = SimulatedTerminal(serial="FOUND1"), neighbours.free_port()
+    terminal, port = SimulatedTerminal(serial="FOUND1"), foreign_services.free_port()
     with (
         Simulator(terminal, "127.47.0.1", port),
         running("discover", "127.47.0.0/23", "--rate", "1", "--port", port) as process,

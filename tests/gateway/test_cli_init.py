@@ -20,7 +20,7 @@ from gateway.cli.messages import QUESTIONS, WRONG, Language
 from gateway.settings import Settings, load
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker
-from tests.drivers.zkteco import neighbours
+from tests.drivers.zkteco import foreign_services
 from tests.gateway.test_cli import HADIR, environment, hadir
 
 SITE = ("--site", "kantor", "--timezone", "WIB", "--broker", "mqtt://127.0.0.1:9")
@@ -77,7 +77,7 @@ class Person:
 @contextmanager
 def terminals(**keys: int) -> Iterator[int]:
     """Serve terminals at loopback addresses 127.47.1.1 and on, one for each serial with its key; yield their port."""
-    port = neighbours.free_port()
+    port = foreign_services.free_port()
     served = []
     try:
         for number, (serial, key) in enumerate(keys.items(), 1):
@@ -232,7 +232,7 @@ def test_options_that_are_wrong(tmp_path: Path, options: tuple[str, ...], advice
 def test_no_terminal_answers(tmp_path: Path) -> None:
     """Without a terminal there is no configuration."""
     told = hadir(
-        "init", "-c", tmp_path / "gateway.yaml", *SITE, "--range", "127.47.1.9", "--port", neighbours.free_port()
+        "init", "-c", tmp_path / "gateway.yaml", *SITE, "--range", "127.47.1.9", "--port", foreign_services.free_port()
     )
     assert told.returncode == 1
     assert "nothing is written" in told.stderr

@@ -46,7 +46,7 @@ from tests.broker import (
     puback,
     suback,
 )
-from tests.drivers.zkteco import neighbours
+from tests.drivers.zkteco import foreign_services
 
 ZONE = ZoneInfo("Asia/Jakarta")
 SERIAL = "SIM0000000001"
@@ -390,12 +390,12 @@ def test_terminal_with_another_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "finding"),
-    [(neighbours.PANEL, "panel"), (neighbours.SECURE, "encrypted"), (b"SSH-2.0\r\n" * 2, "not_a_terminal")],
+    [(foreign_services.PANEL, "panel"), (foreign_services.SECURE, "encrypted"), (b"SSH-2.0\r\n" * 2, "not_a_terminal")],
 )
 def test_somebody_else_at_the_address(tmp_path: Path, answer: bytes, finding: str) -> None:
     """Whoever answers and is no terminal for us is told by what it is."""
-    port = neighbours.free_port()
-    with neighbours.listening("127.0.0.1", port, neighbours.saying(answer)):
+    port = foreign_services.free_port()
+    with foreign_services.listening("127.0.0.1", port, foreign_services.saying(answer)):
         steps = examined(configured(tmp_path, f"127.0.0.1:{port}"), "lobby")
     assert failing(steps) == [("key", finding)]
 

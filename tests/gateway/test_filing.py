@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from drivers.attlog.terminal import surveyed
+from drivers.attlog.terminal import survey_export
 from drivers.base import RawPunch, Reading, Record
 from gateway import filing
 from gateway.control import Control
@@ -81,7 +81,7 @@ def put(ledger: Desk, folder: Path, *lines: bytes, name: str = "") -> Report:
     """Import a file of these lines."""
     path = folder / (name or f"{SERIAL}_attlog.dat")
     path.write_bytes(b"".join(lines))
-    export = surveyed(path)
+    export = survey_export(path)
     return filed(ledger, export, export.serial or export.name_serial)
 
 
@@ -147,10 +147,10 @@ def test_killed_in_the_middle(ledger: Ledger, tmp_path: Path) -> None:
             yield record
 
     with pytest.raises(KeyboardInterrupt):
-        filed(desk(ledger), surveyed(path), SERIAL, dying)
+        filed(desk(ledger), survey_export(path), SERIAL, dying)
     assert len(punches(ledger)) == 500
     assert ledger.files("lobby") == set()
-    assert filed(desk(ledger), surveyed(path), SERIAL).filed == Filed(new=800, known=500)
+    assert filed(desk(ledger), survey_export(path), SERIAL).filed == Filed(new=800, known=500)
     assert len(punches(ledger)) == 1300
 
 

@@ -84,7 +84,7 @@ def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], 
 
     options = AttlogOptions.model_validate({"name": "lobby", "path": str(stick), "serial": "S", "number": 1})
     refused = Refused("1_attlog.dat", "mark", "only 1 of its lines is a punch")
-    yield lambda: AttlogTerminal(options).tell(refused, f"not read: {PIN}")
+    yield lambda: AttlogTerminal(options).write_report(refused, f"not read: {PIN}")
 
     def export() -> None:
         key = signing_key(ledger.path.parent)

@@ -342,7 +342,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
                 self.now += timedelta(seconds=1)
             moment = self.terminal.clock()
             self.told["2", moment.isoformat()] += 1
-            self.terminal.tell("2", moment)
+            self.terminal.send_event("2", moment)
 
         self.worker.script = [tell]
         self.poll()
@@ -353,7 +353,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """Give the internal number of somebody who left, all of whose punches are read, to somebody else for good."""
         self.settle()
         uid = self.terminal.enrol(leaver)
-        self.terminal.dismiss(leaver)
+        self.terminal.remove_user(leaver)
         heir = f"9{uid}"
         self.terminal.users[uid] = heir
         self.append(heir, 1)

@@ -202,8 +202,8 @@ def test_what_a_line_says_is_final(office: Office) -> None:
         for pin in ("1001", "1001", "1002"):
             line.punch(pin)
         eventually(lambda: len(office.pins()) == 3)
-        line.say(NOISE)
-        line.say(NOISE)
+        line.send(NOISE)
+        line.send(NOISE)
         eventually(lambda: len(office.events("quarantined")) == 2)
         line.unplug()
         eventually(lambda: not worker.state.online)
@@ -222,10 +222,10 @@ def test_what_a_line_says_is_final(office: Office) -> None:
 
 def test_a_line_without_a_time_gets_ours(office: Office) -> None:
     """The gateway's second stands in, and the punch says so; codes that are not said are null."""
-    with Simulator(tcp=0, wording="{pin}") as line:
+    with Simulator(tcp=0, template="{pin}") as line:
         begun = datetime.now(ZONE).replace(tzinfo=None, microsecond=0)
         office.visit(driver="line", port=line.port, pattern=r"(?P<card>\d+)")
-        assert line.wait_for_listener()
+        assert line.wait_for_client()
         line.punch("778899")
         eventually(lambda: office.pins() == ["778899"])
     (data,) = (event["data"] for event in office.events("punch.recorded"))

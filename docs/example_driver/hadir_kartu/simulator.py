@@ -18,7 +18,7 @@ class Simulator:
 
     def __init__(self, records: int = 3) -> None:
         self.log = [b"%d;%s;0" % (1001 + n, str(BEGIN + timedelta(minutes=n)).encode()) for n in range(records)]
-        self.questions: Counter[bytes] = Counter()
+        self.requests: Counter[bytes] = Counter()
         """Every word that was ever asked."""
 
     def __enter__(self) -> Self:
@@ -44,7 +44,7 @@ class Simulator:
     def answer(self, question: bytes) -> bytes:
         """Return what the terminal says to a line."""
         word, _, argument = question.partition(b" ")
-        self.questions[word] += 1
+        self.requests[word] += 1
         if word == wire.LOG:
             return b"".join(record + b"\n" for record in [*self.log[int(argument) :], wire.END])
         answers = {wire.SERIAL: b"KT-00017", wire.CLOCK: str(BEGIN).encode(), wire.COUNT: b"%d" % len(self.log)}

@@ -77,7 +77,7 @@ def test_whole_log_is_read(simulator: Simulator) -> None:
         assert (reading.start, reading.total) == (0, 180)
         assert records == only(simulator).records()
         assert list(reading.records) == records
-    assert only(simulator).questions[wire.CMD_RECORDS] == 8
+    assert only(simulator).requests[wire.CMD_RECORDS] == 8
 
 
 def test_new_records_are_the_end_of_the_log(simulator: Simulator) -> None:
@@ -149,7 +149,7 @@ def test_empty_log(simulator: Simulator) -> None:
     with connect(options(simulator.port)) as terminal:
         assert list(terminal.read().records) == []
         assert list(terminal.new().records) == []
-    assert only(simulator).questions[wire.CMD_RECORDS] == 0
+    assert only(simulator).requests[wire.CMD_RECORDS] == 0
 
 
 def test_bad_records_do_not_stop_the_others(simulator: Simulator) -> None:

@@ -8,7 +8,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from drivers.attlog import wire
-from drivers.attlog.terminal import AttlogOptions, AttlogTerminal, ExportFile, surveyed
+from drivers.attlog.terminal import AttlogOptions, AttlogTerminal, ExportFile, survey_export
 from drivers.attlog.wire import Entry, Form, NotAnExport, Reader
 from drivers.base import BadRecord, Export, RawPunch, Refused, Settling, Unsettled
 from tests.mutation import HOSTILE_BYTES, mutate_bytes, mutate_lines
@@ -75,7 +75,7 @@ def attack(seed: int) -> None:
         (Path(folder) / "2_attlog.dat").write_bytes(random.choice(HOSTILE_BYTES))
         for order, third in ((None, None), ("dmy", "device"), ("mdy", "state")):
             with suppress(NotAnExport):
-                _check(surveyed(path, order, third))  # type: ignore[arg-type]  # of the literals
+                _check(survey_export(path, order, third))  # type: ignore[arg-type]  # of the literals
         _look(Path(folder), random.choice((1, 7, None)))
 
 
@@ -127,6 +127,6 @@ def _look(folder: Path, number: int | None) -> None:
         assert not isinstance(item, Unsettled)
         if isinstance(item, Refused):
             assert "cannot be read (" not in item.reason, item
-        assert terminal.tell(item, "HADIR\n") or (isinstance(item, Refused) and item.why != "content")
+        assert terminal.write_report(item, "HADIR\n") or (isinstance(item, Refused) and item.why != "content")
         if isinstance(item, Export):
             assert item.name.isprintable()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from drivers import safe_files
 from drivers.attlog import terminal as module
-from drivers.attlog.terminal import Ambiguous, AttlogOptions, AttlogTerminal, ExportFile, surveyed
+from drivers.attlog.terminal import Ambiguous, AttlogOptions, AttlogTerminal, ExportFile, survey_export
 from drivers.attlog.wire import AmbiguousColumns, NotAnExport, Third
 from drivers.base import Export, RawPunch, Refused, Settling, TerminalUnavailable, Unsettled
 from tests.drivers.hostile import NAMES, PLANTS, Plant, untouched
@@ -32,7 +32,7 @@ def test_survey(tmp_path: Path) -> None:
     before = b"7\t2000-01-01 00:00:14\t1\t0\t1\t0\n" + LINE
     between = b"  10" + bytes(500) + b"\n" + LINE
     path.write_bytes(before + between + LINE[:25])
-    export = surveyed(path)
+    export = survey_export(path)
     assert (export.lines, export.punches, export.size) == (5, 3, path.stat().st_size)
     assert [(defect.offset, defect.size) for defect in export.defects] == [
         (len(before), 504),
@@ -57,7 +57,7 @@ def test_what_is_no_export(tmp_path: Path, name: str, data: bytes, words: str) -
     """It is refused before anything of it could be stored."""
     (tmp_path / name).write_bytes(data)
     with pytest.raises(NotAnExport, match=words):
-        surveyed(tmp_path / name)
+        survey_export(tmp_path / name)
 
 
 def test_dates_that_can_be_read_in_two_ways(tmp_path: Path) -> None:
@@ -65,9 +65,9 @@ def test_dates_that_can_be_read_in_two_ways(tmp_path: Path) -> None:
     path = tmp_path / "GLG_001.TXT"
     path.write_bytes(b"1\t1\t13767\t\t1\t1\t01/02/2026 14:53:50\r\n")
     with pytest.raises(Ambiguous):
-        surveyed(path)
-    assert str(surveyed(path, "dmy").first) == "2026-02-01 14:53:50"
-    (record,) = surveyed(path, "mdy").records()
+        survey_export(path)
+    assert str(survey_export(path, "dmy").first) == "2026-02-01 14:53:50"
+    (record,) = survey_export(path, "mdy").records()
     assert isinstance(record, RawPunch)
     assert str(record.local_time) == "2026-01-02 14:53:50"
 
@@ -76,7 +76,7 @@ def test_a_file_that_changes_or_goes(tmp_path: Path) -> None:
     """What was surveyed is what is read, or it is said."""
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(lines(10))
-    export = surveyed(path)
+    export = survey_export(path)
     path.write_bytes(lines(11))
     with pytest.raises(TerminalUnavailable, match="changed"):
         list(export.records())
@@ -179,10 +179,10 @@ def test_receipt(tmp_path: Path) -> None:
     terminal = folder(tmp_path)
     (export,) = looked(terminal)
     assert isinstance(export, ExportFile)
-    assert terminal.tell(export, "SAFE\n")
+    assert terminal.write_report(export, "SAFE\n")
     assert (tmp_path / f"{path.name}.hadir.txt").read_bytes() == b"SAFE\r\n"
     assert sorted(item.name for item in tmp_path.iterdir()) == [path.name, f"{path.name}.hadir.txt"]
-    assert not folder(tmp_path / "gone").tell(export, "SAFE\n")
+    assert not folder(tmp_path / "gone").write_report(export, "SAFE\n")
 
 
 # --- what others put there ----------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def test_what_is_no_file_is_refused_and_the_next_is_read(tmp_path: Path, plant: 
     found = looked(terminal)
     (export,) = (item for item in found if isinstance(item, ExportFile))
     assert export.path == good
-    assert not terminal.tell(export, "SAFE\n")
+    assert not terminal.write_report(export, "SAFE\n")
     named = {item.name for item in found if isinstance(item, Refused)}
     assert f"{SERIAL}_attlog.dat" in named or (stick / f"{SERIAL}_attlog.dat").is_dir()
     assert untouched(ours, LINE)
@@ -222,23 +222,23 @@ def test_a_file_of_any_name(tmp_path: Path, name: bytes) -> None:
     refused.name.encode()
     assert refused.reason.isprintable()
     # A name may leave no room for that of a receipt.
-    assert terminal.tell(refused, "NOT READ\n") == (len(name) + len(module.RECEIPT) <= 255)
+    assert terminal.write_report(refused, "NOT READ\n") == (len(name) + len(module.RECEIPT) <= 255)
     path.write_bytes(LINE)
-    assert surveyed(path).name.isprintable()
+    assert survey_export(path).name.isprintable()
 
 
 def test_a_file_that_makes_reading_fail_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is raised; it may be read at the next look."""
     for name in ("1_attlog.dat", "2_attlog.dat"):
         (tmp_path / name).write_bytes(LINE)
-    original = module.surveyed
+    original = module.survey_export
 
     def failing(path: Path) -> ExportFile:
         if path.name == "1_attlog.dat":
             raise MemoryError
         return original(path)
 
-    monkeypatch.setattr(module, "surveyed", failing)
+    monkeypatch.setattr(module, "survey_export", failing)
     refused, other = looked(folder(tmp_path, number=1))
     assert isinstance(refused, Refused)
     assert (refused.name, refused.reason) == ("1_attlog.dat", "it cannot be read (MemoryError)")
@@ -254,7 +254,7 @@ def test_a_file_that_may_not_be_opened_is_not_judged_by_its_content(
     def refusing(path: Path) -> ExportFile:
         raise TerminalUnavailable(f"{path} cannot be read (Permission denied)")
 
-    monkeypatch.setattr(module, "surveyed", refusing)
+    monkeypatch.setattr(module, "survey_export", refusing)
     (refused,) = looked(folder(tmp_path, number=1))
     assert isinstance(refused, Refused)
     assert refused.why == "name"
@@ -267,12 +267,12 @@ def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(LINE)
     os.truncate(path, 1 << 40)
     with pytest.raises(NotAnExport, match="larger than"):
-        surveyed(path)
+        survey_export(path)
 
 
 def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are looked at, and that there are more is said."""
-    monkeypatch.setattr(safe_files, "MOST_NAMES", 5)
+    monkeypatch.setattr(safe_files, "MAX_NAMES", 5)
     for number in range(9):
         (tmp_path / f"{number}_attlog.dat").write_bytes(LINE)
     found = looked(folder(tmp_path, number=1))
@@ -366,7 +366,7 @@ def test_what_a_spreadsheet_has_saved_again(tmp_path: Path, data: bytes) -> None
     """It is named, with what to do: PINs and dates are not those of the terminal any more."""
     (tmp_path / "1_attlog.dat").write_bytes(data)
     with pytest.raises(NotAnExport, match=r"spreadsheet.*as the terminal wrote it"):
-        surveyed(tmp_path / "1_attlog.dat")
+        survey_export(tmp_path / "1_attlog.dat")
 
 
 def test_a_file_without_one_punch_is_no_import(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_a_file_without_one_punch_is_no_import(tmp_path: Path) -> None:
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(b"1001\t2026-02-31 07:30:00\t1\t0\t1\t0\n" * 3)
     with pytest.raises(NotAnExport, match=r"none of its 3 lines can be read as a punch \(no such date\)"):
-        surveyed(path)
+        survey_export(path)
 
 
 def test_five_columns(tmp_path: Path) -> None:
@@ -382,16 +382,16 @@ def test_five_columns(tmp_path: Path) -> None:
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(b"10021\t2026-04-10 07:31:01\t1\t0\t0\n10022\t2026-04-10 07:31:02\t1\t1\t15\n")
     with pytest.raises(AmbiguousColumns, match="device number or the state"):
-        surveyed(path)
+        survey_export(path)
     meant: dict[Third, list[tuple[object, ...]]]
     meant = {"device": [(0, 0, None), (1, 15, None)], "state": [(1, 0, "0"), (1, 1, "15")]}
     for third, codes in meant.items():
-        export = surveyed(path, third=third)
+        export = survey_export(path, third=third)
         records = list(export.records())
         assert [record[3:6] for record in records] == codes
         assert [record.raw for record in records] == path.read_bytes().splitlines()
         assert (export.punches, export.number) == (2, "1" if third == "device" else None)
     path.write_bytes(b"10021\t2026-04-10 07:31:01\t7\t0\t0\n10022\t2026-04-10 07:31:02\t7\t1\t15\n")
-    assert [record[3:6] for record in surveyed(path).records()] == [(0, 0, None), (1, 15, None)]
+    assert [record[3:6] for record in survey_export(path).records()] == [(0, 0, None), (1, 15, None)]
     path.write_bytes(b"10021\t2026-04-10 07:31:01\t0\t1\t0\n10022\t2026-04-10 07:31:02\t1\t1\t0\n")
-    assert [record[3:6] for record in surveyed(path).records()] == [(0, 1, "0"), (1, 1, "0")]
+    assert [record[3:6] for record in survey_export(path).records()] == [(0, 1, "0"), (1, 1, "0")]

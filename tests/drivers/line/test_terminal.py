@@ -35,7 +35,7 @@ def line(request: pytest.FixtureRequest) -> Iterator[Simulator]:
 def listening(line: Simulator, **more: object) -> Iterator[LineTerminal]:
     """Open a line, and wait until the other side knows."""
     with connect(options(line.port, **more)) as opened:
-        assert not line.port.startswith("tcp") or line.wait_for_listener()
+        assert not line.port.startswith("tcp") or line.wait_for_client()
         yield opened
 
 
@@ -82,10 +82,10 @@ def test_noise_half_messages_and_a_slow_line(line: Simulator, monkeypatch: pytes
     """They cost no punch."""
     monkeypatch.setattr(terminal, "SILENCE_S", 0.2)
     with listening(line) as opened:
-        line.say(NOISE)
+        line.send(NOISE)
         line.punch("1001")
         assert pins(heard(opened, 3)) == [None, None, "1001"]
-        line.say(b"1002,2026-")
+        line.send(b"1002,2026-")
         assert pins(heard(opened, 1)) == [None]
         line.baudrate = 9600
         line.punch("1003")
@@ -96,7 +96,7 @@ def test_endless_noise_is_bounded(line: Simulator) -> None:
     """Ten are told one by one, the rest of the minute as one, with the size and hash of all."""
     with listening(line) as opened:
         for number in range(50):
-            line.say(b"noise %d\n" % number)
+            line.send(b"noise %d\n" % number)
         line.punch("1001")
         items = heard(opened, 11)
         assert pins(items) == [None] * 10 + ["1001"]

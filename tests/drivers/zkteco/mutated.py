@@ -116,7 +116,7 @@ def _read_numbers(random: Random) -> None:
 
 @contextmanager
 def mutating(port: int, random: Random) -> Iterator[int]:
-    """Stand between a driver and a simulator, and change two of the answers."""
+    """Bench between a driver and a simulator, and change two of the answers."""
     changed = {random.randrange(2, 24) for _ in range(2)}
 
     def forward(source: socket.socket, target: socket.socket, change: Callable[[int, bytes], bytes]) -> None:

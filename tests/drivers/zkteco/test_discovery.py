@@ -1,4 +1,4 @@
-"""Finding terminals: who is told apart from whom, how gently, and that nothing is left behind."""
+"""DiscoveredTerminal terminals: who is told apart from whom, how gently, and that nothing is left behind."""
 
 import socket
 import threading
@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from drivers.base import Finding, ProtocolError, Search, TerminalRefused, TerminalUnavailable
+from drivers.base import DiscoveredTerminal, ProtocolError, Search, TerminalRefused, TerminalUnavailable
 from drivers.zkteco import DRIVER, discovery, wire
 from drivers.zkteco.discovery import discover
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from drivers.zkteco.transport import ALLOWED, Transport
-from tests.drivers.zkteco import neighbours
-from tests.drivers.zkteco.neighbours import PANEL, SECURE, hanging_up, listening, mute, saying, silent, trickling
+from tests.drivers.zkteco import foreign_services
+from tests.drivers.zkteco.foreign_services import PANEL, SECURE, hanging_up, listening, mute, saying, silent, trickling
 
 NET = "127.44.1"
 QUESTIONS = {
@@ -36,7 +36,7 @@ QUESTIONS = {
 @pytest.fixture
 def port() -> int:
     """Return where everybody in the network listens."""
-    return neighbours.free_port()
+    return foreign_services.free_port()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def host(number: int) -> str:
     return f"{NET}.{number}"
 
 
-def found(search: Search) -> dict[str, Finding]:
+def found(search: Search) -> dict[str, DiscoveredTerminal]:
     """Search to the end; every host is settled once."""
     items = list(discover(search))
     findings = {item.host: item for item in items if item is not None}
@@ -147,8 +147,8 @@ def test_terminal_that_speaks_udp_only(stack: ExitStack, port: int, tmp_path: Pa
     key_file = tmp_path / "key"
     key_file.write_text("77")
     refusing, dropping = SimulatedTerminal(serial="REFUSES", comm_key=77), SimulatedTerminal(serial="DROPS")
-    stack.enter_context(neighbours.datagrams_only(refusing, host(1), port))
-    stack.enter_context(neighbours.datagrams_only(dropping, host(2), port))
+    stack.enter_context(foreign_services.datagrams_only(refusing, host(1), port))
+    stack.enter_context(foreign_services.datagrams_only(dropping, host(2), port))
     stack.enter_context(silent(host(2), port))
 
     findings = found(searching(port, 1, 2, 3, comm_key_file=key_file, timeout_s=2.0))

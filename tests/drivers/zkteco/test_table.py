@@ -29,7 +29,7 @@ from tests.drivers.zkteco.scripted import (
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 ROWS = 20_000
 READ = wire.CMD_READ_BUFFER
-either_road = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 
 @cache
@@ -78,7 +78,7 @@ def raws(records: list[Record]) -> bytes:
 # --- as it is wanted ----------------------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_nothing_travels_before_it_is_wanted(udp: bool) -> None:
     """A reading costs its head and the pieces its layout is judged by; then a chunk each time the records run out."""
     terminal = simulated()
@@ -95,7 +95,7 @@ def test_nothing_travels_before_it_is_wanted(udp: bool) -> None:
         assert terminal.commands[wire.CMD_FREE_DATA] == 0
 
 
-@either_road
+@either_transport
 def test_the_buffer_is_given_back_with_the_last_record(udp: bool) -> None:
     """Not before, and once."""
     terminal = simulated()
@@ -140,7 +140,7 @@ def test_records_that_lie_across_two_chunks_are_whole(layout: str) -> None:
 # --- while it travels ---------------------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_punches_between_two_chunks_are_heard_and_harm_nothing(udp: bool) -> None:
     """Asking for events, and hearing them, in the middle of a reading leaves it as it is."""
     terminal = simulated()

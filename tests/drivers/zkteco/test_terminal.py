@@ -69,11 +69,11 @@ CLOCK = Answer(wire.CMD_ACK_OK, struct.pack("<I", wire.encode_time(NOON)))
 K40 = ("Z17", "Z18", "Z19")
 """What a K40 sends for its log when it is asked for without a buffer."""
 LAYOUTS = list(wire.LAYOUTS)
-EVERY_ROAD = [(layout, udp) for layout in LAYOUTS for udp in (False, True)]
-every_road = pytest.mark.parametrize(
-    ("layout", "udp"), EVERY_ROAD, ids=lambda value: {True: "udp", False: "tcp"}.get(value, value)
+EVERY_TRANSPORT = [(layout, udp) for layout in LAYOUTS for udp in (False, True)]
+every_transport = pytest.mark.parametrize(
+    ("layout", "udp"), EVERY_TRANSPORT, ids=lambda value: {True: "udp", False: "tcp"}.get(value, value)
 )
-either_road = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 
 @cache
@@ -129,14 +129,14 @@ def raws(reading: Reading) -> bytes:
 # --- small questions ----------------------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_a_terminal_says_who_it_is(udp: bool) -> None:
     """Serial, model, firmware and platform are what the terminal answers."""
     with talking(simulated(serial="ABC123", model="F18", firmware="Ver 6.60", platform="ZMM220"), udp=udp) as (zk, _):
         assert zk.identify() == TerminalInfo("ABC123", "F18", "Ver 6.60", "ZMM220")
 
 
-@either_road
+@either_transport
 def test_the_serial_alone_is_one_question(udp: bool) -> None:
     """The serial number costs one packet each way."""
     with talking(simulated(serial="ABC123"), udp=udp) as (zk, simulator):
@@ -161,7 +161,7 @@ def test_a_serial_that_is_not_told_is_empty(code: int) -> None:
         assert zk.serial() == ""
 
 
-@either_road
+@either_transport
 def test_the_clock_is_what_the_terminal_shows(udp: bool) -> None:
     """The wall clock is returned to the second, with the round trip that bounds the comparison."""
     with talking(simulated(clock_offset=timedelta(minutes=7)), udp=udp) as (zk, _):
@@ -189,7 +189,7 @@ def test_an_impossible_clock_is_none(data: bytes) -> None:
         assert zk.read_clock() is None
 
 
-@either_road
+@either_transport
 def test_sizes_are_what_the_terminal_says(udp: bool) -> None:
     """Records and capacity come from the terminal's own count."""
     with talking(simulated(count=1234), udp=udp) as (zk, _):
@@ -231,7 +231,7 @@ def borders(layout: str) -> list[int]:
 @pytest.mark.parametrize("pinned", [False, True], ids=["unpinned", "pinned"])
 @pytest.mark.parametrize(
     ("layout", "udp", "count"),
-    [(layout, udp, count) for layout, udp in EVERY_ROAD for count in borders(layout)],
+    [(layout, udp, count) for layout, udp in EVERY_TRANSPORT for count in borders(layout)],
 )
 def test_a_log_is_read_whole(layout: str, udp: bool, count: int, pinned: bool) -> None:
     """Whatever the layout, the road and the length, the reading is the log, record by record."""
@@ -244,7 +244,7 @@ def test_a_log_is_read_whole(layout: str, udp: bool, count: int, pinned: bool) -
             assert (reading.layout, reading.by_uid) == (layout, layout.startswith("8"))
 
 
-@every_road
+@every_transport
 def test_a_hundred_thousand_records_are_read_whole(layout: str, udp: bool) -> None:
     """A terminal that was never emptied is read to the last record."""
     with talking(simulated(layout, 100_000), udp=udp) as (zk, simulator):
@@ -285,7 +285,7 @@ def test_a_layout_pinned_wrongly_gives_way() -> None:
 STARTS = {"first": 0, "second": 1, "middle": 500, "last eight": 992, "last": 999, "end": 1000}
 
 
-@every_road
+@every_transport
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_a_tail_is_read_from_where_it_was_asked(layout: str, udp: bool, start: int) -> None:
     """With the layout known, only what lies behind ``start`` is delivered."""
@@ -295,7 +295,7 @@ def test_a_tail_is_read_from_where_it_was_asked(layout: str, udp: bool, start: i
         assert list(reading.records) == expected(simulator.terminal, start)
 
 
-@every_road
+@every_transport
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
 def test_a_tail_without_a_known_layout_is_what_its_start_says(layout: str, udp: bool, start: int) -> None:
     """The count tells the layout except between the two of 8 bytes: there the whole log is read to be sure."""
@@ -305,7 +305,7 @@ def test_a_tail_without_a_known_layout_is_what_its_start_says(layout: str, udp: 
         assert list(reading.records) == expected(simulator.terminal, reading.start)
 
 
-@every_road
+@every_transport
 @pytest.mark.parametrize("start", [1001, 2000, 10**9])
 def test_a_start_beyond_the_end_is_served_from_the_beginning(layout: str, udp: bool, start: int) -> None:
     """A log that is shorter than remembered was cleared: all of it is read."""
@@ -315,7 +315,7 @@ def test_a_start_beyond_the_end_is_served_from_the_beginning(layout: str, udp: b
         assert raws(reading) == simulator.terminal.log_body()
 
 
-@every_road
+@every_transport
 @pytest.mark.parametrize("start", [0, 5])
 def test_an_empty_log_is_an_empty_reading(layout: str, udp: bool, start: int) -> None:
     """Nothing is delivered, whatever was remembered."""
@@ -392,7 +392,7 @@ def test_a_tail_that_reads_like_nothing_is_read_whole() -> None:
 # --- the race between the count and the reading -------------------------------------------------------------------
 
 
-@every_road
+@every_transport
 @pytest.mark.parametrize("count", [0, 1, 2, 39, 1000])
 @pytest.mark.parametrize("pinned", [False, True], ids=["unpinned", "pinned"])
 def test_a_punch_between_the_count_and_the_reading_appears(layout: str, udp: bool, count: int, pinned: bool) -> None:
@@ -404,7 +404,7 @@ def test_a_punch_between_the_count_and_the_reading_appears(layout: str, udp: boo
         assert (reading.total, list(reading.records)) == (count + 1, expected(simulator.terminal))
 
 
-@every_road
+@every_transport
 def test_a_tail_shows_the_punch_made_since_the_count(layout: str, udp: bool) -> None:
     """With the layout known, one more record than counted does not cost a whole reading."""
     with talking(simulated(layout, 1000), udp=udp) as (zk, simulator):
@@ -455,7 +455,7 @@ def test_a_few_bad_records_are_all_delivered(layout: str, count: int) -> None:
         assert all(isinstance(record, BadRecord) for record in reading.records)
 
 
-@every_road
+@every_transport
 def test_bad_records_cost_themselves_only(layout: str, udp: bool) -> None:
     """Ten bad records among a thousand: each in its place, and 990 punches."""
     stride = wire.LAYOUTS[layout].stride
@@ -539,7 +539,7 @@ def test_a_terminal_that_prepares_nothing_is_asked_directly(layout: str, refusal
         assert wire.CMD_FREE_DATA not in peer.settled()
 
 
-@either_road
+@either_transport
 def test_a_terminal_that_says_no_sizes_is_asked_directly_first(udp: bool) -> None:
     """Those that answer four bytes prepare nothing; how the records read tells their layout."""
     body = log("22", 40)
@@ -799,7 +799,7 @@ def test_a_span_before_the_century_is_asked_for_at_its_beginning() -> None:
 # --- setting the clock --------------------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_the_clock_can_be_set(udp: bool) -> None:
     """To the second; everybody else's commands stay forbidden before, meanwhile and after."""
     terminal = simulated(clock_offset=timedelta(minutes=7))
@@ -842,7 +842,7 @@ def test_a_year_that_no_terminal_knows_is_a_mistake_of_ours() -> None:
 
 
 @pytest.mark.parametrize("layout", ["8", "8-ma300", "40"])
-@either_road
+@either_transport
 @pytest.mark.parametrize("people", [0, 1, 3, 500])
 def test_internal_numbers_are_resolved(layout: str, udp: bool, people: int) -> None:
     """The user table gives each internal number its PIN, from tables of 28 and of 72 bytes a row."""
@@ -863,7 +863,7 @@ def test_a_user_table_that_is_refused_is_not_an_empty_one() -> None:
         zk.pins()
 
 
-@either_road
+@either_transport
 @pytest.mark.parametrize(
     "faults", [("no-buffer",), ("no-buffer=2001",), ("short-sizes", "no-buffer", "burst")], ids=str
 )
@@ -922,7 +922,7 @@ def key_file(folder: Path, text: str) -> Path:
     return path
 
 
-@either_road
+@either_transport
 @pytest.mark.parametrize("key", [1, 1234, 131_071, 999_999])
 @pytest.mark.parametrize("session", [0x0001, 0x8000, 0xFFFF])
 def test_the_right_key_opens(tmp_path: Path, udp: bool, key: int, session: int) -> None:
@@ -932,7 +932,7 @@ def test_the_right_key_opens(tmp_path: Path, udp: bool, key: int, session: int) 
         assert zk.serial()
 
 
-@either_road
+@either_transport
 @pytest.mark.parametrize("given", ["4321", None])
 def test_a_wrong_or_missing_key_is_refused(tmp_path: Path, udp: bool, given: str | None) -> None:
     """The wrong key is for a person to correct, and the message says where."""
@@ -1045,7 +1045,7 @@ def pins_of(events: list[RawPunch | Hint]) -> list[str | None]:
     return [heard.pin if isinstance(heard, RawPunch) else "hint" for heard in events]
 
 
-@either_road
+@either_transport
 def test_a_punch_is_heard_while_nothing_else_happens(udp: bool) -> None:
     """A finger put on the terminal while it is listened to arrives at once."""
     with talking(simulated(), udp=udp) as (zk, simulator):
@@ -1152,7 +1152,7 @@ def test_events_within_a_transfer_are_kept() -> None:
         assert set(pins_of(list(zk.events(0)))) == {"7"}
 
 
-@either_road
+@either_transport
 def test_a_rush_while_the_log_is_read_is_heard_and_leaves_the_reading_intact(udp: bool) -> None:
     """People do not wait while 100,000 records are read: each is heard, and the reading is the log as it was."""
     with talking(simulated(count=100_000), udp=udp) as (zk, simulator):
@@ -1209,7 +1209,7 @@ def test_a_flood_of_events_during_a_question_stays_bounded() -> None:
 # --- left as found ------------------------------------------------------------------------------------------------
 
 
-@every_road
+@every_transport
 def test_a_whole_conversation_says_nothing_forbidden(layout: str, udp: bool) -> None:
     """Everything the driver can do, done: only commands of the allow-list, and nothing that a terminal refuses."""
     terminal = simulated(layout, 1000)
@@ -1254,7 +1254,7 @@ class Stumble(Exception):  # noqa: N818 - it stands for any error
     """Something of the caller's that goes wrong."""
 
 
-@either_road
+@either_transport
 def test_a_caller_that_stumbles_leaves_the_terminal_as_found(udp: bool) -> None:
     """Whatever is raised inside the block, events are called off and the conversation ends."""
     with ScriptedPeer(*HANDSHAKE, step(wire.CMD_REG_EVENT, OK), udp=udp) as peer:
@@ -1332,7 +1332,7 @@ def travelled(simulator: Simulator) -> int:
     return simulator.bytes_in + simulator.bytes_out
 
 
-@either_road
+@either_transport
 def test_a_poll_with_nothing_new_is_cheap(udp: bool) -> None:
     """Clock and sizes cost 300 bytes at most."""
     with talking(simulated(count=1000), udp=udp) as (zk, simulator):
@@ -1342,7 +1342,7 @@ def test_a_poll_with_nothing_new_is_cheap(udp: bool) -> None:
         assert travelled(simulator) - before <= 300
 
 
-@either_road
+@either_transport
 def test_ten_new_records_cost_a_thousandth_of_the_log(udp: bool) -> None:
     """The tail of 100,000 records travels without its head."""
     with talking(simulated(count=100_000), udp=udp) as (zk, simulator):

@@ -59,7 +59,7 @@ pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest
 
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 TIMEOUT_S = 0.1
-either_road = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
 RECORD = wire.encode_record("40", pin="1001", uid=1, moment=NOON, state=0, verify=1, index=1)
 BODY = RECORD * 100
@@ -113,9 +113,11 @@ STAGES = {
     "chunk, before the closing ACK": tuple(transfer(BODY)[:-1]),
 }
 NOT_ON_UDP = {"chunk, in the header", "chunk, in the middle of a packet", "chunk, before the closing ACK"}
-STAGES_BY_ROAD = [(stage, udp) for udp in (False, True) for stage in STAGES if not (udp and stage in NOT_ON_UDP)]
+STAGES_BY_TRANSPORT = [(stage, udp) for udp in (False, True) for stage in STAGES if not (udp and stage in NOT_ON_UDP)]
 every_stage = pytest.mark.parametrize(
-    ("stage", "udp"), STAGES_BY_ROAD, ids=[f"{'udp' if udp else 'tcp'}-{stage}" for stage, udp in STAGES_BY_ROAD]
+    ("stage", "udp"),
+    STAGES_BY_TRANSPORT,
+    ids=[f"{'udp' if udp else 'tcp'}-{stage}" for stage, udp in STAGES_BY_TRANSPORT],
 )
 
 
@@ -165,7 +167,7 @@ def failing(
 # --- a conversation that goes well --------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_the_script_itself_is_sound(udp: bool, key: Path) -> None:
     """The conversation that the failing ones below are made of ends well when nothing fails."""
     script = [line for _, line in whole_conversation(key)]
@@ -176,7 +178,7 @@ def test_the_script_itself_is_sound(udp: bool, key: Path) -> None:
         assert ask_everything(terminal) == BODY
 
 
-@either_road
+@either_transport
 def test_every_question_has_a_number_of_its_own(udp: bool, key: Path) -> None:
     """Questions are counted from 0, and their session is the one the terminal gave."""
     script = [line for _, line in whole_conversation(key)]
@@ -208,7 +210,7 @@ def test_a_chunk_may_come_in_packets_of_any_size(limit: int) -> None:
         assert b"".join(record.raw for record in terminal.read().records) == BODY
 
 
-@either_road
+@either_transport
 def test_a_chunk_may_come_as_one_packet_without_announcement(udp: bool) -> None:
     """Some terminals answer a small chunk at once."""
 
@@ -253,7 +255,7 @@ def test_a_terminal_that_falls_silent_is_given_up_in_time(stage: str, udp: bool,
         assert TIMEOUT_S * 0.99 <= time.monotonic() - begun < TIMEOUT_S + LATE_S
 
 
-@either_road
+@either_transport
 def test_a_long_goodbye_to_a_silent_terminal_is_short(udp: bool) -> None:
     """Events called off, buffer given back, conversation ended: all of it said, little of it waited for."""
     limits = {"timeout_s": 60.0, "bulk_timeout_s": 1.2}
@@ -405,7 +407,7 @@ def unused_port(kind: socket.SocketKind) -> Iterator[int]:
         yield port
 
 
-@either_road
+@either_transport
 def test_a_port_where_nobody_listens_is_unavailable(udp: bool) -> None:
     """Refused connections and refused datagrams are for later."""
     with (
@@ -700,7 +702,7 @@ def test_a_capture_is_short() -> None:
 # --- answers and questions ----------------------------------------------------------------------------------------
 
 
-@either_road
+@either_transport
 def test_a_late_answer_is_not_taken_for_the_next(udp: bool) -> None:
     """What answers an earlier question is dropped."""
     late = Answer(wire.CMD_ACK_OK, b"~SerialNumber=LATE\0", reply=1)
@@ -709,7 +711,7 @@ def test_a_late_answer_is_not_taken_for_the_next(udp: bool) -> None:
         assert terminal._transport.stale_replies == 1
 
 
-@either_road
+@either_transport
 def test_the_answer_to_a_question_that_was_given_up_is_dropped(udp: bool) -> None:
     """After a time-out the next question has another number, so that the late answer answers nothing."""
     with visited(
@@ -725,7 +727,7 @@ def test_the_answer_to_a_question_that_was_given_up_is_dropped(udp: bool) -> Non
         assert reading.local_time == NOON
 
 
-@either_road
+@either_transport
 def test_a_wrong_checksum_is_counted_and_believed(udp: bool) -> None:
     """Terminals that get checksums wrong exist, and work otherwise."""
 
@@ -891,7 +893,7 @@ def nothing_reached(transport: Transport, peer: ScriptedPeer, *, udp: bool) -> b
     return peer.commands == [wire.CMD_CONNECT]
 
 
-@either_road
+@either_transport
 def test_no_command_outside_the_allow_list_leaves(udp: bool) -> None:
     """All other 65,000 are a RuntimeError, and the terminal hears nothing of them."""
     with bare_transport(udp=udp) as (transport, peer):
@@ -902,7 +904,7 @@ def test_no_command_outside_the_allow_list_leaves(udp: bool) -> None:
         assert nothing_reached(transport, peer, udp=udp)
 
 
-@either_road
+@either_transport
 def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
     """Templates, the log of operations and photos are a RuntimeError, and the terminal hears nothing of them."""
     with bare_transport(udp=udp) as (transport, peer):
@@ -919,7 +921,7 @@ def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
         assert nothing_reached(transport, peer, udp=udp)
 
 
-@either_road
+@either_transport
 @pytest.mark.parametrize("data", [b"", b"\5\0", b"\5\0\0", b"\1\0\6", bytes(4), b"\1", b"\2"], ids=bytes.hex)
 def test_users_are_read_without_a_buffer_and_templates_are_not(udp: bool, data: bytes) -> None:
     """With a user number and a finger the same command asks for a template: a RuntimeError, and nothing is heard."""

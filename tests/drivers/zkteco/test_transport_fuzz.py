@@ -26,7 +26,7 @@ from tests.drivers.zkteco.scripted import options
 
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 TIMEOUT_S = 0.05
-LONGEST_S = 60.0
+MAX_DURATION_S = 60.0
 """A conversation of a dozen questions that all go unanswered takes a second; this is far from for ever."""
 
 
@@ -134,7 +134,7 @@ class Peer:
         while self._ready(self._socket):
             connection, _ = self._socket.accept()
             with connection, suppress(OSError, wire.WireError):
-                connection.settimeout(LONGEST_S)
+                connection.settimeout(MAX_DURATION_S)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 conversation, reader, asked = Conversation(self._terminal), wire.StreamReader(), 0
                 while self._ready(connection) and (data := connection.recv(65536)):
@@ -186,7 +186,7 @@ class Peer:
         return packet.to_bytes() if self._udp else packet.to_tcp()
 
 
-def converse(port: int, *, udp: bool = False, timeout_s: float = LONGEST_S) -> list[object]:
+def converse(port: int, *, udp: bool = False, timeout_s: float = MAX_DURATION_S) -> list[object]:
     """Ask everything there is to ask; return the values that came before a DriverError ended it, if one did."""
     values: list[object] = []
     with (
@@ -208,7 +208,7 @@ def fuzz(plan: Plan, peer: Peer, *, udp: bool) -> None:
     peer.plan = plan
     begun = time.monotonic()
     converse(peer.port, udp=udp, timeout_s=TIMEOUT_S)
-    assert time.monotonic() - begun < LONGEST_S
+    assert time.monotonic() - begun < MAX_DURATION_S
 
 
 def test_any_bytes_on_a_stream_give_a_value_or_a_driver_error() -> None:

@@ -15,9 +15,9 @@ from drivers.anviz.simulator import Simulator as AnvizSimulator
 from drivers.anviz.simulator import history
 from drivers.anviz.transport import ALLOWED as ANVIZ_ALLOWED
 from drivers.base import Driver, DriverError, DriverOptions
+from drivers.conformance import CHECKS, Bench
 from drivers.line.simulator import PATTERN
 from drivers.line.simulator import Simulator as LineSimulator
-from drivers.promises import PROMISES, Stand
 from drivers.zkteco.simulator import Simulator, build
 from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
 
@@ -39,16 +39,16 @@ def soon(driver: str, **entry: Any) -> DriverOptions:
 
 
 @contextmanager
-def anviz(_folder: Path) -> Iterator[Stand]:
+def anviz(_folder: Path) -> Iterator[Bench]:
     """Put an Anviz on a pseudo terminal."""
     terminal = AnvizTerminal()
     terminal.append(*history(1, RECORDS, NOON))
     with AnvizSimulator(terminal) as simulator:
-        yield Stand(
+        yield Bench(
             OWN["anviz"],
             options("anviz", port=simulator.port, turnaround="0s"),
             [record.raw for record in terminal.records()],
-            written=lambda: terminal.questions,
+            written=lambda: terminal.requests,
             allowed=ANVIZ_ALLOWED,
             condition=lambda: (terminal.records(), terminal.marked, terminal.users, terminal.refused),
             punch=lambda: terminal.punch("7", moment=NOON + timedelta(hours=1)),
@@ -57,11 +57,11 @@ def anviz(_folder: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def attlog(folder: Path) -> Iterator[Stand]:
+def attlog(folder: Path) -> Iterator[Bench]:
     """Put an export on a flash disk."""
     lines = [b"%9d\t2026-09-04 07:%02d:00\t1\t0\t1\t0" % (1000 + n, n) for n in range(RECORDS)]
     (folder / f"{SERIAL}_attlog.dat").write_bytes(b"".join(line + b"\r\n" for line in lines))
-    yield Stand(
+    yield Bench(
         OWN["attlog"],
         options("attlog", path=folder, serial=SERIAL, settle="10ms"),
         lines,
@@ -72,39 +72,39 @@ def attlog(folder: Path) -> Iterator[Stand]:
 
 
 @contextmanager
-def line(_folder: Path) -> Iterator[Stand]:
+def line(_folder: Path) -> Iterator[Bench]:
     """Plug in something that talks."""
     with LineSimulator() as simulator:
-        yield Stand(
+        yield Bench(
             OWN["line"],
             options("line", port=simulator.port, pattern=PATTERN, serial=SERIAL),
             (),
             written=tuple,
             allowed=(),
-            condition=lambda: simulator.said,
+            condition=lambda: simulator.sent_punches,
             punch=lambda: simulator.punch("1001"),
             reaching=lambda port: soon("line", port=f"tcp://127.0.0.1:{port}", pattern=PATTERN, serial=SERIAL),
         )
 
 
 @contextmanager
-def zkteco(_folder: Path) -> Iterator[Stand]:
+def zkteco(_folder: Path) -> Iterator[Bench]:
     """Put a ZKTeco on the network."""
     terminal = build(records=RECORDS, now=lambda: NOON)
     with Simulator(terminal) as simulator:
-        yield Stand(
+        yield Bench(
             OWN["zkteco"],
             options("zkteco", address=simulator.address),
             [record.raw for record in terminal.records()],
             written=lambda: terminal.commands,
             allowed=ZKTECO_ALLOWED,
             condition=lambda: (terminal.log_body(), terminal.users, terminal.enabled, terminal.refused_writes),
-            punch=lambda: terminal.punch(terminal.somebody()),
+            punch=lambda: terminal.punch(terminal.any_pin()),
             reaching=lambda port: soon("zkteco", address=f"127.0.0.1:{port}"),
         )
 
 
-STANDS: dict[str, Callable[[Path], AbstractContextManager[Stand]]] = {
+STANDS: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "anviz": anviz,
     "attlog": attlog,
     "line": line,
@@ -112,9 +112,9 @@ STANDS: dict[str, Callable[[Path], AbstractContextManager[Stand]]] = {
 }
 
 
-@pytest.mark.parametrize("promise", PROMISES)
+@pytest.mark.parametrize("promise", CHECKS)
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_promise_is_kept(name: str, promise: Callable[[Stand], None], tmp_path: Path) -> None:
+def test_promise_is_kept(name: str, promise: Callable[[Bench], None], tmp_path: Path) -> None:
     """A driver without a stand fails here."""
     with STANDS[name](tmp_path) as stand:
         promise(stand)
@@ -176,7 +176,7 @@ def test_broken_promises_are_found(driver: Driver, promise: str, words: str) -> 
     given = driver.options.model_validate({"name": "x"}) if driver.options is not OWN["line"].options else None
     entry = {"name": "x", "port": "/dev/null", "pattern": PATTERN, "serial": SERIAL}
     usable = given or driver.options.model_validate(entry)
-    stand = Stand(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
-    (check,) = (check for check in PROMISES if check.__name__ == promise)
+    stand = Bench(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
+    (check,) = (check for check in CHECKS if check.__name__ == promise)
     with pytest.raises(AssertionError, match=words):
         check(stand)

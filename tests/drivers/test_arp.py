@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from drivers.neighbours import mac_address
+from drivers.arp import mac_address
 
 TABLE = """IP address       HW type     Flags       HW address            Mask     Device
 192.168.1.201    0x1         0x2         00:17:61:AA:bb:01     *        eth0

@@ -1,0 +1,283 @@
+"""What every driver promises, as checks for its own tests, whatever test runner they use.
+
+A driver's tests build a :class:`Bench`, a terminal on a bench, and call each of :data:`CHECKS` with it::
+
+    @pytest.mark.parametrize("promise", CHECKS)
+    def test_promise(promise):
+        with my_simulator() as simulator:
+            promise(Bench(DRIVER, options, ...))
+
+A promise that is not kept is an AssertionError that says which.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import ValidationError
+
+from drivers.base import (
+    Acknowledging,
+    BadRecord,
+    ClockReading,
+    Driver,
+    DriverError,
+    DriverOptions,
+    Enrolled,
+    Export,
+    Exporting,
+    Hint,
+    Live,
+    Logged,
+    Ranged,
+    RawPunch,
+    Refused,
+    Settling,
+    Sizes,
+    Terminal,
+    TerminalInfo,
+    Unsettled,
+    Untimed,
+)
+
+PATIENCE_S = 30.0
+"""Far longer than any conversation with the options of a stand may take: what has not ended by then hangs."""
+LISTEN_S = 0.05
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A terminal on a bench, and what can be seen of it from outside."""
+
+    driver: Driver
+    options: DriverOptions
+    """They reach a simulated terminal that is well and holds ``log``; time-outs of a second or two."""
+    log: Sequence[bytes]
+    """The raw records that its log, or its exports, hold; empty where it keeps none."""
+    written: Callable[[], Collection[object]]
+    """The kinds of messages that the terminal has received so far."""
+    allowed: Collection[object]
+    """The allow-list of the driver."""
+    condition: Callable[[], object]
+    """What a visit must leave as it was: the log, who is enrolled, whether people get in."""
+    punch: Callable[[], object] | None = None
+    """Puts a finger on the terminal; None where it tells nobody."""
+    reaching: Callable[[int], DriverOptions] | None = None
+    """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family has
+    no such thing."""
+
+
+def ends(work: Callable[[], object]) -> BaseException | None:
+    """Do ``work`` in a thread; return the exception it ended with. AssertionError where it does not end."""
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever asked
+            failure.append(exc)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    _require(not thread.is_alive(), "a conversation does not end: something waits without a deadline")
+    return failure[0] if failure else None
+
+
+def it_answers_what_it_offers(stand: Bench) -> None:
+    """Identity, clock, sizes, log, users, live punches: each in the types of drivers.base, and the log byte by byte."""
+    with stand.driver.connect(stand.options) as terminal:
+        _require(isinstance(terminal.serial(), str), "serial() is a text")
+        _require(isinstance(terminal.identify(), TerminalInfo), "identify() is a TerminalInfo")
+        clock = terminal.read_clock()
+        _require(
+            clock is None or (isinstance(clock, ClockReading) and clock.local_time.tzinfo is None), "a naive clock"
+        )
+        if isinstance(terminal, Logged):
+            _read_log(terminal, stand.log)
+        if isinstance(terminal, Acknowledging):
+            new = terminal.new()
+            _require(len(list(new.records)) == new.total - new.start, "new records are the end of the log")
+        if isinstance(terminal, Ranged):
+            found = terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 2), None)  # noqa: DTZ001 - wall clocks
+            _require(found is None or isinstance(found, list), "between() is a list or None")
+        if isinstance(terminal, Enrolled):
+            _require(all(isinstance(pin, str) for pin in terminal.pins().values()), "PINs are texts")
+        if isinstance(terminal, Exporting):
+            _read_exports(terminal, stand.log)
+        if isinstance(terminal, Live):
+            _listen(terminal, stand.punch)
+        _require(isinstance(terminal, Logged | Live | Exporting), "a terminal has a log, or tells, or exports")
+
+
+def it_leaves_the_terminal_as_found(stand: Bench) -> None:
+    """Nothing but the allow-list is sent, whatever is asked for, and a visit changes nothing."""
+    before = stand.condition()
+    with stand.driver.connect(stand.options) as terminal:
+        _everything(terminal)
+    _require(set(stand.written()) <= set(stand.allowed), f"sent and not allowed: {set(stand.written())}")
+    _require(stand.condition() == before, "the terminal is not as it was before the visit")
+    with stand.driver.connect(stand.options) as terminal:
+        _require(isinstance(terminal.serial(), str), "a second visit is like the first")
+
+
+def it_keeps_its_deadline_with_a_silent_peer(stand: Bench) -> None:
+    """Somebody takes the connection and says nothing: it ends, with a DriverError or with nothing."""
+    _meet(stand, b"", stay=True)
+
+
+def it_bears_a_peer_that_hangs_up(stand: Bench) -> None:
+    """Somebody takes the connection and closes it: it ends, with a DriverError or with nothing."""
+    _meet(stand, b"", stay=False)
+
+
+def it_bears_a_stranger(stand: Bench) -> None:
+    """Somebody else answers: it ends, with a DriverError or with nothing that could be taken for a punch."""
+    _meet(stand, b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + bytes(range(256)), stay=True)
+    _meet(stand, bytes(512), stay=False)
+
+
+def it_says_that_nobody_is_there(stand: Bench) -> None:
+    """Nobody listens on the port: that is a DriverError."""
+    if stand.reaching is None:
+        return
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    options = stand.reaching(port)
+    failure = ends(lambda: _visit(stand.driver, options))
+    _require(isinstance(failure, DriverError), f"nobody is there, and what comes of it is {failure!r}")
+
+
+def its_options_are_explained(stand: Bench) -> None:
+    """Each option says what it means, and no number of seconds is taken without its unit."""
+    _require(stand.driver.options.__doc__ is not None, "the options have no docstring")
+    given = {name: f"{value}s" if isinstance(value, float) else value for name, value in stand.options}
+    for name, field in stand.driver.options.model_fields.items():
+        _require(bool(field.description), f"the option {name} has no docstring")
+        if field.annotation is not float:
+            continue
+        try:
+            stand.driver.options.model_validate(given | {name: 5})
+        except ValidationError as exc:
+            _require(any(error["loc"] == (name,) for error in exc.errors()), f"{name}: another mistake: {exc}")
+        else:
+            raise AssertionError(f"the option {name} takes 5 without a unit; make it drivers.base.Seconds")
+
+
+CHECKS: tuple[Callable[[Bench], None], ...] = (
+    it_answers_what_it_offers,
+    it_leaves_the_terminal_as_found,
+    it_keeps_its_deadline_with_a_silent_peer,
+    it_bears_a_peer_that_hangs_up,
+    it_bears_a_stranger,
+    it_says_that_nobody_is_there,
+    its_options_are_explained,
+)
+
+
+def _require(kept: bool, promise: str) -> None:
+    if not kept:
+        raise AssertionError(promise)
+
+
+def _read_log(terminal: Logged, log: Sequence[bytes]) -> None:
+    _require(isinstance(terminal.sizes(), Sizes), "sizes() is a Sizes")
+    for start in (0, max(0, len(log) - 2), len(log)):
+        reading = terminal.read(start)
+        records = list(reading.records)
+        _require(reading.start <= start, "a reading begins behind the place that was asked for")
+        _require((reading.total, len(records)) == (len(log), len(log) - reading.start), "a reading counts otherwise")
+        _require(all(isinstance(record, RawPunch | BadRecord) for record in records), "a reading gives something else")
+        _require([record.raw for record in records] == list(log[reading.start :]), "raw bytes are not those of the log")
+        _require(list(reading.records) == records, "iterated again, a reading gives something else")
+
+
+def _read_exports(terminal: Exporting, log: Sequence[bytes]) -> None:
+    _require(terminal.present(), "nothing is there")
+    found = list(terminal.exports(()))
+    _require(
+        all(isinstance(export, Export | Refused | Unsettled | Settling) for export in found),
+        "exports() gives something else",
+    )
+    exports = [export for export in found if isinstance(export, Export)]
+    _require(
+        [record.raw for export in exports for record in export.records()] == list(log), "not the bytes of the files"
+    )
+    _require(not list(terminal.exports({export.mark for export in exports})), "a file that was seen comes again")
+
+
+def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
+    _require(ends(lambda: list(terminal.events(LISTEN_S))) is None, "listening while nothing happens is no error")
+    if punch is None:
+        return
+    heard: list[object] = []
+
+    def wait() -> None:
+        while not heard:
+            heard.extend(terminal.events(LISTEN_S))
+
+    punch()
+    _require(ends(wait) is None, "listening to a punch is no error")
+    _require(
+        all(isinstance(item, RawPunch | Untimed | BadRecord | Hint) for item in heard), "events() gives something else"
+    )
+
+
+def _meet(stand: Bench, says: bytes, *, stay: bool) -> None:
+    if stand.reaching is None:
+        return
+    with _peer(says, stay=stay) as port:
+        options = stand.reaching(port)
+        failure = ends(lambda: _visit(stand.driver, options))
+    _require(failure is None or isinstance(failure, DriverError), f"this left the driver: {failure!r}")
+    _require(type(failure) is not DriverError, "DriverError itself says nothing about what is to be done")
+
+
+@contextmanager
+def _peer(says: bytes, *, stay: bool) -> Iterator[int]:
+    """Take every connection to a port, say something, and stay silent or hang up."""
+    taken: list[socket.socket] = []
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connection.sendall(says)
+                if stay:
+                    taken.append(connection)
+                else:
+                    connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()
+
+
+def _visit(driver: Driver, options: DriverOptions) -> None:
+    with driver.connect(options) as terminal:
+        _everything(terminal)
+
+
+def _everything(terminal: Terminal) -> None:
+    """Ask for all that a terminal offers and that changes nothing."""
+    terminal.identify()
+    terminal.read_clock()
+    if isinstance(terminal, Logged):
+        terminal.sizes()
+        list(terminal.read().records)
+    if isinstance(terminal, Acknowledging):
+        list(terminal.new().records)
+    if isinstance(terminal, Ranged):
+        terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 1) + timedelta(days=1), None)  # noqa: DTZ001 - wall clocks
+    if isinstance(terminal, Enrolled):
+        terminal.pins()
+    if isinstance(terminal, Live):
+        list(terminal.events(LISTEN_S))
