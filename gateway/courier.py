@@ -22,21 +22,21 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.bundle import Bundle
 from gateway.ledger import Receipt, Waiting, receipt_from
-from gateway.parcel import BATCH, Array, Parcel, single
+from gateway.message import BATCH, Array, Message, single
 from gateway.publisher import (
     ACK_TIMEOUT_S,
-    ANY_SIZE,
     ARRAY,
     CONNECT_TIMEOUT_S,
     EVENT,
     NO_MATCHING_SUBSCRIBERS,
     NOT_AUTHORISED,
-    PARKED,
+    PACKET_MAX,
+    PERMANENT_REFUSALS,
     RECEIPT,
     BrokerUnavailable,
     client_for,
-    hang_up,
-    plain,
+    close_connection,
+    error_text,
 )
 from gateway.settings import Mqtt
 
@@ -121,9 +121,9 @@ class _Road:
         """Take the next event off."""
         self._ahead.popleft()
 
-    def come_back(self, parcels: Iterable[Parcel]) -> None:
+    def come_back(self, messages: Iterable[Message]) -> None:
         """Put the events of these messages in front."""
-        self._ahead.extendleft(reversed([event for parcel in parcels for event in parcel.events]))
+        self._ahead.extendleft(reversed([event for message in messages for event in message.events]))
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class _Line:
     client: mqtt.Client
     window: int
     maximum_packet: int
-    in_flight: dict[int, Parcel] = field(default_factory=dict)
+    in_flight: dict[int, Message] = field(default_factory=dict)
 
 
 class Courier:
@@ -219,27 +219,27 @@ class Courier:
             while True:
                 # Where the first array is refused its events go one by one, before anything that comes behind them.
                 window = 1 if self._arrays and not self._proven else line.window
-                while len(line.in_flight) < window and (parcel := self._parcel(line, road, outcome, progress)):
-                    self._publish(line, parcel)
+                while len(line.in_flight) < window and (message := self._next_message(line, road, outcome, progress)):
+                    self._publish(line, message)
                 if not line.in_flight:
                     return
                 self._acknowledge(line, road, self._hear(line.client, ACK_TIMEOUT_S), outcome, progress)
         except _Ended:
-            if any(parcel.topic == BATCH for parcel in line.in_flight.values()):
+            if any(message.topic == BATCH for message in line.in_flight.values()):
                 self._array_bytes //= 2  # its size may be what ended the connection
                 self._arrays = self._array_bytes >= SMALLEST_ARRAY
             road.come_back(line.in_flight.values())
             raise
 
-    def _parcel(self, line: _Line, road: _Road, outcome: Outcome, progress: Progress) -> Parcel | None:
+    def _next_message(self, line: _Line, road: _Road, outcome: Outcome, progress: Progress) -> Message | None:
         """Make the next message; None where nothing is left."""
         most = line.maximum_packet - ENVELOPE_BYTES
         while (event := road.next()) is not None:
             array = Array(min(self._array_bytes, most))
             while self._arrays and (more := road.next()) is not None and array.take(more):
                 road.go()
-            if parcel := array.parcel():
-                return parcel
+            if message := array.message():
+                return message
             road.go()
             if alone := single(event, most):
                 return alone
@@ -247,10 +247,10 @@ class Courier:
             progress(1)
         return None
 
-    def _publish(self, line: _Line, parcel: Parcel) -> None:
-        properties = ARRAY if parcel.topic == BATCH else EVENT
-        sent = line.client.publish(f"{self._prefix}/{parcel.topic}", parcel.body, 1, properties=properties)
-        line.in_flight[sent.mid] = parcel
+    def _publish(self, line: _Line, message: Message) -> None:
+        properties = ARRAY if message.topic == BATCH else EVENT
+        sent = line.client.publish(f"{self._prefix}/{message.topic}", message.body, 1, properties=properties)
+        line.in_flight[sent.mid] = message
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise _Ended(f"the connection to the broker {self._where} broke ({mqtt.error_string(sent.rc)})")
 
@@ -259,20 +259,20 @@ class Courier:
             raise _Ended(f"the broker {self._where} has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
         if not isinstance(answer, _Acknowledged) or answer.mid not in line.in_flight:
             return
-        parcel = line.in_flight.pop(answer.mid)
-        code, array = answer.code, parcel.topic == BATCH
+        message = line.in_flight.pop(answer.mid)
+        code, array = answer.code, message.topic == BATCH
         if code < 0x80 and code != NO_MATCHING_SUBSCRIBERS:
             self._proven |= array
-            outcome.sent += len(parcel.events)
-            progress(len(parcel.events))
-        elif array and (code in PARKED or not self._proven):
+            outcome.sent += len(message.events)
+            progress(len(message.events))
+        elif array and (code in PERMANENT_REFUSALS or not self._proven):
             self._arrays = False
-            road.come_back([parcel])
-        elif code in PARKED:
-            outcome.refused += [event.sequence for event in parcel.events]
-            progress(len(parcel.events))
+            road.come_back([message])
+        elif code in PERMANENT_REFUSALS:
+            outcome.refused += [event.sequence for event in message.events]
+            progress(len(message.events))
         else:
-            raise CourierRefused(self._refusal(code, f"{self._prefix}/{parcel.topic}"))
+            raise CourierRefused(self._refusal(code, f"{self._prefix}/{message.topic}"))
 
     def _refusal(self, code: int, topic: str) -> str:
         if code == NO_MATCHING_SUBSCRIBERS:
@@ -291,7 +291,7 @@ class Courier:
         try:
             client.connect(self._broker.host, self._broker.port, self._broker.keepalive_s, clean_start=True)
         except (OSError, ValueError) as exc:
-            raise _Ended(f"the broker {self._where} cannot be reached: {plain(exc)}") from exc
+            raise _Ended(f"the broker {self._where} cannot be reached: {error_text(exc)}") from exc
         client.loop_start()
         try:
             answer = self._answer(client, _Connected)
@@ -309,7 +309,7 @@ class Courier:
             yield line
             politely = True
         finally:
-            hang_up(client, politely=politely)
+            close_connection(client, politely=politely)
 
     def _client(self) -> mqtt.Client:
         settings = self._broker.model_copy(update={"protocol": 5})
@@ -321,7 +321,7 @@ class Courier:
 
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
             messages = getattr(properties, "ReceiveMaximum", None) or 65535
-            size = getattr(properties, "MaximumPacketSize", None) or ANY_SIZE
+            size = getattr(properties, "MaximumPacketSize", None) or PACKET_MAX
             happened.put((c, _Connected(reason.value, str(reason), messages, size)))
 
         def on_disconnect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:

@@ -91,7 +91,7 @@ class Health:
         """Return what the control socket tells."""
         return {
             "version": VERSION,
-            "broker": publisher.standing,
+            "broker": publisher.status_text,
             "broker_cause": publisher.cause,
             "confirm": self._settings.delivery.confirm,
             "health": self.health(),
@@ -101,7 +101,7 @@ class Health:
     def summary(self, publisher: Publisher) -> str:
         """Return how it goes in one line, as `systemctl status` shows it."""
         online = sum(worker.state.online for worker in self._workers)
-        return f"{online} of {len(self._workers)} terminals online; broker: {publisher.standing}"
+        return f"{online} of {len(self._workers)} terminals online; broker: {publisher.status_text}"
 
 
 def _utc_ms(moment_ms: int | None) -> str | None:

@@ -1,6 +1,6 @@
 """From the ledger to the broker: numbered events in order, marked sent only when the broker says it has them.
 
-One thread decides everything. The MQTT library's callbacks only put what happened into a queue, because an exception in
+One thread decides everything. The MQTT library's callbacks only put what item into a queue, because an exception in
 one of them would kill the library's network thread unseen. Every connection uses a new client object: what an old one
 still remembered is forgotten, and the ledger is asked again, so nothing is sent from two memories.
 
@@ -37,7 +37,7 @@ from drivers.textfile import read_secret
 from gateway.bounded_client import MESSAGE_BYTES, BoundedClient
 from gateway.commands import REQUEST_BYTES, Request
 from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, Waiting, info_from, receipt_from
-from gateway.parcel import BATCH, Array, Parcel, single
+from gateway.message import BATCH, Array, Message, single
 from gateway.pause import Pause
 from gateway.punch import utc_text
 from gateway.settings import CENTRE_BYTES, Delivery, Mqtt, Settings
@@ -51,7 +51,7 @@ KEEP_ALIVE_TIMEOUT = 0x8D
 SESSION_TAKEN_OVER = 0x8E
 BUSY = frozenset({0x88, 0x89, 0x97, 0x9F})
 """Refusals of a connection that pass by themselves: unavailable, busy, a quota, too many connections at once."""
-PARKED = frozenset({0x90, 0x99})
+PERMANENT_REFUSALS = frozenset({0x90, 0x99})
 """Refusals of one message that no later attempt can change: its topic or its payload."""
 TOO_LARGE = 0x95
 
@@ -61,40 +61,40 @@ STATE, INFO, ALARM, RECEIPT, REQUESTS, REPLY = "state", "info", "alarm", "receip
 CONNECT_TIMEOUT_S = 5.0
 ACK_TIMEOUT_S = 60.0
 """A broker that leaves the oldest message unacknowledged for so long has lost it, whatever the connection says."""
-SHORT_LIVES = 3
-SHORT_LIFE_S = 300.0
+SHORT_SESSIONS_MAX = 3
+SHORT_SESSION_S = 300.0
 """So many connections in a row that end so soon without a reason are no accident.
 
 Longer than the first pause of who notices it: then the other one of two with one client id notices it too.
 """
-FAREWELL_S = 2.0
-HANG_UP_S = 1.0
+CLOSE_TIMEOUT_S = 2.0
+DISCONNECT_TIMEOUT_S = 1.0
 FETCH = 500
 IDLE_S = 5.0
-RETRY_FROM_S, RETRY_TO_S = 5.0, 600.0
+RETRY_INITIAL_S, RETRY_MAX_S = 5.0, 600.0
 """Back-off of one topic that nobody hears or that we may not use."""
 ALARMS_KEPT = 100
-OPENING_S = 3.0
+BIRTH_TIMEOUT_S = 3.0
 """How long a broker may take to acknowledge the birth, behind which comes what it has retained of us."""
 SUBSCRIBE_AGAIN_S = 60.0
-HANG_UPS = 2
+UNANSWERED_MAX = 2
 """Connections in a row that ended with a subscription unanswered: the next one does without it."""
-MISSING_S = 15.0
+MISSING_CHECK_S = 15.0
 """How often it is looked for what the centre lacks and is due to be sent again."""
 CORRELATION_BYTES = 4 * 1024
 """The longest correlation data of a request that are given back."""
-REQUESTS_HEARD = 32
+REQUESTS_WAITING_MAX = 32
 """Requests that wait to be looked at; what exceeds them is not answered."""
-IGNORED_AGAIN_S = 3600.0
+IGNORED_LOG_S = 3600.0
 """How often messages of one kind that are ignored are logged, however many come."""
-FLIGHT_FROM, FLIGHT_TO = 128 * 1024, 4 * 1024**2
+FLIGHT_INITIAL, FLIGHT_MAX = 128 * 1024, 4 * 1024**2
 """Bytes of arrays in flight: at the beginning of a connection, and at most."""
-QUICK_S, SLOW_S = 1.0, 3.0
+FAST_ACK_S, SLOW_ACK_S = 1.0, 3.0
 """An acknowledgement this quick lets more be in flight, one this slow less: a state, an alarm or an answer waits behind
 all of it, and no line is so slow that the oldest array would be taken for lost."""
-KEPT_S = 3600.0
+LIMITS_KEPT_S = 3600.0
 """How long what was found to end connections, a size or a subscription, is not tried again."""
-ANY_SIZE = 268_435_455
+PACKET_MAX = 268_435_455
 """The largest packet that MQTT knows."""
 
 log = structlog.get_logger("publisher")
@@ -105,7 +105,7 @@ REFUSED = Pause(30.0, 300.0)
 TAKEN_OVER = Pause(120.0, 600.0)
 REPLACED = Pause(86400.0, 86400.0)
 """Of a copy: whoever has found the other machine starts this one again, so it need not try by itself."""
-REPLACED_TWICE_S = 3600.0
+REPLACED_AGAIN_S = 3600.0
 """Another stream seen twice within this time proves another machine; a broker that has lost what was newest shows one
 once."""
 
@@ -147,7 +147,7 @@ class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it cal
         """A working connection was closed, and nobody said why."""
 
 
-def _thrown_out() -> BrokerUnavailable:
+def _repeatedly_disconnected() -> BrokerUnavailable:
     # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason.
     return BrokerUnavailable(
         "the broker accepts the connection and ends it soon after, again and again: most likely another machine uses "
@@ -158,7 +158,7 @@ def _thrown_out() -> BrokerUnavailable:
     )
 
 
-_ABOUT_TIME = (9, 10)
+_VALIDITY_PERIOD_ERRORS = (9, 10)
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
 
 
@@ -182,7 +182,7 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
                 password = read_secret(settings.password_file)
             except (OSError, ValueError) as exc:
                 raise BrokerUnavailable(
-                    f"the password file {settings.password_file} cannot be read: {plain(exc)}",
+                    f"the password file {settings.password_file} cannot be read: {error_text(exc)}",
                     REFUSED,
                     cause="files",
                 ) from exc
@@ -191,7 +191,7 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
         try:
             client.tls_set_context(tls_context(settings))
         except (OSError, ValueError) as exc:
-            raise BrokerUnavailable(f"the TLS files cannot be used: {plain(exc)}", REFUSED, cause="files") from exc
+            raise BrokerUnavailable(f"the TLS files cannot be used: {error_text(exc)}", REFUSED, cause="files") from exc
     return client
 
 
@@ -250,7 +250,7 @@ class _Outgoing(NamedTuple):
 class _Sent(NamedTuple):
     """A message in flight."""
 
-    message: Parcel | _Outgoing
+    message: Message | _Outgoing
     size: int
     """Bytes of the whole packet."""
     since: float
@@ -271,7 +271,7 @@ class _Received(NamedTuple):
     expiry_s: int | None
 
 
-class _Ear:
+class _Mailbox:
     """What a broker passes on to us, as much of it as may wait: the newest of each statement, and some requests."""
 
     def __init__(self, prefix: str, wake: Callable[[], None]) -> None:
@@ -294,7 +294,7 @@ class _Ear:
                 self._ignored[received] += 1
             elif received.topic in (INFO, RECEIPT):
                 self._newest[received.topic] = received
-            elif len(self._requests) < REQUESTS_HEARD:
+            elif len(self._requests) < REQUESTS_WAITING_MAX:
                 self._requests.append(received)
             else:
                 self._ignored["too many requests at once"] += 1
@@ -334,14 +334,14 @@ class _Ear:
         return heard
 
 
-_RECORDED = object()
-_AGAIN = object()
-_HEARD = object()
+_EVENT_RECORDED = object()
+_RESEND = object()
+_MESSAGE_ARRIVED = object()
 _STOP = object()
 
 
 @dataclass(slots=True)
-class _Silence:
+class _BlockedTopic:
     """A topic whose messages the broker takes for nobody, or does not take from us.
 
     Its events are held back. The oldest of them is tried when it is due, or when something new is recorded; as soon as
@@ -357,35 +357,35 @@ class _Silence:
 
 
 @dataclass(slots=True)
-class _Conversation:
+class _Session:
     """What is true for the length of one connection."""
 
     client: BoundedClient
-    ear: _Ear
-    session: int
+    mailbox: _Mailbox
+    number: int
     window: int
     """Messages with events in flight at most."""
     receive_maximum: int
     """Messages of any kind in flight at most, by the broker's word."""
     maximum_packet: int
     """Bytes of a message at most, by the broker's word."""
-    born: bool = False
+    birth_acknowledged: bool = False
     """The birth was acknowledged, and what the broker has retained of us has come before that."""
-    greeted: bool = False
-    listening: bool = False
+    introduced: bool = False
+    subscribed: bool = False
     """The subscriptions have been asked for: all that comes before the evidence is said."""
     subscriptions: dict[int | None, tuple[str, ...]] = field(default_factory=dict)
     """What was asked for in which packet."""
-    refused_subscriptions: list[str] = field(default_factory=list)
-    subscribe_again: float = 0.0
-    look_for_missing: float = 0.0
-    unstored: bytes = b""
+    resubscribe_topics: list[str] = field(default_factory=list)
+    resubscribe_at: float = 0.0
+    next_missing_check: float = 0.0
+    unstored_receipt: bytes = b""
     """A receipt for which there was no room."""
-    store_again: float = 0.0
+    store_retry_at: float = 0.0
     outbox: deque[_Outgoing] = field(default_factory=deque)
     cursor: int = 0
     """Everything waiting up to this sequence has been fetched."""
-    more: bool = True
+    more_waiting: bool = True
     rewind: bool = False
     """A topic is heard again: what it still owes is to be fetched from the beginning."""
     buffer: deque[Waiting] = field(default_factory=deque)
@@ -399,25 +399,25 @@ class _Conversation:
     """The events among them."""
     flight_bytes: int = 0
     """Size of the arrays among them."""
-    flight_room: int = FLIGHT_FROM
+    flight_limit: int = FLIGHT_INITIAL
     """So large they may be."""
-    proven: bool = False
+    arrays_accepted: bool = False
     """The broker has taken an array."""
-    trial: bool = False
+    array_trial: bool = False
     """The first one is on its way, and nothing behind it: where it is not taken, its events go one by one, in order."""
-    refused: set[str] = field(default_factory=set)
+    refused_topics: set[str] = field(default_factory=set)
     """Topics of messages that the broker has refused."""
-    begun: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     oldest_since: float = 0.0
     """Since when the oldest message in flight has been the oldest."""
-    doubtful: int = 0
+    one_by_one_upto: int = 0
     """Up to this sequence events go one by one: one of them may be what ended the connections before."""
 
     @property
-    def has_room(self) -> bool:
+    def may_send_event(self) -> bool:
         """Whether another message with events may be sent."""
-        most = 1 if self.doubtful or self.trial else self.window
-        return self.listening and len(self.in_flight) < most and self.flight_bytes < self.flight_room
+        most = 1 if self.one_by_one_upto or self.array_trial else self.window
+        return self.subscribed and len(self.in_flight) < most and self.flight_bytes < self.flight_limit
 
 
 class Publisher:
@@ -447,34 +447,34 @@ class Publisher:
         self._now = now
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._alarms: deque[_Outgoing] = deque(maxlen=ALARMS_KEPT)
-        self._raised: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
-        self._silences: dict[str, _Silence] = {}
-        self._introduced_as: str | None = None
+        self._recent_alarms: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
+        self._blocked_topics: dict[str, _BlockedTopic] = {}
+        self._accepted_stream: str | None = None
         """The stream of the last ``info`` that the broker took."""
         self._replaced_until = 0.0
         """Until when the broker's having another one of ours instead was the second time."""
-        self._doubtful = 0
-        self._array_most = self._single_most = ANY_SIZE
+        self._one_by_one_upto = 0
+        self._array_max = self._single_max = PACKET_MAX
         """Bytes of a message at most, by experience with this broker."""
         self._sizes_kept_until = 0.0
         self._too_large: set[int] = set()
         """Events that are so."""
         self._altered: set[int] = set()
         """Events that were found not to be what was written."""
-        self._altered_told = False
-        self._misses = False
+        self._altered_reported = False
+        self._centre_lacks_events = False
         """The centre lacks events that it should have."""
         self._ignored: Counter[str] = Counter()
         """Messages that were ignored since the start, by kind."""
-        self._ignored_told: dict[str, float] = {}
+        self._ignored_log_at: dict[str, float] = {}
         """Kinds of them → when the log may name them again."""
-        self._deaf_to: set[str] = set()
+        self._refused_subscriptions: set[str] = set()
         """Subscriptions whose refusal was told."""
         self._unanswered: Counter[str] = Counter()
         """Subscriptions → connections in a row that ended before they were answered."""
-        self._done_without: dict[str, float] = {}
+        self._suspended_subscriptions: dict[str, float] = {}
         """Subscriptions → when they are asked for again."""
-        self._trouble: str | None = None
+        self._problem: str | None = None
         self._cause: BrokerCause | None = None
         self._stopping = False
         self._connected = False
@@ -487,17 +487,17 @@ class Publisher:
         return self._connected
 
     @property
-    def standing(self) -> str:
+    def status_text(self) -> str:
         """How it stands with the broker, in words for people: connected or not, and what is in the way."""
         if not self._connected:
-            return f"not connected: {self._trouble}" if self._trouble else "not connected yet"
+            return f"not connected: {self._problem}" if self._problem else "not connected yet"
         held = [
             f"nobody subscribes to {topic}"
-            if silence.code == NO_MATCHING_SUBSCRIBERS
-            else f"{topic} is refused (reason {silence.code:#04x})"
-            for topic, silence in self._silences.copy().items()
+            if blocked.code == NO_MATCHING_SUBSCRIBERS
+            else f"{topic} is refused (reason {blocked.code:#04x})"
+            for topic, blocked in self._blocked_topics.copy().items()
         ]
-        held += [f"the subscription to {topic} is refused" for topic in sorted(self._deaf_to)]
+        held += [f"the subscription to {topic} is refused" for topic in sorted(self._refused_subscriptions)]
         return "; ".join(["connected", *held])
 
     @property
@@ -514,10 +514,10 @@ class Publisher:
         """Begin to connect and publish, and go on until :meth:`stop`."""
         if self._mqtt.protocol != 5:
             log.warning("refusals_invisible", reason="with MQTT 3.1.1 the broker cannot say that it refused a message")
-        self._ledger.on_recorded = lambda: self._inbox.put(_RECORDED)
-        self._ledger.on_again = lambda: self._inbox.put(_AGAIN)
+        self._ledger.on_recorded = lambda: self._inbox.put(_EVENT_RECORDED)
+        self._ledger.on_again = lambda: self._inbox.put(_RESEND)
         self._ledger.trust(self._delivery.confirm)
-        self._misses = self._ledger.counts().missing > 0
+        self._centre_lacks_events = self._ledger.counts().missing > 0
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
@@ -539,80 +539,78 @@ class Publisher:
     def alarm(self, code: str, message: str, terminal: str | None = None) -> None:
         """Echo for people that something is wrong or right again; kept for the next connection, the newest hundred."""
         payload = {"at": utc_text(self._now()), "alarm": code, "terminal": terminal, "message": message}
-        self._raised.append(payload)
+        self._recent_alarms.append(payload)
         self._inbox.put(_Outgoing(ALARM, payload, retain=False))
 
     @property
     def alarms(self) -> list[dict[str, Any]]:
         """The newest hundred alarms since the start, the last one first, whether the broker has heard them or not."""
-        return list(reversed(self._raised.copy()))
+        return list(reversed(self._recent_alarms.copy()))
 
     # The thread.
 
     def _run(self) -> None:
-        failures = short_lives = 0
+        failures = short_sessions = 0
         pause: Pause | None = None
         try:
             while not self._stopping:
-                conversation = None
+                session = None
                 try:
-                    conversation = self._connect()
+                    session = self._connect()
                     log.info(
                         "broker_found",
                         broker=self._where,
-                        session=conversation.session,
-                        window=conversation.window,
+                        session=session.number,
+                        window=session.window,
                         after_failures=failures,
                     )
-                    self._trouble = self._cause = None
-                    self._converse(conversation)
+                    self._problem = self._cause = None
+                    self._run_session(session)
                 except BrokerUnavailable as exc:
                     if self._stopping:
                         return
-                    lived_s = time.monotonic() - conversation.begun if conversation else 0.0
-                    if conversation is not None:
-                        self._unanswered.update(
-                            topic for asked in conversation.subscriptions.values() for topic in asked
-                        )
-                    short_lives = short_lives + 1 if exc.unexplained and lived_s <= SHORT_LIFE_S else 0
-                    problem = _thrown_out() if short_lives >= SHORT_LIVES else exc
+                    lived_s = time.monotonic() - session.started if session else 0.0
+                    if session is not None:
+                        self._unanswered.update(topic for asked in session.subscriptions.values() for topic in asked)
+                    short_sessions = short_sessions + 1 if exc.unexplained and lived_s <= SHORT_SESSION_S else 0
+                    problem = _repeatedly_disconnected() if short_sessions >= SHORT_SESSIONS_MAX else exc
                     # Refused in the middle of a full window, a connection may end so that its last answers are lost.
-                    in_flight = conversation.sequences if conversation and short_lives > 1 else ()
-                    self._doubtful = max(in_flight, default=0)
-                    failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_LIFE_S else 1
+                    in_flight = session.sequences if session and short_sessions > 1 else ()
+                    self._one_by_one_upto = max(in_flight, default=0)
+                    failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_SESSION_S else 1
                     pause = problem.pause
                     pause_s = pause.after(failures)
                     # Once when it breaks, not at every attempt; and again where a person must act.
-                    if self._trouble is None or (pause is not UNREACHABLE and str(problem) != self._trouble):
+                    if self._problem is None or (pause is not UNREACHABLE and str(problem) != self._problem):
                         log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
                         if problem.alarm:
                             self.alarm(problem.alarm, str(problem))
-                    self._trouble, self._cause = str(problem), problem.cause
-                    self._sit_out(pause_s)
+                    self._problem, self._cause = str(problem), problem.cause
+                    self._wait_to_retry(pause_s)
         except BaseException as exc:
             self.failure = exc
             log.exception("publisher_failed")
 
-    def _sit_out(self, pause_s: float) -> None:
+    def _wait_to_retry(self, pause_s: float) -> None:
         """Wait, keeping alarms and dropping what the next greeting will say anyway."""
         until = time.monotonic() + pause_s
         while not self._stopping and (left := until - time.monotonic()) > 0:
             try:
-                happened = self._inbox.get(timeout=left)
+                item = self._inbox.get(timeout=left)
             except queue.Empty:
                 return
-            self._keep_alarm(happened)
+            self._keep_alarm(item)
 
-    def _keep_alarm(self, happened: object) -> None:
+    def _keep_alarm(self, item: object) -> None:
         # An answer that comes a connection late has nobody who waits for it.
-        if isinstance(happened, _Outgoing) and not happened.retain and not happened.topic.startswith(f"{REPLY}/"):
-            self._alarms.append(happened)
+        if isinstance(item, _Outgoing) and not item.retain and not item.topic.startswith(f"{REPLY}/"):
+            self._alarms.append(item)
 
-    def _connect(self) -> _Conversation:
+    def _connect(self) -> _Session:
         if time.monotonic() >= self._sizes_kept_until:
-            self._array_most = self._single_most = ANY_SIZE
-        session = self._ledger.next_session()
-        client = self._client(session)
+            self._array_max = self._single_max = PACKET_MAX
+        number = self._ledger.next_session()
+        client = self._client(number)
         try:
             client.connect(
                 self._mqtt.host,
@@ -624,32 +622,32 @@ class Publisher:
         except (OSError, ValueError) as exc:
             by_hand = isinstance(exc, ssl.SSLError) and not isinstance(exc, ssl.SSLEOFError)
             raise BrokerUnavailable(
-                f"the broker {self._where} cannot be reached: {plain(exc)}",
+                f"the broker {self._where} cannot be reached: {error_text(exc)}",
                 REFUSED if by_hand else None,
                 cause=_cause(exc),
             ) from exc
         client.loop_start()
         try:
-            conversation = self._greet(client, session)
+            session = self._handshake(client, number)
         except BaseException:
-            hang_up(client, politely=False)
+            close_connection(client, politely=False)
             raise
         self._connected = True
-        return conversation
+        return session
 
     @property
     def _version5(self) -> bool:
         return self._mqtt.protocol == 5
 
-    def _client(self, session: int) -> BoundedClient:
+    def _client(self, number: int) -> BoundedClient:
         client = client_for(self._mqtt, self._client_id)
-        client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": session}), qos=1, retain=True)
+        client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": number}), qos=1, retain=True)
         inbox = self._inbox
 
         # None of these refers to `client` by name: a circle would keep every old client, and its sockets, for a while.
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
             messages = getattr(properties, "ReceiveMaximum", None) or 65535
-            size = getattr(properties, "MaximumPacketSize", None) or ANY_SIZE
+            size = getattr(properties, "MaximumPacketSize", None) or PACKET_MAX
             inbox.put((c, _Connected(reason.value, str(reason), messages, size)))
 
         def on_disconnect(
@@ -669,9 +667,9 @@ class Publisher:
         client.on_subscribe = on_subscribe
         return client
 
-    def _greet(self, client: BoundedClient, session: int) -> _Conversation:
+    def _handshake(self, client: BoundedClient, number: int) -> _Session:
         """Wait for the broker's answer; on success say who and how we are, before any evidence."""
-        answer = self._answer(client)
+        answer = self._await_answer(client)
         if isinstance(answer, _Disconnected):
             hint = f" ({client.violation})" if client.violation else ""
             # With TLS 1.3 a refused certificate comes to light only now, and the library keeps it.
@@ -698,127 +696,123 @@ class Publisher:
                 cause="refused",
             )
         window = min(self._mqtt.window, answer.receive_maximum)
-        conversation = _Conversation(
+        session = _Session(
             client,
-            self._ear(client),
-            session,
+            self._attach_mailbox(client),
+            number,
             window,
             answer.receive_maximum,
             answer.maximum_packet,
             again_upto=self._ledger.again_upto(),
-            doubtful=self._doubtful,
+            one_by_one_upto=self._one_by_one_upto,
         )
-        birth = {"state": "online", "session": session, "at": utc_text(self._now())}
-        conversation.outbox.append(_Outgoing(STATE, birth, retain=True))
-        self._subscribe(conversation, INFO)
-        for silence in self._silences.values():
-            silence.probing = False
-            if silence.code == NO_MATCHING_SUBSCRIBERS:  # they may be back with the broker; a refusal keeps its pace
-                silence.due, silence.delay_s = conversation.begun, RETRY_FROM_S
-        return conversation
+        birth = {"state": "online", "session": number, "at": utc_text(self._now())}
+        session.outbox.append(_Outgoing(STATE, birth, retain=True))
+        self._subscribe(session, INFO)
+        for blocked in self._blocked_topics.values():
+            blocked.probing = False
+            if blocked.code == NO_MATCHING_SUBSCRIBERS:  # they may be back with the broker; a refusal keeps its pace
+                blocked.due, blocked.delay_s = session.started, RETRY_INITIAL_S
+        return session
 
-    def _ear(self, client: mqtt.Client) -> _Ear:
+    def _attach_mailbox(self, client: mqtt.Client) -> _Mailbox:
         inbox, reference = self._inbox, weakref.ref(client)
-        ear = _Ear(self._prefix, lambda: inbox.put((reference(), _HEARD)))
-        client.on_message = lambda _client, _userdata, message: ear.hear(message)
-        return ear
+        mailbox = _Mailbox(self._prefix, lambda: inbox.put((reference(), _MESSAGE_ARRIVED)))
+        client.on_message = lambda _client, _userdata, message: mailbox.hear(message)
+        return mailbox
 
-    def _answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
+    def _await_answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
         until = time.monotonic() + CONNECT_TIMEOUT_S
         while not self._stopping:
             try:
-                happened = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+                item = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
                 raise BrokerUnavailable(
                     f"the broker {self._where} accepts the connection and says nothing", cause="silent"
                 ) from None
-            self._keep_alarm(happened)
-            if (
-                isinstance(happened, tuple)
-                and happened[0] is client
-                and isinstance(happened[1], _Connected | _Disconnected)
-            ):
-                return happened[1]
+            self._keep_alarm(item)
+            if isinstance(item, tuple) and item[0] is client and isinstance(item[1], _Connected | _Disconnected):
+                return item[1]
         raise BrokerUnavailable("stopping")
 
-    def _converse(self, conversation: _Conversation) -> None:
+    def _run_session(self, session: _Session) -> None:
         said = False
         try:
             while not self._stopping:
-                self._fill_window(conversation)
-                self._listen(conversation, self._patience(conversation))
-            said = self._farewell(conversation)
+                self._fill_window(session)
+                self._process_inbox(session, self._next_timeout(session))
+            said = self._close(session)
         finally:
             self._connected = False
-            for message in (*(sent.message for sent in conversation.in_flight.values()), *conversation.outbox):
+            for message in (*(sent.message for sent in session.in_flight.values()), *session.outbox):
                 self._keep_alarm(message)
-            hang_up(conversation.client, politely=said)
+            close_connection(session.client, politely=said)
 
-    def _patience(self, conversation: _Conversation) -> float:
+    def _next_timeout(self, session: _Session) -> float:
         """Return how long there is nothing to do unless something happens."""
-        if conversation.has_room and (conversation.buffer or conversation.more):
+        if session.may_send_event and (session.buffer or session.more_waiting):
             return 0.0
         due = [time.monotonic() + IDLE_S]
-        if not conversation.born:
-            due.append(conversation.begun + OPENING_S)
-        if conversation.in_flight:
-            due.append(conversation.oldest_since + ACK_TIMEOUT_S)
-        if conversation.has_room:
+        if not session.birth_acknowledged:
+            due.append(session.started + BIRTH_TIMEOUT_S)
+        if session.in_flight:
+            due.append(session.oldest_since + ACK_TIMEOUT_S)
+        if session.may_send_event:
             due.extend(
-                silence.due for topic, silence in self._silences.items() if topic != BATCH and not silence.probing
+                blocked.due for topic, blocked in self._blocked_topics.items() if topic != BATCH and not blocked.probing
             )
-        if conversation.refused_subscriptions:
-            due.append(conversation.subscribe_again)
-        if conversation.unstored:
-            due.append(conversation.store_again)
-        if self._misses and conversation.listening and not conversation.sequences:
-            due.append(conversation.look_for_missing)
+        if session.resubscribe_topics:
+            due.append(session.resubscribe_at)
+        if session.unstored_receipt:
+            due.append(session.store_retry_at)
+        if self._centre_lacks_events and session.subscribed and not session.sequences:
+            due.append(session.next_missing_check)
         return max(0.0, min(due) - time.monotonic())
 
-    def _listen(self, conversation: _Conversation, patience_s: float) -> None:
+    def _process_inbox(self, session: _Session, timeout_s: float) -> None:
         """Wait for something to happen, then take in everything that has."""
         acknowledged: list[int] = []
         try:
-            happened = self._inbox.get(timeout=patience_s)
+            item = self._inbox.get(timeout=timeout_s)
             while True:
-                self._take(conversation, happened, acknowledged)
-                happened = self._inbox.get_nowait()
+                self._process(session, item, acknowledged)
+                item = self._inbox.get_nowait()
         except queue.Empty:
             pass
         finally:
             if acknowledged:
                 self._ledger.mark_sent(acknowledged)
-        if conversation.rewind:
+        if session.rewind:
             self._ledger.flush_marks()  # or what has just been acknowledged would be fetched, and sent, once more
-            conversation.cursor = 0
-            conversation.more = True
-            conversation.rewind = False
-            conversation.buffer.clear()
-            conversation.again_upto = self._ledger.again_upto()
-        if conversation.in_flight and time.monotonic() >= conversation.oldest_since + ACK_TIMEOUT_S:
-            oldest = next(iter(conversation.in_flight.values()))
-            if isinstance(oldest.message, Parcel) and len(oldest.message.events) > 1:
-                self._shrink(oldest)  # a line this slow would never get it through
+            session.cursor = 0
+            session.more_waiting = True
+            session.rewind = False
+            session.buffer.clear()
+            session.again_upto = self._ledger.again_upto()
+        if session.in_flight and time.monotonic() >= session.oldest_since + ACK_TIMEOUT_S:
+            oldest = next(iter(session.in_flight.values()))
+            if isinstance(oldest.message, Message) and len(oldest.message.events) > 1:
+                self._lower_size_limit(oldest)  # a line this slow would never get it through
             raise BrokerUnavailable(f"the broker has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
 
-    def _take(self, conversation: _Conversation, happened: Any, acknowledged: list[int]) -> None:
-        if happened is _RECORDED:
-            conversation.more = True
-        elif happened is _AGAIN:
-            conversation.rewind = True
-        elif isinstance(happened, _Outgoing):
-            conversation.outbox.append(happened)
-        elif isinstance(happened, tuple) and happened[0] is conversation.client:
-            if isinstance(happened[1], _Acknowledged):
-                self._acknowledge(conversation, happened[1], acknowledged)
-            elif isinstance(happened[1], _Disconnected):
-                self._explain_end(conversation, happened[1])
-            elif isinstance(happened[1], _Subscribed):
-                self._note_subscription(conversation, happened[1])
-            elif happened[1] is _HEARD:
-                self._attend(conversation)
+    def _process(self, session: _Session, item: Any, acknowledged: list[int]) -> None:
+        if item is _EVENT_RECORDED:
+            session.more_waiting = True
+        elif item is _RESEND:
+            session.rewind = True
+        elif isinstance(item, _Outgoing):
+            session.outbox.append(item)
+        elif isinstance(item, tuple) and item[0] is session.client:
+            if isinstance(item[1], _Acknowledged):
+                self._acknowledge(session, item[1], acknowledged)
+            elif isinstance(item[1], _Disconnected):
+                self._raise_disconnected(session, item[1])
+            elif isinstance(item[1], _Subscribed):
+                self._note_subscription(session, item[1])
+            elif item[1] is _MESSAGE_ARRIVED:
+                self._process_mailbox(session)
 
-    def _explain_end(self, conversation: _Conversation, end: _Disconnected) -> None:
+    def _raise_disconnected(self, session: _Session, end: _Disconnected) -> None:
         if end.code == SESSION_TAKEN_OVER:
             raise BrokerUnavailable(
                 "another client has connected with this gateway's client id and taken its place: two machines share "
@@ -827,26 +821,26 @@ class Publisher:
                 "client_id_taken",
                 cause="taken",
             )
-        if conversation.client.violation is not None:
-            self._listen_no_more(conversation.client.violation)
-        parcels = [sent for sent in conversation.in_flight.values() if isinstance(sent.message, Parcel)]
+        if session.client.violation is not None:
+            self._suspend_subscriptions(session.client.violation)
+        messages = [sent for sent in session.in_flight.values() if isinstance(sent.message, Message)]
         if end.by_broker:
-            if end.code == TOO_LARGE and parcels:
-                self._shrink(max(parcels, key=lambda sent: sent.size))
+            if end.code == TOO_LARGE and messages:
+                self._lower_size_limit(max(messages, key=lambda sent: sent.size))
             raise BrokerUnavailable(f"the broker ended the connection ({end.text})")
-        if conversation.refused:
+        if session.refused_topics:
             # mosquitto 2.0.11 with `max_queued_messages 0` ends the connection after each message it refuses.
-            refused = ", ".join(sorted(conversation.refused))
+            refused = ", ".join(sorted(session.refused_topics))
             raise BrokerUnavailable(f"the connection to the broker broke after it refused messages on {refused}")
-        if len(parcels) == 1 and isinstance(only := parcels[0].message, Parcel) and len(only.events) > 1:
+        if len(messages) == 1 and isinstance(only := messages[0].message, Message) and len(only.events) > 1:
             # Brokers of MQTT 3.1.1 have no words for a message that is too large for them, and mosquitto 2.0.11 with
             # `message_size_limit` uses one that MQTT 5 does not know in this place: the library hangs up.
-            self._shrink(parcels[0])
+            self._lower_size_limit(messages[0])
             raise BrokerUnavailable(
-                f"the connection to the broker broke ({end.text}) at a message of {parcels[0].size} bytes; "
+                f"the connection to the broker broke ({end.text}) at a message of {messages[0].size} bytes; "
                 "the next are smaller"
             )
-        if asked := [topic for topics in conversation.subscriptions.values() for topic in topics]:
+        if asked := [topic for topics in session.subscriptions.values() for topic in topics]:
             raise BrokerUnavailable(
                 f"the connection to the broker broke ({end.text}) before it answered the subscription to "
                 f"{', '.join(asked)}"
@@ -856,88 +850,88 @@ class Publisher:
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
         )
 
-    def _listen_no_more(self, violation: str) -> None:
+    def _suspend_subscriptions(self, violation: str) -> None:
         """Do without subscriptions for a while: what came by them ended the connection, and would end the next."""
-        until = time.monotonic() + KEPT_S
+        until = time.monotonic() + LIMITS_KEPT_S
         for topic in (INFO, RECEIPT, REQUESTS):
-            self._done_without[topic] = until
-            self._told_deaf(topic, "the broker sends what it may not send")
+            self._suspended_subscriptions[topic] = until
+            self._report_refused_subscription(topic, "the broker sends what it may not send")
         raise BrokerUnavailable(
-            f"the broker {self._where} sent {violation}; for {KEPT_S / 60:.0f} minutes nothing is subscribed to, and "
-            "events are sent all the same"
+            f"the broker {self._where} sent {violation}; for {LIMITS_KEPT_S / 60:.0f} minutes nothing is subscribed "
+            "to, and events are sent all the same"
         )
 
-    def _shrink(self, sent: _Sent) -> None:
+    def _lower_size_limit(self, sent: _Sent) -> None:
         """Let no message be as large as this one, and an array only half as large."""
-        assert isinstance(sent.message, Parcel)  # noqa: S101 - only these can be made smaller
+        assert isinstance(sent.message, Message)  # noqa: S101 - only these can be made smaller
         if len(sent.message.events) > 1:
-            self._array_most = sent.size // 2
+            self._array_max = sent.size // 2
         else:
-            self._array_most = self._single_most = sent.size - 1
-        self._sizes_kept_until = time.monotonic() + KEPT_S
+            self._array_max = self._single_max = sent.size - 1
+        self._sizes_kept_until = time.monotonic() + LIMITS_KEPT_S
         log.warning("messages_shrunk", too_large_bytes=sent.size, events=len(sent.message.events))
 
-    def _acknowledge(self, conversation: _Conversation, answer: _Acknowledged, acknowledged: list[int]) -> None:
-        if answer.mid == next(iter(conversation.in_flight), None):
-            conversation.oldest_since = time.monotonic()
-        sent = conversation.in_flight.pop(answer.mid, None)
+    def _acknowledge(self, session: _Session, answer: _Acknowledged, acknowledged: list[int]) -> None:
+        if answer.mid == next(iter(session.in_flight), None):
+            session.oldest_since = time.monotonic()
+        sent = session.in_flight.pop(answer.mid, None)
         if sent is None:
             return
         message = sent.message
-        if answer.code >= 0x80 and message.topic not in conversation.refused:
-            conversation.refused.add(message.topic)
+        if answer.code >= 0x80 and message.topic not in session.refused_topics:
+            session.refused_topics.add(message.topic)
             if isinstance(message, _Outgoing):
                 log.warning("message_refused", topic=message.topic, reason_code=answer.code)
         if isinstance(message, _Outgoing):
-            conversation.born = conversation.born or message.topic == STATE
+            session.birth_acknowledged = session.birth_acknowledged or message.topic == STATE
             if message.topic == INFO and answer.code < 0x80 and isinstance(message.payload, dict):
-                self._introduced_as = message.payload["stream"]
+                self._accepted_stream = message.payload["stream"]
             return
         sequences = [event.sequence for event in message.events]
-        conversation.sequences.difference_update(sequences)
-        silence = self._silences.get(message.topic)
+        session.sequences.difference_update(sequences)
+        blocked = self._blocked_topics.get(message.topic)
         if message.topic == BATCH:
-            conversation.flight_bytes -= sent.size
-            conversation.trial = False
+            session.flight_bytes -= sent.size
+            session.array_trial = False
         if answer.code == 0:
             acknowledged.extend(sequences)
             if message.topic == BATCH:
-                conversation.proven = True
-                self._pace(conversation, sent)
-            if silence is not None:
+                session.arrays_accepted = True
+                self._adjust_flight_limit(session, sent)
+            if blocked is not None:
                 log.info("topic_heard", topic=message.topic)
-                del self._silences[message.topic]
-                conversation.rewind = message.topic != BATCH or conversation.rewind
+                del self._blocked_topics[message.topic]
+                session.rewind = message.topic != BATCH or session.rewind
         elif message.topic == BATCH:
-            self._fall_silent(BATCH, answer.code, silence)
-            conversation.rewind = True
-        elif answer.code in PARKED:
+            self._block_topic(BATCH, answer.code, blocked)
+            session.rewind = True
+        elif answer.code in PERMANENT_REFUSALS:
             self._park(message.events[0], answer.code)
-            if silence is not None and silence.probing:
-                silence.probing = False
-                silence.due = time.monotonic() + silence.delay_s
+            if blocked is not None and blocked.probing:
+                blocked.probing = False
+                blocked.due = time.monotonic() + blocked.delay_s
         else:
-            self._fall_silent(message.topic, answer.code, silence)
+            self._block_topic(message.topic, answer.code, blocked)
 
     @staticmethod
-    def _pace(conversation: _Conversation, sent: _Sent) -> None:
+    def _adjust_flight_limit(session: _Session, sent: _Sent) -> None:
         """Let as much be in flight as the line carries in a second or two."""
         took_s = time.monotonic() - sent.since
-        if took_s <= QUICK_S:
-            conversation.flight_room = min(FLIGHT_TO, conversation.flight_room + sent.size)
-        elif took_s >= SLOW_S:
-            conversation.flight_room = max(1, conversation.flight_room // 2)
+        if took_s <= FAST_ACK_S:
+            session.flight_limit = min(FLIGHT_MAX, session.flight_limit + sent.size)
+        elif took_s >= SLOW_ACK_S:
+            session.flight_limit = max(1, session.flight_limit // 2)
 
     def _park(self, event: Waiting, code: int) -> None:
         self._ledger.park(event.sequence, code)
         log.error("message_parked", sequence=event.sequence, topic=event.topic, reason_code=code)
         self.alarm("message_parked", f"the broker will never take event {event.sequence} (reason {code:#04x})")
 
-    def _fall_silent(self, topic: str, code: int, silence: _Silence | None) -> None:
+    def _block_topic(self, topic: str, code: int, blocked: _BlockedTopic | None) -> None:
         """Keep the topic's events waiting; try it again later with one of them, longer and longer."""
         now = time.monotonic()
         fate = "the events go one by one" if topic == BATCH else "its events are kept and tried again"
-        if silence is None or silence.code != code:
+        if blocked is None or blocked.code != code:
             if code == NO_MATCHING_SUBSCRIBERS:
                 log.warning("topic_unheard", topic=topic)
                 self.alarm("no_subscriber", f"nobody subscribes to {topic}: {fate}")
@@ -949,83 +943,87 @@ class Publisher:
                     f"the broker does not take what this gateway publishes on {topic} (reason {code:#04x}): "
                     f"{fate}{hint}",
                 )
-        if silence is None:
-            self._silences[topic] = _Silence(code, self._ledger.last_sequence(), now + RETRY_FROM_S, RETRY_FROM_S)
+        if blocked is None:
+            self._blocked_topics[topic] = _BlockedTopic(
+                code, self._ledger.last_sequence(), now + RETRY_INITIAL_S, RETRY_INITIAL_S
+            )
             return
-        silence.code = code
-        if silence.probing:
-            silence.probing = False
-            silence.delay_s = min(RETRY_TO_S, silence.delay_s * 2)
-            silence.due = now + silence.delay_s
+        blocked.code = code
+        if blocked.probing:
+            blocked.probing = False
+            blocked.delay_s = min(RETRY_MAX_S, blocked.delay_s * 2)
+            blocked.due = now + blocked.delay_s
 
     # What goes out.
 
-    def _fill_window(self, conversation: _Conversation) -> None:
-        if not conversation.greeted and (conversation.born or time.monotonic() >= conversation.begun + OPENING_S):
-            self._introduce(conversation)
-        self._say_what_waits(conversation)
-        if conversation.greeted and not conversation.listening and not conversation.outbox:
-            self._subscribe(conversation, RECEIPT, REQUESTS)
-            conversation.listening = True
-        if conversation.refused_subscriptions and time.monotonic() >= conversation.subscribe_again:
-            again, conversation.refused_subscriptions = conversation.refused_subscriptions, []
-            self._subscribe(conversation, *again)
-        for topic, held in self._silences.items():
-            if topic != BATCH and conversation.has_room and not held.probing and time.monotonic() >= held.due:
-                self._probe(conversation, topic, held)
-        if conversation.has_room and not conversation.buffer and conversation.more:
-            self._fetch(conversation)  # once: much that is held back must not keep us from listening
-        while conversation.has_room and (parcel := self._next(conversation)) is not None:
-            self._send(conversation, parcel)
-        if conversation.unstored and time.monotonic() >= conversation.store_again:
-            self._note_receipt(conversation, conversation.unstored)
-        if not (conversation.buffer or conversation.more or conversation.sequences):
-            self._look_for_missing(conversation)
+    def _fill_window(self, session: _Session) -> None:
+        if not session.introduced and (
+            session.birth_acknowledged or time.monotonic() >= session.started + BIRTH_TIMEOUT_S
+        ):
+            self._publish_introduction(session)
+        self._send_outbox(session)
+        if session.introduced and not session.subscribed and not session.outbox:
+            self._subscribe(session, RECEIPT, REQUESTS)
+            session.subscribed = True
+        if session.resubscribe_topics and time.monotonic() >= session.resubscribe_at:
+            again, session.resubscribe_topics = session.resubscribe_topics, []
+            self._subscribe(session, *again)
+        for topic, held in self._blocked_topics.items():
+            if topic != BATCH and session.may_send_event and not held.probing and time.monotonic() >= held.due:
+                self._probe(session, topic, held)
+        if session.may_send_event and not session.buffer and session.more_waiting:
+            self._fetch(session)  # once: much that is held back must not keep us from subscribed
+        while session.may_send_event and (message := self._next_message(session)) is not None:
+            self._send(session, message)
+        if session.unstored_receipt and time.monotonic() >= session.store_retry_at:
+            self._note_receipt(session, session.unstored_receipt)
+        if not (session.buffer or session.more_waiting or session.sequences):
+            self._schedule_missing(session)
 
-    def _introduce(self, conversation: _Conversation) -> None:
+    def _publish_introduction(self, session: _Session) -> None:
         """Say how we are, once it is known what the broker has retained of us."""
-        conversation.client.unsubscribe(f"{self._prefix}/{INFO}")
-        conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
-        conversation.outbox.extend(self._alarms)
+        session.client.unsubscribe(f"{self._prefix}/{INFO}")
+        session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+        session.outbox.extend(self._alarms)
         self._alarms.clear()
-        conversation.greeted = True
+        session.introduced = True
 
-    def _look_for_missing(self, conversation: _Conversation) -> None:
+    def _schedule_missing(self, session: _Session) -> None:
         now = time.monotonic()
-        if not self._misses or not conversation.listening or now < conversation.look_for_missing:
+        if not self._centre_lacks_events or not session.subscribed or now < session.next_missing_check:
             return
-        conversation.look_for_missing = now + MISSING_S
+        session.next_missing_check = now + MISSING_CHECK_S
         try:
             owed = self._ledger.owe_missing()
         except LedgerFull:
             return  # with the room comes the next time
         if owed.events or owed.forgotten:
             log.info("missing_sent_again", events=owed.events, forgotten=owed.forgotten)
-            conversation.look_for_missing = now  # there may be more
+            session.next_missing_check = now  # there may be more
 
-    def _probe(self, conversation: _Conversation, topic: str, silence: _Silence) -> None:
+    def _probe(self, session: _Session, topic: str, blocked: _BlockedTopic) -> None:
         """Try a silent topic with the oldest event that it owes."""
-        owed = self._sound(self._ledger.pending(0, len(conversation.sequences) + 1, topic))
-        event = next((event for event in owed if event.sequence not in conversation.sequences), None)
-        parcel = None if event is None else self._alone(conversation, event)
-        if parcel is None:
-            silence.due = time.monotonic() + silence.delay_s
+        owed = self._unaltered(self._ledger.pending(0, len(session.sequences) + 1, topic))
+        event = next((event for event in owed if event.sequence not in session.sequences), None)
+        message = None if event is None else self._single_message(session, event)
+        if message is None:
+            blocked.due = time.monotonic() + blocked.delay_s
         else:
-            silence.probing = True
-            self._send(conversation, parcel)
+            blocked.probing = True
+            self._send(session, message)
 
-    def _fetch(self, conversation: _Conversation) -> None:
+    def _fetch(self, session: _Session) -> None:
         limit = max(FETCH, self._delivery.batch_from + 1)
-        events = self._ledger.pending(conversation.cursor, limit)
-        conversation.more = len(events) == limit
+        events = self._ledger.pending(session.cursor, limit)
+        session.more_waiting = len(events) == limit
         if events:
-            conversation.cursor = events[-1].sequence
-            events = self._sound(events)
-            conversation.buffer.extend(events)
-        goes = sum(event.topic not in self._silences for event in events)
-        conversation.arrays = goes > self._delivery.batch_from
+            session.cursor = events[-1].sequence
+            events = self._unaltered(events)
+            session.buffer.extend(events)
+        goes = sum(event.topic not in self._blocked_topics for event in events)
+        session.arrays = goes > self._delivery.batch_from
 
-    def _sound(self, events: list[Waiting]) -> list[Waiting]:
+    def _unaltered(self, events: list[Waiting]) -> list[Waiting]:
         """Return the events that are what was written; the others are set aside, and never sent."""
         altered = [event for event in events if event.is_altered]
         if altered:
@@ -1035,53 +1033,53 @@ class Publisher:
             if event.sequence not in self._altered:
                 self._altered.add(event.sequence)
                 log.error("body_altered", sequence=event.sequence, topic=event.topic)
-        if altered and not self._altered_told:
-            self._altered_told = True
+        if altered and not self._altered_reported:
+            self._altered_reported = True
             self.alarm("body_altered", body_altered(altered[0].sequence))
         return [event for event in events if not event.is_altered] if altered else events
 
-    def _next(self, conversation: _Conversation) -> Parcel | None:
+    def _next_message(self, session: _Session) -> Message | None:
         """Make the next message from what was fetched; None where nothing of it can go."""
         array: Array | None = None
-        while conversation.buffer:
-            event = conversation.buffer[0]
-            if self._may_go(conversation, event):
-                if self._goes_in_array(conversation, event):
-                    array = array or Array(self._room(conversation, BATCH))
+        while session.buffer:
+            event = session.buffer[0]
+            if self._is_sendable(session, event):
+                if self._belongs_in_array(session, event):
+                    array = array or Array(self._payload_limit(session, BATCH))
                     if array.take(event):
-                        conversation.buffer.popleft()
+                        session.buffer.popleft()
                         continue
-                if array is not None and (parcel := array.parcel()):
-                    return parcel
-                conversation.buffer.popleft()
-                if parcel := self._alone(conversation, event):
-                    return parcel
+                if array is not None and (message := array.message()):
+                    return message
+                session.buffer.popleft()
+                if message := self._single_message(session, event):
+                    return message
             else:
-                conversation.buffer.popleft()
-        return None if array is None else array.parcel()
+                session.buffer.popleft()
+        return None if array is None else array.message()
 
-    def _may_go(self, conversation: _Conversation, event: Waiting) -> bool:
+    def _is_sendable(self, session: _Session, event: Waiting) -> bool:
         """Tell whether an event is to be sent: it is not on its way, and its topic is not silent."""
-        if event.sequence in conversation.sequences:
+        if event.sequence in session.sequences:
             return False
-        if event.sequence > conversation.doubtful:
-            conversation.doubtful = 0
-        silence = self._silences.get(event.topic)
-        if silence is not None and event.sequence > silence.upto:
-            silence.upto = event.sequence
-            silence.due = time.monotonic()
-        return silence is None
+        if event.sequence > session.one_by_one_upto:
+            session.one_by_one_upto = 0
+        blocked = self._blocked_topics.get(event.topic)
+        if blocked is not None and event.sequence > blocked.upto:
+            blocked.upto = event.sequence
+            blocked.due = time.monotonic()
+        return blocked is None
 
-    def _goes_in_array(self, conversation: _Conversation, event: Waiting) -> bool:
-        if self._delivery.batch_from == 0 or not (conversation.arrays or event.sequence <= conversation.again_upto):
+    def _belongs_in_array(self, session: _Session, event: Waiting) -> bool:
+        if self._delivery.batch_from == 0 or not (session.arrays or event.sequence <= session.again_upto):
             return False
-        silence = self._silences.get(BATCH)
-        return silence is None or (not silence.probing and time.monotonic() >= silence.due)
+        blocked = self._blocked_topics.get(BATCH)
+        return blocked is None or (not blocked.probing and time.monotonic() >= blocked.due)
 
-    def _alone(self, conversation: _Conversation, event: Waiting) -> Parcel | None:
+    def _single_message(self, session: _Session, event: Waiting) -> Message | None:
         """Make a message of one event; None, and an alarm, where the broker takes none so large."""
-        parcel = single(event, self._room(conversation, event.topic))
-        if parcel is None and event.sequence not in self._too_large:
+        message = single(event, self._payload_limit(session, event.topic))
+        if message is None and event.sequence not in self._too_large:
             first = not self._too_large
             self._too_large.add(event.sequence)
             if not first:  # one alarm says what to do for all of them
@@ -1092,50 +1090,50 @@ class Publisher:
                 f"event {event.sequence} is larger than the broker allows: it is kept; raise the broker's limit, or "
                 "delivery.batch_bytes",
             )
-        return parcel
+        return message
 
-    def _room(self, conversation: _Conversation, topic: str) -> int:
+    def _payload_limit(self, session: _Session, topic: str) -> int:
         """Return how many bytes the payload of a message with events may have."""
-        learned = self._array_most if topic == BATCH else self._single_most
-        packet = min(self._delivery.batch_bytes, CENTRE_BYTES, conversation.maximum_packet, learned)
-        return packet - self._envelope(topic, ARRAY if topic == BATCH else EVENT)
+        learned = self._array_max if topic == BATCH else self._single_max
+        packet = min(self._delivery.batch_bytes, CENTRE_BYTES, session.maximum_packet, learned)
+        return packet - self._packet_overhead(topic, ARRAY if topic == BATCH else EVENT)
 
-    def _envelope(self, topic: str, properties: Properties) -> int:
+    def _packet_overhead(self, topic: str, properties: Properties) -> int:
         """Return how many bytes a packet has beside its payload, at most."""
         packed: bytes = properties.pack() if self._version5 else b""  # type: ignore[no-untyped-call]  # paho leaves it untyped
         return 1 + 4 + 2 + len(self._prefix) + 1 + len(topic) + 2 + len(packed)
 
-    def _send(self, conversation: _Conversation, parcel: Parcel) -> None:
-        array = parcel.topic == BATCH
-        size = self._publish(conversation, parcel, parcel.body, ARRAY if array else EVENT, retain=False)
-        conversation.sequences.update(event.sequence for event in parcel.events)
+    def _send(self, session: _Session, message: Message) -> None:
+        array = message.topic == BATCH
+        size = self._publish(session, message, message.body, ARRAY if array else EVENT, retain=False)
+        session.sequences.update(event.sequence for event in message.events)
         if array:
-            conversation.flight_bytes += size
-            conversation.trial = not conversation.proven
-            if BATCH in self._silences:
-                self._silences[BATCH].probing = conversation.trial = True
+            session.flight_bytes += size
+            session.array_trial = not session.arrays_accepted
+            if BATCH in self._blocked_topics:
+                self._blocked_topics[BATCH].probing = session.array_trial = True
 
-    def _say_what_waits(self, conversation: _Conversation) -> None:
-        while conversation.outbox and len(conversation.in_flight) < conversation.receive_maximum:
-            message = conversation.outbox.popleft()
-            properties = _PLAIN if message.correlation is None else _answering(message.correlation)
+    def _send_outbox(self, session: _Session) -> None:
+        while session.outbox and len(session.in_flight) < session.receive_maximum:
+            message = session.outbox.popleft()
+            properties = _PLAIN if message.correlation is None else _reply_properties(message.correlation)
             body = b"" if message.payload is None else _json(message.payload).encode()
-            if len(body) + self._envelope(message.topic, properties) > conversation.maximum_packet:
+            if len(body) + self._packet_overhead(message.topic, properties) > session.maximum_packet:
                 log.warning("message_too_large", topic=message.topic)
                 continue
-            self._publish(conversation, message, body, properties, retain=message.retain)
+            self._publish(session, message, body, properties, retain=message.retain)
 
     def _publish(
         self,
-        conversation: _Conversation,
-        message: Parcel | _Outgoing,
+        session: _Session,
+        message: Message | _Outgoing,
         body: bytes,
         properties: Properties,
         *,
         retain: bool,
     ) -> int:
         """Send a message and return the size of its packet."""
-        info = conversation.client.publish(
+        info = session.client.publish(
             f"{self._prefix}/{message.topic}",
             body,
             qos=1,
@@ -1143,26 +1141,26 @@ class Publisher:
             properties=properties if self._version5 else None,
         )
         now = time.monotonic()
-        if not conversation.in_flight:
-            conversation.oldest_since = now
-        size = len(body) + self._envelope(message.topic, properties)
-        conversation.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may be what ended all
+        if not session.in_flight:
+            session.oldest_since = now
+        size = len(body) + self._packet_overhead(message.topic, properties)
+        session.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may be what ended all
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._listen(conversation, 0.0)  # what came before the end, and the reason for it
+            self._process_inbox(session, 0.0)  # what came before the end, and the reason for it
             raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
         return size
 
     # What comes in.
 
-    def _subscribe(self, conversation: _Conversation, *topics: str) -> None:
+    def _subscribe(self, session: _Session, *topics: str) -> None:
         # Some brokers (AWS IoT) hang up on who asks for what is not allowed: evidence matters more than hearing.
         now = time.monotonic()
         for topic in topics:
-            if self._unanswered[topic] >= HANG_UPS:
+            if self._unanswered[topic] >= UNANSWERED_MAX:
                 del self._unanswered[topic]
-                self._done_without[topic] = now + KEPT_S
-                self._told_deaf(topic, "the connection ended each time it was asked for")
-        topics = tuple(topic for topic in topics if now >= self._done_without.get(topic, 0.0))
+                self._suspended_subscriptions[topic] = now + LIMITS_KEPT_S
+                self._report_refused_subscription(topic, "the connection ended each time it was asked for")
+        topics = tuple(topic for topic in topics if now >= self._suspended_subscriptions.get(topic, 0.0))
         if not topics:
             return
         # Requests that a broker retains were meant for somebody else's yesterday; our own messages are no news.
@@ -1175,29 +1173,29 @@ class Publisher:
                 for topic in topics
             }
             wanted = [(f"{self._prefix}/{topic}", option) for topic, option in options.items()]
-        _, mid = conversation.client.subscribe(wanted)
-        conversation.subscriptions[mid] = topics  # even if it fails: it may be what ended all
+        _, mid = session.client.subscribe(wanted)
+        session.subscriptions[mid] = topics  # even if it fails: it may be what ended all
 
-    def _note_subscription(self, conversation: _Conversation, answer: _Subscribed) -> None:
+    def _note_subscription(self, session: _Session, answer: _Subscribed) -> None:
         """Tell, once, what we may not hear. Evidence goes out all the same."""
-        topics = conversation.subscriptions.pop(answer.mid, ())
+        topics = session.subscriptions.pop(answer.mid, ())
         for topic in topics:
             del self._unanswered[topic]
         for topic, code in zip(topics, answer.codes, strict=False):
             if code < 0x80:
-                if topic in self._deaf_to:
-                    self._deaf_to.discard(topic)
+                if topic in self._refused_subscriptions:
+                    self._refused_subscriptions.discard(topic)
                     log.info("subscription_granted", topic=topic)
                 continue
-            self._told_deaf(topic, f"reason {code:#04x}")
+            self._report_refused_subscription(topic, f"reason {code:#04x}")
             if topic != INFO:
-                conversation.refused_subscriptions.append(topic)
-                conversation.subscribe_again = time.monotonic() + SUBSCRIBE_AGAIN_S
+                session.resubscribe_topics.append(topic)
+                session.resubscribe_at = time.monotonic() + SUBSCRIBE_AGAIN_S
 
-    def _told_deaf(self, topic: str, why: str) -> None:
-        if topic in self._deaf_to:
+    def _report_refused_subscription(self, topic: str, why: str) -> None:
+        if topic in self._refused_subscriptions:
             return
-        self._deaf_to.add(topic)
+        self._refused_subscriptions.add(topic)
         log.warning("subscription_refused", topic=topic, reason=why)
         if topic != INFO:
             what = "receipts" if topic == RECEIPT else "commands"
@@ -1207,18 +1205,18 @@ class Publisher:
                 "arrive; check the broker's access list",
             )
 
-    def _attend(self, conversation: _Conversation) -> None:
-        statements, requests, ignored = conversation.ear.take()
+    def _process_mailbox(self, session: _Session) -> None:
+        statements, requests, ignored = session.mailbox.take()
         for reason, count in ignored.items():
-            self._ignore("message_ignored", reason, count)
-        if INFO in statements and not conversation.greeted:
-            self._judged(INFO, partial(self._read_back, conversation, statements[INFO].payload))
+            self._count_ignored("message_ignored", reason, count)
+        if INFO in statements and not session.introduced:
+            self._handle(INFO, partial(self._judge_retained_info, session, statements[INFO].payload))
         if RECEIPT in statements and statements[RECEIPT].payload:
-            self._judged(RECEIPT, partial(self._note_receipt, conversation, statements[RECEIPT].payload))
+            self._handle(RECEIPT, partial(self._note_receipt, session, statements[RECEIPT].payload))
         for message in requests:
-            self._judged("cmd", partial(self._take_request, message))
+            self._handle("cmd", partial(self._forward_request, message))
 
-    def _judged(self, topic: str, work: Callable[[], None]) -> None:
+    def _handle(self, topic: str, work: Callable[[], None]) -> None:
         """Do what a message calls for; a message that makes that fail is ignored, and costs nothing else.
 
         What is wrong with the broker or the ledger is no fault of a message.
@@ -1230,9 +1228,9 @@ class Publisher:
         except Exception as exc:
             if self._may_log("message_failed"):
                 log.exception("message_failed", topic=topic)
-            self._ignore("message_ignored", f"{topic}: {type(exc).__name__}")
+            self._count_ignored("message_ignored", f"{topic}: {type(exc).__name__}")
 
-    def _ignore(self, code: str, reason: str, count: int = 1) -> bool:
+    def _count_ignored(self, code: str, reason: str, count: int = 1) -> bool:
         """Count messages that are ignored; log each kind once an hour. Return whether it was logged."""
         self._ignored[code] += count
         if not self._may_log(code):
@@ -1243,12 +1241,12 @@ class Publisher:
     def _may_log(self, code: str) -> bool:
         """Return whether a kind of log line that a message causes was not logged within the last hour."""
         now = time.monotonic()
-        if now < self._ignored_told.get(code, 0.0):
+        if now < self._ignored_log_at.get(code, 0.0):
             return False
-        self._ignored_told[code] = now + IGNORED_AGAIN_S
+        self._ignored_log_at[code] = now + IGNORED_LOG_S
         return True
 
-    def _read_back(self, conversation: _Conversation, payload: bytes) -> None:
+    def _judge_retained_info(self, session: _Session, payload: bytes) -> None:
         """Judge what the broker has retained of us.
 
         More than we know: this ledger was set back. Another stream than the one it last took from this process, twice:
@@ -1259,18 +1257,18 @@ class Publisher:
             info = info_from(payload)
         except ValueError as exc:
             if payload:  # not ours; the greeting replaces it
-                self._ignore("message_ignored", f"{INFO}: {exc}")
+                self._count_ignored("message_ignored", f"{INFO}: {exc}")
             return
         before = self._ledger.stream
         try:
             judgement = self._ledger.judge_info(info)
         except LedgerFull as exc:
-            raise self._no_room_to_begin_anew() from exc
+            raise self._no_space_for_new_stream() from exc
         if judgement is Judgement.SET_BACK:
-            self._tell_of_rollback(conversation, f"the broker has retained that {info.sequence} events were recorded")
+            self._report_rollback(session, f"the broker has retained that {info.sequence} events were recorded")
         elif judgement is Judgement.REPEATED:
-            self._refuse_rollback(f"the retained info claims {info.sequence} events")
-        if self._introduced_as is None or info.stream in (self._introduced_as, before):
+            self._report_repeated_rollback(f"the retained info claims {info.sequence} events")
+        if self._accepted_stream is None or info.stream in (self._accepted_stream, before):
             return
         if judgement is Judgement.SUPERSEDED:
             if time.monotonic() < self._replaced_until:
@@ -1282,7 +1280,7 @@ class Publisher:
                     "client_id_taken",
                     cause="replaced",
                 )
-            self._replaced_until = time.monotonic() + REPLACED_TWICE_S
+            self._replaced_until = time.monotonic() + REPLACED_AGAIN_S
         else:
             self.alarm(
                 "client_id_taken",
@@ -1291,67 +1289,67 @@ class Publisher:
             )
 
     @staticmethod
-    def _no_room_to_begin_anew() -> BrokerUnavailable:
+    def _no_space_for_new_stream() -> BrokerUnavailable:
         # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
         return BrokerUnavailable(
             "the ledger was set back to an older state, and the disk is too full to begin a new stream", REFUSED
         )
 
-    def _tell_of_rollback(self, conversation: _Conversation, proof: str) -> None:
+    def _report_rollback(self, session: _Session, proof: str) -> None:
         self.alarm(
             "rollback_detected",
             f"{proof}, more than the ledger knows: it was set back to an older state; a new stream begins",
         )
-        if conversation.greeted:
-            conversation.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+        if session.introduced:
+            session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
 
-    def _refuse_rollback(self, claim: str) -> None:
+    def _report_repeated_rollback(self, claim: str) -> None:
         what = f"{claim}, more than the ledger knows, less than an hour after a stream was opened for such a claim"
-        if self._ignore("rollback_repeated", what):
+        if self._count_ignored("rollback_repeated", what):
             self.alarm(
                 "rollback_repeated",
                 f"{what}: it is ignored; find out who may write the receipt and the info of this gateway",
             )
 
-    def _note_receipt(self, conversation: _Conversation, payload: bytes) -> None:
+    def _note_receipt(self, session: _Session, payload: bytes) -> None:
         try:
             receipt = receipt_from(payload)
         except ValueError as exc:
-            if self._ignore("receipt_invalid", what := f"a receipt cannot be read ({exc})"):
+            if self._count_ignored("receipt_invalid", what := f"a receipt cannot be read ({exc})"):
                 self.alarm("receipt_invalid", f"{what}: it is ignored; look at the centre's inbox")
             return
-        conversation.unstored = b""
+        session.unstored_receipt = b""
         try:
             judgement = self._ledger.note_receipt(receipt)
         except LedgerFull as exc:
             if receipt.stream == self._ledger.stream and receipt.upto > self._ledger.assigned():
-                raise self._no_room_to_begin_anew() from exc
-            conversation.unstored = payload
-            conversation.store_again = time.monotonic() + MISSING_S
+                raise self._no_space_for_new_stream() from exc
+            session.unstored_receipt = payload
+            session.store_retry_at = time.monotonic() + MISSING_CHECK_S
             return
         if judgement is Judgement.FOREIGN:
             what = "a receipt speaks of a stream that this ledger never had"
-            if self._ignore("receipt_foreign", what):
+            if self._count_ignored("receipt_foreign", what):
                 self.alarm("receipt_foreign", f"{what}: it is ignored; look at the centre's inbox")
         elif judgement is Judgement.SET_BACK:
-            self._tell_of_rollback(conversation, f"the centre holds {receipt.upto} events of the stream")
+            self._report_rollback(session, f"the centre holds {receipt.upto} events of the stream")
         elif judgement is Judgement.REPEATED:
-            self._refuse_rollback(f"a receipt covers {receipt.upto} events")
+            self._report_repeated_rollback(f"a receipt covers {receipt.upto} events")
         if judgement is not Judgement.NEWS:
             return
         missing = sum(last - first + 1 for first, last in receipt.missing)
-        if missing and not self._misses:
+        if missing and not self._centre_lacks_events:
             log.warning("events_missing", events=missing, ranges=len(receipt.missing), upto=receipt.upto)
-        elif self._misses and not missing:
+        elif self._centre_lacks_events and not missing:
             log.info("events_complete", upto=receipt.upto)
-        self._misses = bool(missing)
-        conversation.look_for_missing = 0.0
+        self._centre_lacks_events = bool(missing)
+        session.next_missing_check = 0.0
 
-    def _take_request(self, message: _Received) -> None:
+    def _forward_request(self, message: _Received) -> None:
         """Hand over a request; its answer goes out with what waits."""
         name = message.topic.rpartition("/")[2]
         if message.retain or not re.fullmatch(r"[a-z0-9-]{1,32}", name):
-            self._ignore("request_ignored", "retained" if message.retain else "no name of a command")
+            self._count_ignored("request_ignored", "retained" if message.retain else "no name of a command")
             return
         wanted = message.response_topic.removeprefix(f"{self._prefix}/")
         topic = wanted if re.fullmatch(rf"{REPLY}(/[A-Za-z0-9._-]{{1,64}}){{1,4}}", wanted) else f"{REPLY}/{name}"
@@ -1366,32 +1364,32 @@ class Publisher:
             )
         )
 
-    def _farewell(self, conversation: _Conversation) -> bool:
+    def _close(self, session: _Session) -> bool:
         """Say ``offline`` and give what is in flight a moment, so that fewer events travel twice.
 
         Return whether the broker has heard it; if not, the will shall say it.
         """
-        until = time.monotonic() + FAREWELL_S
+        until = time.monotonic() + CLOSE_TIMEOUT_S
         offline = _Outgoing(
-            STATE, {"state": "offline", "session": conversation.session, "at": utc_text(self._now())}, retain=True
+            STATE, {"state": "offline", "session": session.number, "at": utc_text(self._now())}, retain=True
         )
-        conversation.outbox.append(offline)
+        session.outbox.append(offline)
         with suppress(BrokerUnavailable):
-            while (conversation.in_flight or conversation.outbox) and (left := until - time.monotonic()) > 0:
-                self._say_what_waits(conversation)
-                self._listen(conversation, left)
-        unsaid = (*(sent.message for sent in conversation.in_flight.values()), *conversation.outbox)
+            while (session.in_flight or session.outbox) and (left := until - time.monotonic()) > 0:
+                self._send_outbox(session)
+                self._process_inbox(session, left)
+        unsaid = (*(sent.message for sent in session.in_flight.values()), *session.outbox)
         return all(message is not offline for message in unsaid)
 
 
-def hang_up(client: mqtt.Client, *, politely: bool) -> None:
+def close_connection(client: mqtt.Client, *, politely: bool) -> None:
     """End the connection and the library's thread, whatever the broker does; impolitely, so that it publishes the will.
 
     The library alone would wait for a broker that reads nothing any more until the keep-alive runs out.
     """
     if politely:
         client.disconnect()
-        until = time.monotonic() + HANG_UP_S
+        until = time.monotonic() + DISCONNECT_TIMEOUT_S
         while client.socket() is not None and time.monotonic() < until:
             time.sleep(0.005)
     connection = client.socket()
@@ -1424,7 +1422,7 @@ ARRAY = _Packed("application/cloudevents-batch+json")
 _PLAIN = _Packed("application/json")
 
 
-def _answering(correlation: bytes) -> Properties:
+def _reply_properties(correlation: bytes) -> Properties:
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
     properties.ContentType = "application/json"
     properties.PayloadFormatIndicator = 1
@@ -1454,8 +1452,8 @@ def body_altered(number: int) -> str:
     )
 
 
-def plain(exc: Exception) -> str:
-    """Return in plain words why a connection cannot be made."""
+def error_text(exc: Exception) -> str:
+    """Return in error_text words why a connection cannot be made."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({certificate_fault(exc)})"
     if isinstance(exc, ssl.SSLError) and exc.reason:
@@ -1467,7 +1465,7 @@ def plain(exc: Exception) -> str:
 
 def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
     """Return what is wrong with a certificate, and where to look."""
-    if exc.verify_code in _ABOUT_TIME:
+    if exc.verify_code in _VALIDITY_PERIOD_ERRORS:
         return f"{exc.verify_message}; is this machine's clock right?"
     if is_incomplete(exc):
         advice = "docs/broker.md makes a right one, and says what strict_certificates is for"

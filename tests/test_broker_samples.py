@@ -190,7 +190,7 @@ def test_the_whole_road_with_the_samples(sample: Sample, tmp_path: Path) -> None
             delivery={"batch_from": 20},
         )
         eventually(lambda: office.ledger.counts().confirmed == 300, what="the centre's receipt")
-        assert publisher.standing == "connected"
+        assert publisher.status_text == "connected"
     finally:
         office.close()
         inbox.stop()

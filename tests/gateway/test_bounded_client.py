@@ -47,8 +47,8 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that a test can wait for."""
     monkeypatch.setattr(module, "UNREACHABLE", Pause(0.05, 0.1))
     monkeypatch.setattr(module, "TAKEN_OVER", Pause(0.05, 0.1))
-    monkeypatch.setattr(module, "FAREWELL_S", 0.3)
-    monkeypatch.setattr(module, "OPENING_S", 0.3)
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(module, "BIRTH_TIMEOUT_S", 0.3)
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ def test_a_broker_that_reads_no_answers_is_left() -> None:
 
 def test_bytes_that_are_nearly_mqtt_end_no_thread(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Valid packets of a broker, each changed in two places: the library's thread and the publisher live."""
-    monkeypatch.setattr(module, "KEPT_S", 0.0)
+    monkeypatch.setattr(module, "LIMITS_KEPT_S", 0.0)
     stray: list[object] = []
     monkeypatch.setattr(threading, "excepthook", stray.append)
     random = Random(20261129)

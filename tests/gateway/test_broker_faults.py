@@ -26,7 +26,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses that a test can wait for, and can count attempts in."""
     monkeypatch.setattr(module, "UNREACHABLE", Pause(0.3, 0.6))
     monkeypatch.setattr(module, "REFUSED", Pause(0.3, 0.6))
-    monkeypatch.setattr(module, "MISSING_S", 0.1)
+    monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
     monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
 
 

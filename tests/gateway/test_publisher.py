@@ -82,10 +82,10 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UNREACHABLE", Pause(0.1, 0.3))
     monkeypatch.setattr(module, "REFUSED", Pause(0.2, 0.4))
     monkeypatch.setattr(module, "TAKEN_OVER", Pause(0.3, 0.6))
-    monkeypatch.setattr(module, "RETRY_FROM_S", 0.2)
-    monkeypatch.setattr(module, "RETRY_TO_S", 0.8)
-    monkeypatch.setattr(module, "FAREWELL_S", 0.5)
-    monkeypatch.setattr(module, "MISSING_S", 0.1)
+    monkeypatch.setattr(module, "RETRY_INITIAL_S", 0.2)
+    monkeypatch.setattr(module, "RETRY_MAX_S", 0.8)
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
     monkeypatch.setattr(module, "SUBSCRIBE_AGAIN_S", 0.2)
     monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
 
@@ -564,16 +564,16 @@ def test_a_probe_of_a_silent_topic_stays_within_the_receive_maximum(
     office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trying a refused topic again is not worth a protocol error."""
-    monkeypatch.setattr(module, "RETRY_FROM_S", 0.02)
-    monkeypatch.setattr(module, "RETRY_TO_S", 0.02)
+    monkeypatch.setattr(module, "RETRY_INITIAL_S", 0.02)
+    monkeypatch.setattr(module, "RETRY_MAX_S", 0.02)
     office.punches(3)
     office.punches(200, "gate")
     in_flight = []
     publish = Publisher._publish
 
-    def watched(publisher: Publisher, conversation: Any, *args: Any, **options: Any) -> Any:
-        result = publish(publisher, conversation, *args, **options)
-        in_flight.append(len(conversation.in_flight))
+    def watched(publisher: Publisher, session: Any, *args: Any, **options: Any) -> Any:
+        result = publish(publisher, session, *args, **options)
+        in_flight.append(len(session.in_flight))
         return result
 
     monkeypatch.setattr(Publisher, "_publish", watched)
@@ -687,9 +687,9 @@ def test_many_events_drain_with_flat_memory(office: Office, broker: Broker) -> N
     held = []
     fetch = Publisher._fetch
 
-    def watched(publisher: Publisher, conversation: Any) -> None:
-        fetch(publisher, conversation)
-        held.append(len(conversation.buffer) + len(conversation.in_flight))
+    def watched(publisher: Publisher, session: Any) -> None:
+        fetch(publisher, session)
+        held.append(len(session.buffer) + len(session.in_flight))
 
     with pytest.MonkeyPatch.context() as patch, Subscriber(broker.port) as subscriber:
         patch.setattr(Publisher, "_fetch", watched)
@@ -702,7 +702,7 @@ def test_many_events_drain_with_flat_memory(office: Office, broker: Broker) -> N
 
 def test_old_connections_leave_nothing_behind(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """No client object, socket or thread survives its connection, even without the garbage collector."""
-    monkeypatch.setattr(module, "SHORT_LIVES", 10_000)
+    monkeypatch.setattr(module, "SHORT_SESSIONS_MAX", 10_000)
     clients: list[weakref.ref[mqtt.Client]] = []
     make = Publisher._client
 
@@ -736,15 +736,15 @@ def test_an_idle_publisher_rests(office: Office, broker: Broker) -> None:
     """Nothing to do costs no processor time, also with a topic that nobody hears."""
     office.punches(5)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._silences)
+    eventually(lambda: publisher._blocked_topics)
     turns = []
-    patience = publisher._patience
+    patience = publisher._next_timeout
 
-    def counted(conversation: Any) -> float:
+    def counted(session: Any) -> float:
         turns.append(1)
-        return patience(conversation)
+        return patience(session)
 
-    publisher._patience = counted  # type: ignore[method-assign]
+    publisher._next_timeout = counted  # type: ignore[method-assign]
     time.sleep(1)
     assert len(turns) < 20
 
@@ -767,7 +767,7 @@ def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Off
         eventually(lambda: named(logs, "broker_lost"))
         time.sleep(0.7)
         assert publisher.cause == "login"
-        assert "refuses the login" in publisher.standing
+        assert "refuses the login" in publisher.status_text
         (line,) = named(logs)
         assert "mqtt.username" in line["reason"]
         assert "wrong" not in str(logs)
@@ -890,7 +890,7 @@ def test_what_nobody_hears_is_not_sent(office: Office, broker: Broker, logs: lis
         listener.wait_for(lambda messages: messages)
         time.sleep(0.5)
         assert office.waiting == 250
-        assert publisher.standing == "connected; nobody subscribes to punch/lobby"
+        assert publisher.status_text == "connected; nobody subscribes to punch/lobby"
         with Subscriber(broker.port) as subscriber:
             messages = subscriber.wait_for(heard(250))
             office.all_sent()
@@ -936,10 +936,10 @@ def test_a_new_event_is_a_reason_to_try_a_silent_topic(
     office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A centre that is back gets everything with the next punch, not only when the back-off has run out."""
-    monkeypatch.setattr(module, "RETRY_FROM_S", 300.0)
+    monkeypatch.setattr(module, "RETRY_INITIAL_S", 300.0)
     office.punches(30)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._silences)
+    eventually(lambda: publisher._blocked_topics)
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
         messages = subscriber.wait_for(heard(31))
@@ -1110,7 +1110,7 @@ def test_connections_that_end_again_and_again_are_explained(office: Office, logs
     with FakeBroker(answer) as fake:
         publisher = office.publisher(fake.url)
         eventually(lambda: any("`site` and `gateway`" in entry["reason"] for entry in named(logs, "broker_lost")))
-        assert fake.connections == module.SHORT_LIVES
+        assert fake.connections == module.SHORT_SESSIONS_MAX
         publisher.stop(5)
 
 
@@ -1201,7 +1201,7 @@ def test_of_an_original_and_its_copy_the_copy_stops_publishing(
             publishing(original)
             original.all_sent()
             refused = publishing(copy)
-            eventually(lambda: "this copy publishes nothing more" in refused.standing, what="that the copy gives up")
+            eventually(lambda: "this copy publishes nothing more" in refused.status_text, what="that the copy gives up")
             eventually(lambda: alarms(centre), what="that the original complains")
             original.punches(1)
             original.all_sent()
@@ -1350,16 +1350,16 @@ def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker
 def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as answers are quick more may be in flight; where they are slow, less, but always one message."""
     office.punches(2000)
-    monkeypatch.setattr(module, "FLIGHT_FROM", 20_000)
-    monkeypatch.setattr(module, "FLIGHT_TO", 100_000)
+    monkeypatch.setattr(module, "FLIGHT_INITIAL", 20_000)
+    monkeypatch.setattr(module, "FLIGHT_MAX", 100_000)
     rooms: list[int] = []
-    pace = Publisher._pace
+    pace = Publisher._adjust_flight_limit
 
-    def watched(conversation: Any, sent: Any) -> None:
-        pace(conversation, sent)
-        rooms.append(conversation.flight_room)
+    def watched(session: Any, sent: Any) -> None:
+        pace(session, sent)
+        rooms.append(session.flight_limit)
 
-    monkeypatch.setattr(Publisher, "_pace", staticmethod(watched))
+    monkeypatch.setattr(Publisher, "_adjust_flight_limit", staticmethod(watched))
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=SMALL)
         subscriber.wait_for(heard(2000))
@@ -1368,8 +1368,8 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
         assert rooms[-1] == 100_000
         publisher.stop(5)
         rooms.clear()
-        monkeypatch.setattr(module, "QUICK_S", -1.0)
-        monkeypatch.setattr(module, "SLOW_S", 0.0)
+        monkeypatch.setattr(module, "FAST_ACK_S", -1.0)
+        monkeypatch.setattr(module, "SLOW_ACK_S", 0.0)
         office.punches(2000, "gate")
         office.publisher(broker.url, delivery=SMALL)
         subscriber.wait_for(heard(4000))
@@ -1383,20 +1383,23 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
 ) -> None:
     """In order, after one array that nobody heard; one alarm says so, and later backlogs try again."""
     office.punches(300)
-    with Subscriber(broker.port, PREFIX + "punch/+") as subscriber, Subscriber(broker.port, PREFIX + "alarm") as ear:
+    with (
+        Subscriber(broker.port, PREFIX + "punch/+") as subscriber,
+        Subscriber(broker.port, PREFIX + "alarm") as mailbox,
+    ):
         publisher = office.publisher(broker.url, delivery=SMALL)
         messages = subscriber.wait_for(heard(300))
         office.all_sent()
         assert numbers(messages) == list(range(1, 301))
-        ear.wait_for(lambda messages: messages)
-        assert publisher.standing == "connected; nobody subscribes to batch"
+        mailbox.wait_for(lambda messages: messages)
+        assert publisher.status_text == "connected; nobody subscribes to batch"
         with Subscriber(broker.port, PREFIX + "batch") as late:
-            eventually(lambda: time.monotonic() >= publisher._silences["batch"].due)
+            eventually(lambda: time.monotonic() >= publisher._blocked_topics["batch"].due)
             office.punches(100)
             late.wait_for(lambda messages: len(numbers(messages)) == 100)
             office.all_sent()
-        assert alarms(ear) == ["no_subscriber"]
-    assert publisher.standing == "connected"
+        assert alarms(mailbox) == ["no_subscriber"]
+    assert publisher.status_text == "connected"
     assert [entry["topic"] for entry in named(logs, "topic_unheard", "topic_heard")] == ["batch", "batch"]
 
 
@@ -1404,7 +1407,7 @@ def test_nobody_at_all_hears_nothing(office: Office, broker: Broker) -> None:
     """Neither arrays nor single events: all is kept, and whoever comes gets it."""
     office.punches(100)
     publisher = office.publisher(broker.url, delivery=ARRAYS)
-    eventually(lambda: set(publisher._silences) == {"batch", "punch/lobby"})
+    eventually(lambda: set(publisher._blocked_topics) == {"batch", "punch/lobby"})
     assert office.waiting == 100
     with Subscriber(broker.port) as subscriber:
         subscriber.wait_for(heard(100))
@@ -1443,7 +1446,7 @@ def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office
     with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=ARRAYS)
         office.punches(1)
-        eventually(lambda: "punch/lobby" in publisher._silences)
+        eventually(lambda: "punch/lobby" in publisher._blocked_topics)
         office.punches(15)
         office.punches(100, "gate")
         subscriber.wait_for(lambda messages: len(numbers(messages)) == 100)
@@ -1556,7 +1559,7 @@ def test_a_broker_with_a_limit_of_its_own_on_messages_is_found_out(office: Offic
 
 def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that once broke at the wrong moment does not mean small arrays for ever."""
-    monkeypatch.setattr(module, "KEPT_S", 0.0)
+    monkeypatch.setattr(module, "LIMITS_KEPT_S", 0.0)
     office.punches(100)
     cut: list[int] = []
 
@@ -1674,17 +1677,20 @@ def test_a_receipt_that_cannot_be_read_is_told_once(
 ) -> None:
     """It changes nothing and stops nothing."""
     office.punches(5)
-    with Subscriber(broker.port, PREFIX + "punch/+") as subscriber, Subscriber(broker.port, PREFIX + "alarm") as ear:
+    with (
+        Subscriber(broker.port, PREFIX + "punch/+") as subscriber,
+        Subscriber(broker.port, PREFIX + "alarm") as mailbox,
+    ):
         for _ in range(3):
             subscriber.publish(PREFIX + "receipt", garbage, retain=True)
         office.publisher(broker.url)
         subscriber.wait_for(heard(5))
-        ear.wait_for(lambda messages: messages)
+        mailbox.wait_for(lambda messages: messages)
         for _ in range(3):
             subscriber.publish(PREFIX + "receipt", garbage, retain=True)
         subscriber.publish(PREFIX + "receipt", receipt(office, 5), retain=True)
         eventually(lambda: office.ledger.counts().confirmed == 5)
-        assert alarms(ear) == ["receipt_invalid"]
+        assert alarms(mailbox) == ["receipt_invalid"]
     assert len(named(logs, "receipt_invalid")) == 1
 
 
@@ -1779,7 +1785,7 @@ def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The greeting and the evidence follow all the same."""
-    monkeypatch.setattr(module, "OPENING_S", 0.2)
+    monkeypatch.setattr(module, "BIRTH_TIMEOUT_S", 0.2)
     office.punches(5)
     with FakeBroker(
         lambda packet: None if packet.kind == PUBLISH and packet.topic.endswith("/state") else obliging(packet)
@@ -1802,9 +1808,9 @@ def test_a_refused_subscription_is_told_once_and_tried_again(office: Office, log
     with FakeBroker(answer) as fake:
         publisher = office.publisher(fake.url)
         office.all_sent()
-        eventually(lambda: "the subscription to receipt is refused" in publisher.standing)
+        eventually(lambda: "the subscription to receipt is refused" in publisher.status_text)
         eventually(lambda: named(logs, "subscription_granted"))
-        assert publisher.standing == "connected"
+        assert publisher.status_text == "connected"
         publisher.stop(5)
         told = [packet.event["alarm"] for packet in fake.heard if packet.kind == PUBLISH and "alarm" in packet.topic]
     assert told == ["subscription_refused"]
@@ -2270,13 +2276,13 @@ def test_a_certificate_that_is_only_incomplete_is_explained(message: str, hint: 
     """Python 3.13 refuses what older ones accepted; what is missing is named, and where a right one is made."""
     error = ssl.SSLCertVerificationError(1, "failed")
     error.verify_message, error.verify_code = message, 0
-    assert message in module.plain(error)
-    assert ("docs/broker.md" in module.plain(error)) == hint
+    assert message in module.error_text(error)
+    assert ("docs/broker.md" in module.error_text(error)) == hint
 
 
 def test_no_message_is_longer_than_the_centre_reads(office: Office) -> None:
     """Whatever `delivery.batch_bytes` says and the broker would take."""
     settings = office.settings("mqtt://127.0.0.1", delivery={"batch_bytes": "16MiB"})
     publisher = Publisher(settings, office.ledger)
-    conversation = module._Conversation(None, None, 1, 1, 1, module.ANY_SIZE)  # type: ignore[arg-type]  # not used
-    assert 4_000_000 < publisher._room(conversation, "batch") < central_event.MAX_BYTES
+    session = module._Session(None, None, 1, 1, 1, module.PACKET_MAX)  # type: ignore[arg-type]  # not used
+    assert 4_000_000 < publisher._payload_limit(session, "batch") < central_event.MAX_BYTES

@@ -28,8 +28,8 @@ def hurry() -> None:
     """Shorten the waits of this process."""
     gateway.ledger.delivery.AGAIN_MS = 1000
     gateway.publisher.UNREACHABLE = gateway.publisher.TAKEN_OVER = SOON
-    gateway.publisher.RETRY_FROM_S, gateway.publisher.RETRY_TO_S = 0.5, 2.0
-    gateway.publisher.MISSING_S = 0.5
+    gateway.publisher.RETRY_INITIAL_S, gateway.publisher.RETRY_MAX_S = 0.5, 2.0
+    gateway.publisher.MISSING_CHECK_S = 0.5
     gateway.worker.PAUSES.update(dict.fromkeys(gateway.worker.PAUSES, SOON))
     central.coverage.GAP_GRACE_S = 2.0
     central.inbox.RECEIPT_INTERVAL_S = 0.2

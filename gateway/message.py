@@ -12,7 +12,7 @@ _CLOSE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Message:
     """One message and the events in it, in the order of their sequence."""
 
     topic: str
@@ -21,10 +21,10 @@ class Parcel:
     body: bytes
 
 
-def single(event: Waiting, room: int) -> Parcel | None:
+def single(event: Waiting, room: int) -> Message | None:
     """Return an event as a message of its own; None where its bytes, which never change, are more than ``room``."""
     body = event.body.encode()
-    return Parcel(event.topic, (event,), body) if len(body) <= room else None
+    return Message(event.topic, (event,), body) if len(body) <= room else None
 
 
 class Array:
@@ -45,6 +45,6 @@ class Array:
         self._bodies.append(body)
         return True
 
-    def parcel(self) -> Parcel | None:
+    def message(self) -> Message | None:
         """Return the message; None where nothing is in it."""
-        return Parcel(BATCH, self._events, b"[" + b",".join(self._bodies) + b"]") if self._events else None
+        return Message(BATCH, self._events, b"[" + b",".join(self._bodies) + b"]") if self._events else None

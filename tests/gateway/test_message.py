@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ledger import Waiting
-from gateway.parcel import BATCH, Array, Parcel, single
+from gateway.message import BATCH, Array, Message, single
 
 
 def event(sequence: int, raw: bytes | None = b"\x01\x02", text: str = "") -> Waiting:
@@ -17,19 +17,19 @@ def event(sequence: int, raw: bytes | None = b"\x01\x02", text: str = "") -> Wai
     return Waiting(sequence, "punch/lobby", body, 0)
 
 
-def packed(events: list[Waiting], room: int) -> list[Parcel]:
+def packed(events: list[Waiting], room: int) -> list[Message]:
     """Pack events into as few arrays as their order allows; what fits into none is left out."""
-    parcels = []
+    messages = []
     array = Array(room)
     for one in events:
         if array.take(one):
             continue
-        if (parcel := array.parcel()) is not None:
-            parcels.append(parcel)
+        if (message := array.message()) is not None:
+            messages.append(message)
         array = Array(room)
         array.take(one)
-    last = array.parcel()
-    return [*parcels, last] if last is not None else parcels
+    last = array.message()
+    return [*messages, last] if last is not None else messages
 
 
 @given(st.lists(st.text(max_size=60), max_size=30), st.integers(120, 400))
@@ -37,21 +37,21 @@ def test_arrays_hold_the_stored_bytes_in_order_within_the_limit(texts: list[str]
     """Whatever the events are: together they are the same, each array is full or the last, none is too large."""
     events = [event(number, text=text) for number, text in enumerate(texts)]
     small = [one for one in events if len(one.body.encode()) + 2 <= room]
-    parcels = packed(small, room)
-    assert [one.sequence for parcel in parcels for one in parcel.events] == [one.sequence for one in small]
-    for parcel in parcels:
-        assert parcel.topic == BATCH
-        assert len(parcel.body) <= room
-        assert parcel.body.decode() == f"[{','.join(one.body for one in parcel.events)}]"
-    for parcel, following in itertools.pairwise(parcels):
-        assert len(parcel.body) + 1 + len(following.events[0].body.encode()) > room
+    messages = packed(small, room)
+    assert [one.sequence for message in messages for one in message.events] == [one.sequence for one in small]
+    for message in messages:
+        assert message.topic == BATCH
+        assert len(message.body) <= room
+        assert message.body.decode() == f"[{','.join(one.body for one in message.events)}]"
+    for message, following in itertools.pairwise(messages):
+        assert len(message.body) + 1 + len(following.events[0].body.encode()) > room
 
 
 def test_a_single_event_goes_as_it_is_stored() -> None:
     """On its own topic, with its own bytes."""
     one = event(7)
-    assert single(one, 10_000) == Parcel("punch/lobby", (one,), one.body.encode())
-    assert single(one, len(one.body)) == Parcel("punch/lobby", (one,), one.body.encode())
+    assert single(one, 10_000) == Message("punch/lobby", (one,), one.body.encode())
+    assert single(one, len(one.body)) == Message("punch/lobby", (one,), one.body.encode())
 
 
 def test_an_event_is_never_altered_to_fit() -> None:
@@ -60,4 +60,4 @@ def test_an_event_is_never_altered_to_fit() -> None:
         assert single(one, 300) is None
         array = Array(300)
         assert not array.take(one)
-        assert array.parcel() is None
+        assert array.message() is None
