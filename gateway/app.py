@@ -168,7 +168,7 @@ class Daemon:
         self._publisher = Publisher(
             settings,
             self._ledger,
-            greeting=self._health.greeting,
+            introduction=self._health.introduction,
             requests=self._commands.submit,
             now=clock.now,
         )

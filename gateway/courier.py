@@ -236,7 +236,7 @@ class Courier:
         most = line.maximum_packet - ENVELOPE_BYTES
         while (event := road.next()) is not None:
             array = Array(min(self._array_bytes, most))
-            while self._arrays and (more := road.next()) is not None and array.take(more):
+            while self._arrays and (more := road.next()) is not None and array.add(more):
                 road.go()
             if message := array.message():
                 return message
@@ -287,7 +287,7 @@ class Courier:
     def _line(self) -> Iterator[_Line]:
         """Connect, hear what the centre has confirmed so far, and hang up in the end."""
         client = self._client()
-        politely = False
+        gracefully = False
         try:
             client.connect(self._broker.host, self._broker.port, self._broker.keepalive_s, clean_start=True)
         except (OSError, ValueError) as exc:
@@ -307,9 +307,9 @@ class Courier:
                 client.subscribe([(f"{self._prefix}/{RECEIPT}", options)])
                 self._answer(client, _Subscribed)  # one that is refused only means that no receipt will come
             yield line
-            politely = True
+            gracefully = True
         finally:
-            close_connection(client, politely=politely)
+            close_connection(client, gracefully=gracefully)
 
     def _client(self) -> mqtt.Client:
         settings = self._broker.model_copy(update={"protocol": 5})

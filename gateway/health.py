@@ -30,7 +30,7 @@ class Health:
         self._clock = clock
         self._begun = time.monotonic()
 
-    def greeting(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    def introduction(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
         """Yield topic and payload of everything retained, as every connection to the broker begins with it.
 
         None for what was retained of terminals that are no longer configured.

@@ -1,4 +1,4 @@
-"""Events become messages: one alone on its own topic, or many as an array, never larger than may be sent. Pure."""
+"""MQTT messages made of events: one event on its own topic, or an array of bounded size on ``batch``. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from gateway.ledger import Waiting
 
 BATCH = "batch"
 """The topic of arrays, below the prefix."""
-_CLOSE = 2
+_BRACKETS = 2
 """Bytes of the brackets around an array."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message and the events in it, in the order of their sequence."""
+    """One message and its events, in the order of their sequence."""
 
     topic: str
     """Below the prefix."""
@@ -21,22 +21,22 @@ class Message:
     body: bytes
 
 
-def single(event: Waiting, room: int) -> Message | None:
-    """Return an event as a message of its own; None where its bytes, which never change, are more than ``room``."""
+def single(event: Waiting, limit: int) -> Message | None:
+    """Return an event as a message of its own; None where its body, which never changes, exceeds ``limit`` bytes."""
     body = event.body.encode()
-    return Message(event.topic, (event,), body) if len(body) <= room else None
+    return Message(event.topic, (event,), body) if len(body) <= limit else None
 
 
 class Array:
-    """An array that is being filled with events, up to ``room`` bytes."""
+    """An array under construction, of at most ``limit`` bytes."""
 
-    def __init__(self, room: int) -> None:
-        self._left = room - _CLOSE
+    def __init__(self, limit: int) -> None:
+        self._left = limit - _BRACKETS
         self._events: list[Waiting] = []
         self._bodies: list[bytes] = []
 
-    def take(self, event: Waiting) -> bool:
-        """Add an event; False where there is no room for it."""
+    def add(self, event: Waiting) -> bool:
+        """Add an event; False where it would exceed the limit."""
         body = event.body.encode()
         if len(body) > self._left:
             return False
@@ -46,5 +46,5 @@ class Array:
         return True
 
     def message(self) -> Message | None:
-        """Return the message; None where nothing is in it."""
+        """Return the message; None where the array is empty."""
         return Message(BATCH, self._events, b"[" + b",".join(self._bodies) + b"]") if self._events else None

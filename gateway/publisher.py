@@ -1,10 +1,10 @@
-"""From the ledger to the broker: numbered events in order, marked sent only when the broker says it has them.
+"""Publishes the ledger's events over MQTT in order; an event is marked sent only after the broker acknowledged it.
 
-One thread decides everything. The MQTT library's callbacks only put what item into a queue, because an exception in
-one of them would kill the library's network thread unseen. Every connection uses a new client object: what an old one
-still remembered is forgotten, and the ledger is asked again, so nothing is sent from two memories.
+One thread holds all state. The MQTT library's callbacks only put items into a queue, because an exception in
+one of them would end the library's network thread without notice. Every connection uses a new client object, and
+reads what waits from the ledger again, so that no event is sent from two queues.
 
-Much that waits goes as arrays on ``batch``. What the centre says it holds, and what it lacks, comes back as receipts.
+Many waiting events go as arrays on ``batch``. Receipts of the centre state what it holds and what it lacks.
 """
 
 import errno
@@ -50,7 +50,7 @@ BAD_CREDENTIALS = frozenset({0x86, NOT_AUTHORISED, 0x8C})
 KEEP_ALIVE_TIMEOUT = 0x8D
 SESSION_TAKEN_OVER = 0x8E
 BUSY = frozenset({0x88, 0x89, 0x97, 0x9F})
-"""Refusals of a connection that pass by themselves: unavailable, busy, a quota, too many connections at once."""
+"""Temporary refusals of a connection: unavailable, busy, a quota, too many connections at once."""
 PERMANENT_REFUSALS = frozenset({0x90, 0x99})
 """Refusals of one message that no later attempt can change: its topic or its payload."""
 TOO_LARGE = 0x95
@@ -60,42 +60,46 @@ STATE, INFO, ALARM, RECEIPT, REQUESTS, REPLY = "state", "info", "alarm", "receip
 
 CONNECT_TIMEOUT_S = 5.0
 ACK_TIMEOUT_S = 60.0
-"""A broker that leaves the oldest message unacknowledged for so long has lost it, whatever the connection says."""
+"""After this time without an acknowledgement the oldest message counts as lost, even if the connection stands."""
 SHORT_SESSIONS_MAX = 3
 SHORT_SESSION_S = 300.0
-"""So many connections in a row that end so soon without a reason are no accident.
+"""So many connections in a row that end within ``SHORT_SESSION_S`` and without a reason have a common cause.
 
-Longer than the first pause of who notices it: then the other one of two with one client id notices it too.
+``SHORT_SESSION_S`` is longer than the first pause after this was detected: then the other one of two machines with one
+client id detects it too.
 """
 CLOSE_TIMEOUT_S = 2.0
 DISCONNECT_TIMEOUT_S = 1.0
 FETCH = 500
 IDLE_S = 5.0
 RETRY_INITIAL_S, RETRY_MAX_S = 5.0, 600.0
-"""Back-off of one topic that nobody hears or that we may not use."""
+"""Back-off of one topic without a subscriber, or that the broker refuses."""
 ALARMS_KEPT = 100
 BIRTH_TIMEOUT_S = 3.0
-"""How long a broker may take to acknowledge the birth, behind which comes what it has retained of us."""
+"""How long to wait for the acknowledgement of the birth message; the retained messages arrive before it."""
 SUBSCRIBE_AGAIN_S = 60.0
 UNANSWERED_MAX = 2
-"""Connections in a row that ended with a subscription unanswered: the next one does without it."""
+"""After this many connections in a row that ended before a subscription was answered, the next one omits it."""
 MISSING_CHECK_S = 15.0
-"""How often it is looked for what the centre lacks and is due to be sent again."""
+"""Interval between checks for events that the centre lacks and that are due to be sent again."""
 CORRELATION_BYTES = 4 * 1024
-"""The longest correlation data of a request that are given back."""
+"""Maximum length of a request's correlation data, which its reply repeats."""
 REQUESTS_WAITING_MAX = 32
-"""Requests that wait to be looked at; what exceeds them is not answered."""
+"""Maximum number of requests in the mailbox; further ones are ignored."""
 IGNORED_LOG_S = 3600.0
-"""How often messages of one kind that are ignored are logged, however many come."""
+"""Minimum interval between log lines about ignored messages of one kind."""
 FLIGHT_INITIAL, FLIGHT_MAX = 128 * 1024, 4 * 1024**2
-"""Bytes of arrays in flight: at the beginning of a connection, and at most."""
+"""Limit of the bytes of arrays in flight: at the beginning of a connection, and its maximum."""
 FAST_ACK_S, SLOW_ACK_S = 1.0, 3.0
-"""An acknowledgement this quick lets more be in flight, one this slow less: a state, an alarm or an answer waits behind
-all of it, and no line is so slow that the oldest array would be taken for lost."""
+"""An acknowledgement within FAST_ACK_S raises the limit of bytes in flight, one after SLOW_ACK_S or more lowers it.
+
+A state, an alarm or a reply waits behind all bytes in flight; and on no line, however slow, may the oldest array exceed
+``ACK_TIMEOUT_S``.
+"""
 LIMITS_KEPT_S = 3600.0
-"""How long what was found to end connections, a size or a subscription, is not tried again."""
+"""How long a message size or a subscription that ended connections is not tried again."""
 PACKET_MAX = 268_435_455
-"""The largest packet that MQTT knows."""
+"""Maximum size of an MQTT packet."""
 
 log = structlog.get_logger("publisher")
 
@@ -104,10 +108,10 @@ UNREACHABLE = Pause(1.0, 60.0)
 REFUSED = Pause(30.0, 300.0)
 TAKEN_OVER = Pause(120.0, 600.0)
 REPLACED = Pause(86400.0, 86400.0)
-"""Of a copy: whoever has found the other machine starts this one again, so it need not try by itself."""
+"""Pause of a copied ledger: the person who finds the other machine restarts this one, so automatic retries are rare."""
 REPLACED_AGAIN_S = 3600.0
-"""Another stream seen twice within this time proves another machine; a broker that has lost what was newest shows one
-once."""
+"""Another stream seen twice within this time proves another machine; a broker that lost its newest retained message
+shows one only once."""
 
 
 BrokerCause = Literal[
@@ -124,7 +128,7 @@ BrokerCause = Literal[
     "replaced",
     "broke",
 ]
-"""Why the broker cannot be used, by what a person has to look at."""
+"""Why the broker cannot be used; each value names what an operator has to check."""
 
 
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
@@ -144,7 +148,7 @@ class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it cal
         self.pause = pause or UNREACHABLE
         self.alarm = alarm
         self.unexplained = unexplained
-        """A working connection was closed, and nobody said why."""
+        """A working connection was closed without a reason."""
 
 
 def _repeatedly_disconnected() -> BrokerUnavailable:
@@ -163,7 +167,7 @@ _VALIDITY_PERIOD_ERRORS = (9, 10)
 
 
 def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
-    """Make a client that is let in as the settings say; BrokerUnavailable where one of their files cannot be used."""
+    """Return a client with the credentials of the settings; raises BrokerUnavailable where a file is unusable."""
     version5 = settings.protocol == 5
     client = BoundedClient(
         CallbackAPIVersion.VERSION2,
@@ -174,7 +178,7 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
         reconnect_on_failure=False,
     )
     client.connect_timeout = CONNECT_TIMEOUT_S
-    client.max_inflight_messages_set(65535)  # the window is ours to keep: the library does not know the broker's
+    client.max_inflight_messages_set(65535)  # the publisher enforces the window: the library does not know the broker's
     if settings.username is not None:
         password = None
         if settings.password_file is not None:
@@ -196,10 +200,10 @@ def client_for(settings: Mqtt, client_id: str) -> BoundedClient:
 
 
 def tls_context(settings: Mqtt, *, strict: bool | None = None) -> ssl.SSLContext:
-    """Make what TLS with the broker demands and offers; OSError or ValueError where a file cannot be used.
+    """Return the TLS context for the broker; raises OSError or ValueError where a file cannot be used.
 
-    Everything that connects to the broker uses it. Complete certificates are demanded where ``strict``, or else the
-    setting, is true; what Python demands by default depends on its version.
+    Every connection to the broker uses it. RFC 5280 conformant certificates are required where ``strict``, or else the
+    setting, is true; Python's own default depends on its version.
     """
     context = ssl.create_default_context(cafile=_text(settings.ca_file))
     if settings.strict_certificates if strict is None else strict:
@@ -207,7 +211,7 @@ def tls_context(settings: Mqtt, *, strict: bool | None = None) -> ssl.SSLContext
     else:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if settings.cert_file is not None:
-        # A key with a passphrase is an error: otherwise OpenSSL waits for somebody to type it.
+        # A key with a passphrase is an error: otherwise OpenSSL would prompt for it and block.
         context.load_cert_chain(settings.cert_file, settings.key_file, password=lambda: b"")
     return context
 
@@ -223,7 +227,7 @@ class _Disconnected(NamedTuple):
     code: int
     text: str
     by_broker: bool
-    """The broker gave this reason; otherwise it is the library's guess."""
+    """The broker sent this reason; otherwise the library assumed it."""
 
 
 class _Acknowledged(NamedTuple):
@@ -237,14 +241,14 @@ class _Subscribed(NamedTuple):
 
 
 class _Outgoing(NamedTuple):
-    """A message without evidence value: the newest counts, and a new connection begins with all of them anyway."""
+    """A message that is not an event: only the newest one matters, and every connection begins with all of them."""
 
     topic: str
     payload: dict[str, Any] | None
-    """None: nothing, which also ends what the broker has retained."""
+    """None: an empty payload, which removes the retained message."""
     retain: bool
     correlation: bytes | None = None
-    """What the answer to a request gives back."""
+    """The request's correlation data, which its reply repeats."""
 
 
 class _Sent(NamedTuple):
@@ -257,22 +261,22 @@ class _Sent(NamedTuple):
 
 
 class _Received(NamedTuple):
-    """As much of a message of the broker as is used; the library's object holds any number of properties."""
+    """The used parts of a received message; the library's object may hold any number of properties."""
 
     topic: str
     """Below the prefix."""
     payload: bytes
-    """Cut to what shows that it is too long, where it is."""
+    """A request that is too long is cut one byte behind the limit, which shows that it is too long."""
     retain: bool
     at: float
-    """Moment of the monotonic clock at which it came."""
+    """Monotonic time of its arrival."""
     response_topic: str
     correlation: bytes | None
     expiry_s: int | None
 
 
 class _Mailbox:
-    """What a broker passes on to us, as much of it as may wait: the newest of each statement, and some requests."""
+    """Bounded mailbox of received messages: the newest ``info`` and ``receipt``, and a limited number of requests."""
 
     def __init__(self, prefix: str, wake: Callable[[], None]) -> None:
         self._begin = f"{prefix}/"
@@ -283,11 +287,11 @@ class _Mailbox:
         self._requests: list[_Received] = []
         self._ignored: Counter[str] = Counter()
 
-    def hear(self, message: mqtt.MQTTMessage) -> None:
-        """Keep a message, if it may wait. Called from the library's thread, and raises nothing."""
+    def put(self, message: mqtt.MQTTMessage) -> None:
+        """Add a message, or count it as ignored. Called from the library's thread; raises nothing."""
         try:
             received = self._received(message)
-        except Exception as exc:  # noqa: BLE001 - whatever a message makes fail is that message's own affair
+        except Exception as exc:  # noqa: BLE001 - an error caused by a message costs that message only
             received = type(exc).__name__
         with self._lock:
             if isinstance(received, str):
@@ -303,7 +307,7 @@ class _Mailbox:
                 self._wake()
 
     def _received(self, message: mqtt.MQTTMessage) -> "_Received | str":
-        """Return what is used of a message; in words why it is ignored, where it is."""
+        """Return the used parts of a message, or the reason why it is ignored."""
         if not message.topic.startswith(self._begin):
             return "a topic that was not subscribed to"
         topic = message.topic.removeprefix(self._begin)
@@ -326,12 +330,12 @@ class _Mailbox:
         )
 
     def take(self) -> tuple[dict[str, _Received], list[_Received], Counter[str]]:
-        """Return the statements by topic, the requests, and why how many were ignored, since the last time."""
+        """Remove and return statements by topic, requests, and the number of ignored messages by reason."""
         with self._lock:
-            heard = self._newest, self._requests, self._ignored
+            content = self._newest, self._requests, self._ignored
             self._newest, self._requests, self._ignored = {}, [], Counter()
             self._woken = False
-        return heard
+        return content
 
 
 _EVENT_RECORDED = object()
@@ -342,15 +346,15 @@ _STOP = object()
 
 @dataclass(slots=True)
 class _BlockedTopic:
-    """A topic whose messages the broker takes for nobody, or does not take from us.
+    """A topic without a subscriber, or one that the broker refuses to this gateway.
 
-    Its events are held back. The oldest of them is tried when it is due, or when something new is recorded; as soon as
-    it is taken, all the others follow.
+    Its events are held back. The oldest of them is sent as a probe when it is due, or when a new event of the topic is
+    recorded; after the probe is acknowledged, all others follow.
     """
 
     code: int
     upto: int
-    """What was recorded up to here is no news."""
+    """Highest sequence already considered; a later event triggers a probe at once."""
     due: float
     delay_s: float
     probing: bool = False
@@ -358,7 +362,7 @@ class _BlockedTopic:
 
 @dataclass(slots=True)
 class _Session:
-    """What is true for the length of one connection."""
+    """State of one connection."""
 
     client: BoundedClient
     mailbox: _Mailbox
@@ -366,33 +370,33 @@ class _Session:
     window: int
     """Messages with events in flight at most."""
     receive_maximum: int
-    """Messages of any kind in flight at most, by the broker's word."""
+    """Receive Maximum of the broker: messages of any kind in flight."""
     maximum_packet: int
-    """Bytes of a message at most, by the broker's word."""
+    """Maximum Packet Size of the broker, in bytes."""
     birth_acknowledged: bool = False
-    """The birth was acknowledged, and what the broker has retained of us has come before that."""
+    """The birth message was acknowledged; the retained messages have arrived before that."""
     introduced: bool = False
     subscribed: bool = False
-    """The subscriptions have been asked for: all that comes before the evidence is said."""
+    """The subscriptions were requested: everything that precedes the events was sent."""
     subscriptions: dict[int | None, tuple[str, ...]] = field(default_factory=dict)
-    """What was asked for in which packet."""
+    """Topics by the message id of their SUBSCRIBE packet."""
     resubscribe_topics: list[str] = field(default_factory=list)
     resubscribe_at: float = 0.0
     next_missing_check: float = 0.0
     unstored_receipt: bytes = b""
-    """A receipt for which there was no room."""
+    """A receipt that could not be stored because the disk is full."""
     store_retry_at: float = 0.0
     outbox: deque[_Outgoing] = field(default_factory=deque)
     cursor: int = 0
     """Everything waiting up to this sequence has been fetched."""
     more_waiting: bool = True
     rewind: bool = False
-    """A topic is heard again: what it still owes is to be fetched from the beginning."""
+    """A topic was unblocked, or events were marked to be sent again: fetch waiting events from the beginning."""
     buffer: deque[Waiting] = field(default_factory=deque)
     arrays: bool = False
-    """Enough was fetched to go as arrays."""
+    """Enough events were fetched to send them as arrays."""
     again_upto: int = 0
-    """What waits up to here goes as arrays, however few."""
+    """Waiting events up to this sequence go as arrays, however few they are."""
     in_flight: dict[int, _Sent] = field(default_factory=dict)
     """By message id, the oldest first."""
     sequences: set[int] = field(default_factory=set)
@@ -400,18 +404,18 @@ class _Session:
     flight_bytes: int = 0
     """Size of the arrays among them."""
     flight_limit: int = FLIGHT_INITIAL
-    """So large they may be."""
+    """Limit of ``flight_bytes``."""
     arrays_accepted: bool = False
-    """The broker has taken an array."""
+    """The broker has acknowledged an array."""
     array_trial: bool = False
-    """The first one is on its way, and nothing behind it: where it is not taken, its events go one by one, in order."""
+    """The first array is in flight and nothing behind it: where it is refused, its events go one by one, in order."""
     refused_topics: set[str] = field(default_factory=set)
-    """Topics of messages that the broker has refused."""
+    """Topics of messages that the broker refused."""
     started: float = field(default_factory=time.monotonic)
     oldest_since: float = 0.0
-    """Since when the oldest message in flight has been the oldest."""
+    """Monotonic time at which the oldest message in flight became the oldest."""
     one_by_one_upto: int = 0
-    """Up to this sequence events go one by one: one of them may be what ended the connections before."""
+    """Up to this sequence events go one by one: one of them may have ended the previous connections."""
 
     @property
     def may_send_event(self) -> bool:
@@ -428,13 +432,13 @@ class Publisher:
         settings: Settings,
         ledger: Ledger,
         *,
-        greeting: Callable[[], Iterable[tuple[str, dict[str, Any] | None]]] = tuple,
+        introduction: Callable[[], Iterable[tuple[str, dict[str, Any] | None]]] = tuple,
         requests: Callable[[Request], None] = lambda _request: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """``greeting`` returns the retained topics and payloads that every connection begins with, after ``state``.
+        """``introduction`` returns the retained topics and payloads that every connection begins with, after ``state``.
 
-        ``requests`` is given what the centre asks for, and must return at once.
+        ``requests`` receives each request of the centre, and must return at once.
         """
         self._mqtt: Mqtt = settings.mqtt
         self._delivery: Delivery = settings.delivery
@@ -442,7 +446,7 @@ class Publisher:
         self._client_id = settings.client_id
         self._prefix = settings.topic_prefix
         self._ledger = ledger
-        self._greeting = greeting
+        self._introduction = introduction
         self._requests = requests
         self._now = now
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -450,30 +454,30 @@ class Publisher:
         self._recent_alarms: deque[dict[str, Any]] = deque(maxlen=ALARMS_KEPT)
         self._blocked_topics: dict[str, _BlockedTopic] = {}
         self._accepted_stream: str | None = None
-        """The stream of the last ``info`` that the broker took."""
+        """The stream of the last ``info`` that the broker acknowledged."""
         self._replaced_until = 0.0
-        """Until when the broker's having another one of ours instead was the second time."""
+        """Until this monotonic time a further retained ``info`` of another stream counts as the second one."""
         self._one_by_one_upto = 0
         self._array_max = self._single_max = PACKET_MAX
-        """Bytes of a message at most, by experience with this broker."""
+        """Maximum bytes of a packet, learned from this broker's disconnects."""
         self._sizes_kept_until = 0.0
         self._too_large: set[int] = set()
-        """Events that are so."""
+        """Sequences of events that exceed the limit of this broker."""
         self._altered: set[int] = set()
-        """Events that were found not to be what was written."""
+        """Sequences of events whose body does not fit its digest."""
         self._altered_reported = False
         self._centre_lacks_events = False
-        """The centre lacks events that it should have."""
+        """The last receipt listed missing events."""
         self._ignored: Counter[str] = Counter()
-        """Messages that were ignored since the start, by kind."""
+        """Number of messages ignored since the start, by log code."""
         self._ignored_log_at: dict[str, float] = {}
-        """Kinds of them → when the log may name them again."""
+        """Log code → monotonic time from which it may be logged again."""
         self._refused_subscriptions: set[str] = set()
-        """Subscriptions whose refusal was told."""
+        """Refused subscriptions that were reported."""
         self._unanswered: Counter[str] = Counter()
         """Subscriptions → connections in a row that ended before they were answered."""
         self._suspended_subscriptions: dict[str, float] = {}
-        """Subscriptions → when they are asked for again."""
+        """Topic → monotonic time from which it is subscribed to again."""
         self._problem: str | None = None
         self._cause: BrokerCause | None = None
         self._stopping = False
@@ -483,12 +487,12 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted us and not gone since."""
+        """Whether a session with the broker is established."""
         return self._connected
 
     @property
     def status_text(self) -> str:
-        """How it stands with the broker, in words for people: connected or not, and what is in the way."""
+        """The status of the connection in words for people: connected or not, and what is wrong."""
         if not self._connected:
             return f"not connected: {self._problem}" if self._problem else "not connected yet"
         held = [
@@ -521,7 +525,7 @@ class Publisher:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Say ``offline``, disconnect and end; return whether that was done within ``timeout_s``."""
+        """Publish ``offline``, disconnect and end the thread; return whether it ended within ``timeout_s``."""
         self._stopping = True
         self._inbox.put(_STOP)
         if self._thread.is_alive():
@@ -529,22 +533,22 @@ class Publisher:
         return not self._thread.is_alive()
 
     def announce(self, topic: str, payload: dict[str, Any] | None, *, retain: bool = True) -> None:
-        """Publish a message below the prefix now; None ends what is retained there.
+        """Publish a message below the prefix now; None removes the retained message.
 
-        Without a connection a retained one is dropped, as the next greeting will carry it, and any other kept for the
-        next connection, among the newest hundred of them and the alarms.
+        Without a connection a retained message is dropped, because the next introduction contains it. Any other is kept
+        for the next connection, in the same bounded queue as alarms.
         """
         self._inbox.put(_Outgoing(topic, payload, retain=retain))
 
     def alarm(self, code: str, message: str, terminal: str | None = None) -> None:
-        """Echo for people that something is wrong or right again; kept for the next connection, the newest hundred."""
+        """Publish an alarm for people; without a connection the newest hundred are kept for the next one."""
         payload = {"at": utc_text(self._now()), "alarm": code, "terminal": terminal, "message": message}
         self._recent_alarms.append(payload)
         self._inbox.put(_Outgoing(ALARM, payload, retain=False))
 
     @property
     def alarms(self) -> list[dict[str, Any]]:
-        """The newest hundred alarms since the start, the last one first, whether the broker has heard them or not."""
+        """The newest hundred alarms since the start, the last one first, whether published or not."""
         return list(reversed(self._recent_alarms.copy()))
 
     # The thread.
@@ -574,13 +578,13 @@ class Publisher:
                         self._unanswered.update(topic for asked in session.subscriptions.values() for topic in asked)
                     short_sessions = short_sessions + 1 if exc.unexplained and lived_s <= SHORT_SESSION_S else 0
                     problem = _repeatedly_disconnected() if short_sessions >= SHORT_SESSIONS_MAX else exc
-                    # Refused in the middle of a full window, a connection may end so that its last answers are lost.
+                    # A connection that ends in the middle of a full window may lose the broker's last acknowledgements.
                     in_flight = session.sequences if session and short_sessions > 1 else ()
                     self._one_by_one_upto = max(in_flight, default=0)
                     failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_SESSION_S else 1
                     pause = problem.pause
                     pause_s = pause.after(failures)
-                    # Once when it breaks, not at every attempt; and again where a person must act.
+                    # Logged once when the connection breaks, not at every attempt; and again where a person must act.
                     if self._problem is None or (pause is not UNREACHABLE and str(problem) != self._problem):
                         log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
                         if problem.alarm:
@@ -592,7 +596,7 @@ class Publisher:
             log.exception("publisher_failed")
 
     def _wait_to_retry(self, pause_s: float) -> None:
-        """Wait, keeping alarms and dropping what the next greeting will say anyway."""
+        """Wait; keep alarms, and drop messages that the next introduction contains."""
         until = time.monotonic() + pause_s
         while not self._stopping and (left := until - time.monotonic()) > 0:
             try:
@@ -602,7 +606,7 @@ class Publisher:
             self._keep_alarm(item)
 
     def _keep_alarm(self, item: object) -> None:
-        # An answer that comes a connection late has nobody who waits for it.
+        # A reply to a request of an earlier connection is dropped: its requester no longer waits.
         if isinstance(item, _Outgoing) and not item.retain and not item.topic.startswith(f"{REPLY}/"):
             self._alarms.append(item)
 
@@ -630,7 +634,7 @@ class Publisher:
         try:
             session = self._handshake(client, number)
         except BaseException:
-            close_connection(client, politely=False)
+            close_connection(client, gracefully=False)
             raise
         self._connected = True
         return session
@@ -644,7 +648,7 @@ class Publisher:
         client.will_set(f"{self._prefix}/state", _json({"state": "offline", "session": number}), qos=1, retain=True)
         inbox = self._inbox
 
-        # None of these refers to `client` by name: a circle would keep every old client, and its sockets, for a while.
+        # None of these refers to `client` by name: a reference cycle would keep every old client and its sockets open.
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
             messages = getattr(properties, "ReceiveMaximum", None) or 65535
             size = getattr(properties, "MaximumPacketSize", None) or PACKET_MAX
@@ -668,11 +672,11 @@ class Publisher:
         return client
 
     def _handshake(self, client: BoundedClient, number: int) -> _Session:
-        """Wait for the broker's answer; on success say who and how we are, before any evidence."""
+        """Wait for CONNACK; on success queue the birth message and subscribe to ``info``, before any event is sent."""
         answer = self._await_answer(client)
         if isinstance(answer, _Disconnected):
             hint = f" ({client.violation})" if client.violation else ""
-            # With TLS 1.3 a refused certificate comes to light only now, and the library keeps it.
+            # With TLS 1.3 a refused certificate shows only here, and the library does not report it.
             if self._mqtt.tls and not hint:
                 ours = "does not take this gateway's certificate (expired, revoked, another authority)"
                 hint = f"; most likely it {ours if self._mqtt.cert_file else 'wants a certificate: mqtt.cert_file'}"
@@ -711,14 +715,16 @@ class Publisher:
         self._subscribe(session, INFO)
         for blocked in self._blocked_topics.values():
             blocked.probing = False
-            if blocked.code == NO_MATCHING_SUBSCRIBERS:  # they may be back with the broker; a refusal keeps its pace
+            if (
+                blocked.code == NO_MATCHING_SUBSCRIBERS
+            ):  # subscribers may have returned with the broker; a refusal keeps its back-off
                 blocked.due, blocked.delay_s = session.started, RETRY_INITIAL_S
         return session
 
     def _attach_mailbox(self, client: mqtt.Client) -> _Mailbox:
         inbox, reference = self._inbox, weakref.ref(client)
         mailbox = _Mailbox(self._prefix, lambda: inbox.put((reference(), _MESSAGE_ARRIVED)))
-        client.on_message = lambda _client, _userdata, message: mailbox.hear(message)
+        client.on_message = lambda _client, _userdata, message: mailbox.put(message)
         return mailbox
 
     def _await_answer(self, client: mqtt.Client) -> _Connected | _Disconnected:
@@ -736,20 +742,20 @@ class Publisher:
         raise BrokerUnavailable("stopping")
 
     def _run_session(self, session: _Session) -> None:
-        said = False
+        offline_acknowledged = False
         try:
             while not self._stopping:
                 self._fill_window(session)
                 self._process_inbox(session, self._next_timeout(session))
-            said = self._close(session)
+            offline_acknowledged = self._close(session)
         finally:
             self._connected = False
             for message in (*(sent.message for sent in session.in_flight.values()), *session.outbox):
                 self._keep_alarm(message)
-            close_connection(session.client, politely=said)
+            close_connection(session.client, gracefully=offline_acknowledged)
 
     def _next_timeout(self, session: _Session) -> float:
-        """Return how long there is nothing to do unless something happens."""
+        """Return how long to wait for an item of the inbox before the next timed work."""
         if session.may_send_event and (session.buffer or session.more_waiting):
             return 0.0
         due = [time.monotonic() + IDLE_S]
@@ -770,7 +776,7 @@ class Publisher:
         return max(0.0, min(due) - time.monotonic())
 
     def _process_inbox(self, session: _Session, timeout_s: float) -> None:
-        """Wait for something to happen, then take in everything that has."""
+        """Wait for an item of the inbox, then process all that are there."""
         acknowledged: list[int] = []
         try:
             item = self._inbox.get(timeout=timeout_s)
@@ -783,7 +789,7 @@ class Publisher:
             if acknowledged:
                 self._ledger.mark_sent(acknowledged)
         if session.rewind:
-            self._ledger.flush_marks()  # or what has just been acknowledged would be fetched, and sent, once more
+            self._ledger.flush_marks()  # otherwise events acknowledged just now would be fetched and sent again
             session.cursor = 0
             session.more_waiting = True
             session.rewind = False
@@ -792,7 +798,7 @@ class Publisher:
         if session.in_flight and time.monotonic() >= session.oldest_since + ACK_TIMEOUT_S:
             oldest = next(iter(session.in_flight.values()))
             if isinstance(oldest.message, Message) and len(oldest.message.events) > 1:
-                self._lower_size_limit(oldest)  # a line this slow would never get it through
+                self._lower_size_limit(oldest)  # a line this slow would never transfer it
             raise BrokerUnavailable(f"the broker has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
 
     def _process(self, session: _Session, item: Any, acknowledged: list[int]) -> None:
@@ -833,8 +839,8 @@ class Publisher:
             refused = ", ".join(sorted(session.refused_topics))
             raise BrokerUnavailable(f"the connection to the broker broke after it refused messages on {refused}")
         if len(messages) == 1 and isinstance(only := messages[0].message, Message) and len(only.events) > 1:
-            # Brokers of MQTT 3.1.1 have no words for a message that is too large for them, and mosquitto 2.0.11 with
-            # `message_size_limit` uses one that MQTT 5 does not know in this place: the library hangs up.
+            # MQTT 3.1.1 has no reason code for a message that is too large, and mosquitto 2.0.11 with
+            # `message_size_limit` sends one that MQTT 5 does not allow there: the library disconnects.
             self._lower_size_limit(messages[0])
             raise BrokerUnavailable(
                 f"the connection to the broker broke ({end.text}) at a message of {messages[0].size} bytes; "
@@ -845,13 +851,13 @@ class Publisher:
                 f"the connection to the broker broke ({end.text}) before it answered the subscription to "
                 f"{', '.join(asked)}"
             )
-        # The library knows only one reason of its own worth telling: an unanswered ping.
+        # The library has only one informative reason of its own: an unanswered ping.
         raise BrokerUnavailable(
             f"the connection to the broker broke ({end.text})", unexplained=end.code != KEEP_ALIVE_TIMEOUT
         )
 
     def _suspend_subscriptions(self, violation: str) -> None:
-        """Do without subscriptions for a while: what came by them ended the connection, and would end the next."""
+        """Omit all subscriptions for a while: what they delivered ended the connection, and would end the next."""
         until = time.monotonic() + LIMITS_KEPT_S
         for topic in (INFO, RECEIPT, REQUESTS):
             self._suspended_subscriptions[topic] = until
@@ -862,7 +868,7 @@ class Publisher:
         )
 
     def _lower_size_limit(self, sent: _Sent) -> None:
-        """Let no message be as large as this one, and an array only half as large."""
+        """Lower the limits: messages below the size of this one, arrays to half of it."""
         assert isinstance(sent.message, Message)  # noqa: S101 - only these can be made smaller
         if len(sent.message.events) > 1:
             self._array_max = sent.size // 2
@@ -915,7 +921,7 @@ class Publisher:
 
     @staticmethod
     def _adjust_flight_limit(session: _Session, sent: _Sent) -> None:
-        """Let as much be in flight as the line carries in a second or two."""
+        """Adjust the limit of bytes in flight to what the line carries in a second or two."""
         took_s = time.monotonic() - sent.since
         if took_s <= FAST_ACK_S:
             session.flight_limit = min(FLIGHT_MAX, session.flight_limit + sent.size)
@@ -928,7 +934,7 @@ class Publisher:
         self.alarm("message_parked", f"the broker will never take event {event.sequence} (reason {code:#04x})")
 
     def _block_topic(self, topic: str, code: int, blocked: _BlockedTopic | None) -> None:
-        """Keep the topic's events waiting; try it again later with one of them, longer and longer."""
+        """Hold the topic's events back; probe it later with one of them, with exponential back-off."""
         now = time.monotonic()
         fate = "the events go one by one" if topic == BATCH else "its events are kept and tried again"
         if blocked is None or blocked.code != code:
@@ -954,7 +960,7 @@ class Publisher:
             blocked.delay_s = min(RETRY_MAX_S, blocked.delay_s * 2)
             blocked.due = now + blocked.delay_s
 
-    # What goes out.
+    # Outgoing messages.
 
     def _fill_window(self, session: _Session) -> None:
         if not session.introduced and (
@@ -972,7 +978,7 @@ class Publisher:
             if topic != BATCH and session.may_send_event and not held.probing and time.monotonic() >= held.due:
                 self._probe(session, topic, held)
         if session.may_send_event and not session.buffer and session.more_waiting:
-            self._fetch(session)  # once: much that is held back must not keep us from subscribed
+            self._fetch(session)  # once per turn: many events that are held back must not delay the inbox
         while session.may_send_event and (message := self._next_message(session)) is not None:
             self._send(session, message)
         if session.unstored_receipt and time.monotonic() >= session.store_retry_at:
@@ -981,9 +987,9 @@ class Publisher:
             self._schedule_missing(session)
 
     def _publish_introduction(self, session: _Session) -> None:
-        """Say how we are, once it is known what the broker has retained of us."""
+        """Publish the introduction and the kept alarms, after the retained ``info`` was received."""
         session.client.unsubscribe(f"{self._prefix}/{INFO}")
-        session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+        session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._introduction())
         session.outbox.extend(self._alarms)
         self._alarms.clear()
         session.introduced = True
@@ -996,13 +1002,13 @@ class Publisher:
         try:
             owed = self._ledger.owe_missing()
         except LedgerFull:
-            return  # with the room comes the next time
+            return  # retried at the next check
         if owed.events or owed.forgotten:
             log.info("missing_sent_again", events=owed.events, forgotten=owed.forgotten)
-            session.next_missing_check = now  # there may be more
+            session.next_missing_check = now  # more may be missing
 
     def _probe(self, session: _Session, topic: str, blocked: _BlockedTopic) -> None:
-        """Try a silent topic with the oldest event that it owes."""
+        """Probe a blocked topic with its oldest waiting event."""
         owed = self._unaltered(self._ledger.pending(0, len(session.sequences) + 1, topic))
         event = next((event for event in owed if event.sequence not in session.sequences), None)
         message = None if event is None else self._single_message(session, event)
@@ -1024,10 +1030,10 @@ class Publisher:
         session.arrays = goes > self._delivery.batch_from
 
     def _unaltered(self, events: list[Waiting]) -> list[Waiting]:
-        """Return the events that are what was written; the others are set aside, and never sent."""
+        """Return the events whose body fits its digest; the others are set aside and never sent."""
         altered = [event for event in events if event.is_altered]
         if altered:
-            with suppress(LedgerFull):  # they are not sent either way, and are met again
+            with suppress(LedgerFull):  # they are not sent either way, and are found again at the next fetch
                 self._ledger.set_aside([event.sequence for event in altered])
         for event in altered:
             if event.sequence not in self._altered:
@@ -1039,14 +1045,14 @@ class Publisher:
         return [event for event in events if not event.is_altered] if altered else events
 
     def _next_message(self, session: _Session) -> Message | None:
-        """Make the next message from what was fetched; None where nothing of it can go."""
+        """Return the next message made of fetched events; None where none of them may be sent."""
         array: Array | None = None
         while session.buffer:
             event = session.buffer[0]
             if self._is_sendable(session, event):
                 if self._belongs_in_array(session, event):
                     array = array or Array(self._payload_limit(session, BATCH))
-                    if array.take(event):
+                    if array.add(event):
                         session.buffer.popleft()
                         continue
                 if array is not None and (message := array.message()):
@@ -1059,7 +1065,7 @@ class Publisher:
         return None if array is None else array.message()
 
     def _is_sendable(self, session: _Session, event: Waiting) -> bool:
-        """Tell whether an event is to be sent: it is not on its way, and its topic is not silent."""
+        """Return whether an event may be sent: it is not in flight, and its topic is not blocked."""
         if event.sequence in session.sequences:
             return False
         if event.sequence > session.one_by_one_upto:
@@ -1077,12 +1083,12 @@ class Publisher:
         return blocked is None or (not blocked.probing and time.monotonic() >= blocked.due)
 
     def _single_message(self, session: _Session, event: Waiting) -> Message | None:
-        """Make a message of one event; None, and an alarm, where the broker takes none so large."""
+        """Return a message of one event; None, and an alarm, where it exceeds the broker's limit."""
         message = single(event, self._payload_limit(session, event.topic))
         if message is None and event.sequence not in self._too_large:
             first = not self._too_large
             self._too_large.add(event.sequence)
-            if not first:  # one alarm says what to do for all of them
+            if not first:  # one alarm covers all of them
                 return None
             log.error("message_too_large", sequence=event.sequence, topic=event.topic)
             self.alarm(
@@ -1093,13 +1099,13 @@ class Publisher:
         return message
 
     def _payload_limit(self, session: _Session, topic: str) -> int:
-        """Return how many bytes the payload of a message with events may have."""
+        """Return the maximum payload of a message with events, in bytes."""
         learned = self._array_max if topic == BATCH else self._single_max
         packet = min(self._delivery.batch_bytes, CENTRE_BYTES, session.maximum_packet, learned)
         return packet - self._packet_overhead(topic, ARRAY if topic == BATCH else EVENT)
 
     def _packet_overhead(self, topic: str, properties: Properties) -> int:
-        """Return how many bytes a packet has beside its payload, at most."""
+        """Return the maximum bytes of a packet beside its payload."""
         packed: bytes = properties.pack() if self._version5 else b""  # type: ignore[no-untyped-call]  # paho leaves it untyped
         return 1 + 4 + 2 + len(self._prefix) + 1 + len(topic) + 2 + len(packed)
 
@@ -1144,16 +1150,16 @@ class Publisher:
         if not session.in_flight:
             session.oldest_since = now
         size = len(body) + self._packet_overhead(message.topic, properties)
-        session.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may be what ended all
+        session.in_flight[info.mid] = _Sent(message, size, now)  # even if it fails: it may have ended the connection
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._process_inbox(session, 0.0)  # what came before the end, and the reason for it
+            self._process_inbox(session, 0.0)  # process what arrived before the end, and the reason for it
             raise BrokerUnavailable(f"the connection to the broker broke ({mqtt.error_string(info.rc)})")
         return size
 
-    # What comes in.
+    # Incoming messages.
 
     def _subscribe(self, session: _Session, *topics: str) -> None:
-        # Some brokers (AWS IoT) hang up on who asks for what is not allowed: evidence matters more than hearing.
+        # Some brokers (AWS IoT) disconnect a client that subscribes without permission: publishing matters more.
         now = time.monotonic()
         for topic in topics:
             if self._unanswered[topic] >= UNANSWERED_MAX:
@@ -1163,7 +1169,7 @@ class Publisher:
         topics = tuple(topic for topic in topics if now >= self._suspended_subscriptions.get(topic, 0.0))
         if not topics:
             return
-        # Requests that a broker retains were meant for somebody else's yesterday; our own messages are no news.
+        # Retained requests are outdated, and the gateway's own messages are not needed.
         wanted: Any = [(f"{self._prefix}/{topic}", 1) for topic in topics]
         if self._version5:
             options = {
@@ -1174,10 +1180,10 @@ class Publisher:
             }
             wanted = [(f"{self._prefix}/{topic}", option) for topic, option in options.items()]
         _, mid = session.client.subscribe(wanted)
-        session.subscriptions[mid] = topics  # even if it fails: it may be what ended all
+        session.subscriptions[mid] = topics  # even if it fails: it may have ended the connection
 
     def _note_subscription(self, session: _Session, answer: _Subscribed) -> None:
-        """Tell, once, what we may not hear. Evidence goes out all the same."""
+        """Report a refused subscription once. Events are published all the same."""
         topics = session.subscriptions.pop(answer.mid, ())
         for topic in topics:
             del self._unanswered[topic]
@@ -1217,9 +1223,9 @@ class Publisher:
             self._handle("cmd", partial(self._forward_request, message))
 
     def _handle(self, topic: str, work: Callable[[], None]) -> None:
-        """Do what a message calls for; a message that makes that fail is ignored, and costs nothing else.
+        """Run ``work`` for one message; an error costs this message only, which is counted as ignored.
 
-        What is wrong with the broker or the ledger is no fault of a message.
+        Errors of the broker or the ledger are not caused by the message and propagate.
         """
         try:
             work()
@@ -1231,7 +1237,7 @@ class Publisher:
             self._count_ignored("message_ignored", f"{topic}: {type(exc).__name__}")
 
     def _count_ignored(self, code: str, reason: str, count: int = 1) -> bool:
-        """Count messages that are ignored; log each kind once an hour. Return whether it was logged."""
+        """Count ignored messages; log each kind once an hour. Return whether it was logged."""
         self._ignored[code] += count
         if not self._may_log(code):
             return False
@@ -1239,7 +1245,7 @@ class Publisher:
         return True
 
     def _may_log(self, code: str) -> bool:
-        """Return whether a kind of log line that a message causes was not logged within the last hour."""
+        """Return whether this log code was not logged within the last hour."""
         now = time.monotonic()
         if now < self._ignored_log_at.get(code, 0.0):
             return False
@@ -1247,16 +1253,16 @@ class Publisher:
         return True
 
     def _judge_retained_info(self, session: _Session, payload: bytes) -> None:
-        """Judge what the broker has retained of us.
+        """Judge the retained ``info`` of this gateway.
 
-        More than we know: this ledger was set back. Another stream than the one it last took from this process, twice:
-        another machine publishes under this name. Whichever of the two has that stream as one of its own earlier ones
-        is the copy, and publishes nothing more before it is started again.
+        A higher sequence than the ledger's proves that this ledger was set back. Twice another stream than the last one
+        acknowledged to this process proves that another machine publishes under this name. The machine that has that
+        stream among its own earlier ones is the copy, and publishes nothing more until it is restarted.
         """
         try:
             info = info_from(payload)
         except ValueError as exc:
-            if payload:  # not ours; the greeting replaces it
+            if payload:  # not written by this gateway; the introduction replaces it
                 self._count_ignored("message_ignored", f"{INFO}: {exc}")
             return
         before = self._ledger.stream
@@ -1290,7 +1296,7 @@ class Publisher:
 
     @staticmethod
     def _no_space_for_new_stream() -> BrokerUnavailable:
-        # Nothing may be said of this stream any more, nor may what the broker retained be replaced.
+        # No statement about this stream may be published any more, and the retained ``info`` must stay.
         return BrokerUnavailable(
             "the ledger was set back to an older state, and the disk is too full to begin a new stream", REFUSED
         )
@@ -1301,7 +1307,7 @@ class Publisher:
             f"{proof}, more than the ledger knows: it was set back to an older state; a new stream begins",
         )
         if session.introduced:
-            session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._greeting())
+            session.outbox.extend(_Outgoing(topic, payload, retain=True) for topic, payload in self._introduction())
 
     def _report_repeated_rollback(self, claim: str) -> None:
         what = f"{claim}, more than the ledger knows, less than an hour after a stream was opened for such a claim"
@@ -1346,7 +1352,7 @@ class Publisher:
         session.next_missing_check = 0.0
 
     def _forward_request(self, message: _Received) -> None:
-        """Hand over a request; its answer goes out with what waits."""
+        """Forward a request; its reply is queued in the outbox."""
         name = message.topic.rpartition("/")[2]
         if message.retain or not re.fullmatch(r"[a-z0-9-]{1,32}", name):
             self._count_ignored("request_ignored", "retained" if message.retain else "no name of a command")
@@ -1365,9 +1371,9 @@ class Publisher:
         )
 
     def _close(self, session: _Session) -> bool:
-        """Say ``offline`` and give what is in flight a moment, so that fewer events travel twice.
+        """Publish ``offline`` and wait shortly for acknowledgements, so that fewer events are sent twice.
 
-        Return whether the broker has heard it; if not, the will shall say it.
+        Return whether ``offline`` was acknowledged; if not, the will is to be published.
         """
         until = time.monotonic() + CLOSE_TIMEOUT_S
         offline = _Outgoing(
@@ -1378,16 +1384,16 @@ class Publisher:
             while (session.in_flight or session.outbox) and (left := until - time.monotonic()) > 0:
                 self._send_outbox(session)
                 self._process_inbox(session, left)
-        unsaid = (*(sent.message for sent in session.in_flight.values()), *session.outbox)
-        return all(message is not offline for message in unsaid)
+        unacknowledged = (*(sent.message for sent in session.in_flight.values()), *session.outbox)
+        return all(message is not offline for message in unacknowledged)
 
 
-def close_connection(client: mqtt.Client, *, politely: bool) -> None:
-    """End the connection and the library's thread, whatever the broker does; impolitely, so that it publishes the will.
+def close_connection(client: mqtt.Client, *, gracefully: bool) -> None:
+    """End the connection and the library's thread, whatever the broker does; not ``gracefully``: the will is published.
 
-    The library alone would wait for a broker that reads nothing any more until the keep-alive runs out.
+    The library alone would wait until the keep-alive runs out for a broker that has stopped reading.
     """
-    if politely:
+    if gracefully:
         client.disconnect()
         until = time.monotonic() + DISCONNECT_TIMEOUT_S
         while client.socket() is not None and time.monotonic() < until:
@@ -1401,7 +1407,7 @@ def close_connection(client: mqtt.Client, *, politely: bool) -> None:
 
 
 class _Packed(Properties):
-    """The properties of every message of a kind, packed once: the library would pack them anew for each message."""
+    """MQTT properties that many messages share, packed once: the library would pack them for each message."""
 
     _packed: bytes
 
@@ -1445,7 +1451,7 @@ def _json(payload: dict[str, Any]) -> str:
 
 
 def body_altered(number: int) -> str:
-    """Return what the alarm says of an event whose body is not what was written."""
+    """Return the alarm's message about an event whose body does not fit its digest."""
     return (
         f"event {number} in the ledger is not what was written: it is not sent, and the centre gets its digest only. "
         "Keep a copy of data_dir as it is, look at the disk, run `hadir verify`"
@@ -1453,7 +1459,7 @@ def body_altered(number: int) -> str:
 
 
 def error_text(exc: Exception) -> str:
-    """Return in error_text words why a connection cannot be made."""
+    """Return in words for people why a connection cannot be made."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({certificate_fault(exc)})"
     if isinstance(exc, ssl.SSLError) and exc.reason:
@@ -1474,12 +1480,12 @@ def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
 
 
 def is_incomplete(exc: ssl.SSLCertVerificationError) -> bool:
-    """Whether a certificate is refused only for what Python 3.13 began to demand (VERIFY_X509_STRICT)."""
+    """Return whether a certificate is refused only by the checks added in Python 3.13 (VERIFY_X509_STRICT)."""
     return any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints"))
 
 
 def _cause(exc: Exception) -> BrokerCause:
-    """Return why a connection cannot be made, by what a person has to look at."""
+    """Return why a connection cannot be made, as a :data:`BrokerCause`."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return "certificate"
     if isinstance(exc, ssl.SSLError):

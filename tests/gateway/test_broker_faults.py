@@ -101,7 +101,7 @@ def test_the_real_inbox_finds_what_a_full_queue_dropped_and_gets_it(
         with inbox(broker.port, db):
             eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
         office.punches(300)
-        office.publisher(broker.url, greeting=lambda: info(office), **options)
+        office.publisher(broker.url, introduction=lambda: info(office), **options)
         office.all_sent()
         with inbox(broker.port, db):
             confirmed(office, 300)
@@ -115,7 +115,7 @@ def test_a_broker_that_forgets_everything_at_a_restart(office: Office, tmp_path:
         with inbox(broker.port, db):
             eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
         office.punches(200)
-        office.publisher(broker.url, greeting=lambda: info(office))
+        office.publisher(broker.url, introduction=lambda: info(office))
         office.all_sent()
         broker.kill()
         broker.start()

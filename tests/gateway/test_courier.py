@@ -105,7 +105,7 @@ def test_there_and_back(office: Office, tmp_path: Path) -> None:
         assert (office.waiting, office.ledger.counts().confirmed) == (0, 700)
         assert office.ledger.unsettled(0, 10) == []
         office.punches(50)
-        office.publisher(broker.url, greeting=lambda: info(office))
+        office.publisher(broker.url, introduction=lambda: info(office))
         eventually(lambda: office.ledger.counts().confirmed == 750, what="the centre's confirmation")
     check_whole(db, 750)
 
@@ -120,7 +120,7 @@ def test_the_network_brings_the_same_later(office: Office, tmp_path: Path) -> No
         carrier = courier(broker.url)
         carrier.deliver(bundle, Bar())
         assert carrier.wait_for_receipt(bundle, 20)
-        office.publisher(broker.url, greeting=lambda: info(office), delivery={"batch_from": 200})
+        office.publisher(broker.url, introduction=lambda: info(office), delivery={"batch_from": 200})
         eventually(lambda: office.ledger.counts().confirmed == 300, what="the centre's confirmation")
     check_whole(db, 300)
 

@@ -22,12 +22,12 @@ def packed(events: list[Waiting], room: int) -> list[Message]:
     messages = []
     array = Array(room)
     for one in events:
-        if array.take(one):
+        if array.add(one):
             continue
         if (message := array.message()) is not None:
             messages.append(message)
         array = Array(room)
-        array.take(one)
+        array.add(one)
     last = array.message()
     return [*messages, last] if last is not None else messages
 
@@ -59,5 +59,5 @@ def test_an_event_is_never_altered_to_fit() -> None:
     for one in (event(7, None, "x" * 500), event(7, b"\x01" * 500)):
         assert single(one, 300) is None
         array = Array(300)
-        assert not array.take(one)
+        assert not array.add(one)
         assert array.message() is None

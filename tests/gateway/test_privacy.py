@@ -217,7 +217,9 @@ def test_no_publish_that_fails_shows_what_it_was_given(
     data["terminals"] = [{"name": "lobby", "driver": "zkteco", "address": "127.0.0.1"}]
     with FakeBroker(obliging) as fake:
         settings = Settings.model_validate(data | {"mqtt": {"url": fake.url}}, context={"folder": tmp_path})
-        sender = Publisher(settings, ledger, greeting=lambda: [(name, {"reason": PIN}) for name in ("info", "health")])
+        sender = Publisher(
+            settings, ledger, introduction=lambda: [(name, {"reason": PIN}) for name in ("info", "health")]
+        )
         sender.alarm("terminal_lost", f"CANARY {PIN}")
         sender.start()
         eventually(lambda: not sender.is_alive)

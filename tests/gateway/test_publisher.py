@@ -73,7 +73,7 @@ NOW = datetime(2026, 9, 7, 1, tzinfo=UTC)
 OTHERS_WRITE = "topic readwrite hadir/v1/3602-bkpsdm/gw-01/{}\n"
 
 Log = MutableMapping[str, Any]
-Greeting = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
+Introduction = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
 
 
 @pytest.fixture(autouse=True)
@@ -117,12 +117,12 @@ class Office:
         self,
         url: str,
         *,
-        greeting: Greeting = tuple,
+        introduction: Introduction = tuple,
         requests: Callable[[Request], None] = lambda _request: None,
         **options: Any,
     ) -> Publisher:
         """Start a publisher; it is stopped with the test."""
-        publisher = Publisher(self.settings(url, **options), self.ledger, greeting=greeting, requests=requests)
+        publisher = Publisher(self.settings(url, **options), self.ledger, introduction=introduction, requests=requests)
         self._publishers.append(publisher)
         publisher.start()
         return publisher
@@ -273,16 +273,16 @@ def everything(office: Office) -> int:
     return ledger.last_sequence()
 
 
-# ---------------------------------------------------------------- the greeting and the farewell
+# ---------------------------------------------------------------- the introduction and the farewell
 
 
 def test_a_connection_begins_with_birth_then_greeting_then_evidence(office: Office, broker: Broker) -> None:
-    """First `state` with the session, then what the greeting says, all retained; then the events by sequence."""
+    """First `state` with the session, then what the introduction says, all retained; then the events by sequence."""
     office.punches(50)
     health = next(payload for channel, _, payload in contract.examples() if channel == "health")
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with Subscriber(broker.port) as subscriber:
-        office.publisher(broker.url, greeting=lambda: [("info", info), ("health", health)])
+        office.publisher(broker.url, introduction=lambda: [("info", info), ("health", health)])
         messages = subscriber.wait_for(heard(50))
         late = Subscriber(broker.port)
         kept = late.wait_for(lambda messages: len(messages) == 3)
@@ -375,7 +375,7 @@ def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: B
 
 
 def test_alarms_raised_without_a_broker_are_kept_the_newest_hundred(office: Office) -> None:
-    """They follow the next greeting, in their order; announcements are left to the greeting."""
+    """They follow the next introduction, in their order; announcements are left to the introduction."""
     open_now = threading.Event()
 
     def answer(packet: Packet) -> bytes | None:
@@ -550,7 +550,7 @@ def test_no_more_is_in_flight_than_both_sides_allow(
         Subscriber(broker.port, session="centre") as subscriber,
     ):
         info = next(payload for channel, _, payload in contract.examples() if channel == "info")
-        publisher = office.publisher(proxy.url, window=window, greeting=lambda: [("info", info)] * 3)
+        publisher = office.publisher(proxy.url, window=window, introduction=lambda: [("info", info)] * 3)
         for _ in range(3):
             publisher.alarm("terminal_lost", "gone", "lobby")
         subscriber.wait_for(heard(120))
@@ -1186,10 +1186,10 @@ def test_of_an_original_and_its_copy_the_copy_stops_publishing(
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
 
     def publishing(office: Office) -> Publisher:
-        def greeting() -> list[tuple[str, dict[str, Any]]]:
+        def introduction() -> list[tuple[str, dict[str, Any]]]:
             return [("info", info | {"stream": office.ledger.stream, "sequence": office.ledger.assigned()})]
 
-        return office.publisher(broker.url, greeting=greeting)
+        return office.publisher(broker.url, introduction=introduction)
 
     with ExitStack() as stack:
         original, copy = Office(tmp_path, "original"), Office(tmp_path, "copy")
@@ -1617,11 +1617,11 @@ def receipt(office: Office, upto: int, *missing: tuple[int, int], **changes: Any
 
 
 def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office) -> None:
-    """Birth, greeting, subscriptions, evidence, in this order; our own `info` is asked for before all."""
+    """Birth, introduction, subscriptions, evidence, in this order; our own `info` is asked for before all."""
     office.punches(3)
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with FakeBroker(obliging) as fake:
-        publisher = office.publisher(fake.url, greeting=lambda: [("info", info)])
+        publisher = office.publisher(fake.url, introduction=lambda: [("info", info)])
         office.all_sent()
         publisher.stop(5)
         order = [
@@ -1629,9 +1629,9 @@ def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office
             for packet in fake.heard
             if packet.kind in (PUBLISH, SUBSCRIBE)
         ]
-    first, birth, greeting, second, *evidence = order
+    first, birth, introduction, second, *evidence = order
     assert PREFIX.encode() + b"info" in first
-    assert (birth, greeting) == ("state", "info")
+    assert (birth, introduction) == ("state", "info")
     assert PREFIX.encode() + b"receipt" in second
     assert PREFIX.encode() + b"cmd/+" in second
     assert evidence == ["punch/lobby"] * 3 + ["state"]
@@ -1718,12 +1718,12 @@ def test_a_foreign_stream_is_told_once_and_a_predecessor_is_not(
 def test_a_receipt_above_what_was_assigned_proves_that_the_ledger_was_set_back(
     office: Office, broker: Broker, logs: list[Log]
 ) -> None:
-    """A new stream begins, the greeting says so at once, and evidence goes on in it."""
+    """A new stream begins, the introduction says so at once, and evidence goes on in it."""
     office.punches(5)
     old = office.ledger.stream
     with Subscriber(broker.port) as centre:
         info = next(payload for channel, _, payload in contract.examples() if channel == "info")
-        office.publisher(broker.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream})])
+        office.publisher(broker.url, introduction=lambda: [("info", info | {"stream": office.ledger.stream})])
         centre.wait_for(heard(5))
         centre.publish(PREFIX + "receipt", receipt(office, 6), retain=True)
         centre.wait_for(lambda _: alarms(centre) and len(centre.on("/info")) == 2)
@@ -1748,7 +1748,7 @@ def test_our_own_retained_info_proves_it_before_anything_is_published(office: Of
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "info", info | {"stream": old, "sequence": 6}, retain=True)
         office.publisher(
-            broker.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
+            broker.url, introduction=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
         )
         centre.wait_for(lambda messages: len(numbers(messages)) == 6 and alarms(centre))
         assert alarms(centre) == ["rollback_detected"]
@@ -1774,7 +1774,7 @@ def test_a_retained_info_that_proves_nothing_is_replaced(office: Office, broker:
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "info", retained, retain=True)
-        office.publisher(broker.url, greeting=lambda: [("info", info)])
+        office.publisher(broker.url, introduction=lambda: [("info", info)])
         centre.wait_for(lambda _: len(centre.on("/info")) == 2)
         eventually(lambda: office.waiting == 0)
         assert alarms(centre) == []
@@ -1784,7 +1784,7 @@ def test_a_retained_info_that_proves_nothing_is_replaced(office: Office, broker:
 def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The greeting and the evidence follow all the same."""
+    """The introduction and the evidence follow all the same."""
     monkeypatch.setattr(module, "BIRTH_TIMEOUT_S", 0.2)
     office.punches(5)
     with FakeBroker(
@@ -2189,10 +2189,10 @@ def test_a_mistake_in_the_greeting_is_not_hidden(tmp_path: Path, broker: Broker,
     """Whatever is no trouble with the broker ends the publisher, loudly, and leaves no connection behind."""
     office = Office(tmp_path)
 
-    def greeting() -> list[tuple[str, dict[str, Any]]]:
+    def introduction() -> list[tuple[str, dict[str, Any]]]:
         raise ZeroDivisionError
 
-    publisher = Publisher(office.settings(broker.url), office.ledger, greeting=greeting)
+    publisher = Publisher(office.settings(broker.url), office.ledger, introduction=introduction)
     before = set(threading.enumerate())
     publisher.start()
     eventually(lambda: not publisher.is_alive)
