@@ -78,7 +78,7 @@ def obstacle(cause: str | None, reason: str) -> Obstacle:
     return _BY_CAUSE.get(cause or "", _BY_CAUSE["unavailable"])
 
 
-def judged_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchronised: bool) -> ClockFinding:
+def judge_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchronised: bool) -> ClockFinding:
     """Return what a terminal's clock that is ``offset_ms`` ahead of ours, give or take ``bound_ms``, calls for.
 
     ``clock_zone``: by about whole hours or quarters of one, most likely another time zone in the configuration than at

@@ -18,12 +18,13 @@ from structlog.processors import ExceptionRenderer
 
 from drivers import DRIVERS
 from gateway import filing, memory, punch
-from gateway.clock import Clock, Standing, SystemClock
+from gateway.clock import Clock, ClockStatus, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.ledger import Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, Room, backup
+from gateway.monitor import TerminalMonitor
 from gateway.pending import PendingWrites
 from gateway.publisher import Publisher, body_altered
 from gateway.punch import utc_text
@@ -32,7 +33,6 @@ from gateway.schedule import Calendar
 from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
 from gateway.trace import as_value, described, origin, write
-from gateway.vigil import Vigil
 from gateway.visit_requests import VisitPostponed
 from gateway.worker import Worker
 from gateway.workers import Workers
@@ -156,7 +156,7 @@ class Daemon:
         self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp(), failed=self._job_failed)
         self._calendar.each_night("backup", self._back_up)
         self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
-        self._workers = Workers(self._hire, self._calendar, gone=self._forget)
+        self._workers = Workers(self._create_worker, self._calendar, on_removed=self._forget)
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._commands = Commands(
             settings.commands.allow,
@@ -175,8 +175,8 @@ class Daemon:
         self._pending = PendingWrites(self._ledger, now=clock.now, alarm=self._publisher.alarm)
         self._identities = Identities(settings.data_dir)
         self._workers.change(Difference(added=settings.terminals))
-        self._vigil = Vigil(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
-        self._standing = Standing(clock, self._ledger.last_sequence)
+        self._monitor = TerminalMonitor(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
+        self._clock_status = ClockStatus(clock, self._ledger.last_sequence)
         self._stray: tuple[str, BaseException] | None = None
         """A thread that an exception ended, of whatever part or library, and that exception."""
         try:
@@ -213,7 +213,7 @@ class Daemon:
         unwatched_s = time.monotonic() - self._looked
         return f"watch: it has not looked for {unwatched_s:.0f} s" if unwatched_s > UNWATCHED_S else None
 
-    def _hire(self, terminal: TerminalSettings) -> Worker:
+    def _create_worker(self, terminal: TerminalSettings) -> Worker:
         return Worker(
             terminal,
             self._settings.zone(terminal),
@@ -348,7 +348,7 @@ class Daemon:
         self._warn_of_settings()
         self._commands.start()
         self._publisher.start()
-        self._workers.tend()
+        self._workers.advance()
         self._calendar.start()
         if self._page is not None:
             self._page.start()
@@ -467,7 +467,7 @@ class Daemon:
             failed = self._failed_part()
             if failed is not None:
                 return failed
-            if self._workers.tend():
+            if self._workers.advance():
                 self._publisher.announce("info", self._health.info())
             if self._ledger.stalled_s < HESITANT_S:
                 self._manager.alive()
@@ -478,7 +478,7 @@ class Daemon:
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
-                self._vigil.look()
+                self._monitor.check()
                 memory.give_back()
                 self._publisher.announce("health", self._health.health())
                 # A broker may have dropped the end of the stream: only its highest sequence shows the centre that.
@@ -499,7 +499,7 @@ class Daemon:
 
     def _note_correction(self) -> None:
         """Put on record that the gateway's own clock became trustworthy, and what was recorded before it was."""
-        correction = self._standing.look()
+        correction = self._clock_status.check()
         if correction is None:
             return
         now = self._clock.now()

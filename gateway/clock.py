@@ -13,7 +13,7 @@ _TIMEX_BYTES = 512
 
 
 class Clock(Protocol):
-    """Wall-clock time and its standing."""
+    """Wall-clock time and its status."""
 
     def now(self) -> datetime:
         """Return the wall-clock time, aware, UTC."""
@@ -58,31 +58,33 @@ class Correction:
     """The sequences recorded meanwhile, from ``first`` to ``last``."""
 
 
-class Standing:
+class ClockStatus:
     """Watches whether a clock can be trusted, and what was recorded while it could not."""
 
     def __init__(self, clock: Clock, last_sequence: Callable[[], int]) -> None:
         """To be made before anything is recorded."""
         self._clock = clock
         self._last_sequence = last_sequence
-        self._doubted: tuple[int, timedelta] | None = None
-        self.look()
+        self._unsynchronised_since: tuple[int, timedelta] | None = None
+        self.check()
 
-    def look(self) -> Correction | None:
+    def check(self) -> Correction | None:
         """Look at the clock; return the correction if it has become trustworthy after something was recorded."""
         if not self._clock.synchronised():
-            if self._doubted is None:
-                self._doubted = (self._last_sequence(), self._difference())
+            if self._unsynchronised_since is None:
+                self._unsynchronised_since = (self._last_sequence(), self._clock_difference())
             return None
-        if self._doubted is None:
+        if self._unsynchronised_since is None:
             return None
-        (before, difference), self._doubted = self._doubted, None
+        (before, clock_difference), self._unsynchronised_since = self._unsynchronised_since, None
         last = self._last_sequence()
         if last == before:
             return None
-        return Correction(round((self._difference() - difference) / timedelta(milliseconds=1)), before + 1, last)
+        return Correction(
+            round((self._clock_difference() - clock_difference) / timedelta(milliseconds=1)), before + 1, last
+        )
 
-    def _difference(self) -> timedelta:
+    def _clock_difference(self) -> timedelta:
         """Return wall-clock time less time that nobody can set and that goes on while the machine sleeps."""
         since_boot = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
         return self._clock.now() - datetime.fromtimestamp(0, UTC) - since_boot

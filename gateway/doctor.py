@@ -41,7 +41,7 @@ from drivers.base import (
     TerminalUnavailable,
     UnreadableLog,
 )
-from gateway.advice import judged_clock, obstacle
+from gateway.advice import judge_clock, obstacle
 from gateway.clock import Clock
 from gateway.commands import Refusal
 from gateway.control import Unanswered, ask
@@ -492,7 +492,7 @@ def _judged_clock(
     if evidence is None:
         return _warned("terminal_clock", "clock_impossible") if has_clock else _skipped("terminal_clock", "no_clock")
     offset_ms, bound_ms = evidence
-    name = judged_clock(offset_ms, bound_ms, entry.clock.tolerance, synchronised=synchronised)
+    name = judge_clock(offset_ms, bound_ms, entry.clock.tolerance, synchronised=synchronised)
     values = {"seconds": f"{offset_ms / 1000:+,.1f}", "tolerance": f"{entry.clock.tolerance:g}"}
     return Finding("terminal_clock", "passed" if name == "clock_right" else "warned", name, values)
 

@@ -56,7 +56,7 @@ from drivers.base import (
 )
 from drivers.safe_files import Folder
 from gateway import forecast, punch
-from gateway.advice import judged_clock
+from gateway.advice import judge_clock
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
 from gateway.filing import LedgerDesk, filed, receipt, refusal
@@ -73,22 +73,22 @@ from gateway.visit_requests import VisitRequest, VisitRequests
 Cause = Literal["unavailable", "refused", "protocol", "internal"]
 Medium = Literal["none", "reading", "safe"]
 
-LISTEN_S = 1.0
+LISTEN_SLICE_S = 1.0
 """Longest stretch of listening before the worker looks whether it should stop or read."""
-OVERHEAR_S = 0.002
+DRAIN_S = 0.002
 """Long enough to take what has arrived, too short to delay what is being done."""
 UNCOUNTED_READ_S = 600.0
 """How often the end of a log is read whose count cannot tell whether something is new."""
 FULL_READING_DUE = timedelta(hours=26)
-WHOLE_AGAIN_S = 3600.0
+WHOLE_READ_INTERVAL_S = 3600.0
 """How often a whole log is read for want of a readable end; without live events, as often as an uncounted one."""
 SMALL_LOG = 1000
 """Records of a log that is read whole as quickly as in part."""
-PREPARE_REST = 10.0
+REST_FACTOR = 10.0
 """A terminal is left in peace this many times as long as it needed to prepare its log."""
-PROBE_S = 60.0
+IDLE_PROBE_S = 60.0
 """So long a terminal may say nothing while it is listened to; then it is asked something, as the line may be dead."""
-UNTOLD = 2
+UNANNOUNCED_POLLS_MAX = 2
 """Polls that found punches which live events should have told of, before events are asked for anew.
 
 Where that does not help, twice as many the next time: some terminals never tell.
@@ -99,27 +99,27 @@ RANGE_DAYS = 2
 """Whole days before today that a reading by date looks at."""
 RANGE_BLOCK = 5000
 TALLY_DAYS = 31
-CLOCK_WISH_S = 2 * 3600.0
+CLOCK_SET_WINDOW_S = 2 * 3600.0
 """How long a clock that is to be set waits for a quiet hour."""
 BURST_DISTANCE = timedelta(hours=2)
 """No clock is set this near to people coming or going: the same second would come twice, or never."""
-SET_WITHIN_MS = 1500
+CLOCK_SET_TOLERANCE_MS = 1500
 """A clock is set to whole seconds, and takes a while about it."""
-BAD_TOLD_S = 3600.0
+BAD_RECORD_LOG_S = 3600.0
 """How often people hear that a line says what cannot be read: each time would be no help."""
 IDENTIFY_S = 86_400.0
 """How often a terminal that answers all the time is asked for its firmware and platform."""
 LOST_AFTER = 2
 """Failures in a row that make a terminal lost: one may be a restart."""
-UNREAD_NAMED = 20
+UNREAD_LISTED_MAX = 20
 """Files that are not read which the state names."""
 CAPTURES_KEPT = 20
-NEWS_MAX = 500
+SMALL_READING_MAX = 500
 """More new records than this are an import, which waits while the disk is nearly full."""
 FULL_PAUSE_S = 30.0
 BODIES_KEPT = 5
 """Of logs that nobody could read, up to 4 MiB each."""
-WIDER = 8
+WIDEN_FACTOR = 8
 """Each further reading backwards is this many times wider: preparing a log costs the terminal more than sending it."""
 
 log = structlog.get_logger("worker")
@@ -133,7 +133,7 @@ PAUSES: dict[Cause, Pause] = {
     # A mistake in a driver meets the same bytes again: soon is of no use.
     "internal": Pause(60.0, 600.0),
 }
-NO_ROOM = "there is no room on the gateway's disk; make room, and it is read"
+DISK_FULL_REASON = "there is no room on the gateway's disk; make room, and it is read"
 
 
 @dataclass(slots=True)
@@ -156,9 +156,9 @@ class TerminalState:
     unread: dict[str, str] = field(default_factory=dict)
     """Files in the folder that look like exports and are not read, by their marks. Never changed in place."""
     last_full_reading: datetime | None = None
-    heard: datetime | None = None
+    last_new: datetime | None = None
     """When a punch, or anything else that was new, came from it last."""
-    fills: date | None = None
+    full_on: date | None = None
     """When its log will be full at the pace of the last weeks."""
     silent_since: datetime | None = None
     """Set while it has been silent for longer than is usual for it."""
@@ -185,14 +185,14 @@ class TerminalState:
             "medium": self.medium,
             "unread": None
             if self.medium is None
-            else {"files": len(self.unread), "names": sorted(self.unread.values())[:UNREAD_NAMED]},
+            else {"files": len(self.unread), "names": sorted(self.unread.values())[:UNREAD_LISTED_MAX]},
             "last_full_reading": _utc(self.last_full_reading),
-            "fills": self.fills.isoformat() if self.fills else None,
+            "fills": self.full_on.isoformat() if self.full_on else None,
             "silent_since": _utc(self.silent_since),
         }
 
 
-def _moment(milliseconds: int) -> datetime:
+def _from_ms(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
@@ -236,7 +236,7 @@ class Worker:
         self._ledger = ledger
         self._clock = clock
         self._captures = captures
-        self._captures_work = True
+        self._captures_writable = True
         """The last one could be written."""
         self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
         self._report = report
@@ -246,7 +246,7 @@ class Worker:
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._requests = VisitRequests()
-        self._asked: list[VisitRequest] = []
+        self._current_requests: list[VisitRequest] = []
         """Those that this visit is for; one that fails leaves them to the next."""
         self._full_due = False
         self._live = settings.live
@@ -259,42 +259,42 @@ class Worker:
         self._next_start: int | None = None
         """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
         self._rest_until = 0.0
-        self._whole_wanted = False
+        self._whole_read_due = False
         """Only the whole log can be read, and it was too early for that."""
-        self._whole_read = -WHOLE_AGAIN_S
+        self._whole_read_at = -WHOLE_READ_INTERVAL_S
         self._listening = False
         """Events are registered in this conversation."""
         self._caught_up = False
         """The poll before this one, in the same conversation, left nothing unread."""
-        self._heard_at = 0.0
-        self._untold, self._untold_most = 0, UNTOLD
+        self._last_received = 0.0
+        self._unannounced_polls, self._unannounced_limit = 0, UNANNOUNCED_POLLS_MAX
         self._live_silent = False
         self._range_check = 0.0
-        self._range_doubted = False
+        self._range_difference_open = False
         """A reading by date brought something else than the ledger has, and a full reading is to settle it."""
-        self._clock_wish = 0.0
+        self._clock_set_until = 0.0
         """Until when the clock is to be set, if it is."""
         self._settable: bool | None = None
         """Whether the clock of such a terminal can be set; None: it has not been met yet."""
         self._before_setting: ClockEvidence | None = None
         """The last measurement before the clock was set; None once it has been read back."""
         self._timekeeper = Timekeeper(zone, None)
-        self._stepped = False
+        self._clock_stepped = False
         """The terminal's clock has jumped since its port was last read: a live event may be of either clock."""
         self._unread_step = False
         """The clock has jumped since a reading was last stored: a record of the log may be of either clock."""
         self._identities = identities or Identities(None)
         self._identify_at = 0.0
         """When the terminal is asked again what it is."""
-        self._stranger: str | None = None
+        self._reported_serial: str | None = None
         """A wrong serial that has been told."""
-        self._unforeseen: str | None = None
+        self._driver_fault: str | None = None
         """What the driver raised last beside its DriverErrors, until a conversation ends otherwise."""
         self._failures = 0
         self._first_failure: datetime | None = None
         self._seen_files: set[str] = set()
         """Marks of the files of a flash disk that need not be looked at again."""
-        self._told_bad = -BAD_TOLD_S
+        self._bad_record_logged_at = -BAD_RECORD_LOG_S
         self._lost = False
         self._reconciliation: dict[str, Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
@@ -317,7 +317,7 @@ class Worker:
         What is due stays due. Where the family is the same an outage goes on, and what is known of the terminal holds.
         """
         before.hand_over_requests(self)
-        self._full_due, self._clock_wish = before._full_due, before._clock_wish  # noqa: SLF001 - one of us
+        self._full_due, self._clock_set_until = before._full_due, before._clock_set_until  # noqa: SLF001 - one of us
         if self._settings.driver != before._settings.driver:  # noqa: SLF001
             return
         self.state = before.state
@@ -333,10 +333,10 @@ class Worker:
             self.state.layout = known.layout
             self.state.last_punch = known.last_punch
             if known.offset_ms is not None and known.bound_ms is not None and known.measured_ms is not None:
-                remembered = ClockEvidence(known.offset_ms, known.bound_ms, _moment(known.measured_ms))
+                remembered = ClockEvidence(known.offset_ms, known.bound_ms, _from_ms(known.measured_ms))
                 self._timekeeper = Timekeeper(self._zone, remembered)
             if known.full_ms is not None:
-                self.state.last_full_reading = _moment(known.full_ms)
+                self.state.last_full_reading = _from_ms(known.full_ms)
             # A machine that is off at night never meets the hour of the nightly reading: it is made up for.
             read = self.state.last_full_reading
             self._full_due |= read is None or self._clock.now() - read > FULL_READING_DUE
@@ -372,7 +372,7 @@ class Worker:
         """Let another worker answer the requests that wait, and those that still come."""
         self._requests.hand_over(successor._requests)  # noqa: SLF001 - one of us
 
-    def abandon_requests(self) -> None:
+    def cancel_requests(self) -> None:
         """Cancel the requests that wait, and those that still come: nobody visits the terminal any more."""
         self._requests.close()
 
@@ -380,15 +380,15 @@ class Worker:
         """Ask for the clock to be set, if it is wrong, at the next quiet moment of two hours; False if it cannot be."""
         if self._settable is False:
             return False
-        self._clock_wish = time.monotonic() + CLOCK_WISH_S
+        self._clock_set_until = time.monotonic() + CLOCK_SET_WINDOW_S
         self._wake.set()
         return True
 
-    def begin_night(self) -> None:
+    def schedule_nightly_work(self) -> None:
         """Do tonight what is done every night: read the whole log, and set the clock where the office wants that."""
         self._full_due = True
         if self._settings.clock.set == "nightly":
-            self._clock_wish = time.monotonic() + CLOCK_WISH_S
+            self._clock_set_until = time.monotonic() + CLOCK_SET_WINDOW_S
         self._wake.set()
 
     def release(self, first: date, last: date) -> int:
@@ -398,10 +398,10 @@ class Worker:
         """
         return release_withheld(self._ledger, self._settings, self._zone, self._clock, first, last)
 
-    def tell_tally(self) -> None:
+    def publish_tally(self) -> None:
         """Publish how far the records of the last days have travelled, with what the last full reading came to."""
         since = self._clock.now().astimezone(self._zone).date() - timedelta(days=TALLY_DAYS - 1)
-        days = [_tally_of(day) for day in self._ledger.tally(self.name, since)]
+        days = [_tally_data(day) for day in self._ledger.tally(self.name, since)]
         payload = {
             "terminal": self.name,
             "at": utc_text(self._clock.now()),
@@ -410,7 +410,7 @@ class Worker:
         }
         self._publish(f"tally/{self.name}", payload)
 
-    def tell_state(self) -> None:
+    def publish_state(self) -> None:
         """Publish what is known of the terminal."""
         self._report(f"terminal/{self.name}/state", self.state.payload())
 
@@ -419,11 +419,11 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                pause_s = self._attend()
+                pause_s = self._run_visit()
                 if not self._stopping.is_set():
                     self._wake.wait(pause_s)
                 self._wake.clear()
-        except _Stopped:
+        except _Cancelled:
             self._log.info("import_interrupted")
         except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
             if self._stopping.is_set():
@@ -433,7 +433,7 @@ class Worker:
             self.failure = exc
             self._log.exception("worker_failed")
 
-    def _attend(self) -> float:
+    def _run_visit(self) -> float:
         """Hold one conversation, whatever comes of it; return how long to wait before the next.
 
         What a driver raises beside its DriverErrors costs this terminal only. A ledger that does not work, and whatever
@@ -447,25 +447,25 @@ class Worker:
             self._log.warning("reading_paused", reason=str(exc))
             self._unproven = True
             return FULL_PAUSE_S
-        except (LedgerError, _Stopped):
+        except (LedgerError, _Cancelled):
             raise
         except BaseException as exc:
             if self._stopping.is_set():
                 raise
-            return self._fail_unforeseen(exc)
-        self._unforeseen = None
+            return self._report_driver_fault(exc)
+        self._driver_fault = None
         return pause_s
 
-    def _fail_unforeseen(self, exc: BaseException) -> float:
+    def _report_driver_fault(self, exc: BaseException) -> float:
         where = origin(exc)
         reason = (
             f"the gateway met what its driver does not expect ({where}); please report the log's line driver_failed"
         )
-        if where != self._unforeseen:
+        if where != self._driver_fault:
             self._log.error("driver_failed", driver=self._driver.name, error=where, trace=trace(exc))
             self._alarm("driver_failed", f"terminal {self.name}: {reason}", self.name)
-        self._unforeseen = where
-        return self._failed("internal", reason)
+        self._driver_fault = where
+        return self._record_failure("internal", reason)
 
     def _visit(self) -> float:
         """Hold one conversation with the terminal; return how long to wait before the next."""
@@ -477,48 +477,52 @@ class Worker:
                 self._check_serial(terminal)
                 while True:
                     self._poll(terminal)
-                    self._found()
+                    self._record_success()
                     next_poll = time.monotonic() + self._settings.poll
                     if not (self._live and isinstance(terminal, Live)):
                         break
-                    if self._untold >= self._untold_most:
-                        self._untold, self._untold_most, self._unproven = 0, 2 * self._untold_most, True
+                    if self._unannounced_polls >= self._unannounced_limit:
+                        self._unannounced_polls, self._unannounced_limit, self._unproven = (
+                            0,
+                            2 * self._unannounced_limit,
+                            True,
+                        )
                         return 0.0  # events are registered again by beginning anew
                     self._listen(terminal, next_poll)
                     if self._stopping.is_set():
                         break
         except TerminalUnavailable as exc:
-            return self._failed("unavailable", str(exc))
+            return self._record_failure("unavailable", str(exc))
         except (TerminalRefused, UnreadableLog) as exc:
-            return self._failed("refused", str(exc), exc)
+            return self._record_failure("refused", str(exc), exc)
         except ProtocolError as exc:
-            return self._failed("protocol", str(exc), exc)
+            return self._record_failure("protocol", str(exc), exc)
         return max(0.0, next_poll - time.monotonic())
 
     def _listen(self, terminal: Terminal, until: float) -> None:
         """Store punches as they happen until the next poll is due or something asks for one."""
-        self._heard_at = time.monotonic()
+        self._last_received = time.monotonic()
         while self._live and (left := until - time.monotonic()) > 0 and not self._wake.is_set():
             if self._hinted and self._may_read():
                 break
-            self._hear(terminal, min(left, LISTEN_S))
-            if time.monotonic() - self._heard_at >= PROBE_S:
+            self._store_live_events(terminal, min(left, LISTEN_SLICE_S))
+            if time.monotonic() - self._last_received >= IDLE_PROBE_S:
                 # A terminal that lost power says nothing, and neither does the line to it.
                 terminal.read_clock()
-                self._heard_at = time.monotonic()
+                self._last_received = time.monotonic()
         if not self._stopping.is_set():
             self._wake.clear()
 
-    def _hear(self, terminal: object, for_s: float) -> None:
+    def _store_live_events(self, terminal: object, for_s: float) -> None:
         """Store the punches that come, or have come, in this time, where the terminal tells of them."""
         if not (self._live and isinstance(terminal, Live)):
             return
         try:
             for event in terminal.events(for_s):
-                self._heard_at = time.monotonic()
-                self._untold, self._untold_most, self._live_silent = 0, UNTOLD, False
+                self._last_received = time.monotonic()
+                self._unannounced_polls, self._unannounced_limit, self._live_silent = 0, UNANNOUNCED_POLLS_MAX, False
                 if isinstance(event, RawPunch) and isinstance(terminal, Logged):
-                    self._hinted |= not self._store(event)
+                    self._hinted |= not self._store_live(event)
                 elif isinstance(event, Hint):
                     self._hinted = True
                 else:
@@ -534,27 +538,27 @@ class Worker:
             self._live = not isinstance(terminal, Logged)
             raise
 
-    def _overhear(self, terminal: object) -> None:
+    def _drain_live_events(self, terminal: object) -> None:
         """Store the punches that have come in while something else was done."""
-        self._hear(terminal, OVERHEAR_S)
+        self._store_live_events(terminal, DRAIN_S)
 
-    def _store(self, event: RawPunch) -> bool:
+    def _store_live(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
         if self._ledger.room() == "none":
             return False  # it stays in the log
-        witness = self._witness("live", self.state.clock, stepped=self._stepped)
+        witness = self._context("live", self.state.clock, stepped=self._clock_stepped)
         try:
             stored = self._ledger.record_live(witness, event)
         except LedgerFull:
             return False
         if stored:
             self.state.last_punch = event.local_time.isoformat()
-            self.state.heard = witness.now
-        return stored and self._count_tells
+            self.state.last_new = witness.now
+        return stored and self._count_is_reliable
 
     def _store_final(self, event: RawPunch | Untimed | BadRecord) -> None:
         """Store what a terminal without a log has told, for it will not say it again."""
-        witness = self._witness("serial", self.state.clock, stepped=self._stepped)
+        witness = self._context("serial", self.state.clock, stepped=self._clock_stepped)
         if isinstance(event, Untimed):
             heard = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
             witness = replace(witness, host_time=True)
@@ -562,14 +566,14 @@ class Worker:
         new = self._pending.record_final(witness, event)
         if isinstance(event, RawPunch):
             self.state.last_punch = event.local_time.isoformat()
-            self.state.heard = witness.now
-        elif new and time.monotonic() - self._told_bad >= BAD_TOLD_S:
-            self._told_bad = time.monotonic()
+            self.state.last_new = witness.now
+        elif new and time.monotonic() - self._bad_record_logged_at >= BAD_RECORD_LOG_S:
+            self._bad_record_logged_at = time.monotonic()
             self._log.warning("record_quarantined", reason=event.reason)
             message = f"terminal {self.name}: what it says cannot be read ({event.reason}); the bytes are kept"
             self._alarm("line_unreadable", message, self.name)
 
-    def _collect(self, place: Exporting) -> Stored | None:
+    def _import_files(self, place: Exporting) -> Stored | None:
         """Store the files that have appeared, each once, and say when the disk they are on may be taken away.
 
         None where there is no room: the files stay where they are.
@@ -577,23 +581,23 @@ class Worker:
         stored = Stored()
         if self._ledger.room() == "none":
             return None
-        if self._full_due or any(request.full for request in self._asked):
+        if self._full_due or any(request.full for request in self._current_requests):
             self._full_due = False
             self._seen_files.clear()
             self.state.unread = {}
         if not place.present():
             self._seen_files.clear()
             self.state.unread = {}
-            self._tell_medium("none")
+            self._set_medium("none")
             return stored
         known = self._ledger.files(self.name)
         unsettled = False
         for export in place.exports(self._seen_files):
             if isinstance(export, Unsettled | Settling):
                 if self._stopping.is_set():
-                    raise _Stopped
+                    raise _Cancelled
                 unsettled |= isinstance(export, Unsettled)
-                self._tell_medium("reading")
+                self._set_medium("reading")
                 continue
             if isinstance(export, Refused):
                 self._refuse(place, export)
@@ -601,10 +605,10 @@ class Worker:
                 continue
             self.state.unread = {mark: name for mark, name in self.state.unread.items() if name != export.name}
             if export.sha256 not in known:
-                self._tell_medium("reading")
+                self._set_medium("reading")
                 try:
-                    self._file(place, export, stored)
-                except (_Stopped, LedgerError):
+                    self._import_file(place, export, stored)
+                except (_Cancelled, LedgerError):
                     raise
                 except TerminalUnavailable as exc:
                     # It was read to its end just before: the disk was pulled out, or the file has changed since.
@@ -616,15 +620,15 @@ class Worker:
                     self._refuse(place, Refused(export.name, export.mark, reason, "name"))
             self._seen_files.add(export.mark)
         if not unsettled:
-            self._tell_medium("safe")
+            self._set_medium("safe")
         return stored
 
     def _refuse(self, place: Exporting, refused: Refused) -> None:
         """Name a file that is not read: in the log, in the state, and beside it where it holds no attendance log."""
         self.state.unread = {**self.state.unread, refused.mark: refused.name}
-        if len(self.state.unread) > UNREAD_NAMED + 1:
+        if len(self.state.unread) > UNREAD_LISTED_MAX + 1:
             return  # said already: there are more
-        if len(self.state.unread) > UNREAD_NAMED:
+        if len(self.state.unread) > UNREAD_LISTED_MAX:
             refused = refused._replace(reason=f"{refused.reason}; more files are not read, and not named one by one")
         if refused.why == "elsewhere" and (refused.serial is None or self._is_known(refused.serial)):
             self._log.info("file_left", file=refused.name, reason=refused.reason)
@@ -634,12 +638,12 @@ class Worker:
             self._alarm("file_refused", message, self.name)
         if refused.why == "content":
             place.write_report(refused, refusal(refused, self._settings, self._clock.now()))
-        self.tell_state()
+        self.publish_state()
 
     def _is_known(self, serial: str) -> bool:
         return any(serial.casefold() == other.serial.casefold() for other in self._ledger.terminals())
 
-    def _file(self, place: Exporting, export: Export, stored: Stored) -> None:
+    def _import_file(self, place: Exporting, export: Export, stored: Stored) -> None:
         desk = LedgerDesk(self._ledger, self._settings, self._zone, self._clock)
         report = filed(desk, export, None, self._until_stopped)
         left = place.write_report(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
@@ -654,34 +658,34 @@ class Worker:
     def _until_stopped(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
             if self._stopping.is_set():
-                raise _Stopped
+                raise _Cancelled
             yield record
 
-    def _tell_medium(self, medium: Medium) -> None:
+    def _set_medium(self, medium: Medium) -> None:
         if self.state.medium != medium:
             self.state.medium = medium
-            self.tell_state()
+            self.publish_state()
 
     def _poll(self, terminal: Terminal) -> None:
         begun = time.monotonic()
         self._pending.flush()
-        self._asked = self._requests.waiting()
-        self._take_measure(terminal)
-        witness = self._witness(self._driver.via, self.state.clock, stepped=self._unread_step)
-        self._overhear(terminal)  # listening begins before reading, so that no punch falls between the two
-        self._stepped = False
+        self._current_requests = self._requests.waiting()
+        self._measure_clock(terminal)
+        witness = self._context(self._driver.via, self.state.clock, stepped=self._unread_step)
+        self._drain_live_events(terminal)  # listening begins before reading, so that no punch falls between the two
+        self._clock_stepped = False
         stored: Stored | None = Stored()
         if isinstance(terminal, Logged):
-            stored = self._news(terminal, witness)
+            stored = self._read_if_new(terminal, witness)
         elif isinstance(terminal, Exporting):
-            stored = self._collect(terminal)
+            stored = self._import_files(terminal)
         else:
             self._unread_step = False
         postponed, stored = stored is None, stored or Stored()
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
         if stored.new or stored.quarantined:
-            self.state.heard = self.state.last_visit
+            self.state.last_new = self.state.last_visit
         self._log.info(
             "poll_finished",
             read=stored.read,
@@ -695,17 +699,17 @@ class Worker:
             took_ms=round((time.monotonic() - begun) * 1000),
         )
         if postponed:
-            self._full_due |= any(request.full for request in self._asked)
-            self._requests.postpone(self._asked, NO_ROOM)
+            self._full_due |= any(request.full for request in self._current_requests)
+            self._requests.postpone(self._current_requests, DISK_FULL_REASON)
         else:
-            self._requests.answer(self._asked, self._reconciliation)
-        self._asked = []
+            self._requests.answer(self._current_requests, self._reconciliation)
+        self._current_requests = []
         self._check_by_date(terminal, witness)
-        self._mend_clock(terminal)
+        self._correct_clock(terminal)
 
     # What to read, and when.
 
-    def _news(self, terminal: Logged, witness: Witness) -> Stored | None:
+    def _read_if_new(self, terminal: Logged, witness: Witness) -> Stored | None:
         """Read what is new, if anything is, and the terminal may be asked to prepare its log again.
 
         None where there is no room for it.
@@ -715,33 +719,33 @@ class Worker:
         self.state.sizes = terminal.sizes()
         if self.state.sizes.records != self._wrong_count:
             self._wrong_count = None
-        self._look_for_other_log(known)
-        asked = any(request.full for request in self._asked)
-        wanted = asked or self._full_due or self._something_new(known)
+        self._detect_replaced_log(known)
+        asked = any(request.full for request in self._current_requests)
+        wanted = asked or self._full_due or self._may_have_new_records(known)
         self._caught_up = not wanted
-        if not wanted and self._count_tells:
+        if not wanted and self._count_is_reliable:
             self._unread_step = False  # nothing was made that is not read
         if not wanted or not (asked or self._may_read()):
             return Stored()
         if not self._has_room(known):
             return None
-        stored = self._read_news(terminal, known, witness, asked=asked)
+        stored = self._read_new(terminal, known, witness, asked=asked)
         if stored.new and not told:
-            self._count_untold(stored.new)
+            self._count_unannounced(stored.new)
         return stored
 
     def _has_room(self, known: Known) -> bool:
         """Tell whether what there is to read may be read now; imports are the first to wait for room on the disk."""
         room = self._ledger.room()
         records = self.state.sizes.records
-        news = NEWS_MAX + 1 if known.length == 0 or records is None else records - known.in_log
-        may = room == "all" or (room == "news" and news <= NEWS_MAX)
+        news = SMALL_READING_MAX + 1 if known.length == 0 or records is None else records - known.in_log
+        may = room == "all" or (room == "news" and news <= SMALL_READING_MAX)
         if not may:
             self._log.info("reading_postponed", room=room)
             self._hinted, self._unproven = False, True  # at each poll it is looked again
         return may
 
-    def _look_for_other_log(self, known: Known) -> None:
+    def _detect_replaced_log(self, known: Known) -> None:
         """End the pauses that were measured by a log which is not there any more, or that a small log does not need.
 
         A log that other software clears is soon cleared again: what stands in it now is read at once.
@@ -750,22 +754,22 @@ class Worker:
         if records is None or records == self._wrong_count:
             return
         if records <= SMALL_LOG or records < known.in_log:
-            self._whole_wanted, self._whole_read = False, -WHOLE_AGAIN_S
+            self._whole_read_due, self._whole_read_at = False, -WHOLE_READ_INTERVAL_S
         if records < known.in_log:
             self._rest_until = 0.0
 
-    def _something_new(self, known: Known) -> bool:
+    def _may_have_new_records(self, known: Known) -> bool:
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):
             return True
         if (self.state.sizes.new or 0) > OVERLAP:
             return True  # a full log overwrites its oldest record and keeps its count, but marks what is new
-        if not self._count_tells or self.state.sizes.records == known.shrunk_to:
+        if not self._count_is_reliable or self.state.sizes.records == known.shrunk_to:
             return time.monotonic() - self._last_read >= UNCOUNTED_READ_S
         # A log that was short and has as many records as it should again may have other ones.
         return known.shrunk_to is not None or self.state.sizes.records != known.in_log
 
     @property
-    def _count_tells(self) -> bool:
+    def _count_is_reliable(self) -> bool:
         """Whether a new record would change the count: a full log overwrites its oldest one and keeps it.
 
         A count that was found wrong is not relied on until it changes: some terminals always say 0.
@@ -779,32 +783,32 @@ class Worker:
         return self._listening and not self._unproven and not self._live_silent
 
     def _may_read(self) -> bool:
-        if self._whole_wanted and not self._may_read_whole():
+        if self._whole_read_due and not self._may_read_whole_log():
             return False
         return time.monotonic() >= self._rest_until or not self._live_healthy
 
-    def _may_read_whole(self) -> bool:
+    def _may_read_whole_log(self) -> bool:
         """Return whether a log whose end cannot be read may be read whole again, as live events are now."""
-        again_s = WHOLE_AGAIN_S if self._live_healthy else UNCOUNTED_READ_S
-        return time.monotonic() >= self._whole_read + again_s
+        again_s = WHOLE_READ_INTERVAL_S if self._live_healthy else UNCOUNTED_READ_S
+        return time.monotonic() >= self._whole_read_at + again_s
 
-    def _rest(self, reading: Reading, asked_for: int) -> None:
+    def _schedule_rest(self, reading: Reading, asked_for: int) -> None:
         """Leave the terminal in peace after it has prepared its log."""
         here = time.monotonic()
-        self._rest_until = here + PREPARE_REST * reading.prepared_s
+        self._rest_until = here + REST_FACTOR * reading.prepared_s
         if reading.start == 0 and reading.total > SMALL_LOG:
-            self._whole_read = here
+            self._whole_read_at = here
             if asked_for:  # it does not serve the end alone
-                self._rest_until = max(self._rest_until, here + WHOLE_AGAIN_S)
+                self._rest_until = max(self._rest_until, here + WHOLE_READ_INTERVAL_S)
 
-    def _count_untold(self, new: int) -> None:
+    def _count_unannounced(self, new: int) -> None:
         """Take note of punches made while events were registered, and never told: a restart forgets who listens."""
-        self._untold += 1
-        if self._untold >= UNTOLD and not self._live_silent:
+        self._unannounced_polls += 1
+        if self._unannounced_polls >= UNANNOUNCED_POLLS_MAX and not self._live_silent:
             self._live_silent = True
-            self._log.warning("live_silent", polls=self._untold, new=new)
+            self._log.warning("live_silent", polls=self._unannounced_polls, new=new)
 
-    def _read_news(self, terminal: Logged, known: Known, witness: Witness, *, asked: bool) -> Stored:
+    def _read_new(self, terminal: Logged, known: Known, witness: Witness, *, asked: bool) -> Stored:
         # Both flags may be set again while the reading goes on, and then mean the next one.
         due, self._full_due = self._full_due, False
         self._hinted = False
@@ -819,10 +823,10 @@ class Worker:
             return Stored()
         self._unproven = False
         self._last_read = time.monotonic()
-        self._judge_count(stored)
+        self._check_count(stored)
         return stored
 
-    def _judge_count(self, stored: Stored) -> None:
+    def _check_count(self, stored: Stored) -> None:
         """Remember a count that differs from the log though nothing was new in it; a punch may come after the count."""
         records = self.state.sizes.records
         news = stored.new or stored.quarantined or stored.confirmed or stored.withheld
@@ -837,18 +841,18 @@ class Worker:
         while True:
             if marking is not None:
                 reading = marking.new()
-            elif start == 0 and not full and known.tail_start and not self._may_read_whole():
-                self._whole_wanted = True
+            elif start == 0 and not full and known.tail_start and not self._may_read_whole_log():
+                self._whole_read_due = True
                 return None
             else:
                 reading = terminal.read(start, known.layout)
-                self._rest(reading, start)
+                self._schedule_rest(reading, start)
             pins: Mapping[int, str] | None = None
             if reading.by_uid and isinstance(terminal, Enrolled):
                 pins = terminal.pins()
             if known.layout not in (None, reading.layout) and reading.total:
                 self._log.warning("layout_changed", before=known.layout, after=reading.layout)
-            aside = _Aside(self._stopping, partial(self._overhear, terminal))
+            aside = _BetweenSlices(self._stopping, partial(self._drain_live_events, terminal))
             try:
                 stored = self._ledger.record_reading(
                     witness, reading, start=self._settings.start, pins=pins, between=aside
@@ -857,7 +861,7 @@ class Worker:
                 if marking is not None:
                     self._acknowledge(marking, reading)
             except Unaligned:
-                width *= WIDER
+                width *= WIDEN_FACTOR
                 # A log with marks is served from its beginning, or from the first of them, and that was not enough.
                 whole = marking is not None or width > SMALL_LOG
                 start = 0 if whole else max(0, min(known.in_log, reading.total) - width)
@@ -866,11 +870,11 @@ class Worker:
                 if not self._may_read():
                     return None
                 continue
-            self._next_start, self._whole_wanted, self._unread_step = None, False, False
+            self._next_start, self._whole_read_due, self._unread_step = None, False, False
             if reading.total:
                 self.state.layout = reading.layout
             if reading.start == 0:
-                self._reconciled(reading, stored)
+                self._report_reconciliation(reading, stored)
             if aside.trouble is not None:
                 raise aside.trouble
             return stored
@@ -883,7 +887,7 @@ class Worker:
         """
         terminal.acknowledge(max(0, reading.total - reading.start - OVERLAP))
 
-    def _reconciled(self, reading: Reading, stored: Stored) -> None:
+    def _report_reconciliation(self, reading: Reading, stored: Stored) -> None:
         """Say what a reading of the whole log came to."""
         self.state.last_full_reading = self._clock.now()
         counts = {
@@ -902,7 +906,7 @@ class Worker:
                 f"{stored.invented} missing, {stored.reordered} in another place"
             )
             self._alarm("log_differs", message, self.name)
-        self.tell_tally()
+        self.publish_tally()
 
     # Reading by date: a second opinion, which never stores anything.
 
@@ -916,7 +920,7 @@ class Worker:
             return
         known = self._known()
         unsettled = known.shrunk_to is not None or known.length < max(1, known.matched_until or 0)
-        if known.ranged is False or unsettled or (self._range_doubted and self._full_due):
+        if known.ranged is False or unsettled or (self._range_difference_open and self._full_due):
             return
         if time.monotonic() < self._range_check or not self._may_read():
             return
@@ -938,18 +942,18 @@ class Worker:
             return
         found = [record for record in records if isinstance(record, RawPunch)]
         if any(not first <= record.local_time <= last for record in found):
-            self._distrust_range("records of other dates")
+            self._reject_range("records of other dates")
             return
         difference = self._difference_by_date(known, found, last.date())
         if not difference:
-            self._range_doubted = False
+            self._range_difference_open = False
             if known.ranged is None:
                 self._pending.remember(self.name, ranged=True)
-        elif self._range_doubted:
-            self._distrust_range("a full reading of the log says otherwise")
+        elif self._range_difference_open:
+            self._reject_range("a full reading of the log says otherwise")
         else:
             self._log.warning("range_differs", records=difference)
-            self._range_doubted = self._full_due = self._hinted = True
+            self._range_difference_open = self._full_due = self._hinted = True
             self._range_check = 0.0
 
     def _difference_by_date(self, known: Known, found: list[RawPunch], today: date) -> int:
@@ -971,8 +975,8 @@ class Worker:
         self._pending.remember(self.name, ranged=False)
         self._log.info("range_unsupported")
 
-    def _distrust_range(self, reason: str) -> None:
-        self._range_doubted = False
+    def _reject_range(self, reason: str) -> None:
+        self._range_difference_open = False
         self._pending.remember(self.name, ranged=False)
         self._log.warning("range_distrusted", reason=reason)
 
@@ -981,7 +985,7 @@ class Worker:
         assert known is not None  # noqa: S101 - pinned by _check_serial
         return known
 
-    def _witness(self, via: Via, clock: ClockEvidence | None, *, stepped: bool) -> Witness:
+    def _context(self, via: Via, clock: ClockEvidence | None, *, stepped: bool) -> Witness:
         return Witness(
             terminal=self.name,
             serial=self.state.serial or "",
@@ -1008,7 +1012,7 @@ class Worker:
                 raise TerminalRefused("the terminal does not tell its serial number; write it into `serial:` by hand")
             told = configured
         if expected is not None and told != expected:
-            self._strange_serial(expected, told)
+            self._report_other_serial(expected, told)
             raise TerminalRefused(
                 f"a terminal with serial {told} answers where {expected} is expected; if it was replaced, write the "
                 "new serial into `serial:`, otherwise check the address"
@@ -1025,7 +1029,7 @@ class Worker:
             self._timekeeper.forget()  # the clock of another device did not jump
             self._live = self._settings.live
         self.state.serial = told
-        self._stranger = None
+        self._reported_serial = None
         again = time.monotonic() >= self._identify_at
         if self.state.info is None or self.state.info.serial != told or self._first_failure is not None or again:
             self._identify_at = time.monotonic() + IDENTIFY_S
@@ -1052,10 +1056,10 @@ class Worker:
             )
             self._alarm("identity_changed", message, self.name)
 
-    def _strange_serial(self, expected: str, told: str) -> None:
-        if self._stranger == told:
+    def _report_other_serial(self, expected: str, told: str) -> None:
+        if self._reported_serial == told:
             return  # said already
-        self._stranger = told
+        self._reported_serial = told
         data = {
             "terminal": self.name,
             "serial": expected,
@@ -1068,12 +1072,12 @@ class Worker:
 
     # The terminal's clock.
 
-    def _take_measure(self, terminal: Terminal) -> None:
+    def _measure_clock(self, terminal: Terminal) -> None:
         """Compare the clocks; a jump marks what is not read yet until that has been stored."""
-        self._stepped = self._measure(terminal)
-        self._unread_step |= self._stepped
+        self._clock_stepped = self._compare_clocks(terminal)
+        self._unread_step |= self._clock_stepped
 
-    def _measure(self, terminal: Terminal) -> bool:
+    def _compare_clocks(self, terminal: Terminal) -> bool:
         """Compare the terminal's clock with ours; return whether it has jumped since the last comparison."""
         asked = self._clock.now()
         reading = terminal.read_clock()
@@ -1084,48 +1088,52 @@ class Worker:
         jump = self._timekeeper.measure(reading, asked, here, synchronised=self._clock.synchronised())
         after = self.state.clock = self._timekeeper.evidence
         if before is not None:
-            self._conclude_setting(before, after)
+            self._report_clock_set(before, after)
         if jump is None or after is None:
             return False
         data = {
             "terminal": self.name,
             "serial": self.state.serial,
-            "before": _evidence(jump.before),
-            "after": _evidence(after),
+            "before": _clock_data(jump.before),
+            "after": _clock_data(after),
         }
         self._note(punch.CLOCK_STEPPED, data)
         self._log.warning("clock_stepped", before_ms=jump.before.offset_ms, after_ms=after.offset_ms)
         self._alarm("clock_stepped", f"terminal {self.name}: its clock jumped by {round(jump.by_s)} s", self.name)
         return True
 
-    def _mend_clock(self, terminal: Terminal) -> None:
+    def _correct_clock(self, terminal: Terminal) -> None:
         """Set a clock that is wrong, at an hour when nobody punches; tried once a night."""
         clock = self.state.clock
-        if time.monotonic() >= self._clock_wish or clock is None or not self._clock.synchronised():
+        if time.monotonic() >= self._clock_set_until or clock is None or not self._clock.synchronised():
             return
         off = abs(timedelta(milliseconds=clock.offset_ms))
         if off > timedelta(seconds=self._settings.clock.tolerance):
-            if self._burst_near(clock):
+            if self._is_near_burst(clock):
                 return  # looked at again at the next poll, as long as the wish holds
             if not self._caught_up:
                 return  # what is in the log was made by the clock as it is
-            finding = judged_clock(
+            finding = judge_clock(
                 clock.offset_ms, clock.bound_ms, self._settings.clock.tolerance, synchronised=self._clock.synchronised()
             )
             if finding == "clock_zone":
                 minutes = round(off.total_seconds() / 60)
                 advice = f"correct timezone ({self._zone.key}) if it is right, else set it by hand"
-                self._not_set(f"it is off by {minutes} min, as a clock of another time zone: compare it, then {advice}")
+                self._report_clock_not_set(
+                    f"it is off by {minutes} min, as a clock of another time zone: compare it, then {advice}"
+                )
             elif off > timedelta(seconds=self._settings.max_set):
-                self._not_set(f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it")
+                self._report_clock_not_set(
+                    f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it"
+                )
             elif isinstance(terminal, SettableClock):
                 self._set_clock(terminal, clock)
-                self._take_measure(terminal)
+                self._measure_clock(terminal)
             else:
-                self._not_set("the gateway cannot set the clock of such a terminal; set it by hand")
-        self._clock_wish = 0.0
+                self._report_clock_not_set("the gateway cannot set the clock of such a terminal; set it by hand")
+        self._clock_set_until = 0.0
 
-    def _burst_near(self, clock: ClockEvidence) -> bool:
+    def _is_near_burst(self, clock: ClockEvidence) -> bool:
         """Tell whether people came or went in the last two hours, or usually do in the next two.
 
         Where less than two weeks are known there is no usual: that it is night has to do.
@@ -1141,43 +1149,43 @@ class Worker:
 
     def _set_clock(self, terminal: SettableClock, before: ClockEvidence) -> None:
         right = self._clock.now().astimezone(self._zone) + timedelta(milliseconds=500)
-        self._clock_wish = 0.0  # whatever comes of it, a broken line included
+        self._clock_set_until = 0.0  # whatever comes of it, a broken line included
         self._before_setting = before
         try:
             terminal.set_clock(right.replace(tzinfo=None, microsecond=0))
         except TerminalRefused as exc:
             self._before_setting = None
-            self._not_set(str(exc))
+            self._report_clock_not_set(str(exc))
 
-    def _conclude_setting(self, before: ClockEvidence, after: ClockEvidence | None) -> None:
+    def _report_clock_set(self, before: ClockEvidence, after: ClockEvidence | None) -> None:
         """Put on record what setting the clock has come to, by what it shows."""
         if after is None:
-            self._not_set("it shows an impossible date after it was set")
+            self._report_clock_not_set("it shows an impossible date after it was set")
             return
         if abs(after.offset_ms - before.offset_ms) > STEP_S * 1000 or abs(after.offset_ms) < abs(before.offset_ms):
             data = {
                 "terminal": self.name,
                 "serial": self.state.serial,
-                "before": _evidence(before),
-                "after": _evidence(after),
+                "before": _clock_data(before),
+                "after": _clock_data(after),
             }
             self._note(punch.CLOCK_SET, data)
             if self._clock.synchronised():
                 self._pending.remember_clock(self.name, after)
-        if abs(after.offset_ms) > after.bound_ms + SET_WITHIN_MS:
-            self._not_set(f"it was set and is wrong by {round(after.offset_ms / 1000)} s all the same")
+        if abs(after.offset_ms) > after.bound_ms + CLOCK_SET_TOLERANCE_MS:
+            self._report_clock_not_set(f"it was set and is wrong by {round(after.offset_ms / 1000)} s all the same")
             return
         self._log.info("clock_set", before_ms=before.offset_ms, after_ms=after.offset_ms)
         message = f"terminal {self.name}: its clock was wrong by {round(before.offset_ms / 1000)} s and has been set"
         self._alarm("clock_set", message, self.name)
 
-    def _not_set(self, reason: str) -> None:
+    def _report_clock_not_set(self, reason: str) -> None:
         self._log.warning("clock_not_set", reason=reason)
         self._alarm("clock_not_set", f"terminal {self.name}: its clock was not set: {reason}", self.name)
 
     # Lost and found.
 
-    def _failed(self, cause: Cause, reason: str, exc: DriverError | None = None) -> float:
+    def _record_failure(self, cause: Cause, reason: str, exc: DriverError | None = None) -> float:
         """Note a failure, once per outage; return how long to leave the terminal alone."""
         now = self._clock.now()
         self._failures += 1
@@ -1205,10 +1213,10 @@ class Worker:
             if cause != "internal":  # that is alarmed
                 self._alarm(code, f"terminal {self.name}: {reason}", self.name)
             self._lost = True
-            self.tell_state()
+            self.publish_state()
         return PAUSES[cause].after(self._failures)
 
-    def _found(self) -> None:
+    def _record_success(self) -> None:
         """Note that a visit went well, and the end of an outage if there was one."""
         now = self._clock.now()
         if self._lost:
@@ -1228,7 +1236,7 @@ class Worker:
             self.state.since = now
         self.state.online, self.state.cause, self.state.reason = True, None, None
         self._failures, self._first_failure, self._lost = 0, None, False
-        self.tell_state()
+        self.publish_state()
 
     def _note(self, event_type: str, data: dict[str, Any]) -> None:
         moment = self._clock.now().astimezone(self._zone)
@@ -1254,11 +1262,11 @@ class Worker:
                     if body is not None:
                         _write_private(folder, f"{stem}.bin", body, BODIES_KEPT)
         except OSError as trouble:
-            if self._captures_work:
+            if self._captures_writable:
                 self._log.warning("capture_failed", path=str(path), reason=str(trouble), capture_of=str(exc))
-            self._captures_work = False
+            self._captures_writable = False
             return
-        self._captures_work = True
+        self._captures_writable = True
         self._log.warning("capture_kept", path=str(path), reason=str(exc))
 
 
@@ -1288,11 +1296,11 @@ def release_withheld(
     return ledger.release(witness, first, last)
 
 
-class _Stopped(Exception):  # noqa: N818 - no error
+class _Cancelled(Exception):  # noqa: N818 - no error
     """The worker was told to stop in the middle of an import; what is stored is stored."""
 
 
-class _Aside:
+class _BetweenSlices:
     """What is done between two slices of an import: look whether to stop, and listen.
 
     A connection that breaks meanwhile does not cost what has been read: the trouble is kept until all is stored.
@@ -1305,7 +1313,7 @@ class _Aside:
 
     def __call__(self) -> None:
         if self._stopping.is_set():
-            raise _Stopped
+            raise _Cancelled
         if self.trouble is None:
             try:
                 self._listen()
@@ -1321,7 +1329,7 @@ def _write_private(folder: Folder, name: str, content: bytes, kept: int) -> None
         folder.remove(old)
 
 
-def _tally_of(day: Day) -> dict[str, Any]:
+def _tally_data(day: Day) -> dict[str, Any]:
     return {
         "day": day.day.isoformat() if day.day else None,
         "in_log": day.in_log or 0,
@@ -1332,5 +1340,5 @@ def _tally_of(day: Day) -> dict[str, Any]:
     }
 
 
-def _evidence(clock: ClockEvidence) -> dict[str, Any]:
+def _clock_data(clock: ClockEvidence) -> dict[str, Any]:
     return {"offset_ms": clock.offset_ms, "bound_ms": clock.bound_ms, "measured": utc_text(clock.measured)}

@@ -20,83 +20,83 @@ class Workers(Collection[Worker]):
 
     def __init__(
         self,
-        hire: Callable[[TerminalSettings], Worker],
+        create: Callable[[TerminalSettings], Worker],
         calendar: Calendar,
         *,
-        gone: Callable[[str], None] = lambda _name: None,
+        on_removed: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        """Begin with none. ``hire`` makes a worker.
+        """Begin with none. ``create`` makes a worker.
 
-        ``gone`` gets the name of a removed terminal, once its worker has ended.
+        ``on_removed`` gets the name of a removed terminal, once its worker has ended.
         """
-        self._hire = hire
+        self._create = create
         self._calendar = calendar
-        self._gone = gone
+        self._on_removed = on_removed
         self._lock = threading.Lock()
-        self._present: tuple[Worker, ...] = ()
-        self._coming: dict[Worker, Worker | None] = {}
+        self._current: tuple[Worker, ...] = ()
+        self._to_start: dict[Worker, Worker | None] = {}
         """Those that have not begun → the one whose work they will go on with."""
-        self._leaving: list[Worker] = []
+        self._ending: list[Worker] = []
         self._removed: set[str] = set()
 
     def __iter__(self) -> Iterator[Worker]:
-        return iter(self._present)
+        return iter(self._current)
 
     def __len__(self) -> int:
-        return len(self._present)
+        return len(self._current)
 
     def __contains__(self, worker: object) -> bool:
-        return worker in self._present
+        return worker in self._current
 
     def change(self, difference: Difference) -> None:
-        """Let workers end, and others take their place at the next :meth:`tend`; all others are not touched."""
+        """Let workers end, and others take their place at the next :meth:`advance`; all others are not touched."""
         with self._lock:
-            present = {worker.name: worker for worker in self._present}
+            current = {worker.name: worker for worker in self._current}
             for name in difference.removed:
-                removed = present.pop(name)
-                for worker in (removed, self._coming.get(removed)):
+                removed = current.pop(name)
+                for worker in (removed, self._to_start.get(removed)):
                     if worker is not None:
-                        worker.abandon_requests()
-                self._dismiss(removed)
+                        worker.cancel_requests()
+                self._end(removed)
                 self._removed.add(name)
                 for job in _jobs(name):
                     self._calendar.drop(job)
             for entry, _ in difference.changed:
-                before = present[entry.name]
-                present[entry.name] = successor = self._hire(entry)
-                self._coming[successor] = self._coming.get(before, before)
-                if before in self._coming:
+                before = current[entry.name]
+                current[entry.name] = successor = self._create(entry)
+                self._to_start[successor] = self._to_start.get(before, before)
+                if before in self._to_start:
                     before.hand_over_requests(successor)
-                self._dismiss(before)
+                self._end(before)
             for entry in difference.added:
-                present[entry.name] = worker = self._hire(entry)
-                self._coming[worker] = None
+                current[entry.name] = worker = self._create(entry)
+                self._to_start[worker] = None
                 self._removed.discard(entry.name)
                 night, tally = _jobs(entry.name)
-                self._calendar.each_night(night, partial(self._have, entry.name, Worker.begin_night))
-                self._calendar.each_night(tally, partial(self._have, entry.name, Worker.tell_tally), MIDNIGHT)
-            self._present = tuple(present.values())
+                self._calendar.each_night(night, partial(self._call, entry.name, Worker.schedule_nightly_work))
+                self._calendar.each_night(tally, partial(self._call, entry.name, Worker.publish_tally), MIDNIGHT)
+            self._current = tuple(current.values())
 
-    def tend(self) -> bool:
-        """Let those begin who may, to be called again and again; return whether anybody has come or gone."""
+    def advance(self) -> bool:
+        """Let those begin who may, to be called again and again; return whether anybody has come or on_removed."""
         with self._lock:
-            self._leaving = [worker for worker in self._leaving if worker.is_alive]
-            if self._leaving or not (self._coming or self._removed):
+            self._ending = [worker for worker in self._ending if worker.is_alive]
+            if self._ending or not (self._to_start or self._removed):
                 return False
             while self._removed:
-                self._gone(self._removed.pop())
-            for worker, before in self._coming.items():
+                self._on_removed(self._removed.pop())
+            for worker, before in self._to_start.items():
                 if before is not None:
                     worker.follow(before)
                 worker.start()
-            self._coming.clear()
+            self._to_start.clear()
             return True
 
     def failed(self) -> tuple[str, object] | None:
         """Return the name and the reason of a worker that has failed; None while all are well."""
         with self._lock:
-            for worker in (*self._present, *self._leaving):
-                well = worker.is_alive or worker in self._coming or worker in self._leaving
+            for worker in (*self._current, *self._ending):
+                well = worker.is_alive or worker in self._to_start or worker in self._ending
                 if worker.failure is not None or not well:
                     return f"worker {worker.name}", worker.failure or "its thread has ended"
         return None
@@ -104,25 +104,25 @@ class Workers(Collection[Worker]):
     def stop(self, timeout_s: float) -> None:
         """Ask all to end their conversations, and give them so long together."""
         with self._lock:
-            begun = [worker for worker in (*self._present, *self._leaving) if worker not in self._coming]
+            begun = [worker for worker in (*self._current, *self._ending) if worker not in self._to_start]
         for worker in begun:
             worker.stop()
         until = time.monotonic() + timeout_s
         for worker in begun:
             worker.join(max(0.0, until - time.monotonic()))
-        for worker in (*self._present, *self._leaving):
-            worker.abandon_requests()
+        for worker in (*self._current, *self._ending):
+            worker.cancel_requests()
 
-    def _dismiss(self, worker: Worker) -> None:
-        if worker in self._coming:
-            del self._coming[worker]
+    def _end(self, worker: Worker) -> None:
+        if worker in self._to_start:
+            del self._to_start[worker]
             return
         worker.stop()
-        self._leaving.append(worker)
+        self._ending.append(worker)
 
-    def _have(self, name: str, work: Callable[[Worker], None]) -> None:
+    def _call(self, name: str, work: Callable[[Worker], None]) -> None:
         """Let whoever works for a terminal at that moment do something."""
-        for worker in self._present:
+        for worker in self._current:
             if worker.name == name:
                 work(worker)
 

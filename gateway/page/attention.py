@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from gateway.advice import BROKER_FINDINGS, judged_clock, obstacle
+from gateway.advice import BROKER_FINDINGS, judge_clock, obstacle
 from gateway.cli.messages import FINDINGS
 from gateway.cli.messages import Language as Spoken
 from gateway.page.messages import Words
@@ -82,7 +82,7 @@ def _terminal(
         yield _offline(name, state, t)
     clock = state["clock"]
     if clock is not None:
-        found = judged_clock(clock["offset_ms"], clock["bound_ms"], tolerance_s, synchronised=synchronised)
+        found = judge_clock(clock["offset_ms"], clock["bound_ms"], tolerance_s, synchronised=synchronised)
         if found != "clock_right":
             code = "terminal_zone" if found == "clock_zone" else "terminal_clock"
             yield Item(code, False, t(code, terminal=name, offset=t.offset(clock)), _advice(found, t))

@@ -69,7 +69,7 @@ class Office:
     ) -> Iterator[Self]:
         """Open an office whose workers wait ``pause`` after a failure; they end with the block, and none has failed."""
         monkeypatch.setattr(worker_module, "PAUSES", dict.fromkeys(worker_module.PAUSES, pause))
-        monkeypatch.setattr(worker_module, "LISTEN_S", 0.05)
+        monkeypatch.setattr(worker_module, "LISTEN_SLICE_S", 0.05)
         with closing(Ledger(folder, "/hadir/office/gw")) as ledger:
             office = cls(folder=folder, ledger=ledger, **parts)
             yield office
@@ -95,11 +95,11 @@ class Office:
 
     def visit(self, **changes: object) -> Worker:
         """Start a worker."""
-        worker = self.hire(**changes)
+        worker = self.create_worker(**changes)
         worker.start()
         return worker
 
-    def hire(self, **changes: object) -> Worker:
+    def create_worker(self, **changes: object) -> Worker:
         """Return a worker that has not begun."""
         settings = self.settings(**changes)
         worker = Worker(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.advice import judged_clock, obstacle
+from gateway.advice import judge_clock, obstacle
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -30,14 +30,14 @@ MINUTE, HOUR = 60_000, 3_600_000
 )
 def test_an_offset_of_whole_hours_or_quarters_is_first_a_zone(offset_ms: int, found: str) -> None:
     """Nobody is told to set the one right clock; a clock that is years off is no zone."""
-    assert judged_clock(offset_ms, 500, 60.0, synchronised=True) == found
+    assert judge_clock(offset_ms, 500, 60.0, synchronised=True) == found
 
 
 def test_a_clock_of_ours_that_is_not_synchronised_judges_none() -> None:
     """Unless they agree; and whole hours are a zone all the same."""
-    assert judged_clock(7 * MINUTE, 500, 60.0, synchronised=False) == "clock_unjudged"
-    assert judged_clock(1000, 500, 60.0, synchronised=False) == "clock_right"
-    assert judged_clock(2 * HOUR, 500, 60.0, synchronised=False) == "clock_zone"
+    assert judge_clock(7 * MINUTE, 500, 60.0, synchronised=False) == "clock_unjudged"
+    assert judge_clock(1000, 500, 60.0, synchronised=False) == "clock_right"
+    assert judge_clock(2 * HOUR, 500, 60.0, synchronised=False) == "clock_zone"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from gateway.clock import AssumedClock, Standing, SystemClock
+from gateway.clock import AssumedClock, ClockStatus, SystemClock
 
 
 def test_now_is_the_machine_time_in_utc() -> None:
@@ -55,29 +55,29 @@ class Doubtful:
 def test_a_correction_tells_by_how_much_and_what_was_recorded_before() -> None:
     """A machine without a clock of its own starts in the past, records, and hears from a time server."""
     clock, sequences = Doubtful(), [10, 14, 14]
-    standing = Standing(clock, lambda: sequences.pop(0))
-    assert standing.look() is None
+    status = ClockStatus(clock, lambda: sequences.pop(0))
+    assert status.check() is None
 
     clock.off, clock.trusted = timedelta(days=400), True
-    correction = standing.look()
+    correction = status.check()
 
     assert correction is not None
     assert abs(correction.by_ms - 400 * 86_400_000) < 10_000
     assert (correction.first, correction.last) == (11, 14)
-    assert standing.look() is None
+    assert status.check() is None
 
 
 def test_a_clock_that_was_doubted_in_vain_tells_nothing() -> None:
     """Nothing was recorded meanwhile; and each doubt begins anew."""
     clock, sequences = Doubtful(), [10, 10, 10, 12]
-    standing = Standing(clock, lambda: sequences.pop(0))
+    status = ClockStatus(clock, lambda: sequences.pop(0))
     clock.trusted = True
-    assert standing.look() is None
+    assert status.check() is None
 
     clock.trusted = False
-    assert standing.look() is None
+    assert status.check() is None
     clock.trusted = True
-    correction = standing.look()
+    correction = status.check()
 
     assert correction is not None
     assert (correction.first, correction.last) == (11, 12)

@@ -106,8 +106,8 @@ class Day:
 
     def visit(self) -> None:
         """Visit both."""
-        self.lobby._attend()
-        self.gate._attend()
+        self.lobby._run_visit()
+        self.gate._run_visit()
 
     def punches(self, *pins: int) -> None:
         """Let people punch at both terminals."""
@@ -135,7 +135,7 @@ class Day:
             self.want_clock_set,
             lambda: None,
             lambda: self.punches(2008),
-            self.begin_night,
+            self.schedule_nightly_work,
         )
 
     def jump(self) -> None:
@@ -155,9 +155,9 @@ class Day:
         """Ask for the clock to be set."""
         self.lobby.request_set_clock()
 
-    def begin_night(self) -> None:
+    def schedule_nightly_work(self) -> None:
         """Read the whole log."""
-        self.lobby.begin_night()
+        self.lobby.schedule_nightly_work()
 
     def told(self) -> tuple[list[Any], list[Any], list[Any]]:
         """Return what the ledger holds: punches of the log, punches of the line, notes of each terminal in order."""
@@ -188,8 +188,8 @@ class Day:
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no rest and no burst of people decide when something is read or set, and lost lines be no news."""
     monkeypatch.setattr(worker_module, "FULL_PAUSE_S", 0.0)
-    monkeypatch.setattr(Worker, "_burst_near", lambda _self, _clock: False)
-    monkeypatch.setattr(worker_module, "LISTEN_S", 0.01)
+    monkeypatch.setattr(Worker, "_is_near_burst", lambda _self, _clock: False)
+    monkeypatch.setattr(worker_module, "LISTEN_SLICE_S", 0.01)
 
 
 def passed(folder: Path, at: int | None, width: int | None) -> tuple[Day, int]:

@@ -124,8 +124,8 @@ def test_a_driver_that_fails_costs_its_terminal_only(
     """The process and the other terminals go on; one line, state and alarm name the terminal."""
     good, bad = (SimulatedTerminal(serial=serial, now=here) for serial in ("S1", "S2"))
     bad_driver = Driver("zkteco", DRIVERS["zkteco"].options, fails_at_the_second)
-    hire = Daemon._hire
-    monkeypatch.setattr(Daemon, "_hire", lambda self, entry: with_driver(hire(self, entry), bad_driver))
+    create = Daemon._create_worker
+    monkeypatch.setattr(Daemon, "_create_worker", lambda self, entry: with_driver(create(self, entry), bad_driver))
     stop = threading.Event()
     with (
         Simulator(good) as simulator,

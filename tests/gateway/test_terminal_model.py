@@ -83,12 +83,12 @@ class SteppedWorker(Worker):
             self._stopping.set()
             return
         self.script.pop(0)()
-        self._hear(terminal, HEAR_S)
+        self._store_live_events(terminal, HEAR_S)
 
-    def _overhear(self, terminal: object) -> None:
+    def _drain_live_events(self, terminal: object) -> None:
         if self.meanwhile:
             self.meanwhile.pop(0)()
-        super()._overhear(terminal)
+        super()._drain_live_events(terminal)
 
 
 def believable(record: Record) -> bool:

@@ -368,7 +368,7 @@ def test_a_clock_is_set_at_night(office: Office) -> None:
     worker = office.visit(clock={"set": "nightly"})
     polled(worker)
 
-    worker.begin_night()
+    worker.schedule_nightly_work()
     eventually(lambda: office.events("clock.set"))
     polled(worker, 2)
 
@@ -408,7 +408,7 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
         if len(heard) == 3:
             raise TerminalUnavailable("the line broke")
 
-    monkeypatch.setattr(Worker, "_overhear", broken)
+    monkeypatch.setattr(Worker, "_drain_live_events", broken)
     worker = office.visit(poll="1h")
     eventually(lambda: len(office.pins()) == 3000)
     eventually(lambda: worker.state.online)
@@ -792,7 +792,7 @@ def test_an_event_that_differs_from_the_log(office: Office) -> None:
 
 def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection stays open and says nothing: a question finds out, and what was punched meanwhile is read."""
-    monkeypatch.setattr(worker_module, "PROBE_S", 0.2)
+    monkeypatch.setattr(worker_module, "IDLE_PROBE_S", 0.2)
     worker = office.visit(poll="1h", timeout="300ms")
     polled(worker)
     office.terminal.faults.switch_on("power-cut")

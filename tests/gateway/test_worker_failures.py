@@ -154,7 +154,7 @@ def test_a_failure_while_a_failure_is_noted_is_ours(office: Office, monkeypatch:
     """The daemon ends on it: nobody would see that the terminal is lost."""
     office.may_fail = True
     office.script.silence = TerminalUnavailable("off")
-    monkeypatch.setattr(worker_module.Worker, "tell_state", lambda _self: 1 // 0)
+    monkeypatch.setattr(worker_module.Worker, "publish_state", lambda _self: 1 // 0)
     worker = office.visit()
     eventually(lambda: not worker.is_alive)
     assert isinstance(worker.failure, ZeroDivisionError)
@@ -366,7 +366,7 @@ def test_a_request_is_answered_by_the_worker_that_comes_next(office: Office) -> 
     first.stop()
     assert first.join(20)
     office.script.silence = None
-    second = office.hire(poll="1h")
+    second = office.create_worker(poll="1h")
     second.follow(first)
     late = first.request(full=True)
     second.start()
@@ -380,7 +380,7 @@ def test_a_request_for_a_terminal_that_is_removed_is_cancelled(office: Office) -
     worker = office.visit(poll="1h")
     asked = worker.request()
     worker.stop()
-    worker.abandon_requests()
+    worker.cancel_requests()
     for request in (asked, worker.request(full=True)):
         with pytest.raises(CancelledError):
             request.result(20)
@@ -419,7 +419,7 @@ def test_a_large_log_that_has_shrunk_is_read_at_once(office: Office) -> None:
     office.script.log = history(3000, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._whole_read = time.monotonic()
+    worker._whole_read_at = time.monotonic()
     worker._rest_until = time.monotonic() + 1000
     office.script.log = [
         record(5000 + number % 90, MORNING + timedelta(days=9, minutes=number)) for number in range(2000)
@@ -435,10 +435,10 @@ def test_the_pause_of_a_whole_reading_ends_with_the_live_events_that_justified_i
     office.script.log = history(1500, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._whole_read = time.monotonic()
+    worker._whole_read_at = time.monotonic()
     broken_end = [record("9999", one.local_time) for one in history(1500, MORNING)]  # type: ignore[union-attr]
     office.script.log = [*broken_end, record("2001", MORNING + timedelta(days=9))]
-    eventually(lambda: worker._whole_wanted)
+    eventually(lambda: worker._whole_read_due)
     polled(worker, 3)
     assert office.ledger.punches() == 1500
     office.script.silence = TerminalUnavailable("it restarts")

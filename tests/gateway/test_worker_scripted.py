@@ -129,7 +129,7 @@ def test_an_end_that_does_not_continue_what_is_known_is_read_backwards(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8, 64 and 512 records, each preparation costing the terminal; then everything."""
-    monkeypatch.setattr(worker_module, "WHOLE_AGAIN_S", 0.0)
+    monkeypatch.setattr(worker_module, "WHOLE_READ_INTERVAL_S", 0.0)
     office.script.log = history(1500, MORNING)
     worker = office.visit()
     polled(worker)
@@ -169,7 +169,7 @@ def test_a_log_whose_end_never_fits_is_read_whole_once_an_hour(office: Office, m
     asked = worker.request(full=True)
     asked.result(20)
     again = list(office.script.reads)
-    monkeypatch.setattr(worker_module, "WHOLE_AGAIN_S", 0.0)
+    monkeypatch.setattr(worker_module, "WHOLE_READ_INTERVAL_S", 0.0)
     office.script.log = [*altered(office.script.log, -1, -21, -201), record("2002", MORNING + timedelta(days=10))]
     eventually(lambda: "2002" in office.pins())
 
@@ -351,7 +351,7 @@ def test_a_full_reading_is_told_with_the_days_it_found(office: Office) -> None:
     worker = office.visit(poll="1h")
     polled(worker)
 
-    worker.tell_tally()
+    worker.publish_tally()
 
     (topic, first), (_, second) = office.published
     contract.check(topic, json.dumps(first))
@@ -368,7 +368,7 @@ def test_a_tally_of_a_terminal_never_reached_is_empty(office: Office) -> None:
     office.script.silence = TerminalUnavailable("no answer")
     worker = office.visit()
 
-    worker.tell_tally()
+    worker.publish_tally()
 
     topic, payload = office.published[0]
     contract.check(topic, json.dumps(payload))
@@ -412,7 +412,7 @@ def test_a_night_brings_a_full_reading(office: Office) -> None:
     worker = office.visit(poll="1h")
     polled(worker)
 
-    worker.begin_night()
+    worker.schedule_nightly_work()
 
     eventually(lambda: office.script.reads == [0, 0])
 
@@ -543,7 +543,7 @@ def test_a_terminal_whose_clock_was_reset_is_not_asked_by_date(office: Office) -
 
 def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was heard for a while, so the clock is asked; no answer ends the conversation and begins another."""
-    monkeypatch.setattr(worker_module, "PROBE_S", 0.05)
+    monkeypatch.setattr(worker_module, "IDLE_PROBE_S", 0.05)
     worker = office.visit(poll="1h")
     polled(worker)
     eventually(lambda: office.script.clock_asked > 3)
@@ -601,7 +601,7 @@ def night(office: Office, **script: Any) -> Worker:
         setattr(office.script, name, value)
     worker = office.visit(clock={"set": "nightly"})
     polled(worker, 2)
-    worker.begin_night()
+    worker.schedule_nightly_work()
     return worker
 
 
@@ -637,7 +637,7 @@ def test_a_clock_is_not_set_where_nobody_asked_for_it(office: Office) -> None:
     office.script.settable, office.script.off = True, timedelta(minutes=-5)
     worker = office.visit()
     polled(worker)
-    worker.begin_night()
+    worker.schedule_nightly_work()
     polled(worker, 3)
 
     assert office.script.clock_set == []
@@ -698,7 +698,7 @@ def test_a_clock_that_may_be_of_another_zone_is_not_set(office: Office, minutes:
     office.script.off = timedelta(minutes=minutes)
     worker = office.visit(clock={"set": "nightly"}, max_set="12h")
     polled(worker, 2)
-    worker.begin_night()
+    worker.schedule_nightly_work()
     eventually(lambda: office.alarms)
     polled(worker, 2)
 
@@ -754,5 +754,5 @@ def test_a_terminal_whose_clock_cannot_be_set_says_so(office: Office) -> None:
     polled(worker)
 
     assert worker.request_set_clock() is False
-    worker.begin_night()
+    worker.schedule_nightly_work()
     eventually(lambda: office.alarms == ["clock_not_set"])

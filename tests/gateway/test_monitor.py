@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 
 from drivers.base import Reading, Record, Sizes
 from gateway.ledger import Ledger
+from gateway.monitor import TerminalMonitor
 from gateway.punch import Witness
 from gateway.settings import Settings
-from gateway.vigil import Vigil
 from gateway.worker import Worker
 from tests import contract
 from tests.gateway.full_disk import FullDisk, impatient
@@ -52,9 +52,9 @@ class Office:
     alarms: list[tuple[str, str | None]] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
-    vigil: Vigil | None = None
+    monitor: TerminalMonitor | None = None
 
-    def open(self, *names: str, weeks: int = 4, silence: str | None = "3h") -> Vigil:
+    def open(self, *names: str, weeks: int = 4, silence: str | None = "3h") -> TerminalMonitor:
         """Read every terminal at midnight before MONDAY: five punches at 7 and at 16 on each workday, forty at 12."""
         entries = [
             {"name": name, "driver": "zkteco", "address": f"10.0.0.{number}", "silence": silence}
@@ -99,8 +99,8 @@ class Office:
             state.online, state.last_full_reading, state.serial = True, self.clock.now(), f"S-{entry.name}"
             state.sizes = Sizes(len(log), 100_000)
             self.workers.append(worker)
-        self.vigil = Vigil(self.workers, self.ledger, self.clock, self._alarm)
-        return self.vigil
+        self.monitor = TerminalMonitor(self.workers, self.ledger, self.clock, self._alarm)
+        return self.monitor
 
     def _alarm(self, code: str, message: str, terminal: str | None) -> None:
         self.alarms.append((code, terminal))
@@ -108,16 +108,16 @@ class Office:
 
     def until(self, day: int, hour: int, minute: int = 0) -> None:
         """Let time pass and look every quarter of an hour, up to an hour of a day after MONDAY."""
-        assert self.vigil is not None
+        assert self.monitor is not None
         end = MONDAY + timedelta(days=day, hours=hour, minutes=minute)
         while self.clock.moment < end:
             self.clock.moment += timedelta(minutes=15)
-            self.vigil.look()
+            self.monitor.check()
 
     def heard(self, *numbers: int) -> None:
         """Let something be heard of some terminals."""
         for number in numbers:
-            self.workers[number].state.heard = self.clock.now()
+            self.workers[number].state.last_new = self.clock.now()
 
     def changes(self) -> list[dict[str, Any]]:
         """Return the notes about changed terminals, each checked against the contract."""
@@ -255,11 +255,11 @@ def test_the_weekend_is_no_silence(office: Office) -> None:
 
 def test_a_log_that_fills_is_told_at_each_threshold_with_its_day(office: Office) -> None:
     """80, 90, 95 per cent: an alarm and a numbered event each, once; and again after it was cleared."""
-    vigil = office.open("lobby")
+    monitor = office.open("lobby")
     state = office.workers[0].state
     for records in (79_999, 80_000, 80_001, 92_000, 99_000, 99_500, 3, 96_000):
         state.sizes = Sizes(records, 100_000)
-        vigil.look()
+        monitor.check()
 
     told = [(one["threshold"], one["records"]) for one in office.changes()]
     assert told == [(80, 80_000), (90, 92_000), (95, 99_000), (95, 96_000)]
@@ -273,27 +273,27 @@ def test_a_log_that_fills_is_told_at_each_threshold_with_its_day(office: Office)
 
 def test_a_threshold_told_is_remembered_across_a_restart(office: Office) -> None:
     """The event is numbered: once is once."""
-    vigil = office.open("lobby")
+    monitor = office.open("lobby")
     office.workers[0].state.sizes = Sizes(85_000, 100_000)
-    vigil.look()
+    monitor.check()
     office.workers.clear()
 
-    vigil = office.open("lobby")
+    monitor = office.open("lobby")
     office.workers[0].state.sizes = Sizes(86_000, 100_000)
-    vigil.look()
+    monitor.check()
 
     assert len(office.changes()) == 1
 
 
 def test_a_terminal_that_cannot_say_how_full_it_is_is_not_guessed_at(office: Office) -> None:
     """No capacity, no alarm."""
-    vigil = office.open("lobby")
+    monitor = office.open("lobby")
     office.workers[0].state.sizes = Sizes(None, 100_000)
-    vigil.look()
+    monitor.check()
     office.workers[0].state.sizes = Sizes(99_999, None)
-    vigil.look()
+    monitor.check()
 
-    assert (office.alarms, office.changes(), office.workers[0].state.fills) == ([], [], None)
+    assert (office.alarms, office.changes(), office.workers[0].state.full_on) == ([], [], None)
 
 
 def test_a_step_of_our_own_clock_is_no_silence(office: Office) -> None:
@@ -307,12 +307,12 @@ def test_a_step_of_our_own_clock_is_no_silence(office: Office) -> None:
     assert office.alarms == []
 
 
-# --- trouble ------------------------------------------------------------------------------------------------------
+# --- last_fault ------------------------------------------------------------------------------------------------------
 
 
 def test_a_log_that_fills_is_noted_although_the_disk_was_full(office: Office) -> None:
     """One alarm, at once; the note and the threshold when there is room."""
-    vigil = office.open("lobby")
+    monitor = office.open("lobby")
     office.until(0, 1)
     with impatient():
         disk = FullDisk(office.ledger)
@@ -320,10 +320,10 @@ def test_a_log_that_fills_is_noted_although_the_disk_was_full(office: Office) ->
         office.workers[0].state.sizes = Sizes(80_001, 100_000)
         for _ in range(3):
             office.clock.moment += timedelta(minutes=1)
-            vigil.look()
+            monitor.check()
         assert office.alarms == [("log_filling", "lobby")]
         disk.empty()
-        vigil._pending.flush()
+        monitor._pending.flush()
     (data,) = [
         json.loads(event.body)["data"] for event in office.ledger.events(0, 9999) if "terminal.changed" in event.body
     ]
@@ -335,7 +335,7 @@ def test_a_log_that_fills_is_noted_although_the_disk_was_full(office: Office) ->
 
 def test_trouble_with_one_terminal_is_its_own(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are looked at; it is logged once, without the text of the exception."""
-    vigil = office.open("bad", "lobby")
+    monitor = office.open("bad", "lobby")
     office.until(0, 1)
     real = office.ledger.hours
 
@@ -349,7 +349,7 @@ def test_trouble_with_one_terminal_is_its_own(office: Office, monkeypatch: pytes
         for day in (1, 2):
             office.workers[1].state.sizes = Sizes(70_000 + 10_001 * day, 100_000)
             office.until(day, 1)
-    assert vigil is office.vigil
+    assert monitor is office.monitor
     assert [terminal for code, terminal in office.alarms if code == "log_filling"] == ["lobby", "lobby"]
     (line,) = [line for line in logged if line["event"] == "terminal_not_watched"]
     assert line["terminal"] == "bad"

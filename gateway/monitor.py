@@ -1,0 +1,220 @@
+"""Watches what no single visit can see: logs that fill, and terminals that answer but of which nothing is heard.
+
+Looked at once a minute by the daemon. What is habit is habits_of anew each day from the ledger; see ``forecast``.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from gateway import forecast, punch
+from gateway.clock import Clock
+from gateway.forecast import Usual
+from gateway.ledger import Ledger
+from gateway.pending import PendingWrites
+from gateway.trace import origin, trace
+from gateway.worker import Worker
+
+log = structlog.get_logger("vigil")
+
+CHECK_GAP_MAX = timedelta(hours=1)
+"""Looks are a minute apart; where this much has passed, our clock has stepped or the machine has slept."""
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class _Monitored:
+    """One terminal, and what is known of its habits."""
+
+    worker: Worker
+    habits_of: date | None = None
+    """The day on which the habits were looked up."""
+    per_day: Mapping[date, int] = field(default_factory=dict)
+    usual: Usual | None = None
+    threshold: int | None = None
+    """Of fullness, on record; None: not looked up yet."""
+    silent: bool = False
+    """Has been told."""
+    last_fault: str | None = None
+    """Where the last failure to look at it came from."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of its clock."""
+        return self.worker.zone
+
+    @property
+    def since(self) -> datetime:
+        """When something new came from it last, or since when something could have come."""
+        state = self.worker.state
+        return max(moment for moment in (state.since, state.last_new, _EARLIEST) if moment is not None)
+
+
+class TerminalMonitor:
+    """Raises alarms for what is not heard and for what is nearly full, once each, and says when it is over."""
+
+    def __init__(
+        self,
+        workers: Collection[Worker],
+        ledger: Ledger,
+        clock: Clock,
+        alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
+        pending: PendingWrites | None = None,
+    ) -> None:
+        """``workers`` are looked at as they are at each look: they may come and go."""
+        self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
+        self._workers = workers
+        self._terminals: list[_Monitored] = []
+        self._ledger = ledger
+        self._clock = clock
+        self._alarm = alarm
+        self._all_silent: datetime | None = None
+        """When it was told that nothing is heard of any terminal; None while something is."""
+        self._counted_from = _EARLIEST
+        """When that was over, or our clock stepped: each terminal then has its usual time anew."""
+        self._checked_at = _EARLIEST
+
+    def check(self) -> None:
+        """Look at every terminal."""
+        now = self._clock.now()
+        if not timedelta(0) <= now - self._checked_at <= CHECK_GAP_MAX:
+            self._counted_from = now
+        self._checked_at = now
+        self._update_terminals()
+        before = [
+            (monitored.worker.state.full_on, monitored.worker.state.silent_since) for monitored in self._terminals
+        ]
+        for monitored in self._terminals:
+            with self._isolated(monitored):
+                self._load_habits(monitored, now.astimezone(monitored.zone).date())
+                self._check_capacity(monitored, now)
+                self._check_activity(monitored, now)
+        for monitored in self._terminals:  # after all that is heard has been noted: silence is judged by it
+            with self._isolated(monitored):
+                self._check_silence(monitored, now)
+        for monitored, told in zip(self._terminals, before, strict=True):
+            if told != (monitored.worker.state.full_on, monitored.worker.state.silent_since):
+                monitored.worker.publish_state()
+
+    @contextmanager
+    def _isolated(self, monitored: _Monitored) -> Iterator[None]:
+        """Let what goes wrong with one terminal cost the look at that terminal only; it is logged when it changes."""
+        try:
+            yield
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the other terminals are looked at
+            if monitored.last_fault != origin(exc):
+                # A text may hold what is nobody's business: the places do.
+                log.error("terminal_not_watched", terminal=monitored.worker.name, trace=trace(exc))  # noqa: TRY400
+            monitored.last_fault = origin(exc)
+
+    def _update_terminals(self) -> None:
+        """Watch the terminals that there are; one whose worker is another keeps what was told of it."""
+        before = {monitored.worker.name: monitored for monitored in self._terminals}
+        self._terminals = []
+        for worker in self._workers:
+            monitored = before.get(worker.name) or _Monitored(worker)
+            if monitored.worker is not worker:
+                monitored.worker, monitored.habits_of = worker, None
+            self._terminals.append(monitored)
+
+    def _load_habits(self, monitored: _Monitored, today: date) -> None:
+        """Look up a terminal's habits, once a day."""
+        name = monitored.worker.name
+        if monitored.habits_of == today or (known := self._ledger.terminal(name)) is None:
+            return
+        if monitored.threshold is None:
+            monitored.threshold = known.threshold or 0
+        since = today - timedelta(weeks=forecast.WEEKS)
+        hours = self._ledger.hours(name, since)
+        days = self._ledger.tally(name, since)
+        monitored.per_day = {day.day: day.in_ledger + day.withheld for day in days if day.day and day.day < today}
+        monitored.usual = forecast.usual_hours(hours, today)
+        if monitored.worker.state.last_full_reading is not None:
+            monitored.habits_of = today  # before the first reading is through there is nothing to learn from
+
+    # How full its log is.
+
+    def _check_capacity(self, monitored: _Monitored, now: datetime) -> None:
+        worker, told = monitored.worker, monitored.threshold
+        records, capacity = worker.state.sizes.records, worker.state.sizes.capacity
+        if told is None or records is None or not capacity:
+            return
+        fills = forecast.fills(records, capacity, monitored.per_day, now.astimezone(monitored.zone).date())
+        worker.state.full_on = fills
+        reached = forecast.threshold(records, capacity)
+        if reached == told:
+            return
+        if reached > told:
+            data = {
+                "terminal": worker.name,
+                "serial": worker.state.serial,
+                "what": "capacity",
+                "threshold": reached,
+                "records": records,
+                "capacity": capacity,
+                "fills": fills.isoformat() if fills else None,
+            }
+            self._pending.note(punch.TERMINAL_CHANGED, worker.name, now.astimezone(monitored.zone), data)
+            log.warning("log_filling", terminal=worker.name, threshold=reached, records=records, capacity=capacity)
+            until = f"; at the pace of the last weeks it is full on {fills}" if fills else ""
+            message = (
+                f"terminal {worker.name}: its log is {reached} % full ({records} of {capacity} records){until}; clear "
+                "it at the terminal once everything is confirmed"
+            )
+            self._alarm("log_filling", message, worker.name)
+        monitored.threshold = reached
+        self._pending.remember(worker.name, threshold=reached)
+
+    # Whether anything is heard of it.
+
+    def _check_silence(self, monitored: _Monitored, now: datetime) -> None:
+        state = monitored.worker.state
+        if not state.online or monitored.silent or not self._exceeds_silence(monitored, monitored.since, now):
+            return  # that a terminal does not answer is said already
+        state.silent_since = monitored.since
+        since = f"{monitored.since.astimezone(monitored.zone):%Y-%m-%d %H:%M}"
+        others = [other for other in self._terminals if other is not monitored and other.worker.state.online]
+        # A day on which nobody comes is a holiday, a flood or a strike, and no calendar says so: one alarm for all of
+        # them, not one for each terminal, or people learn not to read alarms.
+        if others and all(self._exceeds_silence(monitored, other.since, now) for other in others):
+            if self._all_silent is None:
+                self._all_silent = now
+                self._raise_alarm("terminal_silent", f"no punch at any terminal since {since}; is it a holiday?", None)
+        else:
+            monitored.silent = True
+            name = monitored.worker.name
+            message = f"terminal {name}: it answers, but no punch since {since}, which is unusual; try it with a finger"
+            self._raise_alarm("terminal_silent", message, name)
+
+    def _check_activity(self, monitored: _Monitored, now: datetime) -> None:
+        state, name = monitored.worker.state, monitored.worker.name
+        if state.last_new is None:
+            return
+        if self._all_silent is not None and state.last_new > self._all_silent:
+            self._all_silent, self._counted_from = None, now
+            self._raise_alarm("terminal_heard", "punches are heard again", None)
+        if state.silent_since is None or state.last_new <= state.silent_since:
+            return
+        state.silent_since = None
+        if monitored.silent:
+            monitored.silent = False
+            self._raise_alarm("terminal_heard", f"terminal {name}: punches are heard again", name)
+
+    def _exceeds_silence(self, monitored: _Monitored, since: datetime, now: datetime) -> bool:
+        """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
+        disk = monitored.worker.state.medium is not None  # it comes when somebody brings it
+        silence = monitored.worker.settings.silence
+        if disk or silence is None or not monitored.usual:
+            return False
+        start, end = (
+            moment.astimezone(monitored.zone).replace(tzinfo=None) for moment in (max(since, self._counted_from), now)
+        )
+        return forecast.usual_time(monitored.usual, start, end) >= timedelta(seconds=silence)
+
+    def _raise_alarm(self, code: str, message: str, terminal: str | None) -> None:
+        log.warning(code, terminal=terminal)
+        self._alarm(code, message, terminal)
