@@ -1,7 +1,7 @@
-"""Read messages: numbered events, ``info``, or a rejection with its reason. Pure.
+"""Decode a message into numbered events, ``info``, or rejections with a reason. Pure.
 
-No message makes these functions raise: what is wrong with it is their result, and in a batch it is the result of that
-element alone. Memory is bounded by ``MAX_BYTES`` and ``MAX_EVENT_BYTES``, whatever a message holds.
+These functions return a rejection for invalid input and never raise; in a batch, an invalid element rejects itself
+only. ``MAX_BYTES`` and ``MAX_EVENT_BYTES`` bound the memory for any input.
 """
 
 import json
@@ -16,19 +16,20 @@ from uuid import NAMESPACE_URL, uuid5
 
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
-"""The namespace of punches' identities."""
+"""The UUIDv5 namespace of punch ids."""
 QUARANTINE = "hadir.record.quarantined.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 MAX_BYTES = 4 * 1024 * 1024
-"""Longer messages are rejected unread. Gateways send at most 64 KiB unless their ``delivery.batch_bytes`` says more."""
+"""Longer messages are rejected without decoding. Gateways send at most 64 KiB unless ``delivery.batch_bytes`` is set."""
 MAX_EVENT_BYTES = 256 * 1024
-"""A longer event is rejected unread; a longer batch is read element by element. Gateways' events have about 3 KiB."""
+"""A longer event is rejected without decoding; a longer batch is decoded element by element. A gateway's event has
+about 3 KiB."""
 MAX_BAD_ELEMENTS = 1000
-"""A batch is read to its end whatever is bad in it, but for one that hardly holds anything else."""
+"""A batch with more invalid elements than this is not read further."""
 MAX_DEPTH = 32
-"""Deeper nesting is rejected: what is read here must be readable by every later reader, also by SQLite's ``json``."""
+"""Deeper nesting is rejected: every later reader, SQLite's ``json`` included, must be able to parse an accepted event."""
 MAX_SEQUENCE = 2**63 - 1
-"""What SQLite can count to; twenty digits go a little further."""
+"""The largest integer of SQLite; the twenty digits of a sequence could hold a larger one."""
 
 _TOPIC = re.compile(r"([a-z0-9-]+/[a-z0-9-]+)/(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info)")
 _NAME = re.compile(r"[!-~]{1,200}")
@@ -41,7 +42,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Punch(NamedTuple):
-    """The fields of a punch that are worth a column."""
+    """The fields of a punch that are table columns."""
 
     terminal: str
     serial: str
@@ -51,7 +52,7 @@ class Punch(NamedTuple):
 
 
 class Tombstone(NamedTuple):
-    """What is left of an event whose content the gateway has removed."""
+    """Position, id and digest of an event whose body the gateway has pruned."""
 
     stream: str
     sequence: int
@@ -61,7 +62,7 @@ class Tombstone(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A numbered event whose digest fits its content."""
+    """A numbered event whose digest is verified."""
 
     stream: str
     sequence: int
@@ -70,19 +71,19 @@ class Event:
     previous: str
     type: str
     body: str
-    """Canonical JSON, ``digest`` included: what the gateway's ledger holds, byte for byte."""
+    """Canonical JSON, ``digest`` included: equal, byte for byte, to the body in the gateway's ledger."""
     punch: Punch | None
-    """Present if this is a punch and its id is the one that follows from its fields."""
+    """Set if this is a punch whose id follows from its fields."""
     id_mismatch: str | None
-    """What is wrong with a punch that has no :attr:`punch`."""
-    claims: dict[str, Any]
-    """What the id stands for, of the types whose ids follow from a record: by field, what the terminal recorded."""
+    """Why an event of type punch has no :attr:`punch`."""
+    recorded: dict[str, Any]
+    """The terminal's record, by field, for the types whose id is derived from a record; otherwise empty."""
     tombstones: tuple[Tombstone, ...]
-    """The events whose content this one declares removed for ever; those it names wrongly are left out."""
+    """The events whose bodies this event declares pruned; invalid entries are left out."""
 
 
 class StreamEnd(NamedTuple):
-    """The last that is known of a stream."""
+    """The last event of a stream."""
 
     stream: str
     sequence: int
@@ -91,28 +92,28 @@ class StreamEnd(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """Which stream a gateway writes."""
+    """The stream that a gateway writes now."""
 
     stream: str
     assigned: int
-    """Highest sequence it has given away."""
+    """Highest sequence assigned in it."""
     predecessor: StreamEnd | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message, or an element of a batch, that fills no place in any stream."""
+    """A message, or an element of a batch, that is not stored as an event."""
 
     reason: str
     """``topic``, ``too_large``, ``not_json``, ``not_an_event``, ``altered``, ``source_mismatch``, ``not_info``, or
-    ``failed`` where reading met a mistake of ours. The store has more."""
+    ``failed`` for a defect of this program. The store has further reasons."""
     detail: str
-    """For people; repeats nothing of the content but stream, sequence and digests."""
+    """For people; of the content it holds stream, sequence and digests only."""
     payload: bytes
 
 
-class _Invalid(Exception):  # noqa: N818 - named by what is the matter
-    """Carries a reason and a detail out of the depths."""
+class _Invalid(Exception):  # noqa: N818 - named by the state of the input
+    """The input is invalid; carries reason and detail of the :class:`Rejected`."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason)
@@ -121,7 +122,7 @@ class _Invalid(Exception):  # noqa: N818 - named by what is the matter
 
 
 def text_digest(text: str) -> str:
-    """Return the SHA-256 of ``text`` as events write it; raises UnicodeEncodeError where it is not Unicode."""
+    """Return the SHA-256 of ``text`` in the notation of events; raises UnicodeEncodeError for lone surrogates."""
     return "sha256:" + sha256(text.encode()).hexdigest()
 
 
@@ -131,62 +132,63 @@ def first_previous(stream: str) -> str:
 
 
 def event_digest(event: dict[str, Any]) -> str:
-    """Return the digest that follows from an event's content, whatever its own ``digest`` says."""
+    """Return the digest computed from an event's content; its own ``digest`` field is ignored."""
     return text_digest(event["previous"] + canonical({key: value for key, value in event.items() if key != "digest"}))
 
 
 canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
-"""Write JSON as digests see it."""
+"""Encode JSON in the canonical form over which digests are computed."""
 
 
 def gateway_of(topic: str) -> str | None:
-    """Return ``site/gateway`` of a topic below ``<root>/v1/``; None where no gateway publishes on such a topic."""
+    """Return ``site/gateway`` of a topic below ``<root>/v1/``; None for a topic that the contract does not define."""
     match = _TOPIC.fullmatch(topic)
     return match and match[1]
 
 
 def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
-    """Yield what a message holds, in its order; ``topic`` is what follows ``<root>/v1/``."""
+    """Yield the events, the ``info`` or the rejections of a message, in its order; ``topic`` is relative to
+    ``<root>/v1/``."""
     match = _TOPIC.fullmatch(topic)
     if match is None:
-        yield Rejected("topic", "no gateway publishes evidence on such a topic", payload)
+        yield Rejected("topic", "not a topic on which gateways publish events", payload)
     elif len(payload) > MAX_BYTES:
         yield Rejected("too_large", f"{len(payload)} bytes, at most {MAX_BYTES} are read", payload)
     elif match[2] == "info":
-        yield _attempt(payload, _info)
-    elif payload[:_BLANKS].lstrip(_BLANK)[:1] != b"[":
-        yield _attempt(payload, lambda content: _event(content, match[1]))
+        yield _decode_one(payload, _info)
+    elif payload[:_MAX_LEADING_WHITESPACE].lstrip(_WHITESPACE)[:1] != b"[":
+        yield _decode_one(payload, lambda content: _event(content, match[1]))
     else:
         yield from _batch(payload, match[1])
 
 
 def read_stored(gateway: str, body: object) -> Event | Rejected:
-    """Return the event in a body as the centre has stored it, or why it does not prove itself."""
+    """Return the event of a stored body, or the rejection if the body does not verify."""
     text = body.encode() if isinstance(body, str) else b""
-    return _attempt(text, lambda content: _event(content, gateway))
+    return _decode_one(text, lambda content: _event(content, gateway))
 
 
 def decode_text(stored: bytes) -> str:
-    """Return a text of the database; one that is no UTF-8 any more is still text, and proves nothing."""
+    """Decode a text column; damaged UTF-8 becomes replacement characters, and its digest does not verify."""
     return stored.decode("utf-8", "replace")
 
 
 def contradicting_fields(one: Event, other: Event) -> list[str]:
-    """Return the fields in which two events of one id say different things of the record behind it.
+    """Return the fields in which the records of two events with one id differ.
 
-    What only one of them knows is no contradicting_fields: an export lacks what a log has.
+    A field that is null in one of them does not differ (except ``_STRICT``): an export lacks fields that a log has.
     """
     return [
         field
-        for field in sorted(one.claims.keys() & other.claims.keys())
-        if canonical(one.claims[field]) != canonical(other.claims[field])  # 1 == True, but they are not the same text
-        and (field in _STRICT or (one.claims[field] is not None and other.claims[field] is not None))
+        for field in sorted(one.recorded.keys() & other.recorded.keys())
+        if canonical(one.recorded[field]) != canonical(other.recorded[field])  # 1 == True, but not as JSON
+        and (field in _STRICT or (one.recorded[field] is not None and other.recorded[field] is not None))
     ]
 
 
 def _batch(payload: bytes, gateway: str) -> Iterator[Event | Rejected]:
     if len(payload) <= MAX_EVENT_BYTES:
-        with suppress(Exception):  # whatever is wrong is found again, and named, element by element
+        with suppress(Exception):  # the loop below finds the error again and names it for its element
             events = [_event(element, gateway) for element in _decode(payload.decode())]
             if events:
                 yield from events
@@ -194,28 +196,30 @@ def _batch(payload: bytes, gateway: str) -> Iterator[Event | Rejected]:
     bad = elements = 0
     for element in _elements(payload):
         elements += 1
-        found = _attempt(element, lambda content: _event(content, gateway))
-        if isinstance(found, Rejected):
+        result = _decode_one(element, lambda content: _event(content, gateway))
+        if isinstance(result, Rejected):
             bad += 1
             if bad > MAX_BAD_ELEMENTS:
-                yield Rejected("not_an_event", f"more than {MAX_BAD_ELEMENTS} elements are none: not read on", payload)
+                detail = f"more than {MAX_BAD_ELEMENTS} elements are not events: the rest was not read"
+                yield Rejected("not_an_event", detail, payload)
                 return
-        yield found
+        yield result
     if not elements:
-        yield Rejected("not_an_event", "an array of no events", payload)
+        yield Rejected("not_an_event", "an empty array", payload)
 
 
-_BLANK, _BLANKS = b" \t\r\n", 64
-"""JSON's white space, and how much of it may precede an array."""
+_WHITESPACE, _MAX_LEADING_WHITESPACE = b" \t\r\n", 64
+"""The white space of JSON, and how many bytes of it may precede an array."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-"""A string or a bracket. An unclosed string ends with the text: it is not tried again at each quote in it."""
+"""A string or a bracket. An unclosed string matches to the end of the text: retrying at each quote inside it would cost
+quadratic time."""
 _OPENING, _CLOSING = b"[{", b"]}"
 
 
 def _elements(payload: bytes) -> Iterator[bytes]:
-    """Yield the objects and arrays in an array, and whatever else stands between them, as they are written.
+    """Yield the source text of each object and array in an array, and of anything else between them.
 
-    So one element that is no JSON does not take the others with it. Needs neither recursion nor memory.
+    Splitting before decoding lets one element that is not JSON fail alone. Iterative, in constant memory.
     """
     opened = payload.index(b"[") + 1
     depth, start, end = 0, opened, opened
@@ -238,22 +242,22 @@ def _elements(payload: bytes) -> Iterator[bytes]:
 
 
 def _between(text: bytes) -> Iterator[bytes]:
-    if text.strip(_BLANK) not in (b"", b","):
+    if text.strip(_WHITESPACE) not in (b"", b","):
         yield text
 
 
-def _fraction(_number: str) -> Any:
-    raise ValueError("the contract knows integers only")
+def _reject_number(_number: str) -> Any:
+    raise ValueError("the contract defines integers only")
 
 
-_decode = json.JSONDecoder(parse_float=_fraction, parse_constant=_fraction).decode
+_decode = json.JSONDecoder(parse_float=_reject_number, parse_constant=_reject_number).decode
 
 
 T = TypeVar("T", Event, Info)
 
 
-def _attempt(text: bytes, read_content: Callable[[Any], T]) -> T | Rejected:
-    """Decode and read one event or ``info``; whatever that raises rejects it."""
+def _decode_one(text: bytes, convert: Callable[[Any], T]) -> T | Rejected:
+    """Decode one event or ``info``; every exception becomes a rejection."""
     if len(text) > MAX_EVENT_BYTES:
         return Rejected("too_large", f"{len(text)} bytes, an event has at most {MAX_EVENT_BYTES}", text)
     try:
@@ -261,10 +265,10 @@ def _attempt(text: bytes, read_content: Callable[[Any], T]) -> T | Rejected:
     except (ValueError, RecursionError) as exc:
         return Rejected("not_json", f"{type(exc).__name__}: not JSON in UTF-8 without fractions", text)
     try:
-        return read_content(content)
-    except _Invalid as wrong:
-        return Rejected(wrong.reason, wrong.detail, text)
-    except Exception as exc:  # noqa: BLE001 - a mistake of ours costs this message, not the inbox
+        return convert(content)
+    except _Invalid as invalid:
+        return Rejected(invalid.reason, invalid.detail, text)
+    except Exception as exc:  # noqa: BLE001 - a defect here must cost this message, not the inbox
         return Rejected("failed", f"{type(exc).__name__} while reading it", text)
 
 
@@ -273,34 +277,34 @@ def _event(content: Any, gateway: str) -> Event:
         raise _Invalid("not_an_event", "not a JSON object")
     if content.get("specversion") != "1.0":
         raise _Invalid("not_an_event", "specversion is not 1.0")
-    if _is_deep(content):
+    if _is_too_deep(content):
         raise _Invalid("not_an_event", f"nested more than {MAX_DEPTH} deep")
     stream, identity, kind = (_text(content, key, _NAME, "not_an_event") for key in ("stream", "id", "type"))
     sequence = int(_text(content, "sequence", _SEQUENCE, "not_an_event"))
     if not 1 <= sequence <= MAX_SEQUENCE:
         raise _Invalid("not_an_event", "sequence is out of range")
-    previous, claimed = (_text(content, key, _DIGEST, "not_an_event") for key in ("previous", "digest"))
+    previous, stated = (_text(content, key, _DIGEST, "not_an_event") for key in ("previous", "digest"))
     try:
         digest = event_digest(content)
     except UnicodeEncodeError:
-        raise _Invalid("not_an_event", "text that is not Unicode") from None
+        raise _Invalid("not_an_event", "text that is not valid Unicode") from None
     place = f"sequence {sequence} of stream {stream}"
-    if digest != claimed:
-        raise _Invalid("altered", f"{place}: the content's digest is {digest}, it says {claimed}")
+    if digest != stated:
+        raise _Invalid("altered", f"{place}: the digest of the content is {digest}, the event states {stated}")
     if content.get("source") != f"/hadir/{gateway}":
-        raise _Invalid("source_mismatch", f"{place}: its source is not the gateway {gateway} of its topic")
+        raise _Invalid("source_mismatch", f"{place}: the source differs from the topic's gateway {gateway}")
     data = content.get("data")
     punch = id_mismatch = None
     if kind == PUNCH:
         punch, id_mismatch = _punch(identity, data)
     return Event(
         *(stream, sequence, identity, digest, previous, kind, canonical(content), punch, id_mismatch),
-        claims=_claims(kind, content),
-        tombstones=tuple(_forgotten(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
+        recorded=_recorded(kind, content),
+        tombstones=tuple(_tombstones(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
     )
 
 
-def _is_deep(content: Any) -> bool:
+def _is_too_deep(content: Any) -> bool:
     level = [content]
     for _ in range(MAX_DEPTH):
         level = [
@@ -314,51 +318,51 @@ def _is_deep(content: Any) -> bool:
     return True
 
 
-_RECORDED = {
+_RECORD_FIELDS = {
     PUNCH: ("pin", "uid", "state", "verify", "work_code"),
     QUARANTINE: ("serial", "raw", "size", "sha256", "occurrence"),
 }
-"""What a terminal recorded, of the types whose ids two gateways can both make."""
+"""The fields that come from the terminal, for the types whose id two gateways can derive from one record."""
 _STRICT = frozenset(("pin", "time"))
-"""Fields in which null, too, contradicts a value: a PIN ``uid:7`` and a person without a PIN have one id."""
+"""Fields in which null differs from a value: the PIN ``uid:7`` and uid 7 without a PIN derive the same id."""
 
 
-def _claims(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+def _recorded(kind: str, content: dict[str, Any]) -> dict[str, Any]:
     data = content.get("data")
-    if kind not in _RECORDED or not isinstance(data, dict):
+    if kind not in _RECORD_FIELDS or not isinstance(data, dict):
         return {}
-    claims = {field: data.get(field) for field in _RECORDED[kind]}
-    return {**claims, "time": content.get("time")} if kind == PUNCH else claims
+    recorded = {field: data.get(field) for field in _RECORD_FIELDS[kind]}
+    return {**recorded, "time": content.get("time")} if kind == PUNCH else recorded
 
 
 def _text(content: dict[str, Any], key: str, pattern: re.Pattern[str], reason: str) -> str:
     value = content.get(key)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise _Invalid(reason, f"{key} is missing or not as the contract has it")
+        raise _Invalid(reason, f"{key} is missing or not in the form of the contract")
     return value
 
 
 def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
-    """Return the punch, or what is wrong with it: an id that belongs to another punch must not displace that one."""
+    """Return the punch, or why its id does not match: an id of another punch must not displace that punch."""
     if not isinstance(data, dict):
         return None, "it has no data"
     fields: Any = data
     terminal, serial, local_time = (fields.get(key) for key in ("terminal", "serial", "local_time"))
     pin, uid, occurrence = (data.get(key) for key in ("pin", "uid", "occurrence"))
     if not _fits(_LEVEL, terminal) or not _fits(_SERIAL, serial):
-        return None, "terminal or serial is not as the contract has it"
+        return None, "terminal or serial is not in the form of the contract"
     if not _fits(_LOCAL_TIME, local_time) or not _is_date(local_time):
         return None, "local_time is not a date and time"
     if pin is not None and not _fits(_PIN, pin):
-        return None, "pin is not as the contract has it"
+        return None, "pin is not in the form of the contract"
     if not _is_count(uid) and not (uid is None and pin is not None):
-        return None, "neither pin nor uid names a person"
+        return None, "neither pin nor uid identifies a person"
     if not _is_count(occurrence):
         return None, "occurrence is not a number"
     person = pin if pin is not None else f"uid:{uid}"
     expected = str(uuid5(PUNCH_NAMESPACE, f"{serial}\n{person}\n{local_time}\n{occurrence}"))
     if identity != expected:
-        return None, f"its fields make {expected}"
+        return None, f"its fields give {expected}"
     return Punch(terminal, serial, pin, uid, local_time), None
 
 
@@ -374,19 +378,19 @@ def _is_date(local_time: str) -> bool:
     return True
 
 
-def _forgotten(stream: str, sequence: int, data: Any) -> Iterator[Tombstone]:
-    """Yield what an event of this place says of others; of its own stream it can only know what lies before it."""
+def _tombstones(stream: str, sequence: int, data: Any) -> Iterator[Tombstone]:
+    """Yield the valid entries of a pruning event; in its own stream it can only refer to earlier events."""
     if not isinstance(data, dict) or not isinstance(data.get("events"), list):
         return
-    for named in data["events"]:
-        if not isinstance(named, dict):
+    for entry in data["events"]:
+        if not isinstance(entry, dict):
             continue
         with suppress(_Invalid):
             tombstone = Tombstone(
                 _text(data, "stream", _NAME, ""),
-                named["sequence"] if _is_count(named.get("sequence")) else 0,
-                _text(named, "id", _NAME, ""),
-                _text(named, "digest", _DIGEST, ""),
+                entry["sequence"] if _is_count(entry.get("sequence")) else 0,
+                _text(entry, "id", _NAME, ""),
+                _text(entry, "digest", _DIGEST, ""),
             )
             if 1 <= tombstone.sequence < (sequence if tombstone.stream == stream else MAX_SEQUENCE):
                 yield tombstone
@@ -402,7 +406,7 @@ def _info(content: Any) -> Info:
     end = None
     if predecessor is not None:
         if not isinstance(predecessor, dict) or not _is_count(predecessor.get("sequence")):
-            raise _Invalid("not_info", "predecessor is not as the contract has it")
+            raise _Invalid("not_info", "predecessor is not in the form of the contract")
         end = StreamEnd(
             _text(predecessor, "stream", _NAME, "not_info"),
             predecessor["sequence"],
