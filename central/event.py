@@ -20,14 +20,14 @@ PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 QUARANTINE = "hadir.record.quarantined.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
 MAX_BYTES = 4 * 1024 * 1024
-"""Longer messages are rejected without decoding. Gateways send at most 64 KiB unless ``delivery.batch_bytes`` is set."""
+"""Longer messages are rejected without decoding. Gateways send at most 64 KiB, or ``delivery.batch_bytes``."""
 MAX_EVENT_BYTES = 256 * 1024
 """A longer event is rejected without decoding; a longer batch is decoded element by element. A gateway's event has
 about 3 KiB."""
 MAX_BAD_ELEMENTS = 1000
 """A batch with more invalid elements than this is not read further."""
 MAX_DEPTH = 32
-"""Deeper nesting is rejected: every later reader, SQLite's ``json`` included, must be able to parse an accepted event."""
+"""Deeper nesting is rejected: an accepted event must be parseable by every later reader, SQLite's ``json`` included."""
 MAX_SEQUENCE = 2**63 - 1
 """The largest integer of SQLite; the twenty digits of a sequence could hold a larger one."""
 
@@ -147,8 +147,7 @@ def gateway_of(topic: str) -> str | None:
 
 
 def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
-    """Yield the events, the ``info`` or the rejections of a message, in its order; ``topic`` is relative to
-    ``<root>/v1/``."""
+    """Yield the events, ``info`` or rejections of a message, in its order; ``topic`` is relative to ``<root>/v1/``."""
     match = _TOPIC.fullmatch(topic)
     if match is None:
         yield Rejected("topic", "not a topic on which gateways publish events", payload)
