@@ -1,9 +1,10 @@
 """What the rows of a file must fulfil together: nothing overlaps, nothing stands twice, no version has a hole. Pure.
 
-Every mistake stands at the later of two lines and names the place of the other.
+Every mistake stands at the later of two lines and names the place of the other. Lines that are entered already take
+part; a mistake never stands at one of them, but at the file's line that contradicts it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ class Line(NamedTuple):
     record: Any
     at: Callable[[str], str]
     """Return the place of one of its columns."""
+    stored: bool = False
+    """Whether it is entered already; ``place`` then says what it states."""
 
 
 class Clash(NamedTuple):
@@ -37,6 +40,14 @@ def check(kind: str, lines: Sequence[Line], whole: bool = True) -> Iterator[Clas
         if rule is _whole_cycles and not whole:
             continue
         yield from rule(lines)
+
+
+def _clash(line: Line, column: str, code: str, other: Line, **values: str) -> Iterator[Clash]:
+    """Yield a mistake of two lines, at the one that is in the file."""
+    if line.stored:
+        line, other = other, line
+    if not line.stored:
+        yield Clash(line.at(column), "contradicts_stored" if other.stored else code, {"other": other.place, **values})
 
 
 def _grouped(lines: Iterable[Line], key: Callable[[Any], Hashable]) -> list[list[Line]]:
@@ -65,7 +76,7 @@ def _spans_apart(
             longest = ordered[0]
             for line in ordered[1:]:
                 if span(line.record)[0] <= span(longest.record)[1]:
-                    yield Clash(line.at(column), code, {"other": longest.place})
+                    yield from _clash(line, column, code, longest)
                 if span(line.record)[1] > span(longest.record)[1]:
                     longest = line
 
@@ -80,7 +91,7 @@ def _once(key: Callable[[Any], Hashable], code: str, column: str) -> Rule:
         for line in lines:
             found = key(line.record)
             if found in first:
-                yield Clash(line.at(column), code, {"other": first[found].place})
+                yield from _clash(line, column, code, first[found])
             else:
                 first[found] = line
 
@@ -88,27 +99,55 @@ def _once(key: Callable[[Any], Hashable], code: str, column: str) -> Rule:
 
 
 def _tree(lines: Sequence[Line]) -> Iterator[Clash]:
-    """Find units that are above themselves."""
-    parents: dict[str, set[str]] = defaultdict(set)
-    for line in lines:
-        if line.record.parent is not None:
-            parents[line.record.key].add(line.record.parent)
+    """Find units that are above themselves on a date."""
+    suspects = _in_circles(lines)
     reported: set[str] = set()
-    for line in lines:
-        unit = line.record.key
-        if unit in reported:
-            continue
-        above: set[str] = set()
-        waiting = list(parents.get(unit, ()))
-        while waiting:
-            found = waiting.pop()
-            if found not in above:
-                above.add(found)
-                waiting += parents.get(found, ())
-            if found == unit:
-                reported.add(unit)
-                yield Clash(line.at("parent"), "unit_above_itself", {"unit": unit})
-                break
+    for day in sorted({line.record.since for line in suspects}):
+        valid = {
+            line.record.key: line
+            for line in suspects
+            if line.record.since <= day and (line.record.until is None or day <= line.record.until)
+        }
+        for unit in valid:
+            circle = _circle(unit, valid)
+            if circle and reported.isdisjoint(one.record.key for one in circle):
+                reported |= {one.record.key for one in circle}
+                at = next((one for one in circle if not one.stored), None)
+                if at is not None:
+                    yield Clash(at.at("parent"), "unit_above_itself", {"unit": at.record.key})
+
+
+def _circle(unit: str, valid: dict[str, Line]) -> list[Line]:
+    """Return the lines from a unit upwards until it comes again; empty where it does not."""
+    path: dict[str, Line] = {}
+    above: str | None = unit
+    while above is not None and above in valid and above not in path:
+        path[above] = valid[above]
+        above = valid[above].record.parent
+    return list(path.values()) if above == unit else []
+
+
+def _in_circles(lines: Sequence[Line]) -> list[Line]:
+    """Return the lines of units that may be above themselves, whatever the dates."""
+    edges = {(line.record.key, line.record.parent) for line in lines if line.record.parent is not None}
+    edges = _without_ends(edges)
+    edges = {(key, parent) for parent, key in _without_ends({(parent, key) for key, parent in edges})}
+    return [line for line in lines if (line.record.key, line.record.parent) in edges]
+
+
+def _without_ends(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the edges that remain when nodes from which none leads on are taken away, again and again."""
+    before: dict[str, list[str]] = defaultdict(list)
+    left = Counter(start for start, _ in edges)
+    for start, end in edges:
+        before[end].append(start)
+    ends = [end for end in before if end not in left]
+    while ends:
+        for start in before[ends.pop()]:
+            left[start] -= 1
+            if not left[start]:
+                ends.append(start)
+    return {(start, end) for start, end in edges if left[start] and left[end]}
 
 
 def _same_day_values(lines: Sequence[Line]) -> Iterator[Clash]:
@@ -161,7 +200,7 @@ def _one_day_kind(lines: Sequence[Line]) -> Iterator[Clash]:
             day = entry.date + timedelta(days=number)
             other = known.setdefault((entry.scope, day), line)
             if DAY_KINDS[other.record.kind] != DAY_KINDS[entry.kind]:
-                yield Clash(line.at("kind"), "two_day_kinds", {"date": day.isoformat(), "other": other.place})
+                yield from _clash(line, "kind", "two_day_kinds", other, date=day.isoformat())
                 break
 
 
@@ -189,7 +228,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
             "date",
         ),
     ),
-    "leave": (_once(lambda one: one, "row_twice", "person"),),
+    "leave": (_once(lambda one: (one.person, one.kind, one.since, one.begin, one.slot), "leave_twice", "person"),),
     "orders": (
         _spans_apart(
             lambda one: one.person,
@@ -202,6 +241,12 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "corrections": (_once(lambda one: (one.person, one.date, one.time), "row_twice", "time"),),
-    "decisions": (_once(lambda one: one, "row_twice", "decision"),),
+    "decisions": (
+        _once(
+            lambda one: (one.decision, one.person, one.terminal, one.pin, one.suspect, one.since),
+            "decision_twice",
+            "decision",
+        ),
+    ),
     "presence": (_once(lambda one: (one.person, one.date, one.time, one.source), "row_twice", "time"),),
 }

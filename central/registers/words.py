@@ -330,6 +330,31 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "kebijakan lain ditetapkan di {other} pada waktu yang sama",
     ),
     "unit_above_itself": ("{unit} is above itself", "{unit} menjadi induk dirinya sendiri"),
+    "contradicts_stored": (
+        "contradicts what is entered: {other}; write that row with its last date into this file, or withdraw it first",
+        "bertentangan dengan yang sudah tercatat: {other}; tulis baris itu dengan tanggal akhirnya di berkas ini, "
+        "atau cabut dulu",
+    ),
+    "leave_twice": (
+        "leave of the same person, kind and beginning stands at {other}",
+        "izin pegawai, jenis dan awal yang sama ada di {other}",
+    ),
+    "decision_twice": (
+        "the same decision from the same date stands at {other}",
+        "keputusan yang sama sejak tanggal yang sama ada di {other}",
+    ),
+    "not_entered": (
+        "nothing of the kind is entered, so nothing can be withdrawn",
+        "tidak ada yang tercatat seperti ini, jadi tidak ada yang dapat dicabut",
+    ),
+    "entered_otherwise": (
+        "entered otherwise: {other}; only what is entered as the file states it can be withdrawn",
+        "tercatat lain: {other}; yang dapat dicabut hanya yang tercatat persis seperti di berkas",
+    ),
+    "still_needed": (
+        "{key} is still named by what is entered: {other}; withdraw or change that first",
+        "{key} masih disebut oleh yang tercatat: {other}; cabut atau ubah itu dulu",
+    ),
     "row_twice": ("the same stands at {other}", "isi yang sama ada di {other}"),
     "two_day_kinds": (
         "{date} is a holiday and cuti bersama for the same scope; the other is at {other}",

@@ -50,7 +50,19 @@ WEEK = "".join(f"w,2026-01-01,{day},office,yes\n" for day in ("mon", "tue", "wed
         ),
         ("assignments", ASSIGNMENTS + ",u,,a,2026-01-01,2026-02-01\n,u,,b,2026-02-01,\n", "3:5", "policy_overlaps"),
         ("calendar", CALENDAR + 2 * "2026-01-01,,national_holiday,all,A\n", "3:1", "row_twice"),
-        ("leave", LEAVE + 2 * "p-1,annual,2026-01-01,,,,\n", "3:1", "row_twice"),
+        ("leave", LEAVE + 2 * "p-1,annual,2026-01-01,,,,\n", "3:1", "leave_twice"),
+        (
+            "leave",
+            LEAVE + "p-1,annual,2026-01-01,,,,\np-1,annual,2026-01-01,2026-01-05,,,\n",
+            "3:1",
+            "leave_twice",
+        ),
+        (
+            "decisions",
+            DECISIONS + "visitor,,X,17,,2026-01-01,,A,B\nvisitor,,X,17,,2026-01-01,2026-02-01,A,C\n",
+            "3:1",
+            "decision_twice",
+        ),
         ("orders", ORDERS + "p-1,2026-01-01,20:00,26:00\np-1,2026-01-02,01:00,03:00\n", "3:3", "order_overlaps"),
     ],
 )
@@ -77,6 +89,10 @@ def test_two_lines_that_contradict_each_other_are_both_named(
         ("enrolments", ENROLMENTS + "1001,,s,p-1,2026-01-01,\n1001,X1,,p-2,2026-01-01,\n"),
         ("timetables", SLOTS + "a,2026-01-01,in,in,07:30,05:00,11:00,\na,2026-09-01,in,in,08:00,05:00,11:00,\n"),
         ("assignments", ASSIGNMENTS + "p-1,,a,,2026-01-01,\np-1,,,b,2026-01-01,\n,u,c,d,2026-01-01,\n"),
+        (
+            "units",
+            UNITS + "a,A,b,2026-01-01,2026-05-31\nb,B,,2026-01-01,2026-05-31\na,A,,2026-06-01,\nb,B,a,2026-06-01,\n",
+        ),
         ("calendar", CALENDAR + "2026-01-01,,national_holiday,all,A\n2026-01-01,,local_holiday,all,B\n"),
         ("leave", LEAVE + "p-1,annual,2026-01-01,,10:00,12:00,\np-1,annual,2026-01-01,,12:00,13:00,\n"),
         ("orders", ORDERS + "p-1,2026-01-01,17:00,18:00\np-1,2026-01-01,18:00,19:00\n"),
@@ -119,6 +135,15 @@ def test_what_touches_or_differs_is_no_contradiction(tmp_path: Path, kind: str, 
 def test_a_mistake_stands_at_its_column(tmp_path: Path, kind: str, text: str, place: str, code: str) -> None:
     """Line and column, as an editor counts them."""
     assert (f"file.csv:{place}", code) in refused(write_csv(tmp_path, text), kind)
+
+
+def test_a_circle_of_units_is_found_within_a_large_tree(tmp_path: Path) -> None:
+    """A chain of 20,000 units, one above the other, with two that are above each other on one date; named once."""
+    chain = "".join(f"u{number},U,u{number + 1},2026-01-01,\n" for number in range(20_000))
+    circle = "x,X,y,2026-01-01,\ny,Y,x,2026-06-01,2026-06-01\nz,Z,x,2026-01-01,\nu20000,U,x,2026-01-01,\n"
+    path = write_csv(tmp_path, UNITS + chain + circle)
+
+    assert refused(path, "units") == [("file.csv:20002:3", "unit_above_itself")]
 
 
 def test_a_date_is_not_a_holiday_and_off_for_one_scope(tmp_path: Path) -> None:
