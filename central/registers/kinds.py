@@ -314,6 +314,16 @@ class Known:
     schedules: frozenset[str] | None = None
     policies: frozenset[str] | None = None
 
+    def __call__(self, register: str, keys: frozenset[str]) -> frozenset[str] | None:
+        """Return which of the keys are known; see :data:`References`."""
+        known: frozenset[str] | None = getattr(self, register)
+        return None if known is None else keys & known
+
+
+References = Callable[[str, frozenset[str]], frozenset[str] | None]
+"""Returns which of the keys that a file refers to are known, by the name of a field of :class:`Known`; None: they are
+not checked."""
+
 
 def _interval(record: Any) -> Iterator[Complaint]:
     if record.until is not None and record.until < record.since:

@@ -9,7 +9,7 @@ from typing import Any
 
 from central.registers import rules
 from central.registers.cells import Wrong, clean, day, plain
-from central.registers.kinds import HEADS, KINDS, Kind, Known, RosterDay, heads_of
+from central.registers.kinds import HEADS, KINDS, Kind, Known, References, RosterDay, heads_of
 from central.registers.problems import Problem, Problems, refuse
 from central.registers.rows import Formula, Row, Table, Value
 from central.registers.rules import Line
@@ -38,31 +38,57 @@ class Register:
         return defines[0], frozenset(getattr(line.record, defines[1]) for line in self.lines)
 
 
-def read_register(path: Path, kind: str, known: Known = Known(), sheet: str | None = None) -> Register:  # noqa: B008 - frozen
+@dataclass(frozen=True)
+class Scan:
+    """A file whose rows were read each by itself: the good ones, and the mistakes of the others."""
+
+    kind: str
+    file: str
+    sha256: str
+    lines: tuple[Line, ...]
+    remarks: tuple[Problem, ...]
+    problems: Problems
+
+    def check(self, references: References, stored: Sequence[Line] = ()) -> None:
+        """Add the mistakes that rows have together, with each other, with keys and with lines that are entered."""
+        whole = not self.problems
+        _check_references(self, references, whole)
+        for clash in rules.check(self.kind, [*self.lines, *stored], whole):
+            self.problems.add(clash.place, clash.code, **clash.values)
+
+
+def read_register(path: Path, kind: str, known: References = Known(), sheet: str | None = None) -> Register:  # noqa: B008 - frozen
     """Read a file of a kind of :data:`central.registers.kinds.KINDS`.
 
     ``known`` holds the keys that may be referred to; ``sheet`` names a sheet of a workbook. Raises
     :class:`central.registers.problems.RegisterFileError`, with every mistake, and nothing else.
     """
+    scan = scan_register(path, kind, sheet)
+    scan.check(known)
+    scan.problems.raise_if_any()
+    return Register(scan.kind, scan.file, scan.lines, scan.remarks)
+
+
+def scan_register(path: Path, kind: str, sheet: str | None = None) -> Scan:
+    """Read the rows of a file; raises RegisterFileError only where its columns, or all its rows, cannot be read."""
     table = read_table(path, lambda word: plain(word) in ALL_HEADS, sheet)
-    return _Reader(table, kind, known).read()
+    return _Reader(table, kind).read()
 
 
 class _Reader:
     """Reads one table; collects its mistakes."""
 
-    def __init__(self, table: Table, name: str, known: Known) -> None:
+    def __init__(self, table: Table, name: str) -> None:
         self._table = table
         self._name = name
         self._kind: Kind = KINDS[name]
-        self._known = known
         self._heads = heads_of(self._kind)
         self._problems = Problems()
         self._columns: dict[str, int] = {}
         self._days: list[tuple[int, date | int]] = []
         self._spare: set[int] = set()
 
-    def read(self) -> Register:
+    def read(self) -> Scan:
         at = self._header_index()
         header = self._table.rows[at]
         self._read_header(header)
@@ -79,12 +105,8 @@ class _Reader:
         if not lines:
             self._problems.raise_if_any()
             raise refuse(self._table.file, "no_rows")
-        whole = not self._problems
-        self._check_references(lines, whole)
-        for clash in rules.check(self._name, lines, whole):
-            self._problems.add(clash.place, clash.code, **clash.values)
-        self._problems.raise_if_any()
-        return Register(self._name, self._table.file, tuple(lines), self._table.remarks)
+        table = self._table
+        return Scan(self._name, table.file, table.sha256, tuple(lines), table.remarks, self._problems)
 
     # --- the header ---------------------------------------------------------------------------------------------
 
@@ -228,30 +250,31 @@ class _Reader:
     def _roster_line(self, row: Row, place: str, record: RosterDay) -> Line:
         return Line(place, record, lambda name: self._at(row, name) if name == "person" else place)
 
-    # --- all rows together --------------------------------------------------------------------------------------
 
-    def _check_references(self, lines: Sequence[Line], whole: bool) -> None:
-        """Name each unknown key once per cell; the file's own keys count only where ``whole``: no row was refused."""
-        seen: set[str] = set()
-        own = self._kind.defines
-        for column in self._kind.columns:
-            if column.refers is None:
+def _check_references(scan: Scan, references: References, whole: bool) -> None:
+    """Name each unknown key once per cell; the file's own keys count only where ``whole``: no row was refused."""
+    seen: set[str] = set()
+    own = KINDS[scan.kind].defines
+    for column in KINDS[scan.kind].columns:
+        if column.refers is None:
+            continue
+        is_own = own is not None and own[0] == column.refers
+        if is_own and not whole:
+            continue
+        field = column.field or column.name
+        named = frozenset(found for line in scan.lines if (found := getattr(line.record, field)) is not None)
+        known = references(column.refers, named)
+        if own is not None and is_own:
+            known = (known or frozenset()) | {getattr(line.record, own[1]) for line in scan.lines}
+        if known is None:
+            continue
+        for line in scan.lines:
+            found = getattr(line.record, field)
+            if found is None or found in known or (field, found) in (("timetable", "off"), ("scope", "all")):
                 continue
-            known: frozenset[str] | None = getattr(self._known, column.refers)
-            if own is not None and own[0] == column.refers:
-                if not whole:
-                    continue
-                known = (known or frozenset()) | {getattr(line.record, own[1]) for line in lines}
-            if known is None:
-                continue
-            field = column.field or column.name
-            for line in lines:
-                found = getattr(line.record, field)
-                if found is None or found in known or (field, found) in (("timetable", "off"), ("scope", "all")):
-                    continue
-                if (place := line.at(column.name)) not in seen:
-                    seen.add(place)
-                    self._problems.add(place, "unknown_reference", seen=found, kind=column.refers)
+            if (place := line.at(column.name)) not in seen:
+                seen.add(place)
+                scan.problems.add(place, "unknown_reference", seen=found, kind=column.refers)
 
 
 def _head(value: Value) -> str:

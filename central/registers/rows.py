@@ -59,6 +59,8 @@ class Table:
     merged: tuple[Merged, ...] = ()
     remarks: tuple[Problem, ...] = ()
     """What a person should know though it is no mistake."""
+    sha256: str = ""
+    """Of the file's content."""
 
     def place(self, row: Row, column: int) -> str:
         """Return where a value stands; beyond the row's values, where it would stand."""

@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
@@ -30,6 +32,12 @@ def read_table(path: Path, is_header_word: Callable[[str], bool], sheet: str | N
     """
     name = printable(path.name)
     content = _read(path, name)
+    return replace(_read_content(path, name, content, is_header_word, sheet), sha256=sha256(content).hexdigest())
+
+
+def _read_content(
+    path: Path, name: str, content: bytes, is_header_word: Callable[[str], bool], sheet: str | None
+) -> Table:
     ending = path.suffix.lower()
     foreign = _foreign(content)
     if foreign:

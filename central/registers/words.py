@@ -332,8 +332,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "unit_above_itself": ("{unit} is above itself", "{unit} menjadi induk dirinya sendiri"),
     "contradicts_stored": (
         "contradicts what is entered: {other}; write that row with its last date into this file, or withdraw it first",
-        "bertentangan dengan yang sudah tercatat: {other}; tulis baris itu dengan tanggal akhirnya di berkas ini, "
-        "atau cabut dulu",
+        "bertentangan dengan yang tercatat: {other}; tulis baris itu dengan tanggal akhirnya di sini, atau cabut dulu",
     ),
     "leave_twice": (
         "leave of the same person, kind and beginning stands at {other}",
