@@ -1,4 +1,4 @@
-"""The gateway's own clock, and whether it can be trusted. Injectable, so that tests and the demo can have their own."""
+"""The gateway's own clock, and whether it is synchronised. Injectable: tests and the demo use their own."""
 
 import ctypes
 import time
@@ -19,18 +19,18 @@ class Clock(Protocol):
         """Return the wall-clock time, aware, UTC."""
 
     def synchronised(self) -> bool:
-        """Tell whether the wall clock follows a time source."""
+        """Return whether the wall clock follows a time source."""
 
 
 class SystemClock:
-    """The machine's clock; synchronised if the kernel says so (adjtimex(2)), whoever disciplines it."""
+    """The machine's clock; its synchronisation state is the kernel's (adjtimex(2)), whatever program disciplines it."""
 
     def now(self) -> datetime:
         """Return the machine's time."""
         return datetime.now(UTC)
 
     def synchronised(self) -> bool:
-        """Ask the kernel; False where it does not know or cannot be asked."""
+        """Query the kernel; False where it does not know or the call is not available."""
         request = ctypes.create_string_buffer(_TIMEX_BYTES)  # modes = 0: read only
         try:
             state: int = ctypes.CDLL(None).adjtimex(request)
@@ -40,7 +40,7 @@ class SystemClock:
 
 
 class AssumedClock(SystemClock):
-    """The machine's clock, taken as synchronised by the word of whoever starts the gateway."""
+    """The machine's clock, assumed to be synchronised because the configuration or an option says so."""
 
     def synchronised(self) -> bool:
         """Return True."""
@@ -49,27 +49,27 @@ class AssumedClock(SystemClock):
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The gateway's clock has become trustworthy; before, it was not."""
+    """The gateway's clock became synchronised after a time without synchronisation."""
 
     by_ms: int
-    """How far it was moved while it was not trusted."""
+    """How far it was moved while it was not synchronised."""
     first: int
     last: int
     """The sequences recorded meanwhile, from ``first`` to ``last``."""
 
 
 class ClockStatus:
-    """Watches whether a clock can be trusted, and what was recorded while it could not."""
+    """Tracks whether a clock is synchronised, and the sequences recorded while it was not."""
 
     def __init__(self, clock: Clock, last_sequence: Callable[[], int]) -> None:
-        """To be made before anything is recorded."""
+        """To be created before anything is recorded."""
         self._clock = clock
         self._last_sequence = last_sequence
         self._unsynchronised_since: tuple[int, timedelta] | None = None
         self.check()
 
     def check(self) -> Correction | None:
-        """Look at the clock; return the correction if it has become trustworthy after something was recorded."""
+        """Check the clock; return the correction if it became synchronised after something was recorded."""
         if not self._clock.synchronised():
             if self._unsynchronised_since is None:
                 self._unsynchronised_since = (self._last_sequence(), self._clock_difference())
@@ -85,6 +85,6 @@ class ClockStatus:
         )
 
     def _clock_difference(self) -> timedelta:
-        """Return wall-clock time less time that nobody can set and that goes on while the machine sleeps."""
+        """Return wall-clock time minus boot time, which cannot be set and continues during suspend."""
         since_boot = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
         return self._clock.now() - datetime.fromtimestamp(0, UTC) - since_boot

@@ -1,6 +1,6 @@
-"""Watches what no single visit can see: logs that fill, and terminals that answer but of which nothing is heard.
+"""Monitors all terminals: logs that become full, and terminals that are online without producing punches.
 
-Looked at once a minute by the daemon. What is habit is habits_of anew each day from the ledger; see ``forecast``.
+The daemon runs the check once a minute. Usual hours are computed each day from the ledger; see ``forecast``.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,25 +22,25 @@ from gateway.worker import Worker
 log = structlog.get_logger("vigil")
 
 CHECK_GAP_MAX = timedelta(hours=1)
-"""Looks are a minute apart; where this much has passed, our clock has stepped or the machine has slept."""
+"""Checks are a minute apart; after a longer gap the gateway's clock has stepped or the machine was suspended."""
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class _Monitored:
-    """One terminal, and what is known of its habits."""
+    """One terminal and its usual activity."""
 
     worker: Worker
     habits_of: date | None = None
-    """The day on which the habits were looked up."""
+    """The day for which the usual activity was computed."""
     per_day: Mapping[date, int] = field(default_factory=dict)
     usual: Usual | None = None
     threshold: int | None = None
-    """Of fullness, on record; None: not looked up yet."""
+    """The stored threshold of fullness, in per cent; None before it was looked up."""
     silent: bool = False
-    """Has been told."""
+    """An alarm about its silence was raised."""
     last_fault: str | None = None
-    """Where the last failure to look at it came from."""
+    """Origin of the last error while it was checked."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -49,13 +49,13 @@ class _Monitored:
 
     @property
     def since(self) -> datetime:
-        """When something new came from it last, or since when something could have come."""
+        """When a new record was last received from it, or could first have been received."""
         state = self.worker.state
         return max(moment for moment in (state.since, state.last_new, _EARLIEST) if moment is not None)
 
 
 class TerminalMonitor:
-    """Raises alarms for what is not heard and for what is nearly full, once each, and says when it is over."""
+    """Raises one alarm per silent terminal and per nearly full log, and one when the silence ends."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class TerminalMonitor:
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
         pending: PendingWrites | None = None,
     ) -> None:
-        """``workers`` are looked at as they are at each look: they may come and go."""
+        """``workers`` are read at each check; the collection may change between checks."""
         self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
         self._workers = workers
         self._terminals: list[_Monitored] = []
@@ -73,13 +73,13 @@ class TerminalMonitor:
         self._clock = clock
         self._alarm = alarm
         self._all_silent: datetime | None = None
-        """When it was told that nothing is heard of any terminal; None while something is."""
+        """When the alarm about silence of all terminals was raised; None while any is active."""
         self._counted_from = _EARLIEST
-        """When that was over, or our clock stepped: each terminal then has its usual time anew."""
+        """When that silence ended, or the gateway's clock stepped: silence is counted from here at the earliest."""
         self._checked_at = _EARLIEST
 
     def check(self) -> None:
-        """Look at every terminal."""
+        """Check every terminal."""
         now = self._clock.now()
         if not timedelta(0) <= now - self._checked_at <= CHECK_GAP_MAX:
             self._counted_from = now
@@ -93,26 +93,26 @@ class TerminalMonitor:
                 self._load_habits(monitored, now.astimezone(monitored.zone).date())
                 self._check_capacity(monitored, now)
                 self._check_activity(monitored, now)
-        for monitored in self._terminals:  # after all that is heard has been noted: silence is judged by it
+        for monitored in self._terminals:  # after the activity of all terminals is noted: silence is judged by it
             with self._isolated(monitored):
                 self._check_silence(monitored, now)
-        for monitored, told in zip(self._terminals, before, strict=True):
-            if told != (monitored.worker.state.full_on, monitored.worker.state.silent_since):
+        for monitored, state_before in zip(self._terminals, before, strict=True):
+            if state_before != (monitored.worker.state.full_on, monitored.worker.state.silent_since):
                 monitored.worker.publish_state()
 
     @contextmanager
     def _isolated(self, monitored: _Monitored) -> Iterator[None]:
-        """Let what goes wrong with one terminal cost the look at that terminal only; it is logged when it changes."""
+        """Limit an error to the check of one terminal; it is logged when it changes."""
         try:
             yield
-        except Exception as exc:  # noqa: BLE001 - whatever it is, the other terminals are looked at
+        except Exception as exc:  # noqa: BLE001 - the other terminals are checked all the same
             if monitored.last_fault != origin(exc):
-                # A text may hold what is nobody's business: the places do.
+                # The exception's text may hold personal data: only the origin is logged.
                 log.error("terminal_not_watched", terminal=monitored.worker.name, trace=trace(exc))  # noqa: TRY400
             monitored.last_fault = origin(exc)
 
     def _update_terminals(self) -> None:
-        """Watch the terminals that there are; one whose worker is another keeps what was told of it."""
+        """Take over the present terminals; one with a new worker keeps its alarm state."""
         before = {monitored.worker.name: monitored for monitored in self._terminals}
         self._terminals = []
         for worker in self._workers:
@@ -122,7 +122,7 @@ class TerminalMonitor:
             self._terminals.append(monitored)
 
     def _load_habits(self, monitored: _Monitored, today: date) -> None:
-        """Look up a terminal's habits, once a day."""
+        """Compute a terminal's usual activity, once a day."""
         name = monitored.worker.name
         if monitored.habits_of == today or (known := self._ledger.terminal(name)) is None:
             return
@@ -134,21 +134,21 @@ class TerminalMonitor:
         monitored.per_day = {day.day: day.in_ledger + day.withheld for day in days if day.day and day.day < today}
         monitored.usual = forecast.usual_hours(hours, today)
         if monitored.worker.state.last_full_reading is not None:
-            monitored.habits_of = today  # before the first reading is through there is nothing to learn from
+            monitored.habits_of = today  # before the first complete reading there is no history
 
-    # How full its log is.
+    # Fullness of the log.
 
     def _check_capacity(self, monitored: _Monitored, now: datetime) -> None:
-        worker, told = monitored.worker, monitored.threshold
+        worker, reported = monitored.worker, monitored.threshold
         records, capacity = worker.state.sizes.records, worker.state.sizes.capacity
-        if told is None or records is None or not capacity:
+        if reported is None or records is None or not capacity:
             return
         fills = forecast.fills(records, capacity, monitored.per_day, now.astimezone(monitored.zone).date())
         worker.state.full_on = fills
         reached = forecast.threshold(records, capacity)
-        if reached == told:
+        if reached == reported:
             return
-        if reached > told:
+        if reached > reported:
             data = {
                 "terminal": worker.name,
                 "serial": worker.state.serial,
@@ -169,17 +169,17 @@ class TerminalMonitor:
         monitored.threshold = reached
         self._pending.remember(worker.name, threshold=reached)
 
-    # Whether anything is heard of it.
+    # Activity.
 
     def _check_silence(self, monitored: _Monitored, now: datetime) -> None:
         state = monitored.worker.state
         if not state.online or monitored.silent or not self._exceeds_silence(monitored, monitored.since, now):
-            return  # that a terminal does not answer is said already
+            return  # an offline terminal is reported by its worker
         state.silent_since = monitored.since
         since = f"{monitored.since.astimezone(monitored.zone):%Y-%m-%d %H:%M}"
         others = [other for other in self._terminals if other is not monitored and other.worker.state.online]
-        # A day on which nobody comes is a holiday, a flood or a strike, and no calendar says so: one alarm for all of
-        # them, not one for each terminal, or people learn not to read alarms.
+        # A day without punches is a holiday, a flood or a strike, which no calendar lists: one alarm for all terminals,
+        # not one for each, so that alarms stay rare enough to be read.
         if others and all(self._exceeds_silence(monitored, other.since, now) for other in others):
             if self._all_silent is None:
                 self._all_silent = now
@@ -205,8 +205,8 @@ class TerminalMonitor:
             self._raise_alarm("terminal_heard", f"terminal {name}: punches are heard again", name)
 
     def _exceeds_silence(self, monitored: _Monitored, since: datetime, now: datetime) -> bool:
-        """Tell whether so much of a terminal's usual time has passed since then that people should know of silence."""
-        disk = monitored.worker.state.medium is not None  # it comes when somebody brings it
+        """Return whether more of a terminal's usual time than ``silence`` has passed since ``since``."""
+        disk = monitored.worker.state.medium is not None  # a flash disk is inserted at irregular times
         silence = monitored.worker.settings.silence
         if disk or silence is None or not monitored.usual:
             return False

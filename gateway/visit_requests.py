@@ -1,4 +1,4 @@
-"""Visits that are waited for. They belong to the terminal: a worker that takes another's place takes them over."""
+"""Pending requests for a visit. They belong to the terminal: a replacing worker takes them over."""
 
 import threading
 from concurrent.futures import Future
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class VisitPostponed(Exception):  # noqa: N818 - no error
-    """The visit took place, but what was asked for is not read yet; the text says why. It is read later."""
+    """The visit took place, but the requested reading was postponed; the text gives the reason."""
 
 
 @dataclass(slots=True, eq=False)
 class VisitRequest:
-    """A visit that is waited for."""
+    """A request for a visit."""
 
     full: bool
     """The whole log is to be read."""
@@ -21,7 +21,7 @@ class VisitRequest:
 
 
 class VisitRequests:
-    """The requests for one terminal, in the order they were made. For any thread."""
+    """The requests for one terminal, in the order they were made. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,7 +30,7 @@ class VisitRequests:
         self._closed = False
 
     def put(self, *, full: bool) -> Future[dict[str, Any] | None]:
-        """Add a request and return what will hold its result; it is cancelled where nobody will answer it."""
+        """Add a request and return its result's future; it is cancelled where the terminal is no longer visited."""
         request = VisitRequest(full)
         self.take_over([request])
         return request.done
@@ -41,26 +41,26 @@ class VisitRequests:
             return list(self._waiting)
 
     def answer(self, requests: list[VisitRequest], reconciliation: dict[str, Any] | None) -> None:
-        """Give these requests their result: the reconciliation for those that asked for a full reading."""
+        """Set the result of these requests: the reconciliation for those of a full reading."""
         for request in self._taken(requests):
-            with suppress(Exception):  # whoever waited has given up
+            with suppress(Exception):  # the requester has cancelled the future
                 request.done.set_result(reconciliation if request.full else None)
 
     def postpone(self, requests: list[VisitRequest], reason: str) -> None:
         """Answer these requests with VisitPostponed."""
         for request in self._taken(requests):
-            with suppress(Exception):  # whoever waited has given up
+            with suppress(Exception):  # the requester has cancelled the future
                 request.done.set_exception(VisitPostponed(reason))
 
     def hand_over(self, successor: "VisitRequests") -> None:
-        """Give all requests, and those that still come, to those of another worker."""
+        """Transfer all waiting and future requests to those of another worker."""
         with self._lock:
             self._successor = successor
             moved, self._waiting = self._waiting, []
         successor.take_over(moved)
 
     def close(self) -> None:
-        """Cancel all requests, and those that still come: the terminal is no longer visited."""
+        """Cancel all waiting and future requests: the terminal is no longer visited."""
         with self._lock:
             self._closed = True
             left, self._waiting = self._waiting, []
@@ -68,7 +68,7 @@ class VisitRequests:
             request.done.cancel()
 
     def take_over(self, requests: list[VisitRequest]) -> None:
-        """Add requests that were made elsewhere."""
+        """Add requests transferred from another worker."""
         with self._lock:
             successor, closed = self._successor, self._closed
             if successor is None and not closed:

@@ -1,11 +1,11 @@
-"""One terminal: visit it, read what is new, listen, come back. One thread, one conversation, its own pace.
+"""Reads one terminal: connect, read new records, receive live events, repeat. One thread and one connection each.
 
-Each visit asks the serial, the clock and the count. Where the count says that nothing is new, that was all. Otherwise
-the end of the log is read with a few known records in front, which prove that it continues what the ledger knows; where
-they do not, more is read, and at last everything.
+Each visit queries the serial number, the clock and the record count. A count without change ends the visit. Otherwise
+the end of the log is read together with a few known records in front of it, which prove that it continues the stored
+log; where they do not, a wider part is read, at last the whole log.
 
-Preparing its log keeps a terminal busy, some for half a minute: while punches are heard of as they happen, it is then
-left in peace for ten times as long. What a person asks for is done at once.
+Preparing its log keeps a terminal busy, some for half a minute: while live events arrive, the next reading waits for
+ten times as long. A visit that a person requests begins at once.
 """
 
 import threading
@@ -74,53 +74,53 @@ Cause = Literal["unavailable", "refused", "protocol", "internal"]
 Medium = Literal["none", "reading", "safe"]
 
 LISTEN_SLICE_S = 1.0
-"""Longest stretch of listening before the worker looks whether it should stop or read."""
+"""Longest wait for live events before the worker checks whether to stop or to read."""
 DRAIN_S = 0.002
-"""Long enough to take what has arrived, too short to delay what is being done."""
+"""Long enough to receive what has arrived, too short to delay the work in progress."""
 UNCOUNTED_READ_S = 600.0
-"""How often the end of a log is read whose count cannot tell whether something is new."""
+"""Interval of reading the end of a log whose count does not show new records."""
 FULL_READING_DUE = timedelta(hours=26)
 WHOLE_READ_INTERVAL_S = 3600.0
-"""How often a whole log is read for want of a readable end; without live events, as often as an uncounted one."""
+"""Interval of reading a whole log whose end cannot be read alone; without live events, UNCOUNTED_READ_S."""
 SMALL_LOG = 1000
-"""Records of a log that is read whole as quickly as in part."""
+"""Up to this many records a whole log is read as quickly as a part of it."""
 REST_FACTOR = 10.0
-"""A terminal is left in peace this many times as long as it needed to prepare its log."""
+"""The pause after a reading, as a multiple of the time the terminal needed to prepare its log."""
 IDLE_PROBE_S = 60.0
-"""So long a terminal may say nothing while it is listened to; then it is asked something, as the line may be dead."""
+"""After this time without a live event the clock is read, because the connection may be dead."""
 UNANNOUNCED_POLLS_MAX = 2
-"""Polls that found punches which live events should have told of, before events are asked for anew.
+"""After this many polls that found unannounced punches, register for live events again.
 
-Where that does not help, twice as many the next time: some terminals never tell.
+The limit doubles each time: some terminals never send live events.
 """
 RANGE_CHECK_S = 6 * 3600.0
 RANGE_CHECK_AFTER_OUTAGE_S = 300.0
 RANGE_DAYS = 2
-"""Whole days before today that a reading by date looks at."""
+"""Whole days before today that a reading by date covers."""
 RANGE_BLOCK = 5000
 TALLY_DAYS = 31
 CLOCK_SET_WINDOW_S = 2 * 3600.0
-"""How long a clock that is to be set waits for a quiet hour."""
+"""How long a requested clock setting waits for a quiet hour."""
 BURST_DISTANCE = timedelta(hours=2)
-"""No clock is set this near to people coming or going: the same second would come twice, or never."""
+"""No clock is set this near to a burst of punches: a second would occur twice, or never."""
 CLOCK_SET_TOLERANCE_MS = 1500
-"""A clock is set to whole seconds, and takes a while about it."""
+"""Accepted remaining offset after a clock was set: it is set to whole seconds, and setting takes time."""
 BAD_RECORD_LOG_S = 3600.0
-"""How often people hear that a line says what cannot be read: each time would be no help."""
+"""Minimum interval between alarms about unreadable records of a line."""
 IDENTIFY_S = 86_400.0
-"""How often a terminal that answers all the time is asked for its firmware and platform."""
+"""Interval of querying firmware and platform of a terminal that is online all the time."""
 LOST_AFTER = 2
-"""Failures in a row that make a terminal lost: one may be a restart."""
+"""Consecutive failures after which a terminal counts as lost: a single one may be a restart."""
 UNREAD_LISTED_MAX = 20
-"""Files that are not read which the state names."""
+"""Maximum number of unread files that the state names."""
 CAPTURES_KEPT = 20
 SMALL_READING_MAX = 500
-"""More new records than this are an import, which waits while the disk is nearly full."""
+"""A reading of more new records than this counts as an import, which waits while the disk is nearly full."""
 FULL_PAUSE_S = 30.0
 BODIES_KEPT = 5
-"""Of logs that nobody could read, up to 4 MiB each."""
+"""Number of kept bodies of unreadable logs, up to 4 MiB each."""
 WIDEN_FACTOR = 8
-"""Each further reading backwards is this many times wider: preparing a log costs the terminal more than sending it."""
+"""Each further reading is this many times wider: preparing a log costs the terminal more than sending it."""
 
 log = structlog.get_logger("worker")
 
@@ -128,9 +128,9 @@ log = structlog.get_logger("worker")
 PAUSES: dict[Cause, Pause] = {
     "unavailable": Pause(2.0, 60.0),
     "protocol": Pause(5.0, 120.0),
-    # Asking again and again with a wrong key locks some terminals.
+    # Repeated logins with a wrong key lock some terminals.
     "refused": Pause(60.0, 600.0),
-    # A mistake in a driver meets the same bytes again: soon is of no use.
+    # A defect in a driver fails again on the same bytes: an early retry is useless.
     "internal": Pause(60.0, 600.0),
 }
 DISK_FULL_REASON = "there is no room on the gateway's disk; make room, and it is read"
@@ -138,7 +138,7 @@ DISK_FULL_REASON = "there is no room on the gateway's disk; make room, and it is
 
 @dataclass(slots=True)
 class TerminalState:
-    """What is known about a terminal right now; published, retained, and shown by `hadir status`."""
+    """The present state of a terminal; published as a retained message, and shown by `hadir status`."""
 
     online: bool = False
     since: datetime | None = None
@@ -152,16 +152,16 @@ class TerminalState:
     last_punch: str | None = None
     last_visit: datetime | None = None
     medium: Medium | None = None
-    """Of a terminal whose records come on a flash disk: is one there, and may it be taken away? None for any other."""
+    """Flash disk of a terminal without a network: absent, being read, or safe to remove; None for others."""
     unread: dict[str, str] = field(default_factory=dict)
-    """Files in the folder that look like exports and are not read, by their marks. Never changed in place."""
+    """Mark → name of the files in the folder that look like exports and are not read. Never changed in place."""
     last_full_reading: datetime | None = None
     last_new: datetime | None = None
-    """When a punch, or anything else that was new, came from it last."""
+    """When a new record was last received from it."""
     full_on: date | None = None
-    """When its log will be full at the pace of the last weeks."""
+    """The day on which its log will be full at the rate of the last weeks."""
     silent_since: datetime | None = None
-    """Set while it has been silent for longer than is usual for it."""
+    """Start of the silence, while it is longer than is usual for this terminal."""
 
     def payload(self) -> dict[str, Any]:
         """Return the message of ``terminal/<name>/state``."""
@@ -205,7 +205,7 @@ def _utc(moment: datetime | None) -> str | None:
 
 
 class Worker:
-    """Keeps one terminal read. Its thread ends by :meth:`stop`, or with ``failure`` set by a mistake of ours."""
+    """Reads one terminal continuously. Its thread ends by :meth:`stop`, or with ``failure`` set by a defect."""
 
     def __init__(
         self,
@@ -222,9 +222,9 @@ class Worker:
         pending: PendingWrites | None = None,
         identities: Identities | None = None,
     ) -> None:
-        """``report`` gets the terminal's state when it changes, ``publish`` tallies, ``alarm`` what people should know.
+        """``report`` receives the terminal's state when it changes, ``publish`` tallies, ``alarm`` alarms.
 
-        What ``report`` gets describes the present and is to be kept for whoever asks later; tallies are not.
+        Messages for ``report`` describe the present and are to be retained; tallies are not.
         ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
         """
         self.name = settings.name
@@ -237,7 +237,7 @@ class Worker:
         self._clock = clock
         self._captures = captures
         self._captures_writable = True
-        """The last one could be written."""
+        """The last capture could be written."""
         self._pending = pending or PendingWrites(ledger, now=clock.now, alarm=alarm)
         self._report = report
         self._publish = publish
@@ -247,53 +247,53 @@ class Worker:
         self._wake = threading.Event()
         self._requests = VisitRequests()
         self._current_requests: list[VisitRequest] = []
-        """Those that this visit is for; one that fails leaves them to the next."""
+        """The requests that this visit answers; a visit that fails leaves them to the next."""
         self._full_due = False
         self._live = settings.live
         self._unproven = True
-        """The next reading must show known records even if the count is as expected."""
+        """The next reading must contain known records even if the count is as expected."""
         self._hinted = False
         self._last_read = -UNCOUNTED_READ_S
         self._wrong_count: int | None = None
-        """A count that is not that of the log, which was read under it and had nothing new."""
+        """A record count that was found to differ from the log although the log had nothing new."""
         self._next_start: int | None = None
-        """Where the next reading begins, after one whose beginning had nothing in common with what is known."""
+        """Start of the next reading, after one without overlap with the stored log."""
         self._rest_until = 0.0
         self._whole_read_due = False
-        """Only the whole log can be read, and it was too early for that."""
+        """Only the whole log can be read, and its interval has not elapsed."""
         self._whole_read_at = -WHOLE_READ_INTERVAL_S
         self._listening = False
-        """Events are registered in this conversation."""
+        """Live events are registered in this connection."""
         self._caught_up = False
-        """The poll before this one, in the same conversation, left nothing unread."""
+        """The previous poll of this connection left nothing unread."""
         self._last_received = 0.0
         self._unannounced_polls, self._unannounced_limit = 0, UNANNOUNCED_POLLS_MAX
         self._live_silent = False
         self._range_check = 0.0
         self._range_difference_open = False
-        """A reading by date brought something else than the ledger has, and a full reading is to settle it."""
+        """A reading by date differed from the ledger, and a full reading is to decide."""
         self._clock_set_until = 0.0
-        """Until when the clock is to be set, if it is."""
+        """Monotonic deadline of a requested clock setting; 0 without one."""
         self._settable: bool | None = None
-        """Whether the clock of such a terminal can be set; None: it has not been met yet."""
+        """Whether the clock of this terminal can be set; None before the first connection."""
         self._before_setting: ClockEvidence | None = None
-        """The last measurement before the clock was set; None once it has been read back."""
+        """The last measurement before the clock was set; None after it was read back."""
         self._timekeeper = Timekeeper(zone, None)
         self._clock_stepped = False
-        """The terminal's clock has jumped since its port was last read: a live event may be of either clock."""
+        """The clock jumped since live events were last received: an event may be from before or after the jump."""
         self._unread_step = False
-        """The clock has jumped since a reading was last stored: a record of the log may be of either clock."""
+        """The clock jumped since a reading was last stored: a record may be from before or after the jump."""
         self._identities = identities or Identities(None)
         self._identify_at = 0.0
-        """When the terminal is asked again what it is."""
+        """Monotonic time of the next query of firmware and platform."""
         self._reported_serial: str | None = None
-        """A wrong serial that has been told."""
+        """A wrong serial number that was reported."""
         self._driver_fault: str | None = None
-        """What the driver raised last beside its DriverErrors, until a conversation ends otherwise."""
+        """Origin of the last exception of the driver that is no DriverError, until a visit ends without one."""
         self._failures = 0
         self._first_failure: datetime | None = None
         self._seen_files: set[str] = set()
-        """Marks of the files of a flash disk that need not be looked at again."""
+        """Marks of the files of a flash disk that were processed."""
         self._bad_record_logged_at = -BAD_RECORD_LOG_S
         self._lost = False
         self._reconciliation: dict[str, Any] | None = None
@@ -309,15 +309,15 @@ class Worker:
         """The zone of its clock."""
         return self._zone
 
-    # From outside.
+    # Called by other threads.
 
     def follow(self, before: "Worker") -> None:
-        """Go on, when :meth:`start` is called, with the work of one for the same name that has ended.
+        """Take over the state of an ended worker of the same terminal; called before :meth:`start`.
 
-        What is due stays due. Where the family is the same an outage goes on, and what is known of the terminal holds.
+        Due work stays due. Where the driver is the same, an outage continues and the terminal's state is kept.
         """
         before.hand_over_requests(self)
-        self._full_due, self._clock_set_until = before._full_due, before._clock_set_until  # noqa: SLF001 - one of us
+        self._full_due, self._clock_set_until = before._full_due, before._clock_set_until  # noqa: SLF001 - same class
         if self._settings.driver != before._settings.driver:  # noqa: SLF001
             return
         self.state = before.state
@@ -326,7 +326,7 @@ class Worker:
         self._before_setting, self._reconciliation = before._before_setting, before._reconciliation  # noqa: SLF001
 
     def start(self) -> None:
-        """Begin to visit the terminal."""
+        """Start the thread."""
         known = self._ledger.terminal(self.name)
         if known is not None:
             self.state.serial = known.serial
@@ -337,13 +337,13 @@ class Worker:
                 self._timekeeper = Timekeeper(self._zone, remembered)
             if known.full_ms is not None:
                 self.state.last_full_reading = _from_ms(known.full_ms)
-            # A machine that is off at night never meets the hour of the nightly reading: it is made up for.
+            # A machine that is off at night misses the hour of the nightly reading: it is done at the start.
             read = self.state.last_full_reading
             self._full_due |= read is None or self._clock.now() - read > FULL_READING_DUE
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask the thread to end; the conversation is ended properly if the terminal plays along."""
+        """Signal the thread to end; the connection is closed properly if the terminal responds."""
         self._stopping.set()
         self._wake.set()
 
@@ -358,7 +358,7 @@ class Worker:
         return self._thread.is_alive()
 
     def request(self, *, full: bool = False) -> Future[dict[str, Any] | None]:
-        """Ask for a visit now; ``full`` for one that reads the whole log, whenever that was done last.
+        """Request a visit now; ``full`` for one that reads the whole log, whenever that was done last.
 
         Returns what will hold, after the visit, the reconciliation that the full reading ended with, or VisitPostponed
         where it could not be read yet. A visit that fails leaves the request to the next one, and so does a worker
@@ -369,15 +369,15 @@ class Worker:
         return done
 
     def hand_over_requests(self, successor: "Worker") -> None:
-        """Let another worker answer the requests that wait, and those that still come."""
-        self._requests.hand_over(successor._requests)  # noqa: SLF001 - one of us
+        """Transfer waiting and future requests to another worker."""
+        self._requests.hand_over(successor._requests)  # noqa: SLF001 - same class
 
     def cancel_requests(self) -> None:
-        """Cancel the requests that wait, and those that still come: nobody visits the terminal any more."""
+        """Cancel waiting and future requests: the terminal is no longer visited."""
         self._requests.close()
 
     def request_set_clock(self) -> bool:
-        """Ask for the clock to be set, if it is wrong, at the next quiet moment of two hours; False if it cannot be."""
+        """Request that a wrong clock is set at the next quiet moment of two hours; False if it cannot be set."""
         if self._settable is False:
             return False
         self._clock_set_until = time.monotonic() + CLOCK_SET_WINDOW_S
@@ -385,21 +385,21 @@ class Worker:
         return True
 
     def schedule_nightly_work(self) -> None:
-        """Do tonight what is done every night: read the whole log, and set the clock where the office wants that."""
+        """Make the nightly work due: reading the whole log, and setting the clock where it is configured."""
         self._full_due = True
         if self._settings.clock.set == "nightly":
             self._clock_set_until = time.monotonic() + CLOCK_SET_WINDOW_S
         self._wake.set()
 
     def release(self, first: date, last: date) -> int:
-        """Publish at last what was withheld of the days from ``first`` to ``last``; return how many records that is.
+        """Publish the withheld records of the days from ``first`` to ``last``; return their number.
 
         The dates at the ends of the calendar mean no bound.
         """
         return release_withheld(self._ledger, self._settings, self._zone, self._clock, first, last)
 
     def publish_tally(self) -> None:
-        """Publish how far the records of the last days have travelled, with what the last full reading came to."""
+        """Publish the delivery counts of the last days and the result of the last full reading."""
         since = self._clock.now().astimezone(self._zone).date() - timedelta(days=TALLY_DAYS - 1)
         days = [_tally_data(day) for day in self._ledger.tally(self.name, since)]
         payload = {
@@ -411,7 +411,7 @@ class Worker:
         self._publish(f"tally/{self.name}", payload)
 
     def publish_state(self) -> None:
-        """Publish what is known of the terminal."""
+        """Publish the terminal's state."""
         self._report(f"terminal/{self.name}/state", self.state.payload())
 
     # The thread.
@@ -427,23 +427,23 @@ class Worker:
             self._log.info("import_interrupted")
         except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
             if self._stopping.is_set():
-                # The daemon has not waited for a slow answer, and what it was for is closed.
+                # The daemon did not wait for a slow answer and has closed the ledger.
                 self._log.info("visit_abandoned", reason=type(exc).__name__)
                 return
             self.failure = exc
             self._log.exception("worker_failed")
 
     def _run_visit(self) -> float:
-        """Hold one conversation, whatever comes of it; return how long to wait before the next.
+        """Visit the terminal and handle every error of the driver; return the pause before the next visit.
 
-        What a driver raises beside its DriverErrors costs this terminal only. A ledger that does not work, and whatever
-        goes wrong while a failure is noted, is no matter of one terminal and leaves here.
+        An unexpected exception of a driver costs this terminal only. Errors of the ledger, and errors while a failure
+        is recorded, concern the whole gateway and propagate.
         """
         self._pending.flush()
         try:
             pause_s = self._visit()
         except LedgerFull as exc:
-            # Nothing is lost: the terminal's log is the buffer, and whatever was not stored is read again.
+            # Nothing is lost: the terminal's log is the buffer, and what was not stored is read again.
             self._log.warning("reading_paused", reason=str(exc))
             self._unproven = True
             return FULL_PAUSE_S
@@ -468,7 +468,7 @@ class Worker:
         return self._record_failure("internal", reason)
 
     def _visit(self) -> float:
-        """Hold one conversation with the terminal; return how long to wait before the next."""
+        """Connect to the terminal, poll it and receive live events; return the pause before the next visit."""
         next_poll = time.monotonic() + self._settings.poll
         self._listening = self._caught_up = False
         try:
@@ -487,7 +487,7 @@ class Worker:
                             2 * self._unannounced_limit,
                             True,
                         )
-                        return 0.0  # events are registered again by beginning anew
+                        return 0.0  # a new connection registers for live events again
                     self._listen(terminal, next_poll)
                     if self._stopping.is_set():
                         break
@@ -500,21 +500,21 @@ class Worker:
         return max(0.0, next_poll - time.monotonic())
 
     def _listen(self, terminal: Terminal, until: float) -> None:
-        """Store punches as they happen until the next poll is due or something asks for one."""
+        """Store live events until the next poll is due or requested."""
         self._last_received = time.monotonic()
         while self._live and (left := until - time.monotonic()) > 0 and not self._wake.is_set():
             if self._hinted and self._may_read():
                 break
             self._store_live_events(terminal, min(left, LISTEN_SLICE_S))
             if time.monotonic() - self._last_received >= IDLE_PROBE_S:
-                # A terminal that lost power says nothing, and neither does the line to it.
+                # A terminal that lost power sends nothing, and the connection does not report it.
                 terminal.read_clock()
                 self._last_received = time.monotonic()
         if not self._stopping.is_set():
             self._wake.clear()
 
     def _store_live_events(self, terminal: object, for_s: float) -> None:
-        """Store the punches that come, or have come, in this time, where the terminal tells of them."""
+        """Store the live events received within ``for_s`` seconds, where the terminal sends any."""
         if not (self._live and isinstance(terminal, Live)):
             return
         try:
@@ -534,16 +534,16 @@ class Worker:
         except (DriverError, LedgerError):
             raise
         except BaseException:
-            # A log may be readable although the driver fails at live events: those are given up.
+            # A log may be readable although the driver fails at live events: these are switched off.
             self._live = not isinstance(terminal, Logged)
             raise
 
     def _drain_live_events(self, terminal: object) -> None:
-        """Store the punches that have come in while something else was done."""
+        """Store the live events that have arrived meanwhile."""
         self._store_live_events(terminal, DRAIN_S)
 
     def _store_live(self, event: RawPunch) -> bool:
-        """Store a live punch; return False where only the log can tell what it is, or the count will not show it."""
+        """Store a live punch; return False where only the log can identify it, or where the count will not show it."""
         if self._ledger.room() == "none":
             return False  # it stays in the log
         witness = self._context("live", self.state.clock, stepped=self._clock_stepped)
@@ -557,12 +557,12 @@ class Worker:
         return stored and self._count_is_reliable
 
     def _store_final(self, event: RawPunch | Untimed | BadRecord) -> None:
-        """Store what a terminal without a log has told, for it will not say it again."""
+        """Store an event of a terminal without a log, which sends each event once."""
         witness = self._context("serial", self.state.clock, stepped=self._clock_stepped)
         if isinstance(event, Untimed):
-            heard = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
+            received = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
             witness = replace(witness, host_time=True)
-            event = RawPunch(event.pin, None, heard, event.state, event.verify, event.work_code, event.raw)
+            event = RawPunch(event.pin, None, received, event.state, event.verify, event.work_code, event.raw)
         new = self._pending.record_final(witness, event)
         if isinstance(event, RawPunch):
             self.state.last_punch = event.local_time.isoformat()
@@ -574,9 +574,9 @@ class Worker:
             self._alarm("line_unreadable", message, self.name)
 
     def _import_files(self, place: Exporting) -> Stored | None:
-        """Store the files that have appeared, each once, and say when the disk they are on may be taken away.
+        """Import new files, each once, and report when their disk may be removed.
 
-        None where there is no room: the files stay where they are.
+        None where the disk of the gateway is full: the files stay where they are.
         """
         stored = Stored()
         if self._ledger.room() == "none":
@@ -611,11 +611,11 @@ class Worker:
                 except (_Cancelled, LedgerError):
                     raise
                 except TerminalUnavailable as exc:
-                    # It was read to its end just before: the disk was pulled out, or the file has changed since.
+                    # The file was read to its end just before: the disk was removed, or the file changed.
                     self._log.info("file_unsettled", file=export.name, reason=str(exc))
                     unsettled = True
                     continue
-                except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
+                except Exception as exc:  # noqa: BLE001 - an error caused by a file costs that file only
                     reason = str(exc) if isinstance(exc, DriverError) else f"it cannot be read ({type(exc).__name__})"
                     self._refuse(place, Refused(export.name, export.mark, reason, "name"))
             self._seen_files.add(export.mark)
@@ -624,10 +624,10 @@ class Worker:
         return stored
 
     def _refuse(self, place: Exporting, refused: Refused) -> None:
-        """Name a file that is not read: in the log, in the state, and beside it where it holds no attendance log."""
+        """Report an unread file: in the log, in the state, and by a report beside it where its content is wrong."""
         self.state.unread = {**self.state.unread, refused.mark: refused.name}
         if len(self.state.unread) > UNREAD_LISTED_MAX + 1:
-            return  # said already: there are more
+            return  # already reported that there are more
         if len(self.state.unread) > UNREAD_LISTED_MAX:
             refused = refused._replace(reason=f"{refused.reason}; more files are not read, and not named one by one")
         if refused.why == "elsewhere" and (refused.serial is None or self._is_known(refused.serial)):
@@ -672,7 +672,7 @@ class Worker:
         self._current_requests = self._requests.waiting()
         self._measure_clock(terminal)
         witness = self._context(self._driver.via, self.state.clock, stepped=self._unread_step)
-        self._drain_live_events(terminal)  # listening begins before reading, so that no punch falls between the two
+        self._drain_live_events(terminal)  # events are registered before reading, so that no punch is missed between
         self._clock_stepped = False
         stored: Stored | None = Stored()
         if isinstance(terminal, Logged):
@@ -710,11 +710,11 @@ class Worker:
     # What to read, and when.
 
     def _read_if_new(self, terminal: Logged, witness: Witness) -> Stored | None:
-        """Read what is new, if anything is, and the terminal may be asked to prepare its log again.
+        """Read new records, if there are any and the pause after the last reading is over.
 
-        None where there is no room for it.
+        None where the disk is too full for them.
         """
-        told = self._hinted or not (self._listening and self._caught_up)
+        announced = self._hinted or not (self._listening and self._caught_up)
         known = self._known()
         self.state.sizes = terminal.sizes()
         if self.state.sizes.records != self._wrong_count:
@@ -724,31 +724,31 @@ class Worker:
         wanted = asked or self._full_due or self._may_have_new_records(known)
         self._caught_up = not wanted
         if not wanted and self._count_is_reliable:
-            self._unread_step = False  # nothing was made that is not read
+            self._unread_step = False  # every record made before the jump was read
         if not wanted or not (asked or self._may_read()):
             return Stored()
         if not self._has_room(known):
             return None
         stored = self._read_new(terminal, known, witness, asked=asked)
-        if stored.new and not told:
+        if stored.new and not announced:
             self._count_unannounced(stored.new)
         return stored
 
     def _has_room(self, known: Known) -> bool:
-        """Tell whether what there is to read may be read now; imports are the first to wait for room on the disk."""
+        """Return whether the disk has space for the reading; imports are the first to wait."""
         room = self._ledger.room()
         records = self.state.sizes.records
         news = SMALL_READING_MAX + 1 if known.length == 0 or records is None else records - known.in_log
         may = room == "all" or (room == "news" and news <= SMALL_READING_MAX)
         if not may:
             self._log.info("reading_postponed", room=room)
-            self._hinted, self._unproven = False, True  # at each poll it is looked again
+            self._hinted, self._unproven = False, True  # checked again at each poll
         return may
 
     def _detect_replaced_log(self, known: Known) -> None:
-        """End the pauses that were measured by a log which is not there any more, or that a small log does not need.
+        """Reset the pauses that belong to a log which was replaced, or that a small log does not need.
 
-        A log that other software clears is soon cleared again: what stands in it now is read at once.
+        A log that other software clears is soon cleared again: its present records are read at once.
         """
         records = self.state.sizes.records
         if records is None or records == self._wrong_count:
@@ -765,21 +765,21 @@ class Worker:
             return True  # a full log overwrites its oldest record and keeps its count, but marks what is new
         if not self._count_is_reliable or self.state.sizes.records == known.shrunk_to:
             return time.monotonic() - self._last_read >= UNCOUNTED_READ_S
-        # A log that was short and has as many records as it should again may have other ones.
+        # A log that was shorter and has the expected count again may hold other records.
         return known.shrunk_to is not None or self.state.sizes.records != known.in_log
 
     @property
     def _count_is_reliable(self) -> bool:
-        """Whether a new record would change the count: a full log overwrites its oldest one and keeps it.
+        """Whether a new record would change the count: a full log overwrites its oldest record and keeps its count.
 
-        A count that was found wrong is not relied on until it changes: some terminals always say 0.
+        A count that was found wrong is not used until it changes: some terminals always report 0.
         """
         records, capacity = self.state.sizes.records, self.state.sizes.capacity
         return records not in (None, self._wrong_count) and (capacity is None or records < capacity)
 
     @property
     def _live_healthy(self) -> bool:
-        """Whether nothing has happened since the last reading that live events have not told of."""
+        """Whether live events have announced every new record since the last reading."""
         return self._listening and not self._unproven and not self._live_silent
 
     def _may_read(self) -> bool:
@@ -788,28 +788,28 @@ class Worker:
         return time.monotonic() >= self._rest_until or not self._live_healthy
 
     def _may_read_whole_log(self) -> bool:
-        """Return whether a log whose end cannot be read may be read whole again, as live events are now."""
+        """Return whether the interval of reading the whole log has elapsed; live events make it longer."""
         again_s = WHOLE_READ_INTERVAL_S if self._live_healthy else UNCOUNTED_READ_S
         return time.monotonic() >= self._whole_read_at + again_s
 
     def _schedule_rest(self, reading: Reading, asked_for: int) -> None:
-        """Leave the terminal in peace after it has prepared its log."""
+        """Set the earliest time of the next reading after the terminal prepared its log."""
         here = time.monotonic()
         self._rest_until = here + REST_FACTOR * reading.prepared_s
         if reading.start == 0 and reading.total > SMALL_LOG:
             self._whole_read_at = here
-            if asked_for:  # it does not serve the end alone
+            if asked_for:  # it cannot send the end alone
                 self._rest_until = max(self._rest_until, here + WHOLE_READ_INTERVAL_S)
 
     def _count_unannounced(self, new: int) -> None:
-        """Take note of punches made while events were registered, and never told: a restart forgets who listens."""
+        """Count polls with punches that had no live event: a restarted terminal loses its registrations."""
         self._unannounced_polls += 1
         if self._unannounced_polls >= UNANNOUNCED_POLLS_MAX and not self._live_silent:
             self._live_silent = True
             self._log.warning("live_silent", polls=self._unannounced_polls, new=new)
 
     def _read_new(self, terminal: Logged, known: Known, witness: Witness, *, asked: bool) -> Stored:
-        # Both flags may be set again while the reading goes on, and then mean the next one.
+        # Both flags may be set again during the reading, and then refer to the next one.
         due, self._full_due = self._full_due, False
         self._hinted = False
         try:
@@ -827,14 +827,14 @@ class Worker:
         return stored
 
     def _check_count(self, stored: Stored) -> None:
-        """Remember a count that differs from the log though nothing was new in it; a punch may come after the count."""
+        """Remember a count that differs from a log without new records; a punch may follow the count."""
         records = self.state.sizes.records
         news = stored.new or stored.quarantined or stored.confirmed or stored.withheld
         if not news and records != self._known().in_log:
             self._wrong_count = records
 
     def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
-        """Read and store what is new; None where more must be read than the terminal may be asked for now."""
+        """Read and store new records; None where a wider reading is needed and its interval has not elapsed."""
         start = 0 if full else known.tail_start if self._next_start is None else self._next_start
         width = OVERLAP if self._next_start is None else max(OVERLAP, known.in_log - start)
         marking = terminal if isinstance(terminal, Acknowledging) and not full and self._next_start is None else None
@@ -852,17 +852,17 @@ class Worker:
                 pins = terminal.pins()
             if known.layout not in (None, reading.layout) and reading.total:
                 self._log.warning("layout_changed", before=known.layout, after=reading.layout)
-            aside = _BetweenSlices(self._stopping, partial(self._drain_live_events, terminal))
+            between = _BetweenSlices(self._stopping, partial(self._drain_live_events, terminal))
             try:
                 stored = self._ledger.record_reading(
-                    witness, reading, start=self._settings.start, pins=pins, between=aside
+                    witness, reading, start=self._settings.start, pins=pins, between=between
                 )
                 # Commit, then acknowledge: a crash between the two costs a second reading, never a punch.
                 if marking is not None:
                     self._acknowledge(marking, reading)
             except Unaligned:
                 width *= WIDEN_FACTOR
-                # A log with marks is served from its beginning, or from the first of them, and that was not enough.
+                # A log with marks was read from its beginning, or from the first mark, and had no overlap.
                 whole = marking is not None or width > SMALL_LOG
                 start = 0 if whole else max(0, min(known.in_log, reading.total) - width)
                 marking = None
@@ -875,20 +875,20 @@ class Worker:
                 self.state.layout = reading.layout
             if reading.start == 0:
                 self._report_reconciliation(reading, stored)
-            if aside.trouble is not None:
-                raise aside.trouble
+            if between.error is not None:
+                raise between.error
             return stored
 
     @staticmethod
     def _acknowledge(terminal: Acknowledging, reading: Reading) -> None:
-        """Let a terminal forget that what has just been stored is new, but for the last records.
+        """Clear the terminal's marks of new records for what was stored, except for the last records.
 
-        Those will stand in front of the next reading of new ones, and prove that it continues what is known.
+        Those precede the next reading of new records, and prove that it continues the stored log.
         """
         terminal.acknowledge(max(0, reading.total - reading.start - OVERLAP))
 
     def _report_reconciliation(self, reading: Reading, stored: Stored) -> None:
-        """Say what a reading of the whole log came to."""
+        """Report the result of reading the whole log."""
         self.state.last_full_reading = self._clock.now()
         counts = {
             "records": reading.total,
@@ -908,13 +908,13 @@ class Worker:
             self._alarm("log_differs", message, self.name)
         self.publish_tally()
 
-    # Reading by date: a second opinion, which never stores anything.
+    # Reading by date: a cross-check, which never stores anything.
 
     def _check_by_date(self, terminal: Terminal, witness: Witness) -> None:
-        """Compare what the terminal finds under the last days' dates with what the ledger has of them.
+        """Compare the terminal's records of the last days, read by date, with the ledger.
 
-        A difference is settled by a full reading. Where it outlives that, the terminal's answers by date are wrong and
-        it is not asked again.
+        A difference makes a full reading due. Where it persists, the terminal's readings by date are wrong and are
+        switched off.
         """
         if not isinstance(terminal, Ranged) or witness.clock is None or not self._caught_up:
             return
@@ -924,17 +924,17 @@ class Worker:
             return
         if time.monotonic() < self._range_check or not self._may_read():
             return
-        # By the terminal's clock, and up to what was there before this poll: what is made meanwhile is not read yet.
+        # By the terminal's clock, and up to the begin of this poll: later records are not read yet.
         shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
         if shown.year <= punch.RESET_YEAR:
-            return  # its last days are none, and may lie before the first that it knows
+            return  # dates of a reset clock are meaningless, and may lie before the first valid one
         self._range_check = time.monotonic() + RANGE_CHECK_S
         last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
         first = datetime.combine(last.date() - timedelta(days=RANGE_DAYS), time_of_day.min)
         try:
             records = terminal.between(first, last, known.layout)
         except DriverError:
-            if known.ranged is None:  # some hang at a question they do not know
+            if known.ranged is None:  # some firmware hangs at an unknown command
                 self._range_unsupported()
             raise
         if records is None:
@@ -957,7 +957,7 @@ class Worker:
             self._range_check = 0.0
 
     def _difference_by_date(self, known: Known, found: list[RawPunch], today: date) -> int:
-        """Count what was found and is not known, and what the log held of the days before today and was not found."""
+        """Count found records that are unknown, and records of earlier days in the log that were not found."""
         prints = Counter(map(fingerprint, found))
         placed: Counter[bytes] = Counter()
         for place in range(known.shift, known.length, RANGE_BLOCK):
@@ -1002,42 +1002,44 @@ class Worker:
     # Identity.
 
     def _check_serial(self, terminal: Terminal) -> None:
-        """Make sure that the terminal at this address is the one it was; TerminalRefused if not."""
-        told = terminal.serial()
+        """Verify that the terminal at this address has the expected serial number; raises TerminalRefused if not."""
+        reported = terminal.serial()
         configured = self._settings.serial
         known = self._ledger.terminal(self.name)
         expected = configured or (known.serial if known else None)
-        if not told:
+        if not reported:
             if configured is None:
                 raise TerminalRefused("the terminal does not tell its serial number; write it into `serial:` by hand")
-            told = configured
-        if expected is not None and told != expected:
-            self._report_other_serial(expected, told)
+            reported = configured
+        if expected is not None and reported != expected:
+            self._report_other_serial(expected, reported)
             raise TerminalRefused(
-                f"a terminal with serial {told} answers where {expected} is expected; if it was replaced, write the "
-                "new serial into `serial:`, otherwise check the address"
+                f"a terminal with serial {reported} answers where {expected} is expected; if it was replaced, write "
+                "the new serial into `serial:`, otherwise check the address"
             )
-        others = [other.name for other in self._ledger.terminals() if other.serial == told and other.name != self.name]
+        others = [
+            other.name for other in self._ledger.terminals() if other.serial == reported and other.name != self.name
+        ]
         if others and configured is None:
             raise TerminalRefused(
-                f"serial {told} is known as terminal {others[0]}; if it was renamed or moved, write `serial: {told}` "
-                "here and remove the other entry"
+                f"serial {reported} is known as terminal {others[0]}; if it was renamed or moved, write "
+                f"`serial: {reported}` here and remove the other entry"
             )
-        if known is None or known.serial != told:
-            self._ledger.pin_serial(self.name, told)
-            self._log.info("serial_pinned", serial=told)
+        if known is None or known.serial != reported:
+            self._ledger.pin_serial(self.name, reported)
+            self._log.info("serial_pinned", serial=reported)
             self._timekeeper.forget()  # the clock of another device did not jump
             self._live = self._settings.live
-        self.state.serial = told
+        self.state.serial = reported
         self._reported_serial = None
         again = time.monotonic() >= self._identify_at
-        if self.state.info is None or self.state.info.serial != told or self._first_failure is not None or again:
+        if self.state.info is None or self.state.info.serial != reported or self._first_failure is not None or again:
             self._identify_at = time.monotonic() + IDENTIFY_S
-            self.state.info = replace(terminal.identify(), serial=told)
+            self.state.info = replace(terminal.identify(), serial=reported)
         self._check_identity(terminal, self.state.info)
 
     def _check_identity(self, terminal: Terminal, info: TerminalInfo) -> None:
-        """Report what answers under a serial number otherwise than before: it is read all the same."""
+        """Report a changed property of the device with this serial number; it is read all the same."""
         mac = terminal.mac_address() if isinstance(terminal, Networked) else None
         seen: dict[What, str | None] = {"mac": mac, "firmware": info.firmware, "platform": info.platform}
         for change in self._identities.changes(info.serial, seen):
@@ -1056,29 +1058,31 @@ class Worker:
             )
             self._alarm("identity_changed", message, self.name)
 
-    def _report_other_serial(self, expected: str, told: str) -> None:
-        if self._reported_serial == told:
-            return  # said already
-        self._reported_serial = told
+    def _report_other_serial(self, expected: str, reported: str) -> None:
+        if self._reported_serial == reported:
+            return  # already reported
+        self._reported_serial = reported
         data = {
             "terminal": self.name,
             "serial": expected,
             "what": "serial",
             "serial_before": expected,
-            "serial_after": told,
+            "serial_after": reported,
         }
         self._note(punch.TERMINAL_CHANGED, data)
-        self._alarm("serial_changed", f"terminal {self.name}: serial {told} answers, {expected} is expected", self.name)
+        self._alarm(
+            "serial_changed", f"terminal {self.name}: serial {reported} answers, {expected} is expected", self.name
+        )
 
     # The terminal's clock.
 
     def _measure_clock(self, terminal: Terminal) -> None:
-        """Compare the clocks; a jump marks what is not read yet until that has been stored."""
+        """Compare the clocks; a jump marks unread records until they are stored."""
         self._clock_stepped = self._compare_clocks(terminal)
         self._unread_step |= self._clock_stepped
 
     def _compare_clocks(self, terminal: Terminal) -> bool:
-        """Compare the terminal's clock with ours; return whether it has jumped since the last comparison."""
+        """Compare the terminal's clock with the gateway's; return whether it jumped since the last comparison."""
         asked = self._clock.now()
         reading = terminal.read_clock()
         here = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -1103,16 +1107,16 @@ class Worker:
         return True
 
     def _correct_clock(self, terminal: Terminal) -> None:
-        """Set a clock that is wrong, at an hour when nobody punches; tried once a night."""
+        """Set a wrong clock at a quiet hour; attempted once per request."""
         clock = self.state.clock
         if time.monotonic() >= self._clock_set_until or clock is None or not self._clock.synchronised():
             return
         off = abs(timedelta(milliseconds=clock.offset_ms))
         if off > timedelta(seconds=self._settings.clock.tolerance):
             if self._is_near_burst(clock):
-                return  # looked at again at the next poll, as long as the wish holds
+                return  # checked again at the next poll until the deadline
             if not self._caught_up:
-                return  # what is in the log was made by the clock as it is
+                return  # unread records must be judged by the clock that made them
             finding = judge_clock(
                 clock.offset_ms, clock.bound_ms, self._settings.clock.tolerance, synchronised=self._clock.synchronised()
             )
@@ -1134,9 +1138,9 @@ class Worker:
         self._clock_set_until = 0.0
 
     def _is_near_burst(self, clock: ClockEvidence) -> bool:
-        """Tell whether people came or went in the last two hours, or usually do in the next two.
+        """Return whether a burst of punches lies in the last two hours, or usually occurs in the next two.
 
-        Where less than two weeks are known there is no usual: that it is night has to do.
+        Where less than two weeks are known, no usual hours exist, and only the last two hours count.
         """
         shown = (self._clock.now() + timedelta(milliseconds=clock.offset_ms)).astimezone(self._zone)
         here = shown.replace(tzinfo=None)
@@ -1149,7 +1153,7 @@ class Worker:
 
     def _set_clock(self, terminal: SettableClock, before: ClockEvidence) -> None:
         right = self._clock.now().astimezone(self._zone) + timedelta(milliseconds=500)
-        self._clock_set_until = 0.0  # whatever comes of it, a broken line included
+        self._clock_set_until = 0.0  # spent even if the connection breaks
         self._before_setting = before
         try:
             terminal.set_clock(right.replace(tzinfo=None, microsecond=0))
@@ -1158,7 +1162,7 @@ class Worker:
             self._report_clock_not_set(str(exc))
 
     def _report_clock_set(self, before: ClockEvidence, after: ClockEvidence | None) -> None:
-        """Put on record what setting the clock has come to, by what it shows."""
+        """Record the result of setting the clock, by the measurement after it."""
         if after is None:
             self._report_clock_not_set("it shows an impossible date after it was set")
             return
@@ -1183,10 +1187,10 @@ class Worker:
         self._log.warning("clock_not_set", reason=reason)
         self._alarm("clock_not_set", f"terminal {self.name}: its clock was not set: {reason}", self.name)
 
-    # Lost and found.
+    # Outages.
 
     def _record_failure(self, cause: Cause, reason: str, exc: DriverError | None = None) -> float:
-        """Note a failure, once per outage; return how long to leave the terminal alone."""
+        """Record a failure, reported once per outage; return the pause before the next visit."""
         now = self._clock.now()
         self._failures += 1
         self._first_failure = self._first_failure or now
@@ -1210,17 +1214,17 @@ class Worker:
                 self._note(punch.TERMINAL_LOST, data)
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
             code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
-            if cause != "internal":  # that is alarmed
+            if cause != "internal":  # driver_failed is raised already
                 self._alarm(code, f"terminal {self.name}: {reason}", self.name)
             self._lost = True
             self.publish_state()
         return PAUSES[cause].after(self._failures)
 
     def _record_success(self) -> None:
-        """Note that a visit went well, and the end of an outage if there was one."""
+        """Record a successful visit, and the end of an outage if there was one."""
         now = self._clock.now()
         if self._lost:
-            assert self._first_failure is not None  # noqa: S101 - set by the failure that lost it
+            assert self._first_failure is not None  # noqa: S101 - set by the first failure
             data = {
                 "terminal": self.name,
                 "serial": self.state.serial,
@@ -1243,10 +1247,10 @@ class Worker:
         self._pending.note(event_type, self.name, moment, data)
 
     def _keep_capture(self, exc: ProtocolError) -> None:
-        """Keep the last bytes of a conversation that broke the protocol, and a log that nobody can read, whole.
+        """Keep the last bytes of a connection that broke the protocol, and the whole body of an unreadable log.
 
-        The newest of all terminals are kept. They are a help for people, not evidence: a disk without room for them
-        costs them and nothing else.
+        The newest captures of all terminals are kept. They help to find the cause and are no evidence: a full disk
+        costs only the capture.
         """
         body = exc.body if isinstance(exc, UnreadableLog) else None
         if exc.capture is None and body is None:
@@ -1261,9 +1265,9 @@ class Worker:
                     _write_private(folder, path.name, text.encode("utf-8", "backslashreplace"), CAPTURES_KEPT)
                     if body is not None:
                         _write_private(folder, f"{stem}.bin", body, BODIES_KEPT)
-        except OSError as trouble:
+        except OSError as error:
             if self._captures_writable:
-                self._log.warning("capture_failed", path=str(path), reason=str(trouble), capture_of=str(exc))
+                self._log.warning("capture_failed", path=str(path), reason=str(error), capture_of=str(exc))
             self._captures_writable = False
             return
         self._captures_writable = True
@@ -1273,9 +1277,9 @@ class Worker:
 def release_withheld(
     ledger: Ledger, settings: TerminalSettings, zone: ZoneInfo, clock: Clock, first: date, last: date
 ) -> int:
-    """Give what was withheld of a terminal's days from ``first`` to ``last`` its place in the stream.
+    """Add the withheld records of a terminal's days from ``first`` to ``last`` to the stream.
 
-    The dates at the ends of the calendar mean no bound. Returns how many records that is.
+    The dates at the ends of the calendar mean no bound. Returns their number.
     """
     known = ledger.terminal(settings.name)
     if known is None:
@@ -1288,7 +1292,7 @@ def release_withheld(
         via=driver.via,
         now=clock.now(),
         synchronised=clock.synchronised(),
-        clock=None,  # nobody measured it when they were made
+        clock=None,  # not measured when the records were made
         stepped=False,
         tolerance=timedelta(seconds=settings.clock.tolerance),
         labels=driver.labels or punch.LABELS,
@@ -1297,32 +1301,32 @@ def release_withheld(
 
 
 class _Cancelled(Exception):  # noqa: N818 - no error
-    """The worker was told to stop in the middle of an import; what is stored is stored."""
+    """The worker was stopped in the middle of an import; stored slices stay stored."""
 
 
 class _BetweenSlices:
-    """What is done between two slices of an import: look whether to stop, and listen.
+    """Callback between two slices of an import: check for a stop, and receive live events.
 
-    A connection that breaks meanwhile does not cost what has been read: the trouble is kept until all is stored.
+    A connection that breaks meanwhile does not discard what was read: the error is kept until everything is stored.
     """
 
     def __init__(self, stopping: threading.Event, listen: Callable[[], None]) -> None:
         self._stopping = stopping
         self._listen = listen
-        self.trouble: DriverError | None = None
+        self.error: DriverError | None = None
 
     def __call__(self) -> None:
         if self._stopping.is_set():
             raise _Cancelled
-        if self.trouble is None:
+        if self.error is None:
             try:
                 self._listen()
             except DriverError as exc:
-                self.trouble = exc
+                self.error = exc
 
 
 def _write_private(folder: Folder, name: str, content: bytes, kept: int) -> None:
-    """Write a file for the daemon's user only, whole or not at all, and keep only the newest of its kind."""
+    """Write a file readable by the daemon's user only, atomically, and keep only the newest of its kind."""
     folder.write(name, content)
     kind = name[name.rindex(".") :]
     for old in [one for one in folder.names() if one.endswith(kind)][:-kept]:

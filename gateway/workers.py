@@ -1,7 +1,7 @@
-"""The workers of all configured terminals, which come and go while the daemon runs.
+"""The workers of all configured terminals, which change while the daemon runs.
 
-A terminal whose settings change gets another worker. Nobody begins while somebody who has been told to end is still in
-a conversation: it may be one with the same terminal, under this name or another.
+A terminal whose settings change gets a new worker. A worker starts only after every stopped worker has closed its
+connection, because that may be a connection to the same terminal, under this name or another.
 """
 
 import threading
@@ -16,7 +16,7 @@ from gateway.worker import Worker
 
 
 class Workers(Collection[Worker]):
-    """Iterating sees the workers of the terminals that are configured at that moment, from whatever thread."""
+    """Iterates over the workers of the terminals configured at that moment. Thread-safe."""
 
     def __init__(
         self,
@@ -25,9 +25,9 @@ class Workers(Collection[Worker]):
         *,
         on_removed: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        """Begin with none. ``create`` makes a worker.
+        """Begin with none. ``create`` returns a new worker.
 
-        ``on_removed`` gets the name of a removed terminal, once its worker has ended.
+        ``on_removed`` receives the name of a removed terminal, after its worker has ended.
         """
         self._create = create
         self._calendar = calendar
@@ -35,7 +35,7 @@ class Workers(Collection[Worker]):
         self._lock = threading.Lock()
         self._current: tuple[Worker, ...] = ()
         self._to_start: dict[Worker, Worker | None] = {}
-        """Those that have not begun → the one whose work they will go on with."""
+        """Workers not yet started → the worker whose state each takes over."""
         self._ending: list[Worker] = []
         self._removed: set[str] = set()
 
@@ -49,7 +49,7 @@ class Workers(Collection[Worker]):
         return worker in self._current
 
     def change(self, difference: Difference) -> None:
-        """Let workers end, and others take their place at the next :meth:`advance`; all others are not touched."""
+        """Stop the workers of changed and removed terminals; :meth:`advance` starts the new ones."""
         with self._lock:
             current = {worker.name: worker for worker in self._current}
             for name in difference.removed:
@@ -78,7 +78,10 @@ class Workers(Collection[Worker]):
             self._current = tuple(current.values())
 
     def advance(self) -> bool:
-        """Let those begin who may, to be called again and again; return whether anybody has come or on_removed."""
+        """Start waiting workers once all stopped ones have ended, and drop removed ones; return whether any changed.
+
+        To be called regularly.
+        """
         with self._lock:
             self._ending = [worker for worker in self._ending if worker.is_alive]
             if self._ending or not (self._to_start or self._removed):
@@ -102,13 +105,13 @@ class Workers(Collection[Worker]):
         return None
 
     def stop(self, timeout_s: float) -> None:
-        """Ask all to end their conversations, and give them so long together."""
+        """Stop all workers and wait for them, ``timeout_s`` in all."""
         with self._lock:
-            begun = [worker for worker in (*self._current, *self._ending) if worker not in self._to_start]
-        for worker in begun:
+            started = [worker for worker in (*self._current, *self._ending) if worker not in self._to_start]
+        for worker in started:
             worker.stop()
         until = time.monotonic() + timeout_s
-        for worker in begun:
+        for worker in started:
             worker.join(max(0.0, until - time.monotonic()))
         for worker in (*self._current, *self._ending):
             worker.cancel_requests()
@@ -121,7 +124,7 @@ class Workers(Collection[Worker]):
         self._ending.append(worker)
 
     def _call(self, name: str, work: Callable[[Worker], None]) -> None:
-        """Let whoever works for a terminal at that moment do something."""
+        """Call ``work`` with the present worker of a terminal."""
         for worker in self._current:
             if worker.name == name:
                 work(worker)
