@@ -1,6 +1,6 @@
-"""Which sequences of one stream are held, and what a receipt may say of them. Pure: the caller says what time it is.
+"""Which sequences of one stream are held, and what a receipt may confirm. Pure: the caller passes the time.
 
-Times are seconds of a monotonic clock, so no correction of the wall clock makes a gap older or younger.
+Times are seconds of a monotonic clock, so a correction of the wall clock does not change the age of a gap.
 """
 
 from bisect import bisect_right
@@ -11,16 +11,16 @@ from math import inf
 from typing import NamedTuple
 
 GAP_GRACE_S = 30.0
-"""A gap is asked for only after it has been open so long: most close by themselves."""
+"""A receipt requests a gap only after it has been open this long: most gaps close without a request."""
 MAX_GAPS = 10_000
-"""Gaps that one stream may have at once; each takes memory and a row. Gateways send what is missing again."""
+"""Gaps that one stream may have at once; each takes memory and a row. Gateways send missing events again."""
 MAX_RANGES = 500
-"""Ranges in one receipt; where more are missing, it speaks of a shorter part of the stream."""
+"""Ranges in one receipt; a receipt with more would be too large, so it covers a shorter part of the stream."""
 
 
 @dataclass(slots=True)
 class Gap:
-    """Sequences that are missing below one that is held."""
+    """Missing sequences below a held one."""
 
     first: int
     last: int
@@ -28,20 +28,20 @@ class Gap:
 
 
 class Change(NamedTuple):
-    """What filling a place did to the gaps: the one that began at ``closed`` is gone, ``opened`` are there instead."""
+    """The effect of one stored event on the gaps: the gap beginning at ``closed`` is replaced by ``opened``."""
 
     closed: int | None
     opened: tuple[tuple[int, int], ...]
 
 
 class HeldRange(NamedTuple):
-    """What a receipt says: all of 1..``upto`` is held, except ``missing`` (first and last of each range)."""
+    """The content of a receipt: all of 1..``upto`` is held, except ``missing`` (first and last of each range)."""
 
     upto: int
     missing: tuple[tuple[int, int], ...]
 
 
-_NOTHING = Change(None, ())
+_NO_CHANGE = Change(None, ())
 
 
 class Coverage:
@@ -52,38 +52,38 @@ class Coverage:
         self.seen = seen
         """Highest sequence held."""
         self.assigned = assigned
-        """Highest sequence that the gateway has said it gave away."""
+        """Highest sequence that the gateway has announced as assigned."""
         self.gaps = [Gap(first, last, now_s) for first, last in gaps]
         self.disputed: set[int] = set()
-        """Sequences at which something is held, and not everything that came: they are never said to be held."""
+        """Sequences at which an event is held and another one was rejected: receipts never confirm them."""
         self._tail_since_s = now_s
 
     def holds(self, sequence: int) -> bool:
-        """Tell whether something is held at ``sequence``."""
+        """Return whether an event is held at ``sequence``."""
         if not 1 <= sequence <= self.seen:
             return False
-        index = self._before(sequence)
+        index = self._gap_index(sequence)
         return index < 0 or self.gaps[index].last < sequence
 
     def exceeds_gap_limit(self, sequence: int) -> bool:
-        """Tell whether holding ``sequence``, which is not held, would open a gap more than there may be."""
+        """Return whether storing ``sequence``, which is not held, would exceed ``MAX_GAPS``."""
         if len(self.gaps) < MAX_GAPS:
             return False
         if sequence > self.seen:
             return sequence > self.seen + 1
-        gap = self.gaps[self._before(sequence)]
+        gap = self.gaps[self._gap_index(sequence)]
         return gap.first < sequence < gap.last
 
     def fill(self, sequence: int, now_s: float) -> Change:
-        """Take note that ``sequence``, which was not held, is held from here on."""
+        """Mark ``sequence``, which was not held, as held."""
         if sequence > self.seen:
             before, self.seen = self.seen, sequence
             self._tail_since_s = now_s
             if sequence == before + 1:
-                return _NOTHING
+                return _NO_CHANGE
             self.gaps.append(Gap(before + 1, sequence - 1, now_s))
             return Change(None, ((before + 1, sequence - 1),))
-        index = self._before(sequence)
+        index = self._gap_index(sequence)
         gap = self.gaps[index]
         parts = [
             Gap(first, last, gap.since_s)
@@ -94,16 +94,17 @@ class Coverage:
         return Change(gap.first, tuple((part.first, part.last) for part in parts))
 
     def set_assigned(self, assigned: int, now_s: float) -> None:
-        """Take note of the highest sequence that the gateway says it has given away."""
+        """Record the highest sequence that the gateway has announced as assigned."""
         if assigned > self.assigned:
             self.assigned = assigned
             self._tail_since_s = now_s
 
     def held_range(self, now_s: float) -> HeldRange:
-        """Return what may be said now.
+        """Return what a receipt may confirm now.
 
-        What is young or too much to list is not called held either: ``upto`` ends before it. What was announced and has
-        not come is missing too, once nothing has been added to the end for as long: a backlog takes its time to arrive.
+        ``upto`` ends before the first gap younger than ``GAP_GRACE_S`` and before a gap beyond ``MAX_RANGES``. Assigned
+        sequences above ``seen`` are missing too, once the end of the stream has not moved for ``GAP_GRACE_S``: a
+        backlog takes time to arrive.
         """
         missing: list[tuple[int, int]] = []
         for gap in self._unconfirmed():
@@ -116,12 +117,12 @@ class Coverage:
         return HeldRange(self.seen, tuple(missing))
 
     def _unconfirmed(self) -> Iterable[Gap]:
-        """Yield what must not be confirmed, in order."""
+        """Yield the gaps and disputed sequences, in order."""
         if not self.disputed:
             return self.gaps
         disputed = [Gap(sequence, sequence, -inf) for sequence in sorted(self.disputed)]
         return merge(self.gaps, disputed, key=lambda gap: gap.first)
 
-    def _before(self, sequence: int) -> int:
+    def _gap_index(self, sequence: int) -> int:
         """Return the index of the last gap that begins at or before ``sequence``, or -1."""
         return bisect_right(self.gaps, sequence, key=lambda gap: gap.first) - 1

@@ -166,7 +166,7 @@ def test_a_broker_that_reads_no_answers_is_left() -> None:
     client._out_packet.extend([None] * (MAX_OUTGOING_PACKETS + 1))  # type: ignore[list-item]
 
     assert client._packet_read() == MQTTErrorCode.MQTT_ERR_CONN_LOST
-    assert "answers" in str(client.protocol_error)
+    assert "acknowledgements" in str(client.protocol_error)
 
 
 @pytest.fixture
