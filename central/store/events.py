@@ -9,13 +9,11 @@ the file itself makes fail (disk, lock, damage) is a :class:`StoreError` and end
 then, and the broker keeps it.
 """
 
-import fcntl
-import os
 import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -41,6 +39,7 @@ from central.event import (
     gateway_of,
     read_message,
 )
+from central.store.engine import MANAGED, OLD_VERSIONS, Database, StoreError, WriterLock
 
 SCHEMA_VERSION = 3
 KEPT_BYTES = 65_536
@@ -70,78 +69,6 @@ CREATE VIEW gone AS SELECT * FROM forgotten WHERE NOT EXISTS (      -- those who
     SELECT 1 FROM event
     WHERE event.stream = forgotten.stream AND event.sequence = forgotten.sequence AND event.digest = forgotten.digest);
 """
-_SCHEMA = """
-CREATE TABLE gateway (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,                      -- site/gateway, from the topic
-    stream INTEGER REFERENCES stream,               -- the one its receipts speak of
-    informed INTEGER NOT NULL DEFAULT 0             -- 1: its own info named that stream
-);
-CREATE TABLE stream (
-    id INTEGER PRIMARY KEY,
-    gateway INTEGER NOT NULL REFERENCES gateway,
-    name TEXT NOT NULL,
-    seen INTEGER NOT NULL DEFAULT 0,                -- highest sequence held
-    assigned INTEGER NOT NULL DEFAULT 0,            -- highest sequence that info has announced
-    found TEXT NOT NULL,                            -- when it was first heard of, UTC
-    predecessor TEXT, predecessor_sequence INTEGER, predecessor_digest TEXT,    -- as info names them
-    UNIQUE (gateway, name)
-);
-CREATE TABLE gap (                                  -- what is missing below stream.seen
-    stream INTEGER NOT NULL REFERENCES stream,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    PRIMARY KEY (stream, first)
-) WITHOUT ROWID;
-CREATE TABLE event (
-    key INTEGER PRIMARY KEY,
-    stream INTEGER NOT NULL REFERENCES stream,
-    sequence INTEGER NOT NULL,
-    id TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    previous TEXT NOT NULL,
-    type TEXT NOT NULL,
-    received TEXT NOT NULL,                         -- when this centre stored it, UTC
-    body TEXT NOT NULL,                             -- the event, canonical JSON
-    UNIQUE (stream, sequence, digest)               -- a fork has two digests at one sequence
-);
-CREATE TABLE punch (                                -- every punch once, however often and by whatever stream it came
-    id TEXT PRIMARY KEY,
-    event INTEGER NOT NULL REFERENCES event,        -- the event that counts: the first one, see ownership
-    terminal TEXT NOT NULL, serial TEXT NOT NULL, pin TEXT, uid INTEGER, local_time TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX punch_local_time ON punch (local_time);
-CREATE TABLE finding (                              -- what a person should look at
-    stream INTEGER NOT NULL REFERENCES stream,
-    sequence INTEGER NOT NULL,
-    kind TEXT NOT NULL,                             -- fork, break, misidentified and others: docs/centre.md
-    expected TEXT NOT NULL,
-    found TEXT NOT NULL,
-    at TEXT NOT NULL,
-    PRIMARY KEY (stream, sequence, kind)
-) WITHOUT ROWID;
-CREATE TABLE rejected (                             -- messages that fill no place in a stream
-    topic TEXT NOT NULL,
-    sha256 TEXT NOT NULL,                           -- of the whole payload
-    gateway TEXT,                                   -- site/gateway, where the topic names one
-    reason TEXT NOT NULL, detail TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    payload BLOB NOT NULL,                          -- its beginning
-    times INTEGER NOT NULL DEFAULT 1, first TEXT NOT NULL, last TEXT NOT NULL,
-    PRIMARY KEY (topic, sha256)
-);
-CREATE VIEW punches AS SELECT
-    event.key,                                      -- only grows: a reader remembers the last one it has seen
-    gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, punch.uid, punch.local_time,
-    json_extract(event.body, '$.time') AS time,
-    json_extract(event.body, '$.data.state') AS state,
-    json_extract(event.body, '$.data.verify') AS verify,
-    json_extract(event.body, '$.data.suspect') AS suspect,
-    punch.id, stream.name AS stream, event.sequence, event.received, event.body
-FROM punch JOIN event ON event.key = punch.event JOIN stream ON stream.id = event.stream
-    JOIN gateway ON gateway.id = stream.gateway;
-"""
-
 _ADDED_IN_3 = """
 CREATE TABLE unproven (                             -- events of older versions that came without their whole content
     key INTEGER PRIMARY KEY,
@@ -171,17 +98,8 @@ CREATE VIEW unproven_missing AS SELECT * FROM unproven WHERE NOT EXISTS (   -- t
     SELECT 1 FROM event WHERE event.stream = unproven.stream AND event.sequence = unproven.sequence
         AND event.digest = unproven.digest);
 """
-_TABLES = _SCHEMA + _FORGOTTEN + ownership.TABLES + _ADDED_IN_3
 
 log = structlog.get_logger("store")
-
-
-class StoreError(Exception):
-    """The file cannot be used; the message says which, why, and what to do."""
-
-
-class StoreLocked(StoreError):  # noqa: N818 - named by what is the matter
-    """Another inbox writes into the file."""
 
 
 class Message(NamedTuple):
@@ -296,12 +214,12 @@ class Store:
         self._received, self._now_s = _utc(now()), monotonic_s()
         """When the present transaction began, by both clocks."""
         try:
-            self._lock = _locked(path)
+            self._lock = WriterLock(path)
             try:
-                self._connection = self._opened()
+                self._prepare()
+                self._connection = self._opened(MANAGED)
                 try:
                     self._gateways = self._recalled()
-                    self._bring_up_to_date()
                     self._kept = self._recalled_rejections()
                     self._kept_of_all = _sum(self._kept.values())
                     for gateway in self._gateways.values():
@@ -310,7 +228,7 @@ class Store:
                     self._connection.close()
                     raise
             except BaseException:
-                os.close(self._lock)
+                self._lock.release()
                 raise
         except (OSError, sqlite3.Error) as exc:
             raise _explained(path, exc) from exc
@@ -319,7 +237,7 @@ class Store:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-        os.close(self._lock)
+        self._lock.release()
 
     @property
     def empty(self) -> bool:
@@ -361,20 +279,31 @@ class Store:
 
     # Opening.
 
-    def _opened(self) -> sqlite3.Connection:
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o640))  # it holds PINs: not for everybody
+    def _prepare(self) -> None:
+        """Create the file, or bring it up to date."""
+        with suppress(StoreError):
+            version = 0
+            if self.path.is_file():
+                with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                    version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version in range(1, SCHEMA_VERSION):
+                self._connection = self._opened(version)
+                try:
+                    self._gateways = self._recalled()
+                    self._bring_up_to_date()
+                finally:
+                    self._connection.close()
+        Database(self.path, create=True, lock=self._lock).close()
+
+    def _opened(self, version: int) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY_S, check_same_thread=False)
         connection.text_factory = decode_text
         try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if version not in ((0,) if empty else range(1, SCHEMA_VERSION + 1)):
+            if connection.execute("PRAGMA user_version").fetchone()[0] != version:
                 raise StoreError(f"{self.path}: not a database of this version of hadir-central")  # noqa: TRY301 - closes
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA wal_autocheckpoint = 8000")  # punches' identities are random: gather their pages
-            if empty:
-                connection.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
         except BaseException:
             connection.close()
             raise
@@ -557,7 +486,7 @@ class Store:
         if gateway is None:
             if len(self._gateways) >= MAX_GATEWAYS:
                 raise _Refused("too_many_gateways", MAX_GATEWAYS)
-            key = self._insert("INSERT INTO gateway (name) VALUES (?)", name)
+            key = self._insert("INSERT INTO gateway (name, informed) VALUES (?, 0)", name)
             gateway = self._gateways[name] = _Gateway(key, name, None, informed=False)
         return gateway
 
@@ -583,7 +512,10 @@ class Store:
         if recent >= MAX_STREAMS_A_DAY:
             current = None if gateway.current is None else self._stream_of(gateway, "id", gateway.current)
             raise _Refused("too_many_streams", MAX_STREAMS_A_DAY, current)
-        self._insert("INSERT INTO stream (gateway, name, found) VALUES (?, ?, ?)", gateway.key, name, self._received)
+        self._insert(
+            "INSERT INTO stream (gateway, name, found, seen, assigned) VALUES (?, ?, ?, 0, 0)",
+            *(gateway.key, name, self._received),
+        )
         return self._stream_of(gateway, "name", name)
 
     def _stream_of(self, gateway: _Gateway, column: str, value: object) -> _Stream:
@@ -940,9 +872,9 @@ def decision(path: Path) -> Iterator[sqlite3.Connection]:
 def check_version(path: Path, connection: sqlite3.Connection) -> None:
     """Raise StoreError where the file is not a database of this version."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version in range(1, SCHEMA_VERSION):
+    if version in OLD_VERSIONS:
         raise StoreError(f"{path}: of an older version; `hadir-central inbox` brings it up to date when it starts")
-    if version != SCHEMA_VERSION:
+    if version != MANAGED:
         raise StoreError(f"{path}: not a database of this version of hadir-central")
 
 
@@ -1000,17 +932,6 @@ _QUOTA = ("error", "quota_reached")
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _locked(path: Path) -> int:
-    """Lock the file's name: what is kept in memory about the file must not be overtaken by another process."""
-    lock = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        raise StoreLocked(f"{path}: another hadir-central inbox writes into it") from None
-    return lock
 
 
 def _explained(path: Path, exc: OSError | sqlite3.Error) -> StoreError:

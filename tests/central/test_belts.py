@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from central import ownership
-from central import store as store_module
 from central.coverage import GAP_GRACE_S, MAX_GAPS
 from central.event import MAX_BYTES, MAX_EVENT_BYTES
 from central.store import IngestResult, Message, Store, StoreError
+from central.store import events as store_module
 from tests.central.memory import peak_growth
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload
 from tests.central.test_event import HOSTILE, hostile

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from central.coverage import GAP_GRACE_S, HeldRange
 from central.event import MAX_BYTES
 from central.report import Chain, StreamReport, open_readonly, report, verify
-from central.store import KEPT_BYTES, IngestResult, Message, Store, StoreError, StoreLocked
+from central.store import IngestResult, Message, Store, StoreError, StoreLocked
+from central.store.events import KEPT_BYTES
 from drivers.base import RawPunch, Reading
 from gateway.ledger import opened as ledger_opened
 from gateway.ledger.delivery import Receipt

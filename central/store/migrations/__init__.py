@@ -1,0 +1,1 @@
+"""Migrations of the centre's database; see :mod:`central.store.engine`."""

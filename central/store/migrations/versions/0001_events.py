@@ -1,0 +1,190 @@
+"""What gateways sent: the tables of version 3, a key in ``ownership``, and an index for the punches of one person.
+
+A file of version 3 keeps its tables; those of versions 1 and 2 are brought to version 3 first.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, String
+
+revision = "0001"
+down_revision = None
+
+_KEY = BigInteger().with_variant(Integer(), "sqlite")
+_QUARANTINED = sa.text("type = 'hadir.record.quarantined.v1'")
+
+
+def upgrade() -> None:
+    """Create the tables, or take over those of a file of version 3."""
+    if sa.inspect(op.get_bind()).has_table("event"):
+        _number_decisions()
+    else:
+        _create_streams()
+        _create_rejected()
+        _create_punches()
+        _create_ownership("ownership")
+        op.create_index("ownership_serial", "ownership", ["serial"])
+        _create_views()
+    op.create_index("punch_person", "punch", ["serial", "pin", "local_time"])
+
+
+def _number_decisions() -> None:
+    """Give decisions the order in which they were entered as a column; it was SQLite's own number of the row."""
+    columns = "serial, since, gateway, entered, decided_by, paper"
+    _create_ownership("ownership_new")
+    op.execute(f"INSERT INTO ownership_new ({columns}) SELECT {columns} FROM ownership ORDER BY rowid")  # noqa: S608 - our own words
+    op.drop_table("ownership")
+    op.rename_table("ownership_new", "ownership")
+    op.create_index("ownership_serial", "ownership", ["serial"])
+
+
+def _create_streams() -> None:
+    op.create_table(
+        "gateway",
+        Column("id", _KEY, primary_key=True),
+        Column("name", String, nullable=False, unique=True),
+        Column("stream", BigInteger),
+        Column("informed", sa.Boolean, nullable=False),
+    )
+    op.create_table(
+        "stream",
+        Column("id", _KEY, primary_key=True),
+        Column("gateway", BigInteger, ForeignKey("gateway.id"), nullable=False),
+        Column("name", String, nullable=False),
+        Column("seen", BigInteger, nullable=False),
+        Column("assigned", BigInteger, nullable=False),
+        Column("found", String, nullable=False),
+        Column("predecessor", String),
+        Column("predecessor_sequence", BigInteger),
+        Column("predecessor_digest", String),
+        sa.UniqueConstraint("gateway", "name"),
+    )
+    op.create_index("stream_found", "stream", ["gateway", "found"])
+    op.create_table(
+        "gap",
+        Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
+        Column("first", BigInteger, primary_key=True),
+        Column("last", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table("event", *_event_columns(), sa.UniqueConstraint("stream", "sequence", "digest"))
+    op.create_index("event_quarantined", "event", ["id"], sqlite_where=_QUARANTINED, postgresql_where=_QUARANTINED)
+    op.create_table(
+        "forgotten",
+        Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
+        Column("sequence", BigInteger, primary_key=True),
+        Column("digest", String, primary_key=True),
+        Column("id", String, primary_key=True),
+        Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_table("unproven", *_event_columns())
+    op.create_table(
+        "finding",
+        Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
+        Column("sequence", BigInteger, primary_key=True),
+        Column("kind", String, primary_key=True),
+        *(Column(name, String, nullable=False) for name in ("expected", "found", "at")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("finding_kind", "finding", ["stream", "kind"])
+
+
+def _event_columns() -> list[Column[Any]]:
+    return [
+        Column("key", _KEY, primary_key=True),
+        Column("stream", BigInteger, ForeignKey("stream.id"), nullable=False),
+        Column("sequence", BigInteger, nullable=False),
+        *(Column(name, String, nullable=False) for name in ("id", "digest", "previous", "type", "received", "body")),
+    ]
+
+
+def _create_rejected() -> None:
+    op.create_table(
+        "rejected",
+        Column("topic", String, primary_key=True),
+        Column("sha256", String, primary_key=True),
+        Column("gateway", String),
+        Column("reason", String, nullable=False),
+        Column("detail", String, nullable=False),
+        Column("size", Integer, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("times", Integer, nullable=False, server_default="1"),
+        Column("first", String, nullable=False),
+        Column("last", String, nullable=False),
+    )
+    op.create_index("rejected_gateway", "rejected", ["gateway"])
+    op.create_table(
+        "rejected_counted",
+        Column("gateway", String, primary_key=True),
+        Column("reason", String, primary_key=True),
+        Column("times", Integer, nullable=False),
+        Column("first", String, nullable=False),
+        Column("last", String, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_punches() -> None:
+    op.create_table(
+        "punch",
+        Column("id", String, primary_key=True),
+        Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
+        Column("terminal", String, nullable=False),
+        Column("serial", String, nullable=False),
+        Column("pin", String),
+        Column("uid", BigInteger),
+        Column("local_time", String, nullable=False),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("punch_local_time", "punch", ["local_time"])
+    op.create_table(
+        "claim",
+        Column("punch", String, ForeignKey("punch.id"), primary_key=True),
+        Column("gateway", BigInteger, ForeignKey("gateway.id"), primary_key=True),
+        Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_ownership(name: str) -> None:
+    op.create_table(
+        name,
+        Column("id", _KEY, primary_key=True),
+        *(Column(column, String, nullable=False) for column in ("serial", "since", "gateway", "entered")),
+        Column("decided_by", String),
+        Column("paper", String),
+    )
+
+
+def _create_views() -> None:
+    """Create what other programs read; SQLite's functions take the fields out of the events' text."""
+    op.execute(
+        "CREATE VIEW gone AS SELECT * FROM forgotten WHERE NOT EXISTS (SELECT 1 FROM event "
+        "WHERE event.stream = forgotten.stream AND event.sequence = forgotten.sequence "
+        "AND event.digest = forgotten.digest)"
+    )
+    op.execute(
+        "CREATE VIEW unproven_missing AS SELECT * FROM unproven WHERE NOT EXISTS (SELECT 1 FROM event "
+        "WHERE event.stream = unproven.stream AND event.sequence = unproven.sequence "
+        "AND event.digest = unproven.digest)"
+    )
+    op.execute(
+        "CREATE VIEW punches AS SELECT event.key, gateway.name AS gateway, punch.terminal, punch.serial, punch.pin, "
+        "punch.uid, punch.local_time, json_extract(event.body, '$.time') AS time, "
+        "json_extract(event.body, '$.data.state') AS state, json_extract(event.body, '$.data.verify') AS verify, "
+        "json_extract(event.body, '$.data.suspect') AS suspect, "
+        "punch.id, stream.name AS stream, event.sequence, event.received, event.body "
+        "FROM punch JOIN event ON event.key = punch.event JOIN stream ON stream.id = event.stream "
+        "JOIN gateway ON gateway.id = stream.gateway"
+    )
+    op.execute(
+        "CREATE VIEW punch_notes AS SELECT json_extract(note.body, '$.data.punch') AS punch, note.key, note.type, "
+        "note.sequence, note.received, note.body FROM event AS note JOIN stream ON stream.id = note.stream "
+        "JOIN punch ON punch.id = json_extract(note.body, '$.data.punch') "
+        "JOIN event AS counting ON counting.key = punch.event JOIN stream AS its ON its.id = counting.stream "
+        "WHERE note.type IN ('hadir.punch.confirmed.v1', 'hadir.punch.unconfirmed.v1') "
+        "AND stream.gateway = its.gateway"
+    )
