@@ -1,4 +1,4 @@
-"""``python -m gateway.cli`` is the command ``hadir``."""
+"""``python -m gateway.cli`` runs the command ``hadir``."""
 
 from gateway.cli import main
 

@@ -1,4 +1,4 @@
-"""What every command is made of: exit codes, failures and their hints, options, ways of saying things."""
+"""Shared parts of all commands: exit codes, errors with hints, common options, formatting of output."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import json
@@ -35,7 +35,7 @@ DEFAULT_CONFIG = Path("/etc/hadir/gateway.yaml")
 
 
 class Code(IntEnum):
-    """Exit codes; above 63 they mean what sysexits.h means by them."""
+    """Exit codes. Those above 63 have the meanings of sysexits.h."""
 
     NEGATIVE = 1
     USAGE = 2
@@ -55,7 +55,7 @@ EPILOG = """Exit codes: 0 done · 1 a negative result · 2 wrong usage · 3 no d
 
 75 ledger in use · 76 not a terminal we know · 77 refused · 78 configuration"""
 
-# What to do next, in English and Indonesian, for the failures that people in an office meet.
+# Hint → what to do next, in English and Indonesian.
 HINTS = {
     "unavailable": (
         "Check power, network cable and IP address. Some terminals talk to one program only.",
@@ -93,7 +93,7 @@ HINTS = {
         "What answers is not a terminal that this version understands. Check the IP address and the port.",
         "Yang menjawab bukan mesin absen yang dikenal: periksa alamat IP dan port.",
     ),
-    "nobody": (
+    "no_terminal": (
         "Compare with the address in a terminal's own menu (Comm. > Ethernet): this computer must be in its network.",
         "Tidak ada mesin absen yang menjawab: cocokkan dengan alamat IP di menu mesin (Comm. > Ethernet).",
     ),
@@ -105,7 +105,7 @@ HINTS = {
         "Check the spelling; only with the consent of whoever owns these addresses, add --yes.",
         "Ini bukan jaringan privat: periksa penulisannya; tambahkan --yes hanya dengan izin pemilik alamat itu.",
     ),
-    "no_way": (
+    "no_route": (
         "Check this computer's own cable, address and gateway.",
         "Komputer ini tidak terhubung ke jaringan itu: periksa kabel, alamat IP, dan gateway komputer ini.",
     ),
@@ -161,11 +161,11 @@ HINTS = {
         "Compare a line with the terminal's own screen, then say --columns device or --columns state.",
         "Arti kolom ketiga tidak jelas: bandingkan dengan layar mesin, lalu tambahkan --columns device atau state.",
     ),
-    "misfit": (
+    "wrong_terminal": (
         "Name the terminal that wrote the file with --terminal; it must be in the configuration, with its serial.",
         "Berkas ini milik mesin yang mana? Sebutkan dengan --terminal NAMA, sesuai konfigurasi.",
     ),
-    "unheard": (
+    "incomplete": (
         "What was stored is safe. Look at `hadir status`, then run the command again: it goes on where this ended.",
         "Yang sudah tersimpan tetap aman. Periksa `hadir status`, lalu jalankan lagi perintah yang sama.",
     ),
@@ -222,12 +222,12 @@ HINTS = {
         "Kesalahan di dalam hadir: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
     ),
 }
-# Part of a driver's refusal → what to do about it; any other is "refused".
+# Part of a driver's message of refusal → hint. Any other refusal has the hint "refused".
 REFUSALS = {"communication key": "key", "encrypt": "encrypted", "access panel": "panel"}
 
 
-class Failure(Exception):  # noqa: N818 - named by what the person sees
-    """Ends a command: a message, what to do next, an exit code."""
+class Failure(Exception):  # noqa: N818 - a command that failed, not always an error of the program
+    """Ends a command with an exit code, a message, and a hint (a key of :data:`HINTS`)."""
 
     def __init__(self, code: Code, message: str, hint: str) -> None:
         super().__init__(message)
@@ -238,44 +238,44 @@ class Failure(Exception):  # noqa: N818 - named by what the person sees
         return "\n".join((f"hadir: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
 
 
-_UNANSWERED = {
-    "failed": (Code.INTERNAL, "unheard"),
+_CONTROL_FAILURES = {
+    "failed": (Code.INTERNAL, "incomplete"),
     "unknown_command": (Code.LOCKED, "other_version"),
     "timed_out": (Code.LOCKED, "busy"),
     "ledger_failed": (Code.DISK, "ledger"),
     "disk_full": (Code.DISK, "ledger"),
     "not_permitted": (Code.DISK, "permission"),
 }
-"""Why a running gateway has not done what was asked → exit code, and what to do next."""
+"""Error code of the control socket → exit code and hint."""
 
 
 class _Commands(TyperGroup):
-    """Turns what commands raise into messages and exit codes."""
+    """Group of commands that turns exceptions into messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Failure as failure:
             _debug(failure.__cause__)
-            say(str(failure))
+            print_stderr(str(failure))
             raise typer.Exit(failure.code) from None
         except BrokenPipeError:
-            # Whoever read our output has had enough; the rest goes nowhere.
+            # The reader of the output has closed it; the rest is discarded.
             _abandon_output()
             raise typer.Exit(128 + signal.SIGPIPE) from None
         except Exception as exc:
-            control = sys.modules.get("gateway.control")  # most commands do without it
+            control = sys.modules.get("gateway.control")  # most commands do not import it
             if control is None or not isinstance(exc, control.Unanswered):
                 raise
             _debug(exc)
-            code, hint = _UNANSWERED[exc.code]
-            say(str(Failure(code, str(exc), hint)))
+            code, hint = _CONTROL_FAILURES[exc.code]
+            print_stderr(str(Failure(code, str(exc), hint)))
             raise typer.Exit(code) from None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except BrokenPipeError:  # of the help
+        except BrokenPipeError:  # while the help is printed
             _abandon_output()
             raise typer.Exit(128 + signal.SIGPIPE) from None
 
@@ -293,23 +293,23 @@ GATEWAY, TERMINALS, TRYING = "The gateway", "Terminals", "Trying it out"
 
 
 def main() -> None:
-    """Run a command and end the process with its exit code; never with a traceback, which may hold secrets."""
-    sys.stdout, sys.stderr = map(_robust, (sys.stdout, sys.stderr))
+    """Run a command and end the process with its exit code. No traceback is printed: it may hold secrets."""
+    sys.stdout, sys.stderr = map(_tolerant, (sys.stdout, sys.stderr))
     output = _output()
     try:
         app(prog_name="hadir")
     except SystemExit:
-        if _output() != output:  # Rich, which prints the help, has found out before us that nobody reads
+        if _output() != output:  # Rich prints the help, and has redirected the output after a broken pipe
             sys.exit(128 + signal.SIGPIPE)
         raise
-    except KeyboardInterrupt:  # before or behind what a command does about it
+    except KeyboardInterrupt:  # where the command itself did not handle it
         sys.exit(128 + signal.SIGINT)
-    except Exception as exc:  # noqa: BLE001 - whatever was not foreseen
+    except Exception as exc:  # noqa: BLE001 - any unexpected exception
         _debug(exc)
-        # Without the exception's own words, which may repeat what must not be seen.
+        # The exception's message is left out: it may repeat a secret.
         place = traceback.extract_tb(exc.__traceback__)[-1]
         what = f"internal error: {type(exc).__name__} in {Path(place.filename).name}:{place.lineno}"
-        say(str(Failure(Code.INTERNAL, what, "internal")))
+        print_stderr(str(Failure(Code.INTERNAL, what, "internal")))
         sys.exit(Code.INTERNAL)
     finally:
         try:
@@ -319,8 +319,8 @@ def main() -> None:
             sys.exit(128 + signal.SIGPIPE)
 
 
-def _robust(stream: TextIO | None) -> TextIO:
-    """Return a stream that takes any character, also where it was closed or knows ASCII only."""
+def _tolerant(stream: TextIO | None) -> TextIO:
+    """Return a stream that accepts any character, also where the stream was closed or its encoding is ASCII."""
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     if isinstance(stream, TextIOWrapper):
@@ -333,13 +333,16 @@ def _debug(exc: BaseException | None) -> None:
         return
     from gateway.trace import as_text
 
-    say(as_text(exc))
+    print_stderr(as_text(exc))
     if capture := getattr(exc, "capture", None):
-        say(f"The last packets:\n{capture}")
+        print_stderr(f"The last packets:\n{capture}")
 
 
 def open_private(path: Path, mode: Literal["w", "x"]) -> TextIO:
-    """Open a text file for writing; a new one is for its owner only. ``x``: FileExistsError where anything is there."""
+    """Open a text file for writing; a new file is readable by its owner only.
+
+    With mode ``x`` an existing path raises FileExistsError.
+    """
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags, 0o600)
@@ -348,12 +351,12 @@ def open_private(path: Path, mode: Literal["w", "x"]) -> TextIO:
 
 
 def _output() -> tuple[int, int] | None:
-    """Return what standard output leads to; None where it is closed or is no file."""
+    """Return device and inode of standard output; None where it is closed or is not a file."""
     try:
-        found = os.fstat(sys.stdout.fileno())
+        status = os.fstat(sys.stdout.fileno())
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _abandon_output() -> None:
@@ -361,14 +364,14 @@ def _abandon_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def say(text: str) -> None:
-    """Write to standard error, which nobody may be reading."""
+def print_stderr(text: str) -> None:
+    """Print a line to standard error; an error there (a closed pipe) is ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 def rich_console(file: TextIO | None = None) -> "Console":
-    """Return a Rich console that prints what it is given and, where nobody looks, does not break lines."""
+    """Return a Rich console without markup and highlighting; it breaks lines only on a terminal."""
     from rich.console import Console
 
     class Plain(Console):
@@ -383,7 +386,7 @@ def rich_console(file: TextIO | None = None) -> "Console":
 
 
 def duration(text: str) -> float:
-    """Turn ``20s`` or ``5m`` into seconds; BadParameter where it is no positive duration."""
+    """Return the seconds of a duration such as ``20s`` or ``5m``; BadParameter where it is not a positive duration."""
     from drivers.values import MAX_DURATION_S, parse_duration
 
     try:
@@ -398,14 +401,14 @@ def duration(text: str) -> float:
 
 
 def printable(text: object) -> str:
-    """Return a name or text of others as a screen may show it; see :func:`drivers.safe_files.printable`."""
+    """Return an untrusted text with unprintable characters replaced; see :func:`drivers.safe_files.printable`."""
     from drivers import safe_files
 
     return safe_files.printable(str(text))
 
 
 def signed_duration(text: str | float) -> float:
-    """Turn ``+7m`` or ``-30s`` into seconds."""
+    """Return the seconds of a signed duration such as ``+7m`` or ``-30s``."""
     if isinstance(text, float):  # the default
         return text
     return (-1.0 if text.startswith("-") else 1.0) * duration(text.removeprefix("-").removeprefix("+"))
@@ -465,11 +468,11 @@ def _hadir(
     """
 
 
-# --- what commands begin with --------------------------------------------------------------------------------------
+# --- configuration and ledger --------------------------------------------------------------------------------------
 
 
 def load_settings(path: Path) -> "Settings":
-    """Load the configuration as the daemon does; every mistake is said and ends the command."""
+    """Load the configuration as the daemon does; print every mistake and end the command if there is one."""
     from gateway.settings import SettingsError, load
 
     try:
@@ -479,9 +482,9 @@ def load_settings(path: Path) -> "Settings":
 
 
 def misconfigured(exc: "SettingsError") -> Failure:
-    """Say every mistake, and return what ends the command."""
+    """Print every mistake of the configuration, and return the failure that ends the command."""
     for line in exc.lines:
-        say(line)
+        print_stderr(line)
     count = len(exc.lines)
     what = f"{count} mistake{'s' if count > 1 else ''} in the configuration"
     return Failure(Code.CONFIG, what, "no_config" if exc.missing else "config")
@@ -489,7 +492,7 @@ def misconfigured(exc: "SettingsError") -> Failure:
 
 @contextmanager
 def open_ledger(data_dir: Path) -> Iterator["LedgerReader"]:
-    """Open the ledger for reading; a daemon may be writing it."""
+    """Open the ledger for reading; a daemon may be writing to it at the same time."""
     from gateway.ledger import FILE_NAME, LedgerError, LedgerReader
 
     try:
@@ -505,12 +508,12 @@ def open_ledger(data_dir: Path) -> Iterator["LedgerReader"]:
         raise Failure(Code.DISK, str(exc), hint) from exc
 
 
-# --- how things are said ------------------------------------------------------------------------------------------
+# --- output -------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def busy(text: str) -> Iterator[None]:
-    """Show that something is going on, to a person."""
+def spinner(text: str) -> Iterator[None]:
+    """Show a spinner while the block runs, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -518,13 +521,13 @@ def busy(text: str) -> Iterator[None]:
         yield
 
 
-def with_bar(records: "list[Record]", file: TextIO) -> "Iterable[Record]":
-    """Iterate with a progress bar, for a person who does not see the records themselves go by."""
+def with_progress_bar(records: "list[Record]", file: TextIO) -> "Iterable[Record]":
+    """Iterate with a progress bar if the records go to a file; on a screen the records themselves show the progress."""
     return progress(records, len(records), "writing") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else records
 
 
 def progress(items: Iterable[T], total: int, text: str) -> Iterable[T]:
-    """Iterate with a progress bar, to a person."""
+    """Iterate; show a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         return items
     from rich.progress import track
@@ -533,35 +536,35 @@ def progress(items: Iterable[T], total: int, text: str) -> Iterable[T]:
 
 
 def print_json(value: object) -> None:
-    """Print for scripts."""
+    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_fields(fields: "Mapping[str, object]") -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair per line, values aligned."""
     width = max(map(len, fields))
     for name, value in fields.items():
         print(f"  {name:<{width}}  {value}")
 
 
-def many(number: int | None) -> str:
-    """Return a count as people read it."""
+def grouped(number: int | None) -> str:
+    """Return a count with thousands separators; ``?`` for None."""
     return "?" if number is None else f"{number:,}"
 
 
 def fullness(records: int | None, capacity: int | None, *, short: bool = False) -> str:
     """Return how full a log is: ``1,204 of 100,000 records (1 %)``."""
     percent = f" ({100 * records / capacity:.0f} %)" if capacity and records is not None else ""
-    of = f" of {many(capacity)}" if capacity and not short else ""
-    return f"{many(records)}{of}{'' if short else ' records'}{percent}"
+    of = f" of {grouped(capacity)}" if capacity and not short else ""
+    return f"{grouped(records)}{of}{'' if short else ' records'}{percent}"
 
 
 def code_text(code: int, label: str | None) -> str:
-    """Return a raw code with its label."""
+    """Return a raw code followed by its label, if it has one."""
     return f"{code} {label}" if label else str(code)
 
 
-def span_text(time_span: timedelta) -> str:
+def duration_text(time_span: timedelta) -> str:
     """Return the two largest units of a duration: ``7 min 2 s``."""
     left = round(abs(time_span.total_seconds()))
     parts: list[str] = []
@@ -572,13 +575,13 @@ def span_text(time_span: timedelta) -> str:
     return " ".join(parts[:2])
 
 
-def ahead_text(offset_ms: int, bound_ms: int) -> str:
-    """Return how far a clock is ahead or behind; ``right`` within what the measurement can tell."""
+def offset_text(offset_ms: int, bound_ms: int) -> str:
+    """Return a clock's offset in words: ``7 min 2 s ahead``, or ``right`` where it is within the measurement error."""
     if abs(offset_ms) <= max(bound_ms, 1000):
         return "right"
-    return f"{span_text(timedelta(milliseconds=offset_ms))} {'ahead' if offset_ms > 0 else 'behind'}"
+    return f"{duration_text(timedelta(milliseconds=offset_ms))} {'ahead' if offset_ms > 0 else 'behind'}"
 
 
 def local_text(utc: str | None, zone: "ZoneInfo") -> str:
-    """Return a UTC time stamp by the office's clock."""
+    """Return a UTC timestamp (ISO 8601) in local time; ``-`` for None."""
     return "-" if utc is None else f"{datetime.fromisoformat(utc).astimezone(zone):%Y-%m-%d %H:%M:%S}"

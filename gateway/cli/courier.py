@@ -1,4 +1,4 @@
-"""Commands for offices that the network does not reach: events go out on a flash disk, a receipt comes back on it."""
+"""Commands for offices without a network: a flash disk carries events to the centre, and its receipt back."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import re
@@ -23,13 +23,13 @@ from gateway.cli.base import (
     Failure,
     app,
     duration,
+    grouped,
     load_settings,
-    many,
     open_ledger,
     print_json,
+    print_stderr,
     printable,
     rich_console,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ WAIT_S = 60.0
 
 @contextmanager
 def _bar(text: str, total: int) -> Iterator[Any]:
-    """Show a bar, to a person; yields what is to be told how many more are done."""
+    """Show a progress bar if standard error is a terminal; yield a function that advances it by a count."""
     from rich.progress import Progress
 
     with Progress(console=rich_console(sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -136,10 +136,10 @@ def export(
     elif row["bundle"] is None:
         print("nothing waits for the centre: nothing was written")
     else:
-        print(f"OK: {row['bundle']}: {many(row['events'])} events, {many(row['bytes'])} bytes")
+        print(f"OK: {row['bundle']}: {grouped(row['events'])} events, {grouped(row['bytes'])} bytes")
         if row["left"]:
             print(
-                f"  {many(row['left'])} more wait and did not fit: export again after the receipt, or to another disk"
+                f"  {grouped(row['left'])} more wait and did not fit: export again after the receipt or to another disk"
             )
         print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
 
@@ -187,9 +187,11 @@ def _exported(
         altered = _fill(writer, ledger, since_ms)
         left = ledger.count_unsettled(_number(writer, ledger), since_ms) if writer.full else 0
         if altered:
-            say(f"left out: events that are not as they were written, {altered[0]} and {len(altered) - 1} more")
+            print_stderr(
+                f"left out: events that are not as they were written, {altered[0]} and {len(altered) - 1} more"
+            )
             for line in HINTS["altered"]:
-                say(f"  {line}")
+                print_stderr(f"  {line}")
         if altered and not writer.events:
             raise Failure(Code.DISK, f"event {altered[0]} of the ledger is not as it was written", "altered")
         if not writer.events:
@@ -207,7 +209,7 @@ def _exported(
 
 
 def _fresh(to: Path, header: "Header") -> Path:
-    """Return a name that is free, and that every file system takes."""
+    """Return an unused folder name, of characters that every file system accepts."""
     from drivers.safe_files import Folder
 
     stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -220,9 +222,10 @@ def _fresh(to: Path, header: "Header") -> Path:
 
 
 def _number(writer: "Writer", ledger: "LedgerReader") -> int:
-    """Return the ledger's number of the last event that is in the bundle.
+    """Return the ledger's number of the last event that the bundle holds.
 
-    0 where the ledger does not have that event: a ledger that was restored since gives its number to another one.
+    Return 0 where the ledger does not have that event: a ledger that was restored since may use the number for another
+    event.
     """
     if writer.last_part is None:
         return 0
@@ -231,7 +234,7 @@ def _number(writer: "Writer", ledger: "LedgerReader") -> int:
 
 
 def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> list[int]:
-    """Write what waits, as much as there is room for; return the numbers of altered events, which are left out."""
+    """Write waiting events until the bundle is full; return the numbers of altered events, which are left out."""
     after, altered = _number(writer, ledger), list[int]()
     with _bar("writing", ledger.count_unsettled(after, since_ms)) as progress:
         while events := ledger.unsettled(after, FETCH, since_ms):
@@ -273,22 +276,22 @@ def import_receipt(
         print_json(result)
         return
     news = "" if result["news"] or result["set_back"] else " (that was known)"
-    print(f"OK: the centre confirms {many(result['confirmed'])} events{news}")
+    print(f"OK: the centre confirms {grouped(result['confirmed'])} events{news}")
     if result["missing"]:
-        print(f"  {many(result['missing'])} it lacks: they wait again, for the network or the next export")
+        print(f"  {grouped(result['missing'])} it lacks: they wait again, for the network or the next export")
     if result["set_back"]:
         print("  It holds more than this ledger knows, which was set back: a new stream begins.")
 
 
 def _applied(settings: "Settings", text: str) -> dict[str, Any]:
-    """Let the running gateway apply it, or do it in the ledger where none has it."""
+    """Apply a receipt through the running daemon, or directly in the ledger where no daemon runs."""
     from gateway.commands import take_receipt
     from gateway.control import ask
     from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
 
-    told = ask(settings.data_dir, "receipt", receipt=text) if settings.data_dir.is_dir() else None
-    if told is not None:
-        return told
+    answer = ask(settings.data_dir, "receipt", receipt=text) if settings.data_dir.is_dir() else None
+    if answer is not None:
+        return answer
     if not (settings.data_dir / FILE_NAME).exists():
         raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
     try:
@@ -301,7 +304,7 @@ def _applied(settings: "Settings", text: str) -> dict[str, Any]:
         raise Failure(Code.DISK, str(exc), "ledger") from exc
 
 
-# --- where the network is -----------------------------------------------------------------------------------------
+# --- where the network is available -------------------------------------------------------------------------------
 
 courier_app = typer.Typer(no_args_is_help=True, help="Bring to the centre what a flash disk carries.")
 app.add_typer(courier_app, name="courier", rich_help_panel=GATEWAY)
@@ -363,7 +366,7 @@ def send(
             _print(row)
     if any(row["refused"] or not row["confirmed"] for row in rows):
         for line in HINTS["unconfirmed"]:
-            say(f"  {line}")
+            print_stderr(f"  {line}")
         raise typer.Exit(Code.NEGATIVE)
 
 
@@ -401,7 +404,7 @@ def _address(
 
 
 def _keys(texts: list[str], file: Path | None) -> dict[str, set[str]] | None:
-    """Return the keys of each gateway; None where none are named, so that any is taken."""
+    """Return the accepted keys of each gateway; None where the options name no key: then any key is accepted."""
     from drivers import safe_files
 
     named = [("--key", text) for text in texts]
@@ -444,7 +447,7 @@ def _check_signer(bundle: "Bundle", keys: dict[str, set[str]]) -> None:
 
 
 def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]] | None) -> list["Bundle"]:
-    """Read every bundle whole; whatever is wrong with one of them ends the command."""
+    """Read and verify every bundle; an error in one of them ends the command."""
     from gateway.bundle import Bundle, BundleError, NoEncryptionHere, UnfinishedBundle, found, identities_from
 
     try:
@@ -520,14 +523,14 @@ def _row(
 
 
 def _print(row: dict[str, Any]) -> None:
-    held = f", {many(row['held_before'])} were held already" if row["held_before"] else ""
-    print(f"{'OK: ' if row['confirmed'] else ''}{row['bundle']}: {many(row['sent'])} events sent{held}")
+    held = f", {grouped(row['held_before'])} were held already" if row["held_before"] else ""
+    print(f"{'OK: ' if row['confirmed'] else ''}{row['bundle']}: {grouped(row['sent'])} events sent{held}")
     print(f"  of {row['gateway']}, signed by {row['key']}")
     if row["refused"]:
-        print(f"  {many(len(row['refused']))} the broker will never take, the first is sequence {row['refused'][0]}")
+        print(f"  {grouped(len(row['refused']))} the broker will never take, the first is sequence {row['refused'][0]}")
     if row["confirmed"]:
         print(f"  all of it is confirmed by the centre; take {row['receipt']} back to the gateway")
     elif row["receipt"]:
         print(f"  the centre does not confirm all of it yet; what it does is in {row['receipt']}")
     else:
-        print("  the centre has said nothing of this gateway yet")
+        print("  there is no receipt of the centre for this gateway yet")

@@ -1,4 +1,4 @@
-"""Commands about the gateway itself: run it, check its configuration, see how it is."""
+"""Commands on the gateway itself: run it, check its configuration, show its status, replay events."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import json
@@ -23,20 +23,20 @@ from gateway.cli.base import (
     Code,
     Config,
     Failure,
-    ahead_text,
     app,
     duration,
+    duration_text,
     fullness,
+    grouped,
     load_settings,
     local_text,
-    many,
     misconfigured,
+    offset_text,
     open_ledger,
     print_fields,
     print_json,
+    print_stderr,
     rich_console,
-    say,
-    span_text,
 )
 from gateway.cli.messages import Language, user_language
 
@@ -57,7 +57,7 @@ FOLLOW_BATCH = 500
 RECONCILE_WAIT_S = 60.0
 RELOAD_S = 30.0
 REPLAY_S = 600.0
-"""How long the gateway may take to find what is to be sent again: a whole ledger, on a slow card."""
+"""How long the daemon may search for the events to send again: a whole ledger, on a slow memory card."""
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -68,8 +68,8 @@ def run(
         typer.Option("--assume-synchronised", help="Take this machine's clock as right, whatever the system says."),
     ] = False,
 ) -> None:
-    """Run the gateway until it is told to stop (SIGTERM or Ctrl-C)."""
-    # Until the daemon can be asked to reload, the wish waits; it would end the process.
+    """Run the gateway until SIGTERM or Ctrl-C."""
+    # SIGHUP is held back until the daemon can reload; before that, its default action would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     settings = load_settings(config)
     import faulthandler
@@ -83,19 +83,19 @@ def run(
     from gateway.settings import load
 
     configure_logging()
-    faulthandler.enable()  # a watchdog that bites (SIGABRT) leaves in the log where every thread hung, without values
+    faulthandler.enable()  # a watchdog's SIGABRT then logs where every thread hung, without values of variables
     log = structlog.get_logger("gateway")
-    for left_out in UNUSABLE:
-        log.warning("driver_refused", **left_out._asdict())
+    for unusable in UNUSABLE:
+        log.warning("driver_refused", **unusable._asdict())
     stop = threading.Event()
 
-    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
-        # From a thread: the main one may be inside the event's lock, waiting for it.
+    def request_stop(number: int, _frame: FrameType | None) -> None:
+        # From a thread: the main thread may hold the event's lock while it waits for the event.
         threading.Thread(target=stop.set).start()
-        signal.signal(number, signal.SIG_DFL)  # whoever asks twice means it
+        signal.signal(number, signal.SIG_DFL)  # the second signal ends the process at once
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
     clock = AssumedClock() if assume_synchronised else SystemClock()
     try:
         daemon = Daemon(settings, load=partial(load, config), clock=clock)
@@ -103,8 +103,8 @@ def run(
         def reload(_number: int, _frame: FrameType | None) -> None:
             threading.Thread(target=daemon.reload_unasked, name="reload").start()  # from a thread: as above
 
-        # Where a person watches, the hang-up says that the window was closed.
-        signal.signal(signal.SIGHUP, ask_to_stop if sys.stderr.isatty() else reload)
+        # On a terminal window, SIGHUP means that the window was closed.
+        signal.signal(signal.SIGHUP, request_stop if sys.stderr.isatty() else reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         code = daemon.run(stop)
     except LedgerLocked as exc:
@@ -134,7 +134,7 @@ def check(
         if as_json:
             print_json({"ok": False, "file": str(path), "errors": [p._asdict() for p in exc.problems]})
         raise misconfigured(exc) from None
-    warnings = [str(left_out) for left_out in UNUSABLE] + [problem.at(path) for problem in settings.problems]
+    warnings = [str(unusable) for unusable in UNUSABLE] + [problem.at(path) for problem in settings.problems]
     zones = {t.name: t.timezone or settings.timezone for t in settings.terminals}
     terminals = [{"name": t.name, "driver": t.driver, "address": _place(t)} for t in settings.terminals]
     summary = {
@@ -153,14 +153,14 @@ def check(
     print(f"OK: {path}")
     named = [f"{t['name']} ({', '.join(filter(None, (t['driver'], t['address'])))})" for t in terminals]
     mornings = {zone: morning(zone) for zone in (settings.timezone, *zones.values())}
-    said = ", ".join(f"{utc} ({zone})" for zone, utc in mornings.items())
-    print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}", "07:30 there": f"is {said}"})
+    in_utc = ", ".join(f"{utc} ({zone})" for zone, utc in mornings.items())
+    print_fields({**summary, "terminals": f"{len(named)}: {', '.join(named)}", "07:30 there": f"is {in_utc}"})
     for line in warnings:
-        say(f"warning: {line}")
+        print_stderr(f"warning: {line}")
 
 
 def _place(terminal: "TerminalSettings") -> str | None:
-    """Return where a terminal is, by whatever name its driver has for that."""
+    """Return a terminal's address, port or path, whichever option its driver has."""
     places = (getattr(terminal, option, None) for option in ("address", "port", "path"))
     return next((str(place) for place in places if place is not None), None)
 
@@ -173,25 +173,25 @@ def reload(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
 
     settings = load_settings(config)
     try:
-        told = ask(settings.data_dir, "reload", timeout_s=RELOAD_S)
+        answer = ask(settings.data_dir, "reload", timeout_s=RELOAD_S)
     except Refusal as exc:
         raise Failure(Code.CONFIG, f"the gateway does not take the configuration:\n{exc}", "config") from None
-    if told is None:
+    if answer is None:
         raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
     if as_json:
-        print_json(told)
+        print_json(answer)
         return
     applied = {
-        "added": ", ".join(told["added"]),
-        "changed": ", ".join(f"{name} ({', '.join(keys)})" for name, keys in told["changed"].items()),
-        "removed": ", ".join(told["removed"]),
+        "added": ", ".join(answer["added"]),
+        "changed": ", ".join(f"{name} ({', '.join(keys)})" for name, keys in answer["changed"].items()),
+        "removed": ", ".join(answer["removed"]),
     }
     if any(applied.values()):
         print_fields({what: names for what, names in applied.items() if names})
     else:
         print("no terminal has changed")
-    if told["restart"]:
-        say(f"in effect after a restart only: {', '.join(told['restart'])}")
+    if answer["restart"]:
+        print_stderr(f"in effect after a restart only: {', '.join(answer['restart'])}")
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -217,9 +217,9 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the gateway and its terminals are, and what a person should look at.
+    """Show the state of the gateway and its terminals, and what a person should look at.
 
-    Ends with 0 wherever the daemon answers, whatever there is to look at; with 3 where none does.
+    Ends with 0 where the daemon answers, whatever there is to look at; with 3 where none does.
     """
     settings = load_settings(config)
     language = lang or user_language()
@@ -231,35 +231,35 @@ def status(
     seen = _look(settings, days)
     items = _attention(settings, seen, language)
     if as_json:
-        running = {"running": seen.told is not None or seen.unanswered is not None, **(seen.told or {})}
-        found = {"attention": [item._asdict() for item in items]}
-        print_json({**running, **found, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
+        running = {"running": seen.status is not None or seen.error is not None, **(seen.status or {})}
+        to_do = {"attention": [item._asdict() for item in items]}
+        print_json({**running, **to_do, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
     else:
         _print_status(settings, seen, items)
         _print_tallies(seen.tallies)
         _print_alarms(settings, seen)
-    if seen.unanswered is not None:
-        raise seen.unanswered
-    if seen.told is None:
-        what = f"the daemon is not running (nobody answers in {settings.data_dir})"
+    if seen.error is not None:
+        raise seen.error
+    if seen.status is None:
+        what = f"the daemon is not running (nothing answers in {settings.data_dir})"
         raise Failure(Code.NOT_RUNNING, what, "not_running")
 
 
 class _Seen(NamedTuple):
-    """What a look at the daemon and its ledger has shown."""
+    """State of the daemon and its ledger at one moment."""
 
-    told: dict[str, Any] | None
-    """By the daemon; None where none runs."""
+    status: dict[str, Any] | None
+    """The daemon's own status; None where no daemon answers."""
     terminals: dict[str, dict[str, Any]]
     counts: dict[str, Any] | None
-    """Of the ledger; None where there is none that can be read."""
+    """Counts of the ledger; None where there is no readable ledger."""
     tallies: dict[str, list[dict[str, Any]]]
-    unanswered: Exception | None = None
-    """Why a daemon that runs has said nothing."""
+    error: Exception | None = None
+    """Why a running daemon did not answer."""
 
 
 def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
-    """Ask the daemon, and read the ledger; of so many days that lie not before ``since``."""
+    """Query the daemon and read the ledger; tallies are those of the newest ``days`` days, none before ``since``."""
     from gateway.control import Unanswered, ask
     from gateway.ledger import FILE_NAME
 
@@ -270,11 +270,11 @@ def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
         pass  # before the first run
     except OSError as exc:
         raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
-    told, unanswered = None, None
+    status, error = None, None
     try:
-        told = ask(folder, "status")
+        status = ask(folder, "status")
     except Unanswered as exc:
-        unanswered = exc
+        error = exc
     counts: dict[str, Any] | None = None
     terminals: dict[str, dict[str, Any]] = {}
     tallies: dict[str, list[dict[str, Any]]] = {}
@@ -285,22 +285,22 @@ def _look(settings: "Settings", days: int, since: date = date.min) -> _Seen:
                 terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
                 tallies = {name: _tally(ledger, name, days, since) for name in terminals} if days else {}
         except Failure:
-            if told is None:  # a running daemon has told what matters
+            if status is None:  # with the daemon's status the command is still useful
                 raise
-    return _Seen(told, terminals if told is None else told["terminals"], counts, tallies, unanswered)
+    return _Seen(status, terminals if status is None else status["terminals"], counts, tallies, error)
 
 
 def _attention(settings: "Settings", seen: _Seen, language: Language) -> "list[Item]":
-    """Return what a person should look at, as the status page has it; nothing where no daemon answers."""
+    """Return the items that need a person's attention, as on the status page; none where no daemon answers."""
     from zoneinfo import ZoneInfo
 
     from gateway.page.attention import attention
     from gateway.page.messages import Words
 
-    if seen.told is None:
+    if seen.status is None:
         return []
     tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
-    return attention(seen.told, tolerances, Words(language.value, datetime.now(ZoneInfo(settings.timezone))))
+    return attention(seen.status, tolerances, Words(language.value, datetime.now(ZoneInfo(settings.timezone))))
 
 
 def _watch(settings: "Settings", language: Language) -> None:
@@ -316,10 +316,10 @@ def _watch(settings: "Settings", language: Language) -> None:
     def look() -> Picture:
         try:
             seen = _look(settings, 1, since=datetime.now(zone).date() - timedelta(days=7))
-        except Failure as failure:  # it may mend while somebody watches
+        except Failure as failure:  # the cause may go away while the screen is shown
             return Picture({"gateway": str(failure.args[0])}, {}, {}, [], [])
         newest = {name: days[-1] for name, days in seen.tallies.items() if days}
-        alarms = (seen.told or {}).get("alarms", [])
+        alarms = (seen.status or {}).get("alarms", [])
         items = _attention(settings, seen, language)
         return Picture(_fields(settings, seen), seen.terminals, newest, alarms, items)
 
@@ -327,14 +327,14 @@ def _watch(settings: "Settings", language: Language) -> None:
 
 
 def _tally(ledger: "LedgerReader", name: str, days: int, since: date) -> list[dict[str, Any]]:
-    """Return the newest days of a terminal, and its records without a readable date if there are any."""
+    """Return the counts of a terminal's newest days, after those of its records without a readable date, if any."""
     tally = ledger.tally(name, since)
     undated, dated = [day for day in tally if day.day is None], [day for day in tally if day.day is not None]
     return [{**asdict(day), "day": day.day and day.day.isoformat()} for day in (*undated, *dated[-days:])]
 
 
 def _print_tallies(tallies: dict[str, list[dict[str, Any]]]) -> None:
-    """Print what must be equal for each day; a number that lags behind the one before it is coloured."""
+    """Print the counts of each day, which must be equal; a count lower than the one before it is coloured."""
     from rich.table import Table
 
     rows = [(name, day) for name, days in tallies.items() for day in days]
@@ -349,9 +349,9 @@ def _print_tallies(tallies: dict[str, list[dict[str, Any]]]) -> None:
         table.add_row(
             name,
             day["day"] or "no date",
-            "-" if day["in_log"] is None else many(day["in_log"]),
+            "-" if day["in_log"] is None else grouped(day["in_log"]),
             _behind(day["in_ledger"], lags=stored < (day["in_log"] or 0)),
-            many(day["withheld"]) if day["withheld"] else "",
+            grouped(day["withheld"]) if day["withheld"] else "",
             _behind(day["sent"], lags=day["sent"] < day["in_ledger"]),
             _behind(day["confirmed"], lags=day["confirmed"] < day["sent"]),
         )
@@ -359,11 +359,11 @@ def _print_tallies(tallies: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _behind(count: int, *, lags: bool) -> str:
-    return f"[yellow]{many(count)}[/yellow]" if lags else many(count)
+    return f"[yellow]{grouped(count)}[/yellow]" if lags else grouped(count)
 
 
 def _of_ledger(known: "Known") -> dict[str, Any]:
-    """Return what a terminal's state would tell, as far as the ledger knows it."""
+    """Return a terminal's state as far as the ledger knows it."""
     return {
         "state": "unknown",
         "serial": known.serial,
@@ -376,48 +376,51 @@ def _of_ledger(known: "Known") -> dict[str, Any]:
 
 
 def _fields(settings: "Settings", seen: _Seen) -> dict[str, str]:
-    """Return how the gateway itself is, in words."""
+    """Return the state of the gateway itself: field → text."""
     from zoneinfo import ZoneInfo
 
-    zone, told, counts = ZoneInfo(settings.timezone), seen.told, seen.counts
+    zone, status, counts = ZoneInfo(settings.timezone), seen.status, seen.counts
     fields = {"gateway": f"{settings.site}/{settings.gateway}, not running"}
-    if told is not None:
-        health = told["health"]
-        uptime = span_text(timedelta(seconds=health["uptime_s"]))
-        waiting = f"{many(health['backlog'])} events wait"
+    if status is not None:
+        health = status["health"]
+        uptime = duration_text(timedelta(seconds=health["uptime_s"]))
+        waiting = f"{grouped(health['backlog'])} events wait"
         if health["backlog"]:
             waiting += f", the oldest since {local_text(health['oldest_waiting'], zone)}"
         clock = "synchronised" if health["clock_synchronised"] else "NOT synchronised: punches are marked unverified"
         fields = {
-            "gateway": f"{settings.site}/{settings.gateway}, hadir {told['version']}, running for {uptime}",
-            "broker": f"{settings.mqtt.url}, {told['broker']}; {waiting}",
+            "gateway": f"{settings.site}/{settings.gateway}, hadir {status['version']}, running for {uptime}",
+            "broker": f"{settings.mqtt.url}, {status['broker']}; {waiting}",
             "clock": clock,
-            "disk": _room(health),
+            "disk": _disk_text(health),
         }
     if counts is None:
-        fields["ledger"] = "none yet" if told is None else "cannot be read by you"
+        fields["ledger"] = "none yet" if status is None else "cannot be read by you"
     else:
-        parts = [f"{many(counts['sequence'])} events: {many(counts['sent'])} sent, {many(counts['waiting'])} waiting"]
+        parts = [
+            f"{grouped(counts['sequence'])} events: {grouped(counts['sent'])} sent",
+            f"{grouped(counts['waiting'])} waiting",
+        ]
         kinds = ("confirmed", "missing", "parked", "withheld", "unconfirmed")
-        parts += [f"{many(counts[key])} {key}" for key in kinds if counts[key] or key == "confirmed"]
+        parts += [f"{grouped(counts[key])} {key}" for key in kinds if counts[key] or key == "confirmed"]
         fields["ledger"] = ", ".join(parts)
     return fields
 
 
-def _room(health: dict[str, Any]) -> str:
-    """Return how much room there is on the disk, and what that lets be read."""
+def _disk_text(health: dict[str, Any]) -> str:
+    """Return the free space on the disk, and which readings it does not allow."""
     free = f"{health['disk_free_bytes'] / 1024**2:,.0f} MiB free"
     days = health["disk_days_left"]
-    enough = "" if days is None else f", enough for {many(days)} days"
-    what = {"all": "", "news": "; NEARLY FULL: long imports wait", "none": "; FULL: READING HAS STOPPED"}
-    return free + enough + what[health["room"]]
+    enough = "" if days is None else f", enough for {grouped(days)} days"
+    consequence = {"all": "", "news": "; NEARLY FULL: long imports wait", "none": "; FULL: READING HAS STOPPED"}
+    return free + enough + consequence[health["room"]]
 
 
 def _print_alarms(settings: "Settings", seen: _Seen) -> None:
     """Print the newest alarms since the daemon started."""
     from zoneinfo import ZoneInfo
 
-    alarms = (seen.told or {}).get("alarms", [])
+    alarms = (seen.status or {}).get("alarms", [])
     if not alarms:
         return
     zone = ZoneInfo(settings.timezone)
@@ -452,7 +455,7 @@ def _print_status(settings: "Settings", seen: _Seen, items: "list[Item]") -> Non
             local_text(state.get("since"), zone)[5:16] or "-",
             state["serial"] or "-",
             (state["last_punch"] or "-").replace("T", " "),
-            "-" if state["clock"] is None else ahead_text(state["clock"]["offset_ms"], state["clock"]["bound_ms"]),
+            "-" if state["clock"] is None else offset_text(state["clock"]["offset_ms"], state["clock"]["bound_ms"]),
             fullness(state["records"], state["capacity"], short=True),
         )
     console.print(table, markup=True)
@@ -483,25 +486,27 @@ def reconcile(
     terminal = _configured(settings, name)
     wait_s = RECONCILE_WAIT_S if wait is None else wait
     try:
-        told = ask(settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S)
+        answer = ask(
+            settings.data_dir, "reconcile", terminal=terminal.name, wait_s=wait_s, timeout_s=wait_s + TIMEOUT_S
+        )
     except Refusal as exc:
         raise typer.BadParameter(f"{exc}.") from None
-    if told is None:
+    if answer is None:
         raise Failure(Code.NOT_RUNNING, f"no gateway is running with {settings.data_dir}", "not_running")
     if as_json:
-        print_json(told)
+        print_json(answer)
         return
-    if told.get("postponed"):
-        print(f"{name}: postponed: {told['postponed']}")
+    if answer.get("postponed"):
+        print(f"{name}: postponed: {answer['postponed']}")
         return
-    result, state = told["reconciliation"], told["state"]
+    result, state = answer["reconciliation"], answer["state"]
     if result is None:
-        print(f"{name}: asked for; {state['reason'] or 'it takes longer than that'}; see `hadir status`")
+        print(f"{name}: requested; {state['reason'] or 'it takes longer than that'}; see `hadir status`")
         return
     counts = ", ".join(
-        f"{many(result[key])} {key}" for key in ("new", "missed", "invented", "reordered", "unconfirmed")
+        f"{grouped(result[key])} {key}" for key in ("new", "missed", "invented", "reordered", "unconfirmed")
     )
-    print(f"{name}: {many(result['records'])} records: {counts}")
+    print(f"{name}: {grouped(result['records'])} records: {counts}")
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -535,7 +540,7 @@ def replay(
     from gateway.commands import Refusal, read_replay
 
     settings = load_settings(config)
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "sequence": None if sequence is None else _range(sequence),
         "day": None if day is None else day.date().isoformat(),
         "from": None if first is None else first.date().isoformat(),
@@ -543,12 +548,12 @@ def replay(
         "terminal": terminal,
         "withheld": withheld or None,
     }
-    asked = {key: value for key, value in asked.items() if value is not None}
+    request = {key: value for key, value in request.items() if value is not None}
     if terminal is not None:
         _configured(settings, terminal)
     try:
-        read_replay(json.dumps(asked))
-        result = _replayed(settings, asked)
+        read_replay(json.dumps(request))
+        result = _replay(settings, request)
     except Refusal as exc:
         raise typer.BadParameter(f"{exc}.") from None
     if as_json:
@@ -556,11 +561,13 @@ def replay(
         return
     if "released" in result:
         released = result["released"]
-        print(f"{terminal}: {many(released)} withheld record{'' if released == 1 else 's'} released")
+        print(f"{terminal}: {grouped(released)} withheld record{'' if released == 1 else 's'} released")
         return
-    print(f"{many(result['events'])} event{'' if result['events'] == 1 else 's'} will be sent again")
+    print(f"{grouped(result['events'])} event{'' if result['events'] == 1 else 's'} will be sent again")
     if result["forgotten"]:
-        print(f"{many(result['forgotten'])} of those asked for are no longer kept; the centre is told which")
+        print(
+            f"{grouped(result['forgotten'])} of the requested events are no longer kept; the centre is informed which"
+        )
 
 
 def _range(text: str) -> list[int]:
@@ -570,29 +577,29 @@ def _range(text: str) -> list[int]:
     return [int(first), int(last or first)]
 
 
-def _replayed(settings: "Settings", asked: dict[str, Any]) -> dict[str, Any]:
-    """Let the running gateway send again, or note it in the ledger where none has it."""
+def _replay(settings: "Settings", request: dict[str, Any]) -> dict[str, Any]:
+    """Request a replay from the running daemon, or record the request in the ledger where no daemon runs."""
     from gateway.clock import SystemClock
     from gateway.commands import read_replay
-    from gateway.commands import replay as replayed
+    from gateway.commands import replay as replay_in
     from gateway.control import ask
     from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
     from gateway.worker import release_withheld
 
-    told = ask(settings.data_dir, "replay", timeout_s=REPLAY_S, **asked)
-    if told is not None:
-        return told
+    answer = ask(settings.data_dir, "replay", timeout_s=REPLAY_S, **request)
+    if answer is not None:
+        return answer
     if not (settings.data_dir / FILE_NAME).exists():
         raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
     try:
         with opened(settings.data_dir, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
-            wanted = read_replay(json.dumps(asked))
+            wanted = read_replay(json.dumps(request))
             if wanted.withheld and wanted.terminal is not None:
                 entry = _configured(settings, wanted.terminal)
                 days = wanted.days or (date.min, date.max)
                 released = release_withheld(ledger, entry, settings.zone(entry), SystemClock(), *days)
                 return {"released": released}
-            return replayed(ledger, wanted)._asdict()
+            return replay_in(ledger, wanted)._asdict()
     except LedgerLocked as exc:
         raise Failure(
             Code.LOCKED, f"{settings.data_dir}: the gateway that has the ledger did not answer", "locked"

@@ -1,4 +1,4 @@
-"""What is in the way between a finger and the centre: the steps of :mod:`gateway.doctor` in words, and as a report."""
+"""``hadir doctor``: run the diagnostic steps of :mod:`gateway.doctor`, print their results, write a report."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import json
@@ -24,9 +24,9 @@ from gateway.cli.base import (
     Config,
     Failure,
     app,
-    busy,
     open_private,
     print_json,
+    spinner,
 )
 from gateway.cli.messages import DOCTOR, FINDINGS, PARTS, STEPS, Language, user_language
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from gateway.settings import Settings, SettingsError
 
 LOG_LINES = 200
-"""Of a log, so many go into a report."""
+"""Newest lines of a log that go into a report."""
 LOG_LINE = 2000
-"""Characters of each of them, at most."""
+"""Characters of each of these lines, at most."""
 LIBRARIES = ("hadir-gateway", "paho-mqtt", "pydantic", "pyserial", "pyzk", "sqlmodel", "typer")
 _PERSON_LINE = re.compile(
     r"(\x1b\[\d+m)*\d{4}-\d\d-\d\dT[\d:.]+Z(\x1b\[\d+m)* \[(\x1b\[\d+m)*(info|warning|error|critical)"
@@ -47,7 +47,7 @@ _MARKS: "dict[Outcome, tuple[str, str]]" = {
     "passed": ("✓", "+"),
     "warned": ("!", "!"),
     "failed": ("✗", "X"),
-    "skipped": ("–", "-"),  # noqa: RUF001 - a dash is meant
+    "skipped": ("–", "-"),  # noqa: RUF001 - a dash, not a hyphen
 }
 
 Lang = Annotated[
@@ -96,16 +96,16 @@ def doctor(
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a file that was not there: what somebody names in haste may be the configuration."""
+    """Write a new file; never overwrite an existing one: a mistyped name may be that of the configuration."""
     try:
-        with open_private(path, "x") as file:  # it names an office's machines
+        with open_private(path, "x") as file:  # private, since it names an office's machines
             file.writelines(f"{line}\n" for line in lines)
     except OSError as exc:
         raise Failure(Code.DISK, f"{path}: {exc.strerror}", "output") from exc
 
 
 def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[Step], Settings | None]":
-    """Take every step, print each unless ``silent``; return them, and the settings where they can be used."""
+    """Run every step and print each unless ``silent``; return the steps, and the settings if they are valid."""
     import time
 
     from gateway.clock import SystemClock
@@ -124,21 +124,21 @@ def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[S
         first = Step(MACHINE, "configuration", "failed", "configuration_wrong", _mistakes(exc), 0.0)
     steps: list[Step] = []
 
-    def taken() -> Iterator[Step]:
+    def all_steps() -> Iterator[Step]:
         yield Step(**(asdict(first) | {"took_s": time.monotonic() - began}))
         if settings is not None:
             yield from examine(sections(settings, SystemClock()))
 
     width = max(len(_part(name, language)) for name in ("gateway", "broker", *_names(settings)))
-    walk = taken()
+    remaining = all_steps()
     while True:
-        with busy("…"):
-            step = next(walk, None)
+        with spinner("…"):
+            step = next(remaining, None)
         if step is None:
             return steps, settings
         steps.append(step)
         if not silent:
-            print("\n".join((_line(step, language, width), *_what_to_do(step, steps, language))), flush=True)
+            print("\n".join((_line(step, language, width), *_advice_lines(step, steps, language))), flush=True)
 
 
 def _mistakes(exc: "SettingsError") -> dict[str, Any]:
@@ -157,8 +157,8 @@ def _text(step: "Step", language: Language) -> str:
     return FINDINGS[step.finding].text.into(language, **step.values)
 
 
-def _what_to_do(step: "Step", steps: "list[Step]", language: Language) -> Iterator[str]:
-    """Yield what stands under a step: advice, or the step whose trouble is the cause of this one's."""
+def _advice_lines(step: "Step", steps: "list[Step]", language: Language) -> Iterator[str]:
+    """Yield the line below a step: its advice, or the failed step that is the cause of this failure."""
     from gateway.doctor import root_of
 
     advice = FINDINGS[step.finding].advice
@@ -184,7 +184,7 @@ def _can_print(text: str) -> bool:
 def _line(step: "Step", language: Language, width: int = 8) -> str:
     mark, plain = _MARKS[step.outcome]
     mark = mark if _can_print(mark) else plain
-    longest = max(len(said.into(language)) for said in STEPS.values())
+    longest = max(len(name.into(language)) for name in STEPS.values())
     place = f"{_part(step.part, language):<{width}}  {STEPS[step.name].into(language):<{longest}}"
     return f"{mark} {place}  {step.took_s:6.2f} s  {_text(step, language)}"
 
@@ -204,7 +204,7 @@ def _plain(step: "Step", steps: "list[Step]", language: Language) -> dict[str, A
 
 
 def _conclude(steps: "list[Step]", language: Language) -> None:
-    """Print what is in the way first; all is well only where the centre has confirmed something."""
+    """Print the first root cause; print that all is well only where the centre has confirmed an event."""
     from gateway.doctor import root_of
 
     print()
@@ -228,7 +228,7 @@ def _conclude(steps: "list[Step]", language: Language) -> None:
 
 
 def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) -> Iterator[str]:
-    """Yield the lines of a text for whoever helps: in English, without a secret, a PIN or a person's name."""
+    """Yield the lines of a report for support: in English, without secrets, PINs or names of persons."""
     from gateway.ledger import ENGINE
 
     yield f"hadir doctor, {datetime.now().astimezone().isoformat(timespec='seconds')}"
@@ -253,7 +253,7 @@ def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) 
 
 
 def _without_secrets(value: Any) -> Any:
-    """Leave the names of secret files in and, for who it names, the user name out."""
+    """Return settings without the user name, which may identify a person; names of secret files stay."""
     if isinstance(value, dict):
         return {
             key: "(set)" if key == "username" and inner is not None else _without_secrets(inner)
@@ -273,13 +273,11 @@ def _ledger(folder: Path) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Yield names and sizes; an export's name may be anything, so only our own files are named."""
+    """Yield sizes and names of the ledger's files only: names of other files may hold personal data."""
     try:
         with os.scandir(folder) as entries:
-            ours = sorted(
-                (entry for entry in entries if entry.name.startswith("ledger.")), key=lambda entry: entry.name
-            )
-            yield from (f"{entry.stat().st_size:>14,}  {entry.name}" for entry in ours)
+            own = sorted((entry for entry in entries if entry.name.startswith("ledger.")), key=lambda entry: entry.name)
+            yield from (f"{entry.stat().st_size:>14,}  {entry.name}" for entry in own)
         captures = folder / "captures"
         yield f"{sum(1 for _ in captures.iterdir()) if captures.exists() else 0:>14,}  files in captures"
     except OSError as exc:
@@ -289,23 +287,23 @@ def _files(folder: Path) -> Iterator[str]:
 def _end_of(log: Path) -> Iterator[str]:
     try:
         with log.open(encoding="utf-8", errors="replace") as file:
-            ours: deque[str] = deque(_own_lines(file), maxlen=LOG_LINES)
+            lines: deque[str] = deque(_own_lines(file), maxlen=LOG_LINES)
     except OSError as exc:
         yield f"it cannot be read ({exc.strerror})"
         return
-    yield from ours or ["(no line of a daemon of this version is in it)"]
+    yield from lines or ["(no line of a daemon of this version is in it)"]
 
 
 def _own_lines(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines that our daemon writes at level info or above: they hold no PIN. Any other may be anything."""
+    """Yield the daemon's log lines of level info or above, which hold no PIN; other lines are left out."""
     for line in lines:
         bare = line.strip()
         if bare.startswith("{"):
             try:
-                told = json.loads(bare)
+                entry = json.loads(bare)
             except ValueError:
                 continue
-            if {"event", "level", "timestamp"} <= told.keys() and told["level"] != "debug":
+            if {"event", "level", "timestamp"} <= entry.keys() and entry["level"] != "debug":
                 yield bare[:LOG_LINE]
         elif _PERSON_LINE.match(bare):
             yield _COLOUR.sub("", bare)[:LOG_LINE]

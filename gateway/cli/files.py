@@ -1,4 +1,4 @@
-"""Commands about files that terminals export to a flash disk."""
+"""``hadir import``: store the punches of files that a terminal exported to a flash disk."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import os
@@ -20,13 +20,13 @@ from gateway.cli.base import (
     Config,
     Failure,
     app,
+    grouped,
     load_settings,
-    many,
     open_ledger,
     print_json,
+    print_stderr,
     printable,
     progress,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 DEFECTS_SHOWN = 5
 SAMPLE = 200
-"""Punches of a file that are compared with what is known of other terminals."""
+"""Punches of a file that are compared with the ledger's punches of other terminals."""
 
 
 class Third(StrEnum):
-    """What the third of five columns is."""
+    """Meaning of the third of five columns."""
 
     DEVICE = "device"
     STATE = "state"
 
 
 class Dates(StrEnum):
-    """How dates with slashes are meant."""
+    """Order of day and month in dates with slashes."""
 
     DMY = "dmy"
     MDY = "mdy"
@@ -85,7 +85,7 @@ def import_files(
         except Failure as failure:
             if failure.code is not Code.NEGATIVE:
                 raise
-            # The others may be well.
+            # A refused file does not keep the other files from being imported.
             rows.append({"file": printable(file), "refused": failure.args[0]})
             refused.append(failure)
         if not as_json and "refused" not in rows[-1]:
@@ -93,7 +93,7 @@ def import_files(
     if as_json:
         print_json(rows)
     for earlier in refused[:-1]:
-        say(str(earlier))
+        print_stderr(str(earlier))
     if refused:
         raise refused[-1]
 
@@ -111,7 +111,7 @@ def _imported(
     try:
         export = survey_export(file, None if dates is None else dates.value, None if columns is None else columns.value)
         entry = _whose(settings, export, name)
-        _check_strangers(settings, export, entry)
+        _refuse_other_terminals(settings, export, entry)
         serial = _serial(settings, export, entry)
         with _desk(settings, entry) as desk:
             report = filed(desk, export, serial, lambda records: progress(records, export.lines, export.name))
@@ -122,11 +122,11 @@ def _imported(
     except NotAnExport as exc:
         raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "not_export") from exc
     except Misfit as exc:
-        raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "misfit") from exc
+        raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "wrong_terminal") from exc
     except TerminalUnavailable as exc:
         raise Failure(Code.DISK, str(exc), "no_file") from exc
     except Unheard as exc:
-        raise Failure(Code.LOCKED, str(exc), "unheard") from exc
+        raise Failure(Code.LOCKED, str(exc), "incomplete") from exc
     except LedgerError as exc:
         raise Failure(Code.DISK, str(exc), "ledger") from exc
     return _row(shown, entry, report)
@@ -137,7 +137,7 @@ def _row(file: str, entry: "TerminalSettings", report: "Report") -> dict[str, An
 
 
 def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "TerminalSettings":
-    """Return the terminal that a file is of: told by the command, by the file, or by whoever is asked."""
+    """Return the terminal that wrote a file: named by the option, by the file, or by the person at the keyboard."""
     names = [entry.name for entry in settings.terminals]
     if name is not None:
         if name not in names:
@@ -165,7 +165,7 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
         what = "nothing in it tells which terminal it is of"
         if serial is not None:
             what = f"no terminal of the configuration has serial {serial}"
-        raise Failure(Code.NEGATIVE, f"{shown}: {what}; name it with --terminal: {', '.join(names)}", "misfit")
+        raise Failure(Code.NEGATIVE, f"{shown}: {what}; name it with --terminal: {', '.join(names)}", "wrong_terminal")
     chosen = typer.prompt(f"{export.name}: which terminal wrote this file ({', '.join(names)})?", err=True)
     return _whose(settings, export, str(chosen))
 
@@ -173,20 +173,21 @@ def _whose(settings: "Settings", export: "ExportFile", name: str | None) -> "Ter
 def _confirmed(export: "ExportFile", entry: "TerminalSettings") -> "TerminalSettings":
     """Return the terminal that a person named; refuse a file whose lines contradict its configured device number.
 
-    A file's name only proposes. Its lines are evidence, and so is ``number:`` of the configuration.
+    The file's name is a weak hint and is not compared. The lines are evidence, and so is ``number:`` in the
+    configuration.
     """
     number = getattr(entry, "number", None)
     if number is not None and export.number not in (None, str(number)):
         what = f"its lines are of device number {export.number}, and `number:` of {entry.name} is {number}"
-        raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "misfit")
+        raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "wrong_terminal")
     return entry
 
 
 def _serial(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> str | None:
-    """Return the serial number that the ledger is to compare with the terminal's.
+    """Return the serial number that the ledger compares with the terminal's.
 
-    What the file itself says is compared. What its name says only proposes: it counts for a terminal whose serial
-    number is not known yet.
+    A serial number inside the file is always compared. One in the file's name is a weak hint: it is used only for a
+    terminal whose serial number is not known yet.
     """
     if export.serial is not None or entry.serial or _known_serials(settings).get(entry.name):
         return export.serial
@@ -202,8 +203,8 @@ def _known_serials(settings: "Settings") -> dict[str, str]:
         return {known.name: known.serial for known in ledger.terminals()}
 
 
-def _check_strangers(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> None:
-    """Refuse a file whose punches the ledger knows of another terminal and not of this one."""
+def _refuse_other_terminals(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> None:
+    """Refuse a file whose punches are in the ledger under another terminal and not under this one."""
     from drivers.base import RawPunch
     from gateway.ledger import FILE_NAME
 
@@ -221,12 +222,12 @@ def _check_strangers(settings: "Settings", export: "ExportFile", entry: "Termina
         for other, name in others.items():
             if ledger.held(other, sample) * 2 > len(sample):
                 what = f"its punches are those of {name}, not of {entry.name}"
-                raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "misfit")
+                raise Failure(Code.NEGATIVE, f"{printable(export.path)} was not imported: {what}", "wrong_terminal")
 
 
 @contextmanager
 def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["Desk"]:
-    """Reach the ledger: through the running daemon, or directly where none has it."""
+    """Yield access to the ledger: through the running daemon, or directly where no daemon runs."""
     from gateway.clock import SystemClock
     from gateway.control import ask
     from gateway.filing import DaemonDesk, LedgerDesk
@@ -237,25 +238,25 @@ def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["Desk"]:
         yield DaemonDesk(folder, entry.name)
         return
     if folder.is_dir() and os.geteuid() == 0 and folder.stat().st_uid != 0:
-        # What root creates here the daemon could not write to.
+        # The daemon could not write to files that root creates here.
         raise Failure(Code.DISK, f"{folder} belongs to the user {folder.owner()}, who has to do this", "permission")
     try:
         with opened(folder, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
             yield LedgerDesk(ledger, entry, settings.zone(entry), SystemClock())
     except LedgerLocked as exc:
-        raise Failure(Code.LOCKED, f"{folder}: the daemon that has the ledger does not answer", "unheard") from exc
+        raise Failure(Code.LOCKED, f"{folder}: the daemon that has the ledger does not answer", "incomplete") from exc
 
 
 def _print(row: dict[str, Any]) -> None:
     again = "" if row["first_time"] else " (this file was imported before)"
-    print(f"{row['file']} → {row['terminal']}: {many(row['lines'])} lines, {many(row['punches'])} punches{again}")
-    parts = [f"{many(row['new'])} new", f"{many(row['known'])} known already"]
-    parts += [f"{many(row['repeated'])} repeated in the file"] if row["repeated"] else []
-    parts += [f"{many(row['unreadable'])} unreadable, kept with their bytes"] if row["unreadable"] else []
+    print(f"{row['file']} → {row['terminal']}: {grouped(row['lines'])} lines, {grouped(row['punches'])} punches{again}")
+    parts = [f"{grouped(row['new'])} new", f"{grouped(row['known'])} known already"]
+    parts += [f"{grouped(row['repeated'])} repeated in the file"] if row["repeated"] else []
+    parts += [f"{grouped(row['unreadable'])} unreadable, kept with their bytes"] if row["unreadable"] else []
     print(f"  {', '.join(parts)}")
     if row["first"]:
         print(f"  from {row['first'].replace('T', ' ')} to {row['last'].replace('T', ' ')}")
     for defect in row["defects"][:DEFECTS_SHOWN]:
-        print(f"  byte {defect['offset']:,}, {many(defect['size'])} bytes: {defect['reason']}")
+        print(f"  byte {defect['offset']:,}, {grouped(defect['size'])} bytes: {defect['reason']}")
     if row["unreadable"] > DEFECTS_SHOWN:
-        print(f"  and {many(row['unreadable'] - DEFECTS_SHOWN)} more; --json names the first hundred")
+        print(f"  and {grouped(row['unreadable'] - DEFECTS_SHOWN)} more; --json names the first hundred")

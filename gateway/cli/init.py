@@ -1,4 +1,7 @@
-"""A first configuration: asked for, or made from options; with the terminals that answer, and secrets in own files."""
+"""``hadir init``: make the first configuration from questions or options, with the terminals that answer a search.
+
+Secrets go into files of their own.
+"""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import json
@@ -22,33 +25,43 @@ from gateway.cli.base import (
     Config,
     Failure,
     app,
+    print_stderr,
     progress,
-    say,
 )
 from gateway.cli.daemon import check
 from gateway.cli.doctor import Lang, doctor
 from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG, Language, user_language
-from gateway.cli.terminals import FEW, PRIVATE, REMARKS, entries_of, failure_of, print_rows, rows_of, size_of, spans_of
+from gateway.cli.terminals import (
+    FEW,
+    PRIVATE,
+    REMARKS,
+    entries_of,
+    failure_of,
+    print_rows,
+    rows_of,
+    size_of,
+    spans_of,
+)
 
 if TYPE_CHECKING:
     from drivers.base import DiscoveredTerminal
 
 DRIVER = "zkteco"
-"""The family that can be looked for."""
+"""The driver whose terminals can be discovered."""
 KEY_TRIES = 3
-"""Asking again and again with a wrong key locks some terminals."""
+"""Attempts with a communication key, at most: some terminals lock after repeated wrong keys."""
 SECRETS = "secrets"
-"""The folder beside the configuration that secret files go into: a service manager can hand on all of it at once."""
+"""Folder of the secret files, beside the configuration; a service manager can pass on the whole folder."""
 PASSWORD, KEY = f"{SECRETS}/mqtt-password", f"{SECRETS}/comm-key"
 LEFT_OUT = "left out"
-"""What is noted of a terminal that answers and is not wanted."""
+"""Remark on a terminal that answers and that the person leaves out of the configuration."""
 NONE = "-"
-"""The answer that says that there is none."""
+"""The answer that means *none*."""
 
 
 @dataclass
 class _Plan:
-    """What is going to be written, all at once at the end."""
+    """All values of the configuration; it is written in one step at the end."""
 
     site: str
     gateway: str
@@ -58,18 +71,21 @@ class _Plan:
     ca_file: Path | None = None
     data_dir: Path | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
-    """Terminals, as `hadir discover` knows them."""
+    """Terminals, as rows of `hadir discover`."""
     secrets: dict[str, str] = field(default_factory=dict)
-    """Name of a file, as the configuration says it → what it holds."""
+    """Name of a secret file, as written in the configuration → its content."""
 
 
-class _Asker:
-    """Gets each answer from its option, or from the person; a wrong one is asked for again, or ends the command."""
+class _Prompter:
+    """Takes each answer from its option, or from the person.
+
+    A wrong answer of a person repeats the question; a wrong option ends the command.
+    """
 
     def __init__(self, language: Language) -> None:
         self._language = language
-        self.asks = sys.stdin.isatty()
-        """Somebody is there to answer."""
+        self.interactive = sys.stdin.isatty()
+        """Whether a person can answer questions."""
 
     def answer(
         self,
@@ -81,8 +97,11 @@ class _Asker:
         hidden: bool = False,
         **values: object,
     ) -> Any:
-        """Return what ``read`` makes of an answer; it raises ValueError for a wrong one. Nobody there: the default."""
-        if given is None and not self.asks and default is not None:
+        """Return the answer as parsed by ``read``, which raises ValueError for a wrong one.
+
+        ``given`` is the option's value. Without it and without a person, the default is taken.
+        """
+        if given is None and not self.interactive and default is not None:
             given = default
         if given is not None:
             try:
@@ -91,18 +110,18 @@ class _Asker:
                 raise typer.BadParameter(self.wrong(question), param_hint=f"--{question.replace('_', '-')}") from None
         text = QUESTIONS[question].into(self._language, **values)
         while True:
-            said = typer.prompt(text, default=default, hide_input=hidden, show_default=bool(default), err=True)
+            typed = typer.prompt(text, default=default, hide_input=hidden, show_default=bool(default), err=True)
             try:
-                return read(said if hidden else said.strip())
+                return read(typed if hidden else typed.strip())
             except ValueError:
-                self.tell(question)
+                self.show_error(question)
 
     def wrong(self, what: str) -> str:
         return WRONG[what].into(self._language)
 
-    def tell(self, what: str) -> None:
-        """Say what was wrong, before asking again."""
-        say(f"  {self.wrong(what)}")
+    def show_error(self, what: str) -> None:
+        """Print why an answer is wrong, before the question is repeated."""
+        print_stderr(f"  {self.wrong(what)}")
 
 
 @app.command(rich_help_panel=GATEWAY)
@@ -110,7 +129,7 @@ def init(
     config: Config = DEFAULT_CONFIG,
     site: Annotated[str | None, typer.Option(metavar="CODE", help="Code of the office.")] = None,
     gateway: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of this computer; gw-01 where nobody is asked.")
+        str | None, typer.Option(metavar="NAME", help="Name of this computer; gw-01 if it is not interactive.")
     ] = None,
     timezone: Annotated[str | None, typer.Option(metavar="ZONE", help="WIB, WITA, WIT or a zone's name.")] = None,
     broker: Annotated[str | None, typer.Option(metavar="URL", help="mqtts://host:8883 or mqtt://host:1883.")] = None,
@@ -149,18 +168,18 @@ def init(
         print(INIT["exists"].into(language, file=config))
     else:
         _try_folder(config.parent)
-        asker = _Asker(language)
-        if not asker.asks:
+        prompter = _Prompter(language)
+        if not prompter.interactive:
             _require(**{"--site": site, "--timezone": timezone, "--broker": broker, "--range": networks or terminals})
         plan = _Plan(
-            asker.answer("site", site, _level),
-            asker.answer("gateway", gateway, _level, "gw-01"),
-            asker.answer("timezone", timezone, _zone, "WIB" if asker.asks else None),
-            asker.answer("broker", broker, _url),
+            prompter.answer("site", site, _level),
+            prompter.answer("gateway", gateway, _level, "gw-01"),
+            prompter.answer("timezone", timezone, _zone, "WIB" if prompter.interactive else None),
+            prompter.answer("broker", broker, _url),
             data_dir=data_dir,
         )
-        _ask_login(asker, plan, username, password_file, ca_file)
-        _find_terminals(asker, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
+        _ask_login(prompter, plan, username, password_file, ca_file)
+        _find_terminals(prompter, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
         written = _write(config, beginning, plan, language)
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
     print()
@@ -173,13 +192,13 @@ def init(
 def _require(**options: object) -> None:
     missing = [option for option, value in options.items() if not value]
     if missing:
-        raise typer.BadParameter(f"nobody is there to be asked: add {', '.join(missing)}.")
+        raise typer.BadParameter(f"without a terminal to ask questions, add {', '.join(missing)}.")
 
 
 def _comments(config: Path) -> str | None:
-    """Return the text of a configuration in which nothing is in effect, as packages install it; None for any other.
+    """Return the text of a configuration of comments only, as packages install it; None for any other file.
 
-    No file has no text.
+    Without a file the text is empty.
     """
     from drivers.textfile import TextFileError, read_text
 
@@ -193,7 +212,7 @@ def _comments(config: Path) -> str | None:
 
 
 def _try_folder(folder: Path) -> None:
-    """Make sure, before anybody is asked anything, that the answers can be written."""
+    """Make sure, before the first question, that the configuration can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -202,11 +221,11 @@ def _try_folder(folder: Path) -> None:
         raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
 
 
-# --- what an answer must be ---------------------------------------------------------------------------------------
+# --- validation of answers ----------------------------------------------------------------------------------------
 
 
 def _as_configured(kind: Any, text: str) -> Any:
-    """Return what the configuration would make of a text; ValueError where `hadir check` would refuse it."""
+    """Return a text as the configuration would parse it; ValueError where `hadir check` would refuse it."""
     from pydantic import TypeAdapter
 
     from drivers.values import STRICT
@@ -251,7 +270,7 @@ def _file(text: str) -> Path | None:
 
 
 def _password(text: str) -> str:
-    """Return what somebody types, or pastes with what stood around it; ValueError where no login would take it."""
+    """Return a typed or pasted password, without line ends; ValueError where it cannot be a usable password."""
     from drivers.textfile import decode, secret_in, secret_warning
 
     text = text.strip("\r\n")
@@ -267,7 +286,7 @@ def _key(text: str) -> str:
 
 
 def _secret(path: Path, option: str) -> str:
-    """Read a secret from a file, or from the input."""
+    """Read a secret from a file, or from standard input where the path is ``-``."""
     from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, secret_in, secret_warning
 
     try:
@@ -286,40 +305,40 @@ def _secret(path: Path, option: str) -> str:
 
 @dataclass
 class _Places:
-    """Where terminals are, as somebody says it."""
+    """Networks and addresses of terminals, as a person names them."""
 
     networks: list[IPv4Network]
     named: dict[str, str]
-    """Terminals by name, with their addresses."""
+    """Name of a terminal → its address."""
 
 
 def _places(text: str) -> _Places:
-    """Read networks, addresses and NAME=ADDRESS with blanks or commas between; ValueError for anything else."""
+    """Parse networks, addresses and NAME=ADDRESS, separated by blanks or commas; ValueError for anything else."""
     from drivers import DRIVERS
     from drivers.values import STRICT
 
     places = _Places([], {})
-    words = [word for word in re.split(r"[\s,]+", text) if word]
-    for word in words:
-        name, equals, address = word.partition("=")
+    items = [item for item in re.split(r"[\s,]+", text) if item]
+    for item in items:
+        name, equals, address = item.partition("=")
         if not equals:
-            places.networks.append(IPv4Network(word, strict=False))
+            places.networks.append(IPv4Network(item, strict=False))
             continue
         DRIVERS[DRIVER].options.model_validate({"name": _level(name), "address": address}, context={STRICT: True})
         places.named[name] = address
     places.networks = spans_of([str(network) for network in places.networks])
     private = all(any(network.subnet_of(known) for known in PRIVATE) for network in places.networks)
-    if not words or not private or sum(map(size_of, places.networks)) > FEW:
+    if not items or not private or sum(map(size_of, places.networks)) > FEW:
         raise ValueError
     return places
 
 
 def _own_network() -> str | None:
-    """Return the network that this computer's way out lies in, taken for one of 254 addresses; None without one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+    """Return the /24 network of the address that this computer's default route uses; None without one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            way_out.connect(("192.0.2.1", 9))  # nothing is sent: the system only looks for the way
-            network = IPv4Network(f"{way_out.getsockname()[0]}/24", strict=False)
+            probe.connect(("192.0.2.1", 9))  # sends nothing: for UDP the system only looks up the route
+            network = IPv4Network(f"{probe.getsockname()[0]}/24", strict=False)
         except OSError:
             return None
     return str(network) if any(network.subnet_of(known) for known in PRIVATE) else None
@@ -329,11 +348,11 @@ def _own_network() -> str | None:
 
 
 def _ask_login(
-    asker: _Asker, plan: _Plan, username: str | None, password_file: Path | None, ca_file: str | None
+    prompter: _Prompter, plan: _Plan, username: str | None, password_file: Path | None, ca_file: str | None
 ) -> None:
-    # The samples for brokers take this name: it is the gateway's place in the topics.
-    usual = f"{plan.site}/{plan.gateway}" if asker.asks else NONE
-    name = asker.answer("username", username, _username, usual)
+    # The sample configurations for brokers use this user name: it is the gateway's part of the topics.
+    usual = f"{plan.site}/{plan.gateway}" if prompter.interactive else NONE
+    name = prompter.answer("username", username, _username, usual)
     plan.username = None if name == NONE else name
     if password_file is not None:
         if plan.username is None:
@@ -341,42 +360,44 @@ def _ask_login(
         plan.secrets[PASSWORD] = _secret(password_file, "--password-file")
     elif (
         plan.username is not None
-        and asker.asks
-        and (password := asker.answer("password", None, _password, "", hidden=True))
+        and prompter.interactive
+        and (password := prompter.answer("password", None, _password, "", hidden=True))
     ):
         plan.secrets[PASSWORD] = password
     if plan.broker.startswith("mqtts:") or ca_file is not None:
-        plan.ca_file = asker.answer("ca_file", ca_file, _file, NONE)
+        plan.ca_file = prompter.answer("ca_file", ca_file, _file, NONE)
 
 
-def _find_terminals(asker: _Asker, plan: _Plan, given: list[str], port: int | None, comm_key_file: Path | None) -> None:
-    """Look until there is one, if somebody is there to say where else to look."""
+def _find_terminals(
+    prompter: _Prompter, plan: _Plan, given: list[str], port: int | None, comm_key_file: Path | None
+) -> None:
+    """Search for terminals; where none answers, let the person name other networks, or end the command."""
     key = None if comm_key_file is None else _secret(comm_key_file, "--comm-key-file").strip()
     if key is not None and not re.fullmatch("[0-9]{1,6}", key):
-        raise typer.BadParameter(asker.wrong("key"), param_hint="--comm-key-file")
-    told = " ".join(given) or None
+        raise typer.BadParameter(prompter.wrong("key"), param_hint="--comm-key-file")
+    option = " ".join(given) or None
     while not plan.rows:
-        places: _Places = asker.answer("range", told, _places, _own_network())
-        rows = _found(places.networks, port, key)
+        places: _Places = prompter.answer("range", option, _places, _own_network())
+        rows = _search(places.networks, port, key)
         if key is not None:
             for row in rows:
                 if row.pop("comm_key_file", None):
                     row["comm_key_file"] = KEY
                     plan.secrets[KEY] = key
-        if asker.asks:
-            _ask_about(asker, plan, rows, port, set(places.named))
+        if prompter.interactive:
+            _ask_about(prompter, plan, rows, port, set(places.named))
         rows += [_row_of(name, address) for name, address in places.named.items()]
         if any(row["name"] for row in rows):
             plan.rows = rows
-        elif not asker.asks:
-            raise Failure(Code.NEGATIVE, f"no terminal answers in {told}: nothing is written", "nobody")
+        elif not prompter.interactive:
+            raise Failure(Code.NEGATIVE, f"no terminal answers in {option}: nothing is written", "no_terminal")
         else:
-            asker.tell("nobody")
-            told = None
+            prompter.show_error("no_terminal")
+            option = None
 
 
-def _found(networks: list[IPv4Network], port: int | None, key: str | None) -> list[dict[str, Any]]:
-    """Search networks, with a key for those that want one; show and return what answers."""
+def _search(networks: list[IPv4Network], port: int | None, key: str | None) -> list[dict[str, Any]]:
+    """Search networks for terminals, with a key for those that require one; return a row for each that answers."""
     from drivers import DRIVERS
     from drivers.base import Search, TerminalUnavailable
 
@@ -394,7 +415,7 @@ def _found(networks: list[IPv4Network], port: int | None, key: str | None) -> li
             settled = progress(look(Search(hosts, port=port, comm_key_file=file)), len(hosts), "…")
             findings = [finding for finding in settled if finding is not None]
         except TerminalUnavailable as exc:
-            raise Failure(Code.UNAVAILABLE, str(exc), "no_way") from exc
+            raise Failure(Code.UNAVAILABLE, str(exc), "no_route") from exc
     return _rows(findings)
 
 
@@ -408,12 +429,12 @@ def _rows(findings: "list[DiscoveredTerminal]") -> list[dict[str, Any]]:
 
 
 def _row_of(name: str, address: str) -> dict[str, Any]:
-    """Return the row of a terminal that nobody has met yet."""
+    """Return the row of a terminal that has not been contacted yet."""
     return {"name": name, "driver": DRIVER, "address": address, "serial": "", "remark": None}
 
 
-def _ask_about(asker: _Asker, plan: _Plan, rows: list[dict[str, Any]], port: int | None, taken: set[str]) -> None:
-    """Let the person name each terminal as none is yet, leave some out, and give the keys that are wanted."""
+def _ask_about(prompter: _Prompter, plan: _Plan, rows: list[dict[str, Any]], port: int | None, taken: set[str]) -> None:
+    """Let the person give each terminal a unique name or leave it out, and enter the keys that terminals require."""
     print_rows(rows, entries=False)
 
     def read(text: str) -> str | None:
@@ -428,11 +449,11 @@ def _ask_about(asker: _Asker, plan: _Plan, rows: list[dict[str, Any]], port: int
             continue
         key = None
         if row["remark"] == REMARKS["key"]:
-            row, key = _ask_key(asker, row, port)  # noqa: PLW2901 - the terminal as it shows itself with its key
+            row, key = _ask_key(prompter, row, port)  # noqa: PLW2901 - with its key the terminal reveals more
             rows[place] = row
         values = {"model": row["model"] or "?", "serial": row["serial"] or "?", "address": row["address"]}
         usual = row["name"] if row["name"] not in taken else None
-        row["name"] = asker.answer("name", None, read, usual, **values)
+        row["name"] = prompter.answer("name", None, read, usual, **values)
         if row["name"] is None:
             row["remark"] = row["remark"] or LEFT_OUT
         else:
@@ -442,17 +463,17 @@ def _ask_about(asker: _Asker, plan: _Plan, rows: list[dict[str, Any]], port: int
                 plan.secrets[row["comm_key_file"]] = key
 
 
-def _ask_key(asker: _Asker, row: dict[str, Any], port: int | None) -> tuple[dict[str, Any], str | None]:
-    """Ask for a terminal's key until it is the right one, not for ever; return the terminal as it then shows itself."""
+def _ask_key(prompter: _Prompter, row: dict[str, Any], port: int | None) -> tuple[dict[str, Any], str | None]:
+    """Ask for a terminal's key, up to KEY_TRIES times; return the terminal's row, read with the key, and the key."""
     host = row["address"].partition(":")[0]
     for _ in range(KEY_TRIES):
-        key = asker.answer("key", None, _key, "", hidden=True, address=row["address"])
+        key = prompter.answer("key", None, _key, "", hidden=True, address=row["address"])
         if not key:
             break
-        again = _found([IPv4Network(host)], port, key)
-        if again and again[0]["serial"]:
-            return again[0], key
-        asker.tell("key_refused")
+        rows = _search([IPv4Network(host)], port, key)
+        if rows and rows[0]["serial"]:
+            return rows[0], key
+        prompter.show_error("key_refused")
     return row, None
 
 
@@ -460,9 +481,9 @@ def _ask_key(asker: _Asker, row: dict[str, Any], port: int | None) -> tuple[dict
 
 
 def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> list[Path]:
-    """Write the secrets, then the configuration behind its ``beginning``, if it is good; return what was written.
+    """Write the secrets, then the configuration after its ``beginning``, if it is valid; return the files written.
 
-    Whatever was there stays, and where anything fails, nothing is added to it.
+    Existing files stay. Where a step fails, the files written before are removed again.
     """
     from gateway.settings import SettingsError, load
 
@@ -490,8 +511,8 @@ def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> lis
         if isinstance(exc, OSError):
             raise Failure(Code.DISK, f"{exc.filename or folder}: {exc.strerror}", "output") from exc
         if isinstance(exc, SettingsError):
-            say("\n".join(exc.lines).replace(str(draft), str(config)))
-            raise Failure(Code.CONFIG, "what was said makes no configuration: nothing is written", "config") from exc
+            print_stderr("\n".join(exc.lines).replace(str(draft), str(config)))
+            raise Failure(Code.CONFIG, "the answers make no valid configuration: nothing is written", "config") from exc
         raise
     finally:
         draft.unlink(missing_ok=True)
@@ -499,7 +520,7 @@ def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> lis
 
 
 def _put(path: Path, text: str, mode: int) -> bool:
-    """Write a file that is not there, for the owner of its folder; return False where it is, with the same text."""
+    """Create a file, owned by the owner of its folder; return False where it exists already with the same text."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
@@ -522,22 +543,22 @@ def _put(path: Path, text: str, mode: int) -> bool:
 
 
 def _lines(plan: _Plan, language: Language) -> Iterator[str]:
-    """Yield the configuration, explained."""
+    """Yield the configuration with explaining comments."""
 
-    def explained(key: str) -> str:
+    def comment(key: str) -> str:
         return "".join(f"## {line}\n" for line in COMMENTS[key].into(language).split("\n"))
 
-    yield explained("head")
+    yield comment("head")
     for key in ("site", "gateway", "timezone"):
-        yield f"\n{explained(key)}{key}: {json.dumps(getattr(plan, key))}\n"
+        yield f"\n{comment(key)}{key}: {json.dumps(getattr(plan, key))}\n"
     if plan.data_dir is not None:
-        yield f"\n{explained('data_dir')}data_dir: {json.dumps(str(plan.data_dir.absolute()))}\n"
-    yield f"\n{explained('mqtt')}mqtt:\n  url: {plan.broker}\n"
+        yield f"\n{comment('data_dir')}data_dir: {json.dumps(str(plan.data_dir.absolute()))}\n"
+    yield f"\n{comment('mqtt')}mqtt:\n  url: {plan.broker}\n"
     if plan.username is not None:
         yield f"  username: {json.dumps(plan.username, ensure_ascii=False)}\n"
     if PASSWORD in plan.secrets:
         yield f"  password_file: {PASSWORD}\n"
     if plan.ca_file is not None:
         yield f"  ca_file: {json.dumps(str(plan.ca_file), ensure_ascii=False)}\n"
-    yield f"\n{explained('terminals')}terminals:\n"
+    yield f"\n{comment('terminals')}terminals:\n"
     yield from entries_of(plan.rows)

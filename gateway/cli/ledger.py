@@ -1,4 +1,4 @@
-"""Commands about the ledger's file: is it what was written, a copy of it, and back from a copy."""
+"""Commands on the ledger's file: verify it, back it up, restore it."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import sys
@@ -18,13 +18,13 @@ from gateway.cli.base import (
     Config,
     Failure,
     app,
-    busy,
+    grouped,
     load_settings,
-    many,
     open_ledger,
     print_json,
+    print_stderr,
     rich_console,
-    say,
+    spinner,
 )
 
 
@@ -44,22 +44,23 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         breach = verdict.breach
         if breach is not None:
             number = (ledger.base_of(breach.stream) or 0) + breach.sequence
-            # A running gateway never sends an altered event; without one, the next backup or sending finds it.
+            # The running daemon marks the event as altered and does not send it. Where no daemon runs, the next backup
+            # or transmission detects it.
             with suppress(Refusal, Unanswered):
                 ask(settings.data_dir, "altered", sequence=number)
     if as_json:
         print_json({**asdict(verdict), "ok": breach is None, "breach": breach._asdict() if breach else None})
     else:
-        counts = f"{many(verdict.events)} events in {verdict.streams} stream{'s' * (verdict.streams != 1)}"
-        counts += f", {many(verdict.punches)} of them punches"
+        counts = f"{grouped(verdict.events)} events in {verdict.streams} stream{'s' * (verdict.streams != 1)}"
+        counts += f", {grouped(verdict.punches)} of them punches"
         for name in ("forgotten", "lost"):
             if number := getattr(verdict, name):
-                counts += f", {many(number)} {name}"
+                counts += f", {grouped(number)} {name}"
         print(f"OK: {counts}" if breach is None else f"up to the first breach: {counts}")
     if breach is not None:
-        say(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
+        print_stderr(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
         for line in HINTS["altered"]:
-            say(f"  {line}")
+            print_stderr(f"  {line}")
         raise typer.Exit(Code.NEGATIVE)
 
 
@@ -74,32 +75,32 @@ def back_up(
         Path | None, typer.Option("--to", metavar="DIR", help="Where to; data_dir/backups by default.")
     ] = None,
 ) -> None:
-    """Copy the ledger now, also while the daemon runs; the three newest copies in a folder are kept."""
+    """Copy the ledger now, also while the daemon runs; the folder keeps the three newest copies."""
     from gateway.ledger import FILE_NAME, LedgerError, backup
 
     settings = load_settings(config)
     try:
-        with busy("copying"):
+        with spinner("copying"):
             copy = backup(settings.data_dir / FILE_NAME, to or settings.backups)
     except PermissionError as exc:
         raise Failure(Code.DISK, f"{settings.data_dir}: {exc.strerror}", "permission") from exc
     except LedgerError as exc:
         hint = "ledger" if (settings.data_dir / FILE_NAME).exists() else "no_ledger"
         raise Failure(Code.DISK, str(exc), hint) from exc
-    print(f"OK: {copy} ({many(copy.stat().st_size)} bytes)")
+    print(f"OK: {copy} ({grouped(copy.stat().st_size)} bytes)")
 
 
 @ledger_app.command("restore")
-def go_back(
+def restore_backup(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="The copy; by default the newest in data_dir/backups.")
     ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Put a copy in the ledger's place while the daemon is stopped; what is newer comes from the terminals again.
+    """Replace the ledger by a copy while the daemon is stopped; newer punches are read from the terminals again.
 
-    The present ledger is set aside, not deleted. The restored one begins a new stream, so that the centre can tell what
-    it counts from what was counted before.
+    The present ledger is set aside, not deleted. The restored ledger begins a new stream, so that the centre can tell
+    its sequence numbers from those that were used before.
     """
     from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, newest_backup, restore
 
@@ -108,7 +109,7 @@ def go_back(
     if copy is None:
         raise Failure(Code.DISK, f"{settings.backups}: there is no backup", "no_backup")
     try:
-        with busy("restoring"):
+        with spinner("restoring"):
             aside = restore(settings.data_dir / FILE_NAME, copy, settings.source)
             ledger = Ledger(settings.data_dir, settings.source)
             present = ledger.streams()[-1]

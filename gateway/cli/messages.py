@@ -1,7 +1,7 @@
-"""What `hadir doctor` and `hadir init` say, in English and Indonesian: the only place that holds those words.
+"""Texts of `hadir doctor` and `hadir init` in English and Indonesian. No other module holds these texts.
 
-``STEPS`` names the trials of :mod:`gateway.doctor`, ``FINDINGS`` says what came of one and, where something is in the
-way, what to do next. Values are put between the braces.
+``STEPS`` names the steps of :mod:`gateway.doctor`; ``FINDINGS`` describes the possible results of a step and, for a
+problem, the advice what to do next. Values replace the names in braces.
 """
 
 import os
@@ -17,25 +17,25 @@ class Language(StrEnum):
 
 
 class Bilingual(NamedTuple):
-    """The same in both languages."""
+    """One text in both languages."""
 
     en: str
     id: str
 
     def into(self, language: Language, **values: object) -> str:
-        """Return it in one of them, with values in their places."""
+        """Return the text in one language, with its values filled in."""
         return (self.en if language is Language.ENGLISH else self.id).format(**values)
 
 
 class FindingText(NamedTuple):
-    """What a finding says, and what to do next where it is in the way."""
+    """Text of a finding, and advice where the finding is a problem."""
 
     text: Bilingual
     advice: Bilingual | None = None
 
 
 def user_language() -> Language:
-    """Return the language of this computer's user: Indonesian where the locale says so, else English."""
+    """Return the language of this computer's user: Indonesian if the locale is Indonesian, else English."""
     locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
     return Language.INDONESIAN if locale.partition("_")[0].lower() in ("id", "in") else Language.ENGLISH
 
@@ -59,9 +59,9 @@ STEPS = {
     "broker_port": Bilingual("port", "port"),
     "tls": Bilingual("encryption", "enkripsi"),
     "login": Bilingual("login", "login"),
-    "receipts": Bilingual("may hear receipts", "boleh menerima receipt"),
+    "receipts": Bilingual("may read receipts", "boleh menerima receipt"),
     "publish": Bilingual("may publish", "boleh mengirim"),
-    "subscriber": Bilingual("somebody listens", "ada yang menerima"),
+    "subscriber": Bilingual("subscriber", "ada yang menerima"),
     "receipt": Bilingual("receipt of the centre", "receipt dari pusat"),
     "session": Bilingual("daemon's connection", "koneksi daemon"),
 }
@@ -710,7 +710,7 @@ QUESTIONS = {
         "{address}, {model}, nomor seri {serial}: namanya (a-z, 0-9 dan -; - saja untuk melewati)",
     ),
 }
-"""What `hadir init` asks."""
+"""Questions of `hadir init`."""
 
 WRONG = {
     "site": Bilingual("Only a-z, 0-9 and hyphens, no blanks.", "Hanya a-z, 0-9 dan tanda hubung, tanpa spasi."),
@@ -743,9 +743,9 @@ WRONG = {
     "name": Bilingual(
         "Only a-z, 0-9 and hyphens, and no name twice.", "Hanya a-z, 0-9 dan tanda hubung, dan nama tidak boleh sama."
     ),
-    "nobody": Bilingual("No terminal answers there.", "Tidak ada mesin absen yang menjawab di sana."),
+    "no_terminal": Bilingual("No terminal answers there.", "Tidak ada mesin absen yang menjawab di sana."),
 }
-"""What is said before a question is asked again."""
+"""Why an answer is wrong: shown before the question is repeated."""
 
 INIT = {
     "exists": Bilingual("{file} is there already: nothing is written.", "{file} sudah ada: tidak ada yang ditulis."),
@@ -784,4 +784,4 @@ COMMENTS = {
         "Mesin absen: satu entri untuk setiap mesin. Nomor seri memastikan mesin lain tidak terbaca sebagai gantinya.",
     ),
 }
-"""What the written configuration explains."""
+"""Comments in the configuration that `hadir init` writes."""

@@ -1,4 +1,4 @@
-"""Commands for whoever has no terminal or broker at hand: the demo and the simulators."""
+"""Commands to try Hadir without terminals or a broker: ``hadir demo`` and ``hadir simulate``."""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import os
@@ -24,28 +24,28 @@ from gateway.cli.base import (
     Failure,
     app,
     duration,
-    many,
-    say,
+    grouped,
+    print_stderr,
     signed_duration,
 )
 
 
 class Simulator(Protocol):
-    """A simulated terminal that obeys typed commands."""
+    """A simulated terminal with a console."""
 
     def control(self, line: str) -> str:
-        """Carry out one typed command and say what happened."""
+        """Run one console command; return its output."""
 
 
 class Framing(StrEnum):
-    """What a message on a line stands between."""
+    """How a message is delimited on a serial line."""
 
     LINE = "line"
     STX = "stx"
 
 
 class Checksum(StrEnum):
-    """How a message on a line is checked."""
+    """Checksum of a message on a serial line."""
 
     NONE = "none"
     XOR = "xor"
@@ -58,7 +58,7 @@ app.add_typer(simulate, name="simulate", rich_help_panel=TRYING)
 
 
 OFFICE_ZONE = "Asia/Jakarta"
-"""What clocks of simulated terminals show: an office's time, on machines that run on UTC too."""
+"""Default zone of simulated clocks: the time of an office, also on a computer whose zone is UTC."""
 ClockZone = Annotated[
     str, typer.Option(metavar="ZONE", help="The zone its clock shows; the gateway's `timezone` must be the same.")
 ]
@@ -157,21 +157,23 @@ def zkteco(
             terminal.faults.switch_on(order)
     except ValueError as exc:
         raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
-    with _told_to_stop() as stop, ExitStack() as stack:
+    with _stop_signal() as stop, ExitStack() as stack:
         try:
             simulator = stack.enter_context(Simulator(terminal, host, port))
         except OSError as exc:
             what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
             raise typer.BadParameter(what, param_hint="--port") from None
         print(
-            f"Terminal {serial} with {many(terminal.count)} records at {simulator.address}, TCP and UDP. "
+            f"Terminal {serial} with {grouped(terminal.count)} records at {simulator.address}, TCP and UDP. "
             f"Its clock shows {timezone}. "
             f"Try: hadir probe {simulator.address}{' --comm-key-file FILE' if comm_key else ''}",
             flush=True,
         )
         if terminal.unusable_lines:
-            say(f"hadir: {many(terminal.unusable_lines)} lines of {attlog} are no punches and were left out")
-        _converse(simulator, stop, punch_every)
+            print_stderr(
+                f"hadir: {grouped(terminal.unusable_lines)} lines of {attlog} are no punches and were left out"
+            )
+        _run_console(simulator, stop, punch_every)
 
 
 @simulate.command()
@@ -247,7 +249,7 @@ def anviz(
             simulator.faults.switch(order)
         except ValueError as exc:
             raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
-    with _told_to_stop() as stop, ExitStack() as stack:
+    with _stop_signal() as stop, ExitStack() as stack:
         try:
             stack.enter_context(simulator)
         except OSError as exc:
@@ -255,7 +257,7 @@ def anviz(
             raise typer.BadParameter(what, param_hint="--port") from None
         who = f"Terminal {next(iter(numbers))}" if len(numbers) == 1 else f"Terminals {', '.join(map(str, numbers))}"
         print(
-            f"{who} with {many(records)} records at {simulator.port}. "
+            f"{who} with {grouped(records)} records at {simulator.port}. "
             + (
                 f"Try: hadir probe {simulator.port} --driver anviz"
                 if len(numbers) == 1
@@ -264,11 +266,11 @@ def anviz(
             + f" Clock: {timezone}.",
             flush=True,
         )
-        _converse(simulator, stop, punch_every)
+        _run_console(simulator, stop, punch_every)
 
 
 def _clock_in(timezone: str) -> Callable[[], datetime]:
-    """Return what tells the time in a zone."""
+    """Return a function that returns the local time of a zone; BadParameter for an unknown zone."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
@@ -297,7 +299,7 @@ def text_line(
     """
     from drivers.line.simulator import PATTERN, Simulator
 
-    with _told_to_stop() as stop, ExitStack() as stack:
+    with _stop_signal() as stop, ExitStack() as stack:
         try:
             simulator = stack.enter_context(
                 Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
@@ -306,31 +308,31 @@ def text_line(
             what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
             raise typer.BadParameter(what, param_hint="--port") from None
         print(f"A line at {simulator.port}. It is read with pattern: '{PATTERN}'", flush=True)
-        _converse(simulator, stop, punch_every)
+        _run_console(simulator, stop, punch_every)
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[socket.socket]:
+def _stop_signal() -> Iterator[socket.socket]:
     """Yield a socket that becomes readable on SIGTERM and Ctrl-C."""
-    ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
 
-    def tell(_number: int, _frame: FrameType | None) -> None:
+    def send_stop(_number: int, _frame: FrameType | None) -> None:
         with suppress(OSError):
-            theirs.send(b"!")
+            sender.send(b"!")
 
-    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
-    with ours, theirs:
+    before = {number: signal.signal(number, send_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    with receiver, sender:
         try:
-            yield ours
+            yield receiver
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def _converse(simulator: Simulator, stop: socket.socket, punch_every: float | None) -> None:
-    """Carry out typed lines until told to stop; the end of the input ends nothing."""
-    # Not by a thread that reads sys.stdin: it could not be ended.
+def _run_console(simulator: Simulator, stop: socket.socket, punch_every: float | None) -> None:
+    """Run typed console commands until a stop signal; the end of the input does not stop the simulator."""
+    # A thread that reads sys.stdin could not be stopped, so this loop uses select.
     watched: list[Any] = [stop] if sys.stdin is None else [stop, sys.stdin.fileno()]
     typed = b""
     if sys.stdin is not None and sys.stdin.isatty():

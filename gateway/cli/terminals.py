@@ -1,4 +1,7 @@
-"""Commands that talk to a terminal, without the daemon and without leaving a trace."""
+"""Commands that connect to a terminal directly, without the daemon: probe, discover, read.
+
+They change nothing at a terminal and store nothing in the ledger.
+"""
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import csv
@@ -35,22 +38,22 @@ from gateway.cli.base import (
     Failure,
     Timeout,
     Udp,
-    ahead_text,
     app,
-    busy,
     code_text,
     duration,
+    duration_text,
     fullness,
+    grouped,
     load_settings,
-    many,
+    offset_text,
     open_private,
     print_fields,
     print_json,
+    print_stderr,
     progress,
     rich_console,
-    say,
-    span_text,
-    with_bar,
+    spinner,
+    with_progress_bar,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ if TYPE_CHECKING:
     from drivers.base import ClockReading, DiscoveredTerminal, Driver, DriverError, Labels, Record, Terminal
 
 TAIL = 8
-"""Records that a probe reads to find out how the log is laid out."""
+"""Records that a probe reads to detect the layout of the log."""
 NEW_AT_MOST = 250
 """New records that a probe reads, to show the newest one, where the end of the log cannot be read otherwise."""
 FRESH = timedelta(minutes=2)
@@ -70,17 +73,17 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A terminal somebody wants to talk to."""
+    """A terminal that a command connects to."""
 
     where: str
     driver: "Driver"
     options: Any
     zone: "ZoneInfo | None"
-    """The zone of its clock, where the configuration says so; else this computer's is assumed."""
+    """The zone of its clock, from the configuration; None: this computer's zone is assumed."""
 
     @contextmanager
-    def conversation(self) -> Iterator["Terminal"]:
-        """Talk to it; whatever its driver raises ends the command."""
+    def session(self) -> Iterator["Terminal"]:
+        """Connect to the terminal; a DriverError ends the command."""
         from drivers.base import DriverError
 
         try:
@@ -90,12 +93,12 @@ class Target:
             raise self.failure(exc) from exc
 
     def failure(self, exc: "DriverError") -> Failure:
-        """Translate what its driver raised."""
+        """Return the failure for an exception of the driver."""
         return failure_of(self.where, self.driver, exc)
 
 
 def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
-    """Translate what a driver raised about whoever is at an address."""
+    """Return the failure for an exception that a driver raised at an address."""
     from drivers.base import TerminalRefused, TerminalUnavailable
 
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
@@ -114,7 +117,7 @@ def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
 def _target(
     address: str, config: Path, driver: str, *, udp: bool, comm_key_file: Path | None, timeout: float | None
 ) -> Target:
-    """Find out who is meant: a terminal of the configuration by its name, or whoever answers at an address."""
+    """Return the terminal that the argument names: one of the configuration, or one at an address."""
     from pydantic import ValidationError
 
     from drivers import DRIVERS, no_such_driver
@@ -161,10 +164,10 @@ def probe(
     found: dict[str, Any] = {"address": target.where, "driver": target.driver.name}
     failure = None
     try:
-        with busy(f"asking {target.where} …"), target.conversation() as terminal:
-            _look(terminal, target, found)
+        with spinner(f"asking {target.where} …"), target.session() as terminal:
+            _inspect(terminal, target, found)
     except Failure as exc:
-        failure = exc  # what was learned before is shown all the same
+        failure = exc  # what was read before the failure is shown all the same
         found["error"] = _plain_failure(exc)
     if as_json:
         print_json(found)
@@ -178,14 +181,14 @@ def _plain_failure(failure: Failure) -> dict[str, Any]:
     return {"code": failure.code.name.lower(), "exit_code": int(failure.code), "message": str(failure.args[0])}
 
 
-def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
-    """Add what ``terminal`` tells to ``found``, from the smallest question to the largest."""
+def _inspect(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
+    """Add the terminal's properties to ``found``, from the smallest request to the largest."""
     from drivers.base import Acknowledging, Logged, RawPunch
 
     found |= asdict(terminal.identify())
-    asked = datetime.now().astimezone()
+    requested = datetime.now().astimezone()
     clock = terminal.read_clock()
-    found["clock"] = _plain_clock(asked, clock, target.zone)
+    found["clock"] = _plain_clock(requested, clock, target.zone)
     if not isinstance(terminal, Logged):
         return
     sizes = terminal.sizes()
@@ -195,7 +198,7 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
     elif 0 < (sizes.new or 0) <= NEW_AT_MOST:
         reading = terminal.new()
     else:
-        return  # to see the end of its log, the whole of it would have to come over a slow line
+        return  # reading the end of its log would mean to read all of it over a slow line
     times = [record.local_time.isoformat() for record in reading.records if isinstance(record, RawPunch)]
     found |= {
         "records": reading.total,
@@ -209,22 +212,22 @@ def _look(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
 
 
 def _days_off(ahead: timedelta) -> int:
-    """Tell how many days the records of a terminal seem to be ahead of its own clock: 1 or -1, or 0 for no doubt.
+    """Return by how many days a terminal's records seem to be ahead of its own clock: 1, -1, or 0 for no suspicion.
 
-    ``ahead`` is how far its newest record is. No record is made in the future; one that was made just now and is dated
-    a whole day back is what a probe after a test punch is for.
+    ``ahead`` is how far its newest record is ahead. No record is made in the future; a record of a moment ago that is
+    dated a whole day back is detected by a probe right after a test punch.
     """
     if FRESH < ahead <= DAY + FRESH:
         return 1
     return -1 if abs(ahead + DAY) <= FRESH else 0
 
 
-def _plain_clock(asked: datetime, clock: "ClockReading | None", zone: "ZoneInfo | None") -> dict[str, Any] | None:
+def _plain_clock(requested: datetime, clock: "ClockReading | None", zone: "ZoneInfo | None") -> dict[str, Any] | None:
     if clock is None:
         return None
-    shown = clock.local_time.replace(tzinfo=zone or asked.astimezone().tzinfo)
-    # The terminal shows whole seconds: on average it is half a second further.
-    middle = asked + timedelta(seconds=clock.round_trip_s / 2 - 0.5)
+    shown = clock.local_time.replace(tzinfo=zone or requested.astimezone().tzinfo)
+    # The terminal shows whole seconds: on average its clock is half a second further.
+    middle = requested + timedelta(seconds=clock.round_trip_s / 2 - 0.5)
     return {
         "local_time": clock.local_time.isoformat(),
         "offset_ms": round((shown - middle) / timedelta(milliseconds=1)),
@@ -234,10 +237,10 @@ def _plain_clock(asked: datetime, clock: "ClockReading | None", zone: "ZoneInfo 
 
 def _print_probe(found: dict[str, Any]) -> None:
     clock = found.get("clock")
-    fields = {key: found[key] or "not told" for key in ("serial", "model", "firmware", "platform")}
+    fields = {key: found[key] or "not reported" for key in ("serial", "model", "firmware", "platform")}
     fields["clock"] = "none, or it shows an impossible date"
     if clock is not None:
-        offset = ahead_text(clock["offset_ms"], clock["bound_ms"])
+        offset = offset_text(clock["offset_ms"], clock["bound_ms"])
         offset = {"right": "the same as", "ahead": f"{offset} of"}.get(offset.rpartition(" ")[2], offset)
         fields["clock"] = f"{clock['local_time'].replace('T', ' ')}, {offset} this computer"
         half_hours = abs(clock["offset_ms"]) / 1_800_000
@@ -246,7 +249,7 @@ def _print_probe(found: dict[str, Any]) -> None:
     if "records" in found:
         fields["log"] = fullness(found["records"], found["capacity"])
         if found.get("new") is not None:
-            fields["log"] += f", {many(found['new'])} of them new"
+            fields["log"] += f", {grouped(found['new'])} of them new"
     if found.get("layout"):
         fields["log"] += f", layout {found['layout']}"
         fields["log"] += " (names people by an internal number)" if found["by_uid"] else ""
@@ -257,17 +260,17 @@ def _print_probe(found: dict[str, Any]) -> None:
             fields["newest"] += (
                 f": a day {'ahead of' if days > 0 else 'behind'} the terminal's own clock? Check `epoch`"
             )
-    print(f"{found['address']}: a terminal that speaks {found['driver']}")
+    print(f"{found['address']}: a terminal of driver {found['driver']}")
     print_fields(fields)
 
 
 # --- discover -----------------------------------------------------------------------------------------------------
 
 FEW = 1024
-"""Addresses that are searched without being asked for twice."""
+"""Addresses that are searched without --yes, at most."""
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8")))
 
-# Hint of a failure → what it makes of whoever answers.
+# Hint of a failure → remark on the device that answers.
 REMARKS = {
     "key": "needs its communication key",
     "encrypted": "secure firmware, encrypted",
@@ -301,8 +304,8 @@ def discover(
 ) -> None:
     """Look for terminals in a network; print lines to paste into the configuration.
 
-    Each address is tried over TCP, then UDP, at most 32 at a time. Whoever answers is asked for serial, clock and
-    count; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
+    Each address is tried over TCP, then UDP, at most 32 at a time. A device that answers is asked for serial, clock
+    and count; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
     """
     from drivers import DRIVERS
     from drivers.base import Search, TerminalUnavailable
@@ -326,62 +329,65 @@ def discover(
         rate=rate,
         timeout_s=timeout or 1.0,
     )
-    asked = 0
+    tried = 0
     findings: list[DiscoveredTerminal] = []
-    no_way: Failure | None = None
+    search_error: Failure | None = None
     try:
         with closing(look(search)) as settled, _stopping(search.stop) as stopped_by:
-            for finding in progress(settled, total, f"asking {many(total)} addresses"):
-                asked += 1
+            for finding in progress(settled, total, f"asking {grouped(total)} addresses"):
+                tried += 1
                 if finding is not None:
                     findings.append(finding)
     except TerminalUnavailable as exc:
-        no_way = Failure(Code.UNAVAILABLE, str(exc), "no_way")  # what was found before is shown all the same
+        search_error = Failure(Code.UNAVAILABLE, str(exc), "no_route")  # what was found before is shown all the same
     failures = {
         finding.host: failure_of(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
     }
     rows = rows_of(driver, findings, failures)
     if as_json:
-        print_json({"addresses": total, "asked": asked, "found": rows})
+        print_json({"addresses": total, "asked": tried, "found": rows})
     elif as_yaml:
         print("".join(entries_of(rows)), end="")
     else:
         print_rows(rows)
     if not as_json:
         for hint in dict.fromkeys(failure.hint for failure in failures.values()):
-            said = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
-            say("\n".join((*said, *(f"  {line}" for line in HINTS[hint]))))
-    if no_way is not None:
-        raise no_way
-    if asked < total:
-        say(f"hadir: stopped; {many(asked)} of {many(total)} addresses were asked")
+            errors = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
+            print_stderr("\n".join((*errors, *(f"  {line}" for line in HINTS[hint]))))
+    if search_error is not None:
+        raise search_error
+    if tried < total:
+        print_stderr(f"hadir: stopped; {grouped(tried)} of {grouped(total)} addresses were asked")
         raise typer.Exit(128 + (stopped_by[0] if stopped_by else signal.SIGINT))
     if not any(row["name"] or row["remark"] == REMARKS["encrypted"] for row in rows):
         raise Failure(
-            Code.NEGATIVE, f"no terminal answers in {', '.join(networks)}; addresses asked: {total:,}", "nobody"
+            Code.NEGATIVE, f"no terminal answers in {', '.join(networks)}; addresses asked: {total:,}", "no_terminal"
         )
 
 
 @contextmanager
 def _stopping(stop: "Event") -> Iterator[list[int]]:
-    """Set ``stop`` at the first Ctrl-C or SIGTERM inside the block, yield which it was; who asks twice means it."""
+    """Set ``stop`` at the first Ctrl-C or SIGTERM inside the block; yield a list that then holds the signal.
 
-    def ask_to_stop(number: int, _frame: object) -> None:
+    A second signal has the effect that it had before the block.
+    """
+
+    def request_stop(number: int, _frame: object) -> None:
         signal.signal(number, before[number])
-        asked.append(number)
+        received.append(number)
         stop.set()
 
-    asked: list[int] = []
-    before = {int(number): signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+    before = {int(number): signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def spans_of(networks: list[str]) -> list[IPv4Network]:
-    """Return what the arguments mean, each address once."""
+    """Return the networks that the arguments name, without overlaps; BadParameter for anything else."""
     spans = []
     for text in networks:
         try:
@@ -396,7 +402,7 @@ def spans_of(networks: list[str]) -> list[IPv4Network]:
 
 
 def size_of(span: IPv4Network) -> int:
-    """Return how many hosts a network can have."""
+    """Return the number of host addresses of a network."""
     return span.num_addresses if span.prefixlen > 30 else span.num_addresses - 2
 
 
@@ -407,12 +413,12 @@ def _stay_polite(spans: list[IPv4Network], total: int, rate: int) -> None:
                 Code.USAGE, f"{span} is not a private network: its terminals, if any, are not yours", "public"
             )
     if total > FEW:
-        took = span_text(timedelta(seconds=total / rate))
-        raise Failure(Code.USAGE, f"{many(total)} addresses: asking them all takes {took} at least", "large")
+        least = duration_text(timedelta(seconds=total / rate))
+        raise Failure(Code.USAGE, f"{grouped(total)} addresses: asking them all takes {least} at least", "large")
 
 
 def rows_of(driver: str, findings: "list[DiscoveredTerminal]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
-    """Return what was found as plain values, in the order of addresses; ``name`` where the gateway could read it."""
+    """Return the devices found as plain values, by address; ``name`` is set where the gateway could read the device."""
     from drivers.base import Sizes, TerminalInfo
 
     rows = []
@@ -437,7 +443,7 @@ def rows_of(driver: str, findings: "list[DiscoveredTerminal]", failures: dict[st
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
-    """Return a name for each: its model and as little of its address as tells them apart."""
+    """Return a unique name for each row: its model and the shortest end of its address that makes the names differ."""
     names: list[str] = []
     for octets in range(1, 5):
         names = [
@@ -453,7 +459,7 @@ def _slug(model: str | None) -> str:
 
 
 def entries_of(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the lines of the configuration, indented as they stand under ``terminals:``."""
+    """Yield the entries as lines of the configuration, indented as below ``terminals:``."""
     serials: dict[str, str] = {}
     for row in rows:
         if row["name"] is None:
@@ -476,11 +482,11 @@ def entries_of(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 
 ENTRY = ("name", "driver", "address", "transport")
-"""What an entry says of a terminal, in this order."""
+"""Keys of a terminal's entry, in this order."""
 
 
 def print_rows(rows: list[dict[str, Any]], *, entries: bool = True) -> None:
-    """Print what was found as a table and, with ``entries``, as lines for the configuration."""
+    """Print the devices found as a table and, with ``entries``, as lines for the configuration."""
     from rich.table import Table
 
     if not rows:
@@ -495,7 +501,7 @@ def print_rows(rows: list[dict[str, Any]], *, entries: bool = True) -> None:
             row["serial"] or "-",
             row["model"] or "-",
             row["firmware"] or "-",
-            "-" if clock is None else ahead_text(clock["offset_ms"], clock["bound_ms"]),
+            "-" if clock is None else offset_text(clock["offset_ms"], clock["bound_ms"]),
             "-" if row["records"] is None else fullness(row["records"], row["capacity"]).replace(" records", ""),
             row["remark"] or "",
         )
@@ -507,7 +513,7 @@ def print_rows(rows: list[dict[str, Any]], *, entries: bool = True) -> None:
 
 
 class Format(StrEnum):
-    """How records are written."""
+    """Output format of records."""
 
     TABLE = "table"
     CSV = "csv"
@@ -547,7 +553,7 @@ def read(
         )
     began = time.monotonic()
     pins = {}
-    with busy(f"reading the log of {target.where} …"), target.conversation() as terminal:
+    with spinner(f"reading the log of {target.where} …"), target.session() as terminal:
         if not isinstance(terminal, Logged):
             raise typer.BadParameter("a terminal of this kind keeps no log.", param_hint="ADDRESS")
         reading = terminal.read(start)
@@ -556,27 +562,27 @@ def read(
             try:
                 pins = dict(terminal.pins())
             except ProtocolError as exc:
-                say(f"warning: who is behind the internal numbers could not be read ({exc})")
+                print_stderr(f"warning: who is behind the internal numbers could not be read ({exc})")
     took_s = time.monotonic() - began
     first = max(start, reading.start)
     labels = target.driver.labels or LABELS
     try:
         with open_private(output, "w") if output else nullcontext(sys.stdout) as file:
-            numbered = enumerate(with_bar(records, file), first)
+            numbered = enumerate(with_progress_bar(records, file), first)
             _write_records(file, form, ({"position": at, **_plain(record, pins, labels)} for at, record in numbered))
     except BrokenPipeError:
         raise
     except OSError as exc:
         raise Failure(Code.DISK, f"{output or 'the output'}: {exc.strerror}", "output") from exc
     bad = sum(isinstance(record, BadRecord) for record in records)
-    unreadable = f", {many(bad)} of them unreadable" if bad else ""
+    unreadable = f", {grouped(bad)} of them unreadable" if bad else ""
     layout = f", layout {reading.layout}" if reading.total else ""
-    whole = f"{many(len(records))} of the {many(reading.total)} records of {target.where}"
-    say(f"{whole}{layout}{unreadable}; read in {took_s:.1f} s")
+    whole = f"{grouped(len(records))} of the {grouped(reading.total)} records of {target.where}"
+    print_stderr(f"{whole}{layout}{unreadable}; read in {took_s:.1f} s")
 
 
 def _plain(record: "Record", pins: "Mapping[int, str]", labels: "Labels") -> dict[str, Any]:
-    """Return a record as plain values; ``bad`` says why one cannot be read as a punch."""
+    """Return a record as plain values; ``bad`` is the reason why it cannot be decoded as a punch, else None."""
     from drivers.base import BadRecord
 
     if isinstance(record, BadRecord):

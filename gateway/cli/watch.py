@@ -1,7 +1,7 @@
-"""`hadir status --watch`: how the gateway is, on a screen that is drawn again and again.
+"""`hadir status --watch`: the gateway's status on a screen that is redrawn continuously.
 
-Every two seconds, when the window changes its size, and until q or Ctrl-C. What does not fit is left out from below,
-terminals that are well before those that are not.
+It is redrawn every two seconds and when the window changes its size, until q or Ctrl-C. Rows that do not fit are left
+out from the bottom; online terminals are left out before offline ones.
 """
 
 import os
@@ -22,7 +22,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.base import ahead_text, local_text, many, rich_console
+from gateway.cli.base import grouped, local_text, offset_text, rich_console
 
 if TYPE_CHECKING:
     from gateway.page.attention import Item
@@ -31,32 +31,32 @@ REDRAWN_S = 2.0
 ALARMS = 3
 ITEMS = 5
 LEAST_ROWS = 3
-"""Of terminals, however low the window is."""
+"""Rows for terminals, however small the window is."""
 WIDE = 100
-"""Columns from which there is room for serial numbers."""
+"""Window width, in columns, from which serial numbers are shown."""
 _COLOURS = {"online": "green", "offline": "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What there is to be seen at a moment."""
+    """All values that one drawing of the screen shows."""
 
     fields: Mapping[str, str]
     terminals: Mapping[str, Mapping[str, Any]]
     today: Mapping[str, Mapping[str, Any]]
-    """The tally of the newest day, by terminal."""
+    """Terminal → counts of its newest day."""
     alarms: Sequence[Mapping[str, Any]]
     attention: "Sequence[Item]"
-    """What a person should look at, the urgent first."""
+    """Items that need a person's attention, urgent ones first."""
 
 
 def can_watch() -> bool:
-    """Tell whether a person sits before a window that can be drawn in."""
+    """Return whether input and output are a terminal that supports cursor movement."""
     return sys.stdin.isatty() and sys.stdout.isatty() and not rich_console().is_dumb_terminal
 
 
 def watch(look: Callable[[], Picture], zone: ZoneInfo) -> None:
-    """Draw what ``look`` returns until q is typed or the process is told to stop."""
+    """Draw what ``look`` returns, repeatedly, until q is typed or SIGINT or SIGTERM arrives."""
     console = rich_console()
     with (
         suppress(KeyboardInterrupt),
@@ -74,7 +74,7 @@ def watch(look: Callable[[], Picture], zone: ZoneInfo) -> None:
 
 @contextmanager
 def _window() -> Iterator[int]:
-    """Hear single keys, and changes of the window's size through the file descriptor that is yielded."""
+    """Switch the terminal to single-key input; yield a descriptor that becomes readable on SIGWINCH."""
     before = termios.tcgetattr(sys.stdin)
     woken, wake = os.pipe2(os.O_NONBLOCK)
     handlers = {
@@ -95,11 +95,11 @@ def _window() -> Iterator[int]:
 
 
 def draw(picture: Picture, zone: ZoneInfo, console: Console) -> RenderableType:
-    """Return the picture for a window of the console's present size."""
+    """Return the picture, laid out for the console's current size."""
     width, height = console.size
     head = _fields(picture.fields)
     foot = Text(f"{datetime.now(zone):%H:%M:%S}  q ends", style="dim")
-    # Beside rows and alarms: the fields, an empty line behind each part, the table's head and the last line.
+    # Lines that are always needed: the fields, an empty line after each part, the table's header and the last line.
     room = height - len(picture.fields) - 4
     least = min(LEAST_ROWS, len(picture.terminals))
     items = [_item(item) for item in picture.attention[: max(0, min(ITEMS, room - least - 1))]]
@@ -143,7 +143,7 @@ def _terminals(picture: Picture, zone: ZoneInfo, rows: int, *, wide: bool) -> Re
             "since": Text(local_text(state.get("since"), zone)[5:16]),
             "serial": Text(state["serial"] or "-"),
             "last punch": Text((state["last_punch"] or "-").replace("T", " ")[5:] or "-"),
-            "clock": Text("-" if clock is None else ahead_text(clock["offset_ms"], clock["bound_ms"])),
+            "clock": Text("-" if clock is None else offset_text(clock["offset_ms"], clock["bound_ms"])),
         }
         full = f"{100 * state['records'] // capacity} %" if capacity and state["records"] is not None else "-"
         table.add_row(Text(name), *(cells[heading] for heading in headings), full, *_counts(day))
@@ -153,15 +153,15 @@ def _terminals(picture: Picture, zone: ZoneInfo, rows: int, *, wide: bool) -> Re
 
 
 def _counts(day: Mapping[str, Any]) -> list[Text]:
-    """Return how far a day's records are; a number that lags behind the one before it is coloured."""
+    """Return a day's counts along the way to the centre; a count lower than the one before it is coloured."""
     if not day:
         return [Text("-")] * 4
     stored = day["in_ledger"] + day["withheld"]
     return [
-        Text("-" if day["in_log"] is None else many(day["in_log"])),
-        Text(many(day["in_ledger"]), style="yellow" if stored < (day["in_log"] or 0) else ""),
-        Text(many(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
-        Text(many(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
+        Text("-" if day["in_log"] is None else grouped(day["in_log"])),
+        Text(grouped(day["in_ledger"]), style="yellow" if stored < (day["in_log"] or 0) else ""),
+        Text(grouped(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
+        Text(grouped(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
     ]
 
 

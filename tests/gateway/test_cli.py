@@ -473,7 +473,7 @@ def test_discover_of_nobody_is_1(neighbourhood: int) -> None:
         told = hadir("discover", network, "--port", neighbourhood)
         assert told.returncode == 1
         assert f"no terminal answers in {network}" in told.stderr
-        assert HINTS["nobody"][1] in told.stderr
+        assert HINTS["no_terminal"][1] in told.stderr
         assert "For the configuration" not in told.stdout
 
 
@@ -497,7 +497,7 @@ def test_discover_with_yes_goes_where_it_is_told() -> None:
     """An address that nobody can reach is no finding, and it is said that there is no way."""
     told = hadir("discover", "255.255.255.255", "--yes")
     assert (told.returncode, told.stdout) == (69, "")
-    assert HINTS["no_way"][1] in told.stderr
+    assert HINTS["no_route"][1] in told.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers.zkteco.simulator import Simulator, build
-from gateway.cli.doctor import _conclude, _what_to_do
+from gateway.cli.doctor import _advice_lines, _conclude
 from gateway.cli.messages import FINDINGS, Language, user_language
 from gateway.control import ask
 from gateway.doctor import Outcome, Step
@@ -113,7 +113,7 @@ def test_root_causes_come_first_and_each_step_has_its_advice() -> None:
     key = step("lobby", "key", "failed", "key_refused")
     name = step("broker", "name", "failed", "broker_name_unknown")
     steps = [clock, network, key, name]
-    under = ["".join(_what_to_do(one, steps, Language.ENGLISH)) for one in steps]
+    under = ["".join(_advice_lines(one, steps, Language.ENGLISH)) for one in steps]
     assert "comes from: gateway, network" in under[0]
     assert "ip address" in under[1]
     assert "comm_key_file" in under[2]

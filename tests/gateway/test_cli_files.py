@@ -63,7 +63,7 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     """Whose a file is must be known, what it is certain; the other files are imported all the same."""
     nameless = export(tmp_path, "1_attlog.dat", 2001)
     asked = hadir("import", "-c", config, nameless)
-    assert (asked.returncode, HINTS["misfit"][1] in asked.stderr) == (1, True)
+    assert (asked.returncode, HINTS["wrong_terminal"][1] in asked.stderr) == (1, True)
     users = export(tmp_path, "user.dat", 1)
     told = hadir("import", "-c", config, "--json", users, export(tmp_path, f"{SERIAL}_attlog.dat", 1001))
     assert (told.returncode, HINTS["not_export"][0] in told.stderr) == (1, True)
@@ -91,7 +91,7 @@ def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
             (row,) = json.loads(told.stdout)
             assert (told.returncode, row["terminal"], row["new"]) == (0, "lobby", 3)
         else:
-            assert (told.returncode, HINTS["misfit"][1] in told.stderr) == (1, True)
+            assert (told.returncode, HINTS["wrong_terminal"][1] in told.stderr) == (1, True)
     # The same punches under the name of another terminal's serial number: its owner is known by the punches.
     again = export(tmp_path, "OTHER12345_attlog.dat", 1001)
     (row,) = json.loads(hadir("import", "-c", config, "--json", "--terminal", "lobby", again).stdout)
