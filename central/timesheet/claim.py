@@ -31,6 +31,7 @@ def punch_order(punch: Punch) -> tuple[object, ...]:
         punch.id or "",
         punch.stream or "",
         punch.between or (),
+        punch.paper or "",
     )
 
 

@@ -67,4 +67,5 @@ def _key(punch: Punch) -> list[Any]:
         punch.offset_ms,
         punch.between,
         punch.clock,
+        punch.paper,
     ]

@@ -43,6 +43,9 @@ class Punch:
     stream: str | None = None
     clock: dict[str, Any] | None = None
     """The measurement behind ``offset_ms``, as the event holds it."""
+    paper: str | None = None
+    """Who vouches for it, on which paper: of what no terminal recorded, and of a suspect punch that a decision lets
+    stand."""
 
 
 class Slot(NamedTuple):
@@ -72,6 +75,8 @@ class PlanDay:
     """Which version of which plan, on which paper."""
     personal: bool = False
     """Whether the plan is the person's own; it goes before the unit's."""
+    rank: int = 0
+    """Of several personal plans, or several of units, the lowest counts."""
 
 
 class LeaveInterval(NamedTuple):

@@ -95,8 +95,13 @@ def lay_out(days: Iterable[PlanDay], rules_on: RulesOn) -> list[DayWork]:
     return work
 
 
-def _preference(plan: PlanDay) -> tuple[bool, str, str]:
-    return not plan.personal, plan.version or "", repr((plan.zone.name, plan.kind, plan.slots, plan.break_min))
+def _preference(plan: PlanDay) -> tuple[bool, int, str, str]:
+    return (
+        not plan.personal,
+        plan.rank,
+        plan.version or "",
+        repr((plan.zone.name, plan.kind, plan.slots, plan.break_min)),
+    )
 
 
 def _day(plan: PlanDay, not_taken: tuple[PlanDay, ...], index: int, rules_on: RulesOn) -> DayWork:

@@ -295,4 +295,6 @@ def describe_punch(punch: Punch) -> dict[str, object]:
         found["suspect"] = punch.suspect
     if punch.clock is not None or punch.offset_ms is not None:
         found["clock"] = punch.clock or {"offset_ms": punch.offset_ms}
+    if punch.paper is not None:
+        found["paper"] = punch.paper
     return found
