@@ -1,0 +1,298 @@
+"""The registers in the database: what was entered, when, by whom and on which paper. Nothing is changed or deleted.
+
+Every row states something for dates, its first date of two; ``entered`` is the second: since when it is known here. Of
+rows with one kind and identity the last entered counts, and a withdrawn one states nothing. Asked as known at a
+moment, only rows entered until then exist.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from itertools import groupby, islice
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Index, Select, exists, func, insert, or_, select
+from sqlmodel import Field
+
+from central.registers.statements import VERSIONED, Statement, records_of
+from central.store.engine import KEY, Row, table, utc
+
+BATCH = 5_000
+"""Keys in one statement; SQLite takes 32,766 values, PostgreSQL 65,535."""
+
+
+class RegisterImport(Row, table=True):
+    """One file that was imported."""
+
+    __tablename__: ClassVar[Any] = "register_import"
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    kind: str
+    file: str
+    """The file's name without its folder."""
+    sha256: str
+    by: str
+    paper: str
+    entered: str
+    """UTC, YYYY-MM-DDTHH:MM:SS.mmmZ; grows with every import."""
+    clock: str | None = None
+    """What the clock showed, where it was behind an earlier import."""
+    rows: int
+    """How many rows of the register the file made."""
+    withdrawn: bool
+    """Whether the file took statements back."""
+
+
+class RegisterRow(Row, table=True):
+    """One statement as it was entered; never updated, never deleted."""
+
+    __tablename__: ClassVar[Any] = "register_row"
+    __table_args__: ClassVar[Any] = (
+        Index("register_row_identity", "kind", "identity", "id"),
+        Index("register_row_subject", "subject", "kind"),
+        Index("register_row_other", "other", "kind"),
+    )
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    import_id: int = Field(sa_type=BigInteger, foreign_key="register_import.id")
+    kind: str
+    identity: str
+    subject: str
+    other: str | None = None
+    valid_from: str
+    valid_until: str | None = None
+    content: str
+    withdrawn: bool = False
+    """Whether this takes back what the identity stated before."""
+    entered: str
+
+
+IMPORT = table(RegisterImport)
+ROW = table(RegisterRow)
+_LATER = ROW.alias("later")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A statement that counts, with where it is from."""
+
+    id: int
+    statement: Statement
+    """Its ``until`` is the last valid date also of a version, which ends where the next one begins."""
+    by: str
+    paper: str
+    entered: str
+    file: str
+
+    @property
+    def since(self) -> date:
+        """Return the first valid date."""
+        return self.statement.since
+
+    @property
+    def until(self) -> date | None:
+        """Return the last valid date, None without end."""
+        return self.statement.until
+
+    @cached_property
+    def records(self) -> tuple[Any, ...]:
+        """Return its records, dataclasses of :mod:`central.registers.kinds`."""
+        return records_of(self.statement.kind, self.statement.content)
+
+    @property
+    def record(self) -> Any:
+        """Return the first record, the only one but of timetables, schedules and calendar."""
+        return self.records[0]
+
+
+class Registers:
+    """Reads what counts, on a connection of the caller's transaction; as known at a moment, or now."""
+
+    def __init__(self, connection: Connection, known_at: datetime | None = None) -> None:
+        self._connection = connection
+        self._known_at = None if known_at is None else utc(known_at)
+
+    def rows(
+        self,
+        kind: str,
+        keys: Iterable[str] | None = None,
+        first: date | None = None,
+        last: date | None = None,
+        *,
+        by: Literal["subject", "other"] = "subject",
+    ) -> list[Stated]:
+        """Return the rows of a kind valid on any date from ``first`` to ``last``, by subject, first date and id.
+
+        ``keys`` are looked up as the statements' subject, or as their other key; None: all rows.
+        """
+        column = ROW.c[by]
+        conditions = [ROW.c.kind == kind]
+        if kind not in VERSIONED:
+            if last is not None:
+                conditions.append(ROW.c.valid_from <= last.isoformat())
+            if first is not None:
+                conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= first.isoformat()))
+        if keys is None:
+            found = list(self._counting(*conditions))
+        else:
+            found = [row for batch in _batches(keys) for row in self._counting(*conditions, column.in_(batch))]
+        found.sort(key=lambda row: (row.statement.subject, row.since, row.id))
+        if kind in VERSIONED:
+            found = [
+                row
+                for row in _versions(found)
+                if (last is None or row.since <= last) and (first is None or row.until is None or row.until >= first)
+            ]
+        return found
+
+    def of_identities(self, kind: str, identities: Iterable[str]) -> dict[str, Stated]:
+        """Return the rows of a kind that count, by identity."""
+        return {
+            row.statement.identity: row
+            for batch in _batches(identities)
+            for row in self._counting(ROW.c.kind == kind, ROW.c.identity.in_(batch))
+        }
+
+    def withdrawn(self, kind: str, identities: Iterable[str]) -> dict[str, str]:
+        """Return the identities of which the last row took the statement back, with the content taken back."""
+        found: dict[str, str] = {}
+        for batch in _batches(identities):
+            statement = self._last(ROW.c.identity, ROW.c.content).where(
+                ROW.c.kind == kind, ROW.c.withdrawn, ROW.c.identity.in_(batch)
+            )
+            found |= {row.identity: row.content for row in self._connection.execute(statement)}
+        return found
+
+    def known(self, kind: str, subjects: Iterable[str]) -> set[str]:
+        """Return those of the subjects of which a kind states anything, for whatever dates."""
+        return {
+            row.subject
+            for batch in _batches(subjects)
+            for row in self._connection.execute(
+                self._last(ROW.c.subject)
+                .distinct()
+                .where(ROW.c.kind == kind, ~ROW.c.withdrawn, ROW.c.subject.in_(batch))
+            )
+        }
+
+    def containing(self, kind: str, text: str) -> list[Stated]:
+        """Return the rows of a kind whose content holds a text, in capitals or not."""
+        return list(
+            self._counting(ROW.c.kind == kind, func.lower(ROW.c.content).contains(text.lower(), autoescape=True))
+        )
+
+    def mentioning(self, keys: Iterable[str]) -> list[Stated]:
+        """Return the rows of all kinds that have one of the keys as their subject or other key."""
+        return [
+            row
+            for batch in _batches(keys)
+            for column in (ROW.c.subject, ROW.c.other)
+            for row in self._counting(column.in_(batch))
+        ]
+
+    def _last(self, *columns: Any) -> Select[Any]:
+        """Return the selection of the rows that are the last of their identity."""
+        later = [_LATER.c.kind == ROW.c.kind, _LATER.c.identity == ROW.c.identity, _LATER.c.id > ROW.c.id]
+        if self._known_at is None:
+            return select(*columns).where(~exists().where(*later))
+        known = _LATER.c.entered <= self._known_at
+        return select(*columns).where(ROW.c.entered <= self._known_at, ~exists().where(*later, known))
+
+    def _counting(self, *conditions: ColumnElement[bool]) -> Iterator[Stated]:
+        query = self._last(ROW, IMPORT.c.by, IMPORT.c.paper, IMPORT.c.file)
+        query = query.join(IMPORT, IMPORT.c.id == ROW.c.import_id).where(~ROW.c.withdrawn, *conditions)
+        for row in self._connection.execute(query):
+            statement = Statement(
+                row.kind,
+                row.identity,
+                row.subject,
+                row.other,
+                date.fromisoformat(row.valid_from),
+                None if row.valid_until is None else date.fromisoformat(row.valid_until),
+                row.content,
+            )
+            yield Stated(row.id, statement, row.by, row.paper, row.entered, row.file)
+
+
+class Entry(NamedTuple):
+    """What is entered about one file."""
+
+    kind: str
+    file: str
+    sha256: str
+    by: str
+    paper: str
+    withdrawn: bool
+
+
+class Entered(NamedTuple):
+    """When a file was entered; ``clock`` is what the clock showed, where it was behind an earlier import."""
+
+    moment: str
+    clock: str | None
+
+
+def enter(connection: Connection, entry: Entry, statements: Sequence[Statement], now: datetime) -> Entered:
+    """Store statements, or that they no longer hold; in the caller's writing transaction.
+
+    Moments of entry never run backwards: an import while the clock is behind the last one is entered a millisecond
+    after that, and what the clock showed is kept beside it.
+    """
+    entered = _moment(connection, now)
+    number = connection.scalar(
+        insert(IMPORT)
+        .values(**entry._asdict(), entered=entered.moment, clock=entered.clock, rows=len(statements))
+        .returning(IMPORT.c.id)
+    )
+    for batch in _batches(statements):
+        connection.execute(
+            insert(ROW),
+            [
+                {
+                    "import_id": number,
+                    "kind": one.kind,
+                    "identity": one.identity,
+                    "subject": one.subject,
+                    "other": one.other,
+                    "valid_from": one.since.isoformat(),
+                    "valid_until": None if one.until is None else one.until.isoformat(),
+                    "content": one.content,
+                    "withdrawn": entry.withdrawn,
+                    "entered": entered.moment,
+                }
+                for one in batch
+            ],
+        )
+    return entered
+
+
+def last_row(connection: Connection) -> int:
+    """Return the id of the row that was entered last, 0 where there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(ROW.c.id), 0))).scalar_one())
+
+
+def _moment(connection: Connection, now: datetime) -> Entered:
+    shown = utc(now)
+    last = connection.execute(select(func.max(IMPORT.c.entered))).scalar_one()
+    if last is None or last < shown:
+        return Entered(shown, None)
+    following = utc(datetime.fromisoformat(last) + timedelta(milliseconds=1))
+    return Entered(following, shown)
+
+
+def _versions(rows: Iterable[Stated]) -> Iterator[Stated]:
+    """Let each version end where the next one of its subject begins; rows are in order of subject and date."""
+    for _, versions in groupby(rows, key=lambda row: row.statement.subject):
+        ordered = list(versions)
+        for row, following in zip(ordered, [*ordered[1:], None], strict=True):
+            if following is None:
+                yield row
+            else:
+                until = following.since - timedelta(days=1)
+                yield replace(row, statement=row.statement._replace(until=until))
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(items)
+    while batch := list(islice(left, BATCH)):
+        yield batch
