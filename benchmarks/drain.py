@@ -20,7 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from benchmarks.figures import NONE, Figure, Plan, program, times, yes_no
-from benchmarks.first_import import SOURCE, witness
+from benchmarks.first_import import SOURCE, context
 from benchmarks.rig import PREFIX, broker, far_away, in_own_process, office, quiet, settings_of, wait_for
 from drivers.base import RawPunch, Reading
 from drivers.zkteco import wire
@@ -65,7 +65,7 @@ class WatchedLedger(Ledger):
         self._left += 1
         record = RawPunch("9999", None, datetime(2026, 11, 24, 7, 30), 0, 1, "0", b"live")  # noqa: DTZ001 - wall clock
         self.began = time.monotonic()
-        self.record_live(replace(witness("SIM0000000001"), via="live"), record)
+        self.record_live(replace(context("SIM0000000001"), via="live"), record)
 
     def mark_sent(self, sequences: Iterable[int]) -> None:
         """Take note; the clock stops when nothing is left. The write that follows within a second is not timed."""
@@ -153,7 +153,7 @@ def _backlog(count: int, folder: Path) -> Path:
     reading = Reading(0, count, wire.Records(log, wire.LAYOUTS["40"]), "40")
     with opened(folder, SOURCE) as ledger:
         ledger.pin_serial("lobby", "SIM0000000001")
-        ledger.record_reading(witness("SIM0000000001"), reading)
+        ledger.record_reading(context("SIM0000000001"), reading)
         if ledger.counts().waiting != count:
             raise RuntimeError(f"{ledger.counts().waiting} events wait where {count} should")
     return folder / FILE_NAME

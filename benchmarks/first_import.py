@@ -21,9 +21,9 @@ from drivers.base import RawPunch, Reading
 from drivers.zkteco import DRIVER
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from drivers.zkteco.terminal import ZktecoOptions, ZktecoTerminal
-from gateway import punch
+from gateway import event
+from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import opened
-from gateway.punch import ClockEvidence, Witness
 
 CPU_US, MEMORY_MB = 60, 120
 RUNS = 3
@@ -43,11 +43,11 @@ class OrmEvent(SQLModel, table=True):
     sent_ms: int | None = None
 
 
-def witness(serial: str) -> Witness:
+def context(serial: str) -> ReadingContext:
     """Return who reads, with nothing suspect."""
     now = datetime.now(UTC)
     clock = ClockEvidence(0, 505, now)
-    return Witness("lobby", serial, ZoneInfo(ZONE), "log", now, True, clock, False, timedelta(seconds=60))
+    return ReadingContext("lobby", serial, ZoneInfo(ZONE), "log", now, True, clock, False, timedelta(seconds=60))
 
 
 def run(plan: Plan) -> Iterator[Figure]:
@@ -88,13 +88,13 @@ def run(plan: Plan) -> Iterator[Figure]:
     )
 
 
-def _ours(reading: Reading, who: Witness, folder: Path) -> int:
+def _ours(reading: Reading, who: ReadingContext, folder: Path) -> int:
     with opened(folder, SOURCE) as ledger:
         ledger.pin_serial(who.terminal, who.serial)
         return ledger.record_reading(who, reading).new
 
 
-def _orm(reading: Reading, who: Witness, folder: Path) -> int:
+def _orm(reading: Reading, who: ReadingContext, folder: Path) -> int:
     """Store the same events as anybody would: an object a row, a commit every 500. No positions, no occurrences."""
     engine = sqlalchemy.create_engine(f"sqlite:///{folder / 'orm.db'}")
 
@@ -104,17 +104,17 @@ def _orm(reading: Reading, who: Witness, folder: Path) -> int:
         connection.execute("PRAGMA synchronous = FULL")
 
     SQLModel.metadata.create_all(engine, tables=[SQLModel.metadata.tables["orm_event"]])
-    previous, recorded, sequence = punch.first_previous("bench"), who.now, 0
+    previous, recorded, sequence = event.first_previous("bench"), who.now, 0
     with Session(engine) as session:
         for sequence, record in enumerate(reading.records, 1):
             if not isinstance(record, RawPunch):
                 raise TypeError("the invented office makes no bad records")
             # The office's people may punch twice within a second: those are told apart by position here.
-            draft = punch.punch_draft(record, who, occurrence=sequence, position=sequence)
-            body, previous = punch.seal(
+            draft = event.punch_draft(record, who, occurrence=sequence, position=sequence)
+            body, previous = event.encode(
                 draft, source=SOURCE, stream="bench", sequence=sequence, recorded=recorded, previous=previous
             )
-            topic = punch.topic_of(draft.type, draft.subject)
+            topic = event.topic_of(draft.type, draft.subject)
             row = OrmEvent(sequence=sequence, id=draft.id.bytes, topic=topic, body=body, digest=previous, recorded_ms=0)
             session.add(row)
             if sequence % 500 == 0:
@@ -124,7 +124,7 @@ def _orm(reading: Reading, who: Witness, folder: Path) -> int:
 
 
 def _read(terminal: ZktecoTerminal, way: str, folder: Path) -> dict[str, float]:
-    who = witness(terminal.serial())
+    who = context(terminal.serial())
     began, cpu_began = time.monotonic(), time.process_time()
     reading = terminal.read()
     stored = (_ours if way == "ours" else _orm)(reading, who, folder)

@@ -12,8 +12,8 @@ from benchmarks.rig import END, ZONE, office_time
 from drivers.anviz.simulator import BITS_PER_BYTE, SimulatedTerminal, Simulator, history
 from drivers.anviz.terminal import DRIVER, AnvizOptions
 from gateway.clock import AssumedClock
+from gateway.event import ReadingContext
 from gateway.ledger import Ledger
-from gateway.punch import Witness
 
 RECORDS = 2_000
 BAUDRATE = 9600
@@ -44,13 +44,13 @@ def _downloaded(records: int, turnaround: str, folder: Path) -> tuple[float, flo
         options = AnvizOptions.model_validate({"name": "lobby", "port": simulator.port, "turnaround": turnaround})
         ledger.pin_serial("lobby", terminal.serial)
         clock = AssumedClock()
-        witness = Witness(
+        context = ReadingContext(
             "lobby", terminal.serial, ZoneInfo(ZONE), "serial", clock.now(), True, None, False, timedelta(seconds=60)
         )
         with DRIVER.connect(options) as conversation:
             carried = simulator.bytes_in + simulator.bytes_out
             begun = time.monotonic()
-            stored = ledger.record_reading(witness, conversation.new())  # type: ignore[attr-defined]  # this driver's has it
+            stored = ledger.record_reading(context, conversation.new())  # type: ignore[attr-defined]  # this driver's has it
             conversation.acknowledge(records)  # type: ignore[attr-defined]
             took_s = time.monotonic() - begun
         if stored.new != records:

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from drivers.base import BadRecord, RawPunch, Record
-from gateway.punch import who
+from gateway.event import person_key
 
 
 def fingerprint(record: Record) -> bytes:
@@ -21,7 +21,7 @@ def fingerprint(record: Record) -> bytes:
     """
     if isinstance(record, BadRecord):
         return blake2b(b"bad\n" + record.stable, digest_size=8).digest()
-    text = f"{who(record.pin, record.uid)}\n{record.local_time}\n{record.state}\n{record.verify}"
+    text = f"{person_key(record.pin, record.uid)}\n{record.local_time}\n{record.state}\n{record.verify}"
     return blake2b(text.encode(), digest_size=8).digest()
 
 

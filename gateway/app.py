@@ -17,17 +17,18 @@ import structlog
 from structlog.processors import ExceptionRenderer
 
 from drivers import DRIVERS
-from gateway import filing, memory, punch
+from gateway import event as event_module
+from gateway import filing, memory
 from gateway.clock import Clock, ClockStatus, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
+from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.ledger import Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, Room, backup
 from gateway.monitor import TerminalMonitor
 from gateway.pending import PendingWrites
 from gateway.publisher import Publisher, body_altered
-from gateway.punch import utc_text
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
@@ -404,7 +405,7 @@ class Daemon:
             "resumed": utc_text(resumed),
             "clean": self._ledger.was_clean,
         }
-        self._pending.note(punch.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
+        self._pending.note(event_module.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
 
     def _tell_of_rescue(self) -> None:
         """Let people hear that the ledger could not go on as it was."""
@@ -509,7 +510,7 @@ class Daemon:
             "first_sequence": correction.first,
             "last_sequence": correction.last,
         }
-        self._pending.note(punch.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
+        self._pending.note(event_module.CLOCK_SYNCHRONISED, None, now.astimezone(self._zone), data)
         log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:

@@ -33,8 +33,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from drivers import safe_files
 from drivers.safe_files import Folder, printable
+from gateway.event import topic_of, verified
 from gateway.ledger import Waiting
-from gateway.punch import topic_of, unsealed
 
 FORMAT = "hadir.bundle.v1"
 MANIFEST = "manifest.jsonl"
@@ -318,7 +318,7 @@ def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[Wai
     first = last = None
     count, digest = 0, part.previous
     for body in bodies:
-        event = unsealed(body)
+        event = verified(body)
         if (event["source"], event["stream"]) != (source, part.stream):
             raise ValueError("an event is of another gateway or stream")
         sequence = int(str(event["sequence"]))
@@ -406,7 +406,7 @@ class Writer:
 
         Raises ValueError where the event is not as it was once written: nobody would take it.
         """
-        event = unsealed(body)
+        event = verified(body)
         if self._bodies and (event["stream"] != self._stream or self._size >= PART_BYTES):
             self.flush()
         if not self.full:

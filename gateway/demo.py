@@ -34,8 +34,8 @@ from ruamel.yaml import YAML
 from drivers.anviz import simulator as anviz
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.embedded_broker import embedded_broker, free_port
+from gateway.event import RECORDED
 from gateway.ledger import LedgerError, LedgerReader
-from gateway.punch import RECORDED
 
 ZONE = ZoneInfo("Asia/Jakarta")
 BACKLOG = 20_000

@@ -45,6 +45,7 @@ from gateway.advice import judge_clock, obstacle
 from gateway.clock import Clock
 from gateway.commands import Refusal
 from gateway.control import Unanswered, ask
+from gateway.event import utc_text
 from gateway.forecast import threshold
 from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
 from gateway.publisher import (
@@ -60,7 +61,6 @@ from gateway.publisher import (
     is_incomplete,
     tls_context,
 )
-from gateway.punch import utc_text
 from gateway.settings import Mqtt, Settings, TerminalSettings
 from gateway.timekeeper import Timekeeper
 

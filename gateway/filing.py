@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from drivers.base import Export, Record, Refused
 from gateway.clock import Clock
 from gateway.control import Unanswered, ask
+from gateway.event import ReadingContext, utc_text
 from gateway.ledger import BEFORE, SLICE, Filed, Ledger, decoded, encoded
-from gateway.punch import Witness, utc_text
 from gateway.settings import TerminalSettings
 
 STORE_S = 60.0
@@ -125,15 +125,15 @@ class LedgerDesk:
 
     def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> Filed:
         """Store records; see :meth:`Ledger.record_file`."""
-        return self._ledger.record_file(self._witness(), records, before=before, begun_at=begun_at)
+        return self._ledger.record_file(self._context(), records, before=before, begun_at=begun_at)
 
     def finish(self, about: dict[str, Any], report: dict[str, Any]) -> bool:
         """Put on record that a file was read to its end; False where that was noted before."""
-        return self._ledger.note_file(self._witness(), about, report)
+        return self._ledger.note_file(self._context(), about, report)
 
-    def _witness(self) -> Witness:
+    def _context(self) -> ReadingContext:
         known = self._ledger.terminal(self._settings.name)
-        return Witness(
+        return ReadingContext(
             terminal=self._settings.name,
             serial=known.serial if known else "",
             zone=self._zone,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.clock import Clock
+from gateway.event import utc_text
 from gateway.ledger import Ledger
 from gateway.publisher import Publisher
-from gateway.punch import utc_text
 from gateway.settings import Settings
 from gateway.worker import Worker
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import structlog
 
-from gateway import forecast, punch
+from gateway import event, forecast
 from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.ledger import Ledger
@@ -158,7 +158,7 @@ class TerminalMonitor:
                 "capacity": capacity,
                 "fills": fills.isoformat() if fills else None,
             }
-            self._pending.note(punch.TERMINAL_CHANGED, worker.name, now.astimezone(monitored.zone), data)
+            self._pending.note(event.TERMINAL_CHANGED, worker.name, now.astimezone(monitored.zone), data)
             log.warning("log_filling", terminal=worker.name, threshold=reached, records=records, capacity=capacity)
             until = f"; at the pace of the last weeks it is full on {fills}" if fills else ""
             message = (

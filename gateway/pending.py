@@ -30,9 +30,9 @@ from typing import Any, Literal
 import structlog
 
 from drivers.base import BadRecord, RawPunch
-from gateway import punch
+from gateway import event
+from gateway.event import ClockEvidence, ReadingContext, utc_text
 from gateway.ledger import Ledger, LedgerError, LedgerFull
-from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.trace import trace
 
 NOTES_MOST = 500
@@ -92,10 +92,10 @@ class PendingWrites:
         queue.serial = data.get("serial") or queue.serial
         self._write(subject, "notes", partial(self._ledger.record_note, event_type, subject, moment, data))
 
-    def record_final(self, witness: Witness, record: RawPunch | BadRecord) -> bool:
+    def record_final(self, context: ReadingContext, record: RawPunch | BadRecord) -> bool:
         """Store what a terminal without a log has sent; False where it is known not to be new."""
-        self._queue(witness.terminal).serial = witness.serial
-        new = self._write(witness.terminal, "records", partial(self._ledger.record_final, witness, record))
+        self._queue(context.terminal).serial = context.serial
+        new = self._write(context.terminal, "records", partial(self._ledger.record_final, context, record))
         return new is not False
 
     def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
@@ -220,4 +220,4 @@ class PendingWrites:
             "from": utc_text(dropped.first),
             "to": utc_text(dropped.last),
         }
-        self._ledger.record_note(punch.TERMINAL_CHANGED, subject, dropped.last, data)
+        self._ledger.record_note(event.TERMINAL_CHANGED, subject, dropped.last, data)

@@ -36,10 +36,10 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from drivers.textfile import read_secret
 from gateway.bounded_client import MESSAGE_BYTES, BoundedClient
 from gateway.commands import REQUEST_BYTES, Request
+from gateway.event import utc_text
 from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, Waiting, info_from, receipt_from
 from gateway.message import BATCH, Array, Message, single
 from gateway.pause import Pause
-from gateway.punch import utc_text
 from gateway.settings import CENTRE_BYTES, Delivery, Mqtt, Settings
 
 # Reason codes of MQTT 5 (specification, 2.4) that call for a reaction of their own.

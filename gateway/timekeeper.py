@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from drivers.base import ClockReading
-from gateway.punch import ClockEvidence
+from gateway.event import ClockEvidence
 
 STEP_S = 5.0
 STEP_PER_S = 0.001

@@ -55,16 +55,17 @@ from drivers.base import (
     Via,
 )
 from drivers.safe_files import Folder
-from gateway import forecast, punch
+from gateway import event as event_module
+from gateway import forecast
 from gateway.advice import judge_clock
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
+from gateway.event import ClockEvidence, ReadingContext, utc_text
 from gateway.filing import LedgerDesk, filed, receipt, refusal
 from gateway.identities import Identities, What
 from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerError, LedgerFull, Stored, Unaligned
 from gateway.pause import Pause
 from gateway.pending import PendingWrites
-from gateway.punch import ClockEvidence, Witness, utc_text
 from gateway.settings import TerminalSettings
 from gateway.timekeeper import STEP_S, Timekeeper
 from gateway.trace import origin, trace
@@ -546,27 +547,27 @@ class Worker:
         """Store a live punch; return False where only the log can identify it, or where the count will not show it."""
         if self._ledger.room() == "none":
             return False  # it stays in the log
-        witness = self._context("live", self.state.clock, stepped=self._clock_stepped)
+        context = self._context("live", self.state.clock, stepped=self._clock_stepped)
         try:
-            stored = self._ledger.record_live(witness, event)
+            stored = self._ledger.record_live(context, event)
         except LedgerFull:
             return False
         if stored:
             self.state.last_punch = event.local_time.isoformat()
-            self.state.last_new = witness.now
+            self.state.last_new = context.now
         return stored and self._count_is_reliable
 
     def _store_final(self, event: RawPunch | Untimed | BadRecord) -> None:
         """Store an event of a terminal without a log, which sends each event once."""
-        witness = self._context("serial", self.state.clock, stepped=self._clock_stepped)
+        context = self._context("serial", self.state.clock, stepped=self._clock_stepped)
         if isinstance(event, Untimed):
-            received = witness.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
-            witness = replace(witness, host_time=True)
+            received = context.now.astimezone(self._zone).replace(tzinfo=None, microsecond=0)
+            context = replace(context, host_time=True)
             event = RawPunch(event.pin, None, received, event.state, event.verify, event.work_code, event.raw)
-        new = self._pending.record_final(witness, event)
+        new = self._pending.record_final(context, event)
         if isinstance(event, RawPunch):
             self.state.last_punch = event.local_time.isoformat()
-            self.state.last_new = witness.now
+            self.state.last_new = context.now
         elif new and time.monotonic() - self._bad_record_logged_at >= BAD_RECORD_LOG_S:
             self._bad_record_logged_at = time.monotonic()
             self._log.warning("record_quarantined", reason=event.reason)
@@ -671,12 +672,12 @@ class Worker:
         self._pending.flush()
         self._current_requests = self._requests.waiting()
         self._measure_clock(terminal)
-        witness = self._context(self._driver.via, self.state.clock, stepped=self._unread_step)
+        context = self._context(self._driver.via, self.state.clock, stepped=self._unread_step)
         self._drain_live_events(terminal)  # events are registered before reading, so that no punch is missed between
         self._clock_stepped = False
         stored: Stored | None = Stored()
         if isinstance(terminal, Logged):
-            stored = self._read_if_new(terminal, witness)
+            stored = self._read_if_new(terminal, context)
         elif isinstance(terminal, Exporting):
             stored = self._import_files(terminal)
         else:
@@ -704,12 +705,12 @@ class Worker:
         else:
             self._requests.answer(self._current_requests, self._reconciliation)
         self._current_requests = []
-        self._check_by_date(terminal, witness)
+        self._check_by_date(terminal, context)
         self._correct_clock(terminal)
 
     # What to read, and when.
 
-    def _read_if_new(self, terminal: Logged, witness: Witness) -> Stored | None:
+    def _read_if_new(self, terminal: Logged, context: ReadingContext) -> Stored | None:
         """Read new records, if there are any and the pause after the last reading is over.
 
         None where the disk is too full for them.
@@ -729,7 +730,7 @@ class Worker:
             return Stored()
         if not self._has_room(known):
             return None
-        stored = self._read_new(terminal, known, witness, asked=asked)
+        stored = self._read_new(terminal, known, context, asked=asked)
         if stored.new and not announced:
             self._count_unannounced(stored.new)
         return stored
@@ -808,12 +809,12 @@ class Worker:
             self._live_silent = True
             self._log.warning("live_silent", polls=self._unannounced_polls, new=new)
 
-    def _read_new(self, terminal: Logged, known: Known, witness: Witness, *, asked: bool) -> Stored:
+    def _read_new(self, terminal: Logged, known: Known, context: ReadingContext, *, asked: bool) -> Stored:
         # Both flags may be set again during the reading, and then refer to the next one.
         due, self._full_due = self._full_due, False
         self._hinted = False
         try:
-            stored = self._read(terminal, known, witness, full=due or asked)
+            stored = self._read(terminal, known, context, full=due or asked)
         except BaseException:
             self._full_due = self._full_due or due
             raise
@@ -833,7 +834,7 @@ class Worker:
         if not news and records != self._known().in_log:
             self._wrong_count = records
 
-    def _read(self, terminal: Logged, known: Known, witness: Witness, *, full: bool) -> Stored | None:
+    def _read(self, terminal: Logged, known: Known, context: ReadingContext, *, full: bool) -> Stored | None:
         """Read and store new records; None where a wider reading is needed and its interval has not elapsed."""
         start = 0 if full else known.tail_start if self._next_start is None else self._next_start
         width = OVERLAP if self._next_start is None else max(OVERLAP, known.in_log - start)
@@ -855,7 +856,7 @@ class Worker:
             between = _BetweenSlices(self._stopping, partial(self._drain_live_events, terminal))
             try:
                 stored = self._ledger.record_reading(
-                    witness, reading, start=self._settings.start, pins=pins, between=between
+                    context, reading, start=self._settings.start, pins=pins, between=between
                 )
                 # Commit, then acknowledge: a crash between the two costs a second reading, never a punch.
                 if marking is not None:
@@ -910,13 +911,13 @@ class Worker:
 
     # Reading by date: a cross-check, which never stores anything.
 
-    def _check_by_date(self, terminal: Terminal, witness: Witness) -> None:
+    def _check_by_date(self, terminal: Terminal, context: ReadingContext) -> None:
         """Compare the terminal's records of the last days, read by date, with the ledger.
 
         A difference makes a full reading due. Where it persists, the terminal's readings by date are wrong and are
         switched off.
         """
-        if not isinstance(terminal, Ranged) or witness.clock is None or not self._caught_up:
+        if not isinstance(terminal, Ranged) or context.clock is None or not self._caught_up:
             return
         known = self._known()
         unsettled = known.shrunk_to is not None or known.length < max(1, known.matched_until or 0)
@@ -925,8 +926,8 @@ class Worker:
         if time.monotonic() < self._range_check or not self._may_read():
             return
         # By the terminal's clock, and up to the begin of this poll: later records are not read yet.
-        shown = (witness.now + timedelta(milliseconds=witness.clock.offset_ms)).astimezone(self._zone)
-        if shown.year <= punch.RESET_YEAR:
+        shown = (context.now + timedelta(milliseconds=context.clock.offset_ms)).astimezone(self._zone)
+        if shown.year <= event_module.RESET_YEAR:
             return  # dates of a reset clock are meaningless, and may lie before the first valid one
         self._range_check = time.monotonic() + RANGE_CHECK_S
         last = shown.replace(tzinfo=None, microsecond=0) - timedelta(seconds=2)
@@ -985,8 +986,8 @@ class Worker:
         assert known is not None  # noqa: S101 - pinned by _check_serial
         return known
 
-    def _context(self, via: Via, clock: ClockEvidence | None, *, stepped: bool) -> Witness:
-        return Witness(
+    def _context(self, via: Via, clock: ClockEvidence | None, *, stepped: bool) -> ReadingContext:
+        return ReadingContext(
             terminal=self.name,
             serial=self.state.serial or "",
             zone=self._zone,
@@ -996,7 +997,7 @@ class Worker:
             clock=clock,
             stepped=stepped,
             tolerance=timedelta(seconds=self._settings.clock.tolerance),
-            labels=self._driver.labels or punch.LABELS,
+            labels=self._driver.labels or event_module.LABELS,
         )
 
     # Identity.
@@ -1050,7 +1051,7 @@ class Worker:
                 "value_before": change.before,
                 "value_after": change.after,
             }
-            self._note(punch.TERMINAL_CHANGED, data)
+            self._note(event_module.TERMINAL_CHANGED, data)
             self._log.warning("identity_changed", what=change.what, before=change.before, after=change.after)
             message = (
                 f"terminal {self.name}: serial {info.serial} answers with another {change.what} ({change.after}, "
@@ -1069,7 +1070,7 @@ class Worker:
             "serial_before": expected,
             "serial_after": reported,
         }
-        self._note(punch.TERMINAL_CHANGED, data)
+        self._note(event_module.TERMINAL_CHANGED, data)
         self._alarm(
             "serial_changed", f"terminal {self.name}: serial {reported} answers, {expected} is expected", self.name
         )
@@ -1101,7 +1102,7 @@ class Worker:
             "before": _clock_data(jump.before),
             "after": _clock_data(after),
         }
-        self._note(punch.CLOCK_STEPPED, data)
+        self._note(event_module.CLOCK_STEPPED, data)
         self._log.warning("clock_stepped", before_ms=jump.before.offset_ms, after_ms=after.offset_ms)
         self._alarm("clock_stepped", f"terminal {self.name}: its clock jumped by {round(jump.by_s)} s", self.name)
         return True
@@ -1173,7 +1174,7 @@ class Worker:
                 "before": _clock_data(before),
                 "after": _clock_data(after),
             }
-            self._note(punch.CLOCK_SET, data)
+            self._note(event_module.CLOCK_SET, data)
             if self._clock.synchronised():
                 self._pending.remember_clock(self.name, after)
         if abs(after.offset_ms) > after.bound_ms + CLOCK_SET_TOLERANCE_MS:
@@ -1211,7 +1212,7 @@ class Worker:
                     "cause": cause,
                     "reason": reason,
                 }
-                self._note(punch.TERMINAL_LOST, data)
+                self._note(event_module.TERMINAL_LOST, data)
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
             code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
             if cause != "internal":  # driver_failed is raised already
@@ -1232,7 +1233,7 @@ class Worker:
                 "to": utc_text(now),
                 "cause": self.state.cause,
             }
-            self._note(punch.TERMINAL_FOUND, data)
+            self._note(event_module.TERMINAL_FOUND, data)
             self._log.info("terminal_found", away_s=round((now - self._first_failure).total_seconds()))
             self._alarm("terminal_found", f"terminal {self.name} answers again", self.name)
             self._range_check = time.monotonic() + RANGE_CHECK_AFTER_OUTAGE_S
@@ -1285,7 +1286,7 @@ def release_withheld(
     if known is None:
         return 0
     driver = DRIVERS[settings.driver]
-    witness = Witness(
+    context = ReadingContext(
         terminal=settings.name,
         serial=known.serial,
         zone=zone,
@@ -1295,9 +1296,9 @@ def release_withheld(
         clock=None,  # not measured when the records were made
         stepped=False,
         tolerance=timedelta(seconds=settings.clock.tolerance),
-        labels=driver.labels or punch.LABELS,
+        labels=driver.labels or event_module.LABELS,
     )
-    return ledger.release(witness, first, last)
+    return ledger.release(context, first, last)
 
 
 class _Cancelled(Exception):  # noqa: N818 - no error

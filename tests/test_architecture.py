@@ -86,7 +86,7 @@ def test_the_judgement_is_pure() -> None:
     assert {name if name.startswith("central") else name.split(".")[0] for name in found} <= allowed
 
 
-PURE = ["advice", "punch", "alignment", "pause", "forecast", "timekeeper", "message"]
+PURE = ["advice", "event", "alignment", "pause", "forecast", "timekeeper", "message"]
 PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/messages"]
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from drivers.base import BadRecord, RawPunch
-from gateway import punch as events
-from gateway.punch import ClockEvidence, Draft, Witness, seal, utc_text
+from gateway import event as events
+from gateway.event import ClockEvidence, Draft, ReadingContext, encode, utc_text
 from tests import contract
 from tests.broker import WAIT_S
 
@@ -197,10 +197,10 @@ def punches(draw: st.DrawFn) -> RawPunch:
 
 
 @st.composite
-def witnesses(draw: st.DrawFn) -> Witness:
+def witnesses(draw: st.DrawFn) -> ReadingContext:
     """Draw the circumstances of a reading."""
     zones = ["Asia/Jakarta", "Asia/Makassar", "Asia/Jayapura", "UTC", "America/St_Johns", "Australia/Lord_Howe"]
-    return Witness(
+    return ReadingContext(
         draw(terminals),
         draw(serials),
         ZoneInfo(draw(st.sampled_from(zones))),
@@ -330,7 +330,7 @@ drafts = st.one_of(
 @given(draft=drafts, sequence=st.integers(1, 10**19), recorded=moments)
 def test_every_event_the_code_can_make_is_as_documented(draft: Draft, sequence: int, recorded: datetime) -> None:
     """No undocumented field or value, no fraction, canonical bytes, on the topic that the document gives it."""
-    body, digest = seal(
+    body, digest = encode(
         draft,
         source=SOURCE,
         stream=STREAM,
@@ -354,9 +354,11 @@ IDENTITIES = [  # computed from the contract's words with uuid.uuid5 alone, not 
 ]
 
 
-def witness(serial: str = "CEXA193960001") -> Witness:
+def context(serial: str = "CEXA193960001") -> ReadingContext:
     """Return the usual circumstances."""
-    return Witness("lobby", serial, ZoneInfo("Asia/Jakarta"), "log", START, True, None, False, timedelta(minutes=1))
+    return ReadingContext(
+        "lobby", serial, ZoneInfo("Asia/Jakarta"), "log", START, True, None, False, timedelta(minutes=1)
+    )
 
 
 @pytest.mark.parametrize(("serial", "pin", "uid", "local_time", "occurrence", "expected"), IDENTITIES)
@@ -365,7 +367,7 @@ def test_identity_is_what_it_always_was(
 ) -> None:
     """These ids are in centres' databases: no version of the gateway may ever compute others."""
     punch = RawPunch(pin, uid, local(local_time), 0, 1, None, b"")
-    draft = events.punch_draft(punch, witness(serial), occurrence=occurrence, position=None)
+    draft = events.punch_draft(punch, context(serial), occurrence=occurrence, position=None)
     assert draft.id == UUID(expected)
 
 
@@ -373,7 +375,7 @@ def test_identity_of_an_unreadable_record_is_what_it_always_was() -> None:
     """It comes from the bytes without index fields, whatever the index was."""
     for index in (b"\x07", b"\x08"):
         bad = BadRecord(index + b"\0\1\2", b"\0\1\2", "no PIN")
-        draft = events.quarantine_draft(bad, witness(), occurrence=1, position=None)
+        draft = events.quarantine_draft(bad, context(), occurrence=1, position=None)
         assert draft.id == UUID("1ecdd2e8-cd35-534d-8d33-9bb4f26b6bbb")
 
 
@@ -383,7 +385,7 @@ def test_digests_are_what_they_always_were() -> None:
     assert first == "sha256:af76e54b36dc840d7bd5d51a911a3f4ca96de18dbd96b04ca93dfce8bb3ecd66"
     data = {"last_alive": None, "resumed": "2026-09-04T00:30:00.000Z", "clean": True}
     draft = Draft(UUID(int=1), events.GATEWAY_RESUMED, None, "2026-09-04T00:30:00Z", data)
-    body, digest = seal(draft, source=SOURCE, stream=STREAM, sequence=1, recorded=START, previous=first)
+    body, digest = encode(draft, source=SOURCE, stream=STREAM, sequence=1, recorded=START, previous=first)
     by_hand = (
         '{"data":{"clean":true,"last_alive":null,"resumed":"2026-09-04T00:30:00.000Z"},'
         '"datacontenttype":"application/json","id":"00000000-0000-0000-0000-000000000001",'
@@ -399,7 +401,7 @@ def test_digests_are_what_they_always_were() -> None:
 @given(punch=punches(), one=witnesses(), other=witnesses(), occurrence=occurrences, raw=st.binary(max_size=64))
 @settings(deadline=None)
 def test_the_same_punch_has_the_same_id_by_every_road(
-    punch: RawPunch, one: Witness, other: Witness, occurrence: int, raw: bytes
+    punch: RawPunch, one: ReadingContext, other: ReadingContext, occurrence: int, raw: bytes
 ) -> None:
     """Log or live, TCP or UDP, other bytes and codes, another gateway with another clock: the id stays."""
     by_log = events.punch_draft(punch, one, occurrence=occurrence, position=12)
@@ -414,7 +416,7 @@ def test_another_punch_has_another_id(punch: RawPunch, other_pin: str, seconds: 
     """Another second, person, occurrence or serial number: another id."""
 
     def identity(punch: RawPunch, occurrence: int = 1, serial: str = "CEXA193960001") -> UUID:
-        return events.punch_draft(punch, witness(serial), occurrence=occurrence, position=None).id
+        return events.punch_draft(punch, context(serial), occurrence=occurrence, position=None).id
 
     first = identity(punch)
     assert identity(punch._replace(local_time=punch.local_time - timedelta(seconds=seconds))) != first
@@ -425,7 +427,7 @@ def test_another_punch_has_another_id(punch: RawPunch, other_pin: str, seconds: 
 
 @given(punch=punches(), seen_by=witnesses())
 @settings(deadline=None)
-def test_the_terminals_digits_are_never_touched(punch: RawPunch, seen_by: Witness) -> None:
+def test_the_terminals_digits_are_never_touched(punch: RawPunch, seen_by: ReadingContext) -> None:
     """Local time, PIN, codes and bytes leave as they came, however wrong the clock; time only adds an offset."""
     draft = events.punch_draft(punch, seen_by, occurrence=1, position=None)
     assert draft.data["local_time"] == punch.local_time.strftime("%Y-%m-%dT%H:%M:%S")
@@ -449,23 +451,25 @@ def some_drafts(count: int) -> Iterator[Draft]:
         match number % 7:
             case 3:
                 record = BadRecord(b"\x07" * (number * 9), b"\x07", "31 February \u2028 \x85 \u00e9")
-                yield events.quarantine_draft(record, witness(), occurrence=number, position=number)
+                yield events.quarantine_draft(record, context(), occurrence=number, position=number)
             case 4:
                 data = {"last_alive": None, "resumed": utc_text(START), "clean": False}
                 yield events.note_draft(events.GATEWAY_RESUMED, None, START, data, salt=str(number))
             case 5:
-                yield events.unconfirmed_draft(witness(), punch_event=UUID(int=number))
+                yield events.unconfirmed_draft(context(), punch_event=UUID(int=number))
             case _:
                 pin = None if number % 7 == 6 else str(1000 + number)
                 punch = RawPunch(pin, number if pin is None else None, moment, 0, 1, "0", b"\x01")
-                yield events.punch_draft(punch, witness(), occurrence=1, position=number)
+                yield events.punch_draft(punch, context(), occurrence=1, position=number)
 
 
 def chain(drafts: Iterator[Draft], stream: str = STREAM) -> list[str]:
     """Seal drafts one after the other, from sequence 1."""
     previous, bodies = events.first_previous(stream), []
     for sequence, draft in enumerate(drafts, 1):
-        body, previous = seal(draft, source=SOURCE, stream=stream, sequence=sequence, recorded=START, previous=previous)
+        body, previous = encode(
+            draft, source=SOURCE, stream=stream, sequence=sequence, recorded=START, previous=previous
+        )
         bodies.append(body)
     return bodies
 

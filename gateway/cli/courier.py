@@ -107,7 +107,7 @@ def export(
     """
     _need_signatures()
     from gateway.bundle import Header, public_text
-    from gateway.punch import utc_text
+    from gateway.event import utc_text
 
     settings = load_settings(config)
     if to is None and not show_key:

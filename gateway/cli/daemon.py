@@ -651,26 +651,26 @@ def tail(
 def _as_published(event: "Waiting", *, pins: bool) -> str:
     if pins:
         return event.body
-    from gateway.punch import masked
+    from gateway.event import mask_pin
 
     body = json.loads(event.body)
     data = body["data"]
     if data.get("pin") is not None:
-        data["pin"] = masked(data["pin"])
+        data["pin"] = mask_pin(data["pin"])
     if "raw" in data:
         data["raw"] = None  # it holds the PIN too
     return json.dumps(body, ensure_ascii=False)
 
 
 def _event_line(event: "Waiting", sent: str, *, pins: bool) -> str:
-    from gateway.punch import masked
+    from gateway.event import mask_pin
 
     body = json.loads(event.body)
     data = body["data"]
     kind = body["type"].removeprefix("hadir.").removesuffix(".v1")
     if kind == "punch.recorded":
         kind = "punch"
-        person = f"uid:{data['uid']}" if data["pin"] is None else data["pin"] if pins else masked(data["pin"])
+        person = f"uid:{data['uid']}" if data["pin"] is None else data["pin"] if pins else mask_pin(data["pin"])
         state, verify = data["state_label"] or data["state"], data["verify_label"] or data["verify"]
         details = f"{person:<8} {state:<9} {verify:<11} {','.join(data['suspect'])}"
     else:

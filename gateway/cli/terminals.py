@@ -544,7 +544,7 @@ def read(
     Nothing is stored in the ledger or sent to the broker, and nothing changes at the terminal.
     """
     from drivers.base import BadRecord, Enrolled, Logged, ProtocolError
-    from gateway.punch import LABELS
+    from gateway.event import LABELS
 
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     if form is None:

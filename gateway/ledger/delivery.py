@@ -15,7 +15,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gateway import punch
+from gateway import event
 from gateway.ledger.file import UNDATED
 from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
@@ -341,7 +341,7 @@ def _tell_gone(transaction: Transaction, condition: str, values: dict[str, Any],
                 {"sequence": row.sequence - stream.base, "id": str(UUID(bytes=row.id)), "digest": row.digest}
                 for row in some
             ]
-            transaction.note(punch.BODY_FORGOTTEN, None, transaction.now, {"stream": stream.id, "events": events})
+            transaction.note(event.BODY_FORGOTTEN, None, transaction.now, {"stream": stream.id, "events": events})
     if rows:
         connection.exec_driver_sql("INSERT INTO forgotten (sequence) VALUES (?)", [(row.sequence,) for row in rows])
     return len(rows)

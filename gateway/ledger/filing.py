@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from drivers.base import BadRecord, RawPunch, Record
-from gateway import punch
+from gateway import event
 from gateway.alignment import fingerprint
+from gateway.event import ReadingContext
 from gateway.ledger.file import Known
 from gateway.ledger.reading import day_of, draft_of, identity_of
 from gateway.ledger.transaction import Transaction, unconfirmed
-from gateway.punch import Witness
 
 BEFORE = 8
 """Records in front of one of a reset clock that tell it from another one with the same key."""
@@ -49,7 +49,7 @@ class Filing:
     """A run of records of one file, to be stored in one transaction."""
 
     known: Known
-    witness: Witness
+    context: ReadingContext
     before: Sequence[Record]
     """The last :data:`BEFORE` records in front of them in the file, which are stored."""
     records: Sequence[Record]
@@ -60,14 +60,14 @@ class Filing:
 
     def store(self, transaction: Transaction) -> Filed:
         """Store what is new."""
-        serial = self.witness.serial
+        serial = self.context.serial
         first_identities = [identity_of(serial, record, 1) for record in self.records]
         keys = [identity.bytes for identity in first_identities]
         present = transaction.sequences(keys)
         filed = Filed()
         first = transaction.head.sequence + 1
         for index, (record, key) in enumerate(zip(self.records, keys, strict=True)):
-            reset = isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR
+            reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR
             occurrence = 1
             if key in present:
                 if not (reset and self._is_another(transaction, index, key)):
@@ -81,7 +81,7 @@ class Filing:
                     occurrence += 1
             elif reset:
                 self._remember(transaction, index)
-            draft = draft_of(record, self.witness, occurrence, None, first_identities[index])
+            draft = draft_of(record, self.context, occurrence, None, first_identities[index])
             present[draft.id.bytes] = transaction.add(draft, terminal=self.known.number, day=day_of(record))
             if isinstance(record, BadRecord):
                 filed.quarantined += 1

@@ -17,11 +17,11 @@ from uuid import UUID
 from sqlalchemy import insert
 
 from drivers.base import BadRecord, RawPunch, Reading, Record
-from gateway import punch
+from gateway import event
 from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
+from gateway.event import Draft, ReadingContext
 from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, Known, LedgerError, milliseconds
 from gateway.ledger.transaction import Transaction, unconfirmed
-from gateway.punch import Draft, Witness
 
 SLICE = 500
 """Records stored in one transaction at most: what a crash in the middle of an import costs to read again.
@@ -106,7 +106,7 @@ class Intake:
         self,
         book: Book,
         known: Known,
-        witness: Witness,
+        context: ReadingContext,
         reading: Reading,
         *,
         start: Start,
@@ -114,10 +114,10 @@ class Intake:
     ) -> None:
         self._book = book
         self._known = known
-        self._witness = witness
+        self._context = context
         self._reading = reading
         self._start = start
-        self._today = witness.now.astimezone(witness.zone).date()
+        self._today = context.now.astimezone(context.zone).date()
         self._pins = pins
         self._matching: Counter[bytes] = Counter()
         """How often each first identity has been met in a log that is matched by key."""
@@ -190,7 +190,7 @@ class Intake:
         if known.withheld_until is None and self._start != "all":
             plan.withheld_until = total if self._start == "now" else None
             if self._start == "now":
-                plan.notes = ((punch.HISTORY_WITHHELD, {"records": total, "start": "now"}),)
+                plan.notes = ((event.HISTORY_WITHHELD, {"records": total, "start": "now"}),)
         return plan
 
     def _continues(self, expected: int, *, resumes: bool) -> bool:
@@ -274,7 +274,7 @@ class Intake:
         plan = self._continuation(Alignment(reading.total, known.shift), matching=False)
         plan.withheld_until = known.withheld_until or 0
         plan.shrunk_to = reading.total
-        plan.notes = ((punch.TERMINAL_CHANGED, change),) if known.shrunk_to != reading.total else ()
+        plan.notes = ((event.TERMINAL_CHANGED, change),) if known.shrunk_to != reading.total else ()
         return plan
 
     def _other_plan(self, order: list[bytes], prints: list[bytes]) -> _Plan:
@@ -290,7 +290,7 @@ class Intake:
         else:
             cleared = reading.total < known.in_log or known.shrunk_to is not None
             change["what"] = "log_cleared" if cleared else "log_wrapped"
-        return self._matching_plan(known.generation + 1, ((punch.TERMINAL_CHANGED, change),))
+        return self._matching_plan(known.generation + 1, ((event.TERMINAL_CHANGED, change),))
 
     def _matching_plan(self, generation: int, notes: _Notes = ()) -> _Plan:
         """Plan a log without overlap: its records may be old acquaintances, matched by key as a multiset.
@@ -303,13 +303,13 @@ class Intake:
         dated = (
             record
             for record in reading.records
-            if isinstance(record, RawPunch) and record.local_time.year > punch.RESET_YEAR
+            if isinstance(record, RawPunch) and record.local_time.year > event.RESET_YEAR
         )
         if reading.by_uid:
             self._acquaintances = self._book.acquaintances(self._known, generation)
             cleared = not any(fingerprint(record) in self._acquaintances for record in dated)
         else:
-            serial = self._witness.serial
+            serial = self._context.serial
             cleared = not self._book.believed(identity_of(serial, record, 1).bytes for record in dated)
         self._records = iter(reading.records)
         return _Plan(
@@ -326,7 +326,7 @@ class Intake:
         for record in records:
             self._days[day_of(record)] += 1
             if count:
-                self._matching[identity_of(self._witness.serial, record, 1).bytes] += 1
+                self._matching[identity_of(self._context.serial, record, 1).bytes] += 1
 
     def _forget_placed(self) -> None:
         """Leave only those acquaintances that this generation of the log has not placed yet."""
@@ -356,7 +356,7 @@ class Intake:
             after = pins.get(uid)
             if after not in (None, before):
                 change = {"what": "user_number", "uid": uid, "pin_before": before, "pin_after": after}
-                self._note(transaction, punch.TERMINAL_CHANGED, change)
+                self._note(transaction, event.TERMINAL_CHANGED, change)
         transaction.connection.exec_driver_sql(
             "INSERT INTO binding (terminal, uid, pin, first_ms, last_ms) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET last_ms = excluded.last_ms",
@@ -364,7 +364,7 @@ class Intake:
         )
 
     def _store_slice(self, transaction: Transaction, slice_: "_Slice") -> None:
-        plan, stored, witness = self._plan, self._stored, self._witness
+        plan, stored, context = self._plan, self._stored, self._context
         if slice_.opens:
             for event_type, data in plan.notes:
                 self._note(transaction, event_type, data)
@@ -372,8 +372,8 @@ class Intake:
                 self._bind(transaction, self._pins)
         if slice_.closes and plan.withheld_until is None:
             self._withhold(transaction, slice_.position)
-        records = [punch.checked(self._resolved(record)) for record in slice_.records]
-        first_identities = [identity_of(witness.serial, record, 1) for record in records]
+        records = [event.checked(self._resolved(record)) for record in slice_.records]
+        first_identities = [identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
         live = unconfirmed(transaction.connection, identities) if slice_.present else {}
@@ -398,10 +398,10 @@ class Intake:
                 occurrence, sequence = self._place_of(transaction, record, print_, identity, position, slice_)
                 if occurrence:
                     first = first_identities[index]
-                    draft = draft_of(record, witness, occurrence, log_position, first)
+                    draft = draft_of(record, context, occurrence, log_position, first)
                     slice_.present.add(draft.id.bytes)
                     if plan.withheld_until is None or position < plan.withheld_until:
-                        withheld.append(_withheld(draft.id.bytes, plan, witness.serial, position, record))
+                        withheld.append(_withheld(draft.id.bytes, plan, context.serial, position, record))
                         stored.withheld += 1
                     else:
                         sequence = transaction.add(draft, terminal=plan.number, day=day)
@@ -429,7 +429,7 @@ class Intake:
         plan = self._plan
         # What is remembered across a restart must have been measured with a clock that could be trusted; where this
         # was not, the measurement before it stays.
-        clock = self._witness.clock if self._witness.synchronised else None
+        clock = self._context.clock if self._context.synchronised else None
         transaction.connection.exec_driver_sql(
             "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
             "withheld_until = ?, shrunk_to = ?, last_punch = coalesce(?, last_punch), "
@@ -453,9 +453,9 @@ class Intake:
         )
 
     def _note(self, transaction: Transaction, event_type: str, data: dict[str, Any]) -> None:
-        witness = self._witness
-        about = {"terminal": witness.terminal, "serial": witness.serial, **data}
-        transaction.note(event_type, witness.terminal, witness.now.astimezone(witness.zone), about)
+        context = self._context
+        about = {"terminal": context.terminal, "serial": context.serial, **data}
+        transaction.note(event_type, context.terminal, context.now.astimezone(context.zone), about)
 
     def _begins_publishing(self, record: Record) -> bool:
         return not isinstance(self._start, str) and begins_publishing(record, self._start, self._today)
@@ -464,14 +464,14 @@ class Intake:
         """Decide that publishing begins at ``position``, and say how much lies before it."""
         self._plan.withheld_until = position
         start = self._start if isinstance(self._start, str) else self._start.isoformat()
-        self._note(transaction, punch.HISTORY_WITHHELD, {"records": position, "start": start})
+        self._note(transaction, event.HISTORY_WITHHELD, {"records": position, "start": start})
 
     def _place_of(
         self, transaction: Transaction, record: Record, print_: bytes, identity: bytes, position: int, slice_: "_Slice"
     ) -> tuple[int, int | None]:
         """Return the occurrence of a record that is new, or 0 and its event's sequence if it is an old acquaintance."""
-        plan, serial = self._plan, self._witness.serial
-        reset = isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR
+        plan, serial = self._plan, self._context.serial
+        reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR
         # Behind the log that is being matched, made during a crash in the middle of it, everything is new.
         matching = plan.matching and position < (plan.matched_until or 0) and not (reset and plan.cleared)
         if matching and self._reading.by_uid:
@@ -506,7 +506,7 @@ class Intake:
         differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*told, strict=True))
         if differs or row.reported:
             live = UUID(bytes=row.id)
-            transaction.add(punch.confirmed_draft(record, self._witness, punch_event=live, position=position))
+            transaction.add(event.confirmed_draft(record, self._context, punch_event=live, position=position))
         if row.unplaced:
             transaction.connection.exec_driver_sql("UPDATE event SET unplaced = NULL WHERE id = ?", (row.id,))
         else:
@@ -519,10 +519,10 @@ class Intake:
         number = self._plan.number
         rows = transaction.connection.exec_driver_sql(
             "SELECT id FROM unconfirmed WHERE terminal = ? AND recorded_ms < ? AND NOT reported",
-            (number, milliseconds(self._witness.now)),
+            (number, milliseconds(self._context.now)),
         ).all()
         for (identity,) in rows:
-            transaction.add(punch.unconfirmed_draft(self._witness, punch_event=UUID(bytes=identity)))
+            transaction.add(event.unconfirmed_draft(self._context, punch_event=UUID(bytes=identity)))
             transaction.connection.exec_driver_sql("UPDATE unconfirmed SET reported = 1 WHERE id = ?", (identity,))
         transaction.connection.exec_driver_sql("DELETE FROM log_day WHERE terminal = ?", (number,))
         if self._days:
@@ -573,12 +573,12 @@ def day_of(record: Record) -> int:
     return UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
 
 
-def draft_of(record: Record, witness: Witness, occurrence: int, position: int | None, first: UUID) -> Draft:
+def draft_of(record: Record, context: ReadingContext, occurrence: int, position: int | None, first: UUID) -> Draft:
     """Return the event of a record; ``first`` is the identity of the first occurrence of its key."""
     if isinstance(record, BadRecord):
-        return punch.quarantine_draft(record, witness, occurrence=occurrence, position=position)
+        return event.quarantine_draft(record, context, occurrence=occurrence, position=position)
     identity = first if occurrence == 1 else None
-    return punch.punch_draft(record, witness, occurrence=occurrence, position=position, identity=identity)
+    return event.punch_draft(record, context, occurrence=occurrence, position=position, identity=identity)
 
 
 def _leaves_a_gap(alignment: Alignment, known: Known) -> bool:
@@ -615,15 +615,15 @@ def _by_chance(reading: Reading, count: int) -> bool:
     """Tell whether the first ``count`` records prove nothing: a few moments of a clock that was reset."""
     shared = islice(reading.records, count)
     return count < OVERLAP and all(
-        isinstance(record, RawPunch) and record.local_time.year <= punch.RESET_YEAR for record in shared
+        isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR for record in shared
     )
 
 
 def identity_of(serial: str, record: Record, occurrence: int) -> UUID:
     """Return the identity of a record, whatever it is."""
     if isinstance(record, BadRecord):
-        return punch.quarantine_id(serial, record.stable, occurrence)
-    return punch.punch_id(serial, punch.who(record.pin, record.uid), record.local_time, occurrence)
+        return event.quarantine_id(serial, record.stable, occurrence)
+    return event.punch_id(serial, event.person_key(record.pin, record.uid), record.local_time, occurrence)
 
 
 def encoded(record: Record, serial: str | None = None) -> str:
@@ -655,20 +655,20 @@ def decoded(text: str) -> Record:
     return RawPunch(**{**fields, "raw": raw})
 
 
-def released_draft(row: Any, witness: Witness, position: int | None) -> Draft:
+def released_draft(row: Any, context: ReadingContext, position: int | None) -> Draft:
     """Return the event of a row of ``withheld``, under the identity that was set aside for it.
 
     Its serial is that of the device that had the record, which may have been replaced since. Raises LedgerError where
     no occurrence has that identity.
     """
     record = decoded(row.record)
-    witness = replace(witness, serial=json.loads(row.record).get("serial", witness.serial))
+    context = replace(context, serial=json.loads(row.record).get("serial", context.serial))
     occurrence = 1
-    while identity_of(witness.serial, record, occurrence).bytes != row.id:
+    while identity_of(context.serial, record, occurrence).bytes != row.id:
         occurrence += 1
         if occurrence > MOST_IN_A_SECOND:
             raise LedgerError("a withheld record does not fit its identity; `hadir verify` says more")
-    return draft_of(record, witness, occurrence, position, UUID(bytes=row.id))
+    return draft_of(record, context, occurrence, position, UUID(bytes=row.id))
 
 
 def _withheld(identity: bytes, plan: _Plan, serial: str, position: int, record: Record) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers.base import BadRecord, RawPunch
 from drivers.safe_files import FileRefused, Folder
-from gateway import punch
+from gateway import event as event_module
 from gateway.alignment import fingerprint
 from gateway.ledger import file
 from gateway.ledger.delivery import ALTERED
@@ -311,12 +311,12 @@ class _Rebuilding:
 
     def _save_event(self, event: dict[str, Any]) -> None:
         subject, data = event.get("subject"), event["data"]
-        if event["type"] == punch.STREAM_OPENED:
+        if event["type"] == event_module.STREAM_OPENED:
             self._opened_by[event["stream"]] = data
-        record = event["type"] in (punch.RECORDED, punch.QUARANTINED)
+        record = event["type"] in (event_module.RECORDED, event_module.QUARANTINED)
         day = None
         if record:
-            known = event["type"] == punch.RECORDED
+            known = event["type"] == event_module.RECORDED
             day = date.fromisoformat(data["local_time"][:10]).toordinal() if known else UNDATED
         sequence = self._bases[event["stream"]] + int(event["sequence"])
         self._insert(
@@ -324,7 +324,7 @@ class _Rebuilding:
                 # What waits is sent again: whether it was sent is not proven, and once more does no harm.
                 "sequence": sequence,
                 "id": UUID(event["id"]).bytes,
-                "topic": punch.topic_of(event["type"], subject),
+                "topic": event_module.topic_of(event["type"], subject),
                 "body": event["body"],
                 "digest": event["digest"],
                 "recorded_ms": file.milliseconds(datetime.fromisoformat(event["recordedtime"])),
@@ -486,7 +486,7 @@ def _fits(row: dict[str, Any], **kinds: type) -> bool:
 
 def _proven(body: str) -> Iterator[dict[str, Any]]:
     with suppress(ValueError):
-        yield punch.unsealed(body) | {"body": body}
+        yield event_module.verified(body) | {"body": body}
 
 
 def _as_logged(record: RawPunch | BadRecord) -> RawPunch | BadRecord:
@@ -607,7 +607,7 @@ def _altered_in(copy: Path) -> list[int]:
             f"SELECT sequence, body, digest FROM event WHERE body IS NOT NULL AND parked IS NOT {ALTERED} "
             "ORDER BY sequence"
         )
-        return [row["sequence"] for row in rows if not punch.proven(str(row["body"]), str(row["digest"]))]
+        return [row["sequence"] for row in rows if not event_module.is_intact(str(row["body"]), str(row["digest"]))]
 
 
 def _reason(exc: BaseException) -> str:

@@ -21,7 +21,8 @@ from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from drivers.base import BadRecord, RawPunch, Reading, Record
-from gateway import punch
+from gateway import event as event_module
+from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import delivery, file, rescue
 from gateway.ledger.delivery import Again, Judged, Judgement, Receipt, RetainedInfo, Selection
 from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
@@ -41,7 +42,6 @@ from gateway.ledger.space import Keeper, Limits, Reserve, Room
 from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.ledger.verify import Row, Verdict, verify
-from gateway.punch import ClockEvidence, Witness
 
 MARKS_WAIT_S = 1.0
 """How long a note that an event was sent may wait for company."""
@@ -70,7 +70,7 @@ class Waiting:
     @property
     def is_altered(self) -> bool:
         """Whether the body is not the one that was written with this digest."""
-        return self.digest is not None and not punch.proven(self.body, self.digest)
+        return self.digest is not None and not event_module.is_intact(self.body, self.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +394,7 @@ class LedgerReader:
 
     def held(self, serial: str, records: Sequence[Record]) -> int:
         """Count those of a few records whose keys the ledger holds for the terminal with this serial."""
-        identities = [identity_of(serial, punch.checked(record), 1).bytes for record in records]
+        identities = [identity_of(serial, event_module.checked(record), 1).bytes for record in records]
         try:
             with self._engine.connect() as connection:
                 return len(present(connection, identities))
@@ -567,7 +567,7 @@ class Ledger(LedgerReader):
         if not rows and mark is not None and mark.stream == stream.id:
             number, digest = mark.number, mark.digest  # nothing could be saved, but how far it went is known
         if number <= stream.base:
-            digest = punch.first_previous(stream.id)
+            digest = event_module.first_previous(stream.id)
         return Head(number, digest, stream.id, stream.base)
 
     def _broken(self, mark: file.Mark | None, here: Home) -> str | None:
@@ -754,17 +754,17 @@ class Ledger(LedgerReader):
 
         self.do(work)
 
-    def record_live(self, witness: Witness, record: RawPunch) -> bool:
+    def record_live(self, context: ReadingContext, record: RawPunch) -> bool:
         """Store a live punch; False where the ledger holds its second already, or its PIN is none: the log decides."""
-        number = self._number(witness.terminal)
-        checked = punch.checked(record)
+        number = self._number(context.terminal)
+        checked = event_module.checked(record)
         if isinstance(checked, BadRecord):
             return False
         record = checked
         self._punching_until = time.monotonic() + PUNCHING_S
 
         def work(transaction: Transaction) -> bool:
-            draft = punch.punch_draft(record, witness, occurrence=1, position=None)
+            draft = event_module.punch_draft(record, context, occurrence=1, position=None)
             if transaction.holds(draft.id.bytes):
                 return False
             sequence = transaction.add(draft, terminal=number, day=record.local_time.toordinal())
@@ -788,7 +788,7 @@ class Ledger(LedgerReader):
 
     def record_reading(
         self,
-        witness: Witness,
+        context: ReadingContext,
         reading: Reading,
         *,
         start: Start = "all",
@@ -801,13 +801,13 @@ class Ledger(LedgerReader):
         called after each slice, so that live punches need not wait for the end of a long import. Raises Unaligned
         where a reading that does not begin at position 0 has no overlap with what is known: then nothing is stored.
         """
-        known = self.terminal(witness.terminal)
+        known = self.terminal(context.terminal)
         if known is None:
-            raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
+            raise LedgerError(f"terminal {context.terminal} has no pinned serial; pin_serial comes first")
         with self._intakes_lock:
             self._intakes += 1
         try:
-            intake = Intake(self, known, witness, reading, start=start, pins=pins)
+            intake = Intake(self, known, context, reading, start=start, pins=pins)
             return intake.store(between, self._sharing)
         finally:
             with self._intakes_lock:
@@ -819,23 +819,23 @@ class Ledger(LedgerReader):
             return SLICE // LEAST_SLICE
         return self._intakes
 
-    def record_final(self, witness: Witness, record: Record) -> bool:
+    def record_final(self, context: ReadingContext, record: Record) -> bool:
         """Store what a terminal without a log has told; an unreadable record whose bytes are known is not new.
 
         Nothing can confirm it or tell two of them apart but their coming: a known key is a further occurrence.
         """
-        number = self._number(witness.terminal)
-        record = punch.checked(record)
+        number = self._number(context.terminal)
+        record = event_module.checked(record)
 
         def work(transaction: Transaction) -> bool:
             occurrence = 1
-            first = identity = identity_of(witness.serial, record, 1)
+            first = identity = identity_of(context.serial, record, 1)
             while transaction.holds(identity.bytes):
                 if isinstance(record, BadRecord):
                     return False
                 occurrence += 1
-                identity = identity_of(witness.serial, record, occurrence)
-            transaction.add(draft_of(record, witness, occurrence, None, first), terminal=number, day=day_of(record))
+                identity = identity_of(context.serial, record, occurrence)
+            transaction.add(draft_of(record, context, occurrence, None, first), terminal=number, day=day_of(record))
             if isinstance(record, RawPunch):
                 transaction.connection.exec_driver_sql(
                     "UPDATE terminal SET last_punch = ? WHERE number = ?", (record.local_time.isoformat(), number)
@@ -845,35 +845,35 @@ class Ledger(LedgerReader):
         return self.do(work)
 
     def record_file(
-        self, witness: Witness, records: Sequence[Record], *, before: Sequence[Record] = (), begun_at: int
+        self, context: ReadingContext, records: Sequence[Record], *, before: Sequence[Record] = (), begun_at: int
     ) -> Filed:
         """Store those records of a file that are new, in one transaction: see :mod:`gateway.ledger.filing`.
 
         ``before`` are the last records in front of them in the file, up to :data:`BEFORE`, and ``begun_at`` the
         ledger's last sequence when the file was begun.
         """
-        known = self.terminal(witness.terminal)
+        known = self.terminal(context.terminal)
         if known is None:
-            raise LedgerError(f"terminal {witness.terminal} has no pinned serial; pin_serial comes first")
-        records = [punch.checked(record) for record in records]
-        filing = Filing(known, witness, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length)))
+            raise LedgerError(f"terminal {context.terminal} has no pinned serial; pin_serial comes first")
+        records = [event_module.checked(record) for record in records]
+        filing = Filing(known, context, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length)))
         return self.do(filing.store)
 
-    def note_file(self, witness: Witness, about: dict[str, Any], report: dict[str, Any]) -> bool:
+    def note_file(self, context: ReadingContext, about: dict[str, Any], report: dict[str, Any]) -> bool:
         """Put on record that a file was read to its end; return False where that was noted before.
 
         ``about`` is what the event says, ``report`` what is kept here only.
         """
-        number = self._number(witness.terminal)
+        number = self._number(context.terminal)
 
         def work(transaction: Transaction) -> bool:
             key = (number, about["sha256"])
             known = "SELECT 1 FROM file WHERE terminal = ? AND sha256 = ?"
             if transaction.connection.exec_driver_sql(known, key).first():
                 return False
-            moment = witness.now.astimezone(witness.zone)
-            data = {"terminal": witness.terminal, "serial": witness.serial, **about}
-            sequence = transaction.note(punch.FILE_IMPORTED, witness.terminal, moment, data)
+            moment = context.now.astimezone(context.zone)
+            data = {"terminal": context.terminal, "serial": context.serial, **about}
+            sequence = transaction.note(event_module.FILE_IMPORTED, context.terminal, moment, data)
             row = {
                 "terminal": number,
                 "sha256": about["sha256"],
@@ -887,12 +887,12 @@ class Ledger(LedgerReader):
 
         return self.do(work)
 
-    def release(self, witness: Witness, first: date = date.min, last: date = date.max) -> int:
+    def release(self, context: ReadingContext, first: date = date.min, last: date = date.max) -> int:
         """Give withheld records of a terminal, dated from ``first`` to ``last``, their place in the stream at last.
 
         Without bounds those without a readable date go too. Returns how many there were.
         """
-        known = self.terminal(witness.terminal)
+        known = self.terminal(context.terminal)
         if known is None:
             return 0
         low = UNDATED if first == date.min else first.toordinal()
@@ -906,7 +906,7 @@ class Ledger(LedgerReader):
             ).all()
             for row in rows:
                 position = row.position - known.shift if row.generation == known.generation else -1
-                draft = released_draft(row, witness, None if position < 0 else position)
+                draft = released_draft(row, context, None if position < 0 else position)
                 sequence = transaction.add(draft, terminal=known.number, day=row.day)
                 transaction.connection.exec_driver_sql("DELETE FROM withheld WHERE id = ?", (row.id,))
                 transaction.connection.exec_driver_sql(

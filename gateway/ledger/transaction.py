@@ -8,10 +8,10 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
-from gateway import punch
+from gateway import event
+from gateway.event import Draft
 from gateway.ledger.file import INSERT_EVENT, INSERT_STREAM, milliseconds
 from gateway.ledger.stream import Stream
-from gateway.punch import Draft
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class Transaction:
     def add(self, draft: Draft, *, terminal: int | None = None, day: int | None = None) -> int:
         """Give ``draft`` the next number and return it; ``terminal`` and ``day`` are those of a record."""
         head = self.head
-        body, digest = punch.seal(
+        body, digest = event.encode(
             draft,
             source=self._source,
             stream=head.stream,
@@ -53,14 +53,14 @@ class Transaction:
         head.sequence += 1
         head.digest = digest
         head.written += len(body.encode())
-        topic = punch.topic_of(draft.type, draft.subject)
+        topic = event.topic_of(draft.type, draft.subject)
         self._rows.append((head.sequence, draft.id.bytes, topic, body, digest, self.now_ms, terminal, day))
         return head.sequence
 
     def note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> int:
         """Add a note about ``moment``."""
         salt = f"{self.head.stream}\n{self.head.sequence + 1 - self.head.base}"
-        return self.add(punch.note_draft(event_type, subject, moment, data, salt=salt))
+        return self.add(event.note_draft(event_type, subject, moment, data, salt=salt))
 
     def open_stream(self, reason: str, *, lost: int = 0) -> str:
         """Begin a new stream behind the present one, with the event that says so, and return its name.
@@ -72,11 +72,11 @@ class Transaction:
         number = int(self.connection.exec_driver_sql("SELECT coalesce(max(number), 0) + 1 FROM stream").scalar_one())
         before = (head.stream, head.sequence - head.base, head.digest) if head.stream else (None, None, None)
         head.stream, head.base = str(uuid4()), head.sequence
-        head.digest = punch.first_previous(head.stream)
+        head.digest = event.first_previous(head.stream)
         row = (number, head.stream, head.base, self.now_ms, reason, lost, *before)
         self.connection.exec_driver_sql(INSERT_STREAM, row)
         data = {"reason": reason, "lost": lost, "predecessor": Stream(*row).named_predecessor()}
-        self.note(punch.STREAM_OPENED, None, self.now, data)
+        self.note(event.STREAM_OPENED, None, self.now, data)
         self.connection.exec_driver_sql("UPDATE gateway SET broken = NULL")
         return head.stream
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
-from gateway import punch
+from gateway import event as event_module
 from gateway.ledger.file import Mark
 from gateway.ledger.stream import SALVAGED, Stream
 
@@ -139,14 +139,15 @@ class _Walk:
         if row.body is None:
             return None
         try:
-            event = punch.unsealed(row.body)
+            event = event_module.verified(row.body)
         except ValueError as exc:
             return str(exc)
-        previous = punch.first_previous(stream.id) if opens else self._digest
+        previous = event_module.first_previous(stream.id) if opens else self._digest
         claims = {
             "the body is not the one that the row's digest was made of": event["digest"] == row.digest,
             "the row has another id than its body": event["id"] == _uuid_text(row.id),
-            "the row has another topic than its body": row.topic == punch.topic_of(event["type"], event.get("subject")),
+            "the row has another topic than its body": row.topic
+            == event_module.topic_of(event["type"], event.get("subject")),
             "the event belongs to another stream": event["stream"] == stream.id,
             "the event has another place in its stream": event["sequence"] == f"{number - stream.base:020d}",
             "the event comes from another gateway": event["source"] == self._source,
@@ -159,7 +160,7 @@ class _Walk:
         """Tell whether the first event of a stream, its row, and the end of the stream before agree."""
         if stream.predecessor is None:
             return True
-        if event["type"] != punch.STREAM_OPENED or event["data"]["predecessor"] != stream.named_predecessor():
+        if event["type"] != event_module.STREAM_OPENED or event["data"]["predecessor"] != stream.named_predecessor():
             return False
         before = self._streams[stream.number - 2]
         if stream.base == before.base or self._digest is None or stream.reason == SALVAGED:

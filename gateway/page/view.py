@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 from gateway import forecast
+from gateway.event import mask_pin
 from gateway.ledger import Counts, Day, LedgerReader
-from gateway.punch import masked
 from gateway.settings import Settings
 
 STATUS_S = 1.0
@@ -184,7 +184,7 @@ def _passed(sequence: int, data: Mapping[str, Any]) -> Passed:
         sequence,
         data["terminal"],
         datetime.fromisoformat(data["local_time"]),
-        masked(data["pin"] or ""),
+        mask_pin(data["pin"] or ""),
         data["state_label"] or data["state"],
         data["verify_label"] or data["verify"],
         tuple(data["suspect"]),

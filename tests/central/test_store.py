@@ -18,9 +18,9 @@ from central.report import Chain, StreamReport, open_readonly, report, verify
 from central.store import IngestResult, Message, Store, StoreError, StoreLocked
 from central.store.events import KEPT_BYTES
 from drivers.base import RawPunch, Reading
+from gateway.event import GATEWAY_RESUMED, ReadingContext
 from gateway.ledger import opened as ledger_opened
 from gateway.ledger.delivery import Receipt
-from gateway.punch import GATEWAY_RESUMED, Witness
 from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
@@ -29,7 +29,7 @@ OTHER = "3602-bkpsdm/gw-02"
 THEIRS = f"{OTHER}/punch/lobby"
 INFO = f"{GATEWAY}/info"
 
-WITNESS = Witness(
+WITNESS = ReadingContext(
     terminal="lobby",
     serial="CEXA193960001",
     zone=ZoneInfo("Asia/Jakarta"),

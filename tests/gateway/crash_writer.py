@@ -12,9 +12,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from drivers.base import RawPunch, Reading, Via
+from gateway.event import GATEWAY_RESUMED, ReadingContext
 from gateway.ledger import Ledger
 from gateway.ledger import reading as intake
-from gateway.punch import GATEWAY_RESUMED, Witness
 
 SOURCE = "/hadir/office/gw-01"
 TERMINAL = "lobby"
@@ -34,9 +34,9 @@ def reading(total: int, start: int = 0) -> Reading:
     return Reading(start, total, [record_at(number) for number in range(start, total)], "40")
 
 
-def witness(via: Via) -> Witness:
+def context(via: Via) -> ReadingContext:
     """Return who reads."""
-    return Witness(
+    return ReadingContext(
         terminal=TERMINAL,
         serial=SERIAL,
         zone=ZoneInfo("Asia/Jakarta"),
@@ -68,11 +68,11 @@ def main(data_dir: Path, seed: int) -> None:
             case "read":
                 length += dice.randrange(40)
                 known = ledger.terminal(TERMINAL) or known
-                ledger.record_reading(witness("log"), reading(length, known.tail_start))
+                ledger.record_reading(context("log"), reading(length, known.tail_start))
                 say("read", length)
             case "live":
                 ahead = length + dice.randrange(3)
-                if ledger.record_live(witness("live"), record_at(ahead)):
+                if ledger.record_live(context("live"), record_at(ahead)):
                     length = max(length, ahead + 1)
                     say("live", ahead)
             case "note":

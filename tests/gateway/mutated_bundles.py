@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import bundle as module
 from gateway.bundle import MANIFEST, Bundle, BundleError, End, Header, Part, Writer, found, public_text, unfinished
+from gateway.event import verified
 from gateway.ledger import Waiting
-from gateway.punch import unsealed
 from tests.gateway.test_publisher import SOURCE, Office
 from tests.mutation import encode_json, mutate_bytes, mutate_json, mutate_lines
 
@@ -46,7 +46,7 @@ def header() -> Header:
 def packed(lines: bytes, bodies: list[str], number: int) -> tuple[Part, bytes]:
     """Return a part that holds ``lines``, and what its manifest says, which tells of ``bodies``."""
     data = gzip.compress(lines, mtime=0)
-    ends = [unsealed(bodies[0]), unsealed(bodies[-1])]
+    ends = [verified(bodies[0]), verified(bodies[-1])]
     first, last = (int(end["sequence"]) for end in ends)
     name, stream, digests = f"part-{number:05d}.jsonl.gz", ends[0]["stream"], (ends[0]["previous"], ends[1]["digest"])
     part = Part(name, stream, first, last, len(bodies), *digests, len(data), sha256(data).hexdigest())
@@ -125,7 +125,7 @@ def read(folder: Path) -> None:
         refusal = ""
     assert refusal.isprintable()
     for event in events:
-        assert unsealed(event.body)["source"] == SOURCE
+        assert verified(event.body)["source"] == SOURCE
         assert module._TOPIC.fullmatch(event.topic)
 
 

@@ -20,8 +20,8 @@ import pytest
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway import control, publisher
 from gateway.app import Daemon
+from gateway.event import RECORDED
 from gateway.ledger import LedgerReader
-from gateway.punch import RECORDED
 from gateway.settings import load
 from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually, program

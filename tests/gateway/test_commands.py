@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from drivers.base import RawPunch, Reading, Record
 from gateway import commands as module
 from gateway.commands import Commands, Refusal, Request, read_replay, take_receipt
+from gateway.event import ReadingContext
 from gateway.ledger import Ledger, LedgerFull
-from gateway.punch import Witness
 from tests.broker import WAIT_S, eventually
 
 SOURCE = "/hadir/3602-bkpsdm/gw-01"
@@ -63,8 +63,8 @@ class Office:
             for second in range(10)
         ]
         zone, minute = ZoneInfo("Asia/Jakarta"), timedelta(minutes=1)
-        witness = Witness("lobby", "CEXA193960001", zone, "log", NOW, True, None, False, minute)
-        self.ledger.record_reading(witness, Reading(0, len(records), records, "40"))
+        context = ReadingContext("lobby", "CEXA193960001", zone, "log", NOW, True, None, False, minute)
+        self.ledger.record_reading(context, Reading(0, len(records), records, "40"))
         self.ledger.mark_sent(range(1, 21))
         self.ledger.flush_marks()
         self.lobby, self.gate = AskedWorker("lobby", settable=True), AskedWorker("gate")

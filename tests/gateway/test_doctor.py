@@ -21,7 +21,7 @@ from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.line import simulator as line
 from drivers.zkteco.simulator import Simulator, build
-from gateway import advice, doctor, punch
+from gateway import advice, doctor, event
 from gateway.app import Daemon
 from gateway.cli.messages import FINDINGS, STEPS
 from gateway.clock import AssumedClock, SystemClock
@@ -116,11 +116,11 @@ def recorded(settings: Settings, *, sent: bool = True) -> None:
     """Make a ledger with one punch of the lobby's."""
     ledger = Ledger(settings.data_dir, settings.source)
     ledger.pin_serial("lobby", SERIAL)
-    witness = punch.Witness(
+    context = event.ReadingContext(
         terminal="lobby", serial=SERIAL, zone=ZONE, via="live", now=datetime.now(UTC), synchronised=True,
         clock=None, stepped=False, tolerance=timedelta(seconds=60),
     )  # fmt: skip
-    assert ledger.record_live(witness, RawPunch("1001", None, here().replace(microsecond=0), 0, 1, "0", b"1001"))
+    assert ledger.record_live(context, RawPunch("1001", None, here().replace(microsecond=0), 0, 1, "0", b"1001"))
     if sent:
         ledger.mark_sent([1])
     ledger.close()

@@ -14,9 +14,9 @@ from drivers.attlog.terminal import survey_export
 from drivers.base import RawPunch, Reading, Record
 from gateway import filing
 from gateway.control import Control
+from gateway.event import ReadingContext
 from gateway.filing import DaemonDesk, Desk, LedgerDesk, Misfit, Report, Unheard, filed
 from gateway.ledger import Filed, Ledger
-from gateway.punch import Witness
 from gateway.settings import Settings, TerminalSettings
 from tests import contract
 
@@ -104,10 +104,10 @@ def punches(ledger: Ledger) -> list[tuple[str, str, int]]:
 
 def log_read(ledger: Ledger, records: Sequence[Record], *, start: int = 0, begin: str = "all") -> Any:
     """Read a terminal's log over the network."""
-    witness = Witness("lobby", SERIAL, ZONE, "log", datetime.now(UTC), True, None, False, timedelta(minutes=1))
+    context = ReadingContext("lobby", SERIAL, ZONE, "log", datetime.now(UTC), True, None, False, timedelta(minutes=1))
     ledger.pin_serial("lobby", SERIAL)
     reading = Reading(start, start + len(records), records, "40")
-    return ledger.record_reading(witness, reading, start="now" if begin == "now" else "all")
+    return ledger.record_reading(context, reading, start="now" if begin == "now" else "all")
 
 
 def logged(*seconds: float, pin: str = "1001", state: int = 0, base: datetime = DAY) -> list[Record]:
@@ -203,10 +203,10 @@ def test_log_that_differs_from_a_file_says_so(ledger: Ledger, tmp_path: Path) ->
 def test_live_punch_then_file_then_log(ledger: Ledger, tmp_path: Path) -> None:
     """The file knows the live punch, and the log still confirms it."""
     ledger.pin_serial("lobby", SERIAL)
-    witness = Witness("lobby", SERIAL, ZONE, "live", datetime.now(UTC), True, None, False, timedelta(minutes=1))
+    context = ReadingContext("lobby", SERIAL, ZONE, "live", datetime.now(UTC), True, None, False, timedelta(minutes=1))
     (record,) = logged(0)
     assert isinstance(record, RawPunch)
-    ledger.record_live(witness, record)
+    ledger.record_live(context, record)
     assert put(desk(ledger), tmp_path, line(0)).filed == Filed(known=1)
     assert log_read(ledger, [record]).confirmed == 1
     assert ledger.counts().unconfirmed == 0

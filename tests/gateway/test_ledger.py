@@ -27,6 +27,7 @@ import pytest
 import sqlalchemy
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
+from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import (
     Day,
     Known,
@@ -42,7 +43,6 @@ from gateway.ledger import (
     reading,
     store,
 )
-from gateway.punch import ClockEvidence, Witness
 from tests.broker import WAIT_S, eventually
 from tests.power_cut import Interrupted, PowerCut
 
@@ -163,7 +163,7 @@ class Office:
         self.ledger = Ledger(self.data_dir, SOURCE, now=lambda: self.now)
         return self.ledger
 
-    def witness(self, via: Via = "log", **changes: Any) -> Witness:
+    def context(self, via: Via = "log", **changes: Any) -> ReadingContext:
         """Return who reads, a minute after the last one."""
         self.now += timedelta(minutes=1)
         fields: dict[str, Any] = {
@@ -177,11 +177,11 @@ class Office:
             "stepped": False,
             "tolerance": timedelta(seconds=60),
         }
-        return Witness(**fields | changes)
+        return ReadingContext(**fields | changes)
 
     def read(self, log: Sequence[Record], at: int = 0, **options: Any) -> Stored:
         """Read the terminal's log from position ``at``."""
-        return self.ledger.record_reading(self.witness(), tail(log, at), **options)
+        return self.ledger.record_reading(self.context(), tail(log, at), **options)
 
     def read_until(self, log: Sequence[Record], at: int, *, last: int = 4, **options: Any) -> None:
         """Read the whole log and die before record ``at`` is stored; come back.
@@ -191,13 +191,13 @@ class Office:
         """
         with pytest.raises(PowerCut):
             self.ledger.record_reading(
-                self.witness(), replace(whole(log), records=Interrupted(log, at, last)), **options
+                self.context(), replace(whole(log), records=Interrupted(log, at, last)), **options
             )
         self.open()
 
     def live(self, record: RawPunch) -> bool:
         """Hear of a punch as it happens."""
-        return self.ledger.record_live(self.witness("live"), record)
+        return self.ledger.record_live(self.context("live"), record)
 
     @property
     def known(self) -> Known:
@@ -241,7 +241,7 @@ class TestReading:
     def test_what_is_remembered_of_the_terminal(self, office: Office) -> None:
         """Layout, length, the last punch and the clock's offset are kept beside the records."""
         clock = ClockEvidence(offset_ms=-1400, bound_ms=35, measured=datetime(2026, 9, 7, tzinfo=UTC))
-        office.ledger.record_reading(office.witness(clock=clock), whole(logged(0, 1)))
+        office.ledger.record_reading(office.context(clock=clock), whole(logged(0, 1)))
         known = office.known
         assert (known.layout, known.in_log, known.last_punch) == ("40", 2, "2026-09-07T07:00:01")
         assert (known.offset_ms, known.bound_ms) == (-1400, 35)
@@ -365,15 +365,15 @@ class TestReading:
     def test_terminal_without_serial(self, office: Office) -> None:
         """Records of a terminal whose serial was never pinned are refused in words."""
         with pytest.raises(LedgerError, match="lift has no pinned serial"):
-            office.ledger.record_reading(office.witness(terminal="lift"), whole(logged(1)))
+            office.ledger.record_reading(office.context(terminal="lift"), whole(logged(1)))
         with pytest.raises(LedgerError, match="lift has no pinned serial"):
-            office.ledger.record_live(office.witness("live", terminal="lift"), made())
+            office.ledger.record_live(office.context("live", terminal="lift"), made())
 
     def test_two_terminals_do_not_meet(self, office: Office) -> None:
         """The same person in the same second at two terminals is two first occurrences."""
         office.ledger.pin_serial("lift", "OTHER")
         office.read(logged(1))
-        office.ledger.record_reading(office.witness(terminal="lift", serial="OTHER"), whole(logged(1)))
+        office.ledger.record_reading(office.context(terminal="lift", serial="OTHER"), whole(logged(1)))
         assert [occurrence for *_, occurrence in punches(office.ledger)] == [1, 1]
         assert (office.ledger.placed("lobby"), office.ledger.placed("lift")) == (1, 1)
 
@@ -752,9 +752,9 @@ class TestLive:
 
     def test_live_during_a_whole_reading_is_not_missing(self, office: Office) -> None:
         """A punch made after the reading began cannot be in it."""
-        witness = office.witness()
+        context = office.context()
         office.live(made(second=3))
-        assert office.ledger.record_reading(witness, whole(logged(1))).unconfirmed == 0
+        assert office.ledger.record_reading(context, whole(logged(1))).unconfirmed == 0
 
     def test_appears_in_the_log_after_all(self, office: Office) -> None:
         """A live punch reported missing and found later is confirmed by a note."""
@@ -897,7 +897,7 @@ class TestStart:
         log = [*logged(3, 3), spoilt(b"x"), *logged(4)]
         office.read(log, start="now")
         office.read([*log, *logged(3)], start="now")
-        assert office.ledger.release(office.witness()) == 4
+        assert office.ledger.release(office.context()) == 4
         assert punches(office.ledger) == [
             ("1001", "07:00:03", 3),
             ("1001", "07:00:03", 1),
@@ -907,7 +907,7 @@ class TestStart:
         positions = [event["data"]["position"] for event in of_type(office.ledger, RECORDED, QUARANTINED)]
         assert positions == [4, 0, 1, 2, 3]
         assert office.ledger.counts().withheld == 0
-        assert office.ledger.release(office.witness()) == 0
+        assert office.ledger.release(office.context()) == 0
         assert office.read([*log, *logged(3)]).new == 0
 
     def test_released_after_the_device_was_replaced(self, office: Office) -> None:
@@ -915,7 +915,7 @@ class TestStart:
         office.read(logged(3, 3), start="now")
         before, office.serial = office.serial, "CEXA193960002"
         office.ledger.pin_serial("lobby", office.serial)
-        assert office.ledger.release(office.witness()) == 2
+        assert office.ledger.release(office.context()) == 2
         data = [event["data"] for event in of_type(office.ledger, RECORDED)]
         found = [(one["serial"], one["occurrence"], one["position"]) for one in data]
         assert found == [(before, 1, None), (before, 2, None)]
@@ -924,7 +924,7 @@ class TestStart:
         """Only what is dated in the span that was asked for."""
         office.read([made(day=DAY - timedelta(days=days)) for days in (4, 3, 2, 1)], start="now")
         assert (
-            office.ledger.release(office.witness(), (DAY - timedelta(days=3)).date(), (DAY - timedelta(days=2)).date())
+            office.ledger.release(office.context(), (DAY - timedelta(days=3)).date(), (DAY - timedelta(days=2)).date())
             == 2
         )
         assert office.ledger.counts().withheld == 2
@@ -1110,11 +1110,11 @@ class TestStillTravelling:
                     stored_at.append(office.ledger.placed("lobby"))
                     yield record
 
-        office.ledger.record_reading(office.witness(), Reading(0, 10, Line(), "40"))
+        office.ledger.record_reading(office.context(), Reading(0, 10, Line(), "40"))
         assert stored_at == [0, 0, 0, 0, 4, 4, 4, 4, 8, 8]
         log += logged(10, 11)
         stored_at.clear()
-        office.ledger.record_reading(office.witness(), Reading(0, 12, Line(), "40"))
+        office.ledger.record_reading(office.context(), Reading(0, 12, Line(), "40"))
         assert len(stored_at) == 12, "what continues the known order is fetched once"
 
 
@@ -1292,9 +1292,9 @@ class TestWriter:
 
         def work(name: str) -> None:
             office.ledger.pin_serial(name, name.upper())
-            witness = office.witness(terminal=name, serial=name.upper())
+            context = office.context(terminal=name, serial=name.upper())
             for length in range(0, 60, 6):
-                office.ledger.record_reading(witness, tail(logged(*range(length + 6)), max(0, length - 2)))
+                office.ledger.record_reading(context, tail(logged(*range(length + 6)), max(0, length - 2)))
 
         callers = [Caller(lambda name=name: work(name)) for name in ("a", "b", "c", "d", "e", "f")]  # type: ignore[misc]
         for caller in callers:
@@ -1882,7 +1882,7 @@ class TestKill:
                 assert known is not None
                 # The last live punch, up to three ahead of the log, may be stored and not be said.
                 longest = max(length, known.in_log, max(live, default=0) + 1) + 3 + dice.randrange(20)
-                ledger.record_reading(writer["witness"]("log"), writer["reading"](longest))
+                ledger.record_reading(writer["context"]("log"), writer["reading"](longest))
                 length = longest
                 every = [event["id"] for event in of_type(ledger, RECORDED)]
                 again = [writer["record_at"](number) for number in range(longest)]
@@ -1968,7 +1968,7 @@ def test_a_pin_that_could_be_another_identity_is_quarantined_and_an_old_one_is_k
     """A ledger that already holds such a punch does not change, and reads nothing new in the same log."""
     moment = datetime(2026, 9, 4, 7)  # noqa: DTZ001 - a terminal's clock
     records: list[Record] = [RawPunch("uid:7", None, moment + timedelta(hours=n), 0, 1, "0", b"x") for n in (0, 1)]
-    lobby = Witness(
+    lobby = ReadingContext(
         "lobby",
         "CEXA193960001",
         ZoneInfo("Asia/Jakarta"),
@@ -1982,7 +1982,7 @@ def test_a_pin_that_could_be_another_identity_is_quarantined_and_an_old_one_is_k
     with closing(Ledger(tmp_path, SOURCE)) as ledger:
         ledger.pin_serial("lobby", "CEXA193960001")
         with monkeypatch.context() as before:
-            before.setattr("gateway.punch.checked", lambda record: record)
+            before.setattr("gateway.event.checked", lambda record: record)
             assert ledger.record_reading(lobby, Reading(0, 1, records[:1], "40")).new == 1
         old = ledger.events(0, 1)[0].body
         stored = ledger.record_reading(lobby, Reading(0, 2, records, "40"))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
+from gateway.event import ReadingContext
 from gateway.ledger import Known, Ledger, Stored, Unaligned, reading
-from gateway.punch import Witness
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -172,10 +172,10 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     # The gateway.
 
-    def witness(self, via: Via) -> Witness:
+    def context(self, via: Via) -> ReadingContext:
         """Return who reads, a second later than before."""
         self.now += timedelta(seconds=1)
-        return Witness(
+        return ReadingContext(
             terminal="lobby",
             serial=SERIAL,
             zone=ZoneInfo("Asia/Jakarta"),
@@ -197,7 +197,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
         """Read the log from ``start``."""
         records = [record for _, record in self.log[start:]]
         served = records if cut is None else Interrupted(records, *cut)
-        return self.ledger.record_reading(self.witness("log"), Reading(start, len(self.log), served, "40"))
+        return self.ledger.record_reading(self.context("log"), Reading(start, len(self.log), served, "40"))
 
     def read_as_worker(self, cut: tuple[int, int] | None = None) -> None:
         """Read the tail; where it does not continue what is known, everything."""
@@ -242,14 +242,14 @@ class TerminalAndLedger(RuleBasedStateMachine):
         """Let the terminal tell of the last punch as it happens."""
         record = self.log[-1][1]
         assert isinstance(record, RawPunch)
-        self.ledger.record_live(self.witness("live"), record._replace(raw=b"live"))
+        self.ledger.record_live(self.context("live"), record._replace(raw=b"live"))
         self.compare()
 
     @rule(pin=PINS)
     def live_without_log(self, pin: str) -> None:
         """Let the terminal tell of a punch and keep no record of it."""
         self.second += 1
-        self.ledger.record_live(self.witness("live"), self.made(pin, DAY + timedelta(seconds=self.second)))
+        self.ledger.record_live(self.context("live"), self.made(pin, DAY + timedelta(seconds=self.second)))
         self.compare()
 
     @rule(at=st.integers(0, 12), last=st.integers(1, 4))

@@ -13,9 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers.base import Reading, Record, Sizes
+from gateway.event import ReadingContext
 from gateway.ledger import Ledger
 from gateway.monitor import TerminalMonitor
-from gateway.punch import Witness
 from gateway.settings import Settings
 from gateway.worker import Worker
 from tests import contract
@@ -82,10 +82,10 @@ class Office:
             if self.ledger.terminal(entry.name) is None:
                 self.ledger.pin_serial(entry.name, f"S-{entry.name}")
                 now = self.clock.now()
-                witness = Witness(
+                context = ReadingContext(
                     entry.name, f"S-{entry.name}", ZONE, "log", now, True, None, False, timedelta(minutes=1)
                 )
-                self.ledger.record_reading(witness, Reading(0, len(log), log, "paper"))
+                self.ledger.record_reading(context, Reading(0, len(log), log, "paper"))
             worker = Worker(
                 entry,
                 ZONE,

@@ -10,16 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers.base import RawPunch
+from gateway import event as event_module
 from gateway import pending as pending_module
-from gateway import punch
+from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import Ledger, LedgerError
 from gateway.pending import PendingWrites
-from gateway.punch import ClockEvidence, Witness
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.office import ZONE
 
 NOW = datetime(2026, 9, 4, 0, 30, tzinfo=UTC)
-WITNESS = Witness("gate", "GATE1", ZONE, "serial", NOW, True, None, False, timedelta(minutes=1))
+WITNESS = ReadingContext("gate", "GATE1", ZONE, "serial", NOW, True, None, False, timedelta(minutes=1))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def bodies(ledger: Ledger) -> list[str]:
 def note(pending: PendingWrites, terminal: str, number: int) -> None:
     """Write a note that can be recognised."""
     data = {"terminal": terminal, "serial": "S", "reason": f"number {number}"}
-    pending.note(punch.TERMINAL_LOST, terminal, NOW, data)
+    pending.note(event_module.TERMINAL_LOST, terminal, NOW, data)
 
 
 def line(number: int) -> RawPunch:
@@ -114,7 +114,7 @@ def test_one_terminal_does_not_wait_for_another_and_a_bad_write_for_nobody(ledge
     pending, disk = PendingWrites(ledger), FullDisk(ledger)
     disk.fill()
     note(pending, "gate", 1)
-    pending.note(punch.TERMINAL_LOST, "gate", NOW, {"terminal": "gate", "reason": object()})
+    pending.note(event_module.TERMINAL_LOST, "gate", NOW, {"terminal": "gate", "reason": object()})
     note(pending, "gate", 2)
     note(pending, "lobby", 3)
     disk.empty()

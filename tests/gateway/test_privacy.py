@@ -17,14 +17,15 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from drivers.base import BadRecord, RawPunch, Reading
+from gateway import event as event_module
 from gateway import publisher as publishing
-from gateway import punch, trace
+from gateway import trace
 from gateway.app import configure_logging
 from gateway.bounded_client import BoundedClient
+from gateway.event import ReadingContext
 from gateway.ledger import Ledger, Limits, Receipt, Selection, backup, newest_backup, restore
 from gateway.pause import Pause
 from gateway.publisher import Publisher
-from gateway.punch import Witness
 from gateway.settings import Settings
 from tests.broker import FakeBroker, eventually
 from tests.gateway.mutated_messages import SOURCE
@@ -78,9 +79,9 @@ def failing_connect(plan: _Plan) -> Callable[..., sqlite3.Connection]:
     return lambda *args, **kwargs: real(*args, **kwargs | {"factory": Connection})
 
 
-def witness(via: Any = "log") -> Witness:
+def context(via: Any = "log") -> ReadingContext:
     """Return who reads."""
-    return Witness("lobby", SERIAL, ZoneInfo("Asia/Jakarta"), via, NOW, True, None, False, timedelta(minutes=1))
+    return ReadingContext("lobby", SERIAL, ZoneInfo("Asia/Jakarta"), via, NOW, True, None, False, timedelta(minutes=1))
 
 
 def a_day(folder: Path) -> Iterator[Callable[[], object]]:
@@ -109,16 +110,16 @@ def a_day(folder: Path) -> Iterator[Callable[[], object]]:
     late = RawPunch(OTHER_PIN, None, MORNING + timedelta(minutes=9), 1, 1, None, RAW)
     yield open_ledger
     yield lambda: ledger().pin_serial("lobby", SERIAL)
-    yield lambda: ledger().record_reading(witness(), Reading(0, 4, records(3), "40"), start=date(2026, 9, 8))
-    yield lambda: ledger().release(witness())
-    yield lambda: ledger().record_live(witness("live"), live)
-    yield lambda: ledger().record_reading(witness(), Reading(0, 6, records(5), "40"))
-    yield lambda: ledger().record_reading(witness(), Reading(0, 3, records(2), "40"))
-    yield lambda: ledger().record_reading(witness(), Reading(0, 3, records(2, None), "8", by_uid=True), pins={7: PIN})
-    yield lambda: ledger().record_final(witness("serial"), late)
-    yield lambda: ledger().record_file(witness("file"), records(8), begun_at=1)
+    yield lambda: ledger().record_reading(context(), Reading(0, 4, records(3), "40"), start=date(2026, 9, 8))
+    yield lambda: ledger().release(context())
+    yield lambda: ledger().record_live(context("live"), live)
+    yield lambda: ledger().record_reading(context(), Reading(0, 6, records(5), "40"))
+    yield lambda: ledger().record_reading(context(), Reading(0, 3, records(2), "40"))
+    yield lambda: ledger().record_reading(context(), Reading(0, 3, records(2, None), "8", by_uid=True), pins={7: PIN})
+    yield lambda: ledger().record_final(context("serial"), late)
+    yield lambda: ledger().record_file(context("file"), records(8), begun_at=1)
     yield lambda: ledger().note_file(
-        witness("file"), {"sha256": "0" * 64, "name": "x.dat", "size": 5}, {"defects": [PIN]}
+        context("file"), {"sha256": "0" * 64, "name": "x.dat", "size": 5}, {"defects": [PIN]}
     )
     yield lambda: ledger().held(SERIAL, records(3))
     yield lambda: ledger().tally("lobby", date(2026, 9, 1))
@@ -201,7 +202,7 @@ def test_no_publish_that_fails_shows_what_it_was_given(
     monkeypatch.setattr(publishing, "UNREACHABLE", Pause(0.05, 0.1))
     ledger = Ledger(tmp_path / "data", SOURCE)
     ledger.pin_serial("lobby", SERIAL)
-    ledger.record_live(witness("live"), RawPunch(PIN, None, MORNING, 0, 1, "CANARYWC", RAW))
+    ledger.record_live(context("live"), RawPunch(PIN, None, MORNING, 0, 1, "CANARYWC", RAW))
     real, failed = BoundedClient.publish, list[str]()
     ledger.record_note("hadir.terminal.lost.v1", "lobby", NOW, {"reason": "CANARY"})
 
@@ -253,4 +254,4 @@ def test_foreign_exceptions_are_shown_by_type_and_ours_by_their_words() -> None:
     group = ExceptionGroup("CANARY", [ValueError("CANARY"), OSError(28, "CANARY")])
     assert CANARIES.search(trace.as_text(group)) is None
     assert "ENOSPC" in trace.as_text(group)
-    assert punch.masked("123") == "***"
+    assert event_module.mask_pin("123") == "***"

@@ -28,15 +28,15 @@ from structlog.testing import capture_logs
 
 from central import event as central_event
 from drivers.base import BadRecord, RawPunch, Reading, Record
+from gateway import event as event_module
 from gateway import publisher as module
-from gateway import punch
 from gateway.commands import Request
+from gateway.event import ReadingContext
 from gateway.ledger import Judgement, Ledger, LedgerFull, Receipt, RetainedInfo, Selection
 from gateway.ledger import delivery as ledger_delivery
 from gateway.ledger.stream import Home, inode_of, machine_marks
 from gateway.pause import Pause
 from gateway.publisher import Publisher
-from gateway.punch import Witness
 from gateway.settings import Settings
 from tests import contract
 from tests.authority import Authority
@@ -139,7 +139,7 @@ class Office:
         assert known is not None
         overlap = [made(second) for second in range(known.tail_start, first)]
         reading = Reading(known.tail_start, first + len(records), [*overlap, *records], "40")
-        self.ledger.record_reading(witness(terminal), reading)
+        self.ledger.record_reading(context(terminal), reading)
         self._read[terminal] += len(records)
 
     @property
@@ -183,9 +183,9 @@ def logs() -> Iterator[list[Log]]:
         yield entries
 
 
-def witness(terminal: str = "lobby", **changes: Any) -> Witness:
+def context(terminal: str = "lobby", **changes: Any) -> ReadingContext:
     """Return who reads."""
-    usual = Witness(
+    usual = ReadingContext(
         terminal=terminal,
         serial=SERIALS[terminal],
         zone=ZoneInfo("Asia/Jakarta"),
@@ -241,35 +241,40 @@ def everything(office: Office) -> int:
     """Record one event of every type; return how many there are."""
     ledger = office.ledger
     ledger.record_note(
-        punch.GATEWAY_RESUMED, None, NOW, {"last_alive": None, "resumed": "2026-09-07T01:00:00.000Z", "clean": True}
+        event_module.GATEWAY_RESUMED,
+        None,
+        NOW,
+        {"last_alive": None, "resumed": "2026-09-07T01:00:00.000Z", "clean": True},
     )
-    ledger.record_note(punch.STREAM_OPENED, None, NOW, {"reason": "another_file", "lost": 0, "predecessor": None})
+    ledger.record_note(
+        event_module.STREAM_OPENED, None, NOW, {"reason": "another_file", "lost": 0, "predecessor": None}
+    )
     about = {"terminal": "lobby", "serial": SERIALS["lobby"]}
     moment = "2026-09-07T01:00:00.000Z"
     lost = {"from": moment, "cause": "unavailable", "reason": "no answer"}
-    ledger.record_note(punch.TERMINAL_LOST, "lobby", NOW, about | lost)
+    ledger.record_note(event_module.TERMINAL_LOST, "lobby", NOW, about | lost)
     ledger.record_note(
-        punch.TERMINAL_FOUND, "lobby", NOW, about | {"from": moment, "to": moment, "cause": "unavailable"}
+        event_module.TERMINAL_FOUND, "lobby", NOW, about | {"from": moment, "to": moment, "cause": "unavailable"}
     )
-    ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "threshold": 90})
+    ledger.record_note(event_module.TERMINAL_CHANGED, "lobby", NOW, about | {"what": "capacity", "threshold": 90})
     clock = {"offset_ms": 0, "bound_ms": 20, "measured": moment}
-    ledger.record_note(punch.CLOCK_STEPPED, "lobby", NOW, about | {"before": clock, "after": clock})
-    ledger.record_note(punch.CLOCK_SET, "lobby", NOW, about | {"before": clock, "after": clock})
+    ledger.record_note(event_module.CLOCK_STEPPED, "lobby", NOW, about | {"before": clock, "after": clock})
+    ledger.record_note(event_module.CLOCK_SET, "lobby", NOW, about | {"before": clock, "after": clock})
     correction = {"synchronised": moment, "correction_ms": -3, "first_sequence": 1, "last_sequence": 4}
-    ledger.record_note(punch.CLOCK_SYNCHRONISED, None, NOW, correction)
-    ledger.record_note(punch.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
+    ledger.record_note(event_module.CLOCK_SYNCHRONISED, None, NOW, correction)
+    ledger.record_note(event_module.HISTORY_WITHHELD, "lobby", NOW, about | {"records": 3, "start": "now"})
     counts = dict.fromkeys(("size", "lines", "punches", "unreadable", "new", "quarantined", "known", "repeated"), 0)
     file = {"name": "1_attlog.dat", "sha256": 64 * "0", "first": None, "last": None}
-    ledger.record_note(punch.FILE_IMPORTED, "lobby", NOW, about | file | counts)
+    ledger.record_note(event_module.FILE_IMPORTED, "lobby", NOW, about | file | counts)
     gone = {"sequence": 1, "id": str(UUID(int=1)), "digest": f"sha256:{64 * '0'}"}
-    ledger.record_note(punch.BODY_FORGOTTEN, None, NOW, {"stream": ledger.stream, "events": [gone]})
+    ledger.record_note(event_module.BODY_FORGOTTEN, None, NOW, {"stream": ledger.stream, "events": [gone]})
     before = {"stream": str(UUID(int=2)), "sequence": 7, "digest": f"sha256:{64 * '0'}"}
     opened = {"reason": "restored", "lost": 0, "predecessor": before}
-    ledger.record_note(punch.STREAM_OPENED, None, NOW, opened)
-    ledger.record_live(witness(via="live", now=datetime.now(UTC) - timedelta(hours=1)), made(0, verify=15))
-    ledger.record_live(witness(via="live"), made(500))
+    ledger.record_note(event_module.STREAM_OPENED, None, NOW, opened)
+    ledger.record_live(context(via="live", now=datetime.now(UTC) - timedelta(hours=1)), made(0, verify=15))
+    ledger.record_live(context(via="live"), made(500))
     bad = BadRecord(b"\x01junk", b"junk", "impossible date")
-    ledger.record_reading(witness(now=datetime.now(UTC) + timedelta(hours=1)), Reading(0, 2, [made(0), bad], "40"))
+    ledger.record_reading(context(now=datetime.now(UTC) + timedelta(hours=1)), Reading(0, 2, [made(0), bad], "40"))
     return ledger.last_sequence()
 
 
@@ -312,7 +317,9 @@ def test_every_message_is_as_the_contract_says(office: Office, broker: Broker) -
         cloud = "specversion" in message.payload
         assert message.content_type == ("application/cloudevents+json" if cloud else "application/json")
     types = {message.payload["type"] for message in messages if "type" in message.payload}
-    assert types == {value for name, value in vars(punch).items() if name.isupper() and str(value).endswith(".v1")}
+    assert types == {
+        value for name, value in vars(event_module).items() if name.isupper() and str(value).endswith(".v1")
+    }
     ends = {message.topic.removeprefix(PREFIX) for message in messages}
     assert ends == {"state", "alarm", "note", "note/lobby", "punch/lobby", "quarantine/lobby"}
 
@@ -354,7 +361,7 @@ def test_a_live_punch_is_published_at_once(office: Office, broker: Broker, monke
         office.publisher(broker.url)
         subscriber.wait_for(lambda messages: messages)
         office.all_sent()
-        office.ledger.record_live(witness(via="live"), made(0))
+        office.ledger.record_live(context(via="live"), made(0))
         subscriber.wait_for(heard(1))
 
 
@@ -804,7 +811,7 @@ def test_a_denied_topic_waits_and_the_others_flow(tmp_path: Path, office: Office
     with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         office.punches(150)
         office.read([BadRecord(b"\x01junk", b"junk", "impossible date")])
-        office.ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, {"terminal": "lobby"})
+        office.ledger.record_note(event_module.TERMINAL_CHANGED, "lobby", NOW, {"terminal": "lobby"})
         office.publisher(broker.url, window=10)
         subscriber.wait_for(lambda messages: set(numbers(messages)) == {151, 152} and alarms(subscriber))
         time.sleep(1)
@@ -827,7 +834,7 @@ def test_a_broker_that_hangs_up_after_each_refusal_gets_the_rest(
     lines = ("max_queued_messages 0",)
     with Broker(tmp_path, *lines, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         office.punches(100)
-        office.ledger.record_note(punch.TERMINAL_CHANGED, "lobby", NOW, {"terminal": "lobby"})
+        office.ledger.record_note(event_module.TERMINAL_CHANGED, "lobby", NOW, {"terminal": "lobby"})
         office.publisher(broker.url)
         subscriber.wait_for(lambda messages: set(numbers(messages)) == {101} and alarms(subscriber))
         time.sleep(1)
@@ -1342,7 +1349,7 @@ def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery={"batch_from": 200})
         eventually(lambda: publisher.connected)
-        office.ledger.record_live(witness("gate", via="live"), made(0))
+        office.ledger.record_live(context("gate", via="live"), made(0))
         messages = subscriber.wait_for(heard(5001))
     assert numbers(messages) == list(range(1, 5002))
 
@@ -1593,7 +1600,7 @@ def test_an_event_that_no_broker_message_can_hold_is_kept_and_told(office: Offic
     """Its neighbours go; one alarm names it, and nothing is tried in a loop."""
     office.punches(3)
     long = {"last_alive": None, "resumed": "x" * 3000, "clean": True}
-    office.ledger.record_note(punch.GATEWAY_RESUMED, None, NOW, long)
+    office.ledger.record_note(event_module.GATEWAY_RESUMED, None, NOW, long)
     office.punches(3)
     with (
         Broker(tmp_path, "max_packet_size 2000") as broker,
@@ -1754,7 +1761,7 @@ def test_our_own_retained_info_proves_it_before_anything_is_published(office: Of
         assert alarms(centre) == ["rollback_detected"]
         assert len(centre.on("/info")) == 2
     assert office.ledger.stream != old
-    assert events(centre.messages)[-1]["type"] == punch.STREAM_OPENED
+    assert events(centre.messages)[-1]["type"] == event_module.STREAM_OPENED
 
 
 @pytest.mark.parametrize(
@@ -2243,7 +2250,7 @@ def test_a_body_that_is_not_what_was_written_is_never_sent(office: Office, broke
     stored = {event.sequence: event for event in office.ledger.events(0, 50)}
 
     def pruned(messages: list[Message]) -> set[str]:
-        gone = [event for event in events(messages) if event["type"] == punch.BODY_FORGOTTEN]
+        gone = [event for event in events(messages) if event["type"] == event_module.BODY_FORGOTTEN]
         return {one["digest"] for event in gone for one in event["data"]["events"]}  # one note, or one for each
 
     altered = {stored[2].digest, stored[4].digest}

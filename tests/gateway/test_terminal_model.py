@@ -28,7 +28,7 @@ from drivers.base import BadRecord, Record, Terminal
 from drivers.zkteco import simulator, transport, wire
 from drivers.zkteco.faults import BAD_TIME, TIME_AT
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from gateway import punch
+from gateway import event as event_module
 from gateway import worker as worker_module
 from gateway.ledger import Ledger, reading
 from gateway.settings import Settings
@@ -93,7 +93,7 @@ class SteppedWorker(Worker):
 
 def believable(record: Record) -> bool:
     """Tell whether the record has a date of this century's working life."""
-    return not isinstance(record, BadRecord) and record.local_time.year > punch.RESET_YEAR
+    return not isinstance(record, BadRecord) and record.local_time.year > event_module.RESET_YEAR
 
 
 class TerminalAndGateway(RuleBasedStateMachine):
@@ -227,7 +227,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         else:
             self.terminal.append(pin, moment, state, verify)
         self.note((pin, moment.isoformat()))
-        if self.loses and moment.year > punch.RESET_YEAR:
+        if self.loses and moment.year > event_module.RESET_YEAR:
             self.taken.add((pin, moment.isoformat()))
 
     def race(self, pin: str) -> None:
@@ -470,13 +470,13 @@ class TerminalAndGateway(RuleBasedStateMachine):
         width = wire.LAYOUTS[self.terminal.layout].index_width
         previous = "sha256:" + sha256(self.ledger.stream.encode()).hexdigest()
         for number, waiting in enumerate(self.ledger.events(0, 100_000), 1):
-            sealed = punch.unsealed(waiting.body)
+            sealed = event_module.verified(waiting.body)
             assert (sealed["previous"], int(sealed["sequence"])) == (previous, number)
             previous = sealed["digest"]
             data = sealed["data"]
-            if sealed["type"] == punch.RECORDED:
+            if sealed["type"] == event_module.RECORDED:
                 key = (data["pin"] or f"uid:{data['uid']}", data["local_time"])
-            elif sealed["type"] == punch.QUARANTINED:
+            elif sealed["type"] == event_module.QUARANTINED:
                 key = ("bad", bytes.fromhex(data["raw"])[width:].hex())
             else:
                 continue

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.base import ClockReading
-from gateway.punch import ClockEvidence
+from gateway.event import ClockEvidence
 from gateway.timekeeper import Timekeeper
 
 ZONE = ZoneInfo("Asia/Jakarta")

@@ -30,8 +30,8 @@ from central.store import StoreError
 from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
+from gateway.event import punch_id
 from gateway.ledger import LedgerReader
-from gateway.punch import punch_id
 from tests.broker import WAIT_S, Broker, eventually
 from tests.torture.disk import Disk
 from tests.torture.link import Link

@@ -39,7 +39,7 @@ from drivers.zkteco.simulator import SMALL, SimulatedTerminal, Simulator
 from drivers.zkteco.table import CHUNK
 from drivers.zkteco.terminal import LayoutName, ZktecoTerminal, connect
 from drivers.zkteco.transport import ALLOWED, CLOCK_COMMANDS, MAX_EVENTS, translated
-from gateway.punch import punch_id, who
+from gateway.event import person_key, punch_id
 from tests.drivers.zkteco import vectors
 from tests.drivers.zkteco.scripted import (
     HANDSHAKE,
@@ -999,7 +999,7 @@ def test_a_punch_is_the_same_by_log_by_datagram_and_live(
     def identity(punch: Record | Hint, uids: dict[int, str]) -> Any:
         assert isinstance(punch, RawPunch)
         pin = punch.pin if punch.uid is None else uids[punch.uid]
-        return punch_id(terminal.serial, who(pin, punch.uid), punch.local_time, 1)
+        return punch_id(terminal.serial, person_key(pin, punch.uid), punch.local_time, 1)
 
     with (
         Simulator(terminal) as simulator,

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.base import BadRecord, RawPunch, Reading, Record
-from gateway import punch
+from gateway import event as event_module
+from gateway.event import ReadingContext
 from gateway.ledger import (
     Again,
     Judgement,
@@ -29,7 +30,6 @@ from gateway.ledger import (
 )
 from gateway.ledger import delivery as module
 from gateway.ledger.file import SETTLED
-from gateway.punch import Witness
 
 SOURCE = "/hadir/3602-bkpsdm/gw-01"
 SERIAL = "CEXA193960001"
@@ -69,9 +69,11 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
         for day in (0, 1)
         for second in range(10)
     ]
-    witness = Witness("lobby", SERIAL, ZoneInfo("Asia/Jakarta"), "log", NOW, True, None, False, timedelta(minutes=1))
+    context = ReadingContext(
+        "lobby", SERIAL, ZoneInfo("Asia/Jakarta"), "log", NOW, True, None, False, timedelta(minutes=1)
+    )
     records.append(BadRecord(b"\x01junk", b"junk", "impossible date"))
-    ledger.record_reading(witness, Reading(0, len(records), records, "40"))
+    ledger.record_reading(context, Reading(0, len(records), records, "40"))
     yield ledger
     ledger.close()
 
@@ -293,7 +295,7 @@ def test_a_new_stream_has_receipts_of_its_own(ledger: Ledger) -> None:
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 15, (3, 4)))
     ledger.open_stream("restored")
-    ledger.record_note(punch.TERMINAL_LOST, None, NOW, {})
+    ledger.record_note(event_module.TERMINAL_LOST, None, NOW, {})
     assert ledger.assigned() == 2
     ledger.note_receipt(receipt(ledger, 2, (1, 1)))
     assert rows(ledger, "SELECT first, last FROM missing ORDER BY first") == [(3, 4), (16, 21), (22, 22)]
@@ -349,7 +351,7 @@ def test_a_receipt_is_stored_where_nothing_else_may_be_written(ledger: Ledger) -
     send_all(ledger)
     ledger._keeper.filled()
     with pytest.raises(LedgerFull):
-        ledger.record_note(punch.TERMINAL_LOST, None, NOW, {})
+        ledger.record_note(event_module.TERMINAL_LOST, None, NOW, {})
     with pytest.raises(LedgerFull):
         ledger.owe_missing()
     assert ledger.note_receipt(receipt(ledger, 5)) is Judgement.NEWS
@@ -466,7 +468,7 @@ def test_forgotten_bodies_are_told_once_with_id_and_digest(
     assert ledger.owe_missing() == Again(3, 4)
     assert waiting(ledger) == [3, 7, 9, 22, 23]
     told = [json.loads(event.body) for event in ledger.events(21, 10)]
-    assert [event["type"] for event in told] == [punch.BODY_FORGOTTEN] * 2
+    assert [event["type"] for event in told] == [event_module.BODY_FORGOTTEN] * 2
     listed = [entry for event in told for entry in event["data"]["events"]]
     assert [entry["sequence"] for entry in listed] == [4, 5, 6, 8]
     for entry in listed:

@@ -149,11 +149,11 @@ def test_every_punch_is_at_the_centre_once(
     office.ledger.pin_serial("hall", "HALL")
     hall: dict[str, Any] = {"terminal": "hall", "serial": "HALL"}
     first = Reading(0, 80, numbers[:80], "8", by_uid=True)
-    office.ledger.record_reading(office.witness(**hall), first, pins=pins)
+    office.ledger.record_reading(office.context(**hall), first, pins=pins)
     centre.take(office)
     office.open()  # everything is in the file; from here on in the write-ahead log
     office.read(LOG, 240)
-    office.ledger.record_reading(office.witness(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
+    office.ledger.record_reading(office.context(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
     office.live(made(second=900))
     stream = office.ledger.stream
     crash(office)
@@ -164,7 +164,7 @@ def test_every_punch_is_at_the_centre_once(
         office.ledger.pin_serial(name, serial)
     log = [*LOG, made(second=900)]
     office.read(log)
-    office.ledger.record_reading(office.witness(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
+    office.ledger.record_reading(office.context(**hall), Reading(0, 100, numbers, "8", by_uid=True), pins=pins)
     centre.take(office)
 
     expected = [*("1001" for _ in range(304)), *(pins[1 + second % 3] for second in range(100))]
@@ -280,7 +280,7 @@ class TestSalvage:
         office.open()
         stored = office.read([*old, *logged(0, 1)], start=date(2026, 9, 1))
         assert (stored.new, office.ledger.counts().withheld) == (1, 5)
-        assert office.ledger.release(office.witness()) == 5
+        assert office.ledger.release(office.context()) == 5
 
     @pytest.mark.parametrize("spoil", [flipped, headless, blank_pages])
     @pytest.mark.parametrize("seed", range(2))

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from gateway.event import first_previous
 from gateway.ledger import Ledger, LedgerReader
 from gateway.ledger.stream import Home, home_from, inode_of, machine_marks
-from gateway.punch import first_previous
 from tests.gateway.test_ledger import SOURCE, Office, logged
 
 OPENED = "hadir.stream.opened.v1"

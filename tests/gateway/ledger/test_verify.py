@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 
 from drivers.base import BadRecord
+from gateway.event import Draft, encode, first_previous
 from gateway.ledger import LedgerReader
 from gateway.ledger.verify import Verdict
-from gateway.punch import Draft, first_previous, seal
 from tests.gateway.test_ledger import SERIAL, Office, logged, made
 
 
@@ -143,7 +143,7 @@ def sealed_again(office: Office, number: int, **changes: Any) -> tuple[str, str]
 def seal_of(previous: str, event: dict[str, Any]) -> tuple[str, str]:
     """Seal an event whose fields are given."""
     draft = Draft(UUID(event["id"]), event["type"], event.get("subject"), event["time"], event["data"])
-    return seal(
+    return encode(
         draft,
         source=event["source"],
         stream=event["stream"],

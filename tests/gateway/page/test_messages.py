@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers import DRIVERS
+from gateway.event import LABELS
 from gateway.page import attention, site
 from gateway.page.messages import NORMAL, TEXTS, Language, Words, language
-from gateway.punch import LABELS
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
 EN, ID = Words("en", NOW), Words("id", NOW)

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.base import BadRecord, RawPunch
-from gateway import punch
-from gateway.punch import ClockEvidence, Witness, masked, punch_draft, quarantine_draft, utc_text
+from gateway import event
+from gateway.event import ClockEvidence, ReadingContext, mask_pin, punch_draft, quarantine_draft, utc_text
 
 JAKARTA = ZoneInfo("Asia/Jakarta")
 NOW = datetime(2026, 9, 4, 0, 30, tzinfo=UTC)
@@ -36,10 +36,10 @@ class Reading:
         """Return the data of the punch's event."""
         offset_ms = self.offset // MILLISECOND
         clock = None if self.measured is None else ClockEvidence(offset_ms, 35, self.measured)
-        witness = Witness(
+        context = ReadingContext(
             "lobby", "CEXA193960001", self.zone, "log", NOW, self.synchronised, clock, self.stepped, MINUTE
         )
-        return punch_draft(punch_at(self.shown), witness, occurrence=1, position=7).data
+        return punch_draft(punch_at(self.shown), context, occurrence=1, position=7).data
 
     def suspect(self) -> Sequence[str]:
         """Return the flags of the punch."""
@@ -164,17 +164,17 @@ def test_a_reset_clock_on_an_unsynchronised_gateway_says_everything() -> None:
 )
 def test_time_is_the_wall_clock_with_its_zones_offset(zone: str, shown: str, time: str) -> None:
     """Also where daylight saving makes the hour doubtful: the digits stay."""
-    witness = Witness("lobby", "CEXA193960001", ZoneInfo(zone), "log", NOW, True, None, False, MINUTE)
-    draft = punch_draft(punch_at(datetime.fromisoformat(shown)), witness, occurrence=1, position=None)
+    context = ReadingContext("lobby", "CEXA193960001", ZoneInfo(zone), "log", NOW, True, None, False, MINUTE)
+    draft = punch_draft(punch_at(datetime.fromisoformat(shown)), context, occurrence=1, position=None)
     assert (draft.time, draft.data["local_time"], draft.data["timezone"]) == (time, shown, zone)
 
 
 def test_codes_without_a_known_meaning_have_no_label() -> None:
     """The raw code travels either way."""
-    witness = Witness("lobby", "CEXA193960001", JAKARTA, "live", NOW, True, None, False, MINUTE)
-    known = punch_draft(RawPunch("1", None, LOCAL_NOW, 5, 15, None, b""), witness, occurrence=1, position=None).data
+    context = ReadingContext("lobby", "CEXA193960001", JAKARTA, "live", NOW, True, None, False, MINUTE)
+    known = punch_draft(RawPunch("1", None, LOCAL_NOW, 5, 15, None, b""), context, occurrence=1, position=None).data
     assert (known["state_label"], known["verify_label"], known["work_code"]) == ("overtime_out", "face", None)
-    odd = punch_draft(RawPunch("1", None, LOCAL_NOW, 77, 99, "3", b""), witness, occurrence=1, position=None).data
+    odd = punch_draft(RawPunch("1", None, LOCAL_NOW, 77, 99, "3", b""), context, occurrence=1, position=None).data
     assert (odd["state"], odd["state_label"], odd["verify"], odd["verify_label"]) == (77, None, 99, None)
 
 
@@ -182,8 +182,8 @@ def test_codes_without_a_known_meaning_have_no_label() -> None:
 def test_a_quarantined_record_carries_at_most_1024_bytes(size: int) -> None:
     """Its size and hash are always those of the whole."""
     raw = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    witness = Witness("lobby", "CEXA193960001", JAKARTA, "log", NOW, True, None, False, MINUTE)
-    draft = quarantine_draft(BadRecord(raw, raw, "31 February"), witness, occurrence=1, position=0)
+    context = ReadingContext("lobby", "CEXA193960001", JAKARTA, "log", NOW, True, None, False, MINUTE)
+    draft = quarantine_draft(BadRecord(raw, raw, "31 February"), context, occurrence=1, position=0)
     assert bytes.fromhex(draft.data["raw"]) == raw[:1024]
     assert (draft.data["size"], draft.data["sha256"]) == (size, sha256(raw).hexdigest())
     assert draft.time == "2026-09-04T07:30:00+07:00"
@@ -204,7 +204,7 @@ def test_utc_has_three_decimals_and_never_rounds_up(microsecond: int, text: str)
 )
 def test_a_masked_pin_shows_no_more_than_half(pin: str, shown: str) -> None:
     """Of a short one nothing."""
-    assert masked(pin) == shown
+    assert mask_pin(pin) == shown
 
 
 @pytest.mark.parametrize(
@@ -218,10 +218,10 @@ def test_a_masked_pin_shows_no_more_than_half(pin: str, shown: str) -> None:
 )
 def test_published_identities_never_change(pin: str | None, identity: str) -> None:
     """Examples that were published once; padding of a PIN is none of it."""
-    record = punch.checked(RawPunch(pin, 7 if pin is None else None, datetime(2026, 9, 4, 7, 29, 59), 0, 1, "0", b"x"))  # noqa: DTZ001 - a terminal's clock
+    record = event.checked(RawPunch(pin, 7 if pin is None else None, datetime(2026, 9, 4, 7, 29, 59), 0, 1, "0", b"x"))  # noqa: DTZ001 - a terminal's clock
     assert isinstance(record, RawPunch)
-    person = punch.who(record.pin, record.uid)
-    assert str(punch.punch_id("CEXA193960001", person, record.local_time, 1)) == identity
+    person = event.person_key(record.pin, record.uid)
+    assert str(event.punch_id("CEXA193960001", person, record.local_time, 1)) == identity
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_published_identities_never_change(pin: str | None, identity: str) -> No
 def test_what_is_no_pin_is_quarantined(pin: str) -> None:
     """Such a PIN could be another person's identity, or break the contract; its bytes are kept."""
     record = RawPunch(pin, None, datetime(2026, 9, 4, 7, 30), 0, 1, "0", b"raw")  # noqa: DTZ001 - a terminal's clock
-    bad = punch.checked(record)
+    bad = event.checked(record)
     assert isinstance(bad, BadRecord)
-    assert (bad.raw, punch.checked(bad)) == (b"raw", bad)
-    assert bad.stable == punch.checked(record).stable  # type: ignore[union-attr]  # it is a BadRecord too
+    assert (bad.raw, event.checked(bad)) == (b"raw", bad)
+    assert bad.stable == event.checked(record).stable  # type: ignore[union-attr]  # it is a BadRecord too

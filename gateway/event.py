@@ -1,7 +1,7 @@
-"""A record becomes an event: identity, zone, clock evidence, digest. Pure, and the only place that knows any of them.
+"""Events made of records: identity, time zone, clock evidence, digest. Pure; no other module computes any of these.
 
-What the central system relies on is written down in ``docs/contract.md``; a stranger's check of identity and chain is
-``docs/verify_events.py``.
+``docs/contract.md`` specifies what the central system relies on; ``docs/verify_events.py`` is an independent check of
+identity and chain.
 """
 
 import json
@@ -56,14 +56,14 @@ VERIFY_LABELS: dict[int | None, str] = {
 }
 
 LABELS = Labels(STATE_LABELS, VERIFY_LABELS)
-"""What the codes mean unless the driver knows better."""
+"""Meaning of the codes unless the driver declares its own."""
 
 MEASUREMENT_REACH = timedelta(hours=24)
-"""How far from a punch a measurement of its terminal's clock still says something about it."""
+"""Maximum distance between a punch and a clock measurement that applies to it."""
 RESET_YEAR = 2000
-"""Terminals wake up in this year when their clock has lost power."""
+"""Terminals start in this year after their clock lost power."""
 RAW_LIMIT = 1024
-"""Bytes of an unreadable record that travel in its event."""
+"""Maximum bytes of an unreadable record in its event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class ClockEvidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """Who read a record, and what was known about the clocks at that moment."""
+class ReadingContext:
+    """The reading a record belongs to: terminal, driver path, and the state of both clocks."""
 
     terminal: str
     serial: str
@@ -89,38 +89,38 @@ class Witness:
     now: datetime
     """The gateway's clock, UTC."""
     synchronised: bool
-    """Whether the gateway's own clock could be trusted."""
+    """Whether the gateway's own clock was synchronised."""
     clock: ClockEvidence | None
     stepped: bool
-    """The terminal's clock was seen to jump since it was measured before."""
+    """The terminal's clock jumped since the previous measurement."""
     tolerance: timedelta
-    """Offset beyond which a punch is marked."""
+    """Offset beyond which a punch is marked as suspect."""
     labels: Labels = LABELS
-    """What this family's codes mean."""
+    """Meaning of the driver's codes."""
     host_time: bool = False
-    """The record had no time: the gateway's own clock told it."""
+    """The record had no time; the gateway's clock supplied it."""
 
 
 class Draft(NamedTuple):
-    """An event before it has its place in the stream."""
+    """An event without its place in the stream."""
 
     id: UUID
     type: str
     subject: str | None
-    """The terminal it is about; None where it is about the gateway."""
+    """The terminal concerned; None for an event about the gateway."""
     time: str
     data: dict[str, Any]
 
 
 PIN_MOST = 24
-"""The longest PIN."""
+"""Maximum length of a PIN."""
 
 
 def checked(record: Record) -> Record:
-    """Return a record as the contract has it: its PIN without padding, or unreadable where that is no PIN.
+    """Return a record that conforms to the contract: its PIN without padding, or a BadRecord where that is no PIN.
 
     A PIN is 1 to 24 printable ASCII characters and does not begin with ``uid:``, which would give two persons one
-    identity: see :func:`who`. What drivers of other packages hand over is held to the same.
+    identity: see :func:`person_key`. Records of external drivers are checked likewise.
     """
     if isinstance(record, BadRecord) or record.pin is None:
         return record
@@ -132,18 +132,18 @@ def checked(record: Record) -> Record:
     return BadRecord(record.raw or stable, stable, "PIN is not 1 to 24 printable ASCII characters, or begins with uid:")
 
 
-def who(pin: str | None, uid: int | None) -> str:
-    """Name the person of a punch as identity does: the PIN, or ``uid:N`` where the terminal knows no PIN."""
+def person_key(pin: str | None, uid: int | None) -> str:
+    """Return the person part of a punch's identity: the PIN, or ``uid:N`` where the terminal has no PIN."""
     return pin if pin is not None else f"uid:{uid}"
 
 
-def masked(pin: str) -> str:
-    """Return a PIN as it may be shown: its last two characters, and nothing of one with fewer than four."""
+def mask_pin(pin: str) -> str:
+    """Return a PIN masked for display: its last two characters; nothing of one with fewer than four."""
     return "***" + (pin[-2:] if len(pin) >= 4 else "")
 
 
 def punch_id(serial: str, person: str, local_time: datetime, occurrence: int) -> UUID:
-    """Return the identity of a punch, the same by every road it may come.
+    """Return the identity of a punch, the same for every transport (live event, log, file).
 
     ``occurrence`` counts punches of the same person in the same second of the same terminal, from 1.
     """
@@ -155,7 +155,7 @@ def quarantine_id(serial: str, stable: bytes, occurrence: int) -> UUID:
     return uuid5(NAMESPACE, f"{serial}\nbad\n{sha256(stable).hexdigest()}\n{occurrence}")
 
 
-@lru_cache(maxsize=16)  # one transaction stamps hundreds of events with one moment
+@lru_cache(maxsize=16)  # one transaction gives hundreds of events the same moment
 def utc_text(moment: datetime) -> str:
     """Return ``2026-09-04T00:30:00.412Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
@@ -171,55 +171,55 @@ def topic_of(event_type: str, subject: str | None) -> str:
 
 
 def punch_draft(
-    punch: RawPunch, witness: Witness, *, occurrence: int, position: int | None, identity: UUID | None = None
+    punch: RawPunch, context: ReadingContext, *, occurrence: int, position: int | None, identity: UUID | None = None
 ) -> Draft:
-    """Return the event of a punch: the terminal's digits unchanged, the evidence beside them.
+    """Return the event of a punch: the terminal's values unchanged, with the clock evidence.
 
-    ``identity`` spares computing it again where the caller has it from :func:`punch_id`.
+    ``identity``: the result of :func:`punch_id`, where the caller has computed it.
     """
-    moment = punch.local_time.replace(tzinfo=witness.zone)
-    clock = _clock_near(moment, witness)
+    moment = punch.local_time.replace(tzinfo=context.zone)
+    clock = _clock_near(moment, context)
     return Draft(
-        identity or punch_id(witness.serial, who(punch.pin, punch.uid), punch.local_time, occurrence),
+        identity or punch_id(context.serial, person_key(punch.pin, punch.uid), punch.local_time, occurrence),
         RECORDED,
-        witness.terminal,
+        context.terminal,
         moment.isoformat(),
         {
-            "terminal": witness.terminal,
-            "serial": witness.serial,
+            "terminal": context.terminal,
+            "serial": context.serial,
             "pin": punch.pin,
             **({} if punch.uid is None else {"uid": punch.uid}),
             "local_time": punch.local_time.isoformat(),
-            "timezone": witness.zone.key,
+            "timezone": context.zone.key,
             "occurrence": occurrence,
-            **_codes(punch, witness.labels),
-            "via": witness.via,
+            **_codes(punch, context.labels),
+            "via": context.via,
             "position": position,
             "clock": {
                 "offset_ms": clock.offset_ms if clock else None,
                 "bound_ms": clock.bound_ms if clock else None,
                 "measured": utc_text(clock.measured) if clock else None,
-                "gateway_synchronised": witness.synchronised,
+                "gateway_synchronised": context.synchronised,
             },
-            "suspect": _suspicions(moment, clock, witness),
+            "suspect": _suspicions(moment, clock, context),
             "raw": punch.raw.hex(),
         },
     )
 
 
-def quarantine_draft(bad: BadRecord, witness: Witness, *, occurrence: int, position: int | None) -> Draft:
-    """Return the event of a record that could not be read as a punch."""
+def quarantine_draft(bad: BadRecord, context: ReadingContext, *, occurrence: int, position: int | None) -> Draft:
+    """Return the event of a record that could not be decoded as a punch."""
     return Draft(
-        quarantine_id(witness.serial, bad.stable, occurrence),
+        quarantine_id(context.serial, bad.stable, occurrence),
         QUARANTINED,
-        witness.terminal,
-        _in_zone(witness),
+        context.terminal,
+        _in_zone(context),
         {
-            "terminal": witness.terminal,
-            "serial": witness.serial,
+            "terminal": context.terminal,
+            "serial": context.serial,
             "reason": bad.reason,
             "occurrence": occurrence,
-            "via": witness.via,
+            "via": context.via,
             "position": position,
             "raw": bad.raw[:RAW_LIMIT].hex(),
             "size": len(bad.raw) if bad.size is None else bad.size,
@@ -228,26 +228,26 @@ def quarantine_draft(bad: BadRecord, witness: Witness, *, occurrence: int, posit
     )
 
 
-def confirmed_draft(punch: RawPunch, witness: Witness, *, punch_event: UUID, position: int | None) -> Draft:
+def confirmed_draft(punch: RawPunch, context: ReadingContext, *, punch_event: UUID, position: int | None) -> Draft:
     """Return the note that the log holds a live event's punch with other fields than the live event had."""
     data = {
-        "terminal": witness.terminal,
-        "serial": witness.serial,
+        "terminal": context.terminal,
+        "serial": context.serial,
         "punch": str(punch_event),
-        **_codes(punch, witness.labels),
+        **_codes(punch, context.labels),
         "position": position,
         "raw": punch.raw.hex(),
     }
     return Draft(
-        uuid5(NOTE_NAMESPACE, f"{punch_event}\nconfirmed"), CONFIRMED, witness.terminal, _in_zone(witness), data
+        uuid5(NOTE_NAMESPACE, f"{punch_event}\nconfirmed"), CONFIRMED, context.terminal, _in_zone(context), data
     )
 
 
-def unconfirmed_draft(witness: Witness, *, punch_event: UUID) -> Draft:
+def unconfirmed_draft(context: ReadingContext, *, punch_event: UUID) -> Draft:
     """Return the note that a full reading of the log did not hold a live event's punch."""
-    data = {"terminal": witness.terminal, "serial": witness.serial, "punch": str(punch_event)}
+    data = {"terminal": context.terminal, "serial": context.serial, "punch": str(punch_event)}
     identity = uuid5(NOTE_NAMESPACE, f"{punch_event}\nunconfirmed")
-    return Draft(identity, UNCONFIRMED, witness.terminal, _in_zone(witness), data)
+    return Draft(identity, UNCONFIRMED, context.terminal, _in_zone(context), data)
 
 
 def note_draft(event_type: str, subject: str | None, moment: datetime, data: dict[str, Any], *, salt: str) -> Draft:
@@ -257,8 +257,8 @@ def note_draft(event_type: str, subject: str | None, moment: datetime, data: dic
     )
 
 
-def _in_zone(witness: Witness) -> str:
-    return witness.now.astimezone(witness.zone).isoformat("T", "seconds")
+def _in_zone(context: ReadingContext) -> str:
+    return context.now.astimezone(context.zone).isoformat("T", "seconds")
 
 
 def _codes(punch: RawPunch, labels: Labels) -> dict[str, Any]:
@@ -271,28 +271,28 @@ def _codes(punch: RawPunch, labels: Labels) -> dict[str, Any]:
     }
 
 
-def _clock_near(moment: datetime, witness: Witness) -> ClockEvidence | None:
-    """Return the measurement if it speaks about ``moment``, which is by the terminal's clock."""
-    clock = witness.clock
-    if clock is None or witness.stepped:
+def _clock_near(moment: datetime, context: ReadingContext) -> ClockEvidence | None:
+    """Return the measurement if it applies to ``moment``, which is by the terminal's clock."""
+    clock = context.clock
+    if clock is None or context.stepped:
         return None
     true_moment = moment - timedelta(milliseconds=clock.offset_ms)
     return clock if abs(true_moment - clock.measured) <= MEASUREMENT_REACH else None
 
 
-def _suspicions(moment: datetime, clock: ClockEvidence | None, witness: Witness) -> list[str]:
+def _suspicions(moment: datetime, clock: ClockEvidence | None, context: ReadingContext) -> list[str]:
     found = []
     if moment.year <= RESET_YEAR:
         found.append("reset")
-    if witness.synchronised and moment - witness.now > witness.tolerance:
+    if context.synchronised and moment - context.now > context.tolerance:
         found.append("future")
-    if witness.stepped:
+    if context.stepped:
         found.append("step")
-    if witness.synchronised and clock and abs(timedelta(milliseconds=clock.offset_ms)) > witness.tolerance:
+    if context.synchronised and clock and abs(timedelta(milliseconds=clock.offset_ms)) > context.tolerance:
         found.append("drift")
-    if not witness.synchronised:
+    if not context.synchronised:
         found.append("unverified")
-    if witness.host_time:
+    if context.host_time:
         found.append("host_time")
     elif clock is None:
         found.append("unmeasured")
@@ -300,18 +300,18 @@ def _suspicions(moment: datetime, clock: ClockEvidence | None, witness: Witness)
 
 
 _PREVIOUS = re.compile(r'"previous":"(sha256:[0-9a-f]{64})"')
-_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def first_previous(stream: str) -> str:
-    """Return what stands in for the digest before the first event of a stream."""
+    """Return the ``previous`` value of the first event of a stream."""
     return "sha256:" + sha256(stream.encode("ascii")).hexdigest()
 
 
-def seal(
+def encode(
     draft: Draft, *, source: str, stream: str, sequence: int, recorded: datetime, previous: str
 ) -> tuple[str, str]:
-    """Give an event its place in the stream; return its final JSON and its digest.
+    """Encode an event with its place in the stream; return its final JSON and its digest.
 
     The digest is SHA-256 over ``previous`` and the event's canonical JSON (sorted keys, no white space, UTF-8) without
     ``digest``; the JSON returned is canonical too.
@@ -329,15 +329,15 @@ def seal(
     }
     if draft.subject is not None:
         rest["subject"] = draft.subject
-    # "data" and "datacontenttype" sort before "digest", everything else behind it: one encoding serves both texts.
-    head = f'{{"data":{_encode(draft.data)},"datacontenttype":"application/json",'
-    tail = _encode(rest)[1:]
+    # "data" and "datacontenttype" sort before "digest", all other keys after it: one encoding serves both texts.
+    head = f'{{"data":{_canonical_json(draft.data)},"datacontenttype":"application/json",'
+    tail = _canonical_json(rest)[1:]
     digest = "sha256:" + sha256((previous + head + tail).encode()).hexdigest()
     return f'{head}"digest":"{digest}",{tail}', digest
 
 
-def proven(body: str, digest: str) -> bool:
-    """Tell whether a body is the one that :func:`seal` gave this digest, without reading it as JSON."""
+def is_intact(body: str, digest: str) -> bool:
+    """Return whether a body fits the digest that :func:`encode` returned for it, without parsing it as JSON."""
     head, found, tail = body.rpartition('"digest":"')
     stated, _, rest = tail.partition('",')
     previous = _PREVIOUS.search(rest)
@@ -346,15 +346,15 @@ def proven(body: str, digest: str) -> bool:
     return digest == "sha256:" + sha256((previous[1] + head + rest).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def unsealed(body: str) -> dict[str, Any]:
-    """Return the event that :func:`seal` made ``body`` of; ValueError, saying what is wrong, where it made none such.
+def verified(body: str) -> dict[str, Any]:
+    """Decode and verify a body made by :func:`encode`; raises ValueError with what is wrong.
 
-    Canonical form, digest and, of a punch, the identity are computed anew.
+    Canonical form, digest and, for a punch, the identity are computed again.
     """
     try:
         event: dict[str, Any] = json.loads(body)
         stated = itemgetter("id", "digest", "type", "data", "stream", "sequence", "source")(event)[0]
-        canonical = _encode(event)
+        canonical = _canonical_json(event)
         rest = canonical.replace(f'"digest":"{event["digest"]}",', "", 1)
         digest = "sha256:" + sha256((event["previous"] + rest).encode()).hexdigest()
         identity = _identity_of(event["data"]) if event["type"] == RECORDED else stated
@@ -371,4 +371,4 @@ def unsealed(body: str) -> dict[str, Any]:
 
 def _identity_of(data: dict[str, Any]) -> str:
     local_time = datetime.fromisoformat(data["local_time"])
-    return str(punch_id(data["serial"], who(data["pin"], data.get("uid")), local_time, data["occurrence"]))
+    return str(punch_id(data["serial"], person_key(data["pin"], data.get("uid")), local_time, data["occurrence"]))
