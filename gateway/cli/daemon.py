@@ -295,12 +295,12 @@ def _attention(settings: "Settings", seen: _Seen, language: Language) -> "list[I
     from zoneinfo import ZoneInfo
 
     from gateway.page.attention import attention
-    from gateway.page.messages import Words
+    from gateway.page.messages import Messages
 
     if seen.status is None:
         return []
     tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
-    return attention(seen.status, tolerances, Words(language.value, datetime.now(ZoneInfo(settings.timezone))))
+    return attention(seen.status, tolerances, Messages(language.value, datetime.now(ZoneInfo(settings.timezone))))
 
 
 def _watch(settings: "Settings", language: Language) -> None:

@@ -1,4 +1,4 @@
-"""What a person should look at, from what the daemon says of itself: for the page and for `hadir status`. Pure."""
+"""Items that need a person's attention, derived from the daemon's status; for the page and `hadir status`. Pure."""
 
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
@@ -7,45 +7,45 @@ from typing import Any, NamedTuple
 from gateway.advice import BROKER_FINDINGS, judge_clock, obstacle
 from gateway.cli.messages import FINDINGS
 from gateway.cli.messages import Language as Spoken
-from gateway.page.messages import Words
+from gateway.page.messages import Messages
 
 FULL_FROM = 80
-"""Per cent of a log."""
+"""Fill level of a log, in per cent, from which it is shown."""
 UNCONFIRMED = timedelta(days=1)
-"""How much older than what was sent last the centre's last receipt may be."""
+"""How much older than the last event sent the centre's last receipt may be."""
 _UNFINISHED = ("refused", "protocol", "internal")
-"""Causes with which a terminal is met and cannot be read."""
+"""Causes where a terminal answers and cannot be read."""
 _LOGIN = ("login", "certificate", "taken", "replaced")
-"""Causes with which a broker is met and cannot be used."""
+"""Causes where a broker answers and cannot be used."""
 
 
 class Item(NamedTuple):
-    """Something to look at."""
+    """One item that needs a person's attention."""
 
     code: str
     urgent: bool
     what: str
     do: str
-    """What to do about it."""
+    """Advice."""
     detail: str = ""
-    """What was met, in English, as the log has it."""
+    """The technical reason, in English, as in the log."""
 
 
-def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], words: Words) -> list[Item]:
-    """Return what to look at, the urgent first; ``tolerances`` says how many seconds each terminal may be off."""
-    items = [*_gateway(status, words)]
+def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], messages: Messages) -> list[Item]:
+    """Return the items, urgent ones first; ``tolerances`` holds how many seconds each terminal's clock may be off."""
+    items = [*_gateway(status, messages)]
     synchronised = status["health"]["clock_synchronised"]
     for name, state in status["terminals"].items():
-        items += _terminal(name, state, tolerances.get(name, 0.0), words, synchronised=synchronised)
+        items += _terminal(name, state, tolerances.get(name, 0.0), messages, synchronised=synchronised)
     return sorted(items, key=lambda item: not item.urgent)
 
 
 def ever_confirmed(status: Mapping[str, Any]) -> bool:
-    """Tell whether the centre has confirmed anything: without it nobody knows whether punches arrive."""
+    """Return whether the centre has ever confirmed an event; until then it is unknown whether punches arrive."""
     return status["health"]["last_confirmed"] is not None
 
 
-def _gateway(status: Mapping[str, Any], t: Words) -> Iterator[Item]:
+def _gateway(status: Mapping[str, Any], t: Messages) -> Iterator[Item]:
     health, standing, cause = status["health"], status["broker"], status.get("broker_cause")
     if not is_connected(standing):
         name = f"no_broker_{cause}" if cause in _LOGIN else "no_broker"
@@ -76,7 +76,7 @@ def _gateway(status: Mapping[str, Any], t: Words) -> Iterator[Item]:
 
 
 def _terminal(
-    name: str, state: Mapping[str, Any], tolerance_s: float, t: Words, *, synchronised: bool
+    name: str, state: Mapping[str, Any], tolerance_s: float, t: Messages, *, synchronised: bool
 ) -> Iterator[Item]:
     if state["state"] != "online":
         yield _offline(name, state, t)
@@ -98,7 +98,7 @@ def _terminal(
         yield Item("terminal_silent", False, what, t("terminal_silent_do"))
 
 
-def _offline(name: str, state: Mapping[str, Any], t: Words) -> Item:
+def _offline(name: str, state: Mapping[str, Any], t: Messages) -> Item:
     cause, reason = state["cause"], state["reason"] or ""
     do = "" if cause is None else _advice(obstacle(cause, reason).name, t)
     if state["since"] is None or cause is None:
@@ -107,7 +107,7 @@ def _offline(name: str, state: Mapping[str, Any], t: Words) -> Item:
     return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, reason)
 
 
-def _advice(finding: str, t: Words) -> str:
+def _advice(finding: str, t: Messages) -> str:
     advice = FINDINGS[finding].advice
     return "" if advice is None else advice.into(Spoken(t.language))
 
@@ -117,7 +117,7 @@ def _apart(earlier: str, later: str) -> timedelta:
 
 
 def condition(state: Mapping[str, Any]) -> str:
-    """Return the name of the words for how a terminal is: one that answers and refuses is not called silent."""
+    """Return the name of the text for a terminal's condition; a terminal that answers and refuses is not *offline*."""
     if state["state"] == "online":
         return "online"
     by_cause = {None: "unvisited", "refused": "refusing", "protocol": "unreadable", "internal": "unreadable"}
@@ -125,10 +125,10 @@ def condition(state: Mapping[str, Any]) -> str:
 
 
 def is_connected(standing: str) -> bool:
-    """Tell whether the broker is connected, by the daemon's words for it."""
+    """Return whether the daemon's text on the broker means that it is connected."""
     return standing.startswith("connected")
 
 
 def percent(records: int | None, capacity: int | None) -> int | None:
-    """Return how full a log is; None where nobody can tell."""
+    """Return how full a log is, in per cent; None where a size is unknown."""
     return None if records is None or not capacity else 100 * records // capacity

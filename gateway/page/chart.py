@@ -1,13 +1,13 @@
-"""A day as a drawing: punches in each quarter of an hour as bars, a usual day as an outline. Pure geometry."""
+"""Chart of a day: a bar for the punches of each quarter of an hour, an outline for a usual day. Pure geometry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 FIRST_HOUR, LAST_HOUR = 6, 18
-"""The part of a day that is drawn even if nobody comes."""
+"""Hours that are always drawn, also without punches."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 10, 24
-"""Room around the drawing, for the figures."""
+"""Margins of the drawing, for the labels of the axes."""
 
 
 class Bar(NamedTuple):
@@ -17,32 +17,32 @@ class Bar(NamedTuple):
     y: float
     width: float
     height: float
-    says: str
+    label: str
     """``07:15 - 34``"""
 
 
 class Mark(NamedTuple):
-    """A figure at an axis."""
+    """A label on an axis."""
 
     at: float
-    says: str
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What the template puts on the page."""
+    """All shapes of a chart, for the template."""
 
     width: int
     height: int
     bars: list[Bar]
     outline: str | None
-    """A path; None where nothing is known to be usual."""
+    """Path (SVG) of a usual day; None where no usual day is known."""
     hours: list[Mark]
     levels: list[Mark]
 
 
 class Row(NamedTuple):
-    """A quarter of an hour for the table."""
+    """A quarter of an hour, as a row of the table."""
 
     start: str
     punches: int
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 def draw(
     today: Sequence[int], usual: Sequence[float] | None, *, width: int, height: int, hours_apart: int = 1
 ) -> Drawing:
-    """Return the drawing of a day of 96 quarters in so many units; hours are named every ``hours_apart``."""
+    """Return the drawing of a day of 96 quarters, in SVG user units; every ``hours_apart`` hours have a label."""
     first, last = _hours(today, usual)
     top = _round_up(max(1.0, *today, *(usual or ())))
     step = (width - LEFT - RIGHT) / ((last - first) * 4)
@@ -87,7 +87,7 @@ def draw(
 
 
 def rows(today: Sequence[int], usual: Sequence[float] | None) -> list[Row]:
-    """Return the quarters in which there is, or usually is, something."""
+    """Return the quarters that have punches, today or usually."""
     return [
         Row(_time(quarter), today[quarter], usual[quarter] if usual else None)
         for quarter in range(len(today))
@@ -96,7 +96,7 @@ def rows(today: Sequence[int], usual: Sequence[float] | None) -> list[Row]:
 
 
 def busiest(today: Sequence[int]) -> Row:
-    """Return the quarter of the most punches."""
+    """Return the quarter with the most punches."""
     quarter = max(range(len(today)), key=today.__getitem__)
     return Row(_time(quarter), today[quarter], None)
 
@@ -111,7 +111,7 @@ def _hours(today: Sequence[int], usual: Sequence[float] | None) -> tuple[int, in
 
 
 def _round_up(value: float) -> int:
-    """Return the next of 2, 4, 10, 20, 40, 100 …: round, and its half is whole."""
+    """Return the next larger of 2, 4, 10, 20, 40, 100 …: round numbers whose half is an integer."""
     power = 1
     while power * 10 < value:
         power *= 10

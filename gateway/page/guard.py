@@ -1,4 +1,4 @@
-"""Who may ask: nobody by a foreign name, and, where a token is set, nobody without it."""
+"""Access control: requests with a foreign host name are refused and, where a token is set, requests without it."""
 
 import hashlib
 import hmac
@@ -24,7 +24,7 @@ from gateway.settings import host_and_port
 COOKIE = "hadir"
 LOGIN = "/login"
 _OPEN = (LOGIN, "/page.css")
-"""What a visitor sees before the token is given."""
+"""Paths that need no token."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -33,18 +33,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-"""With every answer: nothing of it runs what it did not bring, is framed by others, or is kept on a disk."""
+"""Headers of every response: it loads nothing from elsewhere, cannot be framed, and is not cached."""
 COOKIE_BYTES = 4096
 """A longer Cookie header is not read."""
 KEY_FILE = "page.key"
-"""In the data directory: what cookies are made with, besides the token."""
+"""Name of the file, in the data directory, of the key that cookies are made with, besides the token."""
 KEY_BYTES = 32
-WRONG_AT_ONCE, WRONG_EACH_S = 10, 6.0
-"""Wrong tokens that one peer may give at once, and how long each of them counts."""
+WRONG_BURST, WRONG_DECAY_S = 10, 6.0
+"""Wrong tokens that one peer may send in a burst, and the seconds after which one of them is forgiven."""
 PEERS = 1024
-"""Peers whose wrong tokens are counted; the one whose last is the oldest is dropped first."""
-LOGGED_EACH_S = 10.0
-"""Wrong tokens are logged no more often than this, with their number."""
+"""Peers whose wrong tokens are counted, at most; the peer with the oldest wrong token is dropped first."""
+LOG_INTERVAL_S = 10.0
+"""Shortest time between two log lines on wrong tokens; each has their number."""
 
 log = structlog.get_logger("page")
 
@@ -65,39 +65,39 @@ def peer_of(host: str | None) -> str:
     return str(ipaddress.IPv6Network((int(address), 64), strict=False))
 
 
-class Places:
-    """A limited number of places, of which no peer holds more than a quarter."""
+class PeerLimit:
+    """Limits the number of simultaneous users; no peer has more than a quarter of the places."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._taken: Counter[str] = Counter()
 
     def take(self, peer: str) -> bool:
-        """Take a place if there is one for this peer; return whether it was taken."""
+        """Take a place for a peer; return False where the limit is reached."""
         if self._taken.total() >= self._most or self._taken[peer] >= max(1, self._most // 4):
             return False
         self._taken[peer] += 1
         return True
 
     def release(self, peer: str) -> None:
-        """Give a place back that was taken."""
+        """Give back a place that was taken."""
         self._taken[peer] -= 1
-        self._taken += Counter()  # without the peers that hold none
+        self._taken += Counter()  # drops peers with a count of zero
 
 
-class Guesses:
-    """Counts wrong tokens by peer. Who has spent its number is not listened to for a while; others are."""
+class FailedLogins:
+    """Counts wrong tokens by peer. The tokens of a peer over the limit are not checked for a while."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """Peer → how many wrong tokens still count, and when that was so."""
+        """Peer → number of wrong tokens that still count, and the time of that number."""
         self._unlogged = 0
         self._logged = -math.inf
 
     def wait_s(self, peer: str) -> float:
-        """Return after how many seconds a token of this peer is looked at again; 0: now."""
-        return max(0.0, (self._level(peer) + 1 - WRONG_AT_ONCE) * WRONG_EACH_S)
+        """Return after how many seconds a token of this peer is checked again; 0: now."""
+        return max(0.0, (self._level(peer) + 1 - WRONG_BURST) * WRONG_DECAY_S)
 
     def wrong(self, peer: str) -> None:
         """Count a wrong token."""
@@ -107,28 +107,30 @@ class Guesses:
         if len(self._spent) > PEERS:
             self._spent.popitem(last=False)
         self._unlogged += 1
-        if now - self._logged >= LOGGED_EACH_S:
+        if now - self._logged >= LOG_INTERVAL_S:
             log.warning("page_token_refused", peer=peer, count=self._unlogged, wait_s=math.ceil(self.wait_s(peer)))
             self._logged, self._unlogged = now, 0
 
     def _level(self, peer: str) -> float:
         count, at = self._spent.get(peer, (0.0, 0.0))
-        return max(0.0, count - (self._now() - at) / WRONG_EACH_S)
+        return max(0.0, count - (self._now() - at) / WRONG_DECAY_S)
 
 
 class Guard:
-    """Stands before the site."""
+    """ASGI middleware that refuses requests by host name and token before they reach the site."""
 
-    def __init__(self, app: ASGIApp, *, token: str | None, key: bytes, guesses: Guesses, listens: str) -> None:
+    def __init__(
+        self, app: ASGIApp, *, token: str | None, key: bytes, failed_logins: FailedLogins, listens: str
+    ) -> None:
         self._app = app
         self._token = token
         self._ticket = None if token is None else ticket(token, key)
-        self._guesses = guesses
+        self._failed_logins = failed_logins
         name = socket.gethostname().lower()
         self._names = {"localhost", name, f"{name}.local", host_and_port(listens)[0].lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what must not pass, and put the headers on every answer."""
+        """Answer a refused request, pass any other on, and add the headers to every response."""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -141,14 +143,14 @@ class Guard:
             answer = PlainTextResponse("This machine does not go by that name; use its IP address.\n", 421)
         elif self._token is not None and scope["path"] not in _OPEN:
             answer = self._refusal(headers, scope, self._token) or self._app
-        with suppress(Exception):  # the site has said in the log what failed, and answered
+        with suppress(Exception):  # the site has logged the error and answered
             await answer(scope, receive, send_with_headers)
 
     def _is_ours(self, hosts: list[str]) -> bool:
-        """Tell whether the request names an IP address, or this machine.
+        """Return whether the request names an IP address or this machine.
 
-        A page from elsewhere can let its own name point to this machine (DNS rebinding) and would then be answered as
-        if it were at home; it cannot make a browser send another name than its own.
+        A foreign site can let its own name point to this machine (DNS rebinding), and its scripts could then read the
+        answer; it cannot make a browser send another name than its own.
         """
         if len(hosts) != 1:
             return False
@@ -163,41 +165,42 @@ class Guard:
         return True
 
     def _refusal(self, headers: Headers, scope: Scope, token: str) -> Response | None:
-        """Return the answer to who has not proved the token; None for who has.
+        """Return the response to a request without a valid cookie or token; None for a request with one.
 
-        A right cookie passes always: it cannot be found by guessing tokens, so that whoever uses up the guesses of an
-        address that others share (a proxy's) shuts out nobody who is logged in. A wrong one is no guess, but old.
+        A valid cookie is always accepted: it cannot be found by guessing tokens, so an attacker who uses up the
+        attempts of a shared address (of a proxy) does not lock out logged-in users. A wrong cookie does not count as an
+        attempt: it is outdated.
         """
-        if self._ticket is not None and fits(cookie(headers.get("cookie", "")), self._ticket):
+        if self._ticket is not None and matches(cookie(headers.get("cookie", "")), self._ticket):
             return None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return _turned_away(headers, scope)
+            return _unauthorized(headers, scope)
         peer = peer_of(scope["client"][0] if scope.get("client") else None)
-        if wait_s := self._guesses.wait_s(peer):
+        if wait_s := self._failed_logins.wait_s(peer):
             return too_many(wait_s)
-        if fits(given, token):
+        if matches(given, token):
             return None
-        self._guesses.wrong(peer)
-        return _turned_away(headers, scope)
+        self._failed_logins.wrong(peer)
+        return _unauthorized(headers, scope)
 
 
 def cookie(header: str) -> str:
-    """Return the value of our cookie in a Cookie header; empty where there is none, or the header is too long."""
+    """Return the value of the page's cookie in a Cookie header; empty if it is missing or the header is too long."""
     pairs = (pair.partition("=") for pair in header.split(";")) if len(header) <= COOKIE_BYTES else ()
     return next((value.strip() for name, _, value in pairs if name.strip() == COOKIE), "")
 
 
 def too_many(wait_s: float) -> Response:
-    """Return the answer to who has given too many wrong tokens."""
+    """Return the response to a peer that has sent too many wrong tokens."""
     return PlainTextResponse("Too many wrong tokens; wait.\n", 429, {"Retry-After": str(math.ceil(wait_s))})
 
 
 def cookie_key(folder: Path) -> bytes:
-    """Return the key that cookies are made with, kept in a file of ``folder`` that only its owner can read.
+    """Return the key that cookies are made with, stored in a file of ``folder`` that only its owner can read.
 
-    Without it, whoever guesses tokens could try each as a cookie. Where the file cannot be kept (no room), browsers
-    have to log in again after the next start.
+    Without the key, an attacker could try guessed tokens as cookies, past the limit. Where the file cannot be stored
+    (no space), browsers have to log in again after the next start.
     """
     made = os.urandom(KEY_BYTES)
     with suppress(OSError), Folder(folder) as place:
@@ -215,20 +218,20 @@ def _kept_key(place: Folder) -> bytes | None:
     return kept if len(kept) == KEY_BYTES else None
 
 
-def fits(given: str, secret: str) -> bool:
-    """Compare in a time that tells nothing."""
+def matches(given: str, secret: str) -> bool:
+    """Return whether two texts are equal, in constant time."""
     return hmac.compare_digest(given.encode(errors="replace"), secret.encode())
 
 
 def ticket(token: str, key: bytes) -> str:
-    """Return what the cookie holds: proof of the token, from which it cannot be computed, and void with it.
+    """Return the value of the cookie: proof of the token, which cannot be computed from it; a new token voids it.
 
-    ``key`` is this gateway's own: who does not have it cannot try tokens as cookies.
+    ``key`` is this gateway's own: without it nobody can try tokens as cookies.
     """
     return hmac.digest(key, b"hadir status page\n" + token.encode(), hashlib.sha256).hex()
 
 
-def _turned_away(headers: Headers, scope: Scope) -> Response:
+def _unauthorized(headers: Headers, scope: Scope) -> Response:
     if scope["path"] == "/" and "text/html" in headers.get("accept", ""):
         query = scope["query_string"].decode("ascii", "replace")
         return RedirectResponse(f"{LOGIN}?{query}" if query else LOGIN, 303)

@@ -1,4 +1,4 @@
-"""The page in two languages, Indonesian where a visitor asks for nothing else that there is. Pure."""
+"""Texts of the page in English and Indonesian (the default), and formatting of numbers and times. Pure."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -224,9 +224,9 @@ _LABELS: Mapping[str, tuple[str, str]] = {
     "unmeasured": ("clock not measured then", "jam saat itu tidak diukur"),
     "host_time": ("time of the gateway", "waktu dari gateway"),
 }
-"""Codes that terminals and events use; a code without words is shown as it is."""
+"""Labels of codes of terminals and events; a code without a label is shown as it is."""
 NORMAL = frozenset({"unmeasured", "host_time"})
-"""Values of `suspect` that are usual: of backlog and files, and of lines that tell no time."""
+"""Values of `suspect` that are usual: of a backlog, of files, and of lines whose messages have no time."""
 _ALARMS: Mapping[str, tuple[str, str]] = {
     "terminal_lost": ("Terminal lost", "Mesin tidak menjawab"),
     "terminal_found": ("Terminal answers again", "Mesin menjawab lagi"),
@@ -288,10 +288,10 @@ _SAME_YEAR = timedelta(days=180)
 _SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
-def language(asked: str | None, accept: str) -> Language:
-    """Choose between what the address asks for (``?lang=``) and what the browser prefers (``Accept-Language``)."""
-    if asked in LANGUAGES:
-        return cast("Language", asked)
+def language(requested: str | None, accept: str) -> Language:
+    """Return the language of the query (``?lang=``), else the browser's preferred one (``Accept-Language``)."""
+    if requested in LANGUAGES:
+        return cast("Language", requested)
     best: tuple[float, Language] = (0.0, "id")
     for part in accept.split(","):
         tag, _, rest = part.strip().partition(";")
@@ -305,8 +305,8 @@ def language(asked: str | None, accept: str) -> Language:
     return best[1]
 
 
-class Words:
-    """One language, at a moment by the office's clock, from which dates that go without saying are left out."""
+class Messages:
+    """Texts of one language at one local time; dates and years that this time implies are left out."""
 
     def __init__(self, language: Language, now: datetime) -> None:
         self.language = language
@@ -320,21 +320,21 @@ class Words:
 
     @staticmethod
     def language_named(code: Language) -> str:
-        """Return a language by its own name."""
+        """Return a language's own name."""
         return LANGUAGES[code]
 
     def label(self, code: str | int | None) -> str:
-        """Return the words for a terminal's or event's code; those without any as they are."""
+        """Return the label of a terminal's or event's code; a code without a label as it is."""
         if code is None:
             return ""
         return _LABELS.get(str(code), (str(code),) * 2)[self._index]
 
     def alarm(self, code: str) -> str:
-        """Return a headline for an alarm."""
+        """Return the title of an alarm."""
         return _ALARMS.get(code, (code,) * 2)[self._index]
 
     def number(self, number: float) -> str:
-        """Return a count as it is written, halves included."""
+        """Return a number with thousands separators and, unless it is an integer, one decimal."""
         text = f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
         return text if self.language == "en" else text.translate(str.maketrans(",.", ".,"))
 
@@ -346,7 +346,7 @@ class Words:
         return f"{self.number(round(number, 1) if number < 10 else round(number))} {_SIZES[unit]}"
 
     def weekday(self, day: date) -> str:
-        """Return the name of a day of the week, as it stands in a sentence."""
+        """Return the name of the day of the week."""
         return _WEEKDAYS[self.language][day.weekday()]
 
     def date(self, day: date) -> str:
@@ -355,7 +355,7 @@ class Words:
         return f"{self.weekday(day)[:3]}, {day.day} {month} {day.year}"
 
     def moment(self, local: datetime | str) -> str:
-        """Return a local time, to the second; of today without its date."""
+        """Return a local time to the second; without its date if it is today's."""
         if isinstance(local, str):
             local = datetime.fromisoformat(local)
         if local.date() == self._now.date():
@@ -365,11 +365,11 @@ class Words:
         return f"{local.day} {month}{year} {local:%H:%M:%S}"
 
     def utc(self, moment: str) -> str:
-        """Return a moment (UTC) by the office's clock."""
+        """Return a UTC time (ISO 8601) as local time."""
         return self.moment(datetime.fromisoformat(moment).astimezone(self.zone).replace(tzinfo=None))
 
     def today(self) -> str:
-        """Return now, with its date."""
+        """Return the present local time with its date."""
         return f"{self.date(self._now.date())} {self._now:%H:%M:%S}"
 
     def span(self, seconds: float) -> str:
@@ -382,7 +382,7 @@ class Words:
         return " ".join(part for part in parts[:2] if part == parts[0] or not part.startswith("0 "))
 
     def offset(self, clock: Mapping[str, int] | None) -> str:
-        """Return how far a clock is off; ``right`` within what the measurement can tell."""
+        """Return a clock's offset in words; ``right`` where it is within the measurement's bound."""
         if clock is None:
             return self("unknown")
         offset_ms = clock["offset_ms"]

@@ -1,4 +1,4 @@
-"""What monitoring asks for, in Prometheus's text format. Pure; no PINs, no names but those of terminals."""
+"""Metrics in Prometheus's text format. Pure; without PINs, and with no names but those of terminals."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ class _Metric(NamedTuple):
 
 
 def metrics(status: Mapping[str, Any], counts: Counts, zones: Mapping[str, ZoneInfo], now: datetime) -> str:
-    """Return every metric; what is not known has no sample. ``zones`` are those of the terminals' clocks."""
+    """Return every metric; an unknown value has no sample. ``zones`` are those of the terminals' clocks."""
     return "".join((*_lines(_gateway(status, counts, now)), *_lines(_terminals(status["terminals"], zones, now))))
 
 
@@ -99,7 +99,7 @@ def _age_s(utc: str | None, now: datetime) -> float | None:
 
 
 def _punch_age_s(state: Mapping[str, Any], zone: ZoneInfo, now: datetime) -> float | None:
-    """Return how old the last punch is by the clock that made it, as far as that was measured."""
+    """Return the age of the last punch, corrected by the measured offset of the terminal's clock."""
     if state["last_punch"] is None:
         return None
     offset = timedelta(milliseconds=state["clock"]["offset_ms"] if state["clock"] else 0)

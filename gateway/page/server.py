@@ -1,4 +1,4 @@
-"""The thread that serves the page, and serves it again after whatever ended it."""
+"""The thread that serves the page, and restarts the server after a failure."""
 
 import asyncio
 import socket
@@ -21,25 +21,25 @@ from gateway.pause import Pause
 from gateway.settings import Settings, Web, host_and_port
 
 PAUSE = Pause(2.0, 60.0)
-WELL_S = 60.0
-"""A server that was up for so long begins to count its failures anew."""
+STABLE_S = 60.0
+"""After this running time the count of consecutive failures starts again."""
 CONNECTIONS = 64
-"""More at a time are hung up on: each takes a file descriptor, and those belong to terminals and ledger."""
+"""Connections at a time; further ones are closed: terminals and ledger need the file descriptors."""
 HEAD_BYTES = 16 * 1024
 """Request line and headers, at most."""
-GOODBYE_S = 1
+SHUTDOWN_S = 1
 IDLE_S = 5
 REQUEST_S = 10.0
-"""Who connects, or has had an answer, and has not sent a whole request after so long is hung up on."""
+"""A connection is closed when a request is not complete this long after the connection or the last response."""
 UNREAD_S = 30.0
-"""Who takes nothing of an answer for so long is hung up on."""
+"""A connection is closed when its client reads nothing of a response for this long."""
 CHECK_S = 1.0
 
 log = structlog.get_logger("page")
 
 
-class _Conversation(H11Protocol):
-    """One connection: one of not too many, of its peer's not too many, and one that neither sends nor reads slowly."""
+class _Connection(H11Protocol):
+    """One connection; it is closed where there are too many, in all or of its peer, or where its client stalls."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -47,7 +47,7 @@ class _Conversation(H11Protocol):
         self._due = self._moved = self.loop.time()
         self._unread = 0
         self._check: asyncio.TimerHandle | None = None
-        others = [other for other in self.connections if isinstance(other, _Conversation) and other is not self]
+        others = [other for other in self.connections if isinstance(other, _Connection) and other is not self]
         of_peer = sum(other._peer == self._peer for other in others)  # noqa: SLF001 - of this class
         if len(others) >= CONNECTIONS or of_peer >= CONNECTIONS // 4:
             transport.abort()
@@ -64,7 +64,7 @@ class _Conversation(H11Protocol):
         super().on_response_complete()
 
     def _check_progress(self) -> None:
-        """End the connection where a request is not complete in time, or its answer is not taken."""
+        """Close the connection where a request is not complete in time, or its response is not read."""
         now, unread = self.loop.time(), self.transport.get_write_buffer_size()
         if unread == 0 or unread < self._unread:
             self._moved = now
@@ -77,10 +77,10 @@ class _Conversation(H11Protocol):
 
 
 class Page:
-    """Serves the status page until told to stop.
+    """Serves the status page until :meth:`stop`.
 
-    It is the one part whose end does not end the daemon: nothing on the road of a punch waits for it, so a port that is
-    taken, an address that is not there yet or a mistake of ours is said once, and tried again later and later.
+    It is the only part whose failure does not end the daemon, since no punch depends on it. A port in use, an address
+    that does not exist yet, or an error in this program is logged once, and the server restarts after growing pauses.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Page:
         trouble: Callable[[], str | None],
         now: Callable[[], datetime],
     ) -> None:
-        """``status`` tells what the daemon knows of itself, ``trouble`` which of its parts does not work."""
+        """``status`` returns the daemon's status, ``trouble`` the part of it that has failed, if any."""
         self._web = web
         self._view = View(settings, status, now)
         token = read_secret(web.token_file) if web.token_file else None
@@ -106,22 +106,22 @@ class Page:
         )
         self._stopping = threading.Event()
         self._server: uvicorn.Server | None = None
-        self._told: str | None = None
-        """What is in the way, as it was said last."""
+        self._last_reason: str | None = None
+        """The reason that was logged last."""
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Have it end; :meth:`join` waits for that."""
+        """Request the end of the thread; :meth:`join` waits for it."""
         self._stopping.set()
         if self._server is not None:
             self._server.should_exit = True
 
     def join(self, timeout_s: float) -> None:
-        """Wait until it has ended."""
+        """Wait until the thread has ended."""
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -135,41 +135,41 @@ class Page:
             try:
                 self._serve()
             except OSError as exc:
-                self._say_once(exc.strerror or str(exc))
+                self._log_once(exc.strerror or str(exc))
             except (Exception, SystemExit):
                 log.exception("page_failed")
-            failures = 1 if time.monotonic() - begun > WELL_S else failures + 1
+            failures = 1 if time.monotonic() - begun > STABLE_S else failures + 1
             self._stopping.wait(PAUSE.after(failures))
         self._view.close()
 
-    def _say_once(self, reason: str) -> None:
-        if reason != self._told:
+    def _log_once(self, reason: str) -> None:
+        if reason != self._last_reason:
             hint = (
                 "another program may use the port: choose another one in web.listen, or switch the page off, web: null"
             )
             log.warning("page_unavailable", listen=self._web.listen, reason=reason, hint=hint)
-            self._told = reason
+            self._last_reason = reason
 
     def _serve(self) -> None:
         host, port = host_and_port(self._web.listen)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family) as listening:
             log.info("page_served", url=f"http://{self._web.listen}/")
-            self._told = None
+            self._last_reason = None
             config = uvicorn.Config(
                 self._site,
-                http=_Conversation,
+                http=_Connection,
                 ws="none",
                 loop="asyncio",
                 lifespan="off",
                 log_config=None,
-                log_level="error",  # each request that is no HTTP would be a line of warning in the log
+                log_level="error",  # at level warning, every request that is not HTTP would be logged
                 access_log=False,
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=IDLE_S,
-                timeout_graceful_shutdown=GOODBYE_S,
+                timeout_graceful_shutdown=SHUTDOWN_S,
                 h11_max_incomplete_event_size=HEAD_BYTES,
             )
             self._server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""What answers at which address: the page, its live feed, the login, /metrics and /healthz."""
+"""Routes of the site: the page, its live feed, the login, /metrics and /healthz."""
 
 import asyncio
 import json
@@ -18,22 +18,22 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.page import chart
 from gateway.page.attention import attention, condition, ever_confirmed, is_connected, percent
-from gateway.page.guard import COOKIE, LOGIN, Guard, Guesses, Places, fits, peer_of, ticket, too_many
-from gateway.page.messages import LANGUAGES, NORMAL, Words, language
+from gateway.page.guard import COOKIE, LOGIN, FailedLogins, Guard, PeerLimit, matches, peer_of, ticket, too_many
+from gateway.page.messages import LANGUAGES, NORMAL, Messages, language
 from gateway.page.metrics import metrics
-from gateway.page.view import Passed, View
+from gateway.page.view import ShownPunch, View
 
 FOLDER = Path(__file__).parent
 FEED_S = 0.5
-"""How often the ledger is asked for what the feed should show."""
+"""Interval at which a feed queries the ledger for new punches."""
 HEARTBEATS = 30
-"""Looks without news after which a word is sent all the same, so that a connection that has died is noticed."""
+"""Queries without new punches after which a comment line is sent, so that a broken connection is noticed."""
 FEEDS = 16
-"""Browsers that follow the feed at the same time, of one peer a quarter; each asks the ledger twice a second."""
+"""Feeds at the same time, at most a quarter of them of one peer; each queries the ledger twice a second."""
 FEED_ROWS = 12
 LOGIN_BYTES = 4096
-WRONG_S = 1.0
-"""How long somebody who gives a wrong token waits for the answer."""
+WRONG_DELAY_S = 1.0
+"""Delay of the response to a wrong token."""
 MONTH_S = 30 * 86400
 
 log = structlog.get_logger("page")
@@ -50,13 +50,13 @@ def site(
     listens: str,
     stopping: Callable[[], bool],
 ) -> ASGIApp:
-    """Return the site; ``listens`` is the address it is served at, ``stopping`` tells feeds to end.
+    """Return the site; ``listens`` is the address it is served at; feeds end when ``stopping`` returns True.
 
-    ``key`` is what cookies are made with, see :func:`~gateway.page.guard.cookie_key`.
+    ``key`` is the key of cookies, see :func:`~gateway.page.guard.cookie_key`.
     """
-    guesses = Guesses()
+    failed_logins = FailedLogins()
     ours = None if token is None else ticket(token, key)
-    pages = _Pages(view, trouble, token, ours, guesses, stopping)
+    pages = _Pages(view, trouble, token, ours, failed_logins, stopping)
     routes = [
         Route("/", pages.status),
         Route("/feed", pages.feed),
@@ -68,7 +68,7 @@ def site(
     if token is not None:
         routes.append(Route(LOGIN, pages.login, methods=["GET", "POST"]))
     app = Starlette(routes=routes, exception_handlers={Exception: _failed})
-    return Guard(app, token=token, key=key, guesses=guesses, listens=listens)
+    return Guard(app, token=token, key=key, failed_logins=failed_logins, listens=listens)
 
 
 def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
@@ -81,7 +81,7 @@ def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
 
 
 async def _failed(request: Request, exc: Exception) -> Response:
-    """Say what could not be shown; the page itself goes on."""
+    """Log the error and answer 500; other requests are not affected."""
     log.error("page_request_failed", path=request.url.path, exc_info=exc)
     return Response("The page cannot be shown; the gateway's log says why.\n", 500, media_type="text/plain")
 
@@ -93,16 +93,16 @@ class _Pages:
         trouble: Callable[[], str | None],
         token: str | None,
         ticket: str | None,
-        guesses: Guesses,
+        failed_logins: FailedLogins,
         stopping: Callable[[], bool],
     ) -> None:
         self._view = view
         self._trouble = trouble
         self._token = token
         self._ticket = ticket
-        self._guesses = guesses
+        self._failed_logins = failed_logins
         self._stopping = stopping
-        self._feeds = Places(FEEDS)
+        self._feeds = PeerLimit(FEEDS)
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -113,23 +113,23 @@ class _Pages:
         )
 
     async def status(self, request: Request) -> Response:
-        """Show everything."""
-        return HTMLResponse(await self._read(lambda: self._page(self._words(request))))
+        """Answer with the status page."""
+        return HTMLResponse(await self._read(lambda: self._page(self._messages(request))))
 
-    def _page(self, words: Words) -> str:
+    def _page(self, messages: Messages) -> str:
         view = self._view
         status, day = view.status(), view.day()
         passed, behind = view.newest(FEED_ROWS)
         return self._render(
             "page.html",
-            words,
+            messages,
             status=status,
             counts=view.counts(),
             connected=is_connected(status["broker"]),
             confirmed=ever_confirmed(status),
             percent=percent,
             condition=condition,
-            attention=attention(status, view.tolerances, words),
+            attention=attention(status, view.tolerances, messages),
             now=view.now().astimezone(view.zone),
             name=view.name,
             days=view.tallies(),
@@ -140,40 +140,40 @@ class _Pages:
             },
             busiest=chart.busiest(day.counts),
             quarters=chart.rows(day.counts, day.usual),
-            passed=[_row(punch, words) for punch in passed],
+            passed=[_row(punch, messages) for punch in passed],
             behind=behind,
         )
 
     async def login(self, request: Request) -> Response:
-        """Ask for the token, and give a cookie for it."""
-        words, trouble, status = self._words(request), None, 200
+        """Answer with the login form, or check its token and set the cookie."""
+        messages, trouble, status = self._messages(request), None, 200
         headers: dict[str, str] = {}
         if request.method == "POST" and self._token is not None and self._ticket is not None:
             peer = _peer(request)
             try:
                 given = await _field(request, "token")
-            except ClientDisconnect:  # who hangs up has guessed nothing, and reads no answer
+            except ClientDisconnect:  # no token was sent, and no response can be read
                 return Response(status_code=400)
-            if wait_s := self._guesses.wait_s(peer):
+            if wait_s := self._failed_logins.wait_s(peer):
                 answer = too_many(wait_s)
-                trouble, status = words("login_wait", seconds=math.ceil(wait_s)), answer.status_code
+                trouble, status = messages("login_wait", seconds=math.ceil(wait_s)), answer.status_code
                 headers["Retry-After"] = answer.headers["Retry-After"]
-            elif fits(given, self._token):
-                answer = RedirectResponse(f"/?lang={words.language}", 303)
+            elif matches(given, self._token):
+                answer = RedirectResponse(f"/?lang={messages.language}", 303)
                 answer.set_cookie(COOKIE, self._ticket, max_age=MONTH_S, httponly=True, samesite="strict")
                 return answer
             else:
-                self._guesses.wrong(peer)
-                await asyncio.sleep(WRONG_S)
-                trouble, status = words("login_wrong"), 401
-        return HTMLResponse(self._render("login.html", words, trouble=trouble), status, headers)
+                self._failed_logins.wrong(peer)
+                await asyncio.sleep(WRONG_DELAY_S)
+                trouble, status = messages("login_wrong"), 401
+        return HTMLResponse(self._render("login.html", messages, trouble=trouble), status, headers)
 
     async def feed(self, request: Request) -> ASGIApp:
-        """Send punches as they are recorded (server-sent events), from the newest or the last one seen on."""
+        """Send punches as they are recorded (server-sent events), after the last one seen or from now on."""
         peer = _peer(request)
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            # The place is taken and given back here, so that nothing can be awaited between the two and not be counted.
+            # The place is taken and released in one function, so that it is released whatever is awaited in between.
             if not self._feeds.take(peer):
                 await Response(status_code=503, headers={"Retry-After": "60"})(scope, receive, send)
                 return
@@ -193,9 +193,9 @@ class _Pages:
         quiet = 0
         while not self._stopping():
             punches, after = await self._read(lambda behind=after: self._view.since(behind))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-            words = self._words(request)
+            messages = self._messages(request)
             for punch in punches:
-                yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, words))}\n\n"
+                yield f"id: {punch.sequence}\ndata: {json.dumps(_row(punch, messages))}\n\n"
             quiet = 0 if punches else quiet + 1
             if quiet >= HEARTBEATS:
                 yield ": still here\n\n"
@@ -203,7 +203,7 @@ class _Pages:
             await asyncio.sleep(FEED_S)
 
     async def metrics(self, _: Request) -> Response:
-        """Tell Prometheus; its text format, version 0.0.4."""
+        """Answer with the metrics, in Prometheus's text format 0.0.4."""
         text = await self._read(self._metrics)
         return Response(text, media_type="text/plain; version=0.0.4")
 
@@ -212,21 +212,21 @@ class _Pages:
         return metrics(view.status(), view.counts(), view.zones, view.now())
 
     async def healthz(self, _: Request) -> Response:
-        """Tell whether the daemon's parts work: 200, or 503 with the reason. Its surroundings do not count."""
+        """Answer 200 while the daemon's parts work, else 503 with the reason. Terminals and broker do not count."""
         reason = self._trouble()
         answer = {"status": "ok"} if reason is None else {"status": "failing", "reason": reason}
         return JSONResponse(answer, 200 if reason is None else 503)
 
-    def _words(self, request: Request) -> Words:
+    def _messages(self, request: Request) -> Messages:
         chosen = language(request.query_params.get("lang"), request.headers.get("accept-language", ""))
-        return Words(chosen, self._view.now().astimezone(self._view.zone))
+        return Messages(chosen, self._view.now().astimezone(self._view.zone))
 
-    def _render(self, template: str, words: Words, **values: object) -> str:
-        others = [code for code in LANGUAGES if code != words.language]
-        return self._templates.get_template(template).render(t=words, others=others, **values)
+    def _render(self, template: str, messages: Messages, **values: object) -> str:
+        others = [code for code in LANGUAGES if code != messages.language]
+        return self._templates.get_template(template).render(t=messages, others=others, **values)
 
-    async def _read(self, question: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._view.reading, question)
+    async def _read(self, query: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._view.reading, query)
 
 
 def _peer(request: Request) -> str:
@@ -234,7 +234,7 @@ def _peer(request: Request) -> str:
 
 
 async def _field(request: Request, name: str) -> str:
-    """Return a field of a short form that was sent, or nothing."""
+    """Return a field of the request's form; empty if it is missing or the form is too long."""
     body = b""
     async for part in request.stream():
         body += part
@@ -243,14 +243,14 @@ async def _field(request: Request, name: str) -> str:
     return parse_qs(body.decode("ascii", "replace")).get(name, [""])[0]
 
 
-def _row(punch: Passed, words: Words) -> Mapping[str, str]:
+def _row(punch: ShownPunch, messages: Messages) -> Mapping[str, str]:
     """Return a punch as the feed shows it."""
-    how = filter(None, (words.label(punch.state), words.label(punch.verify)))
+    how = filter(None, (messages.label(punch.state), messages.label(punch.verify)))
     return {
-        "time": words.moment(punch.local_time),
+        "time": messages.moment(punch.local_time),
         "terminal": punch.terminal,
         "person": punch.person,
         "how": ", ".join(how),
-        "suspect": ", ".join(words.label(flag) for flag in punch.suspect if flag not in NORMAL),
-        "noted": ", ".join(words.label(flag) for flag in punch.suspect if flag in NORMAL),
+        "suspect": ", ".join(messages.label(flag) for flag in punch.suspect if flag not in NORMAL),
+        "noted": ", ".join(messages.label(flag) for flag in punch.suspect if flag in NORMAL),
     }

@@ -1,4 +1,4 @@
-"""What there is to see. Everything here may wait for the disk, so it is asked for on one thread of its own."""
+"""Data of the page, from the daemon's status and the ledger. Queries may wait for the disk: they run on one thread."""
 
 import json
 import time
@@ -19,22 +19,22 @@ TALLY_S = 10.0
 DAY_S = 10.0
 TALLY_DAYS = 7
 FEED_MOST = 100
-"""Events looked at for the feed at once: a punch of an import is news to nobody."""
-LOOKED_THROUGH = 300
-"""Events looked through for the newest punches."""
+"""Newest events that one query of the feed returns; older ones, as of an import, are skipped."""
+NEWEST_SEARCHED = 300
+"""Newest events that are searched for the newest punches."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """A punch as it may be shown."""
+class ShownPunch:
+    """A punch as the page shows it."""
 
     sequence: int
     terminal: str
     local_time: datetime
     person: str
-    """The end of the PIN; a terminal that knows an internal number only shows nothing of it."""
+    """The masked PIN; empty for a terminal that knows an internal number only."""
     state: str | int | None
     verify: str | int | None
     suspect: tuple[str, ...]
@@ -42,32 +42,32 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Today:
-    """Punches of a day, and of a usual one, by quarter of an hour."""
+    """Punches of a day and of a usual day, by quarter of an hour."""
 
     date: date
     counts: list[int]
     usual: list[float] | None
 
     def usual_until(self, local: datetime) -> int:
-        """Return how many punches there usually are before this time of the day, its quarter included."""
+        """Return the usual number of punches up to this time of the day, its quarter included."""
         return round(sum((self.usual or [])[: local.hour * 4 + local.minute // 15 + 1]))
 
 
 @dataclass(frozen=True, slots=True)
 class TallyDay:
-    """What must be equal for a day, terminal by terminal."""
+    """Counts of a day, by terminal."""
 
     day: date | None
     """None: records without a readable date."""
     terminals: dict[str, Day]
 
     def total(self, column: str) -> int:
-        """Add up one of the columns."""
+        """Return the sum of a column."""
         return sum(getattr(day, column) or 0 for day in self.terminals.values())
 
     @property
     def differs(self) -> bool:
-        """Whether the ledger lacks something that a terminal's log holds, or holds what nobody has sent yet."""
+        """Whether the ledger lacks a record of a terminal's log, or holds an event that has not been sent yet."""
         return any(
             day.in_ledger + day.withheld < (day.in_log or 0) or day.sent < day.in_ledger
             for day in self.terminals.values()
@@ -75,12 +75,12 @@ class TallyDay:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the centre has confirmed all that the ledger holds of this day, withheld records aside."""
+        """Whether the centre has confirmed every event of this day; withheld records do not count."""
         return all(day.confirmed >= day.in_ledger for day in self.terminals.values())
 
 
-class _Kept(Generic[T]):
-    """An answer that may be given again for a while, however many people ask."""
+class _Cached(Generic[T]):
+    """A value that is computed at most once in a period, however often it is requested."""
 
     def __init__(self, make: Callable[[], T], for_s: float) -> None:
         self._make = make
@@ -94,26 +94,26 @@ class _Kept(Generic[T]):
 
 
 class View:
-    """What the page shows. Its methods are called on the thread of ``reading`` only."""
+    """Queries of the page. They are called on the thread of ``reading`` only."""
 
     def __init__(
         self, settings: Callable[[], Settings], status: Callable[[], dict[str, Any]], now: Callable[[], datetime]
     ) -> None:
-        """Show what there is by the settings in effect, whose terminals may become others."""
+        """Set up the queries; ``settings`` returns the settings in effect, whose terminals a reload may change."""
         self.reading = ThreadPoolExecutor(1, thread_name_prefix="page-reading")
         self.zone = ZoneInfo(settings().timezone)
         self.name = f"{settings().site}/{settings().gateway}"
         self.now = now
-        self.status = _Kept(status, STATUS_S)
-        self.counts: Callable[[], Counts] = _Kept(lambda: self._ledger().counts(), STATUS_S)
-        self.tallies = _Kept(self._tallies, TALLY_S)
-        self.day = _Kept(self._day, DAY_S)
+        self.status = _Cached(status, STATUS_S)
+        self.counts: Callable[[], Counts] = _Cached(lambda: self._ledger().counts(), STATUS_S)
+        self.tallies = _Cached(self._tallies, TALLY_S)
+        self.day = _Cached(self._day, DAY_S)
         self._settings = settings
         self._reader: LedgerReader | None = None
         self._usual: tuple[date, list[float] | None] | None = None
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Close the ledger."""
         self.reading.shutdown(wait=True, cancel_futures=True)
         if self._reader is not None:
             self._reader.close()
@@ -137,7 +137,7 @@ class View:
         return self.now().astimezone(self.zone).date()
 
     def _tallies(self) -> list[TallyDay]:
-        """Return the newest days first."""
+        """Return the counts of the newest days, the newest first."""
         since = self._today() - timedelta(days=TALLY_DAYS - 1)
         days: dict[date | None, dict[str, Day]] = {}
         for terminal in self._settings().terminals:
@@ -159,28 +159,28 @@ class View:
         """Return the number of the newest event."""
         return self._ledger().last_sequence()
 
-    def newest(self, count: int) -> tuple[list[Passed], int]:
-        """Return the newest punches, the last one first, and the event from which :meth:`since` goes on."""
-        punches, behind = self._passed(max(0, self.last_sequence() - LOOKED_THROUGH), LOOKED_THROUGH)
+    def newest(self, count: int) -> tuple[list[ShownPunch], int]:
+        """Return the newest punches, the newest first, and the sequence number for :meth:`since`."""
+        punches, behind = self._shown(max(0, self.last_sequence() - NEWEST_SEARCHED), NEWEST_SEARCHED)
         return punches[: -count - 1 : -1], behind
 
-    def since(self, after: int) -> tuple[list[Passed], int]:
-        """Return the punches behind event ``after``, in order, and the event to go on from."""
+    def since(self, after: int) -> tuple[list[ShownPunch], int]:
+        """Return the punches after event ``after``, in order, and the sequence number for the next call."""
         last = self.last_sequence()
-        return self._passed(max(min(after, last), last - FEED_MOST), FEED_MOST)
+        return self._shown(max(min(after, last), last - FEED_MOST), FEED_MOST)
 
-    def _passed(self, after: int, limit: int) -> tuple[list[Passed], int]:
+    def _shown(self, after: int, limit: int) -> tuple[list[ShownPunch], int]:
         events = self._ledger().events(after, limit)
         punches = [
-            _passed(event.sequence, json.loads(event.body)["data"])
+            _shown(event.sequence, json.loads(event.body)["data"])
             for event in events
             if event.topic.startswith("punch/")
         ]
         return punches, max(after, *(event.sequence for event in events)) if events else after
 
 
-def _passed(sequence: int, data: Mapping[str, Any]) -> Passed:
-    return Passed(
+def _shown(sequence: int, data: Mapping[str, Any]) -> ShownPunch:
+    return ShownPunch(
         sequence,
         data["terminal"],
         datetime.fromisoformat(data["local_time"]),

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from drivers.zkteco.simulator import Simulator, build
 from gateway.control import ask
 from gateway.page.attention import attention
-from gateway.page.messages import Words
+from gateway.page.messages import Messages
 from gateway.settings import load
 from tests.broker import Broker, eventually, free_port
 from tests.gateway.test_cli import configuration, hadir, running
@@ -55,7 +55,7 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/?lang=id", timeout=30) as answer:
                 page = unescape(answer.read().decode())
     settings = load(config)
-    items = attention(told, {}, Words("id", told_at(settings.timezone)))
+    items = attention(told, {}, Messages("id", told_at(settings.timezone)))
     assert {"no_broker", "terminal_offline"} <= {item.code for item in items}
     for what in ("Broker tidak terhubung", "gudang tidak menjawab sejak"):
         assert what in shown

@@ -1,4 +1,4 @@
-// The live parts; without this the page is whole, only not live.
+// Live updates; without this script the page is complete, but static.
 "use strict";
 
 const RENEW_MS = 5000;
@@ -11,10 +11,10 @@ async function renew() {
   try {
     const answer = await fetch(location.href, { credentials: "same-origin" });
     if (!answer.ok) return;
-    if (answer.redirected) return location.reload(); // the token is asked for again
+    if (answer.redirected) return location.reload(); // the login form asks for the token again
     fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   } catch {
-    return; // the feed says that nothing answers
+    return; // the feed shows that the gateway does not answer
   }
   for (const old of document.querySelectorAll("[data-renewed]")) {
     const section = fresh.getElementById(old.id);

@@ -9,10 +9,10 @@ import pytest
 from gateway.advice import BROKER_FINDINGS
 from gateway.cli.messages import FINDINGS, Language
 from gateway.page.attention import attention, condition, ever_confirmed
-from gateway.page.messages import Words
+from gateway.page.messages import Messages
 
-ID = Words("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
-EN = Words("en", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
+ID = Messages("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
+EN = Messages("en", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
 WELL: dict[str, Any] = {
     "state": "online",
     "since": "2026-11-24T00:00:00Z",
@@ -64,7 +64,7 @@ def test_nothing_where_all_is_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "said"),
+    ("terminal", "expected"),
     [
         ({"state": "offline", "cause": "unavailable"}, (True, "lobby does not answer, since 07:00:00")),
         ({"state": "offline", "cause": "refused"}, (True, "lobby answers and refuses the gateway, since 07:00:00")),
@@ -81,9 +81,9 @@ def test_nothing_where_all_is_well() -> None:
         ({"silent_since": "2026-11-24T01:00:00Z"}, (False, "lobby answers, but no punch since 08:00:00")),
     ],
 )
-def test_terminals(terminal: dict[str, Any], said: tuple[bool, str]) -> None:
+def test_terminals(terminal: dict[str, Any], expected: tuple[bool, str]) -> None:
     """Each trouble of a terminal."""
-    assert looked_at(**terminal) == [said]
+    assert looked_at(**terminal) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("broker", "health", "said"),
+    ("broker", "health", "expected"),
     [
         ("not connected yet", {}, (True, "The broker is not connected")),
         ("connected; nobody subscribes to batch", {}, (True, "The broker does not accept everything")),
@@ -119,20 +119,20 @@ def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]
         ),
     ],
 )
-def test_gateway(broker: str, health: dict[str, Any], said: tuple[bool, str]) -> None:
+def test_gateway(broker: str, health: dict[str, Any], expected: tuple[bool, str]) -> None:
     """Each trouble on the way to the centre."""
-    assert looked_at(broker, health) == [said]
+    assert looked_at(broker, health) == [expected]
 
 
 def test_the_urgent_comes_first() -> None:
     """What stops punches before what only spoils them."""
-    said = looked_at(
+    expected = looked_at(
         "not connected yet", {"clock_synchronised": False}, state="offline", cause="unavailable", records=1000
     )
-    assert [urgent for urgent, _ in said] == [True, True, False, False]
+    assert [urgent for urgent, _ in expected] == [True, True, False, False]
 
 
-@pytest.mark.parametrize("words", [EN, ID], ids=["en", "id"])
+@pytest.mark.parametrize("messages", [EN, ID], ids=["en", "id"])
 @pytest.mark.parametrize(
     ("terminal", "advice"),
     [
@@ -147,23 +147,23 @@ def test_the_urgent_comes_first() -> None:
         ({"cause": "internal", "reason": "ZeroDivisionError"}, "driver_failed"),
     ],
 )
-def test_advice_for_a_terminal_follows_its_cause(terminal: dict[str, Any], advice: str, words: Words) -> None:
+def test_advice_for_a_terminal_follows_its_cause(terminal: dict[str, Any], advice: str, messages: Messages) -> None:
     """A wrong key is no broken cable; what was met stands beside it as the log has it."""
-    (item,) = attention(seen(state="offline", **terminal), {"lobby": 60.0}, words)
-    said = FINDINGS[advice].advice
-    assert said is not None
-    assert item.do == said.into(Language(words.language))
+    (item,) = attention(seen(state="offline", **terminal), {"lobby": 60.0}, messages)
+    expected = FINDINGS[advice].advice
+    assert expected is not None
+    assert item.do == expected.into(Language(messages.language))
     assert item.detail == terminal["reason"]
 
 
-@pytest.mark.parametrize("words", [EN, ID], ids=["en", "id"])
+@pytest.mark.parametrize("messages", [EN, ID], ids=["en", "id"])
 @pytest.mark.parametrize("cause", BROKER_FINDINGS)
-def test_advice_for_the_broker_follows_its_cause(cause: str, words: Words) -> None:
+def test_advice_for_the_broker_follows_its_cause(cause: str, messages: Messages) -> None:
     """A wrong password is no broken network."""
-    (item,) = attention(seen("not connected: why", broker_cause=cause), {"lobby": 60.0}, words)
-    said = FINDINGS[BROKER_FINDINGS[cause]].advice
-    assert said is not None
-    assert item.do.endswith(said.into(Language(words.language)))
+    (item,) = attention(seen("not connected: why", broker_cause=cause), {"lobby": 60.0}, messages)
+    expected = FINDINGS[BROKER_FINDINGS[cause]].advice
+    assert expected is not None
+    assert item.do.endswith(expected.into(Language(messages.language)))
     assert "{" not in item.do
     assert item.urgent
 
@@ -176,7 +176,7 @@ def test_a_wrong_password_is_not_called_a_network() -> None:
     assert "kata sandi" in item.do
 
 
-def test_a_wrong_zone_is_asked_for_before_anybody_sets_a_clock() -> None:
+def test_a_wrong_zone_is_reported_before_a_wrong_clock() -> None:
     """Two hours are a zone; seven minutes are a clock; of an unsynchronised gateway neither is known."""
 
     def found(offset_ms: int, synchronised: bool = True) -> tuple[str, str]:
@@ -205,7 +205,7 @@ def test_a_centre_that_has_never_confirmed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "cause", "said"),
+    ("state", "cause", "expected"),
     [
         ("online", None, "answers"),
         ("offline", None, "not read yet"),
@@ -216,6 +216,6 @@ def test_a_centre_that_has_never_confirmed() -> None:
         ("offline", "brand_new", "no answer"),
     ],
 )
-def test_the_card_of_a_terminal_says_how_it_is(state: str, cause: str | None, said: str) -> None:
+def test_the_card_of_a_terminal_says_how_it_is(state: str, cause: str | None, expected: str) -> None:
     """One that answers and refuses is not called silent."""
-    assert EN(condition({"state": state, "cause": cause})) == said
+    assert EN(condition({"state": state, "cause": cause})) == expected

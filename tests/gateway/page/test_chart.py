@@ -15,16 +15,16 @@ def test_an_empty_day_has_axes_and_no_bars() -> None:
     """From six to six, and at least up to two."""
     drawing = chart.draw(EMPTY, None, width=960, height=260)
     assert (drawing.bars, drawing.outline) == ([], None)
-    assert [mark.says for mark in drawing.hours] == [f"{hour:02}" for hour in range(6, 19)]
-    assert [mark.says for mark in drawing.levels] == ["0", "1", "2"]
+    assert [mark.label for mark in drawing.hours] == [f"{hour:02}" for hour in range(6, 19)]
+    assert [mark.label for mark in drawing.levels] == ["0", "1", "2"]
     assert chart.rows(EMPTY, None) == []
 
 
 def test_bars_are_as_high_as_they_say() -> None:
     """The highest level is round, and half of it is named too."""
     drawing = chart.draw(MORNING, None, width=960, height=260)
-    assert [bar.says for bar in drawing.bars] == ["07:00 - 12", "07:15 - 30", "07:30 - 7"]
-    assert [mark.says for mark in drawing.levels] == ["0", "20", "40"]
+    assert [bar.label for bar in drawing.bars] == ["07:00 - 12", "07:15 - 30", "07:30 - 7"]
+    assert [mark.label for mark in drawing.levels] == ["0", "20", "40"]
     per_punch = (drawing.levels[0].at - drawing.levels[-1].at) / 40
     assert [round(bar.height / per_punch) for bar in drawing.bars] == [12, 30, 7]
     assert all(bar.y + bar.height == pytest.approx(drawing.levels[0].at) for bar in drawing.bars)
@@ -42,8 +42,8 @@ def test_a_night_shift_widens_the_day() -> None:
     """Nobody is left out of the drawing."""
     night = [1] + [0] * 94 + [1]
     drawing = chart.draw(night, None, width=340, height=220, hours_apart=3)
-    assert [mark.says for mark in drawing.hours] == ["00", "03", "06", "09", "12", "15", "18", "21", "24"]
-    assert [bar.says for bar in drawing.bars] == ["00:00 - 1", "23:45 - 1"]
+    assert [mark.label for mark in drawing.hours] == ["00", "03", "06", "09", "12", "15", "18", "21", "24"]
+    assert [bar.label for bar in drawing.bars] == ["00:00 - 1", "23:45 - 1"]
 
 
 def test_table_has_what_is_and_what_usually_is() -> None:

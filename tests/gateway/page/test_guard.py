@@ -1,4 +1,4 @@
-"""Who is let in: cookies, peers, guesses."""
+"""Who is let in: cookies, peers, wrong tokens."""
 
 import stat
 import time
@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 
 from gateway.page import guard
 from gateway.page.guard import (
-    LOGGED_EACH_S,
+    LOG_INTERVAL_S,
     PEERS,
-    WRONG_AT_ONCE,
-    WRONG_EACH_S,
-    Guesses,
-    Places,
+    WRONG_BURST,
+    WRONG_DECAY_S,
+    FailedLogins,
+    PeerLimit,
     cookie,
     cookie_key,
     peer_of,
@@ -87,7 +87,7 @@ def test_peers(host: str | None, peer: str) -> None:
 
 def test_no_peer_takes_more_than_a_quarter() -> None:
     """And all together no more than there are; a peer that holds none takes no memory."""
-    places = Places(16)
+    places = PeerLimit(16)
     assert [places.take("a") for _ in range(6)] == [True] * 4 + [False] * 2
     assert [places.take(peer) for peer in "bcd" for _ in range(4)] == [True] * 12
     assert not places.take("e")
@@ -111,42 +111,42 @@ class Clock:
 def test_guesses_are_spent_and_come_back() -> None:
     """Ten at once, one each six seconds from then on; others are not touched."""
     clock = Clock()
-    guesses = Guesses(clock)
-    for _ in range(WRONG_AT_ONCE):
-        assert guesses.wait_s("a") == 0
-        guesses.wrong("a")
-    assert guesses.wait_s("a") == WRONG_EACH_S
-    assert guesses.wait_s("b") == 0
-    clock.at += WRONG_EACH_S
-    assert guesses.wait_s("a") == 0
-    guesses.wrong("a")
-    assert guesses.wait_s("a") == WRONG_EACH_S
+    failed_logins = FailedLogins(clock)
+    for _ in range(WRONG_BURST):
+        assert failed_logins.wait_s("a") == 0
+        failed_logins.wrong("a")
+    assert failed_logins.wait_s("a") == WRONG_DECAY_S
+    assert failed_logins.wait_s("b") == 0
+    clock.at += WRONG_DECAY_S
+    assert failed_logins.wait_s("a") == 0
+    failed_logins.wrong("a")
+    assert failed_logins.wait_s("a") == WRONG_DECAY_S
     clock.at += 3600
-    for _ in range(WRONG_AT_ONCE):
-        assert guesses.wait_s("a") == 0
-        guesses.wrong("a")
-    assert guesses.wait_s("a") > 0
+    for _ in range(WRONG_BURST):
+        assert failed_logins.wait_s("a") == 0
+        failed_logins.wrong("a")
+    assert failed_logins.wait_s("a") > 0
 
 
 def test_guesses_are_logged_now_and_then_with_their_number() -> None:
     """No guess is left out, and a thousand are not a thousand lines."""
     clock = Clock()
-    guesses = Guesses(clock)
+    failed_logins = FailedLogins(clock)
     with capture_logs() as logs:
         for _ in range(1000):
-            guesses.wrong("a")
-        clock.at += LOGGED_EACH_S
-        guesses.wrong("b")
+            failed_logins.wrong("a")
+        clock.at += LOG_INTERVAL_S
+        failed_logins.wrong("b")
     assert [(line["peer"], line["count"]) for line in logs] == [("a", 1), ("b", 1000)]
 
 
 def test_peers_that_are_counted_are_limited() -> None:
     """Whoever has a thousand addresses does not fill the memory."""
-    guesses = Guesses(Clock())
+    failed_logins = FailedLogins(Clock())
     for number in range(3 * PEERS):
-        guesses.wrong(f"{number}")
-    assert len(guesses._spent) == PEERS
-    assert f"{3 * PEERS - 1}" in guesses._spent
+        failed_logins.wrong(f"{number}")
+    assert len(failed_logins._spent) == PEERS
+    assert f"{3 * PEERS - 1}" in failed_logins._spent
 
 
 def test_the_key_of_cookies_stays(tmp_path: Path) -> None:

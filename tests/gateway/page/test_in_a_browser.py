@@ -85,7 +85,7 @@ def browser(chromium: Browser) -> Browser:
     """Return the browser as if nothing had been done with it."""
     chromium.delete_all_cookies()
     chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    said(chromium)
+    console_messages(chromium)
     show(chromium, width=1280)
     return chromium
 
@@ -98,7 +98,7 @@ def show(browser: Browser, *, width: int, scheme: str = "light") -> None:
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme_wished)
 
 
-def said(browser: Browser) -> list[Any]:
+def console_messages(browser: Browser) -> list[Any]:
     """Return what the browser has complained of since it was asked last."""
     complaints: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
     return complaints
@@ -183,7 +183,7 @@ def test_a_punch_appears_by_itself_and_shows_no_more_than_two_characters(browser
     assert feed(browser)[0].endswith("lobby***76masuk, wajah")
     soon(browser).until(lambda _: browser.find_element(By.CSS_SELECTOR, "#figures").text != events)
     assert "9876" not in browser.page_source
-    assert said(browser) == []
+    assert console_messages(browser) == []
 
 
 def test_without_scripts_everything_but_the_live_parts_is_there(browser: Browser, place: Office) -> None:
@@ -213,7 +213,7 @@ def test_a_drawing_says_what_it_shows(browser: Browser, place: Office) -> None:
     assert "Usually there are" in name
 
 
-def test_a_stranger_is_asked_for_the_token(browser: Browser, tmp_path: Path) -> None:
+def test_a_browser_without_the_token_gets_the_login_form(browser: Browser, tmp_path: Path) -> None:
     """A wrong one is refused; the right one shows the page, and the browser remembers."""
     token = tmp_path / "token"
     token.write_text("correct-horse-battery\n")

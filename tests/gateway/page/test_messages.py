@@ -11,14 +11,14 @@ import pytest
 from drivers import DRIVERS
 from gateway.event import LABELS
 from gateway.page import attention, site
-from gateway.page.messages import NORMAL, TEXTS, Language, Words, language
+from gateway.page.messages import NORMAL, TEXTS, Language, Messages, language
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
-EN, ID = Words("en", NOW), Words("id", NOW)
+EN, ID = Messages("en", NOW), Messages("id", NOW)
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_both_languages_say_the_same_values(name: str) -> None:
+def test_both_languages_have_the_same_placeholders(name: str) -> None:
     """Neither is empty, and no value is lost in translation."""
     english, indonesian = TEXTS[name]
     fields = [sorted(field for _, field, _, _ in Formatter().parse(text) if field) for text in (english, indonesian)]
@@ -31,7 +31,7 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
     """What templates and code ask for by name."""
     sources = [*site.FOLDER.rglob("*.py"), *site.FOLDER.rglob("*.html")]
     text = "\n".join(path.read_text("utf-8") for path in sources if path.name != "messages.py")
-    asked = set(re.findall(r"\b(?:t|words)\(['\"]([a-z_]+)['\"]", text))
+    requested = set(re.findall(r"\b(?:t|messages)\(['\"]([a-z_]+)['\"]", text))
     built = {f"room_{room}" for room in ("news", "none")} | {f"medium_{m}" for m in ("none", "reading", "safe")}
     built |= {f"no_broker_{cause}" for cause in attention._LOGIN} | {"no_broker", "terminal_offline"}
     built |= {f"terminal_{cause}" for cause in attention._UNFINISHED} | {"terminal_clock", "terminal_zone"}
@@ -50,12 +50,12 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
         "behind",
         "unknown",
     }
-    assert asked - set(TEXTS) == {"room_", "medium_"} & (asked - set(TEXTS))
-    assert set(TEXTS) - asked - built - looped == set()
+    assert requested - set(TEXTS) == {"room_", "medium_"} & (requested - set(TEXTS))
+    assert set(TEXTS) - requested - built - looped == set()
 
 
 @pytest.mark.parametrize(
-    ("asked", "accept", "chosen"),
+    ("requested", "accept", "chosen"),
     [
         (None, "", "id"),
         (None, "*", "id"),
@@ -67,9 +67,9 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
         ("javascript:", "en", "en"),
     ],
 )
-def test_language(asked: str | None, accept: str, chosen: Language) -> None:
+def test_language(requested: str | None, accept: str, chosen: Language) -> None:
     """The address before the browser, and Indonesian before nothing."""
-    assert language(asked, accept) == chosen
+    assert language(requested, accept) == chosen
 
 
 def test_numbers_and_sizes_are_written_as_people_write_them() -> None:
@@ -138,8 +138,8 @@ def test_every_alarm_that_the_contract_knows_has_a_headline() -> None:
 
 def test_moments_are_shown_by_the_offices_clock() -> None:
     """Wherever the browser is."""
-    words = Words("en", datetime(2026, 11, 24, 20, tzinfo=UTC).astimezone(ZoneInfo("Asia/Jayapura")))
-    assert words.utc("2026-11-24T15:00:00Z") == "00:00:00"
+    messages = Messages("en", datetime(2026, 11, 24, 20, tzinfo=UTC).astimezone(ZoneInfo("Asia/Jayapura")))
+    assert messages.utc("2026-11-24T15:00:00Z") == "00:00:00"
 
 
 def test_every_value_of_suspect_has_words() -> None:
@@ -156,5 +156,5 @@ def test_every_value_of_suspect_has_words() -> None:
 def test_every_label_of_a_family_has_words(name: str) -> None:
     """What events call a state or a way of verifying."""
     labels = DRIVERS[name].labels or LABELS
-    said = {*labels.state.values(), *labels.verify.values()}
-    assert {label for label in said if label == ID.label(label)} == set()
+    labels_used = {*labels.state.values(), *labels.verify.values()}
+    assert {label for label in labels_used if label == ID.label(label)} == set()

@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.page.server.PAUSE", Pause(0.05, 0.1))
 
 
-def test_a_port_that_is_taken_is_said_once_and_tried_again(tmp_path: Path, quick: None) -> None:
+def test_a_port_in_use_is_logged_once_and_tried_again(tmp_path: Path, quick: None) -> None:
     """Punches go their way meanwhile; as soon as the port is free the page is there."""
     terminal, stop, port = SimulatedTerminal(serial="S1", now=here), threading.Event(), free_port()
     with (
@@ -129,7 +129,7 @@ def test_no_peer_holds_more_than_a_quarter_of_the_places(tmp_path: Path) -> None
     """Whoever opens a thousand connections does not take the page from others."""
     with serving(tmp_path) as port, ExitStack() as held:
         mine = [held.enter_context(closing(connected(port, 2))) for _ in range(CONNECTIONS)]
-        ended = [connection for connection in mine[CONNECTIONS // 4 :] if _heard(connection) == b""]
+        ended = [connection for connection in mine[CONNECTIONS // 4 :] if _receive(connection) == b""]
         assert len(ended) == CONNECTIONS - CONNECTIONS // 4
         for connection in mine[: CONNECTIONS // 4]:  # the others have kept their places
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -182,7 +182,7 @@ def test_who_does_not_take_an_answer_is_hung_up_on(tmp_path: Path, monkeypatch: 
     """A hundred answers are asked for and none is read: the place is free again."""
     monkeypatch.setattr("gateway.page.server.UNREAD_S", 1.0)
     monkeypatch.setattr("gateway.page.server.CHECK_S", 0.1)
-    asked = b"GET /?lang=id HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    request = b"GET /?lang=id HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with serving(tmp_path) as port, closing(socket.socket()) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
@@ -190,7 +190,7 @@ def test_who_does_not_take_an_answer_is_hung_up_on(tmp_path: Path, monkeypatch: 
 
         def hung_up_on() -> bool:
             try:
-                connection.sendall(asked * 100)
+                connection.sendall(request * 100)
             except OSError:
                 return True
             return False
@@ -224,7 +224,7 @@ def test_failures_of_last_year_do_not_make_the_page_wait(
             return 0.01
 
     def failing(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
-        monkeypatch.setattr("gateway.page.server.WELL_S", -1.0 if len(paused) >= 3 else 3600.0)
+        monkeypatch.setattr("gateway.page.server.STABLE_S", -1.0 if len(paused) >= 3 else 3600.0)
         raise ZeroDivisionError("a mistake of ours")
 
     monkeypatch.setattr("gateway.page.server.PAUSE", Noted(0.01, 0.01))
@@ -242,7 +242,7 @@ def test_failures_of_last_year_do_not_make_the_page_wait(
     assert paused[:6] == [1, 2, 3, 1, 1, 1]
 
 
-def _heard(connection: socket.socket) -> bytes:
+def _receive(connection: socket.socket) -> bytes:
     """Return what is said before the connection is ended."""
     try:
         return connection.recv(100)
@@ -264,7 +264,7 @@ def test_without_web_nothing_of_it_is_in_memory(tmp_path: Path) -> None:
     )
     with Broker(tmp_path) as broker:
         file = configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, "null")
-        told = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", script, str(file)],
             cwd=Path(__file__).parents[3],
             capture_output=True,
@@ -272,7 +272,7 @@ def test_without_web_nothing_of_it_is_in_memory(tmp_path: Path) -> None:
             check=True,
             timeout=WAIT_S,
         )
-    assert told.stderr.splitlines()[-1] == "[]"
+    assert done.stderr.splitlines()[-1] == "[]"
 
 
 def test_a_browser_that_follows_the_feed_does_not_keep_the_daemon_from_ending(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import urllib3
 from structlog.testing import capture_logs
 
-from gateway.page.guard import WRONG_AT_ONCE
+from gateway.page.guard import WRONG_BURST
 from gateway.page.site import FEEDS
 from tests.broker import WAIT_S, Subscriber, eventually
 from tests.gateway.page.office import Office, office
@@ -53,10 +53,10 @@ def test_metrics_are_prometheus_text_with_what_monitoring_needs(place: Office) -
     answer = place.get("/metrics")
     lines = answer.data.decode().splitlines()
     explained = {line.split()[2] for line in lines if line.startswith("# TYPE")}
-    said = [line for line in lines if not line.startswith("#")]
+    lines_of_samples = [line for line in lines if not line.startswith("#")]
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert [line for line in said if not SAMPLE.fullmatch(line)] == []
-    assert {re.split(r"[ {]", line)[0] for line in said} == explained
+    assert [line for line in lines_of_samples if not SAMPLE.fullmatch(line)] == []
+    assert {re.split(r"[ {]", line)[0] for line in lines_of_samples} == explained
 
     eventually(lambda: 'hadir_alarms{alarm="terminal_lost"}' in samples(place))
     found: dict[str, float] = {}
@@ -120,7 +120,7 @@ def follow(place: Office, peer: int) -> tuple[http.client.HTTPConnection, http.c
     return connection, connection.getresponse()
 
 
-def test_feeds_are_limited_also_if_all_are_asked_for_at_once(place: Office) -> None:
+def test_feeds_are_limited_also_if_all_are_requested_at_once(place: Office) -> None:
     """Sixteen of all peers, four of one; whoever has gone leaves a place."""
     with ThreadPoolExecutor(60) as pool:
         answers = list(pool.map(lambda number: follow(place, 2 + number % 10), range(60)))
@@ -269,9 +269,11 @@ def test_the_token_opens_for_programs_and_for_browsers(guarded: Office) -> None:
     assert urllib3.request("POST", f"{guarded.url}/login", body="token=" + "x" * 9999, timeout=WAIT_S).status == 401
 
 
-def test_guessing_is_slow_logged_and_shuts_out_nobody_else(guarded: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One peer's guesses are not looked at any more; its browsers that are logged in, and other peers, go on."""
-    monkeypatch.setattr("gateway.page.guard.LOGGED_EACH_S", 0.0)
+def test_guessing_is_slow_and_logged_and_locks_out_no_other_client(
+    guarded: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One peer's tokens are not checked any more; its browsers that are logged in, and other peers, go on."""
+    monkeypatch.setattr("gateway.page.guard.LOG_INTERVAL_S", 0.0)
     ours = urllib3.request("POST", f"{guarded.url}/login", body=f"token={TOKEN}", redirect=False, timeout=WAIT_S)
     cookie = ours.headers["set-cookie"].partition(";")[0]
 
@@ -286,11 +288,11 @@ def test_guessing_is_slow_logged_and_shuts_out_nobody_else(guarded: Office, monk
         return connection.getresponse()
 
     with capture_logs() as logs:
-        answers = [guess(9, f"correct-horse-batte{number}").status for number in range(WRONG_AT_ONCE + 5)]
-    assert answers == [401] * WRONG_AT_ONCE + [429] * 5
+        answers = [guess(9, f"correct-horse-batte{number}").status for number in range(WRONG_BURST + 5)]
+    assert answers == [401] * WRONG_BURST + [429] * 5
     lines = [line for line in logs if line["event"] == "page_token_refused"]
     assert {line["peer"] for line in lines} == {"127.0.0.9"}
-    assert sum(line["count"] for line in lines) >= WRONG_AT_ONCE
+    assert sum(line["count"] for line in lines) >= WRONG_BURST
 
     assert guess(9, TOKEN).status == 429  # not looked at: it could be a guess
     assert guess(9, TOKEN, "/login").status == 429
@@ -320,12 +322,12 @@ def test_who_hangs_up_in_the_middle_of_a_login_fills_no_log(guarded: Office, beg
 
 def test_many_who_ask_cost_the_daemon_one_question(place: Office) -> None:
     """Answers are repeated for a moment, so that a screen on every desk is not a load."""
-    asked = 0
+    queries = 0
     status = place.daemon._health.status
 
     def counted(*arguments: object) -> object:
-        nonlocal asked
-        asked += 1
+        nonlocal queries
+        queries += 1
         return status(*arguments)  # type: ignore[arg-type]  # handed on
 
     with pytest.MonkeyPatch.context() as patch:
@@ -335,4 +337,4 @@ def test_many_who_ask_cost_the_daemon_one_question(place: Office) -> None:
             asker.start()
         for asker in askers:
             asker.join()
-    assert 1 <= asked < 20
+    assert 1 <= queries < 20
