@@ -381,7 +381,7 @@ class DiscoveredTerminal:
     """The driver's options that reach it, as a terminal's entry in the configuration says them."""
     info: TerminalInfo | None = None
     """None: no conversation came about."""
-    asked_at: datetime | None = None
+    clock_read_at: datetime | None = None
     """This computer's time, with a zone, when the clock was asked for."""
     clock: ClockReading | None = None
     sizes: Sizes | None = None

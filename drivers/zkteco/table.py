@@ -12,7 +12,7 @@ from functools import cached_property
 
 from drivers.base import DriverError, ProtocolError, Record, TerminalUnavailable
 from drivers.zkteco import wire
-from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated
+from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated_errors
 
 CHUNK = 16 * 1024
 """Bytes asked for at once. At 400 kbit/s a live punch waits a third of a second behind them."""
@@ -21,11 +21,11 @@ HEAD = 64
 BLOCK = 64
 """Records decoded at a time. More would be quicker, but 64 terminals read at once would leave 8 MB more of a small
 machine's memory in pieces that nothing else fits into."""
-SAMPLED_FROM = 4 * wire.ALIGNMENT
+SAMPLE_THRESHOLD = 4 * wire.ALIGNMENT
 """Runs shorter than this are judged whole, longer ones by pieces."""
-PIECES = 8
-PIECE = 2048
-SMALLEST_RECORD = 8
+SAMPLE_PIECES = 8
+SAMPLE_PIECE = 2048
+MIN_RECORD = 8
 
 
 class BadTable(ProtocolError):  # noqa: N818 - says what was met
@@ -67,13 +67,13 @@ class Table:
         size = int.from_bytes(self._head[:4], "little")
         behind = self._size - 4 - size
         # A few bytes behind the records are padding. A count of 0 before a buffer full of them is no empty log.
-        if behind < 0 or (size == 0 and behind >= SMALLEST_RECORD):
+        if behind < 0 or (size == 0 and behind >= MIN_RECORD):
             raise BadTable(f"a table that says it has {size} bytes in a buffer of {self._size}")
         return size
 
-    def run(self, first: int = 0) -> "Run":
+    def slice(self, first: int = 0) -> "Slice":
         """Return the records from their byte ``first`` on."""
-        return Run(self, first)
+        return Slice(self, first)
 
     def fetch(self, start: int, length: int) -> bytes:
         """Return ``length`` bytes of records from their byte ``start`` on; BadTable where others come.
@@ -83,51 +83,51 @@ class Table:
         """
         start += 4
         if self._body is None and start + length > len(self._head):
-            with translated(self._transport):
+            with translated_errors(self._transport):
                 try:
-                    return self._part(start, length)
+                    return self._checked_part(start, length)
                 except BadTable:
-                    self._body = self._everything()
+                    self._body = self._whole_table()
         return (self._head if self._body is None else self._body)[start : start + length]
 
     def close(self) -> None:
         """Give the buffer back, terminals have little memory. Harmless to repeat, and where the terminal is gone."""
         if self._open:
             self._open = False
-            with suppress(DriverError), translated(self._transport):
+            with suppress(DriverError), translated_errors(self._transport):
                 self._pyzk.free_data()
 
     @cached_property
     def _head(self) -> bytes:
         length = min(HEAD, self._size)
-        with translated(self._transport):
-            return self._asked(0, length) if self._body is None else self._body[:length]
+        with translated_errors(self._transport):
+            return self._fetch_part(0, length) if self._body is None else self._body[:length]
 
-    def _part(self, start: int, length: int) -> bytes:
-        part = self._asked(start, length)
+    def _checked_part(self, start: int, length: int) -> bytes:
+        part = self._fetch_part(start, length)
         # Should a terminal ignore where a part begins, its beginning must not pass for what was asked.
         if part[: len(self._head)] == self._head[:length]:
             raise BadTable("the terminal sends the beginning of its table whatever part is asked for")
         return part
 
-    def _everything(self) -> bytes:
-        body = self._asked(0, self._size)
+    def _whole_table(self) -> bytes:
+        body = self._fetch_part(0, self._size)
         if not body.startswith(self._head):
             raise BadTable("the terminal does not send the same table twice")
         return body
 
-    def _asked(self, start: int, length: int) -> bytes:
+    def _fetch_part(self, start: int, length: int) -> bytes:
         if not self._open:
             raise RuntimeError("this reading has ended: another was begun, or the conversation is over")
         try:
-            part = self._with_tries(start, length)
+            part = self._fetch_with_retries(start, length)
         except PyzkRefusal:
             raise BadTable("the terminal laid out a table and then refused to send it") from None
         if len(part) != length:
             raise BadTable(f"the terminal sent {len(part)} bytes where {length} were asked for")
         return part
 
-    def _with_tries(self, start: int, length: int) -> bytes:
+    def _fetch_with_retries(self, start: int, length: int) -> bytes:
         tries = 1 if self._pyzk.tcp else UDP_TRIES
         while True:
             tries -= 1
@@ -138,77 +138,79 @@ class Table:
                     raise
 
 
-class Run:
+class Slice:
     """The records of a table from one of their bytes to the end: what has come stays, the rest is fetched on demand."""
 
     def __init__(self, table: Table, first: int) -> None:
         self.size = table.records_size - first
         self._table = table
         self._first = first
-        self._come = bytearray()
-        self._last = False
+        self._received = bytearray()
+        self._is_final = False
         """Nothing else is wanted of the table."""
 
     def whole(self) -> bytes:
         """Return all of it."""
-        return bytes(self.collected())
+        return bytes(self.fetch_all())
 
-    def collected(self, deadline: float = math.inf) -> bytearray:
+    def fetch_all(self, deadline: float = math.inf) -> bytearray:
         """Fetch all of it and return it uncopied; TerminalUnavailable at the monotonic time ``deadline``."""
-        while self._more():
+        while self._fetch_next():
             if time.monotonic() >= deadline:
-                raise TerminalUnavailable(f"{len(self._come)} of {self.size} bytes came in the time there is for them")
-        return self._come
+                raise TerminalUnavailable(
+                    f"{len(self._received)} of {self.size} bytes came in the time there is for them"
+                )
+        return self._received
 
-    def given_up(self, most: int) -> bytes:
+    def discard(self, most: int) -> bytes:
         """Return the beginning of what has come, and free the memory of all of it."""
-        kept, self._come = bytes(self._come[:most]), bytearray()
+        kept, self._received = bytes(self._received[:most]), bytearray()
         return kept
 
     def sample(self, step: int) -> wire.Sample:
         """Return all of it if it is short, or pieces from all over it that begin at multiples of ``step``."""
-        if self.size >= SAMPLED_FROM:
+        if self.size >= SAMPLE_THRESHOLD:
             steps = self.size // step
-            starts = dict.fromkeys(number * steps // PIECES * step for number in range(PIECES))
-            pieces = [self._table.fetch(self._first + at, min(PIECE, self.size - at)) for at in starts]
+            starts = dict.fromkeys(number * steps // SAMPLE_PIECES * step for number in range(SAMPLE_PIECES))
+            pieces = [self._table.fetch(self._first + at, min(SAMPLE_PIECE, self.size - at)) for at in starts]
             return wire.Sample(self.size, pieces)
         return wire.Sample.whole(self.whole())
 
-    def records(self, layout: wire.Layout) -> "Fetched":
+    def records(self, layout: wire.Layout) -> "LazyRecords":
         """Return its records; the table is given back when the last of them has come."""
-        self._last = True
-        self._finish()
-        return Fetched(self, layout)
+        self._is_final = True
+        self._close_if_complete()
+        return LazyRecords(self, layout)
 
-    def decoded(self, layout: wire.Layout) -> Iterator[Record]:
+    def decode(self, layout: wire.Layout) -> Iterator[Record]:
         """Yield its records, those that have come before those that must be fetched."""
         at = 0
         while self.size - at >= layout.stride:
-            ready = min(len(self._come) - at, BLOCK * layout.stride) // layout.stride * layout.stride
+            ready = min(len(self._received) - at, BLOCK * layout.stride) // layout.stride * layout.stride
             if ready:
-                yield from layout.decode(bytes(self._come[at : at + ready]))
+                yield from layout.decode(bytes(self._received[at : at + ready]))
                 at += ready
             else:
-                self._more()
+                self._fetch_next()
 
-    def _more(self) -> bool:
-        missing = self.size - len(self._come)
+    def _fetch_next(self) -> bool:
+        missing = self.size - len(self._received)
         if missing:
-            self._come += self._table.fetch(self._first + len(self._come), min(CHUNK, missing))
-            self._finish()
+            self._received += self._table.fetch(self._first + len(self._received), min(CHUNK, missing))
+            self._close_if_complete()
         return bool(missing)
 
-    def _finish(self) -> None:
-        if self._last and len(self._come) == self.size:
+    def _close_if_complete(self) -> None:
+        if self._is_final and len(self._received) == self.size:
             self._table.close()
 
 
-class Fetched:
+class LazyRecords:
     """The records of a run in one layout, fetched and decoded as they are iterated, as often as they are iterated."""
 
-    def __init__(self, run: Run, layout: wire.Layout) -> None:
-        self._run = run
+    def __init__(self, source: Slice, layout: wire.Layout) -> None:
+        self._slice = source
         self._layout = layout
 
     def __iter__(self) -> Iterator[Record]:
-        return self._run.decoded(self._layout)
+        return self._slice.decode(self._layout)

@@ -32,29 +32,29 @@ from drivers.base import (
 from drivers.textfile import TextFileError, read_comm_key
 from drivers.values import checked_address, same_address
 from drivers.zkteco import wire
-from drivers.zkteco.table import BadTable, Run, Table
-from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated
+from drivers.zkteco.table import BadTable, Slice, Table
+from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated_errors
 
 DEFAULT_PORT = 4370
 UNBUFFERED_ANSWERS = frozenset({wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR})
 """Answers to PREPARE_BUFFER after which a table is asked for without a buffer."""
-SHORT = 1024
+SHORT_LOG = 1024
 """Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
 READ_TRIES = 3
-LONGEST_BODY = 4 * 1024 * 1024
+MAX_KEPT_BODY = 4 * 1024 * 1024
 """Bytes of a log that nobody can read which are kept: more than 100,000 records."""
-LONGEST_RANGE = 1024 * 1024
+MAX_RANGE = 1024 * 1024
 """Bytes of the records of a few days: as many as 20,000 of them."""
-LONGEST_USERS = 65_536 * 72
+MAX_USER_TABLE = 65_536 * 72
 """Bytes of a list of users, of which each has one of 65,536 internal numbers."""
 LONG_LOG = 2 * 1024 * 1024
 """Bytes of a log from which on only one at a time is fetched whole in order to judge it."""
 LONG_LOG_WAIT_S = 60.0
-LONG_LOG_S = 900.0
+LONG_LOG_TIMEOUT_S = 900.0
 """How long one may take: 16 MiB at 150 kbit/s."""
 _long_log = threading.Lock()
-FAREWELL_S = 2.0
-PARTING_S = 0.2
+CLOSE_TIMEOUT_S = 2.0
+CLOSE_AFTER_ERROR_TIMEOUT_S = 0.2
 """Time for each answer to what is still said to a terminal after a failure."""
 
 
@@ -114,10 +114,10 @@ class ZktecoOptions(DriverOptions):
             raise TerminalRefused(f"the communication key cannot be read from {self.comm_key_file}: {exc}") from None
 
 
-class _Found(NamedTuple):
+class _LogPart(NamedTuple):
     """What of a log is to be handed out, in which layout, and the position it begins at."""
 
-    run: Run
+    slice: Slice
     layout: wire.Layout
     start: int
 
@@ -134,9 +134,9 @@ class ZktecoTerminal:
         self._unbuffered = False
         """The terminal has shown that it is not one that prepares tables."""
         self._table: Table | None = None
-        self._run: weakref.ref[Run] | None = None
+        self._slice: weakref.ref[Slice] | None = None
         """The reading under way, for as long as somebody holds it: a log of megabytes is not kept for nothing."""
-        self._listening = False
+        self._events_registered = False
 
     def serial(self) -> str:
         """Return the serial number; empty where the terminal does not tell one."""
@@ -155,27 +155,27 @@ class ZktecoTerminal:
         """Return the MAC address that answers, as the kernel knows it; None where it lies behind a router."""
         return mac_address(self._transport.peer)
 
-    def _option(self, ask: Callable[[], str]) -> str | None:
-        with translated(self._transport):
+    def _option(self, query: Callable[[], str]) -> str | None:
+        with translated_errors(self._transport):
             try:
-                text = ask().strip()
+                text = query().strip()
             except (PyzkRefusal, UnicodeDecodeError):
                 return None
         return text if text.isascii() and text.isprintable() and text else None
 
     def read_clock(self) -> ClockReading | None:
         """Ask for the wall clock; None where it shows an impossible date."""
-        with translated(self._transport):
+        with translated_errors(self._transport):
             begun = time.monotonic()
-            data = self._pyzk.ask(wire.CMD_GET_TIME)
+            data = self._pyzk.query(wire.CMD_GET_TIME)
             round_trip_s = time.monotonic() - begun
         moment = wire.decode_time(int.from_bytes(data[:4], "little")) if len(data) >= 4 else None
         return None if moment is None else ClockReading(moment, round_trip_s)
 
     def sizes(self) -> Sizes:
         """Ask how full the log is. One packet each way."""
-        with translated(self._transport):
-            data = self._pyzk.ask(wire.CMD_GET_FREE_SIZES)
+        with translated_errors(self._transport):
+            data = self._pyzk.query(wire.CMD_GET_FREE_SIZES)
             records, capacity = wire.decode_sizes(data)
         # Some Wi-Fi models (AK3750, WL10) answer four bytes of nothing, and do not prepare their log either.
         self._unbuffered = self._unbuffered or len(data) == 4
@@ -193,22 +193,22 @@ class ZktecoTerminal:
         while True:
             tries -= 1
             count = (self._sizes or self.sizes()).records
-            with translated(self._transport):
+            with translated_errors(self._transport):
                 table = self._log(count)
                 if not table.buffered:
                     # It may be anything: how it reads must decide alone.
                     count = None
-                found = self._tail(table, start, count, layout) or self._whole(table, count, layout)
+                found = self._tail(table, start, count, layout) or self._whole_log(table, count, layout)
             # So few rows may read well in two layouts, and a count older than the last punch decides for the wrong one.
-            settled = layout or self._layout or count is None or table.records_size > SHORT
+            settled = layout or self._layout or count is None or table.records_size > SHORT_LOG
             if settled or not tries or count == self.sizes().records:
                 break
         self._sizes = None  # the next reading is not to be judged by a count as old as this one
-        self._run = weakref.ref(found.run)
+        self._slice = weakref.ref(found.slice)
         return Reading(
             found.start,
             table.records_size // found.layout.stride,
-            found.run.records(found.layout),
+            found.slice.records(found.layout),
             found.layout.name,
             by_uid=found.layout.by_uid,
             prepared_s=table.prepared_s,
@@ -220,18 +220,18 @@ class ZktecoTerminal:
         Times that a terminal cannot express are moved to the nearest it can.
         """
         first, last = (min(max(moment, wire.FIRST_TIME), wire.LAST_TIME) for moment in (first, last))
-        with translated(self._transport):
+        with translated_errors(self._transport):
             table = self._prepare(wire.CMD_ATTLOG_BY_TIME, wire.encode_time(first), wire.encode_time(last))
             if not isinstance(table, Table):
                 return None
             try:
-                if table.records_size > LONGEST_RANGE:
+                if table.records_size > MAX_RANGE:
                     return None
-                body = table.run().whole()
+                body = table.slice().whole()
                 found = wire.choose_layout(wire.Sample.whole(body), None, layout, self._layout)
             except (BadTable, wire.WireError):
                 return None
-            self._let_go()
+            self._release_buffer()
         records = found.decode(body)
         if any(isinstance(record, RawPunch) and not first <= record.local_time <= last for record in records):
             return None
@@ -240,41 +240,41 @@ class ZktecoTerminal:
     def pins(self) -> Mapping[int, str]:
         """Read which PIN each internal user number stands for."""
         # The reading under way stays valid: what is missing of it must come before its buffer holds something else.
-        if self._run is not None and (run := self._run()) is not None:
-            run.collected()
+        if self._slice is not None and (part := self._slice()) is not None:
+            part.fetch_all()
         # The user table holds names and passwords in clear: it is kept out of captures and forgotten here.
-        with translated(self._transport), self._transport.private():
+        with translated_errors(self._transport), self._transport.without_capture():
             users = self._users()
-            if users.records_size > LONGEST_USERS:
-                raise ProtocolError(f"a list of users of {users.records_size} bytes; {LONGEST_USERS} are believed")
-            body = users.run().whole()
-            self._let_go()
+            if users.records_size > MAX_USER_TABLE:
+                raise ProtocolError(f"a list of users of {users.records_size} bytes; {MAX_USER_TABLE} are believed")
+            body = users.slice().whole()
+            self._release_buffer()
             return wire.decode_pins(body)
 
     def set_clock(self, to: datetime) -> None:
         """Set the wall clock to ``to``, of the years 2000 to 2099; TerminalRefused where the terminal will not."""
         packed = wire.encode_time(to).to_bytes(4, "little")
-        with translated(self._transport), self._transport.setting_clock():
+        with translated_errors(self._transport), self._transport.setting_clock():
             try:
-                self._pyzk.ask(wire.CMD_SET_TIME, packed)
+                self._pyzk.query(wire.CMD_SET_TIME, packed)
             except PyzkRefusal:
                 raise TerminalRefused(
                     f"the terminal does not let its clock be set ({self._pyzk.response}); set it in its menu"
                 ) from None
             # Some go by the new time only after this, others do not know it.
             with suppress(PyzkRefusal):
-                self._pyzk.ask(wire.CMD_REFRESHDATA)
+                self._pyzk.query(wire.CMD_REFRESHDATA)
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield punches as they happen for ``timeout_s`` seconds."""
         deadline = time.monotonic() + timeout_s
-        with translated(self._transport):
-            if not self._listening:
+        with translated_errors(self._transport):
+            if not self._events_registered:
                 try:
                     self._pyzk.reg_event(wire.EF_ATTLOG)
                 except PyzkRefusal:
                     raise TerminalRefused("the terminal does not tell of punches as they happen") from None
-                self._listening = True
+                self._events_registered = True
             while (packet := self._transport.next_event(deadline)) is not None:
                 event = wire.decode_event(packet)
                 if event is not None:
@@ -283,21 +283,21 @@ class ZktecoTerminal:
     def enable(self) -> None:
         """Let people in: another program may have died and left the terminal disabled, which locks them out."""
         # A terminal that does not know the command cannot be disabled either.
-        with translated(self._transport), suppress(PyzkRefusal):
+        with translated_errors(self._transport), suppress(PyzkRefusal):
             self._pyzk.enable_device()
 
-    def farewell(self) -> None:
+    def close(self) -> None:
         """Leave the terminal as found: nothing prepared, no events asked for. A terminal gone silent is no error."""
-        self._let_go()
-        if self._listening:
-            with suppress(DriverError), translated(self._transport):
+        self._release_buffer()
+        if self._events_registered:
+            with suppress(DriverError), translated_errors(self._transport):
                 self._pyzk.reg_event(0)
-        with suppress(DriverError), translated(self._transport):
+        with suppress(DriverError), translated_errors(self._transport):
             self._pyzk.disconnect()
 
     def _log(self, count: int | None) -> Table:
         """Get at the log: prepared, or in one go from terminals that know no preparing."""
-        if self._unbuffered and isinstance(log := self._ask_directly(wire.CMD_ATTLOG_RRQ), Table):
+        if self._unbuffered and isinstance(log := self._query_unbuffered(wire.CMD_ATTLOG_RRQ), Table):
             return log
         log = self._prepare(wire.CMD_ATTLOG_RRQ)
         if isinstance(log, Table):
@@ -305,25 +305,25 @@ class ZktecoTerminal:
         if log in UNBUFFERED_ANSWERS and not self._unbuffered:
             if count == 0:
                 return Table(self._pyzk, self._transport, 0, 0.0, b"")  # nothing to prepare, as it says
-            if isinstance(direct := self._ask_directly(wire.CMD_ATTLOG_RRQ), Table):
+            if isinstance(direct := self._query_unbuffered(wire.CMD_ATTLOG_RRQ), Table):
                 return direct
-        raise _refusal_to_prepare(log, "log")
+        raise _prepare_error(log, "log")
 
     def _users(self) -> Table:
         """Get at the user list, in the same two ways."""
         prepared = partial(self._prepare, wire.CMD_USERTEMP_RRQ, wire.FCT_USER)
-        directly = partial(self._ask_directly, wire.CMD_USERTEMP_RRQ, wire.USER_LIST)
+        directly = partial(self._query_unbuffered, wire.CMD_USERTEMP_RRQ, wire.USER_LIST)
         first, second = (directly, prepared) if self._unbuffered else (prepared, directly)
         users = first()
         if users in UNBUFFERED_ANSWERS:
             users = second()
         if isinstance(users, Table):
             return users
-        raise _refusal_to_prepare(users, "user list")
+        raise _prepare_error(users, "user list")
 
     def _prepare(self, what: int, first: int = 0, second: int = 0) -> Table | int:
         """Have a table laid out; where the terminal will not, return the code of its answer."""
-        self._let_go()
+        self._release_buffer()
         begun = time.monotonic()
         code, data = self._pyzk.prepare(what, first, second)
         took_s = time.monotonic() - begun
@@ -334,47 +334,47 @@ class ZktecoTerminal:
         self._table = Table(self._pyzk, self._transport, int.from_bytes(data[1:5], "little"), took_s)
         return self._table
 
-    def _ask_directly(self, what: int, selector: bytes = b"") -> Table | int:
+    def _query_unbuffered(self, what: int, selector: bytes = b"") -> Table | int:
         """Ask for a table without a buffer; where the terminal will not, return the code of its answer.
 
         A K40 answers with bytes that are no log, behind a right count: nothing of this is believed unjudged.
         """
-        self._let_go()
+        self._release_buffer()
         begun = time.monotonic()
         try:
-            data = self._pyzk.ask(what, selector)
+            data = self._pyzk.query(what, selector)
         except PyzkRefusal:
             return self._pyzk.response
         if self._pyzk.response != wire.CMD_DATA:
             return self._pyzk.response
         return Table(self._pyzk, self._transport, len(data), time.monotonic() - begun, data, buffered=False)
 
-    def _let_go(self) -> None:
-        self._run = None
+    def _release_buffer(self) -> None:
+        self._slice = None
         if self._table is not None:
             self._table.close()
             self._table = None
 
-    def _tail(self, table: Table, start: int, count: int | None, pinned: str | None) -> _Found | None:
+    def _tail(self, table: Table, start: int, count: int | None, pinned: str | None) -> _LogPart | None:
         size = table.records_size
-        layout = _layout_by_count(size, count, self._layout or pinned)
+        layout = _layout_from_count(size, count, self._layout or pinned)
         if not start or layout is None or start > size // layout.stride:
             return None
-        run = table.run(start * layout.stride)
-        return _Found(run, layout, start) if wire.plausible(run.sample(layout.stride), layout) else None
+        part = table.slice(start * layout.stride)
+        return _LogPart(part, layout, start) if wire.plausible(part.sample(layout.stride), layout) else None
 
-    def _whole(self, table: Table, count: int | None, pinned: str | None) -> _Found:
-        run = table.run()
+    def _whole_log(self, table: Table, count: int | None, pinned: str | None) -> _LogPart:
+        part = table.slice()
         with suppress(wire.WireError):
-            return _Found(run, wire.choose_layout(run.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
+            return _LogPart(part, wire.choose_layout(part.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
         # The pieces did not do: the whole decides, and is kept to be looked at where it does not either.
-        with _one_at_a_time(run.size) as deadline:
+        with _exclusive_if_long(part.size) as deadline:
             try:
-                sample = wire.Sample.whole(run.collected(deadline))
-                return _Found(run, wire.choose_layout(sample, count, pinned, self._layout), 0)
+                sample = wire.Sample.whole(part.fetch_all(deadline))
+                return _LogPart(part, wire.choose_layout(sample, count, pinned, self._layout), 0)
             except wire.WireError as exc:
                 reason = str(exc)
-            size, body = run.size, run.given_up(LONGEST_BODY)
+            size, body = part.size, part.discard(MAX_KEPT_BODY)
         hint = (
             "correct `layout:`, or take it out to have it found"
             if self._layout
@@ -385,7 +385,7 @@ class ZktecoTerminal:
 
 
 @contextmanager
-def _one_at_a_time(size: int) -> Iterator[float]:
+def _exclusive_if_long(size: int) -> Iterator[float]:
     """Wait for the place of the one long log that is in memory as a whole; yield the moment when it must be free again.
 
     TerminalUnavailable where it does not become free.
@@ -398,12 +398,12 @@ def _one_at_a_time(size: int) -> Iterator[float]:
             "the unreadable log of another terminal is being looked through; this one comes later"
         )
     try:
-        yield time.monotonic() + LONG_LOG_S
+        yield time.monotonic() + LONG_LOG_TIMEOUT_S
     finally:
         _long_log.release()
 
 
-def _layout_by_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:
+def _layout_from_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:
     """Return the layout that makes ``size`` bytes ``count`` records, or a few more; None where there is doubt."""
     fitting = wire.layouts_for(size, count)
     if pinned is not None:
@@ -411,7 +411,7 @@ def _layout_by_count(size: int, count: int | None, pinned: str | None) -> wire.L
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _refusal_to_prepare(code: int, what: str) -> DriverError:
+def _prepare_error(code: int, what: str) -> DriverError:
     if code == 4989:
         return TerminalRefused(
             f"the terminal will not send its {what} (4989): it is in access-control mode, or has no memory left to "
@@ -442,23 +442,23 @@ def conversation(transport: Transport, options: ZktecoOptions, comm_key: int) ->
     udp = options.transport == "udp"
     try:
         pyzk = Pyzk(transport, comm_key=comm_key, udp=udp)
-        _shake_hands(pyzk, transport)
+        _handshake(pyzk, transport)
         terminal = ZktecoTerminal(pyzk, transport, options.layout)
         try:
             terminal.enable()
             yield terminal
         except DriverError:
-            transport.hurry(PARTING_S)
+            transport.cap_timeouts(CLOSE_AFTER_ERROR_TIMEOUT_S)
             raise
         finally:
-            transport.hurry(FAREWELL_S)
-            terminal.farewell()
+            transport.cap_timeouts(CLOSE_TIMEOUT_S)
+            terminal.close()
     finally:
         transport.close()
 
 
-def _shake_hands(pyzk: Pyzk, transport: Transport) -> None:
-    with translated(transport):
+def _handshake(pyzk: Pyzk, transport: Transport) -> None:
+    with translated_errors(transport):
         try:
             pyzk.connect()
         except PyzkRefusal:

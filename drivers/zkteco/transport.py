@@ -44,7 +44,7 @@ ALLOWED = frozenset(
 CLOCK_COMMANDS = frozenset({wire.CMD_SET_TIME, wire.CMD_REFRESHDATA})
 """What may leave it besides while a clock is set, see :meth:`Transport.setting_clock`."""
 
-READABLE = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_ATTLOG_BY_TIME, wire.CMD_USERTEMP_RRQ})
+ALLOWED_TABLES = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_ATTLOG_BY_TIME, wire.CMD_USERTEMP_RRQ})
 """Tables a PREPARE_BUFFER may name: the log, whole or by dates, and the user list. Templates and photos are others."""
 
 _PREPARE = struct.Struct("<BHII")
@@ -66,19 +66,19 @@ PyzkRefusal = zk.base.ZKErrorResponse
 """What pyzk raises where the terminal answers with anything but success."""
 
 _HANDSHAKE = frozenset({wire.CMD_CONNECT, wire.CMD_AUTH})
-_DIRECT = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ})
-_BULK = _DIRECT | {wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER}
-DATAGRAM, SEGMENT = 65536, 4096
+_UNBUFFERED = frozenset({wire.CMD_ATTLOG_RRQ, wire.CMD_USERTEMP_RRQ})
+_BULK = _UNBUFFERED | {wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER}
+MAX_DATAGRAM, MAX_SEGMENT = 65536, 4096
 """Bytes taken from the network at once. A thread that waits holds so much memory, and most wait most of the time."""
 MAX_EVENTS = 10_000
 """Events kept while a command is under way; more are dropped, and the log tells of them."""
-LONGEST_EVENT = 1024
+MAX_EVENT = 1024
 """Bytes of an event that are kept; punches have 52 at most, and what is longer only says that the log is to be read."""
 CAPTURE_PACKETS = 24
 CAPTURE_BYTES = 96
-UDP_QUIET_S = 2.0
+DATAGRAM_GAP_S = 2.0
 """A datagram that has not come this long after its neighbours is lost."""
-BURST_QUIET_S = 2.0
+CLOSING_ACK_TIMEOUT_S = 2.0
 """How long the end of a transfer is waited for where some terminals leave it out."""
 UDP_TRIES = 3
 """How often a chunk is asked for while datagrams get lost; together these tries take one bulk time-out at most."""
@@ -107,8 +107,8 @@ class Transport:
         self._session = 0
         self._reply = -1
         self._command = 0
-        self._wanted = 0
-        self._private = False
+        self._requested_length = 0
+        self._capture_muted = False
         self._allowed = ALLOWED
         self._stream = wire.StreamReader()
         self._packets: deque[wire.Packet] = deque()
@@ -186,19 +186,19 @@ class Transport:
 
     # What the terminal calls.
 
-    def hurry(self, limit_s: float) -> None:
+    def cap_timeouts(self, limit_s: float) -> None:
         """Wait no longer than ``limit_s`` for each answer from now on."""
         self._timeout_s = min(self._timeout_s, limit_s)
         self._bulk_timeout_s = min(self._bulk_timeout_s, limit_s)
 
     @contextmanager
-    def private(self) -> Iterator[None]:
+    def without_capture(self) -> Iterator[None]:
         """Keep what is exchanged inside the block out of captures."""
-        self._private = True
+        self._capture_muted = True
         try:
             yield
         finally:
-            self._private = False
+            self._capture_muted = False
 
     @contextmanager
     def setting_clock(self) -> Iterator[None]:
@@ -213,8 +213,8 @@ class Transport:
         """Return the next event packet, waiting until the monotonic time ``deadline``; None when it has passed."""
         while not self._events:
             try:
-                self._pump(deadline)
-            except _Passed:
+                self._receive_some(deadline)
+            except _DeadlineExceeded:
                 return None
             self.stale_replies += len(self._packets)
             self._packets.clear()
@@ -229,7 +229,7 @@ class Transport:
     def _transmit(self, packet: wire.Packet) -> None:
         if packet.command not in self._allowed:
             raise RuntimeError(f"command {packet.command} is not on the allow-list of this driver")
-        if packet.command == wire.CMD_PREPARE_BUFFER and not _is_readable(packet.data):
+        if packet.command == wire.CMD_PREPARE_BUFFER and not _is_allowed_table(packet.data):
             raise RuntimeError("this driver reads the log and the user list only")
         if packet.command == wire.CMD_USERTEMP_RRQ and packet.data != wire.USER_LIST:
             raise RuntimeError("this driver reads no templates")
@@ -238,9 +238,11 @@ class Transport:
         self._reply = (self._reply + 1) % wire.USHRT_MAX
         packet = packet._replace(reply=self._reply)
         self._session, self._command = packet.session, packet.command
-        self._wanted = int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
-        self._stream.expect_burst(packet.command in _DIRECT)
-        self._note(">", packet, hidden=packet.command == wire.CMD_AUTH)
+        self._requested_length = (
+            int.from_bytes(packet.data[4:8], "little") if packet.command == wire.CMD_READ_BUFFER else 0
+        )
+        self._stream.expect_burst(packet.command in _UNBUFFERED)
+        self._add_to_capture(">", packet, hidden=packet.command == wire.CMD_AUTH)
         self._socket.settimeout(self._timeout_s)
         self._send(packet)
 
@@ -260,12 +262,12 @@ class Transport:
             first = self._next_packet(deadline)
             if first.command == wire.CMD_PREPARE_DATA:
                 return self._collect(first, deadline)
-            if self._udp and self._wanted and self._is_part(first):
+            if self._udp and self._requested_length and self._is_part(first):
                 # The network may deliver a datagram before the PREPARE that announces it.
                 self._packets.appendleft(first)
-                announced = struct.pack("<II", self._wanted, 0)
+                announced = struct.pack("<II", self._requested_length, 0)
                 return self._collect(first._replace(command=wire.CMD_PREPARE_DATA, data=announced), deadline)
-        except _Passed:
+        except _DeadlineExceeded:
             raise TerminalUnavailable(f"no answer to command {self._command} within {limit_s:g} s") from None
         if first.command == wire.CMD_ACK_UNAUTH and self._command not in _HANDSHAKE:
             raise TerminalUnavailable("the terminal no longer knows this conversation; it may have restarted")
@@ -274,7 +276,7 @@ class Transport:
     def _is_part(self, packet: wire.Packet) -> bool:
         """Tell whether a datagram is one of several; one DATA that is all of a small chunk comes without the others."""
         return packet.command == wire.CMD_ACK_OK or (
-            packet.command == wire.CMD_DATA and len(packet.data) < self._wanted
+            packet.command == wire.CMD_DATA and len(packet.data) < self._requested_length
         )
 
     def _collect(self, prepare: wire.Packet, deadline: float) -> wire.Packet:
@@ -290,11 +292,11 @@ class Transport:
         got = 0
         closed = False
         while got < size or not closed:
-            whole = got == size and self._command in _DIRECT
-            patience_s = UDP_QUIET_S if self._udp else BURST_QUIET_S if whole else math.inf
+            whole = got == size and self._command in _UNBUFFERED
+            patience_s = DATAGRAM_GAP_S if self._udp else CLOSING_ACK_TIMEOUT_S if whole else math.inf
             try:
                 packet = self._next_packet(min(deadline, time.monotonic() + patience_s))
-            except _Passed:
+            except _DeadlineExceeded:
                 if not (self._udp or whole):
                     raise
                 if got < size:
@@ -327,62 +329,64 @@ class Transport:
                 if packet.reply == self._reply:
                     return packet
                 self.stale_replies += 1
-            self._pump(deadline)
+            self._receive_some(deadline)
 
-    def _pump(self, deadline: float) -> None:
+    def _receive_some(self, deadline: float) -> None:
         """Take what the network has, waiting until ``deadline``; events go aside, answers into the queue."""
         remaining = deadline - time.monotonic()
         if remaining <= 0:
-            raise _Passed
+            raise _DeadlineExceeded
         self._socket.settimeout(remaining)
         try:
-            data = self._socket.recv(DATAGRAM if self._udp else SEGMENT)
+            data = self._socket.recv(MAX_DATAGRAM if self._udp else MAX_SEGMENT)
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
-                raise _Passed from None  # with a number it is the kernel's: the other side is gone
+                raise _DeadlineExceeded from None  # with a number it is the kernel's: the other side is gone
             raise TerminalUnavailable(f"the connection broke ({exc.strerror or exc})") from exc
         if not data and not self._udp:
             raise TerminalUnavailable("the terminal closed the connection")
         try:
             for bare in (data,) if self._udp else self._stream.feed(data):
-                self._route(bare)
+                self._dispatch(bare)
         except (wire.SecureFirmware, wire.AccessPanel) as exc:
             raise TerminalRefused(str(exc)) from exc
         except wire.WireError as exc:
             self._capture.append(f"< {self._hex(data)}")
             raise ProtocolError(str(exc)) from exc
 
-    def _route(self, bare: bytes) -> None:
+    def _dispatch(self, bare: bytes) -> None:
         packet = wire.Packet.from_bytes(bare)
         if not wire.checksum_holds(bare):
             # No known client rejects these, and terminals that get it wrong work otherwise: count it.
             self.bad_checksums += 1
         if packet.command != wire.CMD_REG_EVENT:
             # A late answer may belong to what was private then.
-            self._note("<", packet, hidden=packet.reply != self._reply)
+            self._add_to_capture("<", packet, hidden=packet.reply != self._reply)
             self._packets.append(packet)
             return
-        self._note("<", packet)
-        self._events.append(packet._replace(data=packet.data[:LONGEST_EVENT]))
+        self._add_to_capture("<", packet)
+        self._events.append(packet._replace(data=packet.data[:MAX_EVENT]))
         # The terminal's log stays the truth, so this acknowledgement need not wait for our disk.
         self._send(wire.Packet(wire.CMD_ACK_OK, self._session, 0))
 
-    def _note(self, direction: str, packet: wire.Packet, *, hidden: bool = False) -> None:
+    def _add_to_capture(self, direction: str, packet: wire.Packet, *, hidden: bool = False) -> None:
         head = struct.pack("<3H", packet.command, packet.session, packet.reply).hex(" ", 2)
         self._capture.append(f"{direction} {head} | {self._hex(packet.data, hidden=hidden)}")
 
     def _hex(self, data: bytes, *, hidden: bool = False) -> str:
-        if hidden or self._private:
+        if hidden or self._capture_muted:
             return f"({len(data)} bytes left out)"
         return data[:CAPTURE_BYTES].hex(" ") + (f" … {len(data)} bytes" if len(data) > CAPTURE_BYTES else "")
 
 
-class _Passed(Exception):  # noqa: N818 - never leaves this module
+class _DeadlineExceeded(Exception):  # noqa: N818 - never leaves this module
     """The deadline passed."""
 
 
-def _is_readable(prepare: bytes) -> bool:
-    return len(prepare) == _PREPARE.size and prepare[0] == 1 and int.from_bytes(prepare[1:3], "little") in READABLE
+def _is_allowed_table(prepare: bytes) -> bool:
+    return (
+        len(prepare) == _PREPARE.size and prepare[0] == 1 and int.from_bytes(prepare[1:3], "little") in ALLOWED_TABLES
+    )
 
 
 def _in_order(parts: dict[int, bytes]) -> list[int]:
@@ -400,7 +404,7 @@ class Pyzk(ZK):  # type: ignore[misc]  # pyzk has no type information
         super().__init__("terminal", password=comm_key, force_udp=udp, ommit_ping=True)
         self._ZK__sock.close()  # the constructor opens one that is never used
         self._transport = transport
-        self.helper = _NoProbe()
+        self.helper = _ProbeDisabled()
 
     _ZK__sock: Any
 
@@ -412,7 +416,7 @@ class Pyzk(ZK):  # type: ignore[misc]  # pyzk has no type information
         """Code of the last answer."""
         return int(self._ZK__response)
 
-    def ask(self, command: int, data: bytes = b"") -> bytes:
+    def query(self, command: int, data: bytes = b"") -> bytes:
         """Send a command; return the answer's data, or raise PyzkRefusal."""
         if not self._ZK__send_command(command, data, 1024)["status"]:
             raise PyzkRefusal(f"command {command} is answered with {self.response}")
@@ -425,11 +429,11 @@ class Pyzk(ZK):  # type: ignore[misc]  # pyzk has no type information
 
     def chunk(self, start: int, length: int) -> bytes:
         """Read ``length`` bytes of the prepared buffer from byte ``start``; PyzkRefusal where the terminal will not."""
-        with translated(self._transport, but=(PyzkRefusal,)):
+        with translated_errors(self._transport, but=(PyzkRefusal,)):
             return bytes(self._ZK__read_chunk(start, length))
 
 
-class _NoProbe:
+class _ProbeDisabled:
     """Stands in for pyzk's helper, which would open a connection of its own to see whether one can."""
 
     def test_tcp(self) -> int:
@@ -437,7 +441,7 @@ class _NoProbe:
 
 
 @contextmanager
-def translated(transport: Transport, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def translated_errors(transport: Transport, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Turn whatever pyzk raises inside the block, except ``but``, into a DriverError that carries a capture."""
     try:
         yield

@@ -133,8 +133,8 @@ class StreamReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._bursts = False
-        self._due = 0
+        self._burst_expected = False
+        self._expected = 0
 
     def expect_burst(self, expected: bool) -> None:
         """Say whether the next DATA may be longer than its length field says.
@@ -142,8 +142,8 @@ class StreamReader:
         Some Wi-Fi models (AK3750, WL10) send a table that was not prepared in one packet, whose length field is too
         small. How long it is in truth was announced before it, or stands in its first four bytes.
         """
-        self._bursts = expected
-        self._due = 0
+        self._burst_expected = expected
+        self._expected = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take what arrived; yield each packet (without top header) that is now complete.
@@ -151,7 +151,7 @@ class StreamReader:
         Raises WireError (SecureFirmware, AccessPanel) as soon as the stream cannot be this protocol.
         """
         self._buffer += data
-        while (length := self._complete()) is not None:
+        while (length := self._complete_length()) is not None:
             packet = bytes(self._buffer[8 : 8 + length])
             del self._buffer[: 8 + length]
             yield packet
@@ -161,40 +161,40 @@ class StreamReader:
         """How many bytes would complete the packet that has begun, by what it says; 0 where none has."""
         if not self._buffer:
             return 0
-        length = self._announced()
+        length = self._declared_length()
         return 8 - len(self._buffer) if length is None else max(0, 8 + length - len(self._buffer))
 
-    def _complete(self) -> int | None:
+    def _complete_length(self) -> int | None:
         """Return the length of the packet at the head of the buffer once all of it is there."""
-        length = self._announced()
-        if length is not None and self._bursts and len(self._buffer) >= 8 + length:
-            length = self._burst(length)
+        length = self._declared_length()
+        if length is not None and self._burst_expected and len(self._buffer) >= 8 + length:
+            length = self._burst_length(length)
         return None if length is None or len(self._buffer) < 8 + length else length
 
-    def _burst(self, length: int) -> int | None:
+    def _burst_length(self, length: int) -> int | None:
         """Return the true length of a packet that says it has ``length`` bytes; None until that can be told."""
         command = int.from_bytes(self._buffer[8:10], "little")
-        said = length - 8
-        number = int.from_bytes(self._buffer[16:20], "little") if said >= 4 else 0
+        declared = length - 8
+        number = int.from_bytes(self._buffer[16:20], "little") if declared >= 4 else 0
         if command == CMD_PREPARE_DATA:
-            self._due = number
+            self._expected = number
         if command != CMD_DATA:
             return length
         # Without an announcement the table's own prefix tells its length.
-        due = self._due or 4 + number
-        if due + 8 > MAX_PACKET:
-            raise WireError(f"a transfer of {due} bytes; {MAX_PACKET} are believed")
-        if said < due:
+        expected = self._expected or 4 + number
+        if expected + 8 > MAX_PACKET:
+            raise WireError(f"a transfer of {expected} bytes; {MAX_PACKET} are believed")
+        if declared < expected:
             behind = self._buffer[8 + length : 12 + length]
             if not behind or (len(behind) < 4 and TCP_MAGIC.startswith(behind)):
                 return None
             if behind != TCP_MAGIC:
-                length = 8 + due
+                length = 8 + expected
         if len(self._buffer) >= 8 + length:
-            self._due = max(0, due - length + 8)
+            self._expected = max(0, expected - length + 8)
         return length
 
-    def _announced(self) -> int | None:
+    def _declared_length(self) -> int | None:
         head = bytes(self._buffer[:8])
         if not TCP_MAGIC.startswith(head[:4]):
             if head[:1] == b"\xaa":
@@ -464,21 +464,21 @@ def _plausibility(records: Iterable[Record]) -> float:
     return points / (20 * rows) if rows else 0.0
 
 
-ROWS_JUDGED = 400
+SAMPLE_ROWS = 400
 """Rows judged when a layout is chosen, spread over what is known of the log."""
-COUNT_SLACK = 64
+MAX_NEW_SINCE_COUNT = 64
 """Punches that may be made between the count and the read."""
-PLAUSIBLE = 0.75
+MIN_PLAUSIBILITY = 0.75
 """What a log must look like that only its looks speak for: pairs of 8-byte records, read as 16 bytes, reach 0.7."""
-PLAUSIBLE_IF_COUNTED = 0.4
+MIN_PLAUSIBILITY_WITH_COUNT = 0.4
 """Enough where the number of records speaks for a layout too: also a log kept by a clock that nobody ever set."""
-FAVOUR = 0.1
-STANDING = 0.35
+COUNT_BONUS = 0.1
+INCUMBENT_MARGIN = 0.35
 """So much better than the layout found earlier must another read, unless the count can be its own only. A good log
 differs by more (but for 16 bytes that become those of an MA300: they are refused); and one of 8 bytes with bad records,
 reset clocks and odd codes can look better as one of 16.
 """
-FEW = 8
+SMALL_LOG = 8
 
 
 class Sample(NamedTuple):
@@ -502,13 +502,13 @@ class Sample(NamedTuple):
         stride = layout.stride
         for piece in self.pieces:
             rows = len(piece) // stride
-            for row in range(0, rows, max(1, rows * len(self.pieces) // ROWS_JUDGED)):
+            for row in range(0, rows, max(1, rows * len(self.pieces) // SAMPLE_ROWS)):
                 yield from layout.decode(bytes(piece[row * stride : (row + 1) * stride]))
 
 
 def plausible(sample: Sample, layout: Layout) -> bool:
     """Tell whether the end of a log whose layout is known looks like punches; nothing at all does."""
-    return not sample.size or sample.plausibility(layout) >= PLAUSIBLE_IF_COUNTED
+    return not sample.size or sample.plausibility(layout) >= MIN_PLAUSIBILITY_WITH_COUNT
 
 
 def layouts_for(size: int, count: int | None) -> list[Layout]:
@@ -516,11 +516,11 @@ def layouts_for(size: int, count: int | None) -> list[Layout]:
 
     A count of None, or of 0 where there are bytes, says nothing: then all that divide.
     """
-    divide = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
+    dividing = [layout for layout in LAYOUTS.values() if size % layout.stride == 0]
     if not count:
-        return divide
-    exact = [layout for layout in divide if size // layout.stride == count]
-    return exact or [layout for layout in divide if 0 < size // layout.stride - count <= COUNT_SLACK]
+        return dividing
+    exact = [layout for layout in dividing if size // layout.stride == count]
+    return exact or [layout for layout in dividing if 0 < size // layout.stride - count <= MAX_NEW_SINCE_COUNT]
 
 
 def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, only: str | None = None) -> Layout:
@@ -535,29 +535,33 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
     known = LAYOUTS.get(only or pinned or "")
     if size == 0:
         return known or LAYOUTS["40"]
-    considered = [LAYOUTS[only]] if only else LAYOUTS.values()
+    allowed = [LAYOUTS[only]] if only else LAYOUTS.values()
     # Between two layouts of one stride the one found earlier stays: bad records of the one may read well in the other.
     rivals = [layout for layout in LAYOUTS.values() if known and layout.stride == known.stride and layout is not known]
-    divide = [layout for layout in considered if size % layout.stride == 0 and layout not in rivals]
-    near = [layout for layout in divide if count and 0 <= size // layout.stride - count <= COUNT_SLACK]
+    dividing = [layout for layout in allowed if size % layout.stride == 0 and layout not in rivals]
+    near = [layout for layout in dividing if count and 0 <= size // layout.stride - count <= MAX_NEW_SINCE_COUNT]
     exact = [layout for layout in near if size // layout.stride == count]
     # A handful of bad records must not hide behind their own badness when the numbers leave no doubt.
     proven = (
         len(exact) == 1
         and count
-        and (exact[0].name == pinned or (count <= FEW and not only and (known is None or known not in near)))
+        and (exact[0].name == pinned or (count <= SMALL_LOG and not only and (known is None or known not in near)))
     )
     certain = exact[0] if proven else None
-    favoured = {layout.name: FAVOUR * ((layout in exact) + (layout is known)) for layout in divide}
+    bonuses = {layout.name: COUNT_BONUS * ((layout in exact) + (layout is known)) for layout in dividing}
     counted = {layout.name for layout in near if layout in exact or layout.name == pinned}
     # A count that could be that of the layout found earlier, and of a few punches since, proves no other.
-    doubted = [layout for layout in divide if layout is not known and (layout not in exact or known in near)]
-    standing = STANDING + sample.plausibility(known) if known in divide else 0.0
-    bars = {layout.name: PLAUSIBLE_IF_COUNTED if layout.name in counted else PLAUSIBLE for layout in divide}
-    bars |= {layout.name: max(bars[layout.name], standing) for layout in doubted}
+    unproven = [layout for layout in dividing if layout is not known and (layout not in exact or known in near)]
+    incumbent_threshold = INCUMBENT_MARGIN + sample.plausibility(known) if known in dividing else 0.0
+    thresholds = {
+        layout.name: MIN_PLAUSIBILITY_WITH_COUNT if layout.name in counted else MIN_PLAUSIBILITY for layout in dividing
+    }
+    thresholds |= {layout.name: max(thresholds[layout.name], incumbent_threshold) for layout in unproven}
     # Nor does so little without a count that fits overthrow the layout found earlier: bad records read as anything.
-    kept = known if known in divide and size // known.stride <= FEW and not only else None
-    found = _best(sample, near, favoured, bars) or certain or kept or _best(sample, divide, favoured, bars)
+    fallback = known if known in dividing and size // known.stride <= SMALL_LOG and not only else None
+    found = (
+        _best(sample, near, bonuses, thresholds) or certain or fallback or _best(sample, dividing, bonuses, thresholds)
+    )
     if found is None:
         tried = f"the layout {only} that is configured" if only else f"any of the layouts known ({', '.join(LAYOUTS)})"
         raise WireError(f"{size} bytes of log do not read as {tried}")
@@ -565,12 +569,12 @@ def choose_layout(sample: Sample, count: int | None, pinned: str | None = None, 
 
 
 def _best(
-    sample: Sample, layouts: list[Layout], favoured: Mapping[str, float], bars: Mapping[str, float]
+    sample: Sample, layouts: list[Layout], bonuses: Mapping[str, float], thresholds: Mapping[str, float]
 ) -> Layout | None:
     """Return the most plausible of ``layouts`` whose score reaches its bar."""
     scores = {layout: sample.plausibility(layout) for layout in layouts}
-    possible = [layout for layout in layouts if scores[layout] >= bars[layout.name]]
-    return max(possible, key=lambda layout: scores[layout] + favoured[layout.name], default=None)
+    possible = [layout for layout in layouts if scores[layout] >= thresholds[layout.name]]
+    return max(possible, key=lambda layout: scores[layout] + bonuses[layout.name], default=None)
 
 
 def encode_record(
@@ -671,8 +675,8 @@ def encode_event(length: int, *, pin: str, uid: int, moment: datetime, state: in
 
 # --- users --------------------------------------------------------------------------------------------------------
 
-_U28_PIN = struct.Struct("<H22xI")
-_PIN_AT = {72: 48, 28: 24, 120: 96}
+_USER_28 = struct.Struct("<H22xI")
+_PIN_OFFSETS = {72: 48, 28: 24, 120: 96}
 """Length of a user record → where its PIN stands: a number in the shortest, text in the others."""
 _PRIVILEGES = range(16)
 """One bit for "disabled", three for the level."""
@@ -690,7 +694,7 @@ def decode_pins(body: bytes) -> Mapping[int, str]:
     if not body:
         return {}
     candidates = []
-    for stride in _PIN_AT:
+    for stride in _PIN_OFFSETS:
         if len(body) % stride == 0:
             users, others = _users(body, stride)
             candidates.append((len(users) / (len(users) + others or 1), users))
@@ -719,7 +723,7 @@ def _users(body: bytes, stride: int) -> tuple[dict[int, str], int]:
 
 
 def _user_pin(row: bytes) -> str | None:
-    at = _PIN_AT[len(row)]
+    at = _PIN_OFFSETS[len(row)]
     if len(row) == 28:
         number = int.from_bytes(row[at : at + 4], "little")
         return str(number) if number else None
@@ -729,5 +733,5 @@ def _user_pin(row: bytes) -> str | None:
 def encode_user(stride: int, *, uid: int, pin: str) -> bytes:
     """Encode a user without name or password, of 28, 72 or 120 bytes."""
     if stride == 28:
-        return _U28_PIN.pack(uid, _numeric(pin))
+        return _USER_28.pack(uid, _numeric(pin))
     return struct.pack("<H46x24s" if stride == 72 else "<H94x24s", uid, _text(pin, 24))

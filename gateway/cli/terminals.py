@@ -430,7 +430,7 @@ def rows_of(driver: str, findings: "list[DiscoveredTerminal]", failures: dict[st
                 "driver": driver,
                 **finding.entry,
                 **asdict(finding.info or TerminalInfo("", None, None)),
-                "clock": _plain_clock(finding.asked_at, finding.clock, None) if finding.asked_at else None,
+                "clock": _plain_clock(finding.clock_read_at, finding.clock, None) if finding.clock_read_at else None,
                 **asdict(finding.sizes or Sizes(None, None)),
                 "remark": REMARKS[failure.hint] if failure else None,
                 "error": _plain_failure(failure) if failure else None,

@@ -91,8 +91,8 @@ def test_terminals_tell_who_they_are_and_are_left_as_found(stack: ExitStack, por
         assert finding.sizes is not None
         assert (finding.sizes.records, finding.sizes.capacity) == (number, 100_000)
         assert finding.clock is not None
-        assert finding.asked_at is not None
-        ahead = finding.clock.local_time - finding.asked_at.astimezone().replace(tzinfo=None)
+        assert finding.clock_read_at is not None
+        ahead = finding.clock.local_time - finding.clock_read_at.astimezone().replace(tzinfo=None)
         assert timedelta(minutes=number, seconds=-2) < ahead < timedelta(minutes=number, seconds=30)
         assert set(terminal.commands) <= QUESTIONS <= ALLOWED
         assert (terminal.commands[wire.CMD_CONNECT], terminal.commands[wire.CMD_EXIT]) == (1, 1)
@@ -186,7 +186,7 @@ def test_terminal_that_trickles(stack: ExitStack, port: int, monkeypatch: pytest
     finding = found(searching(port, 1))[host(1)]
     assert finding.info is not None
     assert finding.info.serial == "SLOW"
-    monkeypatch.setattr(discovery, "ANSWER_S", 0.2)
+    monkeypatch.setattr(discovery, "MIN_ANSWER_TIMEOUT_S", 0.2)
     stack.enter_context(listening(host(2), port, trickling(endless, pause_s=0.1)))
 
     finding = found(searching(port, 2, timeout_s=0.2))[host(2)]
@@ -215,7 +215,7 @@ def test_what_was_learned_before_it_broke_off_is_kept(stack: ExitStack, port: in
 
 def test_no_more_than_32_at_once(stack: ExitStack, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many hosts keep silent, no more connections are open than that, and every host gets its turn."""
-    monkeypatch.setattr(discovery, "ANSWER_S", 0.5)
+    monkeypatch.setattr(discovery, "MIN_ANSWER_TIMEOUT_S", 0.5)
     lock = threading.Lock()
     opened: list[Transport] = []
     peak = 0
@@ -240,7 +240,7 @@ def test_no_more_than_32_at_once(stack: ExitStack, port: int, monkeypatch: pytes
     findings = found(searching(port, *range(1, 101), rate=100_000.0, timeout_s=0.5))
 
     assert len(findings) == 100
-    assert peak == discovery.AT_ONCE == 32
+    assert peak == discovery.MAX_PARALLEL_HOSTS == 32
 
 
 def test_attempts_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,12 +254,12 @@ def test_attempts_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
             return self.is_set()
 
     monkeypatch.setattr(discovery, "time", SimpleNamespace(monotonic=lambda: clock))
-    pace = discovery._Pace(50, Stop())
+    pace = discovery._RateLimit(50, Stop())
     for _ in range(3):
-        pace.turn()
+        pace.wait()
     clock = 110.0
     for _ in range(2):
-        pace.turn()
+        pace.wait()
 
     assert waits == [0, 0.02, 0.04, 0, 0.02]
 

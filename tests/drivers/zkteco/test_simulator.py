@@ -501,7 +501,7 @@ class Client:
         """Return the next packet; None when the other side has hung up."""
         return next(self._packets, None)
 
-    def ask(self, command: int, data: bytes = b"", reply: int = 1) -> Packet:
+    def query(self, command: int, data: bytes = b"", reply: int = 1) -> Packet:
         """Send a request and return the next packet."""
         packet = Packet(command, self.session, reply, data)
         self.send(packet.to_bytes() if self._udp else packet.to_tcp())
@@ -516,14 +516,14 @@ class Client:
 def test_events_cross_the_wire_in_order(udp: bool) -> None:
     """Fifty people at once: fifty events, in the order of the log, to the one who asked and to nobody else."""
     with Simulator(build(people=50)) as simulator, Client(simulator, udp=udp) as told, Client(simulator) as other:
-        told.ask(wire.CMD_CONNECT)
-        other.ask(wire.CMD_CONNECT)
-        assert told.ask(wire.CMD_REG_EVENT, struct.pack("<I", 1)).command == wire.CMD_ACK_OK
+        told.query(wire.CMD_CONNECT)
+        other.query(wire.CMD_CONNECT)
+        assert told.query(wire.CMD_REG_EVENT, struct.pack("<I", 1)).command == wire.CMD_ACK_OK
         assert "50 punches" in simulator.control("rush 50")
         events = [told.next() for _ in range(50)]
         pins = [event.data[:24].rstrip(b"\0").decode() for event in events if event is not None]
         assert pins == [found.pin for found in simulator.terminal.records() if isinstance(found, RawPunch)]
-        assert other.ask(wire.CMD_GET_TIME).command == wire.CMD_ACK_OK
+        assert other.query(wire.CMD_GET_TIME).command == wire.CMD_ACK_OK
 
 
 def test_a_client_may_speak_in_single_bytes_or_all_at_once() -> None:
@@ -543,21 +543,21 @@ def test_a_client_that_speaks_something_else_is_hung_up_on(noise: bytes) -> None
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator) as stranger, Client(simulator) as client:
         stranger.send(noise)
         assert stranger.next() is None
-        assert client.ask(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
+        assert client.query(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
 
 
 def test_noise_in_a_datagram_is_ignored() -> None:
     """A datagram that is no packet gets no answer and harms nobody."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator, udp=True) as client:
         client.send(b"\x01\x02\x03")
-        assert client.ask(wire.CMD_CONNECT, reply=5).reply == 5
+        assert client.query(wire.CMD_CONNECT, reply=5).reply == 5
 
 
 def test_a_second_client_is_hung_up_on() -> None:
     """A terminal that holds one conversation closes the second connection, and takes it when the first has gone."""
     with Simulator(SimulatedTerminal(one_conversation=True)) as simulator:
         with Client(simulator) as first, Client(simulator) as second:
-            first.ask(wire.CMD_CONNECT)
+            first.query(wire.CMD_CONNECT)
             second.send(Packet(wire.CMD_CONNECT, 0, 1).to_tcp())
             assert second.next() is None
         for _ in range(200):  # the terminal needs a moment to notice that the first has gone
@@ -565,7 +565,7 @@ def test_a_second_client_is_hung_up_on() -> None:
                 break
             time.sleep(0.01)
         with Client(simulator) as third:
-            assert third.ask(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
+            assert third.query(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
 
 
 def test_a_wrong_checksum_is_counted_and_answered() -> None:
@@ -582,8 +582,8 @@ def test_a_wrong_checksum_is_counted_and_answered() -> None:
 def test_what_crosses_the_wire_is_counted(udp: bool, top: int) -> None:
     """Bytes both ways, headers included, and packets: what a poll costs can be told."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator, udp=udp) as client:
-        client.ask(wire.CMD_CONNECT)
-        client.ask(wire.CMD_GET_TIME)
+        client.query(wire.CMD_CONNECT)
+        client.query(wire.CMD_GET_TIME)
         assert (simulator.bytes_in, simulator.bytes_out) == (2 * (top + 8), top + 8 + top + 12)
         assert simulator.packets == 4
 
@@ -595,8 +595,8 @@ def test_nothing_is_left_running() -> None:
         clients = [Client(simulator) for _ in range(5)]
         datagrams = Client(simulator, udp=True)
         for client in (*clients, datagrams):
-            client.ask(wire.CMD_CONNECT)
-        clients[0].ask(wire.CMD_REG_EVENT, struct.pack("<I", 1))
+            client.query(wire.CMD_CONNECT)
+        clients[0].query(wire.CMD_REG_EVENT, struct.pack("<I", 1))
         assert simulator.terminal.conversations == 6
     assert set(threading.enumerate()) == before
     assert simulator.terminal.conversations == 0
@@ -606,7 +606,7 @@ def test_nothing_is_left_running() -> None:
         client.__exit__()
     with Simulator(simulator.terminal, port=simulator.port) as again, Client(again, udp=True) as client:
         assert again.port == simulator.port
-        assert client.ask(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
+        assert client.query(wire.CMD_CONNECT).command == wire.CMD_ACK_OK
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["TCP", "UDP"])

@@ -8,7 +8,7 @@ import pytest
 from drivers.base import BadRecord, RawPunch, Reading, Record, TerminalUnavailable, UnreadableLog
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from drivers.zkteco.table import CHUNK, PIECE, PIECES, SAMPLED_FROM, BadTable
+from drivers.zkteco.table import CHUNK, SAMPLE_PIECE, SAMPLE_PIECES, SAMPLE_THRESHOLD, BadTable
 from drivers.zkteco.terminal import connect
 from tests.drivers.zkteco.scripted import (
     Answer,
@@ -60,7 +60,7 @@ def framed(body: bytes) -> bytes:
     return struct.pack("<I", len(body)) + body
 
 
-def opened(buffer: bytes, *script: Step, count: int = ROWS, pieces: int = PIECES) -> list[Step]:
+def opened(buffer: bytes, *script: Step, count: int = ROWS, pieces: int = SAMPLE_PIECES) -> list[Step]:
     """Return a script in which ``buffer`` is prepared and judged, and what follows then."""
     return [
         step(wire.CMD_GET_FREE_SIZES, sizes(count)),
@@ -84,14 +84,14 @@ def test_nothing_travels_before_it_is_wanted(udp: bool) -> None:
     terminal = simulated()
     with Simulator(terminal) as simulator, connect(options(simulator.port, udp=udp)) as zk:
         reading = zk.read()
-        assert terminal.commands[READ] == 1 + PIECES
-        assert simulator.bytes_out < PIECES * (PIECE + 200) + 2000
+        assert terminal.commands[READ] == 1 + SAMPLE_PIECES
+        assert simulator.bytes_out < SAMPLE_PIECES * (SAMPLE_PIECE + 200) + 2000
         records = iter(reading.records)
         in_one_chunk = CHUNK // 40
         assert len(list(islice(records, in_one_chunk))) == in_one_chunk
-        assert terminal.commands[READ] == 2 + PIECES
+        assert terminal.commands[READ] == 2 + SAMPLE_PIECES
         next(records)
-        assert terminal.commands[READ] == 3 + PIECES
+        assert terminal.commands[READ] == 3 + SAMPLE_PIECES
         assert terminal.commands[wire.CMD_FREE_DATA] == 0
 
 
@@ -178,7 +178,7 @@ def test_another_reading_ends_the_one_before() -> None:
         first = list(islice(before.records, 100))
         zk.read()
         opening = [wire.CMD_GET_FREE_SIZES, wire.CMD_FREE_DATA, wire.CMD_PREPARE_BUFFER]
-        assert peer.commands[-3 - 1 - PIECES :][:3] == opening
+        assert peer.commands[-3 - 1 - SAMPLE_PIECES :][:3] == opening
         assert list(islice(before.records, 100)) == first
         with pytest.raises(RuntimeError, match="another was begun"):
             list(before.records)
@@ -373,11 +373,11 @@ def test_a_long_log_is_judged_by_pieces() -> None:
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(ROWS)),
         step(wire.CMD_PREPARE_BUFFER, prepared(len(buffer))),
-        *[step(READ, noting)] * (1 + PIECES),
+        *[step(READ, noting)] * (1 + SAMPLE_PIECES),
     ) as (zk, _):
         zk.read()
     pieces = [(start - 4, length) for start, length in asked_for[1:]]
-    assert len(log()) > SAMPLED_FROM
-    assert len(pieces) == PIECES
+    assert len(log()) > SAMPLE_THRESHOLD
+    assert len(pieces) == SAMPLE_PIECES
     assert all(start % layout.stride == 0 for start, _ in pieces for layout in wire.LAYOUTS.values())
     assert pieces[-1][0] >= len(log()) * 3 // 4

@@ -38,7 +38,7 @@ from drivers.zkteco import wire
 from drivers.zkteco.simulator import SMALL, SimulatedTerminal, Simulator
 from drivers.zkteco.table import CHUNK
 from drivers.zkteco.terminal import LayoutName, ZktecoTerminal, connect
-from drivers.zkteco.transport import ALLOWED, CLOCK_COMMANDS, MAX_EVENTS, translated
+from drivers.zkteco.transport import ALLOWED, CLOCK_COMMANDS, MAX_EVENTS, translated_errors
 from gateway.event import person_key, punch_id
 from tests.drivers.zkteco import vectors
 from tests.drivers.zkteco.scripted import (
@@ -568,7 +568,7 @@ def test_a_packet_longer_than_it_says_is_read_whole(rows: int, said: int, announ
 
 def test_a_burst_without_its_end_is_waited_for_but_not_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that was announced has come: that the last acknowledgement is missing costs a moment only."""
-    monkeypatch.setattr(under_pyzk, "BURST_QUIET_S", 0.05)
+    monkeypatch.setattr(under_pyzk, "CLOSING_ACK_TIMEOUT_S", 0.05)
     body = log("22", 50)
     answer = burst(struct.pack("<I", len(body)) + body, 4, closed=False)
     with visited(NO_SIZES, step(DIRECT, answer)) as (zk, _):
@@ -806,8 +806,8 @@ def test_the_clock_can_be_set(udp: bool) -> None:
     with talking(terminal, udp=udp) as (zk, _):
         zk.set_clock(NOON + timedelta(seconds=5, microseconds=999_999))
         assert terminal.clock() == NOON + timedelta(seconds=5)
-        with pytest.raises(RuntimeError, match="allow-list"), translated(zk._transport):
-            zk._pyzk.ask(wire.CMD_SET_TIME, bytes(4))
+        with pytest.raises(RuntimeError, match="allow-list"), translated_errors(zk._transport):
+            zk._pyzk.query(wire.CMD_SET_TIME, bytes(4))
     assert [terminal.commands[command] for command in sorted(CLOCK_COMMANDS)] == [1, 1]
 
 
@@ -825,8 +825,8 @@ def test_a_terminal_that_will_not_have_its_clock_set_refuses() -> None:
     with visited(step(wire.CMD_SET_TIME, Answer(wire.CMD_ACK_ERROR))) as (zk, peer):
         with pytest.raises(TerminalRefused, match="in its menu"):
             zk.set_clock(NOON)
-        with pytest.raises(RuntimeError, match="allow-list"), translated(zk._transport):
-            zk._pyzk.ask(wire.CMD_REFRESHDATA)
+        with pytest.raises(RuntimeError, match="allow-list"), translated_errors(zk._transport):
+            zk._pyzk.query(wire.CMD_REFRESHDATA)
     assert peer.settled() == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_SET_TIME, wire.CMD_EXIT]
 
 
@@ -1285,7 +1285,7 @@ def test_the_conversation_ends_also_where_events_cannot_be_called_off(
     answer: tuple[Answer, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A terminal that will not stop telling is told goodbye all the same."""
-    monkeypatch.setattr(zkteco, "FAREWELL_S", 0.1)
+    monkeypatch.setattr(zkteco, "CLOSE_TIMEOUT_S", 0.1)
     with visited(step(wire.CMD_REG_EVENT, OK), step(wire.CMD_REG_EVENT, *answer)) as (zk, peer):
         list(zk.events(0))
     assert peer.settled()[-1] == wire.CMD_EXIT

@@ -22,13 +22,13 @@ from drivers.zkteco import wire
 from drivers.zkteco.terminal import ZktecoTerminal, connect
 from drivers.zkteco.transport import (
     ALLOWED,
+    ALLOWED_TABLES,
     CLOCK_COMMANDS,
     PYZK_PRIVATE,
-    READABLE,
     UDP_TRIES,
     Pyzk,
     Transport,
-    translated,
+    translated_errors,
 )
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco.scripted import (
@@ -794,7 +794,7 @@ def test_datagram_indexes_may_wrap_and_begin_anywhere(base: int) -> None:
 
 def test_only_the_closing_datagram_lost_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     """When every byte has come, its end need not be confirmed."""
-    monkeypatch.setattr(under_pyzk, "UDP_QUIET_S", 0.1)
+    monkeypatch.setattr(under_pyzk, "DATAGRAM_GAP_S", 0.1)
     script = [*(line for _, line in whole_conversation()[:-1]), step(wire.CMD_READ_BUFFER, shuffled(0, 1, 2, 3, 4))]
     with ScriptedPeer(*script, udp=True) as peer, connect(options(peer.port, udp=True)) as terminal:
         assert ask_everything(terminal) == BODY
@@ -809,7 +809,7 @@ def test_a_chunk_with_a_lost_datagram_is_asked_for_again(
     order: tuple[int, ...], lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss costs a repetition of its chunk, twice at most."""
-    monkeypatch.setattr(under_pyzk, "UDP_QUIET_S", 0.05)
+    monkeypatch.setattr(under_pyzk, "DATAGRAM_GAP_S", 0.05)
     tries = [*[shuffled(*order)] * lost, serve(BUFFER)]
     if order == LOSSES["announcement"]:
         tries = [serve(BUFFER)]  # nothing is lost with it: what was asked for is known
@@ -826,7 +826,7 @@ def test_a_chunk_with_a_lost_datagram_is_asked_for_again(
 
 def test_a_chunk_that_is_lost_three_times_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the terminal is out of reach for now."""
-    monkeypatch.setattr(under_pyzk, "UDP_QUIET_S", 0.05)
+    monkeypatch.setattr(under_pyzk, "DATAGRAM_GAP_S", 0.05)
     script = [
         *(line for _, line in whole_conversation()[:-1]),
         *[step(wire.CMD_READ_BUFFER, shuffled(0, 1, 3, 4, 5))] * UDP_TRIES,
@@ -838,7 +838,7 @@ def test_a_chunk_that_is_lost_three_times_is_given_up(monkeypatch: pytest.Monkey
 
 def test_what_comes_late_of_a_first_try_is_not_mixed_into_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Datagrams of a try that was given up carry its number and are dropped."""
-    monkeypatch.setattr(under_pyzk, "UDP_QUIET_S", 0.05)
+    monkeypatch.setattr(under_pyzk, "DATAGRAM_GAP_S", 0.05)
 
     def with_leftovers(question: Packet) -> list[Answer]:
         wrong = [
@@ -909,11 +909,15 @@ def test_no_table_but_log_and_users_can_be_prepared(udp: bool) -> None:
     """Templates, the log of operations and photos are a RuntimeError, and the terminal hears nothing of them."""
     with bare_transport(udp=udp) as (transport, peer):
         requests = [
-            *(struct.pack("<BHII", 1, table, 0, 0) for table in (7, 34, 10010, *range(100)) if table not in READABLE),
+            *(
+                struct.pack("<BHII", 1, table, 0, 0)
+                for table in (7, 34, 10010, *range(100))
+                if table not in ALLOWED_TABLES
+            ),
             # Whatever is not one table and its two arguments may mean something else to a terminal.
-            *(struct.pack("<BH", 1, table) for table in READABLE),
-            *(struct.pack("<BHIIB", 1, table, 0, 0, 0) for table in READABLE),
-            *(struct.pack("<BHII", 0, table, 0, 0) for table in READABLE),
+            *(struct.pack("<BH", 1, table) for table in ALLOWED_TABLES),
+            *(struct.pack("<BHIIB", 1, table, 0, 0, 0) for table in ALLOWED_TABLES),
+            *(struct.pack("<BHII", 0, table, 0, 0) for table in ALLOWED_TABLES),
         ]
         for request in requests:
             with pytest.raises(RuntimeError, match="the log and the user list only"):
@@ -936,7 +940,7 @@ def test_the_allow_list_has_nothing_that_writes() -> None:
     harmful = {8, 10, 12, 14, 15, 18, 19, 20, 31, 33, 60, 61, 62, 66, 67, 69, 76, 79, 87, 110, 134, 202}
     harmful |= {1003, 1004, 1005, 1013, 1014, 1017, 1101}
     assert not ALLOWED & harmful
-    assert {9, 13, 10004} == READABLE
+    assert {9, 13, 10004} == ALLOWED_TABLES
     assert {202, 1013} == CLOCK_COMMANDS
 
 
@@ -959,7 +963,7 @@ HARM: dict[str, Callable[[Any], object]] = {
 def test_pyzk_cannot_be_made_to_harm_a_terminal(harm: Callable[[Any], object]) -> None:
     """Every road of pyzk's own ends at the allow-list, as a mistake of ours and not as an error of the terminal's."""
     with visited() as (terminal, peer):
-        with pytest.raises(RuntimeError) as caught, translated(terminal._transport):
+        with pytest.raises(RuntimeError) as caught, translated_errors(terminal._transport):
             harm(terminal._pyzk)
         assert not isinstance(caught.value, DriverError)
     assert peer.settled() == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_EXIT]
@@ -969,7 +973,7 @@ def test_what_pyzk_says_of_bytes_that_it_cannot_read_is_not_repeated() -> None:
     """Its text may be a PIN or a name; it would stand in the log, the state and the alarm."""
     with visited() as (terminal, _):
         for exc in (ValueError("invalid literal: '48151623'"), IndexError("Budi"), struct.error("Budi")):
-            with pytest.raises(ProtocolError) as caught, translated(terminal._transport):
+            with pytest.raises(ProtocolError) as caught, translated_errors(terminal._transport):
                 raise exc
             assert str(caught.value) == f"the answer could not be understood ({type(exc).__name__})"
 

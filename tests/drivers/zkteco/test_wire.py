@@ -696,7 +696,7 @@ def test_a_layout_that_looks_better_does_not_overthrow_the_one_found_earlier(
         try:
             assert choose(body, count, "8").name == "8"
         except WireError:
-            assert rows.plausibility(wire.LAYOUTS["8"]) < wire.PLAUSIBLE
+            assert rows.plausibility(wire.LAYOUTS["8"]) < wire.MIN_PLAUSIBILITY
 
 
 @pytest.mark.parametrize("count", [None, 0, 3, 5000])
