@@ -68,6 +68,12 @@ SHORT_SESSION_S = 300.0
 ``SHORT_SESSION_S`` is longer than the first pause after this was detected: then the other one of two machines with one
 client id detects it too.
 """
+STEADY = 2.0
+"""A connection that lasted this many times the longest pause ends a row of failures.
+
+Of two machines with one client id each is connected while the other one pauses: a shorter time would make both begin
+again with the shortest pause.
+"""
 CLOSE_TIMEOUT_S = 2.0
 DISCONNECT_TIMEOUT_S = 1.0
 FETCH = 500
@@ -106,12 +112,13 @@ log = structlog.get_logger("publisher")
 
 UNREACHABLE = Pause(1.0, 60.0)
 REFUSED = Pause(30.0, 300.0)
-TAKEN_OVER = Pause(120.0, 600.0)
+TAKEN_OVER = Pause(5.0, 600.0)
+"""Short at first: a copied machine is detected when it and its original have each reconnected once."""
 REPLACED = Pause(86400.0, 86400.0)
 """Pause of a copied ledger: the person who finds the other machine restarts this one, so automatic retries are rare."""
 REPLACED_AGAIN_S = 3600.0
-"""Another stream seen twice within this time proves another machine; a broker that lost its newest retained message
-shows one only once."""
+"""Another stream seen twice within this time, or once directly after another client took over the session, proves
+another machine; a broker that lost its newest retained message shows one only once."""
 
 
 BrokerCause = Literal[
@@ -455,6 +462,8 @@ class Publisher:
         self._blocked_topics: dict[str, _BlockedTopic] = {}
         self._accepted_stream: str | None = None
         """The stream of the last ``info`` that the broker acknowledged."""
+        self._taken_over = False
+        """The last attempt ended because another client took over the session, by the broker's reason code."""
         self._replaced_until = 0.0
         """Until this monotonic time a further retained ``info`` of another stream counts as the second one."""
         self._one_by_one_upto = 0
@@ -578,10 +587,12 @@ class Publisher:
                         self._unanswered.update(topic for asked in session.subscriptions.values() for topic in asked)
                     short_sessions = short_sessions + 1 if exc.unexplained and lived_s <= SHORT_SESSION_S else 0
                     problem = _repeatedly_disconnected() if short_sessions >= SHORT_SESSIONS_MAX else exc
+                    self._taken_over = problem is exc and exc.cause == "taken"
                     # A connection that ends in the middle of a full window may lose the broker's last acknowledgements.
                     in_flight = session.sequences if session and short_sessions > 1 else ()
                     self._one_by_one_upto = max(in_flight, default=0)
-                    failures = failures + 1 if problem.pause is pause and lived_s <= SHORT_SESSION_S else 1
+                    steady_s = max(SHORT_SESSION_S, STEADY * problem.pause.longest_s)
+                    failures = failures + 1 if problem.pause is pause and lived_s <= steady_s else 1
                     pause = problem.pause
                     pause_s = pause.after(failures)
                     # Logged once when the connection breaks, not at every attempt; and again where a person must act.
@@ -1255,9 +1266,10 @@ class Publisher:
     def _judge_retained_info(self, session: _Session, payload: bytes) -> None:
         """Judge the retained ``info`` of this gateway.
 
-        A higher sequence than the ledger's proves that this ledger was set back. Twice another stream than the last one
-        acknowledged to this process proves that another machine publishes under this name. The machine that has that
-        stream among its own earlier ones is the copy, and publishes nothing more until it is restarted.
+        A higher sequence than the ledger's proves that this ledger was set back. Another stream than the last one
+        acknowledged to this process proves that another machine publishes under this name, if it is seen twice, or once
+        directly after another client took over the session. The machine that has that stream among its own earlier ones
+        is the copy, and publishes nothing more until it is restarted.
         """
         try:
             info = info_from(payload)
@@ -1277,7 +1289,7 @@ class Publisher:
         if self._accepted_stream is None or info.stream in (self._accepted_stream, before):
             return
         if judgement is Judgement.SUPERSEDED:
-            if time.monotonic() < self._replaced_until:
+            if self._taken_over or time.monotonic() < self._replaced_until:
                 raise BrokerUnavailable(
                     "another machine is at work with the ledger that this one was copied from and the same `site` "
                     "and `gateway`; this copy publishes nothing more. Give one of them another name, or switch it off, "

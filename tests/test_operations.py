@@ -231,7 +231,6 @@ def test_replacing_a_terminal(tmp_path: Path) -> None:
         stop(process)
 
 
-@pytest.mark.timeout(1800)
 def test_copied_card(tmp_path: Path) -> None:
     """Section 7: the copy says that it publishes nothing more; the original goes on."""
     device = terminal("S1", 3)
@@ -246,15 +245,11 @@ def test_copied_card(tmp_path: Path) -> None:
             recorded(original, 3)
             stop(process)
         shutil.copytree(original, copy)
-        going_on = stack.enter_context(running("run", "-c", config))
+        stack.enter_context(running("run", "-c", config))
         eventually(lambda: ", connected" in hadir("status", "-c", config).stdout)
         stack.enter_context(running("run", "-c", copy / config.name))
         promised = next(code for code in codes(section(7)) if code.startswith("this copy"))
-        # A newer mosquitto names the reason when it ends the older of two connections: each machine then stays away for
-        # minutes before it tries again, and the copy has to meet the other one twice.
-        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout, 1500)
-        stop(going_on)  # or it would wait for two minutes, as one that was thrown out by another does
-        stack.enter_context(running("run", "-c", config))
+        eventually(lambda: promised in hadir("status", "-c", copy / config.name).stdout)
         device.punch("1002", moment=NOON + timedelta(hours=2))
         eventually(lambda: [punch for punch in centre.on("/punch/lobby") if punch.payload["data"]["pin"] == "1002"])
         first, *_, last = [message.payload for message in centre.on("/punch/lobby")]

@@ -1219,6 +1219,47 @@ def test_of_an_original_and_its_copy_the_copy_stops_publishing(
             assert centre.on("/info")[-1].payload["stream"] == original.ledger.stream
 
 
+@pytest.mark.parametrize(
+    ("end", "stops"),
+    [(bytes([DISCONNECT, 1, 0x8E]), True), (bytes([DISCONNECT, 1, 0x8B]), False), (b"", False)],
+    ids=["taken over", "shut down", "unexplained"],
+)
+def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
+    tmp_path: Path, logs: list[Log], *, end: bytes, stops: bool
+) -> None:
+    """A broker that restarts may once show what it had saved before; only with the takeover is it enough."""
+    founder = Office(tmp_path, "original")
+    founder.close()
+    shutil.copytree(tmp_path / "original", tmp_path / "copy")
+    office = Office(tmp_path, "copy")
+    info = next(payload for channel, _, payload in contract.examples() if channel == "info")
+    assert (before := office.ledger.streams()[-1].predecessor) is not None
+    topic = f"{PREFIX}info".encode()
+    retained = len(topic).to_bytes(2) + topic + b"\0" + json.dumps(info | {"stream": before, "sequence": 0}).encode()
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == SUBSCRIBE and topic in packet.body and fake.connections == 2:
+            length = len(retained)
+            head = bytes([PUBLISH | 1, length % 128 | 128, length // 128])
+            return suback(packet.mid, 1) + head + retained
+        if packet.kind == SUBSCRIBE and topic not in packet.body and fake.connections == 1:
+            raise Closing(end)
+        return obliging(packet)
+
+    with FakeBroker(answer) as fake, ExitStack() as stack:
+        stack.callback(office.close)
+        publisher = office.publisher(
+            fake.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
+        )
+        if stops:
+            eventually(lambda: publisher.cause == "replaced", what="that the copy stops")
+            assert "this copy publishes nothing more" in publisher.standing
+        else:
+            office.all_sent()
+            assert publisher.connected
+        assert fake.connections == 2
+
+
 # ---------------------------------------------------------------- ways to connect
 
 
