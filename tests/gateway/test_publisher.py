@@ -1233,7 +1233,8 @@ def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
     shutil.copytree(tmp_path / "original", tmp_path / "copy")
     office = Office(tmp_path, "copy")
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
-    assert (before := office.ledger.streams()[-1].predecessor) is not None
+    before = office.ledger.streams()[-1].predecessor
+    assert before is not None
     topic = f"{PREFIX}info".encode()
     retained = len(topic).to_bytes(2) + topic + b"\0" + json.dumps(info | {"stream": before, "sequence": 0}).encode()
 
@@ -1249,7 +1250,7 @@ def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
     with FakeBroker(answer) as fake, ExitStack() as stack:
         stack.callback(office.close)
         publisher = office.publisher(
-            fake.url, greeting=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
+            fake.url, introduction=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
         )
         if stops:
             eventually(lambda: publisher.cause == "replaced", what="that the copy stops")
