@@ -1254,7 +1254,7 @@ def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
         )
         if stops:
             eventually(lambda: publisher.cause == "replaced", what="that the copy stops")
-            assert "this copy publishes nothing more" in publisher.standing
+            assert "this copy publishes nothing more" in publisher.status_text
         else:
             office.all_sent()
             assert publisher.connected
