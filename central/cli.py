@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO, cast
 
 import structlog
 import typer
@@ -71,7 +71,7 @@ SHOWN = 5
 
 
 class Failure(Exception):  # noqa: N818 - named by what the person sees
-    """Ends a command: a message, what to do next, an exit code."""
+    """Ends a command with an exit code, a message and what to do next."""
 
     def __init__(self, code: Code, message: str, hint: str) -> None:
         super().__init__(message)
@@ -83,18 +83,18 @@ class Failure(Exception):  # noqa: N818 - named by what the person sees
 
 
 class _Commands(TyperGroup):
-    """Turns what commands raise into messages and exit codes."""
+    """Converts exceptions of commands into messages and exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except Failure as failure:
             _debug(failure.__cause__)
-            _say(str(failure))
+            _print_error(str(failure))
             raise typer.Exit(failure.code) from None
         except BrokenPipeError:
-            # Whoever read our output has had enough; the rest goes nowhere.
-            _abandon_output()
+            # The reader of the output has closed the pipe; the rest is discarded.
+            _discard_output()
             raise typer.Exit(128 + signal.SIGPIPE) from None
 
 
@@ -112,20 +112,20 @@ app.add_typer(register_commands.calendar, name="calendar")
 
 
 def main() -> None:
-    """Run a command and end the process with its exit code; never with a traceback, which may hold secrets."""
+    """Run a command and end the process with its exit code; without a traceback, which may contain secrets."""
     try:
         app(prog_name="hadir-central")
-    except Exception as exc:  # noqa: BLE001 - whatever was not foreseen
+    except Exception as exc:  # noqa: BLE001 - any unexpected exception becomes a message and an exit code
         _debug(exc)
         place = traceback.extract_tb(exc.__traceback__)[-1]
         what = f"internal error: {type(exc).__name__} in {Path(place.filename).name}:{place.lineno}"
-        _say(str(Failure(Code.INTERNAL, what, "internal")))
+        _print_error(str(Failure(Code.INTERNAL, what, "internal")))
         sys.exit(Code.INTERNAL)
     finally:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _abandon_output()
+            _discard_output()
 
 
 def _debug(exc: BaseException | None) -> None:
@@ -133,13 +133,13 @@ def _debug(exc: BaseException | None) -> None:
         traceback.print_exception(exc)
 
 
-def _abandon_output() -> None:
+def _discard_output() -> None:
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say(text: str) -> None:
-    """Write to standard error, which nobody may be reading."""
+def _print_error(text: str) -> None:
+    """Write to standard error; a closed pipe is ignored."""
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -147,7 +147,7 @@ def _say(text: str) -> None:
 # --- options ------------------------------------------------------------------------------------------------------
 
 
-def _is_root(root: str) -> str:
+def _check_root(root: str) -> str:
     if not _ROOT.fullmatch(root):
         raise typer.BadParameter("write one or more levels of a-z, 0-9 and hyphens, such as hadir.")
     return root
@@ -187,18 +187,18 @@ def inbox(
     broker: Annotated[str, typer.Option(metavar="URL", help="mqtt://host:1883, or mqtts://host:8883 for TLS.")],
     db: Db,
     root: Annotated[
-        str, typer.Option(callback=_is_root, metavar="TOPIC", help="What the gateways' topics begin with.")
+        str, typer.Option(callback=_check_root, metavar="TOPIC", help="The beginning of the gateways' topics.")
     ] = "hadir",
     client_id: Annotated[
-        str, typer.Option(metavar="NAME", help="Under this name the broker keeps what comes while nobody is here.")
+        str, typer.Option(metavar="NAME", help="The broker keeps messages for this client id while it is away.")
     ] = "hadir-central",
     username: Annotated[str | None, typer.Option(metavar="NAME", help="The user name at the broker.")] = None,
     password_file: Annotated[Path | None, _file("A file that holds the password.")] = None,
-    ca_file: Annotated[Path | None, _file("Whom to trust, instead of the system's authorities (PEM).")] = None,
+    ca_file: Annotated[Path | None, _file("Trusted authorities, instead of the system's (PEM).")] = None,
     cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
     key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
 ) -> None:
-    """Receive, store, acknowledge and write receipts until told to stop (SIGTERM or Ctrl-C)."""
+    """Receive, store, acknowledge and write receipts until SIGTERM or Ctrl-C."""
     address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
     _configure_logging()
     log = structlog.get_logger("central")
@@ -207,12 +207,12 @@ def inbox(
         try:
             receiver = Inbox(address, store, root=root, client_id=client_id)
 
-            def ask_to_stop(number: int, _frame: object) -> None:
+            def stop(number: int, _frame: object) -> None:
                 receiver.stop()
-                signal.signal(number, signal.SIG_DFL)  # whoever asks twice means it
+                signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
-            signal.signal(signal.SIGTERM, ask_to_stop)
-            signal.signal(signal.SIGINT, ask_to_stop)
+            signal.signal(signal.SIGTERM, stop)
+            signal.signal(signal.SIGINT, stop)
             log.info("inbox_started", version=version("hadir-gateway"), db=str(db), root=root, client_id=client_id)
             receiver.run()
         finally:
@@ -237,17 +237,17 @@ def _broker(
         raise typer.BadParameter("write mqtt://host:1883, or mqtts://host:8883 for TLS.", param_hint="--broker")
     tls = match[1] == "mqtts"
     if not tls and (ca_file or cert_file or key_file):
-        raise typer.BadParameter("files for TLS are of no use with mqtt://; write mqtts://.", param_hint="--broker")
+        raise typer.BadParameter("files for TLS have no effect with mqtt://; write mqtts://.", param_hint="--broker")
     if (cert_file is None) != (key_file is None):
         raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
     if password_file is not None and username is None:
-        raise typer.BadParameter("a password is of no use without --username.", param_hint="--password-file")
+        raise typer.BadParameter("a password has no effect without --username.", param_hint="--password-file")
     files = {"--password-file": password_file, "--key-file": key_file, "--ca-file": ca_file, "--cert-file": cert_file}
     for option, file in files.items():
         if file is None:
             continue
         mode = file.stat().st_mode
-        if not stat.S_ISREG(mode):  # a pipe would be waited for, at every connection
+        if not stat.S_ISREG(mode):  # reading a pipe would block at every connection
             raise typer.BadParameter(f"{file} is not a regular file", param_hint=option)
         if mode & stat.S_IROTH and option in ("--password-file", "--key-file"):
             raise typer.BadParameter(f"everybody here can read it; run: chmod 600 {file}", param_hint=option)
@@ -262,30 +262,30 @@ def _broker(
 
 @app.command()
 def report(db: Db, as_json: AsJson = False) -> None:
-    """Show what is held of each gateway and stream, and what is missing; also while an inbox runs."""
+    """Show the events held of each gateway and stream, and the missing ones; also while an inbox runs."""
     try:
         with reports.open_readonly(db) as connection:
-            found = reports.report(connection)
+            result = reports.report(connection)
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
     if as_json:
-        print(json.dumps(asdict(found), indent=2))
+        print(json.dumps(asdict(result), indent=2))
         return
-    if not found.streams:
-        print("no gateway has been heard yet")
-    for stream in found.streams:
+    if not result.streams:
+        print("no messages from a gateway yet")
+    for stream in result.streams:
         _print_stream(stream)
-    for kind in found.rejected:
+    for kind in result.rejected:
         counted = f", {kind.only_counted} of them only counted" if kind.only_counted else ""
         _show(f"rejected: {kind.messages} from {kind.gateway or 'topics of no gateway'}: {kind.reason}{counted}")
 
 
 @app.command()
 def verify(db: Db) -> None:
-    """Check every stored event again: content, digest, identity, chain; exit code 1 if anything is wrong.
+    """Verify every stored event: content, digest, identity, chain; exit code 1 if a fault is found.
 
-    What cannot be checked is named and counted: content that gateways have removed, and the first `previous` where
-    what comes before is missing.
+    What cannot be verified is named and counted: content that gateways have removed, and the first `previous` after
+    missing events.
     """
     faults = 0
     try:
@@ -298,8 +298,8 @@ def verify(db: Db) -> None:
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
     for stream in streams:
-        for what in _on_trust(stream):
-            _show(f"{stream.gateway} stream {stream.stream}: {what}")
+        for line in _unverifiable(stream):
+            _show(f"{stream.gateway} stream {stream.stream}: {line}")
     bodies, links = sum(_count(stream.gone) for stream in streams), sum(len(one.first_previous) for one in streams)
     trust = f"; on trust: {bodies} pruned bodies, {links} first `previous`" if bodies or links else ""
     print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults{trust}")
@@ -307,40 +307,40 @@ def verify(db: Db) -> None:
         raise typer.Exit(Code.NEGATIVE)
 
 
-def _on_trust(stream: reports.StreamReport) -> list[str]:
-    found = []
+def _unverifiable(stream: reports.StreamReport) -> list[str]:
+    lines = []
     if stream.gone:
-        found.append(_gone(stream))
+        lines.append(_pruned(stream))
     if stream.first_previous:
-        places = _some([str(place) for place in stream.first_previous])
-        found.append(
-            f"{len(stream.first_previous)} times `previous` taken on trust, what is before is missing: {places}"
+        places = _first_few([str(place) for place in stream.first_previous])
+        lines.append(
+            f"{len(stream.first_previous)} times `previous` taken on trust, the event before is missing: {places}"
         )
     if stream.unproven:
-        found.append(_unproven(stream))
-    return found
+        lines.append(_unproven(stream))
+    return lines
 
 
-serial = typer.Typer(no_args_is_help=True, help="Which gateway a terminal's punches belong to, from which date on.")
+serial = typer.Typer(no_args_is_help=True, help="The gateway that owns a terminal's punches, by date.")
 app.add_typer(serial, name="serial")
 
 
 @serial.command("list")
 def serial_list(db: Db, as_json: AsJson = False) -> None:
-    """Show every serial number, the gateways it belonged to, and which gateways its punches come from."""
+    """Show every serial number, its owners by date, and its punches by gateway."""
     try:
         with reports.open_readonly(db) as connection:
-            found = ownership.serials(connection)
+            serials = ownership.serials(connection)
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
     if as_json:
         lines = [
             {"serial": one.serial, "owners": [line._asdict() for line in one.owners], "punches": one.punches}
-            for one in found
+            for one in serials
         ]
         print(json.dumps(lines, indent=2))
         return
-    for one in found:
+    for one in serials:
         _show(one.serial)
         for line in one.owners:
             why = f"decided by {line.decided_by}, {line.paper}" if line.decided_by else "sent its first punch"
@@ -352,16 +352,16 @@ def serial_list(db: Db, as_json: AsJson = False) -> None:
 @serial.command("assign")
 def serial_assign(
     number: Annotated[str, typer.Argument(metavar="SERIAL", help="As `serial list` shows it.")],
-    gateway: Annotated[str, typer.Argument(metavar="SITE/GATEWAY", help="Whose its punches are.")],
+    gateway: Annotated[str, typer.Argument(metavar="SITE/GATEWAY", help="The gateway that owns its punches.")],
     db: Db,
     since: Annotated[str, typer.Option("--from", metavar="DATE", help="The first local date, YYYY-MM-DD.")],
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who decides this.")],
-    paper: Annotated[str, typer.Option("--paper", metavar="TEXT", help="On which paper: number and date.")],
+    paper: Annotated[str, typer.Option("--paper", metavar="TEXT", help="The document: number and date.")],
 ) -> None:
-    """Decide which gateway a terminal's punches belong to from a date on; also while an inbox runs.
+    """Decide which gateway owns a terminal's punches from a date on; also while an inbox runs.
 
-    Decisions are added, never replaced: of those from one date the last entered counts. Nothing is rejected by them;
-    where two gateways send one punch with different content, the one counts that the serial number belongs to.
+    Decisions are added, never replaced: of those with one date the last entered counts. A decision rejects nothing;
+    where two gateways send one punch with different content, the owner's punch counts.
     """
     try:
         with decision(db) as connection:
@@ -379,7 +379,7 @@ def _unreadable(db: Path, exc: StoreError) -> Failure:
 
 
 def _show(text: str) -> None:
-    """Print a line in which nothing moves the cursor or hides what stands there, whatever is in the database."""
+    """Print a line with control characters escaped: text of the database must not control the terminal."""
     print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
 
 
@@ -390,28 +390,32 @@ def _print_stream(stream: reports.StreamReport) -> None:
     if stream.unproven:
         _show(f"  unproven  {_unproven(stream)}")
     if stream.gone:
-        _show(f"  gone      {_gone(stream)}")
+        _show(f"  gone      {_pruned(stream)}")
     _show(f"  events    {stream.events}, of them {stream.punches} punches that count by this stream")
     _show(f"  chain     {_chain(stream.chain)}")
     if stream.predecessor is not None:
         before = stream.predecessor
-        words = {"matches": "as we hold it", "differs": "OTHERWISE than we hold it", "not_held": "which we do not hold"}
+        states = {
+            "matches": "as we hold it",
+            "differs": "OTHERWISE than we hold it",
+            "not_held": "which we do not hold",
+        }
         beyond = f"; {before.held_beyond} events after that are held" if before.held_beyond else ""
-        _show(f"  follows   {before.stream} after sequence {before.sequence}, {words[before.state]}{beyond}")
-    places = {"FORKS": stream.forks, "MISNAMED": stream.misidentified, "CLAIMED": stream.claimed_twice}
-    for what, at in places.items():
-        if at:
-            _show(f"  {what:9} {len(at)}, at {_some([str(place) for place in at])}")
+        _show(f"  follows   {before.stream} after sequence {before.sequence}, {states[before.state]}{beyond}")
+    findings = {"FORKS": stream.forks, "MISNAMED": stream.misidentified, "CLAIMED": stream.claimed_twice}
+    for label, places in findings.items():
+        if places:
+            _show(f"  {label:9} {len(places)}, at {_first_few([str(place) for place in places])}")
     if stream.quotas:
         _show(f"  REFUSED   some of it was not stored: {', '.join(stream.quotas)}")
 
 
 def _unproven(stream: reports.StreamReport) -> str:
     places = f"{_count(stream.unproven)} missing again: {_ranges(stream.unproven)}"
-    return f"{places}; an older version took them without their whole content, which is asked for"
+    return f"{places}; an older version stored them without their whole content, which is requested again"
 
 
-def _gone(stream: reports.StreamReport) -> str:
+def _pruned(stream: reports.StreamReport) -> str:
     return f"{_count(stream.gone)} by id and digest alone, content gone at the gateway: {_ranges(stream.gone)}"
 
 
@@ -420,7 +424,7 @@ def _count(ranges: list[tuple[int, int]]) -> int:
 
 
 def _ranges(ranges: list[tuple[int, int]]) -> str:
-    return _some([str(first) if first == last else f"{first}-{last}" for first, last in ranges])
+    return _first_few([str(first) if first == last else f"{first}-{last}" for first, last in ranges])
 
 
 def _chain(chain: reports.Chain) -> str:
@@ -437,28 +441,42 @@ def _chain(chain: reports.Chain) -> str:
     return verified
 
 
-def _some(items: list[str]) -> str:
+def _first_few(items: list[str]) -> str:
     return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
 
 
 def _configure_logging() -> None:
-    """Log to standard error: JSON where a program reads it, colours and key=value where a person does."""
-    person = sys.stderr.isatty()
+    """Log to standard error: JSON, or coloured key=value lines on a terminal."""
+    terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # A traceback shows lines of code, never the values in them: those are PINs.
-            *([] if person else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
+            # A traceback shows lines of code without the values in them: those may be PINs.
+            *([] if terminal else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
             structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-            if person
+            if terminal
             else structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+class _StandardError:
+    """Standard error for log lines. A line that cannot be written (full disk, closed pipe) is lost; no exception."""
+
+    def write(self, text: str) -> None:
+        """Write to the descriptor: a text stream would keep a failed line and fail again when the process ends."""
+        data = text.encode("utf-8", "backslashreplace")
+        with suppress(OSError):
+            while data:
+                data = data[os.write(sys.stderr.fileno(), data) :]
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
 
 
 if __name__ == "__main__":

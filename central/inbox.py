@@ -1,8 +1,8 @@
-"""From the broker to the store: store, then acknowledge, then tell the gateways what is held.
+"""Receives messages from the broker: store them, then acknowledge them, then publish receipts.
 
-One thread decides everything; the MQTT library's callbacks only put what happened into a queue. Every connection uses a
-client object of its own, and a message is acknowledged only on the connection that brought it: message numbers mean
-nothing on another, where an old acknowledgement could tell the broker to forget something that is not stored yet.
+One thread makes every decision; the MQTT library's callbacks only add to a queue. Each connection uses a client object
+of its own, and a message is acknowledged only on the connection that delivered it: a packet identifier has another
+meaning on another connection, where an old acknowledgement could make the broker delete a message not stored yet.
 """
 
 import json
@@ -33,23 +33,27 @@ from central.store import IngestResult, Message, Store
 from central.wire import MAX_PACKET, BoundedClient, PublishPacket
 
 TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info")
-"""What is subscribed to below each gateway's prefix."""
-SESSION_S = 14 * 24 * 3600
-"""How long the broker shall keep what is published while nobody is here; it may be set to keep it for less."""
-IN_FLIGHT = 500
-"""Messages that the broker may send before one is acknowledged; most brokers allow themselves fewer."""
-AT_ONCE, AT_ONCE_BYTES = 1000, 1024 * 1024
-"""Messages of one transaction at most, and about their size: nothing else is done meanwhile."""
+"""The topics subscribed to below each gateway's prefix."""
+SESSION_EXPIRY_S = 14 * 24 * 3600
+"""How long the broker keeps messages while this client is not connected; its configuration may shorten that."""
+RECEIVE_MAXIMUM = 500
+"""Messages that the broker may send before one is acknowledged; most brokers send fewer."""
+TRANSACTION_ITEMS, TRANSACTION_BYTES = 1000, 1024 * 1024
+"""Queue items handled in one transaction at most, and about their size: receipts wait for its end."""
 MAX_QUEUED_BYTES = 2 * 1024 * 1024
-"""Payloads that may wait to be stored; beyond, the broker's connection is not read."""
+"""Bound of the queue; while it is full, the broker's connection is not read."""
+_ITEM_BYTES = 1024
+"""Counted for a queue item beside its topic and payload."""
 RECEIPT_INTERVAL_S = 1.0
-"""Receipts are written this often at most."""
-SUMMARY_S = 60.0
+"""Minimum time between two rounds of receipts."""
+RECEIPT_RETRY_S = 60.0
+"""A receipt that the broker refused is published again after this time."""
+SUMMARY_INTERVAL_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
-HANG_UP_S = 2.0
-SHORT_LIVES = 3
-SHORT_LIFE_S = 60.0
-"""So many connections in a row that end so soon without a reason let this inbox return more and more slowly."""
+DISCONNECT_TIMEOUT_S = 2.0
+SHORT_CONNECTIONS = 3
+SHORT_CONNECTION_S = 60.0
+"""After this many consecutive connections that ended within this time without a reason, the pauses grow."""
 SESSION_TAKEN_OVER = 0x8E
 
 log = structlog.get_logger("inbox")
@@ -57,7 +61,7 @@ log = structlog.get_logger("inbox")
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is and who we are to it; a password is read from its file at every connection."""
+    """Address and credentials; the password file is read again for each connection."""
 
     host: str
     port: int
@@ -69,17 +73,17 @@ class Broker:
     key_file: Path | None = None
 
 
-class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
-    """The broker cannot be used now; ``pause_s`` is the shortest and the longest time to stay away."""
+class BrokerUnavailable(Exception):  # noqa: N818 - named by the state of the broker
+    """The broker cannot be used now; ``pause_s`` is the shortest and the longest pause before the next attempt."""
 
     def __init__(self, message: str, pause_s: tuple[float, float] = (1.0, 60.0), *, unexplained: bool = False) -> None:
         super().__init__(message)
         self.pause_s = pause_s
         self.unexplained = unexplained
-        """A working connection ended, and the broker did not say why."""
+        """A working connection ended without a reason from the broker."""
 
 
-_REFUSED = (30.0, 300.0)
+_REFUSED_PAUSE_S = (30.0, 300.0)
 _TAKEN_OVER_PAUSE_S = (120.0, 600.0)
 
 
@@ -102,50 +106,59 @@ class _Disconnected(NamedTuple):
     code: int
     text: str
     by_broker: bool
-    """The broker gave this reason; otherwise it is the library's guess."""
+    """The broker sent this reason; otherwise the library derived it."""
 
 
 _STOP = object()
 
 
 class _Mailbox:
-    """What happened on connections, in order; messages wait here only up to ``MAX_QUEUED_BYTES``."""
+    """The bounded queue between the connections' threads and the inbox: messages and answers, in order."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._items: deque[tuple[BoundedClient | None, Any]] = deque()
         self._size = 0
-        self._abandoned: BoundedClient | None = None
+        self._released: BoundedClient | None = None
 
-    def put(self, client: BoundedClient | None, what: Any) -> None:
-        """Add something; a message is not taken while too much waits, so that the connection fills instead."""
+    def put(self, client: BoundedClient | None, item: Any) -> None:
+        """Add an item; block while the queue is full, so that the connection is not read meanwhile.
+
+        A full queue discards items of a released connection: their messages were not acknowledged, so the broker sends
+        them again. An item without a client never blocks.
+        """
         with self._changed:
-            if isinstance(what, PublishPacket):
-                self._changed.wait_for(lambda: self._size < MAX_QUEUED_BYTES or client is self._abandoned)
-                self._size += len(what.payload)
-            self._items.append((client, what))
+            if client is not None:
+                self._changed.wait_for(lambda: self._size < MAX_QUEUED_BYTES or client is self._released)
+                if self._size >= MAX_QUEUED_BYTES:
+                    return
+            self._items.append((client, item))
+            self._size += _queued_bytes(item)
             self._changed.notify_all()
 
     def get(self, timeout_s: float) -> tuple[BoundedClient | None, Any] | None:
-        """Return the oldest; None where nothing comes in time."""
+        """Return the oldest item; None if the queue stays empty."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items, timeout_s):
                 return None
-            client, what = self._items.popleft()
-            if isinstance(what, PublishPacket):
-                self._size -= len(what.payload)
-                self._changed.notify_all()
-            return client, what
+            client, item = self._items.popleft()
+            self._size -= _queued_bytes(item)
+            self._changed.notify_all()
+            return client, item
 
     def release(self, client: BoundedClient) -> None:
-        """Let whatever still arrives on a connection in, so that its thread can end."""
+        """Stop blocking the thread of a connection, so that it can end."""
         with self._changed:
-            self._abandoned = client
+            self._released = client
             self._changed.notify_all()
 
 
+def _queued_bytes(item: Any) -> int:
+    return _ITEM_BYTES + (len(item.topic) + len(item.payload) if isinstance(item, PublishPacket) else 0)
+
+
 class Inbox:
-    """Receives what all gateways below a root publish, under one fixed client id."""
+    """Receives the messages of all gateways below a root topic, under one fixed client id."""
 
     def __init__(
         self,
@@ -157,7 +170,7 @@ class Inbox:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._broker = broker
-        self._where = f"{broker.host}:{broker.port}"
+        self._address = f"{broker.host}:{broker.port}"
         self._store = store
         self._base = f"{root}/v1/"
         self._client_id = client_id
@@ -165,108 +178,114 @@ class Inbox:
         self._mailbox = _Mailbox()
         self._stopping = False
         self._client: BoundedClient | None = None
-        self._end: BrokerUnavailable | None = None
-        """Why the present connection is over, if it is."""
-        self._heard = 0.0
-        """When messages were stored last."""
-        self._told: dict[str, tuple[str, HeldRange]] = {}
+        self._connection_end: BrokerUnavailable | None = None
+        """Why the present connection has ended; None while it works."""
+        self._last_ingest_s = 0.0
+        self._last_receipts: dict[str, tuple[str, HeldRange]] = {}
         """The last receipt to each gateway on this connection."""
-        self._in_flight: dict[int, str] = {}
-        """Receipts not acknowledged yet, by message id."""
+        self._in_flight: dict[str, int] = {}
+        """The message id of the unacknowledged receipt to each gateway."""
+        self._gateway_of_receipt: dict[int, str] = {}
+        """The inverse of ``_in_flight``."""
+        self._retry_at_s: dict[str, float] = {}
+        """Gateways whose last receipt the broker refused, with the time of the next attempt."""
         self._refused: set[str] = set()
         self._incomplete: set[str] = set()
-        self._next_receipts = 0.0
-        self._next_summary = time.monotonic() + SUMMARY_S
+        self._next_receipts_s = 0.0
+        self._next_summary_s = time.monotonic() + SUMMARY_INTERVAL_S
         self._ingested = IngestResult()
 
     def stop(self) -> None:
-        """Make :meth:`run` return soon; may be called from a signal handler and from any thread."""
+        """Make :meth:`run` return soon; safe in a signal handler and in any thread."""
         self._stopping = True
         self._mailbox.put(None, _STOP)
 
     def run(self) -> None:
-        """Receive until :meth:`stop`; raises StoreError, after which nothing more is acknowledged."""
-        failures = short_lives = 0
-        trouble = ""
+        """Receive until :meth:`stop`; raises StoreError, after which no message is acknowledged any more."""
+        failures = short_connections = 0
+        logged_problem = ""
         while not self._stopping:
-            begun = time.monotonic()
+            begin_s = time.monotonic()
             try:
                 self._connect()
-                failures, trouble = 0, ""
+                failures, logged_problem = 0, ""
                 self._receive()
             except BrokerUnavailable as exc:
-                short_lives = short_lives + 1 if self._is_short_life(begun) else 0
-                problem = exc if short_lives < SHORT_LIVES else _ended_again(exc)
-                self._hang_up(politely=False)
+                short_connections = short_connections + 1 if self._ended_early(begin_s) else 0
+                problem = exc if short_connections < SHORT_CONNECTIONS else _ended_again(exc)
+                self._disconnect(orderly=False)
                 if self._stopping:
                     break
-                failures = max(failures + 1, short_lives - SHORT_LIVES + 2)
+                failures = max(failures + 1, short_connections - SHORT_CONNECTIONS + 2)
                 shortest_s, longest_s = problem.pause_s
                 jitter = random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
                 pause_s = jitter * min(longest_s, shortest_s * 2.0 ** min(failures - 1, 16))
-                # Once when it breaks, not at every attempt; and again where the reason is another.
-                if str(problem) != trouble:
-                    log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
-                trouble = str(problem)
-                self._sit_out(pause_s)
+                # Log once per outage and once per change of the reason, not at every attempt.
+                if str(problem) != logged_problem:
+                    log.warning("broker_lost", broker=self._address, reason=str(problem), retry_s=round(pause_s, 1))
+                logged_problem = str(problem)
+                self._pause(pause_s)
             finally:
-                self._hang_up(politely=True)
-        self._summarise()
+                self._disconnect(orderly=True)
+        self._log_summary()
 
     def _receive(self) -> None:
-        """Do the work of one connection, until it ends or this inbox is stopped."""
+        """Serve one connection, until it ends or the inbox is stopped."""
         while not self._stopping:
-            self._listen(max(0.0, self._next_receipts - time.monotonic()))
-            if self._end is not None:
-                raise self._end
+            self._process_queue(max(0.0, self._next_receipts_s - time.monotonic()))
+            if self._connection_end is not None:
+                raise self._connection_end
             self._write_receipts()
         self._write_receipts(at_once=True)
 
-    def _is_short_life(self, begun: float) -> bool:
-        """Tell whether the broker ended a connection that worked, soon and without giving a reason."""
-        return self._end is not None and self._end.unexplained and time.monotonic() - begun < SHORT_LIFE_S
+    def _ended_early(self, begin_s: float) -> bool:
+        """Return whether a working connection ended soon after its begin and without a reason."""
+        end = self._connection_end
+        return end is not None and end.unexplained and time.monotonic() - begin_s < SHORT_CONNECTION_S
 
     # Connections.
 
     def _connect(self) -> None:
-        self._end = None
+        self._connection_end = None
         first_time = self._store.empty
         client = self._new_client()
         connect = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves these untyped
-        connect.SessionExpiryInterval = SESSION_S
-        connect.ReceiveMaximum = IN_FLIGHT
+        connect.SessionExpiryInterval = SESSION_EXPIRY_S
+        connect.ReceiveMaximum = RECEIVE_MAXIMUM
         connect.MaximumPacketSize = MAX_PACKET
         try:
             client.connect(self._broker.host, self._broker.port, 30, clean_start=False, properties=connect)
         except (OSError, ValueError) as exc:
-            raise BrokerUnavailable(f"the broker {self._where} cannot be reached: {_plain(exc)}") from exc
+            raise BrokerUnavailable(f"the broker {self._address} cannot be reached: {_plain(exc)}") from exc
         self._client = client
         client.loop_start()
-        answer = self._answer(_Connected, "accepts the connection and says nothing")
+        answer = self._wait_for(_Connected, "accepts the connection but sends no CONNACK")
         if answer.code != 0:
             raise BrokerUnavailable(
-                f"the broker {self._where} refuses the connection ({answer.text}); check user name, password file and "
-                "the broker's list of users",
-                _REFUSED,
+                f"the broker {self._address} refuses the connection ({answer.text}); check user name, password file "
+                "and the broker's list of users",
+                _REFUSED_PAUSE_S,
             )
         client.subscribe([(f"{self._base}+/+/{topic}", SubscribeOptions(qos=1)) for topic in TOPICS])
-        granted = self._answer(_Subscribed, "does not answer the subscription").codes
+        granted = self._wait_for(_Subscribed, "does not answer the subscription").codes
         refused = [topic for topic, code in zip(TOPICS, granted, strict=False) if code != 1]
         if refused:
             raise BrokerUnavailable(
-                f"the broker {self._where} does not let this client subscribe to {', '.join(refused)} with QoS 1 below "
-                f"{self._base}+/+/; check the broker's access list",
-                _REFUSED,
+                f"the broker {self._address} does not let this client subscribe to {', '.join(refused)} with QoS 1 "
+                f"below {self._base}+/+/; check the broker's access list",
+                _REFUSED_PAUSE_S,
             )
-        log.info("broker_found", broker=self._where, session_present=answer.session_present)
+        log.info("broker_found", broker=self._address, session_present=answer.session_present)
         if not answer.session_present and not first_time:
             log.warning(
                 "session_lost",
-                reason="the broker no longer knew this client: what it was keeping for it is gone; receipts ask for it",
+                reason="the broker has lost this client's session and the messages in it; receipts request them again",
             )
-        self._told.clear()
+        self._last_receipts.clear()
         self._in_flight.clear()
-        self._next_receipts = 0.0
+        self._gateway_of_receipt.clear()
+        self._retry_at_s.clear()
+        self._next_receipts_s = 0.0
 
     def _new_client(self) -> BoundedClient:
         mailbox = self._mailbox
@@ -276,7 +295,7 @@ class Inbox:
             protocol=mqtt.MQTTv5,
             manual_ack=True,
             reconnect_on_failure=False,
-            deliver=lambda arrived: mailbox.put(client, arrived),
+            deliver=lambda packet: mailbox.put(client, packet),
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
         broker = self._broker
@@ -287,7 +306,7 @@ class Inbox:
             if broker.tls:
                 client.tls_set(_text(broker.ca_file), _text(broker.cert_file), _text(broker.key_file))
         except (OSError, ValueError) as exc:
-            raise BrokerUnavailable(f"password or TLS files cannot be used: {_plain(exc)}", _REFUSED) from exc
+            raise BrokerUnavailable(f"password or TLS files cannot be used: {_plain(exc)}", _REFUSED_PAUSE_S) from exc
 
         def on_connect(_c: mqtt.Client, _u: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _p: Any) -> None:
             mailbox.put(client, _Connected(reason.value, str(reason), flags.session_present))
@@ -308,82 +327,85 @@ class Inbox:
         client.on_disconnect = on_disconnect
         return client
 
-    def _answer(self, kind: type, otherwise: str) -> Any:
-        """Wait for the broker's answer of one kind, storing what it sends first: what waited in the session."""
-        self._heard = time.monotonic()
-        while not self._stopping and (left := self._heard + CONNECT_TIMEOUT_S - time.monotonic()) > 0:
-            for what in self._listen(left):
-                if isinstance(what, kind):
-                    return what
-            if self._end is not None:
-                raise self._end
-        raise BrokerUnavailable(f"the broker {self._where} {otherwise}")
+    def _wait_for(self, kind: type, otherwise: str) -> Any:
+        """Return the broker's answer of one type; meanwhile store the messages of the session, which may precede it.
 
-    def _hang_up(self, *, politely: bool) -> None:
-        """End the connection, if there is one; politely, so that what is on its way out still leaves."""
+        The timeout restarts with each stored message. Raises BrokerUnavailable with ``otherwise``.
+        """
+        self._last_ingest_s = time.monotonic()
+        while not self._stopping and (left_s := self._last_ingest_s + CONNECT_TIMEOUT_S - time.monotonic()) > 0:
+            for answer in self._process_queue(left_s):
+                if isinstance(answer, kind):
+                    return answer
+            if self._connection_end is not None:
+                raise self._connection_end
+        raise BrokerUnavailable(f"the broker {self._address} {otherwise}")
+
+    def _disconnect(self, *, orderly: bool) -> None:
+        """Close the connection, if there is one; ``orderly``: send pending packets and a DISCONNECT first."""
         client, self._client = self._client, None
         if client is None:
             return
         self._mailbox.release(client)
-        if politely:
+        if orderly:
             client.disconnect()
-            until = time.monotonic() + HANG_UP_S
-            while client.socket() is not None and time.monotonic() < until:
+            deadline_s = time.monotonic() + DISCONNECT_TIMEOUT_S
+            while client.socket() is not None and time.monotonic() < deadline_s:
                 time.sleep(0.005)
         connection = client.socket()
         if isinstance(connection, socket.socket):
             with suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)  # not SSLSocket's: its thread may be reading
-        with suppress(AttributeError):  # its thread may end between the library's look at it and the join
+        with suppress(AttributeError):  # its thread may end between the library's check of it and the join
             client.loop_stop()
 
-    def _sit_out(self, pause_s: float) -> None:
-        until = time.monotonic() + pause_s
-        while not self._stopping and (left := until - time.monotonic()) > 0:
-            self._listen(left)
+    def _pause(self, pause_s: float) -> None:
+        deadline_s = time.monotonic() + pause_s
+        while not self._stopping and (left_s := deadline_s - time.monotonic()) > 0:
+            self._process_queue(left_s)
 
     # Messages.
 
-    def _listen(self, patience_s: float) -> list[Any]:
-        """Wait for something to happen; store everything that has arrived meanwhile, then acknowledge it.
+    def _process_queue(self, timeout_s: float) -> list[Any]:
+        """Wait for a queue item; store the messages queued by then in one transaction, then acknowledge them.
 
-        What else happened on the present connection is returned.
+        Returns the answers that arrived on the present connection.
         """
-        arrived: list[tuple[BoundedClient, PublishPacket]] = []
-        others: list[Any] = []
-        size = 0
-        happened = self._mailbox.get(patience_s)
-        while happened is not None:
-            client, what = happened
-            if client is not None and isinstance(what, PublishPacket):
-                arrived.append((client, what))
-                size += len(what.payload)
+        packets: list[tuple[BoundedClient, PublishPacket]] = []
+        answers: list[Any] = []
+        items = size = 0
+        queued = self._mailbox.get(timeout_s)
+        while queued is not None:
+            client, item = queued
+            if client is not None and isinstance(item, PublishPacket):
+                packets.append((client, item))
             elif client is not None and client is self._client:
-                others.append(what)
-            if len(arrived) >= AT_ONCE or size >= AT_ONCE_BYTES:
+                answers.append(item)
+            items, size = items + 1, size + _queued_bytes(item)
+            if items >= TRANSACTION_ITEMS or size >= TRANSACTION_BYTES:
                 break
-            happened = self._mailbox.get(0.0)
-        if arrived:
-            self._ingested += self._store.ingest(self._message(what) for _, what in arrived)
-            for client, what in arrived:
-                if client is self._client and what.mid:
-                    client.ack(what.mid, 1)
-            self._heard = time.monotonic()
-        if time.monotonic() >= self._next_summary:
-            self._summarise()
-        for what in others:
-            if isinstance(what, _Published):
-                self._note_published(what)
-            elif isinstance(what, _Disconnected):
-                self._end = _explained(self._where, what)
-        return others
+            queued = self._mailbox.get(0.0)
+        if packets:
+            self._ingested += self._store.ingest(self._message(packet) for _, packet in packets)
+            for client, packet in packets:
+                if client is self._client and packet.mid:
+                    client.ack(packet.mid, 1)
+            self._last_ingest_s = time.monotonic()
+        if time.monotonic() >= self._next_summary_s:
+            self._log_summary()
+        for answer in answers:
+            if isinstance(answer, _Published):
+                self._handle_published(answer)
+            elif isinstance(answer, _Disconnected):
+                self._connection_end = _explained(self._address, answer)
+        return answers
 
-    def _message(self, arrived: PublishPacket) -> Message:
-        cut_from = arrived.size if arrived.size > MAX_PACKET else None
-        return Message(arrived.topic.removeprefix(self._base), arrived.payload, cut_from)
+    def _message(self, packet: PublishPacket) -> Message:
+        cut_from = packet.size if packet.size > MAX_PACKET else None
+        return Message(packet.topic.removeprefix(self._base), packet.payload, cut_from)
 
-    def _summarise(self) -> None:
-        self._next_summary = time.monotonic() + SUMMARY_S
+    def _log_summary(self) -> None:
+        self._next_summary_s = time.monotonic() + SUMMARY_INTERVAL_S
         ingested, self._ingested = self._ingested, IngestResult()
         if ingested != IngestResult():
             log.info("events_taken", stored=ingested.stored, repeated=ingested.repeated, rejected=ingested.rejected)
@@ -391,24 +413,28 @@ class Inbox:
     # Receipts.
 
     def _write_receipts(self, *, at_once: bool = False) -> None:
-        """Tell every gateway for which something has changed what is held, at most once in ``RECEIPT_INTERVAL_S``."""
-        if time.monotonic() < self._next_receipts and not at_once:
+        """Publish a receipt to each gateway whose held range has changed, at most once in ``RECEIPT_INTERVAL_S``."""
+        now_s = time.monotonic()
+        if now_s < self._next_receipts_s and not at_once:
             return
-        self._next_receipts = time.monotonic() + RECEIPT_INTERVAL_S
+        self._next_receipts_s = now_s + RECEIPT_INTERVAL_S
         client = self._client
-        assert client is not None, "receipts are written while connected"  # noqa: S101 - by run() and nobody else
+        assert client is not None, "receipts are written while connected"  # noqa: S101 - only run() calls this
         for gateway, stream, held_range in self._store.receipts():
-            if self._told.get(gateway) == (stream, held_range) or gateway in self._in_flight.values():
-                continue  # nothing new, or the broker has not taken the one before: the next will say more
-            self._told[gateway] = (stream, held_range)
-            self._remark(gateway, stream, held_range)
+            if self._last_receipts.get(gateway) == (stream, held_range):
+                continue
+            if gateway in self._in_flight or now_s < self._retry_at_s.get(gateway, 0.0):
+                continue  # the broker has not accepted the previous receipt; the next one will cover more
+            self._last_receipts[gateway] = (stream, held_range)
+            self._log_missing(gateway, stream, held_range)
             at = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             receipt = {"stream": stream, "upto": held_range.upto, "missing": held_range.missing, "at": at}
             payload = json.dumps(receipt, separators=(",", ":"))
             sent = client.publish(f"{self._base}{gateway}/receipt", payload, 1, retain=True, properties=_PLAIN)
-            self._in_flight[sent.mid] = gateway
+            self._in_flight[gateway] = sent.mid
+            self._gateway_of_receipt[sent.mid] = gateway
 
-    def _remark(self, gateway: str, stream: str, held_range: HeldRange) -> None:
+    def _log_missing(self, gateway: str, stream: str, held_range: HeldRange) -> None:
         fields = {"gateway": gateway, "stream": stream, "upto": held_range.upto}
         if held_range.missing and gateway not in self._incomplete:
             self._incomplete.add(gateway)
@@ -418,19 +444,24 @@ class Inbox:
             self._incomplete.discard(gateway)
             log.info("events_complete", **fields)
 
-    def _note_published(self, published: _Published) -> None:
-        gateway = self._in_flight.pop(published.mid, None)
+    def _handle_published(self, published: _Published) -> None:
+        gateway = self._gateway_of_receipt.pop(published.mid, None)
         if gateway is None:
             return
+        del self._in_flight[gateway]
         if published.code < 0x80:
             self._refused.discard(gateway)
-        elif gateway not in self._refused:
+            self._retry_at_s.pop(gateway, None)
+            return
+        self._last_receipts.pop(gateway, None)
+        self._retry_at_s[gateway] = time.monotonic() + RECEIPT_RETRY_S
+        if gateway not in self._refused:
             self._refused.add(gateway)
             log.warning(
                 "receipt_refused",
                 gateway=gateway,
                 reason_code=published.code,
-                reason="the broker does not take receipts from this client; check its access list",
+                reason="the broker does not accept receipts from this client; check its access list",
             )
 
 
@@ -447,8 +478,8 @@ def _explained(where: str, end: _Disconnected) -> BrokerUnavailable:
 
 
 def _ended_again(exc: BrokerUnavailable) -> BrokerUnavailable:
-    # mosquitto 2.0.11 closes the older of two connections with one client id without giving the reason, and that looks
-    # like a broker that crashes: to stay away for minutes, as when the reason was given, would be a guess.
+    # mosquitto 2.0.11 closes the older of two connections with one client id without a reason, which looks like a
+    # crashing broker: the pause of minutes that a takeover calls for would rest on a guess.
     return BrokerUnavailable(f"{exc}, again and again: the broker keeps ending, or {_SHARED}")
 
 

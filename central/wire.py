@@ -111,6 +111,10 @@ class BoundedClient(mqtt.Client):
         data = super()._sock_recv(max_bytes)
         if not data:
             raise ConnectionResetError("the broker has closed the connection")
+        # The library sees no PUBLISH. Without this its ping would time out while the answer waits behind messages.
+        self._ping_t = 0.0
+        with self._msgtime_mutex:
+            self._last_bytes_received = mqtt.time_func()
         return data
 
     def _parse_publish(self, first: int, body: bytes, size: int) -> PublishPacket:

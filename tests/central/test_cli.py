@@ -20,7 +20,7 @@ from central.cli import EPILOG, HINTS, Code, main
 from central.secret import SecretError, read_secret
 from central.store import IngestResult, Message, Store
 from tests import command
-from tests.broker import WAIT_S, Broker, Subscriber
+from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import GATEWAY, STREAM, Source, batch, payload
 
@@ -207,6 +207,25 @@ def test_a_full_disk_ends_it_and_loses_nothing(tmp_path: Path, db: Path) -> None
     check_whole(db, source)
 
 
+def test_a_log_that_cannot_be_written_does_not_stop_the_inbox(tmp_path: Path, db: Path) -> None:
+    """Standard error may be a file on a full disk: events are stored and acknowledged all the same."""
+    with Broker(tmp_path) as broker, Path("/dev/full").open("w") as full:
+        process = subprocess.Popen(
+            [*CENTRAL, "inbox", "--broker", broker.url, "--db", str(db)], env=environment(), stderr=full
+        )
+        try:
+            with Sender(broker.port) as sender:
+                eventually(lambda: process.poll() is not None or "hadir-central" in broker.log, what="the connection")
+                sender.send(*Source().punches(1))
+            eventually(lambda: process.poll() is not None or held(db) == [1], what="the event")
+            assert held(db) == [1]
+            process.terminate()
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_two_inboxes_do_not_share_a_database(tmp_path: Path, db: Path) -> None:
     """The second one ends at once and says why."""
     with Broker(tmp_path) as broker, running("--broker", broker.url, "--db", db) as process:
@@ -352,7 +371,7 @@ def test_a_report_of_nothing_and_of_a_stream_joined_late(tmp_path: Path, db: Pat
     source.punches(5)
     stored(db, ("batch", batch(*source.events[3:])))
 
-    assert central("report", "--db", tmp_path / "empty.db").stdout == "no gateway has been heard yet\n"
+    assert central("report", "--db", tmp_path / "empty.db").stdout == "no messages from a gateway yet\n"
     assert "verified from 4 to 5; joined in mid-stream" in central("report", "--db", db).stdout
 
 
@@ -495,7 +514,7 @@ def test_verify_names_and_counts_what_rests_on_trust(db: Path) -> None:
 
     assert lines == [
         f"{GATEWAY} stream {STREAM}: 1 by id and digest alone, content gone at the gateway: 3",
-        f"{GATEWAY} stream {STREAM}: 2 times `previous` taken on trust, what is before is missing: 2, 7",
+        f"{GATEWAY} stream {STREAM}: 2 times `previous` taken on trust, the event before is missing: 2, 7",
         "OK: 7 events, 0 faults; on trust: 1 pruned bodies, 2 first `previous`",
     ]
 

@@ -14,12 +14,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from central import inbox as inbox_module
-from central.coverage import GAP_GRACE_S
+from central.coverage import GAP_GRACE_S, HeldRange
 from central.inbox import TOPICS, Broker, Inbox
 from central.report import open_readonly
 from central.store import Receipt, Store
 from tests import contract
-from tests.broker import CONNECT, PUBLISH, WAIT_S, Closing, FakeBroker, Packet, Subscriber, connack, eventually
+from tests.broker import (
+    CONNECT,
+    PUBLISH,
+    WAIT_S,
+    Closing,
+    FakeBroker,
+    Packet,
+    Subscriber,
+    connack,
+    eventually,
+    puback,
+    suback,
+)
 from tests.broker import Broker as Mosquitto
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import STREAM, Event, Source, batch, payload
@@ -394,6 +406,51 @@ def test_a_receipt_that_is_refused_is_said_once(tmp_path: Path, db: Path, monkey
 
     assert [line["event"] for line in log].count("receipt_refused") == 1
     check_whole(db, source)
+
+
+def test_a_refused_receipt_is_written_again(db: Path, monkeypatch: Any) -> None:
+    """A broker may refuse for the moment (quota exceeded): the receipt must not wait for the next event."""
+    monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
+    monkeypatch.setattr(inbox_module, "RECEIPT_RETRY_S", 0.05)
+    codes = iter([0x97, 0x97, 0])
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind == CONNECT:
+            return connack()
+        if packet.kind == SUBSCRIBE:
+            return suback(packet.mid, *[1] * len(TOPICS)) + delivery(1, Source().punch(1))
+        return puback(packet.mid, next(codes)) if packet.kind == PUBLISH else None
+
+    with FakeBroker(answer) as broker, capture_logs() as log, Running(broker.port, db, admitted=False):
+        eventually(lambda: len(broker.published("/receipt")) == 3, what="the third receipt")
+
+    assert [line["event"] for line in log].count("receipt_refused") == 1
+
+
+def test_the_cost_of_receipts_is_linear_in_the_number_of_gateways(db: Path) -> None:
+    """Receipts in flight are looked up by gateway, not searched."""
+    compared: list[str] = []
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(self)
+            return str.__eq__(self, other)
+
+    gateways = 2000
+    store = Store(db)
+    inbox = Inbox(Broker("127.0.0.1", 1, tls=False), store)
+    inbox._client = inbox._new_client()
+    names = [Name(f"site/gw-{number}") for number in range(gateways)]
+    store.receipts = lambda: iter([Receipt(name, "s", HeldRange(1, ())) for name in names])  # type: ignore[method-assign]
+
+    inbox._write_receipts(at_once=True)
+
+    assert len(inbox._in_flight) == gateways
+    assert len(compared) < 10 * gateways
+    store.close()
 
 
 def test_a_refused_subscription_is_said_and_tried_later(db: Path) -> None:

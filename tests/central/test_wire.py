@@ -2,14 +2,15 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, _ConnectionState
 from structlog.testing import capture_logs
 
 from central.event import MAX_BYTES
-from central.inbox import MAX_QUEUED_BYTES, TOPICS, _Mailbox
+from central.inbox import MAX_QUEUED_BYTES, TOPICS, _Mailbox, _Subscribed
 from central.report import open_readonly
 from central.wire import (
     MAX_OTHER_PACKET,
@@ -53,6 +54,7 @@ class Line:
 
     def __init__(self, *parts: tuple[bytes, int]) -> None:
         self._parts = list(parts)
+        self.sent = b""
 
     @property
     def empty(self) -> bool:
@@ -70,6 +72,11 @@ class Line:
         elif times > 1:
             self._parts.insert(0, (pattern, times - 1))
         return pattern[:most]
+
+    def send(self, data: bytes) -> int:
+        """Record what is written."""
+        self.sent += data
+        return len(data)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -212,9 +219,9 @@ def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: 
 
 
 def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
-    """What waits is bounded; it goes on when there is room, and lets go of a connection that is over."""
+    """The queue is bounded; reading continues when there is room."""
     mailbox = _Mailbox()
-    client = BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, deliver=lambda _: None)
+    client = idle_client()
     large = PublishPacket(1, "t", b"x" * (MAX_QUEUED_BYTES // 2), 0)
     put = threading.Semaphore(0)
 
@@ -230,9 +237,67 @@ def test_while_the_store_is_busy_the_connection_is_not_read() -> None:
     assert mailbox.get(20) == (client, large)
     assert put.acquire(timeout=20)
     with mailbox._changed:
-        assert mailbox._size == MAX_QUEUED_BYTES
+        assert mailbox._size >= MAX_QUEUED_BYTES
         assert len(mailbox._items) == 2
     mailbox.release(client)
     thread.join(20)
     assert not thread.is_alive()
-    assert [mailbox.get(0) is None for _ in range(5)] == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("item", "size"),
+    [
+        (PublishPacket(1, "t", b"x" * 100_000, 0), 100_000),
+        (PublishPacket(1, "t" * 60_000, b"", 0), 60_000),
+        (PublishPacket(0, "t", b"", 0), 100),
+        (_Subscribed((0,)), 100),
+    ],
+    ids=["payload", "topic", "empty", "answer"],
+)
+def test_the_queue_is_bounded_for_items_of_every_kind(item: Any, size: int) -> None:
+    """Topics and fixed costs count like payloads; what exceeds the bound on a released connection is discarded."""
+    mailbox = _Mailbox()
+    client = idle_client()
+    bound = MAX_QUEUED_BYTES // size + 1
+
+    def fill() -> None:
+        for _ in range(2 * bound):
+            mailbox.put(client, item)
+
+    thread = threading.Thread(target=fill, daemon=True)
+    thread.start()
+    eventually(lambda: mailbox._size >= MAX_QUEUED_BYTES or not thread.is_alive())
+    mailbox.release(client)
+    thread.join(20)
+    assert not thread.is_alive()
+
+    queued = 0
+    while mailbox.get(0) is not None:
+        queued += 1
+    assert 0 < queued <= bound
+
+
+def test_a_message_counts_as_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a ping waits behind a backlog of messages: the connection is not closed for it meanwhile."""
+    now_s = 1000.0
+    monkeypatch.setattr(mqtt, "time_func", lambda: now_s)
+    client = idle_client()
+    line = Line((message(1, b"{}"), 1))
+    client._sock = line  # type: ignore[assignment]
+    client._keepalive = 30
+    client._state = _ConnectionState.MQTT_CS_CONNECTED
+    now_s += 31
+    assert client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS  # sends a ping
+    assert line.sent == b"\xc0\0"
+    now_s += 20
+    assert client._packet_read() == MQTTErrorCode.MQTT_ERR_AGAIN
+    now_s += 11
+
+    assert client.loop_misc() == MQTTErrorCode.MQTT_ERR_SUCCESS
+    now_s += 31
+    assert client.loop_misc() == MQTTErrorCode.MQTT_ERR_CONN_LOST  # a silent broker is still left
+
+
+def idle_client() -> BoundedClient:
+    """Return a client without a connection."""
+    return BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=lambda _: None)
