@@ -159,6 +159,7 @@ class PunchRow(Row, table=True):
     __table_args__: ClassVar[Any] = (
         Index("punch_local_time", "local_time"),
         Index("punch_person", "serial", "pin", "local_time"),
+        Index("punch_instant", "pin", "instant"),
         {"sqlite_with_rowid": False},
     )
     id: str = Field(primary_key=True)
@@ -169,6 +170,8 @@ class PunchRow(Row, table=True):
     pin: str | None
     uid: int | None = Field(sa_type=BigInteger)
     local_time: str
+    instant: int | None = Field(default=None, sa_type=BigInteger)
+    """The second of UTC that its event's time names."""
 
 
 class ClaimRow(Row, table=True):

@@ -92,11 +92,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 def _changed_fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    names = [
-        name
-        for name in _DAY
-        if name not in ("date", "slots") and before.get(name) != after.get(name)
-    ]
+    names = [name for name in _DAY if name not in ("date", "slots") and before.get(name) != after.get(name)]
     old, new = ({slot["name"]: slot for slot in content.get("slots", ())} for content in (before, after))
     for name in sorted({*old, *new}):
         if name not in old or name not in new:

@@ -1,0 +1,582 @@
+"""Verdicts in the database: what is to be judged again, when time itself is a reason to, and each revision of each day.
+
+Marks (``affected``) are made in the transaction of their cause and deleted in the transaction of the verdicts that they
+bring, so a kill at any moment loses none and repeats none. Revisions are only added; the last one of a person and date
+counts.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Index,
+    String,
+    cast,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    tuple_,
+    update,
+)
+from sqlmodel import Field
+
+from central.store.engine import KEY, Row, table
+from central.store.registers import ROW
+from central.store.tables import EventRow, GapRow, GatewayRow, OwnershipRow, PunchRow, StreamRow
+from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
+
+BATCH = 5_000
+"""Keys in one statement."""
+
+
+class AffectedRow(Row, table=True):
+    """Days to judge again: a mark, see :class:`central.timesheet.affected.Mark`, with what made it."""
+
+    __tablename__: ClassVar[Any] = "affected"
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    subject: str
+    first: str
+    last: str
+    cause: str
+    """Canonical JSON."""
+    entered: str
+    failed: str | None = None
+    """Where judging it met a mistake of ours; it is set aside until it is tried again."""
+
+
+class DueRow(Row, table=True):
+    """The next moment at which time itself changes the verdict on a day."""
+
+    __tablename__: ClassVar[Any] = "due"
+    __table_args__: ClassVar[Any] = (Index("due_at", "at"),)
+    person: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+    """A second of UTC."""
+
+
+class ResultRow(Row, table=True):
+    """One revision of the verdict on one date of one person; never updated, never deleted."""
+
+    __tablename__: ClassVar[Any] = "result"
+    __table_args__: ClassVar[Any] = (Index("result_date", "date"),)
+    person: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+    """The plan's date."""
+    revision: int = Field(primary_key=True)
+    """From 1 on."""
+    status: str
+    """``open``, ``provisional``, ``final``; ``none`` where a day that had a verdict is not judged any more."""
+    unit: str | None = None
+    policy: str | None = None
+    inputs: str
+    """SHA-256 of all that the verdict depends on."""
+    engine: int
+    content: str
+    """Canonical JSON, see :mod:`central.timesheet.stored`; of ``none`` the reason."""
+    changed: str
+    """What differs from the revision before, canonical JSON."""
+    cause: str
+    """What brought it: canonical JSON, a list of causes of marks."""
+    entered: str
+
+
+class UnattributedRow(Row, table=True):
+    """A PIN that nobody had when it was read: found by recomputing, deleted when an enrolment says whose it was."""
+
+    __tablename__: ClassVar[Any] = "unattributed"
+    site: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+    """Of the terminal's clock."""
+    serial: str = Field(primary_key=True)
+    pin: str = Field(primary_key=True)
+
+
+class JudgedByRow(Row, table=True):
+    """What verdicts rest on beside facts: since when which version of the judgement, and which text of a policy."""
+
+    __tablename__: ClassVar[Any] = "judged_by"
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    name: str
+    digest: str
+    entered: str
+
+
+AFFECTED, DUE, RESULT = table(AffectedRow), table(DueRow), table(ResultRow)
+UNATTRIBUTED, JUDGED_BY = table(UnattributedRow), table(JudgedByRow)
+PUNCH, EVENT, STREAM, GATEWAY = table(PunchRow), table(EventRow), table(StreamRow), table(GatewayRow)
+GAP, OWNERSHIP = table(GapRow), table(OwnershipRow)
+encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+"""Write canonical JSON: sorted keys and no white space."""
+
+
+class Marked(NamedTuple):
+    """A mark that waits."""
+
+    id: int
+    subject: str
+    first: date
+    last: date
+    cause: str
+
+
+class Revision(NamedTuple):
+    """A revision as it is stored."""
+
+    person: str
+    date: date
+    revision: int
+    status: str
+    unit: str | None
+    policy: str | None
+    inputs: str
+    engine: int
+    content: str
+    changed: str
+    cause: str
+    entered: str
+
+
+# --- marks --------------------------------------------------------------------------------------------------------
+
+
+def mark(connection: Connection, marks: Iterable[Mark], cause: Mapping[str, Any], entered: str) -> int:
+    """Mark days to be judged again, in the transaction of their cause; return how many marks that makes."""
+    text = encode(dict(cause))
+    rows = [
+        {
+            "subject": one.subject,
+            "first": one.first.isoformat(),
+            "last": one.last.isoformat(),
+            "cause": text,
+            "entered": entered,
+        }
+        for one in coalesced(marks)
+    ]
+    if rows:
+        connection.execute(insert(AFFECTED), rows)
+    return len(rows)
+
+
+def mark_of_punch(reading: Reading, local_date: str) -> Mark:
+    """Return the mark of a punch on a date of the terminal's clock."""
+    on = date.fromisoformat(local_date)
+    return Mark(read_key(reading), on, on)
+
+
+def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
+    """Return the marks that wait, in order of their entry, without those set aside."""
+    query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after).order_by(AFFECTED.c.id)
+    return [
+        Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause)
+        for row in connection.execute(query.limit(limit))
+    ]
+
+
+def unmark(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete marks, in the transaction of what they brought."""
+    for batch in batches(ids):
+        connection.execute(delete(AFFECTED).where(AFFECTED.c.id.in_(batch)))
+
+
+def set_aside(connection: Connection, number: int, place: str) -> None:
+    """Keep a mark apart whose days could not be judged; ``place`` names where it failed."""
+    connection.execute(update(AFFECTED).where(AFFECTED.c.id == number).values(failed=place))
+
+
+def retry(connection: Connection) -> int:
+    """Let the marks that were set aside wait again; return how many."""
+    return connection.execute(update(AFFECTED).where(AFFECTED.c.failed.is_not(None)).values(failed=None)).rowcount
+
+
+def numbers(connection: Connection) -> tuple[int, int]:
+    """Return how many marks wait, and how many are set aside."""
+    query = select(func.count(), func.count(AFFECTED.c.failed)).select_from(AFFECTED)
+    every, failed = connection.execute(query).one()
+    return every - failed, failed
+
+
+def spread(connection: Connection, one: Marked, subjects: Iterable[str], kind: str, *, by_other: bool) -> None:
+    """Make a mark of each subject that a kind of register states by one of the keys, with the dates of a shared mark.
+
+    ``by_other``: the keys are looked up as the statements' other key. Rows that no longer count are looked at too:
+    whom they were about may be affected.
+    """
+    column = ROW.c.other if by_other else ROW.c.subject
+    for batch in batches(subjects):
+        found = (
+            select(
+                ROW.c.subject,
+                literal(one.first.isoformat()),
+                literal(one.last.isoformat()),
+                literal(one.cause),
+                func.max(ROW.c.entered),
+            )
+            .where(
+                ROW.c.kind == kind,
+                column.in_(batch),
+                ROW.c.valid_from <= one.last.isoformat(),
+                func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= one.first.isoformat(),
+            )
+            .group_by(ROW.c.subject)
+        )
+        connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+
+
+def spread_place(connection: Connection, one: Marked, place: str) -> None:
+    """Make a mark of each person who was enrolled with any PIN at a ``terminal:SERIAL`` or ``site:S``."""
+    found = (
+        select(
+            ROW.c.subject,
+            literal(one.first.isoformat()),
+            literal(one.last.isoformat()),
+            literal(one.cause),
+            func.max(ROW.c.entered),
+        )
+        .where(
+            ROW.c.kind == "enrolments",
+            ROW.c.other >= f"{place} ",
+            ROW.c.other < f"{place}!",
+            ROW.c.valid_from <= one.last.isoformat(),
+            func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= one.first.isoformat(),
+        )
+        .group_by(ROW.c.subject)
+    )
+    connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) -> None:
+    """Say when time next changes the verdict on days; None: never."""
+    for batch in batches(due):
+        keys = [(person, on.isoformat()) for person, on in batch]
+        connection.execute(delete(DUE).where(tuple_(DUE.c.person, DUE.c.date).in_(keys)))
+    rows = [{"person": person, "date": on.isoformat(), "at": at} for (person, on), at in due.items() if at is not None]
+    if rows:
+        connection.execute(insert(DUE), rows)
+
+
+def fall_due(connection: Connection, now: int, entered: str) -> int:
+    """Turn what is due into marks; return how many."""
+    found = select(
+        literal("person:") + DUE.c.person,
+        DUE.c.date,
+        DUE.c.date,
+        literal('{"kind":"time"}'),
+        literal(entered),
+    ).where(DUE.c.at <= now)
+    made = connection.execute(
+        insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found)
+    ).rowcount
+    if made:
+        connection.execute(delete(DUE).where(DUE.c.at <= now))
+    return made
+
+
+def next_due(connection: Connection) -> int | None:
+    """Return the next second of UTC at which something falls due."""
+    found = connection.execute(select(func.min(DUE.c.at))).scalar_one()
+    return None if found is None else int(found)
+
+
+def judged_by(connection: Connection) -> dict[str, str]:
+    """Return the digest of what verdicts rest on, by its name; what was entered last counts."""
+    query = select(JUDGED_BY.c.name, JUDGED_BY.c.digest).order_by(JUDGED_BY.c.id)
+    return dict(connection.execute(query).tuples().all())
+
+
+def set_judged_by(connection: Connection, name: str, digest: str, entered: str) -> None:
+    """Put on record what verdicts rest on from now on."""
+    connection.execute(insert(JUDGED_BY).values(name=name, digest=digest, entered=entered))
+
+
+# --- revisions ----------------------------------------------------------------------------------------------------
+
+
+class Last(NamedTuple):
+    """What is needed of the last revision of a day to see whether another one is due."""
+
+    revision: int
+    status: str
+    inputs: str
+    engine: int
+
+
+def last_revisions(
+    connection: Connection, people: Iterable[str], first: date, last: date
+) -> dict[tuple[str, date], Last]:
+    """Return the last revision of each day of people that has one."""
+    found: dict[tuple[str, date], Last] = {}
+    for batch in batches(people):
+        query = (
+            select(
+                RESULT.c.person,
+                RESULT.c.date,
+                RESULT.c.revision,
+                RESULT.c.status,
+                RESULT.c.inputs,
+                RESULT.c.engine,
+            )
+            .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
+            .order_by(RESULT.c.revision)
+        )
+        for person, on, *rest in connection.execute(query):
+            found[person, date.fromisoformat(on)] = Last(*rest)
+    return found
+
+
+def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> dict[tuple[str, date], str]:
+    """Return the content of revisions, by person and date."""
+    found: dict[tuple[str, date], str] = {}
+    columns = RESULT.c.person, RESULT.c.date, RESULT.c.revision
+    for batch in batches((person, on.isoformat(), revision) for person, on, revision in keys):
+        query = select(RESULT.c.person, RESULT.c.date, RESULT.c.content).where(tuple_(*columns).in_(batch))
+        found |= {(person, date.fromisoformat(on)): content for person, on, content in connection.execute(query)}
+    return found
+
+
+def add(connection: Connection, revisions: Sequence[Revision]) -> None:
+    """Store new revisions."""
+    if revisions:
+        connection.execute(insert(RESULT), [{**one._asdict(), "date": one.date.isoformat()} for one in revisions])
+
+
+def history(connection: Connection, person: str, on: date, known_at: str | None = None) -> list[Revision]:
+    """Return all revisions of a day in their order; those that were stored until a moment."""
+    query = select(RESULT).where(RESULT.c.person == person, RESULT.c.date == on.isoformat())
+    if known_at is not None:
+        query = query.where(RESULT.c.entered <= known_at)
+    return [_revision(row) for row in connection.execute(query.order_by(RESULT.c.revision))]
+
+
+def current(connection: Connection, people: Iterable[str], first: date, last: date) -> list[Revision]:
+    """Return the last revision of each day of people, by person and date."""
+    found: dict[tuple[str, str], Revision] = {}
+    for batch in batches(people):
+        query = (
+            select(RESULT)
+            .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
+            .order_by(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+        )
+        for row in connection.execute(query):
+            found[row.person, row.date] = _revision(row)
+    return list(found.values())
+
+
+def _revision(row: Any) -> Revision:
+    return Revision(**{**row._mapping, "date": date.fromisoformat(row.date)})  # noqa: SLF001 - SQLAlchemy's public name
+
+
+# --- punches ------------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A punch of the store with the event that counts."""
+
+    id: str
+    site: str
+    serial: str
+    pin: str
+    local_time: str
+    instant: int
+    stream: str
+    sequence: int
+    body: str
+
+
+_HELD = (
+    select(
+        PUNCH.c.id,
+        GATEWAY.c.name,
+        PUNCH.c.serial,
+        PUNCH.c.pin,
+        PUNCH.c.local_time,
+        PUNCH.c.instant,
+        STREAM.c.name,
+        EVENT.c.sequence,
+        EVENT.c.body,
+    )
+    .join(EVENT, EVENT.c.key == PUNCH.c.event)
+    .join(STREAM, STREAM.c.id == EVENT.c.stream)
+    .join(GATEWAY, GATEWAY.c.id == STREAM.c.gateway)
+)
+
+
+def punches_of(
+    connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
+) -> list[Held]:
+    """Return the punches of PINs, wherever they were read, between two instants."""
+    found = []
+    for batch in batches(pins):
+        query = _HELD.where(PUNCH.c.pin.in_(batch), PUNCH.c.instant.between(first, last))
+        if known_at is not None:
+            query = query.where(EVENT.c.received <= known_at)
+        found += [Held(identity, name.partition("/")[0], *rest) for identity, name, *rest in connection.execute(query)]
+    return found
+
+
+def site_of(connection: Connection) -> dict[str, str]:
+    """Return the site of each serial number, by the gateway that it belongs to since the latest date."""
+    query = select(OWNERSHIP.c.serial, OWNERSHIP.c.gateway).order_by(OWNERSHIP.c.since, OWNERSHIP.c.id)
+    return {serial: gateway.partition("/")[0] for serial, gateway in connection.execute(query)}
+
+
+def batches(items: Iterable[Any]) -> Iterable[list[Any]]:
+    """Yield items in lists that one statement can hold."""
+    left = iter(items)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+# --- what is not known --------------------------------------------------------------------------------------------
+
+
+class Unattributed(NamedTuple):
+    """A PIN that nobody had at a terminal on a date of its clock."""
+
+    site: str
+    date: str
+    serial: str
+    pin: str
+
+
+def set_unattributed(
+    connection: Connection, unknown: Iterable[Unattributed], known: Iterable[Unattributed]
+) -> set[Unattributed]:
+    """Keep which PINs nobody had, and which of them somebody has now; return those that were kept and are known."""
+    ended = set()
+    for batch in batches(known):
+        keys = tuple_(*UNATTRIBUTED.c)
+        ended |= {Unattributed(*row) for row in connection.execute(select(UNATTRIBUTED).where(keys.in_(batch)))}
+        connection.execute(delete(UNATTRIBUTED).where(keys.in_(batch)))
+    new = set(unknown)
+    for batch in batches(sorted(new)):
+        there = connection.execute(select(UNATTRIBUTED).where(tuple_(*UNATTRIBUTED.c).in_(batch)))
+        new -= {Unattributed(*row) for row in there}
+    if new:
+        connection.execute(insert(UNATTRIBUTED), [one._asdict() for one in sorted(new)])
+    return ended
+
+
+def unattributed(connection: Connection, sites: Iterable[str], first: date, last: date) -> list[Unattributed]:
+    """Return the PINs of sites that nobody had on any of the dates."""
+    return [
+        Unattributed(*row)
+        for batch in batches(sorted(set(sites)))
+        for row in connection.execute(
+            select(UNATTRIBUTED).where(
+                UNATTRIBUTED.c.site.in_(batch),
+                UNATTRIBUTED.c.date.between(first.isoformat(), last.isoformat()),
+            )
+        )
+    ]
+
+
+class Use(NamedTuple):
+    """A PIN that was read at a terminal on one date of its clock."""
+
+    site: str
+    serial: str
+    pin: str
+    date: str
+    punches: int
+    first: str
+    last: str
+
+
+def uses(connection: Connection, pins: Iterable[str] | None = None) -> list[Use]:
+    """Return on which dates and where PINs were read; None: all PINs, ``uid:N`` where a terminal knew none."""
+    pin = func.coalesce(PUNCH.c.pin, literal("uid:") + cast(PUNCH.c.uid, String))
+    on = func.substr(PUNCH.c.local_time, 1, 10)
+    query = (
+        select(
+            GATEWAY.c.name,
+            PUNCH.c.serial,
+            pin,
+            on,
+            func.count(),
+            func.min(PUNCH.c.local_time),
+            func.max(PUNCH.c.local_time),
+        )
+        .join(EVENT, EVENT.c.key == PUNCH.c.event)
+        .join(STREAM, STREAM.c.id == EVENT.c.stream)
+        .join(GATEWAY, GATEWAY.c.id == STREAM.c.gateway)
+        .group_by(GATEWAY.c.name, PUNCH.c.serial, pin, on)
+    )
+    queries = [query] if pins is None else [query.where(PUNCH.c.pin.in_(batch)) for batch in batches(pins)]
+    found: dict[tuple[str, str, str, str], Use] = {}
+    for one in queries:
+        for name, *rest in connection.execute(one):
+            use = Use(name.partition("/")[0], *rest)
+            before = found.get(use[:4])
+            if before is not None:  # two gateways of one site
+                use = use._replace(
+                    punches=use.punches + before.punches,
+                    first=min(use.first, before.first),
+                    last=max(use.last, before.last),
+                )
+            found[use[:4]] = use
+    return list(found.values())
+
+
+class StreamGap(NamedTuple):
+    """Sequences that a stream lacks; ``before`` and ``after`` are the bodies of the events around them."""
+
+    gateway: str
+    stream: str
+    first: int
+    last: int
+    before: str | None
+    after: str | None
+
+
+def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | None = None) -> list[StreamGap]:
+    """Return what the streams of sites lack, also beyond the last event that is held, as known at a moment or now."""
+    wanted = set(sites)
+    streams = [
+        (key, name, gateway, seen, assigned)
+        for key, name, gateway, seen, assigned in connection.execute(
+            select(STREAM.c.id, STREAM.c.name, GATEWAY.c.name, STREAM.c.seen, STREAM.c.assigned).join(
+                GATEWAY, GATEWAY.c.id == STREAM.c.gateway
+            )
+        )
+        if gateway.partition("/")[0] in wanted
+    ]
+    found = []
+    for key, name, gateway, seen, assigned in streams:
+        if known_at is None:
+            gaps = [
+                tuple(row) for row in connection.execute(select(GAP.c.first, GAP.c.last).where(GAP.c.stream == key))
+            ]
+            if assigned > seen:
+                gaps.append((seen + 1, assigned))
+        else:
+            gaps = _gaps_known_at(connection, key, known_at)
+        for first, last in gaps:
+            before, after = (_body_at(connection, key, sequence, known_at) for sequence in (first - 1, last + 1))
+            found.append(StreamGap(gateway, name, first, last, before, after))
+    return found
+
+
+def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[tuple[int, int]]:
+    held = select(EVENT.c.sequence).where(EVENT.c.stream == stream, EVENT.c.received <= known_at).subquery()
+    before = func.lag(held.c.sequence, 1, 0).over(order_by=held.c.sequence)
+    numbered = select(held.c.sequence, before.label("before")).subquery()
+    query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
+    return [(first + 1, last - 1) for first, last in connection.execute(query)]
+
+
+def _body_at(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
+    query = select(EVENT.c.body).where(EVENT.c.stream == stream, EVENT.c.sequence == sequence)
+    if known_at is not None:
+        query = query.where(EVENT.c.received <= known_at)
+    return connection.execute(query.order_by(EVENT.c.key).limit(1)).scalar_one_or_none()
