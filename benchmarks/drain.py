@@ -24,7 +24,7 @@ from benchmarks.first_import import SOURCE, context
 from benchmarks.rig import PREFIX, broker, far_away, in_own_process, office, quiet, settings_of, wait_for
 from drivers.base import RawPunch, Reading
 from drivers.zkteco import wire
-from gateway.ledger import FILE_NAME, Ledger, LedgerReader, Waiting, opened
+from gateway.ledger import FILE_NAME, Ledger, LedgerReader, StoredEvent, opened
 from gateway.publisher import Publisher
 from gateway.settings import Settings
 
@@ -54,7 +54,7 @@ class WatchedLedger(Ledger):
         self.fetched = threading.Event()
         self._left = self.counts().waiting  # a copied ledger has one more: it says that it begins a new stream
 
-    def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
+    def pending(self, after: int, limit: int, topic: str | None = None) -> list[StoredEvent]:
         """Fetch; the clock starts with the first time."""
         self.began = self.began or time.monotonic()
         self.fetched.set()

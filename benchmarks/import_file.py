@@ -13,7 +13,7 @@ from benchmarks.rig import GATEWAY, LOG, SITE, ZONE, in_own_process, memory_kib,
 from drivers.attlog.terminal import survey_export
 from drivers.attlog.wire import NotAnExport
 from gateway.clock import AssumedClock
-from gateway.filing import LedgerDesk, filed
+from gateway.file_import import LedgerSink, filed
 from gateway.ledger import opened
 from gateway.settings import Settings
 
@@ -64,7 +64,7 @@ def main() -> None:
     settings = Settings.model_validate(office | {"terminals": [entry]})
     with opened(folder, f"/hadir/{SITE}/{GATEWAY}") as ledger:
         terminal = settings.terminals[0]
-        desk = LedgerDesk(ledger, terminal, settings.zone(terminal), AssumedClock())
+        desk = LedgerSink(ledger, terminal, settings.zone(terminal), AssumedClock())
         began, cpu_began = time.monotonic(), time.process_time()
         try:
             filed(desk, survey_export(path), SERIAL)

@@ -18,14 +18,14 @@ from structlog.processors import ExceptionRenderer
 
 from drivers import DRIVERS
 from gateway import event as event_module
-from gateway import filing, memory
+from gateway import file_import, memory
 from gateway.clock import Clock, ClockStatus, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control import Answer, Control
 from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
-from gateway.ledger import Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, Room, backup
+from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
 from gateway.monitor import TerminalMonitor
 from gateway.pending import PendingWrites
 from gateway.publisher import Publisher, body_altered
@@ -56,7 +56,7 @@ HESITANT_S = 10.0
 LAST_WORDS_S = 30.0
 """How long a daemon of which a part has failed may take to end in good order."""
 
-_ROOM: dict[Room, str] = {
+_ROOM: dict[DiskState, str] = {
     "none": "there is no room on the gateway's disk: reading has stopped, the terminals keep their punches; make room",
     "news": "the gateway's disk is nearly full: long imports wait, new punches are still read; make room",
     "all": "there is room on the gateway's disk again: everything is read",
@@ -153,7 +153,7 @@ class Daemon:
             limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
             progress=self._manager.starting,
         )
-        self._room: Room = "all"
+        self._room: DiskState = "all"
         self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp(), failed=self._job_failed)
         self._calendar.each_night("backup", self._back_up)
         self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
@@ -287,7 +287,7 @@ class Daemon:
             "altered": self._look_at,
             "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
             **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
-            **filing.answers(self._ledger, self._workers, self._clock),
+            **file_import.answers(self._ledger, self._workers, self._clock),
         }
 
     def _visit(self, asked: dict[str, Any], *, full: bool) -> dict[str, Any]:
@@ -424,8 +424,8 @@ class Daemon:
 
     def _back_up(self) -> None:
         """Copy the ledger for the time when it will be damaged; not where that would take the last room."""
-        if self._ledger.room() != "all":
-            log.warning("backup_skipped", room=self._ledger.room())
+        if self._ledger.disk_state() != "all":
+            log.warning("backup_skipped", room=self._ledger.disk_state())
             return
         try:
             copy = backup(self._ledger.path, self._settings.backups, free_floor=self._settings.retention.free_floor)
@@ -488,7 +488,7 @@ class Daemon:
 
     def _watch_room(self) -> None:
         """Say once that the disk lets less be read than before, and once that it lets everything be read again."""
-        before, self._room = self._room, self._ledger.room()
+        before, self._room = self._room, self._ledger.disk_state()
         self._pending.flush()
         if self._room == before:
             return

@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 from drivers import safe_files
 from drivers.safe_files import Folder, printable
 from gateway.event import topic_of, verified
-from gateway.ledger import Waiting
+from gateway.ledger import StoredEvent
 
 FORMAT = "hadir.bundle.v1"
 MANIFEST = "manifest.jsonl"
@@ -313,7 +313,7 @@ def _lines(data: bytes, header: Header, identities: Sequence[Any]) -> Iterator[s
             yield line.decode().removesuffix("\n")
 
 
-def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[Waiting]:
+def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[StoredEvent]:
     """Yield the events of a part; ValueError where one is altered, out of its place, or of somebody else."""
     first = last = None
     count, digest = 0, part.previous
@@ -333,7 +333,7 @@ def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[Wai
         first, last, count = first or sequence, sequence, count + 1
         if count > part.events:
             break
-        yield Waiting(sequence, topic, body, 0)
+        yield StoredEvent(sequence, topic, body, 0)
     if (first, last, count, digest) != (part.first, part.last, part.events, part.digest):
         raise ValueError("its events are not those that the manifest tells of")
 
@@ -543,7 +543,7 @@ class Bundle:
         if not _TOPIC.fullmatch(self.header.prefix) or not self.header.prefix.endswith(f"/v1/{place}"):
             raise BundleError(f"{path}: its topics are not those of {printable(self.header.source)}")
 
-    def events(self, part: Part) -> Iterator[Waiting]:
+    def events(self, part: Part) -> Iterator[StoredEvent]:
         """Yield the events of a part, each numbered by its sequence in the stream; raises BundleError."""
         path = f"{self.name}/{part.name}"
         try:
@@ -563,7 +563,7 @@ class Bundle:
         except Exception as exc:  # whatever a part makes fail is a fault of the part
             raise BundleError(f"{path}: its events cannot be read ({type(exc).__name__})") from exc
 
-    def all_events(self) -> Iterator[Waiting]:
+    def all_events(self) -> Iterator[StoredEvent]:
         """Yield all events, part by part; raises BundleError."""
         for part in self.parts:
             yield from self.events(part)

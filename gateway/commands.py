@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.ledger import Again, Judgement, Ledger, LedgerFull, Selection, receipt_from
+from gateway.ledger import Judgement, Ledger, LedgerFull, ResendCounts, Selection, receipt_from
 from gateway.trace import trace
 
 WAITING_MOST = 16
@@ -127,7 +127,7 @@ _FIELDS = {field.alias or name for name, field in Replay.model_fields.items()}
 T = TypeVar("T", bound=_Arguments)
 
 
-def replay(ledger: Ledger, asked: Replay) -> Again:
+def replay(ledger: Ledger, asked: Replay) -> ResendCounts:
     """Let events of the ledger be sent again."""
     first, last = asked.sequence or (1, 2**62)
     if asked.sequence is not None:
@@ -135,7 +135,7 @@ def replay(ledger: Ledger, asked: Replay) -> Again:
         if base is None:
             raise Refusal("unknown_stream", "this ledger never had a stream of that name")
         first, last = base + first, base + last
-    return ledger.send_again(Selection(first, last, asked.terminal, asked.days))
+    return ledger.resend(Selection(first, last, asked.terminal, asked.days))
 
 
 def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
     try:
         judgement = ledger.note_receipt(receipt)
         if judgement in (Judgement.NEWS, Judgement.KNOWN):
-            ledger.owe_missing()
+            ledger.resend_missing()
     except LedgerFull as exc:
         raise Refusal("disk_full", "there is no room on the disk to note it; make room and try again") from exc
     if judgement is Judgement.FOREIGN:

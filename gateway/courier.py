@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.bundle import Bundle
-from gateway.ledger import Receipt, Waiting, receipt_from
+from gateway.ledger import Receipt, StoredEvent, receipt_from
 from gateway.message import BATCH, Array, Message, single
 from gateway.publisher import (
     ACK_TIMEOUT_S,
@@ -107,11 +107,11 @@ class Outcome:
 class _Road:
     """Events that still have to go, in order; what comes back is in front again."""
 
-    def __init__(self, source: Iterator[Waiting]) -> None:
+    def __init__(self, source: Iterator[StoredEvent]) -> None:
         self._source = source
-        self._ahead: deque[Waiting] = deque()
+        self._ahead: deque[StoredEvent] = deque()
 
-    def next(self) -> Waiting | None:
+    def next(self) -> StoredEvent | None:
         """Return the next event and leave it where it is; None at the end."""
         if not self._ahead and (event := next(self._source, None)) is not None:
             self._ahead.append(event)
@@ -202,7 +202,7 @@ class Courier:
             )
         )
 
-    def _lacking(self, bundle: Bundle, outcome: Outcome, progress: Progress) -> Iterator[Waiting]:
+    def _lacking(self, bundle: Bundle, outcome: Outcome, progress: Progress) -> Iterator[StoredEvent]:
         """Yield what the centre has not confirmed yet, when its turn comes."""
         for part in bundle.parts:
             for event in bundle.events(part):

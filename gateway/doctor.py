@@ -47,7 +47,7 @@ from gateway.commands import Refusal
 from gateway.control import Unanswered, ask
 from gateway.event import utc_text
 from gateway.forecast import threshold
-from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, Waiting, in_use, receipt_from
+from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, StoredEvent, in_use, receipt_from
 from gateway.publisher import (
     ALARM,
     BAD_CREDENTIALS,
@@ -723,7 +723,7 @@ def _trial(settings: Settings, clock: Clock) -> _Trial:
     return _Trial(ALARM, json.dumps(alarm, separators=(",", ":")).encode(), "application/json", evidence=False)
 
 
-def _sent_before(reader: LedgerReader) -> Waiting | None:
+def _sent_before(reader: LedgerReader) -> StoredEvent | None:
     """Return an event that the broker has had, the newest punch by preference; else the first that waits, if any."""
     after = max(0, reader.last_sequence() - RECENT)
     waiting = {event.sequence for event in reader.pending(after, RECENT)}

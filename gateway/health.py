@@ -80,7 +80,7 @@ class Health:
             "ledger_bytes": _ledger_bytes(self._ledger.path),
             "body_bytes": self._ledger.body_bytes,
             "disk_days_left": self._ledger.days_left(),
-            "room": self._ledger.room(),
+            "room": self._ledger.disk_state(),
             "memory_bytes": _memory_bytes(),
             "clock_synchronised": self._clock.synchronised(),
             "terminals": len(self._workers),

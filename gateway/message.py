@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.ledger import Waiting
+from gateway.ledger import StoredEvent
 
 BATCH = "batch"
 """The topic of arrays, below the prefix."""
@@ -17,11 +17,11 @@ class Message:
 
     topic: str
     """Below the prefix."""
-    events: Sequence[Waiting]
+    events: Sequence[StoredEvent]
     body: bytes
 
 
-def single(event: Waiting, limit: int) -> Message | None:
+def single(event: StoredEvent, limit: int) -> Message | None:
     """Return an event as a message of its own; None where its body, which never changes, exceeds ``limit`` bytes."""
     body = event.body.encode()
     return Message(event.topic, (event,), body) if len(body) <= limit else None
@@ -32,10 +32,10 @@ class Array:
 
     def __init__(self, limit: int) -> None:
         self._left = limit - _BRACKETS
-        self._events: list[Waiting] = []
+        self._events: list[StoredEvent] = []
         self._bodies: list[bytes] = []
 
-    def add(self, event: Waiting) -> bool:
+    def add(self, event: StoredEvent) -> bool:
         """Add an event; False where it would exceed the limit."""
         body = event.body.encode()
         if len(body) > self._left:

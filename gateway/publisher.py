@@ -37,7 +37,7 @@ from drivers.textfile import read_secret
 from gateway.bounded_client import MESSAGE_BYTES, BoundedClient
 from gateway.commands import REQUEST_BYTES, Request
 from gateway.event import utc_text
-from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, Waiting, info_from, receipt_from
+from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, StoredEvent, info_from, receipt_from
 from gateway.message import BATCH, Array, Message, single
 from gateway.pause import Pause
 from gateway.settings import CENTRE_BYTES, Delivery, Mqtt, Settings
@@ -399,11 +399,11 @@ class _Session:
     more_waiting: bool = True
     rewind: bool = False
     """A topic was unblocked, or events were marked to be sent again: fetch waiting events from the beginning."""
-    buffer: deque[Waiting] = field(default_factory=deque)
+    buffer: deque[StoredEvent] = field(default_factory=deque)
     arrays: bool = False
     """Enough events were fetched to send them as arrays."""
     again_upto: int = 0
-    """Waiting events up to this sequence go as arrays, however few they are."""
+    """StoredEvent events up to this sequence go as arrays, however few they are."""
     in_flight: dict[int, _Sent] = field(default_factory=dict)
     """By message id, the oldest first."""
     sequences: set[int] = field(default_factory=set)
@@ -528,7 +528,7 @@ class Publisher:
         if self._mqtt.protocol != 5:
             log.warning("refusals_invisible", reason="with MQTT 3.1.1 the broker cannot say that it refused a message")
         self._ledger.on_recorded = lambda: self._inbox.put(_EVENT_RECORDED)
-        self._ledger.on_again = lambda: self._inbox.put(_RESEND)
+        self._ledger.on_resend = lambda: self._inbox.put(_RESEND)
         self._ledger.trust(self._delivery.confirm)
         self._centre_lacks_events = self._ledger.counts().missing > 0
         self._thread.start()
@@ -939,7 +939,7 @@ class Publisher:
         elif took_s >= SLOW_ACK_S:
             session.flight_limit = max(1, session.flight_limit // 2)
 
-    def _park(self, event: Waiting, code: int) -> None:
+    def _park(self, event: StoredEvent, code: int) -> None:
         self._ledger.park(event.sequence, code)
         log.error("message_parked", sequence=event.sequence, topic=event.topic, reason_code=code)
         self.alarm("message_parked", f"the broker will never take event {event.sequence} (reason {code:#04x})")
@@ -1011,7 +1011,7 @@ class Publisher:
             return
         session.next_missing_check = now + MISSING_CHECK_S
         try:
-            owed = self._ledger.owe_missing()
+            owed = self._ledger.resend_missing()
         except LedgerFull:
             return  # retried at the next check
         if owed.events or owed.forgotten:
@@ -1040,7 +1040,7 @@ class Publisher:
         goes = sum(event.topic not in self._blocked_topics for event in events)
         session.arrays = goes > self._delivery.batch_from
 
-    def _unaltered(self, events: list[Waiting]) -> list[Waiting]:
+    def _unaltered(self, events: list[StoredEvent]) -> list[StoredEvent]:
         """Return the events whose body fits its digest; the others are set aside and never sent."""
         altered = [event for event in events if event.is_altered]
         if altered:
@@ -1075,7 +1075,7 @@ class Publisher:
                 session.buffer.popleft()
         return None if array is None else array.message()
 
-    def _is_sendable(self, session: _Session, event: Waiting) -> bool:
+    def _is_sendable(self, session: _Session, event: StoredEvent) -> bool:
         """Return whether an event may be sent: it is not in flight, and its topic is not blocked."""
         if event.sequence in session.sequences:
             return False
@@ -1087,13 +1087,13 @@ class Publisher:
             blocked.due = time.monotonic()
         return blocked is None
 
-    def _belongs_in_array(self, session: _Session, event: Waiting) -> bool:
+    def _belongs_in_array(self, session: _Session, event: StoredEvent) -> bool:
         if self._delivery.batch_from == 0 or not (session.arrays or event.sequence <= session.again_upto):
             return False
         blocked = self._blocked_topics.get(BATCH)
         return blocked is None or (not blocked.probing and time.monotonic() >= blocked.due)
 
-    def _single_message(self, session: _Session, event: Waiting) -> Message | None:
+    def _single_message(self, session: _Session, event: StoredEvent) -> Message | None:
         """Return a message of one event; None, and an alarm, where it exceeds the broker's limit."""
         message = single(event, self._payload_limit(session, event.topic))
         if message is None and event.sequence not in self._too_large:

@@ -61,9 +61,9 @@ from gateway.advice import judge_clock
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
 from gateway.event import ClockEvidence, ReadingContext, utc_text
-from gateway.filing import LedgerDesk, filed, receipt, refusal
+from gateway.file_import import LedgerSink, filed, receipt, refusal
 from gateway.identities import Identities, What
-from gateway.ledger import OVERLAP, Day, Known, Ledger, LedgerError, LedgerFull, Stored, Unaligned
+from gateway.ledger import OVERLAP, DayCounts, KnownTerminal, Ledger, LedgerError, LedgerFull, ReadingResult, Unaligned
 from gateway.pause import Pause
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
@@ -545,7 +545,7 @@ class Worker:
 
     def _store_live(self, event: RawPunch) -> bool:
         """Store a live punch; return False where only the log can identify it, or where the count will not show it."""
-        if self._ledger.room() == "none":
+        if self._ledger.disk_state() == "none":
             return False  # it stays in the log
         context = self._context("live", self.state.clock, stepped=self._clock_stepped)
         try:
@@ -574,13 +574,13 @@ class Worker:
             message = f"terminal {self.name}: what it says cannot be read ({event.reason}); the bytes are kept"
             self._alarm("line_unreadable", message, self.name)
 
-    def _import_files(self, place: Exporting) -> Stored | None:
+    def _import_files(self, place: Exporting) -> ReadingResult | None:
         """Import new files, each once, and report when their disk may be removed.
 
         None where the disk of the gateway is full: the files stay where they are.
         """
-        stored = Stored()
-        if self._ledger.room() == "none":
+        stored = ReadingResult()
+        if self._ledger.disk_state() == "none":
             return None
         if self._full_due or any(request.full for request in self._current_requests):
             self._full_due = False
@@ -644,8 +644,8 @@ class Worker:
     def _is_known(self, serial: str) -> bool:
         return any(serial.casefold() == other.serial.casefold() for other in self._ledger.terminals())
 
-    def _import_file(self, place: Exporting, export: Export, stored: Stored) -> None:
-        desk = LedgerDesk(self._ledger, self._settings, self._zone, self._clock)
+    def _import_file(self, place: Exporting, export: Export, stored: ReadingResult) -> None:
+        desk = LedgerSink(self._ledger, self._settings, self._zone, self._clock)
         report = filed(desk, export, None, self._until_stopped)
         left = place.write_report(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
         stored.read += export.lines
@@ -675,14 +675,14 @@ class Worker:
         context = self._context(self._driver.via, self.state.clock, stepped=self._unread_step)
         self._drain_live_events(terminal)  # events are registered before reading, so that no punch is missed between
         self._clock_stepped = False
-        stored: Stored | None = Stored()
+        stored: ReadingResult | None = ReadingResult()
         if isinstance(terminal, Logged):
             stored = self._read_if_new(terminal, context)
         elif isinstance(terminal, Exporting):
             stored = self._import_files(terminal)
         else:
             self._unread_step = False
-        postponed, stored = stored is None, stored or Stored()
+        postponed, stored = stored is None, stored or ReadingResult()
         self.state.last_visit = self._clock.now()
         self.state.last_punch = stored.last_punch or self.state.last_punch
         if stored.new or stored.quarantined:
@@ -710,7 +710,7 @@ class Worker:
 
     # What to read, and when.
 
-    def _read_if_new(self, terminal: Logged, context: ReadingContext) -> Stored | None:
+    def _read_if_new(self, terminal: Logged, context: ReadingContext) -> ReadingResult | None:
         """Read new records, if there are any and the pause after the last reading is over.
 
         None where the disk is too full for them.
@@ -727,7 +727,7 @@ class Worker:
         if not wanted and self._count_is_reliable:
             self._unread_step = False  # every record made before the jump was read
         if not wanted or not (asked or self._may_read()):
-            return Stored()
+            return ReadingResult()
         if not self._has_room(known):
             return None
         stored = self._read_new(terminal, known, context, asked=asked)
@@ -735,9 +735,9 @@ class Worker:
             self._count_unannounced(stored.new)
         return stored
 
-    def _has_room(self, known: Known) -> bool:
+    def _has_room(self, known: KnownTerminal) -> bool:
         """Return whether the disk has space for the reading; imports are the first to wait."""
-        room = self._ledger.room()
+        room = self._ledger.disk_state()
         records = self.state.sizes.records
         news = SMALL_READING_MAX + 1 if known.length == 0 or records is None else records - known.in_log
         may = room == "all" or (room == "news" and news <= SMALL_READING_MAX)
@@ -746,7 +746,7 @@ class Worker:
             self._hinted, self._unproven = False, True  # checked again at each poll
         return may
 
-    def _detect_replaced_log(self, known: Known) -> None:
+    def _detect_replaced_log(self, known: KnownTerminal) -> None:
         """Reset the pauses that belong to a log which was replaced, or that a small log does not need.
 
         A log that other software clears is soon cleared again: its present records are read at once.
@@ -759,7 +759,7 @@ class Worker:
         if records < known.in_log:
             self._rest_until = 0.0
 
-    def _may_have_new_records(self, known: Known) -> bool:
+    def _may_have_new_records(self, known: KnownTerminal) -> bool:
         if self._unproven or self._hinted or known.length < (known.matched_until or 0):
             return True
         if (self.state.sizes.new or 0) > OVERLAP:
@@ -809,7 +809,9 @@ class Worker:
             self._live_silent = True
             self._log.warning("live_silent", polls=self._unannounced_polls, new=new)
 
-    def _read_new(self, terminal: Logged, known: Known, context: ReadingContext, *, asked: bool) -> Stored:
+    def _read_new(
+        self, terminal: Logged, known: KnownTerminal, context: ReadingContext, *, asked: bool
+    ) -> ReadingResult:
         # Both flags may be set again during the reading, and then refer to the next one.
         due, self._full_due = self._full_due, False
         self._hinted = False
@@ -821,20 +823,22 @@ class Worker:
         self._caught_up = stored is not None
         if stored is None:
             self._hinted = True
-            return Stored()
+            return ReadingResult()
         self._unproven = False
         self._last_read = time.monotonic()
         self._check_count(stored)
         return stored
 
-    def _check_count(self, stored: Stored) -> None:
+    def _check_count(self, stored: ReadingResult) -> None:
         """Remember a count that differs from a log without new records; a punch may follow the count."""
         records = self.state.sizes.records
         news = stored.new or stored.quarantined or stored.confirmed or stored.withheld
         if not news and records != self._known().in_log:
             self._wrong_count = records
 
-    def _read(self, terminal: Logged, known: Known, context: ReadingContext, *, full: bool) -> Stored | None:
+    def _read(
+        self, terminal: Logged, known: KnownTerminal, context: ReadingContext, *, full: bool
+    ) -> ReadingResult | None:
         """Read and store new records; None where a wider reading is needed and its interval has not elapsed."""
         start = 0 if full else known.tail_start if self._next_start is None else self._next_start
         width = OVERLAP if self._next_start is None else max(OVERLAP, known.in_log - start)
@@ -888,7 +892,7 @@ class Worker:
         """
         terminal.acknowledge(max(0, reading.total - reading.start - OVERLAP))
 
-    def _report_reconciliation(self, reading: Reading, stored: Stored) -> None:
+    def _report_reconciliation(self, reading: Reading, stored: ReadingResult) -> None:
         """Report the result of reading the whole log."""
         self.state.last_full_reading = self._clock.now()
         counts = {
@@ -957,7 +961,7 @@ class Worker:
             self._range_difference_open = self._full_due = self._hinted = True
             self._range_check = 0.0
 
-    def _difference_by_date(self, known: Known, found: list[RawPunch], today: date) -> int:
+    def _difference_by_date(self, known: KnownTerminal, found: list[RawPunch], today: date) -> int:
         """Count found records that are unknown, and records of earlier days in the log that were not found."""
         prints = Counter(map(fingerprint, found))
         placed: Counter[bytes] = Counter()
@@ -981,7 +985,7 @@ class Worker:
         self._pending.remember(self.name, ranged=False)
         self._log.warning("range_distrusted", reason=reason)
 
-    def _known(self) -> Known:
+    def _known(self) -> KnownTerminal:
         known = self._ledger.terminal(self.name)
         assert known is not None  # noqa: S101 - pinned by _check_serial
         return known
@@ -1334,7 +1338,7 @@ def _write_private(folder: Folder, name: str, content: bytes, kept: int) -> None
         folder.remove(old)
 
 
-def _tally_data(day: Day) -> dict[str, Any]:
+def _tally_data(day: DayCounts) -> dict[str, Any]:
     return {
         "day": day.day.isoformat() if day.day else None,
         "in_log": day.in_log or 0,

@@ -19,7 +19,7 @@ from gateway import worker
 from gateway.cli import base
 from gateway.cli.init import SECRETS
 from gateway.control import ask
-from gateway.ledger import FILE_NAME, file, rescue
+from gateway.ledger import FILE_NAME, file, recovery
 from gateway.settings import Bytes, Retention, Settings, load
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_cli import configuration, hadir, running
@@ -143,7 +143,7 @@ def test_privacy_tells_the_periods_of_the_settings() -> None:
         default = told.pop(f"`retention.{key}`")
         assert (int(default) if key == "days" else size.validate_python(default)) == getattr(Retention(), key)
     assert told == {
-        "copies in `backups/`": str(rescue.KEPT),
+        "copies in `backups/`": str(recovery.BACKUPS_KEPT),
         "texts in `captures/`": str(worker.CAPTURES_KEPT),
         "whole logs in `captures/`": str(worker.BODIES_KEPT),
     }

@@ -41,7 +41,7 @@ from gateway.cli.base import (
 from gateway.cli.messages import Language, user_language
 
 if TYPE_CHECKING:
-    from gateway.ledger import Known, LedgerReader, Waiting
+    from gateway.ledger import KnownTerminal, LedgerReader, StoredEvent
     from gateway.page.attention import Item
     from gateway.settings import Settings, TerminalSettings
 
@@ -362,7 +362,7 @@ def _behind(count: int, *, lags: bool) -> str:
     return f"[yellow]{grouped(count)}[/yellow]" if lags else grouped(count)
 
 
-def _of_ledger(known: "Known") -> dict[str, Any]:
+def _of_ledger(known: "KnownTerminal") -> dict[str, Any]:
     """Return a terminal's state as far as the ledger knows it."""
     return {
         "state": "unknown",
@@ -648,7 +648,7 @@ def tail(
             events = ledger.events(last, FOLLOW_BATCH)
 
 
-def _as_published(event: "Waiting", *, pins: bool) -> str:
+def _as_published(event: "StoredEvent", *, pins: bool) -> str:
     if pins:
         return event.body
     from gateway.event import mask_pin
@@ -662,7 +662,7 @@ def _as_published(event: "Waiting", *, pins: bool) -> str:
     return json.dumps(body, ensure_ascii=False)
 
 
-def _event_line(event: "Waiting", sent: str, *, pins: bool) -> str:
+def _event_line(event: "StoredEvent", sent: str, *, pins: bool) -> str:
     from gateway.event import mask_pin
 
     body = json.loads(event.body)

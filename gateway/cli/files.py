@@ -31,7 +31,7 @@ from gateway.cli.base import (
 
 if TYPE_CHECKING:
     from drivers.attlog.terminal import ExportFile
-    from gateway.filing import Desk, Report
+    from gateway.file_import import ImportSink, Report
     from gateway.settings import Settings, TerminalSettings
 
 DEFECTS_SHOWN = 5
@@ -104,7 +104,7 @@ def _imported(
     from drivers.attlog.terminal import Ambiguous, survey_export
     from drivers.attlog.wire import AmbiguousColumns, NotAnExport
     from drivers.base import TerminalUnavailable
-    from gateway.filing import Misfit, Unheard, filed
+    from gateway.file_import import DaemonUnreachable, WrongTerminal, filed
     from gateway.ledger import LedgerError
 
     shown = printable(file)
@@ -121,11 +121,11 @@ def _imported(
         raise Failure(Code.NEGATIVE, f"{shown}: {exc}", "columns") from exc
     except NotAnExport as exc:
         raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "not_export") from exc
-    except Misfit as exc:
+    except WrongTerminal as exc:
         raise Failure(Code.NEGATIVE, f"{shown} was not imported: {exc}", "wrong_terminal") from exc
     except TerminalUnavailable as exc:
         raise Failure(Code.DISK, str(exc), "no_file") from exc
-    except Unheard as exc:
+    except DaemonUnreachable as exc:
         raise Failure(Code.LOCKED, str(exc), "incomplete") from exc
     except LedgerError as exc:
         raise Failure(Code.DISK, str(exc), "ledger") from exc
@@ -226,23 +226,23 @@ def _refuse_other_terminals(settings: "Settings", export: "ExportFile", entry: "
 
 
 @contextmanager
-def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["Desk"]:
+def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["ImportSink"]:
     """Yield access to the ledger: through the running daemon, or directly where no daemon runs."""
     from gateway.clock import SystemClock
     from gateway.control import ask
-    from gateway.filing import DaemonDesk, LedgerDesk
+    from gateway.file_import import DaemonSink, LedgerSink
     from gateway.ledger import LedgerLocked, opened
 
     folder = settings.data_dir
     if folder.is_dir() and ask(folder, "status") is not None:
-        yield DaemonDesk(folder, entry.name)
+        yield DaemonSink(folder, entry.name)
         return
     if folder.is_dir() and os.geteuid() == 0 and folder.stat().st_uid != 0:
         # The daemon could not write to files that root creates here.
         raise Failure(Code.DISK, f"{folder} belongs to the user {folder.owner()}, who has to do this", "permission")
     try:
         with opened(folder, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
-            yield LedgerDesk(ledger, entry, settings.zone(entry), SystemClock())
+            yield LedgerSink(ledger, entry, settings.zone(entry), SystemClock())
     except LedgerLocked as exc:
         raise Failure(Code.LOCKED, f"{folder}: the daemon that has the ledger does not answer", "incomplete") from exc
 

@@ -12,23 +12,23 @@ full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and w
 ``store`` (the ledger as others see it).
 """
 
-from gateway.ledger.delivery import Again, Judgement, Receipt, RetainedInfo, Selection, info_from, receipt_from
+from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
     ENGINE,
     FILE_NAME,
     OVERLAP,
-    Known,
+    KnownTerminal,
     LedgerAltered,
     LedgerError,
     LedgerFull,
     LedgerLocked,
     in_use,
 )
-from gateway.ledger.filing import BEFORE, Filed
-from gateway.ledger.reading import SLICE, Stored, Unaligned, decoded, encoded
-from gateway.ledger.rescue import backup, newest_backup, restore
-from gateway.ledger.space import Limits, Room
-from gateway.ledger.store import Counts, Day, Ledger, LedgerReader, Waiting, opened
+from gateway.ledger.file_import import BEFORE, ImportCounts
+from gateway.ledger.reading import SLICE, ReadingResult, Unaligned, decoded, encoded
+from gateway.ledger.recovery import backup, newest_backup, restore
+from gateway.ledger.space import DiskState, Limits
+from gateway.ledger.store import Counts, DayCounts, Ledger, LedgerReader, StoredEvent, opened
 
 __all__ = [
     "BEFORE",
@@ -36,12 +36,12 @@ __all__ = [
     "FILE_NAME",
     "OVERLAP",
     "SLICE",
-    "Again",
     "Counts",
-    "Day",
-    "Filed",
+    "DayCounts",
+    "DiskState",
+    "ImportCounts",
     "Judgement",
-    "Known",
+    "KnownTerminal",
     "Ledger",
     "LedgerAltered",
     "LedgerError",
@@ -49,13 +49,13 @@ __all__ = [
     "LedgerLocked",
     "LedgerReader",
     "Limits",
+    "ReadingResult",
     "Receipt",
+    "ResendCounts",
     "RetainedInfo",
-    "Room",
     "Selection",
-    "Stored",
+    "StoredEvent",
     "Unaligned",
-    "Waiting",
     "backup",
     "decoded",
     "encoded",

@@ -20,11 +20,11 @@ from gateway.ledger.file import UNDATED
 from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
 
-RANGES_MOST = 500
+RANGES_MAX = 500
 """Ranges that one receipt may list."""
 RECEIPT_BYTES = 64 * 1024
 """More than the longest receipt needs."""
-AGAIN_MS = 60_000
+RESEND_INTERVAL_MS = 60_000
 """An event that the centre misses is sent again at most this often."""
 ALTERED = -1
 """In the place of a reason code of the broker: the body is not what was written, and is never sent."""
@@ -32,8 +32,8 @@ STEP = 5000
 """Events that one transaction makes wait again, so that live punches need not wait behind a replay."""
 ROLLBACK_MS = 3_600_000
 """What others claim to hold of the present stream opens a new one at most this often: a claim can be forged."""
-TOLD_IN_ONE = 50
-TOLD_AT_ONCE = 1000
+PRUNED_PER_NOTE = 50
+PRUNED_PER_CALL = 1000
 """Forgotten events that one numbered event names, and that are named at one time."""
 
 INFO_BYTES = 128 * 1024
@@ -65,7 +65,7 @@ class Receipt(StreamName):
     """What the centre holds durably of one stream: all of 1 to ``upto``, except the ranges ``missing``."""
 
     upto: Annotated[int, Field(ge=0, lt=2**63)]
-    missing: Annotated[tuple[tuple[_Sequence, _Sequence], ...], Field(max_length=RANGES_MOST)]
+    missing: Annotated[tuple[tuple[_Sequence, _Sequence], ...], Field(max_length=RANGES_MAX)]
     at: Annotated[str, Field(pattern=_MOMENT)]
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ class Judged(NamedTuple):
     """Number of the first event that a receipt says something new of."""
 
 
-class Again(NamedTuple):
+class ResendCounts(NamedTuple):
     """What was asked for again."""
 
     events: int
@@ -248,7 +248,7 @@ def _store(transaction: Transaction, receipt: Receipt) -> int | None:
     return min([upto_before + 1, *(first for first, _ in before), *(first for first, _ in missing)])
 
 
-def owe_missing(transaction: Transaction) -> Again:
+def resend_missing(transaction: Transaction) -> ResendCounts:
     """Let what the centre misses wait again, unless it waits, or was taken by the broker less than a minute ago.
 
     At most ``STEP`` events at a time. Of those whose bodies are gone a numbered event says so, once.
@@ -257,26 +257,26 @@ def owe_missing(transaction: Transaction) -> Again:
     ranges = transaction.connection.exec_driver_sql(
         "SELECT first, last FROM missing WHERE last > ? ORDER BY first", (transaction.head.base,)
     ).all()
-    old = {"recent": now_ms - AGAIN_MS, "now": now_ms}
+    old = {"recent": now_ms - RESEND_INTERVAL_MS, "now": now_ms}
     events = forgotten = 0
     for first, last in ranges:
         selection = Selection(first, last)
         if events < STEP:
             condition, values = selection.condition()
             condition += " AND NOT (sent_ms > :recent AND sent_ms <= :now)"
-            events += len(_wait_again(transaction, condition, values | old, STEP - events))
-        if forgotten < TOLD_AT_ONCE:
-            forgotten += tell_forgotten(transaction, selection, TOLD_AT_ONCE - forgotten)
-    return Again(events, forgotten)
+            events += len(_mark_for_resend(transaction, condition, values | old, STEP - events))
+        if forgotten < PRUNED_PER_CALL:
+            forgotten += note_pruned(transaction, selection, PRUNED_PER_CALL - forgotten)
+    return ResendCounts(events, forgotten)
 
 
-def wait_again(transaction: Transaction, selection: Selection) -> list[int]:
+def mark_for_resend(transaction: Transaction, selection: Selection) -> list[int]:
     """Let up to ``STEP`` chosen events wait again, also those the broker refused for good; return their numbers."""
     condition, values = selection.condition()
-    return _wait_again(transaction, f"{condition} AND (sent_ms IS NOT NULL OR parked IS NOT NULL)", values, STEP)
+    return _mark_for_resend(transaction, f"{condition} AND (sent_ms IS NOT NULL OR parked IS NOT NULL)", values, STEP)
 
 
-def _wait_again(transaction: Transaction, condition: str, values: dict[str, object], limit: int) -> list[int]:
+def _mark_for_resend(transaction: Transaction, condition: str, values: dict[str, object], limit: int) -> list[int]:
     connection = transaction.connection
     chosen = [
         row.sequence
@@ -305,10 +305,10 @@ def set_aside(transaction: Transaction, numbers: Sequence[int]) -> int:
         "UPDATE event SET parked = ?, sent_ms = NULL WHERE sequence = ?", [(ALTERED, number) for number in numbers]
     )
     chosen = "sequence IN (SELECT value FROM json_each(:numbers))"
-    return _tell_gone(transaction, chosen, {"numbers": json.dumps(list(numbers))}, len(numbers))
+    return _note_bodiless(transaction, chosen, {"numbers": json.dumps(list(numbers))}, len(numbers))
 
 
-def count_forgotten(transaction: Transaction, selection: Selection) -> int:
+def count_pruned(transaction: Transaction, selection: Selection) -> int:
     """Return how many of the chosen events have no body any more."""
     condition, values = selection.condition()
     return int(
@@ -318,13 +318,13 @@ def count_forgotten(transaction: Transaction, selection: Selection) -> int:
     )
 
 
-def tell_forgotten(transaction: Transaction, selection: Selection, limit: int = TOLD_AT_ONCE) -> int:
+def note_pruned(transaction: Transaction, selection: Selection, limit: int = PRUNED_PER_CALL) -> int:
     """Say of up to ``limit`` chosen events that their bodies are gone, of none twice; return of how many."""
     condition, values = selection.condition()
-    return _tell_gone(transaction, f"{condition} AND body IS NULL", values, limit)
+    return _note_bodiless(transaction, f"{condition} AND body IS NULL", values, limit)
 
 
-def _tell_gone(transaction: Transaction, condition: str, values: dict[str, Any], limit: int) -> int:
+def _note_bodiless(transaction: Transaction, condition: str, values: dict[str, Any], limit: int) -> int:
     connection = transaction.connection
     rows = connection.exec_driver_sql(
         "SELECT sequence, id, digest, "
@@ -336,7 +336,7 @@ def _tell_gone(transaction: Transaction, condition: str, values: dict[str, Any],
     streams = {row.number: row for row in connection.exec_driver_sql("SELECT number, id, base FROM stream")}
     for number, of_stream in groupby(rows, lambda row: row.stream):
         stream = streams[number]
-        for some in _batched(of_stream, TOLD_IN_ONE):
+        for some in _batched(of_stream, PRUNED_PER_NOTE):
             events = [
                 {"sequence": row.sequence - stream.base, "id": str(UUID(bytes=row.id)), "digest": row.digest}
                 for row in some

@@ -39,7 +39,7 @@ LOCK_BYTES = 4096
 KEEP = "keep a copy of it and ask for help"
 DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
-"""Known records that a tail reading begins with, to prove that it continues what is known."""
+"""KnownTerminal records that a tail reading begins with, to prove that it continues what is known."""
 READER_CACHE_KIB, WRITER_CACHE_KIB = 128, 1024
 UNDATED = 0
 """Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
@@ -128,7 +128,7 @@ class EventRow(SQLModel, table=True):
     """The record came from a file, and no reading of the terminal's log has shown its place in it."""
 
 
-class Known(SQLModel):
+class KnownTerminal(SQLModel):
     """What the ledger knows of one terminal."""
 
     model_config = {"frozen": True}
@@ -145,7 +145,7 @@ class Known(SQLModel):
     shift: int = 0
     """Of these, how many have fallen off the front of the terminal's log."""
     matched_until: int | None = 0
-    """Positions of this generation whose records may be old acquaintances; None: not decided yet."""
+    """Positions of this generation whose records may be old earlier_records; None: not decided yet."""
     cleared: bool = False
     withheld_until: int | None = None
     """Records before this position of the order are history the office chose not to send; None: not decided yet."""
@@ -174,7 +174,7 @@ class Known(SQLModel):
         return max(0, self.in_log - OVERLAP)
 
 
-class TerminalRow(Known, table=True):
+class TerminalRow(KnownTerminal, table=True):
     """A terminal ever read."""
 
     __tablename__: ClassVar[Any] = "terminal"
@@ -266,14 +266,14 @@ class MissingRow(SQLModel, table=True):
     last: int
 
 
-class ForgottenRow(SQLModel, table=True):
+class PrunedRow(SQLModel, table=True):
     """An event whose body was asked for when it was gone, and of which a numbered event has said so."""
 
     __tablename__: ClassVar[Any] = "forgotten"
     sequence: int = Field(primary_key=True)
 
 
-class LandmarkRow(SQLModel, table=True):
+class FileContextRow(SQLModel, table=True):
     """Where a record of a reset clock stood in a file: a digest of it and of the records in front of it."""
 
     __tablename__: ClassVar[Any] = "landmark"
@@ -341,9 +341,9 @@ def milliseconds(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
-def known_from(row: Any) -> Known:
+def known_from(row: Any) -> KnownTerminal:
     """Return a row of ``terminal`` as a value."""
-    return Known(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
+    return KnownTerminal(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
 
 
 def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalchemy.Engine:
@@ -518,7 +518,7 @@ class Mark(NamedTuple):
     stream: str
 
 
-def write_mark(handle: BinaryIO, mark: Mark) -> None:
+def write_chain_end(handle: BinaryIO, mark: Mark) -> None:
     """Keep the end of the chain in the locked file.
 
     Not forced to the disk, and left out where there is no room: after a power cut the mark may be older than the
@@ -528,7 +528,7 @@ def write_mark(handle: BinaryIO, mark: Mark) -> None:
         os.pwrite(handle.fileno(), f"{' '.join(map(str, mark))}\n".encode("ascii"), 0)
 
 
-def read_mark(path: Path) -> Mark | None:
+def read_chain_end(path: Path) -> Mark | None:
     """Return the end of the chain as it was last kept; None where nothing readable was."""
     try:
         found = re.match(
@@ -546,7 +546,7 @@ def unusable(data_dir: Path, exc: OSError) -> LedgerError:
     )
 
 
-def no_room(exc: DBAPIError) -> bool:
+def is_disk_full(exc: DBAPIError) -> bool:
     """Tell whether something could not be written because the disk is full."""
     return getattr(exc.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
         # Also the shared index of the write-ahead log needs room, and says otherwise that it has none.
@@ -566,7 +566,7 @@ _HINTS = {
 _KNOWN_WORDS = frozenset({*_HINTS, "database is locked", "disk I/O error"})
 
 
-def sqlite_words(exc: BaseException | None) -> str:
+def sqlite_message(exc: BaseException | None) -> str:
     """Return what SQLite said, if its words repeat nothing of the data; else the name of the error, or its type."""
     text = str(exc)
     if text.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
@@ -579,7 +579,7 @@ def explained(path: Path, exc: DBAPIError) -> LedgerError:
 
     LedgerFull where there is no room to write, LedgerDamaged where the file makes no sense.
     """
-    reason = sqlite_words(exc.orig)
+    reason = sqlite_message(exc.orig)
     hint = _HINTS.get(reason, "look at the disk and the permissions of the data_dir")
-    kind = LedgerFull if no_room(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
+    kind = LedgerFull if is_disk_full(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
     return kind(f"{path}: {reason}; {hint}")

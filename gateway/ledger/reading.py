@@ -20,7 +20,7 @@ from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import event
 from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
 from gateway.event import Draft, ReadingContext
-from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, Known, LedgerError, milliseconds
+from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, KnownTerminal, LedgerError, milliseconds
 from gateway.ledger.transaction import Transaction, unconfirmed
 
 SLICE = 500
@@ -29,9 +29,9 @@ SLICE = 500
 Readings that are stored at the same time share this number, for their slices share a transaction: it bounds what 64
 terminals read for the first time hold in memory, and what a live punch waits for.
 """
-LEAST_SLICE = 50
+SLICE_MIN = 50
 """Records of a slice while people punch, or while many readings are stored: what a live punch waits for."""
-MOST_IN_A_SECOND = 10_000
+OCCURRENCES_MAX = 10_000
 """Occurrences of one person and second that are tried to find a withheld record's own."""
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Unaligned(Exception):  # noqa: N818 - named by what is the matter
 
 
 @dataclass(slots=True)
-class Stored:
+class ReadingResult:
     """What became of a reading."""
 
     read: int = 0
@@ -62,19 +62,19 @@ class Stored:
     last_punch: str | None = None
 
 
-class Book(Protocol):
+class ReadingStore(Protocol):
     """What a reading needs of the ledger."""
 
     def do(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in the writer's next transaction, and return when that is on the disk."""
 
-    def order(self, known: Known, first: int, count: int) -> list[bytes]:
+    def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
         """Return up to ``count`` fingerprints of a terminal's known order from ``first`` on."""
 
-    def acquaintances(self, known: Known, before: int) -> dict[bytes, deque[int | None]]:
+    def earlier_records(self, known: KnownTerminal, before: int) -> dict[bytes, deque[int | None]]:
         """Return fingerprint → events of the records in this serial's generations before one."""
 
-    def bindings(self, known: Known) -> dict[int, str]:
+    def bindings(self, known: KnownTerminal) -> dict[int, str]:
         """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
 
     def believed(self, identities: Iterable[bytes]) -> bool:
@@ -99,13 +99,13 @@ class _Plan:
     notes: _Notes = ()
 
 
-class Intake:
+class LogImport:
     """One reading on its way into the ledger."""
 
     def __init__(
         self,
-        book: Book,
-        known: Known,
+        book: ReadingStore,
+        known: KnownTerminal,
         context: ReadingContext,
         reading: Reading,
         *,
@@ -121,31 +121,31 @@ class Intake:
         self._pins = pins
         self._matching: Counter[bytes] = Counter()
         """How often each first identity has been met in a log that is matched by key."""
-        self._acquaintances: dict[bytes, deque[int | None]] = {}
+        self._earlier_records: dict[bytes, deque[int | None]] = {}
         """The same for a log of internal numbers, whose records are known by their bytes and never resolved again."""
         self._days: Counter[int] = Counter()
-        self._stored = Stored()
+        self._stored = ReadingResult()
         self._records: Iterator[Record] = iter(())
         """What is not known yet."""
         self._plan = _Plan(known.number, known.generation)
 
-    def store(self, between: Callable[[], None], sharing: Callable[[], int]) -> Stored:
+    def store(self, between: Callable[[], None], slice_divisor: Callable[[], int]) -> ReadingResult:
         """Store what is new and return what became of the reading.
 
-        ``between`` is called after each slice of records that has come, also where they are only compared; ``sharing``
-        tells how many readings are being stored at the moment. Raises Unaligned, with nothing stored, where a reading
+        ``between`` is called after each slice of received records, also where they are only compared. A slice has
+        ``SLICE`` divided by ``slice_divisor()`` records. Raises Unaligned, with nothing stored, where a reading
         that does not begin at position 0 has no overlap with what is known.
         """
-        attended = _Attended(self._reading.records, between)
+        attended = _WithCallback(self._reading.records, between)
         self._reading = replace(self._reading, records=attended)
-        plan, stored = self._planned(), self._stored
+        plan, stored = self._make_plan(), self._stored
         attended.between = lambda: None
         self._plan = plan
         position = plan.length
         log_position = self._reading.start + plan.alignment.known
         stored.read = plan.alignment.known
         opens = True
-        while chunk := list(islice(self._records, max(min(LEAST_SLICE, SLICE), SLICE // sharing()))):
+        while chunk := list(islice(self._records, max(min(SLICE_MIN, SLICE), SLICE // slice_divisor()))):
             slice_ = _Slice(position, log_position, chunk, opens=opens)
             self._book.do(lambda transaction, s=slice_: self._store_slice(transaction, s))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             position += len(chunk)
@@ -166,7 +166,7 @@ class Intake:
 
     # How the reading continues what is known.
 
-    def _planned(self) -> _Plan:
+    def _make_plan(self) -> _Plan:
         known, reading = self._known, self._reading
         self._records = iter(reading.records)
         if known.length == 0:
@@ -180,7 +180,7 @@ class Intake:
         if expected > 0 and self._continues(expected, resumes=resumes):
             # What is known of a log whose first reading was cut short goes on being matched where it stopped.
             if resumes and reading.by_uid:
-                self._forget_placed()
+                self._drop_placed()
             return self._continuation(Alignment(expected, known.shift), matching=resumes)
         return self._plan_whole(expected, resumes=resumes)
 
@@ -205,7 +205,7 @@ class Intake:
             block = list(islice(self._records, min(SLICE, expected)))
             if [fingerprint(record) for record in block] != self._book.order(known, place, len(block)) or not block:
                 return False
-            self._meet(block, count=resumes)
+            self._count_known(block, count=resumes)
             place += len(block)
             expected -= len(block)
         return True
@@ -223,22 +223,22 @@ class Intake:
         if not ends_early:
             alignment = align(order, prints, start=reading.start, shift=known.shift, length=known.length)
             if alignment is not None and (
-                _coincidence(alignment, known, reading)
-                or _repeats(prints[alignment.known :], order)
-                or (not whole and _leaves_a_gap(alignment, known))
+                _may_be_coincidence(alignment, known, reading)
+                or _is_mostly_known(prints[alignment.known :], order)
+                or (not whole and _has_gap(alignment, known))
             ):
                 alignment = None
         if alignment is not None:
             self._days.clear()
             self._matching.clear()
             self._records = iter(reading.records)
-            self._meet(islice(self._records, alignment.known), count=resumes)
+            self._count_known(islice(self._records, alignment.known), count=resumes)
             if resumes and reading.by_uid:
-                self._forget_placed()
+                self._drop_placed()
             return self._continuation(alignment, matching=resumes)
         if not whole:
             raise Unaligned
-        if ends_early or _inside(order, prints, reading):
+        if ends_early or _is_part(order, prints, reading):
             self._records = iter(())
             return self._shrunk_plan()
         return self._other_plan(order[known.shift :], prints)
@@ -293,7 +293,7 @@ class Intake:
         return self._matching_plan(known.generation + 1, ((event.TERMINAL_CHANGED, change),))
 
     def _matching_plan(self, generation: int, notes: _Notes = ()) -> _Plan:
-        """Plan a log without overlap: its records may be old acquaintances, matched by key as a multiset.
+        """Plan a log without overlap: its records may be old earlier_records, matched by key as a multiset.
 
         If none of them with a believable date is known from a log, the log was cleared; then records of a reset clock
         are new even where an older one has the same key.
@@ -306,8 +306,8 @@ class Intake:
             if isinstance(record, RawPunch) and record.local_time.year > event.RESET_YEAR
         )
         if reading.by_uid:
-            self._acquaintances = self._book.acquaintances(self._known, generation)
-            cleared = not any(fingerprint(record) in self._acquaintances for record in dated)
+            self._earlier_records = self._book.earlier_records(self._known, generation)
+            cleared = not any(fingerprint(record) in self._earlier_records for record in dated)
         else:
             serial = self._context.serial
             cleared = not self._book.believed(identity_of(serial, record, 1).bytes for record in dated)
@@ -321,31 +321,31 @@ class Intake:
             notes=notes,
         )
 
-    def _meet(self, records: Iterable[Record], *, count: bool) -> None:
+    def _count_known(self, records: Iterable[Record], *, count: bool) -> None:
         """Take note of known records: their days, and their identities where these are being counted."""
         for record in records:
             self._days[day_of(record)] += 1
             if count:
                 self._matching[identity_of(self._context.serial, record, 1).bytes] += 1
 
-    def _forget_placed(self) -> None:
-        """Leave only those acquaintances that this generation of the log has not placed yet."""
+    def _drop_placed(self) -> None:
+        """Leave only those earlier_records that this generation of the log has not placed yet."""
         known = self._known
-        self._acquaintances = self._book.acquaintances(known, known.generation)
+        self._earlier_records = self._book.earlier_records(known, known.generation)
         for print_ in self._book.order(known, 0, known.length):
-            if self._acquaintances.get(print_):
-                self._acquaintances[print_].popleft()
+            if self._earlier_records.get(print_):
+                self._earlier_records[print_].popleft()
 
     # Storing.
 
-    def _resolved(self, record: Record) -> Record:
+    def _with_pin(self, record: Record) -> Record:
         """Return the record with the PIN that its internal number stands for; as it is where nobody has it."""
         if not self._pins or not isinstance(record, RawPunch) or record.pin is not None or record.uid is None:
             return record
         pin = self._pins.get(record.uid)
         return record if pin is None else record._replace(pin=pin)
 
-    def _bind(self, transaction: Transaction, pins: Mapping[int, str]) -> None:
+    def _store_bindings(self, transaction: Transaction, pins: Mapping[int, str]) -> None:
         """Keep whom the internal numbers stand for, and put on record where one was given to somebody else.
 
         What is stored keeps its person. A punch made before the change and read after it is the new person's by all
@@ -369,10 +369,10 @@ class Intake:
             for event_type, data in plan.notes:
                 self._note(transaction, event_type, data)
             if self._pins:
-                self._bind(transaction, self._pins)
+                self._store_bindings(transaction, self._pins)
         if slice_.closes and plan.withheld_until is None:
             self._withhold(transaction, slice_.position)
-        records = [event.checked(self._resolved(record)) for record in slice_.records]
+        records = [event.checked(self._with_pin(record)) for record in slice_.records]
         first_identities = [identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
@@ -469,14 +469,14 @@ class Intake:
     def _place_of(
         self, transaction: Transaction, record: Record, print_: bytes, identity: bytes, position: int, slice_: "_Slice"
     ) -> tuple[int, int | None]:
-        """Return the occurrence of a record that is new, or 0 and its event's sequence if it is an old acquaintance."""
+        """Return the occurrence of a record that is new, or 0 and its event's sequence if it is known."""
         plan, serial = self._plan, self._context.serial
         reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR
         # Behind the log that is being matched, made during a crash in the middle of it, everything is new.
         matching = plan.matching and position < (plan.matched_until or 0) and not (reset and plan.cleared)
         if matching and self._reading.by_uid:
-            if acquaintance := self._acquaintances.get(print_):
-                return 0, acquaintance.popleft()
+            if earlier_record := self._earlier_records.get(print_):
+                return 0, earlier_record.popleft()
         elif matching:
             self._matching[identity] += 1
             nth = self._matching[identity]
@@ -536,7 +536,7 @@ class Intake:
         return len(rows)
 
 
-class _Attended:
+class _WithCallback:
     """Records that may take minutes to come: after each slice of them somebody looks up."""
 
     def __init__(self, records: Iterable[Record], between: Callable[[], None]) -> None:
@@ -581,7 +581,7 @@ def draft_of(record: Record, context: ReadingContext, occurrence: int, position:
     return event.punch_draft(record, context, occurrence=occurrence, position=position, identity=identity)
 
 
-def _leaves_a_gap(alignment: Alignment, known: Known) -> bool:
+def _has_gap(alignment: Alignment, known: KnownTerminal) -> bool:
     """Tell whether more lies in front of the overlap than the log can hold there: it grows at its end only.
 
     Then the reading begins behind what is known, and the overlap is no more than repeated punches of one second.
@@ -589,29 +589,29 @@ def _leaves_a_gap(alignment: Alignment, known: Known) -> bool:
     return alignment.shift < known.shift
 
 
-def _coincidence(alignment: Alignment, known: Known, reading: Reading) -> bool:
+def _may_be_coincidence(alignment: Alignment, known: KnownTerminal, reading: Reading) -> bool:
     """Tell whether the overlap may be chance: a shorter log that only shares moments of a clock that was reset."""
     if alignment.shift == known.shift or (reading.total >= known.in_log and known.shrunk_to is None):
         return False
-    return _by_chance(reading, alignment.known)
+    return _proves_nothing(reading, alignment.known)
 
 
-def _repeats(news: list[bytes], order: list[bytes]) -> bool:
+def _is_mostly_known(news: list[bytes], order: list[bytes]) -> bool:
     """Tell whether most of what would be new is known: a log in another order, not one that moved on."""
     known = set(order)
     return sum(print_ in known for print_ in news) * 2 > len(news)
 
 
-def _inside(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
+def _is_part(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
     """Tell whether the reading is a piece out of the known order: a log that moved on, and was then cut short."""
     whole, piece = b"".join(order), b"".join(prints)
     found = whole.find(piece)
     while found > 0 and found % 8:  # not at the beginning of a fingerprint
         found = whole.find(piece, found + 1)
-    return found >= 0 and not _by_chance(reading, len(prints))
+    return found >= 0 and not _proves_nothing(reading, len(prints))
 
 
-def _by_chance(reading: Reading, count: int) -> bool:
+def _proves_nothing(reading: Reading, count: int) -> bool:
     """Tell whether the first ``count`` records prove nothing: a few moments of a clock that was reset."""
     shared = islice(reading.records, count)
     return count < OVERLAP and all(
@@ -666,7 +666,7 @@ def released_draft(row: Any, context: ReadingContext, position: int | None) -> D
     occurrence = 1
     while identity_of(context.serial, record, occurrence).bytes != row.id:
         occurrence += 1
-        if occurrence > MOST_IN_A_SECOND:
+        if occurrence > OCCURRENCES_MAX:
             raise LedgerError("a withheld record does not fit its identity; `hadir verify` says more")
     return draft_of(record, context, occurrence, position, UUID(bytes=row.id))
 

@@ -20,7 +20,7 @@ from drivers.safe_files import FileRefused, Folder
 from gateway.ledger import file
 from gateway.ledger.file import TABLES
 
-Room = Literal["all", "news", "none"]
+DiskState = Literal["all", "news", "none"]
 """What may be read: everything, no long imports, nothing."""
 
 STEP = 500
@@ -29,11 +29,11 @@ RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 4 * 1024**2
 """Held back for the time when the disk is full: forgetting needs room first, about 1.3 MB for one step."""
 MARGIN_BYTES = 64 * 1024**2
-EARLY = 0.8
+PRUNE_FRACTION = 0.8
 """Part of ``max_bytes`` from which on settled bodies go whatever their age."""
-LATE = 0.9
+IMPORT_FRACTION = 0.9
 """Part of ``max_bytes`` from which on there is no room for long imports."""
-LOOK_S = 5.0
+CHECK_S = 5.0
 PASS_S = 60.0
 """How long to wait after all bodies have been looked at."""
 COUNT_EVERY = 5000
@@ -72,37 +72,37 @@ def margin(limits: Limits) -> int:
     return min(MARGIN_BYTES, limits.free_floor // 2)
 
 
-def room(limits: Limits, disk: Disk, body_bytes: int, before: Room = "all") -> Room:
+def disk_state(limits: Limits, disk: Disk, body_bytes: int, before: DiskState = "all") -> DiskState:
     """Return what may be read; ``before`` is what might be until now: a little more room is needed to go back up."""
     over = disk.free_bytes + disk.spare_bytes - limits.free_floor
     extra = margin(limits) // 4
     if disk.full or body_bytes >= limits.max_bytes or over <= (extra if before == "none" else 0):
         return "none"
-    if body_bytes >= LATE * limits.max_bytes or over <= margin(limits) + (extra if before != "all" else 0):
+    if body_bytes >= IMPORT_FRACTION * limits.max_bytes or over <= margin(limits) + (extra if before != "all" else 0):
         return "news"
     return "all"
 
 
-def pressing(limits: Limits, disk: Disk, body_bytes: int) -> bool:
+def must_prune(limits: Limits, disk: Disk, body_bytes: int) -> bool:
     """Tell whether settled bodies must go whatever their age."""
     over = disk.free_bytes + disk.spare_bytes - limits.free_floor
-    return disk.full or body_bytes > EARLY * limits.max_bytes or over < 2 * margin(limits)
+    return disk.full or body_bytes > PRUNE_FRACTION * limits.max_bytes or over < 2 * margin(limits)
 
 
-class Forgetting:
+class Pruning:
     """One pass over the bodies after the other, oldest first, in steps that the writer takes between its work."""
 
     def __init__(self, kept_from: int) -> None:
         self.kept_from = kept_from
         """No event before this one has a body."""
         self._cursor = kept_from
-        self._left_behind = False
+        self._skipped = False
 
     def begin(self, number: int = 0) -> None:
         """Begin anew with the oldest body, if the pass is already behind event ``number``."""
         if number < self._cursor:
             self._cursor = self.kept_from
-            self._left_behind = False
+            self._skipped = False
 
     def step(self, connection: Connection, before_ms: int | None) -> int | None:
         """Forget settled bodies among the next few, of events recorded before ``before_ms`` (None: of any age).
@@ -116,21 +116,21 @@ class Forgetting:
         ).all()
         if not rows or (before_ms is not None and rows[0].recorded_ms >= before_ms):
             return None
-        going = [row for row in rows if row.settled and (before_ms is None or row.recorded_ms < before_ms)]
-        staying = {row.sequence for row in rows} - {row.sequence for row in going}
+        prunable = [row for row in rows if row.settled and (before_ms is None or row.recorded_ms < before_ms)]
+        kept = {row.sequence for row in rows} - {row.sequence for row in prunable}
         self._cursor = rows[-1].sequence + 1
-        if not self._left_behind:
-            self.kept_from = min(staying, default=self._cursor)
-            self._left_behind = bool(staying)
-        if going:
+        if not self._skipped:
+            self.kept_from = min(kept, default=self._cursor)
+            self._skipped = bool(kept)
+        if prunable:
             # A row that only shrinks leaves its page as empty as it is: rows are taken out and put back, closer.
-            connection.exec_driver_sql("DELETE FROM event WHERE sequence = ?", [(row.sequence,) for row in going])
+            connection.exec_driver_sql("DELETE FROM event WHERE sequence = ?", [(row.sequence,) for row in prunable])
             columns = TABLES["event"].columns.keys()
             connection.execute(
                 insert(TABLES["event"]),
-                [{name: getattr(row, name) for name in columns} | {"body": None} for row in going],
+                [{name: getattr(row, name) for name in columns} | {"body": None} for row in prunable],
             )
-        return sum(len(row.body.encode()) for row in going)
+        return sum(len(row.body.encode()) for row in prunable)
 
 
 class Reserve:
@@ -185,12 +185,12 @@ class Forecast:
         return None
 
 
-class Keeper:
+class DiskGuard:
     """What the writer does about room, between its commits; everything but ``room`` belongs to the writer's thread."""
 
     def __init__(self, folder: Path, limits: Limits | None, connection: Connection) -> None:
         """Take stock; without ``limits`` nothing is ever forgotten, and only a full disk matters."""
-        self.room: Room = "all"
+        self.state: DiskState = "all"
         self.full = False
         """An attempt to write failed for want of room, and there was no sign of any since."""
         self.reserve = Reserve(folder)
@@ -204,64 +204,64 @@ class Keeper:
         ).scalar_one()
         self.body_bytes: int = body_bytes + since
         self._counted_upto = counted_upto
-        self._forgetting = Forgetting(kept_from)
+        self._pruning = Pruning(kept_from)
         self._disk = Disk(0, 0, full=False)
         self._forecast = Forecast()
-        self._next_look = self._next_pass = 0.0
+        self._next_check = self._next_pass = 0.0
         self.busy = False
         """The last turn forgot something, and there may be more."""
         if limits is not None:
             self._measure(connection)
 
-    def filled(self) -> None:
+    def note_disk_full(self) -> None:
         """Note that there was no room to write, and give up the reserve so that something can be forgotten."""
         self.full = True
-        self.room = "none"
+        self.state = "none"
         self.reserve.release()
-        self._next_look = time.monotonic() + LOOK_S
+        self._next_check = time.monotonic() + CHECK_S
         self._next_pass = 0.0
 
-    def count(self, connection: Connection, number: int, added: int, *, always: bool = False) -> None:
+    def save_size(self, connection: Connection, number: int, added: int, *, always: bool = False) -> None:
         """Keep the size of all bodies, ``added`` included, up to event ``number`` from time to time.
 
         What was added since is counted anew at the next start.
         """
         if always or number - self._counted_upto >= COUNT_EVERY:
-            values = (self._forgetting.kept_from, number, self.body_bytes + added)
+            values = (self._pruning.kept_from, number, self.body_bytes + added)
             connection.exec_driver_sql("UPDATE gateway SET kept_from = ?, counted_upto = ?, body_bytes = ?", values)
 
-    def grown(self, number: int, added: int) -> None:
-        """Note that what :meth:`count` was told of is on the disk."""
+    def note_written(self, number: int, added: int) -> None:
+        """Note that what :meth:`save_size` was told of is on the disk."""
         self.body_bytes += added
         if number - self._counted_upto >= COUNT_EVERY:
             self._counted_upto = number
 
-    def settled(self, number: int) -> None:
+    def note_settled(self, number: int) -> None:
         """Note that events from ``number`` on may be settled by now: the oldest of them go first."""
-        self._forgetting.begin(number)
+        self._pruning.begin(number)
 
     def days_left(self) -> int | None:
         """Return in how many days the floor is reached; None where that is not known, or never."""
         floor = self._limits.free_floor if self._limits else 0
         return self._forecast.days_left(time.monotonic(), self._disk.free_bytes, floor)
 
-    def turn(self, connection: Connection, number: int, now_ms: int) -> None:
+    def run_step(self, connection: Connection, number: int, now_ms: int) -> None:
         """Look at the disk when it is time to, and take a step of forgetting where one is due.
 
         ``number`` is that of the newest event.
         """
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_S
-            self._look(connection)
+        if time.monotonic() >= self._next_check:
+            self._next_check = time.monotonic() + CHECK_S
+            self._check_disk(connection)
         self.busy = False
         if self._limits is not None and time.monotonic() >= self._next_pass:
-            self._forget(connection, self._limits, number, now_ms)
+            self._prune(connection, self._limits, number, now_ms)
 
-    def _look(self, connection: Connection) -> None:
+    def _check_disk(self, connection: Connection) -> None:
         limits = self._limits
         if limits is None:
             self.full = False
-            self.room = "all"
+            self.state = "all"
             return
         self._measure(connection)
         if self.full:
@@ -278,31 +278,31 @@ class Keeper:
         assert self._limits is not None  # noqa: S101 - the callers have looked
         self._disk = disk_of(connection, self._folder, full=self.full)
         self._forecast.note(time.monotonic(), self._disk.free_bytes)
-        self.room = room(self._limits, self._disk, self.body_bytes, self.room)
+        self.state = disk_state(self._limits, self._disk, self.body_bytes, self.state)
 
-    def _forget(self, connection: Connection, limits: Limits, number: int, now_ms: int) -> None:
-        before_ms = None if pressing(limits, self._disk, self.body_bytes) else now_ms - limits.days * DAY_MS
+    def _prune(self, connection: Connection, limits: Limits, number: int, now_ms: int) -> None:
+        before_ms = None if must_prune(limits, self._disk, self.body_bytes) else now_ms - limits.days * DAY_MS
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            gone = self._forgetting.step(connection, before_ms)
-            if gone:
-                self.count(connection, number, -gone, always=True)
+            freed = self._pruning.step(connection, before_ms)
+            if freed:
+                self.save_size(connection, number, -freed, always=True)
             connection.exec_driver_sql("COMMIT")
         except DBAPIError as exc:
             if connection.connection.in_transaction:
                 connection.exec_driver_sql("ROLLBACK")
-            self._forgetting.begin()
-            if not file.no_room(exc):
+            self._pruning.begin()
+            if not file.is_disk_full(exc):
                 raise
-            self.filled()
-            self._next_pass = time.monotonic() + LOOK_S
+            self.note_disk_full()
+            self._next_pass = time.monotonic() + CHECK_S
             return
-        if gone is None:
-            self._forgetting.begin()
+        if freed is None:
+            self._pruning.begin()
             self._next_pass = time.monotonic() + PASS_S
             return
-        if gone:
-            self.body_bytes -= gone
+        if freed:
+            self.body_bytes -= freed
             self._counted_upto = number
         self._measure(connection)
         self.busy = True

@@ -23,29 +23,29 @@ from sqlalchemy.exc import DBAPIError
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import event as event_module
 from gateway.event import ClockEvidence, ReadingContext
-from gateway.ledger import delivery, file, rescue
-from gateway.ledger.delivery import Again, Judged, Judgement, Receipt, RetainedInfo, Selection
-from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, Known, LedgerError, LedgerFull, milliseconds
-from gateway.ledger.filing import Filed, Filing
+from gateway.ledger import delivery, file, recovery
+from gateway.ledger.delivery import Judged, Judgement, Receipt, ResendCounts, RetainedInfo, Selection
+from gateway.ledger.file import FILE_NAME, SCHEMA, TABLES, UNDATED, KnownTerminal, LedgerError, LedgerFull, milliseconds
+from gateway.ledger.file_import import FileSlice, ImportCounts
 from gateway.ledger.reading import (
-    LEAST_SLICE,
     SLICE,
-    Intake,
+    SLICE_MIN,
+    LogImport,
+    ReadingResult,
     Start,
-    Stored,
     day_of,
     draft_of,
     identity_of,
     released_draft,
 )
-from gateway.ledger.space import Keeper, Limits, Reserve, Room
-from gateway.ledger.stream import ROLLED_BACK, Home, Stream, home_from, inode_of, machine_marks
+from gateway.ledger.space import DiskGuard, DiskState, Limits, Reserve
+from gateway.ledger.stream import ROLLED_BACK, Location, Stream, inode_of, location_from, machine_ids
 from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.ledger.verify import Row, Verdict, verify
 
-MARKS_WAIT_S = 1.0
+MARKS_DELAY_S = 1.0
 """How long a note that an event was sent may wait for company."""
-PUNCHING_S = 30.0
+LIVE_EXPECTED_S = 30.0
 """After a live punch, others are expected for so long."""
 
 _UNSETTLED = f"body IS NOT NULL AND parked IS NOT {delivery.ALTERED} AND recorded_ms >= :since AND NOT {file.SETTLED}"
@@ -56,7 +56,7 @@ log = structlog.get_logger("ledger")
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class StoredEvent:
     """An event on its way to the broker."""
 
     sequence: int
@@ -96,7 +96,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayCounts:
     """How far the records of one day of one terminal have travelled."""
 
     day: date | None
@@ -197,25 +197,25 @@ class LedgerReader:
         """The gateway this ledger belongs to, ``/hadir/<site>/<gateway>``."""
         return str(self._scalar("SELECT source FROM gateway"))
 
-    def terminals(self) -> list[Known]:
+    def terminals(self) -> list[KnownTerminal]:
         """Return what is known of every terminal ever read, by name."""
         return [file.known_from(row) for row in self._rows("SELECT * FROM terminal ORDER BY name")]
 
-    def terminal(self, name: str) -> Known | None:
+    def terminal(self, name: str) -> KnownTerminal | None:
         """Return what is known of one terminal; None before its first contact."""
         rows = self._rows("SELECT * FROM terminal WHERE name = :name", name=name)
         return file.known_from(rows[0]) if rows else None
 
-    def events(self, after: int, limit: int) -> list[Waiting]:
+    def events(self, after: int, limit: int) -> list[StoredEvent]:
         """Return up to ``limit`` events behind number ``after``, in order, sent or not; forgotten ones are left out."""
         return self._events("body IS NOT NULL", after, limit)
 
-    def pending(self, after: int, limit: int, topic: str | None = None) -> list[Waiting]:
+    def pending(self, after: int, limit: int, topic: str | None = None) -> list[StoredEvent]:
         """Return up to ``limit`` events behind ``after`` that the broker does not have, in order."""
         condition = "sent_ms IS NULL AND parked IS NULL"
         return self._events(f"{condition} AND topic = :topic" if topic else condition, after, limit, topic=topic)
 
-    def _events(self, condition: str, after: int, limit: int, **values: object) -> list[Waiting]:
+    def _events(self, condition: str, after: int, limit: int, **values: object) -> list[StoredEvent]:
         rows = self._rows(
             "SELECT sequence, topic, body, recorded_ms, digest FROM event "
             f"WHERE sequence > :after AND {condition} ORDER BY sequence LIMIT :limit",
@@ -223,9 +223,9 @@ class LedgerReader:
             limit=limit,
             **values,
         )
-        return [Waiting(*row) for row in rows]
+        return [StoredEvent(*row) for row in rows]
 
-    def unsettled(self, after: int, limit: int, since_ms: int = 0) -> list[Waiting]:
+    def unsettled(self, after: int, limit: int, since_ms: int = 0) -> list[StoredEvent]:
         """Return up to ``limit`` events behind ``after``, recorded from ``since_ms`` on, that somebody may still lack.
 
         Whether the broker has them or refused them: what counts is whose word is waited for, as for retention.
@@ -279,7 +279,7 @@ class LedgerReader:
 
     def verify(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Verdict:
         """Walk over every event up to the first that is not as it was written; ``progress`` is told how far it is."""
-        return verify(self, file.read_mark(self.path.with_name(file.LOCK_NAME)), progress)
+        return verify(self, file.read_chain_end(self.path.with_name(file.LOCK_NAME)), progress)
 
     def rows(self, after: int, limit: int) -> list[Row]:
         """Return up to ``limit`` events behind number ``after`` as they are in the file."""
@@ -294,7 +294,7 @@ class LedgerReader:
             for row in rows
         ]
 
-    def loose_ends(self) -> list[tuple[int, str]]:
+    def dangling_references(self) -> list[tuple[int, str]]:
         """Return what refers to an event that is not there, or not that one: its number and what is wrong."""
         rows = self._rows(
             "SELECT sequence, 'a record of a log has its place but no event' FROM place "
@@ -318,7 +318,7 @@ class LedgerReader:
             )
         )
 
-    def tally(self, name: str, since: date = date.min) -> list[Day]:
+    def tally(self, name: str, since: date = date.min) -> list[DayCounts]:
         """Return how far the records of each day from ``since`` on have travelled, the records without a day first."""
         rows = self._rows(
             "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
@@ -335,7 +335,7 @@ class LedgerReader:
             since=since.toordinal(),
             undated=UNDATED,
         )
-        return [Day(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
+        return [DayCounts(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
 
     def hours(self, name: str, since: date) -> dict[tuple[date, int], int]:
         """Count a terminal's punches of each day and hour by its clock, from ``since`` on, withheld ones among them.
@@ -403,7 +403,7 @@ class LedgerReader:
 
     # What a reading is laid against.
 
-    def order(self, known: Known, first: int, count: int) -> list[bytes]:
+    def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
         """Return up to ``count`` fingerprints of a terminal's known order, from position ``first`` on."""
         rows = self._rows(
             "SELECT fingerprint FROM place WHERE terminal = :terminal AND generation = :generation "
@@ -415,7 +415,7 @@ class LedgerReader:
         )
         return [row[0] for row in rows]
 
-    def acquaintances(self, known: Known, before: int) -> dict[bytes, deque[int | None]]:
+    def earlier_records(self, known: KnownTerminal, before: int) -> dict[bytes, deque[int | None]]:
         """Return fingerprint → events (None: withheld) of the records in this serial's generations before one.
 
         A record that several generations hold counts once: it was matched from one to the next.
@@ -436,7 +436,7 @@ class LedgerReader:
             found[fingerprint].append(sequence)
         return found
 
-    def bindings(self, known: Known) -> dict[int, str]:
+    def bindings(self, known: KnownTerminal) -> dict[int, str]:
         """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
         rows = self._rows(
             "SELECT uid, pin FROM binding WHERE terminal = :terminal ORDER BY last_ms", terminal=known.number
@@ -456,7 +456,7 @@ class LedgerReader:
         return False
 
 
-class _OldReader(LedgerReader):
+class _MigratingReader(LedgerReader):
     """Reads also what must be brought up to date first."""
 
     _oldest = 1
@@ -471,7 +471,7 @@ class Ledger(LedgerReader):
         source: str,
         *,
         now: Callable[[], datetime] = _utc_now,
-        machine: Callable[[], frozenset[str]] = machine_marks,
+        machine: Callable[[], frozenset[str]] = machine_ids,
         limits: Limits | None = None,
         progress: Callable[[], None] = lambda: None,
     ) -> None:
@@ -494,16 +494,16 @@ class Ledger(LedgerReader):
             raise file.unusable(data_dir, exc) from exc
         try:
             self.last_alive = file.last_alive(data_dir / file.LOCK_NAME) if self.path.exists() else None
-            mark = file.read_mark(data_dir / file.LOCK_NAME)
+            mark = file.read_chain_end(data_dir / file.LOCK_NAME)
             self.salvage = self._sound(mark, progress)
-            _OldReader(data_dir).close()  # refuses what must not be touched without touching it
+            _MigratingReader(data_dir).close()  # refuses what must not be touched without touching it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
                 self.was_clean = self._open(source)
                 self._head = self._end_of_chain(mark)
-                self.broken = self._broken(mark, Home(machine(), inode_of(self.path)))
+                self.broken = self._broken(mark, Location(machine(), inode_of(self.path)))
                 with self._engine.connect() as connection:
-                    self._keeper = Keeper(data_dir, limits, connection)
+                    self._disk_guard = DiskGuard(data_dir, limits, connection)
             except BaseException:
                 self._engine.dispose()
                 raise
@@ -518,19 +518,19 @@ class Ledger(LedgerReader):
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
-        self._intakes = 0
+        self._imports_running = 0
         """Readings being stored now."""
-        self._punching_until = 0.0
+        self._live_expected_until = 0.0
         """Until when live punches are expected, on the monotonic clock."""
-        self._intakes_lock = threading.Lock()
+        self._imports_lock = threading.Lock()
         self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
-        self._turn_began: float | None = None
+        self._transaction_began: float | None = None
         """When the writer took what it is busy with."""
-        self._hand_over = threading.Lock()
+        self._submit_lock = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
-        self.on_again: Callable[[], None] = lambda: None
+        self.on_resend: Callable[[], None] = lambda: None
         """Called when events that were sent wait again."""
         self.failure: BaseException | None = None
         """What ended the writer, or made the file useless, if anything did."""
@@ -543,17 +543,17 @@ class Ledger(LedgerReader):
                 self.close()  # it may not go on in its old stream
                 raise
 
-    def _sound(self, mark: file.Mark | None, progress: Callable[[], None]) -> rescue.Salvage | None:
+    def _sound(self, mark: file.Mark | None, progress: Callable[[], None]) -> recovery.Salvage | None:
         """Make sure that there is a sound ledger; return what became of a damaged one."""
-        if rescue.unfinished(self.path):
-            rescue.exchange(self.path)
+        if recovery.unfinished(self.path):
+            recovery.exchange(self.path)
         if not self.path.exists():
             file.create(self.path, self._source)
             return None
-        what = rescue.damage(self.path, progress)
+        what = recovery.damage(self.path, progress)
         if what is None:
             return None
-        salvage = rescue.rebuild(self.path, self._source, mark, what, progress)
+        salvage = recovery.rebuild(self.path, self._source, mark, what, progress)
         log.critical("ledger_salvaged", damage=what, kept=salvage.kept, set_aside=str(salvage.aside))
         return salvage
 
@@ -570,12 +570,12 @@ class Ledger(LedgerReader):
             digest = event_module.first_previous(stream.id)
         return Head(number, digest, stream.id, stream.base)
 
-    def _broken(self, mark: file.Mark | None, here: Home) -> str | None:
+    def _broken(self, mark: file.Mark | None, here: Location) -> str | None:
         """Return why this ledger may not go on in its stream, if so; it is at home ``here`` from now on."""
         row = self._rows("SELECT home, broken FROM gateway")[0]
         reason: str | None = row.broken
         if reason is None and row.home is not None:
-            reason = home_from(row.home).left(here)
+            reason = location_from(row.home).left(here)
         if reason is None and mark is not None:
             digest = self._scalar("SELECT digest FROM event WHERE sequence = :number", number=mark.number)
             reason = None if digest == mark.digest else ROLLED_BACK
@@ -587,14 +587,14 @@ class Ledger(LedgerReader):
     def _open(self, source: str) -> bool:
         """Check whose the ledger is and that it is whole, and note that it is open; return whether it was closed."""
         try:
-            return self._taken(source)
+            return self._check_owner(source)
         except DBAPIError as exc:
-            if not file.no_room(exc):
+            if not file.is_disk_full(exc):
                 raise
             Reserve(self.path.parent).release()
-            return self._taken(source)
+            return self._check_owner(source)
 
-    def _taken(self, source: str) -> bool:
+    def _check_owner(self, source: str) -> bool:
         with self._engine.connect() as connection:
             row = connection.exec_driver_sql("SELECT source, clean FROM gateway").first()
             if row is None:
@@ -639,18 +639,18 @@ class Ledger(LedgerReader):
         """Finish what waits, mark the ledger as cleanly closed and let it go."""
         if self._closed:
             return
-        with self._hand_over:
+        with self._submit_lock:
             self._closed = True
             self._jobs.put(None)
         self._writer.join()
         try:
             if self.failure is None:
                 with self._engine.connect() as connection:
-                    self._keeper.count(connection, self._head.sequence, 0, always=True)
+                    self._disk_guard.save_size(connection, self._head.sequence, 0, always=True)
                     connection.exec_driver_sql("UPDATE gateway SET clean = 1")
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DBAPIError as exc:
-            if not file.no_room(exc):  # then it is looked through at the next start, that is all
+            if not file.is_disk_full(exc):  # then it is looked through at the next start, that is all
                 raise file.explained(self.path, exc) from exc
         finally:
             super().close()
@@ -658,27 +658,27 @@ class Ledger(LedgerReader):
 
     # What is recorded.
 
-    def room(self) -> Room:
+    def disk_state(self) -> DiskState:
         """Return what there is room for: everything, news but no long imports, or nothing.
 
         Where there is none, what is to be recorded is refused with LedgerFull; what waits is delivered all the same.
         """
-        return self._keeper.room
+        return self._disk_guard.state
 
     def days_left(self) -> int | None:
         """Return in how many days the disk will be full but for its floor; None where that is not known, or never."""
-        return self._keeper.days_left()
+        return self._disk_guard.days_left()
 
     @property
     def stalled_s(self) -> float:
         """For how many seconds the writer has been busy with one transaction; 0 while it waits for work."""
-        began = self._turn_began
+        began = self._transaction_began
         return 0.0 if began is None else time.monotonic() - began
 
     @property
     def body_bytes(self) -> int:
         """How large all bodies together are."""
-        return self._keeper.body_bytes
+        return self._disk_guard.body_bytes
 
     def next_session(self) -> int:
         """Return a number higher than any before: the session of one connection to the broker.
@@ -695,7 +695,7 @@ class Ledger(LedgerReader):
             self.do(work)
         return session
 
-    def pin_serial(self, name: str, serial: str) -> Known:
+    def pin_serial(self, name: str, serial: str) -> KnownTerminal:
         """Pin ``serial`` to the terminal ``name`` at first contact, or move it to another serial by the office's order.
 
         A new serial begins a new generation of the log. Returns what is known then.
@@ -761,7 +761,7 @@ class Ledger(LedgerReader):
         if isinstance(checked, BadRecord):
             return False
         record = checked
-        self._punching_until = time.monotonic() + PUNCHING_S
+        self._live_expected_until = time.monotonic() + LIVE_EXPECTED_S
 
         def work(transaction: Transaction) -> bool:
             draft = event_module.punch_draft(record, context, occurrence=1, position=None)
@@ -794,7 +794,7 @@ class Ledger(LedgerReader):
         start: Start = "all",
         pins: Mapping[int, str] | None = None,
         between: Callable[[], None] = lambda: None,
-    ) -> Stored:
+    ) -> ReadingResult:
         """Store what is new in a reading of a terminal's log, in slices that each survive a crash.
 
         ``pins`` resolves internal user numbers, ``start`` says what of a first reading to withhold, ``between`` is
@@ -804,20 +804,20 @@ class Ledger(LedgerReader):
         known = self.terminal(context.terminal)
         if known is None:
             raise LedgerError(f"terminal {context.terminal} has no pinned serial; pin_serial comes first")
-        with self._intakes_lock:
-            self._intakes += 1
+        with self._imports_lock:
+            self._imports_running += 1
         try:
-            intake = Intake(self, known, context, reading, start=start, pins=pins)
-            return intake.store(between, self._sharing)
+            intake = LogImport(self, known, context, reading, start=start, pins=pins)
+            return intake.store(between, self._slice_divisor)
         finally:
-            with self._intakes_lock:
-                self._intakes -= 1
+            with self._imports_lock:
+                self._imports_running -= 1
 
-    def _sharing(self) -> int:
+    def _slice_divisor(self) -> int:
         """Return by how many to divide a slice: by the readings being stored, by more where people punch."""
-        if time.monotonic() < self._punching_until:
-            return SLICE // LEAST_SLICE
-        return self._intakes
+        if time.monotonic() < self._live_expected_until:
+            return SLICE // SLICE_MIN
+        return self._imports_running
 
     def record_final(self, context: ReadingContext, record: Record) -> bool:
         """Store what a terminal without a log has told; an unreadable record whose bytes are known is not new.
@@ -846,8 +846,8 @@ class Ledger(LedgerReader):
 
     def record_file(
         self, context: ReadingContext, records: Sequence[Record], *, before: Sequence[Record] = (), begun_at: int
-    ) -> Filed:
-        """Store those records of a file that are new, in one transaction: see :mod:`gateway.ledger.filing`.
+    ) -> ImportCounts:
+        """Store those records of a file that are new, in one transaction: see :mod:`gateway.ledger.file_import`.
 
         ``before`` are the last records in front of them in the file, up to :data:`BEFORE`, and ``begun_at`` the
         ledger's last sequence when the file was begun.
@@ -856,8 +856,10 @@ class Ledger(LedgerReader):
         if known is None:
             raise LedgerError(f"terminal {context.terminal} has no pinned serial; pin_serial comes first")
         records = [event_module.checked(record) for record in records]
-        filing = Filing(known, context, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length)))
-        return self.do(filing.store)
+        file_slice = FileSlice(
+            known, context, before, records, begun_at, lambda: b"".join(self.order(known, 0, known.length))
+        )
+        return self.do(file_slice.store)
 
     def note_file(self, context: ReadingContext, about: dict[str, Any], report: dict[str, Any]) -> bool:
         """Put on record that a file was read to its end; return False where that was noted before.
@@ -940,8 +942,8 @@ class Ledger(LedgerReader):
     def set_aside(self, numbers: Sequence[int]) -> int:
         """Never send events whose bodies are not what was written; return of how many that is news. See `delivery`."""
         return sum(
-            self.do(partial(delivery.set_aside, numbers=numbers[first : first + delivery.TOLD_AT_ONCE]))
-            for first in range(0, len(numbers), delivery.TOLD_AT_ONCE)
+            self.do(partial(delivery.set_aside, numbers=numbers[first : first + delivery.PRUNED_PER_CALL]))
+            for first in range(0, len(numbers), delivery.PRUNED_PER_CALL)
         )
 
     def trust(self, confirm: str) -> None:
@@ -972,10 +974,10 @@ class Ledger(LedgerReader):
 
         def work(transaction: Transaction) -> Judged:
             judged = judge(transaction)
-            if judged.judgement is Judgement.SET_BACK and self._keeper.full:
+            if judged.judgement is Judgement.SET_BACK and self._disk_guard.full:
                 raise LedgerFull(f"{self.path}: the disk is too full to begin a new stream; make room on it")
             if judged.first is not None:
-                self._keeper.settled(judged.first)
+                self._disk_guard.note_settled(judged.first)
             return judged
 
         judged = self.do(work, settles=True)
@@ -986,26 +988,26 @@ class Ledger(LedgerReader):
             )
         return judged.judgement
 
-    def owe_missing(self) -> Again:
+    def resend_missing(self) -> ResendCounts:
         """Let some of what the centre misses wait again; of bodies that are gone a numbered event says so."""
-        owed = self.do(delivery.owe_missing)
+        owed = self.do(delivery.resend_missing)
         if owed.events:
-            self.on_again()
+            self.on_resend()
         return owed
 
-    def send_again(self, selection: Selection) -> Again:
+    def resend(self, selection: Selection) -> ResendCounts:
         """Let the chosen events wait again, without a change to any; of bodies that are gone a numbered event says so.
 
         What waits or travels anyway is not counted.
         """
-        self.do(lambda transaction: delivery.tell_forgotten(transaction, selection))
-        forgotten = self.do(lambda transaction: delivery.count_forgotten(transaction, selection))
+        self.do(lambda transaction: delivery.note_pruned(transaction, selection))
+        forgotten = self.do(lambda transaction: delivery.count_pruned(transaction, selection))
         events = 0
-        while chosen := self.do(partial(delivery.wait_again, selection=selection)):
+        while chosen := self.do(partial(delivery.mark_for_resend, selection=selection)):
             events += len(chosen)
             selection = replace(selection, first=chosen[-1] + 1)
-            self.on_again()
-        return Again(events, forgotten)
+            self.on_resend()
+        return ResendCounts(events, forgotten)
 
     def flush_marks(self) -> None:
         """Write the notes of :meth:`mark_sent` now; where there is no room for them they go on waiting."""
@@ -1021,7 +1023,7 @@ class Ledger(LedgerReader):
         can be made, is tried even where nothing else may be written.
         """
         job = _Job(work, settles)
-        with self._hand_over:  # behind the order to stop nobody would ever answer
+        with self._submit_lock:  # behind the order to stop nobody would ever answer
             if self._closed or self.failure is not None:
                 raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
             self._jobs.put(job)
@@ -1036,14 +1038,14 @@ class Ledger(LedgerReader):
                 stop = False
                 while not stop:
                     jobs, stop = self._take()
-                    self._turn_began = time.monotonic()
+                    self._transaction_began = time.monotonic()
                     self._commit(connection, jobs)
                     if not stop:
-                        self._keeper.turn(connection, self._head.sequence, milliseconds(self._now()))
-                    self._turn_began = None
+                        self._disk_guard.run_step(connection, self._head.sequence, milliseconds(self._now()))
+                    self._transaction_began = None
         except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
             self.failure = file.explained(self.path, exc) if isinstance(exc, DBAPIError) else exc
-            self._turn_began = None
+            self._transaction_began = None
             while True:
                 self._refuse(jobs, exc)
                 following = self._jobs.get()
@@ -1055,7 +1057,7 @@ class Ledger(LedgerReader):
         """Wait for work or for marks that have waited long enough; return all jobs there are, and whether to stop."""
         jobs: list[_Job] = []
         try:
-            job = self._jobs.get(timeout=0.001 if self._keeper.busy else MARKS_WAIT_S)
+            job = self._jobs.get(timeout=0.001 if self._disk_guard.busy else MARKS_DELAY_S)
             while job is not None:
                 jobs.append(job)
                 job = self._jobs.get_nowait()
@@ -1064,7 +1066,7 @@ class Ledger(LedgerReader):
         return jobs, True
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
-        if self._keeper.full:
+        if self._disk_guard.full:
             # What room is left, or is made, belongs to what has travelled: it is how more is made.
             recording = [job for job in jobs if not job.settles]
             self._refuse(recording, LedgerFull(f"{self.path}: the disk is full; make room on it"))
@@ -1085,15 +1087,15 @@ class Ledger(LedgerReader):
                 connection.exec_driver_sql("ROLLBACK")
             with self._marks_lock:
                 self._marks = marks + self._marks
-            self._keeper.filled()
+            self._disk_guard.note_disk_full()
             self._refuse(jobs, error)
             return
         self._stream = self._head.stream
-        self._keeper.grown(self._head.sequence, self._head.written - before.written)
+        self._disk_guard.note_written(self._head.sequence, self._head.written - before.written)
         if marks:
-            self._keeper.settled(min(sequence for sequence, _ in marks))
+            self._disk_guard.note_settled(min(sequence for sequence, _ in marks))
         if self._head.sequence > before.sequence:
-            file.write_mark(self._lock_file, self._mark())
+            file.write_chain_end(self._lock_file, self._mark())
         # Only now is anything a caller is told about on the disk.
         for job, result in results:
             job.done.set_result(result)
@@ -1124,7 +1126,7 @@ class Ledger(LedgerReader):
             else:
                 results.append((job, result))
             connection.exec_driver_sql("RELEASE job")
-        self._keeper.count(connection, self._head.sequence, self._head.written - written)
+        self._disk_guard.save_size(connection, self._head.sequence, self._head.written - written)
         connection.exec_driver_sql("COMMIT")
         return results
 

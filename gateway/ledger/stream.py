@@ -18,9 +18,9 @@ RESTORED = "restored"
 ROLLED_BACK = "rolled_back"
 SALVAGED = "salvaged"
 
-_BOARD = "board:"
+_BOARD_PREFIX = "board:"
 """What the mark of a machine's board begins with."""
-_FLEETING = ("vfat", "msdos", "exfat", "fuse", "9p", "virtiofs", "drvfs")
+_VOLATILE_INODES = ("vfat", "msdos", "exfat", "fuse", "9p", "virtiofs", "drvfs")
 """File systems that number their files anew at every mount."""
 
 
@@ -49,7 +49,7 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class Location:
     """Where a ledger lives: the machine, and the file."""
 
     machine: frozenset[str]
@@ -57,14 +57,14 @@ class Home:
     inode: int | None
     """Number of the file; None where the file system does not keep it."""
 
-    def left(self, now: "Home") -> str | None:
+    def left(self, now: "Location") -> str | None:
         """Return why a ledger that lived here and is found at ``now`` is another one; None where it is the same.
 
         Another board makes another machine: a copied SD card takes its machine-id along. Else one common mark makes
         the same machine: network cards are pulled and exchanged, systems are installed anew. What is not known speaks
         for the same one.
         """
-        boards = [{mark for mark in home.machine if mark.startswith(_BOARD)} for home in (self, now)]
+        boards = [{mark for mark in home.machine if mark.startswith(_BOARD_PREFIX)} for home in (self, now)]
         if all(boards) and not boards[0] & boards[1]:
             return ANOTHER_MACHINE
         if self.machine and now.machine and not self.machine & now.machine:
@@ -74,17 +74,17 @@ class Home:
         return None
 
     def text(self) -> str:
-        """Return what :func:`home_from` reads."""
+        """Return what :func:`location_from` reads."""
         return json.dumps({"machine": sorted(self.machine), "inode": self.inode})
 
 
-def home_from(text: str) -> Home:
-    """Return the home that :meth:`Home.text` wrote."""
+def location_from(text: str) -> Location:
+    """Return the home that :meth:`Location.text` wrote."""
     fields = json.loads(text)
-    return Home(frozenset(fields["machine"]), fields["inode"])
+    return Location(frozenset(fields["machine"]), fields["inode"])
 
 
-def machine_marks(root: Path = Path("/")) -> frozenset[str]:
+def machine_ids(root: Path = Path("/")) -> frozenset[str]:
     """Return marks of this machine: its machine-id, the addresses of its physical network cards, its board, as hashes.
 
     A virtual card has an address that says nothing, and a system may have no machine-id, or one that is still to be
@@ -98,7 +98,7 @@ def machine_marks(root: Path = Path("/")) -> frozenset[str]:
         if (card / "device").exists():
             found += [word for word in _words(card / "address") if word.strip("0:")]
     board = _words(root / "sys/firmware/devicetree/base/serial-number")
-    return frozenset((*map(_hash, found), *(_BOARD + _hash(word) for word in board if word.strip("0"))))
+    return frozenset((*map(_hash, found), *(_BOARD_PREFIX + _hash(word) for word in board if word.strip("0"))))
 
 
 def _hash(word: str) -> str:
@@ -120,7 +120,7 @@ def inode_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> int | N
     try:
         for line in mounts.read_text("utf-8", "replace").splitlines():
             place, _, kind = line.partition(" - ")
-            if place.split()[2] == device and kind.startswith(_FLEETING):
+            if place.split()[2] == device and kind.startswith(_VOLATILE_INODES):
                 return None
     except (OSError, IndexError):
         return None

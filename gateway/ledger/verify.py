@@ -45,7 +45,7 @@ class Verdict:
     breach: Breach | None = None
 
 
-class Shelf(Protocol):
+class VerifiableLedger(Protocol):
     """What a walk needs of a ledger."""
 
     @property
@@ -61,26 +61,26 @@ class Shelf(Protocol):
     def rows(self, after: int, limit: int) -> Sequence[Row]:
         """Return up to ``limit`` events behind number ``after``."""
 
-    def loose_ends(self) -> list[tuple[int, str]]:
+    def dangling_references(self) -> list[tuple[int, str]]:
         """Return numbers of events and what is wrong with what refers to them."""
 
 
-def verify(shelf: Shelf, mark: Mark | None, progress: Callable[[int, int], None]) -> Verdict:
+def verify(ledger: VerifiableLedger, mark: Mark | None, progress: Callable[[int, int], None]) -> Verdict:
     """Walk over a ledger, also while a daemon writes it, up to the first breach.
 
     ``mark`` is the end of the chain as it was kept beside the ledger before this call; ``progress`` is told how many
     events of how many have been looked at.
     """
-    upto = shelf.last_sequence()
-    walk = _Walk(shelf.streams(), shelf.source, mark)
-    while walk.breach is None and walk.number < upto and (rows := shelf.rows(walk.number, BATCH)):
+    upto = ledger.last_sequence()
+    walk = _Walk(ledger.streams(), ledger.source, mark)
+    while walk.breach is None and walk.number < upto and (rows := ledger.rows(walk.number, BATCH)):
         for row in rows:
             walk.step(row)
             if walk.breach is not None:
                 break
         progress(walk.number, max(upto, walk.number))
     if walk.breach is None:
-        walk.end(shelf.loose_ends())
+        walk.end(ledger.dangling_references())
     return walk.verdict
 
 
@@ -121,14 +121,14 @@ class _Walk:
         self.verdict.punches += row.topic.startswith("punch/")
         self.verdict.forgotten += row.body is None
 
-    def end(self, loose_ends: list[tuple[int, str]]) -> None:
+    def end(self, dangling_references: list[tuple[int, str]]) -> None:
         """Look at what can be said only when all events have been seen."""
         if self._mark is not None and self._mark.number > self.number:
             self._break(self.number + 1, "the newest events are missing: more were written than there are")
         elif self._salvaged is not None and self.verdict.lost != self._salvaged.lost:
             what = f"{self.verdict.lost} events before it are missing, {self._salvaged.lost} were lost to damage"
             self._break(self._salvaged.base + 1, what)
-        for number, what in loose_ends:
+        for number, what in dangling_references:
             self._break(number, what)
 
     def _fault(self, row: Row, number: int) -> str | None:

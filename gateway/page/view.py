@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from gateway import forecast
 from gateway.event import mask_pin
-from gateway.ledger import Counts, Day, LedgerReader
+from gateway.ledger import Counts, DayCounts, LedgerReader
 from gateway.settings import Settings
 
 STATUS_S = 1.0
@@ -59,7 +59,7 @@ class TallyDay:
 
     day: date | None
     """None: records without a readable date."""
-    terminals: dict[str, Day]
+    terminals: dict[str, DayCounts]
 
     def total(self, column: str) -> int:
         """Return the sum of a column."""
@@ -139,7 +139,7 @@ class View:
     def _tallies(self) -> list[TallyDay]:
         """Return the counts of the newest days, the newest first."""
         since = self._today() - timedelta(days=TALLY_DAYS - 1)
-        days: dict[date | None, dict[str, Day]] = {}
+        days: dict[date | None, dict[str, DayCounts]] = {}
         for terminal in self._settings().terminals:
             for day in self._ledger().tally(terminal.name, since):
                 days.setdefault(day.day, {})[terminal.name] = day

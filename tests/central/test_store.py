@@ -593,7 +593,7 @@ def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tm
             (receipt,) = centre.store.receipts()
             upto, missing = receipt.held_range
             ledger.note_receipt(Receipt(stream=receipt.stream, upto=upto, missing=missing, at="2026-09-04T00:31:00Z"))
-            ledger.owe_missing()
+            ledger.resend_missing()
             centre.ingest(*(Message(BATCH, event.body.encode()) for event in ledger.pending(0, 100)))
         (receipt,) = centre.store.receipts()
         counts = ledger.counts()

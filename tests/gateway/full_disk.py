@@ -67,8 +67,8 @@ class _Uncommitted:
 @contextmanager
 def impatient() -> Iterator[None]:
     """Let the ledger look at the disk at once instead of every few seconds."""
-    before, space.LOOK_S = space.LOOK_S, 0.0
+    before, space.CHECK_S = space.CHECK_S, 0.0
     try:
         yield
     finally:
-        space.LOOK_S = before
+        space.CHECK_S = before

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway import bundle as module
 from gateway.bundle import MANIFEST, Bundle, BundleError, End, Header, Part, Writer, found, public_text, unfinished
 from gateway.event import verified
-from gateway.ledger import Waiting
+from gateway.ledger import StoredEvent
 from tests.gateway.test_publisher import SOURCE, Office
 from tests.mutation import encode_json, mutate_bytes, mutate_json, mutate_lines
 
@@ -114,7 +114,7 @@ def attack(seed: int) -> None:
 
 def read(folder: Path) -> None:
     """Read a bundle as it is read before it is sent: refused, or every event is one that a gateway wrote."""
-    events: list[Waiting] = []
+    events: list[StoredEvent] = []
     try:
         bundle = Bundle(folder)
         bundle.verify()

@@ -59,18 +59,18 @@ class CappedDisk(SmallDisk):
         self._cap("max")
 
     def _cap(self, what: str) -> None:
-        keeper = self._ledger()._keeper
+        guard = self._ledger()._disk_guard
         ready = threading.Event()
-        turn = keeper.turn
+        run_step = guard.run_step
 
         def cap(connection: Any, *rest: Any) -> None:
             count = connection.exec_driver_sql("PRAGMA page_count").scalar() if what == "page_count" else 2**30
             connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
-            keeper.turn = turn  # type: ignore[method-assign]
+            guard.run_step = run_step  # type: ignore[method-assign]
             ready.set()
-            turn(connection, *rest)
+            run_step(connection, *rest)
 
-        keeper.turn = cap  # type: ignore[assignment, method-assign]
+        guard.run_step = cap  # type: ignore[assignment, method-assign]
         assert ready.wait(WAIT_S)
 
 

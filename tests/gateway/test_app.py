@@ -425,7 +425,7 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
         "from gateway.settings import load\n"
         "from gateway.worker import Worker\n"
         "def broken(*_): raise ZeroDivisionError('a mistake of ours')\n"
-        "Worker._poll = Worker._failed = broken\n"
+        "Worker._poll = Worker._record_failure = broken\n"
         "configure_logging()\n"
         "sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))\n"
     )

@@ -27,7 +27,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "UNREACHABLE", Pause(0.3, 0.6))
     monkeypatch.setattr(module, "REFUSED", Pause(0.3, 0.6))
     monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
-    monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
+    monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_a_command_that_fails_does_not_end_the_answering(office: Office, monkeyp
     def fail(_selection: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(office.ledger, "send_again", fail)
+    monkeypatch.setattr(office.ledger, "resend", fail)
     with capture_logs() as logs:
         assert office.asked("replay", {"terminal": "lobby"})["error"]["code"] == "failed"
     assert [entry["event"] for entry in logs] == ["command_failed"]
@@ -252,14 +252,14 @@ class Blocked:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
-        real: Callable[..., Any] = ledger.send_again
+        real: Callable[..., Any] = ledger.resend
 
         def wait(selection: Any) -> Any:
             self.begun.set()
             assert self.go.wait(WAIT_S)
             return real(selection)
 
-        monkeypatch.setattr(ledger, "send_again", wait)
+        monkeypatch.setattr(ledger, "resend", wait)
 
 
 def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +325,7 @@ def receipt(stream: str, upto: int, *missing: tuple[int, int]) -> str:
 
 def test_a_receipt_counts_like_one_from_the_broker(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it covers is confirmed, what it lacks waits again at once; a second time it is no news."""
-    monkeypatch.setattr("gateway.ledger.delivery.AGAIN_MS", -1000)  # they were sent a moment ago
+    monkeypatch.setattr("gateway.ledger.delivery.RESEND_INTERVAL_MS", -1000)  # they were sent a moment ago
     text = receipt(office.ledger.stream, 15, (3, 4))
     assert take_receipt(office.ledger, text) == {"news": True, "set_back": False, "confirmed": 13, "missing": 2}
     assert office.waiting == [3, 4]

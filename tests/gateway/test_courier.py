@@ -42,7 +42,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSE_S", 0.05)
     monkeypatch.setattr(module, "ACK_TIMEOUT_S", 5.0)
     monkeypatch.setattr(bundles, "PART_BYTES", 100_000)
-    monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
+    monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
 
 @pytest.fixture

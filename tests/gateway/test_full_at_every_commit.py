@@ -201,7 +201,7 @@ def passed(folder: Path, at: int | None, width: int | None) -> tuple[Day, int]:
     commits = day.disk.commits
     day.disk.empty()
     until = time.monotonic() + 60
-    while day.ledger.room() != "all":
+    while day.ledger.disk_state() != "all":
         assert time.monotonic() < until
         time.sleep(0.01)
     for _ in range(3):

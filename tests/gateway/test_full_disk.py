@@ -24,7 +24,7 @@ def alarms(subscriber: Subscriber) -> list[str]:
 def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The terminal's log is the buffer meanwhile; every punch arrives once, from one process that never ended."""
     monkeypatch.setattr(worker, "FULL_PAUSE_S", 0.2)
-    monkeypatch.setattr(space, "LOOK_S", 0.2)
+    monkeypatch.setattr(space, "CHECK_S", 0.2)
     terminal = SimulatedTerminal(serial="S1", now=here)
     terminal.append_raw(generate(1, 500, 20, here()).log)
     daemons: list[Daemon] = []
@@ -52,7 +52,7 @@ def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest
             disk.fill()
             terminal.append_raw(generate(2, 8000, 200, here()).log)
             eventually(lambda: "disk_floor" in alarms(subscriber))
-            assert ledger().room() == "none"
+            assert ledger().disk_state() == "none"
             for pin in range(3001, 3021):
                 terminal.punch(str(pin))
             assert running.is_alive()

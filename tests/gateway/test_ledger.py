@@ -29,13 +29,13 @@ import sqlalchemy
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import (
-    Day,
-    Known,
+    DayCounts,
+    KnownTerminal,
     Ledger,
     LedgerError,
     LedgerLocked,
     LedgerReader,
-    Stored,
+    ReadingResult,
     Unaligned,
     file,
     in_use,
@@ -179,7 +179,7 @@ class Office:
         }
         return ReadingContext(**fields | changes)
 
-    def read(self, log: Sequence[Record], at: int = 0, **options: Any) -> Stored:
+    def read(self, log: Sequence[Record], at: int = 0, **options: Any) -> ReadingResult:
         """Read the terminal's log from position ``at``."""
         return self.ledger.record_reading(self.context(), tail(log, at), **options)
 
@@ -200,7 +200,7 @@ class Office:
         return self.ledger.record_live(self.context("live"), record)
 
     @property
-    def known(self) -> Known:
+    def known(self) -> KnownTerminal:
         """What the ledger knows of the terminal."""
         known = self.ledger.terminal("lobby")
         assert known is not None
@@ -260,7 +260,7 @@ class TestReading:
     def test_all_that_is_kept_is_known(self) -> None:
         """Every column of a terminal's row has its field and its default."""
         columns = file.TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
-        defaults = {name: one.default for name, one in Known.model_fields.items()}
+        defaults = {name: one.default for name, one in KnownTerminal.model_fields.items()}
         assert {column.name for column in columns} == set(defaults)
         for name in set(defaults) - {"name", "serial", "number"}:
             assert file.TerminalRow.model_fields[name].default == defaults[name]
@@ -1037,9 +1037,9 @@ class TestTally:
         office.ledger.mark_sent([2])
         office.ledger.flush_marks()
         assert office.ledger.tally("lobby") == [
-            Day(None, in_log=2, in_ledger=1, withheld=1, sent=0, confirmed=0),
-            Day(yesterday.date(), in_log=1, in_ledger=0, withheld=1, sent=0, confirmed=0),
-            Day(DAY.date(), in_log=2, in_ledger=3, withheld=0, sent=1, confirmed=0),
+            DayCounts(None, in_log=2, in_ledger=1, withheld=1, sent=0, confirmed=0),
+            DayCounts(yesterday.date(), in_log=1, in_ledger=0, withheld=1, sent=0, confirmed=0),
+            DayCounts(DAY.date(), in_log=2, in_ledger=3, withheld=0, sent=1, confirmed=0),
         ]
         assert [day.day for day in office.ledger.tally("lobby", DAY.date())] == [None, DAY.date()]
         assert office.ledger.tally("gudang") == []
@@ -1474,7 +1474,7 @@ class TestDelivery:
 
     def test_marks_are_written_without_company(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Marks that no event takes along are written after their waiting time."""
-        monkeypatch.setattr(store, "MARKS_WAIT_S", 0.02)
+        monkeypatch.setattr(store, "MARKS_DELAY_S", 0.02)
         office = Office(tmp_path / "data")
         note(office)
         office.ledger.mark_sent([1])

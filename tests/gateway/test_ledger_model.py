@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway.event import ReadingContext
-from gateway.ledger import Known, Ledger, Stored, Unaligned, reading
+from gateway.ledger import KnownTerminal, Ledger, ReadingResult, Unaligned, reading
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -187,13 +187,13 @@ class TerminalAndLedger(RuleBasedStateMachine):
             tolerance=timedelta(seconds=60),
         )
 
-    def terminal(self) -> Known:
+    def terminal(self) -> KnownTerminal:
         """Return what the ledger knows."""
         known = self.ledger.terminal("lobby")
         assert known is not None
         return known
 
-    def read(self, start: int, cut: tuple[int, int] | None = None) -> Stored:
+    def read(self, start: int, cut: tuple[int, int] | None = None) -> ReadingResult:
         """Read the log from ``start``."""
         records = [record for _, record in self.log[start:]]
         served = records if cut is None else Interrupted(records, *cut)

@@ -6,18 +6,18 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.ledger import Waiting
+from gateway.ledger import StoredEvent
 from gateway.message import BATCH, Array, Message, single
 
 
-def event(sequence: int, raw: bytes | None = b"\x01\x02", text: str = "") -> Waiting:
+def event(sequence: int, raw: bytes | None = b"\x01\x02", text: str = "") -> StoredEvent:
     """Return an event with a record, or with none."""
     data = {"reason": text} if raw is None else {"raw": raw.hex(), "text": text}
     body = json.dumps({"data": data, "sequence": sequence}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Waiting(sequence, "punch/lobby", body, 0)
+    return StoredEvent(sequence, "punch/lobby", body, 0)
 
 
-def packed(events: list[Waiting], room: int) -> list[Message]:
+def packed(events: list[StoredEvent], room: int) -> list[Message]:
     """Pack events into as few arrays as their order allows; what fits into none is left out."""
     messages = []
     array = Array(room)

@@ -77,7 +77,7 @@ def test_a_write_stands_behind_those_that_wait(ledger: Ledger) -> None:
 
 
 def test_the_same_punch_twice_stays_two(ledger: Ledger) -> None:
-    """Waiting changes nothing about occurrences."""
+    """StoredEvent changes nothing about occurrences."""
     pending, disk = PendingWrites(ledger), FullDisk(ledger)
     disk.fill()
     pending.record_final(WITNESS, line(1))

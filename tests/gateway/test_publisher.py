@@ -34,7 +34,7 @@ from gateway.commands import Request
 from gateway.event import ReadingContext
 from gateway.ledger import Judgement, Ledger, LedgerFull, Receipt, RetainedInfo, Selection
 from gateway.ledger import delivery as ledger_delivery
-from gateway.ledger.stream import Home, inode_of, machine_marks
+from gateway.ledger.stream import Location, inode_of, machine_ids
 from gateway.pause import Pause
 from gateway.publisher import Publisher
 from gateway.settings import Settings
@@ -87,7 +87,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.5)
     monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
     monkeypatch.setattr(module, "SUBSCRIBE_AGAIN_S", 0.2)
-    monkeypatch.setattr(ledger_delivery, "AGAIN_MS", 300)
+    monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
 
 class Office:
@@ -1189,7 +1189,7 @@ def test_of_an_original_and_its_copy_the_copy_stops_publishing(
     if not noticed:
         path = tmp_path / "copy" / "ledger.db"
         with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE gateway SET home = ?", (Home(machine_marks(), inode_of(path)).text(),))
+            connection.execute("UPDATE gateway SET home = ?", (Location(machine_ids(), inode_of(path)).text(),))
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
 
     def publishing(office: Office) -> Publisher:
@@ -2013,7 +2013,7 @@ def test_a_replay_travels_as_arrays(office: Office, broker: Broker) -> None:
         office.publisher(broker.url, delivery={"batch_from": 200})
         subscriber.wait_for(heard(30))
         office.all_sent()
-        office.ledger.send_again(Selection(5, 7))
+        office.ledger.resend(Selection(5, 7))
         subscriber.wait_for(lambda _: numbers(batches(subscriber)) == [5, 6, 7])
         office.punches(1)
         subscriber.wait_for(lambda _: 31 in numbers(subscriber.on("/punch/lobby")))
@@ -2071,7 +2071,7 @@ def test_a_ledger_that_was_set_back_says_nothing_while_it_cannot_begin_anew(
 # ---------------------------------------------------------------- requests
 
 
-class Desk:
+class ImportSink:
     """Takes requests and answers them with their own payload."""
 
     def __init__(self) -> None:
@@ -2090,7 +2090,7 @@ def hears_requests(broker: Broker) -> None:
 
 def test_a_request_is_answered_where_it_asks_for_it(office: Office, broker: Broker) -> None:
     """On the response topic, with the correlation data; by default on `reply/<name>`."""
-    desk = Desk()
+    desk = ImportSink()
     with Subscriber(broker.port) as centre:
         office.publisher(broker.url, requests=desk)
         hears_requests(broker)
@@ -2111,7 +2111,7 @@ def test_a_request_is_answered_where_it_asks_for_it(office: Office, broker: Brok
 )
 def test_an_answer_goes_nowhere_else(office: Office, broker: Broker, topic: str) -> None:
     """A response topic that is not below our own `reply/` is not used."""
-    desk = Desk()
+    desk = ImportSink()
     with Subscriber(broker.port) as centre:
         office.publisher(broker.url, requests=desk)
         hears_requests(broker)
@@ -2122,7 +2122,7 @@ def test_an_answer_goes_nowhere_else(office: Office, broker: Broker, topic: str)
 
 def test_retained_requests_are_ignored(office: Office, broker: Broker, logs: list[Log]) -> None:
     """Neither those of yesterday nor one that is retained now."""
-    desk = Desk()
+    desk = ImportSink()
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "cmd/poll", {"when": "yesterday"}, retain=True)
         office.publisher(broker.url, requests=desk)
@@ -2158,7 +2158,7 @@ def test_a_message_that_meets_a_fault_costs_itself_and_is_logged_once(
 
 def test_a_request_keeps_its_expiry(office: Office, broker: Broker) -> None:
     """What is left of it counts from when it was heard."""
-    desk = Desk()
+    desk = ImportSink()
     with Subscriber(broker.port) as centre:
         office.publisher(broker.url, requests=desk)
         hears_requests(broker)
@@ -2171,7 +2171,7 @@ def test_a_request_keeps_its_expiry(office: Office, broker: Broker) -> None:
 def test_a_flood_of_requests_does_not_stop_evidence(office: Office, broker: Broker) -> None:
     """Thousands of them, and of receipts, while a backlog drains: everything arrives, little of them is kept."""
     office.punches(500)
-    desk = Desk()
+    desk = ImportSink()
     done = threading.Event()
 
     def flood() -> None:
@@ -2301,7 +2301,7 @@ def test_a_body_that_is_not_what_was_written_is_never_sent(office: Office, broke
         centre.wait_for(
             lambda messages: {1, 3, 5, 6} <= set(numbers(messages)) and pruned(messages) == altered and alarms(centre)
         )
-        office.ledger.send_again(Selection(1, 6))
+        office.ledger.resend(Selection(1, 6))
         eventually(lambda: len(centre.on("/punch/lobby")) + len(centre.on("/batch")) >= 5, what="the replay")
         office.all_sent()
         assert alarms(centre) == ["body_altered"]

@@ -48,7 +48,7 @@ HANGING = (
 SABOTAGES = {
     "worker": (
         "worker lobby",
-        BROKEN + "from gateway import worker\nworker.Worker._poll = worker.Worker._failed = broken",
+        BROKEN + "from gateway import worker\nworker.Worker._poll = worker.Worker._record_failure = broken",
     ),
     "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import store\nstore.Ledger._commit = broken"),

@@ -26,7 +26,7 @@ SOON = Pause(0.2, 1.0)
 
 def hurry() -> None:
     """Shorten the waits of this process."""
-    gateway.ledger.delivery.AGAIN_MS = 1000
+    gateway.ledger.delivery.RESEND_INTERVAL_MS = 1000
     gateway.publisher.UNREACHABLE = gateway.publisher.TAKEN_OVER = SOON
     gateway.publisher.RETRY_INITIAL_S, gateway.publisher.RETRY_MAX_S = 0.5, 2.0
     gateway.publisher.MISSING_CHECK_S = 0.5

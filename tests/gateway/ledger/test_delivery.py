@@ -18,12 +18,12 @@ from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import event as event_module
 from gateway.event import ReadingContext
 from gateway.ledger import (
-    Again,
     Judgement,
     Ledger,
     LedgerFull,
     LedgerReader,
     Receipt,
+    ResendCounts,
     RetainedInfo,
     Selection,
     receipt_from,
@@ -349,11 +349,11 @@ def test_a_replaced_stream_is_settled_by_the_broker(ledger: Ledger) -> None:
 def test_a_receipt_is_stored_where_nothing_else_may_be_written(ledger: Ledger) -> None:
     """On a full disk it is what makes bodies go; whatever is to be recorded must wait."""
     send_all(ledger)
-    ledger._keeper.filled()
+    ledger._disk_guard.note_disk_full()
     with pytest.raises(LedgerFull):
         ledger.record_note(event_module.TERMINAL_LOST, None, NOW, {})
     with pytest.raises(LedgerFull):
-        ledger.owe_missing()
+        ledger.resend_missing()
     assert ledger.note_receipt(receipt(ledger, 5)) is Judgement.NEWS
     ledger.trust("centre")
     assert settled(ledger) == [1, 2, 3, 4, 5]
@@ -367,23 +367,23 @@ def test_what_the_centre_misses_waits_again_once_a_minute(ledger: Ledger, clock:
     bodies = {event.sequence: event.body for event in ledger.events(0, 100)}
     send_all(ledger)
     asked = []
-    ledger.on_again = lambda: asked.append(1)
+    ledger.on_resend = lambda: asked.append(1)
     ledger.note_receipt(receipt(ledger, 20, (3, 4), (18, 18)))
     clock.pass_by(59)
-    assert ledger.owe_missing() == Again(0, 0)
+    assert ledger.resend_missing() == ResendCounts(0, 0)
     assert asked == []
     clock.pass_by(2)
-    assert ledger.owe_missing() == Again(3, 0)
+    assert ledger.resend_missing() == ResendCounts(3, 0)
     assert asked == [1]
     assert waiting(ledger) == [3, 4, 18]
     assert ledger.again_upto() == 18
-    assert ledger.owe_missing() == Again(0, 0)
+    assert ledger.resend_missing() == ResendCounts(0, 0)
     ledger.mark_sent([3, 4, 18])
     ledger.flush_marks()
-    assert ledger.owe_missing() == Again(0, 0)
+    assert ledger.resend_missing() == ResendCounts(0, 0)
     clock.pass_by(61)
     ledger.note_receipt(receipt(ledger, 20, (4, 4)))
-    assert ledger.owe_missing() == Again(1, 0)
+    assert ledger.resend_missing() == ResendCounts(1, 0)
     assert {event.sequence: event.body for event in ledger.events(0, 100)} == bodies
 
 
@@ -392,7 +392,7 @@ def test_a_clock_that_steps_back_does_not_keep_what_is_missing(ledger: Ledger, c
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 20, (3, 4)))
     clock.pass_by(-86_400)
-    assert ledger.owe_missing() == Again(2, 0)
+    assert ledger.resend_missing() == ResendCounts(2, 0)
 
 
 def test_much_that_is_missing_waits_again_in_steps(
@@ -403,7 +403,7 @@ def test_much_that_is_missing_waits_again_in_steps(
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 20, (1, 3), (5, 10)))
     clock.pass_by(61)
-    assert [ledger.owe_missing().events for _ in range(4)] == [4, 4, 1, 0]
+    assert [ledger.resend_missing().events for _ in range(4)] == [4, 4, 1, 0]
     assert waiting(ledger) == [1, 2, 3, *range(5, 11)]
 
 
@@ -427,9 +427,9 @@ def test_chosen_events_wait_again(
     monkeypatch.setattr(module, "STEP", 4)
     bodies = [event.body for event in ledger.events(0, 100)]
     send_all(ledger)
-    assert ledger.send_again(selection) == Again(len(expected), 0)
+    assert ledger.resend(selection) == ResendCounts(len(expected), 0)
     assert waiting(ledger) == expected
-    assert ledger.send_again(selection) == Again(0, 0)
+    assert ledger.resend(selection) == ResendCounts(0, 0)
     assert [event.body for event in ledger.events(0, 100)] == bodies
 
 
@@ -437,7 +437,7 @@ def test_a_replay_of_what_is_confirmed_is_not_undone_by_the_next_receipt(ledger:
     """Somebody else may want it; the centre's word about it is no news."""
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 10))
-    ledger.send_again(Selection(3, 4))
+    ledger.resend(Selection(3, 4))
     ledger.note_receipt(receipt(ledger, 21))
     assert waiting(ledger) == [3, 4]
 
@@ -445,10 +445,10 @@ def test_a_replay_of_what_is_confirmed_is_not_undone_by_the_next_receipt(ledger:
 def test_a_replay_takes_up_again_what_the_broker_had_refused_for_good(ledger: Ledger) -> None:
     """Whoever asks knows why it will be taken now."""
     send_all(ledger)
-    ledger.send_again(Selection(7, 7))
+    ledger.resend(Selection(7, 7))
     ledger.park(7, 0x99)
     ledger.flush_marks()
-    assert ledger.send_again(Selection(7, 8)) == Again(2, 0)
+    assert ledger.resend(Selection(7, 8)) == ResendCounts(2, 0)
     assert waiting(ledger) == [7, 8]
 
 
@@ -456,7 +456,7 @@ def test_forgotten_bodies_are_told_once_with_id_and_digest(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In numbered events of bounded length, each in the stream it was in."""
-    monkeypatch.setattr(module, "TOLD_IN_ONE", 3)
+    monkeypatch.setattr(module, "PRUNED_PER_NOTE", 3)
     send_all(ledger)
     known = {
         sequence: (identity, digest)
@@ -465,7 +465,7 @@ def test_forgotten_bodies_are_told_once_with_id_and_digest(
     ledger.note_receipt(receipt(ledger, 20, (3, 9)))
     forget(ledger, 4, 5, 6, 8)
     clock.pass_by(61)
-    assert ledger.owe_missing() == Again(3, 4)
+    assert ledger.resend_missing() == ResendCounts(3, 4)
     assert waiting(ledger) == [3, 7, 9, 22, 23]
     told = [json.loads(event.body) for event in ledger.events(21, 10)]
     assert [event["type"] for event in told] == [event_module.BODY_FORGOTTEN] * 2
@@ -476,8 +476,8 @@ def test_forgotten_bodies_are_told_once_with_id_and_digest(
         assert (entry["id"].replace("-", ""), entry["digest"]) == (identity.hex(), digest)
     assert {event["data"]["stream"] for event in told} == {ledger.stream}
     clock.pass_by(61)
-    assert ledger.owe_missing().forgotten == 0
-    assert ledger.send_again(Selection(4, 5)) == Again(0, 2)
+    assert ledger.resend_missing().forgotten == 0
+    assert ledger.resend(Selection(4, 5)) == ResendCounts(0, 2)
     assert ledger.last_sequence() == 23
 
 
@@ -488,7 +488,7 @@ def test_forgotten_bodies_of_an_older_stream_are_told_by_its_numbers(ledger: Led
     second = ledger.open_stream("restored")
     send_all(ledger)
     forget(ledger, 21, 22)
-    assert ledger.send_again(Selection(21, 22)) == Again(0, 2)
+    assert ledger.resend(Selection(21, 22)) == ResendCounts(0, 2)
     told = [json.loads(event.body)["data"] for event in ledger.events(22, 10)]
     assert [(data["stream"], [entry["sequence"] for entry in data["events"]]) for data in told] == [
         (first, [21]),
@@ -497,7 +497,7 @@ def test_forgotten_bodies_of_an_older_stream_are_told_by_its_numbers(ledger: Led
 
 
 def test_what_the_centre_may_lack_is_whatever_is_not_settled(ledger: Ledger) -> None:
-    """Waiting, refused, missing, or only taken by the broker; in order, page by page, from a moment on."""
+    """StoredEvent, refused, missing, or only taken by the broker; in order, page by page, from a moment on."""
     send_all(ledger)
     ledger.note_receipt(receipt(ledger, 12, (3, 4)))
     ledger.park(15, 0x99)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.ledger import Ledger, LedgerError, LedgerFull, LedgerReader, Limits, space
-from gateway.ledger.space import Disk, Forecast, Reserve, pressing, room
+from gateway.ledger.space import Disk, Forecast, Reserve, disk_state, must_prune
 from tests.broker import eventually
 from tests.gateway.small_disk import CappedDisk, SmallDisk, small_disk
 from tests.gateway.test_ledger import SOURCE, Office, events_of, logged, punches
@@ -56,9 +56,9 @@ class Roomy(Office):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the disk and at the bodies all the time."""
-    monkeypatch.setattr(space, "LOOK_S", 0.02)
+    monkeypatch.setattr(space, "CHECK_S", 0.02)
     monkeypatch.setattr(space, "PASS_S", 0.02)
-    monkeypatch.setattr("gateway.ledger.store.MARKS_WAIT_S", 0.01)
+    monkeypatch.setattr("gateway.ledger.store.MARKS_DELAY_S", 0.01)
 
 
 @pytest.fixture
@@ -96,21 +96,21 @@ class TestRoom:
     )
     def test_levels(self, disk: Disk, body_mib: int, expected: str) -> None:
         """Imports stop first, news last; room inside the file counts, and bodies that nobody has taken count too."""
-        assert room(LIMITS, disk, body_mib * MIB) == expected
+        assert disk_state(LIMITS, disk, body_mib * MIB) == expected
 
     def test_no_flutter(self) -> None:
         """A little more room is needed to go on than not to stop."""
-        assert room(LIMITS, Disk(260 * MIB, 0, full=False), 0, "none") == "none"
-        assert room(LIMITS, Disk(280 * MIB, 0, full=False), 0, "none") == "news"
-        assert room(LIMITS, Disk(330 * MIB, 0, full=False), 0, "news") == "news"
-        assert room(LIMITS, Disk(340 * MIB, 0, full=False), 0, "news") == "all"
+        assert disk_state(LIMITS, Disk(260 * MIB, 0, full=False), 0, "none") == "none"
+        assert disk_state(LIMITS, Disk(280 * MIB, 0, full=False), 0, "none") == "news"
+        assert disk_state(LIMITS, Disk(330 * MIB, 0, full=False), 0, "news") == "news"
+        assert disk_state(LIMITS, Disk(340 * MIB, 0, full=False), 0, "news") == "all"
 
     def test_bodies_go_before_anything_stops(self) -> None:
         """At 80 % of the bodies, or twice the margin above the floor, settled bodies go whatever their age."""
-        assert not pressing(LIMITS, Disk(400 * MIB, 0, full=False), 800 * MIB)
-        assert pressing(LIMITS, Disk(400 * MIB, 0, full=False), 801 * MIB)
-        assert pressing(LIMITS, Disk(383 * MIB, 0, full=False), 0)
-        assert pressing(LIMITS, Disk(400 * MIB, 0, full=True), 0)
+        assert not must_prune(LIMITS, Disk(400 * MIB, 0, full=False), 800 * MIB)
+        assert must_prune(LIMITS, Disk(400 * MIB, 0, full=False), 801 * MIB)
+        assert must_prune(LIMITS, Disk(383 * MIB, 0, full=False), 0)
+        assert must_prune(LIMITS, Disk(400 * MIB, 0, full=True), 0)
 
 
 class TestForecast:
@@ -178,7 +178,7 @@ class TestForgetting:
         assert office.ledger.body_bytes == office.body_bytes() > 2.4 * MIB
         office.settle(*range(1, 3001))
         eventually(lambda: office.ledger.body_bytes < 2.4 * MIB)
-        eventually(lambda: office.ledger.room() == "all")
+        eventually(lambda: office.ledger.disk_state() == "all")
         gone = office.forgotten()
         assert gone == list(range(1, len(gone) + 1))
         assert 500 <= len(gone) <= 2500
@@ -188,14 +188,14 @@ class TestForgetting:
         """What nobody has taken fills the room and stops reading; when it is taken, reading goes on by itself."""
         office = open_office(replace(PLENTY, max_bytes=MIB))
         office.read(logged(*range(2000)))
-        eventually(lambda: office.ledger.room() == "none")
+        eventually(lambda: office.ledger.disk_state() == "none")
         assert office.forgotten() == []
         office.settle(*range(1, 2001))
-        eventually(lambda: office.ledger.room() == "all")
+        eventually(lambda: office.ledger.disk_state() == "all")
         assert len(punches_kept(office)) < 2000
 
     def test_room_is_won(self, open_office: Callable[[Limits], Roomy]) -> None:
-        """Forgetting frees pages, so that the file does not grow by what comes next."""
+        """Pruning frees pages, so that the file does not grow by what comes next."""
         office = open_office(replace(PLENTY, days=1))
         office.read(logged(*range(3000)))
         office.settle(*range(1, 3001))
@@ -227,7 +227,7 @@ def punches_kept(office: Office) -> list[Any]:
 
 
 @dataclass
-class Shelf:
+class VerifiableLedger:
     """A small disk, and the office on it."""
 
     disk: SmallDisk
@@ -235,13 +235,13 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VerifiableLedger]:
     """Open an office on a disk of 24 MiB."""
     offices: list[Roomy] = []
     with small_disk(tmp_path / "disk", lambda: offices[0].ledger, monkeypatch) as disk:
         offices.append(Roomy(disk.folder / "data", Limits(days=90, max_bytes=2**30, free_floor=0)))
         try:
-            yield Shelf(disk, offices[0])
+            yield VerifiableLedger(disk, offices[0])
         finally:
             offices[0].ledger.close()
 
@@ -249,7 +249,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
 class TestFullDisk:
     """A disk filled by another process."""
 
-    def test_pause_and_recovery(self, shelf: Shelf) -> None:
+    def test_pause_and_recovery(self, shelf: VerifiableLedger) -> None:
         """Nobody is told that anything was stored; delivery goes on; with room everything goes on by itself."""
         office = shelf.office
         office.read(logged(*range(1000)))
@@ -257,7 +257,7 @@ class TestFullDisk:
         shelf.disk.fill()
         with pytest.raises(LedgerFull, match="make room on"):
             office.read(logged(*range(60_000)))
-        assert office.ledger.room() == "none"
+        assert office.ledger.disk_state() == "none"
         assert office.ledger.failure is None
         with pytest.raises(LedgerFull):
             office.read(logged(*range(60_000)))
@@ -266,7 +266,7 @@ class TestFullDisk:
         office.settle(*range(1, 501))
         eventually(lambda: len(office.forgotten()) >= 500)
         shelf.disk.empty()
-        eventually(lambda: office.ledger.room() == "all")
+        eventually(lambda: office.ledger.disk_state() == "all")
         assert (office.data_dir / "ledger.reserve").exists()
         office.read(logged(*range(stored + 500)))
         assert office.ledger.next_session() > session
@@ -274,7 +274,7 @@ class TestFullDisk:
             verdict = reader.verify()
         assert (verdict.breach, verdict.punches) == (None, stored + 500)
 
-    def test_start(self, shelf: Shelf) -> None:
+    def test_start(self, shelf: VerifiableLedger) -> None:
         """A daemon that starts on a full disk uses the reserve, and records again when there is room."""
         office = shelf.office
         office.read(logged(0))
@@ -286,11 +286,11 @@ class TestFullDisk:
             shelf.disk.fill()
             office.open()
         shelf.disk.empty()
-        eventually(lambda: office.ledger.room() == "all")
+        eventually(lambda: office.ledger.disk_state() == "all")
         office.read(logged(0, 1))
         assert len(punches(office.ledger)) == 2
 
-    def test_closing(self, shelf: Shelf) -> None:
+    def test_closing(self, shelf: VerifiableLedger) -> None:
         """A full disk does not keep a daemon from stopping, and costs nothing that was stored."""
         office = shelf.office
         office.read(logged(0, 1))
@@ -346,7 +346,7 @@ def test_old_offices_have_no_limits(tmp_path: Path) -> None:
     office = Office(tmp_path / "data")
     office.read(logged(0))
     office.ledger.flush_marks()
-    assert office.ledger.room() == "all"
+    assert office.ledger.disk_state() == "all"
     assert not (office.data_dir / "ledger.reserve").exists()
     office.ledger.close()
     with pytest.raises(LedgerError, match="closed"):

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.event import first_previous
 from gateway.ledger import Ledger, LedgerReader
-from gateway.ledger.stream import Home, home_from, inode_of, machine_marks
+from gateway.ledger.stream import Location, inode_of, location_from, machine_ids
 from tests.gateway.test_ledger import SOURCE, Office, logged
 
 OPENED = "hadir.stream.opened.v1"
@@ -176,12 +176,12 @@ class TestHome:
 
     def test_text(self) -> None:
         """What is remembered of a home is read back."""
-        home = Home(frozenset(("a", "b")), 7)
-        assert home_from(home.text()) == home
+        home = Location(frozenset(("a", "b")), 7)
+        assert location_from(home.text()) == home
 
     def test_file_without_a_lasting_number(self) -> None:
         """Where the file system does not keep numbers, nothing follows from them."""
-        assert Home(frozenset("a"), None).left(Home(frozenset("a"), 7)) is None
+        assert Location(frozenset("a"), None).left(Location(frozenset("a"), 7)) is None
 
 
 class TestRolledBack:
@@ -218,7 +218,7 @@ class TestRolledBack:
         shutil.copytree(office.data_dir, copy)
         spoil(copy / "ledger.db-wal")
         with closing(sqlite3.connect(copy / "ledger.db")) as connection:  # so that only the log speaks
-            home = Home(machine_marks(), inode_of(copy / "ledger.db")).text()
+            home = Location(machine_ids(), inode_of(copy / "ledger.db")).text()
             connection.execute("UPDATE gateway SET home = ?", (home,))
             connection.commit()
         with closing(Ledger(copy, SOURCE)) as ledger:
@@ -265,7 +265,7 @@ class TestMarks:
     def test_marks(self, tmp_path: Path) -> None:
         """The machine-id and physical cards count, not virtual ones; what is kept does not show them."""
         root = self.system(tmp_path, "abc\n", eth0=("52:54:00:00:00:01", True), docker0=("02:42:00:00:00:01", False))
-        marks = machine_marks(root)
+        marks = machine_ids(root)
         assert len(marks) == 2
         assert not marks & {"abc", "52:54:00:00:00:01"}
 
@@ -274,17 +274,17 @@ class TestMarks:
         serial = tmp_path / "sys/firmware/devicetree/base/serial-number"
         serial.parent.mkdir(parents=True)
         serial.write_bytes(b"10000000abcdef01\0")
-        (mark,) = machine_marks(tmp_path)
+        (mark,) = machine_ids(tmp_path)
         assert mark.startswith("board:")
         assert "abcdef" not in mark
         serial.write_bytes(b"0000000000000000\0")
-        assert machine_marks(tmp_path) == frozenset()
+        assert machine_ids(tmp_path) == frozenset()
 
     @pytest.mark.parametrize("machine_id", [None, "", "uninitialized\n"])
     def test_nothing_to_go_by(self, tmp_path: Path, machine_id: str | None) -> None:
         """A container without a machine-id and with virtual cards has no marks."""
         root = self.system(tmp_path, machine_id, eth0=("02:42:ac:11:00:02", False), lo=("00:00:00:00:00:00", True))
-        assert machine_marks(root) == frozenset()
+        assert machine_ids(root) == frozenset()
 
     @pytest.mark.parametrize(("kind", "kept"), [("ext4", True), ("overlay", True), ("vfat", False), ("fuseblk", False)])
     def test_inode(self, tmp_path: Path, kind: str, kept: bool) -> None:

@@ -16,7 +16,7 @@ from drivers.base import BadRecord, RawPunch, Record
 from gateway import event
 from gateway.alignment import fingerprint
 from gateway.event import ReadingContext
-from gateway.ledger.file import Known
+from gateway.ledger.file import KnownTerminal
 from gateway.ledger.reading import day_of, draft_of, identity_of
 from gateway.ledger.transaction import Transaction, unconfirmed
 
@@ -25,7 +25,7 @@ BEFORE = 8
 
 
 @dataclass(slots=True)
-class Filed:
+class ImportCounts:
     """What became of records of a file."""
 
     new: int = 0
@@ -35,8 +35,8 @@ class Filed:
     repeated: int = 0
     """The file had them before."""
 
-    def __add__(self, other: "Filed") -> "Filed":
-        return Filed(
+    def __add__(self, other: "ImportCounts") -> "ImportCounts":
+        return ImportCounts(
             self.new + other.new,
             self.quarantined + other.quarantined,
             self.known + other.known,
@@ -45,10 +45,10 @@ class Filed:
 
 
 @dataclass(slots=True)
-class Filing:
+class FileSlice:
     """A run of records of one file, to be stored in one transaction."""
 
-    known: Known
+    known: KnownTerminal
     context: ReadingContext
     before: Sequence[Record]
     """The last :data:`BEFORE` records in front of them in the file, which are stored."""
@@ -58,13 +58,13 @@ class Filing:
     order: Callable[[], bytes]
     """Gives the terminal's known order, when it is needed."""
 
-    def store(self, transaction: Transaction) -> Filed:
+    def store(self, transaction: Transaction) -> ImportCounts:
         """Store what is new."""
         serial = self.context.serial
         first_identities = [identity_of(serial, record, 1) for record in self.records]
         keys = [identity.bytes for identity in first_identities]
         present = transaction.sequences(keys)
-        filed = Filed()
+        filed = ImportCounts()
         first = transaction.head.sequence + 1
         for index, (record, key) in enumerate(zip(self.records, keys, strict=True)):
             reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR

@@ -39,7 +39,7 @@ BATCH = 1000
 OPERATIONS = 200_000
 """SQLite tells after so many of its steps that it is still at work."""
 SIDES = ("", "-wal", "-shm")
-KEPT = 3
+BACKUPS_KEPT = 3
 """Backups kept: the newest ones."""
 ALTERED_COPY = "altered.db"
 """The newest copy that holds an event which is not what was written."""
@@ -50,7 +50,7 @@ _EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "s
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
-DRAFT_S = 24 * 3600.0
+DRAFT_AGE_MAX_S = 24 * 3600.0
 """A copy that is older and not finished was left by a process that died."""
 _DRAFT = re.compile(r"\.[0-9a-f]{24}\.part(-journal|-wal|-shm)?")
 _COPY = re.compile(r"ledger-.*\.db")
@@ -102,20 +102,20 @@ def damage(path: Path, progress: Progress) -> str | None:
             if verdict != "ok":
                 return " ".join(verdict.split())
             waiting = "SELECT body FROM event WHERE sent_ms IS NULL AND parked IS NULL"
-            if any(not list(_proven(body)) for (body,) in connection.execute(waiting)):
+            if any(not list(_verified(body)) for (body,) in connection.execute(waiting)):
                 return "an event that is still to be sent is not what was written"
             return None
     except sqlite3.DatabaseError as exc:
-        if not _makes_no_sense(exc):
+        if not _is_damage(exc):
             raise LedgerError(
-                f"{path}: {file.sqlite_words(exc)}; look at the disk and the permissions of the data_dir"
+                f"{path}: {file.sqlite_message(exc)}; look at the disk and the permissions of the data_dir"
             ) from exc
-        return file.sqlite_words(exc)
+        return file.sqlite_message(exc)
     except UnicodeDecodeError:
         return "the file's own words are not text any more"
 
 
-def _makes_no_sense(exc: sqlite3.Error) -> bool:
+def _is_damage(exc: sqlite3.Error) -> bool:
     return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) in (
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
@@ -144,8 +144,8 @@ def rebuild(path: Path, source: str, mark: Mark | None, what: str, progress: Pro
     file.create(draft, source, stream=False)
     engine = file.engine_for(draft, read_only=False)
     try:
-        with engine.connect() as connection, closing(_Wreck(path, progress)) as wreck:
-            kept = _Rebuilding(connection, wreck, source).run(mark)
+        with engine.connect() as connection, closing(_DamagedFile(path, progress)) as wreck:
+            kept = _Recovery(connection, wreck, source).run(mark)
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
     finally:
         engine.dispose()
@@ -178,7 +178,7 @@ def exchange(path: Path, word: str = "damaged") -> Path:
     return aside
 
 
-class _Wreck:
+class _DamagedFile:
     """What can be read of a damaged file."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
@@ -231,15 +231,15 @@ class _Wreck:
                     yield found[0].decode("utf-8", "replace")
 
 
-class _Rebuilding:
+class _Recovery:
     """Puts what a wreck gives into new tables."""
 
-    def __init__(self, connection: Connection, wreck: _Wreck, source: str) -> None:
+    def __init__(self, connection: Connection, wreck: _DamagedFile, source: str) -> None:
         self._connection = connection
         self._wreck = wreck
         self._source = source
         self._bases: dict[str, int] = {}
-        self._opened_by: dict[str, dict[str, Any]] = {}
+        self._opening_data: dict[str, dict[str, Any]] = {}
         """What the first event of a stream says of it."""
         self._terminals: dict[str, dict[str, Any]] = {}
         self._placed: dict[int, bytes] = {}
@@ -252,7 +252,9 @@ class _Rebuilding:
         sql("BEGIN IMMEDIATE")
         streams = {row["id"]: row for row in self._wreck.rows("stream", "number") if _fits(row, id=str, base=int)}
         numbers_hold = "stream" in self._wreck.whole and bool(streams)
-        self._bases = {name: row["base"] for name, row in streams.items()} if numbers_hold else self._surveyed()
+        self._bases = (
+            {name: row["base"] for name, row in streams.items()} if numbers_hold else self._streams_from_events()
+        )
         for row in self._wreck.rows("terminal", "number"):
             if _fits(row, number=int, name=str, serial=str, generation=int):
                 self._terminals[row["name"]] = row
@@ -265,7 +267,7 @@ class _Rebuilding:
             self._bases = {mark.stream: mark.number - mark.sequence}
         self._write_streams(streams)
         self._write_terminals()
-        self._save_the_rest()
+        self._save_log_state()
         if numbers_hold:
             self._save_receipts()
             self._save_files()
@@ -275,7 +277,7 @@ class _Rebuilding:
 
     # Events.
 
-    def _surveyed(self) -> dict[str, int]:
+    def _streams_from_events(self) -> dict[str, int]:
         """Find the streams and their order where only the events tell of them."""
         found: dict[str, tuple[str, int]] = {}
         for event in self._events():
@@ -291,10 +293,10 @@ class _Rebuilding:
         """Yield every event that proves itself, with its body; some of them twice."""
         for row in self._wreck.rows("event", "sequence"):
             if isinstance(row.get("body"), str):
-                yield from _proven(row["body"])
+                yield from _verified(row["body"])
         if "event" not in self._wreck.whole:
             for body in self._wreck.bodies():
-                yield from _proven(body)
+                yield from _verified(body)
 
     def _save_events(self) -> None:
         for row in self._wreck.rows("event", "sequence"):
@@ -312,7 +314,7 @@ class _Rebuilding:
     def _save_event(self, event: dict[str, Any]) -> None:
         subject, data = event.get("subject"), event["data"]
         if event["type"] == event_module.STREAM_OPENED:
-            self._opened_by[event["stream"]] = data
+            self._opening_data[event["stream"]] = data
         record = event["type"] in (event_module.RECORDED, event_module.QUARANTINED)
         day = None
         if record:
@@ -359,7 +361,7 @@ class _Rebuilding:
 
     def _write_streams(self, rows: dict[str, dict[str, Any]]) -> None:
         for number, name in enumerate(sorted(self._bases, key=self._bases.__getitem__), 1):
-            row, said = rows.get(name, {}), self._opened_by.get(name, {})
+            row, said = rows.get(name, {}), self._opening_data.get(name, {})
             before = said.get("predecessor") or {
                 "stream": row.get("predecessor"),
                 "sequence": row.get("last_sequence"),
@@ -399,7 +401,7 @@ class _Rebuilding:
                 },
             )
 
-    def _save_the_rest(self) -> None:
+    def _save_log_state(self) -> None:
         """Save what is withheld, heard live only, or bound to a number, and what each record looked like in its log."""
         terminals = {row["number"]: row for row in self._terminals.values()}
         prints: dict[int, list[tuple[bytes, int | None]]] = {number: [] for number in terminals}
@@ -408,7 +410,7 @@ class _Rebuilding:
                 with suppress(ValueError, KeyError, TypeError):
                     record = decoded(row["record"])
                     day = UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
-                    prints[row["terminal"]].append((fingerprint(_as_logged(record)), None))
+                    prints[row["terminal"]].append((fingerprint(_logged_form(record)), None))
                     place = {"generation": terminals[row["terminal"]]["generation"] + 1, "position": -1}
                     kept = {name: row[name] for name in ("id", "terminal", "record")} | place | {"day": day}
                     self._connection.execute(insert(TABLES["withheld"]).prefix_with("OR IGNORE"), kept)
@@ -416,7 +418,7 @@ class _Rebuilding:
             "SELECT sequence, terminal, body FROM event WHERE terminal IS NOT NULL ORDER BY sequence"
         )
         for sequence, number, body in rows:
-            print_ = self._placed.get(sequence) or _print_of(body)
+            print_ = self._placed.get(sequence) or _fingerprint_of(body)
             if print_ is not None and number in prints:
                 prints[number].append((print_, sequence))
         for number, found in prints.items():
@@ -484,18 +486,18 @@ def _fits(row: dict[str, Any], **kinds: type) -> bool:
     return all(isinstance(row.get(name), kind) for name, kind in kinds.items())
 
 
-def _proven(body: str) -> Iterator[dict[str, Any]]:
+def _verified(body: str) -> Iterator[dict[str, Any]]:
     with suppress(ValueError):
         yield event_module.verified(body) | {"body": body}
 
 
-def _as_logged(record: RawPunch | BadRecord) -> RawPunch | BadRecord:
+def _logged_form(record: RawPunch | BadRecord) -> RawPunch | BadRecord:
     """Return a record as its log has it: by number, where its person was resolved from that."""
     by_number = isinstance(record, RawPunch) and record.uid is not None
     return record._replace(pin=None) if by_number and isinstance(record, RawPunch) else record
 
 
-def _print_of(body: str | None) -> bytes | None:
+def _fingerprint_of(body: str | None) -> bytes | None:
     """Return the fingerprint of an event's record; None where that is not known any more."""
     if body is None:
         return None
@@ -511,7 +513,7 @@ def _print_of(body: str | None) -> bytes | None:
 # --- copies --------------------------------------------------------------------------------------------------------
 
 
-def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = KEPT) -> Path:
+def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = BACKUPS_KEPT) -> Path:
     """Copy the ledger, also while a daemon writes it, into ``folder``, and keep only the newest copies there.
 
     Appears whole or not at all. Raises LedgerError where it cannot be made, or where it would leave less than
@@ -563,7 +565,11 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
     The file is removed at the end, unless it was renamed.
     """
     for leftover in folder.names():
-        if _DRAFT.fullmatch(leftover) and (found := folder.look(leftover)) and found.st_mtime < time.time() - DRAFT_S:
+        if (
+            _DRAFT.fullmatch(leftover)
+            and (found := folder.look(leftover))
+            and found.st_mtime < time.time() - DRAFT_AGE_MAX_S
+        ):
             folder.remove(leftover)
     name = f".{token_hex(12)}.part"
     with folder.create(name, 0o640) as made:
@@ -614,7 +620,7 @@ def _reason(exc: BaseException) -> str:
     """Return why a copy cannot be made, without words that may repeat what is in it."""
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
-    return file.sqlite_words(exc.orig if isinstance(exc, DBAPIError) else exc)
+    return file.sqlite_message(exc.orig if isinstance(exc, DBAPIError) else exc)
 
 
 def newest_backup(folder: Path) -> Path | None:

@@ -17,28 +17,28 @@ from drivers.base import Export, Record, Refused
 from gateway.clock import Clock
 from gateway.control import Unanswered, ask
 from gateway.event import ReadingContext, utc_text
-from gateway.ledger import BEFORE, SLICE, Filed, Ledger, decoded, encoded
+from gateway.ledger import BEFORE, SLICE, ImportCounts, Ledger, decoded, encoded
 from gateway.settings import TerminalSettings
 
 STORE_S = 60.0
 """How long a busy daemon may take to store one run of records."""
 
 
-class Misfit(Exception):  # noqa: N818 - says what is the matter
+class WrongTerminal(Exception):  # noqa: N818 - says what is the matter
     """A file is not this terminal's, or whose it is cannot be told; the message says why."""
 
 
-class Unheard(Exception):  # noqa: N818 - says what is the matter
+class DaemonUnreachable(Exception):  # noqa: N818 - says what is the matter
     """The daemon that has the ledger did not store what it was given; what it stored before is stored."""
 
 
-class Desk(Protocol):
+class ImportSink(Protocol):
     """Takes the records of one terminal's files."""
 
     def begin(self, serial: str | None) -> int:
-        """Return the ledger's last sequence. Misfit where another serial is expected, or none is known."""
+        """Return the ledger's last sequence. WrongTerminal where another serial is expected, or none is known."""
 
-    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> Filed:
+    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> ImportCounts:
         """Store records; see :meth:`Ledger.record_file`."""
 
     def finish(self, about: dict[str, Any], report: dict[str, Any]) -> bool:
@@ -50,7 +50,7 @@ class Report:
     """What was in a file, and what became of it."""
 
     export: Export
-    filed: Filed = field(default_factory=Filed)
+    filed: ImportCounts = field(default_factory=ImportCounts)
     noted: bool = False
     """It was read to its end for the first time."""
 
@@ -79,12 +79,12 @@ def _local(moment: datetime | None) -> str | None:
 
 
 def filed(
-    desk: Desk, export: Export, serial: str | None, watched: Callable[[Iterable[Record]], Iterable[Record]] = iter
+    desk: ImportSink, export: Export, serial: str | None, watched: Callable[[Iterable[Record]], Iterable[Record]] = iter
 ) -> Report:
     """Store what is new in a file, and put it on record.
 
     A run of records is stored before the next is read, so an end in the middle costs nothing but a second reading.
-    ``watched`` may show how far it is. Raises Misfit, Unheard, TerminalUnavailable and LedgerError.
+    ``watched`` may show how far it is. Raises WrongTerminal, DaemonUnreachable, TerminalUnavailable and LedgerError.
     """
     report = Report(export)
     begun_at = desk.begin(serial)
@@ -97,7 +97,7 @@ def filed(
     return report
 
 
-class LedgerDesk:
+class LedgerSink:
     """Stores into a ledger of this process."""
 
     def __init__(self, ledger: Ledger, settings: TerminalSettings, zone: ZoneInfo, clock: Clock) -> None:
@@ -107,23 +107,27 @@ class LedgerDesk:
         self._clock = clock
 
     def begin(self, serial: str | None) -> int:
-        """Pin the serial of a terminal that was never read; see :meth:`Desk.begin`."""
+        """Pin the serial of a terminal that was never read; see :meth:`ImportSink.begin`."""
         name = self._settings.name
         known = self._ledger.terminal(name)
         expected = self._settings.serial or (known.serial if known else None)
         if serial is None and expected is None:
-            raise Misfit(f"the serial number of {name} is not known yet; write it into `serial:` of its configuration")
+            raise WrongTerminal(
+                f"the serial number of {name} is not known yet; write it into `serial:` of its configuration"
+            )
         if serial is not None and expected is not None and serial.casefold() != expected.casefold():
-            raise Misfit(f"the file is of the terminal with serial {serial}, and {name} is {expected}")
+            raise WrongTerminal(f"the file is of the terminal with serial {serial}, and {name} is {expected}")
         serial = expected or serial or ""
         others = [other.name for other in self._ledger.terminals() if other.serial == serial and other.name != name]
         if others and self._settings.serial is None:
-            raise Misfit(f"the terminal with serial {serial} is known as {others[0]}; import the file for {others[0]}")
+            raise WrongTerminal(
+                f"the terminal with serial {serial} is known as {others[0]}; import the file for {others[0]}"
+            )
         if known is None or known.serial != serial:
             self._ledger.pin_serial(name, serial)
         return self._ledger.last_sequence()
 
-    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> Filed:
+    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> ImportCounts:
         """Store records; see :meth:`Ledger.record_file`."""
         return self._ledger.record_file(self._context(), records, before=before, begun_at=begun_at)
 
@@ -146,7 +150,7 @@ class LedgerDesk:
         )
 
 
-class DaemonDesk:
+class DaemonSink:
     """Hands over to the daemon that runs with ``data_dir``."""
 
     def __init__(self, data_dir: Path, terminal: str) -> None:
@@ -154,28 +158,28 @@ class DaemonDesk:
         self._terminal = terminal
 
     def begin(self, serial: str | None) -> int:
-        """See :meth:`Desk.begin`."""
+        """See :meth:`ImportSink.begin`."""
         told = self._ask("file-begin", serial=serial)
         if "misfit" in told:
-            raise Misfit(told["misfit"])
+            raise WrongTerminal(told["misfit"])
         return int(told["sequence"])
 
-    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> Filed:
-        """See :meth:`Desk.store`."""
+    def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> ImportCounts:
+        """See :meth:`ImportSink.store`."""
         texts = [encoded(record) for record in (*before, *records)]
-        return Filed(**self._ask("file-store", before=len(before), records=texts, begun_at=begun_at))
+        return ImportCounts(**self._ask("file-store", before=len(before), records=texts, begun_at=begun_at))
 
     def finish(self, about: dict[str, Any], report: dict[str, Any]) -> bool:
-        """See :meth:`Desk.finish`."""
+        """See :meth:`ImportSink.finish`."""
         return bool(self._ask("file-finish", about=about, report=report)["noted"])
 
     def _ask(self, command: str, **arguments: object) -> dict[str, Any]:
         try:
             told = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
         except Unanswered as exc:
-            raise Unheard(str(exc)) from exc
+            raise DaemonUnreachable(str(exc)) from exc
         if told is None:
-            raise Unheard(f"{self._data_dir}: the gateway that had the ledger does not run any more")
+            raise DaemonUnreachable(f"{self._data_dir}: the gateway that had the ledger does not run any more")
         return told
 
 
@@ -194,18 +198,18 @@ class Owner(Protocol):
 def answers(
     ledger: Ledger, terminals: Collection[Owner], clock: Clock
 ) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Return the daemon's side of :class:`DaemonDesk`: control commands by name. ``terminals`` may come and go."""
+    """Return the daemon's side of :class:`DaemonSink`: control commands by name. ``terminals`` may come and go."""
 
-    def desk(asked: dict[str, Any]) -> LedgerDesk:
+    def desk(asked: dict[str, Any]) -> LedgerSink:
         for terminal in terminals:
             if terminal.settings.name == asked["terminal"]:
-                return LedgerDesk(ledger, terminal.settings, terminal.zone, clock)
-        raise Misfit(f"the running gateway does not know {asked['terminal']} yet; run `hadir reload`")
+                return LedgerSink(ledger, terminal.settings, terminal.zone, clock)
+        raise WrongTerminal(f"the running gateway does not know {asked['terminal']} yet; run `hadir reload`")
 
     def begin(asked: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"sequence": desk(asked).begin(asked["serial"])}
-        except Misfit as exc:
+        except WrongTerminal as exc:
             return {"misfit": str(exc)}
 
     def store(asked: dict[str, Any]) -> dict[str, Any]:

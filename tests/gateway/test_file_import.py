@@ -12,11 +12,11 @@ import pytest
 
 from drivers.attlog.terminal import survey_export
 from drivers.base import RawPunch, Reading, Record
-from gateway import filing
+from gateway import file_import
 from gateway.control import Control
 from gateway.event import ReadingContext
-from gateway.filing import DaemonDesk, Desk, LedgerDesk, Misfit, Report, Unheard, filed
-from gateway.ledger import Filed, Ledger
+from gateway.file_import import DaemonSink, DaemonUnreachable, ImportSink, LedgerSink, Report, WrongTerminal, filed
+from gateway.ledger import ImportCounts, Ledger
 from gateway.settings import Settings, TerminalSettings
 from tests import contract
 
@@ -67,9 +67,9 @@ class Owner(NamedTuple):
     zone: ZoneInfo
 
 
-def desk(ledger: Ledger, **changes: object) -> LedgerDesk:
+def desk(ledger: Ledger, **changes: object) -> LedgerSink:
     """Return who takes files of the lobby."""
-    return LedgerDesk(ledger, settings(**changes).terminals[0], ZONE, TrueClock())
+    return LedgerSink(ledger, settings(**changes).terminals[0], ZONE, TrueClock())
 
 
 def line(second: float, pin: str = "1001", state: int = 0, base: datetime = DAY) -> bytes:
@@ -77,7 +77,7 @@ def line(second: float, pin: str = "1001", state: int = 0, base: datetime = DAY)
     return b"%9s\t%s\t1\t%d\t1\t0\r\n" % (pin.encode(), str(base + timedelta(seconds=second)).encode(), state)
 
 
-def put(ledger: Desk, folder: Path, *lines: bytes, name: str = "") -> Report:
+def put(ledger: ImportSink, folder: Path, *lines: bytes, name: str = "") -> Report:
     """Import a file of these lines."""
     path = folder / (name or f"{SERIAL}_attlog.dat")
     path.write_bytes(b"".join(lines))
@@ -119,11 +119,11 @@ def test_a_file_is_stored_once(ledger: Ledger, tmp_path: Path) -> None:
     """Again it brings nothing; a longer one brings what is more; its evidence is written once."""
     lines = [line(at) for at in range(1200)]
     first = put(desk(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
-    assert first.filed == Filed(new=1000, quarantined=1, repeated=1)
+    assert first.filed == ImportCounts(new=1000, quarantined=1, repeated=1)
     again = put(desk(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
-    assert again.filed == Filed(known=1002)
+    assert again.filed == ImportCounts(known=1002)
     assert (first.noted, again.noted) == (True, False)
-    assert put(desk(ledger), tmp_path, *reversed(lines)).filed == Filed(new=200, known=1000)
+    assert put(desk(ledger), tmp_path, *reversed(lines)).filed == ImportCounts(new=200, known=1000)
     assert len(punches(ledger)) == len({event["id"] for event in events(ledger, "punch")}) == 1200
     noted = [event["data"] for event in events(ledger, "file.imported")]
     assert [(one["new"], one["known"], one["repeated"], one["unreadable"]) for one in noted] == [
@@ -150,14 +150,14 @@ def test_killed_in_the_middle(ledger: Ledger, tmp_path: Path) -> None:
         filed(desk(ledger), survey_export(path), SERIAL, dying)
     assert len(punches(ledger)) == 500
     assert ledger.files("lobby") == set()
-    assert filed(desk(ledger), survey_export(path), SERIAL).filed == Filed(new=800, known=500)
+    assert filed(desk(ledger), survey_export(path), SERIAL).filed == ImportCounts(new=800, known=500)
     assert len(punches(ledger)) == 1300
 
 
 def test_network_first(ledger: Ledger, tmp_path: Path) -> None:
     """A file of what the network brought adds nothing, and neither do withheld records."""
     log_read(ledger, logged(*range(20)))
-    assert put(desk(ledger), tmp_path, *(line(at) for at in range(25))).filed == Filed(new=5, known=20)
+    assert put(desk(ledger), tmp_path, *(line(at) for at in range(25))).filed == ImportCounts(new=5, known=20)
     assert len(punches(ledger)) == 25
 
 
@@ -180,16 +180,16 @@ def test_file_before_a_first_contact_that_withholds(ledger: Ledger, tmp_path: Pa
     put(desk(ledger), tmp_path, *(line(at) for at in range(5)))
     stored = log_read(ledger, logged(*range(10)), begin="now")
     assert (stored.new, stored.confirmed, stored.withheld) == (0, 5, 5)
-    assert put(desk(ledger), tmp_path, *(line(at) for at in range(10))).filed == Filed(known=10)
+    assert put(desk(ledger), tmp_path, *(line(at) for at in range(10))).filed == ImportCounts(known=10)
     assert len(punches(ledger)) == 5
 
 
 def test_two_punches_in_one_second_are_told_apart_by_the_log_alone(ledger: Ledger, tmp_path: Path) -> None:
     """A file's repeated lines are one punch; a place in the log of its own makes it two."""
-    assert put(desk(ledger), tmp_path, line(0), line(0)).filed == Filed(new=1, repeated=1)
+    assert put(desk(ledger), tmp_path, line(0), line(0)).filed == ImportCounts(new=1, repeated=1)
     assert log_read(ledger, logged(0, 0)).new == 1
     assert [one[2] for one in punches(ledger)] == [1, 2]
-    assert put(desk(ledger), tmp_path, line(0), line(0), line(0)).filed == Filed(known=3)
+    assert put(desk(ledger), tmp_path, line(0), line(0), line(0)).filed == ImportCounts(known=3)
 
 
 def test_log_that_differs_from_a_file_says_so(ledger: Ledger, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_live_punch_then_file_then_log(ledger: Ledger, tmp_path: Path) -> None:
     (record,) = logged(0)
     assert isinstance(record, RawPunch)
     ledger.record_live(context, record)
-    assert put(desk(ledger), tmp_path, line(0)).filed == Filed(known=1)
+    assert put(desk(ledger), tmp_path, line(0)).filed == ImportCounts(known=1)
     assert log_read(ledger, [record]).confirmed == 1
     assert ledger.counts().unconfirmed == 0
 
@@ -227,10 +227,10 @@ def test_a_reset_clock_may_repeat_itself(ledger: Ledger, tmp_path: Path) -> None
     later = [line(100 + at) for at in range(10)]
     once = [*RUN, reset(), *later]
     assert put(desk(ledger), tmp_path, *once).filed.new == 21
-    assert put(desk(ledger), tmp_path, *once, *once).filed == Filed(known=42)
-    assert put(desk(ledger), tmp_path, *once, reset()).filed == Filed(new=1, known=21)
-    assert put(desk(ledger), tmp_path, *once, reset()).filed == Filed(known=22)
-    assert put(desk(ledger), tmp_path, reset()).filed == Filed(known=1)
+    assert put(desk(ledger), tmp_path, *once, *once).filed == ImportCounts(known=42)
+    assert put(desk(ledger), tmp_path, *once, reset()).filed == ImportCounts(new=1, known=21)
+    assert put(desk(ledger), tmp_path, *once, reset()).filed == ImportCounts(known=22)
+    assert put(desk(ledger), tmp_path, reset()).filed == ImportCounts(known=1)
     records = [*logged(*range(10)), *logged(14, base=RESET), *logged(*range(100, 110)), *logged(14, base=RESET)]
     assert log_read(ledger, records).new == 0
     assert [one[2] for one in punches(ledger) if one[1] == "00:00:14"] == [1, 2]
@@ -241,7 +241,7 @@ def test_a_reset_clock_that_the_network_saw(ledger: Ledger, tmp_path: Path) -> N
     records = [*logged(*range(10)), *logged(14, base=RESET), *logged(*range(100, 110)), *logged(14, base=RESET)]
     log_read(ledger, records)
     lines = [*RUN, reset(), *(line(100 + at) for at in range(10)), reset()]
-    assert put(desk(ledger), tmp_path, *lines).filed == Filed(known=22)
+    assert put(desk(ledger), tmp_path, *lines).filed == ImportCounts(known=22)
 
 
 # --- whose it is, and who has the ledger --------------------------------------------------------------------------
@@ -249,17 +249,17 @@ def test_a_reset_clock_that_the_network_saw(ledger: Ledger, tmp_path: Path) -> N
 
 def test_whose(ledger: Ledger, tmp_path: Path) -> None:
     """A serial is learned from the file, and never contradicted."""
-    with pytest.raises(Misfit, match="not known yet"):
+    with pytest.raises(WrongTerminal, match="not known yet"):
         put(desk(ledger), tmp_path, line(0), name="1_attlog.dat")
     put(desk(ledger), tmp_path, line(0))
     known = ledger.terminal("lobby")
     assert known is not None
     assert known.serial == SERIAL
     put(desk(ledger), tmp_path, line(1), name="1_attlog.dat")
-    with pytest.raises(Misfit, match="OTHER0001"):
+    with pytest.raises(WrongTerminal, match="OTHER0001"):
         put(desk(ledger), tmp_path, line(0), name="OTHER0001_attlog.dat")
-    gate = LedgerDesk(ledger, settings().terminals[0].model_copy(update={"name": "gate"}), ZONE, TrueClock())
-    with pytest.raises(Misfit, match="known as lobby"):
+    gate = LedgerSink(ledger, settings().terminals[0].model_copy(update={"name": "gate"}), ZONE, TrueClock())
+    with pytest.raises(WrongTerminal, match="known as lobby"):
         put(gate, tmp_path, line(0))
 
 
@@ -277,20 +277,20 @@ def test_through_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
     """The records go over the control socket, with all of their bytes, and become the same events."""
     data_dir = ledger.path.parent
     control = Control(
-        data_dir, filing.answers(ledger, [Owner(entry, ZONE) for entry in settings().terminals], TrueClock())
+        data_dir, file_import.answers(ledger, [Owner(entry, ZONE) for entry in settings().terminals], TrueClock())
     )
     torn = b"  10" + bytes(5000) + b"3\n"
     try:
-        report = put(DaemonDesk(data_dir, "lobby"), tmp_path, *(line(at) for at in range(700)), torn)
-        assert report.filed == Filed(new=700, quarantined=1)
+        report = put(DaemonSink(data_dir, "lobby"), tmp_path, *(line(at) for at in range(700)), torn)
+        assert report.filed == ImportCounts(new=700, quarantined=1)
         assert report.noted
-        with pytest.raises(Misfit, match="OTHER0001"):
-            put(DaemonDesk(data_dir, "lobby"), tmp_path, line(0), name="OTHER0001_attlog.dat")
-        with pytest.raises(Misfit, match="does not know attic yet; run `hadir reload`"):
-            put(DaemonDesk(data_dir, "attic"), tmp_path, line(0))
+        with pytest.raises(WrongTerminal, match="OTHER0001"):
+            put(DaemonSink(data_dir, "lobby"), tmp_path, line(0), name="OTHER0001_attlog.dat")
+        with pytest.raises(WrongTerminal, match="does not know attic yet; run `hadir reload`"):
+            put(DaemonSink(data_dir, "attic"), tmp_path, line(0))
     finally:
         control.close()
     (bad,) = events(ledger, "quarantined")
     assert (bad["data"]["size"], bad["data"]["raw"]) == (len(torn) - 1, b"  10\x003".hex())
-    with pytest.raises(Unheard):
-        put(DaemonDesk(data_dir, "lobby"), tmp_path, line(0))
+    with pytest.raises(DaemonUnreachable):
+        put(DaemonSink(data_dir, "lobby"), tmp_path, line(0))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from drivers.base import BadRecord, Reading, Record
-from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, rescue
+from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, recovery
 from gateway.ledger.delivery import Receipt
-from tests.gateway.test_filing import desk, line, put
+from tests.gateway.test_file_import import desk, line, put
 from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
 
 LOG: list[Record] = [*logged(*range(300)), BadRecord(b"x", b"x", "impossible date"), *logged(300, 300, 301)]
@@ -179,7 +179,7 @@ def test_every_punch_is_at_the_centre_once(
     assert office.ledger.salvage is None
 
 
-def salvaged(office: Office, spoil: Callable[[Path, random.Random], None], seed: int = 1) -> rescue.Salvage:
+def salvaged(office: Office, spoil: Callable[[Path, random.Random], None], seed: int = 1) -> recovery.Salvage:
     """Damage the ledger and start again."""
     crash(office)
     spoil(office.data_dir, random.Random(seed))
@@ -426,7 +426,7 @@ class TestSalvage:
 
     def test_progress_is_told(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever waits for a long look hears that it goes on."""
-        monkeypatch.setattr(rescue, "OPERATIONS", 100)
+        monkeypatch.setattr(recovery, "OPERATIONS", 100)
         office.read(LOG)
         crash(office)
         told = []
@@ -458,8 +458,8 @@ class TestBackup:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Copy page by page, without pausing."""
-        monkeypatch.setattr(rescue, "BACKUP_PAGES", 1)
-        monkeypatch.setattr(rescue, "BACKUP_PAUSE_S", 0.0001)
+        monkeypatch.setattr(recovery, "BACKUP_PAGES", 1)
+        monkeypatch.setattr(recovery, "BACKUP_PAUSE_S", 0.0001)
 
     def test_while_the_daemon_writes(self, office: Office, tmp_path: Path) -> None:
         """A copy is one moment of the ledger, whole, however much is written meanwhile."""
@@ -475,7 +475,7 @@ class TestBackup:
         writer = threading.Thread(target=work)
         writer.start()
         try:
-            copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+            copy = recovery.backup(office.ledger.path, tmp_path / "backups")
         finally:
             stop.set()
             writer.join()
@@ -492,14 +492,14 @@ class TestBackup:
         old = [folder / f"ledger-2025090{day}T010000Z.db" for day in range(1, 5)]
         for path in (*old, folder / "notes.txt"):
             path.touch()
-        copy = rescue.backup(office.ledger.path, folder)
+        copy = recovery.backup(office.ledger.path, folder)
         assert set(folder.iterdir()) == {copy, *old[2:], folder / "notes.txt"}
-        assert rescue.newest_backup(folder) == copy
+        assert recovery.newest_backup(folder) == copy
 
     def test_no_room(self, office: Office, tmp_path: Path) -> None:
         """A copy that would leave too little room is not made."""
         with pytest.raises(LedgerError, match="has no room there"):
-            rescue.backup(office.ledger.path, tmp_path / "backups", free_floor=2**60)
+            recovery.backup(office.ledger.path, tmp_path / "backups", free_floor=2**60)
         assert list((tmp_path / "backups").iterdir()) == []
 
     def test_half_a_copy_is_none(self, office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,7 +510,7 @@ class TestBackup:
 
         monkeypatch.setattr("time.sleep", broken)
         with pytest.raises(LedgerError, match="no backup could be made there"):
-            rescue.backup(office.ledger.path, tmp_path / "backups")
+            recovery.backup(office.ledger.path, tmp_path / "backups")
         assert list((tmp_path / "backups").iterdir()) == []
 
 
@@ -521,7 +521,7 @@ class TestRestore:
     def restored(office: Office, copy: Path) -> Path | None:
         """Restore a copy and open the ledger."""
         office.ledger.close()
-        aside = rescue.restore(office.ledger.path, copy, SOURCE)
+        aside = recovery.restore(office.ledger.path, copy, SOURCE)
         office.open()
         return aside
 
@@ -529,7 +529,7 @@ class TestRestore:
         """A new stream begins behind the copy's last event; the terminals bring back what came after the copy."""
         centre = Centre()
         office.read(LOG[:200])
-        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
         office.read(LOG, 190)
         centre.take(office)
         first = office.ledger.stream
@@ -547,7 +547,7 @@ class TestRestore:
     def test_without_a_ledger(self, office: Office, tmp_path: Path) -> None:
         """A copy can be restored where there is nothing."""
         office.read(LOG)
-        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
         office.ledger.close()
         office.ledger.path.unlink()
         assert self.restored(office, copy) is None
@@ -572,7 +572,7 @@ class TestRestore:
     def test_unfit_copy(self, office: Office, tmp_path: Path, spoil: str | None, words: str) -> None:
         """A copy that cannot be used changes nothing."""
         office.read(LOG)
-        copy = rescue.backup(office.ledger.path, tmp_path / "backups")
+        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
         if spoil is None:
             copy.write_bytes(b"garbage" * 1000)
         else:
@@ -582,7 +582,7 @@ class TestRestore:
         office.ledger.close()
         before = office.ledger.path.read_bytes()
         with pytest.raises(LedgerError, match=words):
-            rescue.restore(office.ledger.path, copy, SOURCE)
+            recovery.restore(office.ledger.path, copy, SOURCE)
         assert office.ledger.path.read_bytes() == before
         office.open()
         assert office.ledger.broken is None
