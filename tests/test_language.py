@@ -1,4 +1,4 @@
-"""The project's language: terms of the glossary and names of identifiers."""
+"""The project's language: terms of the glossary, numbers of decisions, names of identifiers."""
 
 import re
 from collections.abc import Iterator
@@ -36,3 +36,22 @@ def test_no_term_of_the_glossary_stands_twice() -> None:
 def test_the_glossary_is_linked(page: str) -> None:
     """Readers of the code and authors of drivers find it."""
     assert "glossary.md)" in (ROOT / page).read_text("utf-8")
+
+
+def test_decisions_are_numbered_within_their_subjects() -> None:
+    """Each has a context, a choice, a consequence and what was rejected; references lead to a decision."""
+    text = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+    numbers: dict[str, list[int]] = {}
+    for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        letter = re.match(r"([A-Z])\. ", part)
+        assert letter, f"a decision stands below its subject: ### {part.splitlines()[0]}"
+        for decision in re.split(r"^### ", part, flags=re.MULTILINE)[1:]:
+            heading = re.match(rf"{letter[1]}(\d+)\. ", decision)
+            assert heading, decision.splitlines()[0]
+            numbers.setdefault(letter[1], []).append(int(heading[1]))
+            fields = re.findall(r"^(Context|Choice|Consequence|Rejected): ", decision, re.MULTILINE)
+            assert fields == ["Context", "Choice", "Consequence", "Rejected"], decision.splitlines()[0]
+    assert len(numbers) > 5
+    assert all(found == sorted(set(found)) for found in numbers.values())
+    known = {f"{letter}{number}" for letter, found in numbers.items() for number in found}
+    assert set(re.findall(r"\bdecision ([A-Z]?\d+)", text)) <= known
