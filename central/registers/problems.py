@@ -1,7 +1,7 @@
 """Mistakes of a file: each with its exact place, all of them in one report. Pure."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from central.registers.words import Language, message
 
@@ -52,6 +52,12 @@ class Problems:
             self._found.append(Problem(place, code, values))
         else:
             self._more += 1
+
+    def copy(self) -> Self:
+        """Return a collection of the same mistakes."""
+        other = type(self)()
+        other._found, other._more = list(self._found), self._more
+        return other
 
     def __bool__(self) -> bool:
         return bool(self._found)

@@ -49,12 +49,14 @@ class Scan:
     remarks: tuple[Problem, ...]
     problems: Problems
 
-    def check(self, references: References, stored: Sequence[Line] = ()) -> None:
-        """Add the mistakes that rows have together, with each other, with keys and with lines that are entered."""
-        whole = not self.problems
-        _check_references(self, references, whole)
-        for clash in rules.check(self.kind, [*self.lines, *stored], whole):
-            self.problems.add(clash.place, clash.code, **clash.values)
+    def check(self, references: References, entered: Sequence[Line] = ()) -> Problems:
+        """Return all mistakes: those of the rows, and those with each other, with keys and with lines that are entered."""
+        found = self.problems.copy()
+        whole = not found
+        _check_references(self, references, whole, found)
+        for clash in rules.check(self.kind, [*self.lines, *entered], whole):
+            found.add(clash.place, clash.code, **clash.values)
+        return found
 
 
 def read_register(path: Path, kind: str, known: References = Known(), sheet: str | None = None) -> Register:  # noqa: B008 - frozen
@@ -64,8 +66,7 @@ def read_register(path: Path, kind: str, known: References = Known(), sheet: str
     :class:`central.registers.problems.RegisterFileError`, with every mistake, and nothing else.
     """
     scan = scan_register(path, kind, sheet)
-    scan.check(known)
-    scan.problems.raise_if_any()
+    scan.check(known).raise_if_any()
     return Register(scan.kind, scan.file, scan.lines, scan.remarks)
 
 
@@ -251,7 +252,7 @@ class _Reader:
         return Line(place, record, lambda name: self._at(row, name) if name == "person" else place)
 
 
-def _check_references(scan: Scan, references: References, whole: bool) -> None:
+def _check_references(scan: Scan, references: References, whole: bool, problems: Problems) -> None:
     """Name each unknown key once per cell; the file's own keys count only where ``whole``: no row was refused."""
     seen: set[str] = set()
     own = KINDS[scan.kind].defines
@@ -274,7 +275,7 @@ def _check_references(scan: Scan, references: References, whole: bool) -> None:
                 continue
             if (place := line.at(column.name)) not in seen:
                 seen.add(place)
-                scan.problems.add(place, "unknown_reference", seen=found, kind=column.refers)
+                problems.add(place, "unknown_reference", seen=found, kind=column.refers)
 
 
 def _head(value: Value) -> str:

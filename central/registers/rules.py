@@ -20,7 +20,7 @@ class Line(NamedTuple):
     at: Callable[[str], str]
     """Return the place of one of its columns."""
     stored: bool = False
-    """Whether it is entered already; ``place`` then says what it states."""
+    """Whether it is entered already; ``place`` is empty then, and ``at`` returns what it states."""
 
 
 class Clash(NamedTuple):
@@ -47,7 +47,10 @@ def _clash(line: Line, column: str, code: str, other: Line, **values: str) -> It
     if line.stored:
         line, other = other, line
     if not line.stored:
-        yield Clash(line.at(column), "contradicts_stored" if other.stored else code, {"other": other.place, **values})
+        if other.stored:
+            yield Clash(line.at(column), "contradicts_stored", {"other": other.at(column)})
+        else:
+            yield Clash(line.at(column), code, {"other": other.place, **values})
 
 
 def _grouped(lines: Iterable[Line], key: Callable[[Any], Hashable]) -> list[list[Line]]:

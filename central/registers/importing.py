@@ -1,0 +1,258 @@
+"""A file is imported: checked against itself and what is entered, then entered whole or not at all."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from central.policy.load import Library
+from central.registers.kinds import ALL, KINDS, References
+from central.registers.problems import Problem, Problems
+from central.registers.read import Scan
+from central.registers.rules import Line
+from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose, records_of
+from central.registers.write import cells_of
+from central.store.engine import Database
+from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
+from central.timesheet.affected import Mark, coalesced, touched
+
+_COMPARED = {
+    "people": "subject",
+    "units": None,
+    "enrolments": "other",
+    "assignments": "subject",
+    "calendar": "subject",
+    "orders": "subject",
+}
+"""Kinds whose rows are compared with entered ones, and by which of their keys these are looked up; None: all."""
+
+
+class Change(NamedTuple):
+    """What an import makes of one identity; None: nothing is stated."""
+
+    new: Statement | None
+    old: Statement | None
+
+
+class Preview(NamedTuple):
+    """What an import would do; ``changes`` is all that it would enter."""
+
+    entries: int
+    """Statements of the file."""
+    changes: tuple[Change, ...]
+    marks: tuple[Mark, ...]
+    """Days that are to be judged again."""
+    remarks: tuple[Problem, ...]
+    seen: int
+    """The last row of the registers that was there."""
+
+    @property
+    def new(self) -> int:
+        """Return how many statements are new."""
+        return sum(change.old is None for change in self.changes)
+
+    @property
+    def changed(self) -> int:
+        """Return how many take the place of another."""
+        return sum(None not in change for change in self.changes)
+
+    @property
+    def withdrawn(self) -> int:
+        """Return how many are taken back."""
+        return sum(change.new is None for change in self.changes)
+
+    @property
+    def unchanged(self) -> int:
+        """Return how many statements of the file are entered already, or withdrawn already."""
+        return self.entries - len(self.changes)
+
+
+class Paper(NamedTuple):
+    """Who enters a file, and on which paper."""
+
+    by: str
+    paper: str
+
+
+def preview(connection: Connection, scan: Scan, *, withdraw: bool = False) -> Preview:
+    """Return what importing a file would do, on a connection that reads one moment.
+
+    Raises :class:`central.registers.problems.RegisterFileError` with every mistake: of the file itself, and against
+    what is entered. With ``withdraw`` the file's rows are taken back; each must be entered exactly so.
+    """
+    registers = Registers(connection)
+    sources = compose(scan.kind, scan.lines)
+    current = registers.of_identities(scan.kind, (source.statement.identity for source in sources))
+    if withdraw:
+        problems = scan.check(lambda _register, _keys: None)
+        changes = _withdrawals(registers, scan.kind, sources, current, problems)
+    else:
+        problems = scan.check(_references(registers), _entered_lines(registers, scan.kind, sources))
+        changes = _changes(sources, current)
+    problems.raise_if_any()
+    return Preview(len(sources), changes, _marks(registers, scan.kind, changes), scan.remarks, last_row(connection))
+
+
+def take(
+    database: Database, scan: Scan, paper: Paper, now: datetime, *, withdraw: bool = False
+) -> tuple[Preview, Entered | None]:
+    """Import a file; return what was done, and when it was entered: None where it changed nothing, and nothing is stored.
+
+    Checked before the write lock is taken, and again under it only where another import was faster. Raises as
+    :func:`preview` does, and :class:`central.store.engine.StoreError`.
+    """
+    with database.reading() as connection:
+        found = preview(connection, scan, withdraw=withdraw)
+    if not found.changes:
+        return found, None
+    with database.writing() as connection:
+        if last_row(connection) != found.seen:
+            found = preview(connection, scan, withdraw=withdraw)
+        if not found.changes:
+            return found, None
+        entry = Entry(scan.kind, scan.file, scan.sha256, paper.by, paper.paper, withdraw)
+        statements = [new if new is not None else old for new, old in found.changes]
+        return found, enter(connection, entry, [one for one in statements if one is not None], now)
+
+
+def _changes(sources: Sequence[Source], current: dict[str, Stated]) -> tuple[Change, ...]:
+    found = []
+    for source in sources:
+        old = current.get(source.statement.identity)
+        if old is None:
+            found.append(Change(source.statement, None))
+        elif old.statement.content != source.statement.content:
+            found.append(Change(source.statement, old.statement))
+    return tuple(found)
+
+
+def _references(registers: Registers) -> References:
+    """Return the check of keys against what is entered, and of policies against those that are shipped."""
+    policies = frozenset(Library().names())
+
+    def known(register: str, keys: frozenset[str]) -> frozenset[str] | None:
+        if register == "policies":
+            return keys & policies
+        if register not in REFERENCES:
+            return None
+        kind, what = REFERENCES[register]
+        found = registers.known(kind, (f"{what}:{key}" for key in keys))
+        return frozenset(subject.removeprefix(f"{what}:") for subject in found)
+
+    return known
+
+
+def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source]) -> list[Line]:
+    """Return what is entered and stays, and which the file's rows may contradict, as lines."""
+    if kind not in _COMPARED or not sources:
+        return []
+    statements = [source.statement for source in sources]
+    match _COMPARED[kind]:
+        case None:
+            keys = None
+        case "other":
+            keys = {one.other for one in statements if one.other is not None}
+        case _:
+            keys = {one.subject for one in statements}
+    first = min(one.since for one in statements) - timedelta(days=1)
+    ends = [one.until for one in statements]
+    last = max((end for end in ends if end is not None), default=None) if None not in ends else None
+    replaced = {one.identity for one in statements}
+    rows = registers.rows(kind, keys, first, last, by="other" if _COMPARED[kind] == "other" else "subject")
+    return [
+        Line("", record, lambda _column, row=row: describe(row), stored=True)
+        for row in rows
+        if row.statement.identity not in replaced
+        for record in row.records
+    ]
+
+
+def describe(row: Stated) -> str:
+    """Return what a row states, when it was entered, by whom and on which paper, on one line."""
+    cells = cells_of(row.statement.kind, row.record)
+    values = ", ".join(f"{name} {value}" for name, value in cells.items())
+    return f"{values} [{row.entered[:10]}, {row.by}, {row.paper}]"
+
+
+# --- withdrawing --------------------------------------------------------------------------------------------------
+
+
+def _withdrawals(
+    registers: Registers, kind: str, sources: Sequence[Source], current: dict[str, Stated], problems: Problems
+) -> tuple[Change, ...]:
+    absent = [source.statement.identity for source in sources if source.statement.identity not in current]
+    before = registers.withdrawn(kind, absent)
+    found: list[Change] = []
+    places: dict[str, str] = {}
+    for source in sources:
+        statement, place = source.statement, source.lines[0].place
+        old = current.get(statement.identity)
+        if old is None:
+            if before.get(statement.identity) != statement.content:
+                problems.add(place, "not_entered")
+        elif old.statement.content != statement.content:
+            problems.add(place, "entered_otherwise", other=describe(old))
+        else:
+            found.append(Change(None, old.statement))
+            places.setdefault(statement.subject, place)
+    for subject, row in _needed(registers, kind, found):
+        problems.add(places[subject], "still_needed", key=subject.partition(":")[2], other=describe(row))
+    return tuple(found)
+
+
+def _needed(registers: Registers, kind: str, changes: Iterable[Change]) -> list[tuple[str, Stated]]:
+    """Return the subjects of which nothing would be left though others name them, each with one that does."""
+    if not any(kind == register for register, _ in REFERENCES.values()):
+        return []
+    gone = {change.old.identity for change in changes if change.old is not None}
+    subjects = {change.old.subject for change in changes if change.old is not None}
+    left = {row.statement.subject for row in registers.rows(kind, subjects) if row.statement.identity not in gone}
+    found: dict[str, Stated] = {}
+    for key, row in _naming(registers, kind, subjects - left):
+        if not (row.statement.kind == kind and row.statement.identity in gone):
+            found.setdefault(key, row)
+    return list(found.items())
+
+
+def _naming(registers: Registers, kind: str, subjects: set[str]) -> Iterable[tuple[str, Stated]]:
+    """Return rows with the subject that each names."""
+    for row in registers.mentioning(subjects):
+        for key in (row.statement.subject, row.statement.other):
+            if key in subjects and not (row.statement.kind == kind and key == row.statement.subject):
+                yield key, row
+    keys = {subject.partition(":")[2]: subject for subject in subjects}
+    if kind == "units":
+        for row in registers.rows("calendar", (f"scope:{key}" for key in keys if key != ALL)):
+            yield keys[row.record.scope], row
+    if kind == "timetables":
+        for row in registers.rows("schedules"):
+            for record in row.records:
+                if record.timetable in keys:
+                    yield keys[record.timetable], row
+
+
+# --- affected days ------------------------------------------------------------------------------------------------
+
+
+def _marks(registers: Registers, kind: str, changes: Sequence[Change]) -> tuple[Mark, ...]:
+    ends = _version_ends(registers, changes) if kind in VERSIONED else {}
+
+    def dated(one: Statement | None) -> Statement | None:
+        return one if one is None else one._replace(until=ends.get((one.subject, one.since), one.until))
+
+    return tuple(coalesced(mark for new, old in changes for mark in touched(dated(new), dated(old))))
+
+
+def _version_ends(registers: Registers, changes: Sequence[Change]) -> dict[tuple[str, date], date]:
+    """Return the last valid date of versions that another follows, entered or in the file."""
+    subjects = {one.subject for change in changes for one in change if one is not None}
+    kind = next((one.kind for change in changes for one in change if one is not None), "")
+    begins = {(row.statement.subject, row.since) for row in registers.rows(kind, subjects)}
+    begins |= {(one.subject, one.since) for change in changes for one in change if one is not None}
+    ordered = sorted(begins)
+    return {
+        (subject, since): following - timedelta(days=1)
+        for (subject, since), (other, following) in zip(ordered, ordered[1:], strict=False)
+        if subject == other
+    }
