@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from central.policy.load import Library
-from central.registers.kinds import ALL, KINDS, References
+from central.registers.kinds import ALL, References
 from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
 from central.registers.rules import Line
-from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose, records_of
+from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose
 from central.registers.write import cells_of
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
@@ -88,8 +90,8 @@ def preview(connection: Connection, scan: Scan, *, withdraw: bool = False) -> Pr
         problems = scan.check(lambda _register, _keys: None)
         changes = _withdrawals(registers, scan.kind, sources, current, problems)
     else:
-        problems = scan.check(_references(registers), _entered_lines(registers, scan.kind, sources))
         changes = _changes(sources, current)
+        problems = scan.check(_references(registers), _entered_lines(registers, scan.kind, sources, changes))
     problems.raise_if_any()
     return Preview(len(sources), changes, _marks(registers, scan.kind, changes), scan.remarks, last_row(connection))
 
@@ -97,7 +99,7 @@ def preview(connection: Connection, scan: Scan, *, withdraw: bool = False) -> Pr
 def take(
     database: Database, scan: Scan, paper: Paper, now: datetime, *, withdraw: bool = False
 ) -> tuple[Preview, Entered | None]:
-    """Import a file; return what was done, and when it was entered: None where it changed nothing, and nothing is stored.
+    """Import a file; return what was done, and when it was entered: None where it changed nothing and is not stored.
 
     Checked before the write lock is taken, and again under it only where another import was faster. Raises as
     :func:`preview` does, and :class:`central.store.engine.StoreError`.
@@ -143,11 +145,11 @@ def _references(registers: Registers) -> References:
     return known
 
 
-def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source]) -> list[Line]:
-    """Return what is entered and stays, and which the file's rows may contradict, as lines."""
-    if kind not in _COMPARED or not sources:
+def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source], changes: Sequence[Change]) -> list[Line]:
+    """Return what is entered and stays, and what the changes may contradict, as lines."""
+    statements = [change.new for change in changes if change.new is not None]
+    if kind not in _COMPARED or not statements:
         return []
-    statements = [source.statement for source in sources]
     match _COMPARED[kind]:
         case None:
             keys = None
@@ -158,14 +160,18 @@ def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source]) -
     first = min(one.since for one in statements) - timedelta(days=1)
     ends = [one.until for one in statements]
     last = max((end for end in ends if end is not None), default=None) if None not in ends else None
-    replaced = {one.identity for one in statements}
+    replaced = {source.statement.identity for source in sources}
     rows = registers.rows(kind, keys, first, last, by="other" if _COMPARED[kind] == "other" else "subject")
     return [
-        Line("", record, lambda _column, row=row: describe(row), stored=True)
+        Line("", record, partial(_at, row), stored=True)
         for row in rows
         if row.statement.identity not in replaced
         for record in row.records
     ]
+
+
+def _at(row: Stated, _column: str) -> str:
+    return describe(row)
 
 
 def describe(row: Stated) -> str:
@@ -253,6 +259,6 @@ def _version_ends(registers: Registers, changes: Sequence[Change]) -> dict[tuple
     ordered = sorted(begins)
     return {
         (subject, since): following - timedelta(days=1)
-        for (subject, since), (other, following) in zip(ordered, ordered[1:], strict=False)
+        for (subject, since), (other, following) in pairwise(ordered)
         if subject == other
     }

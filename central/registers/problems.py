@@ -1,6 +1,6 @@
 """Mistakes of a file: each with its exact place, all of them in one report. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
 from central.registers.words import Language, message
@@ -42,9 +42,9 @@ class RegisterFileError(Exception):
 class Problems:
     """Collects the mistakes of one file."""
 
-    def __init__(self) -> None:
-        self._found: list[Problem] = []
-        self._more = 0
+    def __init__(self, found: Iterable[Problem] = (), more: int = 0) -> None:
+        self._found = list(found)
+        self._more = more
 
     def add(self, place: str, code: str, **values: str) -> None:
         """Add a mistake."""
@@ -55,9 +55,7 @@ class Problems:
 
     def copy(self) -> Self:
         """Return a collection of the same mistakes."""
-        other = type(self)()
-        other._found, other._more = list(self._found), self._more
-        return other
+        return type(self)(self._found, self._more)
 
     def __bool__(self) -> bool:
         return bool(self._found)

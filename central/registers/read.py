@@ -50,7 +50,7 @@ class Scan:
     problems: Problems
 
     def check(self, references: References, entered: Sequence[Line] = ()) -> Problems:
-        """Return all mistakes: those of the rows, and those with each other, with keys and with lines that are entered."""
+        """Return all mistakes: of single rows, of rows together, with keys, and with lines that are entered."""
         found = self.problems.copy()
         whole = not found
         _check_references(self, references, whole, found)

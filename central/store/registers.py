@@ -69,6 +69,16 @@ class RegisterRow(Row, table=True):
 IMPORT = table(RegisterImport)
 ROW = table(RegisterRow)
 _LATER = ROW.alias("later")
+_STATEMENT = (
+    ROW.c.kind,
+    ROW.c.identity,
+    ROW.c.subject,
+    ROW.c.other,
+    ROW.c.valid_from,
+    ROW.c.valid_until,
+    ROW.c.content,
+)
+"""The columns of a :class:`central.registers.statements.Statement`, in its order."""
 T = TypeVar("T")
 
 
@@ -199,19 +209,11 @@ class Registers:
         return select(*columns).where(ROW.c.entered <= self._known_at, ~exists().where(*later, known))
 
     def _counting(self, *conditions: ColumnElement[bool]) -> Iterator[Stated]:
-        query = self._last(ROW, IMPORT.c.by, IMPORT.c.paper, IMPORT.c.file)
-        query = query.join(IMPORT, IMPORT.c.id == ROW.c.import_id).where(~ROW.c.withdrawn, *conditions)
-        for row in self._connection.execute(query):
-            statement = Statement(
-                row.kind,
-                row.identity,
-                row.subject,
-                row.other,
-                date.fromisoformat(row.valid_from),
-                None if row.valid_until is None else date.fromisoformat(row.valid_until),
-                row.content,
-            )
-            yield Stated(row.id, statement, row.by, row.paper, row.entered, row.file)
+        columns = (ROW.c.id, *_STATEMENT, IMPORT.c.by, IMPORT.c.paper, ROW.c.entered, IMPORT.c.file)
+        query = self._last(*columns).join(IMPORT, IMPORT.c.id == ROW.c.import_id).where(~ROW.c.withdrawn, *conditions)
+        for number, kind, identity, subject, other, since, until, content, *source in self._connection.execute(query):
+            dates = date.fromisoformat(since), None if until is None else date.fromisoformat(until)
+            yield Stated(number, Statement(kind, identity, subject, other, *dates, content), *source)
 
 
 class Entry(NamedTuple):
