@@ -1,4 +1,4 @@
-"""What the centre holds, stream by stream, and a check of all of it from the stored bytes. Only reads."""
+"""Reports the events held, stream by stream, and verifies all of them from the stored bytes. Read-only."""
 
 import sqlite3
 from collections import defaultdict
@@ -9,7 +9,7 @@ from heapq import merge
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from central.event import BODY_FORGOTTEN, Event, Rejected, decode_text, first_previous, read_stored
 from central.ownership import counting, event_in
@@ -18,7 +18,7 @@ from central.store import StoreError, check_version
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place whose event does not name the digest of the one before it."""
+    """A sequence whose event has a ``previous`` other than the digest of the event before it."""
 
     sequence: int
     expected: str
@@ -27,7 +27,7 @@ class Break:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """How far the digest chain is verified: from its first event held to the first gap, break or the end."""
+    """The verified part of the digest chain: from the first event held to the first gap, break or the end."""
 
     state: Literal["unbroken", "joined", "broken", "empty"]
     """``joined``: the stream's beginning is not held, so the first ``previous`` is taken on trust."""
@@ -40,13 +40,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """The end of the stream before, as this one's info names it, against what is held of it."""
+    """The end of the preceding stream as ``info`` states it, compared with the events held."""
 
     stream: str
     sequence: int
     state: Literal["matches", "differs", "not_held"]
     held_beyond: int
-    """Events held of it above that sequence: what the gateway's restored ledger no longer knew."""
+    """Events held of it above that sequence: those that the gateway's restored ledger lacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,42 +56,42 @@ class StreamReport:
     gateway: str
     stream: str
     current: bool
-    """It is the one the gateway's receipts speak of."""
+    """Whether the gateway's receipts cover this stream."""
     upto: int
     missing: list[tuple[int, int]]
     gone: list[tuple[int, int]]
-    """Held by id and digest alone: the gateway has removed their content before it came here."""
+    """Tombstones: held by id and digest alone, because the gateway removed the content before it arrived."""
     events: int
     punches: int
-    """Of those that came first by this stream."""
+    """Punches whose counting event is in this stream."""
     forks: list[int]
     misidentified: list[int]
     claimed_twice: list[int]
-    """Events whose id another event has with other content: the one of the serial number's owner counts."""
+    """Events whose id another event has with other content: the event of the serial number's owner counts."""
     unproven: list[tuple[int, int]]
-    """Missing, though an older version of this program took them without their whole content."""
+    """Missing, because an older version of this program stored them without their whole content."""
     first_previous: list[int]
-    """Events whose ``previous`` is taken on trust, because the event before is missing; no stream's first one is."""
+    """Events whose ``previous`` is unverified: the event before is missing. Never the first event of a stream."""
     quotas: list[str]
-    """Quotas that refused something: ``too_many_gaps``, ``too_many_streams``, ``too_many_forks``."""
+    """Exceeded quotas: ``too_many_gaps``, ``too_many_streams``, ``too_many_forks``."""
     chain: Chain
     predecessor: Predecessor | None
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedReport:
-    """Messages that were rejected."""
+    """Rejected messages of one gateway and reason."""
 
     gateway: str | None
     reason: str
     messages: int
     only_counted: int
-    """Of them, those that were not kept, because there were too many."""
+    """Of them, those that were counted but not kept, because a quota was exceeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything there is."""
+    """All streams and all rejected messages."""
 
     streams: list[StreamReport]
     rejected: list[RejectedReport]
@@ -99,7 +99,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that a verification found."""
+    """A fault found by :func:`verify`; ``sequence`` 0 for the stream as a whole."""
 
     gateway: str
     stream: str
@@ -117,7 +117,7 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
         connection.text_factory = decode_text
         try:
             check_version(path, connection)
-            connection.execute("BEGIN")  # one moment, however long the reading takes
+            connection.execute("BEGIN")  # one snapshot for all reads
             yield connection
         finally:
             connection.close()
@@ -126,7 +126,7 @@ def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def report(connection: sqlite3.Connection) -> Report:
-    """Sum up what is held; the chain's state is what the inbox has verified event by event."""
+    """Summarize the events held; the state of a chain is the one that the inbox has verified event by event."""
     punches = dict(
         connection.execute(
             "SELECT event.stream, count(*) FROM punch JOIN event ON event.key = punch.event GROUP BY event.stream"
@@ -147,7 +147,7 @@ def report(connection: sqlite3.Connection) -> Report:
                 current=bool(current),
                 upto=max(seen, assigned),
                 missing=missing,
-                gone=_gone(connection, key),
+                gone=_pruned_ranges(connection, key),
                 events=connection.execute("SELECT count(*) FROM event WHERE stream = ?", (key,)).fetchone()[0],
                 punches=punches.get(key, 0),
                 forks=forks,
@@ -170,23 +170,23 @@ def report(connection: sqlite3.Connection) -> Report:
 
 
 def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
-    """Compute everything again from the stored bodies, believing no other column; yield what does not come out."""
+    """Recompute every column from the stored bodies; yield each difference as a fault."""
     names = {
         key: (gateway, name)
         for key, gateway, name in connection.execute(
             "SELECT stream.id, gateway.name, stream.name FROM stream JOIN gateway ON gateway.id = stream.gateway"
         )
     }
-    forgotten = _forgotten(connection, names)
+    stated = _stated_tombstones(connection, names)
     for key, (gateway, name) in names.items():
         try:
-            for sequence, what in _faults(connection, key, gateway, name, forgotten[gateway, name]):
+            for sequence, what in _faults(connection, key, gateway, name, stated[gateway, name]):
                 yield Fault(gateway, name, sequence, what)
-        except (TypeError, ValueError, OverflowError):  # a column that holds another kind of value than it was given
+        except (TypeError, ValueError, OverflowError):  # a column holds a value of another type than was stored
             yield Fault(gateway, name, 0, "its rows were altered in this database; it cannot be verified further")
         predecessor = _predecessor(connection, key)
         if predecessor is not None and predecessor.state == "differs":
-            yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info says")
+            yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info states")
     for stream, sequence, what in _punch_faults(connection):
         yield Fault(*names[stream], sequence, what)
     (orphans,) = connection.execute(
@@ -197,7 +197,7 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
 
 
 def _punch_faults(connection: sqlite3.Connection) -> Iterator[tuple[int, int, str]]:
-    """Yield stream, sequence and fault of punches whose table does not say what the events say."""
+    """Yield stream, sequence and fault of each punch whose row differs from its event."""
     yield from (
         (stream, sequence, "a punch that the table of punches lacks")
         for stream, sequence in connection.execute(
@@ -214,37 +214,39 @@ def _punch_faults(connection: sqlite3.Connection) -> Iterator[tuple[int, int, st
             yield stream, sequence, "a punch that counts, though its serial number belongs to another gateway"
 
 
-_Remains = dict[int, set[tuple[str, str]]]
-"""Ids and digests of events that have a place, by their sequence."""
+_Tombstones = dict[int, set[tuple[str, str]]]
+"""Ids and digests of pruned events, by sequence."""
 
 
-def _forgotten(
+def _stated_tombstones(
     connection: sqlite3.Connection, names: dict[int, tuple[str, str]]
-) -> defaultdict[tuple[str, str], _Remains]:
-    """Return for each gateway and stream what the gateway's events say to have been forgotten of it."""
-    found: defaultdict[tuple[str, str], _Remains] = defaultdict(lambda: defaultdict(set))
+) -> defaultdict[tuple[str, str], _Tombstones]:
+    """Return the tombstones that the stored pruning events state, by gateway and stream."""
+    stated: defaultdict[tuple[str, str], _Tombstones] = defaultdict(lambda: defaultdict(set))
     for key, body in connection.execute("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
         gateway, _ = names[key]
         event = event_in(gateway, body)
-        for remains in () if event is None else event.tombstones:
-            found[gateway, remains.stream][remains.sequence].add((remains.id, remains.digest))
-    return found
+        for tombstone in () if event is None else event.tombstones:
+            stated[gateway, tombstone.stream][tombstone.sequence].add((tombstone.id, tombstone.digest))
+    return stated
 
 
 def _faults(
-    connection: sqlite3.Connection, key: int, gateway: str, name: str, forgotten: _Remains
+    connection: sqlite3.Connection, key: int, gateway: str, name: str, stated: _Tombstones
 ) -> Iterator[tuple[int, str]]:
-    """Yield sequence and fault for one stream, its places in order."""
+    """Yield sequence and fault for one stream, in the order of sequences."""
     seen = connection.execute("SELECT seen FROM stream WHERE id = ?", (key,)).fetchone()[0]
     gaps = iter(connection.execute("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (key,)).fetchall())
-    noted: _Remains = defaultdict(set)
-    for sequence, *remains in connection.execute("SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)):
-        noted[sequence].add((remains[0], remains[1]))
-    if {"too_many_gaps", "too_many_forks"} & set(_quotas(connection, key)):  # what they refused has no place here
-        forgotten = {place: claims & noted[place] for place, claims in forgotten.items() if claims & noted[place]}
-    for sequence in sorted(noted.keys() | forgotten.keys()):
-        if noted.get(sequence, set()) != forgotten.get(sequence, set()):
-            yield sequence, "the table of what was forgotten does not say what the gateway has said"
+    stored: _Tombstones = defaultdict(set)
+    for sequence, identity, digest in connection.execute(
+        "SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)
+    ):
+        stored[sequence].add((identity, digest))
+    if {"too_many_gaps", "too_many_forks"} & set(_quotas(connection, key)):  # these quotas refuse tombstones too
+        stated = {place: claims & stored[place] for place, claims in stated.items() if claims & stored[place]}
+    for sequence in sorted(stored.keys() | stated.keys()):
+        if stored.get(sequence, set()) != stated.get(sequence, set()):
+            yield sequence, "the table of pruned events differs from what the gateway's events state"
     events = connection.execute(
         "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, body FROM event "
         "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = ? ORDER BY sequence, key",
@@ -252,48 +254,48 @@ def _faults(
     )
     before: tuple[int, set[str]] = (0, {first_previous(name)})
     for sequence, rows in groupby(
-        merge(events, ((place,) for place in sorted(forgotten)), key=itemgetter(0)), itemgetter(0)
+        merge(events, ((place,) for place in sorted(stated)), key=itemgetter(0)), itemgetter(0)
     ):
         held: set[tuple[str, str]] = set()
         linked = False
         for row in (row for row in rows if len(row) > 1):
             *columns, body = row[:5] + row[-1:]
-            found = read_stored(gateway, body)
-            if isinstance(found, Event):
-                linked = linked or found.previous in before[1]
-                held.add((found.id, found.digest))
-                said = [found.sequence, found.id, found.digest, found.previous, found.type]
-                if found.stream != name or said != columns:
+            event = read_stored(gateway, body)
+            if isinstance(event, Event):
+                linked = linked or event.previous in before[1]
+                held.add((event.id, event.digest))
+                content = [event.sequence, event.id, event.digest, event.previous, event.type]
+                if event.stream != name or columns != content:
                     yield sequence, "its columns are not those of its content"
-                if row[5] is not None and found.punch != row[5:-1]:
-                    yield sequence, "the table of punches does not say what this event says"
-                if found.id_mismatch is not None:
-                    yield sequence, f"a punch whose id is not its own: {found.id_mismatch}"
+                if row[5] is not None and event.punch != row[5:-1]:
+                    yield sequence, "its row in the table of punches differs from this event"
+                if event.id_mismatch is not None:
+                    yield sequence, f"a punch whose id is not its own: {event.id_mismatch}"
             else:
                 held.add((row[1], row[2]))
-                yield sequence, _rejection(found)
-        claims = held | forgotten.get(sequence, set())
-        gone = {digest for _, digest in claims} - {digest for _, digest in held}
+                yield sequence, _rejection(event)
+        claims = held | stated.get(sequence, set())
+        pruned = {digest for _, digest in claims} - {digest for _, digest in held}
         if len(claims) > 1:
             yield sequence, "a fork: different events claim this place"
         if sequence != before[0] + 1:
             if next(gaps, None) != (before[0] + 1, sequence - 1):
-                yield sequence, "the table of gaps does not say what is missing before it"
-        elif not linked and not gone:
+                yield sequence, "the table of gaps differs from what is missing before it"
+        elif not linked and not pruned:
             yield sequence, "previous is not the digest of the event before"
         before = sequence, {digest for _, digest in claims}
     if next(gaps, None) is not None or before[0] != seen:
-        yield before[0], "the tables of streams and gaps tell of more than is held"
+        yield before[0], "the tables of streams and gaps cover more than is held"
 
 
-def _rejection(found: Rejected) -> str:
-    if found.reason == "source_mismatch":
-        return "its source is not the gateway whose topic brought it"
+def _rejection(rejected: Rejected) -> str:
+    if rejected.reason == "source_mismatch":
+        return "its source is not the gateway of its topic"
     return "its content was altered in this database"
 
 
 def _unproven(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
-    """Return the places of events that were taken without their whole content and have not come since, as ranges."""
+    """Return the sequences of events stored without their whole content and not received again, as ranges."""
     places = connection.execute(
         "SELECT DISTINCT sequence FROM unproven_missing WHERE stream = ? ORDER BY sequence", (stream,)
     )
@@ -307,8 +309,8 @@ def _quotas(connection: sqlite3.Connection, stream: int) -> list[str]:
     return [kind for (kind,) in rows]
 
 
-def _gone(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
-    """Return the places of a stream whose content is gone, as ranges."""
+def _pruned_ranges(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
+    """Return the sequences of a stream of which only a tombstone is held, as ranges."""
     places = connection.execute("SELECT DISTINCT sequence FROM gone WHERE stream = ? ORDER BY sequence", (stream,))
     return list(_ranges(place for (place,) in places))
 
@@ -349,13 +351,22 @@ def _predecessor(connection: sqlite3.Connection, key: int) -> Predecessor | None
     ).fetchone()
     if name is None:
         return None
-    behind = "sequence >= :sequence AND stream = (SELECT id FROM stream WHERE gateway = :gateway AND name = :name)"
-    rows: list[Any] = connection.execute(
-        f"SELECT sequence, digest FROM event WHERE {behind} UNION SELECT sequence, digest FROM gone WHERE {behind}",  # noqa: S608 - our own words
-        {"sequence": sequence, "gateway": gateway, "name": name},
-    ).fetchall()
-    held = [found for at, found in rows if at == sequence]
+    stream = "stream = (SELECT id FROM stream WHERE gateway = :gateway AND name = :name)"
+    end = {"sequence": sequence, "gateway": gateway, "name": name}
+    digests = {
+        held
+        for (held,) in connection.execute(
+            f"SELECT digest FROM event WHERE {stream} AND sequence = :sequence "  # noqa: S608 - constant text
+            f"UNION SELECT digest FROM gone WHERE {stream} AND sequence = :sequence",
+            end,
+        )
+    }
+    (beyond,) = connection.execute(
+        f"SELECT count(*) FROM (SELECT sequence FROM event WHERE {stream} AND sequence > :sequence "  # noqa: S608 - constant text
+        f"UNION SELECT sequence FROM gone WHERE {stream} AND sequence > :sequence)",
+        end,
+    ).fetchone()
     state: Literal["matches", "differs", "not_held"] = (
-        "not_held" if not held else "matches" if digest in held else "differs"
+        "not_held" if not digests else "matches" if digest in digests else "differs"
     )
-    return Predecessor(name, sequence, state, len({at for at, _ in rows if at > sequence}))
+    return Predecessor(name, sequence, state, beyond)

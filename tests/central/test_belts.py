@@ -273,7 +273,7 @@ def test_what_quotas_refused_of_forgotten_places_is_no_fault_of_the_file(
 
     assert centre.faults() == []
     centre.store._connection.execute("UPDATE forgotten SET id = 'other' WHERE sequence = 4")
-    assert (4, "the table of what was forgotten does not say what the gateway has said") in centre.faults()
+    assert (4, "the table of pruned events differs from what the gateway's events state") in centre.faults()
 
 
 def test_rejected_messages_are_kept_up_to_a_number_and_then_counted(
