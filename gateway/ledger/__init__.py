@@ -1,15 +1,14 @@
-"""The durable store: what was read, in which order, and how far it has travelled. The only SQL in the gateway.
+"""The durable store: records, their order, and their delivery state. The only SQL in the gateway.
 
-One SQLite file, one writer thread, one process. Whatever a caller has been told is stored is on the disk: events, the
-terminal's position and the digest chain move in one transaction, and a call returns only after it is committed with
-``synchronous=FULL``. The writer takes everything that waits into one transaction, so that many terminals share one
-fsync; notes that the broker has an event ride along, or wait at most a second.
+One SQLite file, one writer thread, one process. A call that stores returns only after its commit with
+``synchronous=FULL``: events, the terminal's position and the digest chain change in one transaction. The writer commits
+all waiting jobs in one transaction, so that many terminals share one fsync; acknowledgements of the broker are written
+with the next transaction, or after at most a second.
 
-Rooms: ``file`` (tables; opening, creating, migrating), ``transaction`` (what one commit is made of), ``reading`` (how a
-reading of a terminal's log is laid against what is known and stored), ``filing`` (the same for a file), ``delivery``
-(receipts, and what is sent again), ``stream`` (unbroken lives of a ledger), ``space`` (what is forgotten when, what a
-full disk stops), ``verify`` (is it what was written), ``rescue`` (copies, and what is saved of a damaged file),
-``store`` (the ledger as others see it).
+Modules: ``file`` (tables; opening, creating, migrating), ``transaction`` (one commit), ``reading`` (a reading of a
+terminal's log is aligned with the stored log and stored), ``file_import`` (the same for a file), ``delivery`` (receipts
+and resending), ``stream`` (streams and their breaks), ``space`` (pruning, and the limits of a full disk), ``verify``
+(verification of all events), ``recovery`` (backups, and recovery of a damaged file), ``store`` (the public interface).
 """
 
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from

@@ -1,7 +1,7 @@
-"""What the centre says it holds, and what is sent again: receipts, ranges that are missing, replays.
+"""Receipts of the centre and resending: confirmed ranges, missing ranges, replays.
 
-A receipt covers everything up to a sequence except some ranges, and is stored as it comes: one mark and those ranges,
-never a note for each event. What is to be sent again merely waits again; no byte of it changes.
+A receipt covers everything up to a sequence except some ranges, and is stored in that form, not per event. An event to
+be sent again is marked as waiting; its bytes never change.
 """
 
 import json
@@ -21,30 +21,30 @@ from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
 
 RANGES_MAX = 500
-"""Ranges that one receipt may list."""
+"""Maximum number of ranges in one receipt."""
 RECEIPT_BYTES = 64 * 1024
-"""More than the longest receipt needs."""
+"""Upper bound of a valid receipt's size."""
 RESEND_INTERVAL_MS = 60_000
-"""An event that the centre misses is sent again at most this often."""
+"""Minimum interval between two resends of a missing event."""
 ALTERED = -1
-"""In the place of a reason code of the broker: the body is not what was written, and is never sent."""
+"""Used in place of a reason code of the broker: the body does not fit its digest and is never sent."""
 STEP = 5000
-"""Events that one transaction makes wait again, so that live punches need not wait behind a replay."""
+"""Events that one transaction marks for resending, so that live punches do not wait behind a replay."""
 ROLLBACK_MS = 3_600_000
-"""What others claim to hold of the present stream opens a new one at most this often: a claim can be forged."""
+"""A claim about the present stream opens a new stream at most once in this time: a claim can be forged."""
 PRUNED_PER_NOTE = 50
 PRUNED_PER_CALL = 1000
-"""Forgotten events that one numbered event names, and that are named at one time."""
+"""Pruned events listed in one note, and listed by one call."""
 
 INFO_BYTES = 128 * 1024
-"""More than the info of a gateway with hundreds of terminals."""
+"""Upper bound of the ``info`` of a gateway with hundreds of terminals."""
 
 _Sequence = Annotated[int, Field(ge=1, lt=2**63)]
 _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z$"
 
 
 class StreamName(BaseModel):
-    """A part of every message that speaks of a stream of this ledger: its name, as this gateway writes it."""
+    """Base of every message about a stream of this ledger: the stream's name in canonical form."""
 
     model_config = ConfigDict(frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -62,7 +62,7 @@ _Message = TypeVar("_Message", bound=StreamName)
 
 
 class Receipt(StreamName):
-    """What the centre holds durably of one stream: all of 1 to ``upto``, except the ranges ``missing``."""
+    """The events of one stream that the centre has stored: 1 to ``upto``, except the ranges ``missing``."""
 
     upto: Annotated[int, Field(ge=0, lt=2**63)]
     missing: Annotated[tuple[tuple[_Sequence, _Sequence], ...], Field(max_length=RANGES_MAX)]
@@ -79,18 +79,18 @@ class Receipt(StreamName):
 
 
 class RetainedInfo(StreamName):
-    """What a retained ``info`` of this gateway says of its ledger; the rest of it is not read."""
+    """The used fields of a retained ``info`` of this gateway."""
 
     sequence: Annotated[int, Field(ge=0, lt=2**63)]
 
 
 def receipt_from(payload: bytes) -> Receipt:
-    """Read a receipt; raises ValueError, which says what is wrong without repeating any of it."""
+    """Decode a receipt; raises ValueError with a reason that repeats none of its content."""
     return _read(Receipt, payload, RECEIPT_BYTES)
 
 
 def info_from(payload: bytes) -> RetainedInfo:
-    """Read a retained ``info``; raises ValueError, which says what is wrong without repeating any of it."""
+    """Decode a retained ``info``; raises ValueError with a reason that repeats none of its content."""
     return _read(RetainedInfo, payload, INFO_BYTES)
 
 
@@ -103,60 +103,60 @@ def _read(kind: type[_Message], payload: bytes, most: int) -> _Message:
         first = exc.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}" if where else first["msg"]) from None
-    except Exception as exc:  # noqa: BLE001 - whatever a message makes the reader raise, the message is not a valid one
+    except Exception as exc:  # noqa: BLE001 - a message that makes the decoder raise is invalid
         raise ValueError(f"it cannot be read ({type(exc).__name__})") from None
 
 
 class Judgement(Enum):
-    """What became of a statement about the present stream."""
+    """The result of judging a statement about the present stream."""
 
     NEWS = "news"
     """It was stored."""
     KNOWN = "known"
-    """It says nothing new."""
+    """It contains nothing new."""
     SUPERSEDED = "superseded"
-    """It is about an earlier stream of this ledger, of which nothing is waited for any more."""
+    """It is about an earlier stream of this ledger, for which no confirmation is expected any more."""
     FOREIGN = "foreign"
-    """It is about a stream that this ledger never had."""
+    """It is about a stream unknown to this ledger."""
     SET_BACK = "set_back"
     """It covers more than was assigned: the ledger was set back, and a new stream was opened."""
     REPEATED = "repeated"
-    """The same so soon after a stream was opened for that reason that it is ignored."""
+    """Like SET_BACK, but within ``ROLLBACK_MS`` of the last stream opened for that reason: it is ignored."""
 
 
 class Judged(NamedTuple):
-    """A judgement, and the numbers it rests on."""
+    """A judgement and its numbers."""
 
     judgement: Judgement
     assigned: int
     """Highest sequence of the present stream, before the judgement."""
     first: int | None = None
-    """Number of the first event that a receipt says something new of."""
+    """Number of the first event that a receipt newly confirms or lists as missing."""
 
 
 class ResendCounts(NamedTuple):
-    """What was asked for again."""
+    """Result of a request to send events again."""
 
     events: int
-    """Events that wait again."""
+    """Events marked for resending."""
     forgotten: int
-    """Events whose bodies are gone."""
+    """Events whose bodies were pruned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Events to be sent again: those that fit all that is said here."""
+    """Selects events to be sent again; all conditions must hold."""
 
     first: int = 1
     last: int = 2**63 - 1
-    """By their numbers in the ledger."""
+    """Numbers in the ledger, inclusive."""
     terminal: str | None = None
-    """Records of this terminal only."""
+    """Only records of this terminal."""
     days: tuple[date, date] | None = None
-    """Records of these days, by the terminal's clock, only; those without a readable date are of no day."""
+    """Only records of these days, by the terminal's clock; records without a readable date never match."""
 
     def condition(self) -> tuple[str, dict[str, object]]:
-        """Return the condition on ``event``, and its values."""
+        """Return the SQL condition on ``event`` and its values."""
         parts = ["sequence BETWEEN :first AND :last"]
         named: dict[str, object] = {"first": self.first, "last": self.last}
         if self.terminal is not None:
@@ -169,7 +169,7 @@ class Selection:
 
 
 def choose(transaction: Transaction, confirm: str) -> None:
-    """Store whose word counts for delivered."""
+    """Store whose acknowledgement counts as delivery."""
     transaction.connection.exec_driver_sql("UPDATE delivery SET confirm = ?", (confirm,))
 
 
@@ -195,11 +195,11 @@ def judge(transaction: Transaction, stream: str, upto: int) -> Judged:
 
 
 def note_receipt(transaction: Transaction, receipt: Receipt) -> Judged:
-    """Judge a receipt, and store what it says of the present stream.
+    """Judge a receipt, and store its content where it is about the present stream.
 
-    ``upto`` only rises; ``missing`` overrides what was confirmed. What is covered for the first time counts as sent:
-    the receipt may have overtaken the broker's acknowledgement. One that covers more than was ever assigned is a claim
-    for :func:`judge`, and nothing else of it is used.
+    ``upto`` only rises; ``missing`` overrides earlier confirmations. Newly covered events count as sent: the receipt
+    may arrive before the broker's acknowledgement. A receipt that covers more than was ever assigned is only a claim
+    for :func:`judge`.
     """
     judged = judge(transaction, receipt.stream, receipt.upto)
     if judged.judgement is not Judgement.KNOWN:
@@ -209,12 +209,12 @@ def note_receipt(transaction: Transaction, receipt: Receipt) -> Judged:
 
 
 def _store(transaction: Transaction, receipt: Receipt) -> int | None:
-    """Store a receipt; return the number of the first event that it says something new of, None without news."""
+    """Store a receipt; return the number of the first event that it changes, None where it changes nothing."""
     connection, base = transaction.connection, transaction.head.base
     row = connection.exec_driver_sql("SELECT stream, upto FROM delivery").one()
     upto_before = int(row.upto)
     if row.stream != receipt.stream and upto_before < base:
-        # The rest of the stream before will never be confirmed.
+        # The rest of the previous stream will never be confirmed.
         connection.exec_driver_sql("INSERT INTO missing (first, last) VALUES (?, ?)", (upto_before + 1, base))
         upto_before = base
     spoken_of = base + receipt.upto
@@ -249,9 +249,9 @@ def _store(transaction: Transaction, receipt: Receipt) -> int | None:
 
 
 def resend_missing(transaction: Transaction) -> ResendCounts:
-    """Let what the centre misses wait again, unless it waits, or was taken by the broker less than a minute ago.
+    """Mark missing events for resending, unless they wait, or were sent less than a minute ago.
 
-    At most ``STEP`` events at a time. Of those whose bodies are gone a numbered event says so, once.
+    At most ``STEP`` events at a time. Pruned events are listed in a note, each once.
     """
     now_ms = transaction.now_ms
     ranges = transaction.connection.exec_driver_sql(
@@ -271,7 +271,7 @@ def resend_missing(transaction: Transaction) -> ResendCounts:
 
 
 def mark_for_resend(transaction: Transaction, selection: Selection) -> list[int]:
-    """Let up to ``STEP`` chosen events wait again, also those the broker refused for good; return their numbers."""
+    """Mark up to ``STEP`` selected events for resending, parked ones included; return their numbers."""
     condition, values = selection.condition()
     return _mark_for_resend(transaction, f"{condition} AND (sent_ms IS NOT NULL OR parked IS NOT NULL)", values, STEP)
 
@@ -295,10 +295,10 @@ def _mark_for_resend(transaction: Transaction, condition: str, values: dict[str,
 
 
 def set_aside(transaction: Transaction, numbers: Sequence[int]) -> int:
-    """Mark events whose bodies are not what was written, so that they are never sent; say so of each once.
+    """Mark events whose bodies do not fit their digests, so that they are never sent; list each in a note once.
 
-    The bodies stay as they were found. To the centre they are gone like those that retention removed: id and digest
-    keep their places in the chain. Returns of how many this is news.
+    The bodies stay as they were found. For the centre they equal pruned events: id and digest keep their places in the
+    chain. Returns how many were newly marked.
     """
     connection = transaction.connection
     connection.exec_driver_sql(
@@ -309,7 +309,7 @@ def set_aside(transaction: Transaction, numbers: Sequence[int]) -> int:
 
 
 def count_pruned(transaction: Transaction, selection: Selection) -> int:
-    """Return how many of the chosen events have no body any more."""
+    """Return how many of the selected events were pruned."""
     condition, values = selection.condition()
     return int(
         transaction.connection.exec_driver_sql(
@@ -319,7 +319,7 @@ def count_pruned(transaction: Transaction, selection: Selection) -> int:
 
 
 def note_pruned(transaction: Transaction, selection: Selection, limit: int = PRUNED_PER_CALL) -> int:
-    """Say of up to ``limit`` chosen events that their bodies are gone, of none twice; return of how many."""
+    """List up to ``limit`` selected pruned events in notes, none twice; return how many."""
     condition, values = selection.condition()
     return _note_bodiless(transaction, f"{condition} AND body IS NULL", values, limit)
 
@@ -348,7 +348,7 @@ def _note_bodiless(transaction: Transaction, condition: str, values: dict[str, A
 
 
 def _batched(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    """Cut ``rows`` into lists of ``size``, the last of what remains."""
+    """Split ``rows`` into lists of ``size``; the last may be shorter."""
     rows = iter(rows)
     while some := list(islice(rows, size)):
         yield some

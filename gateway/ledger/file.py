@@ -1,11 +1,11 @@
-"""The ledger's file: its tables, how it is opened, created and brought up to date, what its errors mean to people.
+"""The ledger's file: its tables, opening, creation and migration, and error messages for people.
 
 Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
-``unconfirmed`` (live punches the log has not shown yet), ``withheld`` (history before a terminal's chosen start),
-``binding`` (whom a terminal's internal user numbers stood for), ``log_day`` (records of each day in a terminal's log),
-``file`` and ``landmark`` (files that were read, and where their records of a reset clock stood),
-``stream`` (the ledger's unbroken lives), ``delivery`` (one row: how far the centre has confirmed), ``missing`` (what it
-lacks below that), ``forgotten`` (events whose loss was told) and ``gateway`` (one row: owner, home, sessions).
+``unconfirmed`` (live punches not yet found in the log), ``withheld`` (history before a terminal's chosen start),
+``binding`` (PINs of a terminal's internal user numbers), ``log_day`` (records of each day in a terminal's log),
+``file`` and ``landmark`` (imported files, and the context of their records of a reset clock), ``stream`` (the ledger's
+streams), ``delivery`` (one row: how far the centre has confirmed), ``missing`` (events it lacks below that),
+``forgotten`` (pruned events that were listed in a note) and ``gateway`` (one row: owner, location, sessions).
 """
 
 import fcntl
@@ -31,43 +31,43 @@ from drivers.safe_files import Folder
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
 ENGINE = f"SQLite {sqlite3.sqlite_version}"
-"""What keeps the ledger's file, for whoever helps."""
+"""Name and version of the database engine, for support."""
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
 LOCK_BYTES = 4096
-"""More than the lock's file ever holds."""
+"""Upper bound of the size of the lock file."""
 KEEP = "keep a copy of it and ask for help"
 DAMAGED = "the file is damaged; start the daemon, it saves what can be read and keeps the damaged file"
 OVERLAP = 8
-"""KnownTerminal records that a tail reading begins with, to prove that it continues what is known."""
+"""Number of known records at the begin of a tail reading, which prove that it continues the stored log."""
 READER_CACHE_KIB, WRITER_CACHE_KIB = 128, 1024
 UNDATED = 0
-"""Stands for the day of a record whose date cannot be read; days are proleptic Gregorian ordinals, from 1."""
+"""The day of a record without a readable date; days are proleptic Gregorian ordinals, from 1."""
 
 
 class LedgerError(Exception):
     """The ledger cannot be used; the message says why and what to do."""
 
 
-class LedgerLocked(LedgerError):  # noqa: N818 - named by what is the matter
+class LedgerLocked(LedgerError):  # noqa: N818 - named by the condition
     """Another process holds the ledger."""
 
 
-class LedgerFull(LedgerError):  # noqa: N818 - named by what is the matter
-    """There is no room to write; nothing of the call was stored, and it may be tried again."""
+class LedgerFull(LedgerError):  # noqa: N818 - named by the condition
+    """The disk is full; nothing of the call was stored, and it may be retried."""
 
 
-class LedgerDamaged(LedgerError):  # noqa: N818 - named by what is the matter
-    """What is in the file makes no sense; the next start saves what can be read of it."""
+class LedgerDamaged(LedgerError):  # noqa: N818 - named by the condition
+    """The file is damaged; the next start recovers what can be read of it."""
 
 
-class LedgerAltered(LedgerError):  # noqa: N818 - named by what is the matter
-    """Bodies of events are not what was written, of those that are not known to be so."""
+class LedgerAltered(LedgerError):  # noqa: N818 - named by the condition
+    """Bodies of events do not fit their digests, and were not set aside yet."""
 
     def __init__(self, message: str, numbers: list[int]) -> None:
         super().__init__(message)
         self.numbers = numbers
-        """Their numbers in the ledger, in order; never none."""
+        """Their numbers in the ledger, in order; never empty."""
 
 
 class GatewayRow(SQLModel, table=True):
@@ -80,18 +80,18 @@ class GatewayRow(SQLModel, table=True):
     clean: bool = False
     last_sent_ms: int | None = None
     home: str | None = None
-    """Where the ledger lived when it was last opened."""
+    """Location of the ledger when it was last opened."""
     broken: str | None = None
-    """Why the next start must open a new stream, with what its row says of that."""
+    """Why the next start must open a new stream; the stream's ``reason``."""
     kept_from: int = 1
-    """No event before this one has a body any more."""
+    """Every event before this number was pruned."""
     counted_upto: int = 0
     body_bytes: int = 0
     """Size of all bodies up to event ``counted_upto``."""
 
 
 class StreamRow(SQLModel, table=True):
-    """An unbroken life of the ledger; see :class:`gateway.ledger.stream.Stream`."""
+    """A stream of the ledger; see :class:`gateway.ledger.stream.Stream`."""
 
     __tablename__: ClassVar[Any] = "stream"
     number: int = Field(primary_key=True)
@@ -114,22 +114,22 @@ class EventRow(SQLModel, table=True):
     id: bytes = Field(sa_type=LargeBinary, unique=True)
     topic: str
     body: str | None
-    """None: forgotten, to make room."""
+    """None: pruned, to free space."""
     digest: str
     recorded_ms: int
     sent_ms: int | None = None
     parked: int | None = None
-    """The reason code with which the broker refused this message for good."""
+    """The reason code of a permanent refusal by the broker."""
     terminal: int | None = None
     """The terminal whose record this is; None for every other event."""
     day: int | None = None
     """The record's day by the terminal's clock; ``UNDATED`` for an unreadable one, None for every other event."""
     unplaced: bool | None = None
-    """The record came from a file, and no reading of the terminal's log has shown its place in it."""
+    """The record is from a file, and no reading of the terminal's log has contained it yet."""
 
 
 class KnownTerminal(SQLModel):
-    """What the ledger knows of one terminal."""
+    """The stored state of one terminal."""
 
     model_config = {"frozen": True}
 
@@ -139,43 +139,43 @@ class KnownTerminal(SQLModel):
     layout: str | None = None
     generation: int = 0
     first_generation: int = 0
-    """Of the serial that is pinned: earlier ones are another device's."""
+    """First generation of the pinned serial: earlier ones belong to another device."""
     length: int = 0
-    """Records in the known order of this generation of the log."""
+    """Records in the stored order of this generation of the log."""
     shift: int = 0
-    """Of these, how many have fallen off the front of the terminal's log."""
+    """How many of these were purged from the front of the terminal's log."""
     matched_until: int | None = 0
-    """Positions of this generation whose records may be old earlier_records; None: not decided yet."""
+    """Positions of this generation whose records may be known from earlier ones; None: not decided yet."""
     cleared: bool = False
     withheld_until: int | None = None
-    """Records before this position of the order are history the office chose not to send; None: not decided yet."""
+    """Records before this position are history that is configured to be withheld; None: not decided yet."""
     shrunk_to: int | None = None
-    """Records the log held at the last reading, where that was less than what is known of it."""
+    """Records of the log at the last reading, where it was shorter than the stored order."""
     offset_ms: int | None = None
     bound_ms: int | None = None
     measured_ms: int | None = None
     last_punch: str | None = None
     full_ms: int | None = None
     ranged: bool | None = None
-    """Whether the terminal can look for records by date and tells the truth then; None: not tried yet."""
+    """Whether the terminal reads records by date correctly; None: not tried yet."""
     threshold: int | None = None
-    """The per cent of fullness that was put on record last."""
+    """The last reported threshold of fullness, in per cent."""
 
     @property
     def in_log(self) -> int:
-        """How many records the terminal's log should hold if nothing is new."""
+        """Expected number of records in the terminal's log if nothing is new."""
         return self.length - self.shift
 
     @property
     def tail_start(self) -> int:
-        """Log position from which a reading proves that it continues what is known."""
+        """Log position from which a reading proves that it continues the stored log."""
         if self.length < (self.matched_until or 0):
             return 0
         return max(0, self.in_log - OVERLAP)
 
 
 class TerminalRow(KnownTerminal, table=True):
-    """A terminal ever read."""
+    """A terminal that was read at least once."""
 
     __tablename__: ClassVar[Any] = "terminal"
 
@@ -194,7 +194,7 @@ class PlaceRow(SQLModel, table=True):
 
 
 class UnconfirmedRow(SQLModel, table=True):
-    """A live punch that the log has not shown yet."""
+    """A live punch not yet found in the log."""
 
     __tablename__: ClassVar[Any] = "unconfirmed"
     id: bytes = Field(sa_type=LargeBinary, primary_key=True)
@@ -220,7 +220,7 @@ class WithheldRow(SQLModel, table=True):
 
 
 class BindingRow(SQLModel, table=True):
-    """Whom a terminal's internal user number was seen to stand for."""
+    """A PIN of an internal user number of a terminal."""
 
     __tablename__: ClassVar[Any] = "binding"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -232,7 +232,7 @@ class BindingRow(SQLModel, table=True):
 
 
 class LogDayRow(SQLModel, table=True):
-    """How many records of a day a terminal's log was last seen to hold."""
+    """Number of records of a day in a terminal's log at the last reading."""
 
     __tablename__: ClassVar[Any] = "log_day"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -242,20 +242,20 @@ class LogDayRow(SQLModel, table=True):
 
 
 class DeliveryRow(SQLModel, table=True):
-    """The one row about what the centre has said."""
+    """The one row about receipts of the centre."""
 
     __tablename__: ClassVar[Any] = "delivery"
     id: int = Field(default=1, primary_key=True)
     confirm: str = "auto"
-    """Whose word counts for delivered: ``centre``, ``broker``, or ``auto``: the centre's once it has said any."""
+    """Whose acknowledgement counts as delivery: ``centre``, ``broker``, or ``auto`` (the centre after a receipt)."""
     stream: str | None = None
-    """The stream that the latest receipt speaks of; None before the first."""
+    """The stream of the latest receipt; None before the first."""
     upto: int = 0
-    """Number of the last event it covers; what is missing below stands in ``missing``."""
+    """Number of the last event it covers; missing ranges below are in ``missing``."""
     confirmed_ms: int | None = None
-    """When it last covered more than before."""
+    """When a receipt last confirmed additional events."""
     again_upto: int = 0
-    """What waits up to here was asked for again, or may have been."""
+    """Waiting events up to this number may have been marked for resending."""
 
 
 class MissingRow(SQLModel, table=True):
@@ -267,14 +267,14 @@ class MissingRow(SQLModel, table=True):
 
 
 class PrunedRow(SQLModel, table=True):
-    """An event whose body was asked for when it was gone, and of which a numbered event has said so."""
+    """A pruned event that was requested and listed in a note."""
 
     __tablename__: ClassVar[Any] = "forgotten"
     sequence: int = Field(primary_key=True)
 
 
 class FileContextRow(SQLModel, table=True):
-    """Where a record of a reset clock stood in a file: a digest of it and of the records in front of it."""
+    """The context of a record of a reset clock in a file: a digest of it and of the records in front of it."""
 
     __tablename__: ClassVar[Any] = "landmark"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -283,7 +283,7 @@ class FileContextRow(SQLModel, table=True):
 
 
 class FileRow(SQLModel, table=True):
-    """A file that was read to its end, as evidence of what came from it."""
+    """A file that was imported completely."""
 
     __tablename__: ClassVar[Any] = "file"
     __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
@@ -292,9 +292,9 @@ class FileRow(SQLModel, table=True):
     name: str
     size: int
     sequence: int
-    """The event that says so."""
+    """Number of the event about the import."""
     report: str
-    """JSON, with the places that could not be read."""
+    """JSON, including the lines that could not be read."""
 
 
 # Statements of the hot path are plain SQL: an import of 100,000 records runs each of them 100,000 times.
@@ -318,17 +318,17 @@ CONFIRMED = (
     "(event.sequence <= (SELECT upto FROM delivery) AND coalesce((SELECT last FROM missing "
     "WHERE first <= event.sequence ORDER BY first DESC LIMIT 1), 0) < event.sequence)"
 )
-"""Condition on ``event``: the centre has said that it holds it."""
+"""SQL condition on ``event``: confirmed by a receipt of the centre."""
 SETTLED = (
     "(event.sent_ms IS NOT NULL AND ("
     "(SELECT confirm = 'broker' OR (confirm = 'auto' AND stream IS NULL) FROM delivery) "
     f"OR event.sequence <= (SELECT max(base) FROM stream) OR {CONFIRMED}))"
 )
-"""Condition on ``event``: everything that was owed for it has been done, so that its body may be forgotten.
+"""SQL condition on ``event``: delivery is complete, so that its body may be pruned.
 
-Receipts speak of the present stream only, so for the streams before it the broker's word has to do.
+Receipts are about the present stream only; for earlier streams the broker's acknowledgement decides.
 """
-# What waits for the broker, or never will go, is found without touching what has gone.
+# Waiting and parked events are found without scanning sent ones.
 _INDEXES = {
     "waiting": "CREATE INDEX waiting ON event (sequence) WHERE sent_ms IS NULL AND parked IS NULL",
     "parked": "CREATE INDEX parked ON event (sequence) WHERE parked IS NOT NULL",
@@ -337,22 +337,22 @@ _INDEXES = {
 
 
 def milliseconds(moment: datetime) -> int:
-    """Return milliseconds since the epoch, as the tables hold moments."""
+    """Return milliseconds since the epoch, the tables' representation of moments."""
     return round(moment.timestamp() * 1000)
 
 
 def known_from(row: Any) -> KnownTerminal:
-    """Return a row of ``terminal`` as a value."""
+    """Return a row of ``terminal`` as a KnownTerminal."""
     return KnownTerminal(**row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
 
 
 def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalchemy.Engine:
-    """Return an engine for the file; transactions are begun by hand."""
+    """Return an engine for the file; transactions are begun explicitly."""
     uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc' if create else 'rw'}"
     engine = sqlalchemy.create_engine(
         "sqlite://",
         creator=lambda: sqlite3.connect(uri, uri=True, timeout=15, check_same_thread=False),
-        hide_parameters=True,  # they are PINs
+        hide_parameters=True,  # parameters contain PINs
         poolclass=sqlalchemy.QueuePool,
         pool_size=2,
         max_overflow=-1,
@@ -360,29 +360,29 @@ def engine_for(path: Path, *, read_only: bool, create: bool = False) -> sqlalche
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own habit would begin transactions too late.
+        # The driver's implicit transactions would begin too late.
         connection.isolation_level = None
         connection.execute("PRAGMA busy_timeout = 15000")
-        # KiB of page cache: many threads read a few rows each, and the writer gives itself more.
+        # KiB of page cache: many threads read a few rows each; the writer sets a larger one.
         connection.execute(f"PRAGMA cache_size = -{READER_CACHE_KIB}")
         if create:
-            # Both stay with the file; saying the first again would be a write each time.
+            # Both are stored in the file; repeating the first would write each time.
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute("PRAGMA journal_mode = WAL")
         if not read_only:
             connection.execute("PRAGMA synchronous = FULL")
-            # Identities are random, so a long import touches the same index pages again and again: let them gather in
-            # the log before they are copied, which nearly halves what an SD card has to take.
+            # Identities are random, so a long import changes the same index pages repeatedly: a large write-ahead log
+            # collects them before they are copied, which nearly halves the writes to an SD card.
             connection.execute("PRAGMA wal_autocheckpoint = 8000")
 
     return engine
 
 
 def create(path: Path, source: str, *, stream: bool = True) -> None:
-    """Make an empty ledger that appears at ``path`` whole or not at all; without ``stream`` for a salvaged one.
+    """Create an empty ledger atomically at ``path``; without ``stream`` for a recovered one.
 
-    A file that is there but holds no ledger is therefore always damage, and never taken for a first start: that would
-    begin a new stream and choose anew what history to withhold.
+    An existing file without a ledger is therefore always damage and never a first start, which would begin a new stream
+    and decide again which history to withhold.
     """
     draft = path.with_name(path.name + ".new")
     for leftover in (draft, path):
@@ -401,13 +401,13 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
             connection.exec_driver_sql(INSERT_STREAM, (1, str(uuid4()), 0, now_ms, None, 0, None, None, None))
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
         connection.exec_driver_sql("COMMIT")
-    engine.dispose()  # the last connection moves everything into the file
+    engine.dispose()  # closing the last connection checkpoints the write-ahead log
     draft.replace(path)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make sure that the names in a folder survive a power cut."""
+    """Force the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -429,7 +429,7 @@ _DAYS_OF_WITHHELD = (
 
 
 def migrate(connection: Connection) -> None:
-    """Bring tables of an older version up to date, in one transaction; no event's bytes are touched."""
+    """Migrate tables of an older version in one transaction; no event's bytes change."""
     version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
     if version == SCHEMA:
         return
@@ -441,7 +441,7 @@ def migrate(connection: Connection) -> None:
     connection.exec_driver_sql(_DAYS_OF_EVENTS, (UNDATED,))
     connection.exec_driver_sql(_DAYS_OF_WITHHELD)
     connection.exec_driver_sql("ALTER TABLE terminal ADD COLUMN first_generation INTEGER NOT NULL DEFAULT 0")
-    # Which of the earlier generations were another device's was not kept: none is taken for this one's.
+    # Version 1 did not store which earlier generations belong to another device: none counts as this one's.
     connection.exec_driver_sql("UPDATE terminal SET first_generation = generation")
     for column in ("ranged BOOLEAN", "threshold INTEGER"):
         connection.exec_driver_sql(f"ALTER TABLE terminal ADD COLUMN {column}")
@@ -454,7 +454,7 @@ def migrate(connection: Connection) -> None:
 
 
 def _move_stream(connection: Connection) -> None:
-    """Give the one stream of a ledger of version 1 a row of its own, in place of a column of the gateway's row."""
+    """Move the single stream of a version 1 ledger from the gateway's row to a row of its own."""
     stream, *row = connection.exec_driver_sql("SELECT stream, source, sessions, clean, last_sent_ms FROM gateway").one()
     connection.exec_driver_sql("DROP TABLE gateway")
     SQLModel.metadata.create_all(connection, tables=[TABLES["gateway"], TABLES["stream"]])
@@ -465,7 +465,7 @@ def _move_stream(connection: Connection) -> None:
 
 
 def lock(path: Path) -> BinaryIO:
-    """Return the locked file ``path``; LedgerLocked where another process has it."""
+    """Return the locked file ``path``; raises LedgerLocked where another process holds the lock."""
     with Folder(path.parent) as folder:
         handle = folder.update(path.name, 0o640)
         folder.give(handle)
@@ -476,17 +476,17 @@ def lock(path: Path) -> BinaryIO:
         raise LedgerLocked(
             f"{path.parent}: another hadir is running with this data_dir; stop it first (systemctl stop hadir)"
         ) from exc
-    # A second lock of another kind says the same to whoever only asks: that question needs no lock. On file systems
-    # that keep both as one it cannot be had, and is not needed for anything but the answer of in_use.
+    # A second lock of another kind answers queries without taking a lock. On file systems that treat both kinds as one
+    # it cannot be acquired; only in_use needs it.
     with suppress(OSError):
         fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _lock_of_whole_file(fcntl.F_WRLCK))
     return handle
 
 
 def in_use(data_dir: Path) -> bool:
-    """Tell whether a process holds the ledger of a folder; PermissionError where this one may not look.
+    """Return whether a process holds the ledger of a folder; PermissionError without read permission.
 
-    Takes no lock itself: a daemon that starts at this moment is not disturbed.
+    Takes no lock itself: a daemon that starts at this moment is not blocked.
     """
     try:
         with Folder(data_dir) as folder:
@@ -505,12 +505,12 @@ def _lock_of_whole_file(kind: int) -> bytes:
 
 
 def last_alive(path: Path) -> datetime:
-    """Return when the lock file was touched last."""
+    """Return the modification time of the lock file."""
     return datetime.fromtimestamp(path.lstat().st_mtime, UTC)
 
 
 class Mark(NamedTuple):
-    """The end of the chain as it is kept beside the ledger: what shows that the ledger was set back."""
+    """The end of the chain, stored beside the ledger: it shows that the ledger was rolled back."""
 
     number: int
     sequence: int
@@ -519,17 +519,17 @@ class Mark(NamedTuple):
 
 
 def write_chain_end(handle: BinaryIO, mark: Mark) -> None:
-    """Keep the end of the chain in the locked file.
+    """Write the end of the chain to the locked file.
 
-    Not forced to the disk, and left out where there is no room: after a power cut the mark may be older than the
-    ledger, which proves nothing and does no harm. It is never newer.
+    Not forced to the disk, and omitted on a full disk: after a power cut the mark may be older than the ledger, which
+    proves nothing and is harmless. It is never newer.
     """
     with suppress(OSError):
         os.pwrite(handle.fileno(), f"{' '.join(map(str, mark))}\n".encode("ascii"), 0)
 
 
 def read_chain_end(path: Path) -> Mark | None:
-    """Return the end of the chain as it was last kept; None where nothing readable was."""
+    """Return the last written end of the chain; None where none is readable."""
     try:
         found = re.match(
             rb"([0-9]+) ([0-9]+) (sha256:[0-9a-f]{64}) ([0-9a-f-]{36})\n", safe_files.read(path, LOCK_BYTES)
@@ -540,16 +540,16 @@ def read_chain_end(path: Path) -> Mark | None:
 
 
 def unusable(data_dir: Path, exc: OSError) -> LedgerError:
-    """Return the error of a folder that cannot hold a ledger."""
+    """Return the LedgerError of a folder that cannot contain a ledger."""
     return LedgerError(
         f"{data_dir}: {exc.strerror or exc}; data_dir must be a folder that the daemon's user may write to"
     )
 
 
 def is_disk_full(exc: DBAPIError) -> bool:
-    """Tell whether something could not be written because the disk is full."""
+    """Return whether a write failed because the disk is full."""
     return getattr(exc.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
-        # Also the shared index of the write-ahead log needs room, and says otherwise that it has none.
+        # The shared index of the write-ahead log needs space too, and reports a lack of it with another code.
         getattr(exc.orig, "sqlite_errorname", "") == "SQLITE_IOERR_SHMSIZE"
     )
 
@@ -562,22 +562,22 @@ _HINTS = {
     "database disk image is malformed": DAMAGED,
     "text in it is spoilt": DAMAGED,
 }
-"""What SQLite says → what to do."""
+"""Message of SQLite → what to do."""
 _KNOWN_WORDS = frozenset({*_HINTS, "database is locked", "disk I/O error"})
 
 
 def sqlite_message(exc: BaseException | None) -> str:
-    """Return what SQLite said, if its words repeat nothing of the data; else the name of the error, or its type."""
+    """Return SQLite's message if it repeats no data; otherwise the name of the error, or its type."""
     text = str(exc)
-    if text.startswith("Could not decode to UTF-8"):  # what follows is what nobody may see
+    if text.startswith("Could not decode to UTF-8"):  # the rest of the message is data
         return "text in it is spoilt"
     return text if text in _KNOWN_WORDS else getattr(exc, "sqlite_errorname", None) or type(exc).__name__
 
 
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
-    """Return what the database said, and what to do about it.
+    """Return the LedgerError of a database error, with what to do about it.
 
-    LedgerFull where there is no room to write, LedgerDamaged where the file makes no sense.
+    LedgerFull where the disk is full, LedgerDamaged where the file is damaged.
     """
     reason = sqlite_message(exc.orig)
     hint = _HINTS.get(reason, "look at the disk and the permissions of the data_dir")

@@ -1,11 +1,11 @@
-"""Records of a file on their way into the ledger: known by their keys, for a file has no position in a log.
+"""Storing the records of a file: they are matched by key, because a file has no position in a terminal's log.
 
-A file may be old, hold its lines twice, begin or end anywhere, and be read a second time after half of it was stored.
-So a record whose key the ledger holds is known, and repeated lines are one punch. A terminal's own log can still
-continue: what a file brought is marked as unplaced, and the log that shows it takes the mark away.
+A file may be old, contain lines twice, begin or end anywhere, and be read again after half of it was stored. Therefore
+a record whose key is stored is known, and repeated lines are one punch. The terminal's own log can still continue:
+records of a file are marked as unplaced, and a reading of the log that contains them clears the mark.
 
-Only records of a reset clock may share a key by chance, and for them a key proves nothing: such a record is another one
-where it stands behind other records than any known with its key. That is alignment in little.
+Only records of a reset clock may share a key by chance. Such a record is a different one where the records in front of
+it in the file differ from those of every known record with its key.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ from gateway.ledger.reading import day_of, draft_of, identity_of
 from gateway.ledger.transaction import Transaction, unconfirmed
 
 BEFORE = 8
-"""Records in front of one of a reset clock that tell it from another one with the same key."""
+"""Number of preceding records that distinguish two records of a reset clock with the same key."""
 
 
 @dataclass(slots=True)
 class ImportCounts:
-    """What became of records of a file."""
+    """Result of storing records of a file."""
 
     new: int = 0
     quarantined: int = 0
     known: int = 0
-    """The ledger had them before the file was begun."""
+    """Stored before this import began."""
     repeated: int = 0
-    """The file had them before."""
+    """Contained in the file more than once."""
 
     def __add__(self, other: "ImportCounts") -> "ImportCounts":
         return ImportCounts(
@@ -46,20 +46,20 @@ class ImportCounts:
 
 @dataclass(slots=True)
 class FileSlice:
-    """A run of records of one file, to be stored in one transaction."""
+    """Consecutive records of one file, stored in one transaction."""
 
     known: KnownTerminal
     context: ReadingContext
     before: Sequence[Record]
-    """The last :data:`BEFORE` records in front of them in the file, which are stored."""
+    """The last :data:`BEFORE` records in front of them in the file; these are stored already."""
     records: Sequence[Record]
     begun_at: int
     """The ledger's last sequence when the file was begun."""
     order: Callable[[], bytes]
-    """Gives the terminal's known order, when it is needed."""
+    """Returns the stored order of the terminal's log, where it is needed."""
 
     def store(self, transaction: Transaction) -> ImportCounts:
-        """Store what is new."""
+        """Store the new records."""
         serial = self.context.serial
         first_identities = [identity_of(serial, record, 1) for record in self.records]
         keys = [identity.bytes for identity in first_identities]
@@ -95,10 +95,10 @@ class FileSlice:
         return filed
 
     def _is_another(self, transaction: Transaction, index: int, identity: bytes) -> bool:
-        """Tell whether a record of a reset clock whose key is known is another one, and remember where it stands."""
+        """Return whether a record of a reset clock with a known key is a different one; store its file context."""
         window = self._window(index)
         if len(window) <= BEFORE:
-            return False  # at the beginning of a file there is nothing to go by
+            return False  # at the beginning of a file there is no context
         if not self._remember(transaction, index):
             return False
         piece, order = b"".join(window), self.order()
@@ -108,11 +108,11 @@ class FileSlice:
         if found >= 0:
             return False
         live = unconfirmed(transaction.connection, [identity]).get(identity)
-        # A live punch stands nowhere: it is this one.
+        # A live punch has no place in a log: it is this one.
         return live is None or bool(live.unplaced)
 
     def _remember(self, transaction: Transaction, index: int) -> bool:
-        """Note behind what a record stands; return whether that is new."""
+        """Store the digest of a record's context; return whether it is new."""
         mark = blake2b(b"".join(self._window(index)), digest_size=8).digest()
         added = transaction.connection.exec_driver_sql(
             "INSERT INTO landmark (terminal, mark) VALUES (?, ?) ON CONFLICT DO NOTHING", (self.known.number, mark)
@@ -120,6 +120,6 @@ class FileSlice:
         return bool(added.rowcount)
 
     def _window(self, index: int) -> list[bytes]:
-        """Return the fingerprints of a record and of those that stand in front of it, at most :data:`BEFORE`."""
+        """Return the fingerprints of a record and of up to :data:`BEFORE` records in front of it."""
         run = [*self.before, *self.records[: index + 1]] if index < BEFORE else self.records[: index + 1]
         return [fingerprint(record) for record in run[-BEFORE - 1 :]]

@@ -1,8 +1,8 @@
-"""A reading of a terminal's log on its way into the ledger: laid against what is known, and stored slice by slice.
+"""Aligns a reading of a terminal's log with the stored log, and stores new records slice by slice.
 
-A reading may still be travelling while its first records are stored: where it continues what is known at the expected
-place, nothing of it is looked at twice, and a cut connection costs at most one slice. Only where it does not is it
-taken in whole before anything is decided.
+Records may still be in transfer while the first are stored: where the reading continues the stored log at the expected
+place, no record is examined twice, and a broken connection costs at most one slice. Only where it does not is the whole
+reading received before it is aligned.
 """
 
 import json
@@ -24,28 +24,28 @@ from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, KnownTer
 from gateway.ledger.transaction import Transaction, unconfirmed
 
 SLICE = 500
-"""Records stored in one transaction at most: what a crash in the middle of an import costs to read again.
+"""Maximum records stored in one transaction: a crash in the middle of an import costs reading these again.
 
-Readings that are stored at the same time share this number, for their slices share a transaction: it bounds what 64
-terminals read for the first time hold in memory, and what a live punch waits for.
+Concurrent readings share this number, because their slices share a transaction: it bounds the memory of 64 concurrent
+first readings, and the delay of a live punch.
 """
 SLICE_MIN = 50
-"""Records of a slice while people punch, or while many readings are stored: what a live punch waits for."""
+"""Records of a slice while live punches arrive or many readings are stored; bounds the delay of a live punch."""
 OCCURRENCES_MAX = 10_000
-"""Occurrences of one person and second that are tried to find a withheld record's own."""
+"""Maximum number of occurrences tried to find that of a withheld record."""
 
 T = TypeVar("T")
 Start = Literal["all", "now"] | date
 _Notes = tuple[tuple[str, dict[str, Any]], ...]
 
 
-class Unaligned(Exception):  # noqa: N818 - named by what is the matter
-    """A reading that does not begin at the start of the log has nothing in common with what is known: read more."""
+class Unaligned(Exception):  # noqa: N818 - named by the condition
+    """A reading that does not begin at the start of the log has no overlap with the stored log: read more."""
 
 
 @dataclass(slots=True)
 class ReadingResult:
-    """What became of a reading."""
+    """Result of storing a reading."""
 
     read: int = 0
     new: int = 0
@@ -54,36 +54,36 @@ class ReadingResult:
     withheld: int = 0
     unconfirmed: int = 0
     missed: int = 0
-    """Records in the midst of what was known that no earlier reading had brought."""
+    """Records between known ones that no earlier reading contained."""
     invented: int = 0
-    """Records known from earlier readings that a whole log full of other known ones does not hold."""
+    """Records of earlier readings that the whole log, which contains most other known records, does not contain."""
     reordered: int = 0
-    """Records known, but in another place."""
+    """Known records at another place."""
     last_punch: str | None = None
 
 
 class ReadingStore(Protocol):
-    """What a reading needs of the ledger."""
+    """The ledger methods used by :class:`LogImport`."""
 
     def do(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` in the writer's next transaction, and return when that is on the disk."""
+        """Run ``work`` in the writer's next transaction, and return after its commit."""
 
     def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
-        """Return up to ``count`` fingerprints of a terminal's known order from ``first`` on."""
+        """Return up to ``count`` fingerprints of a terminal's stored order from ``first`` on."""
 
     def earlier_records(self, known: KnownTerminal, before: int) -> dict[bytes, deque[int | None]]:
         """Return fingerprint → events of the records in this serial's generations before one."""
 
     def bindings(self, known: KnownTerminal) -> dict[int, str]:
-        """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
+        """Return the last known PIN of each internal user number of a terminal."""
 
     def believed(self, identities: Iterable[bytes]) -> bool:
-        """Tell whether the log, and not only a live event, has shown any of these records before."""
+        """Return whether a log, and not only a live event, contained any of these records before."""
 
 
 @dataclass(slots=True)
 class _Plan:
-    """How a reading will be stored."""
+    """How a reading is to be stored."""
 
     number: int
     generation: int
@@ -91,7 +91,7 @@ class _Plan:
     """Records in the order before this reading: the position of the first new one."""
     alignment: Alignment = NOTHING_KNOWN
     withheld_until: int | None = 0
-    """None: the record that decides it has not been met."""
+    """None: the record that decides it was not received yet."""
     matching: bool = False
     cleared: bool = False
     matched_until: int | None = 0
@@ -100,7 +100,7 @@ class _Plan:
 
 
 class LogImport:
-    """One reading on its way into the ledger."""
+    """Stores one reading of a terminal's log."""
 
     def __init__(
         self,
@@ -120,17 +120,17 @@ class LogImport:
         self._today = context.now.astimezone(context.zone).date()
         self._pins = pins
         self._matching: Counter[bytes] = Counter()
-        """How often each first identity has been met in a log that is matched by key."""
+        """Number of occurrences per first identity in a log that is matched by key."""
         self._earlier_records: dict[bytes, deque[int | None]] = {}
-        """The same for a log of internal numbers, whose records are known by their bytes and never resolved again."""
+        """The same for a log of internal numbers, whose records are matched by their bytes and never resolved again."""
         self._days: Counter[int] = Counter()
         self._stored = ReadingResult()
         self._records: Iterator[Record] = iter(())
-        """What is not known yet."""
+        """The records not known yet."""
         self._plan = _Plan(known.number, known.generation)
 
     def store(self, between: Callable[[], None], slice_divisor: Callable[[], int]) -> ReadingResult:
-        """Store what is new and return what became of the reading.
+        """Store the new records and return the result of the reading.
 
         ``between`` is called after each slice of received records, also where they are only compared. A slice has
         ``SLICE`` divided by ``slice_divisor()`` records. Raises Unaligned, with nothing stored, where a reading
@@ -156,15 +156,15 @@ class LogImport:
         undecided = plan.withheld_until is None
         remember = plan.notes or plan.alignment.shift != self._known.shift or plan.shrunk_to != self._known.shrunk_to
         if undecided or (opens and remember):
-            # Nothing new but something to remember: a block purged at the front, a log that shrank, a first contact
-            # with a log that ends before the chosen start.
+            # No new records but a changed state: a block purged at the front, a log that shrank, a first contact with a
+            # log that ends before the chosen start.
             last = _Slice(position, log_position, [], opens=opens, closes=True)
             self._book.do(lambda transaction: self._store_slice(transaction, last))
         if self._reading.start == 0 and plan.shrunk_to is None:
             stored.unconfirmed = self._book.do(self._close_full_reading)
         return stored
 
-    # How the reading continues what is known.
+    # Alignment with the stored log.
 
     def _make_plan(self) -> _Plan:
         known, reading = self._known, self._reading
@@ -178,7 +178,7 @@ class LogImport:
         expected = known.in_log - reading.start
         resumes = reading.start == 0 and known.length < (known.matched_until or 0)
         if expected > 0 and self._continues(expected, resumes=resumes):
-            # What is known of a log whose first reading was cut short goes on being matched where it stopped.
+            # Matching of a log whose first reading was interrupted continues where it stopped.
             if resumes and reading.by_uid:
                 self._drop_placed()
             return self._continuation(Alignment(expected, known.shift), matching=resumes)
@@ -194,7 +194,7 @@ class LogImport:
         return plan
 
     def _continues(self, expected: int, *, resumes: bool) -> bool:
-        """Tell whether the reading begins with the end of the known order, taking that much of it in."""
+        """Return whether the reading begins with the end of the stored order, consuming that many records."""
         known = self._known
         place = known.length - expected
         if place < 0:
@@ -211,13 +211,13 @@ class LogImport:
         return True
 
     def _plan_whole(self, expected: int, *, resumes: bool) -> _Plan:
-        """Plan a reading that does not continue where it should: look at all of it."""
+        """Plan a reading that does not continue at the expected place: examine all of it."""
         known, reading = self._known, self._reading
         prints = [fingerprint(record) for record in reading.records]
         whole = reading.start == 0
         span = known.length if whole else min(known.length, max(len(prints) + OVERLAP, expected))
         order = self._book.order(known, known.length - span, span)
-        # First: where records repeat, the beginning of what is known may look like its end.
+        # Checked first: where records repeat, the beginning of the stored order may equal its end.
         ends_early = len(prints) < expected and prints == order[-expected:][: len(prints)]
         alignment = None
         if not ends_early:
@@ -257,17 +257,16 @@ class LogImport:
         )
 
     def _withheld_until(self) -> int | None:
-        """Return up to where to withhold; None where a first reading was cut short before the record that decides."""
+        """Return the end of withheld records; None where a first reading was interrupted before the deciding record."""
         if self._known.withheld_until is not None or isinstance(self._start, str):
             return self._known.withheld_until or 0
         return None
 
     def _shrunk_plan(self) -> _Plan:
-        """Plan a log that ends, or is empty, where more is known: a terminal's slip, or the first sight of a clearing.
+        """Plan a log that is shorter than the stored one or empty: a fault of the terminal, or a log just cleared.
 
-        It may have lost records at its front as well since the last reading: that will show when the rest is back.
-        Nothing in it is new, and what is known stays known: if the rest comes back it is not taken for new, and if it
-        does not, the next new record shows it.
+        It may also have lost records at its front; that shows when the rest is back. No record of it is new, and known
+        records stay known: if the rest returns it is not stored again, and if not, the next new record shows it.
         """
         known, reading = self._known, self._reading
         change = {"what": "log_shrunk", "records_before": known.in_log, "records_after": reading.total}
@@ -278,12 +277,12 @@ class LogImport:
         return plan
 
     def _other_plan(self, order: list[bytes], prints: list[bytes]) -> _Plan:
-        """Plan a whole log that is neither a continuation nor a part of what is known: a new generation of it."""
+        """Plan a whole log that is neither a continuation nor a part of the stored one: a new generation."""
         known, reading = self._known, self._reading
         missed, invented, reordered = difference(order, prints)
         change: dict[str, Any] = {"records_before": known.in_log, "records_after": reading.total}
         if (len(prints) - missed) * 2 > max(len(order), len(prints)):
-            # Most of it is known: readings before this one were served something else than the log.
+            # Most of it is known: the terminal sent something else than its log in earlier readings.
             stored = self._stored
             stored.missed, stored.invented, stored.reordered = missed, invented, reordered
             change |= {"what": "log_differs", "missed": missed, "invented": invented, "reordered": reordered}
@@ -293,10 +292,10 @@ class LogImport:
         return self._matching_plan(known.generation + 1, ((event.TERMINAL_CHANGED, change),))
 
     def _matching_plan(self, generation: int, notes: _Notes = ()) -> _Plan:
-        """Plan a log without overlap: its records may be old earlier_records, matched by key as a multiset.
+        """Plan a log without overlap: its records may be known from earlier logs, matched by key as a multiset.
 
-        If none of them with a believable date is known from a log, the log was cleared; then records of a reset clock
-        are new even where an older one has the same key.
+        If none with a plausible date is known from a log, the log was cleared; then records of a reset clock are new
+        even where an older one has the same key.
         """
         self._days.clear()
         reading = self._reading
@@ -322,14 +321,14 @@ class LogImport:
         )
 
     def _count_known(self, records: Iterable[Record], *, count: bool) -> None:
-        """Take note of known records: their days, and their identities where these are being counted."""
+        """Count the days of known records, and their identities where ``count``."""
         for record in records:
             self._days[day_of(record)] += 1
             if count:
                 self._matching[identity_of(self._context.serial, record, 1).bytes] += 1
 
     def _drop_placed(self) -> None:
-        """Leave only those earlier_records that this generation of the log has not placed yet."""
+        """Keep only those earlier records that this generation of the log does not contain yet."""
         known = self._known
         self._earlier_records = self._book.earlier_records(known, known.generation)
         for print_ in self._book.order(known, 0, known.length):
@@ -339,17 +338,17 @@ class LogImport:
     # Storing.
 
     def _with_pin(self, record: Record) -> Record:
-        """Return the record with the PIN that its internal number stands for; as it is where nobody has it."""
+        """Return the record with the PIN of its internal user number; unchanged where no user has the number."""
         if not self._pins or not isinstance(record, RawPunch) or record.pin is not None or record.uid is None:
             return record
         pin = self._pins.get(record.uid)
         return record if pin is None else record._replace(pin=pin)
 
     def _store_bindings(self, transaction: Transaction, pins: Mapping[int, str]) -> None:
-        """Keep whom the internal numbers stand for, and put on record where one was given to somebody else.
+        """Store the PINs of internal user numbers, and add a note where a number was assigned to another PIN.
 
-        What is stored keeps its person. A punch made before the change and read after it is the new person's by all
-        that the terminal tells: the note says from which sequence on that may be in doubt.
+        Stored events keep their person. A punch made before the change and read after it is attributed to the new
+        person, because the terminal does not distinguish them: the note marks from which sequence on this may occur.
         """
         number = self._known.number
         for uid, before in self._book.bindings(self._known).items():
@@ -427,8 +426,8 @@ class LogImport:
 
     def _remember(self, transaction: Transaction, length: int, last_punch: str | None) -> None:
         plan = self._plan
-        # What is remembered across a restart must have been measured with a clock that could be trusted; where this
-        # was not, the measurement before it stays.
+        # A measurement kept across a restart must have been made with a synchronised clock; otherwise the previous one
+        # stays.
         clock = self._context.clock if self._context.synchronised else None
         transaction.connection.exec_driver_sql(
             "UPDATE terminal SET layout = ?, generation = ?, length = ?, shift = ?, matched_until = ?, cleared = ?, "
@@ -461,7 +460,7 @@ class LogImport:
         return not isinstance(self._start, str) and begins_publishing(record, self._start, self._today)
 
     def _withhold(self, transaction: Transaction, position: int) -> None:
-        """Decide that publishing begins at ``position``, and say how much lies before it."""
+        """Set the begin of publishing to ``position``, and add a note with the number of records before it."""
         self._plan.withheld_until = position
         start = self._start if isinstance(self._start, str) else self._start.isoformat()
         self._note(transaction, event.HISTORY_WITHHELD, {"records": position, "start": start})
@@ -472,7 +471,7 @@ class LogImport:
         """Return the occurrence of a record that is new, or 0 and its event's sequence if it is known."""
         plan, serial = self._plan, self._context.serial
         reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR
-        # Behind the log that is being matched, made during a crash in the middle of it, everything is new.
+        # Records behind the matched log, made while its import was interrupted, are all new.
         matching = plan.matching and position < (plan.matched_until or 0) and not (reset and plan.cleared)
         if matching and self._reading.by_uid:
             if earlier_record := self._earlier_records.get(print_):
@@ -497,12 +496,12 @@ class LogImport:
         return occurrence, None
 
     def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
-        """Let the log confirm a live punch, or one from a file.
+        """Confirm a live punch, or one from a file, by its record in the log.
 
-        That is said where its fields differ, or where it had been reported missing.
+        A note is added where its fields differ, or where it had been reported missing.
         """
         told = (row.state, row.verify, row.work_code), (record.state, record.verify, record.work_code)
-        # None: one of the two had no place for it.
+        # None: one of the two formats lacks the field.
         differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*told, strict=True))
         if differs or row.reported:
             live = UUID(bytes=row.id)
@@ -515,7 +514,7 @@ class LogImport:
         return int(row.sequence)
 
     def _close_full_reading(self, transaction: Transaction) -> int:
-        """Note that the whole log was read, what it holds of each day, and which live punches it did not hold."""
+        """Store that the whole log was read, its records per day, and which live punches it did not contain."""
         number = self._plan.number
         rows = transaction.connection.exec_driver_sql(
             "SELECT id FROM unconfirmed WHERE terminal = ? AND recorded_ms < ? AND NOT reported",
@@ -537,7 +536,7 @@ class LogImport:
 
 
 class _WithCallback:
-    """Records that may take minutes to come: after each slice of them somebody looks up."""
+    """Iterates over records that may take minutes to transfer, with a callback after each slice."""
 
     def __init__(self, records: Iterable[Record], between: Callable[[], None]) -> None:
         self._records = records
@@ -552,24 +551,24 @@ class _WithCallback:
 
 @dataclass(slots=True)
 class _Slice:
-    """A run of records behind what is known, to be stored in one transaction."""
+    """Consecutive new records, to be stored in one transaction."""
 
     position: int
-    """Of the first one, in the known order."""
+    """Position of the first record in the stored order."""
     log_position: int
     records: list[Record]
     opens: bool
     closes: bool = False
     present: set[bytes] = field(default_factory=set)
-    """First identities that the ledger holds, and those it has been given in this slice."""
+    """First identities stored before, and those added in this slice."""
 
     def log_position_of(self, position: int) -> int:
-        """Return the place in the log of the record at ``position`` of the known order."""
+        """Return the log position of the record at ``position`` of the stored order."""
         return self.log_position + position - self.position
 
 
 def day_of(record: Record) -> int:
-    """Return the day of a record as the tables hold it."""
+    """Return the day of a record as the tables store it."""
     return UNDATED if isinstance(record, BadRecord) else record.local_time.toordinal()
 
 
@@ -582,28 +581,28 @@ def draft_of(record: Record, context: ReadingContext, occurrence: int, position:
 
 
 def _has_gap(alignment: Alignment, known: KnownTerminal) -> bool:
-    """Tell whether more lies in front of the overlap than the log can hold there: it grows at its end only.
+    """Return whether more records precede the overlap than the log can have there: it grows at its end only.
 
-    Then the reading begins behind what is known, and the overlap is no more than repeated punches of one second.
+    Then the reading begins behind the stored log, and the overlap is only repeated punches of one second.
     """
     return alignment.shift < known.shift
 
 
 def _may_be_coincidence(alignment: Alignment, known: KnownTerminal, reading: Reading) -> bool:
-    """Tell whether the overlap may be chance: a shorter log that only shares moments of a clock that was reset."""
+    """Return whether the overlap may be chance: a shorter log that only shares times of a reset clock."""
     if alignment.shift == known.shift or (reading.total >= known.in_log and known.shrunk_to is None):
         return False
     return _proves_nothing(reading, alignment.known)
 
 
 def _is_mostly_known(news: list[bytes], order: list[bytes]) -> bool:
-    """Tell whether most of what would be new is known: a log in another order, not one that moved on."""
+    """Return whether most apparently new records are known: a reordered log, not a continuation."""
     known = set(order)
     return sum(print_ in known for print_ in news) * 2 > len(news)
 
 
 def _is_part(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
-    """Tell whether the reading is a piece out of the known order: a log that moved on, and was then cut short."""
+    """Return whether the reading is a part of the stored order: a log that advanced and was then truncated."""
     whole, piece = b"".join(order), b"".join(prints)
     found = whole.find(piece)
     while found > 0 and found % 8:  # not at the beginning of a fingerprint
@@ -612,7 +611,7 @@ def _is_part(order: list[bytes], prints: list[bytes], reading: Reading) -> bool:
 
 
 def _proves_nothing(reading: Reading, count: int) -> bool:
-    """Tell whether the first ``count`` records prove nothing: a few moments of a clock that was reset."""
+    """Return whether the first ``count`` records prove nothing: a few times of a reset clock."""
     shared = islice(reading.records, count)
     return count < OVERLAP and all(
         isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR for record in shared
@@ -627,7 +626,7 @@ def identity_of(serial: str, record: Record, occurrence: int) -> UUID:
 
 
 def encoded(record: Record, serial: str | None = None) -> str:
-    """Return a record as text, such as is kept of it while it is withheld, then with its device's ``serial``."""
+    """Return a record as JSON text; a withheld record is stored in this form, with its device's ``serial``."""
     fields: dict[str, Any] = {"raw": record.raw.hex(), **({} if serial is None else {"serial": serial})}
     if isinstance(record, BadRecord):
         fields |= {"stable": record.stable.hex(), "reason": record.reason, "size": record.size, "sha256": record.sha256}
@@ -644,7 +643,7 @@ def encoded(record: Record, serial: str | None = None) -> str:
 
 
 def decoded(text: str) -> Record:
-    """Return the record that :func:`encoded` made ``text`` of."""
+    """Return the record of a text made by :func:`encoded`."""
     fields = json.loads(text)
     fields.pop("serial", None)
     raw = bytes.fromhex(fields["raw"])
@@ -656,10 +655,10 @@ def decoded(text: str) -> Record:
 
 
 def released_draft(row: Any, context: ReadingContext, position: int | None) -> Draft:
-    """Return the event of a row of ``withheld``, under the identity that was set aside for it.
+    """Return the event of a row of ``withheld``, with the identity reserved for it.
 
-    Its serial is that of the device that had the record, which may have been replaced since. Raises LedgerError where
-    no occurrence has that identity.
+    Its serial is that of the device that contained the record, which may have been replaced since. Raises LedgerError
+    where no occurrence has that identity.
     """
     record = decoded(row.record)
     context = replace(context, serial=json.loads(row.record).get("serial", context.serial))

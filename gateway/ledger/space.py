@@ -1,7 +1,7 @@
-"""Room on the disk: which bodies are forgotten and when, and what may still be read from the terminals.
+"""Disk space: pruning of event bodies, and what may be read from the terminals while the disk is nearly full.
 
-Of a settled event that is forgotten, everything but the body stays. What is not settled stays whole; if that alone
-fills the room, reading ends, and the terminals' own logs are the buffer.
+Pruning removes only the body of a settled event. Unsettled events stay complete; if they alone fill the space, reading
+stops, and the terminals' own logs are the buffer.
 """
 
 import os
@@ -21,21 +21,21 @@ from gateway.ledger import file
 from gateway.ledger.file import TABLES
 
 DiskState = Literal["all", "news", "none"]
-"""What may be read: everything, no long imports, nothing."""
+"""What may be read: everything (``all``), no long imports (``news``), nothing (``none``)."""
 
 STEP = 500
-"""Events looked at in one transaction at most, so that a punch waits for no more than that."""
+"""Maximum events examined in one transaction, which limits the delay of a punch."""
 RESERVE_NAME = "ledger.reserve"
 RESERVE_BYTES = 4 * 1024**2
-"""Held back for the time when the disk is full: forgetting needs room first, about 1.3 MB for one step."""
+"""Reserved for a full disk: pruning itself needs space, about 1.3 MB for one step."""
 MARGIN_BYTES = 64 * 1024**2
 PRUNE_FRACTION = 0.8
-"""Part of ``max_bytes`` from which on settled bodies go whatever their age."""
+"""Fraction of ``max_bytes`` above which settled bodies are pruned whatever their age."""
 IMPORT_FRACTION = 0.9
-"""Part of ``max_bytes`` from which on there is no room for long imports."""
+"""Fraction of ``max_bytes`` above which long imports wait."""
 CHECK_S = 5.0
 PASS_S = 60.0
-"""How long to wait after all bodies have been looked at."""
+"""Pause after a complete pass over all bodies."""
 COUNT_EVERY = 5000
 VACUUM_PAGES = 1000
 DAY_MS = 86_400_000
@@ -48,32 +48,32 @@ class Limits:
     """How much of the disk the ledger may use."""
 
     days: int
-    """Settled bodies are kept this long, if there is room."""
+    """Settled bodies are kept this long, if there is space."""
     max_bytes: int
-    """Of all bodies together."""
+    """Limit of the size of all bodies."""
     free_floor: int
-    """Bytes of the disk left to others."""
+    """Bytes of the disk reserved for other programs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """The disk and the file on it, as they were when looked at."""
+    """Free space of the disk and of the ledger's file, as last measured."""
 
     free_bytes: int
-    """What the disk has left."""
+    """Free space of the disk."""
     spare_bytes: int
     """Free pages inside the ledger's file, which are used before it grows."""
     full: bool
-    """The last attempt to write failed for want of room."""
+    """The last write failed because the disk was full."""
 
 
 def margin(limits: Limits) -> int:
-    """Return above how many bytes over the floor there is room for everything."""
+    """Return how many bytes above the floor are needed to read everything."""
     return min(MARGIN_BYTES, limits.free_floor // 2)
 
 
 def disk_state(limits: Limits, disk: Disk, body_bytes: int, before: DiskState = "all") -> DiskState:
-    """Return what may be read; ``before`` is what might be until now: a little more room is needed to go back up."""
+    """Return what may be read; ``before`` is the previous state: returning to a better one needs extra space."""
     over = disk.free_bytes + disk.spare_bytes - limits.free_floor
     extra = margin(limits) // 4
     if disk.full or body_bytes >= limits.max_bytes or over <= (extra if before == "none" else 0):
@@ -84,13 +84,13 @@ def disk_state(limits: Limits, disk: Disk, body_bytes: int, before: DiskState = 
 
 
 def must_prune(limits: Limits, disk: Disk, body_bytes: int) -> bool:
-    """Tell whether settled bodies must go whatever their age."""
+    """Return whether settled bodies must be pruned whatever their age."""
     over = disk.free_bytes + disk.spare_bytes - limits.free_floor
     return disk.full or body_bytes > PRUNE_FRACTION * limits.max_bytes or over < 2 * margin(limits)
 
 
 class Pruning:
-    """One pass over the bodies after the other, oldest first, in steps that the writer takes between its work."""
+    """Repeated passes over the bodies, oldest first, in steps that the writer runs between its commits."""
 
     def __init__(self, kept_from: int) -> None:
         self.kept_from = kept_from
@@ -99,15 +99,15 @@ class Pruning:
         self._skipped = False
 
     def begin(self, number: int = 0) -> None:
-        """Begin anew with the oldest body, if the pass is already behind event ``number``."""
+        """Restart with the oldest body, if the pass is beyond event ``number``."""
         if number < self._cursor:
             self._cursor = self.kept_from
             self._skipped = False
 
     def step(self, connection: Connection, before_ms: int | None) -> int | None:
-        """Forget settled bodies among the next few, of events recorded before ``before_ms`` (None: of any age).
+        """Prune settled bodies among the next ``STEP`` events recorded before ``before_ms`` (None: of any age).
 
-        Runs in the caller's transaction. Returns how many bytes went; None at the end of the pass.
+        Runs in the caller's transaction. Returns the number of freed bytes; None at the end of the pass.
         """
         rows = connection.exec_driver_sql(
             f"SELECT *, ({file.SETTLED}) AS settled FROM event WHERE sequence >= ? AND body IS NOT NULL "
@@ -123,7 +123,7 @@ class Pruning:
             self.kept_from = min(kept, default=self._cursor)
             self._skipped = bool(kept)
         if prunable:
-            # A row that only shrinks leaves its page as empty as it is: rows are taken out and put back, closer.
+            # A row that only shrinks leaves its page half empty: rows are deleted and inserted again, which packs them.
             connection.exec_driver_sql("DELETE FROM event WHERE sequence = ?", [(row.sequence,) for row in prunable])
             columns = TABLES["event"].columns.keys()
             connection.execute(
@@ -134,20 +134,20 @@ class Pruning:
 
 
 class Reserve:
-    """A file that holds room on the disk, given up when there is none left."""
+    """A file that reserves disk space, deleted when the disk is full."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / RESERVE_NAME
         self._refused = False
-        """It has been logged that something else lies there."""
+        """It was logged that another kind of file has this name."""
 
     def release(self) -> None:
-        """Give up the room."""
-        with suppress(OSError):  # none is held where nothing can be removed
+        """Delete the reserve."""
+        with suppress(OSError):  # without permission to delete there is no reserve
             self._path.unlink(missing_ok=True)
 
     def hold(self) -> bool:
-        """Take the room; return whether it is held. What lies in its place and is no file is left there and logged."""
+        """Allocate the reserve; return whether it is held. Another kind of file of this name is left and logged."""
         try:
             with Folder(self._path.parent) as folder, folder.update(self._path.name, 0o640) as reserve:
                 if os.fstat(reserve.fileno()).st_size != RESERVE_BYTES:
@@ -165,13 +165,13 @@ class Reserve:
 
 
 class Forecast:
-    """How long the disk will last at the present rate."""
+    """Estimate of when the disk is full at the present rate."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque(maxlen=24 * 7)
 
     def note(self, moment_s: float, free_bytes: int) -> None:
-        """Note what is free at a moment of the monotonic clock; one note an hour is kept, for a week."""
+        """Add a sample of the free space; one sample an hour is kept, for a week."""
         if not self._samples or moment_s - self._samples[-1][0] >= 3600:
             self._samples.append((moment_s, free_bytes))
 
@@ -186,13 +186,13 @@ class Forecast:
 
 
 class DiskGuard:
-    """What the writer does about room, between its commits; everything but ``room`` belongs to the writer's thread."""
+    """Disk space management of the writer; everything but ``room`` belongs to the writer's thread."""
 
     def __init__(self, folder: Path, limits: Limits | None, connection: Connection) -> None:
-        """Take stock; without ``limits`` nothing is ever forgotten, and only a full disk matters."""
+        """Measure the sizes; without ``limits`` nothing is pruned, and only a full disk matters."""
         self.state: DiskState = "all"
         self.full = False
-        """An attempt to write failed for want of room, and there was no sign of any since."""
+        """A write failed because the disk was full, and no space was found since."""
         self.reserve = Reserve(folder)
         self._folder = folder
         self._limits = limits
@@ -209,12 +209,12 @@ class DiskGuard:
         self._forecast = Forecast()
         self._next_check = self._next_pass = 0.0
         self.busy = False
-        """The last turn forgot something, and there may be more."""
+        """The last step pruned something, and more may follow."""
         if limits is not None:
             self._measure(connection)
 
     def note_disk_full(self) -> None:
-        """Note that there was no room to write, and give up the reserve so that something can be forgotten."""
+        """Note that the disk is full, and release the reserve so that pruning can run."""
         self.full = True
         self.state = "none"
         self.reserve.release()
@@ -222,22 +222,22 @@ class DiskGuard:
         self._next_pass = 0.0
 
     def save_size(self, connection: Connection, number: int, added: int, *, always: bool = False) -> None:
-        """Keep the size of all bodies, ``added`` included, up to event ``number`` from time to time.
+        """Store the size of all bodies, ``added`` included, up to event ``number``, every ``COUNT_EVERY`` events.
 
-        What was added since is counted anew at the next start.
+        Later bodies are counted at the next start.
         """
         if always or number - self._counted_upto >= COUNT_EVERY:
             values = (self._pruning.kept_from, number, self.body_bytes + added)
             connection.exec_driver_sql("UPDATE gateway SET kept_from = ?, counted_upto = ?, body_bytes = ?", values)
 
     def note_written(self, number: int, added: int) -> None:
-        """Note that what :meth:`save_size` was told of is on the disk."""
+        """Note that the commit of :meth:`save_size` is on the disk."""
         self.body_bytes += added
         if number - self._counted_upto >= COUNT_EVERY:
             self._counted_upto = number
 
     def note_settled(self, number: int) -> None:
-        """Note that events from ``number`` on may be settled by now: the oldest of them go first."""
+        """Note that events from ``number`` on may be settled now; the oldest are pruned first."""
         self._pruning.begin(number)
 
     def days_left(self) -> int | None:
@@ -246,9 +246,9 @@ class DiskGuard:
         return self._forecast.days_left(time.monotonic(), self._disk.free_bytes, floor)
 
     def run_step(self, connection: Connection, number: int, now_ms: int) -> None:
-        """Look at the disk when it is time to, and take a step of forgetting where one is due.
+        """Measure the disk when it is due, and run one step of pruning where one is due.
 
-        ``number`` is that of the newest event.
+        ``number`` is the number of the newest event.
         """
         if time.monotonic() >= self._next_check:
             self._next_check = time.monotonic() + CHECK_S
@@ -269,13 +269,13 @@ class DiskGuard:
         elif self._disk.free_bytes > limits.free_floor + margin(limits):
             self.reserve.hold()
         elif self._disk.free_bytes < limits.free_floor and self._disk.spare_bytes:
-            # Others need the room more than this file, which can grow again.
+            # Other programs need the space; the file can grow again.
             connection.exec_driver_sql(f"PRAGMA incremental_vacuum({VACUUM_PAGES})").all()
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
         self._measure(connection)
 
     def _measure(self, connection: Connection) -> None:
-        assert self._limits is not None  # noqa: S101 - the callers have looked
+        assert self._limits is not None  # noqa: S101 - checked by the callers
         self._disk = disk_of(connection, self._folder, full=self.full)
         self._forecast.note(time.monotonic(), self._disk.free_bytes)
         self.state = disk_state(self._limits, self._disk, self.body_bytes, self.state)
@@ -309,7 +309,7 @@ class DiskGuard:
 
 
 def disk_of(connection: Connection, folder: Path, *, full: bool) -> Disk:
-    """Look at the disk and the ledger's file on it."""
+    """Measure the disk and the ledger's file."""
     state = os.statvfs(folder)
     pages, size = (
         connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in ("freelist_count", "page_size")

@@ -1,8 +1,8 @@
-"""Streams: one ledger's unbroken life each, and how a ledger notices that its life was broken.
+"""Streams of events, and the detection of copied, restored or rolled-back ledgers.
 
-A ledger that was copied, restored from a backup or set back must not go on counting where it believes to be: another
-one may have counted there already, and one place in a stream would have two events. It opens a new stream instead,
-which names the one before and how far that is known.
+A ledger that was copied, restored from a backup or rolled back must not continue its stream: another ledger may have
+assigned the same sequences, and one place in a stream would have two events. It opens a new stream instead, which names
+its predecessor and how far that is known.
 """
 
 import json
@@ -19,9 +19,9 @@ ROLLED_BACK = "rolled_back"
 SALVAGED = "salvaged"
 
 _BOARD_PREFIX = "board:"
-"""What the mark of a machine's board begins with."""
+"""Prefix of the mark of a machine's board."""
 _VOLATILE_INODES = ("vfat", "msdos", "exfat", "fuse", "9p", "virtiofs", "drvfs")
-"""File systems that number their files anew at every mount."""
+"""File systems whose inode numbers change at every mount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Stream:
     base: int
     opened_ms: int
     reason: str | None
-    """Why the stream before could not go on; None for a ledger's first."""
+    """Why the previous stream ended; None for a ledger's first stream."""
     lost: int
-    """How many numbers up to ``base`` have no event, because a damaged file was salvaged."""
+    """How many numbers up to ``base`` have no event, because a damaged file was recovered."""
     predecessor: str | None
     last_sequence: int | None
-    """The last sequence of the predecessor that is known."""
+    """The last known sequence of the predecessor."""
     last_digest: str | None
 
     def named_predecessor(self) -> dict[str, object] | None:
-        """Return the stream before as the contract writes it."""
+        """Return the predecessor in the contract's form."""
         if self.predecessor is None:
             return None
         return {"stream": self.predecessor, "sequence": self.last_sequence, "digest": self.last_digest}
@@ -50,19 +50,18 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a ledger lives: the machine, and the file."""
+    """The machine and the file of a ledger."""
 
     machine: frozenset[str]
-    """Marks of the machine; empty where it has none, as in most containers."""
+    """Identifying marks of the machine; empty where it has none, as in most containers."""
     inode: int | None
-    """Number of the file; None where the file system does not keep it."""
+    """Inode number of the file; None where the file system does not preserve it."""
 
     def left(self, now: "Location") -> str | None:
-        """Return why a ledger that lived here and is found at ``now`` is another one; None where it is the same.
+        """Return why a ledger from here, found at ``now``, counts as a copy; None where it is the same ledger.
 
-        Another board makes another machine: a copied SD card takes its machine-id along. Else one common mark makes
-        the same machine: network cards are pulled and exchanged, systems are installed anew. What is not known speaks
-        for the same one.
+        Another board means another machine: a copied SD card contains its machine-id. Otherwise one common mark means
+        the same machine: network cards are replaced, systems are reinstalled. Unknown marks count as equal.
         """
         boards = [{mark for mark in home.machine if mark.startswith(_BOARD_PREFIX)} for home in (self, now)]
         if all(boards) and not boards[0] & boards[1]:
@@ -87,9 +86,9 @@ def location_from(text: str) -> Location:
 def machine_ids(root: Path = Path("/")) -> frozenset[str]:
     """Return marks of this machine: its machine-id, the addresses of its physical network cards, its board, as hashes.
 
-    A virtual card has an address that says nothing, and a system may have no machine-id, or one that is still to be
-    given. Boards such as a Raspberry Pi have a serial number in their device tree, ended by a NUL; PCs show theirs to
-    root only.
+       The address of a virtual card identifies nothing, and a system may have no machine-id, or an uninitialised one.
+    Boards such as a Raspberry Pi have a serial number in their device tree, ended by a NUL; PCs show theirs to
+       root only.
     """
     found: list[str] = []
     for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
@@ -114,7 +113,7 @@ def _words(path: Path) -> Iterable[str]:
 
 
 def inode_of(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> int | None:
-    """Return the number of a file, if its file system keeps it over a restart of the machine."""
+    """Return the inode number of a file, if its file system preserves it across a restart of the machine."""
     state = path.stat()
     device = f"{os.major(state.st_dev)}:{os.minor(state.st_dev)}"
     try:

@@ -1,4 +1,4 @@
-"""What one commit of the ledger is made of."""
+"""One write transaction of the ledger."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Head:
 
 
 class Transaction:
-    """What a job of the writer works with."""
+    """The interface of a writer job to the database."""
 
     def __init__(self, connection: Connection, source: str, head: Head, now: datetime) -> None:
         self.connection = connection
@@ -40,7 +40,7 @@ class Transaction:
         self._rows: list[tuple[object, ...]] = []
 
     def add(self, draft: Draft, *, terminal: int | None = None, day: int | None = None) -> int:
-        """Give ``draft`` the next number and return it; ``terminal`` and ``day`` are those of a record."""
+        """Add an event with the next number and return the number; ``terminal`` and ``day`` for records only."""
         head = self.head
         body, digest = event.encode(
             draft,
@@ -63,9 +63,9 @@ class Transaction:
         return self.add(event.note_draft(event_type, subject, moment, data, salt=salt))
 
     def open_stream(self, reason: str, *, lost: int = 0) -> str:
-        """Begin a new stream behind the present one, with the event that says so, and return its name.
+        """Open a new stream, add its opening event, and return its name.
 
-        ``lost``: how many numbers up to here have no event any more.
+        ``lost``: how many numbers up to here have no event.
         """
         self.flush()
         head = self.head
@@ -81,7 +81,7 @@ class Transaction:
         return head.stream
 
     def gaps(self) -> int:
-        """Return how many numbers have no event: none, unless a damaged file was salvaged."""
+        """Return how many numbers have no event: 0, unless a damaged file was recovered."""
         self.flush()
         held: int = self.connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
         return self.head.sequence - held
@@ -93,7 +93,7 @@ class Transaction:
             self._rows = []
 
     def holds(self, identity: bytes) -> bool:
-        """Tell whether an event or a withheld record has this identity."""
+        """Return whether an event or a withheld record has this identity."""
         return bool(self.present([identity]))
 
     def present(self, identities: Sequence[bytes]) -> set[bytes]:
@@ -129,9 +129,9 @@ def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
 
 
 def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[bytes, Any]:
-    """Return the rows of those of ``identities`` that are punches the log has not shown, by identity.
+    """Return the rows of those of ``identities`` that are punches not yet found in the log, by identity.
 
-    ``unplaced`` tells those that came from a file from those that were heard live.
+    ``unplaced`` distinguishes records of a file from live punches.
     """
     marks, values = _listed(identities)
     fields = ", ".join(f"json_extract(body, '$.data.{name}')" for name in ("state", "verify", "work_code"))
@@ -145,9 +145,9 @@ def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[byt
 
 
 def _listed(values: Sequence[bytes]) -> tuple[str, tuple[bytes | None, ...]]:
-    """Return question marks for ``values``, and these filled up to a power of two with what equals nothing.
+    """Return placeholders for ``values``, and the values padded with NULL to a power of two.
 
-    Each length would be a statement of its own, and the library keeps the last hundred, a megabyte in all.
+    Otherwise each length would be a statement of its own, and the library caches the last hundred, a megabyte in all.
     """
     size = 1 << max(0, len(values) - 1).bit_length()
     return ",".join("?" * size), (*values, *[None] * (size - len(values)))

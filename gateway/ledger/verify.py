@@ -1,4 +1,4 @@
-"""Is the ledger what was written? A walk over every event, its chain, its identity, and what refers to it."""
+"""Verification of the ledger: every event, the digest chain, identities, and references to events."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ BATCH = 2000
 
 
 class Breach(NamedTuple):
-    """The first thing that is not as it was written."""
+    """The first event that differs from what was written."""
 
     stream: str
     sequence: int
@@ -22,7 +22,7 @@ class Breach(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An event as it is in the file."""
+    """An event as read from the file."""
 
     sequence: int
     id: object
@@ -33,20 +33,20 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Verdict:
-    """What a walk over a ledger found."""
+    """Result of a verification."""
 
     events: int = 0
     punches: int = 0
     forgotten: int = 0
-    """Events without a body: of these, the digest alone holds the chain together."""
+    """Pruned events: only their digest continues the chain."""
     lost: int = 0
-    """Numbers without an event, as many as the ledger itself says since it was salvaged."""
+    """Numbers without an event, which a recovery recorded as lost."""
     streams: int = 0
     breach: Breach | None = None
 
 
 class VerifiableLedger(Protocol):
-    """What a walk needs of a ledger."""
+    """The ledger methods used by :func:`verify`."""
 
     @property
     def source(self) -> str:
@@ -62,14 +62,14 @@ class VerifiableLedger(Protocol):
         """Return up to ``limit`` events behind number ``after``."""
 
     def dangling_references(self) -> list[tuple[int, str]]:
-        """Return numbers of events and what is wrong with what refers to them."""
+        """Return the numbers of events with a wrong reference, and what is wrong."""
 
 
 def verify(ledger: VerifiableLedger, mark: Mark | None, progress: Callable[[int, int], None]) -> Verdict:
-    """Walk over a ledger, also while a daemon writes it, up to the first breach.
+    """Verify a ledger up to the first breach, also while a daemon writes it.
 
-    ``mark`` is the end of the chain as it was kept beside the ledger before this call; ``progress`` is told how many
-    events of how many have been looked at.
+    ``mark`` is the end of the chain stored beside the ledger before this call; ``progress`` receives the number of
+    verified events and of all events.
     """
     upto = ledger.last_sequence()
     walk = _Walk(ledger.streams(), ledger.source, mark)
@@ -93,7 +93,7 @@ class _Walk:
         self._source = source
         self._mark = mark
         self._digest: str | None = None
-        """Of the event before; None where that is lost."""
+        """Digest of the previous event; None where that is lost."""
         self._salvaged = next((stream for stream in reversed(streams) if stream.reason == SALVAGED), None)
         if not streams:
             self._break(1, "the ledger has no stream")
@@ -103,7 +103,7 @@ class _Walk:
         return self.verdict.breach
 
     def step(self, row: Row) -> None:
-        """Look at the next event."""
+        """Verify the next event."""
         number = row.sequence
         missing = number - self.number - 1
         if missing and (self._salvaged is None or number - 1 > self._salvaged.base):
@@ -122,7 +122,7 @@ class _Walk:
         self.verdict.forgotten += row.body is None
 
     def end(self, dangling_references: list[tuple[int, str]]) -> None:
-        """Look at what can be said only when all events have been seen."""
+        """Verify what needs all events."""
         if self._mark is not None and self._mark.number > self.number:
             self._break(self.number + 1, "the newest events are missing: more were written than there are")
         elif self._salvaged is not None and self.verdict.lost != self._salvaged.lost:
@@ -157,7 +157,7 @@ class _Walk:
         return next((what for what, holds in claims.items() if not holds), None)
 
     def _names_predecessor(self, stream: Stream, event: dict[str, Any]) -> bool:
-        """Tell whether the first event of a stream, its row, and the end of the stream before agree."""
+        """Return whether the first event of a stream, its row, and the end of the previous stream agree."""
         if stream.predecessor is None:
             return True
         if event["type"] != event_module.STREAM_OPENED or event["data"]["predecessor"] != stream.named_predecessor():
