@@ -1,6 +1,6 @@
 """A file is imported: checked against itself and what is entered, then entered whole or not at all."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import pairwise
@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from central.policy.load import Library
 from central.registers.kinds import ALL, References
 from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
@@ -17,6 +16,7 @@ from central.registers.statements import REFERENCES, VERSIONED, Source, Statemen
 from central.registers.write import cells_of
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
+from central.store.results import mark
 from central.timesheet.affected import Mark, coalesced, touched
 
 _COMPARED = {
@@ -77,11 +77,12 @@ class Paper(NamedTuple):
     paper: str
 
 
-def preview(connection: Connection, scan: Scan, *, withdraw: bool = False) -> Preview:
+def preview(connection: Connection, scan: Scan, policies: Container[str], *, withdraw: bool = False) -> Preview:
     """Return what importing a file would do, on a connection that reads one moment.
 
-    Raises :class:`central.registers.problems.RegisterFileError` with every mistake: of the file itself, and against
-    what is entered. With ``withdraw`` the file's rows are taken back; each must be entered exactly so.
+    ``policies`` are those that assignments may name. Raises :class:`central.registers.problems.RegisterFileError` with
+    every mistake: of the file itself, and against what is entered. With ``withdraw`` the file's rows are taken back;
+    each must be entered exactly so.
     """
     registers = Registers(connection)
     sources = compose(scan.kind, scan.lines)
@@ -91,13 +92,13 @@ def preview(connection: Connection, scan: Scan, *, withdraw: bool = False) -> Pr
         changes = _withdrawals(registers, scan.kind, sources, current, problems)
     else:
         changes = _changes(sources, current)
-        problems = scan.check(_references(registers), _entered_lines(registers, scan.kind, sources, changes))
+        problems = scan.check(_references(registers, policies), _entered_lines(registers, scan.kind, sources, changes))
     problems.raise_if_any()
     return Preview(len(sources), changes, _marks(registers, scan.kind, changes), scan.remarks, last_row(connection))
 
 
 def take(
-    database: Database, scan: Scan, paper: Paper, now: datetime, *, withdraw: bool = False
+    database: Database, scan: Scan, policies: Container[str], paper: Paper, now: datetime, *, withdraw: bool = False
 ) -> tuple[Preview, Entered | None]:
     """Import a file; return what was done, and when it was entered: None where it changed nothing and is not stored.
 
@@ -105,17 +106,26 @@ def take(
     :func:`preview` does, and :class:`central.store.engine.StoreError`.
     """
     with database.reading() as connection:
-        found = preview(connection, scan, withdraw=withdraw)
+        found = preview(connection, scan, policies, withdraw=withdraw)
     if not found.changes:
         return found, None
     with database.writing() as connection:
         if last_row(connection) != found.seen:
-            found = preview(connection, scan, withdraw=withdraw)
+            found = preview(connection, scan, policies, withdraw=withdraw)
         if not found.changes:
             return found, None
         entry = Entry(scan.kind, scan.file, scan.sha256, paper.by, paper.paper, withdraw)
-        statements = [new if new is not None else old for new, old in found.changes]
-        return found, enter(connection, entry, [one for one in statements if one is not None], now)
+        statements = [one for new, old in found.changes if (one := new if new is not None else old) is not None]
+        entered = enter(connection, entry, statements, now)
+        cause = {
+            "kind": "import",
+            "number": entered.number,
+            "register": scan.kind,
+            "file": scan.file,
+            **paper._asdict(),
+        }
+        mark(connection, found.marks, cause, entered.moment)
+        return found, entered
 
 
 def _changes(sources: Sequence[Source], current: dict[str, Stated]) -> tuple[Change, ...]:
@@ -129,13 +139,12 @@ def _changes(sources: Sequence[Source], current: dict[str, Stated]) -> tuple[Cha
     return tuple(found)
 
 
-def _references(registers: Registers) -> References:
-    """Return the check of keys against what is entered, and of policies against those that are shipped."""
-    policies = frozenset(Library().names())
+def _references(registers: Registers, policies: Container[str]) -> References:
+    """Return the check of keys against what is entered, and of policies."""
 
     def known(register: str, keys: frozenset[str]) -> frozenset[str] | None:
         if register == "policies":
-            return keys & policies
+            return frozenset(key for key in keys if key in policies)
         if register not in REFERENCES:
             return None
         kind, what = REFERENCES[register]

@@ -228,10 +228,12 @@ class Entry(NamedTuple):
 
 
 class Entered(NamedTuple):
-    """When a file was entered; ``clock`` is what the clock showed, where it was behind an earlier import."""
+    """That a file was entered: its number, and when."""
 
+    number: int
     moment: str
     clock: str | None
+    """What the clock showed, where it was behind an earlier import."""
 
 
 def enter(connection: Connection, entry: Entry, statements: Sequence[Statement], now: datetime) -> Entered:
@@ -240,12 +242,9 @@ def enter(connection: Connection, entry: Entry, statements: Sequence[Statement],
     Moments of entry never run backwards: an import while the clock is behind the last one is entered a millisecond
     after that, and what the clock showed is kept beside it.
     """
-    entered = _moment(connection, now)
-    number = connection.scalar(
-        insert(IMPORT)
-        .values(**entry._asdict(), entered=entered.moment, clock=entered.clock, rows=len(statements))
-        .returning(IMPORT.c.id)
-    )
+    moment, clock = _moment(connection, now)
+    values = {**entry._asdict(), "entered": moment, "clock": clock, "rows": len(statements)}
+    number = connection.execute(insert(IMPORT).values(values).returning(IMPORT.c.id)).scalar_one()
     for batch in _batches(statements):
         connection.execute(
             insert(ROW),
@@ -260,12 +259,12 @@ def enter(connection: Connection, entry: Entry, statements: Sequence[Statement],
                     "valid_until": None if one.until is None else one.until.isoformat(),
                     "content": one.content,
                     "withdrawn": entry.withdrawn,
-                    "entered": entered.moment,
+                    "entered": moment,
                 }
                 for one in batch
             ],
         )
-    return entered
+    return Entered(number, moment, clock)
 
 
 def last_row(connection: Connection) -> int:
@@ -273,13 +272,13 @@ def last_row(connection: Connection) -> int:
     return int(connection.execute(select(func.coalesce(func.max(ROW.c.id), 0))).scalar_one())
 
 
-def _moment(connection: Connection, now: datetime) -> Entered:
+def _moment(connection: Connection, now: datetime) -> tuple[str, str | None]:
     shown = utc(now)
     last = connection.execute(select(func.max(IMPORT.c.entered))).scalar_one()
     if last is None or last < shown:
-        return Entered(shown, None)
+        return shown, None
     following = utc(datetime.fromisoformat(last) + timedelta(milliseconds=1))
-    return Entered(following, shown)
+    return following, shown
 
 
 def _versions(rows: Iterable[Stated]) -> Iterator[Stated]:

@@ -1,5 +1,6 @@
 """Files against what is entered: taken whole or not at all, every mistake named, nothing twice."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,9 +14,11 @@ from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
 from central.store.engine import Database
 from central.store.registers import BATCH, Entered, Registers, last_row
+from central.store.results import waiting
 from tests.central.registers.files import TEMPLATES, write_csv
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
+POLICIES = frozenset({"starter", "kementan-2012"})
 PAPER = Paper("BKD", "SK 1/2026")
 PEOPLE = "key,name,employment,unit,from,until\n"
 UNITS = "key,name,parent,from,until\n"
@@ -41,7 +44,7 @@ def put(
     database: Database, kind: str, path: Path, *, withdraw: bool = False, now: datetime = NOW
 ) -> tuple[Preview, Entered | None]:
     """Import a file."""
-    return take(database, scan_register(path, kind), PAPER, now, withdraw=withdraw)
+    return take(database, scan_register(path, kind), POLICIES, PAPER, now, withdraw=withdraw)
 
 
 def mistakes(database: Database, kind: str, path: Path, *, withdraw: bool = False) -> list[tuple[str, str]]:
@@ -168,6 +171,17 @@ def test_an_enrolment_passes_on_when_the_former_one_gets_its_end_in_the_same_fil
     assert (found.new, found.changed) == (1, 1)
     assert {mark.subject for mark in found.marks} == {"person:p-0001", "person:p-0002", "terminal:X1 1001"}
     assert {mark.first for mark in found.marks} == {date(2026, 9, 10)}
+    with database.reading() as connection:
+        stored = waiting(connection, 1000)
+    assert {(one.subject, one.first) for one in stored} >= {(mark.subject, mark.first) for mark in found.marks}
+    assert json.loads(stored[-1].cause) == {
+        "kind": "import",
+        "number": 6,
+        "register": "enrolments",
+        "file": "file.csv",
+        "by": "BKD",
+        "paper": "SK 1/2026",
+    }
 
 
 def test_unknown_keys_are_named_where_they_stand(database: Database, tmp_path: Path) -> None:
@@ -260,7 +274,7 @@ def test_another_import_between_check_and_entry_is_seen(
 
     monkeypatch.setattr(importing, "preview", slow)
     with pytest.raises(RegisterFileError, match="p-0002"):
-        take(database, ours, PAPER, NOW)
+        take(database, ours, POLICIES, PAPER, NOW)
     assert calls == 3
 
 
@@ -268,7 +282,7 @@ def test_a_preview_stores_nothing(database: Database) -> None:
     """A dry run reads only."""
     with database.reading() as connection:
         before = last_row(connection)
-        found = preview(connection, scan_register(TEMPLATE["leave"], "leave"))
+        found = preview(connection, scan_register(TEMPLATE["leave"], "leave"), POLICIES)
         assert found.new == 3
         assert last_row(connection) == before
 
@@ -288,8 +302,8 @@ def test_a_file_of_more_rows_than_one_statement_takes_is_imported(database: Data
     rows = [f"p{number},Nama,pns,bidang-data,2026-01-01,\n" for number in range(2 * BATCH + 1)]
     scan = scan_register(write_csv(tmp_path, PEOPLE + "".join(rows)), "people")
 
-    assert take(database, scan, PAPER, NOW)[0].new == len(rows)
-    assert take(database, scan, PAPER, NOW)[0].unchanged == len(rows)
+    assert take(database, scan, POLICIES, PAPER, NOW)[0].new == len(rows)
+    assert take(database, scan, POLICIES, PAPER, NOW)[0].unchanged == len(rows)
 
 
 def test_names_are_kept_as_they_are_written_but_for_invisible_marks(database: Database, tmp_path: Path) -> None:

@@ -166,11 +166,11 @@ def test_many_persons_are_read_with_few_statements(database: Database) -> None:
 def test_moments_of_entry_never_run_backwards(database: Database) -> None:
     """The clock was a day ahead, and is right again: what is entered now is known later than what was entered then."""
     ahead = NOON + timedelta(days=1)
-    assert put(database, "people", person("p-1"), at=ahead) == Entered("2026-09-06T12:00:00.000Z", None)
+    assert put(database, "people", person("p-1"), at=ahead) == Entered(1, "2026-09-06T12:00:00.000Z", None)
     second = put(database, "people", person("p-1", unit="b"), at=NOON)
     third = put(database, "people", person("p-1", unit="c"), at=NOON)
 
-    assert second == Entered("2026-09-06T12:00:00.001Z", "2026-09-05T12:00:00.000Z")
+    assert second == Entered(2, "2026-09-06T12:00:00.001Z", "2026-09-05T12:00:00.000Z")
     assert third.moment == "2026-09-06T12:00:00.002Z"
     with database.reading() as connection:
         assert Registers(connection, ahead).rows("people")[0].record.unit == "a"
