@@ -1,8 +1,7 @@
-"""A damaged file, and copies for the time when there will be one.
+"""Recovery of a damaged ledger, backups and their restoration.
 
-Of a damaged file everything is saved that proves itself: an event whose digest fits its content, wherever in the file
-it lies. What cannot prove itself is built anew. The terminals' logs bring back the punches that are lost, and the
-damaged file stays beside the ledger as it was found.
+Recovery keeps every event whose digest fits its content, wherever in the file it is found. Other tables are rebuilt.
+Lost punches are read again from the terminals' logs, and the damaged file is kept unchanged beside the ledger.
 """
 
 import errno
@@ -37,47 +36,47 @@ from gateway.ledger.stream import RESTORED, SALVAGED
 
 BATCH = 1000
 OPERATIONS = 200_000
-"""SQLite tells after so many of its steps that it is still at work."""
+"""Number of SQLite virtual machine steps between two progress callbacks."""
 SIDES = ("", "-wal", "-shm")
 BACKUPS_KEPT = 3
-"""Backups kept: the newest ones."""
+"""Number of backups kept, the newest ones."""
 ALTERED_COPY = "altered.db"
-"""The newest copy that holds an event which is not what was written."""
+"""Name of the newest copy with an event whose body does not fit its digest."""
 BACKUP_PAGES = 256
 BACKUP_PAUSE_S = 0.02
-"""Between two steps of a backup, so that it does not take the disk for itself."""
+"""Pause between two steps of a backup, which leaves the disk to other work."""
 _EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day", "unplaced")
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
 DRAFT_AGE_MAX_S = 24 * 3600.0
-"""A copy that is older and not finished was left by a process that died."""
+"""An older unfinished copy was left by a process that ended."""
 _DRAFT = re.compile(r"\.[0-9a-f]{24}\.part(-journal|-wal|-shm)?")
 _COPY = re.compile(r"ledger-.*\.db")
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
-"""What reading a damaged file ends with; the latter where SQLite's complaint quotes spoilt bytes of it."""
+"""Exceptions while reading a damaged file; the latter where SQLite's message quotes damaged bytes of it."""
 
 Progress = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """What became of a damaged file."""
+    """Result of a recovery."""
 
     damage: str
     aside: Path
-    """Where it is kept as it was found."""
+    """Where the damaged file is kept unchanged."""
     kept: int
-    """Events saved of it."""
+    """Number of recovered events."""
 
 
 def damage(path: Path, progress: Progress) -> str | None:
-    """Return what is wrong with the ledger's file; None where nothing is, or where its last stop was in good order.
+    """Return the damage of the ledger's file; None for an intact one, or one that was closed properly.
 
-    Raises LedgerError for a database of something else, which is left alone. ``progress`` is called now and then.
+    Raises LedgerError for the database of another program, which is not changed. ``progress`` is called regularly.
     """
     if not path.is_file():
         raise LedgerError(f"{path}: this is no file; move it away, or choose another data_dir")
@@ -87,7 +86,7 @@ def damage(path: Path, progress: Progress) -> str | None:
         with closing(_opened(path, progress)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
-                return None  # nothing that can be judged here
+                return None  # a newer schema cannot be checked
             if version == 0:
                 names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
                 if names and "event" not in names:
@@ -119,7 +118,7 @@ def _is_damage(exc: sqlite3.Error) -> bool:
     return getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) in (
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_ERROR,  # a table or a column that is not there
+        sqlite3.SQLITE_ERROR,  # a missing table or column
     )
 
 
@@ -135,22 +134,22 @@ def _opened(path: Path, progress: Progress = lambda: None) -> sqlite3.Connection
 
 
 def rebuild(path: Path, source: str, mark: Mark | None, what: str, progress: Progress) -> Salvage:
-    """Put a ledger in the place of a damaged one, with everything that could be saved of that.
+    """Replace a damaged ledger by a new one with everything that could be recovered.
 
-    At any moment of it the process may die: the next start begins anew, or finishes. Raises LedgerError where the
+    The process may end at any moment: the next start repeats or finishes the recovery. Raises LedgerError where the
     damaged file belongs to another gateway.
     """
     draft = path.with_name(f"{path.name}.rebuilding")
     file.create(draft, source, stream=False)
     engine = file.engine_for(draft, read_only=False)
     try:
-        with engine.connect() as connection, closing(_DamagedFile(path, progress)) as wreck:
-            kept = _Recovery(connection, wreck, source).run(mark)
+        with engine.connect() as connection, closing(_DamagedFile(path, progress)) as damaged:
+            kept = _Recovery(connection, damaged, source).run(mark)
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
     finally:
         engine.dispose()
     draft.replace(_rebuilt(path))
-    return Salvage(what, exchange(path), kept)
+    return Salvage(what, replace_file(path), kept)
 
 
 def _rebuilt(path: Path) -> Path:
@@ -158,13 +157,13 @@ def _rebuilt(path: Path) -> Path:
 
 
 def unfinished(path: Path) -> bool:
-    """Tell whether a process died between building a ledger and putting it in its place."""
+    """Return whether a process ended between building a ledger and renaming it."""
     return _rebuilt(path).exists()
 
 
-def exchange(path: Path, word: str = "damaged") -> Path:
-    """Set the ledger's file aside and put the finished new one in its place; return where the old one is."""
-    stamp = datetime.now(UTC).strftime(f"{word}-%Y%m%dT%H%M%SZ")
+def replace_file(path: Path, label: str = "damaged") -> Path:
+    """Rename the ledger's file and put the finished new one in its place; return the path of the old one."""
+    stamp = datetime.now(UTC).strftime(f"{label}-%Y%m%dT%H%M%SZ")
     aside = path.with_name(f"{path.name}.{stamp}")
     count = 1
     while any(aside.with_name(aside.name + side).exists() for side in SIDES):
@@ -179,13 +178,13 @@ def exchange(path: Path, word: str = "damaged") -> Path:
 
 
 class _DamagedFile:
-    """What can be read of a damaged file."""
+    """Reads what is readable of a damaged file."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
         self._path = path
         self._progress = progress
         self.whole: set[str] = set()
-        """Tables of which every row could be read."""
+        """Tables of which every row was read."""
         try:
             self._connection: sqlite3.Connection | None = _opened(path, progress)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -219,7 +218,7 @@ class _DamagedFile:
             return
 
     def bodies(self) -> Iterator[str]:
-        """Yield whatever looks like an event's body, anywhere in the file and its write-ahead log."""
+        """Yield every byte sequence that looks like an event's body, in the file and its write-ahead log."""
         for side in SIDES[:2]:
             path = self._path.with_name(self._path.name + side)
             if not path.exists() or not path.stat().st_size:
@@ -232,34 +231,34 @@ class _DamagedFile:
 
 
 class _Recovery:
-    """Puts what a wreck gives into new tables."""
+    """Copies the readable content of a damaged file into new tables."""
 
-    def __init__(self, connection: Connection, wreck: _DamagedFile, source: str) -> None:
+    def __init__(self, connection: Connection, damaged: _DamagedFile, source: str) -> None:
         self._connection = connection
-        self._wreck = wreck
+        self._damaged = damaged
         self._source = source
         self._bases: dict[str, int] = {}
         self._opening_data: dict[str, dict[str, Any]] = {}
-        """What the first event of a stream says of it."""
+        """Data of the first event of each stream."""
         self._terminals: dict[str, dict[str, Any]] = {}
         self._placed: dict[int, bytes] = {}
-        """What the log showed of events' records."""
+        """Fingerprints of events' records in the log, by number."""
         self._kept = 0
 
     def run(self, mark: Mark | None) -> int:
-        """Save everything and return how many events there are."""
+        """Copy everything and return the number of recovered events."""
         sql = self._connection.exec_driver_sql
         sql("BEGIN IMMEDIATE")
-        streams = {row["id"]: row for row in self._wreck.rows("stream", "number") if _fits(row, id=str, base=int)}
-        numbers_hold = "stream" in self._wreck.whole and bool(streams)
+        streams = {row["id"]: row for row in self._damaged.rows("stream", "number") if _fits(row, id=str, base=int)}
+        numbers_hold = "stream" in self._damaged.whole and bool(streams)
         self._bases = (
             {name: row["base"] for name, row in streams.items()} if numbers_hold else self._streams_from_events()
         )
-        for row in self._wreck.rows("terminal", "number"):
+        for row in self._damaged.rows("terminal", "number"):
             if _fits(row, number=int, name=str, serial=str, generation=int):
                 self._terminals[row["name"]] = row
         if numbers_hold:
-            for row in self._wreck.rows("place", "terminal, generation, position"):
+            for row in self._damaged.rows("place", "terminal, generation, position"):
                 if _fits(row, sequence=int, fingerprint=bytes) and len(row["fingerprint"]) == 8:
                     self._placed[row["sequence"]] = row["fingerprint"]
         self._save_events()
@@ -278,7 +277,7 @@ class _Recovery:
     # Events.
 
     def _streams_from_events(self) -> dict[str, int]:
-        """Find the streams and their order where only the events tell of them."""
+        """Derive the streams and their order from the events alone."""
         found: dict[str, tuple[str, int]] = {}
         for event in self._events():
             begun, last = found.get(event["stream"], (event["recordedtime"], 0))
@@ -290,16 +289,16 @@ class _Recovery:
         return bases
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        """Yield every event that proves itself, with its body; some of them twice."""
-        for row in self._wreck.rows("event", "sequence"):
+        """Yield every verified event with its body; some of them twice."""
+        for row in self._damaged.rows("event", "sequence"):
             if isinstance(row.get("body"), str):
                 yield from _verified(row["body"])
-        if "event" not in self._wreck.whole:
-            for body in self._wreck.bodies():
+        if "event" not in self._damaged.whole:
+            for body in self._damaged.bodies():
                 yield from _verified(body)
 
     def _save_events(self) -> None:
-        for row in self._wreck.rows("event", "sequence"):
+        for row in self._damaged.rows("event", "sequence"):
             if row.get("body") is None and _fits(row, sequence=int, id=bytes, topic=str, digest=str, recorded_ms=int):
                 self._save_forgotten(row)
         for event in self._events():
@@ -323,7 +322,7 @@ class _Recovery:
         sequence = self._bases[event["stream"]] + int(event["sequence"])
         self._insert(
             {
-                # What waits is sent again: whether it was sent is not proven, and once more does no harm.
+                # Events are sent again: whether they were sent is not proven, and a repetition is harmless.
                 "sequence": sequence,
                 "id": UUID(event["id"]).bytes,
                 "topic": event_module.topic_of(event["type"], subject),
@@ -332,13 +331,13 @@ class _Recovery:
                 "recorded_ms": file.milliseconds(datetime.fromisoformat(event["recordedtime"])),
                 "terminal": self._number(str(subject), data["serial"]) if record else None,
                 "day": day,
-                # The log takes the mark away: where its place was not saved, it does so once more.
+                # A reading of the log clears the mark; without a recovered place it does so again.
                 "unplaced": (record and data.get("via") == "file" and sequence not in self._placed) or None,
             }
         )
 
     def _save_forgotten(self, row: dict[str, Any]) -> None:
-        """Keep a row whose body was forgotten: nothing proves it, but it may be all that is left of its event."""
+        """Keep a row of a pruned event: it cannot be verified, but may be all that is left of the event."""
         if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
             sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
             self._insert({**row, "sent_ms": sent_ms, "unplaced": bool(row.get("unplaced")) or None})
@@ -402,10 +401,10 @@ class _Recovery:
             )
 
     def _save_log_state(self) -> None:
-        """Save what is withheld, heard live only, or bound to a number, and what each record looked like in its log."""
+        """Recover withheld records, unconfirmed live punches, user numbers, and the fingerprints of logged records."""
         terminals = {row["number"]: row for row in self._terminals.values()}
         prints: dict[int, list[tuple[bytes, int | None]]] = {number: [] for number in terminals}
-        for row in self._wreck.rows("withheld", "rowid"):
+        for row in self._damaged.rows("withheld", "rowid"):
             if _fits(row, id=bytes, record=str) and row.get("terminal") in terminals:
                 with suppress(ValueError, KeyError, TypeError):
                     record = decoded(row["record"])
@@ -426,7 +425,7 @@ class _Recovery:
             places = [(number, generation, position, *one) for position, one in enumerate(found)]
             if places:
                 self._connection.exec_driver_sql(INSERT_PLACE, places)
-        for row in self._wreck.rows("unconfirmed", "rowid"):
+        for row in self._damaged.rows("unconfirmed", "rowid"):
             if _fits(row, id=bytes, state=int, verify=int, recorded_ms=int) and row.get("terminal") in terminals:
                 event = self._connection.exec_driver_sql(
                     "SELECT sequence FROM event WHERE id = ?", (row["id"],)
@@ -435,49 +434,48 @@ class _Recovery:
                     kept = {name: row.get(name) for name in TABLES["unconfirmed"].columns.keys()}  # noqa: SIM118 - no mapping
                     kept |= {"sequence": event, "reported": bool(row.get("reported"))}
                     self._connection.execute(insert(TABLES["unconfirmed"]).prefix_with("OR IGNORE"), kept)
-        for row in self._wreck.rows("binding", "terminal, uid, pin"):
+        for row in self._damaged.rows("binding", "terminal, uid, pin"):
             if _fits(row, uid=int, pin=str, first_ms=int, last_ms=int) and row.get("terminal") in terminals:
                 self._connection.execute(insert(TABLES["binding"]).prefix_with("OR IGNORE"), row)
 
     def _save_receipts(self) -> None:
-        """Save that the centre has spoken, and what of the saved events it has confirmed.
+        """Recover which of the recovered events the centre has confirmed.
 
-        No more than that: a number that damage made higher must not confirm what comes later. Nothing counts as sent
-        by it either.
+        Not more: a number that damage increased must not confirm later events. No event counts as sent by it either.
         """
-        delivery = next((row for row in self._wreck.rows("delivery", "id") if _fits(row, upto=int)), None)
+        delivery = next((row for row in self._damaged.rows("delivery", "id") if _fits(row, upto=int)), None)
         if delivery is None or delivery["stream"] not in self._bases:
             return
         sql = self._connection.exec_driver_sql
         last = sql("SELECT coalesce(max(sequence), 0) FROM event").scalar_one()
         missing = [
             (row["first"], min(row["last"], last))
-            for row in self._wreck.rows("missing", "first")
+            for row in self._damaged.rows("missing", "first")
             if _fits(row, first=int, last=int) and 0 < row["first"] <= min(row["last"], last)
         ]
-        upto = min(max(delivery["upto"], 0), last) if "missing" in self._wreck.whole else 0
+        upto = min(max(delivery["upto"], 0), last) if "missing" in self._damaged.whole else 0
         sql("UPDATE delivery SET stream = ?, upto = ?", (delivery["stream"], upto))
         if missing and upto:
             sql("INSERT INTO missing (first, last) VALUES (?, ?)", missing)
 
     def _save_files(self) -> None:
-        """Save which files were read, and where records of a reset clock stood in them."""
+        """Recover the imported files, and the contexts of records of a reset clock in them."""
         terminals = {row["number"] for row in self._terminals.values()}
         for table, order, kinds in (
             ("file", "terminal, sha256", {"sha256": str, "name": str, "size": int, "sequence": int, "report": str}),
             ("landmark", "terminal, mark", {"mark": bytes}),
         ):
-            for row in self._wreck.rows(table, order):
+            for row in self._damaged.rows(table, order):
                 if _fits(row, **kinds) and row["terminal"] in terminals:
                     self._connection.execute(insert(TABLES[table]).prefix_with("OR IGNORE"), row)
 
     def _write_gateway(self) -> None:
         sessions = next(
-            (row["sessions"] for row in self._wreck.rows("gateway", "id") if _fits(row, sessions=int)), None
+            (row["sessions"] for row in self._damaged.rows("gateway", "id") if _fits(row, sessions=int)), None
         )
         self._connection.exec_driver_sql(
             "UPDATE gateway SET sessions = ?, clean = 0, broken = ?",
-            # Seconds since 1970 are more than any gateway has ever had sessions.
+            # Seconds since 1970 exceed the number of sessions of any gateway.
             (int(time.time()) if sessions is None else sessions, SALVAGED),
         )
 
@@ -492,18 +490,18 @@ def _verified(body: str) -> Iterator[dict[str, Any]]:
 
 
 def _logged_form(record: RawPunch | BadRecord) -> RawPunch | BadRecord:
-    """Return a record as its log has it: by number, where its person was resolved from that."""
+    """Return a record in its log's form: without the PIN where that was resolved from a user number."""
     by_number = isinstance(record, RawPunch) and record.uid is not None
     return record._replace(pin=None) if by_number and isinstance(record, RawPunch) else record
 
 
 def _fingerprint_of(body: str | None) -> bytes | None:
-    """Return the fingerprint of an event's record; None where that is not known any more."""
+    """Return the fingerprint of an event's record; None where the event was pruned or is no punch."""
     if body is None:
         return None
     data = json.loads(body)["data"]
     if "local_time" not in data:
-        return None  # by key it is known all the same
+        return None  # it is still known by its key
     uid = data.get("uid")
     moment = datetime.fromisoformat(data["local_time"])
     pin = data["pin"] if uid is None else None
@@ -514,16 +512,15 @@ def _fingerprint_of(body: str | None) -> bytes | None:
 
 
 def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = BACKUPS_KEPT) -> Path:
-    """Copy the ledger, also while a daemon writes it, into ``folder``, and keep only the newest copies there.
+    """Copy the ledger atomically into ``folder``, also while a daemon writes it, and keep only the newest copies.
 
-    Appears whole or not at all. Raises LedgerError where it cannot be made, or where it would leave less than
-    ``free_floor`` bytes on the disk.
+    Raises LedgerError where the copy fails, or would leave less than ``free_floor`` bytes on the disk.
     """
     if not path.exists():
         raise LedgerError(f"{path}: there is no ledger here yet; `hadir run` creates it")
     try:
         if os.geteuid() == 0 and path.parent.stat().st_uid != 0:
-            check_files(path)  # whoever owns the folder would get a copy of whatever a link leads to
+            check_files(path)  # otherwise the folder's owner could obtain a copy of any file by a link
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         with Folder(folder) as place:
             if place.free() - free_floor < path.stat().st_size:
@@ -552,7 +549,7 @@ def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = BACKUPS
 
 
 def check_files(path: Path) -> None:
-    """Raise FileRefused where a database, or what SQLite keeps beside it, is a link or no file."""
+    """Raise FileRefused where a database, or one of SQLite's files beside it, is a link or no regular file."""
     with Folder(path.parent) as folder:
         for side in SIDES:
             folder.check_place(path.name + side)
@@ -560,7 +557,7 @@ def check_files(path: Path) -> None:
 
 @contextmanager
 def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
-    """Copy a ledger into a new file of a folder, forced to the disk; yield its name, which cannot be known before.
+    """Copy a ledger into a new file of a folder, forced to the disk; yield its unpredictable name.
 
     The file is removed at the end, unless it was renamed.
     """
@@ -575,7 +572,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
     with folder.create(name, 0o640) as made:
         try:
             with closing(sqlite3.connect(folder.path / name)) as target:
-                # One view of the ledger throughout: otherwise every commit of the daemon would begin the copy anew.
+                # One read transaction throughout: otherwise every commit of the daemon would restart the copy.
                 source.execute("BEGIN")
                 source.execute("SELECT count(*) FROM gateway").fetchone()
                 source.backup(
@@ -583,7 +580,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
                 )
                 source.execute("ROLLBACK")
                 target.execute("PRAGMA journal_mode = DELETE")
-            # Made by root for the daemon's user: who may read the folder's other files may read this one.
+            # Created by root for the daemon's user: it gets the owner of the folder.
             folder.give(made)
             os.fchmod(made.fileno(), 0o640)
             os.fsync(made.fileno())
@@ -594,20 +591,20 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
 
 
 def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
-    """Raise FileRefused where SQLite, which opens by name, may have written another file than the one that was made."""
+    """Raise FileRefused where SQLite, which opens by name, may have written another file than the created one."""
     found = folder.look(name)
     if found is None or not os.path.samestat(found, os.fstat(made.fileno())):
         raise FileRefused(errno.EINVAL, "exchanged while it was written", name)
 
 
 def _copies(folder: Folder) -> list[str]:
-    """Return the copies in a folder, the oldest first; what is no file is none."""
+    """Return the copies in a folder, the oldest first; only regular files."""
     names = [name for name in folder.names() if _COPY.fullmatch(name)]
     return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
 
 
 def _altered_in(copy: Path) -> list[int]:
-    """Return the numbers of events in a copy whose bodies are not what was written, without those known to be so."""
+    """Return the numbers of events in a copy whose bodies do not fit their digests, without those set aside."""
     with closing(_opened(copy)) as connection:
         rows = connection.execute(
             f"SELECT sequence, body, digest FROM event WHERE body IS NOT NULL AND parked IS NOT {ALTERED} "
@@ -617,14 +614,14 @@ def _altered_in(copy: Path) -> list[int]:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return why a copy cannot be made, without words that may repeat what is in it."""
+    """Return why a copy failed, without text that may repeat its content."""
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
     return file.sqlite_message(exc.orig if isinstance(exc, DBAPIError) else exc)
 
 
 def newest_backup(folder: Path) -> Path | None:
-    """Return the newest copy that :func:`backup` made in ``folder``."""
+    """Return the newest backup in ``folder``, None without one."""
     try:
         with Folder(folder) as place:
             return max((folder / name for name in _copies(place)), default=None)
@@ -633,16 +630,16 @@ def newest_backup(folder: Path) -> Path | None:
 
 
 def restore(path: Path, copy: Path, source: str) -> Path | None:
-    """Put a copy in the ledger's place; the next start opens a new stream.
+    """Replace the ledger by a backup; the next start opens a new stream.
 
-    Returns where the ledger's file has been set aside; None where there was none. Raises LedgerLocked where a daemon
-    runs, and LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
+    Returns the path of the replaced file; None where there was none. Raises LedgerLocked where a daemon runs, and
+    LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
         with closing(file.lock(path.with_name(file.LOCK_NAME))), Folder(path.parent) as folder:
             check_files(copy)
-            # What is checked is what is copied: the file is opened once.
+            # The file is opened once, so that the checked content is the copied one.
             with closing(_opened(copy)) as connection:
                 _check(connection, copy, source)
                 with _copied(connection, folder) as draft, folder.open(draft) as made:
@@ -651,7 +648,7 @@ def restore(path: Path, copy: Path, source: str) -> Path | None:
                     check_same(folder, draft, made)
                     there_was = path.exists()
                     folder.rename(draft, _rebuilt(path).name)
-            aside = exchange(path, "replaced")
+            aside = replace_file(path, "replaced")
     except (OSError, sqlite3.Error, DBAPIError) as exc:
         raise LedgerError(f"{copy}: it cannot be restored ({_reason(exc)}); choose another backup") from exc
     return aside if there_was else None

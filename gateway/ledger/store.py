@@ -1,4 +1,4 @@
-"""The ledger as the rest of the gateway sees it: a reader for everybody, and the one writer."""
+"""The public interface of the ledger: a reader for any process, and the single writer."""
 
 import json
 import os
@@ -44,9 +44,9 @@ from gateway.ledger.transaction import Head, Transaction, present, unconfirmed
 from gateway.ledger.verify import Row, Verdict, verify
 
 MARKS_DELAY_S = 1.0
-"""How long a note that an event was sent may wait for company."""
+"""Maximum delay of writing an acknowledgement of the broker."""
 LIVE_EXPECTED_S = 30.0
-"""After a live punch, others are expected for so long."""
+"""After a live punch, further ones are expected for this time."""
 
 _UNSETTLED = f"body IS NOT NULL AND parked IS NOT {delivery.ALTERED} AND recorded_ms >= :since AND NOT {file.SETTLED}"
 
@@ -57,7 +57,7 @@ log = structlog.get_logger("ledger")
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event on its way to the broker."""
+    """An event as stored in the ledger."""
 
     sequence: int
     """Its number in the ledger."""
@@ -65,17 +65,17 @@ class StoredEvent:
     body: str
     recorded_ms: int
     digest: str | None = None
-    """As the ledger keeps it beside the body."""
+    """The digest column, stored beside the body."""
 
     @property
     def is_altered(self) -> bool:
-        """Whether the body is not the one that was written with this digest."""
+        """Whether the body does not fit its digest."""
         return self.digest is not None and not event_module.is_intact(self.body, self.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How much the ledger holds."""
+    """Counts of the ledger's events."""
 
     sequence: int
     """Number of the newest event."""
@@ -83,13 +83,13 @@ class Counts:
     sent: int
     parked: int
     altered: int
-    """Of those parked, the ones whose body is not what was written."""
+    """Of the parked ones, those whose body does not fit its digest."""
     withheld: int
     unconfirmed: int
     confirmed: int
-    """The centre has said that it holds them."""
+    """Confirmed by a receipt of the centre."""
     missing: int
-    """The centre has said that it lacks them, or nothing can say of them any more that it holds them."""
+    """Listed as missing by a receipt, or of an earlier stream that no receipt will confirm."""
     oldest_waiting_ms: int | None
     last_sent_ms: int | None
     last_confirmed_ms: int | None
@@ -97,18 +97,18 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class DayCounts:
-    """How far the records of one day of one terminal have travelled."""
+    """Delivery counts of the records of one day of one terminal."""
 
     day: date | None
     """By the terminal's clock; None for the records without a readable date."""
     in_log: int | None
-    """In the terminal's log when it was last seen; None: nothing of that day."""
+    """In the terminal's log at the last reading; None: no record of that day."""
     in_ledger: int
-    """Events, withheld records not among them."""
+    """Events, without withheld records."""
     withheld: int
     sent: int
     confirmed: int
-    """Of those, the centre has said that it holds them."""
+    """Of those, confirmed by a receipt of the centre."""
 
 
 @dataclass(slots=True)
@@ -123,10 +123,10 @@ def _utc_now() -> datetime:
 
 
 class LedgerReader:
-    """Reads a ledger, also one that a running daemon is writing. Changes nothing."""
+    """Reads a ledger, also while a daemon writes it. Changes nothing."""
 
     _oldest = SCHEMA
-    """The oldest tables that can be read as they are."""
+    """The oldest schema version that is readable without migration."""
 
     def __init__(self, data_dir: Path) -> None:
         self.path = data_dir / FILE_NAME
@@ -155,7 +155,7 @@ class LedgerReader:
             )
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._engine.dispose()
 
     def _rows(self, statement: str, **values: object) -> list[Any]:
@@ -171,7 +171,7 @@ class LedgerReader:
 
     @property
     def stream(self) -> str:
-        """Identity of this ledger's unbroken life."""
+        """Identifier of the present stream."""
         return self.streams()[-1].id
 
     def streams(self) -> list[Stream]:
@@ -179,7 +179,7 @@ class LedgerReader:
         return [Stream(**row._mapping) for row in self._rows("SELECT * FROM stream ORDER BY number")]  # noqa: SLF001 - SQLAlchemy's documented way to a dictionary
 
     def base_of(self, stream: str) -> int | None:
-        """Return what an event's sequence in ``stream`` is less than its number here; None for a foreign stream."""
+        """Return an event's number here minus its sequence in ``stream``; None for a foreign stream."""
         base = self._scalar("SELECT base FROM stream WHERE id = :id", id=stream)
         return None if base is None else int(base)
 
@@ -198,20 +198,20 @@ class LedgerReader:
         return str(self._scalar("SELECT source FROM gateway"))
 
     def terminals(self) -> list[KnownTerminal]:
-        """Return what is known of every terminal ever read, by name."""
+        """Return the stored state of every terminal ever read, ordered by name."""
         return [file.known_from(row) for row in self._rows("SELECT * FROM terminal ORDER BY name")]
 
     def terminal(self, name: str) -> KnownTerminal | None:
-        """Return what is known of one terminal; None before its first contact."""
+        """Return the stored state of one terminal; None before its first contact."""
         rows = self._rows("SELECT * FROM terminal WHERE name = :name", name=name)
         return file.known_from(rows[0]) if rows else None
 
     def events(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to ``limit`` events behind number ``after``, in order, sent or not; forgotten ones are left out."""
+        """Return up to ``limit`` events behind number ``after``, in order, sent or not, without pruned ones."""
         return self._events("body IS NOT NULL", after, limit)
 
     def pending(self, after: int, limit: int, topic: str | None = None) -> list[StoredEvent]:
-        """Return up to ``limit`` events behind ``after`` that the broker does not have, in order."""
+        """Return up to ``limit`` events behind ``after`` that wait for the broker, in order."""
         condition = "sent_ms IS NULL AND parked IS NULL"
         return self._events(f"{condition} AND topic = :topic" if topic else condition, after, limit, topic=topic)
 
@@ -226,9 +226,9 @@ class LedgerReader:
         return [StoredEvent(*row) for row in rows]
 
     def unsettled(self, after: int, limit: int, since_ms: int = 0) -> list[StoredEvent]:
-        """Return up to ``limit`` events behind ``after``, recorded from ``since_ms`` on, that somebody may still lack.
+        """Return up to ``limit`` events behind ``after``, recorded from ``since_ms`` on, whose delivery is incomplete.
 
-        Whether the broker has them or refused them: what counts is whose word is waited for, as for retention.
+        Also those acknowledged or refused by the broker: delivery is complete as defined for retention (``SETTLED``).
         """
         return self._events(_UNSETTLED, after, limit, since=since_ms)
 
@@ -238,7 +238,7 @@ class LedgerReader:
         return int(self._scalar(statement, after=after, since=since_ms))
 
     def again_upto(self) -> int:
-        """Return the number up to which what waits may have been asked for again; behind it nothing has."""
+        """Return the highest number that may have been marked for resending."""
         return int(self._scalar("SELECT again_upto FROM delivery"))
 
     def last_sequence(self) -> int:
@@ -246,9 +246,9 @@ class LedgerReader:
         return self._scalar("SELECT max(sequence) FROM event") or 0
 
     def counts(self) -> Counts:
-        """Count what there is."""
+        """Count the events by their delivery state."""
         sequence = self.last_sequence()
-        # Asked every minute: each of these is answered from a small index, however many events there are.
+        # Queried every minute: each of these uses a small index, however many events there are.
         waiting = self._scalar("SELECT count(*) FROM event WHERE sent_ms IS NULL AND parked IS NULL")
         oldest = self.pending(0, 1)
         parked = self._scalar("SELECT count(*) FROM event WHERE parked IS NOT NULL")
@@ -275,14 +275,14 @@ class LedgerReader:
         """Count the punches stored, of all terminals."""
         return int(self._scalar("SELECT count(*) FROM event WHERE topic LIKE 'punch/%'"))
 
-    # Whether it is what was written.
+    # Verification.
 
     def verify(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Verdict:
-        """Walk over every event up to the first that is not as it was written; ``progress`` is told how far it is."""
+        """Verify all events up to the first breach; ``progress`` receives the numbers of verified and of all events."""
         return verify(self, file.read_chain_end(self.path.with_name(file.LOCK_NAME)), progress)
 
     def rows(self, after: int, limit: int) -> list[Row]:
-        """Return up to ``limit`` events behind number ``after`` as they are in the file."""
+        """Return up to ``limit`` events behind number ``after`` as stored in the file."""
         rows = self._rows(
             "SELECT sequence, id, CAST(topic AS BLOB), CAST(body AS BLOB), CAST(digest AS BLOB) FROM event "
             "WHERE sequence > :after ORDER BY sequence LIMIT :limit",
@@ -295,7 +295,7 @@ class LedgerReader:
         ]
 
     def dangling_references(self) -> list[tuple[int, str]]:
-        """Return what refers to an event that is not there, or not that one: its number and what is wrong."""
+        """Return references to a missing or wrong event: its number and what is wrong."""
         rows = self._rows(
             "SELECT sequence, 'a record of a log has its place but no event' FROM place "
             "WHERE sequence IS NOT NULL AND NOT EXISTS "
@@ -309,7 +309,7 @@ class LedgerReader:
         return [(int(number), what) for number, what in rows]
 
     def placed(self, name: str) -> int:
-        """Count the log records of a terminal that are accounted for, in its present log generation."""
+        """Count the stored places of a terminal's present log generation."""
         return int(
             self._scalar(
                 "SELECT count(*) FROM place JOIN terminal ON terminal.number = place.terminal "
@@ -319,7 +319,7 @@ class LedgerReader:
         )
 
     def tally(self, name: str, since: date = date.min) -> list[DayCounts]:
-        """Return how far the records of each day from ``since`` on have travelled, the records without a day first."""
+        """Return the delivery counts of each day from ``since`` on; records without a day first."""
         rows = self._rows(
             "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
             f"sum({file.CONFIRMED}) AS confirmed FROM event "
@@ -340,7 +340,7 @@ class LedgerReader:
     def hours(self, name: str, since: date) -> dict[tuple[date, int], int]:
         """Count a terminal's punches of each day and hour by its clock, from ``since`` on, withheld ones among them.
 
-        A punch whose body was forgotten is not counted.
+        Pruned punches are not counted.
         """
         hour = "CAST(substr(json_extract({}, '$.{}local_time'), 12, 2) AS INTEGER) AS hour"
         rows = self._rows(
@@ -356,8 +356,7 @@ class LedgerReader:
     def quarters(self, first: date, last: date) -> dict[tuple[date, int], int]:
         """Count the punches of all terminals, by their clocks, in each quarter of an hour of the days given.
 
-        Quarters are counted from midnight, from 0 to 95. Neither withheld punches nor those whose body was forgotten
-        are counted.
+        Quarters are counted from midnight, from 0 to 95. Neither withheld nor pruned punches are counted.
         """
         rows = self._rows(
             "SELECT day, CAST(substr(local_time, 12, 2) AS INTEGER) * 4 + CAST(substr(local_time, 15, 2) AS INTEGER) "
@@ -385,7 +384,7 @@ class LedgerReader:
         return found
 
     def files(self, name: str) -> set[str]:
-        """Return the SHA-256 of every file of a terminal that was read to its end."""
+        """Return the SHA-256 of every completely imported file of a terminal."""
         rows = self._rows(
             "SELECT sha256 FROM file JOIN terminal ON terminal.number = file.terminal WHERE terminal.name = :name",
             name=name,
@@ -393,7 +392,7 @@ class LedgerReader:
         return {row[0] for row in rows}
 
     def held(self, serial: str, records: Sequence[Record]) -> int:
-        """Count those of a few records whose keys the ledger holds for the terminal with this serial."""
+        """Count those of a few records whose keys are stored for the terminal with this serial."""
         identities = [identity_of(serial, event_module.checked(record), 1).bytes for record in records]
         try:
             with self._engine.connect() as connection:
@@ -401,10 +400,10 @@ class LedgerReader:
         except DBAPIError as exc:
             raise file.explained(self.path, exc) from exc
 
-    # What a reading is laid against.
+    # What a reading is aligned with.
 
     def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
-        """Return up to ``count`` fingerprints of a terminal's known order, from position ``first`` on."""
+        """Return up to ``count`` fingerprints of a terminal's stored order, from position ``first`` on."""
         rows = self._rows(
             "SELECT fingerprint FROM place WHERE terminal = :terminal AND generation = :generation "
             "AND position >= :first AND position < :end ORDER BY position",
@@ -418,7 +417,7 @@ class LedgerReader:
     def earlier_records(self, known: KnownTerminal, before: int) -> dict[bytes, deque[int | None]]:
         """Return fingerprint → events (None: withheld) of the records in this serial's generations before one.
 
-        A record that several generations hold counts once: it was matched from one to the next.
+        A record of several generations counts once: it was matched from one to the next.
         """
         rows = self._rows(
             "SELECT generation, fingerprint, sequence FROM place WHERE terminal = :terminal "
@@ -437,14 +436,14 @@ class LedgerReader:
         return found
 
     def bindings(self, known: KnownTerminal) -> dict[int, str]:
-        """Return the PIN that each internal user number of a terminal stood for when it was last seen."""
+        """Return the last known PIN of each internal user number of a terminal."""
         rows = self._rows(
             "SELECT uid, pin FROM binding WHERE terminal = :terminal ORDER BY last_ms", terminal=known.number
         )
         return dict(tuple(row) for row in rows)
 
     def believed(self, identities: Iterable[bytes]) -> bool:
-        """Tell whether the log, and not only a live event, has shown any record with one of these identities."""
+        """Return whether a log, and not only a live event, contained a record with one of these identities."""
         identities = iter(identities)
         try:
             with self._engine.connect() as connection:
@@ -457,13 +456,13 @@ class LedgerReader:
 
 
 class _MigratingReader(LedgerReader):
-    """Reads also what must be brought up to date first."""
+    """Reads also older schema versions, which are to be migrated."""
 
     _oldest = 1
 
 
 class Ledger(LedgerReader):
-    """The ledger of a running daemon. Every method may be called from any thread."""
+    """The writable ledger of a running daemon. Thread-safe."""
 
     def __init__(
         self,
@@ -477,12 +476,12 @@ class Ledger(LedgerReader):
     ) -> None:
         """Open or create the ledger in ``data_dir`` for ``source``, on the machine with these marks.
 
-        A ledger that was copied, restored or set back opens a new stream. A damaged one is set aside, and what can be
-        saved of it begins a new stream too. With ``limits`` settled events are forgotten when they are old or in the
-        way. ``progress`` is called now and then while a ledger is looked through that was not closed in good order.
+        A ledger that was copied, restored or rolled back opens a new stream. A damaged one is set aside and recovered,
+        which opens a new stream too. With ``limits`` settled events are pruned when they are old or space is needed.
+        ``progress`` is called regularly while a ledger that was not closed properly is checked.
 
-        Raises LedgerLocked where another process has it, LedgerFull where there is no room on the disk, and LedgerError
-        where it belongs to another gateway or something else, or was written by a newer version.
+        Raises LedgerLocked where another process holds it, LedgerFull where the disk is full, and LedgerError where it
+        belongs to another gateway or program, or was written by a newer version.
         """
         self.path = data_dir / FILE_NAME
         self._now = now
@@ -496,7 +495,7 @@ class Ledger(LedgerReader):
             self.last_alive = file.last_alive(data_dir / file.LOCK_NAME) if self.path.exists() else None
             mark = file.read_chain_end(data_dir / file.LOCK_NAME)
             self.salvage = self._sound(mark, progress)
-            _MigratingReader(data_dir).close()  # refuses what must not be touched without touching it
+            _MigratingReader(data_dir).close()  # refuses an unsuitable file without changing it
             self._engine = file.engine_for(self.path, read_only=False)
             try:
                 self.was_clean = self._open(source)
@@ -519,34 +518,34 @@ class Ledger(LedgerReader):
         self._marks: list[tuple[int, int | None]] = []
         self._marks_lock = threading.Lock()
         self._imports_running = 0
-        """Readings being stored now."""
+        """Number of readings being stored now."""
         self._live_expected_until = 0.0
-        """Until when live punches are expected, on the monotonic clock."""
+        """Monotonic time until which live punches are expected."""
         self._imports_lock = threading.Lock()
         self._sessions = int(self._scalar("SELECT sessions FROM gateway"))
         self._closed = False
         self._transaction_began: float | None = None
-        """When the writer took what it is busy with."""
+        """Monotonic time at which the writer began its present transaction."""
         self._submit_lock = threading.Lock()
         self.on_recorded: Callable[[], None] = lambda: None
         """Called after each commit that added events, from the writer's thread."""
         self.on_resend: Callable[[], None] = lambda: None
-        """Called when events that were sent wait again."""
+        """Called after events were marked for resending."""
         self.failure: BaseException | None = None
-        """What ended the writer, or made the file useless, if anything did."""
+        """The exception that ended the writer or showed the file as unusable, if any."""
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
         self._writer.start()
         if self.broken is not None:
             try:
                 self.open_stream(self.broken)
             except LedgerError:
-                self.close()  # it may not go on in its old stream
+                self.close()  # it must not continue its old stream
                 raise
 
     def _sound(self, mark: file.Mark | None, progress: Callable[[], None]) -> recovery.Salvage | None:
-        """Make sure that there is a sound ledger; return what became of a damaged one."""
+        """Create the ledger, or recover a damaged one; return the result of a recovery."""
         if recovery.unfinished(self.path):
-            recovery.exchange(self.path)
+            recovery.replace_file(self.path)
         if not self.path.exists():
             file.create(self.path, self._source)
             return None
@@ -565,13 +564,13 @@ class Ledger(LedgerReader):
         rows = self._rows("SELECT sequence, digest FROM event ORDER BY sequence DESC LIMIT 1")
         number, digest = rows[0] if rows else (0, "")
         if not rows and mark is not None and mark.stream == stream.id:
-            number, digest = mark.number, mark.digest  # nothing could be saved, but how far it went is known
+            number, digest = mark.number, mark.digest  # no event was recovered, but the end of the chain is known
         if number <= stream.base:
             digest = event_module.first_previous(stream.id)
         return Head(number, digest, stream.id, stream.base)
 
     def _broken(self, mark: file.Mark | None, here: Location) -> str | None:
-        """Return why this ledger may not go on in its stream, if so; it is at home ``here`` from now on."""
+        """Return why this ledger must not continue its stream, if so; store ``here`` as its location."""
         row = self._rows("SELECT home, broken FROM gateway")[0]
         reason: str | None = row.broken
         if reason is None and row.home is not None:
@@ -580,12 +579,12 @@ class Ledger(LedgerReader):
             digest = self._scalar("SELECT digest FROM event WHERE sequence = :number", number=mark.number)
             reason = None if digest == mark.digest else ROLLED_BACK
         with self._engine.connect() as connection:
-            # Should this process die now, the next one must still know.
+            # Stored, so that a crash at this point does not lose the reason.
             connection.exec_driver_sql("UPDATE gateway SET home = ?, broken = ?", (here.text(), reason))
         return reason
 
     def _open(self, source: str) -> bool:
-        """Check whose the ledger is and that it is whole, and note that it is open; return whether it was closed."""
+        """Check the owner, migrate, and mark the ledger as open; return whether it was closed properly."""
         try:
             return self._check_owner(source)
         except DBAPIError as exc:
@@ -611,32 +610,32 @@ class Ledger(LedgerReader):
 
     @property
     def stream(self) -> str:
-        """Identity of this ledger's unbroken life."""
+        """Identifier of the present stream."""
         return self._stream
 
     def open_stream(self, reason: str) -> str:
-        """Begin a new stream with the next event, which names the stream before, and return its name.
+        """Open a new stream with the next event, which names the predecessor, and return its name.
 
-        What waits of the streams before is sent as it is.
+        Waiting events of earlier streams are sent unchanged.
         """
         name = self.do(lambda transaction: transaction.open_stream(reason, lost=transaction.gaps()))
         log.warning("stream_opened", reason=reason, stream=name, predecessor=self.streams()[-1].predecessor)
         return name
 
     def alive(self) -> None:
-        """Note, without a write to the ledger, that the daemon lives: what ``gateway.resumed`` tells after a crash."""
+        """Update the lock file's time, not the ledger; ``gateway.resumed`` reports it after a crash."""
         os.utime(self._lock_file.fileno())
 
     def _rows(self, statement: str, **values: object) -> list[Any]:
         try:
             return super()._rows(statement, **values)
         except file.LedgerDamaged as exc:
-            # The process ends, and the next start finds the ledger not closed in good order, and looks through it.
+            # The process ends; the next start finds a ledger that was not closed properly, and checks it.
             self.failure = getattr(self, "failure", None) or exc
             raise
 
     def close(self) -> None:
-        """Finish what waits, mark the ledger as cleanly closed and let it go."""
+        """Finish waiting jobs, mark the ledger as properly closed and release it."""
         if self._closed:
             return
         with self._submit_lock:
@@ -650,23 +649,23 @@ class Ledger(LedgerReader):
                     connection.exec_driver_sql("UPDATE gateway SET clean = 1")
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         except DBAPIError as exc:
-            if not file.is_disk_full(exc):  # then it is looked through at the next start, that is all
+            if not file.is_disk_full(exc):  # otherwise it is only checked at the next start
                 raise file.explained(self.path, exc) from exc
         finally:
             super().close()
             self._lock_file.close()
 
-    # What is recorded.
+    # Recording.
 
     def disk_state(self) -> DiskState:
-        """Return what there is room for: everything, news but no long imports, or nothing.
+        """Return what the disk has space for: ``all``, ``news`` (no long imports), or ``none``.
 
-        Where there is none, what is to be recorded is refused with LedgerFull; what waits is delivered all the same.
+        With ``none``, recording raises LedgerFull; waiting events are delivered all the same.
         """
         return self._disk_guard.state
 
     def days_left(self) -> int | None:
-        """Return in how many days the disk will be full but for its floor; None where that is not known, or never."""
+        """Return in how many days the free space reaches its floor; None where that is unknown, or never."""
         return self._disk_guard.days_left()
 
     @property
@@ -677,13 +676,13 @@ class Ledger(LedgerReader):
 
     @property
     def body_bytes(self) -> int:
-        """How large all bodies together are."""
+        """Size of all bodies, in bytes."""
         return self._disk_guard.body_bytes
 
     def next_session(self) -> int:
-        """Return a number higher than any before: the session of one connection to the broker.
+        """Return the next session number, higher than any before, for one connection to the broker.
 
-        While there is no room to write, it is higher than any since the start.
+        While the disk is full, it is only higher than any since the start.
         """
 
         def work(transaction: Transaction) -> None:
@@ -696,9 +695,9 @@ class Ledger(LedgerReader):
         return session
 
     def pin_serial(self, name: str, serial: str) -> KnownTerminal:
-        """Pin ``serial`` to the terminal ``name`` at first contact, or move it to another serial by the office's order.
+        """Pin ``serial`` to the terminal ``name`` at first contact, or replace it after a change of the configuration.
 
-        A new serial begins a new generation of the log. Returns what is known then.
+        A new serial begins a new generation of the log. Returns the stored state.
         """
 
         def work(transaction: Transaction) -> None:
@@ -710,7 +709,7 @@ class Ledger(LedgerReader):
                 (serial, name, serial),
             ).rowcount
             if changed:
-                # The log that could have confirmed them is gone with the old device, and so are its user numbers.
+                # The old device's log, which could have confirmed them, is gone, and so are its user numbers.
                 for table in ("unconfirmed", "binding", "log_day"):
                     transaction.connection.exec_driver_sql(
                         f"DELETE FROM {table} WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
@@ -733,7 +732,7 @@ class Ledger(LedgerReader):
         return self.do(lambda transaction: transaction.note(event_type, subject, moment, data))
 
     def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
-        """Keep what was learnt of a terminal beside its log; what is None stays as it was."""
+        """Store properties of a terminal; None leaves a property unchanged."""
 
         def work(transaction: Transaction) -> None:
             transaction.connection.exec_driver_sql(
@@ -744,7 +743,7 @@ class Ledger(LedgerReader):
         self.do(work)
 
     def remember_clock(self, name: str, clock: ClockEvidence) -> None:
-        """Keep a measurement of a terminal's clock, made with a clock that could be trusted, for the next start."""
+        """Store a measurement of a terminal's clock, made with a synchronised clock, for the next start."""
 
         def work(transaction: Transaction) -> None:
             transaction.connection.exec_driver_sql(
@@ -755,7 +754,7 @@ class Ledger(LedgerReader):
         self.do(work)
 
     def record_live(self, context: ReadingContext, record: RawPunch) -> bool:
-        """Store a live punch; False where the ledger holds its second already, or its PIN is none: the log decides."""
+        """Store a live punch; False where its key is stored already, or its PIN is invalid: the log decides."""
         number = self._number(context.terminal)
         checked = event_module.checked(record)
         if isinstance(checked, BadRecord):
@@ -795,11 +794,11 @@ class Ledger(LedgerReader):
         pins: Mapping[int, str] | None = None,
         between: Callable[[], None] = lambda: None,
     ) -> ReadingResult:
-        """Store what is new in a reading of a terminal's log, in slices that each survive a crash.
+        """Store the new records of a reading of a terminal's log, in slices that are committed one by one.
 
-        ``pins`` resolves internal user numbers, ``start`` says what of a first reading to withhold, ``between`` is
-        called after each slice, so that live punches need not wait for the end of a long import. Raises Unaligned
-        where a reading that does not begin at position 0 has no overlap with what is known: then nothing is stored.
+        ``pins`` resolves internal user numbers, ``start`` selects what of a first reading to withhold, ``between`` is
+        called after each slice, so that live punches do not wait for the end of a long import. Raises Unaligned, with
+        nothing stored, where a reading that does not begin at position 0 has no overlap with the stored log.
         """
         known = self.terminal(context.terminal)
         if known is None:
@@ -814,15 +813,15 @@ class Ledger(LedgerReader):
                 self._imports_running -= 1
 
     def _slice_divisor(self) -> int:
-        """Return by how many to divide a slice: by the readings being stored, by more where people punch."""
+        """Return the divisor of a slice: the number of concurrent readings, or more while live punches arrive."""
         if time.monotonic() < self._live_expected_until:
             return SLICE // SLICE_MIN
         return self._imports_running
 
     def record_final(self, context: ReadingContext, record: Record) -> bool:
-        """Store what a terminal without a log has told; an unreadable record whose bytes are known is not new.
+        """Store a record of a terminal without a log; an unreadable record with known bytes is not new.
 
-        Nothing can confirm it or tell two of them apart but their coming: a known key is a further occurrence.
+        No log can confirm it, and only its arrival distinguishes two of them: a known key is a further occurrence.
         """
         number = self._number(context.terminal)
         record = event_module.checked(record)
@@ -862,9 +861,9 @@ class Ledger(LedgerReader):
         return self.do(file_slice.store)
 
     def note_file(self, context: ReadingContext, about: dict[str, Any], report: dict[str, Any]) -> bool:
-        """Put on record that a file was read to its end; return False where that was noted before.
+        """Add a note that a file was imported completely; return False where that was noted before.
 
-        ``about`` is what the event says, ``report`` what is kept here only.
+        ``about`` is the event's data, ``report`` is stored in the ledger only.
         """
         number = self._number(context.terminal)
 
@@ -890,9 +889,9 @@ class Ledger(LedgerReader):
         return self.do(work)
 
     def release(self, context: ReadingContext, first: date = date.min, last: date = date.max) -> int:
-        """Give withheld records of a terminal, dated from ``first`` to ``last``, their place in the stream at last.
+        """Add withheld records of a terminal, dated from ``first`` to ``last``, to the stream.
 
-        Without bounds those without a readable date go too. Returns how many there were.
+        Without bounds this includes those without a readable date. Returns their number.
         """
         known = self.terminal(context.terminal)
         if known is None:
@@ -927,50 +926,50 @@ class Ledger(LedgerReader):
             raise LedgerError(f"terminal {name} has no pinned serial; pin_serial comes first")
         return number
 
-    # What has travelled.
+    # Delivery.
 
     def mark_sent(self, sequences: Iterable[int]) -> None:
-        """Note that the broker has these events. Returns at once; a crash within a second sends them again."""
+        """Mark events as sent. Returns at once; after a crash within a second they are sent again."""
         with self._marks_lock:
             self._marks.extend((sequence, None) for sequence in sequences)
 
     def park(self, sequence: int, reason: int) -> None:
-        """Note that the broker will never take this event, with its reason code."""
+        """Mark an event as permanently refused by the broker, with its reason code."""
         with self._marks_lock:
             self._marks.append((sequence, reason))
 
     def set_aside(self, numbers: Sequence[int]) -> int:
-        """Never send events whose bodies are not what was written; return of how many that is news. See `delivery`."""
+        """Set events aside whose bodies do not fit their digests; return how many are newly marked. See `delivery`."""
         return sum(
             self.do(partial(delivery.set_aside, numbers=numbers[first : first + delivery.PRUNED_PER_CALL]))
             for first in range(0, len(numbers), delivery.PRUNED_PER_CALL)
         )
 
     def trust(self, confirm: str) -> None:
-        """Choose whose word counts for delivered: ``centre``, ``broker``, ``auto`` (the centre's if it speaks)."""
+        """Store whose acknowledgement counts: ``centre``, ``broker``, ``auto`` (the centre after a receipt)."""
         if self._scalar("SELECT confirm FROM delivery") != confirm:
             with suppress(LedgerFull):
                 self.do(lambda transaction: delivery.choose(transaction, confirm), settles=True)
 
     def note_receipt(self, receipt: Receipt) -> Judgement:
-        """Judge a receipt and store what it says, in one transaction.
+        """Judge a receipt and store its content, in one transaction.
 
-        Where it proves that the ledger was set back, a new stream begins. Raises LedgerFull, with nothing changed,
-        where there is no room.
+        Where it proves that the ledger was rolled back, a new stream is opened. Raises LedgerFull, with nothing
+        changed, where the disk is full.
         """
         return self._judged(
             lambda transaction: delivery.note_receipt(transaction, receipt), f"a receipt for {receipt.upto} events"
         )
 
     def judge_info(self, info: RetainedInfo) -> Judgement:
-        """Judge what the broker has retained of this gateway: as :meth:`note_receipt` does, with nothing to store."""
+        """Judge the retained ``info`` of this gateway: like :meth:`note_receipt`, with nothing to store."""
         return self._judged(
             lambda transaction: delivery.judge(transaction, info.stream, info.sequence),
             f"the broker has retained that {info.sequence} events were recorded",
         )
 
     def _judged(self, judge: Callable[[Transaction], Judged], claim: str) -> Judgement:
-        """Run a judgement as a job that may make room; ``claim`` is what it judges, for the log."""
+        """Run a judgement as a settling job; ``claim`` describes the judged claim in the log."""
 
         def work(transaction: Transaction) -> Judged:
             judged = judge(transaction)
@@ -989,16 +988,16 @@ class Ledger(LedgerReader):
         return judged.judgement
 
     def resend_missing(self) -> ResendCounts:
-        """Let some of what the centre misses wait again; of bodies that are gone a numbered event says so."""
+        """Mark some of the missing events for resending; pruned ones are listed in a note."""
         owed = self.do(delivery.resend_missing)
         if owed.events:
             self.on_resend()
         return owed
 
     def resend(self, selection: Selection) -> ResendCounts:
-        """Let the chosen events wait again, without a change to any; of bodies that are gone a numbered event says so.
+        """Mark the selected events for resending, unchanged; pruned ones are listed in a note.
 
-        What waits or travels anyway is not counted.
+        Events that wait anyway are not counted.
         """
         self.do(lambda transaction: delivery.note_pruned(transaction, selection))
         forgotten = self.do(lambda transaction: delivery.count_pruned(transaction, selection))
@@ -1010,20 +1009,20 @@ class Ledger(LedgerReader):
         return ResendCounts(events, forgotten)
 
     def flush_marks(self) -> None:
-        """Write the notes of :meth:`mark_sent` now; where there is no room for them they go on waiting."""
+        """Write the marks of :meth:`mark_sent` now; on a full disk they wait."""
         with suppress(LedgerFull):
             self.do(lambda _: None)
 
     # The writer.
 
     def do(self, work: Callable[[Transaction], T], *, settles: bool = False) -> T:
-        """Run ``work`` in the writer's next transaction; return what it returns, once that is on the disk.
+        """Run ``work`` in the writer's next transaction; return its result after the commit.
 
-        Raises LedgerFull, with nothing stored, where there is no room. What ``settles`` earlier events, so that room
-        can be made, is tried even where nothing else may be written.
+        Raises LedgerFull, with nothing stored, where the disk is full. A job that ``settles`` earlier events, so that
+        they can be pruned, is attempted even then.
         """
         job = _Job(work, settles)
-        with self._submit_lock:  # behind the order to stop nobody would ever answer
+        with self._submit_lock:  # a job queued after the stop item would never be answered
             if self._closed or self.failure is not None:
                 raise LedgerError(f"{self.path}: the ledger is closed") from self.failure
             self._jobs.put(job)
@@ -1043,7 +1042,7 @@ class Ledger(LedgerReader):
                     if not stop:
                         self._disk_guard.run_step(connection, self._head.sequence, milliseconds(self._now()))
                     self._transaction_began = None
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, waiting callers must hear of it
+        except BaseException as exc:  # noqa: BLE001 - waiting callers must receive every error
             self.failure = file.explained(self.path, exc) if isinstance(exc, DBAPIError) else exc
             self._transaction_began = None
             while True:
@@ -1054,7 +1053,7 @@ class Ledger(LedgerReader):
                 jobs = [following]
 
     def _take(self) -> tuple[list[_Job], bool]:
-        """Wait for work or for marks that have waited long enough; return all jobs there are, and whether to stop."""
+        """Wait for jobs, or until marks are due; return all queued jobs, and whether to stop."""
         jobs: list[_Job] = []
         try:
             job = self._jobs.get(timeout=0.001 if self._disk_guard.busy else MARKS_DELAY_S)
@@ -1067,7 +1066,7 @@ class Ledger(LedgerReader):
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:
         if self._disk_guard.full:
-            # What room is left, or is made, belongs to what has travelled: it is how more is made.
+            # The remaining space is reserved for delivery marks: they settle events, which can then be pruned.
             recording = [job for job in jobs if not job.settles]
             self._refuse(recording, LedgerFull(f"{self.path}: the disk is full; make room on it"))
             jobs = [job for job in jobs if job.settles]
@@ -1096,7 +1095,7 @@ class Ledger(LedgerReader):
             self._disk_guard.note_settled(min(sequence for sequence, _ in marks))
         if self._head.sequence > before.sequence:
             file.write_chain_end(self._lock_file, self._mark())
-        # Only now is anything a caller is told about on the disk.
+        # Results are returned only after the commit.
         for job, result in results:
             job.done.set_result(result)
         if self._head.sequence > before.sequence:
@@ -1105,7 +1104,7 @@ class Ledger(LedgerReader):
     def _transact(
         self, connection: Connection, jobs: list[_Job], marks: list[tuple[int, int | None]], written: int
     ) -> list[tuple[_Job, Any]]:
-        """Do jobs and write marks in one transaction; return the results of the jobs that succeeded."""
+        """Run jobs and write marks in one transaction; return the results of the successful jobs."""
         results: list[tuple[_Job, Any]] = []
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         transaction = Transaction(connection, self._source, self._head, self._now())
@@ -1118,7 +1117,7 @@ class Ledger(LedgerReader):
                 transaction.flush()
             except DBAPIError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - one job's mistake is its caller's, not its neighbours'
+            except Exception as exc:  # noqa: BLE001 - a job's error is raised in its caller only
                 transaction = Transaction(connection, self._source, here, transaction.now)
                 self._head = here
                 connection.exec_driver_sql("ROLLBACK TO job")
