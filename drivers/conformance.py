@@ -43,8 +43,8 @@ from drivers.base import (
     Untimed,
 )
 
-PATIENCE_S = 30.0
-"""Far longer than any conversation with the options of a stand may take: what has not ended by then hangs."""
+TIMEOUT_S = 30.0
+"""Far longer than any conversation with the options of a bench may take: what has not ended by then hangs."""
 LISTEN_S = 0.05
 
 
@@ -70,7 +70,7 @@ class Bench:
     no such thing."""
 
 
-def ends(work: Callable[[], object]) -> BaseException | None:
+def run_to_end(work: Callable[[], object]) -> BaseException | None:
     """Do ``work`` in a thread; return the exception it ended with. AssertionError where it does not end."""
     failure: list[BaseException] = []
 
@@ -82,14 +82,14 @@ def ends(work: Callable[[], object]) -> BaseException | None:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(PATIENCE_S)
+    thread.join(TIMEOUT_S)
     _require(not thread.is_alive(), "a conversation does not end: something waits without a deadline")
     return failure[0] if failure else None
 
 
-def it_answers_what_it_offers(stand: Bench) -> None:
+def its_interfaces_return_their_types(bench: Bench) -> None:
     """Identity, clock, sizes, log, users, live punches: each in the types of drivers.base, and the log byte by byte."""
-    with stand.driver.connect(stand.options) as terminal:
+    with bench.driver.connect(bench.options) as terminal:
         _require(isinstance(terminal.serial(), str), "serial() is a text")
         _require(isinstance(terminal.identify(), TerminalInfo), "identify() is a TerminalInfo")
         clock = terminal.read_clock()
@@ -97,7 +97,7 @@ def it_answers_what_it_offers(stand: Bench) -> None:
             clock is None or (isinstance(clock, ClockReading) and clock.local_time.tzinfo is None), "a naive clock"
         )
         if isinstance(terminal, Logged):
-            _read_log(terminal, stand.log)
+            _read_log(terminal, bench.log)
         if isinstance(terminal, Acknowledging):
             new = terminal.new()
             _require(len(list(new.records)) == new.total - new.start, "new records are the end of the log")
@@ -107,60 +107,60 @@ def it_answers_what_it_offers(stand: Bench) -> None:
         if isinstance(terminal, Enrolled):
             _require(all(isinstance(pin, str) for pin in terminal.pins().values()), "PINs are texts")
         if isinstance(terminal, Exporting):
-            _read_exports(terminal, stand.log)
+            _read_exports(terminal, bench.log)
         if isinstance(terminal, Live):
-            _listen(terminal, stand.punch)
+            _listen(terminal, bench.punch)
         _require(isinstance(terminal, Logged | Live | Exporting), "a terminal has a log, or tells, or exports")
 
 
-def it_leaves_the_terminal_as_found(stand: Bench) -> None:
+def a_visit_changes_nothing(bench: Bench) -> None:
     """Nothing but the allow-list is sent, whatever is asked for, and a visit changes nothing."""
-    before = stand.condition()
-    with stand.driver.connect(stand.options) as terminal:
-        _everything(terminal)
-    _require(set(stand.written()) <= set(stand.allowed), f"sent and not allowed: {set(stand.written())}")
-    _require(stand.condition() == before, "the terminal is not as it was before the visit")
-    with stand.driver.connect(stand.options) as terminal:
+    before = bench.condition()
+    with bench.driver.connect(bench.options) as terminal:
+        _use_all_interfaces(terminal)
+    _require(set(bench.written()) <= set(bench.allowed), f"sent and not allowed: {set(bench.written())}")
+    _require(bench.condition() == before, "the terminal is not as it was before the visit")
+    with bench.driver.connect(bench.options) as terminal:
         _require(isinstance(terminal.serial(), str), "a second visit is like the first")
 
 
-def it_keeps_its_deadline_with_a_silent_peer(stand: Bench) -> None:
+def a_silent_peer_is_left_in_time(bench: Bench) -> None:
     """Somebody takes the connection and says nothing: it ends, with a DriverError or with nothing."""
-    _meet(stand, b"", stay=True)
+    _visit_peer(bench, b"", stay=True)
 
 
-def it_bears_a_peer_that_hangs_up(stand: Bench) -> None:
+def a_closing_peer_is_a_driver_error(bench: Bench) -> None:
     """Somebody takes the connection and closes it: it ends, with a DriverError or with nothing."""
-    _meet(stand, b"", stay=False)
+    _visit_peer(bench, b"", stay=False)
 
 
-def it_bears_a_stranger(stand: Bench) -> None:
+def another_protocol_is_a_driver_error(bench: Bench) -> None:
     """Somebody else answers: it ends, with a DriverError or with nothing that could be taken for a punch."""
-    _meet(stand, b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + bytes(range(256)), stay=True)
-    _meet(stand, bytes(512), stay=False)
+    _visit_peer(bench, b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + bytes(range(256)), stay=True)
+    _visit_peer(bench, bytes(512), stay=False)
 
 
-def it_says_that_nobody_is_there(stand: Bench) -> None:
+def a_closed_port_is_a_driver_error(bench: Bench) -> None:
     """Nobody listens on the port: that is a DriverError."""
-    if stand.reaching is None:
+    if bench.reaching is None:
         return
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    options = stand.reaching(port)
-    failure = ends(lambda: _visit(stand.driver, options))
+    options = bench.reaching(port)
+    failure = run_to_end(lambda: _visit(bench.driver, options))
     _require(isinstance(failure, DriverError), f"nobody is there, and what comes of it is {failure!r}")
 
 
-def its_options_are_explained(stand: Bench) -> None:
+def its_options_are_documented(bench: Bench) -> None:
     """Each option says what it means, and no number of seconds is taken without its unit."""
-    _require(stand.driver.options.__doc__ is not None, "the options have no docstring")
-    given = {name: f"{value}s" if isinstance(value, float) else value for name, value in stand.options}
-    for name, field in stand.driver.options.model_fields.items():
+    _require(bench.driver.options.__doc__ is not None, "the options have no docstring")
+    given = {name: f"{value}s" if isinstance(value, float) else value for name, value in bench.options}
+    for name, field in bench.driver.options.model_fields.items():
         _require(bool(field.description), f"the option {name} has no docstring")
         if field.annotation is not float:
             continue
         try:
-            stand.driver.options.model_validate(given | {name: 5})
+            bench.driver.options.model_validate(given | {name: 5})
         except ValidationError as exc:
             _require(any(error["loc"] == (name,) for error in exc.errors()), f"{name}: another mistake: {exc}")
         else:
@@ -168,13 +168,13 @@ def its_options_are_explained(stand: Bench) -> None:
 
 
 CHECKS: tuple[Callable[[Bench], None], ...] = (
-    it_answers_what_it_offers,
-    it_leaves_the_terminal_as_found,
-    it_keeps_its_deadline_with_a_silent_peer,
-    it_bears_a_peer_that_hangs_up,
-    it_bears_a_stranger,
-    it_says_that_nobody_is_there,
-    its_options_are_explained,
+    its_interfaces_return_their_types,
+    a_visit_changes_nothing,
+    a_silent_peer_is_left_in_time,
+    a_closing_peer_is_a_driver_error,
+    another_protocol_is_a_driver_error,
+    a_closed_port_is_a_driver_error,
+    its_options_are_documented,
 )
 
 
@@ -210,34 +210,35 @@ def _read_exports(terminal: Exporting, log: Sequence[bytes]) -> None:
 
 
 def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
-    _require(ends(lambda: list(terminal.events(LISTEN_S))) is None, "listening while nothing happens is no error")
+    _require(run_to_end(lambda: list(terminal.events(LISTEN_S))) is None, "listening while nothing happens is no error")
     if punch is None:
         return
-    heard: list[object] = []
+    received: list[object] = []
 
     def wait() -> None:
-        while not heard:
-            heard.extend(terminal.events(LISTEN_S))
+        while not received:
+            received.extend(terminal.events(LISTEN_S))
 
     punch()
-    _require(ends(wait) is None, "listening to a punch is no error")
+    _require(run_to_end(wait) is None, "listening to a punch is no error")
     _require(
-        all(isinstance(item, RawPunch | Untimed | BadRecord | Hint) for item in heard), "events() gives something else"
+        all(isinstance(item, RawPunch | Untimed | BadRecord | Hint) for item in received),
+        "events() gives something else",
     )
 
 
-def _meet(stand: Bench, says: bytes, *, stay: bool) -> None:
-    if stand.reaching is None:
+def _visit_peer(bench: Bench, payload: bytes, *, stay: bool) -> None:
+    if bench.reaching is None:
         return
-    with _peer(says, stay=stay) as port:
-        options = stand.reaching(port)
-        failure = ends(lambda: _visit(stand.driver, options))
+    with _peer(payload, stay=stay) as port:
+        options = bench.reaching(port)
+        failure = run_to_end(lambda: _visit(bench.driver, options))
     _require(failure is None or isinstance(failure, DriverError), f"this left the driver: {failure!r}")
     _require(type(failure) is not DriverError, "DriverError itself says nothing about what is to be done")
 
 
 @contextmanager
-def _peer(says: bytes, *, stay: bool) -> Iterator[int]:
+def _peer(payload: bytes, *, stay: bool) -> Iterator[int]:
     """Take every connection to a port, say something, and stay silent or hang up."""
     taken: list[socket.socket] = []
 
@@ -245,7 +246,7 @@ def _peer(says: bytes, *, stay: bool) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 connection, _ = server.accept()
-                connection.sendall(says)
+                connection.sendall(payload)
                 if stay:
                     taken.append(connection)
                 else:
@@ -263,10 +264,10 @@ def _peer(says: bytes, *, stay: bool) -> Iterator[int]:
 
 def _visit(driver: Driver, options: DriverOptions) -> None:
     with driver.connect(options) as terminal:
-        _everything(terminal)
+        _use_all_interfaces(terminal)
 
 
-def _everything(terminal: Terminal) -> None:
+def _use_all_interfaces(terminal: Terminal) -> None:
     """Ask for all that a terminal offers and that changes nothing."""
     terminal.identify()
     terminal.read_clock()

@@ -17,7 +17,7 @@ def options(port: str, timeout: str = "2s") -> KartuOptions:
 
 
 @pytest.fixture
-def stand() -> Iterator[Bench]:
+def bench() -> Iterator[Bench]:
     """Put a terminal on a bench."""
     with Simulator() as simulator:
         yield Bench(
@@ -31,10 +31,10 @@ def stand() -> Iterator[Bench]:
         )
 
 
-@pytest.mark.parametrize("promise", CHECKS)
-def test_promise(promise: Callable[[Bench], None], stand: Bench) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_check(check: Callable[[Bench], None], bench: Bench) -> None:
     """The driver keeps it."""
-    promise(stand)
+    check(bench)
 
 
 def test_a_record() -> None:

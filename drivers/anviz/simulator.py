@@ -136,7 +136,7 @@ class SimulatedTerminal:
             self._marked = min(self._marked, len(self._log))
 
     def clear(self) -> None:
-        """Empty the log, as somebody at the terminal's menu would; no question on the line does this."""
+        """Empty the log, as somebody at the terminal's menu would; no request on the line does this."""
         with self._lock:
             self._log.clear()
             self._marked = 0
@@ -155,19 +155,19 @@ class SimulatedTerminal:
             self._download.clear()
             self._sent = b""
 
-    def answer(self, question: Frame) -> Frame:
-        """Return the answer to a question that is meant for this terminal."""
+    def answer(self, request: Frame) -> Frame:
+        """Return the answer to a request that is meant for this terminal."""
         with self._lock:
-            self.requests[question.command] += 1
-            data = self._data(question)
+            self.requests[request.command] += 1
+            data = self._data(request)
             self.refused += data is None
-        command = question.command + wire.ANSWER
+        command = request.command + wire.ANSWER
         if data is None:
             return Frame(self.device_id, command, ret=RET_FAILURE)
         return Frame(self.device_id, command, data)
 
-    def _data(self, question: Frame) -> bytes | None:
-        match question.command:
+    def _data(self, request: Frame) -> bytes | None:
+        match request.command:
             case wire.CMD_SERIAL:
                 return self.serial.encode().ljust(16, b"\0")
             case wire.CMD_MODEL:
@@ -180,13 +180,13 @@ class SimulatedTerminal:
                 return self.device_id.to_bytes(4, "big")
             case wire.CMD_RECORD_INFO:
                 return wire.encode_record_info(wire.RecordInfo(len(self._log), self._marked), users=len(self.users))
-            case wire.CMD_RECORDS if len(question.data) == 2:
-                return self._batch(*question.data)
-            case wire.CMD_CLEAR if len(question.data) == 4 and question.data[0] == wire.FLAGS_OF_OLDEST:
-                count = int.from_bytes(question.data[1:], "big")
+            case wire.CMD_RECORDS if len(request.data) == 2:
+                return self._batch(*request.data)
+            case wire.CMD_CLEAR if len(request.data) == 4 and request.data[0] == wire.FLAGS_OF_OLDEST:
+                count = int.from_bytes(request.data[1:], "big")
                 self.acknowledged.append(count)
                 self.unmark(count)
-                return question.data[1:]
+                return request.data[1:]
         return None
 
     def _batch(self, parameter: int, count: int) -> bytes | None:
@@ -225,11 +225,11 @@ class Faults:
     echo: bool = False
     """Questions come back, as on two wires."""
     between: bool = False
-    """Live records go out between a question and its answer."""
+    """Live records go out between a request and its answer."""
     slow: float = 0.0
-    """Seconds until a question is answered."""
+    """Seconds until a request is answered."""
 
-    def spend(self, name: str) -> bool:
+    def consume(self, name: str) -> bool:
         """Tell whether a fault that counts down strikes now."""
         left: int = getattr(self, name)
         setattr(self, name, max(0, left - 1))
@@ -303,7 +303,7 @@ class Simulator:
         if self._tcp is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hadir-anviz-"))
         for terminal in self.terminals.values():
-            terminal.on_punch = self._tell
+            terminal.on_punch = self._queue_event
         try:
             self.plug()
         except BaseException:
@@ -373,7 +373,7 @@ class Simulator:
                 os.close(self._descriptor)
             self._descriptor = None
 
-    def _tell(self, event: Frame) -> None:
+    def _queue_event(self, event: Frame) -> None:
         self._events.append(event)
         waker = self._waker
         if waker is not None:
@@ -395,9 +395,9 @@ class Simulator:
                 if self._listener is not None and self._listener.fileno() in ready:
                     self._accept(self._listener)
                 elif self._descriptor is not None and self._descriptor in ready:
-                    self._hear()
+                    self._receive()
                 if not self.faults.between:
-                    self._speak_events()
+                    self._send_events()
             except _Unplugged:
                 return
             except OSError:
@@ -414,7 +414,7 @@ class Simulator:
         self._descriptor = connection.detach()
         self._reader = wire.FrameReader()
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         assert self._descriptor is not None  # noqa: S101 - only called when it was ready
         received = os.read(self._descriptor, 4096)
         if not received:
@@ -423,45 +423,45 @@ class Simulator:
         self._pace(len(received))
         if self.faults.echo:
             self._send(received)
-        for question in self._reader.feed(received):
-            if not question.is_answer and not self.faults.spend("silent"):
-                self._reply(question)
+        for request in self._reader.feed(received):
+            if not request.is_answer and not self.faults.consume("silent"):
+                self._reply(request)
 
-    def _reply(self, question: Frame) -> None:
+    def _reply(self, request: Frame) -> None:
         meant = (
             list(self.terminals.values())
-            if question.channel == wire.BROADCAST
-            else [self.terminals[question.channel]]
-            if question.channel in self.terminals
+            if request.channel == wire.BROADCAST
+            else [self.terminals[request.channel]]
+            if request.channel in self.terminals
             else []
         )
         if not meant:
             return
         self._wait(self.faults.slow or QUICK_S)
-        answers = [terminal.answer(question) for terminal in meant]
+        answers = [terminal.answer(request) for terminal in meant]
         if self.faults.between:
-            self._speak_events()
-        if self.faults.spend("mute"):
+            self._send_events()
+        if self.faults.consume("mute"):
             return
         self.on_answer(answers[0])
         raw = answers[0].to_bytes()
         for other in answers[1:]:
             raw = _collided(raw, other.to_bytes())
-        self._send(self._spoiled(raw))
+        self._send(self._with_faults(raw))
 
-    def _spoiled(self, raw: bytes) -> bytes:
-        if self.faults.spend("collision"):
+    def _with_faults(self, raw: bytes) -> bytes:
+        if self.faults.consume("collision"):
             raw = _collided(raw, Frame(0xFFFFFFFF, raw[5], b"\x55" * 8).to_bytes())
-        if self.faults.spend("crc"):
+        if self.faults.consume("crc"):
             middle = len(raw) // 2
             raw = raw[:middle] + bytes((raw[middle] ^ 0x10,)) + raw[middle + 1 :]
-        if self.faults.spend("half"):
+        if self.faults.consume("half"):
             raw = raw[: len(raw) // 2]
-        if self.faults.spend("noise"):
+        if self.faults.consume("noise"):
             raw = NOISE + raw + NOISE
         return raw
 
-    def _speak_events(self) -> None:
+    def _send_events(self) -> None:
         while self._events:
             event = self._events.popleft()
             if self._descriptor is not None:
@@ -560,13 +560,13 @@ class Simulator:
         return f"The clock shows {terminal.clock():%Y-%m-%d %H:%M:%S}."
 
     def _status(self) -> str:
-        told = [
+        summaries = [
             f"terminal {terminal.device_id}, serial {terminal.serial}: {terminal.count} of {terminal.capacity} records "
             f"({terminal.marked} new), clock {terminal.clock():%Y-%m-%d %H:%M:%S}"
             for terminal in self.terminals.values()
         ]
         plugged = "plugged in" if self._thread is not None else "unplugged"
-        return f"{self.port}, {plugged}, {self.bytes_in} bytes in, {self.bytes_out} bytes out; {'; '.join(told)}."
+        return f"{self.port}, {plugged}, {self.bytes_in} bytes in, {self.bytes_out} bytes out; {'; '.join(summaries)}."
 
 
 class _Unplugged(Exception):  # noqa: N818 - never leaves this module

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from drivers.anviz import wire
-from drivers.anviz.transport import DEFAULT_TCP_PORT, Damaged, Line, joined
+from drivers.anviz.transport import DEFAULT_TCP_PORT, DamagedAnswer, Line, shared_line
 from drivers.base import (
     ClockReading,
     Driver,
@@ -86,9 +86,9 @@ class AnvizOptions(DriverOptions):
     epoch: Annotated[date, BeforeValidator(_is_written_as_a_day), AfterValidator(_is_an_epoch)] = wire.EPOCH
     """The day from which its records count; 2000-01-01 where they come out a day late."""
     turnaround: Pause = 0.2
-    """Silence between an answer and the next question, which RS-485 needs; 0s on a line with one terminal is faster."""
+    """Silence between an answer and the next request, which RS-485 needs; 0s on a line with one terminal is faster."""
     timeout: Annotated[Seconds, duration_between("100ms", "1m")] = 3.0
-    """Bound on one small question and its answer; terminals on the same line wait as long for one that is silent."""
+    """Bound on one small request and its answer; terminals on the same line wait as long for one that is silent."""
     bulk_timeout: Annotated[Seconds, duration_between("100ms", "10m")] = 5.0
     """Bound on one batch of records, 25 at most."""
 
@@ -97,7 +97,7 @@ class AnvizOptions(DriverOptions):
         return f"{same_port(self.port, DEFAULT_TCP_PORT)}#{self.device_id}"
 
 
-class _Unacquainted(AnvizOptions):
+class AutoDeviceId(AnvizOptions):
     """Options of somebody who knows a port and nothing else: the terminal is asked for its number."""
 
     device_id: Literal[0] = 0
@@ -126,16 +126,16 @@ class AnvizTerminal:
 
     def _text(self, command: int, length: int | None = None) -> str | None:
         try:
-            return wire.decode_text(self.ask(command)[:length])
+            return wire.decode_text(self.query(command)[:length])
         except Refusal:
             return None
 
     def read_clock(self) -> ClockReading | None:
         """Ask for the wall clock; None where it shows an impossible date."""
         begun = time.monotonic()
-        data = self.ask(wire.CMD_CLOCK)
+        data = self.query(wire.CMD_CLOCK)
         round_trip_s = time.monotonic() - begun
-        with _understood():
+        with _wire_errors_translated():
             moment = wire.decode_clock(data)
         return None if moment is None else ClockReading(moment, round_trip_s)
 
@@ -165,7 +165,7 @@ class AnvizTerminal:
         if not 0 < count <= handed_out:
             raise RuntimeError(f"{count} records to acknowledge, {handed_out} handed out")
         data = bytes((wire.FLAGS_OF_OLDEST,)) + count.to_bytes(3, "big")
-        _succeeded(self._line.ask(self._channel, wire.CMD_CLEAR, data, self._options.timeout))
+        _success_data(self._line.query(self._channel, wire.CMD_CLEAR, data, self._options.timeout))
         self._download = None
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
@@ -178,27 +178,27 @@ class AnvizTerminal:
             record = wire.decode_record(frame.data, self._options.epoch)
             yield record if isinstance(record, RawPunch) else Hint(record.reason)
 
-    def ask(self, command: int, data: bytes = b"") -> bytes:
+    def query(self, command: int, data: bytes = b"") -> bytes:
         """Ask something that may be asked again, and return what the answer holds; Refusal where that is an error."""
         tries = TRIES
         while True:
             tries -= 1
             try:
-                return _succeeded(self._line.ask(self._channel, command, data, self._options.timeout))
-            except Damaged:
+                return _success_data(self._line.query(self._channel, command, data, self._options.timeout))
+            except DamagedAnswer:
                 if not tries:
                     raise
 
     def batch(self, parameter: int, count: int) -> list[bytes]:
-        """Ask once for up to ``count`` records; Damaged where the answer is lost."""
-        question = bytes((parameter, count))
-        answer = self._line.ask(self._channel, wire.CMD_RECORDS, question, self._options.bulk_timeout)
-        with _understood():
-            return wire.split_batch(_succeeded(answer))
+        """Ask once for up to ``count`` records; DamagedAnswer where the answer is lost."""
+        request = bytes((parameter, count))
+        answer = self._line.query(self._channel, wire.CMD_RECORDS, request, self._options.bulk_timeout)
+        with _wire_errors_translated():
+            return wire.split_batch(_success_data(answer))
 
     def _record_info(self) -> wire.RecordInfo:
-        with _understood():
-            return wire.decode_record_info(self.ask(wire.CMD_RECORD_INFO))
+        with _wire_errors_translated():
+            return wire.decode_record_info(self.query(wire.CMD_RECORD_INFO))
 
     def _reading(self, parameter: int, start: int, total: int) -> Reading:
         if self._download is not None:
@@ -208,7 +208,7 @@ class AnvizTerminal:
 
 
 class Refusal(ProtocolError):  # noqa: N818 - says what was met
-    """The terminal answers a question with an error."""
+    """The terminal answers a request with an error."""
 
 
 class _Download:
@@ -241,11 +241,11 @@ class _Download:
     def _fetch(self) -> None:
         if self.is_over:
             raise RuntimeError("this reading is over: another one has begun")
-        come = len(self._raw) // wire.RECORD
-        wanted = min(wire.BATCH, self._count - come)
+        received = len(self._raw) // wire.RECORD
+        wanted = min(wire.BATCH, self._count - received)
         batch = self._next(wanted) if self._raw else self._beginning(wanted)
         if not batch:
-            raise ProtocolError(f"the terminal counts {self._count} records and sends {come}")
+            raise ProtocolError(f"the terminal counts {self._count} records and sends {received}")
         self._raw += b"".join(batch[:wanted])
         self._last = batch
 
@@ -253,7 +253,7 @@ class _Download:
         for _ in range(TRIES - 1):
             try:
                 self._first = self._terminal.batch(self._parameter, wanted)
-            except Damaged:
+            except DamagedAnswer:
                 continue
             return self._first
         self._first = self._terminal.batch(self._parameter, wanted)
@@ -265,21 +265,21 @@ class _Download:
         for _ in range(TRIES):
             try:
                 batch = self._terminal.batch(parameter, wanted)
-            except Damaged:
+            except DamagedAnswer:
                 parameter = wire.RESEND
                 continue
             if len(set(batch)) > 1 and batch in (self._last, self._first):
                 if parameter != wire.RESEND:
-                    # It restarted, or a late answer to an earlier question came in place of this one.
+                    # It restarted, or a late answer to an earlier request came in place of this one.
                     raise TerminalUnavailable("the terminal sends records again that were not asked for again")
-                # Not the answer was lost but the question: the terminal repeats what it sent before.
+                # Not the answer was lost but the request: the terminal repeats what it sent before.
                 parameter = wire.CONTINUE
                 continue
             return batch
-        raise Damaged(f"a batch of records was damaged on its way {TRIES} times")
+        raise DamagedAnswer(f"a batch of records was damaged on its way {TRIES} times")
 
 
-def _succeeded(answer: wire.Frame) -> bytes:
+def _success_data(answer: wire.Frame) -> bytes:
     if answer.ret == wire.RET_SUCCESS:
         return answer.data
     meaning = RETURN_CODES.get(answer.ret, f"{answer.ret:#04x}")
@@ -287,7 +287,7 @@ def _succeeded(answer: wire.Frame) -> bytes:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
+def _wire_errors_translated() -> Iterator[None]:
     """Turn what the bytes of an answer do not allow into a ProtocolError."""
     try:
         yield
@@ -298,27 +298,27 @@ def _understood() -> Iterator[None]:
 @contextmanager
 def connect(options: AnvizOptions) -> Iterator[AnvizTerminal]:
     """Open a conversation with the terminal; others on the same line are heard and served meanwhile."""
-    with joined(
+    with shared_line(
         options.port, baudrate=options.baudrate, turnaround_s=options.turnaround, timeout_s=options.timeout
     ) as line:
-        channel = options.device_id or _learned(line, options.timeout)
+        channel = options.device_id or query_device_id(line, options.timeout)
         with line.listening(channel):
             yield AnvizTerminal(line, channel, options)
 
 
-def _learned(line: Line, timeout_s: float) -> int:
+def query_device_id(line: Line, timeout_s: float) -> int:
     """Ask the only device on a line for its number."""
     try:
-        answer = line.ask(wire.BROADCAST, wire.CMD_DEVICE_ID, b"", timeout_s)
-    except Damaged as exc:
+        answer = line.query(wire.BROADCAST, wire.CMD_DEVICE_ID, b"", timeout_s)
+    except DamagedAnswer as exc:
         raise TerminalRefused(
             "several terminals answer at once, or at another speed; configure each with its device_id and baudrate"
         ) from exc
-    return int.from_bytes(_succeeded(answer)[-4:], "big") or answer.channel
+    return int.from_bytes(_success_data(answer)[-4:], "big") or answer.channel
 
 
 def _at(port: str) -> AnvizOptions:
-    return _Unacquainted.model_validate({"name": port, "port": port}, context={STRICT: True})
+    return AutoDeviceId.model_validate({"name": port, "port": port}, context={STRICT: True})
 
 
 DRIVER = Driver(

@@ -1,4 +1,4 @@
-"""A line that Anviz terminals hang on: one port, opened once, one question at a time, and only harmless ones.
+"""A line that Anviz terminals hang on: one port, opened once, one request at a time, and only harmless ones.
 
 A serial line carries one conversation; on RS-485 several terminals share it, each with a worker of its own. They share
 one :class:`Line`: its questions queue up, and one thread listens and hands every answer and every live record to the
@@ -44,27 +44,27 @@ CAPTURE_PIECES = 32
 CAPTURE_BYTES = 96
 
 
-class Damaged(TerminalUnavailable):
+class DamagedAnswer(TerminalUnavailable):
     """No answer came, but bytes did that are none: noise, or an answer that was hurt on its way."""
 
 
 class Line:
-    """One opened port and those who share it. Made by :func:`joined`."""
+    """One opened port and those who share it. Made by :func:`shared_line`."""
 
     def __init__(self, port: str, baudrate: int, turnaround_s: float) -> None:
         self.users = 0
-        """How many conversations use this line; for :func:`joined` only."""
+        """How many conversations use this line; for :func:`shared_line` only."""
         self.baudrate = baudrate
         self._where = port
         self._turnaround_s = turnaround_s
         self._port: Port | None = None
-        self._opening = threading.Lock()
-        self._using = threading.Lock()
+        self._open_lock = threading.Lock()
+        self._port_lock = threading.Lock()
         """Held while the port is written to or closed."""
         self._reader = wire.FrameReader()
         self._changed = threading.Condition()
         """Guards everything below; notified whenever something was heard, sent or lost."""
-        self._heard = 0.0
+        self._last_received_at = 0.0
         self._failure: str | None = None
         self._turns: deque[object] = deque()
         self._awaited: tuple[int, int] | None = None
@@ -81,7 +81,7 @@ class Line:
 
     def open(self, timeout_s: float) -> None:
         """Open the port if nobody has yet; TerminalUnavailable where it is not there or another program has it."""
-        with self._opening:
+        with self._open_lock:
             self._check()
             if self._port is not None:
                 return
@@ -117,16 +117,16 @@ class Line:
             with self._changed:
                 del self._events[channel]
 
-    def ask(self, channel: int, command: int, data: bytes, timeout_s: float) -> wire.Frame:
+    def query(self, channel: int, command: int, data: bytes, timeout_s: float) -> wire.Frame:
         """Ask a device, and return its answer.
 
-        Raises TerminalUnavailable where none comes within ``timeout_s``, Damaged where something came that was none,
-        RuntimeError where the question is not on the allow-list.
+        Raises TerminalUnavailable where none arrives within ``timeout_s``, DamagedAnswer where only noise arrived,
+        RuntimeError where the request is not on the allow-list.
         """
-        question = _permitted(wire.Frame(channel, command, data))
-        with self._turn(timeout_s):
+        request = _require_allowed(wire.Frame(channel, command, data))
+        with self._exclusive_turn(timeout_s):
             skipped = self._reader.skipped
-            self._send(question)
+            self._send(request)
             deadline = time.monotonic() + timeout_s
             with self._changed:
                 while self._answer is None and self._wait(deadline):
@@ -134,7 +134,7 @@ class Line:
                 if self._answer is not None:
                     return self._answer
                 if self._reader.skipped + self._reader.missing > skipped:
-                    raise Damaged(f"what device {channel} answers is damaged on its way")
+                    raise DamagedAnswer(f"what device {channel} answers is damaged on its way")
         raise TerminalUnavailable(f"device {channel} does not answer within {timeout_s:g} s")
 
     def next_event(self, channel: int, deadline: float) -> wire.Frame | None:
@@ -167,7 +167,7 @@ class Line:
         return remaining > 0
 
     @contextmanager
-    def _turn(self, patience_s: float) -> Iterator[None]:
+    def _exclusive_turn(self, patience_s: float) -> Iterator[None]:
         """Have the line to oneself: in the order of coming, and when it has been quiet for as long as it must be."""
         ticket = object()
         with self._changed:
@@ -190,17 +190,17 @@ class Line:
 
     def _quiet_at(self) -> float | None:
         """Return when it may be spoken; None: at once."""
-        if not self._heard:
+        if not self._last_received_at:
             return None
         # Half-duplex: neither into a frame that is coming in, nor before the other side has turned to listening.
-        return self._heard + max(self._turnaround_s, PAUSE_S if self._reader.missing else 0.0)
+        return self._last_received_at + max(self._turnaround_s, PAUSE_S if self._reader.missing else 0.0)
 
-    def _send(self, question: wire.Frame) -> None:
-        raw = question.to_bytes()
-        with self._using:
+    def _send(self, request: wire.Frame) -> None:
+        raw = request.to_bytes()
+        with self._port_lock:
             with self._changed:
                 self._check()
-                self._awaited = (question.channel, question.command + wire.ANSWER)
+                self._awaited = (request.channel, request.command + wire.ANSWER)
                 self._capture.append(f"> {raw.hex(' ')}")
             assert self._port is not None  # noqa: S101 - as long as nothing has failed
             try:
@@ -218,24 +218,24 @@ class Line:
                     patience_s = PAUSE_S if self._reader.missing else None
                 ready, _, _ = select.select((port.fileno(), self._wake.fileno()), (), (), patience_s)
                 if self._wake.fileno() not in ready:
-                    self._take(port.receive() if ready else b"")
+                    self._process(port.receive() if ready else b"")
         except (OSError, ValueError) as exc:  # ValueError: the port has closed itself and has no number any more
             self._fail(f"the line is lost ({exc})")
         finally:
-            with self._using:
+            with self._port_lock:
                 port.close()
 
-    def _take(self, data: bytes) -> None:
+    def _process(self, data: bytes) -> None:
         with self._changed:
             if data:
-                self._heard = time.monotonic()
+                self._last_received_at = time.monotonic()
                 more = f" … {len(data)} bytes" if len(data) > CAPTURE_BYTES else ""
                 self._capture.append(f"< {data[:CAPTURE_BYTES].hex(' ')}{more}")
             for frame in self._reader.feed(data) if data else self._reader.pause():
-                self._route(frame)
+                self._dispatch(frame)
             self._changed.notify_all()
 
-    def _route(self, frame: wire.Frame) -> None:
+    def _dispatch(self, frame: wire.Frame) -> None:
         if frame.command == wire.CMD_REAL_TIME + wire.ANSWER:
             if frame.channel in self._events:
                 # What is longer than a record only says that the log is to be read.
@@ -256,7 +256,7 @@ _lines_lock = threading.Lock()
 
 
 @contextmanager
-def joined(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -> Iterator[Line]:
+def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -> Iterator[Line]:
     """Use the line at ``port`` (a device file, or ``tcp://host:port``) together with whoever else does.
 
     Raises TerminalUnavailable where it cannot be opened, TerminalRefused where others use it at another speed.
@@ -288,11 +288,11 @@ def joined(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -
                 line.close()
 
 
-def _permitted(question: wire.Frame) -> wire.Frame:
-    if question.command not in ALLOWED:
-        raise RuntimeError(f"command {question.command:#04x} is not on the allow-list of this driver")
-    if question.command == wire.CMD_CLEAR and not (len(question.data) == 4 and question.data[0] in CLEARABLE):
+def _require_allowed(request: wire.Frame) -> wire.Frame:
+    if request.command not in ALLOWED:
+        raise RuntimeError(f"command {request.command:#04x} is not on the allow-list of this driver")
+    if request.command == wire.CMD_CLEAR and not (len(request.data) == 4 and request.data[0] in CLEARABLE):
         raise RuntimeError("this driver takes marks from records that are counted; nothing else may be cleared")
-    if question.channel == wire.BROADCAST and question.command != wire.CMD_DEVICE_ID:
+    if request.channel == wire.BROADCAST and request.command != wire.CMD_DEVICE_ID:
         raise RuntimeError("all devices at once are asked for their number only")
-    return question
+    return request

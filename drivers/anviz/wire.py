@@ -2,15 +2,15 @@
 
 A frame, big-endian except for its check sum, whose low byte comes first::
 
-    | A5 | CH 4 | CMD 1 |       | LEN 2 | DATA n | CRC 2 |        a question
+    | A5 | CH 4 | CMD 1 |       | LEN 2 | DATA n | CRC 2 |        a request
     | A5 | CH 4 | ACK 1 | RET 1 | LEN 2 | DATA n | CRC 2 |        an answer
            |      |       `-- 0: success
            |      `-- CMD + 0x80
-           `-- device id; every device answers a question to 0
+           `-- device id; every device answers a request to 0
 
 The same frames travel on RS-232, RS-485, USB and TCP. On a line that several devices share, and on one that echoes, a
 reader hears questions and answers of others too: the highest bit of the command tells the two apart. A device in
-real-time mode sends an answer of its own accord, DF, whenever somebody punches, also between a question and its answer.
+real-time mode sends an answer of its own accord, DF, whenever somebody punches, also between a request and its answer.
 
 Facts come from the vendor's public descriptions of TC_B (versions 2.1 and 2.15), from captured frames, and from the
 agreement of several open implementations; where these contradict the description, the line says so.
@@ -43,7 +43,7 @@ ANSWER = 0x80
 
 RET_SUCCESS = 0
 
-# First byte of a question for records.
+# First byte of a request for records.
 CONTINUE = 0x00
 ALL = 0x01
 NEW = 0x02
@@ -86,11 +86,11 @@ class Frame(NamedTuple):
     command: int
     data: bytes = b""
     ret: int = RET_SUCCESS
-    """Of an answer; a question has none."""
+    """Of an answer; a request has none."""
 
     @property
     def is_answer(self) -> bool:
-        """Whether a device sent it; else the frame is a question, perhaps our own come back."""
+        """Whether a device sent it; else the frame is a request, perhaps our own come back."""
         return self.command >= ANSWER
 
     def to_bytes(self) -> bytes:

@@ -39,17 +39,17 @@ from drivers.safe_files import Folder, printable
 from drivers.values import Seconds, duration_between, refuse_newly
 
 PIECE = 256 * 1024
-LARGEST = 256 * 1024**2
+MAX_EXPORT = 256 * 1024**2
 """Bytes of an export; ten times what the largest log of a terminal makes."""
-DEFECTS = 100
+MAX_DEFECTS = 100
 """Places in a file that are named; all are counted."""
-JUDGED_AFTER = 1000
+MAX_UNREADABLE_LINES = 1000
 """Lines after which a file without one record among them is taken for something else."""
 RESET_YEAR = 2000
 RECEIPT = ".hadir.txt"
-SETTLING_S = 1.0
+SETTLING_INTERVAL_S = 1.0
 """Longest stretch of waiting before whoever waits hears of it."""
-FOLDERS = 20
+MAX_SUBFOLDERS = 20
 """Folders in the folder that are looked into for exports that nobody reads there."""
 
 
@@ -101,15 +101,15 @@ def survey_export(path: Path, order: Order | None = None, third: Third | None = 
     if not piece:
         raise NotAnExport("the file is empty")
     reader = Reader(replace(wire.recognise(piece[: wire.HEAD], third), order=order))
-    count = _Count()
+    count = _SurveyTotals()
     digest, size = sha256(), 0
     while piece:
         digest.update(piece)
         size += len(piece)
-        if size > LARGEST:
-            raise NotAnExport(f"it is larger than {LARGEST // 1024**2} MiB, which no terminal writes")
+        if size > MAX_EXPORT:
+            raise NotAnExport(f"it is larger than {MAX_EXPORT // 1024**2} MiB, which no terminal writes")
         count.add(reader.feed(piece))
-        if not count.formed and count.unreadable > JUDGED_AFTER:
+        if not count.formed and count.unreadable > MAX_UNREADABLE_LINES:
             break
         piece = next(pieces, b"")
     count.add(reader.close())
@@ -152,7 +152,7 @@ def _order(reader: Reader) -> Order | None:
 
 
 @dataclass(slots=True)
-class _Count:
+class _SurveyTotals:
     """What a survey has met."""
 
     punches: int = 0
@@ -176,11 +176,11 @@ class _Count:
             record = entry.record
             self.formed += entry.formed
             if entry.device is not None:
-                known = entry.device in self.devices or len(self.devices) < DEFECTS
+                known = entry.device in self.devices or len(self.devices) < MAX_DEFECTS
                 self.devices[entry.device if known else ""] += 1
             if isinstance(record, BadRecord):
                 self.unreadable += 1
-                if len(self.defects) < DEFECTS:
+                if len(self.defects) < MAX_DEFECTS:
                     self.defects.append(Defect(entry.offset, record.size or len(record.raw), record.reason))
                 continue
             self.punches += 1
@@ -277,11 +277,11 @@ class AttlogTerminal:
         until = time.monotonic() + (self._options.settle if before else 0)
         while (left := until - time.monotonic()) > 0:
             yield Settling()
-            time.sleep(min(left, SETTLING_S))
+            time.sleep(min(left, SETTLING_INTERVAL_S))
         for path, mark in before.items():
-            yield self._looked_at(path, mark)
+            yield self._examine(path, mark)
 
-    def _looked_at(self, path: Path, mark: str) -> Export | Refused | Unsettled:
+    def _examine(self, path: Path, mark: str) -> Export | Refused | Unsettled:
         name = printable(path.name)
         if _mark(path) != mark:
             return Unsettled(name)
@@ -293,11 +293,11 @@ class AttlogTerminal:
                 return Unsettled(name)  # the disk was pulled out
             if isinstance(exc, TerminalUnavailable):
                 return Refused(name, mark, str(exc), "name")  # what is in it is not known
-            return self._noted(path, Refused(name, mark, str(exc)))
+            return self._remember_refused(path, Refused(name, mark, str(exc)))
         except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
-            return self._noted(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
+            return self._remember_refused(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
 
-    def _noted(self, path: Path, refused: Refused) -> Refused:
+    def _remember_refused(self, path: Path, refused: Refused) -> Refused:
         self._refused_files[refused.mark] = path.name
         return refused
 
@@ -361,17 +361,17 @@ def _candidates(folder: Folder) -> tuple[list[Path], list[Refused]]:
             else:
                 if wire.refused_name(name) is None:
                     candidates.append(folder.path / name)
-        elif wire.is_alike(name):
+        elif wire.resembles_export(name):
             reason = "its name is not that of an export, such as 1_attlog.dat; `hadir import` reads it under any name"
             if (what := wire.refused_name(name)) is not None:
                 reason = f"by its name the file holds {what}; {wire.AS_WRITTEN}"
             refused.append(_by_name(folder, name, reason))
-    for name in folders[:FOLDERS]:
-        refused += _below(folder, name)
+    for name in folders[:MAX_SUBFOLDERS]:
+        refused += _exports_in_subfolder(folder, name)
     return candidates, refused
 
 
-def _below(folder: Folder, name: str) -> Iterator[Refused]:
+def _exports_in_subfolder(folder: Folder, name: str) -> Iterator[Refused]:
     """Yield the exports in a folder of the folder, where nothing is read."""
     try:
         with folder.folder(name) as inner:

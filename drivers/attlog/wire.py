@@ -30,7 +30,7 @@ Third = Literal["device", "state"]
 
 MAX_LINE = 1024
 """Bytes of a line that are kept; no real one has a tenth of it."""
-LAST_FIELDS = 1000
+MAX_LAST_FIELDS = 1000
 """Different texts of the last column that are remembered."""
 HEAD = 65536
 """Bytes from the beginning of a file that tell what it is."""
@@ -94,7 +94,7 @@ class Entry(NamedTuple):
     """Whether it has the form of a record, be it one that cannot be read as a punch."""
 
 
-class _Cut(NamedTuple):
+class _Line(NamedTuple):
     offset: int
     text: bytes
     """The line without its end; of a long one or one with NULs, what is kept of it."""
@@ -121,8 +121,8 @@ _SIGNATURES = {
 }
 _SAVED_AGAIN = f"it looks like an export that a spreadsheet has saved again; {AS_WRITTEN}"
 _EXPORTS = re.compile(r"(?is)(?!\.).*_attlog\.dat|attlog\.dat|(?:GLG|AGL|ALOG)[^.]*\.(?:txt|dat|csv|xls)")
-_ALIKE = re.compile(r"(?is)(?!\.).*attlog.*|(?:GLG|AGL|ALOG)[_0-9].*")
-_STRANGERS = re.compile(
+_EXPORT_LIKE = re.compile(r"(?is)(?!\.).*attlog.*|(?:GLG|AGL|ALOG)[_0-9].*")
+_OTHER_EXPORTS = re.compile(
     r"(?i)(?:.*[_-])?(user|template|fptemplate|facetemplate|ssruser|extuser|photo|attphoto|sms|usersms|workcode|"
     r"oplog|bell|timezone|group)\d*\.(?:dat|txt|fp\d*|jpg|bmp)|.*\.(?:jpe?g|png|bmp|gif|xlsx?|zip|pdf|exe|fps?)"
 )
@@ -138,14 +138,14 @@ def is_export(name: str) -> bool:
     return _EXPORTS.fullmatch(name) is not None
 
 
-def is_alike(name: str) -> bool:
+def resembles_export(name: str) -> bool:
     """Tell whether a person may take a file of this name for an export."""
-    return _ALIKE.fullmatch(name) is not None
+    return _EXPORT_LIKE.fullmatch(name) is not None
 
 
 def refused_name(name: str) -> str | None:
     """Return what a file of this name is, where that is nothing with punches in it; it need not be opened then."""
-    found = _STRANGERS.fullmatch(name)
+    found = _OTHER_EXPORTS.fullmatch(name)
     if found is None or (not found[1] and is_export(name)):
         return None  # some call a table of text .xls
     return "users, fingerprints or other data of the terminal" if found[1] else "a picture, document or program"
@@ -201,8 +201,8 @@ def recognise(head: bytes, third: Third | None = None) -> Form:
 
 def _third(head: bytes, form: Form) -> Third:
     """Tell what the third of five columns is by what it cannot be: a device number that changes, an unknown state."""
-    cutter = _Cutter(form)
-    cuts = [*cutter.feed(head), *cutter.close()]
+    line_reader = _LineReader(form)
+    cuts = [*line_reader.feed(head), *line_reader.close()]
     thirds = {match[3] for cut in cuts if (match := _FIVE.fullmatch(cut.text))}
     one_device = len(thirds) == 1
     states = thirds <= _STATE_CODES
@@ -215,7 +215,7 @@ def _third(head: bytes, form: Form) -> Third:
 
 def _likeness(head: bytes, form: Form) -> str:
     """Return why a file of which no line is a record is none, as far as its first lines show that."""
-    lines = [cut.text for cut in _Cutter(form).feed(head[:4096])]
+    lines = [cut.text for cut in _LineReader(form).feed(head[:4096])]
     if any(map(_RESAVED.fullmatch, lines)):
         return _SAVED_AGAIN
     return "none of its first lines is an attendance record"
@@ -248,17 +248,17 @@ class Reader:
         """Whether dates of a table that were read had seconds, and AM or PM."""
         self._last_fields: set[bytes] = set()
         """What the last column of the lines of an attlog file that were read held."""
-        self._cutter = _Cutter(form)
+        self._line_reader = _LineReader(form)
 
     def feed(self, data: bytes) -> Iterator[Entry]:
         """Give the lines that ``data`` completes; read on as they are taken."""
-        return filter(None, map(self._entry, self._cutter.feed(data)))
+        return filter(None, map(self._entry, self._line_reader.feed(data)))
 
     def close(self) -> Iterator[Entry]:
         """Give the last line, where the file does not end in a line end."""
-        return filter(None, map(self._entry, self._cutter.close()))
+        return filter(None, map(self._entry, self._line_reader.close()))
 
-    def _entry(self, cut: _Cut) -> Entry | None:
+    def _entry(self, cut: _Line) -> Entry | None:
         text = cut.text
         if not text.strip(b" \t\r\x1a"):
             return None
@@ -284,13 +284,13 @@ class Reader:
             return entry._replace(record=_bad(record.raw, "a spreadsheet has rewritten the PIN"))
         return entry
 
-    def _attlog(self, cut: _Cut) -> Entry:
+    def _attlog(self, cut: _Line) -> Entry:
         entry = _attlog(cut.offset, cut.text, self.form.third)
         *before, last = cut.text.split(b"\t")
         if not isinstance(entry.record, RawPunch) or len(before) + 1 > (6 if self.form.third is None else 5):
             return entry  # what is behind the known columns may be cut without harm
         if cut.ended:
-            if len(self._last_fields) < LAST_FIELDS:
+            if len(self._last_fields) < MAX_LAST_FIELDS:
                 self._last_fields.add(last.strip(b" "))
         elif self._may_be_a_beginning(last.lstrip(b" ")):
             return entry._replace(record=_bad(entry.record.raw, "the file ends in it"))
@@ -376,7 +376,7 @@ _ATTLOG = re.compile(
     rb" *([!-~](?:[ -~]{0,22}[!-~])?) *\t *(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) *\t *(\d+) *\t"
     rb" *(\d{1,3}) *\t *(\d{1,3}) *\t *([!-~]*) *(?=\t|\Z)"  # what some firmware writes behind them may be a name
 )
-_OVERFLOWN = re.compile(
+_SIGNED_DATE = re.compile(
     rb"([^\t]*)\t *(\d{4})-(-?\d{1,3})-(-?\d{1,3}) (-?\d{1,3}):(-?\d{1,3}):(-?\d{1,3}) *(?:\t[^\t]*){3,4}"
 )
 _FIVE = re.compile(
@@ -411,7 +411,7 @@ _TABLE_DATE = re.compile(
 def _attlog(offset: int, text: bytes, third: Third | None) -> Entry:
     match = _ATTLOG.match(text) if third is None else _FIVE.fullmatch(text)
     if match is None:
-        return _no_attlog(offset, text, 6 if third is None else 5)
+        return _bad_attlog_line(offset, text, 6 if third is None else 5)
     pin, when, *rest = match.groups()
     device: bytes | None = None
     if third != "state":
@@ -432,12 +432,12 @@ def _attlog(offset: int, text: bytes, third: Third | None) -> Entry:
     return Entry(offset, punch, number, formed=True)
 
 
-def _no_attlog(offset: int, text: bytes, columns: int) -> Entry:
-    match = _OVERFLOWN.match(text)
+def _bad_attlog_line(offset: int, text: bytes, columns: int) -> Entry:
+    match = _SIGNED_DATE.match(text)
     if match is None:
         return Entry(offset, _bad(text, "not a line of an attlog file"), None, formed=False)
     year, *rest = map(int, match.groups()[1:])
-    meant = _meant(year, *rest) if min(rest) < 0 else None
+    meant = _recover_signed_time(year, *rest) if min(rest) < 0 else None
     reason = "no such date" if _pin(match[1]) else _PIN_RULE
     if meant is not None:
         reason = f"the clock printed negative numbers; what it held means {meant:%Y-%m-%d %H:%M:%S}"
@@ -463,7 +463,7 @@ def _date(year: int, month: int, day: int, hour: int, minute: int, second: int) 
         return None
 
 
-def _meant(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime | None:
+def _recover_signed_time(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime | None:
     """Return what a clock held that printed these numbers from a signed 32-bit value, in months of 31 days."""
     days = ((year - 2000) * 12 + month - 1) * 31 + day - 1
     value = ((days * 24 + hour) * 60 + minute) * 60 + second
@@ -551,14 +551,14 @@ def _bad(text: bytes, reason: str) -> BadRecord:
     return BadRecord(text, text, reason)
 
 
-def _damaged(cut: _Cut, form: Form) -> BadRecord:
+def _damaged(cut: _Line, form: Form) -> BadRecord:
     size, digest = cut.whole or (len(cut.text), "")
     text = cut.text if form.family == "attlog" else _without_names(cut.text, form.columns)
     reason = "NUL bytes in the line" if b"\0" in cut.text else f"a line of {size} bytes"
     return BadRecord(text, bytes.fromhex(digest), reason, size, digest)
 
 
-class _Cutter:
+class _LineReader:
     """Cuts a file into lines of which at most :data:`MAX_LINE` bytes are held; runs of NULs are held as one."""
 
     def __init__(self, form: Form) -> None:
@@ -575,7 +575,7 @@ class _Cutter:
         self._hash = sha256()
         self._damaged = False
 
-    def feed(self, data: bytes) -> Iterator[_Cut]:
+    def feed(self, data: bytes) -> Iterator[_Line]:
         if self._skip:
             self._skip, data = max(0, self._skip - len(data)), data[self._skip :]
         *lines, rest = (self._narrowed(data) if self._wide else data).split(b"\n")
@@ -584,12 +584,12 @@ class _Cutter:
                 self._hold(line)
                 yield self._take()
             else:
-                yield _Cut(self._base + self._at * self._width, line.removesuffix(b"\r"), None, ended=True)
+                yield _Line(self._base + self._at * self._width, line.removesuffix(b"\r"), None, ended=True)
                 self._at += len(line)
             self._at += 1
         self._hold(rest)
 
-    def close(self) -> Iterator[_Cut]:
+    def close(self) -> Iterator[_Line]:
         if self._size:
             yield self._take(ended=False)
 
@@ -605,7 +605,7 @@ class _Cutter:
                 part = part.removeprefix(b"\0")
         self._kept += part[: MAX_LINE - len(self._kept)]
 
-    def _take(self, *, ended: bool = True) -> _Cut:
+    def _take(self, *, ended: bool = True) -> _Line:
         offset, size = self._base + self._at * self._width, self._size
         whole = (size, self._hash.hexdigest()) if self._damaged or size > MAX_LINE else None
         text = bytes(self._kept).removesuffix(b"\r")
@@ -613,7 +613,7 @@ class _Cutter:
         self._at += size
         self._kept.clear()
         self._size, self._damaged, self._hash = 0, False, sha256()
-        return _Cut(offset, text, whole, ended)
+        return _Line(offset, text, whole, ended)
 
     def _narrowed(self, data: bytes) -> bytes:
         """Return one byte for each unit of UTF-16; what is not Latin becomes a question mark: it stands in names."""

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Protocol
 
 LIMIT_S = 2.0
 """Seconds of processor time for one text; a pattern that suits its lines needs less than a millisecond."""
-MOST_WAYS = 20_000_000
+MAX_WAYS = 20_000_000
 """Of a pattern that is matched in this process; they take less than a second."""
-LONGEST_TEXT = 256
-_CHILD = """
+MAX_TEXT = 256
+_CHILD_PROGRAM = """
 import json, re, signal, sys
 pattern = re.compile(sys.argv[1])
 for line in sys.stdin:
@@ -61,7 +61,7 @@ class BoundedPattern:
 
     def __init__(self, pattern: str, limit_s: float = LIMIT_S) -> None:
         self._pattern = pattern
-        self._compiled = re.compile(pattern) if ways(pattern) <= MOST_WAYS else None
+        self._compiled = re.compile(pattern) if ways(pattern) <= MAX_WAYS else None
         self._limit_s = limit_s
         self._child: subprocess.Popen[str] | None = None
 
@@ -69,7 +69,7 @@ class BoundedPattern:
         """Match a whole text; PatternTooSlow where the limit, or the process, ended it."""
         if self._compiled is not None:
             return self._compiled.fullmatch(text)
-        child = self._child = self._child or self._started()
+        child = self._child = self._child or self._start()
         answer = ""
         if child.stdin is not None and child.stdout is not None:
             with suppress(BrokenPipeError):
@@ -90,8 +90,8 @@ class BoundedPattern:
             with suppress(BrokenPipeError), child:
                 pass
 
-    def _started(self) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-I", "-S", "-c", _CHILD, self._pattern, str(self._limit_s)]
+    def _start(self) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-I", "-S", "-c", _CHILD_PROGRAM, self._pattern, str(self._limit_s)]
         try:
             return subprocess.Popen(  # noqa: S603 - this Python; the pattern is an argument, not code
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
@@ -115,7 +115,7 @@ def _ways_of(kind: str, value: Any) -> float:
         within: float = _ways(body)
         if most > 1 and (within > 1 or body.getwidth()[0] == 0):
             return inf
-        return within * float(min(most, LONGEST_TEXT) - min(least, LONGEST_TEXT) + 1)
+        return within * float(min(most, MAX_TEXT) - min(least, MAX_TEXT) + 1)
     if kind == "BRANCH":
         return float(sum(_ways(branch) for branch in value[1]))
     if kind == "SUBPATTERN":

@@ -52,7 +52,7 @@ class Simulator:
         self._framing = framing
         self._checksum = checksum
         self._now = now
-        self._speaking = threading.Lock()
+        self._send_lock = threading.Lock()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._ours = self._theirs = -1
         self._listener: socket.socket | None = None
@@ -98,7 +98,7 @@ class Simulator:
 
     def unplug(self) -> None:
         """Pull the line out."""
-        with self._speaking:
+        with self._send_lock:
             if self._listener is not None:
                 with suppress(OSError):
                     self._listener.shutdown(socket.SHUT_RDWR)
@@ -127,7 +127,7 @@ class Simulator:
     def send(self, raw: bytes) -> None:
         """Say any bytes; on an unplugged line, or to nobody, they are lost."""
         step = len(raw) if self.baudrate is None else 1
-        with self._speaking:
+        with self._send_lock:
             for at in range(0, len(raw), max(1, step)):
                 if self.baudrate is not None:
                     time.sleep(BITS_PER_BYTE / self.baudrate)

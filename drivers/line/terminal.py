@@ -17,15 +17,15 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from drivers.base import BadRecord, ClockReading, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
 from drivers.line.bounded_pattern import BoundedPattern
-from drivers.line.wire import GROUPS, Checksum, Cutter, Framing, Grammar, Spoken
+from drivers.line.wire import GROUPS, Checksum, FrameReader, Framing, LineEvent, MessageParser
 from drivers.ports import Port, checked_port, open_port, same_port
 from drivers.values import refuse_newly
 
-SILENCE_S = 2.0
+MESSAGE_GAP_S = 2.0
 """A message whose next byte has not come for this long is over: the slowest line needs 40 ms for a byte."""
-UNREADABLE_A_MINUTE = 10
+MAX_UNREADABLE_PER_MINUTE = 10
 """So many messages that cannot be read are handed on one by one in a minute, the rest of that minute as one."""
-NOISE_KEPT = 1024
+MAX_KEPT_NOISE = 1024
 
 
 BAUDRATES = frozenset(
@@ -47,7 +47,7 @@ def _baudrate(value: int, info: ValidationInfo) -> int:
     return value
 
 
-def _comes_back(form: str, sample: datetime, part: str) -> bool:
+def _round_trips(form: str, sample: datetime, part: str) -> bool:
     """Tell whether a moment that is written in a format is read again as what it was; ``part`` says which of it."""
     try:
         again = datetime.strptime(sample.strftime(form), form)  # noqa: DTZ007 - as above
@@ -62,9 +62,9 @@ def _format(part: Literal["date", "time"], letters: Mapping[str, str], usual: st
     """Refuse formats in which the day, or the time of day, does not come back as it was written."""
 
     def check(form: str, info: ValidationInfo) -> str:
-        if not all(_comes_back(form, sample, part) for sample in _SAMPLES):
+        if not all(_round_trips(form, sample, part) for sample in _SAMPLES):
             better = re.sub("|".join(letters), lambda match: letters[match[0].lower()], form, flags=re.IGNORECASE)
-            better = better if all(_comes_back(better, sample, part) for sample in _SAMPLES) else usual
+            better = better if all(_round_trips(better, sample, part) for sample in _SAMPLES) else usual
             refuse_newly(info, f"a {part} that is written like this cannot be read again; write {better}")
         return form
 
@@ -126,12 +126,12 @@ class LineTerminal:
     def __init__(self, port: Port, options: LineOptions) -> None:
         self._port = port
         self._options = options
-        self._cutter = Cutter(options.framing, options.checksum)
+        self._reader = FrameReader(options.framing, options.checksum)
         self._pattern = BoundedPattern(options.pattern)
-        self._grammar = Grammar(self._pattern, options.encoding, options.date_format, options.time_format)
-        self._heard = 0.0
-        self._unread: deque[float] = deque()
-        self._noise: _Noise | None = None
+        self._parser = MessageParser(self._pattern, options.encoding, options.date_format, options.time_format)
+        self._last_received_at = 0.0
+        self._unreadable_times: deque[float] = deque()
+        self._unreadable_batch: _UnreadableBatch | None = None
 
     def close(self) -> None:
         """Stop what matches its lines."""
@@ -149,54 +149,54 @@ class LineTerminal:
         """Return None: a line cannot be asked."""
         return None
 
-    def events(self, timeout_s: float) -> Iterator[Spoken]:
+    def events(self, timeout_s: float) -> Iterator[LineEvent]:
         """Yield what is said from now on; return when ``timeout_s`` seconds have passed."""
         deadline = time.monotonic() + timeout_s
         while True:
-            until = min(deadline, self._heard + SILENCE_S) if self._cutter.missing else deadline
+            until = min(deadline, self._last_received_at + MESSAGE_GAP_S) if self._reader.missing else deadline
             try:
                 ready, _, _ = select.select((self._port.fileno(),), (), (), max(0.0, until - time.monotonic()))
                 data = self._port.receive() if ready else b""
             except (OSError, ValueError) as exc:  # ValueError: the port has closed itself and has no number any more
-                yield from self._rest()
+                yield from self._remaining()
                 raise TerminalUnavailable(f"{self._options.port}: the line is lost ({exc})") from exc
             if ready:
-                self._heard = time.monotonic()
-                for message in self._cutter.feed(data):
-                    yield from self._bounded(self._grammar.read(message))
-            elif self._cutter.missing and time.monotonic() - self._heard >= SILENCE_S:
-                for message in self._cutter.pause():
-                    yield from self._bounded(self._grammar.read(message))
-            if self._noise is not None and time.monotonic() >= self._noise.until:
-                yield self._noise.record()
-                self._noise = None
+                self._last_received_at = time.monotonic()
+                for message in self._reader.feed(data):
+                    yield from self._bounded(self._parser.read(message))
+            elif self._reader.missing and time.monotonic() - self._last_received_at >= MESSAGE_GAP_S:
+                for message in self._reader.pause():
+                    yield from self._bounded(self._parser.read(message))
+            if self._unreadable_batch is not None and time.monotonic() >= self._unreadable_batch.until:
+                yield self._unreadable_batch.record()
+                self._unreadable_batch = None
             if time.monotonic() >= deadline:
                 return
 
-    def _bounded(self, spoken: Spoken) -> Iterator[Spoken]:
+    def _bounded(self, event: LineEvent) -> Iterator[LineEvent]:
         """Hand on what was said, but at a fault that never ends only so much of it a minute."""
-        if not isinstance(spoken, BadRecord):
-            yield spoken
+        if not isinstance(event, BadRecord):
+            yield event
             return
         now = time.monotonic()
-        while self._unread and now - self._unread[0] > 60:
-            self._unread.popleft()
-        if self._noise is None and len(self._unread) < UNREADABLE_A_MINUTE:
-            self._unread.append(now)
-            yield spoken
+        while self._unreadable_times and now - self._unreadable_times[0] > 60:
+            self._unreadable_times.popleft()
+        if self._unreadable_batch is None and len(self._unreadable_times) < MAX_UNREADABLE_PER_MINUTE:
+            self._unreadable_times.append(now)
+            yield event
             return
-        self._noise = self._noise or _Noise(now + 60)
-        self._noise.add(spoken.raw)
+        self._unreadable_batch = self._unreadable_batch or _UnreadableBatch(now + 60)
+        self._unreadable_batch.add(event.raw)
 
-    def _rest(self) -> Iterator[Spoken]:
-        for message in self._cutter.pause():
-            yield from self._bounded(self._grammar.read(message))
-        if self._noise is not None:
-            yield self._noise.record()
-            self._noise = None
+    def _remaining(self) -> Iterator[LineEvent]:
+        for message in self._reader.pause():
+            yield from self._bounded(self._parser.read(message))
+        if self._unreadable_batch is not None:
+            yield self._unreadable_batch.record()
+            self._unreadable_batch = None
 
 
-class _Noise:
+class _UnreadableBatch:
     """What cannot be read and comes without end, as one record."""
 
     def __init__(self, until: float) -> None:
@@ -210,7 +210,7 @@ class _Noise:
         self._count += 1
         self._size += len(raw)
         self._hash.update(raw)
-        self._kept += raw[: NOISE_KEPT - len(self._kept)]
+        self._kept += raw[: MAX_KEPT_NOISE - len(self._kept)]
 
     def record(self) -> BadRecord:
         reason = f"{self._count} messages within a minute that cannot be read"

@@ -20,12 +20,12 @@ from drivers.line.bounded_pattern import Pattern, PatternTooSlow
 
 Framing = Literal["line", "stx"]
 Checksum = Literal["none", "xor", "sum8", "crc16"]
-Spoken = RawPunch | Untimed | BadRecord
+LineEvent = RawPunch | Untimed | BadRecord
 
 STX, ETX = 0x02, 0x03
 MAX_MESSAGE = 256
 """Bytes of one message; more without an end is noise."""
-LONGEST_WORK_CODE = 24
+MAX_WORK_CODE = 24
 GROUPS = frozenset({"pin", "card", "date", "time", "state", "verify", "work_code"})
 _WIDTHS: dict[Checksum, int] = {"none": 0, "xor": 1, "sum8": 1, "crc16": 2}
 
@@ -67,7 +67,7 @@ class Message(NamedTuple):
     fault: str | None
 
 
-class Cutter:
+class FrameReader:
     """Cuts a stream into messages. Holds at most one of them, however long the stream or the noise."""
 
     def __init__(self, framing: Framing, kind: Checksum) -> None:
@@ -91,7 +91,7 @@ class Cutter:
     def pause(self) -> Iterator[Message]:
         """Give up what is incomplete: the line has been silent for longer than any message takes."""
         if self._held:
-            yield self._given_up("the line fell silent in the middle of a message")
+            yield self._discarded("the line fell silent in the middle of a message")
 
     def _line(self, byte: int) -> Iterator[Message]:
         if byte in b"\r\n":
@@ -100,23 +100,23 @@ class Cutter:
             return
         self._held.append(byte)
         if len(self._held) >= MAX_MESSAGE:
-            yield self._given_up("no end of a message in sight")
+            yield self._discarded("no end of a message in sight")
 
     def _checked_line(self) -> Message:
         raw = self._take()
         digits = 2 * _WIDTHS[self._kind]
         if not digits:
             return Message(raw, raw, None)
-        text, told = raw[:-digits], raw[-digits:]
-        if checksum(self._kind, text).hex().encode("ascii") != told.lower():
+        text, received = raw[:-digits], raw[-digits:]
+        if checksum(self._kind, text).hex().encode("ascii") != received.lower():
             return Message(raw, None, "the checksum is wrong")
         return Message(raw, text, None)
 
     def _between_marks(self, byte: int) -> Iterator[Message]:
         if self._held and self._held[0] != STX and byte == STX:
-            yield self._given_up("bytes outside of a message")
+            yield self._discarded("bytes outside of a message")
         elif self._held and self._held[0] == STX and byte == STX and ETX not in self._held:
-            yield self._given_up("a message that another one breaks off")
+            yield self._discarded("a message that another one breaks off")
         self._held.append(byte)
         if self._held[0] == STX:
             end = self._held.find(ETX)
@@ -127,10 +127,10 @@ class Cutter:
             if not self._held.strip(b"\r\n"):
                 self._held.clear()  # line ends between messages are no noise
             else:
-                yield self._given_up("bytes outside of a message")
+                yield self._discarded("bytes outside of a message")
             return
         if len(self._held) >= MAX_MESSAGE:
-            yield self._given_up("no end of a message in sight")
+            yield self._discarded("no end of a message in sight")
 
     def _checked_between(self, end: int) -> Message:
         raw = self._take()
@@ -138,7 +138,7 @@ class Cutter:
             return Message(raw, None, "the checksum is wrong")
         return Message(raw, raw[1:end], None)
 
-    def _given_up(self, fault: str) -> Message:
+    def _discarded(self, fault: str) -> Message:
         return Message(self._take(), None, fault)
 
     def _take(self) -> bytes:
@@ -148,7 +148,7 @@ class Cutter:
 
 
 @dataclass(frozen=True, slots=True)
-class Grammar:
+class MessageParser:
     """How an office's terminal words a punch."""
 
     pattern: Pattern
@@ -156,7 +156,7 @@ class Grammar:
     date_format: str = "%Y-%m-%d"
     time_format: str = "%H:%M:%S"
 
-    def read(self, message: Message) -> Spoken:
+    def read(self, message: Message) -> LineEvent:
         """Return what a message says."""
         if message.text is None:
             return _bad(message, message.fault or "")
@@ -170,24 +170,24 @@ class Grammar:
             return _bad(message, "the pattern takes too long for it; write one with fewer +, * and repeated groups")
         if match is None:
             return _bad(message, "the pattern does not fit")
-        said = match.groupdict()
-        pin = (said.get("pin") or said.get("card") or "").strip(" \0")
+        groups = match.groupdict()
+        pin = (groups.get("pin") or groups.get("card") or "").strip(" \0")
         if not (1 <= len(pin) <= 24 and pin.isascii() and pin.isprintable()):
             return _bad(message, "PIN is not 1 to 24 printable ASCII characters")
         codes = []
         for name in ("state", "verify"):
-            code = (said.get(name) or "").strip()
+            code = (groups.get(name) or "").strip()
             if code and not (code.isascii() and code.isdecimal() and len(code) < 10):
                 return _bad(message, f"{name} is not a number; leave that group out of the pattern")
             codes.append(int(code) if code else None)
         state, verify = codes
-        work_code = (said.get("work_code") or "").strip(" \0") or None
-        if work_code and not (len(work_code) <= LONGEST_WORK_CODE and work_code.isascii() and work_code.isprintable()):
-            return _bad(message, f"work_code is not up to {LONGEST_WORK_CODE} printable ASCII characters")
-        if said.get("date") is None or said.get("time") is None:
+        work_code = (groups.get("work_code") or "").strip(" \0") or None
+        if work_code and not (len(work_code) <= MAX_WORK_CODE and work_code.isascii() and work_code.isprintable()):
+            return _bad(message, f"work_code is not up to {MAX_WORK_CODE} printable ASCII characters")
+        if groups.get("date") is None or groups.get("time") is None:
             return Untimed(pin, state, verify, work_code, message.raw)
         try:
-            moment = self._moment(f"{said['date']} {said['time']}")
+            moment = self._moment(f"{groups['date']} {groups['time']}")
         except (ValueError, re.error):  # the latter for a format that has a directive twice
             return _bad(message, "no such date, or not written as date_format and time_format say")
         return RawPunch(pin, None, moment, state, verify, work_code, message.raw)

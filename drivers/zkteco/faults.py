@@ -66,14 +66,14 @@ class Stage(NamedTuple):
     name: str
     after: int
 
-    def meets(self, request: Packet | None) -> bool:
+    def matches(self, request: Packet | None) -> bool:
         """Tell whether what is sent just now is the answer meant; None stands for an event."""
         if self.name == "any":
             return True
         return self.name == "event" if request is None else STAGES.get(self.name) == request.command
 
 
-LONGEST_SHIFT_S = 50 * 366 * 86400.0
+MAX_SHIFT_S = 50 * 366 * 86400.0
 
 STAGES = {
     "connect": wire.CMD_CONNECT,
@@ -108,25 +108,25 @@ def _shift(text: str) -> timedelta:
     sign, rest = text[:1], text[1:]
     if sign not in ("+", "-"):
         raise ValueError(f"{text!r} is no change of a clock; write +1h or -30s")
-    if (seconds := _seconds(rest)) > LONGEST_SHIFT_S:
+    if (seconds := _seconds(rest)) > MAX_SHIFT_S:
         raise ValueError("a clock of the years 2000 to 2099 cannot be moved so far")
     return timedelta(seconds=seconds if sign == "+" else -seconds)
 
 
 def _moment(text: str) -> datetime:
     try:
-        return _shown(datetime.fromisoformat(text).replace(tzinfo=None))
+        return _require_clock_range(datetime.fromisoformat(text).replace(tzinfo=None))
     except ValueError:
         raise ValueError(f"{text!r} is no time of the years 2000 to 2099; write 2000-01-01T00:00:00") from None
 
 
-def _shown(moment: datetime) -> datetime:
+def _require_clock_range(moment: datetime) -> datetime:
     if not 2000 <= moment.year <= 2099:
         raise ValueError("a terminal's clock knows the years 2000 to 2099")
     return moment
 
 
-def _pause_of_a_finger(text: str) -> float:
+def _whole_seconds(text: str) -> float:
     seconds = _seconds(text)
     if seconds > 3600 or seconds % 1:
         raise ValueError(f"{text!r} is no number of whole seconds up to an hour")
@@ -168,7 +168,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _word(text: str) -> str:
+def _ascii_text(text: str) -> str:
     if not text.isascii() or not text.isprintable() or not text.strip():
         raise ValueError(f"{text!r} is no word of printable ASCII characters")
     return text
@@ -232,7 +232,7 @@ class MemoryFault(Fault):
 class ConversationFault(Fault):
     """A fault in what the terminal answers."""
 
-    def hears(self, conversation: "Conversation", request: Packet) -> bool:
+    def accepts(self, conversation: "Conversation", request: Packet) -> bool:
         """Tell whether the terminal takes notice of a request."""
         return True
 
@@ -260,7 +260,7 @@ def _prepares(request: Packet, table: int) -> bool:
     return request.command == wire.CMD_PREPARE_BUFFER and int.from_bytes(request.data[1:3], "little") == table
 
 
-def _asks_for_log(request: Packet) -> bool:
+def _requests_log(request: Packet) -> bool:
     return request.command == wire.CMD_ATTLOG_RRQ or _prepares(request, wire.CMD_ATTLOG_RRQ)
 
 
@@ -276,7 +276,7 @@ PIN_AT = {"22": (2, 8), "40": (2, 26), "49": (2, 26)}
 """Where the PIN stands in records that hold it as text."""
 
 
-def _spoilt(terminal: "SimulatedTerminal", how_many: int, at: int, bytes_: bytes) -> bytes:
+def _damaged_records(terminal: "SimulatedTerminal", how_many: int, at: int, bytes_: bytes) -> bytes:
     """Return records of somebody, with ``bytes_`` at ``at``."""
     records = b""
     for _ in range(how_many):
@@ -371,7 +371,7 @@ class Clock(MemoryFault):
     value = Value("how far, such as +1h or -30s", "+1h", _shift)
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
-        terminal.set_clock(_shown(terminal.clock() + self.given))
+        terminal.set_clock(_require_clock_range(terminal.clock() + self.given))
 
     def end(self, terminal: "SimulatedTerminal") -> None:
         terminal.set_clock(terminal.clock() - self.given)
@@ -400,7 +400,7 @@ class BadDate(MemoryFault):
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
         at = TIME_AT[terminal.layout]
-        terminal.append_raw(_spoilt(terminal, self.given, at, struct.pack("<I", BAD_TIME)))
+        terminal.append_raw(_damaged_records(terminal, self.given, at, struct.pack("<I", BAD_TIME)))
 
 
 class BadPin(MemoryFault):
@@ -414,7 +414,7 @@ class BadPin(MemoryFault):
         if terminal.layout not in PIN_AT:
             raise ValueError(f"records of layout {terminal.layout} hold no PIN as text")
         begins, ends = PIN_AT[terminal.layout]
-        terminal.append_raw(_spoilt(terminal, self.given, begins, bytes(ends - begins)))
+        terminal.append_raw(_damaged_records(terminal, self.given, begins, bytes(ends - begins)))
 
 
 class OddPins(MemoryFault):
@@ -475,7 +475,7 @@ class DeleteUser(MemoryFault):
     """Somebody is deleted from the terminal; the records stay."""
 
     quirks = (22,)
-    value = Value("the PIN, or first", "first", _word)
+    value = Value("the PIN, or first", "first", _ascii_text)
     lasting = False
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
@@ -486,7 +486,7 @@ class DoublePress(MemoryFault):
     """Every finger is read twice."""
 
     quirks = (27,)
-    value = Value("how much later, in whole seconds", "0s", _pause_of_a_finger)
+    value = Value("how much later, in whole seconds", "0s", _whole_seconds)
 
     def repeats(self) -> Iterator[timedelta]:
         yield timedelta(seconds=self.given)
@@ -496,7 +496,7 @@ class Layout(MemoryFault):
     """A firmware update changes the layout of the log's records; off, it is the old one again."""
 
     quirks = (15, 18, 19)
-    value = Value("name of the layout", "49", _word)
+    value = Value("name of the layout", "49", _ascii_text)
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
         self._before = terminal.layout
@@ -537,7 +537,7 @@ class Serial(MemoryFault):
     """Another terminal answers at this address."""
 
     quirks = (36,)
-    value = Value("its serial number", "SIM0000009999", _word)
+    value = Value("its serial number", "SIM0000009999", _ascii_text)
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
         self._before, terminal.serial = terminal.serial, self.given
@@ -602,7 +602,7 @@ class PowerCut(ConversationFault):
     def begin(self, terminal: "SimulatedTerminal") -> None:
         terminal.forget()
 
-    def hears(self, conversation: "Conversation", request: Packet) -> bool:
+    def accepts(self, conversation: "Conversation", request: Packet) -> bool:
         return False
 
     def event(self, event: Packet) -> list[Packet]:
@@ -618,7 +618,7 @@ class Hang(ConversationFault):
     quirks = (6,)
     value = Value("commands", "5", _up_to(10**6, 0))
 
-    def hears(self, conversation: "Conversation", request: Packet) -> bool:
+    def accepts(self, conversation: "Conversation", request: Packet) -> bool:
         self.given -= 1
         return bool(self.given >= 0)
 
@@ -672,7 +672,7 @@ class NoLog(ConversationFault):
     value = Value("the code it answers", "4989", _up_to(65535))
 
     def answer(self, conversation: "Conversation", request: Packet, answers: list[Packet]) -> list[Packet]:
-        return _refused(request, self.given) if _asks_for_log(request) else answers
+        return _refused(request, self.given) if _requests_log(request) else answers
 
 
 class NoBuffer(ConversationFault):
@@ -732,8 +732,8 @@ class Race(ConversationFault):
     quirks = (21,)
     value = Value("punches", "1", _up_to(1000))
 
-    def hears(self, conversation: "Conversation", request: Packet) -> bool:
-        if _asks_for_log(request):
+    def accepts(self, conversation: "Conversation", request: Packet) -> bool:
+        if _requests_log(request):
             punches, self.given = self.given, 0
             for _ in range(punches):
                 conversation.terminal.punch(conversation.terminal.any_pin())
@@ -941,7 +941,7 @@ class HangUp(LinkFault):
     value = Value("which answer, +BYTES of it sent before", "any", _stage)
 
     def steps(self, request: Packet | None, steps: Steps, *, udp: bool) -> Steps:
-        if not self.given.meets(request):
+        if not self.given.matches(request):
             yield from steps
             return
         if self.given.after:
@@ -956,7 +956,7 @@ class Silence(LinkFault):
     value = Value("which answer, +BYTES of it sent before", "any", _stage)
 
     def steps(self, request: Packet | None, steps: Steps, *, udp: bool) -> Steps:
-        if not self.given.meets(request):
+        if not self.given.matches(request):
             return steps
         return _until(steps, self.given.after) if self.given.after else ()
 
@@ -980,7 +980,7 @@ class SlowPrepare(LinkFault):
     value = Value("how long", "5s", _seconds)
 
     def steps(self, request: Packet | None, steps: Steps, *, udp: bool) -> Steps:
-        if request is not None and _asks_for_log(request):
+        if request is not None and _requests_log(request):
             yield Wait(self.given)
         yield from steps
 
@@ -1187,9 +1187,9 @@ class Faults:
             found = fault.between(self._terminal, found)
         return found
 
-    def hears(self, conversation: "Conversation", request: Packet) -> bool:
+    def accepts(self, conversation: "Conversation", request: Packet) -> bool:
         """Tell whether the terminal takes notice of a request."""
-        return all(fault.hears(conversation, request) for fault in self._of(ConversationFault))
+        return all(fault.accepts(conversation, request) for fault in self._of(ConversationFault))
 
     def answer(self, conversation: "Conversation", request: Packet, answers: list[Packet]) -> list[Packet]:
         """Return what is answered."""
@@ -1201,7 +1201,7 @@ class Faults:
         """Return what is told in place of an event."""
         events = [event]
         for fault in self._of(ConversationFault):
-            events = [told for event in events for told in fault.event(event)]
+            events = [replacement for event in events for replacement in fault.event(event)]
         return events
 
     @property

@@ -173,7 +173,7 @@ class SimulatedTerminal:
         with self._lock:
             uid = self._uid_for(pin)
             self._encode_user(uid, pin)
-            self._remember(uid, pin)
+            self._store_user(uid, pin)
             return uid
 
     def append(self, pin: str, moment: datetime, state: int = 0, verify: int = 1, work_code: int = 0) -> None:
@@ -181,7 +181,7 @@ class SimulatedTerminal:
 
         Otherwise as :meth:`punch`.
         """
-        self._add(pin, moment.replace(microsecond=0), state, verify, work_code, tell=False)
+        self._add(pin, moment.replace(microsecond=0), state, verify, work_code, notify=False)
 
     def punch(self, pin: str, state: int = 0, verify: int = 1, moment: datetime | None = None) -> datetime:
         """Put a finger on the terminal: a record in the log, and an event to everybody who asked for events.
@@ -191,7 +191,7 @@ class SimulatedTerminal:
         """
         moment = (moment or self.clock()).replace(microsecond=0)
         for later in (timedelta(0), *self.faults.repeats()):
-            self._add(pin, moment + later, state, verify, 0, tell=True)
+            self._add(pin, moment + later, state, verify, 0, notify=True)
         return moment
 
     def append_raw(self, records: bytes) -> None:
@@ -317,12 +317,12 @@ class SimulatedTerminal:
                 return uid
         return next(number for number in range(1, len(self.users) + 2) if number not in self.users)
 
-    def _remember(self, uid: int, pin: str) -> None:
+    def _store_user(self, uid: int, pin: str) -> None:
         # ``users`` is anybody's to change, so ``_uids`` is only a place to look first.
         self.users[uid] = pin
         self._uids[pin] = uid
 
-    def _add(self, pin: str, moment: datetime, state: int, verify: int, work_code: int, *, tell: bool) -> None:
+    def _add(self, pin: str, moment: datetime, state: int, verify: int, work_code: int, *, notify: bool) -> None:
         if not 2000 <= moment.year <= 2099:
             raise ValueError(f"a terminal knows the years 2000 to 2099, not {moment.year}")
         if not (0 <= state <= 255 and 0 <= verify <= 255):
@@ -333,23 +333,23 @@ class SimulatedTerminal:
             self._encode_user(uid, pin)
             record = self._encode(self.layout, pin, moment, state, verify, work_code, self._index + 1)
             event = wire.encode_event(self.event_length, pin=pin, uid=uid, moment=moment, state=state, verify=verify)
-            self._remember(uid, pin)
+            self._store_user(uid, pin)
             self.append_raw(record)
             # Queued here and sent outside the lock: events are in the order of the log, and nobody waits for a socket.
-            told = self._queue(event) if tell else []
-        for client in told:
+            receivers = self._queue(event) if notify else []
+        for client in receivers:
             client.on_event()
 
     def _queue(self, event: bytes) -> "list[Conversation]":
         with self._lock:
-            told = [client for client in self._conversations if client.listening]
-            for client in told:
+            receivers = [client for client in self._conversations if client.listening]
+            for client in receivers:
                 client.events.extend(self.faults.events(Packet(wire.CMD_REG_EVENT, wire.EF_ATTLOG, 0, event)))
-        return told
+        return receivers
 
     # What follows is for Conversation only.
 
-    def _note(self, command: int, *, refused: bool = False) -> None:
+    def _count_command(self, command: int, *, refused: bool = False) -> None:
         with self._lock:
             self.commands[command] += not refused
             self.refused_writes += refused
@@ -412,7 +412,7 @@ class Conversation:
         """The last piece that was asked for lies behind bytes of the buffer that were not."""
         self._connected = False
         self._buffer: bytes | None = None
-        self._asked_until = 0
+        self._served_until = 0
         self._answers: dict[int, Callable[[Packet], list[Packet]]] = {
             wire.CMD_OPTIONS_RRQ: self._option,
             wire.CMD_GET_VERSION: lambda request: self._ok(request, self.terminal.firmware.encode() + b"\0"),
@@ -439,11 +439,11 @@ class Conversation:
     def answer(self, request: Packet) -> list[Packet]:
         """Return the answer to ``request``: usually one packet, none to an acknowledgement, several to a bulk read."""
         faults = self.terminal.faults
-        return faults.answer(self, request, self._answer(request)) if faults.hears(self, request) else []
+        return faults.answer(self, request, self._answer(request)) if faults.accepts(self, request) else []
 
     def _answer(self, request: Packet) -> list[Packet]:
         terminal = self.terminal
-        terminal._note(request.command)  # noqa: SLF001 - the two classes share this file and its lock
+        terminal._count_command(request.command)  # noqa: SLF001 - the two classes share this file and its lock
         match request.command:
             case wire.CMD_ACK_OK:
                 return []  # a client acknowledges an event; terminals wait for nothing
@@ -458,7 +458,7 @@ class Conversation:
             return self._ok(request)
         answer = self._answers.get(request.command)
         if answer is None:
-            terminal._note(request.command, refused=True)  # noqa: SLF001 - see above
+            terminal._count_command(request.command, refused=True)  # noqa: SLF001 - see above
             return self._error(request)
         return answer(request)
 
@@ -542,7 +542,7 @@ class Conversation:
             return self._error(request)
         if len(body) <= SMALL:
             return [Packet(wire.CMD_DATA, self.session, request.reply, body)]
-        self._buffer, self._asked_until = body, 0
+        self._buffer, self._served_until = body, 0
         return self._ok(request, struct.pack("<BIII", 0, len(body), len(body), 0))
 
     def _read(self, request: Packet) -> list[Packet]:
@@ -551,9 +551,9 @@ class Conversation:
         start, length = _READ.unpack(request.data)
         if start < 0 or length < 1 or start + length > len(self._buffer):
             return self._error(request)
-        self.skipped = start > self._asked_until
+        self.skipped = start > self._served_until
         if not self.skipped:
-            self._asked_until = max(self._asked_until, start + length)
+            self._served_until = max(self._served_until, start + length)
         return self.transfer(request, start, length)
 
     def transfer(self, request: Packet, start: int, length: int | None) -> list[Packet]:
@@ -591,9 +591,9 @@ def _table(records: bytes) -> bytes:
 
 # --- sockets ------------------------------------------------------------------------------------------------------
 
-LOOK_S = 0.05
+FAULT_POLL_S = 0.05
 """How often a pause that a fault makes looks whether the fault is still on."""
-SEND_PATIENCE_S = 10.0
+SEND_TIMEOUT_S = 10.0
 """How long a client may leave its socket full before it is given up."""
 MAX_DATAGRAM_CLIENTS = 64
 """Datagram clients remembered; the longest silent one is forgotten first."""
@@ -611,7 +611,7 @@ class _Link:
         udp: bool,
     ) -> None:
         self.conversation = Conversation(
-            simulator.terminal, data_limit=UDP_DATA if udp else TCP_DATA, on_event=self._tell, hang_up=hang_up
+            simulator.terminal, data_limit=UDP_DATA if udp else TCP_DATA, on_event=self._send_events, hang_up=hang_up
         )
         self._simulator = simulator
         self._faults = simulator.terminal.faults
@@ -629,9 +629,9 @@ class _Link:
                 events = self.conversation.events
                 answers = [*(events.popleft() for _ in range(len(events))), *answers]
             self._transmit(request, answers)
-        self._tell()
+        self._send_events()
 
-    def _tell(self) -> None:
+    def _send_events(self) -> None:
         # Called by whoever punches: if an answer is being sent just now, its sender sends the events after it.
         events = self.conversation.events
         while events and not self._faults.joins_events and self._lock.acquire(blocking=False):
@@ -656,7 +656,7 @@ class _Link:
                     until = time.monotonic() + seconds
                     # A fault that is switched off holds nothing up any longer.
                     while (left_s := until - time.monotonic()) > 0 and self._faults.on == faults:
-                        self._simulator._wait(min(left_s, LOOK_S))  # noqa: SLF001 - one thing in two classes
+                        self._simulator._wait(min(left_s, FAULT_POLL_S))  # noqa: SLF001 - one thing in two classes
                 case Drop():
                     raise ConnectionAbortedError("hung up on purpose")
                 case bytes():
@@ -695,15 +695,15 @@ class Simulator:
         self._listener, self._datagrams = self._bind()
         self._stopping, self._stop = socket.socketpair()
         self.port = self._listener.getsockname()[1]
-        self._doors = [self._start(self._accept), self._start(self._serve_datagrams)]
+        self._server_threads = [self._start(self._accept), self._start(self._serve_datagrams)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.close()  # makes its other end readable, for every thread at once
-        for door in self._doors:
-            door.join()
+        for thread in self._server_threads:
+            thread.join()
         # Nobody new can come in now.
         for thread, connection in list(self._connections.items()):
             with suppress(OSError):
@@ -774,7 +774,7 @@ class Simulator:
             self._connections[self._start(self._serve_connection, connection)] = connection
 
     def _serve_connection(self, connection: socket.socket) -> None:
-        connection.settimeout(SEND_PATIENCE_S)
+        connection.settimeout(SEND_TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         def hang_up() -> None:
@@ -801,7 +801,7 @@ class Simulator:
             connection.close()
 
     def _serve_datagrams(self) -> None:
-        self._datagrams.settimeout(SEND_PATIENCE_S)
+        self._datagrams.settimeout(SEND_TIMEOUT_S)
         links: OrderedDict[tuple[str, int], _Link] = OrderedDict()
         for _ in self._whenever_readable(self._datagrams):
             try:

@@ -28,8 +28,8 @@ SERIAL = "STAND00001"
 
 
 def options(driver: str, **entry: Any) -> DriverOptions:
-    """Return options with the time-outs of a stand."""
-    usual = {"name": "stand", "timeout": "2s", "bulk_timeout": "2s"}
+    """Return options with the time-outs of a bench."""
+    usual = {"name": "bench", "timeout": "2s", "bulk_timeout": "2s"}
     return OWN[driver].options.model_validate(usual | entry)
 
 
@@ -104,7 +104,7 @@ def zkteco(_folder: Path) -> Iterator[Bench]:
         )
 
 
-STANDS: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
+BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "anviz": anviz,
     "attlog": attlog,
     "line": line,
@@ -114,10 +114,10 @@ STANDS: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
 
 @pytest.mark.parametrize("promise", CHECKS)
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_promise_is_kept(name: str, promise: Callable[[Bench], None], tmp_path: Path) -> None:
-    """A driver without a stand fails here."""
-    with STANDS[name](tmp_path) as stand:
-        promise(stand)
+def test_check_passes(name: str, promise: Callable[[Bench], None], tmp_path: Path) -> None:
+    """A driver without a bench fails here."""
+    with BENCHES[name](tmp_path) as bench:
+        promise(bench)
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
@@ -134,7 +134,7 @@ def broken(**parts: Any) -> Driver:
     return Driver("line", parts.get("options", driver.options), parts.get("connect", driver.connect))
 
 
-class Untold(DriverOptions):
+class UndocumentedUnit(DriverOptions):
     """Options that do not say enough."""
 
     pause: float = 1.0
@@ -164,19 +164,19 @@ def endless(options: DriverOptions) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("driver", "promise", "words"),
     [
-        (broken(connect=careless), "it_bears_a_peer_that_hangs_up", "left the driver: ConnectionResetError"),
-        (broken(connect=endless), "it_keeps_its_deadline_with_a_silent_peer", "DriverError itself"),
-        (broken(connect=careless), "it_says_that_nobody_is_there", "nobody is there"),
-        (broken(options=Untold), "its_options_are_explained", "pause takes 5 without a unit"),
-        (broken(options=Unexplained), "its_options_are_explained", "speed has no docstring"),
+        (broken(connect=careless), "a_closing_peer_is_a_driver_error", "left the driver: ConnectionResetError"),
+        (broken(connect=endless), "a_silent_peer_is_left_in_time", "DriverError itself"),
+        (broken(connect=careless), "a_closed_port_is_a_driver_error", "nobody is there"),
+        (broken(options=UndocumentedUnit), "its_options_are_documented", "pause takes 5 without a unit"),
+        (broken(options=Unexplained), "its_options_are_documented", "speed has no docstring"),
     ],
 )
-def test_broken_promises_are_found(driver: Driver, promise: str, words: str) -> None:
+def test_violations_are_found(driver: Driver, promise: str, words: str) -> None:
     """The checks can fail."""
     given = driver.options.model_validate({"name": "x"}) if driver.options is not OWN["line"].options else None
     entry = {"name": "x", "port": "/dev/null", "pattern": PATTERN, "serial": SERIAL}
     usable = given or driver.options.model_validate(entry)
-    stand = Bench(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
+    bench = Bench(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
     (check,) = (check for check in CHECKS if check.__name__ == promise)
     with pytest.raises(AssertionError, match=words):
-        check(stand)
+        check(bench)

@@ -21,7 +21,7 @@ from unittest.mock import patch
 from drivers import DRIVERS
 from drivers.anviz import wire as anviz
 from drivers.base import Driver, DriverError, DriverOptions, Terminal
-from drivers.line.wire import Grammar, Message
+from drivers.line.wire import Message, MessageParser
 from gateway import app
 from gateway.settings import Settings, SettingsError, load
 from tests.mutation import HOSTILE_NUMBERS, HOSTILE_TEXTS, encode_json, mutate_bytes, mutate_json, mutate_text
@@ -370,7 +370,7 @@ def _read_samples(settings: Settings) -> None:
         assert isinstance(entry, DriverOptions)
         entry.place()
         if entry.driver == "line":
-            grammar = Grammar(
+            grammar = MessageParser(
                 re.compile(options["pattern"]), options["encoding"], options["date_format"], options["time_format"]
             )
             for text in (b"1001,2026-04-10 07:30:00,0", b"", b"x" * 255, b"\xff"):

@@ -94,11 +94,11 @@ def test_nothing_is_acknowledged_before_it_is_on_the_disk(office: Office) -> Non
     office.terminal.append(*history(1, 700, EVENING))
     usual, held = office.terminal.answer, []
 
-    def answer(question: wire.Frame) -> wire.Frame:
-        if question.command == wire.CMD_CLEAR:
+    def answer(request: wire.Frame) -> wire.Frame:
+        if request.command == wire.CMD_CLEAR:
             with closing(LedgerReader(office.folder)) as reader:
                 held.append(reader.punches())
-        return usual(question)
+        return usual(request)
 
     office.terminal.answer = answer  # type: ignore[method-assign]
     worker = office.visit()
@@ -116,12 +116,12 @@ def test_line_that_breaks_before_the_acknowledgement(office: Office) -> None:
     usual = office.terminal.answer
     pulled = threading.Event()
 
-    def answer(question: wire.Frame) -> wire.Frame:
-        if question.command == wire.CMD_CLEAR and not pulled.is_set():
+    def answer(request: wire.Frame) -> wire.Frame:
+        if request.command == wire.CMD_CLEAR and not pulled.is_set():
             office.simulator.unplug()
             pulled.set()
             raise OSError
-        return usual(question)
+        return usual(request)
 
     office.terminal.answer = answer  # type: ignore[method-assign]
     worker = office.visit()
@@ -152,13 +152,13 @@ def test_killed_between_commit_and_acknowledgement(office: Office, tmp_path: Pat
     with (tmp_path / "daemon.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
 
-        def answer(question: wire.Frame) -> wire.Frame:
-            if question.command == wire.CMD_CLEAR and not killed.is_set():
+        def answer(request: wire.Frame) -> wire.Frame:
+            if request.command == wire.CMD_CLEAR and not killed.is_set():
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 killed.set()
                 return wire.Frame(0, wire.CMD_CLEAR)  # nobody hears it, and no mark is gone
-            return usual(question)
+            return usual(request)
 
         office.terminal.answer = answer  # type: ignore[method-assign]
         assert killed.wait(WAIT_S)
@@ -243,7 +243,7 @@ def test_two_terminals_on_one_line(office: Office) -> None:
     """Each worker reads its own, while the other's reading goes on."""
     other = SimulatedTerminal(device_id=2, serial="ANV0002", now=local_now)
     office.simulator.terminals[2] = other
-    other.on_punch = office.simulator._tell
+    other.on_punch = office.simulator._queue_event
     office.terminal.append(*history(1, 600, EVENING))
     other.append(*history(2, 300, EVENING))
     workers = [office.visit(), office.visit(name="loket", device_id=2)]

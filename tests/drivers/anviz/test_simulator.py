@@ -11,8 +11,8 @@ from drivers.base import RawPunch
 from tests.drivers.anviz.vectors import MOMENT, RECORD
 
 
-def ask(terminal: SimulatedTerminal, command: int, data: bytes = b"") -> Frame:
-    """Return the answer to a question."""
+def query(terminal: SimulatedTerminal, command: int, data: bytes = b"") -> Frame:
+    """Return the answer to a request."""
     return terminal.answer(Frame(terminal.device_id, command, data))
 
 
@@ -21,7 +21,7 @@ def test_its_answers_are_the_known_ones() -> None:
     terminal = SimulatedTerminal()
     terminal.append(RECORD)
 
-    answer = ask(terminal, wire.CMD_RECORDS, b"\x02\x19")
+    answer = query(terminal, wire.CMD_RECORDS, b"\x02\x19")
 
     assert answer.to_bytes().hex().upper() == f"A500000001C000000F01{RECORD.hex().upper()}1E3C"
 
@@ -30,10 +30,10 @@ def test_download_resend_and_continue() -> None:
     """25 at a time; the same again; nothing behind the end; nothing to resend at first."""
     terminal = SimulatedTerminal()
     log = list(history(1, 60, MOMENT))
-    assert ask(terminal, wire.CMD_RECORDS, bytes((wire.RESEND, 25))).ret != 0
+    assert query(terminal, wire.CMD_RECORDS, bytes((wire.RESEND, 25))).ret != 0
     terminal.append(*log)
     got = [
-        wire.split_batch(ask(terminal, wire.CMD_RECORDS, bytes((parameter, 25))).data)
+        wire.split_batch(query(terminal, wire.CMD_RECORDS, bytes((parameter, 25))).data)
         for parameter in (wire.ALL, wire.CONTINUE, wire.RESEND, wire.CONTINUE, wire.CONTINUE)
     ]
 
@@ -45,10 +45,10 @@ def test_marks_are_taken_from_the_oldest() -> None:
     terminal = SimulatedTerminal()
     terminal.append(*history(1, 10, MOMENT))
 
-    ask(terminal, wire.CMD_CLEAR, bytes((2, 0, 0, 4)))
+    query(terminal, wire.CMD_CLEAR, bytes((2, 0, 0, 4)))
     assert terminal.marked == 6
-    assert wire.split_batch(ask(terminal, wire.CMD_RECORDS, b"\x02\x19").data) == list(history(1, 10, MOMENT))[4:]
-    ask(terminal, wire.CMD_CLEAR, bytes((2, 0, 0, 40)))
+    assert wire.split_batch(query(terminal, wire.CMD_RECORDS, b"\x02\x19").data) == list(history(1, 10, MOMENT))[4:]
+    query(terminal, wire.CMD_CLEAR, bytes((2, 0, 0, 40)))
     assert (terminal.marked, terminal.count) == (0, 10)
 
 
@@ -61,7 +61,7 @@ def test_it_refuses_what_writes(command: int, data: bytes) -> None:
     terminal = SimulatedTerminal()
     terminal.append(RECORD)
 
-    assert ask(terminal, command, data).ret != 0
+    assert query(terminal, command, data).ret != 0
     assert (terminal.refused, terminal.count, terminal.marked) == (1, 1, 1)
 
 

@@ -203,7 +203,7 @@ def test_live_punches_between_question_and_answer(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("fault", ["crc", "half", "collision", "noise"])
 def test_damaged_answers_are_asked_for_again(pty: Simulator, fault: str) -> None:
-    """A small question once more, a batch of records by its own command: none skipped, none twice."""
+    """A small request once more, a batch of records by its own command: none skipped, none twice."""
     with connect(options(pty.port)) as terminal:
         for when in (0, 1, 7):
             reading = terminal.read()
@@ -217,7 +217,7 @@ def test_damaged_answers_are_asked_for_again(pty: Simulator, fault: str) -> None
 
 
 def test_a_question_that_was_lost_is_not_answered_by_old_records(pty: Simulator) -> None:
-    """Where RESEND brings what came before, it was the question that got lost, and it is asked again."""
+    """Where RESEND brings what came before, it was the request that got lost, and it is asked again."""
     with connect(options(pty.port)) as terminal:
         records = iter(terminal.read().records)
         got = [next(records) for _ in range(25)]
@@ -241,7 +241,7 @@ def test_damage_that_does_not_end_is_reported(pty: Simulator) -> None:
 
 
 def test_silence_is_reported(pty: Simulator) -> None:
-    """Asked once: a late answer to the first question would pass for one to the second."""
+    """Asked once: a late answer to the first request would pass for one to the second."""
     pty.faults.silent = 1
     with connect(options(pty.port)) as terminal:
         with pytest.raises(TerminalUnavailable, match=r"device 1 does not answer within 0.4 s"):
@@ -325,14 +325,14 @@ def test_answers_that_make_no_sense(pty: Simulator, command: int, data: bytes) -
     """A right frame with wrong content breaks the protocol."""
     terminal_ = only(pty)
     usual = terminal_._data
-    terminal_._data = lambda question: data if question.command == command else usual(question)  # type: ignore[method-assign]
+    terminal_._data = lambda request: data if request.command == command else usual(request)  # type: ignore[method-assign]
 
-    def ask(terminal: AnvizTerminal) -> None:
+    def query(terminal: AnvizTerminal) -> None:
         terminal.read_clock()
         list(terminal.read().records)
 
     with connect(options(pty.port)) as terminal, pytest.raises(ProtocolError, match="could not be understood"):
-        ask(terminal)
+        query(terminal)
 
 
 # --- options ---

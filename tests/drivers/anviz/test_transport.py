@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from drivers.anviz import wire
 from drivers.anviz.simulator import Simulator
 from drivers.anviz.terminal import DRIVER, connect
-from drivers.anviz.transport import ALLOWED, CLEARABLE, Line, joined
+from drivers.anviz.transport import ALLOWED, CLEARABLE, Line, shared_line
 from drivers.anviz.wire import Frame
 from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
 from tests.drivers.anviz.lines import bus, line, next_events, only, options
@@ -92,14 +92,14 @@ def test_nobody_listens_at_the_address() -> None:
 
 
 def test_turnaround_is_kept(pty: Simulator) -> None:
-    """A terminal on RS-485 is given time to turn round: no question comes sooner after what was heard last."""
+    """A terminal on RS-485 is given time to turn round: no request comes sooner after what was heard last."""
     gaps: list[float] = []
     heard = [0.0]
     usual = only(pty).answer
 
-    def answer(question: wire.Frame) -> wire.Frame:
+    def answer(request: wire.Frame) -> wire.Frame:
         gaps.append(time.monotonic() - heard[0])
-        return usual(question)
+        return usual(request)
 
     def sent(_answer: wire.Frame) -> None:
         heard[0] = time.monotonic()
@@ -147,13 +147,13 @@ def test_a_silent_terminal_does_not_stop_its_neighbour() -> None:
     ):
         failures: list[DriverError] = []
 
-        def ask() -> None:
+        def query() -> None:
             try:
                 missing.sizes()
             except TerminalUnavailable as exc:
                 failures.append(exc)
 
-        thread = threading.Thread(target=ask)
+        thread = threading.Thread(target=query)
         thread.start()
         assert present.sizes().records == 60
         thread.join()
@@ -203,7 +203,7 @@ def bare_line() -> Iterator[tuple[Line, int]]:
     ours, theirs = os.openpty()
     tty.setraw(theirs)
     try:
-        with joined(os.ttyname(theirs), baudrate=9600, turnaround_s=0, timeout_s=1) as line:
+        with shared_line(os.ttyname(theirs), baudrate=9600, turnaround_s=0, timeout_s=1) as line:
             yield line, ours
     finally:
         os.close(ours)
@@ -224,7 +224,7 @@ def test_no_other_command_leaves() -> None:
     with bare_line() as (line, other_end):
         for command in set(range(256)) - ALLOWED:
             with pytest.raises(RuntimeError, match="allow-list"):
-                line.ask(1, command, b"\x02\0\0\x01", 0.1)
+                line.query(1, command, b"\x02\0\0\x01", 0.1)
         assert nothing_left(other_end)
 
 
@@ -234,7 +234,7 @@ def test_nothing_but_counted_marks_is_cleared() -> None:
     with bare_line() as (line, other_end):
         for data in (*(bytes((kind, 0, 0, 25)) for kind in range(256) if kind != 2), b"", b"\x02", b"\x02\0"):
             with pytest.raises(RuntimeError, match="nothing else may be cleared"):
-                line.ask(1, wire.CMD_CLEAR, data, 0.1)
+                line.query(1, wire.CMD_CLEAR, data, 0.1)
         assert nothing_left(other_end)
 
 
@@ -243,7 +243,7 @@ def test_everybody_is_asked_for_the_number_only() -> None:
     with bare_line() as (line, other_end):
         for command in ALLOWED - {wire.CMD_DEVICE_ID}:
             with pytest.raises(RuntimeError, match="number only"):
-                line.ask(wire.BROADCAST, command, b"\x02\0\0\x01", 0.1)
+                line.query(wire.BROADCAST, command, b"\x02\0\0\x01", 0.1)
         assert nothing_left(other_end)
 
 

@@ -94,7 +94,7 @@ def folder(path: Path, **options: object) -> AttlogTerminal:
     return AttlogTerminal(AttlogOptions.model_validate(entry))
 
 
-def looked(terminal: AttlogTerminal, seen: Collection[str] = ()) -> list[Export | Refused | Unsettled]:
+def scan_folder(terminal: AttlogTerminal, seen: Collection[str] = ()) -> list[Export | Refused | Unsettled]:
     """Return what a folder shows, without the waiting for it."""
     return [item for item in terminal.exports(seen) if not isinstance(item, Settling)]
 
@@ -110,7 +110,7 @@ def test_no_stick(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "missing"):
         terminal = folder(place)
         assert not terminal.present()
-        assert looked(terminal) == []
+        assert scan_folder(terminal) == []
     assert terminal.serial() == ""
     assert terminal.read_clock() is None
     assert terminal.identify().serial == SERIAL
@@ -121,14 +121,14 @@ def test_only_this_terminals_exports(tmp_path: Path) -> None:
     for name in (f"{SERIAL}_attlog.dat", "OTHER9999_attlog.dat", "1_attlog.dat", "user.dat", "notes.txt"):
         (tmp_path / name).write_bytes(LINE)
     (tmp_path / "2_attlog.dat").write_bytes(b"garbage\n")
-    found = looked(folder(tmp_path))
+    found = scan_folder(folder(tmp_path))
     assert {item.name for item in found if isinstance(item, ExportFile)} == {f"{SERIAL}_attlog.dat"}
     reasons = {item.name: item.reason for item in found if isinstance(item, Refused)}
     assert "serial OTHER9999" in reasons["OTHER9999_attlog.dat"]
     assert "number" in reasons["1_attlog.dat"]
     assert "first lines" in reasons["2_attlog.dat"]
     assert len(found) == 4
-    numbered = looked(folder(tmp_path, number=1))
+    numbered = scan_folder(folder(tmp_path, number=1))
     assert {item.name for item in numbered if isinstance(item, ExportFile)} == {f"{SERIAL}_attlog.dat", "1_attlog.dat"}
 
 
@@ -137,11 +137,11 @@ def test_marks(tmp_path: Path) -> None:
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     terminal = folder(tmp_path)
-    (export,) = looked(terminal)
+    (export,) = scan_folder(terminal)
     assert isinstance(export, ExportFile)
-    assert looked(terminal, {export.mark}) == []
+    assert scan_folder(terminal, {export.mark}) == []
     path.write_bytes(LINE + LINE)
-    assert len(looked(terminal, {export.mark})) == 1
+    assert len(scan_folder(terminal, {export.mark})) == 1
 
 
 def test_a_file_that_is_being_written(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_file_that_is_being_written(tmp_path: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert looked(folder(tmp_path, settle="200ms")) == [Unsettled(path.name)]
+        assert scan_folder(folder(tmp_path, settle="200ms")) == [Unsettled(path.name)]
     finally:
         done.set()
         writer.join()
@@ -169,7 +169,7 @@ def test_a_disk_that_is_pulled_out_while_its_files_are_counted(tmp_path: Path, m
     """A file that is listed and gone is none that is being written."""
     terminal = folder(tmp_path)
     monkeypatch.setattr(module, "_candidates", lambda _folder: ([tmp_path / f"{SERIAL}_attlog.dat"], []))
-    assert looked(terminal) == []
+    assert scan_folder(terminal) == []
 
 
 def test_receipt(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_receipt(tmp_path: Path) -> None:
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     terminal = folder(tmp_path)
-    (export,) = looked(terminal)
+    (export,) = scan_folder(terminal)
     assert isinstance(export, ExportFile)
     assert terminal.write_report(export, "SAFE\n")
     assert (tmp_path / f"{path.name}.hadir.txt").read_bytes() == b"SAFE\r\n"
@@ -201,7 +201,7 @@ def test_what_is_no_file_is_refused_and_the_next_is_read(tmp_path: Path, plant: 
     good.write_bytes(LINE)
     plant(stick / f"{good.name}.hadir.txt", ours)
     terminal = folder(stick)
-    found = looked(terminal)
+    found = scan_folder(terminal)
     (export,) = (item for item in found if isinstance(item, ExportFile))
     assert export.path == good
     assert not terminal.write_report(export, "SAFE\n")
@@ -216,7 +216,7 @@ def test_a_file_of_any_name(tmp_path: Path, name: bytes) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     path.write_bytes(b"7\t1\t0\n")
     terminal = folder(tmp_path)
-    (refused,) = looked(terminal)
+    (refused,) = scan_folder(terminal)
     assert isinstance(refused, Refused)
     assert refused.name.isprintable()
     refused.name.encode()
@@ -239,7 +239,7 @@ def test_a_file_that_makes_reading_fail_costs_itself(tmp_path: Path, monkeypatch
         return original(path)
 
     monkeypatch.setattr(module, "survey_export", failing)
-    refused, other = looked(folder(tmp_path, number=1))
+    refused, other = scan_folder(folder(tmp_path, number=1))
     assert isinstance(refused, Refused)
     assert (refused.name, refused.reason) == ("1_attlog.dat", "it cannot be read (MemoryError)")
     assert other.name == "2_attlog.dat"
@@ -255,14 +255,14 @@ def test_a_file_that_may_not_be_opened_is_not_judged_by_its_content(
         raise TerminalUnavailable(f"{path} cannot be read (Permission denied)")
 
     monkeypatch.setattr(module, "survey_export", refusing)
-    (refused,) = looked(folder(tmp_path, number=1))
+    (refused,) = scan_folder(folder(tmp_path, number=1))
     assert isinstance(refused, Refused)
     assert refused.why == "name"
 
 
 def test_a_file_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record and a hole behind it that is larger than the disk."""
-    monkeypatch.setattr(module, "LARGEST", 2 * module.PIECE)
+    monkeypatch.setattr(module, "MAX_EXPORT", 2 * module.PIECE)
     path = tmp_path / "1_attlog.dat"
     path.write_bytes(LINE)
     os.truncate(path, 1 << 40)
@@ -275,7 +275,7 @@ def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(safe_files, "MAX_NAMES", 5)
     for number in range(9):
         (tmp_path / f"{number}_attlog.dat").write_bytes(LINE)
-    found = looked(folder(tmp_path, number=1))
+    found = scan_folder(folder(tmp_path, number=1))
     (more,) = (item for item in found if isinstance(item, Refused) and "more than 5" in item.reason)
     assert more.name == str(tmp_path)
 
@@ -291,7 +291,7 @@ def test_waiting_for_files_to_settle_can_be_left(tmp_path: Path) -> None:
 
 def reasons(terminal: AttlogTerminal) -> dict[str, tuple[str, str]]:
     """Return why each file is not read."""
-    return {item.name: (item.why, item.reason) for item in looked(terminal) if isinstance(item, Refused)}
+    return {item.name: (item.why, item.reason) for item in scan_folder(terminal) if isinstance(item, Refused)}
 
 
 def test_one_odd_line_does_not_make_a_file_another_terminals(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_one_odd_line_does_not_make_a_file_another_terminals(tmp_path: Path) -> 
     odd = LINE.replace(b"\t1\t0\t1", b"\t0\t0\t1").replace(b"07:30:00", b"07:59:00")
     data = lines(39).replace(b"\t1\t0\t1\t0\n", b"\t7\t0\t1\t0\n") + odd
     (tmp_path / "7_attlog.dat").write_bytes(data)
-    (export,) = looked(folder(tmp_path, number=7))
+    (export,) = scan_folder(folder(tmp_path, number=7))
     assert isinstance(export, ExportFile)
     assert (export.number, export.punches) == ("7", 40)
     (record,) = list(export.records())[-1:]
@@ -341,7 +341,7 @@ def test_a_name_proposes_only(tmp_path: Path) -> None:
     """A word before `_attlog.dat` is no serial number, and the lines may say more; the name's case does not matter."""
     (tmp_path / "september_attlog.dat").write_bytes(LINE)
     (tmp_path / f"{SERIAL.lower()}_attlog.DAT").write_bytes(LINE)
-    found = looked(folder(tmp_path, number=1))
+    found = scan_folder(folder(tmp_path, number=1))
     assert {item.name for item in found if isinstance(item, ExportFile)} == {
         "september_attlog.dat",
         f"{SERIAL.lower()}_attlog.DAT",

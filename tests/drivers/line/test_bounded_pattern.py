@@ -5,9 +5,9 @@ import re
 import pytest
 
 from drivers.base import BadRecord, Untimed
-from drivers.line.bounded_pattern import MOST_WAYS, BoundedPattern, PatternTooSlow, ways
+from drivers.line.bounded_pattern import MAX_WAYS, BoundedPattern, PatternTooSlow, ways
 from drivers.line.simulator import PATTERN
-from drivers.line.wire import Grammar, Message
+from drivers.line.wire import Message, MessageParser
 
 FAST = 0.2
 """Seconds of processor time, which no load of the machine shortens."""
@@ -38,7 +38,7 @@ def test_a_text_that_takes_too_long_costs_itself(pattern: str) -> None:
 def test_such_a_line_is_quarantined_with_its_bytes() -> None:
     """It is a record that cannot be read, like any other line that the pattern does not fit."""
     bounded = BoundedPattern(SLOW[0], FAST)
-    grammar = Grammar(bounded)
+    grammar = MessageParser(bounded)
     try:
         text = b"1" * 120
         bad = grammar.read(Message(text, text, None))
@@ -66,9 +66,9 @@ def test_texts_of_any_characters_pass_the_process() -> None:
 )
 def test_usual_patterns_need_no_process(pattern: str) -> None:
     """Those of the documents are matched where they are."""
-    assert ways(pattern) <= MOST_WAYS
+    assert ways(pattern) <= MAX_WAYS
 
 
 def test_slow_patterns_are_found() -> None:
     """Every pattern of this file that takes too long has more ways than the limit."""
-    assert all(ways(pattern) > MOST_WAYS for pattern in SLOW)
+    assert all(ways(pattern) > MAX_WAYS for pattern in SLOW)

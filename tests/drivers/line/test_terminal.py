@@ -13,7 +13,7 @@ from drivers.base import BadRecord, RawPunch, TerminalUnavailable
 from drivers.line import terminal
 from drivers.line.simulator import NOISE, PATTERN, Simulator
 from drivers.line.terminal import LineOptions, LineTerminal, connect
-from drivers.line.wire import Spoken
+from drivers.line.wire import LineEvent
 
 SERIAL = "LINE00001"
 
@@ -39,28 +39,28 @@ def listening(line: Simulator, **more: object) -> Iterator[LineTerminal]:
         yield opened
 
 
-def heard(opened: LineTerminal, count: int) -> list[Spoken]:
+def received(opened: LineTerminal, count: int) -> list[LineEvent]:
     """Return the next ``count`` things that are said."""
     return list(islice(opened.events(20.0), count))
 
 
-def collect(opened: LineTerminal, rest: list[Spoken]) -> None:
+def collect(opened: LineTerminal, rest: list[LineEvent]) -> None:
     """Add what is said until the line is lost."""
     for item in opened.events(20.0):
         rest.append(item)  # noqa: PERF402 - what came before the line was lost counts
 
 
-def pins(items: list[Spoken]) -> list[str | None]:
+def pins(items: list[LineEvent]) -> list[str | None]:
     """Return who punched; ``None`` for what could not be read."""
     return [None if isinstance(item, BadRecord) else item.pin for item in items]
 
 
-def test_what_is_said_is_heard(line: Simulator) -> None:
+def test_messages_become_events(line: Simulator) -> None:
     """In order, whole, with its bytes."""
     with listening(line) as opened:
         moment = line.punch("1001", 1, 2)
         line.punch("0070")
-        first, second = heard(opened, 2)
+        first, second = received(opened, 2)
     assert isinstance(first, RawPunch)
     assert (first.pin, first.local_time, first.state, first.verify, first.work_code) == ("1001", moment, 1, 2, None)
     assert first.raw == f"1001,{moment:%Y-%m-%d,%H:%M:%S},1,2".encode()
@@ -72,7 +72,7 @@ def test_time_is_up(line: Simulator) -> None:
     with listening(line) as opened:
         assert list(opened.events(0.05)) == []
         line.punch("1001")
-        assert pins(heard(opened, 1)) == ["1001"]
+        assert pins(received(opened, 1)) == ["1001"]
         assert opened.serial() == ""
         assert opened.read_clock() is None
         assert opened.identify().serial == SERIAL
@@ -80,16 +80,16 @@ def test_time_is_up(line: Simulator) -> None:
 
 def test_noise_half_messages_and_a_slow_line(line: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """They cost no punch."""
-    monkeypatch.setattr(terminal, "SILENCE_S", 0.2)
+    monkeypatch.setattr(terminal, "MESSAGE_GAP_S", 0.2)
     with listening(line) as opened:
         line.send(NOISE)
         line.punch("1001")
-        assert pins(heard(opened, 3)) == [None, None, "1001"]
+        assert pins(received(opened, 3)) == [None, None, "1001"]
         line.send(b"1002,2026-")
-        assert pins(heard(opened, 1)) == [None]
+        assert pins(received(opened, 1)) == [None]
         line.baudrate = 9600
         line.punch("1003")
-        assert pins(heard(opened, 1)) == ["1003"]
+        assert pins(received(opened, 1)) == ["1003"]
 
 
 def test_endless_noise_is_bounded(line: Simulator) -> None:
@@ -98,10 +98,10 @@ def test_endless_noise_is_bounded(line: Simulator) -> None:
         for number in range(50):
             line.send(b"noise %d\n" % number)
         line.punch("1001")
-        items = heard(opened, 11)
+        items = received(opened, 11)
         assert pins(items) == [None] * 10 + ["1001"]
         line.unplug()
-        rest: list[Spoken] = []
+        rest: list[LineEvent] = []
         with pytest.raises(TerminalUnavailable):
             collect(opened, rest)
     noise = b"".join(b"noise %d" % number for number in range(10, 50))
@@ -114,16 +114,16 @@ def test_unplugged_and_plugged_in_again(line: Simulator) -> None:
     """It is unavailable, and then another conversation."""
     with listening(line) as opened:
         line.punch("1001")
-        assert pins(heard(opened, 1)) == ["1001"]
+        assert pins(received(opened, 1)) == ["1001"]
         line.unplug()
         with pytest.raises(TerminalUnavailable, match="lost"):
-            heard(opened, 1)
+            received(opened, 1)
     with pytest.raises(TerminalUnavailable, match="cannot be opened"), connect(options(line.port)):
         pass
     line.plug()
     with listening(line) as opened:
         line.punch("1002")
-        assert pins(heard(opened, 1)) == ["1002"]
+        assert pins(received(opened, 1)) == ["1002"]
 
 
 def test_a_port_has_one_reader() -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from drivers.base import BadRecord, RawPunch, Untimed
 from drivers.line import wire
-from drivers.line.wire import Checksum, Cutter, Framing, Grammar, Message, checksum, encode
+from drivers.line.wire import Checksum, FrameReader, Framing, Message, MessageParser, checksum, encode
 from tests.eight_ways import eight_ways
 
 # A fixed width of the PIN: a line that lost its beginning must not fit.
-GRAMMAR = Grammar(
+GRAMMAR = MessageParser(
     re.compile(r"\$(?P<pin>\d{4}),(?P<date>[\d-]{10}) (?P<time>[\d:]{8}),(?P<state>\d*),(?P<verify>\d+)#")
 )
 TEXT = b"$1001,2026-09-04 07:30:00,0,1#"
@@ -31,7 +31,7 @@ class Strict:
     """A cutter and a grammar that stop at what they cannot read."""
 
     def __init__(self, framing: Framing, kind: Checksum) -> None:
-        self._cutter = Cutter(framing, kind)
+        self._cutter = FrameReader(framing, kind)
         self._stopped = False
 
     @property
@@ -42,24 +42,24 @@ class Strict:
     def feed(self, data: bytes) -> Iterator[object]:
         """Give what is said; UnreadableError at what is not, and ever after."""
         for message in self._cutter.feed(data):
-            spoken = GRAMMAR.read(message)
-            self._stopped |= isinstance(spoken, BadRecord)
+            event = GRAMMAR.read(message)
+            self._stopped |= isinstance(event, BadRecord)
             if self._stopped:
                 break
-            yield spoken
+            yield event
         if self._stopped or b"\xff" in bytes(self._cutter._held) or b"\0" in bytes(self._cutter._held):
             self._stopped = True
             raise UnreadableError
 
 
-def spoken(framing: Framing, kind: Checksum, *texts: bytes) -> list[tuple[bytes, object]]:
+def parsed(framing: Framing, kind: Checksum, *texts: bytes) -> list[tuple[bytes, object]]:
     """Return texts as they go over the line, and what they say."""
     found: list[tuple[bytes, object]] = []
     for text in texts:
         raw = encode(text, framing, kind)
         if framing == "line":
             raw = raw.replace(b"\r\n", b"\n")
-        (message,) = Cutter(framing, kind).feed(raw)
+        (message,) = FrameReader(framing, kind).feed(raw)
         found.append((raw, GRAMMAR.read(message)))
     return found
 
@@ -67,18 +67,18 @@ def spoken(framing: Framing, kind: Checksum, *texts: bytes) -> list[tuple[bytes,
 @pytest.mark.parametrize(("framing", "kind"), KINDS)
 def test_eight_ways(framing: Framing, kind: Checksum) -> None:
     """Whole, in pieces, doubled, coalesced, behind noise: the same punches, and never another."""
-    frames = spoken(framing, kind, TEXT, OTHER)
+    frames = parsed(framing, kind, TEXT, OTHER)
     assert all(isinstance(value, RawPunch) for _, value in frames)
     eight_ways(lambda: Strict(framing, kind), frames, UnreadableError)
 
 
 def test_punch() -> None:
     """Everything as it was said."""
-    ((raw, value),) = spoken("stx", "crc16", TEXT)
+    ((raw, value),) = parsed("stx", "crc16", TEXT)
     assert isinstance(value, RawPunch)
     assert (value.pin, str(value.local_time), value.state, value.verify) == ("1001", "2026-09-04 07:30:00", 0, 1)
     assert value.raw == raw
-    ((_, other),) = spoken("line", "none", OTHER)
+    ((_, other),) = parsed("line", "none", OTHER)
     assert isinstance(other, RawPunch)
     assert (other.pin, other.state, other.verify, other.work_code) == ("0070", None, 15, None)
 
@@ -90,29 +90,32 @@ def test_checksums() -> None:
     assert checksum("xor", b"123456789") == b"\x31"
     for framing, kind in KINDS:
         raw = encode(TEXT, framing, kind)
-        (message,) = Cutter(framing, kind).feed(raw.replace(b"1001", b"1002"))
+        (message,) = FrameReader(framing, kind).feed(raw.replace(b"1001", b"1002"))
         assert (message.fault is None) == (kind == "none")
 
 
 @pytest.mark.parametrize("ending", [b"\r\n", b"\n", b"\r", b"\r\n\r\n"])
 def test_line_ends(ending: bytes) -> None:
     """However a line ends, it is one message."""
-    assert [message.text for message in Cutter("line", "none").feed(TEXT + ending + OTHER + ending)] == [TEXT, OTHER]
+    assert [message.text for message in FrameReader("line", "none").feed(TEXT + ending + OTHER + ending)] == [
+        TEXT,
+        OTHER,
+    ]
 
 
 def test_noise_between_messages() -> None:
     """It is a message of its own, that says nothing; the punch behind it is read."""
-    noise, punch = Cutter("stx", "xor").feed(b"\xff\xfe" + encode(TEXT, "stx", "xor") + b"\r\n")
+    noise, punch = FrameReader("stx", "xor").feed(b"\xff\xfe" + encode(TEXT, "stx", "xor") + b"\r\n")
     assert (noise.raw, noise.text) == (b"\xff\xfe", None)
     assert isinstance(GRAMMAR.read(punch), RawPunch)
-    broken, punch = Cutter("stx", "none").feed(b"\x02$10" + encode(TEXT, "stx", "none"))
+    broken, punch = FrameReader("stx", "none").feed(b"\x02$10" + encode(TEXT, "stx", "none"))
     assert (broken.raw, broken.text) == (b"\x02$10", None)
     assert punch.text == TEXT
 
 
 def test_silence_ends_a_message() -> None:
     """A half message does not spoil the next one."""
-    cutter = Cutter("line", "none")
+    cutter = FrameReader("line", "none")
     assert list(cutter.feed(b"$10")) == []
     (half,) = cutter.pause()
     assert isinstance(GRAMMAR.read(half), BadRecord)
@@ -122,7 +125,7 @@ def test_silence_ends_a_message() -> None:
 
 def reading(pattern: str, text: bytes, **options: str) -> object:
     """Read a text by a pattern."""
-    return Grammar(re.compile(pattern), **options).read(Message(text, text, None))
+    return MessageParser(re.compile(pattern), **options).read(Message(text, text, None))
 
 
 def test_who_and_when() -> None:
@@ -172,7 +175,7 @@ def test_what_is_not_understood(pattern: str, text: bytes, reason: str) -> None:
 def test_any_bytes(kind: tuple[Framing, Checksum], parts: list[bytes], step: int) -> None:
     """Whatever comes, and however it is cut: the same messages, every byte in one, none longer than it may be."""
     data = b"".join(parts)
-    whole, pieces = Cutter(*kind), Cutter(*kind)
+    whole, pieces = FrameReader(*kind), FrameReader(*kind)
     messages = [*whole.feed(data), *whole.pause()]
     assert messages == [
         *(message for at in range(0, len(data), step) for message in pieces.feed(data[at : at + step])),
