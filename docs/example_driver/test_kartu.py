@@ -1,4 +1,4 @@
-"""The driver of Kartu terminals: its bytes, and what every driver promises."""
+"""The driver of Kartu terminals: its wire format, and the conformance checks of every driver."""
 
 from collections.abc import Callable, Iterator
 
@@ -33,24 +33,24 @@ def bench() -> Iterator[Bench]:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_check(check: Callable[[Bench], None], bench: Bench) -> None:
-    """The driver keeps it."""
+    """The driver passes the check."""
     check(bench)
 
 
 def test_a_record() -> None:
-    """Who, when, and the code of the key, with the bytes as they came."""
+    """PIN, time and key code are decoded; the raw bytes are kept."""
     raw = b"0070;2026-09-04 07:30:00;1"
     assert wire.decode_record(raw) == RawPunch("0070", None, BEGIN, 1, None, None, raw)
 
 
 @pytest.mark.parametrize("raw", [b"", b"x", b"1001;2026-02-30 07:30:00;1", b"1001;2026-09-04 07:30:00;in", b"\xff"])
-def test_what_is_no_record_is_kept(raw: bytes) -> None:
-    """Nothing is guessed, and the records behind it still come."""
+def test_an_invalid_record_is_a_bad_record(raw: bytes) -> None:
+    """An invalid line becomes a BadRecord; nothing is guessed."""
     assert isinstance(wire.decode_record(raw), BadRecord)
 
 
-def test_lines_come_in_pieces() -> None:
-    """However the network cuts them."""
-    reader = wire.Lines()
+def test_lines_are_reassembled() -> None:
+    """Lines are complete whatever segments the network delivers."""
+    reader = wire.LineReader()
     assert [reader.feed(bytes((byte,))) for byte in b"a\nb\n"] == [[], [b"a"], [], [b"b"]]
     assert reader.feed(b"c\nd\n") == [b"c", b"d"]

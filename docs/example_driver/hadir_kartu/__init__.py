@@ -1,1 +1,1 @@
-"""Kartu card terminals: an invented family, and a driver for it that is whole."""
+"""Kartu card terminals: an invented family with a complete driver."""

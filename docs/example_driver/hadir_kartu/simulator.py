@@ -1,4 +1,4 @@
-"""A Kartu terminal without the terminal, on the real wire: ``python -m hadir_kartu.simulator [RECORDS]``."""
+"""A simulated Kartu terminal on a real socket: ``python -m hadir_kartu.simulator [RECORDS]``."""
 
 import socketserver
 import sys
@@ -19,7 +19,7 @@ class Simulator:
     def __init__(self, records: int = 3) -> None:
         self.log = [b"%d;%s;0" % (1001 + n, str(BEGIN + timedelta(minutes=n)).encode()) for n in range(records)]
         self.requests: Counter[bytes] = Counter()
-        """Every word that was ever asked."""
+        """Count of each command received."""
 
     def __enter__(self) -> Self:
         terminal = self
@@ -41,14 +41,14 @@ class Simulator:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, question: bytes) -> bytes:
-        """Return what the terminal says to a line."""
-        word, _, argument = question.partition(b" ")
-        self.requests[word] += 1
-        if word == wire.LOG:
+    def answer(self, request: bytes) -> bytes:
+        """Return the response to a request line."""
+        command, _, argument = request.partition(b" ")
+        self.requests[command] += 1
+        if command == wire.LOG:
             return b"".join(record + b"\n" for record in [*self.log[int(argument) :], wire.END])
         answers = {wire.SERIAL: b"KT-00017", wire.CLOCK: str(BEGIN).encode(), wire.COUNT: b"%d" % len(self.log)}
-        return answers.get(word, b"?") + b"\n"
+        return answers.get(command, b"?") + b"\n"
 
 
 if __name__ == "__main__":
