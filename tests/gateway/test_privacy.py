@@ -5,7 +5,7 @@ import json
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -159,21 +159,26 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
 def run(folder: Path, monkeypatch: pytest.MonkeyPatch, target: str | None, stream: io.StringIO) -> _Plan:
     """Live through a day in which one statement fails once; show what people would be shown."""
     plan = _Plan(target)
-    log = structlog.get_logger("gateway")
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", failing_connect(plan))
-        behind = 0
-        for step in a_day(folder):
-            behind += target is not None and plan.target is None
-            if behind > STEPS_BEHIND:
-                break
-            try:
-                step()
-            except Exception as exc:
-                log.exception("step_failed")
-                log.warning("part_failed", reason=trace.described(exc))
-                stream.write(f"hadir: {trace.words_of(exc)}\n{trace.as_text(exc)}\n")
+        run_steps(a_day(folder), lambda: target is not None and plan.target is None, stream)
     return plan
+
+
+def run_steps(steps: Iterable[Callable[[], object]], has_failed: Callable[[], bool], stream: io.StringIO) -> None:
+    """Run the steps up to ``STEPS_BEHIND`` after the failure; log each exception and write the texts for people."""
+    log = structlog.get_logger("gateway")
+    behind = 0
+    for step in steps:
+        behind += has_failed()
+        if behind > STEPS_BEHIND:
+            break
+        try:
+            step()
+        except Exception as exc:
+            log.exception("step_failed")
+            log.warning("part_failed", reason=trace.described(exc))
+            stream.write(f"hadir: {trace.words_of(exc)}\n{trace.as_text(exc)}\n")
 
 
 def test_no_statement_that_fails_shows_what_it_was_given(

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from drivers import safe_files
 from drivers.attlog.terminal import AttlogOptions, AttlogTerminal
 from drivers.base import ProtocolError, Refused, UnreadableLog
-from gateway import trace
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
 from gateway.cli.doctor import _report, _write
 from gateway.control import Control, Unanswered, ask
@@ -26,7 +24,7 @@ from gateway.page.guard import cookie_key
 from gateway.settings import load
 from tests.gateway.scripted import record
 from tests.gateway.test_full_at_every_commit import MORNING, Day
-from tests.gateway.test_privacy import CANARIES, NAME, PIN, RAW, STEPS_BEHIND, shown
+from tests.gateway.test_privacy import CANARIES, NAME, PIN, RAW, run_steps, shown
 
 __all__ = ["shown"]
 
@@ -146,21 +144,10 @@ def run(folder: Path, target: int | None, failure: Callable[[str], Exception], s
     """Live through a day in which one write fails; show what people would be shown."""
     folder.mkdir()
     plan = _Plan(target, failure)
-    log = structlog.get_logger("gateway")
     with pytest.MonkeyPatch.context() as patch:
         day = Day(folder / "data")
         plan.install(patch)
-        behind = 0
-        for step in a_day(day, folder, stream):
-            behind += target is not None and len(plan.writes) >= target
-            if behind > STEPS_BEHIND:
-                break
-            try:
-                step()
-            except Exception as exc:
-                log.exception("step_failed")
-                log.warning("part_failed", reason=trace.described(exc))
-                stream.write(f"hadir: {trace.words_of(exc)}\n{trace.as_text(exc)}\n")
+        run_steps(a_day(day, folder, stream), lambda: target is not None and len(plan.writes) >= target, stream)
     with suppress(Exception):  # it may be what has failed
         day.ledger.close()
     report(folder, stream)
