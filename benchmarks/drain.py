@@ -177,17 +177,17 @@ def _counting_subscriber(port: int, count: int, folder: Path) -> Iterator[None]:
     command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1"]
     for topic in TOPICS:
         command += ["-t", topic]
-    broker_log, heard = folder / "mosquitto.log", folder / "heard"
-    with heard.open("wb") as out:
+    broker_log, received = folder / "mosquitto.log", folder / "heard"
+    with received.open("wb") as out:
         process = subprocess.Popen(command, stdout=out)
     try:
         wait_for(lambda: all(topic in broker_log.read_text("utf-8") for topic in TOPICS), 10.0, "the subscription")
         yield
-        wait_for(lambda: _events_in(heard) >= count, 60.0, "the arrival of every event", every_s=0.5)
+        wait_for(lambda: _events_in(received) >= count, 60.0, "the arrival of every event", every_s=0.5)
     finally:
         process.kill()
         process.wait()
-        heard.unlink()
+        received.unlink()
 
 
 def _events_in(file: Path) -> int:
@@ -252,10 +252,10 @@ def main() -> None:
     quiet()
     way, folder = sys.argv[1], Path(sys.argv[5])
     port, window, count = map(int, sys.argv[2:5])
-    said = settings_of(port, {"lobby": "127.0.0.1"})
+    output = settings_of(port, {"lobby": "127.0.0.1"})
     if way == "single":
-        said["delivery"] = {"batch_from": 0}
-    settings = Settings.model_validate(said)
+        output["delivery"] = {"batch_from": 0}
+    settings = Settings.model_validate(output)
     began = time.process_time()
     took_s = (
         _bare_paho(settings, window, count, folder)

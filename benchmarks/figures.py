@@ -102,7 +102,7 @@ def program(name: str) -> str:
 
 def _mosquitto() -> str:
     try:
-        said = subprocess.run([program("mosquitto"), "-h"], capture_output=True, text=True, check=False).stdout
+        output = subprocess.run([program("mosquitto"), "-h"], capture_output=True, text=True, check=False).stdout
     except RuntimeError as exc:
         return str(exc)
-    return said.partition("\n")[0].replace(" version", "")
+    return output.partition("\n")[0].replace(" version", "")

@@ -49,5 +49,5 @@ def run(plan: Plan) -> Iterator[Figure]:
 def _libraries_mb() -> float:
     """Return the memory of a Python that has imported the gateway's libraries and does nothing."""
     script = f"{LIBRARIES}\nprint(open('/proc/self/status').read().split('VmRSS:')[1].split()[0])"
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    return int(said) * 1024 / 1e6
+    output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    return int(output) * 1024 / 1e6

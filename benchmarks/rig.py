@@ -89,9 +89,9 @@ def broker(folder: Path, *lines: str) -> Iterator[int]:
         port: int = probe.getsockname()[1]
     configuration = folder / "mosquitto.conf"
     # A subscriber that falls behind must not lose messages: all of them are counted.
-    said = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0", *lines]
-    said += ["log_dest stderr", "log_type error", "log_type subscribe"]
-    configuration.write_text("\n".join(said) + "\n", encoding="utf-8")
+    output = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0", *lines]
+    output += ["log_dest stderr", "log_type error", "log_type subscribe"]
+    configuration.write_text("\n".join(output) + "\n", encoding="utf-8")
     with (folder / "mosquitto.log").open("wb") as log:
         process = subprocess.Popen([program("mosquitto"), "-c", str(configuration)], stdout=log, stderr=log)
     try:
@@ -192,8 +192,8 @@ class RunningDaemon:
     def status(self) -> dict[str, Any] | None:
         """Ask how it is; None where it does not answer (yet). RuntimeError where it has ended."""
         if self._process.poll() is not None:
-            said = (self._folder / "daemon.log").read_text("utf-8", "replace")[-500:]
-            raise RuntimeError(f"the daemon ended with {self._process.returncode}: {said}")
+            output = (self._folder / "daemon.log").read_text("utf-8", "replace")[-500:]
+            raise RuntimeError(f"the daemon ended with {self._process.returncode}: {output}")
         data_dir = self._folder / "data"
         return ask(data_dir, "status") if data_dir.exists() else None
 
@@ -230,14 +230,14 @@ def daemon(folder: Path, settings: Mapping[str, Any], env: Mapping[str, str] | N
 @contextmanager
 def subscriber(port: int, topic: str, take: Callable[[bytes], None]) -> Iterator[None]:
     """Give the payload of every message on ``topic`` to ``take``, as soon as it arrives."""
-    heard = threading.Event()
+    received = threading.Event()
     client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="centre", protocol=mqtt.MQTTv5)
     client.on_message = lambda _client, _userdata, message: take(bytes(message.payload))
-    client.on_subscribe = lambda *_: heard.set()
+    client.on_subscribe = lambda *_: received.set()
     client.connect("127.0.0.1", port)
     client.loop_start()
     client.subscribe(topic, qos=1)
-    if not heard.wait(10):
+    if not received.wait(10):
         raise RuntimeError("the broker does not let us subscribe")
     try:
         yield

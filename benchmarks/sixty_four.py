@@ -43,8 +43,8 @@ def run(plan: Plan) -> Iterator[Figure]:
     post = Post()
 
     def take(body: bytes) -> None:
-        said = json.loads(body)
-        for event in said if isinstance(said, list) else [said]:
+        output = json.loads(body)
+        for event in output if isinstance(output, list) else [output]:
             pin = event.get("data", {}).get("pin")
             if pin is not None and int(pin) >= FIRST_PIN:
                 post.arrive(pin)

@@ -110,9 +110,9 @@ def _worker(simulator: Simulator, transport: str, folder: Path) -> Iterator[Any]
             before = Cost(0, 0)
             while True:
                 counted = after.get(timeout=PATIENCE_S)
-                asked = yield counted - before
+                requested = yield counted - before
                 before = counted
-                worker.request(full=asked == "full")
+                worker.request(full=requested == "full")
 
         worker.start()
         try:

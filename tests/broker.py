@@ -232,9 +232,9 @@ class Subscriber:
         kind = getattr(message.properties, "ContentType", None)
         correlation = getattr(message.properties, "CorrelationData", None)
         payload = json.loads(text) if text else None
-        heard = Message(message.topic, payload, text, message.qos, message.retain, kind, correlation)
+        received = Message(message.topic, payload, text, message.qos, message.retain, kind, correlation)
         with self._news:
-            self.messages.append(heard)
+            self.messages.append(received)
             self._news.notify_all()
 
     def __enter__(self) -> Self:
@@ -252,19 +252,19 @@ class Subscriber:
 
     def publish(self, topic: str, payload: object, *, retain: bool = False, **properties: Any) -> None:
         """Publish, with QoS 1, JSON or bytes as they are; ``properties`` are those of MQTT 5."""
-        said = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
+        output = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
         for name, value in properties.items():
-            setattr(said, name, value)
+            setattr(output, name, value)
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        self._client.publish(topic, body, qos=1, retain=retain, properties=said).wait_for_publish(10)
+        self._client.publish(topic, body, qos=1, retain=retain, properties=output).wait_for_publish(10)
 
     def wait_for(self, predicate: Callable[[list[Message]], object], timeout: float = WAIT_S) -> list[Message]:
         """Wait until ``predicate`` is true of the messages so far, and return them."""
         with self._news:
             if not self._news.wait_for(lambda: predicate(self.messages), timeout):
-                heard = "\n".join(f"  {m.topic} {m.text[:100]}" for m in self.messages[-20:])
+                received = "\n".join(f"  {m.topic} {m.text[:100]}" for m in self.messages[-20:])
                 raise AssertionError(
-                    f"not heard within {timeout:g} s; {len(self.messages)} messages, the last:\n{heard}"
+                    f"not heard within {timeout:g} s; {len(self.messages)} messages, the last:\n{received}"
                 )
             return list(self.messages)
 
@@ -411,18 +411,18 @@ class FakeBroker(_Stand):
     def __init__(self, answer: Callable[[Packet], bytes | None]) -> None:
         self._answer = answer
         self.connections = 0
-        self.heard: list[Packet] = []
+        self.received: list[Packet] = []
         self.port = 0
 
     def published(self, part: str = "") -> list[str]:
         """Return the topics it was sent messages on, in order, of those that contain ``part``."""
-        return [packet.topic for packet in self.heard if packet.kind == PUBLISH and part in packet.topic]
+        return [packet.topic for packet in self.received if packet.kind == PUBLISH and part in packet.topic]
 
     def _serve(self, connection: socket.socket) -> None:
         self.connections += 1
         try:
             for packet in packets(connection):
-                self.heard.append(packet)
+                self.received.append(packet)
                 answer = self._answer(packet)
                 if answer:
                     connection.sendall(answer)

@@ -159,9 +159,9 @@ def test_constraints_are_plain_pins_of_every_dependency() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line) for line in lines)
     pinned = {canonicalize_name(line.split("==")[0]) for line in lines}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    asked = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    requested = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
 
-    missing = {canonicalize_name(re.split(r"[<>=~!\[ ]", line)[0]) for line in asked} - pinned
+    missing = {canonicalize_name(re.split(r"[<>=~!\[ ]", line)[0]) for line in requested} - pinned
 
     assert missing == set()
 

@@ -71,7 +71,7 @@ class Client:
     """Somebody with a user name: what the broker lets them write, and what of others' they hear."""
 
     def __init__(self, sample: Sample, name: str, password: str = PASSWORD, hears: str | None = None) -> None:
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self._answers: dict[int, ReasonCode] = {}
         self._ready = threading.Event()
         self.refused: str | None = None
@@ -89,7 +89,7 @@ class Client:
 
         self._client.on_connect = on_connect
         self._client.on_subscribe = lambda *_: self._ready.set()
-        self._client.on_message = lambda _c, _u, message: self.heard.append(message.topic)
+        self._client.on_message = lambda _c, _u, message: self.received.append(message.topic)
         self._client.on_publish = lambda _c, _u, mid, reason, _p: self._answers.update({mid: reason})
         self._client.connect("127.0.0.1", sample.port)
         self._client.loop_start()
@@ -119,8 +119,8 @@ def test_a_gateway_writes_all_that_is_its_own_and_the_centre_reads_it(sample: Sa
     """With a name and a password for each office, and no rule of its own."""
     with Client(sample, "centre", hears="hadir/v1/#") as reader, Client(sample, gateway) as client:
         assert [topic for topic in below(gateway, *WRITTEN) if not client.may_write(topic)] == []
-        eventually(lambda: len(reader.heard) == len(WRITTEN))
-        assert sorted(reader.heard) == sorted(below(gateway, *WRITTEN))
+        eventually(lambda: len(reader.received) == len(WRITTEN))
+        assert sorted(reader.received) == sorted(below(gateway, *WRITTEN))
 
 
 @pytest.mark.parametrize("gateway", [THEIRS, OTHER_OFFICE])
@@ -135,8 +135,8 @@ def test_a_gateway_writes_nothing_else(sample: Sample, gateway: str) -> None:
         assert [topic for topic in elsewhere if client.may_write(topic)] == []
         (allowed,) = below(OURS, "alarm")
         assert client.may_write(allowed)
-        eventually(lambda: allowed in reader.heard)
-        assert reader.heard == [allowed]
+        eventually(lambda: allowed in reader.received)
+        assert reader.received == [allowed]
 
 
 def test_a_gateway_reads_receipts_and_commands_and_nothing_of_others(sample: Sample) -> None:
@@ -151,8 +151,8 @@ def test_a_gateway_reads_receipts_and_commands_and_nothing_of_others(sample: Sam
             assert all(writer.may_write(topic) for topic in below(THEIRS, *READ) + below(OTHER_OFFICE, *READ))
             assert all(ours.may_write(topic) for topic in below(OURS, *WRITTEN))
             assert all(writer.may_write(topic) for topic in below(OURS, *READ))
-            eventually(lambda: below(OURS, "cmd/poll")[0] in ours.heard)
-            assert ours.heard == below(OURS, "info", *READ)
+            eventually(lambda: below(OURS, "cmd/poll")[0] in ours.received)
+            assert ours.received == below(OURS, "info", *READ)
 
 
 def test_the_centre_writes_receipts_and_commands_only(sample: Sample) -> None:
@@ -163,7 +163,7 @@ def test_the_centre_writes_receipts_and_commands_only(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize(("name", "password"), [(OURS, "falsch"), ("3602-bkpsdm/+", PASSWORD), ("", "")])
-def test_nobody_else_gets_in(sample: Sample, name: str, password: str) -> None:
+def test_other_clients_are_refused(sample: Sample, name: str, password: str) -> None:
     """A wrong password, a name that nobody has, no name."""
     with Client(sample, name, password) as client:
         assert client.refused is not None

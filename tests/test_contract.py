@@ -510,9 +510,9 @@ def test_the_strangers_script_checks_an_event_with_a_raw_sha256_too(raw: str | N
     bodies = chain(some_drafts(9))
     altered = json.loads(bodies[7])
     altered["data"] |= {"raw": raw, "raw_sha256": "0" * 64}
-    code, said = verify([*bodies[:7], contract.canonical(altered), *bodies[8:]])
+    code, output = verify([*bodies[:7], contract.canonical(altered), *bodies[8:]])
     assert code == 1
-    assert "the digest does not fit the content" in said
+    assert "the digest does not fit the content" in output
 
 
 @pytest.mark.parametrize(
@@ -523,9 +523,11 @@ def test_the_strangers_script_reads_on_behind_what_it_cannot_read(bad: str) -> N
     bodies = chain(some_drafts(9))
     spoiled = json.loads(bodies[4])
     spoiled["data"]["note"] = "\ud800"
-    code, said = verify([*bodies[:2], f"hadir/v1/a/b/batch [{bad}]", *bodies[2:4], json.dumps([spoiled]), *bodies[4:]])
+    code, output = verify(
+        [*bodies[:2], f"hadir/v1/a/b/batch [{bad}]", *bodies[2:4], json.dumps([spoiled]), *bodies[4:]]
+    )
     assert code == 1
-    *faults, summary = said.splitlines()
+    *faults, summary = output.splitlines()
     assert {fault.partition(":")[0] for fault in faults} in ({"line 3", "line 6"}, {"line 6"})
     assert summary.endswith("0 of them duplicates, 1 streams")
 
@@ -534,9 +536,9 @@ def test_the_strangers_script_accepts_the_documented_examples() -> None:
     """The examples of numbered events in the document are one chain from sequence 1, and the start of another."""
     found = [payload for channel, _, payload in contract.examples() if channel != "batch" and "specversion" in payload]
     found.sort(key=lambda event: str(event["sequence"]))
-    code, said = verify([contract.canonical(event) for event in found])
-    assert (code, said) == (0, f"OK: {len(found)} events, 0 of them duplicates, 2 streams\n")
-    assert said.strip() in (DOCS / "contract.md").read_text(encoding="utf-8")
+    code, output = verify([contract.canonical(event) for event in found])
+    assert (code, output) == (0, f"OK: {len(found)} events, 0 of them duplicates, 2 streams\n")
+    assert output.strip() in (DOCS / "contract.md").read_text(encoding="utf-8")
 
 
 def test_the_strangers_script_says_what_it_takes_on_trust() -> None:
@@ -544,10 +546,10 @@ def test_the_strangers_script_says_what_it_takes_on_trust() -> None:
     other = "0d5b7f4c-1f0e-4b61-a2c8-73b1a4f0e9d2"
     one, two = chain(some_drafts(9)), chain(some_drafts(9), other)
     mixed = [body for pair in zip(one, two, strict=True) for body in pair]
-    code, said = verify(mixed[4:])
+    code, output = verify(mixed[4:])
     assert code == 0
-    assert said.startswith("OK: 14 events, 0 of them duplicates, 2 streams; ")
-    assert f"{STREAM} from 3, {other} from 3" in said
+    assert output.startswith("OK: 14 events, 0 of them duplicates, 2 streams; ")
+    assert f"{STREAM} from 3, {other} from 3" in output
 
 
 def changed(body: str, change: Callable[[dict[str, Any]], None], *, seal_again: bool) -> str:
@@ -604,8 +606,8 @@ def tampered() -> Iterator[tuple[str, list[str], list[str]]]:
     swapped += [f"line 17: sequence 17 of stream {STREAM}: comes after sequence 15"]
     yield "two lines were exchanged", [*good[:14], good[15], good[14], *good[16:]], swapped
     fork = changed(good[14], field, seal_again=True)
-    fork_said = [f"line 25: {place}another event has this place"]
-    yield "two events in one place", [*good, fork], fork_said
+    fork_output = [f"line 25: {place}another event has this place"]
+    yield "two events in one place", [*good, fork], fork_output
     first = f"line 1: sequence 1 of stream {STREAM}: previous is not the digest of the event before"
     begun = changed(good[0], lambda event: event.update(previous=good[3][-80:]), seal_again=True)
     yield "another beginning", [begun], [first]
@@ -615,15 +617,17 @@ def tampered() -> Iterator[tuple[str, list[str], list[str]]]:
     yield "half a line", with_line(good[14][:200]), [unreadable, gap]
 
 
-@pytest.mark.parametrize(("lines", "said"), [pytest.param(lines, said, id=name) for name, lines, said in tampered()])
-def test_the_strangers_script_names_every_damage(lines: list[str], said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("lines", "output"), [pytest.param(lines, output, id=name) for name, lines, output in tampered()]
+)
+def test_the_strangers_script_names_every_damage(lines: list[str], output: list[str]) -> None:
     """Each kind of damage is reported once, with its line, and makes the exit code 1."""
     code, printed = verify(lines)
     *faults, summary = printed.splitlines()
     assert code == 1
-    assert len(faults) == len(said)
-    assert all(fault.startswith(expected) for fault, expected in zip(faults, said, strict=True)), printed
-    assert summary.startswith(f"{len(said)} faults in ")
+    assert len(faults) == len(output)
+    assert all(fault.startswith(expected) for fault, expected in zip(faults, output, strict=True)), printed
+    assert summary.startswith(f"{len(output)} faults in ")
 
 
 def test_the_strangers_script_does_not_call_nothing_good() -> None:

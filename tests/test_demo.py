@@ -120,8 +120,8 @@ def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch) -> 
         raise OSError(28, "No space left on device")  # what a full or missing devpts says
 
     monkeypatch.setattr(os, "openpty", refuse)
-    terminals, said = demo._terminals(), io.StringIO()
+    terminals, texts = demo._terminals(), io.StringIO()
     with ExitStack() as stack:
-        entries = demo._serve_all(stack, terminals, Console(file=said))
+        entries = demo._serve_all(stack, terminals, Console(file=texts))
     assert set(entries) == set(terminals) == {"lobby", "gudang", "loket"}
-    assert "without the terminal pos" in said.getvalue()
+    assert "without the terminal pos" in texts.getvalue()

@@ -68,11 +68,11 @@ def test_links_in_the_package(installed: Path) -> None:
     assert all(target.resolve().is_relative_to(installed) for page in pages for _, target, _ in links(page))
 
 
-def test_what_people_are_told_to_copy_is_shipped(installed: Path) -> None:
+def test_samples_that_pages_name_are_shipped(installed: Path) -> None:
     """Samples by the paths that pages, the packaged configuration, manual pages and advice name."""
     texts = [page.read_text("utf-8") for page in installed.rglob("*.md")]
     texts += [(ROOT / "packaging" / "debian" / name).read_text("utf-8") for name in ("gateway.yaml", "describe.py")]
-    texts += [said for comment in COMMENTS.values() for said in comment]
+    texts += [output for comment in COMMENTS.values() for output in comment]
     named = {name.rstrip(".") for text in texts for name in re.findall(r"/usr/share/doc/hadir/([\w./-]*)", text)}
     named |= {f"examples/{name}" for name in ("mosquitto.conf", "acl", "emqx-acl.conf", "serial.conf", "central.env")}
     assert len(named) > 6
@@ -81,8 +81,8 @@ def test_what_people_are_told_to_copy_is_shipped(installed: Path) -> None:
 
 def test_pages_that_advice_names_are_shipped(installed: Path) -> None:
     """As `docs/broker.md`, below the folder of the documentation."""
-    said = [text for found in FINDINGS.values() for texts in found if texts is not None for text in texts]
-    named = {name for text in said for name in re.findall(r"docs/[\w.]+\.md", text)}
+    output = [text for found in FINDINGS.values() for texts in found if texts is not None for text in texts]
+    named = {name for text in output for name in re.findall(r"docs/[\w.]+\.md", text)}
     assert {"docs/broker.md", "docs/operations.id.md"} <= named
     assert [name for name in named if not (installed / name).exists()] == []
 

@@ -124,10 +124,10 @@ def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
 
 def test_alarms_in_the_weekly_look_exist() -> None:
     """What people are told to look for is what the programs say."""
-    said = (DOCS / "contract.md").read_text("utf-8") + (DOCS / "log-events.md").read_text("utf-8")
+    output = (DOCS / "contract.md").read_text("utf-8") + (DOCS / "log-events.md").read_text("utf-8")
     alarms = re.findall(r"`([a-z_]+)`", "\n".join(re.findall(r"^\| (`.+?`) \|", section(2), re.MULTILINE)))
     assert len(alarms) > 10
-    assert [alarm for alarm in alarms if f"`{alarm}`" not in said] == []
+    assert [alarm for alarm in alarms if f"`{alarm}`" not in output] == []
 
 
 def test_privacy_names_every_table_of_the_ledger() -> None:
@@ -137,12 +137,12 @@ def test_privacy_names_every_table_of_the_ledger() -> None:
 
 def test_privacy_tells_the_periods_of_the_settings() -> None:
     """Defaults of the retention, and how many copies and captures are kept."""
-    told = {what: default for what, default, _ in rows(PRIVACY, "For how long")}
+    done = {what: default for what, default, _ in rows(PRIVACY, "For how long")}
     size = TypeAdapter(Bytes)
     for key in Retention.model_fields:
-        default = told.pop(f"`retention.{key}`")
+        default = done.pop(f"`retention.{key}`")
         assert (int(default) if key == "days" else size.validate_python(default)) == getattr(Retention(), key)
-    assert told == {
+    assert done == {
         "copies in `backups/`": str(recovery.BACKUPS_KEPT),
         "texts in `captures/`": str(worker.CAPTURES_KEPT),
         "whole logs in `captures/`": str(worker.BODIES_KEPT),
@@ -174,9 +174,9 @@ def stop(process: Any) -> None:
 def do(words: list[str], config: Path, **paths: str) -> str:
     """Type a command of the page, with this test's paths for those of the page; return what it says."""
     here = [paths.get(word, word) for word in words]
-    told = hadir(*here, HADIR_CONFIG=str(config))
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    done = hadir(*here, HADIR_CONFIG=str(config))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_backup_restore_and_move(tmp_path: Path) -> None:
@@ -195,9 +195,9 @@ def test_backup_restore_and_move(tmp_path: Path) -> None:
             recorded(old, 11)
             stop(process)
         restore, verify = typed(4)
-        said = do(restore, config)
-        assert "is the ledger now" in said
-        assert "ledger.db.replaced-" in said
+        output = do(restore, config)
+        assert "is the ledger now" in output
+        assert "ledger.db.replaced-" in output
         assert do(verify, config).startswith("OK: 11 events in 2 streams, 10 of them punches")
 
         copying, restoring, doctor = typed(5)

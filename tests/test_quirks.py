@@ -78,7 +78,7 @@ class Office:
     """Every record that the terminal's log has ever held."""
     checked: int = 0
     """Events up to this sequence have been checked against the contract."""
-    told: Counter[Key] = field(default_factory=Counter)
+    reported: Counter[Key] = field(default_factory=Counter)
     """Punches of which only an event told."""
 
     def look(self) -> Counter[Key]:
@@ -145,9 +145,9 @@ class Office:
 
     def complete(self) -> bool:
         """Tell whether the ledger holds what was punched, each once, and nothing else."""
-        return self.kept() == self.look() + self.told
+        return self.kept() == self.look() + self.reported
 
-    def said(self, event: str) -> list[Any]:
+    def output(self, event: str) -> list[Any]:
         """Return what the worker logged under this name."""
         return [entry for entry in self.logged if entry["event"] == event]
 
@@ -156,8 +156,8 @@ class Office:
         eventually(lambda: self.worker.state.cause == cause)
         failures = self.worker._failures
         eventually(lambda: self.worker._failures >= failures + 1)
-        assert len(self.said("terminal_lost")) == 1
-        assert re.search(reason, self.said("terminal_lost")[0]["reason"]), self.said("terminal_lost")
+        assert len(self.output("terminal_lost")) == 1
+        assert re.search(reason, self.output("terminal_lost")[0]["reason"]), self.output("terminal_lost")
         assert len(self.events("terminal.lost")) == 1
 
 
@@ -308,7 +308,7 @@ def _(office: Office) -> None:
     office.terminal.restart()
     office.punch()
     eventually(office.complete)
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(2, "closes-in-mid-transfer", "hang-up=read+700")
@@ -342,7 +342,7 @@ def _(office: Office) -> None:
     office.worker.request(full=True)
     office.punch()
     eventually(office.complete)
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(4, "power-cut", "power-cut")
@@ -376,7 +376,7 @@ def _(office: Office) -> None:
     office.punch()
     office.visited(2)
     assert office.complete()
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(8, "answers-too-late", "late=600ms")
@@ -404,7 +404,7 @@ def _(office: Office) -> None:
     office.worker.request(full=True)
     office.punch()
     eventually(office.complete)
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(10, "burst-with-a-short-length", "short-sizes", "no-buffer", "burst", "mute", terminal={"layout": "22"})
@@ -470,7 +470,7 @@ def _(office: Office) -> None:
     office.punch()
     eventually(lambda: office.worker.state.layout == "49")
     assert office.complete()
-    assert len(office.said("layout_changed")) == 1
+    assert len(office.output("layout_changed")) == 1
 
 
 for count in ("0", "+3", "-3"):
@@ -712,7 +712,7 @@ for length in (0, 41, 3000):
     def _(office: Office) -> None:
         office.punch()
         eventually(office.complete)
-        assert not office.said("terminal_lost")
+        assert not office.output("terminal_lost")
 
 
 for length in (14, 37):
@@ -728,7 +728,7 @@ def _(office: Office) -> None:
     for pin in ("1001", "1002", "1003"):
         office.punch(pin)
     eventually(office.complete)
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(30, "events-in-the-middle-of-the-log", "punch-in-read=5")
@@ -742,7 +742,7 @@ def _(office: Office) -> None:
 def _(office: Office) -> None:
     office.punch()
     eventually(office.complete)
-    assert not office.said("terminal_lost")
+    assert not office.output("terminal_lost")
 
 
 @quirk(31, "events-of-other-kinds", "other-events=20")
@@ -755,7 +755,7 @@ def _(office: Office) -> None:
 def _(office: Office) -> None:
     moment = office.terminal.clock() - timedelta(seconds=5)
     office.terminal.send_event("1009", moment)
-    office.told["1009", moment.isoformat(), 0, 1] += 1
+    office.reported["1009", moment.isoformat(), 0, 1] += 1
     eventually(office.complete)
     office.worker.request(full=True)
     eventually(lambda: office.events("unconfirmed"))
@@ -776,7 +776,7 @@ def _(office: Office) -> None:
     office.punch()
     eventually(office.complete)
     office.visited(3)
-    assert len(office.said("live_refused")) == 1
+    assert len(office.output("live_refused")) == 1
 
 
 @quirk(32, "restart", "reboot")
@@ -883,11 +883,11 @@ def test_quirk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert office.worker.state.online
         eventually(lambda: office.terminal.conversations <= 1)
         if case.codes:
-            assert office.kept() == office.look() + office.told
+            assert office.kept() == office.look() + office.reported
         else:
-            assert moments(office.kept()) == moments(office.look() + office.told)
-        assert office.ledger.counts().unconfirmed == office.told.total()
-        assert len(office.said("terminal_found")) == len(office.said("terminal_lost")) <= 1
+            assert moments(office.kept()) == moments(office.look() + office.reported)
+        assert office.ledger.counts().unconfirmed == office.reported.total()
+        assert len(office.output("terminal_found")) == len(office.output("terminal_lost")) <= 1
     assert office.terminal.enabled
     assert office.terminal.refused_writes == 0
     assert set(office.terminal.commands) <= transport.ALLOWED

@@ -169,7 +169,7 @@ def test_streams_without_number_fill_neither_memory_nor_the_file(centre: Centre)
     assert centre.rows("SELECT count(*) FROM rejected") == [(store_module.MAX_REJECTED,)]
     assert len(centre.store._gateways[GATEWAY].streams) == 1
     assert [line["reason"] for line in centre.logged("quota_reached")] == ["too_many_streams"]
-    assert centre.told()[OTHER] == ("other", (1, ()))
+    assert centre.reported()[OTHER] == ("other", (1, ()))
 
 
 def test_streams_may_begin_again_the_next_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_gateways_without_number_are_refused(centre: Centre, monkeypatch: pytest
         gateway = f"office/gw-{number}"
         centre.ingest(Source(gateway=gateway).punch(1), topic=f"{gateway}/punch/lobby")
 
-    assert len(centre.told()) == 3
+    assert len(centre.reported()) == 3
     assert centre.rows("SELECT reason, count(*) FROM rejected GROUP BY reason") == [("too_many_gateways", 3)]
 
 

@@ -262,7 +262,7 @@ def test_a_broker_that_is_not_there_is_waited_for(tmp_path: Path, db: Path) -> N
         ((), "--broker"),
     ],
 )
-def test_wrong_usage_is_said_and_nothing_is_made(db: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_wrong_usage_is_reported_and_nothing_is_made(db: Path, arguments: tuple[str, ...], says: str) -> None:
     """Exit code 2."""
     readable = db.parent / "secret"
     readable.touch(0o644)
@@ -336,10 +336,10 @@ def test_a_report_for_people_names_everything_that_is_wrong(db: Path) -> None:
         assert line in result.stdout.splitlines()
     assert "verified from 1 to 3; 1 BROKEN, first at 14: expected sha256:" in result.stdout
     assert re.search(r"1002|1077", result.stdout) is None
-    told = json.loads(central("report", "--db", db, "--json").stdout)
-    assert told["rejected"] == [{"gateway": GATEWAY, "reason": "not_json", "messages": 1, "only_counted": 0}]
-    assert told["streams"][1]["chain"]["first_break"]["sequence"] == 14
-    assert told["streams"][1]["missing"][-1] == [15, 20]
+    reported = json.loads(central("report", "--db", db, "--json").stdout)
+    assert reported["rejected"] == [{"gateway": GATEWAY, "reason": "not_json", "messages": 1, "only_counted": 0}]
+    assert reported["streams"][1]["chain"]["first_break"]["sequence"] == 14
+    assert reported["streams"][1]["missing"][-1] == [15, 20]
 
 
 def test_what_the_gateway_has_forgotten_is_listed_and_is_no_fault(db: Path) -> None:
@@ -360,8 +360,8 @@ def test_what_the_gateway_has_forgotten_is_listed_and_is_no_fault(db: Path) -> N
     assert checked.stdout == (
         f"{GATEWAY} stream {STREAM}: {words}\nOK: 5 events, 0 faults; on trust: 5 pruned bodies, 0 first `previous`\n"
     )
-    told = json.loads(central("report", "--db", db, "--json").stdout)
-    assert told["streams"][0]["gone"] == [[4, 6], [8, 9]]
+    reported = json.loads(central("report", "--db", db, "--json").stdout)
+    assert reported["streams"][0]["gone"] == [[4, 6], [8, 9]]
 
 
 def test_a_report_of_nothing_and_of_a_stream_joined_late(tmp_path: Path, db: Path) -> None:
@@ -462,7 +462,7 @@ def test_the_command_is_installed_documented_and_speaks_two_languages() -> None:
     assert all(len(lines) == 2 for lines in HINTS.values())
 
 
-def test_output_that_nobody_reads_to_its_end_is_no_mistake(db: Path) -> None:
+def test_output_that_is_not_read_to_its_end_is_no_mistake(db: Path) -> None:
     """`| head` ends it quietly."""
     stored(db, *(("punch/lobby", payload(Source(f"stream-{number}").punch(1))) for number in range(3000)))
     command = f"{' '.join(CENTRAL)} report --db {db} | head -1"

@@ -74,7 +74,7 @@ def test_what_was_announced_and_does_not_come_is_missing() -> None:
     assert coverage.held_range(GAP_GRACE_S) == (10, ((2, 10),))
 
 
-def test_a_backlog_that_is_arriving_is_not_asked_for() -> None:
+def test_a_backlog_that_is_arriving_is_not_requested() -> None:
     """As long as the end grows, the rest is on its way."""
     coverage = fresh(assigned=100)
     for second in range(60):

@@ -18,28 +18,28 @@ BATCH = f"{GATEWAY}/batch"
 
 def only(topic: str, message: bytes) -> Event | Info | Rejected:
     """Return the one thing that a message says."""
-    (said,) = read_message(topic, message)
-    return said
+    (output,) = read_message(topic, message)
+    return output
 
 
 def reason(topic: str, message: bytes) -> str:
     """Return why a message is rejected."""
-    said = only(topic, message)
-    assert isinstance(said, Rejected)
-    return said.reason
+    output = only(topic, message)
+    assert isinstance(output, Rejected)
+    return output.reason
 
 
 def test_a_punch_is_read_with_its_place_and_its_identity() -> None:
     """What is kept of an event is canonical and complete."""
     event = Source().punch(1, pin="0042")
 
-    said = only(PUNCHES, payload(event))
+    output = only(PUNCHES, payload(event))
 
-    assert isinstance(said, Event)
-    assert (said.sequence, said.stream, said.digest) == (1, event["stream"], event["digest"])
-    assert said.punch is not None
-    assert (said.punch.pin, said.punch.uid, said.punch.serial) == ("0042", None, "CEXA193960001")
-    assert said.body == dumped(event)
+    assert isinstance(output, Event)
+    assert (output.sequence, output.stream, output.digest) == (1, event["stream"], event["digest"])
+    assert output.punch is not None
+    assert (output.punch.pin, output.punch.uid, output.punch.serial) == ("0042", None, "CEXA193960001")
+    assert output.body == dumped(event)
 
 
 def test_every_example_of_the_contract_is_taken() -> None:
@@ -48,9 +48,9 @@ def test_every_example_of_the_contract_is_taken() -> None:
     for channel, key, example in contract.examples():
         topic = contract.topic_for(channel, example)
         if gateway_of(f"{GATEWAY}/{topic}") is not None:
-            for said in read_message(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
-                assert not isinstance(said, Rejected), (topic, said)
-                assert isinstance(said, Info) or said.id_mismatch is None
+            for output in read_message(f"{GATEWAY}/{topic}", json.dumps(example).encode()):
+                assert not isinstance(output, Rejected), (topic, output)
+                assert isinstance(output, Info) or output.id_mismatch is None
             taken.add(key)
 
     assert {"punchRecorded", "recordQuarantined", "gatewayResumed", "terminalLost", "batch", "info"} <= taken
@@ -61,18 +61,18 @@ def test_white_space_and_the_order_of_keys_do_not_matter() -> None:
     event = Source().punch(1)
     written = json.dumps(dict(reversed(event.items())), indent=2).encode()
 
-    said = only(PUNCHES, written)
+    output = only(PUNCHES, written)
 
-    assert isinstance(said, Event)
-    assert said.body == dumped(event)
+    assert isinstance(output, Event)
+    assert output.body == dumped(event)
 
 
 def test_an_unknown_type_is_an_event_without_a_punch() -> None:
     """Types that a later version adds fill their place like any other."""
-    said = only(f"{GATEWAY}/note", payload(Source().note("hadir.something.else.v1")))
+    output = only(f"{GATEWAY}/note", payload(Source().note("hadir.something.else.v1")))
 
-    assert isinstance(said, Event)
-    assert (said.punch, said.id_mismatch) == (None, None)
+    assert isinstance(output, Event)
+    assert (output.punch, output.id_mismatch) == (None, None)
 
 
 def test_a_person_without_a_pin_is_named_by_uid() -> None:
@@ -82,11 +82,11 @@ def test_a_person_without_a_pin_is_named_by_uid() -> None:
     event = source.events.pop()
     event["data"].update(pin=None, uid=5)
 
-    said = only(PUNCHES, payload(sealed(event, event["previous"])))
+    output = only(PUNCHES, payload(sealed(event, event["previous"])))
 
-    assert isinstance(said, Event)
-    assert said.punch is not None
-    assert (said.punch.pin, said.punch.uid) == (None, 5)
+    assert isinstance(output, Event)
+    assert output.punch is not None
+    assert (output.punch.pin, output.punch.uid) == (None, 5)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_a_punch_that_is_not_what_its_id_says_fills_its_place_only(data: object)
     """It is an event, but must not displace the punch whose id it bears."""
     event = Source().record("hadir.punch.recorded.v1", "27f13449-e835-5880-8093-8da5699f003c", data, "lobby")
 
-    said = only(PUNCHES, payload(event))
+    output = only(PUNCHES, payload(event))
 
-    assert isinstance(said, Event)
-    assert said.punch is None
-    assert said.id_mismatch
+    assert isinstance(output, Event)
+    assert output.punch is None
+    assert output.id_mismatch
 
 
 @pytest.mark.parametrize("raw", [None, "00ff"])
@@ -212,8 +212,8 @@ def test_an_element_that_is_no_json_costs_only_itself(bad: bytes, read_behind: b
 
     found = list(read_message(BATCH, b"[" + payload(first) + b"," + bad + b"," + b" " * padding + payload(last) + b"]"))
 
-    assert [said.sequence for said in found if isinstance(said, Event)] == ([1, 2] if read_behind else [1])
-    assert any(isinstance(said, Rejected) for said in found)
+    assert [output.sequence for output in found if isinstance(output, Event)] == ([1, 2] if read_behind else [1])
+    assert any(isinstance(output, Rejected) for output in found)
 
 
 def test_an_event_that_is_too_large_is_not_taken_apart() -> None:
@@ -241,17 +241,17 @@ def test_strings_that_are_not_closed_are_read_once(unclosed: bytes) -> None:
     assert len(found) > 1
 
 
-def test_an_altered_event_is_told_with_its_place() -> None:
+def test_an_altered_event_is_reported_with_its_place() -> None:
     """Content and digest must fit; what is said of it repeats nothing of a person."""
     event = Source().punch(1, pin="1001")
     event["data"]["pin"] = "1002"
 
-    said = only(PUNCHES, payload(event))
+    output = only(PUNCHES, payload(event))
 
-    assert isinstance(said, Rejected)
-    assert said.reason == "altered"
-    assert "sequence 1 of stream" in said.detail
-    assert "1002" not in said.detail
+    assert isinstance(output, Rejected)
+    assert output.reason == "altered"
+    assert "sequence 1 of stream" in output.detail
+    assert "1002" not in output.detail
 
 
 def test_elements_of_a_batch_are_judged_one_by_one() -> None:
@@ -266,7 +266,7 @@ def test_elements_of_a_batch_are_judged_one_by_one() -> None:
     assert isinstance(bad, Rejected)
     assert bad.reason == "not_an_event"
     assert json.loads(bad.payload) == {"specversion": "2.0"}
-    assert [said.sequence for said in (good, also_good)] == [1, 2]
+    assert [output.sequence for output in (good, also_good)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -387,12 +387,12 @@ def test_no_change_of_an_event_goes_unnoticed(seed: int) -> None:
     message = encode_json(changed)
 
     found = [
-        said
-        for said in (*read_message(PUNCHES, message), *read_message(BATCH, b"[" + message + b"]"))
-        if isinstance(said, Event)
+        output
+        for output in (*read_message(PUNCHES, message), *read_message(BATCH, b"[" + message + b"]"))
+        if isinstance(output, Event)
     ]
 
-    assert all(said.body == dumped(event) for said in found), "another content under the digest of this one"
+    assert all(output.body == dumped(event) for output in found), "another content under the digest of this one"
     if isinstance(changed, dict):  # an array may hold the unchanged event
         assert len(found) == (2 if message == encode_json(event) else 0)
 

@@ -127,7 +127,7 @@ def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path,
                 ("quarantine/lobby", payload(source.events[19])),
             )
             subscriber.wait_for(lambda messages: messages and messages[-1].payload["upto"] == 20)
-            heard = subscriber.on("/receipt")
+            received = subscriber.on("/receipt")
         with Subscriber(broker.port, f"{BASE}/receipt") as late:
             (last,) = late.wait_for(lambda messages: messages)
 
@@ -135,13 +135,15 @@ def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path,
     assert (last.payload["stream"], last.payload["upto"], last.payload["missing"]) == (STREAM, 20, [])
     assert last.qos == 1
     assert last.topic == f"{BASE}/receipt"
-    assert [message.payload["upto"] for message in heard] == sorted({message.payload["upto"] for message in heard})
-    for message in (*heard, last):
+    assert [message.payload["upto"] for message in received] == sorted(
+        {message.payload["upto"] for message in received}
+    )
+    for message in (*received, last):
         assert message.retain
         contract.check("receipt", message.text, strict=False)
 
 
-def test_what_is_published_while_nobody_is_here_is_kept_by_the_session(tmp_path: Path, db: Path) -> None:
+def test_messages_published_while_the_inbox_is_away_are_kept_by_the_session(tmp_path: Path, db: Path) -> None:
     """The client id is fixed, the session is not cleaned."""
     source = Source()
     source.punches(3000)
@@ -275,7 +277,7 @@ def test_a_broker_that_restarts_with_its_memory_loses_nothing(tmp_path: Path, db
     check_whole(db, source)
 
 
-def test_what_a_broker_without_memory_loses_is_asked_for_and_comes_again(tmp_path: Path, db: Path) -> None:
+def test_messages_lost_by_a_broker_without_persistence_are_requested_again(tmp_path: Path, db: Path) -> None:
     """The queue is gone with the broker; the receipt names the range, a replay as batch closes it."""
     source = Source()
     source.punches(120)
@@ -388,7 +390,7 @@ def test_receipts_are_written_only_when_something_changed(tmp_path: Path, db: Pa
             assert [receipt["upto"] for receipt in receipts(subscriber)] == list(range(1, upto + 1))
 
 
-def test_a_receipt_that_is_refused_is_said_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
+def test_a_receipt_that_is_refused_is_logged_once(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """The broker's access list forgot the centre; what is received is stored all the same."""
     monkeypatch.setattr(inbox_module, "RECEIPT_INTERVAL_S", 0.02)
     source = Source()
@@ -453,7 +455,7 @@ def test_the_cost_of_receipts_is_linear_in_the_number_of_gateways(db: Path) -> N
     store.close()
 
 
-def test_a_refused_subscription_is_said_and_tried_later(db: Path) -> None:
+def test_a_refused_subscription_is_logged_and_tried_later(db: Path) -> None:
     """Without it nothing would ever come; the reason names the topics."""
 
     def answer(packet: Packet) -> bytes | None:
@@ -472,7 +474,7 @@ def test_a_refused_subscription_is_said_and_tried_later(db: Path) -> None:
     assert "access list" in log[0]["reason"]
 
 
-def test_a_refused_login_is_said_in_words(tmp_path: Path, db: Path) -> None:
+def test_a_refused_login_is_reported_as_text(tmp_path: Path, db: Path) -> None:
     """Once, with what to check."""
     with (
         Mosquitto(tmp_path, users={"centre": "secret"}) as broker,

@@ -66,7 +66,7 @@ def test_a_file_of_the_first_version_learns_what_its_events_say(path: Path) -> N
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_events_that_were_believed_without_their_content_are_asked_for_again(path: Path, version: int) -> None:
+def test_events_that_were_accepted_without_their_content_are_requested_again(path: Path, version: int) -> None:
     """Their places are missing in receipts, the old rows stay as evidence, and the whole events take their places."""
     source = Source()
     source.punches(6)
@@ -147,7 +147,7 @@ def test_punches_that_two_gateways_had_claimed_are_compared(path: Path) -> None:
     assert {row[0] for row in centre.rows("SELECT gateway FROM punches")} == {GATEWAY}
     assert centre.faults() == []
     assert centre.ingest(other.punch(3), topic=THEIRS) == IngestResult(stored=1)
-    assert centre.told()[OTHER] == ("another", HeldRange(3, ()))
+    assert centre.reported()[OTHER] == ("another", HeldRange(3, ()))
     centre.store.close()
 
 

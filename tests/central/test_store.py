@@ -78,9 +78,9 @@ class Centre:
 
     def held_range(self, gateway: str = GATEWAY) -> HeldRange:
         """Return what the gateway would be told now."""
-        return self.told()[gateway][1]
+        return self.reported()[gateway][1]
 
-    def told(self) -> dict[str, tuple[str, HeldRange]]:
+    def reported(self) -> dict[str, tuple[str, HeldRange]]:
         """Return stream and held_range for each gateway."""
         return {receipt.gateway: (receipt.stream, receipt.held_range) for receipt in self.store.receipts()}
 
@@ -156,7 +156,7 @@ def test_a_known_punch_in_another_place_fills_that_place(centre: Centre) -> None
     centre.ingest(*second.events, topic="3602-bkpsdm/gw-02/punch/lobby")
 
     assert len(centre.rows("SELECT id FROM punches")) == 3
-    assert centre.told() == {
+    assert centre.reported() == {
         GATEWAY: (STREAM, HeldRange(3, ())),
         "3602-bkpsdm/gw-02": ("another-stream", HeldRange(3, ())),
     }
@@ -188,7 +188,7 @@ def test_any_order_with_repetitions_and_batches_ends_the_same(centre: Centre, se
     assert centre.logged("chain_broken") == []
 
 
-def test_a_gap_is_told_and_then_healed(centre: Centre) -> None:
+def test_a_gap_is_reported_and_then_closed(centre: Centre) -> None:
     """What the broker lost is asked for, comes as a batch, and closes the chain."""
     source = Source()
     source.punches(10)
@@ -218,7 +218,7 @@ def test_a_restart_remembers_gaps_and_counts_their_age_anew(centre: Centre) -> N
     assert centre.held_range() == (10, ((4, 6),))
 
 
-def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
+def test_joining_in_mid_stream_is_logged(centre: Centre) -> None:
     """The first `previous` is taken on trust; the beginning is asked for, and then nothing is on trust any more."""
     source = Source()
     source.punches(10)
@@ -234,7 +234,7 @@ def test_joining_in_mid_stream_is_said(centre: Centre) -> None:
     assert chain_of(centre) == Chain("unbroken", 1, 10, 0, None)
 
 
-def test_a_broken_chain_is_said_once_with_what_was_expected(centre: Centre) -> None:
+def test_a_broken_chain_is_logged_once_with_the_expected_digest(centre: Centre) -> None:
     """A history that was rewritten before it was sent has its first break where the rewriting began or ended."""
     source = Source()
     source.punches(3)
@@ -280,7 +280,7 @@ def test_a_stream_that_does_not_begin_with_its_own_name_is_broken(centre: Centre
     assert (chain.state, chain.last) == ("broken", 0)
 
 
-def test_a_fork_keeps_both_and_is_said_once(centre: Centre) -> None:
+def test_a_fork_keeps_both_and_is_logged_once(centre: Centre) -> None:
     """Two gateways with one copied ledger: both histories stay, whatever comes again."""
     source, copy = Source(), Source()
     source.punches(4)
@@ -357,7 +357,7 @@ def test_breaks_and_forks_are_those_of_the_definition(centre: Centre, seed: int)
     assert wrong == broken
 
 
-def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_asked_for(centre: Centre) -> None:
+def test_an_altered_event_is_kept_aside_and_the_genuine_one_is_requested(centre: Centre) -> None:
     """It fills no place, so the receipt lacks it."""
     source = Source()
     source.punches(3)
@@ -430,27 +430,27 @@ def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
     old.punches(4)
     new.punches(2)
     centre.ingest(*old.events[:3])
-    assert centre.told() == {GATEWAY: ("old", HeldRange(3, ()))}
+    assert centre.reported() == {GATEWAY: ("old", HeldRange(3, ()))}
 
     centre.ingest(Message(INFO, new.info(assigned=0)))
-    assert centre.told() == {GATEWAY: ("new", HeldRange(0, ()))}
+    assert centre.reported() == {GATEWAY: ("new", HeldRange(0, ()))}
     centre.ingest(old.events[3])
     centre.ingest(*new.events)
     centre.reopen()
 
-    assert centre.told() == {GATEWAY: ("new", HeldRange(2, ()))}
+    assert centre.reported() == {GATEWAY: ("new", HeldRange(2, ()))}
     assert [(stream.stream, stream.current, stream.events) for stream in centre.streams()] == [
         ("old", False, 4),
         ("new", True, 2),
     ]
 
 
-def test_without_info_the_stream_heard_of_last_is_the_newest(centre: Centre) -> None:
+def test_without_info_the_stream_received_last_is_the_newest(centre: Centre) -> None:
     """Where info never came, events tell."""
     centre.ingest(Source("old").punch(1))
     centre.ingest(Source("new").punch(2))
 
-    assert centre.told() == {GATEWAY: ("new", HeldRange(1, ()))}
+    assert centre.reported() == {GATEWAY: ("new", HeldRange(1, ()))}
 
 
 @pytest.mark.parametrize(
@@ -543,7 +543,7 @@ def test_what_the_real_ledger_writes_is_what_this_centre_reads(centre: Centre, t
         ("0042", 42),
         (None, 5),
     ]
-    assert centre.told() == {GATEWAY: (stream, HeldRange(5, ()))}
+    assert centre.reported() == {GATEWAY: (stream, HeldRange(5, ()))}
     assert chain_of(centre) == Chain("unbroken", 1, 5, 0, None)
     assert centre.faults() == []
 
@@ -572,7 +572,7 @@ def test_what_the_gateway_has_forgotten_is_no_gap_any_more(centre: Centre) -> No
     ]
 
 
-def test_what_the_real_ledger_has_forgotten_is_asked_for_once(centre: Centre, tmp_path: Path) -> None:
+def test_events_that_the_real_ledger_has_pruned_are_requested_once(centre: Centre, tmp_path: Path) -> None:
     """Receipt, answer, receipt: the gateway says what is gone, and then nothing is missing on either side."""
     moment = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
     log = [RawPunch("1001", None, moment + timedelta(minutes=at), 0, 1, "0", b"") for at in range(9)]
@@ -632,15 +632,15 @@ def test_content_that_comes_after_all_takes_its_place(centre: Centre) -> None:
     assert len(centre.rows("SELECT * FROM punches")) == 6
 
 
-@pytest.mark.parametrize("told_first", [True, False])
+@pytest.mark.parametrize("first_report", [True, False])
 @pytest.mark.parametrize("part", ["id", "digest"])
-def test_content_that_is_another_is_a_conflict(centre: Centre, told_first: bool, part: str) -> None:
+def test_content_that_is_another_is_a_conflict(centre: Centre, first_report: bool, part: str) -> None:
     """What the gateway says of a place, and what came for it, are both kept; a person has to look."""
     source = Source()
     source.punches(6)
     real = source.events[3]
-    told = source.forget({**real, part: "sha256:" + "0" * 64})
-    for event in (told, real) if told_first else (real, told):
+    reported = source.forget({**real, part: "sha256:" + "0" * 64})
+    for event in (reported, real) if first_report else (real, reported):
         centre.ingest(event)
     centre.ingest(*source.events[:3], *source.events[4:6])
 
@@ -675,7 +675,7 @@ def test_what_was_forgotten_of_the_stream_before_closes_its_gaps(centre: Centre)
     centre.ingest(*old.events[:2], old.events[3])
     centre.ingest(new.forget(old.events[2], stream="old"), new.forget(*old.events, stream="older"))
 
-    assert centre.told() == {GATEWAY: ("new", HeldRange(2, ()))}
+    assert centre.reported() == {GATEWAY: ("new", HeldRange(2, ()))}
     assert [(stream.stream, stream.gone, stream.missing) for stream in centre.streams()] == [
         ("old", [(3, 3)], []),
         ("new", [], []),

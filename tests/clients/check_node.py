@@ -86,7 +86,7 @@ def values(process: subprocess.Popen[str]) -> list[Any]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def said(terminal: SimulatedTerminal) -> list[list[Any]]:
+def output(terminal: SimulatedTerminal) -> list[list[Any]]:
     """Return what the terminal's memory holds: PIN, time, verify code, state."""
     return [
         [found.pin, found.local_time.isoformat(), found.verify, found.state]
@@ -111,7 +111,7 @@ def test_reads_what_was_put_in(tmp_path: Path, people: int, records: int) -> Non
     assert found["time"] == (END + timedelta(minutes=7)).isoformat()
     assert found["info"] == {"userCounts": people, "logCounts": records, "logCapacity": 50_000}
     assert dict(found["users"]) == terminal.users
-    assert found["attendance"] == said(terminal)
+    assert found["attendance"] == output(terminal)
     assert len(found["attendance"]) == records
     # It ends option names without the NUL that other clients send, and its checksums are right.
     assert simulator.bad_checksums == 0

@@ -123,8 +123,8 @@ def test_check_passes(name: str, promise: Callable[[Bench], None], tmp_path: Pat
 @pytest.mark.parametrize("name", sorted(OWN))
 def test_options_are_in_a_file_that_explains_them(name: str) -> None:
     """What nobody can find nobody can use."""
-    told = "".join(path.read_text("utf-8") for path in (ROOT / "config").glob("*.example.yaml"))
-    missing = [option for option in OWN[name].options.model_fields if not re.search(rf"\b{option}:", told)]
+    reported = "".join(path.read_text("utf-8") for path in (ROOT / "config").glob("*.example.yaml"))
+    missing = [option for option in OWN[name].options.model_fields if not re.search(rf"\b{option}:", reported)]
     assert missing == []
 
 

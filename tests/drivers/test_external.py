@@ -84,7 +84,7 @@ def test_the_example_passes_its_own_tests(site: Path, tmp_path: Path) -> None:
     """What the guide tells people to do does work, outside of this repository."""
     installed(site, EXAMPLE)
     shutil.copy(EXAMPLE / "test_kartu.py", tmp_path)
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_kartu.py"],
         cwd=tmp_path,
         env=environment(PYTHONPATH=str(site)),
@@ -92,8 +92,8 @@ def test_the_example_passes_its_own_tests(site: Path, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert told.returncode == 0, told.stdout
-    assert re.search(r"\b[1-9][0-9]* passed", told.stdout)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\b[1-9][0-9]* passed", done.stdout)
 
 
 def test_an_installed_driver_is_one_like_ours(site: Path, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def punches(data_dir: Path) -> int:
         return ledger.punches()
 
 
-def test_a_broken_driver_stops_nobody_else(site: Path, tmp_path: Path) -> None:
+def test_a_broken_driver_stops_no_other_driver(site: Path, tmp_path: Path) -> None:
     """The daemon runs and says which package it is; a terminal of that driver is a mistake that says why."""
     source = written(tmp_path / "source", "hadir-rusak", "rusak", "import module_that_is_not_there\n")
     installed(site, source)
@@ -137,9 +137,9 @@ def test_a_broken_driver_stops_nobody_else(site: Path, tmp_path: Path) -> None:
     assert (refused["event"], refused["package"], refused["level"]) == ("driver_refused", "hadir-rusak 0.3", "warning")
     assert begun["event"] == "gateway_started"
     config.write_text(config.read_text().replace("driver: zkteco", "driver: rusak"))
-    told = hadir("check", "-c", config, **env)
-    assert told.returncode == 78
-    assert reason in " ".join(told.stderr.split())
+    done = hadir("check", "-c", config, **env)
+    assert done.returncode == 78
+    assert reason in " ".join(done.stderr.split())
 
 
 def test_no_package_takes_the_place_of_another(site: Path, tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ from gateway.ledger import FILE_NAME, LedgerReader
     for package, name in (("hadir-palsu", "zkteco"), ("hadir-satu", "kembar"), ("hadir-dua", "kembar")):
         installed(site, written(tmp_path / package, package, name, module.format(name)))
     config = configuration(tmp_path, lobby=f"127.0.0.1:{free_port()}")
-    told = hadir("check", "-c", config, "--json", PYTHONPATH=str(site))
-    assert told.returncode == 0
-    found = sorted(json.loads(told.stdout)["warnings"])
+    done = hadir("check", "-c", config, "--json", PYTHONPATH=str(site))
+    assert done.returncode == 0
+    found = sorted(json.loads(done.stdout)["warnings"])
     assert [("zkteco" in line, "itself" in line, "same name" in line) for line in found] == [
         (False, False, True),
         (False, False, True),

@@ -101,15 +101,15 @@ def serve_zk(connection: socket.socket, body: bytes) -> None:
     reader = wire.StreamReader()
     while data := connection.recv(65536):
         for bare in reader.feed(data):
-            asked = wire.Packet.from_bytes(bare)
+            requested = wire.Packet.from_bytes(bare)
             command, answer = wire.CMD_ACK_OK, b""
-            if asked.command == wire.CMD_GET_FREE_SIZES:
+            if requested.command == wire.CMD_GET_FREE_SIZES:
                 answer = bytes(4)
-            elif asked.command == wire.CMD_PREPARE_BUFFER:
+            elif requested.command == wire.CMD_PREPARE_BUFFER:
                 command = wire.CMD_UNKNOWN
-            elif asked.command == wire.CMD_ATTLOG_RRQ:
+            elif requested.command == wire.CMD_ATTLOG_RRQ:
                 command, answer = wire.CMD_DATA, body
-            connection.sendall(wire.Packet(command, 7, asked.reply, answer).to_tcp())
+            connection.sendall(wire.Packet(command, 7, requested.reply, answer).to_tcp())
 
 
 def flood_anviz(connection: socket.socket, sent: Path) -> None:

@@ -120,9 +120,9 @@ class Office:
         """Return the ledger's events whose type contains ``kind``, each checked against the contract."""
         found = []
         for waiting in self.ledger.events(0, 100_000):
-            told = _TYPE.search(waiting.body)
-            assert told, waiting.body
-            if kind in told[1]:
+            reported = _TYPE.search(waiting.body)
+            assert reported, waiting.body
+            if kind in reported[1]:
                 contract.check(waiting.topic, waiting.body)
                 found.append(json.loads(waiting.body))
         return found

@@ -56,12 +56,12 @@ class Script:
     reads: list[int] = field(default_factory=list)
     """Where each reading was asked to begin."""
     ranges: list[tuple[datetime, datetime]] = field(default_factory=list)
-    clock_asked: int = 0
+    clock_requests: int = 0
     clock_set: list[datetime] = field(default_factory=list)
     set_clock: Callable[[datetime], None] | None = None
     """What happens when the clock is set; None: it is."""
     conversations: int = 0
-    told: queue.SimpleQueue[RawPunch | Hint] = field(default_factory=queue.SimpleQueue)
+    reported: queue.SimpleQueue[RawPunch | Hint] = field(default_factory=queue.SimpleQueue)
     """Events on their way."""
     changed: threading.Event = field(default_factory=threading.Event)
 
@@ -100,7 +100,7 @@ class ScriptedTerminal:
 
     def read_clock(self) -> ClockReading:
         """Show the clock, or fail as written."""
-        self._script.clock_asked += 1
+        self._script.clock_requests += 1
         if self._script.silence is not None:
             raise self._script.silence
         return ClockReading(self._script.now(), 0.0)
@@ -122,7 +122,7 @@ class ScriptedTerminal:
         until = time.monotonic() + timeout_s
         while True:
             try:
-                yield self._script.told.get(timeout=max(0.0, min(0.02, until - time.monotonic())))
+                yield self._script.reported.get(timeout=max(0.0, min(0.02, until - time.monotonic())))
             except queue.Empty:
                 if time.monotonic() >= until:
                     return

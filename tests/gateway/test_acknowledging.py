@@ -79,11 +79,11 @@ def test_new_records_are_stored_and_then_acknowledged(office: Office) -> None:
     assert [event["data"]["position"] for event in office.events("punch.recorded")] == list(range(60))
 
     office.terminal.append(*history(2, 3, EVENING + timedelta(hours=1)))
-    asked = office.terminal.requests[wire.CMD_RECORDS]
+    requested = office.terminal.requests[wire.CMD_RECORDS]
     eventually(office.is_complete)
     polled(worker, 2)
 
-    assert office.terminal.requests[wire.CMD_RECORDS] == asked + 1
+    assert office.terminal.requests[wire.CMD_RECORDS] == requested + 1
     assert office.terminal.acknowledged == [60 - OVERLAP, 3]
     assert office.terminal.marked == OVERLAP
     assert office.events("terminal.") == []
@@ -311,7 +311,7 @@ def test_marks_taken_in_a_second_of_many_punches(office: Office) -> None:
     assert [event["data"]["occurrence"] for event in office.events("punch.recorded")][60:81] == [*range(1, 22)]
 
 
-def test_log_whose_marks_were_taken_before_we_came(office: Office) -> None:
+def test_log_whose_marks_were_taken_before_the_first_visit(office: Office) -> None:
     """Nothing is new at first contact, and everything is read."""
     office.terminal.append(*history(1, 60, EVENING))
     office.terminal.unmark(40)

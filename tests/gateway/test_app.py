@@ -67,8 +67,8 @@ def daemon(file: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def punches(subscriber: Subscriber) -> dict[str, str]:
     """Return event id → PIN of all punches heard."""
-    heard = [message.payload for message in list(subscriber.messages) if message.text]
-    events = [event for said in heard for event in (said if isinstance(said, list) else [said])]
+    received = [message.payload for message in list(subscriber.messages) if message.text]
+    events = [event for output in received for event in (output if isinstance(output, list) else [output])]
     return {event["id"]: event["data"]["pin"] for event in events if event.get("type") == RECORDED}
 
 
@@ -82,8 +82,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, broker: Broker) -> None:
     """The main road, with a subscriber that nobody here wrote; every message is as the contract says."""
     terminal = SimulatedTerminal(serial="S1", now=here)
-    heard = tmp_path / "heard"
-    with Simulator(terminal) as simulator, heard.open("wb") as out, Subscriber(broker.port) as subscriber:
+    received = tmp_path / "heard"
+    with Simulator(terminal) as simulator, received.open("wb") as out, Subscriber(broker.port) as subscriber:
         stranger = subprocess.Popen(
             [
                 program("mosquitto_sub"),
@@ -103,13 +103,13 @@ def test_punch_at_the_terminal_becomes_an_event_at_the_broker(tmp_path: Path, br
                 eventually(lambda: terminal.conversations == 1)
                 time.sleep(0.3)
                 terminal.punch("1001", verify=15)
-                eventually(lambda: heard.stat().st_size > 0)
+                eventually(lambda: received.stat().st_size > 0)
         finally:
             stranger.terminate()
             stranger.wait()
         messages = list(subscriber.messages)
 
-    event = json.loads(heard.read_text().splitlines()[0])
+    event = json.loads(received.read_text().splitlines()[0])
     assert (event["data"]["pin"], event["data"]["verify_label"], event["data"]["suspect"]) == ("1001", "face", [])
     for message in messages:
         contract.check(message.topic.removeprefix("hadir/v1/office/gw/"), message.text)
@@ -247,12 +247,12 @@ def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.Mon
             broker.set_acl(denied)
             broker.reload()
             eventually(lambda: terminal.punch("1002") and "delivery_refused" in alarms(subscriber))
-            heard = len(punches(subscriber))
+            received = len(punches(subscriber))
             for pin in range(1003, 1013):
                 terminal.punch(str(pin))
             reader = LedgerReader(tmp_path / "data")
             eventually(lambda: reader.counts().waiting > 10)
-            assert len(punches(subscriber)) == heard
+            assert len(punches(subscriber)) == received
 
             broker.set_acl(allowed)
             broker.reload()
@@ -408,9 +408,13 @@ def test_log_for_programs_for_people_and_for_the_journal(tmp_path: Path) -> None
         subprocess.run(command, stderr=journal, env=os.environ | {"JOURNAL_STREAM": stream}, check=True)
     for_the_journal = file.read_text().splitlines()
 
-    polled, said = map(json.loads, for_programs)
+    polled, output = map(json.loads, for_programs)
     assert (polled["event"], polled["level"], polled["terminal"]) == ("poll_finished", "info", "lobby")
-    assert (said["event"], said["library"], said["said"]) == ("library_warned", "paho", "hm %s")  # values may be PINs
+    assert (output["event"], output["library"], output["said"]) == (
+        "library_warned",
+        "paho",
+        "hm %s",
+    )  # values may be PINs
     assert [line[:4] for line in for_the_journal] == ["<6>{", "<4>{"]
     assert "\x1b[" in for_people[0]
     assert "lobby" in for_people[0]
@@ -523,8 +527,8 @@ def test_the_centre_asks_and_is_answered(tmp_path: Path, broker: Broker) -> None
         with daemon(configured(tmp_path, broker, {"lobby": simulator.address})):
             centre.wait_for(lambda _: len(punches(centre)) == 1)
             eventually(lambda: f"{prefix}cmd/+" in broker.log)
-            for name, asked in (("report", {}), ("report", {"terminal": "lobby"}), ("poll", {"terminal": "lobby"})):
-                centre.publish(f"{prefix}cmd/{name}", asked)
+            for name, requested in (("report", {}), ("report", {"terminal": "lobby"}), ("poll", {"terminal": "lobby"})):
+                centre.publish(f"{prefix}cmd/{name}", requested)
             centre.publish(f"{prefix}cmd/set-clock", {"terminal": "lobby"})
             centre.publish(f"{prefix}cmd/replay", {"terminal": "lobby"}, ResponseTopic=f"{prefix}reply/me")
             centre.wait_for(lambda _: centre.on("/reply/me") and centre.on("/batch"))

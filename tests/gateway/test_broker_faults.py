@@ -164,13 +164,13 @@ def test_a_name_that_does_not_resolve(
     office: Office, tmp_path: Path, logs: list[Log], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line that says so, attempts with pauses between them, and all is well when the name is there."""
-    resolve, asked, broken = socket.getaddrinfo, [], threading.Event()
+    resolve, requested, broken = socket.getaddrinfo, [], threading.Event()
     broken.set()
 
     def lookup(host: str, *arguments: object, **options: object) -> object:
         if host != "broker.example.go.id":
             return resolve(host, *arguments, **options)  # type: ignore[arg-type]
-        asked.append(host)
+        requested.append(host)
         if broken.is_set():
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return resolve("127.0.0.1", *arguments, **options)  # type: ignore[arg-type]
@@ -179,7 +179,7 @@ def test_a_name_that_does_not_resolve(
     with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber:
         office.punches(3)
         office.publisher(f"mqtt://broker.example.go.id:{broker.port}")
-        eventually(lambda: len(asked) >= 3)
+        eventually(lambda: len(requested) >= 3)
         (line,) = named(logs)
         assert "Name or service not known" in line["reason"]
         broken.clear()

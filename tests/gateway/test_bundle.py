@@ -177,7 +177,7 @@ def _no_manifest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "output"),
     [
         (_cut_part, "part-00002.* cut short"),
         (_flip_byte, "part-00002.* not those that were written"),
@@ -191,12 +191,12 @@ def _no_manifest(folder: Path) -> None:
     ],
 )
 def test_what_was_altered_is_refused(
-    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, damage: Callable[[Path], None], said: str
+    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, damage: Callable[[Path], None], output: str
 ) -> None:
     """Whatever was done to it, the message names the place."""
     folder = written(tmp_path / "b", bodies, key)
     damage(folder)
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=output):
         carried(folder)
 
 
@@ -226,17 +226,17 @@ def test_another_key_cannot_speak_for_a_gateway(tmp_path: Path, bodies: list[str
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (lambda bodies: [bodies[0], bodies[2], bodies[1]], "not in order"),
         (lambda bodies: [bodies[0], bodies[0]], "not in order"),
     ],
 )
 def test_what_a_gateway_would_never_write_is_refused(
-    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, change: Callable[[list[str]], list[str]], said: str
+    tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey, change: Callable[[list[str]], list[str]], output: str
 ) -> None:
     """Also where it is rightly signed."""
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=output):
         carried(written(tmp_path / "b", change(bodies), key))
 
 
@@ -260,7 +260,7 @@ def test_an_event_that_was_altered_in_the_ledger_is_not_written(
     writer.close()
 
 
-def test_gaps_are_told(tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey) -> None:
+def test_gaps_are_reported(tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey) -> None:
     """What was settled before is left out, and the counts say so."""
     folder = written(tmp_path / "b", bodies[:5] + bodies[9:12], key)
     (part,) = Bundle(folder).parts

@@ -103,8 +103,8 @@ def answering(with_bytes: bytes) -> Iterator[str]:
 
 def test_help_names_every_command_and_exit_code() -> None:
     """Who asks for help learns what there is."""
-    told = hadir("--help")
-    assert told.returncode == 0
+    result = hadir("--help")
+    assert result.returncode == 0
     for word in (
         "init",
         "doctor",
@@ -119,24 +119,24 @@ def test_help_names_every_command_and_exit_code() -> None:
         "demo",
         "simulate",
     ):
-        assert f" {word} " in told.stdout
+        assert f" {word} " in result.stdout
     for code in (0, 1, 2, 3, 69, 70, 74, 75, 76, 77, 78):
-        assert f" {code} " in told.stdout
+        assert f" {code} " in result.stdout
 
 
 def test_start_is_fast_because_nothing_heavy_is_imported() -> None:
     """On a small computer each of these would be felt at every command."""
     heavy = "pydantic", "structlog", "zk", "sqlalchemy", "paho", "ruamel.yaml", "apscheduler", "rich.console"
     script = f"import sys, gateway.cli; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_installed_command_tells_its_version() -> None:
     """The script that pip installs is this module."""
     script = Path(sys.executable).with_name("hadir")
-    told = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
-    assert told.stdout == f"hadir {version('hadir-gateway')}\n"
+    result = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
+    assert result.stdout == f"hadir {version('hadir-gateway')}\n"
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_installed_command_tells_its_version() -> None:
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
     """A mistake on the command line is told from a failure."""
-    told = hadir(*arguments)
-    assert told.returncode == 2
-    assert advice in " ".join(told.stderr.replace("│", " ").split())
+    result = hadir(*arguments)
+    assert result.returncode == 2
+    assert advice in " ".join(result.stderr.replace("│", " ").split())
 
 
 def test_output_that_takes_ascii_only_or_nothing() -> None:
@@ -194,20 +194,20 @@ def test_internal_error_is_70_without_a_traceback() -> None:
         "def load(path):\n    password = 'hunter2'\n    raise ValueError(password)\n"
         "gateway.settings.load = load"
     )
-    told = patched(patch, "status")
-    assert told.returncode == 70
-    assert "internal error: ValueError" in told.stderr
-    assert HINTS["internal"][1] in told.stderr
-    assert "Traceback" not in told.stderr
-    assert "hunter2" not in told.stderr
+    result = patched(patch, "status")
+    assert result.returncode == 70
+    assert "internal error: ValueError" in result.stderr
+    assert HINTS["internal"][1] in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "hunter2" not in result.stderr
     assert "Traceback" in patched(patch, "status", HADIR_DEBUG="1").stderr
 
 
 def test_demo_passes_on_what_it_found() -> None:
     """1 where the numbers differ; the duration arrives as seconds."""
     patch = "import gateway.demo\ngateway.demo.demo = lambda for_s, *, plain: print(for_s, plain) or 1"
-    told = patched(patch, "demo", "--for", "2m", "--plain")
-    assert (told.returncode, told.stdout) == (1, "120.0 True\n")
+    result = patched(patch, "demo", "--for", "2m", "--plain")
+    assert (result.returncode, result.stdout) == (1, "120.0 True\n")
 
 
 def test_demo_without_its_broker() -> None:
@@ -228,11 +228,11 @@ BROKEN = "site: Kantor\ngateway: gw-01\ntimezone: Jakarta\nmqtt:\n  url: broker\
 def test_check_says_ok_and_what_is_configured(tmp_path: Path) -> None:
     """A good configuration is summed up."""
     path = configuration(tmp_path, lobby="192.168.1.201")
-    for told in (hadir("check", path), hadir("check", "-c", path), hadir("check", HADIR_CONFIG=str(path))):
-        assert told.returncode == 0
-        assert told.stdout.startswith(f"OK: {path}\n")
-        assert "1: lobby (zkteco, 192.168.1.201)" in told.stdout
-        assert told.stderr == ""
+    for result in (hadir("check", path), hadir("check", "-c", path), hadir("check", HADIR_CONFIG=str(path))):
+        assert result.returncode == 0
+        assert result.stdout.startswith(f"OK: {path}\n")
+        assert "1: lobby (zkteco, 192.168.1.201)" in result.stdout
+        assert result.stderr == ""
     found = json.loads(hadir("check", path, "--json").stdout)
     assert (found["ok"], found["broker"]) == (True, "mqtt://127.0.0.1:9")
 
@@ -242,39 +242,39 @@ def test_all_mistakes_of_a_configuration_at_once(tmp_path: Path, command: str) -
     """Whatever needs the configuration shows each mistake with its line, and ends with 78."""
     path = tmp_path / "gateway.yaml"
     path.write_text(BROKEN)
-    told = hadir(command, "-c", path)
-    lines = told.stderr.splitlines()
-    assert told.returncode == 78
+    result = hadir(command, "-c", path)
+    lines = result.stderr.splitlines()
+    assert result.returncode == 78
     assert [line.split(":")[1] for line in lines[:5]] == ["1", "3", "5", "6", "7"]
     assert lines[5:] == ["hadir: 5 mistakes in the configuration", *(f"  {line}" for line in HINTS["config"])]
-    assert "hunter2" not in told.stderr
-    assert told.stdout == ""
+    assert "hunter2" not in result.stderr
+    assert result.stdout == ""
 
 
 def test_mistakes_as_json(tmp_path: Path) -> None:
     """A script gets place and message of each."""
     path = tmp_path / "gateway.yaml"
     path.write_text(BROKEN)
-    told = hadir("check", path, "--json")
-    found = json.loads(told.stdout)
-    assert told.returncode == 78
+    result = hadir("check", path, "--json")
+    found = json.loads(result.stdout)
+    assert result.returncode == 78
     assert not found["ok"]
     assert [(error["line"], error["path"]) for error in found["errors"]][:2] == [(1, "site"), (3, "timezone")]
 
 
 def test_missing_configuration(tmp_path: Path) -> None:
     """A first start without a configuration says where to name one."""
-    told = hadir("run", "-c", tmp_path / "none.yaml")
-    assert told.returncode == 78
-    assert "no such file" in told.stderr
-    assert HINTS["no_config"][0] in told.stderr
+    result = hadir("run", "-c", tmp_path / "none.yaml")
+    assert result.returncode == 78
+    assert "no such file" in result.stderr
+    assert HINTS["no_config"][0] in result.stderr
 
 
 def test_schema_is_a_json_schema() -> None:
     """An editor can use it."""
-    told = hadir("schema")
-    assert told.returncode == 0
-    jsonschema.Draft202012Validator.check_schema(json.loads(told.stdout))
+    result = hadir("schema")
+    assert result.returncode == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads(result.stdout))
 
 
 # --- terminals ----------------------------------------------------------------------------------------------------
@@ -285,10 +285,10 @@ def test_probe_finds_every_layout(layout: str) -> None:
     """Serial, model, clock, log and its layout; in JSON, and little travels."""
     terminal = build(layout=layout, records=500, clock_offset_s=420, serial="CEXA193960001")
     with Simulator(terminal) as simulator:
-        told = hadir("probe", simulator.address, "--json")
-        found = json.loads(told.stdout)
-    assert told.returncode == 0
-    assert told.stderr == ""
+        result = hadir("probe", simulator.address, "--json")
+        found = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert result.stderr == ""
     assert found["address"] == simulator.address
     assert (found["serial"], found["model"]) == ("CEXA193960001", "Simulated F18")
     assert (found["records"], found["capacity"], found["layout"]) == (500, 100_000, layout)
@@ -303,20 +303,20 @@ def test_probe_finds_every_layout(layout: str) -> None:
 def test_probe_in_words() -> None:
     """What a technician reads."""
     with Simulator(build(records=300, clock_offset_s=-90, capacity=1000)) as simulator:
-        told = hadir("probe", simulator.address)
-    assert told.returncode == 0
-    assert "SIM0000000001" in told.stdout
-    assert "1 min 30 s behind this computer" in told.stdout
-    assert "300 of 1,000 records (30 %), layout 40" in told.stdout
+        result = hadir("probe", simulator.address)
+    assert result.returncode == 0
+    assert "SIM0000000001" in result.stdout
+    assert "1 min 30 s behind this computer" in result.stdout
+    assert "300 of 1,000 records (30 %), layout 40" in result.stdout
 
 
 def test_probe_of_an_empty_log() -> None:
     """No record, no layout, no time."""
     with Simulator(build()) as simulator:
-        told = hadir("probe", simulator.address, "--udp")
-    assert told.returncode == 0
-    assert "0 of 100,000 records (0 %)\n" in told.stdout
-    assert "the same as this computer" in told.stdout
+        result = hadir("probe", simulator.address, "--udp")
+    assert result.returncode == 0
+    assert "0 of 100,000 records (0 %)\n" in result.stdout
+    assert "the same as this computer" in result.stdout
 
 
 def test_probe_with_and_without_the_key(tmp_path: Path) -> None:
@@ -347,22 +347,22 @@ def test_probe_with_and_without_the_key(tmp_path: Path) -> None:
 def test_probe_of_something_else(answer: bytes, code: int, hint: str) -> None:
     """Plain words in two languages about what is not a terminal we can read."""
     with answering(answer) as address:
-        told = hadir("probe", address, "--timeout", "1s")
-    assert told.returncode == code
-    assert told.stdout == ""
-    what, *advice = told.stderr.splitlines()
+        result = hadir("probe", address, "--timeout", "1s")
+    assert result.returncode == code
+    assert result.stdout == ""
+    what, *advice = result.stderr.splitlines()
     assert what.startswith(f"hadir: {address}: ")
     assert advice == [f"  {line}" for line in HINTS[hint]]
 
 
-def test_probe_and_read_of_nobody() -> None:
+def test_probe_and_read_of_a_closed_port() -> None:
     """A closed port and a name that nobody knows are both 69, with advice of their own; what is no name is 2."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         refused, udp = hadir("read", f"127.0.0.1:{port}"), hadir("probe", f"127.0.0.1:{port}", "--udp")
     unknown, impossible = hadir("probe", "nosuch.invalid"), hadir("probe", "kantor..local")
-    assert [told.returncode for told in (refused, udp, unknown, impossible)] == [69, 69, 69, 2]
+    assert [result.returncode for result in (refused, udp, unknown, impossible)] == [69, 69, 69, 2]
     assert refused.stderr.startswith(f"hadir: 127.0.0.1:{port}: cannot be reached (Connection refused)\n")
     assert HINTS["unavailable"][1] in udp.stderr
     assert HINTS["name"][1] in unknown.stderr
@@ -405,9 +405,9 @@ def loaded(entries: str, folder: Path) -> list[Any]:
 
 def test_discover_prints_a_table_and_lines_to_paste(neighbourhood: int, tmp_path: Path) -> None:
     """Everybody who answers is in the table; whom the gateway can read, in lines that it takes as they are."""
-    told = hadir("discover", "127.45.1.0/28", "--port", neighbourhood, COLUMNS="200")
-    assert told.returncode == 0
-    table, _, entries = told.stdout.partition("\nFor the configuration, under terminals:\n\n")
+    result = hadir("discover", "127.45.1.0/28", "--port", neighbourhood, COLUMNS="200")
+    assert result.returncode == 0
+    table, _, entries = result.stdout.partition("\nFor the configuration, under terminals:\n\n")
     rows = {row.split()[0].removeprefix("127.45.1.").split(":")[0]: row for row in table.splitlines()[1:]}
     assert set(rows) == set("123456789")
     for word in ("0000123456", "X100-C/ID", "Ver 6.60", "7 min", "ahead", "20 of 100,000"):
@@ -425,7 +425,7 @@ def test_discover_prints_a_table_and_lines_to_paste(neighbourhood: int, tmp_path
     assert "  # - name: terminal-3\n" in entries
     assert entries.count("  # comm_key_file: ") == 2
     for hint in ("key", "panel", "encrypted", "unavailable", "protocol"):
-        assert told.stderr.count(HINTS[hint][1]) == 1
+        assert result.stderr.count(HINTS[hint][1]) == 1
 
 
 def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path) -> None:
@@ -433,10 +433,10 @@ def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path
     key_file = tmp_path / "kunci pintu"
     key_file.write_text("4711")
     key_file.chmod(0o600)
-    told = hadir("discover", "127.45.1.4/31", "--port", neighbourhood, "--comm-key-file", key_file, "--yaml")
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "4711" not in told.stdout
-    terminals = loaded(told.stdout, tmp_path)
+    result = hadir("discover", "127.45.1.4/31", "--port", neighbourhood, "--comm-key-file", key_file, "--yaml")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "4711" not in result.stdout
+    terminals = loaded(result.stdout, tmp_path)
     assert [(terminal.serial, terminal.transport) for terminal in terminals] == [
         ("SIM0000000001", "tcp"),
         ("UDP1", "udp"),
@@ -446,9 +446,9 @@ def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path
 
 def test_discover_as_json(neighbourhood: int) -> None:
     """A script gets everything; addresses named twice are asked once."""
-    told = hadir("discover", "127.45.1.0/28", "127.45.1.1", "127.45.1.3/28", "--port", neighbourhood, "--json")
-    assert (told.returncode, told.stderr) == (0, "")
-    found = json.loads(told.stdout)
+    result = hadir("discover", "127.45.1.0/28", "127.45.1.1", "127.45.1.3/28", "--port", neighbourhood, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
     assert (found["addresses"], found["asked"], len(found["found"])) == (14, 14, 9)
     first, panel = found["found"][0], found["found"][5]
     assert (first["name"], first["serial"], first["records"], first["error"]) == ("x100-c-id-1", "0000123456", 20, None)
@@ -462,19 +462,19 @@ def test_discover_names_tell_terminals_apart() -> None:
     with ExitStack() as stack:
         for host in ("127.45.2.9", "127.45.3.9", "127.46.3.9"):
             stack.enter_context(Simulator(build(serial=f"SN{host}"), host, port))
-        told = hadir("discover", "127.45.2.8/30", "127.45.3.8/30", "127.46.3.8/30", "--port", port, "--json")
-    names = [row["name"] for row in json.loads(told.stdout)["found"]]
+        result = hadir("discover", "127.45.2.8/30", "127.45.3.8/30", "127.46.3.8/30", "--port", port, "--json")
+    names = [row["name"] for row in json.loads(result.stdout)["found"]]
     assert names == ["simulated-f18-45-2-9", "simulated-f18-45-3-9", "simulated-f18-46-3-9"]
 
 
-def test_discover_of_nobody_is_1(neighbourhood: int) -> None:
+def test_discover_without_terminals_ends_with_1(neighbourhood: int) -> None:
     """No terminal there, or only others, is a negative result with advice."""
     for network in ("127.45.1.10", "127.45.1.6"):
-        told = hadir("discover", network, "--port", neighbourhood)
-        assert told.returncode == 1
-        assert f"no terminal answers in {network}" in told.stderr
-        assert HINTS["no_terminal"][1] in told.stderr
-        assert "For the configuration" not in told.stdout
+        result = hadir("discover", network, "--port", neighbourhood)
+        assert result.returncode == 1
+        assert f"no terminal answers in {network}" in result.stderr
+        assert HINTS["no_terminal"][1] in result.stderr
+        assert "For the configuration" not in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -487,17 +487,17 @@ def test_discover_of_nobody_is_1(neighbourhood: int) -> None:
 )
 def test_discover_refuses_to_be_rude(network: str, words: str, hint: str) -> None:
     """Large and foreign networks are not searched by accident."""
-    told = hadir("discover", network)
-    assert (told.returncode, told.stdout) == (2, "")
-    assert words in told.stderr
-    assert HINTS[hint][1] in told.stderr
+    result = hadir("discover", network)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert HINTS[hint][1] in result.stderr
 
 
-def test_discover_with_yes_goes_where_it_is_told() -> None:
+def test_discover_with_yes_searches_any_network() -> None:
     """An address that nobody can reach is no finding, and it is said that there is no way."""
-    told = hadir("discover", "255.255.255.255", "--yes")
-    assert (told.returncode, told.stdout) == (69, "")
-    assert HINTS["no_route"][1] in told.stderr
+    result = hadir("discover", "255.255.255.255", "--yes")
+    assert (result.returncode, result.stdout) == (69, "")
+    assert HINTS["no_route"][1] in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -530,9 +530,9 @@ def short_log() -> Iterator[Simulator]:
 
 def test_read_csv_resolves_people(short_log: Simulator) -> None:
     """An 8-byte log holds internal numbers; the PINs come from the user table, the unknown one stays a number."""
-    told = hadir("read", short_log.address, "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(told.stdout)))
-    assert told.returncode == 0
+    result = hadir("read", short_log.address, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert result.returncode == 0
     assert [(row["position"], row["pin"], row["uid"]) for row in rows] == [
         ("0", "1001", "1"),
         ("1", "1002", "2"),
@@ -541,16 +541,16 @@ def test_read_csv_resolves_people(short_log: Simulator) -> None:
     ]
     assert rows[0]["local_time"] == "2026-09-04T12:00:00"
     assert (rows[1]["state_label"], rows[1]["verify_label"], rows[1]["bad"]) == ("check_out", "fingerprint", "")
-    assert told.stderr.startswith(f"4 of the 4 records of {short_log.address}, layout 8")
+    assert result.stderr.startswith(f"4 of the 4 records of {short_log.address}, layout 8")
 
 
 def test_read_table_from_a_position(short_log: Simulator) -> None:
     """Positions stay those of the whole log."""
-    told = hadir("read", short_log.address, "--from", 2)
-    _, first, second = told.stdout.splitlines()
+    result = hadir("read", short_log.address, "--from", 2)
+    _, first, second = result.stdout.splitlines()
     assert first.split()[:4] == ["2", "2026-09-04", "12:02:00", "uid:3"]
     assert second.split()[:4] == ["3", "2026-09-04", "12:03:00", "1001"]
-    assert told.stderr.startswith("2 of the 4 records")
+    assert result.stderr.startswith("2 of the 4 records")
 
 
 def test_read_shows_bad_records_as_such(tmp_path: Path) -> None:
@@ -580,9 +580,9 @@ def test_read_by_name_uses_the_configuration(tmp_path: Path) -> None:
     terminal = build(records=30, comm_key=4711)
     with Simulator(terminal) as simulator:
         path = configuration(tmp_path, lobby=simulator.address, more="    comm_key_file: key\n    transport: udp\n")
-        told = hadir("read", "lobby", "-c", path, "--format", "json")
-    assert told.returncode == 0
-    assert len(told.stdout.splitlines()) == 30
+        result = hadir("read", "lobby", "-c", path, "--format", "json")
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 30
     assert terminal.refused_writes == 0
     assert not (tmp_path / "data").exists()
 
@@ -646,7 +646,7 @@ def test_simulate_obeys_its_input_and_outlives_it(tmp_path: Path) -> None:
         process.stdin = None
 
 
-def test_simulate_goes_wrong_as_it_is_told() -> None:
+def test_simulate_has_the_faults_of_its_options() -> None:
     """Faults are listed, given at the start, and typed; the gateway's own tools then say what they meet."""
     listed = hadir("simulate", "zkteco", "--faults").stdout.splitlines()
     assert any("hang-up=any" in line and "hangs up" in line for line in listed)
@@ -696,9 +696,9 @@ class Office:
 
     def health(self) -> dict[str, Any]:
         """Ask the daemon how it is."""
-        told = ask(self.folder / "data", "status")
-        assert told is not None
-        health: dict[str, Any] = told["health"]
+        result = ask(self.folder / "data", "status")
+        assert result is not None
+        health: dict[str, Any] = result["health"]
         return health
 
 
@@ -718,14 +718,14 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 def test_status_of_a_running_daemon(office: Office) -> None:
     """How it is: the terminals, the broker, what waits; a terminal that is lost says why."""
     eventually(lambda: office.health()["backlog"] == 0)
-    told = hadir("status", "-c", office.config)
-    assert told.returncode == 0
-    assert f"mqtt://127.0.0.1:{office.broker.port}, connected; 0 events wait" in told.stdout
-    assert "clock    synchronised" in told.stdout
-    row = next(line for line in told.stdout.splitlines() if line.startswith("lobby"))
+    result = hadir("status", "-c", office.config)
+    assert result.returncode == 0
+    assert f"mqtt://127.0.0.1:{office.broker.port}, connected; 0 events wait" in result.stdout
+    assert "clock    synchronised" in result.stdout
+    row = next(line for line in result.stdout.splitlines() if line.startswith("lobby"))
     assert "online" in row
     assert "CEXA193960001" in row
-    assert "gudang: 127.0.0.1:9 cannot be reached" in told.stdout
+    assert "gudang: 127.0.0.1:9 cannot be reached" in result.stdout
     found = json.loads(hadir("status", "-c", office.config, "--json").stdout)
     assert found["running"]
     assert found["ledger"]["sent"] == found["ledger"]["sequence"] >= 41
@@ -734,16 +734,16 @@ def test_status_of_a_running_daemon(office: Office) -> None:
     assert 0 < len(days) <= 3
     assert all(day["in_log"] == day["in_ledger"] == day["sent"] > day["confirmed"] == 0 for day in days)
     newest = [str(days[-1][key]) for key in ("day", "in_log", "in_ledger", "sent", "confirmed")]
-    assert ["lobby", *newest] in [line.split() for line in told.stdout.splitlines()]
+    assert ["lobby", *newest] in [line.split() for line in result.stdout.splitlines()]
     assert "in its log" not in hadir("status", "-c", office.config, "--days", 0).stdout
 
 
 def test_second_daemon_is_75(office: Office) -> None:
     """One ledger, one daemon."""
-    told = hadir("run", "-c", office.config)
-    assert told.returncode == 75
-    assert "another hadir is running" in told.stderr
-    assert HINTS["locked"][1] in told.stderr
+    result = hadir("run", "-c", office.config)
+    assert result.returncode == 75
+    assert "another hadir is running" in result.stderr
+    assert HINTS["locked"][1] in result.stderr
 
 
 def test_tail_masks_pins(office: Office) -> None:
@@ -777,13 +777,13 @@ def test_tail_as_json(office: Office) -> None:
 def test_replay_through_the_running_daemon(office: Office) -> None:
     """The events come again, in `batch`, with the bytes they had; what cannot be asked for is explained."""
     eventually(lambda: office.health()["backlog"] == 0)
-    told = hadir("replay", "-c", office.config, "--sequence", "3-5")
-    assert (told.returncode, told.stdout) == (0, "3 events will be sent again\n")
+    result = hadir("replay", "-c", office.config, "--sequence", "3-5")
+    assert (result.returncode, result.stdout) == (0, "3 events will be sent again\n")
     office.subscriber.wait_for(lambda _: office.subscriber.on("/batch"))
     again = [event["sequence"] for message in office.subscriber.on("/batch") for event in message.payload]
     assert [int(sequence) for sequence in again] == [3, 4, 5]
-    told = hadir("replay", "-c", office.config, "--day", "2001-01-01", "--terminal", "lobby", "--json")
-    assert json.loads(told.stdout) == {"events": 0, "forgotten": 0}
+    result = hadir("replay", "-c", office.config, "--day", "2001-01-01", "--terminal", "lobby", "--json")
+    assert json.loads(result.stdout) == {"events": 0, "forgotten": 0}
 
 
 def test_replay_says_what_is_wrong_with_the_question(tmp_path: Path) -> None:
@@ -796,24 +796,24 @@ def test_replay_says_what_is_wrong_with_the_question(tmp_path: Path) -> None:
         (["--terminal", "kitchen"], "no terminal is named 'kitchen'"),
         (["--sequence", "1-2", "--day", "2026-09-04"], "not both"),
     ):
-        told = hadir("replay", "-c", config, *arguments)
-        assert told.returncode == 2, arguments
-        assert why in " ".join(told.stderr.replace("│", " ").split()), arguments
+        result = hadir("replay", "-c", config, *arguments)
+        assert result.returncode == 2, arguments
+        assert why in " ".join(result.stderr.replace("│", " ").split()), arguments
 
 
 def test_replay_without_a_daemon(tmp_path: Path) -> None:
     """It is noted in the ledger and sent at the next start; without a ledger there is nothing to send."""
     with Broker(tmp_path) as broker, Subscriber(broker.port) as subscriber, Simulator(build(records=10)) as simulator:
         config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
-        told = hadir("replay", "-c", config, "--sequence", "1")
-        assert told.returncode == 74
-        assert HINTS["no_ledger"][0] in told.stderr
+        result = hadir("replay", "-c", config, "--sequence", "1")
+        assert result.returncode == 74
+        assert HINTS["no_ledger"][0] in result.stderr
         with running("run", "-c", config) as process:
             subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
             process.send_signal(signal.SIGTERM)
             process.wait(WAIT_S)
-        told = hadir("replay", "-c", config, "--terminal", "lobby")
-        assert (told.returncode, told.stdout) == (0, "10 events will be sent again\n")
+        result = hadir("replay", "-c", config, "--terminal", "lobby")
+        assert (result.returncode, result.stdout) == (0, "10 events will be sent again\n")
         with running("run", "-c", config):
             subscriber.wait_for(lambda _: sum(len(message.payload) for message in subscriber.on("/batch")) == 10)
 
@@ -850,11 +850,11 @@ def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
     assert lines[-1]["event"] == "gateway_stopped"
     with sqlite3.connect(tmp_path / "data" / "ledger.db") as ledger:
         assert ledger.execute("SELECT clean FROM gateway").fetchone() == (1,)
-    told = hadir("status", "-c", config)
-    assert told.returncode == 3
-    assert "not running" in told.stdout
-    assert "lobby" in told.stdout
-    assert HINTS["not_running"][1] in told.stderr
+    result = hadir("status", "-c", config)
+    assert result.returncode == 3
+    assert "not running" in result.stdout
+    assert "lobby" in result.stdout
+    assert HINTS["not_running"][1] in result.stderr
     found = json.loads(hadir("status", "-c", config, "--json").stdout)
     assert (found["running"], found["ledger"]["waiting"], found["terminals"]["lobby"]["records"]) == (False, 0, 10)
 
@@ -884,10 +884,10 @@ def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], 
     config = configuration(tmp_path, lobby="127.0.0.1:9")
     (tmp_path / "data").mkdir()
     spoil(tmp_path / "data" / "ledger.db")
-    told = hadir("run", "-c", config)
-    assert told.returncode == 74
-    assert words in told.stderr
-    assert HINTS["ledger"][1] in told.stderr
+    result = hadir("run", "-c", config)
+    assert result.returncode == 74
+    assert words in result.stderr
+    assert HINTS["ledger"][1] in result.stderr
 
 
 def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
@@ -900,8 +900,8 @@ def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
         records = [json.loads(line) for line in hadir("read", address, "--format", "json").stdout.splitlines()]
         probed = json.loads(hadir("probe", address, "--json").stdout)
         process.terminate()
-        _, said = process.communicate(timeout=WAIT_S)
-    assert "1 lines of" in said
+        _, output = process.communicate(timeout=WAIT_S)
+    assert "1 lines of" in output
     assert [record["work_code"] for record in records] == ["77"]
     assert probed["clock"] is not None
 
@@ -920,7 +920,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
     with Broker(tmp_path) as broker, Simulator(build(records=10)) as simulator:
         config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
         with running("run", "-c", config) as process:
-            eventually(lambda: (told := ask(tmp_path / "data", "status")) and told["health"]["sequence"] >= 10)
+            eventually(lambda: (result := ask(tmp_path / "data", "status")) and result["health"]["sequence"] >= 10)
             verified, copied = hadir("verify", "-c", config), hadir("ledger", "backup", "-c", config)
             locked = hadir("ledger", "restore", "-c", config)
             process.send_signal(signal.SIGTERM)
@@ -951,19 +951,19 @@ def test_copies_that_are_not_there(tmp_path: Path) -> None:
     """Without a ledger there is nothing to copy or verify, and without a copy nothing to restore."""
     config = configuration(tmp_path, lobby="192.168.1.201")
     for words, hint in ((["verify"], "no_ledger"), (["ledger", "backup"], "no_ledger")):
-        told = hadir(*words, "-c", config)
-        assert told.returncode == 74
-        assert HINTS[hint][1] in told.stderr
+        result = hadir(*words, "-c", config)
+        assert result.returncode == 74
+        assert HINTS[hint][1] in result.stderr
     for more in ([], [tmp_path / "nowhere.db"]):
-        told = hadir("ledger", "restore", *more, "-c", config)
-        assert told.returncode == 74
-        assert HINTS["no_backup"][1] in told.stderr
+        result = hadir("ledger", "restore", *more, "-c", config)
+        assert result.returncode == 74
+        assert HINTS["no_backup"][1] in result.stderr
 
 
 # ---------------------------------------------------------------- reconcile and replay
 
 
-def test_reconcile_reads_the_whole_log_and_says_what_it_came_to(tmp_path: Path) -> None:
+def test_reconcile_reads_the_whole_log_and_prints_its_result(tmp_path: Path) -> None:
     """The running daemon is asked; the answer is the reconciliation's."""
     terminal = SimulatedTerminal(serial="S1")
     for minute in range(12):
@@ -972,27 +972,27 @@ def test_reconcile_reads_the_whole_log_and_says_what_it_came_to(tmp_path: Path) 
         config = configuration(tmp_path, lobby=simulator.address)
         with running("run", "-c", config):
             eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("health", {}).get("sequence") == 12)
-            told = hadir("reconcile", "lobby", "-c", config)
+            result = hadir("reconcile", "lobby", "-c", config)
             as_json = hadir("reconcile", "lobby", "-c", config, "--json")
 
-    assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == "lobby: 12 records: 0 new, 0 missed, 0 invented, 0 reordered, 0 unconfirmed\n"
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == "lobby: 12 records: 0 new, 0 missed, 0 invented, 0 reordered, 0 unconfirmed\n"
     assert json.loads(as_json.stdout)["reconciliation"]["records"] == 12
 
 
 def test_reconcile_of_a_terminal_that_is_away_is_queued(tmp_path: Path) -> None:
     """Who does not want to wait is told why there is no result yet, and it will be done all the same."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as unserved:
+        address = f"127.0.0.1:{unserved.getsockname()[1]}"
     config = configuration(tmp_path, lobby=address)
     with running("run", "-c", config):
         eventually(lambda: ask(tmp_path / "data", "status"))
-        told = hadir("reconcile", "lobby", "-c", config, "--wait", "100ms")
+        result = hadir("reconcile", "lobby", "-c", config, "--wait", "100ms")
         with Simulator(SimulatedTerminal(serial="S1"), port=int(address.rpartition(":")[2])):
             eventually(lambda: (ask(tmp_path / "data", "status") or {})["terminals"]["lobby"]["last_full_reading"])
 
-    assert told.returncode == 0
-    assert told.stdout.startswith("lobby: asked for; ")
+    assert result.returncode == 0
+    assert result.stdout.startswith("lobby: asked for; ")
 
 
 def test_reconcile_needs_a_daemon_and_a_known_name(tmp_path: Path) -> None:
@@ -1075,8 +1075,8 @@ def test_simulate_probe_and_read_an_anviz(tmp_path: Path, port: str) -> None:
         found = json.loads(hadir("probe", place, "--driver", "anviz", "--json").stdout)
         assert (found["serial"], found["model"], found["records"], found["new"]) == ("ANV7", "A300", 34, 34)
         assert (found["layout"], found["days_off"]) == ("14", 0)
-        told = hadir("probe", place, "--driver", "anviz").stdout
-        assert "34 records, 34 of them new" in told
+        result = hadir("probe", place, "--driver", "anviz").stdout
+        assert "34 records, 34 of them new" in result
         copy = tmp_path / "log.csv"
         assert hadir("read", place, "--driver", "anviz", "-o", copy).returncode == 0
         rows = list(csv.DictReader(copy.open(encoding="utf-8")))
@@ -1121,9 +1121,9 @@ def test_probe_by_name_on_a_shared_line(tmp_path: Path) -> None:
             f"  - {{name: loket, driver: anviz, port: {place}, device_id: 2}}\n"
         )
         for name, serial in (("gudang", "ANV1"), ("loket", "ANV2")):
-            told = hadir("probe", name, "-c", path, "--json")
-            assert told.returncode == 0, told.stderr
-            assert json.loads(told.stdout)["serial"] == serial
+            result = hadir("probe", name, "-c", path, "--json")
+            assert result.returncode == 0, result.stderr
+            assert json.loads(result.stdout)["serial"] == serial
         alone = hadir("probe", place, "--driver", "anviz", "--timeout", "1s")
         assert alone.returncode == 77
         assert "several terminals answer at once" in alone.stderr
@@ -1169,6 +1169,6 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
 )
 def test_address_and_duration_that_are_typed(arguments: tuple[str, ...], advice: str) -> None:
     """T1, T4, T5 on the command line: refused before anything is sent."""
-    told = hadir(*arguments)
-    assert told.returncode == 2, told.stderr
-    assert advice in " ".join(told.stderr.replace("│", " ").split())
+    result = hadir(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert advice in " ".join(result.stderr.replace("│", " ").split())

@@ -40,9 +40,9 @@ def config(tmp_path: Path) -> Path:
 
 def exported(config: Path, *options: object) -> Path:
     """Export onto the stick and return the bundle's folder."""
-    told = hadir("export", "-c", config, "--json", "--to", config.parent / "stick", *options)
-    assert told.returncode == 0, told.stderr
-    return Path(json.loads(told.stdout)["bundle"])
+    done = hadir("export", "-c", config, "--json", "--to", config.parent / "stick", *options)
+    assert done.returncode == 0, done.stderr
+    return Path(json.loads(done.stdout)["bundle"])
 
 
 def counts(config: Path) -> tuple[int, int]:
@@ -63,11 +63,11 @@ def test_out_on_a_stick_and_the_receipt_back(tmp_path: Path, config: Path, daemo
     with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
         eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
         arguments = ("courier", "send", tmp_path / "stick", "--broker", broker.url, "--key", key)
-        told = hadir(*arguments, "--identity", tmp_path / "centre.key")
-    assert (told.returncode, told.stderr) == (0, "")
-    assert f"OK: {folder}: 300 events sent" in told.stdout
+        done = hadir(*arguments, "--identity", tmp_path / "centre.key")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"OK: {folder}: 300 events sent" in done.stdout
     assert key.startswith("3602-bkpsdm/gw-01=ed25519:")
-    assert f"of 3602-bkpsdm/gw-01, signed by {key.partition('=')[2]}" in told.stdout
+    assert f"of 3602-bkpsdm/gw-01, signed by {key.partition('=')[2]}" in done.stdout
     check_whole(tmp_path / "centre.db", COUNT)
     assert counts(config) == (COUNT, 0)
     if daemon_runs:
@@ -91,8 +91,8 @@ def test_export_chooses(tmp_path: Path, config: Path) -> None:
     nothing = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--since", "2030-01-01")
     assert json.loads(nothing.stdout) == {"bundle": None, "events": 0, "bytes": 0, "left": 0, "altered": 0}
     assert list((tmp_path / "stick").iterdir()) == []
-    told = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--max-bytes", "20KiB")
-    row = json.loads(told.stdout)
+    done = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick", "--max-bytes", "20KiB")
+    row = json.loads(done.stdout)
     assert 0 < row["events"] < COUNT
     assert (row["events"] + row["left"], row["bytes"] < 22_000) == (COUNT, True)
 
@@ -100,8 +100,8 @@ def test_export_chooses(tmp_path: Path, config: Path) -> None:
 def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     """Each says what is wrong and what to do."""
     (tmp_path / "taken").touch()  # no folder, not even for root
-    told = hadir("export", "-c", config, "--to", tmp_path / "taken" / "stick")
-    assert (told.returncode, HINTS["stick"][1] in told.stderr) == (74, True)
+    done = hadir("export", "-c", config, "--to", tmp_path / "taken" / "stick")
+    assert (done.returncode, HINTS["stick"][1] in done.stderr) == (74, True)
     assert hadir("export", "-c", config).returncode == 2
     wrong = hadir("export", "-c", config, "--to", tmp_path / "stick", "--recipient", "age1rusak")
     assert (wrong.returncode, "public key of age" in wrong.stderr) == (2, True)
@@ -121,10 +121,10 @@ def test_an_altered_event_is_left_out_and_the_others_go(tmp_path: Path, config: 
     with closing(sqlite3.connect(tmp_path / "data" / "ledger.db")) as other, other:
         other.execute("UPDATE event SET body = ? WHERE sequence = 3", (forged,))
         other.execute("UPDATE event SET body = replace(body, '1001', '6666') WHERE sequence = ?", (COUNT,))
-    told = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick")
-    row = json.loads(told.stdout)
-    assert (told.returncode, row["events"], row["altered"], row["left"]) == (0, COUNT - 2, 2, 0)
-    assert HINTS["altered"][0] in told.stderr
+    done = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick")
+    row = json.loads(done.stdout)
+    assert (done.returncode, row["events"], row["altered"], row["left"]) == (0, COUNT - 2, 2, 0)
+    assert HINTS["altered"][0] in done.stderr
     with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
         sent = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url, "--wait", "1s", "--json")
     (row,) = json.loads(sent.stdout)
@@ -136,8 +136,8 @@ def test_an_interrupted_export_is_completed(config: Path) -> None:
     folder = exported(config)
     lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
     (folder / MANIFEST).write_bytes(b"".join(lines[:-1]))
-    told = hadir("courier", "send", folder, "--broker", "mqtt://127.0.0.1:9")
-    assert (told.returncode, HINTS["unfinished"][1] in told.stderr) == (1, True)
+    done = hadir("courier", "send", folder, "--broker", "mqtt://127.0.0.1:9")
+    assert (done.returncode, HINTS["unfinished"][1] in done.stderr) == (1, True)
     assert exported(config) == folder
     assert (folder / MANIFEST).read_bytes().splitlines()[1:-1] == [line.rstrip() for line in lines[1:-1]]
 
@@ -187,9 +187,9 @@ def test_send_without_a_receipt(tmp_path: Path, config: Path) -> None:
     """The broker took all, and no centre said so within the time: not done."""
     folder = exported(config)
     with Broker(tmp_path) as broker, Subscriber(broker.port, "hadir/v1/#"):
-        told = hadir("courier", "send", folder, "--broker", broker.url, "--wait", "0.2s", "--json")
-    assert (told.returncode, HINTS["unconfirmed"][1] in told.stderr) == (1, True)
-    (row,) = json.loads(told.stdout)
+        done = hadir("courier", "send", folder, "--broker", broker.url, "--wait", "0.2s", "--json")
+    assert (done.returncode, HINTS["unconfirmed"][1] in done.stderr) == (1, True)
+    (row,) = json.loads(done.stdout)
     assert (row["sent"], row["confirmed"], row["receipt"]) == (COUNT, False, None)
 
 
@@ -197,8 +197,8 @@ def test_send_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     """No subscriber, no broker, wrong options."""
     folder = exported(config)
     with Broker(tmp_path) as broker:
-        nobody = hadir("courier", "send", folder, "--broker", broker.url)
-    assert (nobody.returncode, "nobody subscribes" in nobody.stderr) == (77, True)
+        unserved = hadir("courier", "send", folder, "--broker", broker.url)
+    assert (unserved.returncode, "nobody subscribes" in unserved.stderr) == (77, True)
     for options in (("--broker", "mqtt://a:b@x"), ("--broker", "mqtts://x", "--cert-file", config)):
         assert hadir("courier", "send", folder, *options).returncode == 2
 
@@ -207,10 +207,13 @@ def test_receipts_that_cannot_be_used(tmp_path: Path, config: Path) -> None:
     """No receipt, another gateway's, none at all: nothing changes."""
     file = tmp_path / "receipt.json"
     receipt = {"stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80", "upto": 1, "missing": [], "at": "2026-09-04T00:31:00Z"}
-    for text, said in (("{}", "cannot be read as a receipt"), (json.dumps(receipt), "a stream that this ledger never")):
+    for text, output in (
+        ("{}", "cannot be read as a receipt"),
+        (json.dumps(receipt), "a stream that this ledger never"),
+    ):
         file.write_text(text)
-        told = hadir("receipt", "import", "-c", config, file)
-        assert (told.returncode, said in told.stderr, HINTS["receipt"][1] in told.stderr) == (1, True, True)
+        done = hadir("receipt", "import", "-c", config, file)
+        assert (done.returncode, output in done.stderr, HINTS["receipt"][1] in done.stderr) == (1, True, True)
     assert hadir("receipt", "import", "-c", config, tmp_path / "none.json").returncode == 74
     assert counts(config) == (COUNT, 0)
 
@@ -224,10 +227,10 @@ def test_without_the_library_that_signs(arguments: list[str]) -> None:
         "import sys; sys.modules['cryptography'] = None; from gateway.cli import main; "
         f"sys.argv = ['hadir', *{arguments!r}]; main()"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT_S, check=False)
-    assert told.returncode == 1
-    assert "the library cryptography, which is not installed" in told.stderr
-    assert "hadir-gateway[courier]" in told.stderr
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert done.returncode == 1
+    assert "the library cryptography, which is not installed" in done.stderr
+    assert "hadir-gateway[courier]" in done.stderr
 
 
 def test_a_key_signs_for_its_own_gateway_only(tmp_path: Path, config: Path) -> None:
@@ -240,15 +243,15 @@ def test_a_key_signs_for_its_own_gateway_only(tmp_path: Path, config: Path) -> N
     send = ("courier", "send", good, "--broker", "mqtt://127.0.0.1:9")
     # The key of this gateway, but as that of another office: a compromised office cannot speak for this one.
     keys.write_text(f"# dinas lain\n3602-dinas/gw-01={bare}\n3602-bkpsdm/gw-01 {other}\n")
-    told = hadir(*send, "--keys", keys)
-    assert (told.returncode, "not by a key of that gateway that was named" in told.stderr) == (1, True)
-    told = hadir(*send, "--key", f"3602-dinas/gw-01={bare}")
-    assert (told.returncode, "3602-bkpsdm/gw-01, of which no key was named" in told.stderr) == (1, True)
-    told = hadir(*send, "--key", bare)
-    shown = " ".join(told.stderr.replace("│", " ").split())
-    assert (told.returncode, "does not say whose key it is" in shown) == (2, True), shown
-    told = hadir(*send, "--key", "sandi")
-    assert (told.returncode, "--show-key" in told.stderr) == (2, True)
+    done = hadir(*send, "--keys", keys)
+    assert (done.returncode, "not by a key of that gateway that was named" in done.stderr) == (1, True)
+    done = hadir(*send, "--key", f"3602-dinas/gw-01={bare}")
+    assert (done.returncode, "3602-bkpsdm/gw-01, of which no key was named" in done.stderr) == (1, True)
+    done = hadir(*send, "--key", bare)
+    shown = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.returncode, "does not say whose key it is" in shown) == (2, True), shown
+    done = hadir(*send, "--key", "sandi")
+    assert (done.returncode, "--show-key" in done.stderr) == (2, True)
     keys.write_text("# nothing\n")
     assert hadir(*send, "--keys", keys).returncode == 2
     # Both keys of a gateway that was set up anew count.
@@ -265,8 +268,8 @@ def test_nothing_is_written_through_what_lies_on_a_stick(tmp_path: Path, config:
     plant(folder / "receipt.json", ours)
     with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
         eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
-        told = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url)
-    assert (told.returncode, "receipt.json: " in told.stderr, HINTS["output"][1] in told.stderr) == (74, True, True)
+        done = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url)
+    assert (done.returncode, "receipt.json: " in done.stderr, HINTS["output"][1] in done.stderr) == (74, True, True)
     back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
     assert (back.returncode, "receipt.json: " in back.stderr) == (74, True)
     # An export that was interrupted, gone on with among what somebody put there.
@@ -288,10 +291,10 @@ def test_names_on_a_stick_do_nothing_to_the_screen(tmp_path: Path, config: Path)
         hostile = Path(os.fsdecode(os.fsencode(place) + b"/" + name))
         shutil.copytree(folder, hostile)
         (hostile / "part-00001.jsonl.gz").unlink()
-        told = hadir("courier", "send", place, "--broker", "mqtt://127.0.0.1:9")
-        assert (told.returncode, "part-00001.jsonl.gz: No such file" in told.stderr) == (1, True)
+        done = hadir("courier", "send", place, "--broker", "mqtt://127.0.0.1:9")
+        assert (done.returncode, "part-00001.jsonl.gz: No such file" in done.stderr) == (1, True)
         exports = Path(os.fsdecode(os.fsencode(place) + b"/" + name + b"_attlog.dat"))
         exports.write_bytes(b"1001\t2026-09-04 07:30:00\t1\t0\t1\t0\n")
         imported = hadir("import", "-c", config, exports)
         assert imported.returncode == 1, imported.stderr
-        assert "\x1b" not in told.stderr + told.stdout + imported.stderr + imported.stdout
+        assert "\x1b" not in done.stderr + done.stdout + imported.stderr + imported.stdout

@@ -70,19 +70,19 @@ def logged(config: Path, log: Path) -> Iterator[None]:
 def test_nothing_in_the_way(office: Path) -> None:
     """Beside the daemon, in both languages and as JSON: one line a step, and 0."""
     english, indonesian = hadir("doctor", "-c", office, LC_ALL="C.UTF-8"), hadir("doctor", "-c", office, "--lang", "id")
-    told = json.loads(hadir("doctor", "-c", office, "--json").stdout)
+    done = json.loads(hadir("doctor", "-c", office, "--json").stdout)
 
     assert (english.returncode, english.stderr) == (0, "")
     assert english.stdout.endswith("\nNothing is in the way.\n")
     lines = english.stdout.splitlines()[:-2]
     assert all(re.match(r"[✓\u2013] (gateway|lobby|broker) .* \d+\.\d\d s  .", line) for line in lines), english.stdout
     assert indonesian.stdout.endswith("\nTidak ada yang menghalangi.\n")
-    assert told["ok"]
-    assert len(told["steps"]) == len(lines)
-    assert {step["outcome"] for step in told["steps"]} == {"passed", "skipped"}
+    assert done["ok"]
+    assert len(done["steps"]) == len(lines)
+    assert {step["outcome"] for step in done["steps"]} == {"passed", "skipped"}
 
 
-def told_of(*steps: Step, language: Language = Language.ENGLISH) -> str:
+def reported_on(*steps: Step, language: Language = Language.ENGLISH) -> str:
     """Return what is concluded from steps."""
     with redirect_stdout(StringIO()) as out:
         _conclude(list(steps), language)
@@ -101,9 +101,9 @@ def test_all_is_well_only_where_the_centre_has_confirmed_something() -> None:
         step("broker", "receipt", "skipped", "no_receipt"),
         step("broker", "receipt", "skipped", "receipt_empty"),
     ):
-        assert "confirmed nothing yet" in told_of(other)
-        assert "Pusat belum mengonfirmasi" in told_of(other, language=Language.INDONESIAN)
-    assert told_of(confirmed) == "\nNothing is in the way.\n"
+        assert "confirmed nothing yet" in reported_on(other)
+        assert "Pusat belum mengonfirmasi" in reported_on(other, language=Language.INDONESIAN)
+    assert reported_on(confirmed) == "\nNothing is in the way.\n"
 
 
 def test_root_causes_come_first_and_each_step_has_its_advice() -> None:
@@ -118,25 +118,25 @@ def test_root_causes_come_first_and_each_step_has_its_advice() -> None:
     assert "ip address" in under[1]
     assert "comm_key_file" in under[2]
     assert "comes from: gateway, network" in under[3]
-    assert re.search(r"In the way \(.\): 3\. To be mended, but nothing stops \(!\): 1\.", told_of(*steps))
-    assert "Begin with: gateway, network" in told_of(*steps)
-    assert "Begin with: lobby, communication key" in told_of(clock, key)
-    assert "Begin with: gateway, this computer's clock" in told_of(clock)
+    assert re.search(r"In the way \(.\): 3\. To be mended, but nothing stops \(!\): 1\.", reported_on(*steps))
+    assert "Begin with: gateway, network" in reported_on(*steps)
+    assert "Begin with: lobby, communication key" in reported_on(clock, key)
+    assert "Begin with: gateway, this computer's clock" in reported_on(clock)
 
 
-def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None:
+def test_report_holds_no_secret_and_no_person(office: Path, tmp_path: Path) -> None:
     """Versions, configuration, steps, counts, the end of the log; no password, PIN or user name. Written once only."""
     log = tmp_path / "log"
     with log.open("a") as file:
         file.write(f'{PIN}\t2026-09-04 07:30:00\n{{"event": "x", "level": "debug", "timestamp": "", "pin": "{PIN}"}}\n')
     report = tmp_path / "report.txt"
-    told = hadir("doctor", "-c", office, "--report", report, "--log", log)
+    done = hadir("doctor", "-c", office, "--report", report, "--log", log)
     again = hadir("doctor", "-c", office, "--report", report)
     text = report.read_text()
 
-    assert told.returncode == 0
-    assert str(report) in told.stdout
-    assert "Warning" not in told.stderr
+    assert done.returncode == 0
+    assert str(report) in done.stdout
+    assert "Warning" not in done.stderr
     for part in (
         "hadir-gateway 0",
         "== Steps",
@@ -148,7 +148,7 @@ def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None
         assert part in text
     assert '"event": "gateway_started"' in text
     for private in ("hunter2", PIN, "siti", '"1001"'):
-        assert private not in text + told.stdout
+        assert private not in text + done.stdout
     assert again.returncode == 74
     assert "there is such a file already" in again.stderr
     assert report.read_text() == text
@@ -157,16 +157,16 @@ def test_report_holds_no_secret_and_nobody(office: Path, tmp_path: Path) -> None
 def test_first_obstacle_is_named_with_what_to_do(tmp_path: Path) -> None:
     """In the language of the locale; 1 where something is in the way."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
-    told = hadir("doctor", "-c", config, LC_ALL="id_ID.UTF-8", PYTHONIOENCODING="utf-8")
+    done = hadir("doctor", "-c", config, LC_ALL="id_ID.UTF-8", PYTHONIOENCODING="utf-8")
     found = json.loads(hadir("doctor", "-c", config, "--json").stdout)
     failed = [step for step in found["steps"] if step["outcome"] == "failed"]
 
-    assert told.returncode == 1
+    assert done.returncode == 1
     assert not found["ok"]
     assert [step["name"] for step in failed][-2:] == ["port", "broker_port"]
     advice = FINDINGS[failed[0]["finding"]].advice
     assert advice is not None
-    assert f"Langkah berikut: {advice.id}" in told.stdout
+    assert f"Langkah berikut: {advice.id}" in done.stdout
     assert failed[0]["advice"] == advice.en
 
 
@@ -174,21 +174,21 @@ def test_configuration_that_is_none(tmp_path: Path) -> None:
     """Ends with 78, and the report shows every mistake."""
     config, report = tmp_path / "gateway.yaml", tmp_path / "report.txt"
     config.write_text("site: Kantor\ngateway: gw-01\ntimezone: WIBB\nmqtt: {url: broker, password: hunter2}\n")
-    told = hadir("doctor", "-c", config, "--report", report, "--lang", "en", PYTHONIOENCODING="ascii")
+    done = hadir("doctor", "-c", config, "--report", report, "--lang", "en", PYTHONIOENCODING="ascii")
 
-    assert told.returncode == 78
-    assert told.stdout.startswith("X gateway  configuration")
-    assert "Correct the lines" in told.stdout
+    assert done.returncode == 78
+    assert done.stdout.startswith("X gateway  configuration")
+    assert "Correct the lines" in done.stdout
     assert len(re.findall(r"gateway\.yaml:\d+:", report.read_text().partition("== Mistakes")[2])) == 5
-    assert "hunter2" not in told.stdout + report.read_text()
+    assert "hunter2" not in done.stdout + report.read_text()
 
 
 def test_report_that_cannot_be_written(tmp_path: Path) -> None:
     """Said as such; the steps were shown all the same."""
-    told = hadir("doctor", "-c", configuration(tmp_path, lobby="127.0.0.1:9"), "--report", tmp_path / "no" / "r.txt")
-    assert told.returncode == 74
-    assert "broker" in told.stdout
-    assert "No such file or directory" in told.stderr
+    done = hadir("doctor", "-c", configuration(tmp_path, lobby="127.0.0.1:9"), "--report", tmp_path / "no" / "r.txt")
+    assert done.returncode == 74
+    assert "broker" in done.stdout
+    assert "No such file or directory" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,12 @@ def test_the_packages_first_minute(tmp_path: Path, command: str) -> None:
     """The file that the package installs is all comments: every command leads to `sudo hadir init`."""
     packaged = tmp_path / "gateway.yaml"
     packaged.write_text((Path(__file__).parents[2] / "packaging" / "debian" / "gateway.yaml").read_text("utf-8"))
-    told = hadir(command, "-c", packaged, LC_ALL="C.UTF-8")
-    said = told.stdout + told.stderr
-    assert told.returncode == 78
-    assert "nothing in this file is in effect" in said
-    assert "sudo hadir init" in said.partition("is in effect")[2]
-    assert "config/gateway.example.yaml" not in said
+    done = hadir(command, "-c", packaged, LC_ALL="C.UTF-8")
+    output = done.stdout + done.stderr
+    assert done.returncode == 78
+    assert "nothing in this file is in effect" in output
+    assert "sudo hadir init" in output.partition("is in effect")[2]
+    assert "config/gateway.example.yaml" not in output
 
 
 def test_report_is_for_its_writer_only(tmp_path: Path) -> None:

@@ -37,11 +37,11 @@ def test_import_without_a_daemon(tmp_path: Path, config: Path) -> None:
     """By serial number, twice; the report names counts, dates and places."""
     path = export(tmp_path, f"{SERIAL}_attlog.dat", 1001)
     path.write_text(path.read_text() + "1004\t2026-09")
-    told = hadir("import", "-c", config, path)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "lobby: 4 lines, 3 punches" in told.stdout
-    assert "3 new, 0 known already, 1 unreadable" in told.stdout
-    assert f"byte {path.stat().st_size - 12}," in told.stdout
+    done = hadir("import", "-c", config, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "lobby: 4 lines, 3 punches" in done.stdout
+    assert "3 new, 0 known already, 1 unreadable" in done.stdout
+    assert f"byte {path.stat().st_size - 12}," in done.stdout
     (again,) = json.loads(hadir("import", "-c", config, "--json", path).stdout)
     assert (again["new"], again["known"], again["first_time"]) == (0, 4, False)
 
@@ -62,12 +62,12 @@ def test_import_with_a_daemon(tmp_path: Path, config: Path) -> None:
 def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     """Whose a file is must be known, what it is certain; the other files are imported all the same."""
     nameless = export(tmp_path, "1_attlog.dat", 2001)
-    asked = hadir("import", "-c", config, nameless)
-    assert (asked.returncode, HINTS["wrong_terminal"][1] in asked.stderr) == (1, True)
+    requested = hadir("import", "-c", config, nameless)
+    assert (requested.returncode, HINTS["wrong_terminal"][1] in requested.stderr) == (1, True)
     users = export(tmp_path, "user.dat", 1)
-    told = hadir("import", "-c", config, "--json", users, export(tmp_path, f"{SERIAL}_attlog.dat", 1001))
-    assert (told.returncode, HINTS["not_export"][0] in told.stderr) == (1, True)
-    refused, imported = json.loads(told.stdout)
+    done = hadir("import", "-c", config, "--json", users, export(tmp_path, f"{SERIAL}_attlog.dat", 1001))
+    assert (done.returncode, HINTS["not_export"][0] in done.stderr) == (1, True)
+    refused, imported = json.loads(done.stdout)
     assert "users" in refused["refused"]
     assert imported["new"] == 3
     # A copy of the lobby's file in the name of the gate.
@@ -86,25 +86,25 @@ def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
     """A word before `_attlog.dat` only proposes; what the file itself says is compared with the terminal."""
     september = export(tmp_path, "september_attlog.dat", 1001)
     for options in ((), ("--terminal", "lobby")):
-        told = hadir("import", "-c", config, "--json", *options, september)
+        done = hadir("import", "-c", config, "--json", *options, september)
         if options:
-            (row,) = json.loads(told.stdout)
-            assert (told.returncode, row["terminal"], row["new"]) == (0, "lobby", 3)
+            (row,) = json.loads(done.stdout)
+            assert (done.returncode, row["terminal"], row["new"]) == (0, "lobby", 3)
         else:
-            assert (told.returncode, HINTS["wrong_terminal"][1] in told.stderr) == (1, True)
+            assert (done.returncode, HINTS["wrong_terminal"][1] in done.stderr) == (1, True)
     # The same punches under the name of another terminal's serial number: its owner is known by the punches.
     again = export(tmp_path, "OTHER12345_attlog.dat", 1001)
     (row,) = json.loads(hadir("import", "-c", config, "--json", "--terminal", "lobby", again).stdout)
     assert (row["new"], row["known"]) == (0, 3)
     inside = tmp_path / "1_attlog.dat"
     inside.write_text(f"OTHER12345\n{LINE % 2001}")
-    told = hadir("import", "-c", config, "--terminal", "lobby", inside)
-    assert (told.returncode, "is of the terminal with serial OTHER12345" in told.stderr) == (1, True)
+    done = hadir("import", "-c", config, "--terminal", "lobby", inside)
+    assert (done.returncode, "is of the terminal with serial OTHER12345" in done.stderr) == (1, True)
     # A terminal whose serial number nobody knows yet takes the one that the name tells, but never a month.
-    told = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "oktober_attlog.dat", 3001))
-    assert (told.returncode, "serial number of gate is not known" in told.stderr) == (1, True)
-    told = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "GATE0001_attlog.dat", 3001))
-    assert told.returncode == 0, told.stderr
+    done = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "oktober_attlog.dat", 3001))
+    assert (done.returncode, "serial number of gate is not known" in done.stderr) == (1, True)
+    done = hadir("import", "-c", config, "--terminal", "gate", export(tmp_path, "GATE0001_attlog.dat", 3001))
+    assert done.returncode == 0, done.stderr
 
 
 def test_lines_that_contradict_the_configured_number_are_refused(tmp_path: Path, config: Path) -> None:
@@ -112,19 +112,19 @@ def test_lines_that_contradict_the_configured_number_are_refused(tmp_path: Path,
     (tmp_path / "stick").mkdir()
     with config.open("a") as file:
         file.write("  - {name: ward, driver: attlog, path: stick, serial: WARD0007, number: 7}\n")
-    told = hadir("import", "-c", config, "--terminal", "ward", export(tmp_path, "1_attlog.dat", 1001))
-    assert told.returncode == 1
-    assert "its lines are of device number 1, and `number:` of ward is 7" in told.stderr
+    done = hadir("import", "-c", config, "--terminal", "ward", export(tmp_path, "1_attlog.dat", 1001))
+    assert done.returncode == 1
+    assert "its lines are of device number 1, and `number:` of ward is 7" in done.stderr
 
 
 def test_five_columns(tmp_path: Path, config: Path) -> None:
     """Where the values leave open what the third is a person is asked, and nothing was called imported."""
     path = tmp_path / "1_attlog.dat"
     path.write_text("10021\t2026-04-10 07:31:01\t1\t0\t0\n")
-    told = hadir("import", "-c", config, "--terminal", "lobby", path)
-    assert (told.returncode, HINTS["columns"][1] in told.stderr) == (1, True)
-    told = hadir("import", "-c", config, "--terminal", "lobby", "--columns", "device", path)
-    assert (told.returncode, "1 lines, 1 punches" in told.stdout) == (0, True)
+    done = hadir("import", "-c", config, "--terminal", "lobby", path)
+    assert (done.returncode, HINTS["columns"][1] in done.stderr) == (1, True)
+    done = hadir("import", "-c", config, "--terminal", "lobby", "--columns", "device", path)
+    assert (done.returncode, "1 lines, 1 punches" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
@@ -133,8 +133,8 @@ def test_what_is_no_file_is_not_imported(tmp_path: Path, config: Path, plant: Pl
     ours = export(tmp_path, "ours", 1)
     path = tmp_path / f"{SERIAL}_attlog.dat"
     plant(path, ours)
-    told = hadir("import", "-c", config, path)
-    assert (told.returncode, "cannot be read" in told.stderr) == (74, True)
+    done = hadir("import", "-c", config, path)
+    assert (done.returncode, "cannot be read" in done.stderr) == (74, True)
 
 
 def punches(data_dir: Path) -> int:
@@ -158,8 +158,8 @@ def test_killed_import_is_completed_by_the_next(tmp_path: Path, config: Path) ->
     (row,) = json.loads(hadir("import", "-c", config, "--json", path).stdout)
     assert (row["new"], row["known"], row["first_time"]) == (count - stored, stored, True)
     assert punches(data_dir) == count
-    told = hadir("verify", "-c", config)
-    assert told.returncode == 0, told.stdout
+    done = hadir("verify", "-c", config)
+    assert done.returncode == 0, done.stdout
 
 
 def test_whose_a_file_is_can_be_answered(tmp_path: Path, config: Path) -> None:
@@ -199,8 +199,8 @@ def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> No
     config = configuration(tmp_path, lobby="127.0.0.1:9", more=more)
     checked = hadir("check", "-c", config)
     assert (checked.returncode, checked.stderr) == (0, "")
-    told = " ".join(checked.stdout.split())
-    assert f"gate (attlog, {stick}), gudang (anviz, /dev/ttyUSB9), pos (anviz, tcp://127.0.0.1:9)" in told
+    done = " ".join(checked.stdout.split())
+    assert f"gate (attlog, {stick}), gudang (anviz, /dev/ttyUSB9), pos (anviz, tcp://127.0.0.1:9)" in done
     with running("run", "-c", config):
         eventually(lambda: "gate: the flash disk is read and may be removed" in hadir("status", "-c", config).stdout)
         export(stick, "1_attlog (2).dat", 1001)

@@ -105,7 +105,7 @@ def private(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("language", list(Language))
-def test_a_person_is_asked(tmp_path: Path, language: Language) -> None:
+def test_a_person_answers_questions(tmp_path: Path, language: Language) -> None:
     """Wrong answers are asked for again, secrets are not shown, and what is written is good."""
     config = tmp_path / "new" / "gateway.yaml"
     with (
@@ -175,7 +175,7 @@ def test_a_person_who_leaves(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
+def test_without_a_person_options_are_required(tmp_path: Path) -> None:
     """A script names everything; a second run writes nothing and ends as the first did."""
     config = tmp_path / "gateway.yaml"
     key, ca = tmp_path / "office-key", tmp_path / "ca.pem"
@@ -201,7 +201,7 @@ def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
     assert "Written: " in first.stdout
     assert "is there already: nothing is written" in second.stdout
     assert contents(tmp_path) == files
-    assert [told.returncode for told in (first, second)] == [1, 1]  # no broker is there
+    assert [done.returncode for done in (first, second)] == [1, 1]  # no broker is there
     assert "hunter2" not in first.stdout + first.stderr + config.read_text()
 
 
@@ -223,29 +223,29 @@ def test_nobody_is_there_to_be_asked(tmp_path: Path) -> None:
 )
 def test_options_that_are_wrong(tmp_path: Path, options: tuple[str, ...], advice: str) -> None:
     """2, what would be right, and nothing is written."""
-    told = hadir("init", "-c", tmp_path / "gateway.yaml", "--lang", "en", *options, stdin="")
-    assert told.returncode == 2, told.stderr
-    assert advice in " ".join(told.stderr.replace("│", " ").split())
+    done = hadir("init", "-c", tmp_path / "gateway.yaml", "--lang", "en", *options, stdin="")
+    assert done.returncode == 2, done.stderr
+    assert advice in " ".join(done.stderr.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_terminal_answers(tmp_path: Path) -> None:
     """Without a terminal there is no configuration."""
-    told = hadir(
+    done = hadir(
         "init", "-c", tmp_path / "gateway.yaml", *SITE, "--range", "127.47.1.9", "--port", foreign_services.free_port()
     )
-    assert told.returncode == 1
-    assert "nothing is written" in told.stderr
+    assert done.returncode == 1
+    assert "nothing is written" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     """It is said before anybody has answered anything, also to root."""
-    told = hadir("init", "-c", "/proc/hadir/gateway.yaml", *SITE, "--terminal", "lobi=127.0.0.1:9")
+    done = hadir("init", "-c", "/proc/hadir/gateway.yaml", *SITE, "--terminal", "lobi=127.0.0.1:9")
     (tmp_path / "file").write_text("")
     inside = hadir("init", "-c", tmp_path / "file" / "gateway.yaml", *SITE, "--terminal", "lobi=127.0.0.1:9")
-    assert [told.returncode, inside.returncode] == [74, 74]
-    assert "/proc/hadir" in told.stderr
+    assert [done.returncode, inside.returncode] == [74, 74]
+    assert "/proc/hadir" in done.stderr
 
 
 def test_secret_that_is_there_stays(tmp_path: Path) -> None:
@@ -269,9 +269,9 @@ def test_secret_that_is_there_stays(tmp_path: Path) -> None:
 def test_answers_that_make_no_configuration(tmp_path: Path) -> None:
     """Each may be right, and not all of them together: every mistake is said, and nothing stays behind."""
     options = (*SITE, "--terminal", "lobi=127.0.0.1:9", "--terminal", "aula=127.0.0.1:9", "--username", "gw")
-    told = hadir("init", "-c", tmp_path / "gateway.yaml", *options, "--password-file", "-", stdin="hunter2\n")
-    assert told.returncode == 78
-    assert "every terminal has its own" in told.stderr
+    done = hadir("init", "-c", tmp_path / "gateway.yaml", *options, "--password-file", "-", stdin="hunter2\n")
+    assert done.returncode == 78
+    assert "every terminal has its own" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,11 +281,11 @@ def test_comments_are_no_configuration(tmp_path: Path) -> None:
     page = "# Nothing here is in effect yet.\n\n# site: 3602-bkpsdm\n"
     config.write_text(page)
     options = ("init", "-c", config, *SITE, "--terminal", "lobi=127.0.0.1:9", "--lang", "en")
-    told = hadir(*options)
+    done = hadir(*options)
     written = config.read_text()
     again = hadir(*options)
 
-    assert "Written: " in told.stdout
+    assert "Written: " in done.stdout
     assert written.startswith(page)
     assert load(config).site == "kantor"
     assert "nothing is written" in again.stdout

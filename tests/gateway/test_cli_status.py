@@ -24,12 +24,12 @@ def test_a_full_disk_is_seen(tmp_path: Path) -> None:
         config.write_text(config.read_text() + "retention:\n  free_floor: 1000TiB\n")
         with running("run", "-c", config, "--assume-synchronised"):
             eventually(lambda: (ask(tmp_path / "data", "status") or {}).get("alarms"), 60)
-            told = hadir("status", "-c", config)
+            done = hadir("status", "-c", config)
             found = json.loads(hadir("status", "-c", config, "--lang", "id", "--json").stdout)
-    assert told.returncode == 0
-    assert re.search(r"disk +[\d,]+ MiB free.*; FULL: READING HAS STOPPED", told.stdout)
-    assert "!! The disk is full: reading has stopped\n   Make room." in told.stdout
-    assert "disk_floor: there is no room on the gateway's disk" in told.stdout
+    assert done.returncode == 0
+    assert re.search(r"disk +[\d,]+ MiB free.*; FULL: READING HAS STOPPED", done.stdout)
+    assert "!! The disk is full: reading has stopped\n   Make room." in done.stdout
+    assert "disk_floor: there is no room on the gateway's disk" in done.stdout
     assert {"room_none"} <= {item["code"] for item in found["attention"]}
     (item,) = [item for item in found["attention"] if item["code"] == "room_none"]
     assert (item["urgent"], item["what"]) == (True, "Disk penuh: pembacaan berhenti")
@@ -44,18 +44,18 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
         with running("run", "-c", config, "--assume-synchronised"):
 
             def settled() -> bool:
-                told = ask(tmp_path / "data", "status") or {"terminals": {}, "broker_cause": None}
-                known = [state for state in told["terminals"].values() if state["cause"] or state["clock"]]
-                return len(known) == 2 and told["broker_cause"] is not None
+                done = ask(tmp_path / "data", "status") or {"terminals": {}, "broker_cause": None}
+                known = [state for state in done["terminals"].values() if state["cause"] or state["clock"]]
+                return len(known) == 2 and done["broker_cause"] is not None
 
             eventually(settled, 60)
-            told = ask(tmp_path / "data", "status")
-            assert told is not None
+            done = ask(tmp_path / "data", "status")
+            assert done is not None
             shown = hadir("status", "-c", config, "--lang", "id").stdout
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/?lang=id", timeout=30) as answer:
                 page = unescape(answer.read().decode())
     settings = load(config)
-    items = attention(told, {}, Messages("id", told_at(settings.timezone)))
+    items = attention(done, {}, Messages("id", reported_at(settings.timezone)))
     assert {"no_broker", "terminal_offline"} <= {item.code for item in items}
     for what in ("Broker tidak terhubung", "gudang tidak menjawab sejak"):
         assert what in shown
@@ -64,7 +64,7 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
         assert advice in page
 
 
-def told_at(zone: str) -> datetime:
+def reported_at(zone: str) -> datetime:
     """Return now in the office's zone."""
     return datetime.now(ZoneInfo(zone))
 

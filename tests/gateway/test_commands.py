@@ -25,29 +25,29 @@ NOW = datetime(2026, 9, 5, 1, tzinfo=UTC)
 EVERYTHING = ("poll", "reconcile", "replay", "report", "set-clock")
 
 
-class AskedWorker:
+class RequestedWorker:
     """Notes what is asked of it."""
 
     def __init__(self, name: str, *, settable: bool = False) -> None:
         self.name = name
-        self.asked: list[Any] = []
+        self.requested: list[Any] = []
         self._settable = settable
         self.state = SimpleNamespace(payload=lambda: {"state": "online"})
         self.zone = ZoneInfo("Asia/Jakarta")
 
     def request(self, *, full: bool = False) -> None:
         """Take note."""
-        self.asked.append("full" if full else "visit")
+        self.requested.append("full" if full else "visit")
 
     def request_set_clock(self) -> bool:
         """Take note, if this terminal's clock can be set."""
         if self._settable:
-            self.asked.append("set-clock")
+            self.requested.append("set-clock")
         return self._settable
 
     def release(self, first: date, last: date) -> int:
         """Take note."""
-        self.asked.append((first, last))
+        self.requested.append((first, last))
         return 4
 
 
@@ -67,7 +67,7 @@ class Office:
         self.ledger.record_reading(context, Reading(0, len(records), records, "40"))
         self.ledger.mark_sent(range(1, 21))
         self.ledger.flush_marks()
-        self.lobby, self.gate = AskedWorker("lobby", settable=True), AskedWorker("gate")
+        self.lobby, self.gate = RequestedWorker("lobby", settable=True), RequestedWorker("gate")
         self.commands = self.made(EVERYTHING)
         self.answers: list[dict[str, Any]] = []
 
@@ -81,7 +81,7 @@ class Office:
         """Return a request whose answer is kept."""
         return Request(name, payload, self.answers.append, expires)
 
-    def asked(self, name: str, payload: object = None, expires: float | None = None) -> dict[str, Any]:
+    def requested(self, name: str, payload: object = None, expires: float | None = None) -> dict[str, Any]:
         """Submit a request and return its answer."""
         text = b"" if payload is None else payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         before = len(self.answers)
@@ -110,9 +110,9 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 def test_poll_and_reconcile_ask_for_visits(office: Office) -> None:
     """Of one terminal or of all; the answer names them and does not wait for them."""
-    assert office.asked("poll", {"terminal": "lobby"}) == {"status": "ok", "data": {"terminals": ["lobby"]}}
-    assert office.asked("reconcile") == {"status": "ok", "data": {"terminals": ["lobby", "gate"]}}
-    assert (office.lobby.asked, office.gate.asked) == (["visit", "full"], ["full"])
+    assert office.requested("poll", {"terminal": "lobby"}) == {"status": "ok", "data": {"terminals": ["lobby"]}}
+    assert office.requested("reconcile") == {"status": "ok", "data": {"terminals": ["lobby", "gate"]}}
+    assert (office.lobby.requested, office.gate.requested) == (["visit", "full"], ["full"])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_poll_and_reconcile_ask_for_visits(office: Office) -> None:
 )
 def test_replay_lets_events_wait_again(office: Office, payload: dict[str, Any], expected: list[int]) -> None:
     """By sequence, day and terminal; the answer counts them."""
-    assert office.asked("replay", payload) == {"status": "ok", "data": {"events": len(expected), "forgotten": 0}}
+    assert office.requested("replay", payload) == {"status": "ok", "data": {"events": len(expected), "forgotten": 0}}
     assert office.waiting == expected
 
 
@@ -140,35 +140,35 @@ def test_replay_counts_in_the_stream_that_is_named(office: Office) -> None:
     office.ledger.open_stream("restored")
     office.ledger.mark_sent([21])
     office.ledger.flush_marks()
-    office.asked("replay", {"sequence": [1, 1]})
+    office.requested("replay", {"sequence": [1, 1]})
     assert office.waiting == [21]
-    office.asked("replay", {"sequence": [2, 3], "stream": first})
+    office.requested("replay", {"sequence": [2, 3], "stream": first})
     assert office.waiting == [2, 3, 21]
-    answer = office.asked("replay", {"sequence": [1, 1], "stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80"})
+    answer = office.requested("replay", {"sequence": [1, 1], "stream": "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80"})
     assert answer["error"]["code"] == "unknown_stream"
 
 
 def test_replay_of_what_was_withheld_is_the_workers(office: Office) -> None:
     """It needs the terminal's zone and serial; without days all of it goes."""
-    assert office.asked("replay", {"withheld": True, "terminal": "lobby"})["data"] == {"released": 4}
-    office.asked("replay", {"withheld": True, "terminal": "lobby", "from": "2026-08-01"})
-    assert office.lobby.asked == [(date.min, date.max), (date(2026, 8, 1), date.max)]
+    assert office.requested("replay", {"withheld": True, "terminal": "lobby"})["data"] == {"released": 4}
+    office.requested("replay", {"withheld": True, "terminal": "lobby", "from": "2026-08-01"})
+    assert office.lobby.requested == [(date.min, date.max), (date(2026, 8, 1), date.max)]
 
 
 def test_set_clock_is_for_terminals_that_can(office: Office) -> None:
     """And for one at a time."""
-    assert office.asked("set-clock", {"terminal": "lobby"})["data"] == {"terminals": ["lobby"]}
-    assert office.asked("set-clock", {"terminal": "gate"})["error"]["code"] == "not_supported"
-    assert office.asked("set-clock")["error"]["code"] == "invalid_request"
-    assert (office.lobby.asked, office.gate.asked) == (["set-clock"], [])
+    assert office.requested("set-clock", {"terminal": "lobby"})["data"] == {"terminals": ["lobby"]}
+    assert office.requested("set-clock", {"terminal": "gate"})["error"]["code"] == "not_supported"
+    assert office.requested("set-clock")["error"]["code"] == "invalid_request"
+    assert (office.lobby.requested, office.gate.requested) == (["set-clock"], [])
 
 
 def test_report_tells_of_the_gateway_or_of_a_terminal(office: Office) -> None:
     """A terminal's report holds the counts of its last days."""
-    assert office.asked("report")["data"] == {"version": "0.1.0"}
-    told = office.asked("report", {"terminal": "lobby"})["data"]
-    assert (told["terminal"], told["state"]) == ("lobby", {"state": "online"})
-    assert [(day["day"], day["in_ledger"], day["sent"]) for day in told["days"]] == [
+    assert office.requested("report")["data"] == {"version": "0.1.0"}
+    reported = office.requested("report", {"terminal": "lobby"})["data"]
+    assert (reported["terminal"], reported["state"]) == ("lobby", {"state": "online"})
+    assert [(day["day"], day["in_ledger"], day["sent"]) for day in reported["days"]] == [
         ("2026-09-04", 10, 10),
         ("2026-09-05", 10, 10),
     ]
@@ -208,11 +208,11 @@ def test_report_tells_of_the_gateway_or_of_a_terminal(office: Office) -> None:
 )
 def test_what_is_refused_changes_nothing(office: Office, name: str, payload: object, code: str) -> None:
     """The answer has a code for programs and a sentence for people."""
-    answer = office.asked(name, payload)
+    answer = office.requested(name, payload)
     assert (answer["status"], answer["error"]["code"]) == ("error", code)
     assert answer["error"]["message"]
     assert office.waiting == []
-    assert (office.lobby.asked, office.gate.asked) == ([], [])
+    assert (office.lobby.requested, office.gate.requested) == ([], [])
 
 
 def test_what_is_not_on_the_list_is_not_for_the_centre(office: Office) -> None:
@@ -220,15 +220,15 @@ def test_what_is_not_on_the_list_is_not_for_the_centre(office: Office) -> None:
     office.commands.stop(5)
     office.commands = office.made(("poll",))
     office.commands.start()
-    assert office.asked("replay", {"terminal": "lobby"})["error"]["code"] == "not_allowed"
+    assert office.requested("replay", {"terminal": "lobby"})["error"]["code"] == "not_allowed"
     assert office.waiting == []
     assert office.commands.run("replay", '{"sequence": [1, 2]}') == {"events": 2, "forgotten": 0}
 
 
 def test_a_request_that_has_expired_is_not_carried_out(office: Office) -> None:
     """Also if it expired while it waited here."""
-    assert office.asked("poll", {"terminal": "lobby"}, expires=0.0)["error"]["code"] == "expired"
-    assert office.lobby.asked == []
+    assert office.requested("poll", {"terminal": "lobby"}, expires=0.0)["error"]["code"] == "expired"
+    assert office.lobby.requested == []
 
 
 def test_a_command_that_fails_does_not_end_the_answering(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +239,9 @@ def test_a_command_that_fails_does_not_end_the_answering(office: Office, monkeyp
 
     monkeypatch.setattr(office.ledger, "resend", fail)
     with capture_logs() as logs:
-        assert office.asked("replay", {"terminal": "lobby"})["error"]["code"] == "failed"
+        assert office.requested("replay", {"terminal": "lobby"})["error"]["code"] == "failed"
     assert [entry["event"] for entry in logs] == ["command_failed"]
-    assert office.asked("report")["status"] == "ok"
+    assert office.requested("report")["status"] == "ok"
 
 
 # ---------------------------------------------------------------- how many
@@ -277,7 +277,7 @@ def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.Monk
     blocked.go.set()
     eventually(lambda: len(office.answers) == 4)
     assert [answer["status"] for answer in office.answers[1:]] == ["ok"] * 3
-    assert office.lobby.asked == ["visit"] * 2
+    assert office.lobby.requested == ["visit"] * 2
 
 
 def test_a_flood_is_not_answered(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +290,7 @@ def test_a_flood_is_not_answered(office: Office, monkeypatch: pytest.MonkeyPatch
     with capture_logs() as logs:
         for _ in range(1000):
             office.commands.submit(office.request("poll"))
-        eventually(lambda: len(office.lobby.asked) == 5)
+        eventually(lambda: len(office.lobby.requested) == 5)
     assert len(office.answers) == 5
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["requests_dropped"]
 
@@ -305,7 +305,7 @@ def test_stopping_leaves_what_waits(office: Office, monkeypatch: pytest.MonkeyPa
     office.commands.stop(0.0)
     blocked.go.set()
     eventually(lambda: not office.commands.is_alive)
-    assert len(office.lobby.asked) < module.WAITING_MOST
+    assert len(office.lobby.requested) < module.WAITING_MOST
 
 
 def test_arguments_are_read_without_a_daemon() -> None:

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     """Return a folder whose path is longer than a socket name may be, with a daemon listening in it."""
     folder = tmp_path / ("a-long-name-" * 10)
     folder.mkdir()
-    listening = Control(folder, {"status": lambda asked: {"echo": asked.get("what")}})
+    listening = Control(folder, {"status": lambda requested: {"echo": requested.get("what")}})
     yield folder
     listening.close()
 
@@ -82,7 +82,7 @@ def test_a_connection_for_which_there_is_no_descriptor_waits(tmp_path: Path) -> 
             refused.set()
             return super().wait(timeout)
 
-    listening = Control(tmp_path, {"status": lambda _asked: {}})
+    listening = Control(tmp_path, {"status": lambda _requested: {}})
     listening._closing = Closing()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -116,7 +116,7 @@ def test_a_connection_for_which_there_is_no_descriptor_waits(tmp_path: Path) -> 
 def test_a_command_that_fails_is_not_taken_for_an_absent_gateway(tmp_path: Path, raised: Exception, code: str) -> None:
     """The reason comes back, and the next question is answered as if nothing had been."""
 
-    def fail(_asked: dict[str, Any]) -> dict[str, Any]:
+    def fail(_requested: dict[str, Any]) -> dict[str, Any]:
         raise raised
 
     listening = Control(tmp_path, {"broken": fail, "status": lambda _: {"well": True}})
@@ -127,12 +127,12 @@ def test_a_command_that_fails_is_not_taken_for_an_absent_gateway(tmp_path: Path,
     listening.close()
 
 
-def test_an_answer_that_takes_too_long_is_told_from_none(tmp_path: Path) -> None:
+def test_an_answer_that_takes_too_long_is_not_taken_for_none(tmp_path: Path) -> None:
     """The gateway is busy, and may still do what was asked."""
-    asked, done = threading.Event(), threading.Event()
+    requested, done = threading.Event(), threading.Event()
 
-    def slow(_asked: dict[str, Any]) -> dict[str, Any]:
-        asked.set()
+    def slow(_requested: dict[str, Any]) -> dict[str, Any]:
+        requested.set()
         done.wait(60)
         return {}
 
@@ -140,12 +140,12 @@ def test_an_answer_that_takes_too_long_is_told_from_none(tmp_path: Path) -> None
     with pytest.raises(Unanswered, match="has not answered") as caught:
         control.ask(tmp_path, "slow", timeout_s=0.5)
     assert caught.value.code == "timed_out"
-    assert asked.wait(30)
+    assert requested.wait(30)
     done.set()
     listening.close()
 
 
-def test_a_gateway_with_a_full_queue_of_connections_is_told_from_none(tmp_path: Path) -> None:
+def test_a_gateway_with_a_full_queue_of_connections_is_not_taken_for_none(tmp_path: Path) -> None:
     """It runs: nothing may be done as if it did not. When it has room again, it answers."""
     with socket.socket(socket.AF_UNIX) as listening, ExitStack() as waiting:
         control._at(listening.bind, tmp_path / control.SOCKET_NAME)
@@ -174,7 +174,7 @@ def test_a_gateway_with_a_full_queue_of_connections_is_told_from_none(tmp_path: 
         serving.join(WAIT_S)
 
 
-def test_a_gateway_that_ends_in_the_middle_is_told_from_none(tmp_path: Path) -> None:
+def test_a_gateway_that_ends_in_the_middle_is_not_taken_for_none(tmp_path: Path) -> None:
     """Whether it has done what was asked is not known, and not claimed."""
     with socket.socket(socket.AF_UNIX) as dying:
         control._at(dying.bind, tmp_path / control.SOCKET_NAME)
@@ -192,7 +192,7 @@ def test_a_gateway_that_ends_in_the_middle_is_told_from_none(tmp_path: Path) -> 
 def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:
     """The asker can act on it, so it is no mere silence."""
 
-    def refuse(_asked: dict[str, Any]) -> dict[str, Any]:
+    def refuse(_requested: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("unknown_terminal", "no terminal of that name")
 
     listening = Control(tmp_path, {"poll": refuse})
@@ -204,7 +204,7 @@ def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:
     listening.close()
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_no_daemon(tmp_path: Path) -> None:
     """Without a daemon, or with a dead one's socket, there is no answer and no exception."""
     assert control.ask(tmp_path, "status") is None
     Control(tmp_path, {}).close()

@@ -258,9 +258,9 @@ def test_no_receipt_within_the_time(office: Office, tmp_path: Path) -> None:
     """A centre that keeps silent, and one that speaks of another stream, confirm nothing."""
     office.punches(2)
     bundle = export(office)
-    said = {"stream": STREAM, "upto": 9, "missing": [], "at": "2026-09-04T00:31:00Z"}
-    foreign = json.dumps(said)
-    lacking = json.dumps({**said, "stream": office.ledger.stream, "upto": 2, "missing": [[2, 2]]})
+    output = {"stream": STREAM, "upto": 9, "missing": [], "at": "2026-09-04T00:31:00Z"}
+    foreign = json.dumps(output)
+    lacking = json.dumps({**output, "stream": office.ledger.stream, "upto": 2, "missing": [[2, 2]]})
     with Broker(tmp_path) as broker, Subscriber(broker.port, f"{PREFIX}/batch"), Sender(broker.port) as centre:
         carrier = courier(broker.url)
         carrier.deliver(bundle, Bar())

@@ -95,10 +95,10 @@ def examined(settings: Settings, part: str | None = None) -> dict[str, Step]:
     assert [step.name for step in steps] == [name for section in chosen for name in section.steps]
     for step in steps:
         assert step.name in STEPS
-        said = FINDINGS[step.finding]
-        assert said.text.en.format(**step.values)
-        assert said.text.id.format(**step.values)
-        assert (said.advice is not None) == (step.outcome in ("failed", "warned")), step
+        output = FINDINGS[step.finding]
+        assert output.text.en.format(**step.values)
+        assert output.text.id.format(**step.values)
+        assert (output.advice is not None) == (step.outcome in ("failed", "warned")), step
     return {step.name: step for step in steps}
 
 
@@ -178,7 +178,7 @@ def confirmed(settings: Settings, centre: Subscriber, **changes: Any) -> None:
     centre.publish(f"{PREFIX}/receipt", receipt | changes, retain=True)
 
 
-def test_beside_a_daemon_nobody_loses_a_place(tmp_path: Path) -> None:
+def test_beside_a_daemon_no_session_is_displaced(tmp_path: Path) -> None:
     """A terminal with one conversation only is asked through the daemon, and the broker keeps the daemon's session."""
     terminal = build(records=40, one_conversation=True, now=here)
     with Simulator(terminal) as simulator, Broker(tmp_path) as broker, Subscriber(broker.port) as centre:
@@ -204,16 +204,16 @@ def test_before_the_first_start_an_alarm_is_tried(tmp_path: Path) -> None:
         settings = configured(tmp_path, url=broker.url)
         unheard = examined(settings, BROKER)
         with Subscriber(broker.port) as centre:
-            heard = examined(settings, BROKER)
+            received = examined(settings, BROKER)
             (message,) = centre.wait_for(lambda _: centre.on("alarm"))
 
     contract.check("alarm", message.text)
     assert message.payload["alarm"] == "doctor_called"
-    assert [steps["subscriber"].finding for steps in (unheard, heard)] == [
+    assert [steps["subscriber"].finding for steps in (unheard, received)] == [
         "no_subscriber_to_alarms",
         "subscriber_there",
     ]
-    assert failing(unheard) == failing(heard) == []
+    assert failing(unheard) == failing(received) == []
 
 
 # --- this machine -------------------------------------------------------------------------------------------------
@@ -241,11 +241,11 @@ def test_folder_that_others_own(tmp_path: Path) -> None:
         "    print(step.name, step.outcome, step.finding)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "gateway.yaml")]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    assert "daemon failed daemon_hidden" in told
-    assert "data_dir failed no_permission" in told
-    assert "route skipped left_alone" in told
+    assert "daemon failed daemon_hidden" in done
+    assert "data_dir failed no_permission" in done
+    assert "route skipped left_alone" in done
 
 
 @pytest.mark.parametrize(("number", "finding"), [(errno.ENOSPC, "disk_full"), (errno.EROFS, "read_only")])
@@ -363,7 +363,7 @@ def test_daemon_that_does_not_answer(tmp_path: Path) -> None:
 # --- terminals ----------------------------------------------------------------------------------------------------
 
 
-def test_terminal_that_nobody_is_at(tmp_path: Path) -> None:
+def test_terminal_that_does_not_answer(tmp_path: Path) -> None:
     """A closed port, an address that stays silent, and a name that nobody knows are told apart."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         address = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -392,7 +392,7 @@ def test_terminal_with_another_key(tmp_path: Path) -> None:
     ("answer", "finding"),
     [(foreign_services.PANEL, "panel"), (foreign_services.SECURE, "encrypted"), (b"SSH-2.0\r\n" * 2, "not_a_terminal")],
 )
-def test_somebody_else_at_the_address(tmp_path: Path, answer: bytes, finding: str) -> None:
+def test_another_device_at_the_address(tmp_path: Path, answer: bytes, finding: str) -> None:
     """Whoever answers and is no terminal for us is told by what it is."""
     port = foreign_services.free_port()
     with foreign_services.listening("127.0.0.1", port, foreign_services.saying(answer)):
@@ -456,7 +456,7 @@ def test_file_of_the_key_that_cannot_be_used(tmp_path: Path, text: str | None) -
     assert failing(steps) == [("key", "key_file")]
 
 
-def test_last_record_that_nobody_can_read(tmp_path: Path) -> None:
+def test_an_undecodable_last_record(tmp_path: Path) -> None:
     """One bad record is told from a log in no known layout."""
     spoilt, unknown = build(records=40, now=here), build(records=40, now=here)
     spoilt.append_raw(b"\xff" * 40)
@@ -686,8 +686,8 @@ def test_mistake_in_a_step_is_not_hidden() -> None:
 def test_words_of_both_languages_take_the_same_values() -> None:
     """Nothing that one language says is left out of the other."""
     for name, found in FINDINGS.items():
-        for said in filter(None, found):
-            places = [set(re.findall(r"{(\w+)}", text)) for text in said]
+        for output in filter(None, found):
+            places = [set(re.findall(r"{(\w+)}", text)) for text in output]
             assert places[0] == places[1], name
     assert {*MACHINE_STEPS, *TERMINAL_STEPS, *BROKER_STEPS} < set(STEPS)
 

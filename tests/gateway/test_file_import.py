@@ -184,7 +184,7 @@ def test_file_before_a_first_contact_that_withholds(ledger: Ledger, tmp_path: Pa
     assert len(punches(ledger)) == 5
 
 
-def test_two_punches_in_one_second_are_told_apart_by_the_log_alone(ledger: Ledger, tmp_path: Path) -> None:
+def test_two_punches_in_one_second_are_distinguished_by_the_log_alone(ledger: Ledger, tmp_path: Path) -> None:
     """A file's repeated lines are one punch; a place in the log of its own makes it two."""
     assert put(desk(ledger), tmp_path, line(0), line(0)).filed == ImportCounts(new=1, repeated=1)
     assert log_read(ledger, logged(0, 0)).new == 1

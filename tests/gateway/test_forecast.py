@@ -44,7 +44,7 @@ def test_log_of_a_new_terminal_fills_at_the_pace_of_its_days() -> None:
     assert forecast.fills(9000, 10_000, per_day, MONDAY) == MONDAY + timedelta(days=10)
 
 
-def test_nobody_knows_when_a_log_fills_that_does_not_grow() -> None:
+def test_a_log_that_does_not_grow_has_no_forecast() -> None:
     """Neither without history, nor with old history only, nor in this decade, nor without numbers."""
     old = {MONDAY - timedelta(days=60): 100}
     slow = {MONDAY - timedelta(days=20): 1}

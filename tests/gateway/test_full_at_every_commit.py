@@ -39,7 +39,7 @@ WIDTHS = (1, 4, None)
 class LineScript:
     """A terminal without a log, and what it says next."""
 
-    said: queue.SimpleQueue[RawPunch] = field(default_factory=queue.SimpleQueue)
+    output: queue.SimpleQueue[RawPunch] = field(default_factory=queue.SimpleQueue)
 
     @contextmanager
     def connect(self, _options: object) -> Iterator["LineScript"]:
@@ -60,8 +60,8 @@ class LineScript:
 
     def events(self, _timeout_s: float) -> Iterator[RawPunch]:
         """Say what there is, then lose the line: the visit is over."""
-        while not self.said.empty():
-            yield self.said.get()
+        while not self.output.empty():
+            yield self.output.get()
         raise TerminalUnavailable("nothing more is said")
 
 
@@ -113,7 +113,7 @@ class Day:
         """Let people punch at both terminals."""
         for pin in pins:
             self.script.log.append(record(pin, self.script.now()))
-            self.line.said.put(record(pin, MORNING + timedelta(minutes=pin)))
+            self.line.output.put(record(pin, MORNING + timedelta(minutes=pin)))
 
     def live(self) -> None:
         """Let the day pass."""
@@ -159,7 +159,7 @@ class Day:
         """Read the whole log."""
         self.lobby.schedule_nightly_work()
 
-    def told(self) -> tuple[list[Any], list[Any], list[Any]]:
+    def reported(self) -> tuple[list[Any], list[Any], list[Any]]:
         """Return what the ledger holds: punches of the log, punches of the line, notes of each terminal in order."""
         log, line, notes = [], [], []
         for event in self.ledger.events(0, 10_000):
@@ -216,7 +216,7 @@ def test_a_disk_that_is_full_at_any_commit_of_a_day(tmp_path: Path, width: int |
     """What the ledger holds in the end is what it holds of a day with room, and no alarm was lost."""
     with impatient():
         usual, commits = passed(tmp_path / "usual", None, None)
-        log, line, notes = usual.told()
+        log, line, notes = usual.reported()
         with closing(usual.ledger):
             assert len(line) == 9
             assert "step" in usual.suspicions()["2004"]
@@ -228,7 +228,7 @@ def test_a_disk_that_is_full_at_any_commit_of_a_day(tmp_path: Path, width: int |
             day, _ = passed(tmp_path / f"full-{at}", at, width)
             with closing(day.ledger):
                 assert day.disk.refused > 0, at
-                found = day.told()
+                found = day.reported()
                 assert sorted(found[0]) == sorted(log), at
                 assert found[1] == line, at
                 # A terminal is found by the first visit that goes well, which may be the one that sets its clock.

@@ -525,14 +525,14 @@ class TestShownInPart:
         for size in (3, 3, 2, 0, 0, 3):
             stored = office.read(self.LOG[:size])
             assert (stored.read, stored.new, office.known.in_log, office.known.shrunk_to) == (size, 0, 6, size)
-        said = [("log_shrunk", 6, size) for size in (3, 2, 0, 3)]
-        assert changes(office.ledger) == said
+        output = [("log_shrunk", 6, size) for size in (3, 2, 0, 3)]
+        assert changes(office.ledger) == output
         assert office.read(self.LOG).new == 0
         assert office.known.shrunk_to is None
         assert office.read(self.LOG).new == 0
-        assert (changes(office.ledger), len(punches(office.ledger))) == (said, 6)
+        assert (changes(office.ledger), len(punches(office.ledger))) == (output, 6)
         office.read(self.LOG[:3])
-        assert changes(office.ledger) == [*said, said[0]], "another slip is said again"
+        assert changes(office.ledger) == [*output, output[0]], "another slip is said again"
 
     def test_repeated_reading_writes_no_event(self, office: Office) -> None:
         """A log that stays short changes not a byte on the disk."""
@@ -1317,7 +1317,7 @@ class TestWriter:
         assert sorted(caller.result for caller in callers) == list(range(1, 21))  # type: ignore[type-var]
         assert len(seen) == 2, "one for what kept the writer busy, one for the twenty"
 
-    def test_nobody_is_told_before_the_commit(self, office: Office) -> None:
+    def test_no_listener_is_called_before_the_commit(self, office: Office) -> None:
         """A call returns only once a second reader of the file sees what it stored."""
         seen = []
 
@@ -1361,7 +1361,7 @@ class TestWriter:
         assert note(office, whole=1) == 1
         assert [event["data"] for event in events_of(office.ledger)] == [{"whole": 1}]
 
-    def test_told_of_new_events(self, office: Office) -> None:
+    def test_the_listener_is_called_for_new_events(self, office: Office) -> None:
         """Who waits for events is called after a commit that added some, and not otherwise."""
         called = []
         office.ledger.on_recorded = lambda: called.append(office.ledger.last_sequence())
@@ -1711,7 +1711,7 @@ class TestHabits:
         known = office.ledger.pin_serial("lobby", "OTHER")
         assert (known.ranged, known.threshold) == (None, None)
 
-    def test_somebody_looks_up_during_a_reading_in_which_all_is_known(self, office: Office) -> None:
+    def test_a_lookup_during_a_reading_in_which_all_is_known(self, office: Office) -> None:
         """A long reading that brings nothing new takes as long as any other."""
         log = logged(*range(1200))
         office.read(log)
@@ -1851,11 +1851,11 @@ class TestKill:
             with writing(data_dir, seed) as process:
                 listen(process)
                 assert process.stdout is not None
-                said = "".join(process.stdout.readline() for _ in range(dice.randrange(25)))
+                output = "".join(process.stdout.readline() for _ in range(dice.randrange(25)))
                 time.sleep(dice.uniform(0.0, 0.01))
                 process.send_signal(signal.SIGKILL)
-                said += process.stdout.read()
-            for line in said[: said.rfind("\n") + 1].splitlines():
+                output += process.stdout.read()
+            for line in output[: output.rfind("\n") + 1].splitlines():
                 what, *numbers = line.split()
                 match what:
                     case "read":
@@ -1876,8 +1876,8 @@ class TestKill:
                 assert set(found.values()) <= {1}
                 records = [writer["record_at"](number) for number in range(length)]
                 assert set(ids_of(records)) <= set(found), "a record of an acknowledged reading is missing"
-                told = [writer["record_at"](number) for number in live]
-                assert {stranger_id(SERIAL, one.pin, one.local_time.isoformat(), 1) for one in told} <= set(found)
+                reported = [writer["record_at"](number) for number in live]
+                assert {stranger_id(SERIAL, one.pin, one.local_time.isoformat(), 1) for one in reported} <= set(found)
                 known = ledger.terminal("lobby")
                 assert known is not None
                 # The last live punch, up to three ahead of the log, may be stored and not be said.
@@ -1904,21 +1904,21 @@ def ids_of(records: Sequence[RawPunch]) -> list[str]:
     return ids
 
 
-def test_what_is_asked_every_minute_does_not_read_every_event(tmp_path: Path) -> None:
+def test_queries_of_every_minute_do_not_read_every_event(tmp_path: Path) -> None:
     """Counting is answered from small indexes: a ledger of years on an SD card is not read through for it."""
     with closing(Ledger(tmp_path, SOURCE)) as ledger:
-        asked: list[str] = []
+        requested: list[str] = []
         original = ledger._rows
 
         def watched(statement: str, **values: object) -> list[Any]:
-            asked.append(statement)
+            requested.append(statement)
             return original(statement, **values)
 
         ledger._rows = watched  # type: ignore[method-assign]  # the test listens in
         ledger.counts()
         plans = [
             str(row.detail)
-            for statement in asked
+            for statement in requested
             if " event" in statement
             for row in original(f"EXPLAIN QUERY PLAN {statement}", after=0, limit=1)
         ]
@@ -1927,7 +1927,7 @@ def test_what_is_asked_every_minute_does_not_read_every_event(tmp_path: Path) ->
     assert not [plan for plan in plans if plan.startswith("SCAN") and "USING" not in plan]
 
 
-def test_asking_whether_a_ledger_is_in_use_disturbs_nobody(tmp_path: Path) -> None:
+def test_checking_whether_a_ledger_is_in_use_disturbs_no_process(tmp_path: Path) -> None:
     """A doctor that looks at this very moment never makes a starting daemon or a restore fail."""
     with closing(Ledger(tmp_path, SOURCE)):
         assert in_use(tmp_path)

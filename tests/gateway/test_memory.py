@@ -29,8 +29,8 @@ print(before, used())
 
 def test_what_was_used_is_given_back() -> None:
     """After much was allocated and freed by many threads, the system has most of it again."""
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2]
     )
-    before, after = map(int, said.stdout.split())
+    before, after = map(int, output.stdout.split())
     assert after < before

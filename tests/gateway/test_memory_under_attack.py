@@ -127,11 +127,11 @@ def through_the_page(there: Attacked, peers: range = range(2, 6), rounds: int = 
 
 def through_the_terminals(there: Attacked) -> None:
     """Give noise where a log was."""
-    asked = [0] * len(there.terminals)
+    requested = [0] * len(there.terminals)
 
     def noise(number: int) -> Callable[[], bytes]:
         def body() -> bytes:
-            asked[number] += 1
+            requested[number] += 1
             return NOISE
 
         return body
@@ -139,7 +139,7 @@ def through_the_terminals(there: Attacked) -> None:
     for number, terminal in enumerate(there.terminals):
         terminal.log_body = noise(number)  # type: ignore[method-assign]  # a terminal of an attacker
         terminal.punch("1001")
-    eventually(lambda: all(asked), 120, "the logs are asked for")
+    eventually(lambda: all(requested), 120, "the logs are asked for")
 
 
 def through_the_broker(there: Attacked) -> None:

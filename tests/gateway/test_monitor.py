@@ -114,7 +114,7 @@ class Office:
             self.clock.moment += timedelta(minutes=15)
             self.monitor.check()
 
-    def heard(self, *numbers: int) -> None:
+    def received(self, *numbers: int) -> None:
         """Let something be heard of some terminals."""
         for number in numbers:
             self.workers[number].state.last_new = self.clock.now()
@@ -137,16 +137,16 @@ def office(tmp_path: Path) -> Iterator[Office]:
         yield Office(tmp_path, ledger, clock)
 
 
-def test_a_silent_terminal_is_told_once_and_so_is_its_voice(office: Office) -> None:
+def test_a_silent_terminal_is_reported_once_and_so_is_its_next_punch(office: Office) -> None:
     """Three usual hours without a punch while the other terminal has some: 7, 12 and 16 o'clock."""
     office.open("lobby", "gudang")
     for hour in (7, 12, 16):
         office.until(0, hour, 30)
-        office.heard(1)
+        office.received(1)
     office.until(0, 16, 45)
     before = list(office.alarms)
     office.until(1, 12)
-    office.heard(0)
+    office.received(0)
     office.until(1, 12, 15)
 
     assert before == []
@@ -164,7 +164,7 @@ def test_a_terminal_with_another_worker_is_the_same_terminal(office: Office) -> 
     office.workers[0] = worker
     office.until(0, 18)
     assert office.alarms == [("terminal_silent", "lobby")]
-    office.heard(0)
+    office.received(0)
     office.until(0, 19)
     assert office.alarms == [("terminal_silent", "lobby"), ("terminal_heard", "lobby")]
     office.workers.clear()
@@ -176,14 +176,14 @@ def test_the_state_says_since_when_a_terminal_is_silent(office: Office) -> None:
     """As the contract has it, and told when it changes."""
     office.open("lobby")
     office.until(0, 7, 30)
-    office.heard(0)
-    heard = office.clock.now()
+    office.received(0)
+    received = office.clock.now()
     office.until(1, 7, 15)
     assert office.workers[0].state.silent_since is None
     office.until(1, 12, 45)
 
     contract.check("terminal/lobby/state", json.dumps(office.reports[-1]))
-    assert office.workers[0].state.silent_since == heard
+    assert office.workers[0].state.silent_since == received
 
 
 def test_a_holiday_is_one_alarm(office: Office) -> None:
@@ -191,9 +191,9 @@ def test_a_holiday_is_one_alarm(office: Office) -> None:
     office.open("lobby", "gudang", "aula")
     office.until(0, 18)
     holiday = list(office.alarms)
-    office.heard(1)
+    office.received(1)
     office.until(1, 7)
-    office.heard(0, 1, 2)
+    office.received(0, 1, 2)
     office.until(1, 16, 30)
 
     assert holiday == [("terminal_silent", None)]
@@ -201,36 +201,36 @@ def test_a_holiday_is_one_alarm(office: Office) -> None:
     assert office.alarms == [("terminal_silent", None), ("terminal_heard", None)]
 
 
-def test_the_one_terminal_that_stays_silent_after_a_holiday_is_told(office: Office) -> None:
+def test_the_one_terminal_that_stays_silent_after_a_holiday_is_reported(office: Office) -> None:
     """It has its three usual hours anew, then it is not excused any more."""
     office.open("lobby", "gudang")
     office.until(0, 18)
     for day in (1, 2):
         for hour in (7, 12, 16):
             office.until(day, hour, 30)
-            office.heard(1)
+            office.received(1)
     office.until(2, 18)
 
     assert office.alarms[1:] == [("terminal_heard", None), ("terminal_silent", "lobby")]
 
 
-def test_a_terminal_that_is_away_is_not_told_as_silent(office: Office) -> None:
+def test_an_offline_terminal_is_not_reported_as_silent(office: Office) -> None:
     """That it does not answer is said already; when it is back it has its time anew."""
     office.open("lobby", "gudang")
     office.workers[0].state.online = False
     for hour in (7, 12, 16):
         office.until(0, hour, 30)
-        office.heard(1)
+        office.received(1)
     office.until(1, 6)
     office.workers[0].state.online, office.workers[0].state.since = True, office.clock.now()
-    office.heard(1)
+    office.received(1)
     office.until(1, 12, 30)
 
     assert office.alarms == []
 
 
 @pytest.mark.parametrize(("weeks", "silence"), [(1, "3h"), (4, None)])
-def test_without_history_or_without_the_setting_nobody_is_silent(
+def test_without_history_or_without_the_setting_no_terminal_is_silent(
     office: Office, weeks: int, silence: str | None
 ) -> None:
     """A week is no habit, and null is off."""
@@ -245,7 +245,7 @@ def test_the_weekend_is_no_silence(office: Office) -> None:
     office.open("lobby")
     office.until(4, 12, 30)
     office.alarms.clear()
-    office.heard(0)
+    office.received(0)
     office.until(4, 12, 45)
     office.alarms.clear()
     office.until(7, 7)
@@ -253,7 +253,7 @@ def test_the_weekend_is_no_silence(office: Office) -> None:
     assert office.alarms == []
 
 
-def test_a_log_that_fills_is_told_at_each_threshold_with_its_day(office: Office) -> None:
+def test_a_log_that_fills_is_reported_at_each_threshold_with_its_day(office: Office) -> None:
     """80, 90, 95 per cent: an alarm and a numbered event each, once; and again after it was cleared."""
     monitor = office.open("lobby")
     state = office.workers[0].state
@@ -261,8 +261,8 @@ def test_a_log_that_fills_is_told_at_each_threshold_with_its_day(office: Office)
         state.sizes = Sizes(records, 100_000)
         monitor.check()
 
-    told = [(one["threshold"], one["records"]) for one in office.changes()]
-    assert told == [(80, 80_000), (90, 92_000), (95, 99_000), (95, 96_000)]
+    reported = [(one["threshold"], one["records"]) for one in office.changes()]
+    assert reported == [(80, 80_000), (90, 92_000), (95, 99_000), (95, 96_000)]
     assert office.alarms == [("log_filling", "lobby")] * 4
     first = office.changes()[0]
     # 1,000 records in 28 days: the 20,000 that are left take 560.
@@ -271,7 +271,7 @@ def test_a_log_that_fills_is_told_at_each_threshold_with_its_day(office: Office)
     assert (first["what"], first["serial"], first["capacity"]) == ("capacity", "S-lobby", 100_000)
 
 
-def test_a_threshold_told_is_remembered_across_a_restart(office: Office) -> None:
+def test_a_reported_threshold_is_remembered_across_a_restart(office: Office) -> None:
     """The event is numbered: once is once."""
     monitor = office.open("lobby")
     office.workers[0].state.sizes = Sizes(85_000, 100_000)

@@ -62,8 +62,8 @@ def test_everything_is_stored_in_its_order_when_there_is_room(ledger: Ledger) ->
     pending.flush()
     assert pending.waiting() == 0
     stored = [json.loads(body) for body in bodies(ledger)]
-    told = [event["data"].get("pin") or event["data"]["reason"] for event in stored]
-    assert told == ["1000", "number 1", "1002", "number 3", "1004", "number 5"]
+    reported = [event["data"].get("pin") or event["data"]["reason"] for event in stored]
+    assert reported == ["1000", "number 1", "1002", "number 3", "1004", "number 5"]
     assert {datetime.fromisoformat(event["time"]) for event in stored} == {NOW}
 
 
@@ -109,7 +109,7 @@ def test_what_exceeds_the_bound_is_counted_alarmed_and_noted(ledger: Ledger, mon
     assert len(bodies(ledger)) == 4
 
 
-def test_one_terminal_does_not_wait_for_another_and_a_bad_write_for_nobody(ledger: Ledger) -> None:
+def test_one_terminal_does_not_wait_for_another_and_a_bad_write_does_not_wait(ledger: Ledger) -> None:
     """A write that can never be stored is named, without its text, and those behind it are stored."""
     pending, disk = PendingWrites(ledger), FullDisk(ledger)
     disk.fill()

@@ -100,9 +100,9 @@ def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], 
     yield export
     yield lambda: backup(ledger.path, folder / "copies")
 
-    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(requested: dict[str, Any]) -> dict[str, Any]:
         with safe_files.Folder(folder) as place:
-            place.write("asked", json.dumps(asked).encode())
+            place.write("asked", json.dumps(requested).encode())
         return {}
 
     def ask_for_it() -> None:

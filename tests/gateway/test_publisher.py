@@ -216,7 +216,7 @@ def numbers(messages: Iterable[Message]) -> list[int]:
     return [int(event["sequence"]) for event in events(messages)]
 
 
-def heard(count: int) -> Callable[[list[Message]], bool]:
+def received(count: int) -> Callable[[list[Message]], bool]:
     """Tell whether events 1 to ``count`` have all been heard."""
     return lambda messages: set(numbers(messages)) == set(range(1, count + 1))
 
@@ -288,7 +288,7 @@ def test_a_connection_begins_with_birth_then_greeting_then_evidence(office: Offi
     info = next(payload for channel, _, payload in contract.examples() if channel == "info")
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, introduction=lambda: [("info", info), ("health", health)])
-        messages = subscriber.wait_for(heard(50))
+        messages = subscriber.wait_for(received(50))
         late = Subscriber(broker.port)
         kept = late.wait_for(lambda messages: len(messages) == 3)
         late.close()
@@ -306,7 +306,7 @@ def test_every_message_is_as_the_contract_says(office: Office, broker: Broker) -
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url)
         publisher.alarm("clock_stepped", "the clock of lobby jumped", "lobby")
-        messages = subscriber.wait_for(lambda messages: heard(count)(messages) and subscriber.on("/alarm"))
+        messages = subscriber.wait_for(lambda messages: received(count)(messages) and subscriber.on("/alarm"))
         publisher.stop(5)
         messages = subscriber.wait_for(lambda _: len(subscriber.on("/state")) == 2)
     for message in messages:
@@ -362,7 +362,7 @@ def test_a_live_punch_is_published_at_once(office: Office, broker: Broker, monke
         subscriber.wait_for(lambda messages: messages)
         office.all_sent()
         office.ledger.record_live(context(via="live"), made(0))
-        subscriber.wait_for(heard(1))
+        subscriber.wait_for(received(1))
 
 
 def test_announcements_are_retained_and_alarms_are_not(office: Office, broker: Broker) -> None:
@@ -399,9 +399,9 @@ def test_alarms_raised_without_a_broker_are_kept_the_newest_hundred(office: Offi
         open_now.set()
         eventually(lambda: len(fake.published("/alarm")) == 100)
         publisher.stop(5)
-        told = [packet.event for packet in fake.heard if packet.kind == PUBLISH]
-    assert told[0]["state"] == "online"
-    assert [event["message"] for event in told if "alarm" in event] == [str(number) for number in range(50, 150)]
+        reported = [packet.event for packet in fake.received if packet.kind == PUBLISH]
+    assert reported[0]["state"] == "online"
+    assert [event["message"] for event in reported if "alarm" in event] == [str(number) for number in range(50, 150)]
     assert [alarm["message"] for alarm in publisher.alarms] == [str(number) for number in range(149, 49, -1)]
     assert not fake.published("terminal/lobby/state")
 
@@ -474,7 +474,7 @@ def test_a_stop_while_connecting_is_quick_and_silent(office: Office, logs: list[
     """A stop during an attempt or a pause ends at once, without a line about a lost broker."""
     with FakeBroker(lambda _: None) as fake:
         publisher = office.publisher(fake.url if mute else "mqtt://127.0.0.1:9")
-        eventually(lambda: fake.heard if mute else named(logs))
+        eventually(lambda: fake.received if mute else named(logs))
         assert publisher.stop(WAIT_S)
     assert len(named(logs)) == (0 if mute else 1)
 
@@ -496,7 +496,7 @@ time.sleep(60)
 """
 
 
-def test_a_killed_process_is_told_of_by_its_will(tmp_path: Path, broker: Broker) -> None:
+def test_a_killed_process_is_reported_by_its_will(tmp_path: Path, broker: Broker) -> None:
     """The broker says `offline`, retained, with the session of the birth; the next connection has a higher one."""
     file = tmp_path / "gateway.yaml"
     file.write_text(
@@ -536,7 +536,7 @@ def test_nothing_is_marked_before_its_acknowledgement(office: Office) -> None:
         eventually(lambda: len(fake.published("/punch/")) == 6)
         assert office.waiting == 10
         acknowledge.set()
-        mids = [packet.mid for packet in fake.heard if packet.kind == PUBLISH and "/punch/" in packet.topic]
+        mids = [packet.mid for packet in fake.received if packet.kind == PUBLISH and "/punch/" in packet.topic]
         time.sleep(0.2)
         assert len(fake.published("/punch/")) == 6, "more than the window"
         assert office.waiting == 10
@@ -560,7 +560,7 @@ def test_no_more_is_in_flight_than_both_sides_allow(
         publisher = office.publisher(proxy.url, window=window, introduction=lambda: [("info", info)] * 3)
         for _ in range(3):
             publisher.alarm("terminal_lost", "gone", "lobby")
-        subscriber.wait_for(heard(120))
+        subscriber.wait_for(received(120))
         office.all_sent()
     slack = 6 if limit == 0 else 0  # messages that are no events count against the broker's limit only
     assert most - 1 <= proxy.most_in_flight <= most + slack
@@ -641,7 +641,7 @@ def test_a_persistent_session_at_the_broker_gets_every_event(office: Office, tmp
             broker.stop()
             broker.start()
             office.all_sent()
-        subscriber.wait_for(heard(400))
+        subscriber.wait_for(received(400))
 
 
 def test_nothing_is_published_while_disconnected(office: Office, tmp_path: Path) -> None:
@@ -661,7 +661,7 @@ def test_nothing_is_published_while_disconnected(office: Office, tmp_path: Path)
         assert proxy.published == before
         broker.start()
         office.all_sent()
-        subscriber.wait_for(heard(40))
+        subscriber.wait_for(received(40))
         assert proxy.published == before + 41, "the birth and each event once"
 
 
@@ -781,7 +781,7 @@ def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Off
         assert broker.log.count("hadir-3602-bkpsdm-gw-01") <= 6
         assert office.waiting == 3
         secret.write_text("right\n")
-        subscriber.wait_for(heard(3))
+        subscriber.wait_for(received(3))
         office.all_sent()
         assert alarms(subscriber) == ["login_refused"]
     assert "right" not in str(logs)
@@ -818,7 +818,7 @@ def test_a_denied_topic_waits_and_the_others_flow(tmp_path: Path, office: Office
         assert office.waiting == 150
         broker.set_acl(allowed + OTHERS_WRITE.format("punch/#"))
         broker.reload()
-        messages = subscriber.wait_for(heard(152))
+        messages = subscriber.wait_for(received(152))
         office.all_sent()
     assert sorted(numbers(messages)) == list(range(1, 153)), "none came twice"
     assert numbers(subscriber.on("/punch/lobby")) == list(range(1, 151))
@@ -840,7 +840,7 @@ def test_a_broker_that_hangs_up_after_each_refusal_gets_the_rest(
         time.sleep(1)
         broker.set_acl(allowed + OTHERS_WRITE.format("punch/#"))
         broker.reload()
-        subscriber.wait_for(heard(101))
+        subscriber.wait_for(received(101))
         office.all_sent()
         assert set(alarms(subscriber)) == {"delivery_refused"}
         reasons = [entry["reason"] for entry in named(logs, "broker_lost")]
@@ -872,7 +872,7 @@ def test_what_ends_connections_without_a_word_is_found_by_sending_one_by_one(off
     assert in_flight[2] == list(range(1, 52))
 
 
-def test_a_denied_state_is_told_once(tmp_path: Path, office: Office, logs: list[Log]) -> None:
+def test_a_denied_state_is_reported_once(tmp_path: Path, office: Office, logs: list[Log]) -> None:
     """A refusal of what is no evidence is one line for each topic, and no reason to keep anything back."""
     acl = "topic read #\n" + OTHERS_WRITE.format("punch/#")
     with Broker(tmp_path, acl=acl) as broker, Subscriber(broker.port) as subscriber:
@@ -881,7 +881,7 @@ def test_a_denied_state_is_told_once(tmp_path: Path, office: Office, logs: list[
         eventually(lambda: publisher.connected)
         for _ in range(5):
             publisher.announce("health", {})
-        subscriber.wait_for(heard(2))
+        subscriber.wait_for(received(2))
         office.all_sent()
         eventually(lambda: len(named(logs, "message_refused")) == 2)
         time.sleep(0.1)
@@ -889,7 +889,7 @@ def test_a_denied_state_is_told_once(tmp_path: Path, office: Office, logs: list[
     assert len(named(logs, "message_refused")) == 2
 
 
-def test_what_nobody_hears_is_not_sent(office: Office, broker: Broker, logs: list[Log]) -> None:
+def test_events_without_a_subscriber_are_not_sent(office: Office, broker: Broker, logs: list[Log]) -> None:
     """Without a subscriber all wait and one alarm is raised; who comes later gets all of it, in order, once."""
     with Subscriber(broker.port, "+/+/+/+/alarm") as listener:
         office.punches(250)
@@ -899,7 +899,7 @@ def test_what_nobody_hears_is_not_sent(office: Office, broker: Broker, logs: lis
         assert office.waiting == 250
         assert publisher.status_text == "connected; nobody subscribes to punch/lobby"
         with Subscriber(broker.port) as subscriber:
-            messages = subscriber.wait_for(heard(250))
+            messages = subscriber.wait_for(received(250))
             office.all_sent()
         assert alarms(listener) == ["no_subscriber"]
     assert numbers(messages) == list(range(1, 251))
@@ -907,7 +907,7 @@ def test_what_nobody_hears_is_not_sent(office: Office, broker: Broker, logs: lis
     assert len(named(logs, "topic_heard")) == 1
 
 
-def test_nobody_listening_to_state_is_no_alarm(office: Office, broker: Broker) -> None:
+def test_state_without_a_subscriber_is_no_alarm(office: Office, broker: Broker) -> None:
     """0x10 for retained messages means nothing: they are kept for who comes."""
     with Subscriber(broker.port, "+/+/+/+/alarm") as listener:
         publisher = office.publisher(broker.url)
@@ -920,7 +920,9 @@ def test_nobody_listening_to_state_is_no_alarm(office: Office, broker: Broker) -
         late.wait_for(lambda messages: len(messages) == 2)
 
 
-def test_a_silent_topic_stays_told_over_reconnects(office: Office, broker: Broker, logs: list[Log]) -> None:
+def test_a_topic_without_subscriber_is_not_reported_again_after_a_reconnect(
+    office: Office, broker: Broker, logs: list[Log]
+) -> None:
     """A new connection repeats neither the line nor the alarm, nor does it send the whole backlog for nothing."""
     office.punches(300)
     with Proxy(broker.port) as proxy:
@@ -935,7 +937,7 @@ def test_a_silent_topic_stays_told_over_reconnects(office: Office, broker: Broke
         assert proxy.published - before < 10
         assert len(named(logs, "topic_unheard")) == 1
         with Subscriber(broker.port) as subscriber:
-            subscriber.wait_for(heard(300))
+            subscriber.wait_for(received(300))
             office.all_sent()
 
 
@@ -949,7 +951,7 @@ def test_a_new_event_is_a_reason_to_try_a_silent_topic(
     eventually(lambda: publisher._blocked_topics)
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
-        messages = subscriber.wait_for(heard(31))
+        messages = subscriber.wait_for(received(31))
     assert sorted(numbers(messages)) == list(range(1, 32))  # some were still on their way when somebody came
 
 
@@ -1051,7 +1053,7 @@ def test_a_broker_that_acknowledges_nothing_is_left(
         office.publisher(fake.url)
         eventually(lambda: fake.connections >= 3)
         assert office.waiting == 5
-        assert not [packet for packet in fake.heard if packet.kind == DISCONNECT]
+        assert not [packet for packet in fake.received if packet.kind == DISCONNECT]
     assert "unacknowledged" in named(logs, "broker_lost")[0]["reason"]
 
 
@@ -1121,7 +1123,7 @@ def test_connections_that_end_again_and_again_are_explained(office: Office, logs
         publisher.stop(5)
 
 
-def test_an_end_that_the_broker_explains_is_told_as_it_is(office: Office, logs: list[Log]) -> None:
+def test_an_end_that_the_broker_explains_is_reported_with_its_reason(office: Office, logs: list[Log]) -> None:
     """A reason code is believed, and not taken for a second machine however often it comes."""
 
     def answer(packet: Packet) -> bytes | None:
@@ -1156,11 +1158,11 @@ def test_two_gateways_with_one_client_id_both_say_so(
 ) -> None:
     """On a real broker, which does not tell them why it ends their connections, both find out."""
     twin = Office(tmp_path, "twin")
-    told: dict[str, set[str]] = {}
+    reported: dict[str, set[str]] = {}
     warn = Publisher.alarm
 
     def noted(publisher: Publisher, code: str, message: str, terminal: str | None = None) -> None:
-        told.setdefault(code, set()).add(str(publisher._ledger.path))
+        reported.setdefault(code, set()).add(str(publisher._ledger.path))
         warn(publisher, code, message, terminal)
 
     monkeypatch.setattr(Publisher, "alarm", noted)
@@ -1168,7 +1170,7 @@ def test_two_gateways_with_one_client_id_both_say_so(
         stack.callback(twin.close)
         office.publisher(broker.url)
         twin.publisher(broker.url)
-        eventually(lambda: len(told.get("client_id_taken", ())) == 2, what="that both complain")
+        eventually(lambda: len(reported.get("client_id_taken", ())) == 2, what="that both complain")
     assert all(
         "`site` and `gateway`" in e["reason"] for e in named(logs, "broker_lost") if "again and again" in e["reason"]
     )
@@ -1269,7 +1271,7 @@ def test_mqtt_3_1_1_delivers(office: Office, broker: Broker, logs: list[Log]) ->
     office.punches(40)
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, protocol="3.1.1")
-        assert numbers(subscriber.wait_for(heard(40))) == list(range(1, 41))
+        assert numbers(subscriber.wait_for(received(40))) == list(range(1, 41))
         office.all_sent()
         publisher.stop(5)
         subscriber.wait_for(lambda _: len(subscriber.on("/state")) == 2)
@@ -1351,7 +1353,7 @@ def test_a_backlog_goes_as_arrays_in_order(office: Office, broker: Broker) -> No
     stored = {event.sequence: event.body for event in office.ledger.events(0, 10_000)}
     with Subscriber(broker.port) as subscriber, Proxy(broker.port) as proxy:
         office.publisher(proxy.url, delivery=SMALL)
-        messages = subscriber.wait_for(heard(count))
+        messages = subscriber.wait_for(received(count))
         office.all_sent()
         assert max(proxy.sizes) <= 8000
     assert numbers(messages) == list(range(1, count + 1))
@@ -1369,7 +1371,7 @@ def test_few_events_go_one_by_one(office: Office, broker: Broker, waits: int, ar
     office.punches(waits)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, delivery=ARRAYS)
-        subscriber.wait_for(heard(waits))
+        subscriber.wait_for(received(waits))
         assert bool(batches(subscriber)) is arrays
 
 
@@ -1378,10 +1380,10 @@ def test_after_the_backlog_events_go_alone_again(office: Office, broker: Broker)
     office.punches(100)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, delivery=ARRAYS)
-        subscriber.wait_for(heard(100))
+        subscriber.wait_for(received(100))
         office.all_sent()
         office.punches(1)
-        subscriber.wait_for(heard(101))
+        subscriber.wait_for(received(101))
         assert numbers(subscriber.on("/punch/lobby")) == [101]
 
 
@@ -1392,7 +1394,7 @@ def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker
         publisher = office.publisher(broker.url, delivery={"batch_from": 200})
         eventually(lambda: publisher.connected)
         office.ledger.record_live(context("gate", via="live"), made(0))
-        messages = subscriber.wait_for(heard(5001))
+        messages = subscriber.wait_for(received(5001))
     assert numbers(messages) == list(range(1, 5002))
 
 
@@ -1411,7 +1413,7 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
     monkeypatch.setattr(Publisher, "_adjust_flight_limit", staticmethod(watched))
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=SMALL)
-        subscriber.wait_for(heard(2000))
+        subscriber.wait_for(received(2000))
         office.all_sent()
         assert rooms == sorted(rooms)
         assert rooms[-1] == 100_000
@@ -1421,7 +1423,7 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
         monkeypatch.setattr(module, "SLOW_ACK_S", 0.0)
         office.punches(2000, "gate")
         office.publisher(broker.url, delivery=SMALL)
-        subscriber.wait_for(heard(4000))
+        subscriber.wait_for(received(4000))
         office.all_sent()
     assert rooms == sorted(rooms, reverse=True)
     assert rooms[-1] == 1
@@ -1437,7 +1439,7 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
         Subscriber(broker.port, PREFIX + "alarm") as mailbox,
     ):
         publisher = office.publisher(broker.url, delivery=SMALL)
-        messages = subscriber.wait_for(heard(300))
+        messages = subscriber.wait_for(received(300))
         office.all_sent()
         assert numbers(messages) == list(range(1, 301))
         mailbox.wait_for(lambda messages: messages)
@@ -1452,14 +1454,14 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
     assert [entry["topic"] for entry in named(logs, "topic_unheard", "topic_heard")] == ["batch", "batch"]
 
 
-def test_nobody_at_all_hears_nothing(office: Office, broker: Broker) -> None:
+def test_without_any_subscriber_nothing_is_sent(office: Office, broker: Broker) -> None:
     """Neither arrays nor single events: all is kept, and whoever comes gets it."""
     office.punches(100)
     publisher = office.publisher(broker.url, delivery=ARRAYS)
     eventually(lambda: set(publisher._blocked_topics) == {"batch", "punch/lobby"})
     assert office.waiting == 100
     with Subscriber(broker.port) as subscriber:
-        subscriber.wait_for(heard(100))
+        subscriber.wait_for(received(100))
         office.all_sent()
 
 
@@ -1471,7 +1473,7 @@ def test_a_denied_batch_topic_is_done_without_until_it_is_allowed(
     with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         office.punches(200)
         office.publisher(broker.url, delivery=ARRAYS)
-        subscriber.wait_for(heard(200))
+        subscriber.wait_for(received(200))
         office.all_sent()
         assert not batches(subscriber)
         assert alarms(subscriber) == ["delivery_refused"]
@@ -1485,7 +1487,7 @@ def test_a_denied_batch_topic_is_done_without_until_it_is_allowed(
 
         eventually(another_backlog, what="an array")
         office.all_sent()
-        subscriber.wait_for(heard(office.ledger.last_sequence()))
+        subscriber.wait_for(received(office.ledger.last_sequence()))
     assert [entry["event"] for entry in named(logs, "topic_refused", "topic_heard")] == ["topic_refused", "topic_heard"]
 
 
@@ -1503,7 +1505,7 @@ def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office
         eventually(lambda: office.waiting == 16)
         broker.set_acl(allowed + OTHERS_WRITE.format("punch/lobby"))
         broker.reload()
-        subscriber.wait_for(heard(116))
+        subscriber.wait_for(received(116))
         office.all_sent()
 
 
@@ -1546,7 +1548,7 @@ def test_arrays_work_with_mqtt_3_1_1(office: Office, broker: Broker) -> None:
     office.punches(300)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, protocol="3.1.1", delivery=SMALL)
-        assert numbers(subscriber.wait_for(heard(300))) == list(range(1, 301))
+        assert numbers(subscriber.wait_for(received(300))) == list(range(1, 301))
         assert len(batches(subscriber)) > 20
         office.all_sent()
 
@@ -1563,7 +1565,7 @@ def test_a_brokers_maximum_packet_size_is_kept(office: Office, tmp_path: Path, l
         Proxy(broker.port) as proxy,
     ):
         office.publisher(proxy.url, delivery=ARRAYS)
-        subscriber.wait_for(heard(300))
+        subscriber.wait_for(received(300))
         office.all_sent()
         assert max(proxy.sizes) <= 5000
         assert (len(batches(subscriber)) > 50, proxy.connections) == (True, 1)
@@ -1582,7 +1584,7 @@ def test_a_size_that_ends_the_connection_is_halved(
         Mute(broker.port) as mute,
     ):
         office.publisher(mute.url, protocol=protocol, delivery={"batch_from": 20, "batch_bytes": 64_000})
-        subscriber.wait_for(heard(300))
+        subscriber.wait_for(received(300))
         office.all_sent()
         assert mute.connections <= 10
         assert 3 <= len(named(logs, "messages_shrunk")) < mute.connections
@@ -1599,7 +1601,7 @@ def test_a_broker_with_a_limit_of_its_own_on_messages_is_found_out(office: Offic
         Proxy(broker.port) as proxy,
     ):
         office.publisher(proxy.url, delivery=ARRAYS)
-        subscriber.wait_for(heard(100))
+        subscriber.wait_for(received(100))
         office.all_sent()
         assert proxy.connections <= 7
     assert numbers(subscriber.messages) == list(range(1, 101))
@@ -1622,7 +1624,7 @@ def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypa
         publisher = office.publisher(fake.url, delivery=ARRAYS)
         office.all_sent()
         publisher.stop(5)
-        sizes = [len(packet.whole) for packet in fake.heard if packet.kind == PUBLISH and "batch" in packet.topic]
+        sizes = [len(packet.whole) for packet in fake.received if packet.kind == PUBLISH and "batch" in packet.topic]
     assert sizes[0] == sizes[1] == cut[0]
 
 
@@ -1638,7 +1640,7 @@ def test_a_single_event_that_is_too_large_is_kept_whole_and_not_sent(office: Off
     assert not any("raw_sha256" in message.text for message in subscriber.messages)
 
 
-def test_an_event_that_no_broker_message_can_hold_is_kept_and_told(office: Office, tmp_path: Path) -> None:
+def test_an_event_that_no_broker_message_can_hold_is_kept_and_reported(office: Office, tmp_path: Path) -> None:
     """Its neighbours go; one alarm names it, and nothing is tried in a loop."""
     office.punches(3)
     long = {"last_alive": None, "resumed": "x" * 3000, "clean": True}
@@ -1661,8 +1663,8 @@ def test_an_event_that_no_broker_message_can_hold_is_kept_and_told(office: Offic
 
 def receipt(office: Office, upto: int, *missing: tuple[int, int], **changes: Any) -> dict[str, Any]:
     """Return the centre's word."""
-    said = {"stream": office.ledger.stream, "upto": upto, "missing": missing, "at": "2026-09-07T01:00:00Z"}
-    return said | changes
+    output = {"stream": office.ledger.stream, "upto": upto, "missing": missing, "at": "2026-09-07T01:00:00Z"}
+    return output | changes
 
 
 def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office) -> None:
@@ -1675,7 +1677,7 @@ def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office
         publisher.stop(5)
         order = [
             packet.topic.removeprefix(PREFIX) if packet.kind == PUBLISH else packet.body
-            for packet in fake.heard
+            for packet in fake.received
             if packet.kind in (PUBLISH, SUBSCRIBE)
         ]
     first, birth, introduction, second, *evidence = order
@@ -1686,13 +1688,13 @@ def test_receipts_and_commands_are_subscribed_before_any_evidence(office: Office
     assert evidence == ["punch/lobby"] * 3 + ["state"]
 
 
-def test_a_receipt_is_heard_and_kept(office: Office, broker: Broker) -> None:
+def test_a_receipt_is_received_and_stored(office: Office, broker: Broker) -> None:
     """Retained or said while we listen; the ledger knows of it."""
     office.punches(30)
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "receipt", receipt(office, 10), retain=True)
         office.publisher(broker.url)
-        centre.wait_for(heard(30))
+        centre.wait_for(received(30))
         eventually(lambda: office.ledger.counts().confirmed == 10)
         centre.publish(PREFIX + "receipt", receipt(office, 30, (4, 5)), retain=True)
         eventually(lambda: office.ledger.counts().confirmed == 28)
@@ -1706,7 +1708,7 @@ def test_what_the_centre_misses_is_sent_again_in_batch_until_it_is_there(
     office.punches(50)
     with Subscriber(broker.port) as centre:
         office.publisher(broker.url, delivery=ARRAYS | {"batch_from": 200})
-        first = {int(event["sequence"]): event for event in events(centre.wait_for(heard(50)))}
+        first = {int(event["sequence"]): event for event in events(centre.wait_for(received(50)))}
         office.all_sent()
         assert not batches(centre)
         centre.publish(PREFIX + "receipt", receipt(office, 50, (3, 4), (40, 40)), retain=True)
@@ -1721,7 +1723,7 @@ def test_what_the_centre_misses_is_sent_again_in_batch_until_it_is_there(
 
 
 @pytest.mark.parametrize("garbage", [b"{", b"[]", b'{"stream": 1}', b"\xff", b'{"upto": 5}'])
-def test_a_receipt_that_cannot_be_read_is_told_once(
+def test_a_receipt_that_cannot_be_read_is_reported_once(
     office: Office, broker: Broker, logs: list[Log], garbage: bytes
 ) -> None:
     """It changes nothing and stops nothing."""
@@ -1733,7 +1735,7 @@ def test_a_receipt_that_cannot_be_read_is_told_once(
         for _ in range(3):
             subscriber.publish(PREFIX + "receipt", garbage, retain=True)
         office.publisher(broker.url)
-        subscriber.wait_for(heard(5))
+        subscriber.wait_for(received(5))
         mailbox.wait_for(lambda messages: messages)
         for _ in range(3):
             subscriber.publish(PREFIX + "receipt", garbage, retain=True)
@@ -1743,7 +1745,7 @@ def test_a_receipt_that_cannot_be_read_is_told_once(
     assert len(named(logs, "receipt_invalid")) == 1
 
 
-def test_a_foreign_stream_is_told_once_and_a_predecessor_is_not(
+def test_a_foreign_stream_is_reported_once_and_a_predecessor_is_not(
     office: Office, broker: Broker, logs: list[Log]
 ) -> None:
     """Neither changes anything."""
@@ -1755,8 +1757,8 @@ def test_a_foreign_stream_is_told_once_and_a_predecessor_is_not(
         centre.publish(PREFIX + "receipt", before, retain=True)
         office.publisher(broker.url)
         centre.wait_for(lambda messages: len(numbers(messages)) == 6)
-        for said in (before, foreign, foreign):
-            centre.publish(PREFIX + "receipt", said, retain=True)
+        for output in (before, foreign, foreign):
+            centre.publish(PREFIX + "receipt", output, retain=True)
         centre.wait_for(lambda _: alarms(centre))
         centre.publish(PREFIX + "receipt", receipt(office, 1), retain=True)
         eventually(lambda: office.ledger.counts().confirmed == 1)
@@ -1773,7 +1775,7 @@ def test_a_receipt_above_what_was_assigned_proves_that_the_ledger_was_set_back(
     with Subscriber(broker.port) as centre:
         info = next(payload for channel, _, payload in contract.examples() if channel == "info")
         office.publisher(broker.url, introduction=lambda: [("info", info | {"stream": office.ledger.stream})])
-        centre.wait_for(heard(5))
+        centre.wait_for(received(5))
         centre.publish(PREFIX + "receipt", receipt(office, 6), retain=True)
         centre.wait_for(lambda _: alarms(centre) and len(centre.on("/info")) == 2)
         office.punches(1)
@@ -1843,15 +1845,15 @@ def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(
         office.all_sent()
 
 
-def test_a_refused_subscription_is_told_once_and_tried_again(office: Office, logs: list[Log]) -> None:
+def test_a_refused_subscription_is_reported_once_and_tried_again(office: Office, logs: list[Log]) -> None:
     """Evidence goes out meanwhile; as soon as it is granted, a line says so."""
     office.punches(5)
-    asked: list[int] = []
+    requested: list[int] = []
 
     def answer(packet: Packet) -> bytes | None:
         if packet.kind == SUBSCRIBE and b"receipt" in packet.body:
-            asked.append(packet.mid)
-            return suback(packet.mid, *((0x87, 1) if len(asked) < 4 else (1,)))
+            requested.append(packet.mid)
+            return suback(packet.mid, *((0x87, 1) if len(requested) < 4 else (1,)))
         return obliging(packet)
 
     with FakeBroker(answer) as fake:
@@ -1861,8 +1863,10 @@ def test_a_refused_subscription_is_told_once_and_tried_again(office: Office, log
         eventually(lambda: named(logs, "subscription_granted"))
         assert publisher.status_text == "connected"
         publisher.stop(5)
-        told = [packet.event["alarm"] for packet in fake.heard if packet.kind == PUBLISH and "alarm" in packet.topic]
-    assert told == ["subscription_refused"]
+        reported = [
+            packet.event["alarm"] for packet in fake.received if packet.kind == PUBLISH and "alarm" in packet.topic
+        ]
+    assert reported == ["subscription_refused"]
     assert len(named(logs, "subscription_refused")) == 1
 
 
@@ -1888,7 +1892,7 @@ def test_a_real_broker_that_refuses_the_subscription_gets_the_evidence(
     office.punches(5)
     with Broker(tmp_path, *lines) as broker, Subscriber(broker.port, PREFIX + "punch/+") as subscriber:
         office.publisher(broker.url)
-        subscriber.wait_for(heard(5))
+        subscriber.wait_for(received(5))
         eventually(lambda: named(logs, "subscription_refused"))
         office.all_sent()
     assert [entry["topic"] for entry in named(logs, "subscription_refused")] == ["receipt"]
@@ -1942,9 +1946,9 @@ class Centre:
                     missing[-1][1] = number
                 else:
                     missing.append([number, number])
-            said = receipt(self._office, upto, missing=missing[:500])
+            output = receipt(self._office, upto, missing=missing[:500])
             if len(missing) <= 500:
-                self.subscriber.publish(PREFIX + "receipt", said, retain=True)
+                self.subscriber.publish(PREFIX + "receipt", output, retain=True)
 
     def close(self) -> None:
         """Stop listening."""
@@ -2011,7 +2015,7 @@ def test_a_replay_travels_as_arrays(office: Office, broker: Broker) -> None:
     office.punches(30)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url, delivery={"batch_from": 200})
-        subscriber.wait_for(heard(30))
+        subscriber.wait_for(received(30))
         office.all_sent()
         office.ledger.resend(Selection(5, 7))
         subscriber.wait_for(lambda _: numbers(batches(subscriber)) == [5, 6, 7])
@@ -2026,18 +2030,18 @@ def test_a_receipt_for_which_there_is_no_room_is_not_lost(
     real = office.ledger.note_receipt
     tries: list[int] = []
 
-    def full(said: Receipt) -> Judgement:
+    def full(output: Receipt) -> Judgement:
         tries.append(1)
         if len(tries) < 4:
             raise LedgerFull("the disk is full")
-        return real(said)
+        return real(output)
 
     monkeypatch.setattr(office.ledger, "note_receipt", full)
     office.punches(5)
     with Subscriber(broker.port) as centre:
         centre.publish(PREFIX + "receipt", receipt(office, 5), retain=True)
         office.publisher(broker.url)
-        centre.wait_for(heard(5))
+        centre.wait_for(received(5))
         eventually(lambda: office.ledger.counts().confirmed == 5)
 
 
@@ -2190,7 +2194,7 @@ def test_a_flood_of_requests_does_not_stop_evidence(office: Office, broker: Brok
         noise.start()
         eventually(lambda: len(desk.taken) > 100)
         office.punches(500, "gate")
-        subscriber.wait_for(heard(1000))
+        subscriber.wait_for(received(1000))
         done.set()
         noise.join(WAIT_S)
         office.all_sent()

@@ -172,8 +172,8 @@ def test_others_are_not_touched(office: Office) -> None:
             for number, change in enumerate(changes, 1):
                 office.entries["gudang"] = {"address": at_gudang.address} | change
                 office.write()
-                told = daemon.reload()
-                assert (told["added"], list(told["changed"])) == ((["gudang"], []), ([], ["gudang"]))[number > 1]
+                done = daemon.reload()
+                assert (done["added"], list(done["changed"])) == ((["gudang"], []), ([], ["gudang"]))[number > 1]
                 gudang.punch(f"200{number}")
                 centre.wait_for(lambda _: f"200{number}" in punches(centre).values())  # noqa: B023 - done with at once
                 still_live(number)
@@ -273,7 +273,7 @@ def test_a_hundred_reloads_leave_nothing_behind(office: Office) -> None:
             assert reader.verify().breach is None
 
 
-def test_who_was_told_to_end_before_beginning_never_begins(office: Office) -> None:
+def test_a_worker_that_is_stopped_before_its_start_never_starts(office: Office) -> None:
     """Reloads that come faster than workers end leave the last word standing."""
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator:
         office.entries = {"lobby": {"address": simulator.address}}
@@ -289,7 +289,7 @@ def test_who_was_told_to_end_before_beginning_never_begins(office: Office) -> No
             assert connects(simulator.terminal) <= 100
 
 
-def test_mistakes_leave_everything_as_it_is_and_are_told(office: Office) -> None:
+def test_mistakes_leave_everything_as_it_is_and_are_reported(office: Office) -> None:
     """The log, an alarm and whoever asked hear which line is wrong, without what stands there; then that it is well."""
     with (
         Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator,
@@ -335,23 +335,23 @@ def test_a_hang_up_and_the_command_reload(office: Office) -> None:
             eventually(lambda: terminals() == ["lobby"])
             office.entries["gudang"] = {"address": "127.0.0.1:9"}
             office.write()
-            told = hadir("reconcile", "gudang", *config)
-            assert (told.returncode, "does not know gudang yet" in told.stderr) == (2, True)
+            done = hadir("reconcile", "gudang", *config)
+            assert (done.returncode, "does not know gudang yet" in done.stderr) == (2, True)
             process.send_signal(signal.SIGHUP)
             eventually(lambda: terminals() == ["lobby", "gudang"])
             office.entries["gudang"]["poll"] = "5s"
             office.write("retention: {days: 5}\n")
-            told = hadir("reload", *config)
-            assert (told.returncode, told.stdout.split()) == (0, ["changed", "gudang", "(poll)"])
-            assert "after a restart only: retention.days" in told.stderr
-            told = hadir("reload", "--json", *config)
-            assert json.loads(told.stdout) == {"added": [], "changed": {}, "removed": [], "restart": ["retention.days"]}
+            done = hadir("reload", *config)
+            assert (done.returncode, done.stdout.split()) == (0, ["changed", "gudang", "(poll)"])
+            assert "after a restart only: retention.days" in done.stderr
+            done = hadir("reload", "--json", *config)
+            assert json.loads(done.stdout) == {"added": [], "changed": {}, "removed": [], "restart": ["retention.days"]}
             assert hadir("reload", *config).stdout == "no terminal has changed\n"
             office.write("wobsite: 1\n")
             process.send_signal(signal.SIGHUP)
             eventually(lambda: "settings_refused" in log.read_text())
-            told = hadir("reload", *config)
-            assert (told.returncode, "wobsite: unknown key" in told.stderr) == (78, True)
+            done = hadir("reload", *config)
+            assert (done.returncode, "wobsite: unknown key" in done.stderr) == (78, True)
             assert terminals() == ["lobby", "gudang"]
             process.send_signal(signal.SIGTERM)
             assert process.wait(WAIT_S) == 0
@@ -376,7 +376,7 @@ def test_a_terminal_window_that_is_closed_ends_it(office: Office) -> None:
         os.close(window)
 
 
-def test_what_check_refuses_now_is_used_and_said_every_day(office: Office) -> None:
+def test_a_newly_refused_value_is_used_and_logged_every_day(office: Office) -> None:
     """An office that runs today keeps running: a line in the log at the start, and an alarm every night."""
     with Subscriber(office.broker.port) as centre, capture_logs() as logs:
         office.entries = {"lobby": {"address": "127.0.0.01:9"}}
@@ -387,11 +387,11 @@ def test_what_check_refuses_now_is_used_and_said_every_day(office: Office) -> No
             assert "settings" in daemon._calendar.next_runs()
             daemon._warn_of_settings(alarm=True)
             eventually(lambda: "settings_outdated" in str([message.payload for message in centre.on("gw/alarm")]))
-    said = next(line for line in logs if line["event"] == "settings_outdated")
-    assert any("terminals[0].address: its numbers have leading zeros" in problem for problem in said["problems"])
+    output = next(line for line in logs if line["event"] == "settings_outdated")
+    assert any("terminals[0].address: its numbers have leading zeros" in problem for problem in output["problems"])
 
 
-def test_a_setting_that_makes_it_less_safe_is_said_every_day(office: Office) -> None:
+def test_a_setting_that_reduces_safety_is_logged_every_day(office: Office) -> None:
     """`mqtt.strict_certificates: false`: a line in the log at the start, and an alarm every night."""
     office.entries = {"lobby": {"address": "127.0.0.1:9"}}
     with Subscriber(office.broker.port) as centre, capture_logs() as logs, office.running() as daemon:
@@ -399,8 +399,8 @@ def test_a_setting_that_makes_it_less_safe_is_said_every_day(office: Office) -> 
         daemon._settings._problems = (problem,)
         daemon._warn_of_settings(alarm=True)
         eventually(lambda: "certificates_not_strict" in str([message.payload for message in centre.on("gw/alarm")]))
-    said = next(line for line in logs if line["event"] == "certificates_not_strict")  # the start may warn too
-    assert said["problems"] == ["line 4: mqtt.strict_certificates: incomplete certificates are accepted"]
+    output = next(line for line in logs if line["event"] == "certificates_not_strict")  # the start may warn too
+    assert output["problems"] == ["line 4: mqtt.strict_certificates: incomplete certificates are accepted"]
 
 
 @pytest.mark.parametrize("found_by", ["backup", "verify"])

@@ -40,20 +40,20 @@ class Manager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
         self._socket.setblocking(False)
-        self.heard: list[str] = []
+        self.received: list[str] = []
 
     def listen(self) -> list[str]:
         """Return everything heard so far."""
         while True:
             try:
-                self.heard += self._socket.recv(4096).decode().splitlines()
+                self.received += self._socket.recv(4096).decode().splitlines()
             except BlockingIOError:
-                return self.heard
+                return self.received
 
     def fed(self, *, during_s: float) -> bool:
         """Tell whether the watchdog is fed in the time to come."""
         self.listen()
-        before = len(self.heard)
+        before = len(self.received)
         until = time.monotonic() + during_s
         while time.monotonic() < until:
             if "WATCHDOG=1" in self.listen()[before:]:
@@ -105,11 +105,11 @@ def test_ready_how_it_goes_alive_stopping(manager: Manager, run: Callable[..., s
     process.send_signal(signal.SIGTERM)
     assert process.wait(WAIT_S) == 0
 
-    heard = manager.listen()
-    assert heard[0] == "READY=1"
-    assert heard[-2:] == ["STATUS=stopping", "STOPPING=1"]
-    said = [line for line in heard if line != "WATCHDOG=1"]
-    assert len(said) == len(set(said))
+    received = manager.listen()
+    assert received[0] == "READY=1"
+    assert received[-2:] == ["STATUS=stopping", "STOPPING=1"]
+    output = [line for line in received if line != "WATCHDOG=1"]
+    assert len(output) == len(set(output))
 
 
 def test_watchdog_starves_while_the_writer_hangs(
@@ -142,7 +142,7 @@ def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
 
 
 @pytest.mark.parametrize("address", ["{folder}/notify", "@hadir-test-{unique}"])
-def test_a_long_start_is_told_of_now_and_then(tmp_path: Path, address: str) -> None:
+def test_a_long_start_is_reported_repeatedly(tmp_path: Path, address: str) -> None:
     """Both kinds of address; progress that comes a thousand times a second is said once in a while."""
     manager = Manager(address.format(folder=tmp_path, unique=os.getpid()))
     service = ServiceManager({"NOTIFY_SOCKET": manager.address})
@@ -154,7 +154,7 @@ def test_a_long_start_is_told_of_now_and_then(tmp_path: Path, address: str) -> N
 
 
 @pytest.mark.parametrize("listener", [None, "gone"])
-def test_nobody_who_listens_harms_nothing(tmp_path: Path, listener: str | None) -> None:
+def test_a_missing_service_manager_harms_nothing(tmp_path: Path, listener: str | None) -> None:
     """Started by hand, or by a manager that is gone."""
     service = ServiceManager({} if listener is None else {"NOTIFY_SOCKET": str(tmp_path / listener)})
     service.starting()

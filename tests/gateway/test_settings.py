@@ -584,7 +584,7 @@ def test_terminals_share_a_line_under_numbers_of_their_own(config: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reported"),
     [
         ({"port": "COM3"}, "not a port; write a device file such as /dev/ttyUSB0, or tcp://host"),
         ({"port": "/dev/ttyUSB0", "device_id": 0}, "terminals[1].device_id"),
@@ -595,9 +595,9 @@ def test_terminals_share_a_line_under_numbers_of_their_own(config: Path) -> None
         ({"address": "10.0.0.2"}, "terminals[1].address"),
     ],
 )
-def test_wrong_options_of_a_serial_terminal(config: Path, options: dict[str, object], told: str) -> None:
+def test_wrong_options_of_a_serial_terminal(config: Path, options: dict[str, object], reported: str) -> None:
     """Each is told in words, at its place."""
-    assert any(told in line for line in mistakes(config, GOOD + anviz(name="gudang", **options)))
+    assert any(reported in line for line in mistakes(config, GOOD + anviz(name="gudang", **options)))
 
 
 def test_certificates_need_tls(config: Path, authority: Authority) -> None:

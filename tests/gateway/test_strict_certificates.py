@@ -87,12 +87,12 @@ def test_daemon_courier_and_doctor_demand_the_same(
 ) -> None:
     """All refuse, and name what is missing; or all are let in, and without a decision the doctor names it."""
     settings = load(configured(tmp_path, url, f"  ca_file: {authority.ca}\n{setting}"))
-    told = published(settings), carried(settings.mqtt)
+    reported = published(settings), carried(settings.mqtt)
     if setting == STRICT:
-        assert all("key usage" in text and "strict_certificates" in text for text in told), told
+        assert all("key usage" in text and "strict_certificates" in text for text in reported), reported
         assert examined(settings) == ("not_trusted", "not_reached")
     else:
-        assert told == ("broker_found ", "connected")
+        assert reported == ("broker_found ", "connected")
         assert examined(settings) == ("tls" if setting else "tls_incomplete", "login_nameless")
 
 

@@ -126,7 +126,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """Number and key of what the terminal's log holds."""
         self.keys: dict[int, Key] = {}
         """Number → key of every record there ever was."""
-        self.told: Counter[Key] = Counter()
+        self.reported: Counter[Key] = Counter()
         """Punches that the log never held."""
         self.known: set[int] = set()
         """Records that the ledger must have."""
@@ -341,7 +341,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
             while ("2", self.terminal.clock().isoformat()) in {*self.keys.values(), *self.taken}:
                 self.now += timedelta(seconds=1)
             moment = self.terminal.clock()
-            self.told["2", moment.isoformat()] += 1
+            self.reported["2", moment.isoformat()] += 1
             self.terminal.send_event("2", moment)
 
         self.worker.script = [tell]
@@ -384,12 +384,12 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.compare()
 
     @rule(
-        heard=st.lists(st.tuples(st.sampled_from(PINS), st.integers(0, 2)), max_size=4),
+        received=st.lists(st.tuples(st.sampled_from(PINS), st.integers(0, 2)), max_size=4),
         amidst=st.lists(st.tuples(st.sampled_from(PINS), st.integers(0, 1)), max_size=3),
     )
-    def poll_and_punch(self, heard: list[tuple[str, int]], amidst: list[tuple[str, int]]) -> None:
+    def poll_and_punch(self, received: list[tuple[str, int]], amidst: list[tuple[str, int]]) -> None:
         """Read while people punch: between polls of one conversation, and in the middle of readings."""
-        self.worker.script = [lambda args=args: self.append(*args, live=True) for args in heard]  # type: ignore[misc]  # a default binds the value
+        self.worker.script = [lambda args=args: self.append(*args, live=True) for args in received]  # type: ignore[misc]  # a default binds the value
         self.worker.meanwhile = [lambda args=args: self.append(*args, live=True) for args in amidst]  # type: ignore[misc]  # see above
         self.poll()
 
@@ -491,7 +491,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """See that what the gateway must have seen is recorded, and nothing that was never made."""
         recorded = self.recorded()
         must = Counter(self.keys[number] for number in self.known - self.withheld)
-        may = Counter(key for number, key in self.keys.items() if number not in self.withheld) + self.told
+        may = Counter(key for number, key in self.keys.items() if number not in self.withheld) + self.reported
         assert not must - recorded, f"lost: {must - recorded}"
         assert not recorded - may, f"invented: {recorded - may}"
 

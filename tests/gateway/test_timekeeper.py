@@ -21,8 +21,8 @@ def shown(after_s: float, off_s: float = 0.0) -> ClockReading:
 
 def measure(keeper: Timekeeper, after_s: float, off_s: float = 0.0, *, ours_off_s: float = 0.0) -> float | None:
     """Measure, and return by how much the clock has jumped."""
-    asked = START + timedelta(seconds=after_s + ours_off_s)
-    jump = keeper.measure(shown(after_s, off_s), asked, 1000 + after_s, synchronised=True)
+    requested = START + timedelta(seconds=after_s + ours_off_s)
+    jump = keeper.measure(shown(after_s, off_s), requested, 1000 + after_s, synchronised=True)
     return None if jump is None else jump.by_s
 
 
@@ -35,7 +35,7 @@ def test_offset_has_the_half_second_and_the_round_trip_in_its_bound() -> None:
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 7.0, 86400.0])
-def test_a_jump_is_told_once_with_what_was_before(step_s: float) -> None:
+def test_a_step_is_reported_once_with_the_offset_before(step_s: float) -> None:
     """And then the new time is what the next one is compared with."""
     keeper = Timekeeper(ZONE, None)
     measure(keeper, 0.0)

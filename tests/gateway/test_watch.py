@@ -139,9 +139,9 @@ def test_it_needs_a_window(tmp_path: Path) -> None:
     """A pipe is told so, in one line, as is who asks for JSON too."""
     config = configuration(tmp_path, lobby="127.0.0.1:9")
     for more, advice in (((), "needs a terminal window"), (("--json",), "choose one of --json and --watch")):
-        told = hadir("status", "--watch", "-c", config, *more)
-        assert told.returncode == 2
-        assert advice in " ".join(told.stderr.split())
+        done = hadir("status", "--watch", "-c", config, *more)
+        assert done.returncode == 2
+        assert advice in " ".join(done.stderr.split())
 
 
 def picture(terminals: int, items: int = 0) -> Picture:

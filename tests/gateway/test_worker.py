@@ -115,12 +115,12 @@ def test_idle_poll_writes_nothing_and_asks_little(office: Office) -> None:
     office.terminal.punch("1001", moment=MORNING)
     worker = office.visit(live=True)
     polled(worker, 2)
-    asked = office.simulator.bytes_in + office.simulator.bytes_out
+    requested = office.simulator.bytes_in + office.simulator.bytes_out
     written = office.ledger.path.with_name("ledger.db-wal").stat().st_size
 
     polled(worker, 3)
 
-    assert (office.simulator.bytes_in + office.simulator.bytes_out - asked) / 3 <= 300
+    assert (office.simulator.bytes_in + office.simulator.bytes_out - requested) / 3 <= 300
     assert office.ledger.path.with_name("ledger.db-wal").stat().st_size == written
 
 
@@ -167,7 +167,7 @@ def test_event_without_a_pin_hastens_the_reading(office: Office) -> None:
         worker.join(WAIT_S)
 
 
-def test_lost_and_found_are_said_once(office: Office) -> None:
+def test_lost_and_found_are_logged_once(office: Office) -> None:
     """An outage is two numbered events, two log lines and two alarms, however many attempts it took."""
     port = office.simulator.port
     with capture_logs() as logs:
@@ -186,8 +186,8 @@ def test_lost_and_found_are_said_once(office: Office) -> None:
         "hadir.terminal.found.v1",
     ]
     assert office.alarms == ["terminal_lost", "terminal_found"]
-    said = [line["event"] for line in logs]
-    assert (said.count("terminal_lost"), said.count("terminal_found")) == (1, 1)
+    output = [line["event"] for line in logs]
+    assert (output.count("terminal_lost"), output.count("terminal_found")) == (1, 1)
     found = office.events("terminal.found")[0]["data"]
     assert found["from"] < found["to"]
 
@@ -401,11 +401,11 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
 ) -> None:
     """What has been read is stored to its end, though listening in between meets a broken line."""
     office.terminal.append_raw(generate(1, 3000, 300, MORNING).log)
-    heard = []
+    received = []
 
     def broken(_self: Worker, _terminal: object) -> None:
-        heard.append(office.ledger.last_sequence())
-        if len(heard) == 3:
+        received.append(office.ledger.last_sequence())
+        if len(received) == 3:
             raise TerminalUnavailable("the line broke")
 
     monkeypatch.setattr(Worker, "_drain_live_events", broken)
@@ -650,7 +650,7 @@ def test_stop_ends_the_conversation_properly(office: Office) -> None:
     assert office.terminal.conversations == 0
 
 
-def test_nothing_harmful_is_ever_asked(office: Office) -> None:
+def test_no_harmful_command_is_ever_sent(office: Office) -> None:
     """Through all of this the terminal was never asked to write, clear or disable anything."""
     office.terminal.punch("1001", moment=MORNING)
     worker = office.visit()
@@ -820,7 +820,7 @@ def test_a_terminal_that_promises_events_and_never_tells_is_noticed(office: Offi
     assert [line["event"] for line in logs].count("live_silent") == 1
 
 
-def test_nobody_waits_for_an_import_over_a_slow_line(office: Office) -> None:
+def test_no_terminal_waits_for_an_import_over_a_slow_line(office: Office) -> None:
     """While 200 KB travel at four megabits, a punch at this terminal and one at another are stored among them."""
     office.terminal.append_raw(generate(1, 5000, 300, MORNING).log)
     office.terminal.faults.switch_on("line=4000")

@@ -349,7 +349,7 @@ def test_a_live_punch_that_finds_no_room_costs_no_conversation(office: Office) -
     disk.fill(commits=1)
     punch = record("2001", office.script.now())
     office.script.log.append(punch)
-    office.script.told.put(punch)
+    office.script.reported.put(punch)
     eventually(lambda: "2001" in office.pins())
     assert office.script.conversations == before
 
@@ -361,7 +361,7 @@ def test_a_request_is_answered_by_the_worker_that_comes_next(office: Office) -> 
     """It was made to the one before, also where it was made behind its end."""
     office.script.silence = TerminalUnavailable("off")
     first = office.visit(poll="1h")
-    asked = first.request(full=True)
+    requested = first.request(full=True)
     eventually(lambda: not first.state.online and first.state.cause)
     first.stop()
     assert first.join(20)
@@ -370,7 +370,7 @@ def test_a_request_is_answered_by_the_worker_that_comes_next(office: Office) -> 
     second.follow(first)
     late = first.request(full=True)
     second.start()
-    assert asked.result(20) is not None
+    assert requested.result(20) is not None
     assert late.result(20) is not None
 
 
@@ -378,15 +378,15 @@ def test_a_request_for_a_terminal_that_is_removed_is_cancelled(office: Office) -
     """At once, whether it was made before or after."""
     office.script.silence = TerminalUnavailable("off")
     worker = office.visit(poll="1h")
-    asked = worker.request()
+    requested = worker.request()
     worker.stop()
     worker.cancel_requests()
-    for request in (asked, worker.request(full=True)):
+    for request in (requested, worker.request(full=True)):
         with pytest.raises(CancelledError):
             request.result(20)
 
 
-def test_a_request_that_nobody_waits_for_harms_nothing(office: Office) -> None:
+def test_a_request_without_a_waiting_client_harms_nothing(office: Office) -> None:
     """Whoever asked has cancelled it."""
     worker = office.visit(poll="1h")
     polled(worker)

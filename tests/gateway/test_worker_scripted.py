@@ -61,7 +61,7 @@ def test_a_slow_terminal_is_left_in_peace_while_it_tells_of_punches(office: Offi
     punch = record("2001", office.script.now())
 
     office.script.log.append(punch)
-    office.script.told.put(punch)
+    office.script.reported.put(punch)
     eventually(lambda: "2001" in office.pins())
     polled(worker, 3)
 
@@ -103,17 +103,17 @@ def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_cir
     worker = office.visit(poll="1h")
     polled(worker)
     worker._rest_until = time.monotonic() + LONG_S
-    asked = office.script.clock_asked
+    requested = office.script.clock_requests
 
-    office.script.told.put(Hint("a uid without a PIN"))
-    office.script.told.put(record("2001", office.script.now()))
+    office.script.reported.put(Hint("a uid without a PIN"))
+    office.script.reported.put(record("2001", office.script.now()))
     eventually(lambda: "2001" in office.pins())
-    quiet = office.script.clock_asked
+    quiet = office.script.clock_requests
     office.script.log.append(record("2002", MORNING + timedelta(days=1)))
     worker._rest_until = 0.0
     eventually(lambda: "2002" in office.pins())
 
-    assert quiet == asked
+    assert quiet == requested
 
 
 def altered(log: list[Record], *places: int) -> list[Record]:
@@ -166,8 +166,8 @@ def test_a_log_whose_end_never_fits_is_read_whole_once_an_hour(office: Office, m
     office.script.log = [*altered(office.script.log, -1, -20, -200), record("2001", MORNING + timedelta(days=9))]
     polled(worker, 4)
     waiting = list(office.script.reads)
-    asked = worker.request(full=True)
-    asked.result(20)
+    requested = worker.request(full=True)
+    requested.result(20)
     again = list(office.script.reads)
     monkeypatch.setattr(worker_module, "WHOLE_READ_INTERVAL_S", 0.0)
     office.script.log = [*altered(office.script.log, -1, -21, -201), record("2002", MORNING + timedelta(days=10))]
@@ -203,7 +203,7 @@ def test_live_punches_overtake_an_import_that_travels(office: Office) -> None:
     """A punch made when the import is half-way is stored before its second half is."""
     office.script.log = history(3000, MORNING)
     punch = record("2001", MORNING + timedelta(days=9))
-    office.script.travel = lambda position: office.script.told.put(punch) if position == 1200 else None
+    office.script.travel = lambda position: office.script.reported.put(punch) if position == 1200 else None
 
     worker = office.visit(poll="1h")
     polled(worker)
@@ -221,7 +221,7 @@ def test_live_punches_overtake_a_full_reading_in_which_nothing_is_new(office: Of
 
     def travel(position: int) -> None:
         if position == 600:
-            office.script.told.put(punch)
+            office.script.reported.put(punch)
         if position == 2900:
             seen.append(office.ledger.counts().unconfirmed)
 
@@ -256,7 +256,7 @@ def test_a_stop_does_not_wait_for_the_end_of_a_full_reading(office: Office) -> N
 # ---------------------------------------------------------------- a log nobody can read
 
 
-def test_an_unreadable_log_is_kept_whole_and_told_once(office: Office) -> None:
+def test_an_unreadable_log_is_kept_whole_and_reported_once(office: Office) -> None:
     """The body lies beside its capture, for the daemon's user only; the alarm comes once however often it is tried."""
     office.script.refusal = UnreadableLog("no layout explains 41 bytes a record", b"\x01\x02" * 5000)
     worker = office.visit()
@@ -322,8 +322,8 @@ def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None
             office.script.log = history(3 * outage + 1, MORNING)
         worker.stop()
         worker.join(WAIT_S)
-    said = [line for line in logs if line["event"] == "capture_failed"]
-    assert [line["capture_of"] for line in said] == ["no layout explains 41 bytes a record"]
+    output = [line for line in logs if line["event"] == "capture_failed"]
+    assert [line["capture_of"] for line in output] == ["no layout explains 41 bytes a record"]
     assert worker.failure is None
 
 
@@ -344,7 +344,7 @@ def test_a_capture_is_written_through_nothing(office: Office, plant: Plant) -> N
 # ---------------------------------------------------------------- reconciliation
 
 
-def test_a_full_reading_is_told_with_the_days_it_found(office: Office) -> None:
+def test_a_full_reading_is_reported_with_the_days_it_found(office: Office) -> None:
     """The tally is as the contract says, and adds up; one by the calendar repeats the last reconciliation."""
     today = office.script.now().replace(hour=7, minute=0, second=0)
     office.script.log = history(5, today - timedelta(days=60)) + history(20, today - timedelta(days=1))
@@ -391,12 +391,12 @@ def test_a_log_that_differs_from_what_was_read_is_an_alarm(office: Office) -> No
     assert office.pins().count("2001") == 1
 
 
-def test_a_live_event_that_the_log_never_shows_is_told_by_the_full_reading(office: Office) -> None:
+def test_a_live_event_that_the_log_never_shows_is_reported_by_the_full_reading(office: Office) -> None:
     """It stays published; that the log does not hold it is an event of its own."""
     office.script.log = history(10, MORNING)
     worker = office.visit(poll="1h")
     polled(worker)
-    office.script.told.put(record("2001", office.script.now()))
+    office.script.reported.put(record("2001", office.script.now()))
     eventually(lambda: "2001" in office.pins())
 
     result = worker.request(full=True).result(20)
@@ -451,7 +451,7 @@ def test_answers_by_date_that_agree_are_remembered_and_store_nothing(office: Off
     assert len(office.pins()) == 40
 
 
-def test_a_terminal_that_does_not_know_the_question_is_asked_once(office: Office) -> None:
+def test_a_terminal_that_does_not_know_the_command_gets_it_once(office: Office) -> None:
     """Also after a restart."""
     office.script.log, office.script.between = recent(office), lambda _first, _last: None
     for _ in range(2):
@@ -464,7 +464,7 @@ def test_a_terminal_that_does_not_know_the_question_is_asked_once(office: Office
     assert len(office.script.ranges) == 1
 
 
-def test_a_terminal_that_hangs_at_the_question_is_asked_once(office: Office) -> None:
+def test_a_terminal_that_hangs_at_the_command_gets_it_once(office: Office) -> None:
     """The visit fails, the next one is well."""
 
     def hang(_first: datetime, _last: datetime) -> list[Record]:
@@ -506,7 +506,7 @@ def test_a_record_that_only_the_answer_by_date_shows_makes_the_whole_log_be_read
     ],
     ids=["nothing", "an invented record", "a record of another day"],
 )
-def test_a_terminal_that_lies_about_dates_is_not_asked_again(
+def test_a_terminal_with_wrong_answers_by_date_is_not_queried_again(
     office: Office, lie: Callable[[Script, datetime, datetime], list[Record]]
 ) -> None:
     """A full reading of the log settles it; nothing of the lie is stored."""
@@ -528,7 +528,7 @@ def test_a_terminal_that_lies_about_dates_is_not_asked_again(
 # ---------------------------------------------------------------- listening
 
 
-def test_a_terminal_whose_clock_was_reset_is_not_asked_by_date(office: Office) -> None:
+def test_a_terminal_whose_clock_was_reset_is_not_queried_by_date(office: Office) -> None:
     """The first seconds of 2000 have no days before them; once the clock is right again it is asked."""
     office.script.log, office.script.between = recent(office), by_date(office.script)
     office.script.off = datetime(2000, 1, 1) - datetime.now(ZONE).replace(tzinfo=None)  # noqa: DTZ001 - wall clock
@@ -546,7 +546,7 @@ def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytes
     monkeypatch.setattr(worker_module, "IDLE_PROBE_S", 0.05)
     worker = office.visit(poll="1h")
     polled(worker)
-    eventually(lambda: office.script.clock_asked > 3)
+    eventually(lambda: office.script.clock_requests > 3)
     assert office.script.conversations == 1
 
     office.script.silence = TerminalUnavailable("no answer")
@@ -558,7 +558,7 @@ def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytes
     assert office.alarms == ["terminal_lost", "terminal_found"]
 
 
-def test_events_that_stop_coming_are_asked_for_anew(office: Office) -> None:
+def test_events_that_stop_are_registered_for_again(office: Office) -> None:
     """Two polls find what live events should have told of: the conversation begins anew; next after four; said once."""
     office.script.log = history(10, MORNING)
     with capture_logs() as logs:
@@ -583,7 +583,7 @@ def test_events_that_come_are_no_silence(office: Office) -> None:
     for day in range(1, 6):
         punch = record("2001", MORNING + timedelta(days=day))
         office.script.log.append(punch)
-        office.script.told.put(punch if day % 2 else Hint("a uid"))
+        office.script.reported.put(punch if day % 2 else Hint("a uid"))
         polled(worker, 2)
 
     eventually(lambda: len(office.pins()) == 15)
@@ -632,7 +632,7 @@ def test_a_clock_that_is_right_is_left_alone(office: Office) -> None:
     assert (office.script.clock_set, office.alarms) == ([], [])
 
 
-def test_a_clock_is_not_set_where_nobody_asked_for_it(office: Office) -> None:
+def test_a_clock_is_not_set_without_the_setting(office: Office) -> None:
     """`never` is the default."""
     office.script.settable, office.script.off = True, timedelta(minutes=-5)
     worker = office.visit()

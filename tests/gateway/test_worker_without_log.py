@@ -114,8 +114,8 @@ def test_one_bad_file_costs_itself(office: Office) -> None:
     unread = worker.state.payload()["unread"]
     assert unread["files"] == 6
     assert "caf\\xe9_attlog.dat" in unread["names"]
-    said = {line["file"] for line in logs if line["event"] in ("file_refused", "file_left")}
-    assert said == set(unread["names"])
+    output = {line["file"] for line in logs if line["event"] in ("file_refused", "file_left")}
+    assert output == set(unread["names"])
     # No terminal is known by that serial number, so a person should look.
     assert {line["file"] for line in logs if line["event"] == "file_left"} == set()
     (receipt,) = [path for path in stick.iterdir() if os.fsencode(path.name) == b"caf\xe9_attlog.dat.hadir.txt"]
@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_a_second_time_is_tried_again(
     assert office.alarms == []
 
 
-def test_very_many_bad_files_are_not_said_one_by_one(office: Office) -> None:
+def test_very_many_bad_files_are_not_logged_one_by_one(office: Office) -> None:
     """Some are, and that there are more; the state counts all."""
     stick = office.folder / "usb"
     stick.mkdir()

@@ -23,22 +23,22 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long each torments")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="hadir-torture-"))
     library = compiled(folder)
     did: Counter[str] = Counter()
     failed: list[int] = []
     records = 0
-    for seed in range(asked.first, asked.first + asked.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         place = folder / f"seed-{seed}"
         place.mkdir()
         try:
-            outcome = Torture(seed, place, library).run(asked.seconds)
+            outcome = Torture(seed, place, library).run(options.seconds)
         except Exception as exc:  # noqa: BLE001 - the next seed is run all the same
             failed.append(seed)
             print(f"seed {seed} FAILED: {exc}")  # noqa: T201
             traceback.print_exc()
-            repeat = f"python -m tests.torture --first {seed} --seeds 1 --seconds {asked.seconds:g}"
+            repeat = f"python -m tests.torture --first {seed} --seeds 1 --seconds {options.seconds:g}"
             print(f"  everything is in {place}; again: {repeat}", flush=True)  # noqa: T201
             continue
         print(outcome, flush=True)  # noqa: T201
@@ -46,7 +46,8 @@ def main() -> int:
         records += outcome.records
         shutil.rmtree(place)
     total = ", ".join(f"{count} × {what}" for what, count in sorted(did.items()))  # noqa: RUF001 - times
-    print(f"{asked.seeds - len(failed)} of {asked.seeds} seeds whole: {records} records once each, through {total}")  # noqa: T201
+    whole = options.seeds - len(failed)
+    print(f"{whole} of {options.seeds} seeds whole: {records} records once each, through {total}")  # noqa: T201
     if not failed:
         shutil.rmtree(folder)
     return 1 if failed else 0

@@ -355,16 +355,16 @@ class Torture:
     def _settle(self) -> None:
         expected = len(self._expected())
         moved, before = time.monotonic(), ""
-        while not (told := self._told())[0]:
+        while not (reported := self._reported())[0]:
             for program in (self._gateway, self._inbox):
                 program.check_alive()
-            if told[1] != before:
-                moved, before = time.monotonic(), told[1]
-            assert time.monotonic() - moved < STILL_S, f"not everything arrived, and nothing moves: {told[1]}"
+            if reported[1] != before:
+                moved, before = time.monotonic(), reported[1]
+            assert time.monotonic() - moved < STILL_S, f"not everything arrived, and nothing moves: {reported[1]}"
             time.sleep(0.2)
         assert self._held() >= expected
 
-    def _told(self) -> tuple[bool, str]:
+    def _reported(self) -> tuple[bool, str]:
         """Return whether everything is held and covered by receipts, and how far it is."""
         expected = len(self._expected())
         try:
@@ -397,14 +397,14 @@ class Torture:
         _check_same(expected, in_ledger, "ledger")
         with open_readonly(self._inbox.disk.contents / "centre.db") as connection:
             assert list(verify(connection)) == []
-            said = report(connection)
+            output = report(connection)
             at_centre = [
                 UUID(id_)
                 for (id_,) in connection.execute("SELECT id FROM event WHERE type = 'hadir.punch.recorded.v1'")
             ]
             punches = [UUID(id_) for (id_,) in connection.execute("SELECT id FROM punch")]
-        assert said.rejected == []
-        (stream,) = said.streams
+        assert output.rejected == []
+        (stream,) = output.streams
         assert (stream.missing, stream.forks, stream.misidentified) == ([], [], [])
         assert (stream.chain.state, stream.chain.first, stream.chain.last) == ("unbroken", 1, counts.sequence)
         assert stream.events == stream.upto == counts.sequence == counts.confirmed

@@ -69,11 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, help="the first seed; else one by chance")
     parser.add_argument("--seeds", type=int, help="end after so many seeds of each kind")
     parser.add_argument("--kind", choices=KINDS, help="only this one")
-    asked = parser.parse_args(arguments)
-    first = secrets.randbelow(1_000_000_000) if asked.first is None else asked.first
-    seeds = itertools.count(first) if asked.seeds is None else iter(range(first, first + asked.seeds))
-    kinds = {kind: attack for kind, attack in attacks().items() if asked.kind in (None, kind)}
-    end = time.monotonic() + asked.seconds
+    requested = parser.parse_args(arguments)
+    first = secrets.randbelow(1_000_000_000) if requested.first is None else requested.first
+    seeds = itertools.count(first) if requested.seeds is None else iter(range(first, first + requested.seeds))
+    kinds = {kind: attack for kind, attack in attacks().items() if requested.kind in (None, kind)}
+    end = time.monotonic() + requested.seconds
     counts: Counter[str] = Counter()
     found: Counter[str] = Counter()
     for outcome in torment(kinds, seeds, lambda: time.monotonic() >= end):

@@ -65,7 +65,7 @@ def test_a_class_without_a_figure_is_not_free_by_decree() -> None:
     assert "in: 31 min or more: B, no cut. (Perbup 7/2027, Art. 4)" in lines
 
 
-def test_what_ends_is_said_too() -> None:
+def test_an_ending_rule_is_explained_too() -> None:
     """A limit that ends on a date, and a figure that another replaces."""
     lines = _lines('day: {cap: [{value: "2"}, {from: 2028-01-01, value: null}]}\n')
 

@@ -89,7 +89,7 @@ def test_history_is_invented_the_same_way_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "reported"),
     [
         ("crc", "crc is 1"),
         ("crc=3", "crc is 3"),
@@ -100,9 +100,9 @@ def test_history_is_invented_the_same_way_each_time() -> None:
         ("slow=250ms", "slow is 0.25"),
     ],
 )
-def test_faults_are_switched(order: str, told: str) -> None:
+def test_faults_are_switched(order: str, reported: str) -> None:
     """By a word, a number or a duration."""
-    assert Simulator(SimulatedTerminal()).faults.switch(order) == told
+    assert Simulator(SimulatedTerminal()).faults.switch(order) == reported
 
 
 @pytest.mark.parametrize("order", ["fire", "crc=x", "slow=1", "crc=-1"])
@@ -115,7 +115,7 @@ def test_faults_that_make_no_sense(order: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "reported"),
     [
         ("punch 7", "7 punched at 2026-09-04 07:30:00 (state 0, verify 1)."),
         ("punch 7 1 8 2", "7 punched at 2026-09-04 07:30:00 (state 1, verify 8)."),
@@ -131,11 +131,11 @@ def test_faults_that_make_no_sense(order: str) -> None:
         ("", "Commands:"),
     ],
 )
-def test_what_a_person_types(typed: str, told: str) -> None:
+def test_what_a_person_types(typed: str, reported: str) -> None:
     """Each command says what happened, or what would have been right."""
     simulator = Simulator([SimulatedTerminal(device_id=number, now=lambda: MOMENT) for number in (1, 2)])
 
-    assert simulator.control(typed).startswith(told)
+    assert simulator.control(typed).startswith(reported)
 
 
 def test_rush_and_clock_reach_the_terminals() -> None:

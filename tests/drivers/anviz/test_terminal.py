@@ -202,7 +202,7 @@ def test_live_punches_between_question_and_answer(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("fault", ["crc", "half", "collision", "noise"])
-def test_damaged_answers_are_asked_for_again(pty: Simulator, fault: str) -> None:
+def test_damaged_answers_are_requested_again(pty: Simulator, fault: str) -> None:
     """A small request once more, a batch of records by its own command: none skipped, none twice."""
     with connect(options(pty.port)) as terminal:
         for when in (0, 1, 7):
@@ -249,7 +249,7 @@ def test_silence_is_reported(pty: Simulator) -> None:
         assert terminal.sizes().records == 180
 
 
-def test_lost_answer_to_an_acknowledgement_is_not_asked_again(pty: Simulator) -> None:
+def test_lost_answer_to_an_acknowledgement_is_not_requested_again(pty: Simulator) -> None:
     """The marks may be gone; taking as many once more would take those of unread records."""
     with connect(options(pty.port)) as terminal:
         list(terminal.new().records)
@@ -339,7 +339,7 @@ def test_answers_that_make_no_sense(pty: Simulator, command: int, data: bytes) -
 
 
 @pytest.mark.parametrize(
-    ("port", "told"),
+    ("port", "reported"),
     [
         ("192.168.1.218", "not a port"),
         ("COM3", "not a port"),
@@ -349,9 +349,9 @@ def test_answers_that_make_no_sense(pty: Simulator, command: int, data: bytes) -
         ("tcp://a b", "not a port"),
     ],
 )
-def test_what_is_no_port(port: str, told: str) -> None:
+def test_what_is_no_port(port: str, reported: str) -> None:
     """It is said what would be right."""
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=reported):
         options(port)
 
 

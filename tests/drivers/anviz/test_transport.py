@@ -82,7 +82,7 @@ def test_another_program_that_holds_the_port(pty: Simulator) -> None:
         raise AssertionError("not opened")  # pragma: no cover
 
 
-def test_nobody_listens_at_the_address() -> None:
+def test_a_closed_address_is_unavailable() -> None:
     """The message says which."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -94,15 +94,15 @@ def test_nobody_listens_at_the_address() -> None:
 def test_turnaround_is_kept(pty: Simulator) -> None:
     """A terminal on RS-485 is given time to turn round: no request comes sooner after what was heard last."""
     gaps: list[float] = []
-    heard = [0.0]
+    received = [0.0]
     usual = only(pty).answer
 
     def answer(request: wire.Frame) -> wire.Frame:
-        gaps.append(time.monotonic() - heard[0])
+        gaps.append(time.monotonic() - received[0])
         return usual(request)
 
     def sent(_answer: wire.Frame) -> None:
-        heard[0] = time.monotonic()
+        received[0] = time.monotonic()
 
     only(pty).answer = answer  # type: ignore[method-assign]
     pty.on_answer = sent
@@ -238,7 +238,7 @@ def test_nothing_but_counted_marks_is_cleared() -> None:
         assert nothing_left(other_end)
 
 
-def test_everybody_is_asked_for_the_number_only() -> None:
+def test_every_terminal_is_queried_for_its_number_only() -> None:
     """All would answer at once."""
     with bare_line() as (line, other_end):
         for command in ALLOWED - {wire.CMD_DEVICE_ID}:

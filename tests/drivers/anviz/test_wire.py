@@ -200,7 +200,7 @@ def test_text(data: bytes, text: str | None) -> None:
     ("pin", "moment", "state"),
     [("0", MOMENT, 0), ("A7", MOMENT, 0), (str(2**40), MOMENT, 0), ("1", datetime(2000, 1, 1), 0), ("1", MOMENT, 256)],  # noqa: DTZ001 - wall clock
 )
-def test_what_fits_no_record_is_said(pin: str, moment: datetime, state: int) -> None:
+def test_bytes_that_fit_no_record_are_reported(pin: str, moment: datetime, state: int) -> None:
     """A simulated terminal cannot hold it either."""
     with pytest.raises(ValueError, match=r"number|time"):
         wire.encode_record(pin, moment, epoch=wire.EPOCH, state=state, verify=1)

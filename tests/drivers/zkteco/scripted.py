@@ -227,12 +227,12 @@ def serve(buffer: bytes, limit: int = 1024) -> Dynamic:
     """Answer READ_BUFFER from ``buffer``, as it should be."""
 
     def answer(question: Packet) -> list[Answer]:
-        return transfer(asked(buffer, question), limit)
+        return transfer(requested(buffer, question), limit)
 
     return answer
 
 
-def asked(buffer: bytes, question: Packet) -> bytes:
+def requested(buffer: bytes, question: Packet) -> bytes:
     """Return the part of ``buffer`` that a READ_BUFFER asks for."""
     start, length = struct.unpack("<ii", question.data)
     return buffer[start : start + length]

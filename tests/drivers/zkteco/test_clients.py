@@ -61,7 +61,7 @@ def ours(simulator: Simulator) -> Iterator[Any]:
         yield terminal
 
 
-def said(terminal: SimulatedTerminal) -> list[tuple[str | None, datetime, int | None, int | None]]:
+def output(terminal: SimulatedTerminal) -> list[tuple[str | None, datetime, int | None, int | None]]:
     """Return what the terminal's memory holds: PIN, time, verify code, state."""
     return [
         (terminal.users[found.uid] if found.uid else found.pin, found.local_time, found.verify, found.state)
@@ -111,7 +111,7 @@ def test_reads_what_was_put_in(pyzk: Connect, layout: str, records: int, key: in
         assert {user.uid: user.user_id for user in client.get_users()} == terminal.users
         log = read(client, layout)
         client.disconnect()
-    assert log == said(terminal)
+    assert log == output(terminal)
     assert len(log) == records
     assert simulator.bad_checksums == 0
     assert terminal.refused_writes == 0

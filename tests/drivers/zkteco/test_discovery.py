@@ -100,7 +100,7 @@ def test_terminals_tell_who_they_are_and_are_left_as_found(stack: ExitStack, por
 
 
 @pytest.mark.parametrize("firmware", [SECURE, wire.SECURE_MAGIC + bytes(12)], ids=["6001", "magic"])
-def test_others_on_the_same_port_are_told_apart(stack: ExitStack, port: int, firmware: bytes) -> None:
+def test_other_devices_on_the_same_port_are_recognised(stack: ExitStack, port: int, firmware: bytes) -> None:
     """A panel, secure firmware, a web server, somebody who hangs up: each is named, none stops the search."""
     stack.enter_context(listening(host(1), port, saying(PANEL)))
     stack.enter_context(listening(host(2), port, saying(firmware)))
@@ -172,7 +172,7 @@ def test_terminal_that_serves_tcp_is_not_bothered_over_udp(stack: ExitStack, por
         datagrams.recv(1)
 
 
-def test_silent_and_closed_hosts_are_nobody(stack: ExitStack, port: int) -> None:
+def test_silent_and_closed_hosts_are_no_terminals(stack: ExitStack, port: int) -> None:
     """A host that never answers costs the time-out, a closed port nothing."""
     stack.enter_context(silent(host(1), port))
 
@@ -288,7 +288,7 @@ def test_search_that_is_stopped_says_goodbye_and_keeps_what_it_found(stack: Exit
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("discover")]
 
 
-def test_search_that_nobody_follows_any_more_ends(stack: ExitStack, port: int) -> None:
+def test_an_abandoned_search_ends(stack: ExitStack, port: int) -> None:
     """Closing the generator is enough."""
     terminal = SimulatedTerminal()
     stack.enter_context(Simulator(terminal, host(1), port))
@@ -313,7 +313,7 @@ def test_address_that_cannot_be_reached_does_not_end_the_search(stack: ExitStack
     assert finding.host == host(1)
 
 
-def test_network_that_cannot_be_reached_is_said() -> None:
+def test_a_network_that_cannot_be_reached_is_reported() -> None:
     """Without a way there, silence would be no finding."""
     with pytest.raises(TerminalUnavailable, match=r"255\.255\.255\.255:4370 cannot be reached"):
         list(discover(Search(["255.255.255.255"])))

@@ -60,7 +60,7 @@ def visit(terminal: SimulatedTerminal, simulator: Simulator, *, udp: bool = Fals
         return list(visitor.read().records)
 
 
-def asked(conversation: Conversation, command: int, data: bytes = b"") -> list[Packet]:
+def requested(conversation: Conversation, command: int, data: bytes = b"") -> list[Packet]:
     """Ask one question in a conversation that has begun."""
     return conversation.answer(Packet(command, conversation.session, 9, data))
 
@@ -80,11 +80,11 @@ def prepare(table: int, first: int = 0, last: int = 0) -> bytes:
 def served(terminal: SimulatedTerminal) -> bytes:
     """Return the log as it is served, prefix included."""
     conversation = begun(terminal)
-    (ready,) = asked(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
+    (ready,) = requested(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
     if ready.command == wire.CMD_DATA:
         return ready.data
     length = struct.pack("<ii", 0, int.from_bytes(ready.data[1:5], "little"))
-    answers = asked(conversation, wire.CMD_READ_BUFFER, length)
+    answers = requested(conversation, wire.CMD_READ_BUFFER, length)
     return b"".join(packet.data for packet in answers if packet.command == wire.CMD_DATA)
 
 
@@ -106,9 +106,9 @@ def test_a_fault_comes_and_goes(name: str, udp: bool) -> None:
     with Simulator(terminal) as simulator:
         log_before, *before = memory(terminal)
         assert isinstance(log_before, bytes)
-        said = terminal.faults.switch_on(name)
-        assert said.startswith(name)
-        assert said.endswith(FAULTS[name].meaning())
+        output = terminal.faults.switch_on(name)
+        assert output.startswith(name)
+        assert output.endswith(FAULTS[name].meaning())
         with suppress(DriverError):
             visit(terminal, simulator, udp=udp, timeout_s=0.3)
         assert list(terminal.faults.on) == ([name] if FAULTS[name].lasting else [])
@@ -191,7 +191,7 @@ def test_a_wrong_order_gets_a_sentence_and_changes_nothing(line: str, sentence: 
 
 
 @pytest.mark.parametrize("order", ["bad-pin", "stale-bytes", "reindex"])
-def test_what_a_layout_cannot_do_wrong_is_said(order: str) -> None:
+def test_a_fault_that_a_layout_cannot_have_is_refused(order: str) -> None:
     """Short records hold neither text nor index."""
     with pytest.raises(ValueError, match="records of layout 16"):
         a_terminal(layout="16").faults.switch_on(order)
@@ -250,12 +250,12 @@ def test_the_count_lies(order: str, count: int) -> None:
     """The number reported may be anything, while the log stays what it is."""
     terminal = a_terminal()
     terminal.faults.switch_on(order)
-    (answer,) = asked(begun(terminal), wire.CMD_GET_FREE_SIZES)
+    (answer,) = requested(begun(terminal), wire.CMD_GET_FREE_SIZES)
     assert wire.decode_sizes(answer.data) == (count, terminal.capacity)
     assert len(served(terminal)) == 4 + 40 * 40
 
 
-def test_the_log_shrinks_and_is_back_with_what_came_meanwhile() -> None:
+def test_the_log_shrinks_and_returns_with_the_punches_made_meanwhile() -> None:
     """Nothing is lost by a log that seems to end early."""
     terminal = a_terminal()
     terminal.faults.switch_on("shrink=10")
@@ -368,7 +368,7 @@ def test_every_finger_is_read_twice() -> None:
     """Two records and two events, so many seconds apart."""
     terminal = a_terminal(0)
     conversation = begun(terminal)
-    asked(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
+    requested(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
     terminal.faults.switch_on("double-press=2s")
     terminal.punch("1001")
     times = [record.local_time for record in terminal.records() if isinstance(record, RawPunch)]
@@ -390,7 +390,7 @@ def test_a_person_is_deleted_and_the_records_stay() -> None:
 def between(terminal: SimulatedTerminal, first: datetime, last: datetime) -> list[Packet]:
     """Ask for the records of a span of time."""
     data = prepare(wire.CMD_ATTLOG_BY_TIME, wire.encode_time(first), wire.encode_time(last))
-    return asked(begun(terminal), wire.CMD_PREPARE_BUFFER, data)
+    return requested(begun(terminal), wire.CMD_PREPARE_BUFFER, data)
 
 
 def test_records_are_read_by_time() -> None:
@@ -455,9 +455,9 @@ def test_a_question_is_refused(order: str, command: int, data: bytes, code: int)
     terminal = a_terminal()
     conversation = begun(terminal)
     terminal.faults.switch_on(order)
-    (clock,) = asked(conversation, wire.CMD_GET_TIME)
+    (clock,) = requested(conversation, wire.CMD_GET_TIME)
     assert clock.command == wire.CMD_ACK_OK
-    (answer,) = asked(conversation, command, data)
+    (answer,) = requested(conversation, command, data)
     assert answer.command == code
 
 
@@ -466,7 +466,7 @@ def test_a_serial_number_is_empty() -> None:
     terminal = a_terminal()
     conversation = begun(terminal)
     terminal.faults.switch_on("no-serial=empty")
-    (answer,) = asked(conversation, wire.CMD_OPTIONS_RRQ, b"~SerialNumber\0")
+    (answer,) = requested(conversation, wire.CMD_OPTIONS_RRQ, b"~SerialNumber\0")
     assert (answer.command, answer.data) == (wire.CMD_ACK_OK, b"~SerialNumber=\0")
 
 
@@ -477,8 +477,8 @@ def test_the_tail_is_not_served(how: str, length: int) -> None:
     honest = served(terminal)
     terminal.faults.switch_on(f"tail={how}")
     conversation = begun(terminal)
-    asked(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
-    _, data, _ = asked(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", 1204, 400))
+    requested(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
+    _, data, _ = requested(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", 1204, 400))
     assert data.data == honest[:length]
     assert served(terminal) == honest
 
@@ -488,9 +488,9 @@ def test_the_tail_is_refused() -> None:
     terminal = a_terminal()
     terminal.faults.switch_on("tail")
     conversation = begun(terminal)
-    asked(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
+    requested(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
     codes = [
-        asked(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", start, length))[0].command
+        requested(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", start, length))[0].command
         for start, length in ((0, 4), (1204, 400), (4, 800), (804, 800))
     ]
     assert codes == [wire.CMD_PREPARE_DATA, wire.CMD_ACK_ERROR, wire.CMD_PREPARE_DATA, wire.CMD_PREPARE_DATA]
@@ -508,10 +508,10 @@ def test_people_punch_in_the_middle_of_a_reading() -> None:
     """Their events stand among the packets; the log that is being sent does not hold them."""
     terminal = a_terminal()
     conversation = begun(terminal)
-    asked(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
+    requested(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
     terminal.faults.switch_on("punch-in-read=2")
-    asked(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
-    answers = asked(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", 4, 1600))
+    requested(conversation, wire.CMD_PREPARE_BUFFER, prepare(wire.CMD_ATTLOG_RRQ))
+    answers = requested(conversation, wire.CMD_READ_BUFFER, struct.pack("<ii", 4, 1600))
     assert [packet.command for packet in answers] == [1500, 500, 500, 1501, 2000]
     assert len(answers[3].data) == 1600
     assert terminal.count == 42
@@ -522,17 +522,17 @@ def test_a_terminal_hangs_until_it_is_switched_off_and_on() -> None:
     terminal = a_terminal()
     conversation = begun(terminal)
     terminal.faults.switch_on("hang=2")
-    answers = [len(asked(conversation, wire.CMD_GET_TIME)) for _ in range(4)]
+    answers = [len(requested(conversation, wire.CMD_GET_TIME)) for _ in range(4)]
     assert answers == [1, 1, 0, 0]
 
 
-def test_events_are_told_otherwise() -> None:
+def test_events_are_sent_in_other_forms() -> None:
     """Of another length, with other codes, among others, or not at all; a phantom has no record."""
     terminal = a_terminal()
     conversation = begun(terminal)
-    asked(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
+    requested(conversation, wire.CMD_REG_EVENT, struct.pack("<I", 1))
 
-    def heard(order: str) -> list[Packet]:
+    def received(order: str) -> list[Packet]:
         terminal.faults.switch_on(order)
         terminal.punch("1001", 0, 1)
         terminal.faults.switch_off(order.partition("=")[0])
@@ -540,16 +540,16 @@ def test_events_are_told_otherwise() -> None:
         conversation.events.clear()
         return events
 
-    (event,) = heard("event-length=41")
+    (event,) = received("event-length=41")
     assert wire.decode_event(event) == Hint("event of unknown length 41")
-    (event,) = heard("event-differs")
-    told = wire.decode_event(event)
-    assert isinstance(told, RawPunch)
-    assert (told.pin, told.local_time, told.state, told.verify) == ("1001", NOON, 1, 5)
-    assert [event.session for event in heard("other-events=1")] == [EF_FINGER_SCORE, 1, EF_FINGER_SCORE]
-    assert heard("mute") == []
+    (event,) = received("event-differs")
+    reported = wire.decode_event(event)
+    assert isinstance(reported, RawPunch)
+    assert (reported.pin, reported.local_time, reported.state, reported.verify) == ("1001", NOON, 1, 5)
+    assert [event.session for event in received("other-events=1")] == [EF_FINGER_SCORE, 1, EF_FINGER_SCORE]
+    assert received("mute") == []
     count = terminal.count
-    phantom, real = heard("phantom")
+    phantom, real = received("phantom")
     assert phantom == real
     assert terminal.count == count + 1
 

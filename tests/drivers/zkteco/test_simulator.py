@@ -175,22 +175,22 @@ def test_sessions_are_counted() -> None:
 
 
 @pytest.mark.parametrize("tick", [0, 50, 255])
-def test_the_comm_key_is_asked_for(tick: int) -> None:
+def test_the_comm_key_is_demanded(tick: int) -> None:
     """With a key, CONNECT gives a session but no service until the proof is right, whatever tick the client chose."""
     terminal = SimulatedTerminal(comm_key=1234)
     conversation = Conversation(terminal)
-    (asked,) = conversation.answer(Packet(wire.CMD_CONNECT, 0, 0))
-    assert asked.command == wire.CMD_ACK_UNAUTH
-    (early,) = conversation.answer(Packet(wire.CMD_GET_TIME, asked.session, 1))
+    (requested,) = conversation.answer(Packet(wire.CMD_CONNECT, 0, 0))
+    assert requested.command == wire.CMD_ACK_UNAUTH
+    (early,) = conversation.answer(Packet(wire.CMD_GET_TIME, requested.session, 1))
     assert early.command == wire.CMD_ACK_UNAUTH
-    for wrong in (b"", bytes(3), bytes(4), wire.scramble_comm_key(1235, asked.session, tick)):
-        (refused,) = conversation.answer(Packet(wire.CMD_AUTH, asked.session, 2, wrong))
+    for wrong in (b"", bytes(3), bytes(4), wire.scramble_comm_key(1235, requested.session, tick)):
+        (refused,) = conversation.answer(Packet(wire.CMD_AUTH, requested.session, 2, wrong))
         assert refused.command == wire.CMD_ACK_UNAUTH
     assert terminal.conversations == 0
-    proof = wire.scramble_comm_key(1234, asked.session, tick)
-    (accepted,) = conversation.answer(Packet(wire.CMD_AUTH, asked.session, 3, proof))
+    proof = wire.scramble_comm_key(1234, requested.session, tick)
+    (accepted,) = conversation.answer(Packet(wire.CMD_AUTH, requested.session, 3, proof))
     assert accepted.command == wire.CMD_ACK_OK
-    (served,) = conversation.answer(Packet(wire.CMD_GET_TIME, asked.session, 4))
+    (served,) = conversation.answer(Packet(wire.CMD_GET_TIME, requested.session, 4))
     assert served.command == wire.CMD_ACK_OK
 
 
@@ -220,12 +220,12 @@ def test_what_would_do_harm_is_refused_and_remembered(command: int) -> None:
     assert terminal.commands == Counter({wire.CMD_CONNECT: 1, command: 1})
 
 
-def test_the_clock_is_told_and_set() -> None:
+def test_the_clock_is_read_and_set() -> None:
     """GET_TIME shows the true time and the offset; SET_TIME moves the offset; an impossible time moves nothing."""
     terminal = SimulatedTerminal(now=frozen(), clock_offset=timedelta(minutes=7))
     conversation, session = connected(terminal)
-    (told,) = conversation.answer(Packet(wire.CMD_GET_TIME, session, 2))
-    assert wire.decode_time(int.from_bytes(told.data, "little")) == END + timedelta(minutes=7)
+    (reported,) = conversation.answer(Packet(wire.CMD_GET_TIME, session, 2))
+    assert wire.decode_time(int.from_bytes(reported.data, "little")) == END + timedelta(minutes=7)
     (done,) = conversation.answer(Packet(wire.CMD_SET_TIME, session, 3, struct.pack("<I", wire.encode_time(END))))
     assert done.command == wire.CMD_ACK_OK
     assert terminal.clock_offset == timedelta(0)
@@ -235,7 +235,7 @@ def test_the_clock_is_told_and_set() -> None:
     assert terminal.clock() == END
 
 
-def test_identity_and_sizes_are_told() -> None:
+def test_identity_and_sizes_are_reported() -> None:
     """Firmware, and how many records, users and places there are."""
     terminal = SimulatedTerminal(firmware="Ver 6.60 Apr 26 2016", capacity=10)
     terminal.append("1001", END)
@@ -339,21 +339,21 @@ def test_users_come_as_long_as_the_layout_is_old(layout: str, stride: int) -> No
     assert wire.decode_pins(answered.data[4:]) == {3: "1003", 9: "1009"}
 
 
-def test_events_go_to_those_who_asked() -> None:
+def test_events_go_to_registered_clients_only() -> None:
     """Every registered conversation is told of a punch, until it says no more; acknowledgements get no answer."""
     terminal = SimulatedTerminal()
-    told, session = connected(terminal)
+    reported, session = connected(terminal)
     too, second_session = connected(terminal)
     silent, _ = connected(terminal)
-    told.answer(Packet(wire.CMD_REG_EVENT, session, 2, struct.pack("<I", 1)))
+    reported.answer(Packet(wire.CMD_REG_EVENT, session, 2, struct.pack("<I", 1)))
     too.answer(Packet(wire.CMD_REG_EVENT, second_session, 2, struct.pack("<I", 0xFFFF)))
     terminal.punch("1001")
-    assert told.answer(Packet(wire.CMD_ACK_OK, session, 0)) == []
-    assert [len(each.events) for each in (told, too, silent)] == [1, 1, 0]
-    told.answer(Packet(wire.CMD_REG_EVENT, session, 3, bytes(4)))
+    assert reported.answer(Packet(wire.CMD_ACK_OK, session, 0)) == []
+    assert [len(each.events) for each in (reported, too, silent)] == [1, 1, 0]
+    reported.answer(Packet(wire.CMD_REG_EVENT, session, 3, bytes(4)))
     too.answer(Packet(wire.CMD_EXIT, second_session, 3))
     terminal.punch("1001")
-    assert [len(each.events) for each in (told, too, silent)] == [1, 1, 0]
+    assert [len(each.events) for each in (reported, too, silent)] == [1, 1, 0]
 
 
 @pytest.mark.parametrize("length", wire.EVENT_ID_WIDTH)
@@ -461,9 +461,9 @@ def test_many_fingers_at_once() -> None:
     for thread in threads:
         thread.join()
     logged = [found.pin for found in terminal.records() if isinstance(found, RawPunch)]
-    told = [event.data[:24].rstrip(b"\0").decode() for event in conversation.events]
+    reported = [event.data[:24].rstrip(b"\0").decode() for event in conversation.events]
     assert len(set(logged)) == 1000
-    assert told == logged
+    assert reported == logged
 
 
 # --- the real wire ------------------------------------------------------------------------------------------------
@@ -515,12 +515,12 @@ class Client:
 @pytest.mark.parametrize("udp", [False, True], ids=["TCP", "UDP"])
 def test_events_cross_the_wire_in_order(udp: bool) -> None:
     """Fifty people at once: fifty events, in the order of the log, to the one who asked and to nobody else."""
-    with Simulator(build(people=50)) as simulator, Client(simulator, udp=udp) as told, Client(simulator) as other:
-        told.query(wire.CMD_CONNECT)
+    with Simulator(build(people=50)) as simulator, Client(simulator, udp=udp) as reported, Client(simulator) as other:
+        reported.query(wire.CMD_CONNECT)
         other.query(wire.CMD_CONNECT)
-        assert told.query(wire.CMD_REG_EVENT, struct.pack("<I", 1)).command == wire.CMD_ACK_OK
+        assert reported.query(wire.CMD_REG_EVENT, struct.pack("<I", 1)).command == wire.CMD_ACK_OK
         assert "50 punches" in simulator.control("rush 50")
-        events = [told.next() for _ in range(50)]
+        events = [reported.next() for _ in range(50)]
         pins = [event.data[:24].rstrip(b"\0").decode() for event in events if event is not None]
         assert pins == [found.pin for found in simulator.terminal.records() if isinstance(found, RawPunch)]
         assert other.query(wire.CMD_GET_TIME).command == wire.CMD_ACK_OK

@@ -16,9 +16,9 @@ from tests.drivers.zkteco.scripted import (
     Dynamic,
     Pause,
     Step,
-    asked,
     options,
     prepared,
+    requested,
     serve,
     sizes,
     step,
@@ -141,25 +141,25 @@ def test_records_that_lie_across_two_chunks_are_whole(layout: str) -> None:
 
 
 @either_transport
-def test_punches_between_two_chunks_are_heard_and_harm_nothing(udp: bool) -> None:
+def test_punches_between_two_chunks_are_received_and_harm_nothing(udp: bool) -> None:
     """Asking for events, and hearing them, in the middle of a reading leaves it as it is."""
     terminal = simulated()
-    heard: list[str | None] = []
+    received: list[str | None] = []
     body = b""
     with Simulator(terminal) as simulator, connect(options(simulator.port, udp=udp)) as zk:
         for number, record in enumerate(zk.read().records):
             body += record.raw
             if number % 1000 == 0:
                 terminal.punch(str(5000 + number // 1000))
-                heard += [event.pin for event in zk.events(0) if isinstance(event, RawPunch)]
+                received += [event.pin for event in zk.events(0) if isinstance(event, RawPunch)]
                 zk.read_clock()
-        heard += [event.pin for event in islice(zk.events(5), ROWS // 1000 - 1 - len(heard))]  # type: ignore[union-attr]
+        received += [event.pin for event in islice(zk.events(5), ROWS // 1000 - 1 - len(received))]  # type: ignore[union-attr]
     assert body == log()
     # Before the first question for events nobody is told of any.
-    assert heard == [str(5000 + number) for number in range(1, ROWS // 1000)]
+    assert received == [str(5000 + number) for number in range(1, ROWS // 1000)]
 
 
-def test_who_is_behind_the_numbers_can_be_asked_in_the_middle_of_a_reading() -> None:
+def test_the_user_list_can_be_read_in_the_middle_of_a_reading() -> None:
     """The user list takes the log's place in the terminal; the reading goes on all the same."""
     terminal = simulated("8", 30_000)
     with Simulator(terminal) as simulator, connect(options(simulator.port)) as zk:
@@ -339,7 +339,7 @@ def test_bad_records_at_the_front_do_not_decide(layout: str, count: int) -> None
 
 @pytest.mark.parametrize("stride", [12, 24, 28, 36, 44, 64])
 @pytest.mark.parametrize("count", [ROWS, 0, None], ids=["count", "zero", "none"])
-def test_a_layout_nobody_knows_is_refused_and_kept(stride: int, count: int | None) -> None:
+def test_an_unknown_layout_is_refused_and_kept(stride: int, count: int | None) -> None:
     """Records of an unknown length are not cut into records of another, however many there are."""
     body = b"".join(
         struct.pack(
@@ -363,12 +363,12 @@ def test_a_layout_nobody_knows_is_refused_and_kept(stride: int, count: int | Non
 
 def test_a_long_log_is_judged_by_pieces() -> None:
     """Every piece begins where a record begins in every layout, and they reach into the last quarter of the log."""
-    asked_for: list[tuple[int, int]] = []
+    requested_for: list[tuple[int, int]] = []
     buffer = framed(log())
 
     def noting(question: wire.Packet) -> list[Answer]:
-        asked_for.append(struct.unpack("<ii", question.data))
-        return transfer(asked(buffer, question))
+        requested_for.append(struct.unpack("<ii", question.data))
+        return transfer(requested(buffer, question))
 
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(ROWS)),
@@ -376,7 +376,7 @@ def test_a_long_log_is_judged_by_pieces() -> None:
         *[step(READ, noting)] * (1 + SAMPLE_PIECES),
     ) as (zk, _):
         zk.read()
-    pieces = [(start - 4, length) for start, length in asked_for[1:]]
+    pieces = [(start - 4, length) for start, length in requested_for[1:]]
     assert len(log()) > SAMPLE_THRESHOLD
     assert len(pieces) == SAMPLE_PIECES
     assert all(start % layout.stride == 0 for start, _ in pieces for layout in wire.LAYOUTS.values())

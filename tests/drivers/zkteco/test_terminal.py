@@ -52,9 +52,9 @@ from tests.drivers.zkteco.scripted import (
     Pause,
     ScriptedPeer,
     Step,
-    asked,
     options,
     prepared,
+    requested,
     serve,
     sizes,
     step,
@@ -155,7 +155,7 @@ def test_what_cannot_be_read_as_text_is_none(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("code", [wire.CMD_ACK_ERROR, 4999, wire.CMD_UNKNOWN])
-def test_a_serial_that_is_not_told_is_empty(code: int) -> None:
+def test_a_serial_that_is_not_reported_is_empty(code: int) -> None:
     """A terminal that does not know its serial number refuses the option; that is an answer, not an error."""
     with visited(step(wire.CMD_OPTIONS_RRQ, Answer(code))) as (zk, _):
         assert zk.serial() == ""
@@ -287,7 +287,7 @@ STARTS = {"first": 0, "second": 1, "middle": 500, "last eight": 992, "last": 999
 
 @every_transport
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_a_tail_is_read_from_where_it_was_asked(layout: str, udp: bool, start: int) -> None:
+def test_a_tail_is_read_from_the_requested_position(layout: str, udp: bool, start: int) -> None:
     """With the layout known, only what lies behind ``start`` is delivered."""
     with talking(simulated(layout, 1000), udp=udp) as (zk, simulator):
         reading = zk.read(start, layout)
@@ -344,7 +344,7 @@ def beginning(buffer: bytes) -> Dynamic:
 
 @pytest.mark.parametrize("start", [0, 90, 99])
 @pytest.mark.parametrize("oddity", ["refuses", "ignores the start", "sends everything"])
-def test_a_terminal_that_serves_no_parts_is_asked_for_everything(start: int, oddity: str) -> None:
+def test_a_terminal_that_serves_no_parts_is_read_as_a_whole(start: int, oddity: str) -> None:
     """Whatever is sent in place of a part, what is handed out is what the reading says it is."""
     body = log("40", 100)
     buffer = struct.pack("<I", len(body)) + body
@@ -495,12 +495,12 @@ NO_SIZES = step(wire.CMD_GET_FREE_SIZES, Answer(wire.CMD_ACK_OK, bytes(4)))
 DIRECT = wire.CMD_ATTLOG_RRQ
 
 
-def burst(body: bytes, said: int, *, announced_first: bool = True, closed: bool = True) -> Dynamic:
+def burst(body: bytes, output: int, *, announced_first: bool = True, closed: bool = True) -> Dynamic:
     """Answer as a Wi-Fi model: the whole log in one packet that says it has ``said`` bytes of data."""
 
     def answer(question: wire.Packet) -> list[bytes]:
         data = wire.Packet(wire.CMD_DATA, 0, question.reply, body).to_bytes()
-        glued = wire.TCP_MAGIC + struct.pack("<I", 8 + said) + data
+        glued = wire.TCP_MAGIC + struct.pack("<I", 8 + output) + data
         if announced_first:
             size = struct.pack("<II", len(body), 1008)
             glued = wire.Packet(wire.CMD_PREPARE_DATA, SESSION, question.reply, size).to_tcp() + glued
@@ -524,7 +524,7 @@ def in_pieces(answer: Dynamic, length: int) -> Dynamic:
 
 @pytest.mark.parametrize("refusal", [wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR])
 @pytest.mark.parametrize("layout", ["16", "22", "40"])
-def test_a_terminal_that_prepares_nothing_is_asked_directly(layout: str, refusal: int) -> None:
+def test_a_terminal_that_prepares_nothing_is_read_without_a_buffer(layout: str, refusal: int) -> None:
     """The log comes in one go, from whatever position it is wanted."""
     body = log(layout, 300)
     for start in (0, 290):
@@ -540,7 +540,7 @@ def test_a_terminal_that_prepares_nothing_is_asked_directly(layout: str, refusal
 
 
 @either_transport
-def test_a_terminal_that_says_no_sizes_is_asked_directly_first(udp: bool) -> None:
+def test_a_terminal_without_sizes_is_read_without_a_buffer_first(udp: bool) -> None:
     """Those that answer four bytes prepare nothing; how the records read tells their layout."""
     body = log("22", 40)
     with visited(NO_SIZES, step(DIRECT, *transfer(struct.pack("<I", len(body)) + body, 1008)), udp=udp) as (zk, _):
@@ -549,15 +549,15 @@ def test_a_terminal_that_says_no_sizes_is_asked_directly_first(udp: bool) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 2, 50, 1000])
-@pytest.mark.parametrize("said", [0, 3, 4, 22, 1008])
+@pytest.mark.parametrize("output", [0, 3, 4, 22, 1008])
 @pytest.mark.parametrize("announced_first", [True, False], ids=["announced", "unannounced"])
-def test_a_packet_longer_than_it_says_is_read_whole(rows: int, said: int, announced_first: bool) -> None:
+def test_a_packet_longer_than_it_says_is_read_whole(rows: int, output: int, announced_first: bool) -> None:
     """The log in one burst behind a length field that is too small, as an AK3750 sends it, whatever comes with it."""
     body = log("22", rows)
     table = struct.pack("<I", len(body)) + body
-    if said < 4 and not announced_first:
-        said = 4
-    answer = burst(table, min(said, len(table)), announced_first=announced_first)
+    if output < 4 and not announced_first:
+        output = 4
+    answer = burst(table, min(output, len(table)), announced_first=announced_first)
     for way in (answer, in_pieces(answer, max(1, len(table) // 40))):
         with visited(NO_SIZES, step(DIRECT, way), step(wire.CMD_GET_TIME, CLOCK), NO_SIZES) as (zk, _):
             assert raws(zk.read()) == body
@@ -782,14 +782,14 @@ def test_a_span_without_punches_is_empty() -> None:
         assert zk.between(*SPAN, None) == []
 
 
-def test_a_span_wider_than_the_century_is_asked_for_within_it() -> None:
+def test_a_span_wider_than_the_century_is_requested_within_it() -> None:
     """A terminal knows the years 2000 to 2099."""
     with visited(*ranged(Answer(wire.CMD_DATA, bytes(4)))) as (zk, peer):
         zk.between(datetime(1, 1, 1), datetime(9999, 12, 31), None)  # noqa: DTZ001 - wall clock
         assert peer.received[-1].data[3:] == struct.pack("<II", 0, wire.encode_time(wire.LAST_TIME))
 
 
-def test_a_span_before_the_century_is_asked_for_at_its_beginning() -> None:
+def test_a_span_before_the_century_is_requested_at_its_beginning() -> None:
     """The clock of a terminal that was reset has a yesterday which the terminal cannot express."""
     with visited(*ranged(Answer(wire.CMD_DATA, bytes(4)))) as (zk, peer):
         assert zk.between(datetime(1999, 12, 29), datetime(1999, 12, 31), None) == []  # noqa: DTZ001 - wall clock
@@ -1042,18 +1042,25 @@ def encoded(answer: Answer) -> bytes:
 
 def pins_of(events: list[RawPunch | Hint]) -> list[str | None]:
     """Return the PINs of events, in order."""
-    return [heard.pin if isinstance(heard, RawPunch) else "hint" for heard in events]
+    return [
+        messages_received.pin if isinstance(messages_received, RawPunch) else "hint" for messages_received in events
+    ]
 
 
 @either_transport
-def test_a_punch_is_heard_while_nothing_else_happens(udp: bool) -> None:
+def test_a_punch_is_received_while_nothing_else_happens(udp: bool) -> None:
     """A finger put on the terminal while it is listened to arrives at once."""
     with talking(simulated(), udp=udp) as (zk, simulator):
         list(zk.events(0))
         threading.Timer(0.05, simulator.terminal.punch, ("1001", 1, 15)).start()
-        heard = next(zk.events(5))
-        assert isinstance(heard, RawPunch)
-        assert (heard.pin, heard.local_time, heard.state, heard.verify) == ("1001", NOON, 1, 15)
+        messages_received = next(zk.events(5))
+        assert isinstance(messages_received, RawPunch)
+        assert (
+            messages_received.pin,
+            messages_received.local_time,
+            messages_received.state,
+            messages_received.verify,
+        ) == ("1001", NOON, 1, 15)
 
 
 def test_listening_ends_when_the_time_is_up() -> None:
@@ -1076,13 +1083,17 @@ def test_listening_ends_although_the_terminal_never_stops_talking() -> None:
 
 
 @pytest.mark.parametrize("length", wire.EVENT_ID_WIDTH)
-def test_events_of_every_length_are_heard(length: int) -> None:
+def test_events_of_every_length_are_received(length: int) -> None:
     """Those that carry a PIN are punches; those of 10 and 14 bytes are a reason to read the log."""
     with talking(simulated(event_length=length)) as (zk, simulator):
         list(zk.events(0))
         simulator.terminal.punch("1001")
-        heard = next(zk.events(5))
-        assert isinstance(heard, Hint) if length in (10, 14) else isinstance(heard, RawPunch) and heard.pin == "1001"
+        messages_received = next(zk.events(5))
+        assert (
+            isinstance(messages_received, Hint)
+            if length in (10, 14)
+            else isinstance(messages_received, RawPunch) and messages_received.pin == "1001"
+        )
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 33, 100])
@@ -1100,14 +1111,14 @@ def test_events_about_something_else_are_ignored() -> None:
         assert pins_of([next(zk.events(5))]) == ["7"]
 
 
-def test_several_events_in_one_segment_are_all_heard() -> None:
+def test_several_events_in_one_segment_are_all_received() -> None:
     """Events that the network glued together come apart again."""
     glued = b"".join(encoded(event(str(number))) for number in range(1, 51))
     with visited(step(wire.CMD_REG_EVENT, OK, glued)) as (zk, _):
         assert pins_of(list(islice(zk.events(5), 50))) == [str(number) for number in range(1, 51)]
 
 
-def test_an_event_split_anywhere_is_heard() -> None:
+def test_an_event_split_anywhere_is_received() -> None:
     """Wherever the network cuts an event in two, it is put together again."""
     raw = encoded(event("7"))
     halves = [action for at in range(1, len(raw)) for action in (raw[:at], Pause(0.002), raw[at:])]
@@ -1115,7 +1126,7 @@ def test_an_event_split_anywhere_is_heard() -> None:
         assert pins_of(list(islice(zk.events(5), len(raw) - 1))) == ["7"] * (len(raw) - 1)
 
 
-def test_an_event_before_its_registration_is_answered_is_heard() -> None:
+def test_an_event_before_its_registration_is_answered_is_received() -> None:
     """Some terminals are quicker to tell than to agree."""
     with visited(step(wire.CMD_REG_EVENT, event("7", reply=3), OK)) as (zk, _):
         assert pins_of(list(zk.events(0))) == ["7"]
@@ -1138,7 +1149,7 @@ def test_events_within_a_transfer_are_kept() -> None:
     buffer = struct.pack("<I", len(body)) + body
 
     def interrupted(question: wire.Packet) -> list[Answer]:
-        packets = transfer(asked(buffer, question))
+        packets = transfer(requested(buffer, question))
         return [packet for whole in packets for packet in (event("7"), whole)]
 
     with visited(
@@ -1153,7 +1164,7 @@ def test_events_within_a_transfer_are_kept() -> None:
 
 
 @either_transport
-def test_a_rush_while_the_log_is_read_is_heard_and_leaves_the_reading_intact(udp: bool) -> None:
+def test_a_rush_while_the_log_is_read_is_received_and_leaves_the_reading_intact(udp: bool) -> None:
     """People do not wait while 100,000 records are read: each is heard, and the reading is the log as it was."""
     with talking(simulated(count=100_000), udp=udp) as (zk, simulator):
         list(zk.events(0))
@@ -1273,7 +1284,7 @@ def test_a_caller_that_stumbles_leaves_the_terminal_as_found(udp: bool) -> None:
         ]
 
 
-def test_a_terminal_that_was_not_listened_to_is_not_told_to_stop() -> None:
+def test_events_that_were_not_registered_are_not_cancelled() -> None:
     """Events are called off only where they were asked for."""
     with visited() as (_, peer):
         pass

@@ -45,9 +45,9 @@ from tests.drivers.zkteco.scripted import (
     Step,
     Trickle,
     announced,
-    asked,
     options,
     prepared,
+    requested,
     serve,
     sizes,
     step,
@@ -215,7 +215,7 @@ def test_a_chunk_may_come_as_one_packet_without_announcement(udp: bool) -> None:
     """Some terminals answer a small chunk at once."""
 
     def direct(question: Packet) -> list[Answer]:
-        return [Answer(wire.CMD_DATA, asked(BUFFER, question), session=0)]
+        return [Answer(wire.CMD_DATA, requested(BUFFER, question), session=0)]
 
     with visited(
         step(wire.CMD_GET_FREE_SIZES, sizes(100)),
@@ -231,7 +231,7 @@ def test_packets_without_data_do_not_count() -> None:
     empty = [Answer(wire.CMD_DATA, session=0)] * 50
 
     def with_blanks(question: Packet) -> list[Answer]:
-        first, *rest = transfer(asked(BUFFER, question))
+        first, *rest = transfer(requested(BUFFER, question))
         return [first, *empty, *rest]
 
     with visited(
@@ -301,7 +301,7 @@ def test_an_answer_byte_by_byte_is_understood_within_its_time(pause_s: float, li
     """A slow line is no error."""
 
     def slowly(question: Packet) -> list[Action]:
-        return [Trickle(answer, pause_s) for answer in transfer(asked(BUFFER[:204], question))]
+        return [Trickle(answer, pause_s) for answer in transfer(requested(BUFFER[:204], question))]
 
     with visited(
         step(wire.CMD_OPTIONS_RRQ, Trickle(SERIAL, pause_s)),
@@ -408,7 +408,7 @@ def unused_port(kind: socket.SocketKind) -> Iterator[int]:
 
 
 @either_transport
-def test_a_port_where_nobody_listens_is_unavailable(udp: bool) -> None:
+def test_a_closed_port_is_unavailable(udp: bool) -> None:
     """Refused connections and refused datagrams are for later."""
     with (
         unused_port(socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as port,
@@ -500,7 +500,7 @@ def test_no_socket_is_leaked(key: Path) -> None:
 
 
 @pytest.mark.parametrize(("noise", "error"), BAD_BEGINNINGS.values(), ids=BAD_BEGINNINGS)
-def test_a_peer_that_speaks_something_else_is_told_apart(noise: bytes, error: type[DriverError]) -> None:
+def test_a_peer_of_another_protocol_is_recognised(noise: bytes, error: type[DriverError]) -> None:
     """Garbage is a protocol error; secure firmware and access panels are for a person. Both keep what came."""
     with failing(error, [step(wire.CMD_CONNECT, noise)]) as (_, (exc,)):
         assert exc.capture is not None
@@ -749,7 +749,7 @@ def shuffled(*order: int) -> Dynamic:
     """Answer READ_BUFFER with the packets of the transfer in another order; some twice, some not at all."""
 
     def answer(question: Packet) -> list[Answer]:
-        packets = transfer(asked(BUFFER, question))
+        packets = transfer(requested(BUFFER, question))
         return [packets[at] for at in order] if len(packets) > 3 else packets
 
     return answer
@@ -781,7 +781,7 @@ def test_datagram_indexes_may_wrap_and_begin_anywhere(base: int) -> None:
     """Indexes are counted over the whole buffer and wrap at 65,536."""
 
     def answer(question: Packet) -> list[Answer]:
-        packets = transfer(asked(BUFFER, question))
+        packets = transfer(requested(BUFFER, question))
         return [
             packet._replace(session=(packet.session + base) & 0xFFFF) if packet.command == wire.CMD_DATA else packet
             for packet in (packets[0], *reversed(packets[1:-1]), packets[-1])
@@ -805,7 +805,7 @@ LOSSES = {"announcement and all": (), "announcement": (1, 2, 3, 4, 5), "the midd
 
 @pytest.mark.parametrize("order", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("lost", [1, 2])
-def test_a_chunk_with_a_lost_datagram_is_asked_for_again(
+def test_a_chunk_with_a_lost_datagram_is_requested_again(
     order: tuple[int, ...], lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss costs a repetition of its chunk, twice at most."""
@@ -843,9 +843,9 @@ def test_what_comes_late_of_a_first_try_is_not_mixed_into_the_second(monkeypatch
     def with_leftovers(question: Packet) -> list[Answer]:
         wrong = [
             packet._replace(reply=question.reply - 1, data=packet.data[::-1])
-            for packet in transfer(asked(BUFFER, question))[1:]
+            for packet in transfer(requested(BUFFER, question))[1:]
         ]
-        return [*wrong, *transfer(asked(BUFFER, question))]
+        return [*wrong, *transfer(requested(BUFFER, question))]
 
     script = [
         *(line for _, line in whole_conversation()[:-1]),
@@ -857,7 +857,7 @@ def test_what_comes_late_of_a_first_try_is_not_mixed_into_the_second(monkeypatch
         assert terminal._transport.stale_replies == 5
 
 
-def test_on_a_stream_a_broken_transfer_is_not_asked_for_again() -> None:
+def test_on_a_stream_a_broken_transfer_is_not_requested_again() -> None:
     """TCP loses nothing: what is missing there was not sent."""
     script = script_until("chunk, in the middle", Path(), ())
     with failing(TerminalUnavailable, [step(wire.CMD_CONNECT, OK), *script[2:]], bulk_timeout_s=TIMEOUT_S) as (peer, _):

@@ -136,11 +136,11 @@ class Peer:
             with connection, suppress(OSError, wire.WireError):
                 connection.settimeout(MAX_DURATION_S)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                conversation, reader, asked = Conversation(self._terminal), wire.StreamReader(), 0
+                conversation, reader, requested = Conversation(self._terminal), wire.StreamReader(), 0
                 while self._ready(connection) and (data := connection.recv(65536)):
                     for bare in reader.feed(data):
-                        answer = self._answer(conversation, Packet.from_bytes(bare), asked)
-                        asked += 1
+                        answer = self._answer(conversation, Packet.from_bytes(bare), requested)
+                        requested += 1
                         if answer is None:
                             raise ConnectionAbortedError
                         self._send(connection, b"".join(answer))
@@ -156,19 +156,22 @@ class Peer:
         conversations: dict[object, tuple[Conversation, int]] = {}
         while self._ready(self._socket):
             data, client = self._socket.recvfrom(65536)
-            conversation, asked = conversations.get(client) or (Conversation(self._terminal, data_limit=UDP_DATA), 0)
-            conversations[client] = (conversation, asked + 1)
-            for datagram in self._answer(conversation, Packet.from_bytes(data), asked) or ():
+            conversation, requested = conversations.get(client) or (
+                Conversation(self._terminal, data_limit=UDP_DATA),
+                0,
+            )
+            conversations[client] = (conversation, requested + 1)
+            for datagram in self._answer(conversation, Packet.from_bytes(data), requested) or ():
                 self._socket.sendto(datagram, client)
 
-    def _answer(self, conversation: Conversation, question: Packet, asked: int) -> list[bytes] | None:
+    def _answer(self, conversation: Conversation, question: Packet, requested: int) -> list[bytes] | None:
         right = [self._encode(packet) for packet in conversation.answer(question)]
-        if asked < self.plan.honest:
+        if requested < self.plan.honest:
             return right
-        if asked - self.plan.honest >= len(self.plan.answers):
+        if requested - self.plan.honest >= len(self.plan.answers):
             return None
         answer: list[bytes] = []
-        for part in self.plan.answers[asked - self.plan.honest]:
+        for part in self.plan.answers[requested - self.plan.honest]:
             match part:
                 case Noise(data):
                     answer.append(data)

@@ -408,7 +408,7 @@ def test_the_layout_is_found_by_the_count(layout: str, rows: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("layout", wire.LAYOUTS)
-def test_the_layout_is_found_although_somebody_punches_meanwhile(layout: str, seed: int) -> None:
+def test_the_layout_is_found_despite_a_punch_meanwhile(layout: str, seed: int) -> None:
     """One to five records more than were counted, in the smallest of logs, do not look like another layout."""
     stride = wire.LAYOUTS[layout].stride
     body = office(layout, 45, seed)
@@ -454,7 +454,7 @@ def test_a_few_bad_records_without_a_count_are_not_read_as_something_else(layout
 
 
 @pytest.mark.parametrize("layout", ["16", "22", "40", "49"])
-def test_a_clock_that_nobody_ever_set_is_no_wrong_layout(layout: str) -> None:
+def test_a_clock_that_was_never_set_is_no_wrong_layout(layout: str) -> None:
     """All of a log in the year 2000: it is read where its count is right, and refused where nothing vouches for it."""
     body = b"".join(
         record(layout, moment=datetime(2000, 1, 1) + timedelta(minutes=row))  # noqa: DTZ001 - wall clock
@@ -619,15 +619,15 @@ def test_users_of_a_real_table_are_not_read_with_another_length(stride: int) -> 
 
 
 @pytest.mark.parametrize("stride", [28, 72, 120])
-def test_slots_that_hold_nobody_are_passed_over(stride: int) -> None:
+def test_empty_user_slots_are_skipped(stride: int) -> None:
     """Empty slots, fingers among the users, number 0 and users without a PIN give no mapping and hide nobody."""
     chance = random.Random(1)
     finger = struct.pack("<HB", 7, 0x31) + b"\xa5" * (stride - 3)
     no_pin = bytearray(user(stride, 8, 1, chance))
     no_pin[{28: 24, 72: 48, 120: 96}[stride] :][:24] = bytes(stride - {28: 24, 72: 48, 120: 96}[stride])
-    nobody = [bytes(stride), finger, finger, user(stride, 0, 99, chance)]
+    unserved = [bytes(stride), finger, finger, user(stride, 0, 99, chance)]
     people = [user(stride, uid, 1000 + uid, chance) for uid in (1, 2, 3)]
-    assert wire.decode_pins(b"".join([*nobody, *people, bytes(stride)])) == {1: "1001", 2: "1002", 3: "1003"}
+    assert wire.decode_pins(b"".join([*unserved, *people, bytes(stride)])) == {1: "1001", 2: "1002", 3: "1003"}
 
 
 def test_two_users_of_one_number_are_no_two_people() -> None:
@@ -647,7 +647,7 @@ def test_a_table_that_shows_no_users_is_refused(body: bytes) -> None:
         wire.decode_pins(body)
 
 
-def test_an_empty_user_table_has_nobody() -> None:
+def test_an_empty_user_table_has_no_users() -> None:
     """No users is an answer, not an error."""
     assert wire.decode_pins(b"") == {}
 
@@ -712,6 +712,6 @@ def test_an_update_to_another_layout_is_noticed_whatever_the_count(updated: str,
             assert choose(body, count, old).name == updated
 
 
-def test_layout_name_nobody_knows_is_no_layout() -> None:
+def test_an_unknown_layout_name_is_no_layout() -> None:
     """A name from elsewhere is ignored, also for an empty log."""
     assert choose(b"", 0, "unheard-of").name == "40"

@@ -27,7 +27,7 @@ MAGICS = [
 BURSTS = [
     Packet(wire.CMD_PREPARE_DATA, 1, 2, struct.pack("<II", size, 1008)).to_tcp()
     for size in (0, 4, 40, 2**31, 2**32 - 1)
-] + [wire.TCP_MAGIC + struct.pack("<I4H", said, wire.CMD_DATA, 0, 0, 2) for said in (8, 12, 48)]
+] + [wire.TCP_MAGIC + struct.pack("<I4H", output, wire.CMD_DATA, 0, 0, 2) for output in (8, 12, 48)]
 STREAM_PIECES = st.binary(max_size=40) | st.sampled_from(
     [*(vector.raw for vector in vectors.PACKETS), *MAGICS, *BURSTS]
 )
@@ -87,15 +87,15 @@ def test_packets_that_say_their_length_are_the_same_to_a_reader_of_bursts(packet
 
 
 @given(st.binary(min_size=8, max_size=300), st.integers(4, 300), st.booleans(), st.integers(1, 50))
-def test_a_burst_of_anything_comes_out_whole(records: bytes, said: int, announced: bool, cut: int) -> None:
+def test_a_burst_of_anything_comes_out_whole(records: bytes, output: int, announced: bool, cut: int) -> None:
     """However short its length field, and however the network cuts it: all that was announced, and what follows it."""
     body = struct.pack("<I", len(records)) + records
-    said = min(said, len(body))
-    assume(said == len(body) or not wire.TCP_MAGIC.startswith(body[said : said + 4]))
+    output = min(output, len(body))
+    assume(output == len(body) or not wire.TCP_MAGIC.startswith(body[output : output + 4]))
     data = Packet(wire.CMD_DATA, 0, 2, body).to_bytes()
     ack = Packet(wire.CMD_ACK_OK, len(body) & wire.USHRT_MAX, 2)
     prepare = Packet(wire.CMD_PREPARE_DATA, 1, 2, struct.pack("<II", len(body), 1008))
-    stream = wire.TCP_MAGIC + struct.pack("<I", 8 + said) + data + ack.to_tcp()
+    stream = wire.TCP_MAGIC + struct.pack("<I", 8 + output) + data + ack.to_tcp()
     reader = StreamReader()
     reader.expect_burst(True)
     if announced:

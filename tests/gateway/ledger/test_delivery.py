@@ -177,7 +177,7 @@ def test_garbage_is_refused(garbage: bytes) -> None:
         receipt_from(garbage)
 
 
-def test_five_hundred_ranges_are_heard(ledger: Ledger) -> None:
+def test_five_hundred_ranges_are_accepted(ledger: Ledger) -> None:
     """As many as the contract allows fit into what a broker may pass on."""
     missing = [[10**12 + 2 * n, 10**12 + 2 * n] for n in range(500)]
     text = json.dumps(GOOD | {"missing": missing, "upto": 10**13}).encode()
@@ -366,15 +366,15 @@ def test_what_the_centre_misses_waits_again_once_a_minute(ledger: Ledger, clock:
     """Not while it waits or travels, not within a minute of the broker's word, and then without a changed byte."""
     bodies = {event.sequence: event.body for event in ledger.events(0, 100)}
     send_all(ledger)
-    asked = []
-    ledger.on_resend = lambda: asked.append(1)
+    requested = []
+    ledger.on_resend = lambda: requested.append(1)
     ledger.note_receipt(receipt(ledger, 20, (3, 4), (18, 18)))
     clock.pass_by(59)
     assert ledger.resend_missing() == ResendCounts(0, 0)
-    assert asked == []
+    assert requested == []
     clock.pass_by(2)
     assert ledger.resend_missing() == ResendCounts(3, 0)
-    assert asked == [1]
+    assert requested == [1]
     assert waiting(ledger) == [3, 4, 18]
     assert ledger.again_upto() == 18
     assert ledger.resend_missing() == ResendCounts(0, 0)
@@ -452,7 +452,7 @@ def test_a_replay_takes_up_again_what_the_broker_had_refused_for_good(ledger: Le
     assert waiting(ledger) == [7, 8]
 
 
-def test_forgotten_bodies_are_told_once_with_id_and_digest(
+def test_pruned_bodies_are_reported_once_with_id_and_digest(
     ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In numbered events of bounded length, each in the stream it was in."""
@@ -467,21 +467,21 @@ def test_forgotten_bodies_are_told_once_with_id_and_digest(
     clock.pass_by(61)
     assert ledger.resend_missing() == ResendCounts(3, 4)
     assert waiting(ledger) == [3, 7, 9, 22, 23]
-    told = [json.loads(event.body) for event in ledger.events(21, 10)]
-    assert [event["type"] for event in told] == [event_module.BODY_FORGOTTEN] * 2
-    listed = [entry for event in told for entry in event["data"]["events"]]
+    reported = [json.loads(event.body) for event in ledger.events(21, 10)]
+    assert [event["type"] for event in reported] == [event_module.BODY_FORGOTTEN] * 2
+    listed = [entry for event in reported for entry in event["data"]["events"]]
     assert [entry["sequence"] for entry in listed] == [4, 5, 6, 8]
     for entry in listed:
         identity, digest = known[entry["sequence"]]
         assert (entry["id"].replace("-", ""), entry["digest"]) == (identity.hex(), digest)
-    assert {event["data"]["stream"] for event in told} == {ledger.stream}
+    assert {event["data"]["stream"] for event in reported} == {ledger.stream}
     clock.pass_by(61)
     assert ledger.resend_missing().forgotten == 0
     assert ledger.resend(Selection(4, 5)) == ResendCounts(0, 2)
     assert ledger.last_sequence() == 23
 
 
-def test_forgotten_bodies_of_an_older_stream_are_told_by_its_numbers(ledger: Ledger) -> None:
+def test_pruned_bodies_of_an_older_stream_are_reported_by_its_numbers(ledger: Ledger) -> None:
     """A replay may reach back over streams; every event of it speaks of one."""
     send_all(ledger)
     first = ledger.stream
@@ -489,8 +489,8 @@ def test_forgotten_bodies_of_an_older_stream_are_told_by_its_numbers(ledger: Led
     send_all(ledger)
     forget(ledger, 21, 22)
     assert ledger.resend(Selection(21, 22)) == ResendCounts(0, 2)
-    told = [json.loads(event.body)["data"] for event in ledger.events(22, 10)]
-    assert [(data["stream"], [entry["sequence"] for entry in data["events"]]) for data in told] == [
+    reported = [json.loads(event.body)["data"] for event in ledger.events(22, 10)]
+    assert [(data["stream"], [entry["sequence"] for entry in data["events"]]) for data in reported] == [
         (first, [21]),
         (second, [1]),
     ]

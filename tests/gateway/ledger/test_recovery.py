@@ -200,10 +200,10 @@ class TestSalvage:
         salvage = salvaged(office, headless)
         assert salvage.kept == len(before) == 304
         assert [event.body for event in office.ledger.pending(0, 304)] == [event.body for event in before]
-        said = json.loads(office.ledger.events(304, 1)[0].body)
-        assert said["type"] == "hadir.stream.opened.v1"
+        output = json.loads(office.ledger.events(304, 1)[0].body)
+        assert output["type"] == "hadir.stream.opened.v1"
         predecessor = {"stream": names[0], "sequence": 304, "digest": json.loads(before[-1].body)["digest"]}
-        assert said["data"] == {"reason": "salvaged", "lost": 0, "predecessor": predecessor}
+        assert output["data"] == {"reason": "salvaged", "lost": 0, "predecessor": predecessor}
 
     def test_damaged_file_is_kept(self, office: Office) -> None:
         """The damaged file stays beside the ledger byte for byte, and a second one does not take its place."""
@@ -239,7 +239,7 @@ class TestSalvage:
         (only,) = office.ledger.streams()
         assert (only.predecessor, only.reason) == (None, "salvaged")
 
-    def test_holes_are_told_from_tampering(self, office: Office) -> None:
+    def test_gaps_are_distinguished_from_tampering(self, office: Office) -> None:
         """After damage holes are counted, and one hole more is a breach."""
         office.read(LOG)
         office.open()
@@ -424,14 +424,14 @@ class TestSalvage:
         assert office.ledger.last_sequence() == 305
         assert any(path.read_bytes().startswith(b"garbage") for path in office.data_dir.glob("ledger.db.damaged-*"))
 
-    def test_progress_is_told(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_progress_is_reported(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever waits for a long look hears that it goes on."""
         monkeypatch.setattr(recovery, "OPERATIONS", 100)
         office.read(LOG)
         crash(office)
-        told = []
-        Ledger(office.data_dir, SOURCE, progress=lambda: told.append(1)).close()
-        assert told
+        reported = []
+        Ledger(office.data_dir, SOURCE, progress=lambda: reported.append(1)).close()
+        assert reported
 
     def test_damage_met_while_running(self, office: Office) -> None:
         """A page that turns out to make no sense ends the daemon, and the next start salvages."""

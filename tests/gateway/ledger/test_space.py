@@ -324,9 +324,11 @@ class TestOtherTrouble:
             "except LedgerError as exc:\n"
             "    print(type(exc).__name__, type(ledger.failure).__name__, exc)\n"
         )
-        said = subprocess.run([sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True).stdout
-        assert said.startswith("LedgerError LedgerError ")
-        assert "disk I/O error; look at the disk" in said
+        output = subprocess.run(
+            [sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True
+        ).stdout
+        assert output.startswith("LedgerError LedgerError ")
+        assert "disk I/O error; look at the disk" in output
         with closing(Ledger(tmp_path, SOURCE)) as ledger:
             assert len(events_of(ledger)) == ledger.last_sequence() > 5
 

@@ -93,8 +93,8 @@ class TestOpenStream:
     def test_twice(self, office: Office) -> None:
         """A stream of one event may be a predecessor too."""
         names = [office.ledger.stream, office.ledger.open_stream("one"), office.ledger.open_stream("two")]
-        assert [said["predecessor"]["stream"] for said in opened(office.ledger)] == names[:2]
-        assert [said["predecessor"]["sequence"] for said in opened(office.ledger)] == [0, 1]
+        assert [output["predecessor"]["stream"] for output in opened(office.ledger)] == names[:2]
+        assert [output["predecessor"]["sequence"] for output in opened(office.ledger)] == [0, 1]
 
     def test_failed_job_takes_its_stream_back(self, office: Office) -> None:
         """A job that fails after opening a stream leaves none."""
@@ -122,7 +122,7 @@ class TestHome:
     def reopened(data_dir: Path, *marks: str) -> list[str]:
         """Open the ledger on a machine and return the reasons of all streams opened so far."""
         with closing(Ledger(data_dir, SOURCE, machine=machine(*marks))) as ledger:
-            return [said["reason"] for said in opened(ledger)]
+            return [output["reason"] for output in opened(ledger)]
 
     def test_same_place(self, tmp_path: Path) -> None:
         """A restart in the same place opens nothing."""
@@ -197,8 +197,8 @@ class TestRolledBack:
         office.ledger.close()
         (office.data_dir / "ledger.db").write_bytes(older)
         office.open()
-        (said,) = opened(office.ledger)
-        assert (said["reason"], said["predecessor"]["stream"], said["predecessor"]["sequence"]) == (
+        (output,) = opened(office.ledger)
+        assert (output["reason"], output["predecessor"]["stream"], output["predecessor"]["sequence"]) == (
             "rolled_back",
             first,
             1,
@@ -222,7 +222,7 @@ class TestRolledBack:
             connection.execute("UPDATE gateway SET home = ?", (home,))
             connection.commit()
         with closing(Ledger(copy, SOURCE)) as ledger:
-            assert [said["reason"] for said in opened(ledger)] == ["rolled_back"]
+            assert [output["reason"] for output in opened(ledger)] == ["rolled_back"]
             assert len(set(places(ledger))) == len(places(ledger))
 
     def test_mark_that_is_older_proves_nothing(self, office: Office) -> None:

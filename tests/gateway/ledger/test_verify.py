@@ -46,10 +46,10 @@ def tamper(office: Office, *statements: str, **values: object) -> Verdict:
 
 def test_untouched(office: Office) -> None:
     """A ledger that nobody touched is as it was written; the walk tells how far it is."""
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     with closing(LedgerReader(office.data_dir)) as reader:
-        assert reader.verify(lambda *how_far: told.append(how_far)) == Verdict(8, 6, 0, 0, 2, None)
-    assert told == [(8, 8)]
+        assert reader.verify(lambda *how_far: reported.append(how_far)) == Verdict(8, 6, 0, 0, 2, None)
+    assert reported == [(8, 8)]
 
 
 def test_empty(tmp_path: Path) -> None:
