@@ -2,10 +2,10 @@
 # ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
 
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,6 +27,9 @@ from gateway.cli.base import (
     spinner,
 )
 
+if TYPE_CHECKING:
+    from gateway.ledger.verify import Verdict
+
 
 @app.command(rich_help_panel=GATEWAY)
 def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
@@ -42,26 +45,41 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         task = bar.add_task("events")
         verdict = ledger.verify(lambda done, of: bar.update(task, completed=done, total=of))
         breach = verdict.breach
-        if breach is not None:
-            number = (ledger.base_of(breach.stream) or 0) + breach.sequence
-            # The running daemon marks the event as altered and does not send it. Where no daemon runs, the next backup
-            # or transmission detects it.
-            with suppress(Refusal, Unanswered):
-                ask(settings.data_dir, "altered", sequence=number)
+        # The running daemon marks these events as altered and does not send them. Where no daemon runs, the next backup
+        # or transmission detects them.
+        with suppress(Unanswered):
+            for found in verdict.breaches:
+                number = (ledger.base_of(found.stream) or 0) + found.sequence
+                with suppress(Refusal):
+                    ask(settings.data_dir, "altered", sequence=number)
     if as_json:
-        print_json({**asdict(verdict), "ok": breach is None, "breach": breach._asdict() if breach else None})
+        breaches = [found._asdict() for found in verdict.breaches]
+        first = breach._asdict() if breach else None
+        print_json({**asdict(verdict), "ok": breach is None, "breach": first, "breaches": breaches})
     else:
         counts = f"{grouped(verdict.events)} events in {verdict.streams} stream{'s' * (verdict.streams != 1)}"
         counts += f", {grouped(verdict.punches)} of them punches"
         for name in ("forgotten", "lost"):
             if number := getattr(verdict, name):
                 counts += f", {grouped(number)} {name}"
-        print(f"OK: {counts}" if breach is None else f"up to the first breach: {counts}")
+        print(f"OK: {counts}" if breach is None else f"{_places(verdict)} not as written, in {counts}")
     if breach is not None:
-        print_stderr(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
-        for line in HINTS["altered"]:
-            print_stderr(f"  {line}")
+        _explain_breaches(verdict)
         raise typer.Exit(Code.NEGATIVE)
+
+
+def _places(verdict: "Verdict") -> str:
+    return f"{grouped(verdict.breach_count)} place{'s' * (verdict.breach_count != 1)}"
+
+
+def _explain_breaches(verdict: "Verdict") -> None:
+    """Print where a ledger is not as it was written, and what to do."""
+    for breach in verdict.breaches:
+        print_stderr(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
+    if more := verdict.breach_count - len(verdict.breaches):
+        print_stderr(f"hadir: and {grouped(more)} more")
+    for line in HINTS["altered"]:
+        print_stderr(f"  {line}")
 
 
 ledger_app = typer.Typer(no_args_is_help=True, help="Copy the ledger, and go back to a copy.")
@@ -100,9 +118,11 @@ def restore_backup(
     """Replace the ledger by a copy while the daemon is stopped; newer punches are read from the terminals again.
 
     The present ledger is set aside, not deleted. The restored ledger begins a new stream, so that the centre can tell
-    its sequence numbers from those that were used before.
+    its sequence numbers from those that were used before. A copy with altered events is restored too, as evidence; then
+    they are listed as `verify` lists them, and the exit code is 1.
     """
-    from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, newest_backup, restore
+    from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, newest_backup, restore
+    from gateway.ledger.verify import verify as verify_ledger
 
     settings = load_settings(config)
     copy = file or newest_backup(settings.backups)
@@ -111,6 +131,9 @@ def restore_backup(
     try:
         with spinner("restoring"):
             aside = restore(settings.data_dir / FILE_NAME, copy, settings.source)
+            # Before it is opened for writing, which may set aside what is not as written. The mark is another ledger's.
+            with closing(LedgerReader(settings.data_dir)) as reader:
+                verdict = verify_ledger(reader, None, lambda _done, _all: None)
             ledger = Ledger(settings.data_dir, settings.source)
             present = ledger.streams()[-1]
             ledger.close()
@@ -118,7 +141,13 @@ def restore_backup(
         raise Failure(Code.LOCKED, str(exc), "locked") from exc
     except LedgerError as exc:
         raise Failure(Code.DISK, str(exc), "no_backup") from exc
-    print(f"OK: {copy} is the ledger now")
+    print(f"{'OK' if verdict.breach is None else 'restored'}: {copy} is the ledger now")
     print(f"  stream {present.id}, behind sequence {present.last_sequence} of {present.predecessor}")
     if aside is not None:
         print(f"  the ledger before is kept as {aside}")
+    if verdict.breach is not None:
+        print(f"  {_places(verdict)} not as written, in {grouped(verdict.events)} events")
+        if (salvage := ledger.salvage) is not None:
+            print(f"  {grouped(salvage.kept)} events were saved of it; it is kept as it was as {salvage.aside}")
+        _explain_breaches(verdict)
+        raise typer.Exit(Code.NEGATIVE)

@@ -12,6 +12,7 @@ import fcntl
 import os
 import re
 import sqlite3
+import stat
 import struct
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ ENGINE = f"SQLite {sqlite3.sqlite_version}"
 """Name and version of the database engine, for support."""
 FILE_NAME = "ledger.db"
 LOCK_NAME = "ledger.lock"
+MODE = 0o640
+"""Rights of everything that holds events, whatever the umask: they name people."""
 LOCK_BYTES = 4096
 """Upper bound of the size of the lock file."""
 KEEP = "keep a copy of it and ask for help"
@@ -388,6 +391,8 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
     for leftover in (draft, path):
         for suffix in ("", "-wal", "-shm"):
             leftover.with_name(leftover.name + suffix).unlink(missing_ok=True)
+    with Folder(draft.parent) as folder:
+        folder.create(draft.name, MODE).close()  # SQLite would give it the umask's rights; its other files follow
     engine = engine_for(draft, read_only=False, create=True)
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -404,6 +409,21 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
     engine.dispose()  # closing the last connection checkpoints the write-ahead log
     draft.replace(path)
     sync_folder(path.parent)
+
+
+def tighten(data_dir: Path) -> None:
+    """Take from everybody else the right to read a ledger, or one that was set aside, which an older version left them.
+
+    A file that belongs to another user stays as it is.
+    """
+    with Folder(data_dir) as folder:
+        for name in folder.names():
+            if not name.startswith(FILE_NAME) or (seen := folder.look(name)) is None:
+                continue
+            # Opened only where needed: to close a database's file ends the locks that this process has on it.
+            if stat.S_ISREG(seen.st_mode) and seen.st_mode & stat.S_IRWXO:
+                with suppress(OSError), folder.open(name) as found:
+                    os.fchmod(found.fileno(), stat.S_IMODE(seen.st_mode) & ~stat.S_IRWXO)
 
 
 def sync_folder(folder: Path) -> None:
@@ -467,7 +487,7 @@ def _move_stream(connection: Connection) -> None:
 def lock(path: Path) -> BinaryIO:
     """Return the locked file ``path``; raises LedgerLocked where another process holds the lock."""
     with Folder(path.parent) as folder:
-        handle = folder.update(path.name, 0o640)
+        handle = folder.update(path.name, MODE)
         folder.give(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -569,7 +569,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
         ):
             folder.remove(leftover)
     name = f".{token_hex(12)}.part"
-    with folder.create(name, 0o640) as made:
+    with folder.create(name, file.MODE) as made:
         try:
             with closing(sqlite3.connect(folder.path / name)) as target:
                 # One read transaction throughout: otherwise every commit of the daemon would restart the copy.
@@ -582,7 +582,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
                 target.execute("PRAGMA journal_mode = DELETE")
             # Created by root for the daemon's user: it gets the owner of the folder.
             folder.give(made)
-            os.fchmod(made.fileno(), 0o640)
+            os.fchmod(made.fileno(), file.MODE)
             os.fsync(made.fileno())
             check_same(folder, name, made)
             yield name

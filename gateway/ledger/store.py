@@ -278,7 +278,7 @@ class LedgerReader:
     # Verification.
 
     def verify(self, progress: Callable[[int, int], None] = lambda _done, _all: None) -> Verdict:
-        """Verify all events up to the first breach; ``progress`` receives the numbers of verified and of all events."""
+        """Verify all events; ``progress`` receives the numbers of verified and of all events."""
         return verify(self, file.read_chain_end(self.path.with_name(file.LOCK_NAME)), progress)
 
     def rows(self, after: int, limit: int) -> list[Row]:
@@ -489,6 +489,7 @@ class Ledger(LedgerReader):
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
             self._lock_file = file.lock(data_dir / file.LOCK_NAME)
+            file.tighten(data_dir)
         except OSError as exc:
             raise file.unusable(data_dir, exc) from exc
         try:

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -11,10 +11,12 @@ from gateway.ledger.file import Mark
 from gateway.ledger.stream import SALVAGED, Stream
 
 BATCH = 2000
+BREACHES_KEPT = 100
+"""Breaches of one ledger that are listed; more are only counted."""
 
 
 class Breach(NamedTuple):
-    """The first event that differs from what was written."""
+    """An event that differs from what was written, or a wrong reference to it."""
 
     stream: str
     sequence: int
@@ -42,7 +44,14 @@ class Verdict:
     lost: int = 0
     """Numbers without an event, which a recovery recorded as lost."""
     streams: int = 0
-    breach: Breach | None = None
+    breaches: list[Breach] = field(default_factory=list)
+    """The first ``BREACHES_KEPT`` of them, in order of the walk."""
+    breach_count: int = 0
+
+    @property
+    def breach(self) -> Breach | None:
+        """The first breach; None where the ledger is what was written."""
+        return self.breaches[0] if self.breaches else None
 
 
 class VerifiableLedger(Protocol):
@@ -66,21 +75,21 @@ class VerifiableLedger(Protocol):
 
 
 def verify(ledger: VerifiableLedger, mark: Mark | None, progress: Callable[[int, int], None]) -> Verdict:
-    """Verify a ledger up to the first breach, also while a daemon writes it.
+    """Verify a whole ledger, also while a daemon writes it; no breach ends the walk.
 
     ``mark`` is the end of the chain stored beside the ledger before this call; ``progress`` receives the number of
     verified events and of all events.
     """
     upto = ledger.last_sequence()
     walk = _Walk(ledger.streams(), ledger.source, mark)
-    while walk.breach is None and walk.number < upto and (rows := ledger.rows(walk.number, BATCH)):
+    if not walk.verdict.streams:
+        walk.add_breach(1, "the ledger has no stream")
+        return walk.verdict
+    while walk.number < upto and (rows := ledger.rows(walk.number, BATCH)):
         for row in rows:
             walk.step(row)
-            if walk.breach is not None:
-                break
         progress(walk.number, max(upto, walk.number))
-    if walk.breach is None:
-        walk.end(ledger.dangling_references())
+    walk.end(ledger.dangling_references())
     return walk.verdict
 
 
@@ -95,26 +104,20 @@ class _Walk:
         self._digest: str | None = None
         """Digest of the previous event; None where that is lost."""
         self._salvaged = next((stream for stream in reversed(streams) if stream.reason == SALVAGED), None)
-        if not streams:
-            self._break(1, "the ledger has no stream")
-
-    @property
-    def breach(self) -> Breach | None:
-        return self.verdict.breach
 
     def step(self, row: Row) -> None:
         """Verify the next event."""
         number = row.sequence
         missing = number - self.number - 1
         if missing and (self._salvaged is None or number - 1 > self._salvaged.base):
-            self._break(self.number + 1, "the event is missing")
-            return
-        self.verdict.lost += missing
+            self.add_breach(self.number + 1, "the event is missing")
+        else:
+            self.verdict.lost += missing
         if missing:
             self._digest = None
         what = self._fault(row, number)
         if what is not None:
-            self._break(number, what)
+            self.add_breach(number, what)
         self.number = number
         self._digest = row.digest
         self.verdict.events += 1
@@ -124,12 +127,12 @@ class _Walk:
     def end(self, dangling_references: list[tuple[int, str]]) -> None:
         """Verify what needs all events."""
         if self._mark is not None and self._mark.number > self.number:
-            self._break(self.number + 1, "the newest events are missing: more were written than there are")
+            self.add_breach(self.number + 1, "the newest events are missing: more were written than there are")
         elif self._salvaged is not None and self.verdict.lost != self._salvaged.lost:
             what = f"{self.verdict.lost} events before it are missing, {self._salvaged.lost} were lost to damage"
-            self._break(self._salvaged.base + 1, what)
+            self.add_breach(self._salvaged.base + 1, what)
         for number, what in dangling_references:
-            self._break(number, what)
+            self.add_breach(number, what)
 
     def _fault(self, row: Row, number: int) -> str | None:
         stream = self._stream_of(number)
@@ -171,10 +174,14 @@ class _Walk:
     def _stream_of(self, number: int) -> Stream:
         return self._streams[max(0, bisect_left(self._bases, number) - 1)]
 
-    def _break(self, number: int, what: str) -> None:
-        if self.verdict.breach is None:
+    def add_breach(self, number: int, what: str) -> None:
+        """Note that something is wrong with the event of this number."""
+        self.verdict.breach_count += 1
+        if len(self.verdict.breaches) < BREACHES_KEPT:
             stream = self._stream_of(number) if self._streams else None
-            self.verdict.breach = Breach(stream.id if stream else "", number - (stream.base if stream else 0), what)
+            self.verdict.breaches.append(
+                Breach(stream.id if stream else "", number - (stream.base if stream else 0), what)
+            )
 
 
 def _uuid_text(identity: object) -> str | None:

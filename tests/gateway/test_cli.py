@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -941,10 +943,58 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
         found = json.loads(hadir("verify", "-c", config, "--json").stdout)
         assert (found["ok"], found["breach"]["sequence"]) == (False, 4)
 
+        [copy] = (tmp_path / "data" / "backups").glob("ledger-*.db")
+        spoilt = tmp_path / "spoilt.db"
+        for waiting in (False, True):
+            shutil.copy(copy, spoilt)
+            with sqlite3.connect(spoilt) as ledger:
+                ledger.execute("UPDATE event SET body = replace(body, 'Jakarta', 'Makassar') WHERE sequence IN (3, 7)")
+                ledger.execute("UPDATE event SET sent_ms = ?", (None if waiting else 1,))
+            altered = hadir("ledger", "restore", spoilt, "-c", config)
+            assert altered.returncode == 1
+            assert f"restored: {spoilt} is the ledger now" in altered.stdout
+            assert "2 places not as written, in 10 events" in altered.stdout
+            assert ("ledger.db.damaged-" in altered.stdout) is waiting
+            listed = [line for line in altered.stderr.splitlines() if line.startswith("hadir: sequence ")]
+            assert [line.split()[2] for line in listed] == ["3", "7"]
+            assert all("the digest does not fit the content" in line for line in listed)
+            assert HINTS["altered"][1] in altered.stderr
+            if not waiting:
+                found = json.loads(hadir("verify", "-c", config, "--json").stdout)
+                assert [breach["sequence"] for breach in found["breaches"]] == [3, 7]
+
         restored = hadir("ledger", "restore", "-c", config)
         assert restored.returncode == 0, restored.stderr
         assert "behind sequence 10 of" in restored.stdout
         assert hadir("verify", "-c", config).stdout == "OK: 11 events in 2 streams, 10 of them punches\n"
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_read_what_the_data_folder_holds(tmp_path: Path, mask: int) -> None:
+    """Evidence and identities are 0640 or less, whatever the umask; a file of an older version is tightened."""
+    data = tmp_path / "data"
+    earlier = os.umask(mask)
+    try:
+        with Broker(tmp_path) as broker, Simulator(build(records=10)) as simulator:
+            config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
+            for _ in range(2):
+                with running("run", "-c", config) as process:
+                    eventually(lambda: (told := ask(data, "status")) and told["health"]["sequence"] >= 10)
+                    assert hadir("ledger", "backup", "-c", config).returncode == 0
+                    seen = {path: path.stat() for path in data.rglob("*") if not path.is_symlink()}
+                    assert {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock"} <= {p.name for p in seen}
+                    files = [path for path, found in seen.items() if stat.S_ISREG(found.st_mode)]
+                    assert [path for path in files if seen[path].st_mode & 0o037] == []
+                    process.kill()
+                    process.wait(WAIT_S)
+                for path in data.glob("ledger.db*"):
+                    path.chmod(0o644)
+                shutil.copy(data / "ledger.db", data / "ledger.db.replaced-20260101T000000Z")
+                (data / "ledger.db.replaced-20260101T000000Z").chmod(0o644)
+        assert hadir("ledger", "restore", "-c", config).returncode == 0
+        assert [path for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o037] == []
+    finally:
+        os.umask(earlier)
 
 
 def test_copies_that_are_not_there(tmp_path: Path) -> None:

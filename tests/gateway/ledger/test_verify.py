@@ -14,6 +14,7 @@ import pytest
 from drivers.base import BadRecord
 from gateway.event import Draft, encode, first_previous
 from gateway.ledger import LedgerReader
+from gateway.ledger import verify as verify_module
 from gateway.ledger.verify import Verdict
 from tests.gateway.test_ledger import SERIAL, Office, logged, made
 
@@ -48,7 +49,7 @@ def test_untouched(office: Office) -> None:
     """A ledger that nobody touched is as it was written; the walk tells how far it is."""
     reported: list[tuple[int, int]] = []
     with closing(LedgerReader(office.data_dir)) as reader:
-        assert reader.verify(lambda *how_far: reported.append(how_far)) == Verdict(8, 6, 0, 0, 2, None)
+        assert reader.verify(lambda *how_far: reported.append(how_far)) == Verdict(events=8, punches=6, streams=2)
     assert reported == [(8, 8)]
 
 
@@ -112,6 +113,23 @@ def test_altered_row(office: Office, statement: str, number: int, what: str) -> 
     assert breach is not None
     assert (breach.stream, breach.sequence) == (stream, number - base)
     assert what in breach.what
+
+
+def test_every_breach_is_counted_and_the_first_are_listed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk continues after a breach; a long list is bounded, its count is not."""
+    spoil = "UPDATE event SET body = replace(body, 'Jakarta', 'Makassar') WHERE sequence IN (2, 3, 7)"
+    found = tamper(office, spoil, "DELETE FROM event WHERE sequence = 4")
+    first, second = (stream.id for stream in office.ledger.streams())
+    places = [(breach.stream, breach.sequence, breach.what) for breach in found.breaches]
+    assert (first, 2, "the digest does not fit the content") in places
+    assert (first, 3, "the digest does not fit the content") in places
+    assert (first, 4, "the event is missing") in places
+    assert (second, 3, "the digest does not fit the content") in places
+    assert found.breach_count == len(places)
+    assert found.events == 7
+    monkeypatch.setattr(verify_module, "BREACHES_KEPT", 2)
+    short = verdict(office)
+    assert (short.breaches, short.breach_count) == (found.breaches[:2], found.breach_count)
 
 
 def test_reordered(office: Office) -> None:
