@@ -177,7 +177,7 @@ def _counting_subscriber(port: int, count: int, folder: Path) -> Iterator[None]:
     command = [program("mosquitto_sub"), "-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1"]
     for topic in TOPICS:
         command += ["-t", topic]
-    broker_log, received = folder / "mosquitto.log", folder / "heard"
+    broker_log, received = folder / "mosquitto.log", folder / "received_file"
     with received.open("wb") as out:
         process = subprocess.Popen(command, stdout=out)
     try:

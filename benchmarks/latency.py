@@ -64,13 +64,13 @@ def run(plan: Plan) -> Iterator[Figure]:
     """Measure the bare broker, the whole road, and the whole road over a slow disk."""
     punches = max(50, plan.size(PUNCHES))
     bare = _bare(punches, plan.fresh("bare"))
-    yield _figure("finger to subscriber", bare, _road(punches, plan.fresh("road"), {}), P99_MS)
+    yield _figure("finger to subscriber", bare, _end_to_end(punches, plan.fresh("road"), {}), P99_MS)
     try:
         env = _slow_disk(plan.fresh("preload"))
     except RuntimeError as exc:
         yield Figure(f"the same with {FSYNC_MS} ms added to each fsync", met=f"not measured: {exc}")
         return
-    slow = _road(punches, plan.fresh("slow"), env)
+    slow = _end_to_end(punches, plan.fresh("slow"), env)
     yield _figure(f"the same with {FSYNC_MS} ms added to each fsync", bare, slow, SLOW_P99_MS)
 
 
@@ -109,7 +109,7 @@ def _bare(count: int, folder: Path) -> Spread:
     return spread
 
 
-def _road(count: int, folder: Path, env: Mapping[str, str]) -> Spread:
+def _end_to_end(count: int, folder: Path, env: Mapping[str, str]) -> Spread:
     """Put fingers on a simulated terminal that the real daemon listens to."""
     post = Post()
     users = {index + 1: str(5000 + index) for index in range(count)}

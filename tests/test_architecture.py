@@ -30,7 +30,7 @@ def test_drivers_know_nothing_of_the_gateway(file: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["gateway", "drivers"])
-def test_the_centre_is_a_stranger_to_the_gateway(folder: str) -> None:
+def test_the_centre_does_not_import_the_gateway(folder: str) -> None:
     """It knows the contract only, as others' centres do; neither imports the other."""
     ours = {name.split(".")[0] for file in (ROOT / folder).rglob("*.py") for name in imports(file)}
     theirs = {name.split(".")[0] for file in (ROOT / "central").rglob("*.py") for name in imports(file)}
@@ -118,7 +118,7 @@ def test_wire_module_does_no_io(family: str) -> None:
     assert not imports(ROOT / "drivers" / family / "wire.py") & {"socket", "time", "threading", "os", "zk", "serial"}
 
 
-def test_only_the_ledger_speaks_sql() -> None:
+def test_only_the_ledger_contains_sql() -> None:
     """One package hides tables, transactions and durability."""
     speakers = {
         file.parent.name
@@ -129,7 +129,7 @@ def test_only_the_ledger_speaks_sql() -> None:
     assert speakers == {"ledger"}
 
 
-def test_only_the_transport_knows_pyzk() -> None:
+def test_only_the_transport_imports_pyzk() -> None:
     """The library under the driver can be replaced in one file."""
     knowers = {
         file.name

@@ -169,7 +169,7 @@ def test_other_clients_are_refused(sample: Sample, name: str, password: str) -> 
         assert client.refused is not None
 
 
-def test_the_whole_road_with_the_samples(sample: Sample, tmp_path: Path) -> None:
+def test_end_to_end_with_the_samples(sample: Sample, tmp_path: Path) -> None:
     """The real publisher, over TLS and with these rights, gets its events confirmed by the real inbox."""
     secret = tmp_path / "secret"
     secret.write_text(f"{PASSWORD}\n")
@@ -198,7 +198,7 @@ def test_the_whole_road_with_the_samples(sample: Sample, tmp_path: Path) -> None
         store.close()
 
 
-def test_the_list_for_emqx_says_the_same() -> None:
+def test_the_list_for_emqx_is_equivalent() -> None:
     """The same topics, for the same people, written and read."""
     rules = re.findall(
         r'\{allow, \{username, "([^"]+)"\}, (\w+), \[([^\]]+)\]\}\.', (SAMPLES / "emqx-acl.conf").read_text("utf-8")

@@ -400,7 +400,7 @@ def test_digests_are_what_they_always_were() -> None:
 
 @given(punch=punches(), one=witnesses(), other=witnesses(), occurrence=occurrences, raw=st.binary(max_size=64))
 @settings(deadline=None)
-def test_the_same_punch_has_the_same_id_by_every_road(
+def test_the_same_punch_has_the_same_id_on_every_path(
     punch: RawPunch, one: ReadingContext, other: ReadingContext, occurrence: int, raw: bytes
 ) -> None:
     """Log or live, TCP or UDP, other bytes and codes, another gateway with another clock: the id stays."""
@@ -487,7 +487,7 @@ def verify(lines: list[str], *files: Path) -> tuple[int, str]:
     return done.returncode, done.stdout.decode()
 
 
-def test_the_strangers_script_accepts_what_the_code_writes(tmp_path: Path) -> None:
+def test_the_published_script_accepts_what_the_code_writes(tmp_path: Path) -> None:
     """Hundreds of events of all kinds: from standard input, from a file, behind topics, repeated, in a batch."""
     bodies = chain(some_drafts(420))
     good = "OK: 420 events, 0 of them duplicates, 1 streams\n"
@@ -505,7 +505,7 @@ def test_the_strangers_script_accepts_what_the_code_writes(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("raw", [None, "00ff"])
-def test_the_strangers_script_checks_an_event_with_a_raw_sha256_too(raw: str | None) -> None:
+def test_the_published_script_checks_an_event_with_a_raw_sha256(raw: str | None) -> None:
     """Such a field, beside `raw` or instead of it, does not excuse content that the digest does not fit."""
     bodies = chain(some_drafts(9))
     altered = json.loads(bodies[7])
@@ -518,7 +518,7 @@ def test_the_strangers_script_checks_an_event_with_a_raw_sha256_too(raw: str | N
 @pytest.mark.parametrize(
     "bad", ["[" * 5000 + "]" * 5000, '"\\ud800"', '{"specversion": "1.0"}', '{"specversion": "1.0", "x": 1e9}']
 )
-def test_the_strangers_script_reads_on_behind_what_it_cannot_read(bad: str) -> None:
+def test_the_published_script_continues_after_an_unreadable_line(bad: str) -> None:
     """One line, or one element of a batch, costs itself."""
     bodies = chain(some_drafts(9))
     spoiled = json.loads(bodies[4])
@@ -532,7 +532,7 @@ def test_the_strangers_script_reads_on_behind_what_it_cannot_read(bad: str) -> N
     assert summary.endswith("0 of them duplicates, 1 streams")
 
 
-def test_the_strangers_script_accepts_the_documented_examples() -> None:
+def test_the_published_script_accepts_the_documented_examples() -> None:
     """The examples of numbered events in the document are one chain from sequence 1, and the start of another."""
     found = [payload for channel, _, payload in contract.examples() if channel != "batch" and "specversion" in payload]
     found.sort(key=lambda event: str(event["sequence"]))
@@ -541,7 +541,7 @@ def test_the_strangers_script_accepts_the_documented_examples() -> None:
     assert output.strip() in (DOCS / "contract.md").read_text(encoding="utf-8")
 
 
-def test_the_strangers_script_says_what_it_takes_on_trust() -> None:
+def test_the_published_script_names_what_it_takes_on_trust() -> None:
     """From the middle of a stream all can be checked but the first link; several streams do not disturb each other."""
     other = "0d5b7f4c-1f0e-4b61-a2c8-73b1a4f0e9d2"
     one, two = chain(some_drafts(9)), chain(some_drafts(9), other)
@@ -620,7 +620,7 @@ def tampered() -> Iterator[tuple[str, list[str], list[str]]]:
 @pytest.mark.parametrize(
     ("lines", "output"), [pytest.param(lines, output, id=name) for name, lines, output in tampered()]
 )
-def test_the_strangers_script_names_every_damage(lines: list[str], output: list[str]) -> None:
+def test_the_published_script_names_every_damage(lines: list[str], output: list[str]) -> None:
     """Each kind of damage is reported once, with its line, and makes the exit code 1."""
     code, printed = verify(lines)
     *faults, summary = printed.splitlines()
@@ -630,7 +630,7 @@ def test_the_strangers_script_names_every_damage(lines: list[str], output: list[
     assert summary.startswith(f"{len(output)} faults in ")
 
 
-def test_the_strangers_script_does_not_call_nothing_good() -> None:
+def test_the_published_script_rejects_an_empty_input() -> None:
     """Without a single event there is nothing to be satisfied with."""
     assert verify(['hadir/v1/a/b/state {"state":"online"}']) == (1, "no events\n")
 

@@ -83,7 +83,7 @@ def test_what_deserves_a_look_says_what_to_do_in_both_languages() -> None:
         assert len(cells) == (1 if levels == {"info"} else 3), event
 
 
-def test_names_of_events_say_what_happened() -> None:
+def test_names_of_events_are_in_the_past_tense() -> None:
     """A noun and a participle, by which a line can be searched for."""
     assert not [event for event in logged() if not re.fullmatch(r"[a-z]+(_[a-z]+)+", event)]
 

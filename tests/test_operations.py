@@ -90,7 +90,7 @@ def test_a_command_line_with_a_mistake_does_not_parse() -> None:
         test_every_command_line_parses("    sudo hadir ledger backup --too /media/stick\n")
 
 
-def test_both_languages_say_the_same() -> None:
+def test_both_languages_have_the_same_content() -> None:
     """The same sections, each with the same code in the same order: commands, paths and names of alarms."""
     numbers = {language: re.findall(r"^## (\d+)\. ", page, re.MULTILINE) for language, page in PAGES.items()}
     assert numbers["id"] == numbers["en"] == [str(number) for number in range(1, len(numbers["id"]) + 1)]

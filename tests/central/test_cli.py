@@ -167,7 +167,7 @@ def test_tls_with_a_certificate_of_its_own(tmp_path: Path, db: Path) -> None:
             logged(process, "broker_found")
 
 
-def test_another_root_is_another_world(tmp_path: Path, db: Path) -> None:
+def test_gateways_below_another_root_are_ignored(tmp_path: Path, db: Path) -> None:
     """Gateways below another root are not heard; the root may have several levels."""
     with (
         Broker(tmp_path) as broker,
@@ -237,7 +237,7 @@ def test_two_inboxes_do_not_share_a_database(tmp_path: Path, db: Path) -> None:
     assert HINTS["locked"][1] in second.stderr
 
 
-def test_a_broker_that_is_not_there_is_waited_for(tmp_path: Path, db: Path) -> None:
+def test_an_unreachable_broker_is_retried(tmp_path: Path, db: Path) -> None:
     """Start order does not matter: it says once that the broker is away, and stops on request."""
     broker = Broker(tmp_path)
     with running("--broker", broker.url, "--db", db) as process:
@@ -276,7 +276,7 @@ def test_wrong_usage_is_reported_and_nothing_is_made(db: Path, arguments: tuple[
 
 
 @pytest.mark.parametrize("command", ["report", "verify"])
-def test_what_is_not_there_cannot_be_read(tmp_path: Path, command: str) -> None:
+def test_a_missing_database_is_reported(tmp_path: Path, command: str) -> None:
     """A wrong name, and a file of another kind, each with what to do."""
     missing = central(command, "--db", tmp_path / "none.db")
     other = tmp_path / "other.db"
@@ -289,7 +289,7 @@ def test_what_is_not_there_cannot_be_read(tmp_path: Path, command: str) -> None:
     assert HINTS["database"][1] in wrong.stderr
 
 
-def test_an_inbox_that_cannot_make_its_file_says_so(tmp_path: Path) -> None:
+def test_an_inbox_that_cannot_create_its_file_reports_it(tmp_path: Path) -> None:
     """The folder must exist."""
     result = central("inbox", "--broker", "mqtt://127.0.0.1:9", "--db", tmp_path / "none" / "centre.db")
 
@@ -342,7 +342,7 @@ def test_a_report_for_people_names_everything_that_is_wrong(db: Path) -> None:
     assert reported["streams"][1]["missing"][-1] == [15, 20]
 
 
-def test_what_the_gateway_has_forgotten_is_listed_and_is_no_fault(db: Path) -> None:
+def test_pruned_bodies_are_listed_and_are_no_fault(db: Path) -> None:
     """Both commands say it, by place and not by person; a script finds it in the JSON."""
     source = Source()
     source.punches(9)
@@ -402,7 +402,7 @@ def test_verify_names_each_fault_and_fails(db: Path) -> None:
         "json_set(body, '$.stream', 5)",
     ],
 )
-def test_a_body_that_is_no_event_any_more_costs_only_itself(db: Path, altered: str) -> None:
+def test_a_damaged_body_affects_only_itself(db: Path, altered: str) -> None:
     """Verification goes on behind it, the inbox takes what another gateway sends of that punch, and no PIN is shown."""
     ours, theirs = Source(), Source(gateway="site/gw-02")
     ours.punches(5)
@@ -429,7 +429,7 @@ def test_a_body_that_is_no_event_any_more_costs_only_itself(db: Path, altered: s
     assert result.stderr == ""
 
 
-def test_rows_of_another_kind_cost_only_their_stream(db: Path) -> None:
+def test_values_of_another_type_affect_only_their_stream(db: Path) -> None:
     """Who wrote into the columns is found too, and the other streams are verified."""
     ours, theirs = Source(), Source(gateway="site/gw-02")
     ours.punches(3)
@@ -449,7 +449,7 @@ def test_rows_of_another_kind_cost_only_their_stream(db: Path) -> None:
     assert f"site/gw-02 stream {STREAM} sequence 3: its content was altered in this database" in result.stdout
 
 
-def test_the_command_is_installed_documented_and_speaks_two_languages() -> None:
+def test_the_command_is_installed_documented_and_bilingual() -> None:
     """Name, exit codes, and for every failure two lines of what to do."""
     (script,) = entry_points(group="console_scripts", name="hadir-central")
     page = (DOCS / "centre.md").read_text("utf-8")
@@ -543,7 +543,7 @@ def test_a_password_is_read_by_one_rule(tmp_path: Path, content: bytes, login: b
         assert "rahasia" not in str(refused.value)
 
 
-def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path, db: Path) -> None:
+def test_a_pipe_instead_of_a_file_is_refused(tmp_path: Path, db: Path) -> None:
     """It would be waited for at every connection."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe, 0o600)

@@ -10,7 +10,7 @@ def fresh(assigned: int = 0) -> Coverage:
     return Coverage(0, assigned, [], 0.0)
 
 
-def test_what_comes_in_order_is_held_at_once() -> None:
+def test_events_in_order_are_held_at_once() -> None:
     """Without gaps a receipt needs no patience."""
     coverage = fresh()
     for sequence in (1, 2, 3):
@@ -64,7 +64,7 @@ def test_at_most_so_many_ranges_and_a_lower_upto_instead() -> None:
     assert upto == 2 * MAX_RANGES
 
 
-def test_what_was_announced_and_does_not_come_is_missing() -> None:
+def test_assigned_events_that_do_not_arrive_are_missing() -> None:
     """A broker that dropped the end of a backlog leaves no later event to tell of it; info does."""
     coverage = fresh()
     coverage.fill(1, 0.0)

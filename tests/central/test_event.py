@@ -101,7 +101,7 @@ def test_a_person_without_a_pin_is_named_by_uid() -> None:
         {"terminal": "lobby", "serial": "S", "local_time": "2026-09-04T07:30:00", "pin": "7", "occurrence": 1},
     ],
 )
-def test_a_punch_that_is_not_what_its_id_says_fills_its_place_only(data: object) -> None:
+def test_a_punch_with_a_mismatched_id_is_stored_as_event_only(data: object) -> None:
     """It is an event, but must not displace the punch whose id it bears."""
     event = Source().record("hadir.punch.recorded.v1", "27f13449-e835-5880-8093-8da5699f003c", data, "lobby")
 

@@ -209,7 +209,7 @@ def delivery(mid: int, event: Event) -> bytes:
 
 
 @pytest.mark.parametrize("place", ["received", "committed"])
-def test_killed_where_it_matters(tmp_path: Path, db: Path, place: str) -> None:
+def test_killed_around_the_commit(tmp_path: Path, db: Path, place: str) -> None:
     """Between receipt and commit, and between commit and acknowledgement: nothing lost, nothing doubled."""
     source = Source()
     source.punches(50)
@@ -308,7 +308,7 @@ def test_messages_lost_by_a_broker_without_persistence_are_requested_again(tmp_p
     check_whole(db, source)
 
 
-def test_a_broker_that_forgot_the_receipts_gets_them_again(tmp_path: Path, db: Path) -> None:
+def test_a_broker_without_the_receipts_gets_them_again(tmp_path: Path, db: Path) -> None:
     """They are retained, so a broker without persistence has lost them too; nothing else need happen."""
     with Mosquitto(tmp_path) as broker, Running(broker.port, db):
         with Sender(broker.port) as sender, Subscriber(broker.port, f"{BASE}/receipt") as subscriber:
@@ -322,7 +322,7 @@ def test_a_broker_that_forgot_the_receipts_gets_them_again(tmp_path: Path, db: P
     assert (receipt.payload["upto"], receipt.payload["missing"]) == (3, [])
 
 
-def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) -> None:
+def test_invalid_messages_are_acknowledged_and_block_nothing(tmp_path: Path, db: Path) -> None:
     """It is kept aside; the session is empty afterwards."""
     source = Source()
     with Mosquitto(tmp_path) as broker, Sender(broker.port) as sender:
@@ -344,7 +344,7 @@ def test_garbage_is_acknowledged_and_holds_nothing_up(tmp_path: Path, db: Path) 
             assert connection.execute("SELECT sum(times) FROM rejected").fetchone() == (4,)
 
 
-def test_what_was_published_with_qos_0_asks_for_no_acknowledgement(tmp_path: Path, db: Path) -> None:
+def test_qos_0_messages_are_not_acknowledged(tmp_path: Path, db: Path) -> None:
     """It is stored, and an acknowledgement of nothing does not end the connection."""
     source = Source()
     with (
@@ -500,7 +500,7 @@ def admitting(last: bytes) -> Callable[[Packet], bytes | None]:
     return answer
 
 
-def test_a_second_inbox_with_the_same_name_is_found_out(db: Path, monkeypatch: Any) -> None:
+def test_a_second_inbox_with_the_same_client_id_is_reported(db: Path, monkeypatch: Any) -> None:
     """A broker that says so is left alone for long; each of the two would throw the other out for ever."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.01)
     monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (100_000.0, 100_000.0))
@@ -525,9 +525,7 @@ def test_connections_that_end_without_a_reason_are_explained_and_slow_down(db: P
     assert max(line["retry_s"] for line in lost) <= 0.1  # a thousandth of a minute, rounded
 
 
-def test_a_broker_that_crashes_again_and_again_is_found_again_at_once(
-    tmp_path: Path, db: Path, monkeypatch: Any
-) -> None:
+def test_a_repeatedly_crashing_broker_is_reconnected_soon(tmp_path: Path, db: Path, monkeypatch: Any) -> None:
     """It keeps what it knows, and begins anew while the inbox has not even tried: no second client is suspected."""
     monkeypatch.setattr("random.uniform", lambda *_: 0.1)
     monkeypatch.setattr(inbox_module, "_TAKEN_OVER_PAUSE_S", (1000.0, 1000.0))
@@ -548,7 +546,7 @@ def test_a_broker_that_crashes_again_and_again_is_found_again_at_once(
     check_whole(db, source)
 
 
-def test_numbers_and_times_of_a_receipt_are_the_contracts(tmp_path: Path, db: Path) -> None:
+def test_numbers_and_times_of_a_receipt_follow_the_contract(tmp_path: Path, db: Path) -> None:
     """Integers, UTC; ranges as pairs."""
     source = Source()
     source.punches(9)

@@ -48,7 +48,7 @@ def test_an_old_file_is_brought_up_to_date(path: Path, version: int) -> None:
     centre.store.close()
 
 
-def test_a_file_of_the_first_version_learns_what_its_events_say(path: Path) -> None:
+def test_a_file_of_version_1_gets_tombstones_from_its_events(path: Path) -> None:
     """It had stored what was forgotten and closed no gap with it."""
     source = Source()
     source.punches(5)
@@ -100,7 +100,7 @@ def test_events_that_were_accepted_without_their_content_are_requested_again(pat
     centre.store.close()
 
 
-def test_a_row_that_was_edited_under_cover_of_a_missing_record_comes_out(path: Path) -> None:
+def test_an_edited_row_with_a_missing_record_is_found(path: Path) -> None:
     """What an older version would have verified as unaltered."""
     source = Source()
     source.punches(3)

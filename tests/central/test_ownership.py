@@ -198,7 +198,7 @@ def test_a_quarantined_record_that_two_gateways_claim_is_found(centre: Centre) -
     assert len(centre.rows("SELECT * FROM event")) == 2
 
 
-def test_only_the_gateway_of_a_punch_has_a_say_about_it(centre: Centre) -> None:
+def test_only_the_gateway_of_a_punch_can_add_notes_to_it(centre: Centre) -> None:
     """Another one's event that unconfirms it is stored, and is no note of that punch."""
     ours, theirs = sources()
     punch = ours.punch(1)

@@ -132,7 +132,7 @@ def test_events_are_kept_whole_and_a_punch_can_be_read(centre: Centre) -> None:
     assert centre.faults() == []
 
 
-def test_what_comes_again_changes_nothing(centre: Centre) -> None:
+def test_a_repeated_event_changes_nothing(centre: Centre) -> None:
     """Singly, in batches, after a restart."""
     source = Source()
     source.punches(5)
@@ -424,7 +424,7 @@ def test_garbage_is_kept_once_and_counted(centre: Centre) -> None:
     assert len(centre.logged("message_rejected")) == 2
 
 
-def test_receipts_speak_of_the_stream_that_info_names(centre: Centre) -> None:
+def test_receipts_cover_the_stream_that_info_names(centre: Centre) -> None:
     """Late events of the stream before do not bring it back."""
     old, new = Source("old"), Source("new")
     old.punches(4)
@@ -477,7 +477,7 @@ def test_the_end_of_the_stream_before_is_compared(
     assert bool(centre.faults()) == (state == "differs")
 
 
-def test_info_of_more_than_has_come_makes_the_end_missing(centre: Centre) -> None:
+def test_events_announced_by_info_and_not_received_are_missing(centre: Centre) -> None:
     """The broker dropped the newest events: only info tells."""
     source = Source()
     source.punches(10)
@@ -491,7 +491,7 @@ def test_info_of_more_than_has_come_makes_the_end_missing(centre: Centre) -> Non
     assert (stream.upto, stream.missing) == (10, [(7, 10)])
 
 
-def test_a_centre_restored_from_a_backup_says_what_it_lacks(centre: Centre, tmp_path: Path) -> None:
+def test_a_restored_centre_requests_what_it_lacks(centre: Centre, tmp_path: Path) -> None:
     """Its receipts then bring it back to where it was."""
     source = Source()
     source.punches(20)
@@ -616,7 +616,7 @@ def test_some_of_a_gap_may_be_forgotten(centre: Centre) -> None:
     assert [stream.gone for stream in centre.streams()] == [[(5, 5)]]
 
 
-def test_content_that_comes_after_all_takes_its_place(centre: Centre) -> None:
+def test_content_that_arrives_later_replaces_its_tombstone(centre: Centre) -> None:
     """It came by another road and proves itself by its digest: nothing is gone then, and nothing is in doubt."""
     source = Source()
     source.punches(6)
@@ -719,10 +719,10 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
     source = Source()
     source.punches(40)
     forgotten = sorted(dice.sample(range(40), 20))
-    tellings = [source.forget(*(source.events[index] for index in forgotten[at : at + 5])) for at in range(0, 20, 5)]
+    statements = [source.forget(*(source.events[index] for index in forgotten[at : at + 5])) for at in range(0, 20, 5)]
     arrive_too = set(dice.sample(forgotten, 6))
     queue = [event for index, event in enumerate(source.events[:40]) if index not in forgotten or index in arrive_too]
-    queue += [*tellings, *dice.choices(tellings, k=3)]
+    queue += [*statements, *dice.choices(statements, k=3)]
     dice.shuffle(queue)
 
     for event in queue:

@@ -143,7 +143,7 @@ def test_a_message_above_the_maximum_is_read_past(size: int) -> None:
         (packet(0x20, b"\0\0\x05\x26"), "not MQTT"),
     ],
 )
-def test_what_no_broker_may_send_ends_the_connection(sent: bytes, says: str) -> None:
+def test_a_protocol_violation_ends_the_connection(sent: bytes, says: str) -> None:
     """With its reason, and without an exception in the library's thread."""
     arrived, client, verdict = received((sent, 1))
 
@@ -165,7 +165,7 @@ def test_a_message_full_of_properties_takes_neither_time_nor_memory() -> None:
     assert growth < 32 * 1024 * 1024
 
 
-def test_a_broker_that_reads_no_answers_is_left() -> None:
+def test_a_broker_that_reads_no_acknowledgements_is_disconnected() -> None:
     """They would pile up here."""
     arrived: list[PublishPacket] = []
     client = BoundedClient(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, manual_ack=True, deliver=arrived.append)

@@ -193,7 +193,7 @@ def test_messages_that_are_allowed_take_no_more_however_many_come(ledger: Ledger
     assert watch.growth < GROWTH_MOST
 
 
-def test_a_broker_that_reads_no_answers_is_left() -> None:
+def test_a_broker_that_reads_no_acknowledgements_is_disconnected() -> None:
     """Each of its messages needs one, and they would wait in memory."""
     client = BoundedClient(CallbackAPIVersion.VERSION2, window=5, protocol=mqtt.MQTTv5)
     body = message("receipt", b"{}")[2:]

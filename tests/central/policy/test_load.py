@@ -231,7 +231,7 @@ leave: {sick: null}
     assert policy.place_of("slots.out", date(2026, 1, 1)).file.endswith("parent.yaml")
 
 
-def test_the_digest_of_a_version_follows_what_it_says_not_how_it_is_written(tmp_path: Path) -> None:
+def test_the_digest_of_a_version_depends_on_content_only(tmp_path: Path) -> None:
     """Comments and the order of keys change nothing; a source does."""
     texts = (
         "policy: x\nsource: {decree: y}\nrounding: ceil\nday: {cap: '1'}\n",

@@ -195,7 +195,7 @@ def test_shared_texts_are_read(tmp_path: Path) -> None:
         (b'ref="A1:D2"', b'ref="A1:A1"'),
     ],
 )
-def test_what_a_sheet_says_of_its_size_is_not_believed(tmp_path: Path, old: bytes, new: bytes) -> None:
+def test_the_stated_size_of_a_sheet_is_not_trusted(tmp_path: Path, old: bytes, new: bytes) -> None:
     """Programs that write workbooks get it wrong."""
     path = write_xlsx(tmp_path, [PEOPLE, PERSON])
     replace_part(path, "xl/worksheets/sheet1.xml", old, new)
