@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Index,
     String,
@@ -203,49 +204,35 @@ def numbers(connection: Connection) -> tuple[int, int]:
     return every - failed, failed
 
 
-def spread(connection: Connection, one: Marked, subjects: Iterable[str], kind: str, *, by_other: bool) -> None:
-    """Make a mark of each subject that a kind of register states by one of the keys, with the dates of a shared mark.
+def spread(connection: Connection, one: Marked, keys: Iterable[str], kind: str) -> None:
+    """Make a mark of each subject of which a kind of register states something by one of the keys, as its other key.
 
-    ``by_other``: the keys are looked up as the statements' other key. Rows that no longer count are looked at too:
-    whom they were about may be affected.
+    Rows that no longer count are looked at too: whom they were about may be affected.
     """
-    column = ROW.c.other if by_other else ROW.c.subject
-    for batch in batches(subjects):
-        found = (
-            select(
-                ROW.c.subject,
-                literal(one.first.isoformat()),
-                literal(one.last.isoformat()),
-                literal(one.cause),
-                func.max(ROW.c.entered),
-            )
-            .where(
-                ROW.c.kind == kind,
-                column.in_(batch),
-                ROW.c.valid_from <= one.last.isoformat(),
-                func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= one.first.isoformat(),
-            )
-            .group_by(ROW.c.subject)
-        )
-        connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+    for batch in batches(keys):
+        _spread(connection, one, ROW.c.kind == kind, ROW.c.other.in_(batch))
+
+
+def spread_all(connection: Connection, one: Marked) -> None:
+    """Make a mark of each person."""
+    _spread(connection, one, ROW.c.kind == "people")
 
 
 def spread_place(connection: Connection, one: Marked, place: str) -> None:
     """Make a mark of each person who was enrolled with any PIN at a ``terminal:SERIAL`` or ``site:S``."""
+    _spread(connection, one, ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!")
+
+
+def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool]) -> None:
+    """Make a mark, with the dates of a shared mark, of each subject of rows that are valid on any of them."""
+    first, last = one.first.isoformat(), one.last.isoformat()
+    columns = ROW.c.subject, literal(first), literal(last), literal(one.cause), func.max(ROW.c.entered)
     found = (
-        select(
-            ROW.c.subject,
-            literal(one.first.isoformat()),
-            literal(one.last.isoformat()),
-            literal(one.cause),
-            func.max(ROW.c.entered),
-        )
+        select(*columns)
         .where(
-            ROW.c.kind == "enrolments",
-            ROW.c.other >= f"{place} ",
-            ROW.c.other < f"{place}!",
-            ROW.c.valid_from <= one.last.isoformat(),
-            func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= one.first.isoformat(),
+            *conditions,
+            ROW.c.valid_from <= last,
+            func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= first,
         )
         .group_by(ROW.c.subject)
     )
@@ -294,6 +281,12 @@ def judged_by(connection: Connection) -> dict[str, str]:
     return dict(connection.execute(query).tuples().all())
 
 
+def policies(connection: Connection) -> list[str]:
+    """Return the names of all policies that were ever assigned."""
+    query = select(ROW.c.other).where(ROW.c.kind == "assignments", ROW.c.other.startswith("policy:")).distinct()
+    return sorted(other.removeprefix("policy:") for other in connection.execute(query).scalars())
+
+
 def set_judged_by(connection: Connection, name: str, digest: str, entered: str) -> None:
     """Put on record what verdicts rest on from now on."""
     connection.execute(insert(JUDGED_BY).values(name=name, digest=digest, entered=entered))
@@ -331,6 +324,16 @@ def last_revisions(
         )
         for person, on, *rest in connection.execute(query):
             found[person, date.fromisoformat(on)] = Last(*rest)
+    return found
+
+
+def first_dates(connection: Connection, people: Iterable[str]) -> dict[str, date]:
+    """Return the first date of each person that has a verdict."""
+    found: dict[str, date] = {}
+    for batch in batches(people):
+        query = select(RESULT.c.person, func.min(RESULT.c.date)).where(RESULT.c.person.in_(batch))
+        for person, on in connection.execute(query.group_by(RESULT.c.person)):
+            found[person] = date.fromisoformat(on)
     return found
 
 
@@ -493,27 +496,29 @@ class Use(NamedTuple):
     last: str
 
 
-def uses(connection: Connection, pins: Iterable[str] | None = None) -> list[Use]:
-    """Return on which dates and where PINs were read; None: all PINs, ``uid:N`` where a terminal knew none."""
+def uses(
+    connection: Connection,
+    pins: Iterable[str] | None = None,
+    first: date = date.min,
+    last: date = date.max,
+    known_at: str | None = None,
+) -> list[Use]:
+    """Return on which dates and where PINs were read; ``pins`` None: all, ``uid:N`` where a terminal knew none."""
     pin = func.coalesce(PUNCH.c.pin, literal("uid:") + cast(PUNCH.c.uid, String))
     on = func.substr(PUNCH.c.local_time, 1, 10)
+    times = func.count(), func.min(PUNCH.c.local_time), func.max(PUNCH.c.local_time)
     query = (
-        select(
-            GATEWAY.c.name,
-            PUNCH.c.serial,
-            pin,
-            on,
-            func.count(),
-            func.min(PUNCH.c.local_time),
-            func.max(PUNCH.c.local_time),
-        )
+        select(GATEWAY.c.name, PUNCH.c.serial, pin, on, *times)
         .join(EVENT, EVENT.c.key == PUNCH.c.event)
         .join(STREAM, STREAM.c.id == EVENT.c.stream)
         .join(GATEWAY, GATEWAY.c.id == STREAM.c.gateway)
+        .where(PUNCH.c.local_time >= first.isoformat(), PUNCH.c.local_time <= f"{last.isoformat()}T99")
         .group_by(GATEWAY.c.name, PUNCH.c.serial, pin, on)
     )
+    if known_at is not None:
+        query = query.where(EVENT.c.received <= known_at)
     queries = [query] if pins is None else [query.where(PUNCH.c.pin.in_(batch)) for batch in batches(pins)]
-    found: dict[tuple[str, str, str, str], Use] = {}
+    found: dict[tuple[str, ...], Use] = {}
     for one in queries:
         for name, *rest in connection.execute(one):
             use = Use(name.partition("/")[0], *rest)

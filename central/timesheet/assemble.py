@@ -359,13 +359,21 @@ class Days:
             found = self._planned[on] = self._office.planned(self._own, on)
         return found
 
+    def alone(self, first: date, last: date) -> bool:
+        """Return whether no window of the dates, and of those around, reaches beyond its own date."""
+        for number in range(first.toordinal() - REACH, last.toordinal() + REACH + 1):
+            planned = self.on(_dated(number))
+            if isinstance(planned, Planned) and not planned.alone:
+                return False
+        return True
+
     def together(self, on: date) -> tuple[date, ...]:
         """Return the planned dates on which the verdict of a planned date depends, itself among them.
 
         They are those whose windows reach into the date or its windows, and, step by step, those whose windows overlap
         the windows of these, at most :data:`ROUNDS` steps away.
         """
-        if self._alone(on):
+        if self.alone(on, on):
             return (on,)
         this = self.on(on)
         if not isinstance(this, Planned):
@@ -387,7 +395,7 @@ class Days:
 
     def touched(self, on: date) -> tuple[date, ...]:
         """Return the dates whose verdicts may change by a fact of a date, itself among them, planned or not."""
-        if self._alone(on):
+        if self.alone(on, on):
             return (on,)
         this = self.on(on)
         holding = {on}
@@ -398,14 +406,6 @@ class Days:
             holding |= self._reaching((begin - DAY_S, begin + 2 * DAY_S), on)
         near = (_moved(on, number) for number in range(-ROUNDS * REACH, ROUNDS * REACH + 1))
         return tuple(other for other in near if other == on or not holding.isdisjoint(self.together(other)))
-
-    def _alone(self, on: date) -> bool:
-        """Return whether no window of the dates around reaches beyond its own date."""
-        for number in range(-REACH, REACH + 1):
-            planned = self.on(_moved(on, number))
-            if isinstance(planned, Planned) and not planned.alone:
-                return False
-        return True
 
     def _reaching(self, extent: Extent, on: date) -> set[date]:
         """Return the dates around one whose windows reach into an extent."""
@@ -421,7 +421,11 @@ class Days:
 
 
 def _moved(day: date, days: int) -> date:
-    return date.fromordinal(min(max(day.toordinal() + days, 1), date.max.toordinal()))
+    return _dated(day.toordinal() + days)
+
+
+def _dated(number: int) -> date:
+    return date.fromordinal(min(max(number, 1), date.max.toordinal()))
 
 
 # --- facts --------------------------------------------------------------------------------------------------------
