@@ -278,7 +278,7 @@ def next_due(connection: Connection) -> int | None:
 def judged_by(connection: Connection) -> dict[str, str]:
     """Return the digest of what verdicts rest on, by its name; what was entered last counts."""
     query = select(JUDGED_BY.c.name, JUDGED_BY.c.digest).order_by(JUDGED_BY.c.id)
-    return dict(connection.execute(query).tuples().all())
+    return {row.name: row.digest for row in connection.execute(query)}
 
 
 def policies(connection: Connection) -> list[str]:

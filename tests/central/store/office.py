@@ -1,0 +1,191 @@
+"""An invented office in a real database: files of registers, punches of terminals, a clock that the test sets."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, insert, select, update
+
+from central.policy.office import OfficePolicies
+from central.registers.importing import Paper, take
+from central.registers.read import scan_register
+from central.store import results
+from central.store.engine import Database, utc
+from central.store.results import EVENT, GAP, GATEWAY, OWNERSHIP, PUNCH, STREAM, Revision
+from central.timesheet.affected import Reading
+from central.timesheet.recompute import Recompute
+from tests.central.sealing import Source, dumped, punch_id, sealed
+
+POLICIES = Path(__file__).parent / "policies"
+"""The policies of the office; one of its own goes before the shipped one of the same name."""
+OFFICE = {
+    "units": "key,name,parent,zone,from,until\ndinas,Dinas,,Asia/Jakarta,2026-01-01,\n",
+    "timetables": "timetable,from,slot,kind,due,window from,window until\n"
+    "office,2026-01-01,in,in,07:30,05:45,11:30\noffice,2026-01-01,out,out,16:00,11:31,19:46\n",
+    "schedules": "schedule,from,day,timetable\n"
+    + "".join(f"week,2026-01-01,{day},office\n" for day in ("monday", "tuesday", "wednesday", "thursday", "friday"))
+    + "week,2026-01-01,saturday,off\nweek,2026-01-01,sunday,off\n",
+    "people": "key,name,employment,unit,from,until\n"
+    "a,Contoh Satu,pns,dinas,2026-08-24,\nb,Contoh Dua,pppk,dinas,2026-08-24,\n",
+    "enrolments": "pin,site,person,from,until\n1001,3602-bkpsdm,a,2026-01-01,\n1002,3602-bkpsdm,b,2026-01-01,\n",
+    "assignments": "unit,schedule,policy,from\ndinas,week,starter,2026-01-01\n",
+}
+"""Two people in one unit in Jakarta, 07:30 to 16:00 under four bands."""
+
+
+@dataclass
+class Centre:
+    """A centre with a database and a clock."""
+
+    folder: Path
+    now: datetime
+    database: Database = field(init=False)
+    recompute: Recompute = field(init=False)
+    source: Source = field(default_factory=Source)
+    _files: int = 0
+
+    def __post_init__(self) -> None:
+        """Create the database."""
+        self.database = Database(self.folder / "centre.db", create=True)
+        self.recompute = self.worker()
+
+    def worker(self, **more: Any) -> Recompute:
+        """Return another process's view of what is to do."""
+        return Recompute(self.database, OfficePolicies(POLICIES), now=lambda: self.now, **more)
+
+    def enter(self, kind: str, text: str, paper: str = "Contoh 1/2026", *, withdraw: bool = False) -> None:
+        """Import a CSV file."""
+        self._files += 1
+        file = self.folder / f"{self._files}-{kind}.csv"
+        file.write_text(text, "utf-8")
+        take(self.database, scan_register(file, kind), Paper("Kepala Contoh", paper), self.now, withdraw=withdraw)
+
+    def enter_office(self) -> None:
+        """Import :data:`OFFICE`."""
+        for kind, text in OFFICE.items():
+            self.enter(kind, text)
+
+    def punches(self, pin: str, *times: str, zone: str = "Asia/Jakarta", **data: Any) -> list[dict[str, Any]]:
+        """Record punches at YYYY-MM-DD HH:MM:SS at a terminal, and return their events; the store lacks them still."""
+        return [self._event(pin, time.replace(" ", "T"), zone, data) for time in times]
+
+    def _event(self, pin: str, local_time: str, zone: str, data: dict[str, Any]) -> dict[str, Any]:
+        data = {
+            "terminal": "lobby",
+            "serial": "S1",
+            "pin": pin,
+            "local_time": local_time,
+            "timezone": zone,
+            "occurrence": 1,
+            "state": None,
+            "verify": 1,
+            "suspect": [],
+            **data,
+        }
+        moment = datetime.fromisoformat(local_time).replace(tzinfo=ZoneInfo(zone))
+        identity = punch_id(data["serial"], pin, local_time)
+        self.source.record("hadir.punch.recorded.v1", identity, data, data["terminal"])
+        event = self.source.events.pop() | {
+            "time": moment.isoformat(),
+            "recordedtime": utc(moment + timedelta(seconds=1)),
+        }
+        self.source.events.append(sealed(event, self.source.end))
+        return self.source.events[-1]
+
+    def receive(self, *events: dict[str, Any]) -> None:
+        """Store events as the inbox does."""
+        with self.database.writing() as connection:
+            store(connection, self.source.gateway, events, utc(self.now))
+
+    def punched(self, pin: str, *times: str, **data: Any) -> None:
+        """Record punches and store them."""
+        self.receive(*self.punches(pin, *times, **data))
+
+    def at(self, text: str) -> "Centre":
+        """Set the clock to YYYY-MM-DD HH:MM in Jakarta, and bring the verdicts up to date."""
+        self.now = datetime.fromisoformat(text).replace(tzinfo=ZoneInfo("Asia/Jakarta")).astimezone(UTC)
+        self.recompute.run()
+        return self
+
+    def history(self, person: str, on: str) -> list[Revision]:
+        """Return the revisions of a day."""
+        with self.database.reading() as connection:
+            return results.history(connection, person, date.fromisoformat(on))
+
+    def day(self, person: str, on: str) -> dict[str, Any]:
+        """Return the last verdict on a day, as JSON."""
+        found: dict[str, Any] = json.loads(self.history(person, on)[-1].content)
+        return found
+
+    def digests(self) -> dict[tuple[str, str], str]:
+        """Return the digest of each day's last revision."""
+        with self.database.reading() as connection:
+            rows = connection.execute(
+                select(results.RESULT.c.person, results.RESULT.c.date, results.RESULT.c.inputs).order_by(
+                    results.RESULT.c.revision
+                )
+            )
+            return {(person, on): inputs for person, on, inputs in rows}
+
+
+def store(connection: Any, gateway: str, events: Sequence[dict[str, Any]], received: str) -> None:
+    """Store events."""
+    key = connection.execute(select(GATEWAY.c.id).where(GATEWAY.c.name == gateway)).scalar()
+    if key is None:
+        key = connection.execute(insert(GATEWAY).values(name=gateway, informed=False).returning(GATEWAY.c.id)).scalar()
+    for event in events:
+        stream = connection.execute(select(STREAM.c.id).where(STREAM.c.name == event["stream"])).scalar()
+        if stream is None:
+            values = {"gateway": key, "name": event["stream"], "found": received, "seen": 0, "assigned": 0}
+            stream = connection.execute(insert(STREAM).values(values).returning(STREAM.c.id)).scalar()
+        row = {
+            "stream": stream,
+            "sequence": int(event["sequence"]),
+            "id": event["id"],
+            "digest": event["digest"],
+            "previous": event["previous"],
+            "type": event["type"],
+            "received": received,
+            "body": dumped(event),
+        }
+        number = connection.execute(insert(EVENT).values(row).returning(EVENT.c.key)).scalar()
+        held = sorted(connection.execute(select(EVENT.c.sequence).where(EVENT.c.stream == stream)).scalars())
+        connection.execute(update(STREAM).where(STREAM.c.id == stream).values(seen=held[-1]))
+        connection.execute(delete(GAP).where(GAP.c.stream == stream))
+        for before, at in pairwise([0, *held]):
+            if at > before + 1:
+                connection.execute(insert(GAP).values(stream=stream, first=before + 1, last=at - 1))
+        data = event["data"]
+        if event["type"] != "hadir.punch.recorded.v1":
+            continue
+        moment = datetime.fromisoformat(event["time"])
+        connection.execute(
+            insert(PUNCH).values(
+                id=event["id"],
+                event=number,
+                terminal=data["terminal"],
+                serial=data["serial"],
+                pin=data["pin"],
+                uid=None,
+                local_time=data["local_time"],
+                instant=int(moment.timestamp()),
+            )
+        )
+        if not connection.execute(select(OWNERSHIP.c.id).where(OWNERSHIP.c.serial == data["serial"])).first():
+            connection.execute(
+                insert(OWNERSHIP).values(serial=data["serial"], since="", gateway=gateway, entered=received)
+            )
+        offset = moment.utcoffset()
+        assert offset is not None
+        reading = Reading(gateway.partition("/")[0], data["serial"], data["pin"], int(offset.total_seconds()))
+        results.mark(connection, [results.mark_of_punch(reading, data["local_time"][:10])], {"kind": "punch"}, received)
+
+
+def slots(day: dict[str, Any], part: str = "minutes") -> list[Any]:
+    """Return one value of each slot of a verdict."""
+    return [slot[part] for slot in day["slots"]]

@@ -1,0 +1,260 @@
+"""From facts to verdicts in a real database: the prose cases, and what recomputing promises."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from central.store import results
+from central.timesheet.affected import Mark
+from tests.central.store.office import Centre, slots
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """Yield a centre with an office, on the morning of Monday, 31 August 2026."""
+    found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    found.enter_office()
+    yield found
+    found.database.close()
+
+
+def test_a_day_is_open_then_final_without_a_new_fact(centre: Centre) -> None:
+    """C24b: time itself is a reason to judge again."""
+    centre.punched("1001", "2026-08-31 07:20:00")
+
+    open_ = centre.at("2026-08-31 10:00").day("a", "2026-08-31")
+    assert (open_["status"], slots(open_, "status"), slots(open_, "missing")) == (
+        "open",
+        ["open", "open"],
+        [False, None],
+    )
+    noon = centre.at("2026-08-31 12:00").day("a", "2026-08-31")
+    assert slots(noon, "status") == ["final", "open"]
+    ended = centre.at("2026-08-31 19:47").day("a", "2026-08-31")
+
+    assert (ended["status"], slots(ended, "missing"), ended["cut"]) == ("final", [False, True], 1500)
+    assert [one.status for one in centre.history("a", "2026-08-31")] == ["open", "open", "final"]
+    assert json.loads(centre.history("a", "2026-08-31")[-1].cause) == [{"kind": "time"}]
+
+
+def test_a_batch_two_days_late_brings_a_revision_that_says_why(centre: Centre) -> None:
+    """C10: a gap keeps the day provisional; what filled it is named; the same batch again brings nothing."""
+    centre.now = datetime(2026, 9, 1, 1, tzinfo=UTC)
+    centre.punched("1002", "2026-08-31 16:05:00")
+    late = centre.punches("1001", "2026-09-01 07:22:00", "2026-09-01 16:03:00")
+    after = centre.punches("1002", "2026-09-02 07:21:00")
+    centre.now = datetime(2026, 9, 2, 1, tzinfo=UTC)
+    centre.receive(*after)
+    before = centre.at("2026-09-02 08:00").day("a", "2026-09-01")
+    assert (before["status"], before["cut"], before["absent"]) == ("provisional", 0, False)
+    doubts = [reason for reason in before["reasons"] if reason["step"] == "doubt"]
+    assert {(doubt["what"], doubt["slot"]) for doubt in doubts} == {("gap", "in"), ("gap", "out")}
+    assert {doubt["detail"] for doubt in doubts} == {f"stream {centre.source.stream} sequences 2-3"}
+    revisions = len(centre.history("a", "2026-09-01"))
+
+    centre.now = datetime(2026, 9, 3, 1, tzinfo=UTC)
+    centre.receive(*late)
+    found = centre.at("2026-09-03 09:00").day("a", "2026-09-01")
+
+    assert (slots(found), found["cut"], found["status"]) == ([0, 0], 0, "final")
+    last = centre.history("a", "2026-09-01")[-1]
+    changed = json.loads(last.changed)
+    assert last.revision == revisions + 1
+    assert [(punch["sequence"], punch["stream"]) for punch in changed["punches"]["new"]] == [
+        (2, centre.source.stream),
+        (3, centre.source.stream),
+    ]
+    assert {doubt["what"] for doubt in changed["doubts"]["gone"]} == {"gap"}
+    assert {"status", "worked", "in.missing"} <= set(changed["fields"])
+    centre.at("2026-09-03 10:00")
+    assert centre.history("a", "2026-09-01")[-1] == last
+
+
+def test_hours_changed_on_paper_later_count_from_their_date(centre: Centre) -> None:
+    """C12: entered on 5 September, valid from the 1st; August has one revision, ever."""
+    centre.punched("1001", "2026-08-31 07:45:00", "2026-08-31 16:00:00", "2026-09-01 07:45:00", "2026-09-01 16:31:00")
+    centre.at("2026-09-04 12:00")
+    assert slots(centre.day("a", "2026-09-01")) == [15, 0]
+    august = centre.history("a", "2026-08-31")
+
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\n"
+        "office,2026-09-01,in,in,08:00,05:45,11:30\noffice,2026-09-01,out,out,16:30,11:31,19:46\n",
+        paper="Perbup 9/2026",
+    )
+    centre.at("2026-09-06 12:00")
+
+    assert slots(centre.day("a", "2026-09-01")) == [0, 0]
+    assert centre.history("a", "2026-08-31") == august
+    last = centre.history("a", "2026-09-01")[-1]
+    old, new = json.loads(last.changed)["plan"]
+    assert "Perbup 9/2026" in new
+    assert "Perbup 9/2026" not in old
+    assert json.loads(last.cause) == [
+        {"by": "Kepala Contoh", "kind": "import", "paper": "Perbup 9/2026", "register": "timetables"}
+    ]
+
+
+def test_next_years_calendar_changes_nothing_in_this_year(centre: Centre) -> None:
+    """C13: no revision."""
+    centre.enter("calendar", "date,kind,name\n2026-12-25,national_holiday,Natal\n")
+    centre.at("2026-12-31 12:00")
+    before = centre.digests()
+    assert centre.day("a", "2026-12-25")["kind"] == "holiday"
+
+    centre.enter("calendar", "date,kind,name\n2027-12-25,national_holiday,Natal\n")
+    centre.at("2026-12-31 13:00")
+
+    assert {key: value for key, value in centre.digests().items() if key[1] < "2026-12-31"} == {
+        key: value for key, value in before.items() if key[1] < "2026-12-31"
+    }
+    assert len(centre.history("a", "2026-12-25")) == 1
+
+
+def test_a_day_declared_off_afterwards_gets_a_revision_and_a_ward_none(centre: Centre) -> None:
+    """C14: absent before; a colleague has worked without lateness; a roster does not follow the calendar."""
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,dinas,2026-08-24\n")
+    centre.enter("rosters", "person,2026-09-01\nc,office\n")
+    centre.punched("1002", "2026-09-01 07:50:00", "2026-09-01 16:00:00")
+    centre.at("2026-09-02 12:00")
+    assert centre.day("a", "2026-09-01")["absent"]
+    assert slots(centre.day("b", "2026-09-01")) == [20, 0]
+    ward = centre.history("c", "2026-09-01")
+
+    centre.enter("calendar", "date,kind,name\n2026-09-01,cuti_bersama,Hari Contoh\n", paper="SKB 1/2026")
+    centre.at("2026-09-03 12:00")
+
+    clerk, colleague = centre.day("a", "2026-09-01"), centre.day("b", "2026-09-01")
+    assert (clerk["kind"], clerk["absent"], slots(clerk, "missing")) == ("off", False, [None, None])
+    assert (colleague["worked"], slots(colleague), colleague["cut"]) == (True, [None, None], 0)
+    assert centre.history("c", "2026-09-01") == ward
+    assert "kind" in json.loads(centre.history("a", "2026-09-01")[-1].changed)["fields"]
+
+
+def test_today_is_per_zone(centre: Centre) -> None:
+    """C18b: at 16:30 of UTC it is tomorrow in Jayapura and Makassar, and still today in Jakarta."""
+    centre.enter(
+        "units", "key,name,zone,from\ntimur,Timur,Asia/Jayapura,2026-01-01\ntengah,Tengah,Asia/Makassar,2026-01-01\n"
+    )
+    centre.enter(
+        "assignments", "unit,schedule,policy,from\ntimur,week,starter,2026-01-01\ntengah,week,starter,2026-01-01\n"
+    )
+    centre.enter(
+        "people",
+        "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\ng,Contoh Tengah,pns,tengah,2026-08-24\n",
+    )
+    centre.enter("enrolments", "pin,terminal,person,from\n7,T9,t,2026-01-01\n")
+    centre.punched("7", "2026-09-01 06:30:00", zone="Asia/Jayapura", serial="T9")
+    centre.now = datetime(2026, 8, 31, 16, 30, tzinfo=UTC)
+    centre.recompute.run()
+
+    assert centre.day("t", "2026-09-01")["status"] == "open"
+    assert centre.day("g", "2026-09-01")["status"] == "open"
+    assert centre.history("a", "2026-09-01") == []
+    centre.at("2026-09-01 08:00")
+    assert slots(centre.day("t", "2026-09-01"))[0] == 0
+    assert centre.day("a", "2026-09-01")["status"] == "open"
+
+
+def test_people_who_come_and_pins_that_pass_on(centre: Centre) -> None:
+    """C25b: the change of a PIN, entered two days later, gives both persons' days new revisions, and nothing before."""
+    centre.enter("people", "key,name,employment,unit,from\nnew,Contoh Baru,pns,dinas,2026-09-15\n")
+    centre.punched("1001", "2026-09-09 07:20:00", "2026-09-10 07:40:00", "2026-09-10 16:00:00", "2026-09-11 07:40:00")
+    centre.at("2026-09-12 08:00")
+    assert slots(centre.day("a", "2026-09-10")) == [10, 0]
+    before = {key: len(centre.history(*key)) for key in centre.digests()}
+
+    centre.enter(
+        "enrolments",
+        "pin,site,person,from,until\n1001,3602-bkpsdm,a,2026-01-01,2026-09-09\n1001,3602-bkpsdm,b,2026-09-10,\n",
+    )
+    centre.at("2026-09-12 09:00")
+
+    assert slots(centre.day("b", "2026-09-10")) == [10, 0]
+    assert centre.day("a", "2026-09-10")["absent"]
+    after = {key: len(centre.history(*key)) for key in centre.digests()}
+    changed = {key for key, count in after.items() if count != before.get(key)}
+    assert changed == {(person, on) for person in "ab" for on in ("2026-09-10", "2026-09-11")}
+    centre.at("2026-09-16 12:00")
+    assert centre.history("new", "2026-09-14") == []
+    assert centre.day("new", "2026-09-15")["absent"]
+
+
+def test_a_pin_of_nobody_is_a_doubt_until_somebody_has_it(centre: Centre) -> None:
+    """It touches the people of the site to whom no punch of that date is attributed, and goes with the enrolment."""
+    centre.punched("1002", "2026-09-01 07:20:00", "2026-09-01 16:10:00")
+    centre.punched("9", "2026-09-01 07:25:00")
+    centre.at("2026-09-02 08:00")
+    before = centre.day("a", "2026-09-01")
+    assert (before["status"], slots(before, "status"), before["cut"]) == ("provisional", ["provisional", "final"], 1500)
+    assert [reason["what"] for reason in before["reasons"] if reason["step"] == "doubt"] == ["unattributed"]
+    assert centre.day("b", "2026-09-01")["status"] == "final"
+
+    centre.enter("enrolments", "pin,site,person,from\n9,3602-bkpsdm,a,2026-09-01\n")
+    centre.at("2026-09-02 09:00")
+
+    found = centre.day("a", "2026-09-01")
+    assert (found["status"], slots(found)[0], found["cut"]) == ("final", 0, 1500)
+
+
+def test_a_decision_that_a_pin_is_a_visitors_ends_the_doubt(centre: Centre) -> None:
+    """Nothing stays provisional for want of a way to end it."""
+    centre.punched("9", "2026-09-01 07:25:00")
+    centre.at("2026-09-02 08:00")
+    assert centre.day("a", "2026-09-01")["status"] == "provisional"
+
+    centre.enter("decisions", "decision,terminal,pin,from,by,paper\nvisitor,S1,9,2026-09-01,Kepala,Contoh 10/2026\n")
+    centre.at("2026-09-02 09:00")
+
+    assert centre.day("a", "2026-09-01")["absent"]
+
+
+def test_a_night_takes_the_next_mornings_punch(centre: Centre) -> None:
+    """C01, C03: the punch of the next date brings the revision of the night, and the next date is free of it."""
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\n"
+        "night,2026-01-01,in,in,21:00,19:00,25:00\nnight,2026-01-01,out,out,31:00,29:00,33:00\n",
+    )
+    centre.enter("rosters", "person,2026-09-01,2026-09-02\na,night,off\n")
+    centre.punched("1001", "2026-09-01 20:55:00")
+    centre.at("2026-09-02 10:00")
+    assert slots(centre.day("a", "2026-09-01"), "missing") == [False, True]
+
+    centre.punched("1001", "2026-09-02 07:02:00")
+    centre.at("2026-09-02 11:00")
+
+    assert slots(centre.day("a", "2026-09-01")) == [0, 0]
+    assert centre.day("a", "2026-09-02")["unclaimed"] == []
+
+
+def test_a_plan_that_is_withdrawn_ends_the_day(centre: Centre) -> None:
+    """The day is not judged any more; its revisions stay."""
+    centre.at("2026-09-02 08:00")
+    assert centre.day("a", "2026-09-01")["absent"]
+
+    centre.enter("assignments", "unit,schedule,policy,from\ndinas,week,starter,2026-01-01\n", withdraw=True)
+    centre.at("2026-09-02 09:00")
+
+    last = centre.history("a", "2026-09-01")[-1]
+    assert (last.status, json.loads(last.content)) == ("none", {"why": "no_policy"})
+    centre.enter("assignments", "unit,schedule,policy,from\ndinas,week,starter,2026-01-01\n")
+    centre.at("2026-09-02 10:00")
+    assert centre.day("a", "2026-09-01")["absent"]
+
+
+def test_judging_twice_writes_nothing(centre: Centre) -> None:
+    """Equal digest: no revision, whatever marks there are."""
+    centre.punched("1001", "2026-08-31 07:20:00", "2026-08-31 16:20:00")
+    centre.at("2026-09-01 05:00")
+    before = centre.digests()
+    with centre.database.writing() as connection:
+        results.mark(connection, [Mark("scope:all", date.min, date.max)], {"kind": "rebuild"}, "")
+
+    written = centre.recompute.run()
+
+    assert (written, centre.digests()) == (0, before)
