@@ -195,14 +195,22 @@ class Office:
         name = self.policy_name(own, on)
         if name is None or name not in self._policies:
             return "no_policy" if name is None else "unknown_policy"
-        of_unit = self._of_unit(unit, on)
-        personal = self._personal(own, unit, on)
-        if not personal and not own.leave:
-            return of_unit
-        days = (*personal, *(of_unit.days if isinstance(of_unit, Planned) else ()))
-        if not days:
-            return of_unit
-        return _laid_out(days, _leave_s(own.leave, on))
+        roster, assigned = own.rosters.get(on), _valid(own.schedules, on)
+        if roster is None and assigned is None and not own.leave:
+            return self._of_unit(unit, on)
+        zone = self.zone(unit, on)
+        if zone is None:
+            return "no_zone"
+        found = [] if roster is None else [self._by_roster(roster, zone, on)]
+        of_unit = self._nearest(self._schedules_of, unit, on)
+        for row in (assigned, of_unit):
+            if row is not None:
+                plan, follows = self._by_schedule(row, zone, on)
+                found.append(self._dated(plan, unit, follows=follows) if not found else plan)
+        if not found:
+            return "no_plan"
+        ranked = tuple(replace(plan, rank=rank) for rank, plan in enumerate(found))
+        return _laid_out(ranked, _leave_s(own.leave, on))
 
     def _of_unit(self, unit: str | None, on: date) -> Planned | WhyNone:
         """Return what a unit plans for a date; the same object for all its people."""
@@ -214,41 +222,30 @@ class Office:
             if zone is None or row is None:
                 found = "no_zone" if zone is None else "no_plan"
             else:
-                found = _laid_out((self._by_schedule(row, self.chain(unit, on), zone, on, personal=False),), 0)
+                plan, follows = self._by_schedule(row, zone, on)
+                found = _laid_out((self._dated(plan, unit, follows=follows),), 0)
             self._of_units[key] = found
         return found
 
-    def _personal(self, own: PersonRows, unit: str | None, on: date) -> tuple[PlanDay, ...]:
-        """Return the person's own plans of a date, the roster first."""
-        roster, assigned = own.rosters.get(on), _valid(own.schedules, on)
-        if roster is None and assigned is None:
-            return ()
-        zone = self.zone(unit, on)
-        if zone is None:
-            return ()
-        days = []
-        if roster is not None:
-            timetable = roster.record.timetable
-            days.append(self._by_timetable(timetable, zone, on, [f"roster ({roster.paper})"], personal=True))
-        if assigned is not None:
-            day = self._by_schedule(assigned, self.chain(unit, on), zone, on, personal=True)
-            days.append(replace(day, rank=1))
-        return tuple(days)
+    def _by_roster(self, row: Stated, zone: Zone, on: date) -> PlanDay:
+        return self._by_timetable(row.record.timetable, zone, on, [f"roster ({row.paper})"], personal=True)
 
-    def _by_schedule(
-        self, assigned: Stated, chain: tuple[str, ...], zone: Zone, on: date, *, personal: bool
-    ) -> PlanDay:
-        """Return the day that an assigned schedule plans, and what the calendar makes of it."""
-        name = assigned.record.schedule
+    def _by_schedule(self, assigned: Stated, zone: Zone, on: date) -> tuple[PlanDay, bool]:
+        """Return the day that an assigned schedule plans, and whether the calendar counts for it."""
+        name, personal = assigned.record.schedule, assigned.record.person is not None
         version = [f"assigned ({assigned.paper})"]
         row = _valid(self._schedules.get(name, ()), on)
         day = None if row is None else _schedule_day(row, on)
         if row is None or day is None:
-            return PlanDay(on, zone, version=f"{version[0]} · schedule {name} without this day", personal=personal)
+            text = f"{version[0]} · schedule {name} without this date"
+            return PlanDay(on, zone, version=text, personal=personal), False
         version.append(f"schedule {name} {row.since.isoformat()} ({row.paper})")
-        plan = self._by_timetable(day.timetable, zone, on, version, personal=personal)
-        entry = self._day_kind(chain, on) if day.calendar else None
-        if entry is None or plan.kind == "off":
+        return self._by_timetable(day.timetable, zone, on, version, personal=personal), day.calendar
+
+    def _dated(self, plan: PlanDay, unit: str | None, *, follows: bool) -> PlanDay:
+        """Return a plan with what the calendar makes of its date."""
+        entry = self._day_kind(self.chain(unit, plan.date), plan.date) if follows and plan.kind != "off" else None
+        if entry is None:
             return plan
         kind, what = entry
         return replace(plan, kind=kind, version=f"{plan.version} · calendar {what}")

@@ -728,12 +728,20 @@ def _due(
     due |= {(one.person, one.date): one.due for one in judged}
     for person, dates in touched.items():
         for on in dates:
-            following = _padded(on, on, 1)[1]
-            for one in (on, following):
-                begin = _begin_of(facts, person, one)
-                if begin is not None and begin > now:
-                    due[person, one] = begin
+            begin = _begin_of(facts, person, on)
+            if begin is not None and begin > now:
+                due[person, on] = begin
+            following = _next_employed(facts.own(person), on)
+            begin = None if following is None else _begin_of(facts, person, following)
+            if following is not None and begin is not None and begin > now:
+                due[person, following] = begin
     return due
+
+
+def _next_employed(own: PersonRows, on: date) -> date | None:
+    """Return the next date after one on which a person is employed, as far as rows were read."""
+    near = (on + timedelta(days=number) for number in range(1, REACH + 1))
+    return next((day for day in near if own.unit_on(day)[0]), None)
 
 
 def _begin_of(facts: Facts, person: str, on: date) -> int | None:

@@ -21,8 +21,8 @@ from central.timesheet.affected import Reading
 from central.timesheet.recompute import Recompute
 from tests.central.sealing import Source, dumped, punch_id, sealed
 
-POLICIES = Path(__file__).parent / "policies"
-"""The policies of the office; one of its own goes before the shipped one of the same name."""
+POLICIES = Path(__file__).parent.parent / "timesheet" / "policies"
+"""The folder of the office's own policies."""
 OFFICE = {
     "units": "key,name,parent,zone,from,until\ndinas,Dinas,,Asia/Jakarta,2026-01-01,\n",
     "timetables": "timetable,from,slot,kind,due,window from,window until\n"
@@ -33,7 +33,7 @@ OFFICE = {
     "people": "key,name,employment,unit,from,until\n"
     "a,Contoh Satu,pns,dinas,2026-08-24,\nb,Contoh Dua,pppk,dinas,2026-08-24,\n",
     "enrolments": "pin,site,person,from,until\n1001,3602-bkpsdm,a,2026-01-01,\n1002,3602-bkpsdm,b,2026-01-01,\n",
-    "assignments": "unit,schedule,policy,from\ndinas,week,starter,2026-01-01\n",
+    "assignments": "unit,schedule,policy,from\ndinas,week,graded,2026-01-01\n",
 }
 """Two people in one unit in Jakarta, 07:30 to 16:00 under four bands."""
 
@@ -63,7 +63,14 @@ class Centre:
         self._files += 1
         file = self.folder / f"{self._files}-{kind}.csv"
         file.write_text(text, "utf-8")
-        take(self.database, scan_register(file, kind), Paper("Kepala Contoh", paper), self.now, withdraw=withdraw)
+        take(
+            self.database,
+            scan_register(file, kind),
+            OfficePolicies(POLICIES),
+            Paper("Kepala Contoh", paper),
+            self.now,
+            withdraw=withdraw,
+        )
 
     def enter_office(self) -> None:
         """Import :data:`OFFICE`."""
