@@ -1,7 +1,7 @@
-"""Drivers: what speaks to terminals. Nothing in here imports the gateway.
+"""Drivers: the protocols of terminals. Nothing in this package imports the gateway.
 
 :data:`DRIVERS` lists the drivers of this package and those that other installed packages register under the
-entry-point group ``hadir.drivers``; :data:`UNUSABLE` says which of the latter are left out, and why.
+entry-point group ``hadir.drivers``; :data:`UNUSABLE` lists those that are left out, with the reason.
 """
 
 from collections import Counter
@@ -31,10 +31,10 @@ class Unusable(NamedTuple):
 
 
 def load_drivers(points: Iterable[EntryPoint]) -> tuple[dict[str, Driver], list[Unusable]]:
-    """Return our drivers and those of other packages by name, and what is the matter with those left out.
+    """Return the built-in and external drivers by name, and the external drivers that are left out.
 
-    Whatever a package does when it is imported, the drivers of the others stay usable. No package can take the place of
-    one of ours, and of two packages that want one name neither gets it: a driver decides whose punch a punch is.
+    A package that fails on import does not affect other drivers. No package can replace a built-in driver, and if two
+    packages register one name, neither is used: a driver decides to which person a punch belongs.
     """
     points = list(points)
     wanted = Counter(point.name for point in points)
@@ -59,7 +59,7 @@ def load_drivers(points: Iterable[EntryPoint]) -> tuple[dict[str, Driver], list[
 def _loaded(point: EntryPoint) -> Driver | str:
     try:
         driver = point.load()
-    except (Exception, SystemExit) as exc:  # noqa: BLE001 - anything may happen in somebody else's module
+    except (Exception, SystemExit) as exc:  # noqa: BLE001 - an external module may raise anything
         return f"{point.value} cannot be imported ({type(exc).__name__}: {exc})"
     if not isinstance(driver, Driver):
         return f"{point.value} is no drivers.base.Driver"
@@ -72,6 +72,6 @@ DRIVERS, UNUSABLE = load_drivers(entry_points(group=GROUP))
 
 
 def no_such_driver(name: str) -> str:
-    """Say that there is no driver of this name, which there are, and whether it is one that is left out."""
+    """Return the error message for an unknown driver name: the known names, and why this one is left out."""
     left_out = "".join(f" ({driver})" for driver in UNUSABLE if driver.name == name)
     return f"no such driver; write {' or '.join(sorted(DRIVERS))}{left_out}"

@@ -1,11 +1,11 @@
-"""What a driver is: the interfaces it implements, the values it returns, the errors it raises.
+"""The interface of drivers: the protocols they implement, the values they return, the errors they raise.
 
-A driver speaks to one family of terminals and imports nothing from the gateway. The rules, in words:
+A driver implements the protocol of one family of terminals and imports nothing from the gateway. Its rules:
 
 * A terminal object lives only inside ``with driver.connect(options) as terminal``; there is no "not connected" state.
-* Only children of :class:`DriverError` leave a driver. They are named by the reaction they call for.
-* A driver returns what the terminal said: unsorted, unguessed, nothing filled in. A record that cannot be read is a
-  :class:`BadRecord`; the thousands behind it are still delivered.
+* A driver raises only subclasses of :class:`DriverError`. Each is named after the reaction it requires.
+* A driver returns the records as the terminal sent them: not sorted, nothing guessed or filled in. A record that cannot
+  be decoded is a :class:`BadRecord`; the records after it are still delivered.
 * A driver keeps no state between visits and never logs a PIN.
 * No driver can clear a log, write users, or read templates, photos or names: the commands it may send are an
   allow-list constant in the driver. The one thing that may be written is the clock, by :class:`SettableClock`.
@@ -28,7 +28,7 @@ Via = Literal["log", "live", "push", "soap", "serial", "file"]
 
 
 class DriverError(Exception):
-    """Base of everything a driver raises; never raised itself.
+    """Base class of all errors of drivers; never raised itself.
 
     ``capture`` holds the last bytes exchanged, as text lines of hex, where they help to understand what went wrong.
     """
@@ -36,32 +36,32 @@ class DriverError(Exception):
     capture: str | None = None
 
 
-class TerminalUnavailable(DriverError):  # noqa: N818 - named by the reaction it calls for
-    """The terminal does not answer now: come back later."""
+class TerminalUnavailable(DriverError):  # noqa: N818 - named after the required reaction
+    """The terminal does not answer now: retry later."""
 
 
-class TerminalRefused(DriverError):  # noqa: N818 - named by the reaction it calls for
-    """The terminal answers and says no: a person must act, so retry slowly."""
+class TerminalRefused(DriverError):  # noqa: N818 - named after the required reaction
+    """The terminal answers and refuses: a person must act, so retry slowly."""
 
 
 class ProtocolError(DriverError):
-    """The terminal sent what its protocol does not allow: drop the connection, keep the capture."""
+    """The terminal violated its protocol: drop the connection, keep the capture."""
 
 
-class UnreadableLog(ProtocolError):  # noqa: N818 - says what was met
-    """The log came whole, but no record layout known explains it: keep ``body``, a person must look at it.
+class UnreadableLog(ProtocolError):  # noqa: N818 - named after the condition
+    """The log was received whole, but no known record layout fits it: keep ``body`` for analysis by a person.
 
-    The terminal is well and the next reading would end the same way: asking again soon is of no use.
+    The terminal works and the next reading would fail in the same way: a retry soon is useless.
     """
 
     def __init__(self, message: str, body: bytes) -> None:
         super().__init__(message)
         self.body = body
-        """The log as it was sent, without what its protocol puts around it; of a very long one its beginning."""
+        """The log without its protocol framing; of a very long log only the beginning."""
 
 
 class RawPunch(NamedTuple):
-    """One punch as the terminal said it; nothing is rounded, judged or corrected."""
+    """One punch as the terminal recorded it; nothing is rounded, judged or corrected."""
 
     pin: str | None
     """The PIN as enrolled; None where the record carries only the terminal's internal user number ``uid``."""
@@ -78,7 +78,7 @@ class RawPunch(NamedTuple):
 
 
 class BadRecord(NamedTuple):
-    """Bytes in a record's place that cannot be read as a punch."""
+    """Bytes in the place of a record that cannot be decoded as a punch."""
 
     raw: bytes
     stable: bytes
@@ -91,7 +91,7 @@ class BadRecord(NamedTuple):
 
 
 class Untimed(NamedTuple):
-    """A punch that a terminal told of as it happened, without a time: whoever hears it knows when."""
+    """A live punch without a time; its time is the time of reception."""
 
     pin: str
     state: int | None
@@ -101,7 +101,7 @@ class Untimed(NamedTuple):
 
 
 class Hint(NamedTuple):
-    """A live event that tells that something happened but not what: read the log."""
+    """A live event without a usable record; the log must be read."""
 
     reason: str
 
@@ -111,33 +111,33 @@ Record = RawPunch | BadRecord
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A run of log records, oldest first.
+    """Contiguous records of a log, oldest first.
 
-    Valid until the next ``read`` or ``between`` of the same terminal, or the end of the conversation; what it has
-    handed out already stays readable.
+    Valid until the next ``read`` or ``between`` of the same terminal, or the end of the conversation; records that were
+    already yielded stay readable.
     """
 
     start: int
-    """Position of the first record: what was really served, not what was asked for."""
+    """Position of the first record as the terminal served it; it may differ from the requested one."""
     total: int
     """Records in the whole log at the moment of reading."""
     records: Iterable[Record]
     """``total - start`` records, fetched and decoded as they are iterated.
 
-    A slow terminal takes minutes to send its log: what has come can be stored while the rest is under way. Iterating
-    may raise DriverError midway; iterating again gives what has come again and fetches the rest.
+    A slow terminal takes minutes to send its log: records can be stored while the rest is being received. Iteration
+    may raise DriverError midway; a second iteration repeats the received records and fetches the rest.
     """
     layout: str
     """Name of the record layout that was found."""
     by_uid: bool = False
     """The records carry ``uid`` instead of ``pin``: see :class:`Enrolled`."""
     prepared_s: float = 0.0
-    """How long the terminal was busy preparing its log before it could send any of it; it serves nobody meanwhile."""
+    """How long the terminal prepared its log before it sent any of it; it serves no other request meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalInfo:
-    """Who answers at an address."""
+    """Identity of the terminal at an address."""
 
     serial: str
     model: str | None
@@ -147,10 +147,10 @@ class TerminalInfo:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How full the log is; None where the terminal cannot say."""
+    """How full the log is; None where the terminal does not report it."""
 
     records: int | None
-    """As the terminal says. Some say 0 and hold punches: only a reading proves that a log is empty."""
+    """As reported. Some terminals report 0 and hold punches: only a reading proves that a log is empty."""
     capacity: int | None
     new: int | None = None
     """Those at the end that are marked new; None where the terminal keeps no such marks: see :class:`Acknowledging`."""
@@ -158,28 +158,28 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """The terminal's wall clock and how long the question took, which bounds the error of the comparison."""
+    """The terminal's wall clock and the duration of the request, which bounds the error of the comparison."""
 
     local_time: datetime
     round_trip_s: float
 
 
 class Terminal(Protocol):
-    """What every terminal can do."""
+    """The methods of every terminal."""
 
     def serial(self) -> str:
-        """Ask for the serial number; empty where the terminal does not tell one. One small request."""
+        """Request the serial number; empty where the terminal does not report one. One small request."""
 
     def identify(self) -> TerminalInfo:
-        """Ask for everything that says what kind of terminal it is."""
+        """Request everything that identifies the terminal."""
 
     def read_clock(self) -> ClockReading | None:
-        """Ask for the wall clock; None where the terminal has none or shows an impossible date."""
+        """Request the wall clock; None where the terminal has none or shows an impossible date."""
 
 
 @runtime_checkable
 class Networked(Protocol):
-    """A terminal that is reached over a network of its own."""
+    """A terminal with a network address of its own."""
 
     def mac_address(self) -> str | None:
         """Return the link-layer address that answers, as the kernel knows it; None where it lies behind a router."""
@@ -190,7 +190,7 @@ class Logged(Protocol):
     """A terminal that keeps a log."""
 
     def sizes(self) -> Sizes:
-        """Ask how many records the log holds and can hold. One small request."""
+        """Request how many records the log holds and can hold. One small request."""
 
     def read(self, start: int = 0, layout: str | None = None) -> Reading:
         """Read the log from position ``start`` to its end; ``layout`` is the one found in it earlier, if any.
@@ -201,38 +201,38 @@ class Logged(Protocol):
 
 @runtime_checkable
 class Ranged(Protocol):
-    """A terminal that can look for records by date itself."""
+    """A terminal that can select records by date."""
 
     def between(self, first: datetime, last: datetime, layout: str | None) -> list[Record] | None:
         """Read the records dated from ``first`` to ``last``, both included, in the order of the log.
 
         They have no position: a record whose clock was wrong is found under its wrong date. ``layout`` is the one found
-        in the log earlier, if any. None where this terminal does not know the question or answers it unusably.
+        in the log earlier, if any. None where this terminal does not support the request or its answer is unusable.
         """
 
 
 @runtime_checkable
 class SettableClock(Protocol):
-    """A terminal whose clock can be set; asked for only where the configuration says so."""
+    """A terminal whose clock can be set; used only where the configuration enables it."""
 
     def set_clock(self, to: datetime) -> None:
-        """Set the wall clock to ``to``, to the second; TerminalRefused where the terminal will not.
+        """Set the wall clock to ``to``, to the second; TerminalRefused where the terminal refuses.
 
-        Whether it took is for the caller to read back.
+        The caller reads the clock back to verify the change.
         """
 
 
 @runtime_checkable
 class Acknowledging(Logged, Protocol):
-    """A terminal that marks the records at the end of its log as new, until it is told that somebody has them."""
+    """A terminal that marks the records at the end of its log as new until they are acknowledged."""
 
     def new(self) -> Reading:
-        """Read the records that are marked new; ``Reading.start`` is the place of the first of them in the log."""
+        """Read the records that are marked new; ``Reading.start`` is the position of the first of them in the log."""
 
     def acknowledge(self, count: int) -> None:
-        """Take the mark from the oldest ``count`` records that have it. The records stay.
+        """Remove the mark from the oldest ``count`` marked records. The records stay.
 
-        Only ever of records that the last :meth:`new` has handed out and that are stored: RuntimeError for any more.
+        Only records that the last :meth:`new` yielded and that are stored may be acknowledged: RuntimeError for more.
         """
 
 
@@ -241,22 +241,22 @@ class Enrolled(Protocol):
     """A terminal whose log names persons by an internal number."""
 
     def pins(self) -> Mapping[int, str]:
-        """Read which PIN each internal user number stands for now. Names and passwords are discarded unread."""
+        """Return the current PIN of each internal user number. Names and passwords are discarded undecoded."""
 
 
 @runtime_checkable
 class Live(Protocol):
-    """A terminal that tells of punches as they happen.
+    """A terminal that sends punches as they happen.
 
-    Where it is not :class:`Logged` too, what it tells is final: there is no log that could confirm it.
+    Without :class:`Logged` its events are final: no log can confirm them.
     """
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Untimed | BadRecord | Hint]:
-        """Yield what happens from now on; return when ``timeout_s`` seconds have passed."""
+        """Yield the events from now on; return when ``timeout_s`` seconds have passed."""
 
 
 class Defect(NamedTuple):
-    """A place in a file that cannot be read as a punch."""
+    """A part of a file that cannot be decoded as a punch."""
 
     offset: int
     """Of its first byte."""
@@ -266,12 +266,12 @@ class Defect(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Export(ABC):
-    """One file of records that a terminal wrote, looked through to its end, and certain to be one."""
+    """One file of records that a terminal wrote; the whole file was read and verified."""
 
     name: str
     """As it may be shown; see :func:`drivers.safe_files.printable`."""
     mark: str
-    """Another one where the file was changed or exchanged, as far as that shows from outside."""
+    """Changes when the file is modified or replaced, as far as its metadata shows."""
     size: int
     sha256: str
     """Of the file, in hexadecimal."""
@@ -286,7 +286,7 @@ class Export(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[Record]:
-        """Read the records in the file's order; TerminalUnavailable where the file is gone or has changed."""
+        """Read the records in the file's order; TerminalUnavailable where the file was removed or has changed."""
 
 
 class Refused(NamedTuple):
@@ -296,10 +296,10 @@ class Refused(NamedTuple):
     mark: str
     reason: str
     why: Literal["content", "name", "elsewhere"] = "content"
-    """``content``: no record in it can be trusted. ``name``: whose it is cannot be told, or it may not be opened.
-    ``elsewhere``: it is of another terminal, which may have it read."""
+    """``content``: no record in it can be trusted. ``name``: its terminal is unknown, or it may not be opened.
+    ``elsewhere``: it belongs to another terminal, which may read it."""
     serial: str | None = None
-    """Of the terminal that it is of, where it is of another one and says so."""
+    """Serial number of the other terminal that the file belongs to, where the file states it."""
 
 
 class Unsettled(NamedTuple):
@@ -309,28 +309,28 @@ class Unsettled(NamedTuple):
 
 
 class Settling(NamedTuple):
-    """Nothing yet: files must not change for a while before they are read. Given every second until then."""
+    """No file is ready: files must be unchanged for a while before they are read. Yielded every second until then."""
 
 
 @runtime_checkable
 class Exporting(Protocol):
-    """A place where files with a terminal's records appear, such as a flash disk that people bring."""
+    """A place where files with a terminal's records appear, such as a flash disk."""
 
     def present(self) -> bool:
-        """Whether there is anything to look at."""
+        """Return whether the place exists and holds anything."""
 
     def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
-        """Yield the files there are, but not those whose marks have been seen. It takes the time that files settle.
+        """Yield the files whose marks are not in ``seen``. Waits until files have settled.
 
-        What a file makes fail is a refusal of that file: the others are still given.
+        A failure with one file is a Refused for that file; the others are still yielded.
         """
 
     def write_report(self, about: Export | Refused, receipt: str) -> bool:
-        """Leave ``receipt``, a text for people, beside a file that is stored or refused; whether that was possible."""
+        """Write ``receipt``, a text for people, beside a stored or refused file; return whether that succeeded."""
 
 
 class DriverOptions(BaseModel):
-    """Options every driver has; a driver derives its own, and the gateway reads them from the terminal's entry."""
+    """Options of every driver; drivers derive their own, and the gateway reads them from the terminal's entry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -342,13 +342,13 @@ class DriverOptions(BaseModel):
     """Bound on one prepare or one chunk of a log."""
 
     def place(self) -> str | None:
-        """Return where the terminal is, in one spelling for all: no two terminals have one place. None: anywhere."""
+        """Return the normalised address or port; no two terminals share one. None: no fixed place."""
         places = (getattr(self, option, None) for option in ("address", "port"))
         return next((place.strip().lower() for place in places if isinstance(place, str)), None)
 
 
 class Labels(NamedTuple):
-    """What a family's raw codes mean, where that is known: for people, and never in place of the codes."""
+    """Known meanings of a family's raw codes; for display, never in place of the codes."""
 
     state: Mapping[int | None, str]
     verify: Mapping[int | None, str]
@@ -356,33 +356,33 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Where to look for terminals, and how gently."""
+    """The hosts of a discovery run, and its limits."""
 
     hosts: Iterable[str]
-    """IPv4 addresses, each of them once; taken one by one as the search gets to them."""
+    """IPv4 addresses, each of them once; consumed one by one during the search."""
     port: int | None = None
-    """None: where terminals of this family usually listen."""
+    """None: the default port of this family."""
     comm_key_file: Path | None = None
-    """A file with the communication key for those that ask for one."""
+    """A file with the communication key for terminals that require one."""
     rate: float = 50.0
-    """Attempts to reach somebody in one second, at most."""
+    """Connection attempts in one second, at most."""
     timeout_s: float = 1.0
-    """How long an address may stay silent before nobody is taken to be there."""
+    """An address without an answer for this time counts as unused."""
     stop: Event = field(default_factory=Event)
-    """Set it to end the search: conversations under way are ended properly, and what they found still comes."""
+    """Set it to end the search: open conversations are closed properly, and their results are still yielded."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredTerminal:
-    """Somebody answered at an address, and what was learned of it before ``error``, if any, ended the conversation."""
+    """A host that answered, with the data received before ``error``, if any, ended the conversation."""
 
     host: str
     entry: Mapping[str, str]
-    """The driver's options that reach it, as a terminal's entry in the configuration says them."""
+    """The options that reach it, as in a terminal's entry of the configuration."""
     info: TerminalInfo | None = None
-    """None: no conversation came about."""
+    """None: no conversation was opened."""
     clock_read_at: datetime | None = None
-    """This computer's time, with a zone, when the clock was asked for."""
+    """This computer's time, with a zone, when the clock was read."""
     clock: ClockReading | None = None
     sizes: Sizes | None = None
     error: DriverError | None = None
@@ -390,22 +390,22 @@ class DiscoveredTerminal:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """How the gateway gets at a driver: its name, its options and its front door."""
+    """A driver as the gateway uses it: name, options, and the function that connects."""
 
     name: str
     options: type[DriverOptions]
     connect: Callable[[Any], AbstractContextManager[Terminal]]
-    """Called with an instance of ``options``; raises :class:`DriverError` where no conversation comes about."""
+    """Called with an instance of ``options``; raises :class:`DriverError` where no conversation opens."""
     discover: Callable[[Search], Generator[DiscoveredTerminal | None, None, None]] | None = None
-    """Looks for terminals: yields one item for each host, as it is settled, None where nobody is.
+    """Searches for terminals: yields one item for each host when its result is known, None for an unused address.
 
-    Raises TerminalUnavailable in the end where this computer had no way to any host. Closing the generator stops the
-    search too. None where terminals of this family cannot be looked for.
+    Raises TerminalUnavailable at the end where this computer had no route to any host. Closing the generator stops the
+    search too. None: terminals of this family cannot be discovered.
     """
     at: Callable[[str], DriverOptions] | None = None
-    """Make options of nothing but an address that somebody typed; ValidationError where it is none. None: ``address``
-    is the one option that has no default."""
+    """Build options from an address alone; ValidationError for an invalid address. None: ``address`` is the only option
+    without a default."""
     labels: Labels | None = None
-    """None: those of ZKTeco, which many brands share."""
+    """None: the codes of ZKTeco, which many brands share."""
     via: Via = "log"
-    """By which road records of the log come: ``serial`` where the family speaks a serial line's protocol."""
+    """The transport of log records: ``serial`` where the family uses a serial protocol."""

@@ -1,13 +1,13 @@
-"""What every driver promises, as checks for its own tests, whatever test runner they use.
+"""The requirements on every driver, as checks for its own tests; independent of the test runner.
 
-A driver's tests build a :class:`Bench`, a terminal on a bench, and call each of :data:`CHECKS` with it::
+A driver's tests build a :class:`Bench`, a simulated terminal and its state, and call each of :data:`CHECKS` with it::
 
-    @pytest.mark.parametrize("promise", CHECKS)
-    def test_promise(promise):
+    @pytest.mark.parametrize("check", CHECKS)
+    def test_check(check):
         with my_simulator() as simulator:
-            promise(Bench(DRIVER, options, ...))
+            check(Bench(DRIVER, options, ...))
 
-A promise that is not kept is an AssertionError that says which.
+A violated requirement is an AssertionError that names it.
 """
 
 import socket
@@ -44,17 +44,17 @@ from drivers.base import (
 )
 
 TIMEOUT_S = 30.0
-"""Far longer than any conversation with the options of a bench may take: what has not ended by then hangs."""
+"""Far longer than any conversation with the options of a bench may take: a conversation still open then hangs."""
 LISTEN_S = 0.05
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A terminal on a bench, and what can be seen of it from outside."""
+    """A simulated terminal, its options, and its state as seen from outside."""
 
     driver: Driver
     options: DriverOptions
-    """They reach a simulated terminal that is well and holds ``log``; time-outs of a second or two."""
+    """They reach a simulated terminal without faults that holds ``log``; time-outs of a second or two."""
     log: Sequence[bytes]
     """The raw records that its log, or its exports, hold; empty where it keeps none."""
     written: Callable[[], Collection[object]]
@@ -62,12 +62,12 @@ class Bench:
     allowed: Collection[object]
     """The allow-list of the driver."""
     condition: Callable[[], object]
-    """What a visit must leave as it was: the log, who is enrolled, whether people get in."""
+    """The state that a visit must not change: the log, the enrolled users, whether the terminal is enabled."""
     punch: Callable[[], object] | None = None
-    """Puts a finger on the terminal; None where it tells nobody."""
+    """Makes a punch at the terminal; None where it sends no events."""
     reaching: Callable[[int], DriverOptions] | None = None
-    """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family has
-    no such thing."""
+    """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family
+    has no TCP port."""
 
 
 def run_to_end(work: Callable[[], object]) -> BaseException | None:
@@ -77,7 +77,7 @@ def run_to_end(work: Callable[[], object]) -> BaseException | None:
     def run() -> None:
         try:
             work()
-        except BaseException as exc:  # noqa: BLE001 - handed to whoever asked
+        except BaseException as exc:  # noqa: BLE001 - returned to the caller
             failure.append(exc)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -110,11 +110,11 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
             _read_exports(terminal, bench.log)
         if isinstance(terminal, Live):
             _listen(terminal, bench.punch)
-        _require(isinstance(terminal, Logged | Live | Exporting), "a terminal has a log, or tells, or exports")
+        _require(isinstance(terminal, Logged | Live | Exporting), "a terminal is Logged, Live or Exporting")
 
 
 def a_visit_changes_nothing(bench: Bench) -> None:
-    """Nothing but the allow-list is sent, whatever is asked for, and a visit changes nothing."""
+    """Only commands of the allow-list are sent, and a visit changes nothing."""
     before = bench.condition()
     with bench.driver.connect(bench.options) as terminal:
         _use_all_interfaces(terminal)
@@ -125,34 +125,34 @@ def a_visit_changes_nothing(bench: Bench) -> None:
 
 
 def a_silent_peer_is_left_in_time(bench: Bench) -> None:
-    """Somebody takes the connection and says nothing: it ends, with a DriverError or with nothing."""
+    """Check that a visit to a peer that sends nothing ends, with a DriverError or without records."""
     _visit_peer(bench, b"", stay=True)
 
 
-def a_closing_peer_is_a_driver_error(bench: Bench) -> None:
-    """Somebody takes the connection and closes it: it ends, with a DriverError or with nothing."""
+def a_closing_peer_ends_the_visit(bench: Bench) -> None:
+    """Check that a visit to a peer that closes the connection ends, with a DriverError or without records."""
     _visit_peer(bench, b"", stay=False)
 
 
-def another_protocol_is_a_driver_error(bench: Bench) -> None:
-    """Somebody else answers: it ends, with a DriverError or with nothing that could be taken for a punch."""
+def another_protocol_ends_the_visit(bench: Bench) -> None:
+    """Check that a visit to a peer with another protocol ends, with a DriverError or without records."""
     _visit_peer(bench, b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + bytes(range(256)), stay=True)
     _visit_peer(bench, bytes(512), stay=False)
 
 
 def a_closed_port_is_a_driver_error(bench: Bench) -> None:
-    """Nobody listens on the port: that is a DriverError."""
+    """Check that a closed port is a DriverError."""
     if bench.reaching is None:
         return
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     options = bench.reaching(port)
     failure = run_to_end(lambda: _visit(bench.driver, options))
-    _require(isinstance(failure, DriverError), f"nobody is there, and what comes of it is {failure!r}")
+    _require(isinstance(failure, DriverError), f"a closed port must be a DriverError, not {failure!r}")
 
 
 def its_options_are_documented(bench: Bench) -> None:
-    """Each option says what it means, and no number of seconds is taken without its unit."""
+    """Each option has a docstring, and a number of seconds without its unit is refused."""
     _require(bench.driver.options.__doc__ is not None, "the options have no docstring")
     given = {name: f"{value}s" if isinstance(value, float) else value for name, value in bench.options}
     for name, field in bench.driver.options.model_fields.items():
@@ -171,8 +171,8 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     its_interfaces_return_their_types,
     a_visit_changes_nothing,
     a_silent_peer_is_left_in_time,
-    a_closing_peer_is_a_driver_error,
-    another_protocol_is_a_driver_error,
+    a_closing_peer_ends_the_visit,
+    another_protocol_ends_the_visit,
     a_closed_port_is_a_driver_error,
     its_options_are_documented,
 )
@@ -239,7 +239,7 @@ def _visit_peer(bench: Bench, payload: bytes, *, stay: bool) -> None:
 
 @contextmanager
 def _peer(payload: bytes, *, stay: bool) -> Iterator[int]:
-    """Take every connection to a port, say something, and stay silent or hang up."""
+    """Accept every connection to a port, send ``payload``, and stay silent or close."""
     taken: list[socket.socket] = []
 
     def serve() -> None:
@@ -268,7 +268,7 @@ def _visit(driver: Driver, options: DriverOptions) -> None:
 
 
 def _use_all_interfaces(terminal: Terminal) -> None:
-    """Ask for all that a terminal offers and that changes nothing."""
+    """Call every method of the terminal that changes nothing."""
     terminal.identify()
     terminal.read_clock()
     if isinstance(terminal, Logged):

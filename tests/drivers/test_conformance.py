@@ -164,9 +164,9 @@ def endless(options: DriverOptions) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("driver", "promise", "words"),
     [
-        (broken(connect=careless), "a_closing_peer_is_a_driver_error", "left the driver: ConnectionResetError"),
+        (broken(connect=careless), "a_closing_peer_ends_the_visit", "left the driver: ConnectionResetError"),
         (broken(connect=endless), "a_silent_peer_is_left_in_time", "DriverError itself"),
-        (broken(connect=careless), "a_closed_port_is_a_driver_error", "nobody is there"),
+        (broken(connect=careless), "a_closed_port_is_a_driver_error", "a closed port"),
         (broken(options=UndocumentedUnit), "its_options_are_documented", "pause takes 5 without a unit"),
         (broken(options=Unexplained), "its_options_are_documented", "speed has no docstring"),
     ],
