@@ -13,7 +13,7 @@ from benchmarks.rig import GATEWAY, LOG, SITE, ZONE, in_own_process, memory_kib,
 from drivers.attlog.terminal import survey_export
 from drivers.attlog.wire import NotAnExport
 from gateway.clock import AssumedClock
-from gateway.file_import import LedgerSink, filed
+from gateway.file_import import LedgerSink, import_file
 from gateway.ledger import opened
 from gateway.settings import Settings
 
@@ -64,10 +64,10 @@ def main() -> None:
     settings = Settings.model_validate(office | {"terminals": [entry]})
     with opened(folder, f"/hadir/{SITE}/{GATEWAY}") as ledger:
         terminal = settings.terminals[0]
-        desk = LedgerSink(ledger, terminal, settings.zone(terminal), AssumedClock())
+        sink = LedgerSink(ledger, terminal, settings.zone(terminal), AssumedClock())
         began, cpu_began = time.monotonic(), time.process_time()
         try:
-            filed(desk, survey_export(path), SERIAL)
+            import_file(sink, survey_export(path), SERIAL)
         except NotAnExport:
             if not path.name.startswith("garbage"):
                 raise

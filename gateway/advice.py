@@ -1,6 +1,6 @@
-"""What a person has to look at first, by what was met. Pure: the words for it are in :mod:`gateway.cli.messages`.
+"""Maps errors and clock offsets to findings for people. Pure: the texts are in :mod:`gateway.cli.messages`.
 
-One place decides it for the doctor, the status page, `hadir status`, and the setting of clocks.
+Used by the doctor, the status page, `hadir status`, and the setting of clocks.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ ZONES_MS = 26 * 3_600_000
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
 """Zones differ by whole hours, some by quarters of an hour."""
 LEAST_ZONE_MS = 30 * 60_000
-"""A smaller offset is taken for a wrong clock: hardly any two zones are so near to each other."""
+"""A smaller offset counts as a wrong clock: hardly any two zones are so close."""
 NEAR_HOUR_MS, NEAR_QUARTER_MS = 300_000, 120_000
-"""How far a clock may be from a multiple of them and still be taken for one of another zone."""
+"""Maximum distance from a multiple of them at which a clock counts as one of another zone."""
 
 ClockFinding = Literal["clock_right", "clock_zone", "clock_off", "clock_unjudged"]
 
 
 class Obstacle(NamedTuple):
-    """What is in the way of a terminal's records."""
+    """What prevents reading a terminal."""
 
     step: str
-    """The doctor's step at which it stands."""
+    """The doctor's step that fails."""
     name: str
-    """The doctor's finding, for which there are words and advice."""
+    """The doctor's finding, which has a text and advice."""
 
 
 _BY_WORDS: tuple[tuple[tuple[str, ...], Obstacle], ...] = (
@@ -44,14 +44,14 @@ _BY_WORDS: tuple[tuple[tuple[str, ...], Obstacle], ...] = (
     (("is known as terminal",), Obstacle("serial", "serial_twice")),
     (("of log do not read as",), Obstacle("record", "layout_unknown")),
 )
-"""Words of a driver's error, all of which are in it → what it means."""
+"""Substrings of a driver's error, all contained in it → its meaning."""
 _BY_CAUSE = {
     "unavailable": Obstacle("port", "silent"),
     "protocol": Obstacle("key", "not_a_terminal"),
     "refused": Obstacle("key", "refuses"),
     "internal": Obstacle("key", "driver_failed"),
 }
-"""What any other error means, by its kind."""
+"""Meaning of any other error, by its kind."""
 
 BROKER_FINDINGS: Mapping[str, str] = {
     "name": "broker_name_unknown",
@@ -79,11 +79,11 @@ def obstacle(cause: str | None, reason: str) -> Obstacle:
 
 
 def judge_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchronised: bool) -> ClockFinding:
-    """Return what a terminal's clock that is ``offset_ms`` ahead of ours, give or take ``bound_ms``, calls for.
+    """Return the finding for a terminal's clock that is ``offset_ms`` ± ``bound_ms`` ahead of the gateway's.
 
     ``clock_zone``: by about whole hours or quarters of one, most likely another time zone in the configuration than at
-    the terminal, whose clock is then right. ``clock_unjudged``: otherwise, while our own clock is not ``synchronised``
-    and may be the wrong one.
+    the terminal, whose clock is then right. ``clock_unjudged``: otherwise, while the gateway's clock is not
+    ``synchronised`` and may be the wrong one.
     """
     if abs(offset_ms) <= max(tolerance_s * 1000, bound_ms):
         return "clock_right"

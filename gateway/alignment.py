@@ -1,7 +1,7 @@
-"""Where does a reading of a log continue what is known? Pure: fingerprints in, a count out.
+"""Aligns a reading of a log with its stored order. Pure: fingerprints in, a count out.
 
-A terminal's clock lies and its log is cleared, shrinks and wraps; only the order of its records can be trusted. The
-ledger keeps that order, and a reading is laid against it.
+A terminal's clock may be wrong, and its log is cleared, shrinks and wraps; only the order of its records is reliable.
+The ledger stores that order, and a reading is aligned with it.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from gateway.event import person_key
 def fingerprint(record: Record) -> bytes:
     """Return eight bytes that are equal for two readings of the same record of one terminal's log.
 
-    Made of person, local second, state and verify; not of index fields, which some firmware counts anew.
+    Made of person, local second, state and verify; not of index fields, which some firmware renumbers.
     """
     if isinstance(record, BadRecord):
         return blake2b(b"bad\n" + record.stable, digest_size=8).digest()
@@ -26,23 +26,23 @@ def fingerprint(record: Record) -> bytes:
 
 
 class Alignment(NamedTuple):
-    """How a reading continues the known order."""
+    """How a reading continues the stored order."""
 
     known: int
     """This many records at the beginning of the reading are known; the rest are new."""
     shift: int
-    """Records of the known order that the terminal's log no longer holds: order index minus log position."""
+    """Records of the stored order that were purged from the terminal's log: order index minus log position."""
 
 
 NOTHING_KNOWN = Alignment(0, 0)
 
 
 def align(known: Sequence[bytes], reading: Sequence[bytes], *, start: int, shift: int, length: int) -> Alignment | None:
-    """Lay a reading against the end of the known order; None where they have nothing in common.
+    """Align a reading with the end of the stored order; None without an overlap.
 
     ``known`` are the last fingerprints of the order, which is ``length`` long; ``reading`` begins at log position
-    ``start``; ``shift`` is that of the reading before. The place where the reading should continue is tried first;
-    failing that, the longest end of the known order that begins the reading.
+    ``start``; ``shift`` is that of the previous reading. The expected place is tried first, then the longest
+    end of the stored order that begins the reading.
     """
     expected = length - (start + shift)
     if 0 < expected <= len(reading) and expected <= len(known) and list(known[-expected:]) == list(reading[:expected]):
@@ -78,18 +78,18 @@ def _longest_suffix_that_is_prefix(known: Sequence[bytes], reading: Sequence[byt
 
 
 def begins_publishing(record: Record, start: date, today: date) -> bool:
-    """Tell whether publishing begins with this record, the first dated from ``start`` up to tomorrow.
+    """Return whether publishing begins with this record, the first dated from ``start`` up to tomorrow.
 
-    The date picks a position and is no filter: what follows counts whatever its date, so a clock that was reset later
-    hides nothing.
+    The date selects a position and is no filter: all later records are published whatever their date, so a clock that
+    was reset later hides no record.
     """
     return isinstance(record, RawPunch) and start <= record.local_time.date() <= today + timedelta(days=1)
 
 
 def difference(known: Sequence[bytes], reading: Sequence[bytes]) -> tuple[int, int, int]:
-    """Return how many records of a whole reading are not known, are known and not in it, and are in another place.
+    """Return the numbers of unknown, missing and moved records of a whole reading, compared with the stored order.
 
-    The last is counted only where the first two are zero: with records missing, every later one has moved.
+    Moved ones are counted only where the others are zero: with records missing, every later one has moved.
     """
     missed = Counter(reading) - Counter(known)
     invented = Counter(known) - Counter(reading)

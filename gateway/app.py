@@ -1,4 +1,4 @@
-"""Builds the daemon from its parts, runs it, stops it. The only module that knows them all."""
+"""Builds the daemon from its parts, runs it, stops it. The only module that imports all parts."""
 
 import json
 import logging
@@ -43,35 +43,35 @@ if TYPE_CHECKING:
 
 HEALTH_S = 60.0
 TICK_S = 1.0
-"""How often the daemon looks after its parts."""
+"""Interval of the main loop."""
 LONGEST_WAIT_S = 3600.0
-GOODBYE_S = 1.5
-"""How long the workers together may take to end their conversations when the daemon stops."""
-STALLED_S = 120.0
-"""A ledger that does not come to the end of one transaction for so long hangs in its disk."""
-UNWATCHED_S = 30.0
-"""A watch that has not looked for so long does not work, whatever keeps it."""
-HESITANT_S = 10.0
-"""So long one transaction may take, on a worn card in the midst of an import, before the watchdog is left unfed."""
-LAST_WORDS_S = 30.0
-"""How long a daemon of which a part has failed may take to end in good order."""
+WORKERS_STOP_S = 1.5
+"""Time for all workers together to close their connections when the daemon stops."""
+LEDGER_HUNG_S = 120.0
+"""After this time in one transaction the ledger counts as hung in its disk."""
+MAIN_LOOP_HUNG_S = 30.0
+"""The main loop counts as hung after this time."""
+WATCHDOG_TRANSACTION_S = 10.0
+"""Maximum duration of a transaction, on a worn card during an import, before watchdog notifications stop."""
+SHUTDOWN_S = 30.0
+"""Time for an orderly shutdown after a part has failed."""
 
-_ROOM: dict[DiskState, str] = {
+_DISK_STATE_MESSAGES: dict[DiskState, str] = {
     "none": "there is no room on the gateway's disk: reading has stopped, the terminals keep their punches; make room",
     "news": "the gateway's disk is nearly full: long imports wait, new punches are still read; make room",
     "all": "there is room on the gateway's disk again: everything is read",
 }
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""Levels as the journal knows them, see sd-daemon(3)."""
+"""Log level → priority of the journal, see sd-daemon(3)."""
 
 log = structlog.get_logger("gateway")
 
 
 def configure_logging() -> None:
-    """Log to standard error: JSON where a program reads it, colours and key=value where a person does.
+    """Log to standard error: coloured key=value pairs on a terminal, otherwise JSON.
 
-    Lines for systemd's journal carry their priority, so that `journalctl -p warning` finds what deserves a look.
+    Lines for systemd's journal carry their priority, so that `journalctl -p warning` selects warnings and errors.
     """
     person = sys.stderr.isatty()
     structlog.configure(
@@ -80,7 +80,7 @@ def configure_logging() -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
-            # A traceback shows places in the code, never values or a library's words: those are PINs and keys.
+            # A traceback shows places in the code, never values or a library's text: these may contain PINs and keys.
             *([] if person else [ExceptionRenderer(as_value)]),
             structlog.dev.ConsoleRenderer(exception_formatter=write)
             if person
@@ -90,12 +90,12 @@ def configure_logging() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    # APScheduler and paho speak through the standard library; only their warnings are of interest.
+    # APScheduler and paho use the standard library's logging; only their warnings are of interest.
     logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Tell whether systemd's journal reads the stream: it then names the stream's file in the environment."""
+    """Return whether systemd's journal reads the stream, which it then identifies in the environment."""
     about = os.fstat(stream.fileno())
     return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
@@ -106,31 +106,31 @@ def _for_the_journal(logger: object, method: str, event: structlog.typing.EventD
 
 
 class _Libraries(logging.Handler):
-    """Lets what libraries say come out as lines like all others."""
+    """Formats the log records of libraries like all others."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log what was said."""
-        # The message before values are put into it: those may be anything.
+        """Log the record's message template."""
+        # The template without its values, which may contain personal data.
         log.warning("library_warned", library=record.name, said=str(record.msg), exc_info=record.exc_info)
 
 
-def _shown(reason: object) -> str:
+def _safe_text(reason: object) -> str:
     return described(reason) if isinstance(reason, BaseException) else str(reason)
 
 
-def _not_taken(exc: SettingsError) -> str:
+def _settings_refused_text(exc: SettingsError) -> str:
     more = len(exc.lines) - 1
     others = f" (and {more} more: hadir check)" if more else ""
     return f"the changed configuration is not taken, the gateway goes on with the one before: {exc.lines[0]}{others}"
 
 
 class Daemon:
-    """The gateway as it runs: workers → ledger → publisher, and what watches over them."""
+    """The running gateway: workers → ledger → publisher, and their supervision."""
 
     def __init__(
         self, settings: Settings, *, load: Callable[[], Settings] | None = None, clock: Clock | None = None
     ) -> None:
-        """Open the ledger and build every part; raises LedgerError where the ledger cannot be had.
+        """Open the ledger and build every part; raises LedgerError where the ledger cannot be opened.
 
         ``load`` reads the configuration again, for :meth:`reload`, and raises SettingsError; None: it cannot change.
         """
@@ -138,11 +138,11 @@ class Daemon:
         clock = clock or SystemClock()
         self._clock = clock
         self._settings = settings
-        """What is in effect."""
+        """The settings in effect."""
         self._load = load or (lambda: settings)
         self._reloading = threading.Lock()
-        self._refused = False
-        """The configuration could not be read again, and people have been told."""
+        self._settings_refused = False
+        """The changed configuration was refused, and an alarm was raised."""
         self._manager = ServiceManager()
         self._zone = ZoneInfo(settings.timezone)
         retention = settings.retention
@@ -153,11 +153,11 @@ class Daemon:
             limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
             progress=self._manager.starting,
         )
-        self._room: DiskState = "all"
+        self._disk_state: DiskState = "all"
         self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp(), failed=self._job_failed)
         self._calendar.each_night("backup", self._back_up)
         self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
-        self._workers = Workers(self._create_worker, self._calendar, on_removed=self._forget)
+        self._workers = Workers(self._create_worker, self._calendar, on_removed=self._clear_retained_state)
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._commands = Commands(
             settings.commands.allow,
@@ -178,8 +178,8 @@ class Daemon:
         self._workers.change(Difference(added=settings.terminals))
         self._monitor = TerminalMonitor(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
         self._clock_status = ClockStatus(clock, self._ledger.last_sequence)
-        self._stray: tuple[str, BaseException] | None = None
-        """A thread that an exception ended, of whatever part or library, and that exception."""
+        self._thread_failure: tuple[str, BaseException] | None = None
+        """The first thread of any part or library that an exception ended, and that exception."""
         try:
             self._control = Control(settings.data_dir, self._answers())
         except OSError as exc:
@@ -188,31 +188,31 @@ class Daemon:
                 f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
                 "be on a disk of this machine that the daemon's user may write to"
             ) from exc
-        self._looked = time.monotonic()
-        """When the watch looked last."""
+        self._main_loop_at = time.monotonic()
+        """Monotonic time of the main loop's last turn."""
         self._page = self._make_page()
 
     def _make_page(self) -> "Page | None":
-        """Return the status page, where there is to be one."""
+        """Return the status page, where it is configured."""
         if self._settings.web is None:
             return None
         from gateway.page.server import Page  # noqa: PLC0415 - its libraries take memory, and are only wanted with a page
 
         return Page(
-            lambda: self._settings, self._settings.web, status=self._status, trouble=self._trouble, now=self._clock.now
+            lambda: self._settings, self._settings.web, status=self._status, trouble=self._problem, now=self._clock.now
         )
 
     def _status(self) -> dict[str, Any]:
-        """Return what people at this machine are told."""
+        """Return the status for the control socket and the page."""
         return {**self._health.status(self._publisher), "alarms": self._publisher.alarms}
 
-    def _trouble(self) -> str | None:
-        """Return which part does not work, and why; None while all do."""
+    def _problem(self) -> str | None:
+        """Return which part has failed, and why; None while all work."""
         failed = self._failed_part()
         if failed is not None:
-            return f"{failed[0]}: {_shown(failed[1])}"
-        unwatched_s = time.monotonic() - self._looked
-        return f"watch: it has not looked for {unwatched_s:.0f} s" if unwatched_s > UNWATCHED_S else None
+            return f"{failed[0]}: {_safe_text(failed[1])}"
+        unwatched_s = time.monotonic() - self._main_loop_at
+        return f"watch: it has not looked for {unwatched_s:.0f} s" if unwatched_s > MAIN_LOOP_HUNG_S else None
 
     def _create_worker(self, terminal: TerminalSettings) -> Worker:
         return Worker(
@@ -229,36 +229,36 @@ class Daemon:
             identities=self._identities,
         )
 
-    def _forget(self, name: str) -> None:
-        """Let the broker retain nothing more of a terminal that is no longer configured."""
+    def _clear_retained_state(self, name: str) -> None:
+        """Remove the retained state of a terminal that is no longer configured."""
         self._publisher.announce(f"terminal/{name}/state", None)
 
     def reload(self) -> dict[str, Any]:
-        """Read the configuration again and apply what it says of terminals; return what is applied, and what waits.
+        """Read the configuration again and apply its terminals; return applied changes and those that need a restart.
 
-        Terminals that have not changed, the ledger and the connection to the broker are not touched. Raises Refusal
-        where the configuration has mistakes: then everything stays as it is. For any thread.
+        Unchanged terminals, the ledger and the connection to the broker are not touched. Raises Refusal, with nothing
+        changed, where the configuration has errors. Thread-safe.
         """
         with self._reloading:
             try:
                 wanted = self._load()
             except SettingsError as exc:
-                self._refused = True
+                self._settings_refused = True
                 log.error("settings_refused", problems=exc.lines)  # noqa: TRY400 - the lines say it all
-                self._publisher.alarm("settings_refused", _not_taken(exc))
+                self._publisher.alarm("settings_refused", _settings_refused_text(exc))
                 raise Refusal("settings_refused", str(exc)) from None
             found = difference(self._settings, wanted)
             self._workers.change(found)
             self._settings = applied(self._settings, wanted)
             self._warn_of_settings()
             log.info("settings_reloaded", **found.payload())
-            if self._refused:
-                self._refused = False
+            if self._settings_refused:
+                self._settings_refused = False
                 self._publisher.alarm("settings_reloaded", "the configuration is without mistakes again, and in effect")
             return found.payload()
 
     def _warn_of_settings(self, *, alarm: bool = False) -> None:
-        """Log what the configuration has that is to be changed although this process uses it."""
+        """Log settings in effect that are outdated or weaken security."""
         outdated = "the configuration is used as before, but a later version will refuse it"
         self._warn_of("settings_outdated", "newly_refused", outdated, alarm=alarm)
         weak = "the configuration accepts what Python refuses by default"
@@ -273,8 +273,8 @@ class Daemon:
         if alarm:
             self._publisher.alarm(event, f"{meaning}: {lines[0]} (such lines: {len(lines)}; see `hadir check`)")
 
-    def reload_unasked(self) -> None:
-        """Do what :meth:`reload` does for nobody who waits for an answer: the log says what has come of it."""
+    def reload_in_background(self) -> None:
+        """Run :meth:`reload` without a caller that needs the result; the log records it."""
         with suppress(Refusal):
             self.reload()
 
@@ -284,23 +284,23 @@ class Daemon:
             "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),
-            "altered": self._look_at,
-            "receipt": lambda asked: take_receipt(self._ledger, str(asked["receipt"])),
-            **{name: partial(self._asked_here, name) for name in ("poll", "replay")},
-            **file_import.answers(self._ledger, self._workers, self._clock),
+            "altered": self._check_event,
+            "receipt": lambda request: take_receipt(self._ledger, str(request["receipt"])),
+            **{name: partial(self._run_command, name) for name in ("poll", "replay")},
+            **file_import.control_commands(self._ledger, self._workers, self._clock),
         }
 
-    def _visit(self, asked: dict[str, Any], *, full: bool) -> dict[str, Any]:
-        """Have a terminal visited now, and answer when that is done or ``wait_s`` is over.
+    def _visit(self, request: dict[str, Any], *, full: bool) -> dict[str, Any]:
+        """Request a visit of a terminal, and answer after it or after ``wait_s``.
 
-        ``full`` for a reading of the whole log: the answer tells what came of it, or None where it takes longer;
-        ``postponed`` says why it could not be read now.
+        ``full`` for a reading of the whole log: the answer contains its result, or None where it takes longer;
+        ``postponed`` is the reason why it could not be read now.
         """
-        worker = self._worker(asked["terminal"])
+        worker = self._worker(request["terminal"])
         done = worker.request(full=full)
         reconciliation, finished, postponed = None, False, None
         try:
-            reconciliation = done.result(min(float(asked["wait_s"]), LONGEST_WAIT_S))
+            reconciliation = done.result(min(float(request["wait_s"]), LONGEST_WAIT_S))
             finished = True
         except TimeoutError:
             pass
@@ -321,9 +321,9 @@ class Daemon:
                 return worker
         raise Refusal("unknown_terminal", f"the running gateway does not know {name} yet; run `hadir reload`")
 
-    def _asked_here(self, name: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """Carry out for somebody at this machine what the centre may ask for as well."""
-        return self._commands.run(name, json.dumps({key: value for key, value in asked.items() if key != "command"}))
+    def _run_command(self, name: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Execute a command of the centre's set for the control socket."""
+        return self._commands.run(name, json.dumps({key: value for key, value in request.items() if key != "command"}))
 
     def run(self, stop: threading.Event) -> int:
         """Run until ``stop`` is set or a part fails; return the process's exit code: 0, 70, or 74 for the ledger."""
@@ -337,15 +337,15 @@ class Daemon:
             sequence=self._ledger.assigned(),
             clock_synchronised=self._clock.synchronised(),
         )
-        before, threading.excepthook = threading.excepthook, self._note_stray
+        before, threading.excepthook = threading.excepthook, self._note_thread_failure
         try:
-            return self._live(stop)
+            return self._run_parts(stop)
         finally:
             threading.excepthook = before
 
-    def _live(self, stop: threading.Event) -> int:
+    def _run_parts(self, stop: threading.Event) -> int:
         self._note_resumption()
-        self._tell_of_rescue()
+        self._report_recovery()
         self._warn_of_settings()
         self._commands.start()
         self._publisher.start()
@@ -364,15 +364,15 @@ class Daemon:
         return self._fail(*failed)
 
     def _fail(self, part: str, reason: object) -> int:
-        """Say what has failed, end in good order as far as that is possible, say it again, return the exit code."""
-        log.critical("part_failed", part=part, reason=_shown(reason))
-        # What hangs cannot be waited for; the service manager starts anew, and the ledger is looked through then.
-        deadline = threading.Timer(LAST_WORDS_S, self._end_at_once, (part, reason))
+        """Log the failed part, shut down in order as far as possible, log it again, return the exit code."""
+        log.critical("part_failed", part=part, reason=_safe_text(reason))
+        # A hung part is not waited for; the service manager restarts the daemon, and the ledger is checked then.
+        deadline = threading.Timer(SHUTDOWN_S, self._exit_now, (part, reason))
         deadline.daemon = True
         deadline.start()
         self._stop()
         deadline.cancel()
-        log.critical("gateway_stopped", failed=part, reason=_shown(reason))
+        log.critical("gateway_stopped", failed=part, reason=_safe_text(reason))
         return self._exit_code(70)
 
     def _exit_code(self, otherwise: int) -> int:
@@ -382,21 +382,23 @@ class Daemon:
         return otherwise
 
     @staticmethod
-    def _end_at_once(part: str, reason: object) -> None:
-        log.critical("gateway_ended", failed=part, reason=_shown(reason), hint="it did not stop in good order in time")
+    def _exit_now(part: str, reason: object) -> None:
+        log.critical(
+            "gateway_ended", failed=part, reason=_safe_text(reason), hint="it did not stop in good order in time"
+        )
         sys.stderr.flush()
         os._exit(70)
 
-    def _note_stray(self, died: threading.ExceptHookArgs) -> None:
-        """Keep what ended a thread that answers to nobody: of a library, of the control socket, of a part's own."""
+    def _note_thread_failure(self, died: threading.ExceptHookArgs) -> None:
+        """Keep the exception that ended a thread of a library, of the control socket or of a part."""
         if died.exc_value is None or isinstance(died.exc_value, SystemExit):
             return
         name = died.thread.name if died.thread else "unknown"
         log.error("thread_failed", thread=name, exc_info=died.exc_value)
-        self._stray = self._stray or (f"thread {name}", died.exc_value)
+        self._thread_failure = self._thread_failure or (f"thread {name}", died.exc_value)
 
     def _note_resumption(self) -> None:
-        """Put on record how long the gateway itself was away: punches of that time come late through no one's fault."""
+        """Add a note about the gateway's own downtime, which explains late punches."""
         resumed, last_alive = self._clock.now(), self._ledger.last_alive
         if last_alive is None:
             return
@@ -407,8 +409,8 @@ class Daemon:
         }
         self._pending.note(event_module.GATEWAY_RESUMED, None, resumed.astimezone(self._zone), data)
 
-    def _tell_of_rescue(self) -> None:
-        """Let people hear that the ledger could not go on as it was."""
+    def _report_recovery(self) -> None:
+        """Raise alarms about a recovered ledger or a new stream."""
         salvage, broken = self._ledger.salvage, self._ledger.broken
         if salvage is not None:
             what = (
@@ -419,11 +421,11 @@ class Daemon:
             self._publisher.alarm("stream_opened", f"the ledger began a new stream: {broken}")
 
     def _job_failed(self, name: str, exc: BaseException) -> None:
-        """Let people know of a job of the night that met a mistake of ours."""
+        """Raise an alarm about a nightly job that failed by a defect."""
         self._publisher.alarm("job_failed", f"the nightly job {name} failed ({origin(exc)}); see the gateway's log")
 
     def _back_up(self) -> None:
-        """Copy the ledger for the time when it will be damaged; not where that would take the last room."""
+        """Make a backup of the ledger, unless the disk is nearly full."""
         if self._ledger.disk_state() != "all":
             log.warning("backup_skipped", room=self._ledger.disk_state())
             return
@@ -433,28 +435,28 @@ class Daemon:
             log.warning("backup_failed", reason=str(exc))
             self._publisher.alarm("backup_failed", str(exc))
             if isinstance(exc, LedgerAltered):
-                # Known as altered they no longer stand in the way of the next night's copy.
+                # Once set aside they no longer prevent the next night's backup.
                 with suppress(LedgerFull):
                     self._set_aside(exc.numbers)
         else:
             log.info("backup_made", path=str(copy), bytes=copy.stat().st_size)
 
     def _set_aside(self, numbers: Sequence[int]) -> int:
-        """Have events that were altered never sent, with an alarm; return of how many that is news."""
+        """Set altered events aside, with an alarm; return how many are newly marked."""
         news = self._ledger.set_aside(numbers)
         if news:
             log.error("body_altered", sequence=numbers[0], events=news)
             self._publisher.alarm("body_altered", body_altered(numbers[0]))
         return news
 
-    def _look_at(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Set an event aside that a check has found, if its body is indeed not what was written."""
-        found = self._ledger.events(int(asked["sequence"]) - 1, 1)
-        altered = [event.sequence for event in found if event.is_altered and event.sequence == asked["sequence"]]
+    def _check_event(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Set an event aside that a verification found, if its body does not fit its digest."""
+        found = self._ledger.events(int(request["sequence"]) - 1, 1)
+        altered = [event.sequence for event in found if event.is_altered and event.sequence == request["sequence"]]
         return {"set_aside": self._set_aside(altered) if altered else 0}
 
     def _watch(self, stop: threading.Event) -> tuple[str, object] | None:
-        """Tick until told to stop; return the name of a part that failed, and why, if one did."""
+        """Run the main loop until ``stop``; return the name of a failed part, and why, if one failed."""
         try:
             return self._tick(stop)
         except Exception as exc:
@@ -464,42 +466,42 @@ class Daemon:
     def _tick(self, stop: threading.Event) -> tuple[str, object] | None:
         next_health = time.monotonic() + HEALTH_S
         while not stop.wait(TICK_S):
-            self._looked = time.monotonic()
+            self._main_loop_at = time.monotonic()
             failed = self._failed_part()
             if failed is not None:
                 return failed
             if self._workers.advance():
                 self._publisher.announce("info", self._health.info())
-            if self._ledger.stalled_s < HESITANT_S:
+            if self._ledger.stalled_s < WATCHDOG_TRANSACTION_S:
                 self._manager.alive()
             self._manager.status(self._health.summary(self._publisher))
             self._calendar.tick()
-            self._watch_room()
+            self._watch_disk_state()
             self._note_correction()
             if time.monotonic() >= next_health:
                 next_health += HEALTH_S
                 self._ledger.alive()
                 self._monitor.check()
-                memory.give_back()
+                memory.release_memory()
                 self._publisher.announce("health", self._health.health())
-                # A broker may have dropped the end of the stream: only its highest sequence shows the centre that.
+                # A broker may have dropped the end of the stream: only the highest sequence shows this to the centre.
                 self._publisher.announce("info", self._health.info())
         return None
 
-    def _watch_room(self) -> None:
-        """Say once that the disk lets less be read than before, and once that it lets everything be read again."""
-        before, self._room = self._room, self._ledger.disk_state()
+    def _watch_disk_state(self) -> None:
+        """Raise one alarm when the disk becomes nearly full or full, and one when it has space again."""
+        before, self._disk_state = self._disk_state, self._ledger.disk_state()
         self._pending.flush()
-        if self._room == before:
+        if self._disk_state == before:
             return
-        log.warning("room_changed", room=self._room, before=before)
-        if self._room == "none" or (self._room == "news" and before == "all"):
-            self._publisher.alarm("disk_floor", _ROOM[self._room])
-        elif self._room == "all":
-            self._publisher.alarm("disk_room", _ROOM[self._room])
+        log.warning("room_changed", room=self._disk_state, before=before)
+        if self._disk_state == "none" or (self._disk_state == "news" and before == "all"):
+            self._publisher.alarm("disk_floor", _DISK_STATE_MESSAGES[self._disk_state])
+        elif self._disk_state == "all":
+            self._publisher.alarm("disk_room", _DISK_STATE_MESSAGES[self._disk_state])
 
     def _note_correction(self) -> None:
-        """Put on record that the gateway's own clock became trustworthy, and what was recorded before it was."""
+        """Add a note that the gateway's clock became synchronised, with the sequences recorded before."""
         correction = self._clock_status.check()
         if correction is None:
             return
@@ -514,10 +516,10 @@ class Daemon:
         log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:
-        if self._stray is not None:
-            return self._stray
+        if self._thread_failure is not None:
+            return self._thread_failure
         stalled_s = self._ledger.stalled_s
-        if stalled_s > STALLED_S:
+        if stalled_s > LEDGER_HUNG_S:
             return "ledger", f"its disk has not finished a transaction for {stalled_s:.0f} s; look at the disk"
         parts: list[tuple[str, BaseException | None, bool]] = [
             ("ledger", self._ledger.failure, True),
@@ -531,12 +533,12 @@ class Daemon:
         return self._workers.failed()
 
     def _stop(self) -> None:
-        """End in the order of the road: nothing more comes in, what is there goes out, the ledger is closed."""
+        """Stop in the order of the data flow: stop reading, publish what is stored, close the ledger."""
         if self._page is not None:
             self._page.stop()
         self._calendar.stop()
-        self._workers.stop(GOODBYE_S)
-        with suppress(LedgerError):  # which has failed: that is why all ends
+        self._workers.stop(WORKERS_STOP_S)
+        with suppress(LedgerError):  # the ledger's failure is already being handled
             self._pending.close()
         self._commands.stop(0.5)
         self._publisher.stop(2.5)

@@ -15,7 +15,7 @@ OTHER_BYTES = 4 * 1024
 """The largest packet of any other kind."""
 PROPERTIES_BYTES = 8 * 1024
 """The longest properties of a message that are read; the library takes seconds for 100 KiB of them."""
-ANSWERS_MOST = 10_000
+UNWRITTEN_MAX = 10_000
 """Packets that wait to be written, beside our own messages, before the broker counts as one that does not read."""
 
 _CONNACK, _PUBLISH, _PUBACK, _SUBACK, _UNSUBACK, _PINGRESP, _DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
@@ -35,7 +35,7 @@ class BoundedClient(mqtt.Client):
         super().__init__(*args, **kwargs)
         self.violation: str | None = None
         """What the broker sent, where that is no answer to an event and ended the connection."""
-        self._most_waiting = window + ANSWERS_MOST
+        self._most_waiting = window + UNWRITTEN_MAX
         # Each is counted up by one thread only, ours and the library's.
         self._asked, self._answered = 1, 0
 

@@ -1,8 +1,8 @@
-"""What may be asked of the running gateway: one implementation, for the centre (MQTT) and for this machine's people.
+"""Commands of the running gateway: one implementation for the centre (MQTT) and for the control socket.
 
-The centre's requests wait in a short queue and are executed one after the other by a thread of their own, so that
-neither a slow one nor a flood of them holds up evidence. Nothing that can be asked clears a terminal's log, writes
-users, reads templates, or changes the configuration.
+The centre's requests wait in a short queue and are executed one after the other by a separate thread, so that neither a
+slow one nor many of them delay events. No command clears a terminal's log, writes users, reads templates, or changes
+the configuration.
 """
 
 import queue
@@ -20,20 +20,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from gateway.ledger import Judgement, Ledger, LedgerFull, ResendCounts, Selection, receipt_from
 from gateway.trace import trace
 
-WAITING_MOST = 16
-"""Requests that wait for execution at most; one more is answered with ``busy``."""
+WAITING_MAX = 16
+"""Maximum waiting requests; a further one is answered with ``busy``."""
 BURST = 30
 PER_S = 1.0
-"""So many requests at once, and so many a second in the long run, are looked at; what exceeds them is not answered."""
+"""Token bucket: burst size and rate of accepted requests; excess requests are not answered."""
 TALLY_DAYS = 31
 REQUEST_BYTES = 16 * 1024
-"""More than any request needs."""
+"""Upper bound of a valid request's size."""
 
 log = structlog.get_logger("commands")
 
 
-class Refusal(Exception):  # noqa: N818 - not an error of ours
-    """A request is not carried out, and nothing has changed; ``code`` is for programs, the text for people."""
+class Refusal(Exception):  # noqa: N818 - a result, no defect
+    """A request was refused and nothing was changed; ``code`` is for programs, the text for people."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,26 +41,26 @@ class Refusal(Exception):  # noqa: N818 - not an error of ours
 
 
 class Worker(Protocol):
-    """What is asked of a terminal's worker."""
+    """The worker methods used by commands."""
 
     name: str
 
     @property
     def state(self) -> Any:
-        """What is known of the terminal; ``payload()`` is its message."""
+        """The terminal's state; ``payload()`` is its message."""
 
     @property
     def zone(self) -> ZoneInfo:
         """The zone of the terminal's clock."""
 
     def request(self, *, full: bool = False) -> object:
-        """Ask for a visit now; ``full`` for one that reads the whole log."""
+        """Request a visit now; ``full`` for one that reads the whole log."""
 
     def request_set_clock(self) -> bool:
-        """Ask for the terminal's clock to be set at the next visit; False where its driver cannot."""
+        """Request that the terminal's clock is set; False where its driver cannot set it."""
 
     def release(self, first: date, last: date) -> int:
-        """Give withheld records of these days their place in the stream; return how many there were."""
+        """Add withheld records of these days to the stream; return their number."""
 
 
 class _Arguments(BaseModel):
@@ -68,13 +68,13 @@ class _Arguments(BaseModel):
 
 
 class Anything(_Arguments):
-    """Arguments of what concerns one terminal, or all of them."""
+    """Arguments of a command for one terminal, or for all."""
 
     terminal: str | None = None
 
 
 class One(_Arguments):
-    """Arguments of what concerns one terminal."""
+    """Arguments of a command for one terminal."""
 
     terminal: str
 
@@ -91,7 +91,7 @@ class Replay(_Arguments):
     first_day: date | None = Field(None, alias="from")
     last_day: date | None = Field(None, alias="to")
     withheld: bool = False
-    """Not what was sent, but what the chosen start kept back."""
+    """Withheld records instead of sent events."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -114,7 +114,7 @@ class Replay(_Arguments):
 
     @property
     def days(self) -> tuple[date, date] | None:
-        """The first and the last day that were named; None where none was."""
+        """The first and the last requested day; None without one."""
         if self.day is not None:
             return self.day, self.day
         if self.first_day is None and self.last_day is None:
@@ -123,12 +123,12 @@ class Replay(_Arguments):
 
 
 _FIELDS = {field.alias or name for name, field in Replay.model_fields.items()}
-"""What a message may repeat of a request."""
+"""Field names that an error message may repeat."""
 T = TypeVar("T", bound=_Arguments)
 
 
 def replay(ledger: Ledger, asked: Replay) -> ResendCounts:
-    """Let events of the ledger be sent again."""
+    """Mark events of the ledger for resending."""
     first, last = asked.sequence or (1, 2**62)
     if asked.sequence is not None:
         base = ledger.base_of(asked.stream or ledger.stream)
@@ -139,10 +139,10 @@ def replay(ledger: Ledger, asked: Replay) -> ResendCounts:
 
 
 def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
-    """Apply a receipt of the centre that came as a file, like one that came from the broker; raises Refusal.
+    """Apply a receipt of the centre from a file, like one from the broker; raises Refusal.
 
-    Returns what is confirmed and missing then, whether any of it is news, and whether a new stream had to be opened
-    because the centre holds more than this ledger knows.
+    Returns the confirmed and missing counts, whether the receipt changed anything, and whether a new stream was opened
+    because the centre holds more than this ledger.
     """
     try:
         receipt = receipt_from(payload.encode())
@@ -172,24 +172,24 @@ def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
 
 
 def read_replay(payload: bytes | str) -> Replay:
-    """Read the arguments of a replay; raises Refusal."""
+    """Decode the arguments of a replay; raises Refusal."""
     return _read(Replay, payload)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the centre has asked for."""
+    """A request of the centre."""
 
     name: str
     payload: bytes
     answer: Callable[[dict[str, Any]], None]
-    """Called once with the answer, unless too much is asked at once."""
+    """Called once with the answer, unless the rate limit is exceeded."""
     expires: float | None = None
-    """Moment of the monotonic clock after which it must not be carried out."""
+    """Monotonic time after which it must not be executed."""
 
 
 class Commands:
-    """Carries out what is asked."""
+    """Executes commands."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class Commands:
         report: Callable[[], dict[str, Any]],
         now: Callable[[], datetime],
     ) -> None:
-        """``allow`` names what the centre may ask; ``workers`` may come and go; ``report`` says how all is."""
+        """``allow``: commands permitted to the centre; ``workers`` may change; ``report`` returns the status."""
         self._allow = frozenset(allow)
         self._ledger = ledger
         self._workers = workers
@@ -213,17 +213,17 @@ class Commands:
             "set-clock": self._set_clock,
             "report": self._report,
         }
-        self._queue: queue.Queue[Request | None] = queue.Queue(WAITING_MOST)
+        self._queue: queue.Queue[Request | None] = queue.Queue(WAITING_MAX)
         self._tokens, self._counted = float(BURST), time.monotonic()
         self._dropping = False
         self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
 
     def start(self) -> None:
-        """Begin to carry out what :meth:`submit` is given."""
+        """Start executing submitted requests."""
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Leave what waits, and end; what is being carried out is given ``timeout_s``."""
+        """Discard waiting requests and end; the request in execution is given ``timeout_s``."""
         while True:
             try:
                 self._queue.put_nowait(None)
@@ -239,7 +239,7 @@ class Commands:
         return self._thread.is_alive()
 
     def submit(self, request: Request) -> None:
-        """Take a request of the centre; returns at once. Not for several threads."""
+        """Enqueue a request of the centre; returns at once. For one thread only."""
         if not self._has_token():
             if not self._dropping:
                 log.warning("requests_dropped", reason=f"more than {PER_S:g} a second are asked")
@@ -252,7 +252,7 @@ class Commands:
             request.answer(_refused(Refusal("busy", "too many requests wait already; ask again later")))
 
     def run(self, name: str, payload: bytes | str) -> dict[str, Any]:
-        """Carry out a command and return its data; raises Refusal. The payload is a JSON object, or empty."""
+        """Execute a command and return its data; raises Refusal. The payload is a JSON object, or empty."""
         known = self._known.get(name)
         if known is None:
             raise Refusal("unknown_command", f"no such command; there are {', '.join(self._known)}")
@@ -271,7 +271,7 @@ class Commands:
         while (request := self._queue.get()) is not None:
             try:
                 request.answer(self._answer(request))
-            except Exception as exc:  # noqa: BLE001 - one answer that cannot be given must not end the answering
+            except Exception as exc:  # noqa: BLE001 - an error in one answer must not end the thread
                 log.error("answer_failed", command=request.name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
 
     def _answer(self, request: Request) -> dict[str, Any]:
@@ -284,7 +284,7 @@ class Commands:
         except LedgerFull:
             log.warning("command_refused", command=request.name, code="disk_full")
             return _refused(Refusal("disk_full", "there is no room on the gateway's disk; ask again when there is"))
-        except Exception as exc:  # noqa: BLE001 - one request that cannot be carried out must not end the answering
+        except Exception as exc:  # noqa: BLE001 - an error in one command must not end the thread
             log.error("command_failed", command=request.name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
             return _refused(Refusal("failed", "the command failed; see the gateway's log"))
         log.info("command_done", command=request.name)
@@ -305,7 +305,7 @@ class Commands:
         return {"terminals": self._visit(payload, full=True)}
 
     def _visit(self, payload: bytes | str, *, full: bool) -> list[str]:
-        """Ask for visits; return the terminals that will be visited, each as soon as its worker can."""
+        """Request visits; return the names of the terminals to be visited."""
         name = _read(Anything, payload).terminal
         workers = list(self._workers) if name is None else [self._worker(name)]
         for worker in workers:

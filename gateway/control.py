@@ -1,7 +1,7 @@
-"""The running daemon's ear for commands of this machine: a Unix socket in the data directory.
+"""Control socket of the running daemon: a Unix socket in the data directory, for commands of this machine.
 
-One request a connection, a line of JSON each way: ``{"command": "status"}``. Whoever may enter the data directory may
-ask; nothing that can be asked changes a terminal. A request that takes long does not hold up the others.
+One request per connection, one line of JSON in each direction: ``{"command": "status"}``. Access to the data directory
+is the permission; no command changes a terminal. A slow request does not delay others.
 """
 
 import json
@@ -23,26 +23,26 @@ from gateway.trace import trace
 SOCKET_NAME = "control.sock"
 TIMEOUT_S = 5.0
 FULL_QUEUE_S = 0.05
-"""Pause before a connection is tried again for which there was no room in the queue."""
+"""Pause before a new attempt to connect after the queue of connections was full."""
 MAX_REQUEST = 4 * 1024 * 1024
-"""Room for a run of records of a file, each with its bytes."""
+"""Upper bound of a request: a slice of records of a file with their bytes."""
 
 MAX_AT_ONCE = 64
-"""Connections that are served at once; each takes a thread and a file descriptor. Further ones wait to be accepted."""
+"""Concurrent connections; each takes a thread and a file descriptor. Further ones wait to be accepted."""
 RETRY_S = 1.0
-"""Pause after a connection that could not be accepted or served, for want of descriptors or threads."""
+"""Pause after a connection could not be accepted or served for lack of descriptors or threads."""
 
 log = structlog.get_logger("control")
 
 _FAILURES = frozenset({"unknown_command", "failed", "ledger_failed", "disk_full"})
-"""Codes of answers that are no refusal: the asker has made no mistake."""
+"""Error codes that are no refusals: the request was valid."""
 
 
-class Unanswered(Exception):  # noqa: N818 - named by what is the matter
-    """A gateway runs and has not done what was asked, through no mistake of the asker; the text says why.
+class Unanswered(Exception):  # noqa: N818 - named by the condition
+    """A running gateway did not execute a valid request; the text says why.
 
-    ``code``: ``failed`` (a mistake in the gateway), ``ledger_failed``, ``disk_full``, ``unknown_command`` (it is of
-    another version), ``timed_out`` (what was asked may still be done), ``not_permitted`` (this user may not ask).
+    ``code``: ``failed`` (a defect of the gateway), ``ledger_failed``, ``disk_full``, ``unknown_command`` (it is of
+    another version), ``timed_out`` (the request may still be executed), ``not_permitted`` (no access for this user).
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -54,7 +54,7 @@ Answer = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class Control:
-    """Answers requests from threads of its own until closed."""
+    """Server of the control socket, with threads of its own, until closed."""
 
     def __init__(self, data_dir: Path, commands: dict[str, Answer]) -> None:
         """Listen in ``data_dir`` (whose lock the caller holds: a socket found there is a dead daemon's)."""
@@ -66,13 +66,13 @@ class Control:
         self._socket = socket.socket(socket.AF_UNIX)
         _at(self._socket.bind, self._path)
         self._path.chmod(0o660)
-        self._socket.listen(128)  # `hadir doctor` asks for every terminal at once
+        self._socket.listen(128)  # `hadir doctor` sends a request for every terminal at once
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether requests are heard."""
+        """Whether the server thread runs."""
         return self._thread.is_alive()
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Control:
 
     def _converse(self, connection: socket.socket) -> None:
         try:
-            with connection, suppress(OSError):  # the asker has gone
+            with connection, suppress(OSError):  # the client has disconnected
                 answer = self._answer(_line(connection, time.monotonic() + TIMEOUT_S))
                 connection.settimeout(TIMEOUT_S)
                 connection.sendall(json.dumps(answer).encode() + b"\n")
@@ -112,7 +112,7 @@ class Control:
             asked = json.loads(request)
             name = asked["command"]
             command = self._commands[name]
-        except Exception:  # noqa: BLE001 - whatever a request makes the reader raise, a nest of brackets too
+        except Exception:  # noqa: BLE001 - any error of the parser, deeply nested brackets too, is an invalid request
             return _error("unknown_command", "the running gateway does not know this command")
         try:
             return {"status": "ok", "data": command(asked)}
@@ -120,7 +120,7 @@ class Control:
             return _error(exc.code, str(exc))
         except LedgerError as exc:
             return _error("disk_full" if isinstance(exc, LedgerFull) else "ledger_failed", str(exc))
-        except Exception as exc:  # noqa: BLE001 - one question that cannot be answered must not end the answering
+        except Exception as exc:  # noqa: BLE001 - an error in one command must not end the server
             log.error("command_failed", command=name, trace=trace(exc))  # noqa: TRY400 - texts hold PINs
             return _error("failed", "the command failed; see the gateway's log")
 
@@ -130,10 +130,9 @@ def _error(code: str, message: str) -> dict[str, Any]:
 
 
 def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **arguments: object) -> dict[str, Any] | None:
-    """Return what the gateway that runs with ``data_dir`` answers; None where none runs.
+    """Send a command to the gateway that runs with ``data_dir`` and return its data; None where none runs.
 
-    Raises Refusal where it answers why it does not do what was asked, and Unanswered where it runs and does not answer
-    within ``timeout_s``, or has failed.
+    Raises Refusal where it refuses the command, and Unanswered where it does not answer within ``timeout_s`` or fails.
     """
     until = time.monotonic() + timeout_s
     with socket.socket(socket.AF_UNIX) as connection:
@@ -164,7 +163,7 @@ def ask(data_dir: Path, command: str, *, timeout_s: float = TIMEOUT_S, **argumen
 
 
 def _connect(connection: socket.socket, data_dir: Path, until: float) -> None:
-    """Connect to a running gateway; TimeoutError where its queue of connections is full up to the moment ``until``."""
+    """Connect to a running gateway; TimeoutError where its queue of connections is full until ``until``."""
     while True:
         try:
             return _at(connection.connect, data_dir / SOCKET_NAME)
@@ -179,7 +178,7 @@ def _timed_out(data_dir: Path, timeout_s: float) -> Unanswered:
 
 
 def _line(connection: socket.socket, until: float, limit: int | None = MAX_REQUEST) -> bytes:
-    """Read a line; TimeoutError where it has not come whole at the moment ``until`` of the monotonic clock."""
+    """Read a line; TimeoutError where it is incomplete at the monotonic time ``until``."""
     data = bytearray()
     while not data.endswith(b"\n") and (limit is None or len(data) < limit):
         left = until - time.monotonic()
@@ -194,7 +193,7 @@ def _line(connection: socket.socket, until: float, limit: int | None = MAX_REQUE
 
 
 def _at(use: Callable[[str], object], path: Path) -> None:
-    """Call ``use`` with a name of the socket short enough for the kernel, whose limit is about 100 bytes."""
+    """Call ``use`` with a path of the socket below the kernel's limit of about 100 bytes."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         use(f"/proc/self/fd/{folder}/{path.name}")

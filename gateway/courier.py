@@ -41,30 +41,30 @@ from gateway.publisher import (
 from gateway.settings import Mqtt
 
 ARRAY_BYTES = 64 * 1024
-"""Of an array at first; half of it after each connection that ends with one in flight."""
-ENVELOPE_BYTES = 512
-"""More than the packet of a message has beside its payload."""
+"""Initial limit of an array; halved after each connection that ends with one in flight."""
+PACKET_OVERHEAD_BYTES = 512
+"""Upper bound of a packet's bytes beside its payload."""
 ATTEMPTS = 8
-"""Connections in a row that end without progress before it is given up; enough to find out what size is taken."""
+"""Maximum consecutive connections without progress; enough to find the accepted array size."""
 PAUSE_S = 1.0
-"""Between the first two of them; longer with each."""
+"""Pause after the first of them; longer after each further one."""
 
-SMALLEST_ARRAY = 2048
-"""Smaller ones are no better than single messages."""
+ARRAY_BYTES_MIN = 2048
+"""Below this limit events are sent one by one."""
 
 Progress = Callable[[int], None]
 T = TypeVar("T")
 
 
 class CourierRefused(Exception):  # noqa: N818 - named by the reaction it calls for
-    """The broker does not take the events as they come; the message says why and what to do."""
+    """The broker refuses the events; the message says why and what to do."""
 
 
-class CourierUnheard(Exception):  # noqa: N818 - named by the reaction it calls for
-    """The broker cannot be reached, or connections to it end again and again."""
+class CourierDisconnected(Exception):  # noqa: N818 - named by the reaction it calls for
+    """The broker cannot be reached, or connections to it end repeatedly."""
 
 
-class _Ended(Exception):  # noqa: N818 - not an error of ours
+class _Ended(Exception):  # noqa: N818 - internal control flow
     """The present connection is over."""
 
 
@@ -88,46 +88,46 @@ class _Subscribed(NamedTuple):
     pass
 
 
-class _Heard(NamedTuple):
+class _Received(NamedTuple):
     payload: bytes
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What has become of a bundle's events."""
+    """Result of delivering a bundle."""
 
     sent: int = 0
-    """The broker has acknowledged them."""
+    """Acknowledged by the broker."""
     held: int = 0
-    """The centre's receipt covered them before they were sent."""
+    """Covered by the centre's receipt before they were sent."""
     refused: list[int] = field(default_factory=list)
-    """Sequences of those that the broker will never take: by their topic, their content or their size."""
+    """Sequences permanently refused by the broker: by topic, content or size."""
 
 
-class _Road:
-    """Events that still have to go, in order; what comes back is in front again."""
+class _EventQueue:
+    """Waiting events in order; events put back are first again."""
 
     def __init__(self, source: Iterator[StoredEvent]) -> None:
         self._source = source
         self._ahead: deque[StoredEvent] = deque()
 
-    def next(self) -> StoredEvent | None:
-        """Return the next event and leave it where it is; None at the end."""
+    def peek(self) -> StoredEvent | None:
+        """Return the next event without removing it; None at the end."""
         if not self._ahead and (event := next(self._source, None)) is not None:
             self._ahead.append(event)
         return self._ahead[0] if self._ahead else None
 
-    def go(self) -> None:
-        """Take the next event off."""
+    def pop(self) -> None:
+        """Remove the next event."""
         self._ahead.popleft()
 
-    def come_back(self, messages: Iterable[Message]) -> None:
+    def push_back(self, messages: Iterable[Message]) -> None:
         """Put the events of these messages in front."""
         self._ahead.extendleft(reversed([event for message in messages for event in message.events]))
 
 
 @dataclass(slots=True)
-class _Line:
+class _Session:
     """A connection to the broker."""
 
     client: mqtt.Client
@@ -143,34 +143,34 @@ class Courier:
         self._broker = broker
         self._where = f"{broker.host}:{broker.port}"
         self._prefix = prefix
-        self._happened: queue.SimpleQueue[tuple[mqtt.Client, Any]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[mqtt.Client, Any]] = queue.SimpleQueue()
         self._array_bytes = ARRAY_BYTES
         self._arrays = True
-        """Events go as arrays; not where the broker has refused one."""
-        self._proven = False
-        """The broker has taken an array."""
+        """Send arrays; False after the broker refused one."""
+        self._arrays_accepted = False
+        """The broker has acknowledged an array."""
         self._receipt: Receipt | None = None
         self.receipt = b""
-        """The newest receipt of the centre for this gateway, as it came."""
+        """The newest receipt of the centre for this gateway, as received."""
 
     def deliver(self, bundle: Bundle, progress: Progress) -> Outcome:
-        """Publish a bundle's events; ``progress`` is told how many more have come to their end.
+        """Publish a bundle's events; ``progress`` receives the number of newly completed events.
 
-        Returns once the broker has acknowledged or refused each of them. Raises CourierRefused, CourierUnheard, and
-        BundleError where the bundle changes under its reader.
+        Returns after the broker has acknowledged or refused each of them. Raises CourierRefused, CourierDisconnected,
+        and BundleError where the bundle changes while it is read.
         """
         outcome = Outcome()
-        road = _Road(self._lacking(bundle, outcome, progress))
+        waiting = _EventQueue(self._unconfirmed(bundle, outcome, progress))
         failures = 0
         while True:
             before = outcome.sent
             try:
-                with self._line() as line:
-                    self._drain(line, road, outcome, progress)
+                with self._session() as session:
+                    self._drain(session, waiting, outcome, progress)
             except _Ended as exc:
                 failures = failures + 1 if outcome.sent == before else 1
                 if failures == ATTEMPTS:
-                    raise CourierUnheard(f"{exc}, {ATTEMPTS} times in a row") from None
+                    raise CourierDisconnected(f"{exc}, {ATTEMPTS} times in a row") from None
                 time.sleep(PAUSE_S * failures)
             else:
                 return outcome
@@ -178,17 +178,17 @@ class Courier:
     def wait_for_receipt(self, bundle: Bundle, wait_s: float) -> bool:
         """Wait until the centre confirms all of the bundle's newest stream; return whether it did in ``wait_s``.
 
-        What the receipt says until then is kept in any case. Raises CourierRefused, CourierUnheard.
+        The latest receipt is kept in any case. Raises CourierRefused, CourierDisconnected.
         """
         until = time.monotonic() + wait_s
         stream = bundle.parts[-1].stream
         ranges = [(part.first, part.last) for part in bundle.parts if part.stream == stream]
         try:
-            with self._line() as line:
+            with self._session() as session:
                 while not self._confirms(stream, ranges) and (left := until - time.monotonic()) > 0:
-                    self._hear(line.client, left)
+                    self._next_item(session.client, left)
         except _Ended as exc:
-            raise CourierUnheard(str(exc)) from None
+            raise CourierDisconnected(str(exc)) from None
         return self._confirms(stream, ranges)
 
     def _confirms(self, stream: str, ranges: Iterable[tuple[int, int]]) -> bool:
@@ -202,8 +202,8 @@ class Courier:
             )
         )
 
-    def _lacking(self, bundle: Bundle, outcome: Outcome, progress: Progress) -> Iterator[StoredEvent]:
-        """Yield what the centre has not confirmed yet, when its turn comes."""
+    def _unconfirmed(self, bundle: Bundle, outcome: Outcome, progress: Progress) -> Iterator[StoredEvent]:
+        """Yield the events that the centre has not confirmed at that moment."""
         for part in bundle.parts:
             for event in bundle.events(part):
                 if self._confirms(part.stream, ((event.sequence, event.sequence),)):
@@ -212,62 +212,68 @@ class Courier:
                 else:
                     yield event
 
-    # What goes out.
+    # Outgoing messages.
 
-    def _drain(self, line: _Line, road: _Road, outcome: Outcome, progress: Progress) -> None:
+    def _drain(self, session: _Session, waiting: _EventQueue, outcome: Outcome, progress: Progress) -> None:
         try:
             while True:
-                # Where the first array is refused its events go one by one, before anything that comes behind them.
-                window = 1 if self._arrays and not self._proven else line.window
-                while len(line.in_flight) < window and (message := self._next_message(line, road, outcome, progress)):
-                    self._publish(line, message)
-                if not line.in_flight:
+                # Where the first array is refused, its events go one by one, before all later ones.
+                window = 1 if self._arrays and not self._arrays_accepted else session.window
+                while len(session.in_flight) < window and (
+                    message := self._next_message(session, waiting, outcome, progress)
+                ):
+                    self._publish(session, message)
+                if not session.in_flight:
                     return
-                self._acknowledge(line, road, self._hear(line.client, ACK_TIMEOUT_S), outcome, progress)
+                self._acknowledge(session, waiting, self._next_item(session.client, ACK_TIMEOUT_S), outcome, progress)
         except _Ended:
-            if any(message.topic == BATCH for message in line.in_flight.values()):
-                self._array_bytes //= 2  # its size may be what ended the connection
-                self._arrays = self._array_bytes >= SMALLEST_ARRAY
-            road.come_back(line.in_flight.values())
+            if any(message.topic == BATCH for message in session.in_flight.values()):
+                self._array_bytes //= 2  # its size may have ended the connection
+                self._arrays = self._array_bytes >= ARRAY_BYTES_MIN
+            waiting.push_back(session.in_flight.values())
             raise
 
-    def _next_message(self, line: _Line, road: _Road, outcome: Outcome, progress: Progress) -> Message | None:
-        """Make the next message; None where nothing is left."""
-        most = line.maximum_packet - ENVELOPE_BYTES
-        while (event := road.next()) is not None:
-            array = Array(min(self._array_bytes, most))
-            while self._arrays and (more := road.next()) is not None and array.add(more):
-                road.go()
+    def _next_message(
+        self, session: _Session, waiting: _EventQueue, outcome: Outcome, progress: Progress
+    ) -> Message | None:
+        """Return the next message; None where no event is left."""
+        limit = session.maximum_packet - PACKET_OVERHEAD_BYTES
+        while (event := waiting.peek()) is not None:
+            array = Array(min(self._array_bytes, limit))
+            while self._arrays and (more := waiting.peek()) is not None and array.add(more):
+                waiting.pop()
             if message := array.message():
                 return message
-            road.go()
-            if alone := single(event, most):
-                return alone
+            waiting.pop()
+            if lone := single(event, limit):
+                return lone
             outcome.refused.append(event.sequence)
             progress(1)
         return None
 
-    def _publish(self, line: _Line, message: Message) -> None:
+    def _publish(self, session: _Session, message: Message) -> None:
         properties = ARRAY if message.topic == BATCH else EVENT
-        sent = line.client.publish(f"{self._prefix}/{message.topic}", message.body, 1, properties=properties)
-        line.in_flight[sent.mid] = message
+        sent = session.client.publish(f"{self._prefix}/{message.topic}", message.body, 1, properties=properties)
+        session.in_flight[sent.mid] = message
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise _Ended(f"the connection to the broker {self._where} broke ({mqtt.error_string(sent.rc)})")
 
-    def _acknowledge(self, line: _Line, road: _Road, answer: object, outcome: Outcome, progress: Progress) -> None:
+    def _acknowledge(
+        self, session: _Session, waiting: _EventQueue, answer: object, outcome: Outcome, progress: Progress
+    ) -> None:
         if answer is None:
             raise _Ended(f"the broker {self._where} has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
-        if not isinstance(answer, _Acknowledged) or answer.mid not in line.in_flight:
+        if not isinstance(answer, _Acknowledged) or answer.mid not in session.in_flight:
             return
-        message = line.in_flight.pop(answer.mid)
+        message = session.in_flight.pop(answer.mid)
         code, array = answer.code, message.topic == BATCH
         if code < 0x80 and code != NO_MATCHING_SUBSCRIBERS:
-            self._proven |= array
+            self._arrays_accepted |= array
             outcome.sent += len(message.events)
             progress(len(message.events))
-        elif array and (code in PERMANENT_REFUSALS or not self._proven):
+        elif array and (code in PERMANENT_REFUSALS or not self._arrays_accepted):
             self._arrays = False
-            road.come_back([message])
+            waiting.push_back([message])
         elif code in PERMANENT_REFUSALS:
             outcome.refused += [event.sequence for event in message.events]
             progress(len(message.events))
@@ -284,8 +290,8 @@ class Courier:
     # Connections.
 
     @contextmanager
-    def _line(self) -> Iterator[_Line]:
-        """Connect, hear what the centre has confirmed so far, and hang up in the end."""
+    def _session(self) -> Iterator[_Session]:
+        """Connect, receive the retained receipt, and disconnect at the end."""
         client = self._client()
         gracefully = False
         try:
@@ -300,13 +306,13 @@ class Courier:
                     f"the broker {self._where} refuses the connection ({answer.text}); check --username, "
                     "--password-file and the broker's list of users"
                 )
-            line = _Line(client, min(self._broker.window, answer.receive_maximum), answer.maximum_packet)
-            # What the broker has retained comes before its answer to a second subscription.
+            session = _Session(client, min(self._broker.window, answer.receive_maximum), answer.maximum_packet)
+            # A retained message arrives before the acknowledgement of a second subscription.
             for handling in (0, 2):
                 options = SubscribeOptions(qos=1, retainHandling=handling)
                 client.subscribe([(f"{self._prefix}/{RECEIPT}", options)])
-                self._answer(client, _Subscribed)  # one that is refused only means that no receipt will come
-            yield line
+                self._answer(client, _Subscribed)  # a refused one only means that no receipt is received
+            yield session
             gracefully = True
         finally:
             close_connection(client, gracefully=gracefully)
@@ -317,24 +323,24 @@ class Courier:
             client = client_for(settings, f"hadir-courier-{uuid4().hex[:12]}")
         except BrokerUnavailable as exc:
             raise CourierRefused(str(exc)) from exc
-        happened = self._happened
+        inbox = self._inbox
 
         def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
             messages = getattr(properties, "ReceiveMaximum", None) or 65535
             size = getattr(properties, "MaximumPacketSize", None) or PACKET_MAX
-            happened.put((c, _Connected(reason.value, str(reason), messages, size)))
+            inbox.put((c, _Connected(reason.value, str(reason), messages, size)))
 
         def on_disconnect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Disconnected(str(reason))))
+            inbox.put((c, _Disconnected(str(reason))))
 
         def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
-            happened.put((c, _Acknowledged(mid, reason.value)))
+            inbox.put((c, _Acknowledged(mid, reason.value)))
 
         def on_subscribe(c: mqtt.Client, _u: Any, _mid: int, _reasons: Any, _p: Any) -> None:
-            happened.put((c, _Subscribed()))
+            inbox.put((c, _Subscribed()))
 
         def on_message(c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            happened.put((c, _Heard(bytes(message.payload))))
+            inbox.put((c, _Received(bytes(message.payload))))
 
         client.on_connect = on_connect
         client.on_disconnect = on_disconnect
@@ -347,27 +353,27 @@ class Courier:
         """Wait for the broker's answer of one kind."""
         until = time.monotonic() + CONNECT_TIMEOUT_S
         while (left := until - time.monotonic()) > 0:
-            what = self._hear(client, left)
+            what = self._next_item(client, left)
             if isinstance(what, kind):
                 return what
         raise _Ended(f"the broker {self._where} accepts the connection and says nothing")
 
-    def _hear(self, client: mqtt.Client, patience_s: float) -> object:
-        """Return what happens next on a connection; None where nothing does. A receipt is noted, too."""
+    def _next_item(self, client: mqtt.Client, timeout_s: float) -> object:
+        """Return the next item of a connection; None after the timeout. A receipt is stored, too."""
         try:
-            of, what = self._happened.get(timeout=patience_s)
+            of, what = self._inbox.get(timeout=timeout_s)
         except queue.Empty:
             return None
         if of is not client:
-            return _OF_ANOTHER
+            return _STALE
         if isinstance(what, _Disconnected):
             raise _Ended(f"the connection to the broker {self._where} broke ({what.text})")
-        if isinstance(what, _Heard):
-            with suppress(ValueError):  # what is no receipt says nothing
+        if isinstance(what, _Received):
+            with suppress(ValueError):  # an invalid receipt is ignored
                 self._receipt = receipt_from(what.payload)
                 self.receipt = what.payload
         return what
 
 
-_OF_ANOTHER = object()
-"""Something happened on a connection that is over."""
+_STALE = object()
+"""An item of an ended connection."""

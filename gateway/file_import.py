@@ -1,7 +1,7 @@
-"""A file of records on its way into the ledger: surveyed, stored run by run, put on record, reported.
+"""Import of a file of records: stored slice by slice, noted in the ledger, and reported.
 
-Whoever reads the file may be another process than the one that has the ledger: the command ``hadir import`` reads it
-with the rights of the person who called it, and hands its records to the running daemon.
+The reading process may be another than the one that holds the ledger: the command ``hadir import`` reads the file with
+the rights of its user, and transfers the records to the running daemon.
 """
 
 from collections import deque
@@ -21,19 +21,19 @@ from gateway.ledger import BEFORE, SLICE, ImportCounts, Ledger, decoded, encoded
 from gateway.settings import TerminalSettings
 
 STORE_S = 60.0
-"""How long a busy daemon may take to store one run of records."""
+"""Timeout of storing one slice of records in a busy daemon."""
 
 
-class WrongTerminal(Exception):  # noqa: N818 - says what is the matter
-    """A file is not this terminal's, or whose it is cannot be told; the message says why."""
+class WrongTerminal(Exception):  # noqa: N818 - named by the condition
+    """A file belongs to another or an unknown terminal; the message says why."""
 
 
-class DaemonUnreachable(Exception):  # noqa: N818 - says what is the matter
-    """The daemon that has the ledger did not store what it was given; what it stored before is stored."""
+class DaemonUnreachable(Exception):  # noqa: N818 - named by the condition
+    """The daemon that holds the ledger did not store a slice; earlier slices are stored."""
 
 
 class ImportSink(Protocol):
-    """Takes the records of one terminal's files."""
+    """Stores the records of one terminal's files."""
 
     def begin(self, serial: str | None) -> int:
         """Return the ledger's last sequence. WrongTerminal where another serial is expected, or none is known."""
@@ -42,20 +42,20 @@ class ImportSink(Protocol):
         """Store records; see :meth:`Ledger.record_file`."""
 
     def finish(self, about: dict[str, Any], report: dict[str, Any]) -> bool:
-        """Put on record that a file was read to its end; False where that was noted before."""
+        """Add a note that a file was imported completely; False where that was noted before."""
 
 
 @dataclass(slots=True)
-class Report:
-    """What was in a file, and what became of it."""
+class ImportReport:
+    """Content of a file and the result of its import."""
 
     export: Export
-    filed: ImportCounts = field(default_factory=ImportCounts)
+    counts: ImportCounts = field(default_factory=ImportCounts)
     noted: bool = False
-    """It was read to its end for the first time."""
+    """It was imported completely for the first time."""
 
     def about(self) -> dict[str, Any]:
-        """Return what the event about the file says."""
+        """Return the data of the event about the file."""
         export = self.export
         return {
             "name": export.name,
@@ -66,11 +66,11 @@ class Report:
             "unreadable": export.lines - export.punches,
             "first": _local(export.first),
             "last": _local(export.last),
-            **asdict(self.filed),
+            **asdict(self.counts),
         }
 
     def report(self) -> dict[str, Any]:
-        """Return everything."""
+        """Return the complete report."""
         return {**self.about(), "defects": [defect._asdict() for defect in self.export.defects]}
 
 
@@ -78,27 +78,31 @@ def _local(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-def filed(
-    desk: ImportSink, export: Export, serial: str | None, watched: Callable[[Iterable[Record]], Iterable[Record]] = iter
-) -> Report:
-    """Store what is new in a file, and put it on record.
+def import_file(
+    sink: ImportSink,
+    export: Export,
+    serial: str | None,
+    with_progress: Callable[[Iterable[Record]], Iterable[Record]] = iter,
+) -> ImportReport:
+    """Store the new records of a file, and add a note about it.
 
-    A run of records is stored before the next is read, so an end in the middle costs nothing but a second reading.
-    ``watched`` may show how far it is. Raises WrongTerminal, DaemonUnreachable, TerminalUnavailable and LedgerError.
+    A slice of records is stored before the next is read, so an interruption costs only a second reading.
+    ``with_progress`` may wrap the records to show progress. Raises WrongTerminal, DaemonUnreachable,
+    TerminalUnavailable and LedgerError.
     """
-    report = Report(export)
-    begun_at = desk.begin(serial)
+    report = ImportReport(export)
+    begun_at = sink.begin(serial)
     before: deque[Record] = deque(maxlen=BEFORE)
-    records = iter(watched(export.records()))
+    records = iter(with_progress(export.records()))
     while run := list(islice(records, SLICE)):
-        report.filed += desk.store(list(before), run, begun_at)
+        report.counts += sink.store(list(before), run, begun_at)
         before.extend(run)
-    report.noted = desk.finish(report.about(), report.report())
+    report.noted = sink.finish(report.about(), report.report())
     return report
 
 
 class LedgerSink:
-    """Stores into a ledger of this process."""
+    """Stores into the ledger of this process."""
 
     def __init__(self, ledger: Ledger, settings: TerminalSettings, zone: ZoneInfo, clock: Clock) -> None:
         self._ledger = ledger
@@ -107,7 +111,7 @@ class LedgerSink:
         self._clock = clock
 
     def begin(self, serial: str | None) -> int:
-        """Pin the serial of a terminal that was never read; see :meth:`ImportSink.begin`."""
+        """Pin the serial number of a terminal that was never read; see :meth:`ImportSink.begin`."""
         name = self._settings.name
         known = self._ledger.terminal(name)
         expected = self._settings.serial or (known.serial if known else None)
@@ -132,7 +136,7 @@ class LedgerSink:
         return self._ledger.record_file(self._context(), records, before=before, begun_at=begun_at)
 
     def finish(self, about: dict[str, Any], report: dict[str, Any]) -> bool:
-        """Put on record that a file was read to its end; False where that was noted before."""
+        """Add a note that a file was imported completely; False where that was noted before."""
         return self._ledger.note_file(self._context(), about, report)
 
     def _context(self) -> ReadingContext:
@@ -151,7 +155,7 @@ class LedgerSink:
 
 
 class DaemonSink:
-    """Hands over to the daemon that runs with ``data_dir``."""
+    """Transfers records to the daemon that runs with ``data_dir``."""
 
     def __init__(self, data_dir: Path, terminal: str) -> None:
         self._data_dir = data_dir
@@ -159,10 +163,10 @@ class DaemonSink:
 
     def begin(self, serial: str | None) -> int:
         """See :meth:`ImportSink.begin`."""
-        told = self._ask("file-begin", serial=serial)
-        if "misfit" in told:
-            raise WrongTerminal(told["misfit"])
-        return int(told["sequence"])
+        answer = self._ask("file-begin", serial=serial)
+        if "misfit" in answer:
+            raise WrongTerminal(answer["misfit"])
+        return int(answer["sequence"])
 
     def store(self, before: Sequence[Record], records: Sequence[Record], begun_at: int) -> ImportCounts:
         """See :meth:`ImportSink.store`."""
@@ -175,16 +179,16 @@ class DaemonSink:
 
     def _ask(self, command: str, **arguments: object) -> dict[str, Any]:
         try:
-            told = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
+            answer = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
         except Unanswered as exc:
             raise DaemonUnreachable(str(exc)) from exc
-        if told is None:
+        if answer is None:
             raise DaemonUnreachable(f"{self._data_dir}: the gateway that had the ledger does not run any more")
-        return told
+        return answer
 
 
-class Owner(Protocol):
-    """A terminal whose files may come."""
+class ConfiguredTerminal(Protocol):
+    """A configured terminal whose files may be imported."""
 
     @property
     def settings(self) -> TerminalSettings:
@@ -195,36 +199,36 @@ class Owner(Protocol):
         """The zone of its clock."""
 
 
-def answers(
-    ledger: Ledger, terminals: Collection[Owner], clock: Clock
+def control_commands(
+    ledger: Ledger, terminals: Collection[ConfiguredTerminal], clock: Clock
 ) -> dict[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-    """Return the daemon's side of :class:`DaemonSink`: control commands by name. ``terminals`` may come and go."""
+    """Return the daemon's side of :class:`DaemonSink`: control commands by name. ``terminals`` may change."""
 
-    def desk(asked: dict[str, Any]) -> LedgerSink:
+    def sink(request: dict[str, Any]) -> LedgerSink:
         for terminal in terminals:
-            if terminal.settings.name == asked["terminal"]:
+            if terminal.settings.name == request["terminal"]:
                 return LedgerSink(ledger, terminal.settings, terminal.zone, clock)
-        raise WrongTerminal(f"the running gateway does not know {asked['terminal']} yet; run `hadir reload`")
+        raise WrongTerminal(f"the running gateway does not know {request['terminal']} yet; run `hadir reload`")
 
-    def begin(asked: dict[str, Any]) -> dict[str, Any]:
+    def begin(request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return {"sequence": desk(asked).begin(asked["serial"])}
+            return {"sequence": sink(request).begin(request["serial"])}
         except WrongTerminal as exc:
             return {"misfit": str(exc)}
 
-    def store(asked: dict[str, Any]) -> dict[str, Any]:
-        records = [decoded(text) for text in asked["records"]]
-        border = int(asked["before"])
-        return asdict(desk(asked).store(records[:border], records[border:], int(asked["begun_at"])))
+    def store(request: dict[str, Any]) -> dict[str, Any]:
+        records = [decoded(text) for text in request["records"]]
+        split = int(request["before"])
+        return asdict(sink(request).store(records[:split], records[split:], int(request["begun_at"])))
 
-    def finish(asked: dict[str, Any]) -> dict[str, Any]:
-        return {"noted": desk(asked).finish(asked["about"], asked["report"])}
+    def finish(request: dict[str, Any]) -> dict[str, Any]:
+        return {"noted": sink(request).finish(request["about"], request["report"])}
 
     return {"file-begin": begin, "file-store": store, "file-finish": finish}
 
 
-def refusal(refused: Refused, terminal: TerminalSettings, now: datetime) -> str:
-    """Return the text that is left beside a file of which nothing is stored, for whoever brought it."""
+def refusal_text(refused: Refused, terminal: TerminalSettings, now: datetime) -> str:
+    """Return the report that is written beside a refused file."""
     return "\n".join(
         (
             "HADIR",
@@ -241,8 +245,8 @@ def refusal(refused: Refused, terminal: TerminalSettings, now: datetime) -> str:
     )
 
 
-def receipt(report: Report, terminal: TerminalSettings, serial: str, now: datetime) -> str:
-    """Return the text that is left beside a file, for whoever brought it."""
+def receipt_text(report: ImportReport, terminal: TerminalSettings, serial: str, now: datetime) -> str:
+    """Return the report that is written beside an imported file."""
     about = report.about()
     span = f"{about['first'] or '-'} ... {about['last'] or '-'}".replace("T", " ")
     return "\n".join(

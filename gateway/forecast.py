@@ -1,6 +1,6 @@
-"""What a terminal's past says about its near future: when its log will be full, when people usually punch. Pure.
+"""Forecasts from a terminal's history: when its log will be full, when people usually punch. Pure.
 
-Habits are learnt from counts by local day and hour, as the ledger has them; no calendar of holidays is known.
+Usual hours are computed from the ledger's counts by local day and hour; no calendar of holidays is used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ Usual = frozenset[tuple[int, int]]
 """Weekdays (Monday is 0) and hours in which a terminal usually has punches."""
 
 WEEKS = 4
-"""How far habits are looked for: long enough to outvote a holiday, short enough to follow the month of Ramadan."""
+"""Length of the history: long enough to outvote a holiday, short enough to follow the month of Ramadan."""
 LEAST_WEEKS = 2
 QUARTERS = 96
-"""Of an hour, in a day."""
+"""Quarters of an hour in a day."""
 HORIZON_DAYS = 3650
 THRESHOLDS = (95, 90, 80)
 BURST = 3
@@ -27,16 +27,16 @@ _HOUR = timedelta(hours=1)
 
 
 def threshold(records: int | None, capacity: int | None) -> int:
-    """Return the highest of 80, 90 and 95 per cent that a log has reached; 0 below, or where nobody can tell."""
+    """Return the highest of 80, 90 and 95 per cent that a log has reached; 0 below, or where unknown."""
     if records is None or not capacity:
         return 0
     return next((percent for percent in THRESHOLDS if records * 100 >= capacity * percent), 0)
 
 
 def fills(records: int | None, capacity: int | None, per_day: Mapping[date, int], today: date) -> date | None:
-    """Return the day on which a log will be full if the last weeks' pace goes on.
+    """Return the day on which a log will be full at the rate of the last weeks.
 
-    None where nobody can tell, where nothing has been added in that time, or where it is more than ten years away.
+    None where that is unknown, where nothing was added in that time, or where it is more than ten years away.
     ``per_day`` holds the records of each day up to yesterday; days without any need not be in it.
     """
     if records is None or not capacity:
@@ -98,6 +98,6 @@ def usual_time(usual: Usual, start: datetime, end: datetime) -> timedelta:
 
 
 def has_burst(moments: Sequence[datetime]) -> bool:
-    """Tell whether three punches fell within ten minutes: people were coming or going."""
+    """Return whether three punches lie within ten minutes."""
     ordered = sorted(moments)
     return any(late - early <= BURST_SPAN for early, late in zip(ordered, ordered[BURST - 1 :], strict=False))

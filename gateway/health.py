@@ -1,4 +1,4 @@
-"""How the gateway is: the messages `info`, `health` and the terminals' states, and what `hadir status` shows."""
+"""The gateway's status: the messages `info`, `health` and the terminals' states, and the data of `hadir status`."""
 
 import resource
 import shutil
@@ -20,10 +20,10 @@ VERSION = version("hadir-gateway")
 
 
 class Health:
-    """Puts together what the parts know of themselves."""
+    """Collects the state of the parts."""
 
     def __init__(self, settings: Settings, ledger: Ledger, workers: Collection[Worker], clock: Clock) -> None:
-        """``workers`` may come and go."""
+        """``workers`` may change."""
         self._settings = settings
         self._ledger = ledger
         self._workers = workers
@@ -31,9 +31,9 @@ class Health:
         self._begun = time.monotonic()
 
     def introduction(self) -> Iterator[tuple[str, dict[str, Any] | None]]:
-        """Yield topic and payload of everything retained, as every connection to the broker begins with it.
+        """Yield topic and payload of all retained messages, with which every connection to the broker begins.
 
-        None for what was retained of terminals that are no longer configured.
+        The payload is None for terminals that are no longer configured.
         """
         yield "info", self.info()
         yield "health", self.health()
@@ -88,7 +88,7 @@ class Health:
         }
 
     def status(self, publisher: Publisher) -> dict[str, Any]:
-        """Return what the control socket tells."""
+        """Return the data of the control command ``status``."""
         return {
             "version": VERSION,
             "broker": publisher.status_text,
@@ -99,7 +99,7 @@ class Health:
         }
 
     def summary(self, publisher: Publisher) -> str:
-        """Return how it goes in one line, as `systemctl status` shows it."""
+        """Return the status in one line, as `systemctl status` shows it."""
         online = sum(worker.state.online for worker in self._workers)
         return f"{online} of {len(self._workers)} terminals online; broker: {publisher.status_text}"
 
@@ -109,7 +109,7 @@ def _utc_ms(moment_ms: int | None) -> str | None:
 
 
 def _memory_bytes() -> int:
-    """Return what this process has in memory now."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * resource.getpagesize()
 

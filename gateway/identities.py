@@ -1,7 +1,7 @@
-"""What answered under each serial number: MAC address, firmware, platform.
+"""Properties of the device behind each serial number: MAC address, firmware, platform.
 
-Port 4370 proves nothing: whoever answers at the address with the serial number is read. This file lets people know that
-something else answers. It is no evidence and no part of the ledger: without it, each value is learnt once more.
+Port 4370 has no authentication: a device at the address with the serial number is read. This file allows to report that
+another device answers. It is no evidence and no part of the ledger: without it, each value is stored again.
 """
 
 import json
@@ -17,18 +17,18 @@ from drivers.safe_files import Folder
 
 FILE_NAME = "identities.json"
 KEPT = 8
-"""Values of one kind that are known of a serial number: one that is among them is no news."""
-SERIALS_MOST = 1000
+"""Number of stored values per kind and serial number; a stored value is not reported."""
+SERIALS_MAX = 1000
 FILE_BYTES = 16 * 1024**2
-"""More than the file of so many serial numbers."""
+"""Upper bound of the size of the file."""
 AGAIN_S = 3600.0
-"""A serial number that changes all the time is reported once in this time."""
+"""Minimum interval between two reports about one serial number."""
 
 What = Literal["mac", "firmware", "platform"]
 
 
 class Change(NamedTuple):
-    """A value that was not known of a serial number."""
+    """A new value of a known serial number."""
 
     what: What
     before: str
@@ -36,10 +36,10 @@ class Change(NamedTuple):
 
 
 class Identities:
-    """Remembers what answered, across restarts. For any thread."""
+    """Stores the properties of devices across restarts. Thread-safe."""
 
     def __init__(self, data_dir: Path | None, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Read what was kept in ``data_dir``; None: remember until the process ends."""
+        """Load the file of ``data_dir``; None: keep the values in memory only."""
         self._path = None if data_dir is None else data_dir / FILE_NAME
         self._monotonic = monotonic
         self._lock = threading.Lock()
@@ -47,12 +47,12 @@ class Identities:
         self._known = self._read()
 
     def changes(self, serial: str, seen: Mapping[What, str | None]) -> list[Change]:
-        """Remember what is seen of a serial number, and return what differs from all that was known of it.
+        """Store the properties of a serial number, and return those that differ from all stored values.
 
-        Within ``AGAIN_S`` of a change another one is not remembered, so that it is returned later if it still holds.
+        Within ``AGAIN_S`` of a reported change another one is not stored, so that it is returned later if it persists.
         """
         with self._lock:
-            if serial not in self._known and len(self._known) >= SERIALS_MOST:
+            if serial not in self._known and len(self._known) >= SERIALS_MAX:
                 return []
             kinds = self._known.setdefault(serial, {})
             news = {
@@ -85,5 +85,8 @@ class Identities:
     def _write(self) -> None:
         if self._path is None:
             return
-        with suppress(OSError), Folder(self._path.parent) as folder:  # a full disk: it is written with the next change
+        with (
+            suppress(OSError),
+            Folder(self._path.parent) as folder,
+        ):  # on a full disk it is written with the next change
             folder.write(self._path.name, json.dumps(self._known).encode(), 0o640)

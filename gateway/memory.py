@@ -1,4 +1,4 @@
-"""What is asked of the C library so that a hundred threads fit a small machine; nothing is lost where it is deaf."""
+"""Memory settings of the C library for a hundred threads on a small machine; without effect on other libraries."""
 
 import ctypes
 from contextlib import suppress
@@ -8,12 +8,12 @@ _ARENA_MAX = -8
 
 
 def share_arena() -> None:
-    """Let all threads, of which one runs at a time, allocate from one arena; to be called before they start."""
+    """Let all threads, of which one runs at a time, allocate from one arena; called before they start."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
-def give_back() -> None:
-    """Return to the system what a morning's import has used and the library would keep for another."""
+def release_memory() -> None:
+    """Return free memory to the system, which the library would keep after a large import."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

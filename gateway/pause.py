@@ -1,4 +1,4 @@
-"""How long to stay away after a failure: doubling, bounded, and never in step with a thousand other offices."""
+"""Back-off after failures: exponential, bounded, and with jitter, so that many offices do not retry in step."""
 
 import random
 from dataclasses import dataclass

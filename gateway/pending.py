@@ -1,12 +1,12 @@
-"""Writes that a full disk puts off: they wait in memory, in order, and are stored when there is room.
+"""Writes postponed by a full disk: they wait in memory, in order, and are stored when there is space.
 
-What a full ledger means is decided here and nowhere else:
+This module alone decides how a full ledger is handled:
 
 =============================================  =================================================================
-what is written                                when there is no room
+what is written                                when the disk is full
 =============================================  =================================================================
 note about a terminal or the gateway           waits here with its own moment and data; alarm and log line at once
-punch of a terminal without a log              waits here: it has left the port and comes no second time
+punch of a terminal without a log              waits here: the terminal sends it only once
 measurement, threshold, answer by date         the newest waits here
 record of a log, live event of such a terminal not stored: the terminal's log is the buffer, it is read again
 file on a flash disk                           not read to its end: the file stays where it is
@@ -15,8 +15,8 @@ mark that a terminal's clock jumped            stays in memory until a reading w
 back-off, outage, requests for visits          are in memory and depend on no write
 =============================================  =================================================================
 
-What waits is bounded for each terminal. What exceeds the bound is counted, and the count is stored as a note. Where
-the process ends before there was room, what waited is lost, and the log says how much.
+The queue of each terminal is bounded. Further writes are counted, and the count is stored as a note. Where the process
+ends while the disk is full, waiting writes are lost, and the log states their number.
 """
 
 import threading
@@ -35,20 +35,20 @@ from gateway.event import ClockEvidence, ReadingContext, utc_text
 from gateway.ledger import Ledger, LedgerError, LedgerFull
 from gateway.trace import trace
 
-NOTES_MOST = 500
-"""Notes that wait for one terminal: about half a megabyte."""
-RECORDS_MOST = 10_000
-"""Punches that wait for one terminal without a log: more than a month of 150 people; about 10 MB."""
+NOTES_MAX = 500
+"""Maximum waiting notes of one terminal: about half a megabyte."""
+RECORDS_MAX = 10_000
+"""Maximum waiting punches of one terminal without a log: more than a month of 150 people; about 10 MB."""
 
 Kind = Literal["notes", "records"]
-_MOST: dict[Kind, int] = {"notes": NOTES_MOST, "records": RECORDS_MOST}
+_MAX: dict[Kind, int] = {"notes": NOTES_MAX, "records": RECORDS_MAX}
 
 log = structlog.get_logger("pending")
 
 
 @dataclass(slots=True)
 class _Dropped:
-    """What exceeded a bound, and when."""
+    """Counts of dropped writes, and the time of the first and the last."""
 
     first: datetime
     last: datetime
@@ -57,20 +57,20 @@ class _Dropped:
 
 @dataclass(slots=True)
 class _Queue:
-    """What waits for one terminal, or for the gateway itself."""
+    """Waiting writes of one terminal, or of the gateway itself."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Held while one is written, so that none overtakes another."""
+    """Held while a write is stored, which keeps their order."""
     writes: deque[tuple[Kind, Callable[[], object]]] = field(default_factory=deque)
     newest: dict[str, Callable[[], object]] = field(default_factory=dict)
-    """What replaces an earlier write of its name."""
+    """Name → write; a later one replaces an earlier one."""
     counts: dict[Kind, int] = field(default_factory=lambda: {"notes": 0, "records": 0})
     dropped: _Dropped | None = None
     serial: str | None = None
 
 
 class PendingWrites:
-    """Writes to the ledger what comes only once, at once or as soon as there is room. For any thread."""
+    """Stores data that cannot be read again, at once or as soon as the disk has space. Thread-safe."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PendingWrites:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
     ) -> None:
-        """``alarm`` is called when punches can no longer be held."""
+        """``alarm`` is called when a queue is full."""
         self._ledger = ledger
         self._now = now
         self._alarm = alarm
@@ -87,30 +87,30 @@ class PendingWrites:
         self._queues_lock = threading.Lock()
 
     def note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> None:
-        """Store a note about ``moment`` (aware), behind those of the same subject that wait."""
+        """Store a note about ``moment`` (aware), after waiting writes of the same subject."""
         queue = self._queue(subject)
         queue.serial = data.get("serial") or queue.serial
         self._write(subject, "notes", partial(self._ledger.record_note, event_type, subject, moment, data))
 
     def record_final(self, context: ReadingContext, record: RawPunch | BadRecord) -> bool:
-        """Store what a terminal without a log has sent; False where it is known not to be new."""
+        """Store a record of a terminal without a log; False where it is not new."""
         self._queue(context.terminal).serial = context.serial
         new = self._write(context.terminal, "records", partial(self._ledger.record_final, context, record))
         return new is not False
 
     def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
-        """Keep what was learnt of a terminal; see :meth:`Ledger.remember`."""
+        """Store properties of a terminal; see :meth:`Ledger.remember`."""
         if ranged is not None:
             self._replace(name, "ranged", partial(self._ledger.remember, name, ranged=ranged))
         if threshold is not None:
             self._replace(name, "threshold", partial(self._ledger.remember, name, threshold=threshold))
 
     def remember_clock(self, name: str, clock: ClockEvidence) -> None:
-        """Keep a trusted measurement; see :meth:`Ledger.remember_clock`."""
+        """Store a measurement made with a synchronised clock; see :meth:`Ledger.remember_clock`."""
         self._replace(name, "clock", partial(self._ledger.remember_clock, name, clock))
 
     def flush(self) -> None:
-        """Store what waits, as far as there is room."""
+        """Store waiting writes as far as the disk has space."""
         with self._queues_lock:
             queues = list(self._queues.items())
         for subject, queue in queues:
@@ -119,12 +119,12 @@ class PendingWrites:
                     self._drain(subject, queue)
 
     def waiting(self) -> int:
-        """Count the writes that wait."""
+        """Return the number of waiting writes."""
         with self._queues_lock:
             return sum(len(queue.writes) + len(queue.newest) for queue in self._queues.values())
 
     def close(self) -> None:
-        """Store what waits, and log what is lost; raises LedgerError where that is for another reason than room."""
+        """Store waiting writes, and log lost ones; raises LedgerError for another cause than a full disk."""
         with self._queues_lock:
             queues = list(self._queues.items())
         try:
@@ -139,7 +139,7 @@ class PendingWrites:
             return self._queues.setdefault(subject, _Queue())
 
     def _write(self, subject: str | None, kind: Kind, store: Callable[[], object]) -> object:
-        """Store something now and return the result, or let it wait and return None."""
+        """Run ``store`` now and return its result, or enqueue it and return None."""
         queue = self._queue(subject)
         with queue.lock:
             try:
@@ -148,13 +148,13 @@ class PendingWrites:
             except LedgerFull:
                 pass
             except LedgerError:
-                self._hold(subject, queue, kind, store)  # to be logged as lost: no ledger takes it any more
+                self._hold(subject, queue, kind, store)  # to be logged as lost: the ledger is unusable
                 raise
             self._hold(subject, queue, kind, store)
         return None
 
     def _hold(self, subject: str | None, queue: _Queue, kind: Kind, store: Callable[[], object]) -> None:
-        if queue.counts[kind] < _MOST[kind]:
+        if queue.counts[kind] < _MAX[kind]:
             queue.writes.append((kind, store))
             queue.counts[kind] += 1
         else:
@@ -173,41 +173,41 @@ class PendingWrites:
         queue.dropped.last = now
         queue.dropped.counts[kind] += 1
         if queue.dropped.counts[kind] == 1:
-            log.error("writes_not_held", terminal=subject, what=kind, most=_MOST[kind])
+            log.error("writes_not_held", terminal=subject, what=kind, most=_MAX[kind])
             self._alarm(
                 "writes_not_held",
-                f"{f'terminal {subject}' if subject else 'the gateway'}: the disk is full, and {_MOST[kind]} {kind} "
+                f"{f'terminal {subject}' if subject else 'the gateway'}: the disk is full, and {_MAX[kind]} {kind} "
                 "wait already; further ones are counted and lost; make room",
                 subject,
             )
 
     def _drain(self, subject: str | None, queue: _Queue) -> bool:
-        """Store what waits; return whether nothing does any more. The caller holds the queue's lock."""
+        """Store waiting writes; return whether the queue is empty. The caller holds the queue's lock."""
         try:
             while queue.writes:
                 kind, store = queue.writes[0]
-                self._stored(subject, store)
+                self._store_isolated(subject, store)
                 queue.writes.popleft()
                 queue.counts[kind] -= 1
             if queue.dropped is not None and subject is not None:
-                self._stored(subject, partial(self._note_dropped, subject, queue.serial, queue.dropped))
+                self._store_isolated(subject, partial(self._note_dropped, subject, queue.serial, queue.dropped))
             queue.dropped = None
             while queue.newest:
                 name = next(iter(queue.newest))
-                self._stored(subject, queue.newest[name])
+                self._store_isolated(subject, queue.newest[name])
                 del queue.newest[name]
         except LedgerFull:
             return False
         return True
 
     @staticmethod
-    def _stored(subject: str | None, store: Callable[[], object]) -> None:
-        """Store one; one that cannot be stored, for another reason than room, must not keep back those behind it."""
+    def _store_isolated(subject: str | None, store: Callable[[], object]) -> None:
+        """Run one write; an error other than a full disk is logged and must not block later writes."""
         try:
             store()
         except LedgerError:
             raise
-        except Exception as exc:  # noqa: BLE001 - it is named and left out
+        except Exception as exc:  # noqa: BLE001 - logged and skipped
             log.error("write_failed", terminal=subject, trace=trace(exc))  # noqa: TRY400 - a text may hold a PIN
 
     def _note_dropped(self, subject: str, serial: str | None, dropped: _Dropped) -> None:

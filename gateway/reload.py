@@ -1,4 +1,4 @@
-"""What has changed between two configurations: what can be applied to a running gateway, and what cannot."""
+"""Differences between two configurations: what can be applied to a running gateway, and what needs a restart."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from gateway.settings import Settings, TerminalSettings
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a configuration has that is not in effect yet."""
+    """Changes of a configuration that are not in effect yet."""
 
     added: tuple[TerminalSettings, ...] = ()
     changed: tuple[tuple[TerminalSettings, tuple[str, ...]], ...] = ()
-    """Each as it is to be, with the names of the keys that have changed."""
+    """The new settings of each, with the names of the changed keys."""
     removed: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
-    """Keys outside of the terminals; they take effect at the next start."""
+    """Changed keys outside of the terminals; they take effect at the next start."""
 
     def payload(self) -> dict[str, Any]:
-        """Return it as the log and `hadir reload` tell it: names only, never a value."""
+        """Return the form for the log and `hadir reload`: names only, never a value."""
         return {
             "added": [entry.name for entry in self.added],
             "changed": {entry.name: list(keys) for entry, keys in self.changed},
@@ -31,7 +31,7 @@ class Difference:
 
 
 def difference(running: Settings, wanted: Settings) -> Difference:
-    """Compare what is in effect with what a file says."""
+    """Compare the settings in effect with those of a file."""
     before = {entry.name: entry for entry in running.terminals}
     after = {entry.name: entry for entry in wanted.terminals}
     return Difference(
@@ -47,7 +47,7 @@ def difference(running: Settings, wanted: Settings) -> Difference:
 
 
 def applied(running: Settings, wanted: Settings) -> Settings:
-    """Return what is in effect once the terminals of ``wanted`` are."""
+    """Return the settings in effect after the terminals of ``wanted`` were applied."""
     return running.with_terminals_of(wanted)
 
 

@@ -1,4 +1,4 @@
-"""A terminal's clock beside ours: how far it is off, and whether it has jumped. Pure."""
+"""Compares a terminal's clock with the gateway's: its offset, and whether it jumped. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,27 +9,27 @@ from gateway.event import ClockEvidence
 
 STEP_S = 5.0
 STEP_PER_S = 0.001
-"""A clock has jumped when it moved this much more or less than time did; crystals drift a tenth of that."""
+"""A clock has jumped when it advanced this much more or less than time; crystals drift a tenth of that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """A terminal's clock moved more, or less, than time did."""
+    """A terminal's clock advanced more, or less, than time."""
 
     before: ClockEvidence
     by_s: float
 
 
 class Timekeeper:
-    """Compares one terminal's clock with ours from visit to visit.
+    """Compares one terminal's clock with the gateway's from visit to visit.
 
-    A jump is judged against time that nobody can set, so that a step of our own is not taken for one of the terminal's;
-    only across our own restart against the wall clock, and then only if that was synchronised both times: what is
-    remembered waits until it is.
+    A jump is judged by boot time, which cannot be set, so that a step of the gateway's clock is not attributed to the
+    terminal. Only across a restart of the gateway the wall clock is used, and only if it was synchronised both times:
+    the stored measurement waits until it is.
     """
 
     def __init__(self, zone: ZoneInfo, remembered: ClockEvidence | None) -> None:
-        """``remembered`` is the last measurement of the process before this one, made with a trusted wall clock."""
+        """``remembered`` is the last measurement of the previous process, made with a synchronised wall clock."""
         self.evidence: ClockEvidence | None = None
         """The last measurement; None where the terminal's clock cannot be read."""
         self._zone = zone
@@ -37,16 +37,16 @@ class Timekeeper:
         self._shown: tuple[datetime, float] | None = None
 
     def forget(self) -> None:
-        """Compare the next measurement with nothing before it: the clock was set."""
+        """Discard earlier measurements: the clock was set."""
         self._shown = self._remembered = None
 
     def measure(
         self, reading: ClockReading | None, asked: datetime, uptime_s: float, *, synchronised: bool
     ) -> Jump | None:
-        """Take a measurement, begun at ``asked`` by our clock; return the jump since the last one, if there was any.
+        """Add a measurement, begun at ``asked`` by the gateway's clock; return the jump since the last one, if any.
 
-        ``uptime_s`` goes on while the machine sleeps, as terminals do. A clock that shows whole seconds is on average
-        half a second further; that half second is part of the bound.
+        ``uptime_s`` includes suspend time, as terminals keep running. A clock that shows whole seconds is on average
+        half a second ahead; that half second is part of the bound.
         """
         if reading is None:
             self.evidence = self._shown = None

@@ -1,7 +1,7 @@
-"""What may be shown of an exception: never the words of a library, which may repeat a PIN, a name or a body.
+"""Formats exceptions without personal data: the text of a library may repeat a PIN, a name or a body.
 
-SQLAlchemy's texts hold the parameters of a statement, SQLite's the text it could not decode, a parser's its input. Our
-own exceptions say what they may; of any other, type, place in the code and the meaning of an errno are enough.
+SQLAlchemy's texts contain the parameters of a statement, SQLite's the text it could not decode, a parser's its input.
+The project's own exceptions are safe; of any other only type, place in the code and the meaning of an errno are shown.
 """
 
 import errno
@@ -16,15 +16,15 @@ from drivers.base import DriverError
 _OURS = ("gateway.", "drivers.", "central.")
 _ROOT = Path(__file__).parent.parent
 DEPTH = 12
-"""Places of one exception that are named, the innermost ones."""
+"""Maximum number of shown places of one exception, the innermost ones."""
 CHAIN = 8
-"""Exceptions of one chain, or of one group, that are named."""
+"""Maximum number of shown exceptions of one chain or group."""
 
 _ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
-def words_of(exc: BaseException) -> str | None:
-    """Return the words of our own exceptions, or the system's of an error number; None of any other exception."""
+def safe_message(exc: BaseException) -> str | None:
+    """Return the text of the project's own exceptions, or the system's for an errno; None for any other."""
     if isinstance(exc, DriverError) or type(exc).__module__.startswith(_OURS):
         return str(exc)
     if isinstance(exc, OSError) and exc.errno is not None and exc.errno in errno.errorcode:
@@ -33,9 +33,9 @@ def words_of(exc: BaseException) -> str | None:
 
 
 def described(exc: BaseException) -> str:
-    """Return an exception's type, and what may be shown of its text."""
+    """Return an exception's type and its safe text."""
     kind = type(exc).__name__
-    text = words_of(exc)
+    text = safe_message(exc)
     return f"{kind}: {text}" if text else kind
 
 
@@ -46,7 +46,7 @@ def origin(exc: BaseException) -> str:
 
 
 def trace(exc: BaseException) -> list[str]:
-    """Return an exception and those that led to it, the last one first: what may be shown, then places in the code."""
+    """Return an exception and its causes, the last one first: type and safe text, then places in the code."""
     found: list[str] = []
     following: BaseException | None = exc
     for _ in range(CHAIN):

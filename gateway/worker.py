@@ -61,7 +61,7 @@ from gateway.advice import judge_clock
 from gateway.alignment import fingerprint
 from gateway.clock import Clock
 from gateway.event import ClockEvidence, ReadingContext, utc_text
-from gateway.file_import import LedgerSink, filed, receipt, refusal
+from gateway.file_import import LedgerSink, import_file, receipt_text, refusal_text
 from gateway.identities import Identities, What
 from gateway.ledger import OVERLAP, DayCounts, KnownTerminal, Ledger, LedgerError, LedgerFull, ReadingResult, Unaligned
 from gateway.pause import Pause
@@ -638,21 +638,23 @@ class Worker:
             message = f"terminal {self.name}: {refused.name} is not read: {refused.reason}"
             self._alarm("file_refused", message, self.name)
         if refused.why == "content":
-            place.write_report(refused, refusal(refused, self._settings, self._clock.now()))
+            place.write_report(refused, refusal_text(refused, self._settings, self._clock.now()))
         self.publish_state()
 
     def _is_known(self, serial: str) -> bool:
         return any(serial.casefold() == other.serial.casefold() for other in self._ledger.terminals())
 
     def _import_file(self, place: Exporting, export: Export, stored: ReadingResult) -> None:
-        desk = LedgerSink(self._ledger, self._settings, self._zone, self._clock)
-        report = filed(desk, export, None, self._until_stopped)
-        left = place.write_report(export, receipt(report, self._settings, self.state.serial or "", self._clock.now()))
+        sink = LedgerSink(self._ledger, self._settings, self._zone, self._clock)
+        report = import_file(sink, export, None, self._until_stopped)
+        left = place.write_report(
+            export, receipt_text(report, self._settings, self.state.serial or "", self._clock.now())
+        )
         stored.read += export.lines
-        stored.new += report.filed.new
-        stored.quarantined += report.filed.quarantined
+        stored.new += report.counts.new
+        stored.quarantined += report.counts.quarantined
         stored.last_punch = _text(export.last) or stored.last_punch
-        self._log.info("file_imported", file=export.name, receipt=left, **asdict(report.filed))
+        self._log.info("file_imported", file=export.name, receipt=left, **asdict(report.counts))
         if not left:
             self._log.warning("receipt_refused", file=export.name, reason="the disk that the file is on takes none")
 

@@ -77,10 +77,10 @@ def test_the_unit_allows_what_the_gateway_needs(folder: Path) -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == "78"
-    from gateway.app import HESITANT_S, LAST_WORDS_S, STALLED_S
+    from gateway.app import LEDGER_HUNG_S, SHUTDOWN_S, WATCHDOG_TRANSACTION_S
 
-    assert int(service["WatchdogSec"]) > STALLED_S + LAST_WORDS_S > HESITANT_S
-    assert int(service["TimeoutStopSec"]) > LAST_WORDS_S
+    assert int(service["WatchdogSec"]) > LEDGER_HUNG_S + SHUTDOWN_S > WATCHDOG_TRANSACTION_S
+    assert int(service["TimeoutStopSec"]) > SHUTDOWN_S
 
 
 def test_each_service_has_only_its_own_secrets() -> None:

@@ -476,7 +476,7 @@ def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]
 
 def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path | None) -> list[dict[str, Any]]:
     from gateway.bundle import BundleError
-    from gateway.courier import Courier, CourierRefused, CourierUnheard
+    from gateway.courier import Courier, CourierDisconnected, CourierRefused
 
     couriers = {bundle.header.prefix: Courier(address, bundle.header.prefix) for bundle in bundles}
     try:
@@ -486,7 +486,7 @@ def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path
             _row(bundle, outcome, couriers[bundle.header.prefix], wait_s, receipt)
             for bundle, outcome in zip(bundles, outcomes, strict=True)
         ]
-    except CourierUnheard as exc:
+    except CourierDisconnected as exc:
         raise Failure(Code.UNAVAILABLE, str(exc), "broker") from exc
     except CourierRefused as exc:
         raise Failure(Code.REFUSED, str(exc), "broker_refused") from exc

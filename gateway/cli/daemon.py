@@ -101,7 +101,7 @@ def run(
         daemon = Daemon(settings, load=partial(load, config), clock=clock)
 
         def reload(_number: int, _frame: FrameType | None) -> None:
-            threading.Thread(target=daemon.reload_unasked, name="reload").start()  # from a thread: as above
+            threading.Thread(target=daemon.reload_in_background, name="reload").start()  # from a thread: as above
 
         # On a terminal window, SIGHUP means that the window was closed.
         signal.signal(signal.SIGHUP, request_stop if sys.stderr.isatty() else reload)

@@ -31,7 +31,7 @@ from gateway.cli.base import (
 
 if TYPE_CHECKING:
     from drivers.attlog.terminal import ExportFile
-    from gateway.file_import import ImportSink, Report
+    from gateway.file_import import ImportReport, ImportSink
     from gateway.settings import Settings, TerminalSettings
 
 DEFECTS_SHOWN = 5
@@ -104,7 +104,7 @@ def _imported(
     from drivers.attlog.terminal import Ambiguous, survey_export
     from drivers.attlog.wire import AmbiguousColumns, NotAnExport
     from drivers.base import TerminalUnavailable
-    from gateway.file_import import DaemonUnreachable, WrongTerminal, filed
+    from gateway.file_import import DaemonUnreachable, WrongTerminal, import_file
     from gateway.ledger import LedgerError
 
     shown = printable(file)
@@ -113,8 +113,8 @@ def _imported(
         entry = _whose(settings, export, name)
         _refuse_other_terminals(settings, export, entry)
         serial = _serial(settings, export, entry)
-        with _desk(settings, entry) as desk:
-            report = filed(desk, export, serial, lambda records: progress(records, export.lines, export.name))
+        with _sink(settings, entry) as sink:
+            report = import_file(sink, export, serial, lambda records: progress(records, export.lines, export.name))
     except Ambiguous as exc:
         raise Failure(Code.NEGATIVE, f"{shown}: {exc}", "dates") from exc
     except AmbiguousColumns as exc:
@@ -132,7 +132,7 @@ def _imported(
     return _row(shown, entry, report)
 
 
-def _row(file: str, entry: "TerminalSettings", report: "Report") -> dict[str, Any]:
+def _row(file: str, entry: "TerminalSettings", report: "ImportReport") -> dict[str, Any]:
     return {"file": file, "terminal": entry.name, "first_time": report.noted, **report.report()}
 
 
@@ -226,7 +226,7 @@ def _refuse_other_terminals(settings: "Settings", export: "ExportFile", entry: "
 
 
 @contextmanager
-def _desk(settings: "Settings", entry: "TerminalSettings") -> Iterator["ImportSink"]:
+def _sink(settings: "Settings", entry: "TerminalSettings") -> Iterator["ImportSink"]:
     """Yield access to the ledger: through the running daemon, or directly where no daemon runs."""
     from gateway.clock import SystemClock
     from gateway.control import ask

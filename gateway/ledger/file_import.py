@@ -64,7 +64,7 @@ class FileSlice:
         first_identities = [identity_of(serial, record, 1) for record in self.records]
         keys = [identity.bytes for identity in first_identities]
         present = transaction.sequences(keys)
-        filed = ImportCounts()
+        counts = ImportCounts()
         first = transaction.head.sequence + 1
         for index, (record, key) in enumerate(zip(self.records, keys, strict=True)):
             reset = isinstance(record, RawPunch) and record.local_time.year <= event.RESET_YEAR
@@ -73,9 +73,9 @@ class FileSlice:
                 if not (reset and self._is_another(transaction, index, key)):
                     sequence = present[key]
                     if sequence is not None and sequence > self.begun_at:
-                        filed.repeated += 1
+                        counts.repeated += 1
                     else:
-                        filed.known += 1
+                        counts.known += 1
                     continue
                 while transaction.holds(identity_of(serial, record, occurrence).bytes):
                     occurrence += 1
@@ -84,15 +84,15 @@ class FileSlice:
             draft = draft_of(record, self.context, occurrence, None, first_identities[index])
             present[draft.id.bytes] = transaction.add(draft, terminal=self.known.number, day=day_of(record))
             if isinstance(record, BadRecord):
-                filed.quarantined += 1
+                counts.quarantined += 1
             else:
-                filed.new += 1
+                counts.new += 1
         if transaction.head.sequence >= first:
             transaction.flush()
             transaction.connection.exec_driver_sql(
                 "UPDATE event SET unplaced = 1 WHERE sequence BETWEEN ? AND ?", (first, transaction.head.sequence)
             )
-        return filed
+        return counts
 
     def _is_another(self, transaction: Transaction, index: int, identity: bytes) -> bool:
         """Return whether a record of a reset clock with a known key is a different one; store its file context."""

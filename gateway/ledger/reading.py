@@ -488,9 +488,9 @@ class LogImport:
         occurrence = 1
         wanted = identity
         while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
-            filed = unconfirmed(transaction.connection, [wanted]) if occurrence > 1 else {}
-            if filed and isinstance(record, RawPunch):
-                return 0, self._confirm(transaction, record, filed[wanted], slice_.log_position_of(position))
+            unplaced = unconfirmed(transaction.connection, [wanted]) if occurrence > 1 else {}
+            if unplaced and isinstance(record, RawPunch):
+                return 0, self._confirm(transaction, record, unplaced[wanted], slice_.log_position_of(position))
             occurrence += 1
             wanted = identity_of(serial, record, occurrence).bytes
         return occurrence, None

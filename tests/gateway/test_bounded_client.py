@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from structlog.testing import capture_logs
 
 from gateway import publisher as module
-from gateway.bounded_client import ANSWERS_MOST, MESSAGE_BYTES, OTHER_BYTES, BoundedClient
+from gateway.bounded_client import MESSAGE_BYTES, OTHER_BYTES, UNWRITTEN_MAX, BoundedClient
 from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.publisher import Publisher
@@ -197,7 +197,7 @@ def test_a_broker_that_reads_no_acknowledgements_is_disconnected() -> None:
     """Each of its messages needs one, and they would wait in memory."""
     client = BoundedClient(CallbackAPIVersion.VERSION2, window=5, protocol=mqtt.MQTTv5)
     body = message("receipt", b"{}")[2:]
-    for waiting, result in ((5, MQTTErrorCode.MQTT_ERR_NO_CONN), (ANSWERS_MOST, MQTTErrorCode.MQTT_ERR_PROTOCOL)):
+    for waiting, result in ((5, MQTTErrorCode.MQTT_ERR_NO_CONN), (UNWRITTEN_MAX, MQTTErrorCode.MQTT_ERR_PROTOCOL)):
         client._in_packet |= {"command": PUBLISH | 2, "packet": bytearray(body), "remaining_length": len(body)}
         client._out_packet.extend([{}] * waiting)  # type: ignore[typeddict-item]  # only counted
         assert client._packet_handle() is result

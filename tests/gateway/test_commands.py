@@ -264,7 +264,7 @@ class Blocked:
 
 def test_requests_wait_in_a_short_queue(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking one never blocks; one too many is told so; those that wait are carried out in order."""
-    monkeypatch.setattr(module, "WAITING_MOST", 2)
+    monkeypatch.setattr(module, "WAITING_MAX", 2)
     office.commands.stop(5)
     office.commands = office.made(EVERYTHING)
     office.commands.start()
@@ -300,12 +300,12 @@ def test_stopping_leaves_what_waits(office: Office, monkeypatch: pytest.MonkeyPa
     blocked = Blocked(monkeypatch, office.ledger)
     office.commands.submit(office.request("replay", b'{"sequence": [1, 2]}'))
     assert blocked.begun.wait(WAIT_S)
-    for _ in range(module.WAITING_MOST):
+    for _ in range(module.WAITING_MAX):
         office.commands.submit(office.request("poll"))
     office.commands.stop(0.0)
     blocked.go.set()
     eventually(lambda: not office.commands.is_alive)
-    assert len(office.lobby.requested) < module.WAITING_MOST
+    assert len(office.lobby.requested) < module.WAITING_MAX
 
 
 def test_arguments_are_read_without_a_daemon() -> None:

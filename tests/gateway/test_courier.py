@@ -12,7 +12,7 @@ from gateway import bundle as bundles
 from gateway import courier as module
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
 from gateway.commands import take_receipt
-from gateway.courier import Courier, CourierRefused, CourierUnheard
+from gateway.courier import Courier, CourierDisconnected, CourierRefused
 from gateway.ledger import delivery as ledger_delivery
 from gateway.settings import Mqtt
 from tests.broker import (
@@ -241,7 +241,7 @@ def test_a_broker_that_is_not_there_or_wants_a_login(office: Office, tmp_path: P
     """Each is said in plain words, after a few attempts where an attempt may help."""
     office.punches(1)
     bundle = export(office)
-    with pytest.raises(CourierUnheard, match="cannot be reached: Connection refused, 8 times in a row"):
+    with pytest.raises(CourierDisconnected, match="cannot be reached: Connection refused, 8 times in a row"):
         courier("mqtt://127.0.0.1:9").deliver(bundle, Bar())
     with Broker(tmp_path, users={"courier": "rahasia"}) as broker:
         with pytest.raises(CourierRefused, match="check --username"):

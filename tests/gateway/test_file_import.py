@@ -15,7 +15,15 @@ from drivers.base import RawPunch, Reading, Record
 from gateway import file_import
 from gateway.control import Control
 from gateway.event import ReadingContext
-from gateway.file_import import DaemonSink, DaemonUnreachable, ImportSink, LedgerSink, Report, WrongTerminal, filed
+from gateway.file_import import (
+    DaemonSink,
+    DaemonUnreachable,
+    ImportReport,
+    ImportSink,
+    LedgerSink,
+    WrongTerminal,
+    import_file,
+)
 from gateway.ledger import ImportCounts, Ledger
 from gateway.settings import Settings, TerminalSettings
 from tests import contract
@@ -67,7 +75,7 @@ class Owner(NamedTuple):
     zone: ZoneInfo
 
 
-def desk(ledger: Ledger, **changes: object) -> LedgerSink:
+def sink(ledger: Ledger, **changes: object) -> LedgerSink:
     """Return who takes files of the lobby."""
     return LedgerSink(ledger, settings(**changes).terminals[0], ZONE, TrueClock())
 
@@ -77,12 +85,12 @@ def line(second: float, pin: str = "1001", state: int = 0, base: datetime = DAY)
     return b"%9s\t%s\t1\t%d\t1\t0\r\n" % (pin.encode(), str(base + timedelta(seconds=second)).encode(), state)
 
 
-def put(ledger: ImportSink, folder: Path, *lines: bytes, name: str = "") -> Report:
+def put(ledger: ImportSink, folder: Path, *lines: bytes, name: str = "") -> ImportReport:
     """Import a file of these lines."""
     path = folder / (name or f"{SERIAL}_attlog.dat")
     path.write_bytes(b"".join(lines))
     export = survey_export(path)
-    return filed(ledger, export, export.serial or export.name_serial)
+    return import_file(ledger, export, export.serial or export.name_serial)
 
 
 def events(ledger: Ledger, kind: str = "") -> list[dict[str, Any]]:
@@ -118,12 +126,12 @@ def logged(*seconds: float, pin: str = "1001", state: int = 0, base: datetime = 
 def test_a_file_is_stored_once(ledger: Ledger, tmp_path: Path) -> None:
     """Again it brings nothing; a longer one brings what is more; its evidence is written once."""
     lines = [line(at) for at in range(1200)]
-    first = put(desk(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
-    assert first.filed == ImportCounts(new=1000, quarantined=1, repeated=1)
-    again = put(desk(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
-    assert again.filed == ImportCounts(known=1002)
+    first = put(sink(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
+    assert first.counts == ImportCounts(new=1000, quarantined=1, repeated=1)
+    again = put(sink(ledger), tmp_path, *lines[:1000], line(3), b"x\ty\n")
+    assert again.counts == ImportCounts(known=1002)
     assert (first.noted, again.noted) == (True, False)
-    assert put(desk(ledger), tmp_path, *reversed(lines)).filed == ImportCounts(new=200, known=1000)
+    assert put(sink(ledger), tmp_path, *reversed(lines)).counts == ImportCounts(new=200, known=1000)
     assert len(punches(ledger)) == len({event["id"] for event in events(ledger, "punch")}) == 1200
     noted = [event["data"] for event in events(ledger, "file.imported")]
     assert [(one["new"], one["known"], one["repeated"], one["unreadable"]) for one in noted] == [
@@ -147,26 +155,26 @@ def test_killed_in_the_middle(ledger: Ledger, tmp_path: Path) -> None:
             yield record
 
     with pytest.raises(KeyboardInterrupt):
-        filed(desk(ledger), survey_export(path), SERIAL, dying)
+        import_file(sink(ledger), survey_export(path), SERIAL, dying)
     assert len(punches(ledger)) == 500
     assert ledger.files("lobby") == set()
-    assert filed(desk(ledger), survey_export(path), SERIAL).filed == ImportCounts(new=800, known=500)
+    assert import_file(sink(ledger), survey_export(path), SERIAL).counts == ImportCounts(new=800, known=500)
     assert len(punches(ledger)) == 1300
 
 
 def test_network_first(ledger: Ledger, tmp_path: Path) -> None:
     """A file of what the network brought adds nothing, and neither do withheld records."""
     log_read(ledger, logged(*range(20)))
-    assert put(desk(ledger), tmp_path, *(line(at) for at in range(25))).filed == ImportCounts(new=5, known=20)
+    assert put(sink(ledger), tmp_path, *(line(at) for at in range(25))).counts == ImportCounts(new=5, known=20)
     assert len(punches(ledger)) == 25
 
 
 def test_file_first(ledger: Ledger, tmp_path: Path) -> None:
     """The terminal's log finds its punches known, wherever its reading begins, and goes on from there."""
-    put(desk(ledger), tmp_path, *(line(at) for at in range(20)))
+    put(sink(ledger), tmp_path, *(line(at) for at in range(20)))
     stored = log_read(ledger, logged(*range(20)))
     assert (stored.new, stored.confirmed) == (0, 20)
-    put(desk(ledger), tmp_path, *(line(at) for at in range(30)))
+    put(sink(ledger), tmp_path, *(line(at) for at in range(30)))
     stored = log_read(ledger, logged(*range(12, 33)), start=12)
     assert (stored.new, stored.confirmed) == (3, 10)
     assert (log_read(ledger, logged(*range(33))).new, len(punches(ledger))) == (0, 33)
@@ -177,24 +185,24 @@ def test_file_first(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_file_before_a_first_contact_that_withholds(ledger: Ledger, tmp_path: Path) -> None:
     """What a file published is not withheld, and not published again."""
-    put(desk(ledger), tmp_path, *(line(at) for at in range(5)))
+    put(sink(ledger), tmp_path, *(line(at) for at in range(5)))
     stored = log_read(ledger, logged(*range(10)), begin="now")
     assert (stored.new, stored.confirmed, stored.withheld) == (0, 5, 5)
-    assert put(desk(ledger), tmp_path, *(line(at) for at in range(10))).filed == ImportCounts(known=10)
+    assert put(sink(ledger), tmp_path, *(line(at) for at in range(10))).counts == ImportCounts(known=10)
     assert len(punches(ledger)) == 5
 
 
 def test_two_punches_in_one_second_are_distinguished_by_the_log_alone(ledger: Ledger, tmp_path: Path) -> None:
     """A file's repeated lines are one punch; a place in the log of its own makes it two."""
-    assert put(desk(ledger), tmp_path, line(0), line(0)).filed == ImportCounts(new=1, repeated=1)
+    assert put(sink(ledger), tmp_path, line(0), line(0)).counts == ImportCounts(new=1, repeated=1)
     assert log_read(ledger, logged(0, 0)).new == 1
     assert [one[2] for one in punches(ledger)] == [1, 2]
-    assert put(desk(ledger), tmp_path, line(0), line(0), line(0)).filed == ImportCounts(known=3)
+    assert put(sink(ledger), tmp_path, line(0), line(0), line(0)).counts == ImportCounts(known=3)
 
 
 def test_log_that_differs_from_a_file_says_so(ledger: Ledger, tmp_path: Path) -> None:
     """Other codes for the same punch are put on record; what one of the two had no place for is no difference."""
-    put(desk(ledger), tmp_path, line(0), line(1))
+    put(sink(ledger), tmp_path, line(0), line(1))
     log_read(ledger, [*logged(0, state=4), RawPunch("1001", None, DAY + timedelta(seconds=1), 0, 1, None, b"")])
     (differing,) = events(ledger, "punch.confirmed")
     assert differing["data"]["state"] == 4
@@ -207,7 +215,7 @@ def test_live_punch_then_file_then_log(ledger: Ledger, tmp_path: Path) -> None:
     (record,) = logged(0)
     assert isinstance(record, RawPunch)
     ledger.record_live(context, record)
-    assert put(desk(ledger), tmp_path, line(0)).filed == ImportCounts(known=1)
+    assert put(sink(ledger), tmp_path, line(0)).counts == ImportCounts(known=1)
     assert log_read(ledger, [record]).confirmed == 1
     assert ledger.counts().unconfirmed == 0
 
@@ -226,11 +234,11 @@ def test_a_reset_clock_may_repeat_itself(ledger: Ledger, tmp_path: Path) -> None
     """The same second behind other records is another punch; behind the same ones it is the same one."""
     later = [line(100 + at) for at in range(10)]
     once = [*RUN, reset(), *later]
-    assert put(desk(ledger), tmp_path, *once).filed.new == 21
-    assert put(desk(ledger), tmp_path, *once, *once).filed == ImportCounts(known=42)
-    assert put(desk(ledger), tmp_path, *once, reset()).filed == ImportCounts(new=1, known=21)
-    assert put(desk(ledger), tmp_path, *once, reset()).filed == ImportCounts(known=22)
-    assert put(desk(ledger), tmp_path, reset()).filed == ImportCounts(known=1)
+    assert put(sink(ledger), tmp_path, *once).counts.new == 21
+    assert put(sink(ledger), tmp_path, *once, *once).counts == ImportCounts(known=42)
+    assert put(sink(ledger), tmp_path, *once, reset()).counts == ImportCounts(new=1, known=21)
+    assert put(sink(ledger), tmp_path, *once, reset()).counts == ImportCounts(known=22)
+    assert put(sink(ledger), tmp_path, reset()).counts == ImportCounts(known=1)
     records = [*logged(*range(10)), *logged(14, base=RESET), *logged(*range(100, 110)), *logged(14, base=RESET)]
     assert log_read(ledger, records).new == 0
     assert [one[2] for one in punches(ledger) if one[1] == "00:00:14"] == [1, 2]
@@ -241,7 +249,7 @@ def test_a_reset_clock_that_the_network_saw(ledger: Ledger, tmp_path: Path) -> N
     records = [*logged(*range(10)), *logged(14, base=RESET), *logged(*range(100, 110)), *logged(14, base=RESET)]
     log_read(ledger, records)
     lines = [*RUN, reset(), *(line(100 + at) for at in range(10)), reset()]
-    assert put(desk(ledger), tmp_path, *lines).filed == ImportCounts(known=22)
+    assert put(sink(ledger), tmp_path, *lines).counts == ImportCounts(known=22)
 
 
 # --- whose it is, and who has the ledger --------------------------------------------------------------------------
@@ -250,14 +258,14 @@ def test_a_reset_clock_that_the_network_saw(ledger: Ledger, tmp_path: Path) -> N
 def test_whose(ledger: Ledger, tmp_path: Path) -> None:
     """A serial is learned from the file, and never contradicted."""
     with pytest.raises(WrongTerminal, match="not known yet"):
-        put(desk(ledger), tmp_path, line(0), name="1_attlog.dat")
-    put(desk(ledger), tmp_path, line(0))
+        put(sink(ledger), tmp_path, line(0), name="1_attlog.dat")
+    put(sink(ledger), tmp_path, line(0))
     known = ledger.terminal("lobby")
     assert known is not None
     assert known.serial == SERIAL
-    put(desk(ledger), tmp_path, line(1), name="1_attlog.dat")
+    put(sink(ledger), tmp_path, line(1), name="1_attlog.dat")
     with pytest.raises(WrongTerminal, match="OTHER0001"):
-        put(desk(ledger), tmp_path, line(0), name="OTHER0001_attlog.dat")
+        put(sink(ledger), tmp_path, line(0), name="OTHER0001_attlog.dat")
     gate = LedgerSink(ledger, settings().terminals[0].model_copy(update={"name": "gate"}), ZONE, TrueClock())
     with pytest.raises(WrongTerminal, match="known as lobby"):
         put(gate, tmp_path, line(0))
@@ -265,8 +273,8 @@ def test_whose(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_the_case_of_letters_in_a_serial_number_does_not_matter(ledger: Ledger, tmp_path: Path) -> None:
     """As for the driver and the command that find the terminal of a file; the ledger keeps the number that it has."""
-    put(desk(ledger), tmp_path, line(0))
-    put(desk(ledger), tmp_path, line(1), name=f"{SERIAL.lower()}_attlog.dat")
+    put(sink(ledger), tmp_path, line(0))
+    put(sink(ledger), tmp_path, line(1), name=f"{SERIAL.lower()}_attlog.dat")
     known = ledger.terminal("lobby")
     assert known is not None
     assert known.serial == SERIAL
@@ -277,12 +285,13 @@ def test_through_the_daemon(ledger: Ledger, tmp_path: Path) -> None:
     """The records go over the control socket, with all of their bytes, and become the same events."""
     data_dir = ledger.path.parent
     control = Control(
-        data_dir, file_import.answers(ledger, [Owner(entry, ZONE) for entry in settings().terminals], TrueClock())
+        data_dir,
+        file_import.control_commands(ledger, [Owner(entry, ZONE) for entry in settings().terminals], TrueClock()),
     )
     torn = b"  10" + bytes(5000) + b"3\n"
     try:
         report = put(DaemonSink(data_dir, "lobby"), tmp_path, *(line(at) for at in range(700)), torn)
-        assert report.filed == ImportCounts(new=700, quarantined=1)
+        assert report.counts == ImportCounts(new=700, quarantined=1)
         assert report.noted
         with pytest.raises(WrongTerminal, match="OTHER0001"):
             put(DaemonSink(data_dir, "lobby"), tmp_path, line(0), name="OTHER0001_attlog.dat")

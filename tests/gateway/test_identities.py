@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.identities import FILE_NAME, KEPT, SERIALS_MOST, Change, Identities
+from gateway.identities import FILE_NAME, KEPT, SERIALS_MAX, Change, Identities
 from tests.drivers.hostile import PLANTS, untouched
 
 
@@ -32,10 +32,10 @@ def test_a_device_that_changes_all_the_time_is_reported_once_an_hour(tmp_path: P
         reported += len(known.changes("S1", {"mac": f"m{number}"}))
     assert reported == 17
     assert len(known._known["S1"]["mac"]) == KEPT
-    for number in range(2 * SERIALS_MOST):
+    for number in range(2 * SERIALS_MAX):
         known._path = None
         known.changes(f"X{number}", {"mac": "m"})
-    assert len(known._known) == SERIALS_MOST
+    assert len(known._known) == SERIALS_MAX
 
 
 def test_a_change_within_the_hour_of_another_is_reported_behind_it(tmp_path: Path) -> None:

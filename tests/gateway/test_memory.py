@@ -22,7 +22,7 @@ def used():
 
 held.clear()
 before = used()
-memory.give_back()
+memory.release_memory()
 print(before, used())
 """
 

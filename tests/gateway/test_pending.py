@@ -89,7 +89,7 @@ def test_the_same_punch_twice_stays_two(ledger: Ledger) -> None:
 
 def test_what_exceeds_the_bound_is_counted_alarmed_and_noted(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The earliest are kept; how many others there were, and when, is an event."""
-    monkeypatch.setitem(pending_module._MOST, "records", 3)
+    monkeypatch.setitem(pending_module._MAX, "records", 3)
     alarms: list[str] = []
     pending = PendingWrites(ledger, now=lambda: NOW, alarm=lambda code, _message, _terminal: alarms.append(code))
     disk = FullDisk(ledger)

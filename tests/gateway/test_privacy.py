@@ -178,7 +178,7 @@ def run_steps(steps: Iterable[Callable[[], object]], has_failed: Callable[[], bo
         except Exception as exc:
             log.exception("step_failed")
             log.warning("part_failed", reason=trace.described(exc))
-            stream.write(f"hadir: {trace.words_of(exc)}\n{trace.as_text(exc)}\n")
+            stream.write(f"hadir: {trace.safe_message(exc)}\n{trace.as_text(exc)}\n")
 
 
 def test_no_statement_that_fails_shows_what_it_was_given(

@@ -424,5 +424,5 @@ def test_an_altered_event_that_was_sent_is_set_aside_and_copies_are_made_again(o
         assert [line for line in logs if line["event"] == "backup_made"]
         assert hadir("verify", "-c", office.file).returncode == 1
         assert len([line for line in logs if line["event"] == "body_altered"]) == 1
-        assert daemon._look_at({"sequence": 2}) == {"set_aside": 0}
+        assert daemon._check_event({"sequence": 2}) == {"set_aside": 0}
         assert "SPARROW" not in str([message.payload for message in centre.messages])

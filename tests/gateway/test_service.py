@@ -22,7 +22,7 @@ HANGING_WRITER = (
     "from gateway import app\n"
     "from gateway.ledger import store\n"
     "from gateway.settings import load\n"
-    "app.HESITANT_S = 0.5\n"
+    "app.WATCHDOG_TRANSACTION_S = 0.5\n"
     "commit, hang = store.Ledger._commit, threading.Event()\n"
     "def slow(self, connection, jobs):\n"
     "    if Path('hang').exists(): threading.Event().wait()\n"

@@ -75,7 +75,7 @@ def _of_the_connection(logs: list[MutableMapping[str, Any]]) -> list[MutableMapp
 def carried(mqtt: Mqtt) -> str:
     """Return what a courier's connection comes to."""
     try:
-        with Courier(mqtt, "hadir/v1/a/gw")._line():
+        with Courier(mqtt, "hadir/v1/a/gw")._session():
             return "connected"
     except (CourierRefused, _Ended) as exc:
         return str(exc)

@@ -38,7 +38,7 @@ sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))
 BROKEN = "def broken(*_, **__): raise ZeroDivisionError('a mistake of ours')\n"
 HANGING = (
     "from gateway.ledger import store\n"
-    "app.STALLED_S, app.LAST_WORDS_S = 1.0, 2.0\n"
+    "app.LEDGER_HUNG_S, app.SHUTDOWN_S = 1.0, 2.0\n"
     "commit, begun = store.Ledger._commit, time.monotonic()\n"
     "def hang(self, connection, jobs):\n"
     "    if time.monotonic() > begun + 1.5: threading.Event().wait()\n"
@@ -72,7 +72,7 @@ SABOTAGES = {
         "        time.sleep(0.5)\n"
         "threading.Thread(target=ask_for_ever, daemon=True).start()",
     ),
-    "watch itself": ("watch", BROKEN + "app.Daemon._watch_room = broken"),
+    "watch itself": ("watch", BROKEN + "app.Daemon._watch_disk_state = broken"),
     "disk that hangs": ("ledger", HANGING),
 }
 

@@ -17,7 +17,7 @@ import pytest
 from drivers.base import BadRecord, Reading, Record
 from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, recovery
 from gateway.ledger.delivery import Receipt
-from tests.gateway.test_file_import import desk, line, put
+from tests.gateway.test_file_import import line, put, sink
 from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
 
 LOG: list[Record] = [*logged(*range(300)), BadRecord(b"x", b"x", "impossible date"), *logged(300, 300, 301)]
@@ -289,7 +289,7 @@ class TestSalvage:
     ) -> None:
         """What a file brought is the same punch when the log shows it after the salvage, also of a reset clock."""
         put(
-            desk(office.ledger),
+            sink(office.ledger),
             tmp_path,
             *(line(second) for second in range(300)),
             *(line(s, base=RESET) for s in (0, 7)),
@@ -307,16 +307,16 @@ class TestSalvage:
     def test_files_that_were_read_are_remembered(self, office: Office, tmp_path: Path) -> None:
         """Where the damage has left it: another reading of the same file puts nothing on record again."""
         lines = [*(line(second) for second in range(12)), line(0, base=RESET), line(99), line(0, base=RESET)]
-        assert put(desk(office.ledger), tmp_path, *lines).noted
+        assert put(sink(office.ledger), tmp_path, *lines).noted
         before = moments(office.ledger)
         marks = office.ledger._rows("SELECT terminal, mark FROM landmark")
         events = office.ledger._rows("SELECT sequence FROM file")
 
         salvaged(office, altered)
-        again = put(desk(office.ledger), tmp_path, *lines)
+        again = put(sink(office.ledger), tmp_path, *lines)
 
         assert not again.noted
-        assert again.filed.new == 1  # the altered one
+        assert again.counts.new == 1  # the altered one
         assert sorted(moments(office.ledger)) == sorted(before)
         assert office.ledger._rows("SELECT terminal, mark FROM landmark") == marks
         assert office.ledger._rows("SELECT sequence FROM file") == events

@@ -99,7 +99,7 @@ def test_a_part_that_does_not_work_is_named(tmp_path: Path) -> None:
     """What /healthz asks: of a daemon that has not been started, no part runs."""
     with Broker(tmp_path) as broker:
         daemon = Daemon(load(configuration(tmp_path, broker, {"lobby": "127.0.0.1:9"}, "null")))
-    assert daemon._trouble() == "publisher: its thread has ended"
+    assert daemon._problem() == "publisher: its thread has ended"
     daemon._control.close()
     daemon._ledger.close()
 

@@ -84,7 +84,7 @@ def test_healthz_is_about_the_parts_of_the_daemon(place: Office, monkeypatch: py
     answer = place.get("/healthz")
     assert (answer.status, answer.json()) == (200, {"status": "ok"})
 
-    monkeypatch.setattr("gateway.app.UNWATCHED_S", -1.0)
+    monkeypatch.setattr("gateway.app.MAIN_LOOP_HUNG_S", -1.0)
     answer = place.get("/healthz")
     assert answer.status == 503
     assert answer.json()["reason"].startswith("watch: it has not looked for")
