@@ -10,17 +10,17 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import MQTTErrorCode
 
 MESSAGE_BYTES = 128 * 1024
-"""The largest packet with a message that is taken, announced as Maximum Packet Size."""
+"""Maximum size of a received PUBLISH, announced as Maximum Packet Size."""
 OTHER_BYTES = 4 * 1024
-"""The largest packet of any other kind."""
+"""Maximum size of any other received packet."""
 PROPERTIES_BYTES = 8 * 1024
-"""The longest properties of a message that are read; the library takes seconds for 100 KiB of them."""
+"""Maximum length of decoded properties; the library takes seconds for 100 KiB of them."""
 UNWRITTEN_MAX = 10_000
-"""Packets that wait to be written, beside our own messages, before the broker counts as one that does not read."""
+"""Maximum packets waiting to be written, beside own messages, before the broker counts as not reading."""
 
 _CONNACK, _PUBLISH, _PUBACK, _SUBACK, _UNSUBACK, _PINGRESP, _DISCONNECT = 0x20, 0x30, 0x40, 0x90, 0xB0, 0xD0, 0xE0
 _FREE = frozenset({_PUBLISH, _PUBACK, _PINGRESP, _DISCONNECT})
-"""Kinds of packets that may come at any time; any other is an answer, and there are no more of them than questions."""
+"""Packet types allowed at any time; any other is a response, and there is at most one per request."""
 
 
 class BoundedClient(mqtt.Client):
@@ -31,12 +31,12 @@ class BoundedClient(mqtt.Client):
     """
 
     def __init__(self, *args: Any, window: int, **kwargs: Any) -> None:
-        """``window`` is how many messages of our own may be unacknowledged; the rest is for :class:`mqtt.Client`."""
+        """``window`` is the maximum of unacknowledged own messages; the rest is for :class:`mqtt.Client`."""
         super().__init__(*args, **kwargs)
         self.violation: str | None = None
-        """What the broker sent, where that is no answer to an event and ended the connection."""
+        """Description of the protocol violation that ended the connection, if any."""
         self._most_waiting = window + UNWRITTEN_MAX
-        # Each is counted up by one thread only, ours and the library's.
+        # Each counter is incremented by one thread only: the caller's and the library's.
         self._asked, self._answered = 1, 0
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,7 +50,7 @@ class BoundedClient(mqtt.Client):
         return super().unsubscribe(*args, **kwargs)
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        # The library asks for the whole rest of a packet at once, when it knows its kind and its length.
+        # The library reads the whole rest of a packet at once, after its type and length are known.
         most = MESSAGE_BYTES if self._in_packet["command"] & 0xF0 == _PUBLISH else OTHER_BYTES
         if bufsize > most:
             raise self._violated(f"a packet of {bufsize} bytes, where {most} are the most")
@@ -84,7 +84,7 @@ class BoundedClient(mqtt.Client):
 
 
 def _without_long_properties(packet: bytearray, *, has_mid: bool) -> None:
-    """Take the properties out of a PUBLISH (specification, 3.3.2) where they are longer than anybody needs."""
+    """Remove the properties of a PUBLISH (specification, 3.3.2) that exceed PROPERTIES_BYTES."""
     begin = 2 + int.from_bytes(packet[:2]) + 2 * has_mid
     end, length = begin, 0
     for shift in range(0, 28, 7):
@@ -98,4 +98,4 @@ def _without_long_properties(packet: bytearray, *, has_mid: bool) -> None:
 
 
 class _ViolationError(ConnectionError):
-    """A packet that may not come; an OSError, as which the library ends the connection."""
+    """A protocol violation; an OSError, on which the library ends the connection."""

@@ -39,33 +39,33 @@ from gateway.ledger import StoredEvent
 FORMAT = "hadir.bundle.v1"
 MANIFEST = "manifest.jsonl"
 RECEIPT = "receipt.json"
-"""The centre's receipt, written beside the parts for the way back."""
+"""Name of the centre's receipt, written beside the parts and returned to the gateway."""
 KEY_NAME = "bundle.key"
 PART_BYTES = 2 * 1024**2
-"""Of events in a part, before they are compressed: what both ends hold in memory."""
+"""Maximum uncompressed size of a part's events, which both ends keep in memory."""
 LARGEST_PART = 4 * 1024**2
-"""No part of ours is so large on the disk, whatever events are in it."""
+"""Upper bound of a part's size on the disk."""
 LARGEST_EVENT = 256 * 1024
-"""No event of ours is."""
+"""Upper bound of an event's size."""
 MOST_PARTS = 10_000
-"""Of a bundle, about twenty million punches; what is beyond goes into the next one."""
+"""Maximum number of parts, about twenty million punches; further events go into the next bundle."""
 MANIFEST_LINE = 64 * 1024
-"""A line of a manifest is shorter, whomever the bundle is encrypted to."""
+"""Upper bound of a manifest line, for any number of recipients."""
 KEY_BYTES = 16 * 1024
 SLACK_BYTES = 128 * 1024
-"""Room that must be left on the disk behind a part, for the end of the manifest and what the file system needs."""
+"""Space to be left on the disk after a part, for the end of the manifest and the file system."""
 
 
 class BundleError(Exception):
     """A bundle cannot be used; the message says which and why."""
 
 
-class UnfinishedBundle(BundleError):  # noqa: N818 - named by what is the matter
-    """The export did not come to its end."""
+class UnfinishedBundle(BundleError):  # noqa: N818 - named by the condition
+    """The export was interrupted."""
 
 
-class NoEncryptionHere(BundleError):  # noqa: N818 - named by what is the matter
-    """The library that encrypts is not installed."""
+class NoEncryptionHere(BundleError):  # noqa: N818 - named by the condition
+    """The encryption library is not installed."""
 
 
 # --- keys ---------------------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def signing_key(data_dir: Path) -> Ed25519PrivateKey:
 
 def _make_key(folder: Folder) -> None:
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # Where another export was quicker, its key counts.
+    # Where a concurrent export created the key first, that key is used.
     with suppress(FileExistsError), folder.draft(KEY_NAME, 0o600, replace=False) as file:
         safe_files.write_all(file, key)
         folder.give(file)
@@ -142,20 +142,20 @@ def _age() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Whose events they are."""
+    """The first line of a manifest: origin of the events."""
 
     source: str
     """The gateway, ``/hadir/<site>/<gateway>``, as its events name it."""
     prefix: str
-    """What its topics begin with."""
+    """The prefix of its topics."""
     key: str
     """The public key that all lines are signed with."""
     made: str
     """When the export began, by the gateway's clock."""
     since: str | None = None
-    """The day from which on events were chosen by when they were recorded; None: all that waited."""
+    """The first day of recording of the selected events; None: all waiting events."""
     recipients: tuple[str, ...] = ()
-    """Whose public keys the parts are encrypted to; none: they are not encrypted."""
+    """Public keys of the recipients; empty: not encrypted."""
     format: str = FORMAT
 
 
@@ -170,12 +170,12 @@ class Part:
     """Sequences of the first and the last event."""
     events: int
     previous: str
-    """The digest in front of the first event."""
+    """The digest preceding the first event."""
     digest: str
     """The digest of the last event."""
     bytes: int
     sha256: str
-    """Of the file as it is on the disk."""
+    """SHA-256 of the file on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +185,18 @@ class End:
     parts: int
     events: int
     left: int
-    """Events that waited too and did not fit."""
+    """Further waiting events that did not fit."""
 
 
 @dataclass(slots=True)
 class _Manifest:
-    """What the lines of a manifest say, as far as they are whole and their signatures hold."""
+    """Content of the complete and correctly signed lines of a manifest."""
 
     header: Header
     parts: list[Part] = field(default_factory=list)
     end: End | None = None
     signature: str = ""
-    """Of the last of them, which the next one is signed together with."""
+    """Signature of the last line, which is part of the next line's signed content."""
     size: int = 0
     """Bytes of these lines."""
 
@@ -284,13 +284,13 @@ def _check_fields(said: Header | Part | End) -> None:
 
 
 def _packed(bodies: Sequence[str], recipients: Sequence[str]) -> bytes:
-    # Without a time in it the same events make the same file.
+    # Without a timestamp the same events produce the same file.
     data = gzip.compress("".join(f"{body}\n" for body in bodies).encode(), compresslevel=6, mtime=0)
     return bytes(_age().encrypt(data, _recipients(recipients))) if recipients else data
 
 
 def _lines(data: bytes, header: Header, identities: Sequence[Any]) -> Iterator[str]:
-    """Yield the bodies in a part, unpacking as they are taken; ValueError, saying what is wrong."""
+    """Yield the bodies of a part, decompressing incrementally; raises ValueError with what is wrong."""
     if header.recipients:
         if not identities:
             raise ValueError("it is encrypted: name the file of the centre's secret key with --identity")
@@ -302,7 +302,7 @@ def _lines(data: bytes, header: Header, identities: Sequence[Any]) -> Iterator[s
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         while True:
             try:
-                # Not by str.splitlines(): texts may hold what else Unicode takes for the end of a line.
+                # Not str.splitlines(): texts may contain other line separators of Unicode.
                 line = file.readline(LARGEST_EVENT)
             except (OSError, EOFError, zlib.error):
                 raise ValueError("it cannot be decompressed") from None
@@ -314,7 +314,7 @@ def _lines(data: bytes, header: Header, identities: Sequence[Any]) -> Iterator[s
 
 
 def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[StoredEvent]:
-    """Yield the events of a part; ValueError where one is altered, out of its place, or of somebody else."""
+    """Yield the events of a part; ValueError where one is altered, misplaced, or of another gateway."""
     first = last = None
     count, digest = 0, part.previous
     for body in bodies:
@@ -358,14 +358,14 @@ class Writer:
         self._stream = ""
         self._size = 0
         self.full = False
-        """There was no room for something that was added."""
+        """The disk was too full for an added event."""
         with Folder(folder.parent) as parent:
             parent.make_folder(folder.name)
             self._disk = parent.folder(folder.name)
         try:
             known = _whole_part_of(self._disk)
             self._manifest = known or _Manifest(header)
-            # Opened for both, and cut behind what is whole; a name once written stays.
+            # Opened for reading and writing, and truncated behind the last complete line.
             self._file = self._disk.update(MANIFEST)
         except BaseException:
             self._disk.close()
@@ -381,24 +381,24 @@ class Writer:
             raise
 
     def close(self) -> None:
-        """Let go of the disk, without ending the bundle."""
+        """Close the folder without finishing the bundle."""
         if not self._file.closed:
             self._file.close()
             self._disk.close()
 
     @property
     def last_part(self) -> Part | None:
-        """The last part that is in it; None where none is."""
+        """The last part; None without one."""
         return self._manifest.parts[-1] if self._manifest.parts else None
 
     @property
     def events(self) -> int:
-        """How many events are in it."""
+        """Number of events."""
         return sum(part.events for part in self._manifest.parts)
 
     @property
     def size(self) -> int:
-        """Bytes of it on the disk."""
+        """Size on the disk, in bytes."""
         return sum(part.bytes for part in self._manifest.parts) + self._manifest.size
 
     def add(self, body: str) -> bool:
@@ -417,7 +417,7 @@ class Writer:
         return not self.full
 
     def flush(self) -> None:
-        """Write what was added, as much of it as there is room for."""
+        """Write the added events as far as the disk has space."""
         while self._bodies:
             data = _packed(self._bodies, self._manifest.header.recipients)
             if self._has_room(len(data)):
@@ -429,7 +429,7 @@ class Writer:
         self._bodies, self._ends, self._size = [], [], 0
 
     def finish(self, left: int) -> None:
-        """Say that the bundle is whole; ``left`` events did not fit."""
+        """Write the final line of the manifest; ``left`` events did not fit."""
         self._say("end", End(len(self._manifest.parts), self.events, left))
         self._disk.sync()
         self.close()
@@ -441,14 +441,14 @@ class Writer:
 
     def _write(self, data: bytes) -> None:
         name = f"part-{len(self._manifest.parts) + 1:05d}.jsonl.gz" + ".age" * bool(self._manifest.header.recipients)
-        self._disk.remove(name)  # what an export that was interrupted has left of it
+        self._disk.remove(name)  # left by an interrupted export
         try:
             with self._disk.create(name, 0o644) as file:
                 safe_files.write_all(file, data)
                 os.fsync(file.fileno())
             self._disk.sync()
         except OSError:
-            with suppress(OSError):  # it is no part of the bundle yet, and its room may be wanted
+            with suppress(OSError):  # it is not part of the bundle yet, and its space may be needed
                 self._disk.remove(name)
             raise
         part = Part(
@@ -479,7 +479,7 @@ def unfinished(to: Path, wanted: Header) -> Path | None:
     """
     with Folder(to) as disk:
         for name in disk.names():
-            with suppress(OSError, ValueError):  # not a bundle, or no longer one
+            with suppress(OSError, ValueError):  # not a bundle
                 with disk.folder(name) as folder, folder.open(MANIFEST) as file:
                     known, _ = _manifest_from(file)
                 if known.end is None and replace(known.header, made=wanted.made) == wanted:
@@ -494,7 +494,7 @@ def _whole_part_of(folder: Folder) -> _Manifest | None:
     try:
         with folder.open(MANIFEST) as file:
             known, _ = _manifest_from(file)
-            # What the disk promised and does not hold is written again, with what came behind it.
+            # A part that the disk lost is written again, with all later ones.
             whole = next((at for at, part in enumerate(known.parts) if not _holds(folder, part)), len(known.parts))
             if whole == len(known.parts):
                 return known
@@ -516,13 +516,13 @@ def _holds(folder: Folder, part: Part) -> bool:
 
 
 class Bundle:
-    """A finished bundle whose manifest is rightly signed."""
+    """A finished bundle with a correctly signed manifest."""
 
     def __init__(self, folder: Path, identities: Sequence[Any] = ()) -> None:
         """``identities`` open it where it is encrypted. Raises BundleError."""
         self.folder = folder
         self.name = printable(str(folder))
-        """The folder, as it may be shown."""
+        """The folder's name, safe for display."""
         self._identities = identities
         path = f"{self.name}/{MANIFEST}"
         try:
@@ -560,7 +560,7 @@ class Bundle:
             raise BundleError(f"{path}: {exc.strerror}") from exc
         except ValueError as exc:
             raise BundleError(f"{path}: {exc}") from exc
-        except Exception as exc:  # whatever a part makes fail is a fault of the part
+        except Exception as exc:  # an error caused by a part is a defect of the part
             raise BundleError(f"{path}: its events cannot be read ({type(exc).__name__})") from exc
 
     def all_events(self) -> Iterator[StoredEvent]:
@@ -569,21 +569,21 @@ class Bundle:
             yield from self.events(part)
 
     def verify(self, progress: Callable[[int], None] = lambda _events: None) -> None:
-        """Read everything once; raises BundleError at the first thing that is not as it was written."""
+        """Verify the whole bundle; raises BundleError at the first defect."""
         for part in self.parts:
             for _ in self.events(part):
                 progress(1)
 
 
 def found(place: Path) -> list[Path]:
-    """Return the bundles at a place: itself, or those in the folder, by name. No link leads to one."""
+    """Return the bundles at a place: itself, or those in the folder, by name. Links are not followed."""
     try:
         with Folder(place) as folder:
             if folder.look(MANIFEST) is not None:
                 return [place]
             return [place / name for name in folder.names() if _is_bundle(folder, name)] or [place]
     except OSError:
-        return [place]  # which says what is the matter with it
+        return [place]  # opening it reports the defect
 
 
 def _is_bundle(folder: Folder, name: str) -> bool:

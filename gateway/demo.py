@@ -43,9 +43,9 @@ COMM_KEY = 271828
 WRONG_BY = timedelta(minutes=7)
 PUNCHES_PER_S = 4.0
 STILL_S = 120.0
-"""When no number has moved for so long, the sum is taken as it is. Longer than the gateway pauses between its tries."""
+"""After this time without progress the totals are final. Longer than the gateway's pause between retries."""
 PATIENCE_S = 120.0
-"""How long a program of ours may take to start, to answer or to end, on a busy machine."""
+"""Timeout of a started program to begin, answer or end, on a busy machine."""
 ROWS = 14
 _HADIR = (sys.executable, "-m", "gateway.cli")
 _CENTRAL = (sys.executable, "-m", "central.cli")
@@ -56,7 +56,7 @@ Terminals = dict[str, SimulatedTerminal | anviz.SimulatedTerminal]
 
 @dataclass(frozen=True)
 class Arrival:
-    """A punch as the subscriber got it."""
+    """A punch received by the subscriber."""
 
     event: dict[str, Any]
     latency_ms: int | None
@@ -64,7 +64,7 @@ class Arrival:
 
 
 class Subscriber:
-    """A stranger's view: what arrives on the broker, told apart by event id as the contract says."""
+    """An independent subscriber: received events, identified by event id as the contract specifies."""
 
     def __init__(self, port: int, fingers: dict[tuple[str, str, str], float]) -> None:
         self.ids: set[str] = set()
@@ -85,7 +85,7 @@ class Subscriber:
     def _take(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         arrived = time.monotonic()
         content = json.loads(message.payload)
-        for event in content if isinstance(content, list) else [content]:  # a backlog comes as arrays
+        for event in content if isinstance(content, list) else [content]:  # a backlog is sent as arrays
             if event["type"] == RECORDED:
                 self._count(event, arrived)
 
@@ -119,7 +119,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
         stack.callback(subscriber.close)
         page = f"127.0.0.1:{free_port()}"
         configuration = _configuration(folder, port, page, entries)
-        # The centre is a stranger: its command is all that is known of it.
+        # The centre is another program: only its command is used.
         inbox = [*_CENTRAL, "inbox", "--broker", f"mqtt://127.0.0.1:{port}", "--db", str(folder / _CENTRE)]
         run = [*_HADIR, "run", "--config", str(configuration), "--assume-synchronised"]
         processes = {
@@ -142,7 +142,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
                 lambda: any(process.poll() is not None for process in processes.values()),
                 lambda waiting: view.show(f"the rush is over; waiting for {waiting}"),
             )
-            # Asked at the end only: it counts everything, and is another program's statement.
+            # Queried at the end only, because it counts everything; an independent program's result.
             total = replace(total, at_centre=_at_centre(folder))
         return _told(console, folder, total, subscriber, processes)
 
@@ -241,7 +241,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
     stop = threading.Event()
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
-        # From a thread: the main one may be inside the event's lock, waiting for it.
+        # From a thread: the main thread may hold the event's lock.
         threading.Thread(target=stop.set).start()
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -282,7 +282,7 @@ class _Rush:
 
 @dataclass(frozen=True)
 class _Sum:
-    """What must be equal in the end: punches by where they are, and events by whose word there is for them."""
+    """Totals that must be equal at the end: punches by place, and events by acknowledgement."""
 
     in_terminals: int
     in_ledger: int
@@ -292,7 +292,7 @@ class _Sum:
 
     @property
     def right(self) -> bool:
-        """Whether everything has arrived and the centre has said so."""
+        """Whether everything was received and confirmed by the centre."""
         return self.in_terminals == self.in_ledger == self.at_centre > 0 and self.events == self.covered
 
     @property
@@ -339,13 +339,13 @@ def _sum(folder: Path, terminals: Terminals) -> _Sum:
     try:
         with closing(LedgerReader(folder / "data")) as ledger:
             counts, punches = ledger.counts(), ledger.punches()
-    except LedgerError:  # the daemon has not made it yet
+    except LedgerError:  # the daemon has not created it yet
         return _Sum(in_terminals, 0, 0, 0, 0)
     return _Sum(in_terminals, punches, 0, counts.sequence, counts.confirmed)
 
 
 def _at_centre(folder: Path) -> int:
-    """Ask the centre how many different punches it holds."""
+    """Return the number of distinct punches stored by the centre."""
     command = [*_CENTRAL, "report", "--db", str(folder / _CENTRE), "--json"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603 - our own command
     return sum(stream["punches"] for stream in json.loads(told.stdout)["streams"]) if told.returncode == 0 else 0
@@ -354,7 +354,7 @@ def _at_centre(folder: Path) -> int:
 def _told(
     console: Console, folder: Path, total: _Sum, subscriber: Subscriber, processes: dict[str, subprocess.Popen[bytes]]
 ) -> int:
-    """End the processes and print the sum; return the exit code."""
+    """End the processes and print the totals; return the exit code."""
     console.print(str(total), style="bold green" if total.right else "bold red", highlight=False, soft_wrap=True)
     twice = subscriber.arrivals - len(subscriber.ids)
     console.print(f"{twice:,} punches came twice", style="dim", highlight=False)
@@ -368,7 +368,7 @@ def _told(
 
 
 class _View:
-    """The live table on a terminal, or a line every two seconds where nobody watches."""
+    """The live table on a terminal, otherwise a line every two seconds."""
 
     def __init__(
         self,
@@ -395,7 +395,7 @@ class _View:
             self._live.stop()
 
     def show(self, phase: str) -> None:
-        """Draw what is known now."""
+        """Draw the present totals."""
         in_terminals = sum(terminal.count for terminal in self._terminals.values())
         arrived = len(self._subscriber.ids)
         line = f"{phase}: {in_terminals:,} punches in the terminals, {arrived:,} at the subscriber"

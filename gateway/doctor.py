@@ -65,10 +65,10 @@ from gateway.settings import Mqtt, Settings, TerminalSettings
 from gateway.timekeeper import Timekeeper
 
 Outcome = Literal["passed", "warned", "failed", "skipped"]
-"""``failed`` is in the way; ``warned`` stops nothing, but punches are marked, or something will be in the way soon."""
+"""``failed`` prevents operation; ``warned`` does not, but punches are marked, or operation will fail soon."""
 
 GATEWAY, BROKER = "gateway", "broker"
-"""Parts of the road that are no terminal."""
+"""Sections that are no terminal."""
 MACHINE_STEPS = ("network", "daemon", "data_dir", "ledger", "disk", "clock")
 TERMINAL_STEPS = ("route", "port", "key", "serial", "terminal_clock", "log", "record")
 BROKER_STEPS = ("name", "broker_port", "tls", "login", "receipts", "publish", "subscriber", "receipt", "session")
@@ -82,43 +82,43 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
     "clock_not_synchronised": frozenset({"clock_unjudged"}),
     "daemon_mute": frozenset({"daemon_silent"}),
 }
-"""Finding → findings that are mended with it, and need no advice of their own."""
+"""Finding → findings with the same remedy, which need no advice of their own."""
 INTERFACES = Path("/sys/class/net")
 ROUTES = Path("/proc/net/route")
 ANYWHERE = "192.0.2.1"
-"""An address that nobody has (RFC 5737): it stands for a name that cannot be looked up before there is a network."""
+"""A documentation address (RFC 5737), in place of a name that cannot be resolved without a network."""
 
 STEP_S = 20.0
-"""No step of this machine or the broker takes longer."""
+"""Timeout of a step of this machine or the broker."""
 SLOW_LOG_S = 60.0
 """How long a terminal may take to prepare the end of its log; one that takes longer is said to."""
 ANSWER_S = 5.0
 ANSWERS = 64
-"""Answers of the broker that wait to be looked at; what exceeds them is dropped."""
+"""Maximum queued answers of the broker; further ones are dropped."""
 RECEIPT_S = 2.0
-"""How long a broker may take to pass on what it retains."""
+"""Timeout of a retained message."""
 TAIL = 8
-"""Records that are read to see the last one."""
+"""Number of records read to obtain the last one."""
 RECENT = 500
-"""Events among which one is looked for that may be sent once more."""
+"""Number of events searched for one to be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One trial, and what came of it."""
+    """One check and its result."""
 
     part: str
     """:data:`GATEWAY`, :data:`BROKER`, or a terminal's name."""
     name: str
     outcome: Outcome
     finding: str
-    """Which of the findings it is; the words for it take ``values``."""
+    """Code of the finding; its text is formatted with ``values``."""
     values: Mapping[str, Any]
     took_s: float
 
 
 class Finding(NamedTuple):
-    """What one trial found, before it is known how long it took."""
+    """Result of one check without its duration."""
 
     step: str
     outcome: Outcome
@@ -128,7 +128,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Trials of one part of the road; behind one that says nothing, the others are not reached."""
+    """Checks of one part; after a check without an answer the later ones are not reached."""
 
     part: str
     steps: tuple[str, ...]
@@ -144,13 +144,13 @@ def root_of(step: Step, before: Iterable[Step]) -> Step | None:
 
 
 def examine(sections: Iterable[Section]) -> Iterator[Step]:
-    """Walk all sections at the same time; yield their steps in order, each no later than its deadline allows."""
+    """Run all sections concurrently; yield their steps in order, each before its deadline."""
     for walk in [_Walk(section) for section in sections]:
         yield from walk.steps()
 
 
 class _Walk:
-    """A section under way, in a thread of its own: what hangs is left behind."""
+    """A running section, in a thread of its own; a hung one is abandoned."""
 
     def __init__(self, section: Section) -> None:
         self._section = section
@@ -205,16 +205,16 @@ def _skipped(step: str, name: str, **values: object) -> Finding:
 
 
 class _Daemon(NamedTuple):
-    """What is known of a gateway that runs here."""
+    """The state of a gateway running on this machine."""
 
     told: Mapping[str, Any] | None
-    """What it says of itself; None where none answers."""
+    """Its status; None where none answers."""
     hidden: str | None = None
     """The finding that says why one may run all the same; None where it is certain that none does."""
 
 
 def sections(settings: Settings, clock: Clock) -> list[Section]:
-    """Return every part of a gateway's road, the first in the way first."""
+    """Return all sections of a gateway, in the order of the data flow."""
     daemon = _look_for_daemon(settings.data_dir)
     return [
         Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, daemon)),
@@ -253,13 +253,13 @@ def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Find
         return
     yield _look_at_ledger(folder)
     yield _look_at_disk(settings)
-    # A daemon may have been told to trust this machine's clock.
+    # A daemon may be configured to trust this machine's clock.
     synchronised = told["health"]["clock_synchronised"] if told else clock.synchronised()
     yield _passed("clock", "clock_synchronised") if synchronised else _warned("clock", "clock_not_synchronised")
 
 
 def _look_at_network(settings: Settings) -> Finding:
-    """Look whether this computer is in any network at all, without sending anything."""
+    """Check whether this machine is in any network, without sending a packet."""
     hosts = {settings.mqtt.host, *filter(None, map(_host, settings.terminals))}
     if all(_is_here(host) for host in hosts):
         return _skipped("network", "network_unused")
@@ -292,12 +292,12 @@ def _is_here(host: str) -> bool:
 def _has_carrier(interface: Path) -> bool:
     try:
         return (interface / "carrier").read_text("ascii").strip() == "1"
-    except OSError:  # an interface that is switched off has none that could be read
+    except OSError:  # a disabled interface has no readable carrier
         return False
 
 
 def _has_route(host: str) -> bool:
-    """Tell whether the kernel knows a way to an address; no packet is sent."""
+    """Return whether the kernel has a route to an address; no packet is sent."""
     try:
         address = ip_address(host)
     except ValueError:  # a name: that of a neighbour needs no router
@@ -355,7 +355,7 @@ def _look_at_ledger(folder: Path) -> Finding:
 
 
 def ledger_counts(folder: Path) -> Counts:
-    """Count what the ledger in a folder holds; LedgerError or OSError where it cannot be read."""
+    """Return the counts of the ledger in a folder; LedgerError or OSError where it cannot be read."""
     with closing(LedgerReader(folder)) as reader:
         return reader.counts()
 
@@ -376,7 +376,7 @@ def _mebibytes(size: int) -> str:
 
 def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock, daemon: _Daemon) -> Section:
     patience_s: float = getattr(entry, "timeout", ANSWER_S)
-    if daemon.hidden is not None:  # it may hold the terminal's one conversation
+    if daemon.hidden is not None:  # it may hold the terminal's only connection
         return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
     if (told := daemon.told) is not None:
         wait_s = 2 * patience_s
@@ -403,11 +403,11 @@ def _told_of(
     except (Refusal, Unanswered) as refusal:
         yield _failed("route", "daemon_refuses", reason=str(refusal))
         return
-    if told is None:  # it has gone meanwhile
+    if told is None:  # it has stopped meanwhile
         yield _failed("route", "daemon_silent")
         return
     state = told["state"]
-    if not told["finished"]:  # its state may lag behind a visit that has just come to its end
+    if not told["finished"]:  # its state may be older than a visit that has just ended
         if state["state"] == "online":
             yield _skipped("route", "still_busy")
         elif state["cause"] is None:
@@ -429,7 +429,7 @@ def _told_of(
 
 
 def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[Finding]:
-    """Hold one conversation with a terminal that no daemon holds one with."""
+    """Check a terminal to which no daemon is connected."""
     driver = DRIVERS[entry.driver]
     options = entry.model_copy(update={"bulk_timeout": min(SLOW_LOG_S, getattr(entry, "bulk_timeout", SLOW_LOG_S))})
     reached = "route"
@@ -438,7 +438,7 @@ def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[
             for finding in _conversation(settings, entry, terminal, clock):
                 yield finding
                 if finding.outcome == "failed" and finding.step == "serial":
-                    return  # it is another terminal: what it has is of no concern
+                    return  # another terminal: its data are irrelevant
                 reached = next((later for step, later in pairwise(TERMINAL_STEPS) if step == finding.step), reached)
     except TerminalUnavailable as exc:
         yield from _obstacle("unavailable", str(exc), reached)
@@ -469,7 +469,7 @@ def _conversation(settings: Settings, entry: TerminalSettings, terminal: Termina
 
 
 def _known_serial(settings: Settings, name: str) -> str | None:
-    """Return the serial that the daemon learned; None where there is none, or no ledger that could be read."""
+    """Return the pinned serial number; None without one, or without a readable ledger."""
     with suppress(LedgerError, OSError), closing(LedgerReader(settings.data_dir)) as reader:
         known = reader.terminal(name)
         return known.serial if known else None
@@ -509,7 +509,7 @@ def _judged_log(sizes: Sizes) -> Finding:
 def _last_record(terminal: Logged, sizes: Sizes) -> Finding:
     if isinstance(terminal, Acknowledging):
         if not 0 < (sizes.new or 0) <= TAIL * TAIL:
-            return _skipped("record", "not_read")  # its log comes from the beginning, over a slow line
+            return _skipped("record", "not_read")  # its log is sent from the beginning, over a slow line
         reading = terminal.new()
     else:
         reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
@@ -527,13 +527,13 @@ def _last_record(terminal: Logged, sizes: Sizes) -> Finding:
 
 
 class _Trial(NamedTuple):
-    """A message that does no harm, on a topic of this gateway."""
+    """A harmless message on a topic of this gateway."""
 
     topic: str
     body: bytes
     content_type: str
     evidence: bool
-    """An event of the ledger, which consumers know by its id; otherwise an alarm, for want of one."""
+    """An event of the ledger, which consumers deduplicate by id; an alarm where there is none."""
 
 
 def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
@@ -579,7 +579,7 @@ def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
 
 
 class _Heard(NamedTuple):
-    """What the broker answered, and to which message."""
+    """An answer of the broker, and the id of its message."""
 
     what: Literal["connected", "closed", "subscribed", "taken", "receipt"]
     code: int = 0
@@ -588,7 +588,7 @@ class _Heard(NamedTuple):
 
 
 class _Line:
-    """A connection to the broker that is not the daemon's: its answers, one after the other."""
+    """A connection to the broker, independent of the daemon's; its answers in order."""
 
     def __init__(self, settings: Settings) -> None:
         self.receipt: bytes | None = None
@@ -597,7 +597,7 @@ class _Line:
         self._client = client_for(settings.mqtt, f"{settings.client_id}-doctor")
 
         def put(heard: _Heard) -> None:
-            with suppress(queue.Full):  # a broker that says so much has answered nothing
+            with suppress(queue.Full):  # further answers are irrelevant
                 self._answers.put_nowait(heard)
 
         def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
@@ -622,7 +622,7 @@ class _Line:
         self._client.on_message = on_message
 
     def connect(self) -> _Heard | None:
-        """Connect; OSError where that cannot be."""
+        """Connect; raises OSError on failure."""
         version5 = self._mqtt.protocol == 5
         clean = True if version5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY
         self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, clean_start=clean)
@@ -641,13 +641,13 @@ class _Line:
         return self._answer("taken", ANSWER_S)
 
     def wait_for_receipt(self) -> bytes | None:
-        """Return the receipt that the broker retains; None where none comes."""
+        """Return the retained receipt; None without one."""
         if self.receipt is None:
             self._answer("receipt", RECEIPT_S)
         return self.receipt
 
     def _answer(self, what: str, timeout_s: float) -> _Heard | None:
-        """Wait for an answer of a kind, or the end of the connection; None where neither comes."""
+        """Wait for an answer of a kind, or the end of the connection; None after the timeout."""
         until = time.monotonic() + timeout_s
         with suppress(queue.Empty):
             while True:
@@ -709,7 +709,7 @@ def _judged_subscription(heard: _Heard | None) -> Finding:
 
 
 def _trial(settings: Settings, clock: Clock) -> _Trial:
-    """Choose what may be published without harm: an event that was sent before, byte for byte, a punch by preference.
+    """Choose a harmless message: an event that was sent before, byte for byte, preferably a punch.
 
     Before there is any, an alarm that says what it is.
     """
@@ -724,7 +724,7 @@ def _trial(settings: Settings, clock: Clock) -> _Trial:
 
 
 def _sent_before(reader: LedgerReader) -> StoredEvent | None:
-    """Return an event that the broker has had, the newest punch by preference; else the first that waits, if any."""
+    """Return an event that was sent before, preferably the newest punch; else the first waiting one, if any."""
     after = max(0, reader.last_sequence() - RECENT)
     waiting = {event.sequence for event in reader.pending(after, RECENT)}
     held = [event for event in reader.events(after, RECENT) if not event.is_altered]
@@ -779,13 +779,13 @@ def _judged_receipt(settings: Settings, payload: bytes | None) -> Finding:
 
 
 def _judged_session(told: Mapping[str, Any] | None) -> Finding:
-    """Tell how the daemon's own connection stands: two machines with one name show only there."""
+    """Check the status of the daemon's own connection: two machines with one name show only there."""
     if told is None:
         return _skipped("session", "no_daemon")
-    standing = str(told["broker"])
-    if standing == "connected":
+    status = str(told["broker"])
+    if status == "connected":
         return _passed("session", "daemon_connected")
-    if standing.startswith("connected"):
-        return _failed("session", "daemon_troubled", reason=standing)
+    if status.startswith("connected"):
+        return _failed("session", "daemon_troubled", reason=status)
     own = {"taken": "client_taken", "replaced": "copy_stopped"}  # what only the daemon's own connection shows
-    return _failed("session", own.get(told.get("broker_cause") or "", "daemon_not_connected"), reason=standing)
+    return _failed("session", own.get(told.get("broker_cause") or "", "daemon_not_connected"), reason=status)

@@ -1,4 +1,4 @@
-"""A real MQTT 5 broker without set-up, on loopback only: for the demo, never for an office."""
+"""A real MQTT 5 broker without configuration, on loopback only: for the demo, not for production."""
 
 import socket
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ next_connection_delay_ms = 1
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
+    """Return an unused port of the loopback address."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     return port

@@ -22,14 +22,14 @@ from gateway.trace import trace
 STEP_S = 2.0
 """A wall clock that moved this much more or less than the monotonic one between two ticks has stepped."""
 NIGHT_HOURS = (1, 3)
-"""Full readings begin in these hours and those between, when nobody punches and lines are free."""
+"""First and last hour of nightly work: few punches are made, and lines are free."""
 MIDNIGHT = (0, 0)
 
 log = structlog.get_logger("schedule")
 
 
 class Calendar:
-    """Runs jobs at hours of the day. A job that fails costs that run of it, and is logged."""
+    """Runs jobs at hours of the day. A failure costs one run of the job and is logged."""
 
     def __init__(
         self,
@@ -38,18 +38,18 @@ class Calendar:
         wall: Callable[[], float] = time.time,
         failed: Callable[[str, BaseException], None] = lambda _name, _exc: None,
     ) -> None:
-        """``failed`` is called with the name of a job and what ended it."""
+        """``failed`` receives the name of a failed job and its exception."""
         self._zone = zone
         self._report = failed
         self._wall = wall
         self._jobs: dict[str, tuple[Callable[[], None], CronTrigger]] = {}
         self._scheduler: Any = None
         self._lock = threading.RLock()
-        """Jobs come and go while the clock steps."""
+        """Jobs are added and removed while the clock may step."""
         self._difference = wall() - time.monotonic()
 
     def each_night(self, name: str, work: Callable[[], None], hours: tuple[int, int] = NIGHT_HOURS) -> None:
-        """Run ``work`` every night at a moment of its own, drawn once, so that offices do not all begin together.
+        """Run ``work`` every night at a random moment, chosen once, so that offices do not all begin together.
 
         ``hours`` are the first and the last hour it may begin in.
         """
@@ -62,26 +62,26 @@ class Calendar:
                 self._scheduler.add_job(work, trigger, id=name, replace_existing=True)
 
     def drop(self, name: str) -> None:
-        """Forget a job."""
+        """Remove a job."""
         with self._lock:
             del self._jobs[name]
             if self._scheduler is not None:
                 self._scheduler.remove_job(name)
 
     def start(self) -> None:
-        """Arm all jobs, and those that come later."""
+        """Schedule all present and future jobs."""
         with self._lock:
             self._arm()
 
     def stop(self) -> None:
-        """Disarm all jobs; one that runs is not waited for."""
+        """Unschedule all jobs; a running one is not waited for."""
         with self._lock:
             if self._scheduler is not None:
                 self._scheduler.shutdown(wait=False)
                 self._scheduler = None
 
     def tick(self) -> bool:
-        """Look whether the wall clock has stepped; if so arm all jobs anew and return True."""
+        """Check whether the wall clock has stepped; if so schedule all jobs again and return True."""
         difference = self._wall() - time.monotonic()
         step_s = difference - self._difference
         self._difference = difference
