@@ -26,8 +26,11 @@ from typer.core import TyperGroup
 from central import ownership
 from central import report as reports
 from central.inbox import Broker, Inbox
+from central.options import AsJson, Db
 from central.policy import commands as policy_commands
 from central.registers import commands as register_commands
+from central.registers.import_command import import_file
+from central.registers.show_command import show
 from central.secret import SecretError, read_secret
 from central.store import Store, StoreError, StoreLocked, decision
 
@@ -41,7 +44,7 @@ class Code(IntEnum):
     LOCKED = 75
 
 
-EPILOG = """Exit codes: 0 done · 1 `verify` found something · 2 wrong usage
+EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage
 
 70 internal error · 74 database or disk · 75 database in use by another inbox"""
 
@@ -92,6 +95,12 @@ class _Commands(TyperGroup):
             _debug(failure.__cause__)
             _print_error(str(failure))
             raise typer.Exit(failure.code) from None
+        except StoreError as error:
+            _debug(error)
+            locked = isinstance(error, StoreLocked)
+            refusal = Failure(Code.LOCKED if locked else Code.DISK, str(error), "locked" if locked else "database")
+            _print_error(str(refusal))
+            raise typer.Exit(refusal.code) from None
         except BrokenPipeError:
             # The reader of the output has closed the pipe; the rest is discarded.
             _discard_output()
@@ -107,6 +116,8 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 app.add_typer(policy_commands.app, name="policy")
+app.command("import")(import_file)
+app.command()(show)
 app.add_typer(register_commands.app, name="registers")
 app.add_typer(register_commands.calendar, name="calendar")
 
@@ -157,10 +168,6 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"hadir-central {version('hadir-gateway')}")
         raise typer.Exit
-
-
-Db = Annotated[Path, typer.Option("--db", metavar="FILE", help="The centre's database.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
 def _file(text: str) -> Any:

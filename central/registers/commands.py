@@ -5,12 +5,12 @@ import json
 import sys
 from dataclasses import fields
 from datetime import date
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from central.options import AsJson, InLanguage, Lang
 from central.registers.kinds import KINDS, Known, Person
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Register, read_register
@@ -20,15 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="People, plans, calendar and leave 
 calendar = typer.Typer(no_args_is_help=True, help="Holidays and cuti bersama of a year.")
 
 
-class Lang(StrEnum):
-    """Languages of messages."""
-
-    EN = "en"
-    ID = "id"
-
-
 FileName = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)]
-InLanguage = Annotated[Lang, typer.Option("--lang", help="Language of the messages.")]
 _COUNTED = ("person", "unit", "terminal", "site", "timetable", "schedule", "policy", "kind", "source", "decision")
 
 
@@ -38,6 +30,10 @@ def _is_kind(kind: str) -> str:
     return kind
 
 
+KindName = Annotated[str, typer.Argument(metavar="KIND", callback=_is_kind, help=f"One of: {', '.join(KINDS)}.")]
+Sheet = Annotated[str | None, typer.Option(metavar="NAME", help="The sheet of a workbook that has several.")]
+
+
 @app.callback()
 def _registers() -> None:
     """Have this group's commands named."""
@@ -45,15 +41,15 @@ def _registers() -> None:
 
 @app.command()
 def check(
-    kind: Annotated[str, typer.Argument(metavar="KIND", callback=_is_kind, help=f"One of: {', '.join(KINDS)}.")],
+    kind: KindName,
     file: FileName,
-    sheet: Annotated[str | None, typer.Option(metavar="NAME", help="The sheet of a workbook that has several.")] = None,
+    sheet: Sheet = None,
     beside: Annotated[
         list[str] | None,
         typer.Option("--with", metavar="KIND=FILE", help="A file whose keys this one refers to; may be repeated."),
     ] = None,
     lang: InLanguage = Lang.EN,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read a file (CSV, XLSX or YAML) and name every mistake at its place, or what it holds; nothing is stored.
 
@@ -64,30 +60,35 @@ def check(
         known = _known(beside or [])
         found = read_register(file, kind, known, sheet)
     except RegisterFileError as error:
-        count = len(error.problems) + error.more
-        if as_json:
-            mistakes = [
-                {"place": printable(one.place), "code": one.code, "message": one.text(language)}
-                for one in error.problems
-            ]
-            print(
-                json.dumps(
-                    {"file": printable(file.name), "count": count, "mistakes": mistakes}, indent=2, ensure_ascii=False
-                )
-            )
-        else:
-            for problem in error.problems:
-                print(problem.text(language))
-            if error.more:
-                print(summary("more", {"more": error.more}, language))
-            print(summary("wrong", {"file": printable(file.name), "count": count}, language), file=sys.stderr)
+        print_mistakes(error, file, language, as_json=as_json)
         raise typer.Exit(1) from None
     contents = _contents(found)
     if as_json:
         remarks = [remark.text(language) for remark in found.remarks]
-        print(json.dumps({**contents, "remarks": remarks}, indent=2, ensure_ascii=False))
+        print_json({**contents, "remarks": remarks})
     else:
         _print_contents(contents, found, language)
+
+
+def print_mistakes(error: RegisterFileError, file: Path, language: Language, *, as_json: bool) -> None:
+    """Print the mistakes of a file that is not taken."""
+    count = len(error.problems) + error.more
+    if as_json:
+        mistakes = [
+            {"place": printable(one.place), "code": one.code, "message": one.text(language)} for one in error.problems
+        ]
+        print_json({"file": printable(file.name), "count": count, "mistakes": mistakes})
+        return
+    for problem in error.problems:
+        print(problem.text(language))
+    if error.more:
+        print(summary("more", {"more": error.more}, language))
+    print(summary("wrong", {"file": printable(file.name), "count": count}, language), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for scripts."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def _known(beside: list[str]) -> Known:

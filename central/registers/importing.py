@@ -13,7 +13,7 @@ from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
 from central.registers.rules import Line
 from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose
-from central.registers.write import cells_of
+from central.registers.write import print_statement
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
 from central.store.results import mark
@@ -185,9 +185,7 @@ def _at(row: Stated, _column: str) -> str:
 
 def describe(row: Stated) -> str:
     """Return what a row states, when it was entered, by whom and on which paper, on one line."""
-    cells = cells_of(row.statement.kind, row.record)
-    values = ", ".join(f"{name} {value}" for name, value in cells.items())
-    return f"{values} [{row.entered[:10]}, {row.by}, {row.paper}]"
+    return f"{print_statement(row.statement)} [{row.entered[:10]}, {row.by}, {row.paper}]"
 
 
 # --- withdrawing --------------------------------------------------------------------------------------------------

@@ -381,6 +381,51 @@ SUMMARY: dict[str, tuple[str, str]] = {
         "{file}: mistakes: {count}. Nothing of the file is taken; correct them and check again.",
         "{file}: kesalahan: {count}. Tidak ada isi berkas yang diambil; perbaiki lalu periksa lagi.",
     ),
+    "imported": (
+        "{file}: {kind}: new {new}, changed {changed}, unchanged {unchanged}",
+        "{file}: {kind}: baru {new}, berubah {changed}, tetap {unchanged}",
+    ),
+    "withdrawn": (
+        "{file}: {kind}: withdrawn {withdrawn}, withdrawn before {unchanged}",
+        "{file}: {kind}: dicabut {withdrawn}, sudah dicabut sebelumnya {unchanged}",
+    ),
+    "nothing_changed": (
+        "  nothing changes: all of this is entered already, and nothing was stored",
+        "  tidak ada yang berubah: semuanya sudah tercatat, dan tidak ada yang disimpan",
+    ),
+    "dry_run": ("  dry run: nothing was stored", "  uji coba: tidak ada yang disimpan"),
+    "entered": (
+        "  entered {moment} by {by}, paper: {paper}",
+        "  dicatat {moment} oleh {by}, surat: {paper}",
+    ),
+    "clock_behind": (
+        "  WARNING: the clock shows {clock}, before the last import; entered as {moment}, after it. Check the clock.",
+        "  PERINGATAN: jam menunjukkan {clock}, sebelum impor terakhir; dicatat {moment}, sesudahnya. Periksa jam.",
+    ),
+    "affected_people": (
+        "  days to judge again, with neighbours and until today: {affected_days}, of people: {affected_people}",
+        "  hari yang dinilai ulang, dengan sekitarnya, sampai hari ini: {affected_days}, pegawai: {affected_people}",
+    ),
+    "affected_shared": (
+        "  and the days of all whom this concerns, from {first} on: {subjects}",
+        "  serta hari semua yang terkait, mulai {first}: {subjects}",
+    ),
+    "more_changes": ("  … and {more} more", "  … dan {more} lagi"),
+    "shown": ("{what} on {on}{known}", "{what} pada {on}{known}"),
+    "known_at": (", as known at {moment}", ", menurut yang diketahui pada {moment}"),
+    "shown_nothing": (
+        "  nothing is valid on this date; other dates: {dates}",
+        "  tidak ada yang berlaku pada tanggal ini; tanggal lain: {dates}",
+    ),
+    "by_paper": ("[{entered}, {by}, {paper}]", "[{entered}, {by}, {paper}]"),
+    "not_found": (
+        "{seen} is no key and no name in the registers; write a key, a name as entered, or such as unit:{seen}",
+        "{seen} bukan kunci atau nama di daftar; tulis kunci, nama seperti tercatat, atau misalnya unit:{seen}",
+    ),
+    "several_people": (
+        "several people are called {seen}; write one of their keys: {keys}",
+        "beberapa pegawai bernama {seen}; tulis salah satu kuncinya: {keys}",
+    ),
     "proposed": (
         "{file}: {count} entries, {estimated} of them estimated. A person compares them with the decree before use.",
         "{file}: {count} entri, {estimated} di antaranya perkiraan. Cocokkan dengan SKB sebelum dipakai.",

@@ -191,6 +191,23 @@ class Registers:
             self._counting(ROW.c.kind == kind, func.lower(ROW.c.content).contains(text.lower(), autoescape=True))
         )
 
+    def at_place(self, kind: str, place: str) -> list[Stated]:
+        """Return the rows about PINs at ``terminal:SERIAL`` or ``site:S``, by PIN, whatever their dates."""
+        found = {}
+        for column in (ROW.c.subject, ROW.c.other):
+            for row in self._counting(ROW.c.kind == kind, column.startswith(f"{place} ", autoescape=True)):
+                key = next(
+                    (
+                        key
+                        for key in (row.statement.subject, row.statement.other)
+                        if key and key.startswith(f"{place} ")
+                    ),
+                    None,
+                )
+                if key is not None:  # LIKE does not see capitals everywhere
+                    found[row.id] = (key, row)
+        return [row for _, row in sorted(found.values(), key=lambda item: (item[0], item[1].since))]
+
     def mentioning(self, keys: Iterable[str]) -> list[Stated]:
         """Return the rows of all kinds that have one of the keys as their subject or other key."""
         return [

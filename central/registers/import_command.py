@@ -1,0 +1,123 @@
+"""The command ``hadir-central import``: enter a file of a register, or take back what it states."""
+# ruff: noqa: T201 - a command line prints
+
+import sys
+from contextlib import closing
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import typer
+
+from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies
+from central.policy.load import Library
+from central.registers import importing
+from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes
+from central.registers.importing import Change, Preview
+from central.registers.problems import RegisterFileError, printable
+from central.registers.read import Scan, scan_register
+from central.registers.words import Language, summary
+from central.registers.write import print_change
+from central.store.engine import Database
+from central.store.registers import Entered
+
+SHOWN, SHOWN_JSON = 20, 1_000
+"""Changes that are printed for people, and for scripts; the others are counted."""
+
+
+def import_file(
+    kind: KindName,
+    file: FileName,
+    db: Db,
+    by: By,
+    paper: Paper,
+    sheet: Sheet = None,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Take back what the file states; it must be entered exactly so.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; store nothing.")] = False,
+    policies: Policies = None,
+    lang: InLanguage = Lang.EN,
+    as_json: AsJson = False,
+) -> None:
+    """Enter a file of a register (CSV, XLSX or YAML), whole or not at all; every mistake is named at its place.
+
+    Exit code 1 where there is a mistake. Catat berkas daftar ke basis data: seluruhnya, atau tidak sama sekali.
+    """
+    language: Language = lang.value
+    names = frozenset(Library().names()) | {path.stem for path in (policies.glob("*.yaml") if policies else ())}
+    entered: Entered | None = None
+    try:
+        scan = scan_register(file, kind, sheet)
+        with closing(Database(db, create=not dry_run)) as database:
+            if dry_run:
+                with database.reading() as connection:
+                    found = importing.preview(connection, scan, names, withdraw=withdraw)
+            else:
+                given = importing.Paper(by, paper)
+                found, entered = importing.take(database, scan, names, given, datetime.now(UTC), withdraw=withdraw)
+    except RegisterFileError as error:
+        print_mistakes(error, file, language, as_json=as_json)
+        raise typer.Exit(1) from None
+    done = _summed_up(scan, found, entered) | {"by": by, "paper": paper}
+    if as_json:
+        changes = [_text(change) for change in found.changes[:SHOWN_JSON]]
+        remarks = [remark.text(language) for remark in found.remarks]
+        print_json({**done, "dry_run": dry_run, "changes": changes, "remarks": remarks})
+        return
+    print(summary("withdrawn" if withdraw else "imported", done, language))
+    _print_changes([change for change in found.changes if dry_run or change.old is not None], language)
+    if done["affected_days"]:
+        print(summary("affected_people", done, language))
+    if done["affected_shared"]:
+        subjects = ", ".join(done["affected_shared"][:SHOWN])
+        print(summary("affected_shared", {"first": done["affected_from"], "subjects": subjects}, language))
+    for remark in found.remarks:
+        print(summary("remark", {"text": remark.text(language)}, language))
+    if not found.changes:
+        print(summary("nothing_changed", {}, language))
+    if dry_run:
+        print(summary("dry_run", {}, language))
+    if entered is not None:
+        print(printable(summary("entered", {**done, "moment": entered.moment}, language)))
+        if entered.clock is not None:
+            print(summary("clock_behind", {**done, "moment": entered.moment}, language), file=sys.stderr)
+
+
+def _summed_up(scan: Scan, found: Preview, entered: Entered | None) -> dict[str, Any]:
+    today = date.today()  # noqa: DTZ011 - days to come are not judged yet, whatever the zone
+    people: set[str] = set()
+    days = 0
+    for mark in found.marks:
+        if mark.subject.startswith("person:") and mark.first <= today:
+            people.add(mark.subject)
+            days += (min(mark.last, today) - mark.first).days + 1
+    shared = [mark for mark in found.marks if not mark.subject.startswith("person:")]
+    return {
+        "file": scan.file,
+        "kind": scan.kind,
+        "new": found.new,
+        "changed": found.changed,
+        "withdrawn": found.withdrawn,
+        "unchanged": found.unchanged,
+        "entered": None if entered is None else entered.moment,
+        "clock": None if entered is None else entered.clock,
+        "affected_people": len(people),
+        "affected_days": days,
+        "affected_shared": list(dict.fromkeys(mark.subject.replace(":", " ", 1) for mark in shared)),
+        "affected_from": min((mark.first.isoformat() for mark in shared), default=None),
+    }
+
+
+def _print_changes(changes: list[Change], language: Language) -> None:
+    for change in changes[:SHOWN]:
+        print(f"  {_text(change)}")
+    if len(changes) > SHOWN:
+        print(summary("more_changes", {"more": len(changes) - SHOWN}, language))
+
+
+def _text(change: Change) -> str:
+    """Return a change on one line: ``+`` new, ``~`` changed, ``-`` withdrawn."""
+    new, old = change
+    if new is not None:
+        return printable(f"{'+' if old is None else '~'} {print_change(new, old)}")
+    return "" if old is None else printable(f"- {print_change(old, None)}")
