@@ -206,9 +206,9 @@ _KINDS: dict[str, type] = {"header": Header, "part": Part, "end": End}
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
-def _signed(kind: str, said: Header | Part | End, before: str, key: Ed25519PrivateKey) -> tuple[bytes, str]:
+def _signed(kind: str, entry: Header | Part | End, before: str, key: Ed25519PrivateKey) -> tuple[bytes, str]:
     """Return a line of a manifest and its signature."""
-    content = {kind: asdict(said)}
+    content = {kind: asdict(entry)}
     signature = b64encode(key.sign(_to_sign(content, before))).decode()
     return _encode({**content, "signature": signature}).encode() + b"\n", signature
 
@@ -237,21 +237,23 @@ def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
             ((kind, fields),) = content.items()
             if kind == "header" and "recipients" in fields:
                 fields = {**fields, "recipients": tuple(fields["recipients"])}
-            said = _KINDS[kind](**fields)
-            _check_fields(said)
-            if isinstance(said, Header):
-                public = Ed25519PublicKey.from_public_bytes(b64decode(said.key.removeprefix("ed25519:"), validate=True))
+            entry = _KINDS[kind](**fields)
+            _check_fields(entry)
+            if isinstance(entry, Header):
+                public = Ed25519PublicKey.from_public_bytes(
+                    b64decode(entry.key.removeprefix("ed25519:"), validate=True)
+                )
             if public is None:
                 break
             public.verify(b64decode(signature, validate=True), _to_sign(content, before))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidSignature):
             break
-        if isinstance(said, Header) and found is None and said.format == FORMAT:
-            found = _Manifest(said)
-        elif isinstance(said, Part) and found is not None:
-            found.parts.append(said)
-        elif isinstance(said, End) and found is not None:
-            found.end = said
+        if isinstance(entry, Header) and found is None and entry.format == FORMAT:
+            found = _Manifest(entry)
+        elif isinstance(entry, Part) and found is not None:
+            found.parts.append(entry)
+        elif isinstance(entry, End) and found is not None:
+            found.end = entry
         else:
             break
         found.signature = signature
@@ -267,17 +269,17 @@ def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
 _PART = re.compile(r"part-[0-9]{5}\.jsonl\.gz(\.age)?")
 
 
-def _check_fields(said: Header | Part | End) -> None:
+def _check_fields(entry: Header | Part | End) -> None:
     """Raise TypeError where a field is not of the kind that we write, ValueError where no part of ours is such."""
-    for name in said.__slots__:
-        value = getattr(said, name)
+    for name in entry.__slots__:
+        value = getattr(entry, name)
         whole = name in ("first", "last", "events", "bytes", "parts", "left")
         text = isinstance(value, str) or (name == "since" and value is None)
         texts = name == "recipients" and all(isinstance(one, str) for one in value)
         if not (isinstance(value, int) if whole else text or texts):
             raise TypeError(name)
-    if isinstance(said, Part) and not (_PART.fullmatch(said.name) and 0 < said.bytes <= LARGEST_PART):
-        raise ValueError(said.name)
+    if isinstance(entry, Part) and not (_PART.fullmatch(entry.name) and 0 < entry.bytes <= LARGEST_PART):
+        raise ValueError(entry.name)
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
@@ -465,8 +467,8 @@ class Writer:
         self._say("part", part)
         self._manifest.parts.append(part)
 
-    def _say(self, kind: str, said: Header | Part | End) -> None:
-        line, self._manifest.signature = _signed(kind, said, self._manifest.signature, self._key)
+    def _say(self, kind: str, entry: Header | Part | End) -> None:
+        line, self._manifest.signature = _signed(kind, entry, self._manifest.signature, self._key)
         safe_files.write_all(self._file, line)
         os.fsync(self._file.fileno())
         self._manifest.size += len(line)

@@ -41,9 +41,9 @@ class Timekeeper:
         self._shown = self._remembered = None
 
     def measure(
-        self, reading: ClockReading | None, asked: datetime, uptime_s: float, *, synchronised: bool
+        self, reading: ClockReading | None, begun: datetime, uptime_s: float, *, synchronised: bool
     ) -> Jump | None:
-        """Add a measurement, begun at ``asked`` by the gateway's clock; return the jump since the last one, if any.
+        """Add a measurement, begun at ``begun`` by the gateway's clock; return the jump since the last one, if any.
 
         ``uptime_s`` includes suspend time, as terminals keep running. A clock that shows whole seconds is on average
         half a second ahead; that half second is part of the bound.
@@ -51,10 +51,10 @@ class Timekeeper:
         if reading is None:
             self.evidence = self._shown = None
             return None
-        middle = asked + timedelta(seconds=reading.round_trip_s / 2)
+        middle = begun + timedelta(seconds=reading.round_trip_s / 2)
         displayed = reading.local_time.replace(tzinfo=self._zone) + timedelta(milliseconds=500)
         offset_ms = round((displayed - middle) / timedelta(milliseconds=1))
-        evidence = ClockEvidence(offset_ms, 500 + round(reading.round_trip_s * 500), asked)
+        evidence = ClockEvidence(offset_ms, 500 + round(reading.round_trip_s * 500), begun)
         before, self.evidence = self.evidence, evidence
         shown, self._shown = self._shown, (reading.local_time, uptime_s)
         jump = None

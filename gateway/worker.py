@@ -723,16 +723,16 @@ class Worker:
         if self.state.sizes.records != self._wrong_count:
             self._wrong_count = None
         self._detect_replaced_log(known)
-        asked = any(request.full for request in self._current_requests)
-        wanted = asked or self._full_due or self._may_have_new_records(known)
+        requested = any(request.full for request in self._current_requests)
+        wanted = requested or self._full_due or self._may_have_new_records(known)
         self._caught_up = not wanted
         if not wanted and self._count_is_reliable:
             self._unread_step = False  # every record made before the jump was read
-        if not wanted or not (asked or self._may_read()):
+        if not wanted or not (requested or self._may_read()):
             return ReadingResult()
         if not self._has_room(known):
             return None
-        stored = self._read_new(terminal, known, context, asked=asked)
+        stored = self._read_new(terminal, known, context, requested=requested)
         if stored.new and not announced:
             self._count_unannounced(stored.new)
         return stored
@@ -812,13 +812,13 @@ class Worker:
             self._log.warning("live_silent", polls=self._unannounced_polls, new=new)
 
     def _read_new(
-        self, terminal: Logged, known: KnownTerminal, context: ReadingContext, *, asked: bool
+        self, terminal: Logged, known: KnownTerminal, context: ReadingContext, *, requested: bool
     ) -> ReadingResult:
         # Both flags may be set again during the reading, and then refer to the next one.
         due, self._full_due = self._full_due, False
         self._hinted = False
         try:
-            stored = self._read(terminal, known, context, full=due or asked)
+            stored = self._read(terminal, known, context, full=due or requested)
         except BaseException:
             self._full_due = self._full_due or due
             raise
@@ -1090,13 +1090,13 @@ class Worker:
 
     def _compare_clocks(self, terminal: Terminal) -> bool:
         """Compare the terminal's clock with the gateway's; return whether it jumped since the last comparison."""
-        asked = self._clock.now()
+        begun = self._clock.now()
         reading = terminal.read_clock()
         here = time.clock_gettime(time.CLOCK_BOOTTIME)
         before, self._before_setting = self._before_setting, None
         if before is not None:
             self._timekeeper.forget()
-        jump = self._timekeeper.measure(reading, asked, here, synchronised=self._clock.synchronised())
+        jump = self._timekeeper.measure(reading, begun, here, synchronised=self._clock.synchronised())
         after = self.state.clock = self._timekeeper.evidence
         if before is not None:
             self._report_clock_set(before, after)

@@ -500,9 +500,9 @@ class LogImport:
 
         A note is added where its fields differ, or where it had been reported missing.
         """
-        told = (row.state, row.verify, row.work_code), (record.state, record.verify, record.work_code)
+        fields = (row.state, row.verify, row.work_code), (record.state, record.verify, record.work_code)
         # None: one of the two formats lacks the field.
-        differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*told, strict=True))
+        differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*fields, strict=True))
         if differs or row.reported:
             live = UUID(bytes=row.id)
             transaction.add(event.confirmed_draft(record, self._context, punch_event=live, position=position))

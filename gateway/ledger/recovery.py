@@ -360,8 +360,8 @@ class _Recovery:
 
     def _write_streams(self, rows: dict[str, dict[str, Any]]) -> None:
         for number, name in enumerate(sorted(self._bases, key=self._bases.__getitem__), 1):
-            row, said = rows.get(name, {}), self._opening_data.get(name, {})
-            before = said.get("predecessor") or {
+            row, content = rows.get(name, {}), self._opening_data.get(name, {})
+            before = content.get("predecessor") or {
                 "stream": row.get("predecessor"),
                 "sequence": row.get("last_sequence"),
                 "digest": row.get("last_digest"),
@@ -373,8 +373,8 @@ class _Recovery:
                     name,
                     self._bases[name],
                     row.get("opened_ms", 0),
-                    said.get("reason", row.get("reason")),
-                    said.get("lost", row.get("lost", 0)),
+                    content.get("reason", row.get("reason")),
+                    content.get("lost", row.get("lost", 0)),
                     before["stream"],
                     before["sequence"],
                     before["digest"],

@@ -222,7 +222,7 @@ def test_broker_outage_is_bridged(tmp_path: Path) -> None:
 
 def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's list forbids punches for a while: an alarm, nothing lost, and all of them when they are allowed."""
-    monkeypatch.setattr(publisher, "RETRY_FROM_S", 0.2)
+    monkeypatch.setattr(publisher, "RETRY_INITIAL_S", 0.2)
     stop = threading.Event()
     terminal = SimulatedTerminal(serial="S1", now=here)
     allowed = "topic readwrite #\n"
