@@ -1,4 +1,4 @@
-"""A conversation with an Anviz terminal: small questions, its log in batches, live records in between.
+"""A conversation with an Anviz terminal: small requests, its log in batches, live records in between.
 
 The log can be downloaded from its beginning only, or from the first record that is marked *new*. Marks are taken away
 from the oldest records when these are stored, so that *new* is always the end of the log, and few.
@@ -35,7 +35,7 @@ from drivers.values import STRICT, Seconds, duration_between, parse_duration, re
 
 LAYOUT = "14"
 TRIES = 3
-"""How often something is asked for whose answer is damaged on the way."""
+"""Attempts for a request whose answer is damaged in transmission."""
 
 RETURN_CODES = {
     0x01: "failure",
@@ -98,7 +98,7 @@ class AnvizOptions(DriverOptions):
 
 
 class AutoDeviceId(AnvizOptions):
-    """Options of somebody who knows a port and nothing else: the terminal is asked for its number."""
+    """Options without a device id: the terminal is queried for it."""
 
     device_id: Literal[0] = 0
 
@@ -113,11 +113,11 @@ class AnvizTerminal:
         self._download: _Download | None = None
 
     def serial(self) -> str:
-        """Return the serial number; empty where the terminal does not tell one."""
+        """Return the serial number; empty where the terminal does not report one."""
         return self._text(wire.CMD_SERIAL) or ""
 
     def identify(self) -> TerminalInfo:
-        """Ask for everything that names the terminal; what it does not tell is None."""
+        """Request everything that identifies the terminal; missing values are None."""
         return TerminalInfo(
             serial=self.serial(),
             model=self._text(wire.CMD_MODEL),
@@ -140,7 +140,7 @@ class AnvizTerminal:
         return None if moment is None else ClockReading(moment, round_trip_s)
 
     def sizes(self) -> Sizes:
-        """Ask how many records the log holds, and how many of them are new. How many it can hold is not told."""
+        """Request the number of records, and of new ones. The protocol does not report the capacity."""
         info = self._record_info()
         return Sizes(info.records, None, info.new)
 
@@ -149,15 +149,15 @@ class AnvizTerminal:
         return self._reading(wire.ALL, 0, self._record_info().records)
 
     def new(self) -> Reading:
-        """Read the records that are marked new: those at the end of the log that nobody has acknowledged."""
+        """Read the records that are marked new: those at the end of the log that were not acknowledged."""
         info = self._record_info()
         return self._reading(wire.NEW, info.records - info.new, info.records)
 
     def acknowledge(self, count: int) -> None:
         """Take the mark *new* from the oldest ``count`` records that have it.
 
-        RuntimeError where that is more than the last :meth:`new` has handed out: nobody can have stored those. Never
-        asked twice: if the answer is lost, the marks may be gone, and those of the next records would follow.
+        RuntimeError where that is more than the last :meth:`new` yielded: those cannot have been stored. Never
+        repeated: if the answer is lost, the marks may be gone, and those of the next records would follow.
         """
         if count == 0:
             return
@@ -171,7 +171,7 @@ class AnvizTerminal:
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield punches as they happen for ``timeout_s`` seconds.
 
-        A terminal tells of them if its real-time mode is on; one that is silent is read by its log.
+        A terminal sends them if its real-time mode is on; otherwise its log is read.
         """
         deadline = time.monotonic() + timeout_s
         while (frame := self._line.next_event(self._channel, deadline)) is not None:
@@ -179,7 +179,7 @@ class AnvizTerminal:
             yield record if isinstance(record, RawPunch) else Hint(record.reason)
 
     def query(self, command: int, data: bytes = b"") -> bytes:
-        """Ask something that may be asked again, and return what the answer holds; Refusal where that is an error."""
+        """Send a request that may be repeated, and return the data of the answer; Refusal for an error code."""
         tries = TRIES
         while True:
             tries -= 1
@@ -190,7 +190,7 @@ class AnvizTerminal:
                     raise
 
     def batch(self, parameter: int, count: int) -> list[bytes]:
-        """Ask once for up to ``count`` records; DamagedAnswer where the answer is lost."""
+        """Request up to ``count`` records once; DamagedAnswer where the answer is lost."""
         request = bytes((parameter, count))
         answer = self._line.query(self._channel, wire.CMD_RECORDS, request, self._options.bulk_timeout)
         with _wire_errors_translated():
@@ -212,7 +212,7 @@ class Refusal(ProtocolError):  # noqa: N818 - says what was met
 
 
 class _Download:
-    """The records of one download, fetched as they are iterated; what has come is kept, 14 bytes each in one piece."""
+    """The records of one download, fetched as they are iterated; received ones are kept, 14 bytes each in a buffer."""
 
     def __init__(self, terminal: AnvizTerminal, parameter: int, count: int, epoch: date) -> None:
         self.of_new = parameter == wire.NEW
@@ -297,7 +297,7 @@ def _wire_errors_translated() -> Iterator[None]:
 
 @contextmanager
 def connect(options: AnvizOptions) -> Iterator[AnvizTerminal]:
-    """Open a conversation with the terminal; others on the same line are heard and served meanwhile."""
+    """Open a conversation with the terminal; other terminals on the same line are served meanwhile."""
     with shared_line(
         options.port, baudrate=options.baudrate, turnaround_s=options.turnaround, timeout_s=options.timeout
     ) as line:
@@ -307,7 +307,7 @@ def connect(options: AnvizOptions) -> Iterator[AnvizTerminal]:
 
 
 def query_device_id(line: Line, timeout_s: float) -> int:
-    """Ask the only device on a line for its number."""
+    """Query the only device on a line for its number."""
     try:
         answer = line.query(wire.BROADCAST, wire.CMD_DEVICE_ID, b"", timeout_s)
     except DamagedAnswer as exc:

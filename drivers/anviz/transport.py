@@ -1,9 +1,9 @@
-"""A line that Anviz terminals hang on: one port, opened once, one request at a time, and only harmless ones.
+"""The line of Anviz terminals: one port, opened once, one request at a time, allow-listed commands only.
 
 A serial line carries one conversation; on RS-485 several terminals share it, each with a worker of its own. They share
-one :class:`Line`: its questions queue up, and one thread listens and hands every answer and every live record to the
-terminal that it came for. A line lives as long as somebody uses it, and never outlives its port: a USB adapter that was
-pulled out and put back is another line, so that nobody goes on with half a download.
+one :class:`Line`: requests are queued, and one thread reads the port and dispatches every answer and every live record
+by device id. A line exists as long as it has users, and never outlives its port: a USB adapter that was
+pulled out and put back is another line, so that no half download is continued.
 """
 
 import os
@@ -37,19 +37,19 @@ CLEARABLE = frozenset({wire.FLAGS_OF_OLDEST})
 """Types of CLEAR that may leave: the one that takes the mark *new* from records that are counted. No record goes."""
 
 PAUSE_S = 0.25
-"""A frame whose next byte has not come for this long is over: the slowest line needs 8 ms for a byte."""
+"""A frame ends after this time without a byte: the slowest line needs 8 ms for a byte."""
 MAX_EVENTS = 10_000
-"""Live records kept for a terminal while nobody asks for them; older ones are dropped, and the log tells of them."""
+"""Live records queued for a terminal; older ones are dropped, and the log still holds them."""
 CAPTURE_PIECES = 32
 CAPTURE_BYTES = 96
 
 
 class DamagedAnswer(TerminalUnavailable):
-    """No answer came, but bytes did that are none: noise, or an answer that was hurt on its way."""
+    """No valid answer arrived, but other bytes: noise, or an answer damaged in transmission."""
 
 
 class Line:
-    """One opened port and those who share it. Made by :func:`shared_line`."""
+    """One opened port and its users. Made by :func:`shared_line`."""
 
     def __init__(self, port: str, baudrate: int, turnaround_s: float) -> None:
         self.users = 0
@@ -63,7 +63,7 @@ class Line:
         """Held while the port is written to or closed."""
         self._reader = wire.FrameReader()
         self._changed = threading.Condition()
-        """Guards everything below; notified whenever something was heard, sent or lost."""
+        """Guards everything below; notified after every reception, end of a request, or loss of the port."""
         self._last_received_at = 0.0
         self._failure: str | None = None
         self._turns: deque[object] = deque()
@@ -80,7 +80,7 @@ class Line:
         return self._failure is not None
 
     def open(self, timeout_s: float) -> None:
-        """Open the port if nobody has yet; TerminalUnavailable where it is not there or another program has it."""
+        """Open the port unless it is open; TerminalUnavailable where it is missing or in use by another program."""
         with self._open_lock:
             self._check()
             if self._port is not None:
@@ -103,7 +103,7 @@ class Line:
 
     @contextmanager
     def listening(self, channel: int) -> Iterator[None]:
-        """Keep the live records of a device while the block runs; TerminalRefused where somebody does already."""
+        """Keep the live records of a device while the block runs; TerminalRefused where its id is in use already."""
         with self._changed:
             if channel in self._events:
                 raise TerminalRefused(
@@ -118,7 +118,7 @@ class Line:
                 del self._events[channel]
 
     def query(self, channel: int, command: int, data: bytes, timeout_s: float) -> wire.Frame:
-        """Ask a device, and return its answer.
+        """Send a request to a device, and return its answer.
 
         Raises TerminalUnavailable where none arrives within ``timeout_s``, DamagedAnswer where only noise arrived,
         RuntimeError where the request is not on the allow-list.
@@ -147,7 +147,7 @@ class Line:
             return events.popleft()
 
     def capture(self) -> str:
-        """Return what was exchanged last as lines of hex, ``>`` sent and ``<`` received."""
+        """Return the last exchanged bytes as lines of hex, ``>`` sent and ``<`` received."""
         with self._changed:
             return "\n".join(self._capture)
 
@@ -158,7 +158,7 @@ class Line:
             raise TerminalUnavailable(self._failure)
 
     def _wait(self, deadline: float) -> bool:
-        """Wait for something to happen; return whether there was time, TerminalUnavailable where the line is over."""
+        """Wait for a change; return False after the deadline, TerminalUnavailable where the line is closed."""
         self._check()
         remaining = deadline - time.monotonic()
         if remaining > 0:
@@ -168,7 +168,7 @@ class Line:
 
     @contextmanager
     def _exclusive_turn(self, patience_s: float) -> Iterator[None]:
-        """Have the line to oneself: in the order of coming, and when it has been quiet for as long as it must be."""
+        """Hold the line exclusively: in order of request, after the required quiet time."""
         ticket = object()
         with self._changed:
             self._turns.append(ticket)
@@ -176,7 +176,7 @@ class Line:
             with self._changed:
                 while self._turns[0] is not ticket:
                     self._changed.wait()
-                # A line that is never quiet is spoken into all the same: the answer may come through.
+                # On a line that is never quiet the request is sent all the same: the answer may get through.
                 patience = time.monotonic() + patience_s
                 while (quiet := self._quiet_at()) is not None and quiet > time.monotonic() < patience:
                     self._wait(min(quiet, patience))
@@ -189,10 +189,10 @@ class Line:
                 self._changed.notify_all()
 
     def _quiet_at(self) -> float | None:
-        """Return when it may be spoken; None: at once."""
+        """Return when a request may be sent; None: at once."""
         if not self._last_received_at:
             return None
-        # Half-duplex: neither into a frame that is coming in, nor before the other side has turned to listening.
+        # Half-duplex: neither during an incoming frame, nor before the other side has switched to receiving.
         return self._last_received_at + max(self._turnaround_s, PAUSE_S if self._reader.missing else 0.0)
 
     def _send(self, request: wire.Frame) -> None:
@@ -209,7 +209,7 @@ class Line:
                 raise TerminalUnavailable(f"the line broke while sending ({exc})") from exc
 
     def _listen(self) -> None:
-        """Hear everything until the port is lost or closed. Runs in a thread of its own."""
+        """Receive until the port is lost or closed. Runs in a thread of its own."""
         port = self._port
         assert port is not None  # noqa: S101 - started by open
         try:
@@ -257,7 +257,7 @@ _lines_lock = threading.Lock()
 
 @contextmanager
 def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -> Iterator[Line]:
-    """Use the line at ``port`` (a device file, or ``tcp://host:port``) together with whoever else does.
+    """Use the line at ``port`` (a device file, or ``tcp://host:port``) together with its other users.
 
     Raises TerminalUnavailable where it cannot be opened, TerminalRefused where others use it at another speed.
     """
@@ -279,7 +279,7 @@ def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: flo
         exc.capture = exc.capture or line.capture() or None
         raise
     finally:
-        # Closed before anybody else may look for it: a port is opened by one at a time.
+        # Closed before the lock is released: a port can be opened only once at a time.
         with _lines_lock:
             line.users -= 1
             if not line.users:
@@ -294,5 +294,5 @@ def _require_allowed(request: wire.Frame) -> wire.Frame:
     if request.command == wire.CMD_CLEAR and not (len(request.data) == 4 and request.data[0] in CLEARABLE):
         raise RuntimeError("this driver takes marks from records that are counted; nothing else may be cleared")
     if request.channel == wire.BROADCAST and request.command != wire.CMD_DEVICE_ID:
-        raise RuntimeError("all devices at once are asked for their number only")
+        raise RuntimeError("a broadcast may request the device number only")
     return request

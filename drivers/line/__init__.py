@@ -1,4 +1,4 @@
-"""Terminals that say each punch as a line of text, over a serial line or through a converter on the network."""
+"""Terminals that send each punch as a line of text, over a serial line or through a converter on the network."""
 
 from drivers.line.terminal import DRIVER
 

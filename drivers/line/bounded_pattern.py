@@ -31,12 +31,12 @@ for line in sys.stdin:
 """
 
 
-class PatternTooSlow(Exception):  # noqa: N818 - named by what is the matter
+class PatternTooSlow(Exception):  # noqa: N818 - named after the condition
     """A text cannot be matched within the limit."""
 
 
 class Groups(Protocol):
-    """What a pattern found."""
+    """The result of a match."""
 
     def groupdict(self) -> dict[str, str | Any]:
         """Return the texts of the named groups; None for a group that is not in the text."""

@@ -1,4 +1,4 @@
-"""A terminal that talks into a line, without the terminal: a pseudo-terminal or a TCP converter, and its faults."""
+"""A simulated receive-only line: a pseudo-terminal or a TCP converter, and its faults."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def _local_now() -> datetime:
 
 
 class Simulator:
-    """A talking terminal; a context manager. ``tcp`` is a port to listen on (0: a free one), None a pseudo-terminal."""
+    """A sending terminal; a context manager. ``tcp`` is a port to listen on (0: a free one), None a pseudo-terminal."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Simulator:
     ) -> None:
         self.template = template
         self.sent_punches = 0
-        """Punches said, heard by somebody or not."""
+        """Punches sent, whether or not a reader was connected."""
         self.baudrate: int | None = None
         """Bytes go out no faster than this allows; None: at once."""
         self._tcp = tcp
@@ -112,12 +112,12 @@ class Simulator:
                 self._ours = self._theirs = -1
 
     def wait_for_client(self, timeout_s: float = 10.0) -> bool:
-        """Wait until somebody has connected over TCP; return whether somebody has."""
+        """Wait until a client has connected over TCP; return whether one has."""
         with self._accepted:
             return self._accepted.wait_for(lambda: self._client is not None, timeout_s)
 
     def punch(self, pin: str, state: int = 0, verify: int = 1) -> datetime:
-        """Say a punch, and return its time."""
+        """Send a punch, and return its time."""
         moment = self._now().replace(microsecond=0)
         text = self.template.format(pin=pin, moment=moment, state=state, verify=verify).encode()
         self.sent_punches += 1
@@ -125,7 +125,7 @@ class Simulator:
         return moment
 
     def send(self, raw: bytes) -> None:
-        """Say any bytes; on an unplugged line, or to nobody, they are lost."""
+        """Send any bytes; on an unplugged line, or without a reader, they are lost."""
         step = len(raw) if self.baudrate is None else 1
         with self._send_lock:
             for at in range(0, len(raw), max(1, step)):
@@ -138,7 +138,7 @@ class Simulator:
                         os.write(self._ours, raw[at : at + step])
 
     def control(self, line: str) -> str:
-        """Carry out one typed command and say in a sentence what happened, or what would have been right."""
+        """Execute one typed command; return a sentence with its result or the correct form."""
         match line.split():
             case ["punch", pin, *codes] if len(codes) <= 2 and all(re.fullmatch("[0-9]{1,3}", code) for code in codes):
                 moment = self.punch(pin, *map(int, codes))

@@ -1,6 +1,6 @@
-"""A line that a terminal talks into: nothing is asked, nothing is sent, what it says is said once.
+"""A receive-only line: the terminal sends each punch once; nothing can be requested.
 
-There is no log behind it. What is said while nobody listens is lost, and no driver can change that.
+There is no log. A punch that is sent while no reader has the port open is lost; no driver can change that.
 """
 
 import re
@@ -22,9 +22,9 @@ from drivers.ports import Port, checked_port, open_port, same_port
 from drivers.values import refuse_newly
 
 MESSAGE_GAP_S = 2.0
-"""A message whose next byte has not come for this long is over: the slowest line needs 40 ms for a byte."""
+"""A message ends after this time without a byte: the slowest line needs 40 ms for a byte."""
 MAX_UNREADABLE_PER_MINUTE = 10
-"""So many messages that cannot be read are handed on one by one in a minute, the rest of that minute as one."""
+"""Unreadable messages that are yielded one by one in a minute; the rest of that minute is one record."""
 MAX_KEPT_NOISE = 1024
 
 
@@ -121,7 +121,7 @@ class LineOptions(DriverOptions):
 
 
 class LineTerminal:
-    """One line that is listened to. Made by :func:`connect`."""
+    """One open line. Made by :func:`connect`."""
 
     def __init__(self, port: Port, options: LineOptions) -> None:
         self._port = port
@@ -134,7 +134,7 @@ class LineTerminal:
         self._unreadable_batch: _UnreadableBatch | None = None
 
     def close(self) -> None:
-        """Stop what matches its lines."""
+        """End the process that matches the pattern, if there is one."""
         self._pattern.close()
 
     def serial(self) -> str:
@@ -142,15 +142,15 @@ class LineTerminal:
         return ""
 
     def identify(self) -> TerminalInfo:
-        """Return what there is to say of a line."""
+        """Return the configured serial number; a line reports nothing else."""
         return TerminalInfo(self._options.serial or "", None, None)
 
     def read_clock(self) -> ClockReading | None:
-        """Return None: a line cannot be asked."""
+        """Return None: a line cannot be queried."""
         return None
 
     def events(self, timeout_s: float) -> Iterator[LineEvent]:
-        """Yield what is said from now on; return when ``timeout_s`` seconds have passed."""
+        """Yield the events received from now on; return when ``timeout_s`` seconds have passed."""
         deadline = time.monotonic() + timeout_s
         while True:
             until = min(deadline, self._last_received_at + MESSAGE_GAP_S) if self._reader.missing else deadline
@@ -174,7 +174,7 @@ class LineTerminal:
                 return
 
     def _bounded(self, event: LineEvent) -> Iterator[LineEvent]:
-        """Hand on what was said, but at a fault that never ends only so much of it a minute."""
+        """Yield the event; during a continuous fault only a limited number of unreadable ones a minute."""
         if not isinstance(event, BadRecord):
             yield event
             return
@@ -197,7 +197,7 @@ class LineTerminal:
 
 
 class _UnreadableBatch:
-    """What cannot be read and comes without end, as one record."""
+    """Unreadable messages of one minute, collected in one record."""
 
     def __init__(self, until: float) -> None:
         self.until = until
@@ -219,7 +219,7 @@ class _UnreadableBatch:
 
 @contextmanager
 def connect(options: LineOptions) -> Iterator[LineTerminal]:
-    """Open the line; TerminalUnavailable where it is not there or another program has it."""
+    """Open the line; TerminalUnavailable where the port is missing or in use by another program."""
     port = open_port(options.port, options.baudrate, options.timeout)
     try:
         terminal = LineTerminal(port, options)

@@ -1,4 +1,4 @@
-"""Lines of text: cut from a stream, checked, and read by a pattern. Pure: bytes in, records out.
+"""Lines of text: framed, verified, and parsed by a pattern. Pure: bytes in, records out.
 
 Two ways to mark a message: ``line`` ends it with CR, LF or both; ``stx`` puts it between STX and ETX. The checksum of a
 line is two or four hexadecimal digits at its end, over what stands before them. Behind ETX it is one raw byte or two
@@ -58,17 +58,17 @@ def encode(text: bytes, framing: Framing, kind: Checksum) -> bytes:
 
 
 class Message(NamedTuple):
-    """What stood between two marks."""
+    """The bytes of one frame."""
 
     raw: bytes
-    """All of its bytes, without the marks of a line."""
+    """All bytes, without line ends."""
     text: bytes | None
-    """What it says; None where ``fault`` says why it says nothing."""
+    """The payload; None where ``fault`` is the reason why there is none."""
     fault: str | None
 
 
 class FrameReader:
-    """Cuts a stream into messages. Holds at most one of them, however long the stream or the noise."""
+    """Splits a stream into messages. Buffers at most one message, however long the stream or the noise."""
 
     def __init__(self, framing: Framing, kind: Checksum) -> None:
         self._framing = framing
@@ -89,7 +89,7 @@ class FrameReader:
                 yield from self._line(byte)
 
     def pause(self) -> Iterator[Message]:
-        """Give up what is incomplete: the line has been silent for longer than any message takes."""
+        """Discard the incomplete message: the line has been silent for longer than any message takes."""
         if self._held:
             yield self._discarded("the line fell silent in the middle of a message")
 
@@ -149,7 +149,7 @@ class FrameReader:
 
 @dataclass(frozen=True, slots=True)
 class MessageParser:
-    """How an office's terminal words a punch."""
+    """Parses messages by the configured pattern and formats."""
 
     pattern: Pattern
     encoding: str = "ascii"
@@ -157,7 +157,7 @@ class MessageParser:
     time_format: str = "%H:%M:%S"
 
     def read(self, message: Message) -> LineEvent:
-        """Return what a message says."""
+        """Return the event that a message holds."""
         if message.text is None:
             return _bad(message, message.fault or "")
         try:

@@ -1,4 +1,4 @@
-"""Finding terminals in a network: gently, with one conversation at a time with each, and none left open."""
+"""Discovery of terminals in a network: rate-limited, one conversation per host, every conversation closed."""
 
 import errno
 import threading
@@ -22,9 +22,9 @@ from drivers.zkteco.terminal import DEFAULT_PORT, ZktecoOptions, conversation
 from drivers.zkteco.transport import Transport
 
 MAX_PARALLEL_HOSTS = 32
-"""Hosts that are looked at at the same time, at most."""
+"""Hosts that are examined at the same time, at most."""
 MIN_ANSWER_TIMEOUT_S = 5.0
-"""Time for each answer of a host that has opened a connection, at least: a terminal that reads a finger makes wait."""
+"""Minimum time for each answer of a connected host: a terminal that is reading a finger answers late."""
 
 _HOST_ABSENT = frozenset({errno.EHOSTUNREACH, errno.EHOSTDOWN})
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EACCES, errno.EPERM, errno.EADDRNOTAVAIL})
@@ -33,12 +33,12 @@ Via = Literal["tcp", "udp"]
 
 
 def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:
-    """Look for terminals; one item for each host, in the order in which they are settled, None where nobody is.
+    """Search for terminals; yield one item for each host in order of completion, None for an unused address.
 
-    A host is tried over TCP, and where no connection opens over UDP. Whoever answers is asked who it is, for its clock
-    and for how full its log is: small questions only, and none that makes it prepare anything. Raises
-    TerminalUnavailable in the end where this computer had no way to any host. A search that is stopped takes as long as
-    the conversations under way need to end.
+    A host is tried over TCP, and over UDP where no TCP connection opens. A host that answers is queried for its
+    identity, clock and log size: small requests only, none of which makes it prepare a table. Raises
+    TerminalUnavailable at the end where this computer had no route to any host. A stopped search ends when the open
+    conversations have ended.
     """
     rate_limit = _RateLimit(search.rate, search.stop)
     hosts = iter(search.hosts)
@@ -60,7 +60,7 @@ def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]
                     except _SearchStopped:
                         continue
                     except TerminalUnavailable as exc:
-                        # Among others this is how the system says that an address is a broadcast's.
+                        # The system also reports a broadcast address in this way.
                         no_route = exc
                     else:
                         reached = True
@@ -76,7 +76,7 @@ class _SearchStopped(Exception):  # noqa: N818 - never leaves this module
 
 
 class _RateLimit:
-    """Lets attempts through one after the other, at most ``rate`` in one second."""
+    """Admits at most ``rate`` attempts in one second, one after the other."""
 
     def __init__(self, rate: float, stop: threading.Event) -> None:
         self._gap_s = 1 / rate
@@ -85,7 +85,7 @@ class _RateLimit:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Wait for the next turn; _SearchStopped where there will be none."""
+        """Wait for the next admission; _SearchStopped where the search was stopped."""
         with self._lock:
             now = time.monotonic()
             at = max(now, self._next)
@@ -95,7 +95,7 @@ class _RateLimit:
 
 
 def _examine(host: str, search: Search, rate_limit: _RateLimit) -> DiscoveredTerminal | None:
-    """Find out who is at ``host``; TerminalUnavailable where this computer has no way there."""
+    """Return the terminal at ``host``; TerminalUnavailable where this computer has no route there."""
     rate_limit.wait()
     try:
         link = _open(host, "tcp", search)
@@ -107,7 +107,7 @@ def _examine(host: str, search: Search, rate_limit: _RateLimit) -> DiscoveredTer
             return None
         rate_limit.wait()
         found = _query_host(_open(host, "udp", search), host, "udp", search)
-        # Nothing tells an open UDP port from an absent host but an answer.
+        # Only an answer distinguishes an open UDP port from an absent host.
         silent = found.info is None and isinstance(found.error, TerminalUnavailable)
         return None if silent else found
     return _query_host(link, host, "tcp", search)
@@ -126,7 +126,7 @@ def _open(host: str, via: Via, search: Search) -> Transport:
 
 
 def _query_host(link: Transport, host: str, via: Via, search: Search) -> DiscoveredTerminal:
-    """Ask whoever is at the other end of ``link``, and close it; what goes wrong becomes part of the finding."""
+    """Query the host at the other end of ``link``, and close it; an error becomes part of the result."""
     entry = {"address": host if search.port in (None, DEFAULT_PORT) else f"{host}:{search.port}"}
     if via == "udp":
         entry["transport"] = via

@@ -1,7 +1,7 @@
-"""A table that a terminal has laid out in its transfer buffer, fetched piece by piece as it is wanted.
+"""A table that a terminal has prepared in its transfer buffer, fetched in chunks on demand.
 
 A table is four bytes that count the bytes of its records, then the records. A slow terminal sends a full log for
-minutes, so nothing is fetched before somebody wants it, and what has come is kept.
+minutes, so a chunk is fetched only when it is needed, and received bytes are kept.
 """
 
 import math
@@ -15,25 +15,25 @@ from drivers.zkteco import wire
 from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated_errors
 
 CHUNK = 16 * 1024
-"""Bytes asked for at once. At 400 kbit/s a live punch waits a third of a second behind them."""
+"""Bytes of one request. At 400 kbit/s a live punch waits a third of a second behind them."""
 HEAD = 64
-"""Bytes fetched first: the count, and enough to recognise the beginning should it come in place of another part."""
+"""Bytes fetched first: the count, and enough to recognise the beginning if it is sent in place of another part."""
 BLOCK = 64
 """Records decoded at a time. More would be quicker, but 64 terminals read at once would leave 8 MB more of a small
 machine's memory in pieces that nothing else fits into."""
 SAMPLE_THRESHOLD = 4 * wire.ALIGNMENT
-"""Runs shorter than this are judged whole, longer ones by pieces."""
+"""Slices shorter than this are judged whole, longer ones by pieces."""
 SAMPLE_PIECES = 8
 SAMPLE_PIECE = 2048
 MIN_RECORD = 8
 
 
 class BadTable(ProtocolError):  # noqa: N818 - says what was met
-    """The terminal does not send the part of its table that was asked for, or contradicts itself about its size."""
+    """The terminal does not send the requested part of its table, or contradicts itself about its size."""
 
 
 class Table:
-    """One table. The terminal keeps it until :meth:`close`, or until all of it has come in one answer."""
+    """One table. The terminal keeps it until :meth:`close`, or until all of it was sent in one answer."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Table:
         *,
         buffered: bool = True,
     ) -> None:
-        """Describe ``size`` bytes that took ``prepared_s`` to lay out; ``body`` is all of them where they came along.
+        """Describe ``size`` bytes that took ``prepared_s`` to prepare; ``body`` is all of them if the answer held them.
 
-        A table that was asked for without a buffer is not ``buffered``.
+        A table that was requested without a buffer is not ``buffered``.
         """
         if size > wire.MAX_TABLE:
             raise BadTable(f"the terminal announces a table of {size} bytes; {wire.MAX_TABLE} are believed")
@@ -76,10 +76,9 @@ class Table:
         return Slice(self, first)
 
     def fetch(self, start: int, length: int) -> bytes:
-        """Return ``length`` bytes of records from their byte ``start`` on; BadTable where others come.
+        """Return ``length`` bytes of records from their byte ``start`` on; BadTable where the terminal sends others.
 
-        A terminal that does not serve just these is asked for all of its table at once. RuntimeError where the table
-        was given back already.
+        Where a terminal does not serve this part, all of the table is requested. RuntimeError where it was closed.
         """
         start += 4
         if self._body is None and start + length > len(self._head):
@@ -91,7 +90,7 @@ class Table:
         return (self._head if self._body is None else self._body)[start : start + length]
 
     def close(self) -> None:
-        """Give the buffer back, terminals have little memory. Harmless to repeat, and where the terminal is gone."""
+        """Free the buffer: terminals have little memory. May be repeated, also after the connection was lost."""
         if self._open:
             self._open = False
             with suppress(DriverError), translated_errors(self._transport):
@@ -105,7 +104,7 @@ class Table:
 
     def _checked_part(self, start: int, length: int) -> bytes:
         part = self._fetch_part(start, length)
-        # Should a terminal ignore where a part begins, its beginning must not pass for what was asked.
+        # A terminal may ignore the offset; the beginning of its table must not be taken for the requested part.
         if part[: len(self._head)] == self._head[:length]:
             raise BadTable("the terminal sends the beginning of its table whatever part is asked for")
         return part
@@ -139,7 +138,7 @@ class Table:
 
 
 class Slice:
-    """The records of a table from one of their bytes to the end: what has come stays, the rest is fetched on demand."""
+    """The records of a table from a byte offset to the end: received bytes are kept, the rest is fetched on demand."""
 
     def __init__(self, table: Table, first: int) -> None:
         self.size = table.records_size - first
@@ -147,14 +146,14 @@ class Slice:
         self._first = first
         self._received = bytearray()
         self._is_final = False
-        """Nothing else is wanted of the table."""
+        """No other slice of the table will be requested."""
 
     def whole(self) -> bytes:
-        """Return all of it."""
+        """Return all bytes."""
         return bytes(self.fetch_all())
 
     def fetch_all(self, deadline: float = math.inf) -> bytearray:
-        """Fetch all of it and return it uncopied; TerminalUnavailable at the monotonic time ``deadline``."""
+        """Fetch all bytes and return them uncopied; TerminalUnavailable at the monotonic time ``deadline``."""
         while self._fetch_next():
             if time.monotonic() >= deadline:
                 raise TerminalUnavailable(
@@ -163,12 +162,12 @@ class Slice:
         return self._received
 
     def discard(self, most: int) -> bytes:
-        """Return the beginning of what has come, and free the memory of all of it."""
+        """Return the beginning of the received bytes, and free the memory of all of them."""
         kept, self._received = bytes(self._received[:most]), bytearray()
         return kept
 
     def sample(self, step: int) -> wire.Sample:
-        """Return all of it if it is short, or pieces from all over it that begin at multiples of ``step``."""
+        """Return the whole slice if it is short, else pieces spread over it that begin at multiples of ``step``."""
         if self.size >= SAMPLE_THRESHOLD:
             steps = self.size // step
             starts = dict.fromkeys(number * steps // SAMPLE_PIECES * step for number in range(SAMPLE_PIECES))
@@ -177,13 +176,13 @@ class Slice:
         return wire.Sample.whole(self.whole())
 
     def records(self, layout: wire.Layout) -> "LazyRecords":
-        """Return its records; the table is given back when the last of them has come."""
+        """Return its records; the table is closed when the last of them was received."""
         self._is_final = True
         self._close_if_complete()
         return LazyRecords(self, layout)
 
     def decode(self, layout: wire.Layout) -> Iterator[Record]:
-        """Yield its records, those that have come before those that must be fetched."""
+        """Yield the records: the received ones first, then those that must be fetched."""
         at = 0
         while self.size - at >= layout.stride:
             ready = min(len(self._received) - at, BLOCK * layout.stride) // layout.stride * layout.stride
@@ -206,7 +205,7 @@ class Slice:
 
 
 class LazyRecords:
-    """The records of a run in one layout, fetched and decoded as they are iterated, as often as they are iterated."""
+    """The records of a slice in one layout, fetched and decoded as they are iterated, as often as they are iterated."""
 
     def __init__(self, source: Slice, layout: wire.Layout) -> None:
         self._slice = source

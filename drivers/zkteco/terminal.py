@@ -37,25 +37,25 @@ from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated_er
 
 DEFAULT_PORT = 4370
 UNBUFFERED_ANSWERS = frozenset({wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR})
-"""Answers to PREPARE_BUFFER after which a table is asked for without a buffer."""
+"""Answers to PREPARE_BUFFER after which a table is requested without a buffer."""
 SHORT_LOG = 1024
-"""Bytes of a log that is read again rather than judged by a count that has changed meanwhile."""
+"""A log of at most this many bytes is read again where its count changed during the reading."""
 READ_TRIES = 3
 MAX_KEPT_BODY = 4 * 1024 * 1024
-"""Bytes of a log that nobody can read which are kept: more than 100,000 records."""
+"""Bytes of an unreadable log that are kept: more than 100,000 records."""
 MAX_RANGE = 1024 * 1024
 """Bytes of the records of a few days: as many as 20,000 of them."""
 MAX_USER_TABLE = 65_536 * 72
-"""Bytes of a list of users, of which each has one of 65,536 internal numbers."""
+"""Bytes of a user list; internal numbers have 16 bits."""
 LONG_LOG = 2 * 1024 * 1024
-"""Bytes of a log from which on only one at a time is fetched whole in order to judge it."""
+"""Of logs longer than this, only one at a time is fetched whole to choose its layout."""
 LONG_LOG_WAIT_S = 60.0
 LONG_LOG_TIMEOUT_S = 900.0
-"""How long one may take: 16 MiB at 150 kbit/s."""
+"""Time limit of one such log: 16 MiB at 150 kbit/s."""
 _long_log = threading.Lock()
 CLOSE_TIMEOUT_S = 2.0
 CLOSE_AFTER_ERROR_TIMEOUT_S = 0.2
-"""Time for each answer to what is still said to a terminal after a failure."""
+"""Time limit of each answer while a conversation is closed after a failure."""
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -115,7 +115,7 @@ class ZktecoOptions(DriverOptions):
 
 
 class _LogPart(NamedTuple):
-    """What of a log is to be handed out, in which layout, and the position it begins at."""
+    """The part of a log to be returned, its layout, and its start position."""
 
     slice: Slice
     layout: wire.Layout
@@ -126,24 +126,24 @@ class ZktecoTerminal:
     """One conversation. Implements all interfaces of :mod:`drivers.base`."""
 
     def __init__(self, pyzk: Pyzk, transport: Transport, layout: str | None = None) -> None:
-        """``layout`` is the one that a person says the log has."""
+        """``layout`` is the configured layout of the log."""
         self._pyzk = pyzk
         self._transport = transport
         self._layout = layout
         self._sizes: Sizes | None = None
         self._unbuffered = False
-        """The terminal has shown that it is not one that prepares tables."""
+        """The terminal has shown that it does not prepare tables."""
         self._table: Table | None = None
         self._slice: weakref.ref[Slice] | None = None
-        """The reading under way, for as long as somebody holds it: a log of megabytes is not kept for nothing."""
+        """The current reading, as a weak reference: an unused log of megabytes is not kept in memory."""
         self._events_registered = False
 
     def serial(self) -> str:
-        """Return the serial number; empty where the terminal does not tell one."""
+        """Return the serial number; empty where the terminal does not report one."""
         return self._option(self._pyzk.get_serialnumber) or ""
 
     def identify(self) -> TerminalInfo:
-        """Ask for everything that names the terminal; what it does not tell is None."""
+        """Request everything that identifies the terminal; missing values are None."""
         return TerminalInfo(
             serial=self.serial(),
             model=self._option(self._pyzk.get_device_name),
@@ -185,9 +185,9 @@ class ZktecoTerminal:
     def read(self, start: int = 0, layout: str | None = None) -> Reading:
         """Read the log from position ``start``; ``layout`` is the one found earlier, if any.
 
-        Only the bytes from ``start`` on travel. Where the terminal's numbers leave any doubt about what lies at
+        Only the bytes from ``start`` on travel. Where the terminal's counts do not prove which record is at
         ``start``, the whole log is read instead and ``Reading.start`` is 0. The layout of a long log is judged by
-        pieces from all over it, before its first record is handed out.
+        pieces from all over it, before its first record is returned.
         """
         tries = READ_TRIES
         while True:
@@ -281,13 +281,13 @@ class ZktecoTerminal:
                     yield event
 
     def enable(self) -> None:
-        """Let people in: another program may have died and left the terminal disabled, which locks them out."""
+        """Enable the terminal: another program may have died and left it disabled, which locks people out."""
         # A terminal that does not know the command cannot be disabled either.
         with translated_errors(self._transport), suppress(PyzkRefusal):
             self._pyzk.enable_device()
 
     def close(self) -> None:
-        """Leave the terminal as found: nothing prepared, no events asked for. A terminal gone silent is no error."""
+        """End the conversation: buffer freed, events unregistered. A terminal that does not answer is no error."""
         self._release_buffer()
         if self._events_registered:
             with suppress(DriverError), translated_errors(self._transport):
@@ -296,7 +296,7 @@ class ZktecoTerminal:
             self._pyzk.disconnect()
 
     def _log(self, count: int | None) -> Table:
-        """Get at the log: prepared, or in one go from terminals that know no preparing."""
+        """Return the log: prepared, or in one answer from terminals that do not prepare tables."""
         if self._unbuffered and isinstance(log := self._query_unbuffered(wire.CMD_ATTLOG_RRQ), Table):
             return log
         log = self._prepare(wire.CMD_ATTLOG_RRQ)
@@ -310,7 +310,7 @@ class ZktecoTerminal:
         raise _prepare_error(log, "log")
 
     def _users(self) -> Table:
-        """Get at the user list, in the same two ways."""
+        """Return the user list, in the same two ways."""
         prepared = partial(self._prepare, wire.CMD_USERTEMP_RRQ, wire.FCT_USER)
         directly = partial(self._query_unbuffered, wire.CMD_USERTEMP_RRQ, wire.USER_LIST)
         first, second = (directly, prepared) if self._unbuffered else (prepared, directly)
@@ -322,7 +322,7 @@ class ZktecoTerminal:
         raise _prepare_error(users, "user list")
 
     def _prepare(self, what: int, first: int = 0, second: int = 0) -> Table | int:
-        """Have a table laid out; where the terminal will not, return the code of its answer."""
+        """Request that a table be prepared; where the terminal refuses, return the code of its answer."""
         self._release_buffer()
         begun = time.monotonic()
         code, data = self._pyzk.prepare(what, first, second)
@@ -335,9 +335,9 @@ class ZktecoTerminal:
         return self._table
 
     def _query_unbuffered(self, what: int, selector: bytes = b"") -> Table | int:
-        """Ask for a table without a buffer; where the terminal will not, return the code of its answer.
+        """Request a table without a buffer; where the terminal refuses, return the code of its answer.
 
-        A K40 answers with bytes that are no log, behind a right count: nothing of this is believed unjudged.
+        A K40 answers with bytes that are not a log, after a correct count: the layout must always be verified.
         """
         self._release_buffer()
         begun = time.monotonic()
@@ -367,7 +367,7 @@ class ZktecoTerminal:
         part = table.slice()
         with suppress(wire.WireError):
             return _LogPart(part, wire.choose_layout(part.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
-        # The pieces did not do: the whole decides, and is kept to be looked at where it does not either.
+        # The pieces were not sufficient: the whole log decides, and is kept for analysis if it fits no layout.
         with _exclusive_if_long(part.size) as deadline:
             try:
                 sample = wire.Sample.whole(part.fetch_all(deadline))
@@ -386,9 +386,9 @@ class ZktecoTerminal:
 
 @contextmanager
 def _exclusive_if_long(size: int) -> Iterator[float]:
-    """Wait for the place of the one long log that is in memory as a whole; yield the moment when it must be free again.
+    """Admit one long log at a time into memory; yield the monotonic time at which it must be released.
 
-    TerminalUnavailable where it does not become free.
+    TerminalUnavailable where another long log is not released in time.
     """
     if size <= LONG_LOG:
         yield math.inf
@@ -422,7 +422,7 @@ def _prepare_error(code: int, what: str) -> DriverError:
 
 @contextmanager
 def connect(options: ZktecoOptions) -> Iterator[ZktecoTerminal]:
-    """Open a conversation with the terminal; it ends, and the terminal is left as found, when the block ends."""
+    """Open a conversation with the terminal; the end of the block closes it and restores the terminal."""
     host, port = split_address(options.address)
     comm_key = options.comm_key()
     transport = Transport(

@@ -1,8 +1,8 @@
-"""The wire under pyzk: whole answers, deadlines, events set aside, and only commands that cannot do harm.
+"""The transport below pyzk: whole answers, deadlines, a separate event queue, and allow-listed commands only.
 
-pyzk 0.9 knows the handshake, the communication key and the chunk transfer of many years of devices, but it trusts
+pyzk 0.9 implements the handshake, the communication key and the chunk transfer of many years of devices, but it trusts
 ``recv`` to return whole packets, never to return nothing, and never to return an event. :class:`Transport` is the
-socket that keeps those promises. It is the only place of the driver that touches a network.
+socket with these properties. It is the only place of the driver that touches a network.
 """
 
 import math
@@ -71,17 +71,17 @@ _BULK = _UNBUFFERED | {wire.CMD_PREPARE_BUFFER, wire.CMD_READ_BUFFER}
 MAX_DATAGRAM, MAX_SEGMENT = 65536, 4096
 """Bytes taken from the network at once. A thread that waits holds so much memory, and most wait most of the time."""
 MAX_EVENTS = 10_000
-"""Events kept while a command is under way; more are dropped, and the log tells of them."""
+"""Events kept while a command is under way; more are dropped, and the log still holds them."""
 MAX_EVENT = 1024
 """Bytes of an event that are kept; punches have 52 at most, and what is longer only says that the log is to be read."""
 CAPTURE_PACKETS = 24
 CAPTURE_BYTES = 96
 DATAGRAM_GAP_S = 2.0
-"""A datagram that has not come this long after its neighbours is lost."""
+"""A datagram that is missing this long after the previous one is lost."""
 CLOSING_ACK_TIMEOUT_S = 2.0
-"""How long the end of a transfer is waited for where some terminals leave it out."""
+"""Time limit for the closing ACK of a transfer, which some terminals omit."""
 UDP_TRIES = 3
-"""How often a chunk is asked for while datagrams get lost; together these tries take one bulk time-out at most."""
+"""Attempts for a chunk while datagrams are lost; all attempts together take one bulk time-out at most."""
 
 
 class Transport:
@@ -158,7 +158,7 @@ class Transport:
     # What pyzk calls.
 
     def settimeout(self, _timeout_s: float | None) -> None:
-        """Do nothing: deadlines are this class's business."""
+        """Do nothing: this class enforces its own deadlines."""
 
     def connect_ex(self, _address: object) -> int:
         """Do nothing: the socket is connected already."""
@@ -332,7 +332,7 @@ class Transport:
             self._receive_some(deadline)
 
     def _receive_some(self, deadline: float) -> None:
-        """Take what the network has, waiting until ``deadline``; events go aside, answers into the queue."""
+        """Receive data, waiting until ``deadline``; events and answers go into separate queues."""
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise _DeadlineExceeded
@@ -341,7 +341,7 @@ class Transport:
             data = self._socket.recv(MAX_DATAGRAM if self._udp else MAX_SEGMENT)
         except OSError as exc:
             if isinstance(exc, TimeoutError) and exc.errno is None:
-                raise _DeadlineExceeded from None  # with a number it is the kernel's: the other side is gone
+                raise _DeadlineExceeded from None  # with a number it is the kernel's: the connection is lost
             raise TerminalUnavailable(f"the connection broke ({exc.strerror or exc})") from exc
         if not data and not self._udp:
             raise TerminalUnavailable("the terminal closed the connection")
