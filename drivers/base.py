@@ -388,6 +388,10 @@ class DiscoveredTerminal:
     error: DriverError | None = None
 
 
+Finding = DiscoveredTerminal
+"""The former name, for drivers of other packages."""
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A driver as the gateway uses it: name, options, and the function that connects."""
