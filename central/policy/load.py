@@ -140,11 +140,11 @@ class Library:
                     return path
             except (OSError, ValueError):  # a name that no file can have
                 continue
-        names = ", ".join(self.names()) or "none"
+        names = ", ".join(self._names()) or "none"
         message = f"no such policy; name a file ending in .yaml, or a shipped one: {names}"
         raise PolicyError([Problem(named.place, key, message)])
 
-    def names(self) -> list[str]:
+    def _names(self) -> list[str]:
         """Return the names of shipped policies, examples last."""
         folders = (self._shipped, self._shipped / "examples")
         files = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]

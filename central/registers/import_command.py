@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies
-from central.policy.load import Library
+from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes
 from central.registers.importing import Change, Preview
@@ -44,17 +44,17 @@ def import_file(
     Exit code 1 where there is a mistake. Catat berkas daftar ke basis data: seluruhnya, atau tidak sama sekali.
     """
     language: Language = lang.value
-    names = frozenset(Library().names()) | {path.stem for path in (policies.glob("*.yaml") if policies else ())}
+    known = OfficePolicies(policies)
     entered: Entered | None = None
     try:
         scan = scan_register(file, kind, sheet)
         with closing(Database(db, create=not dry_run)) as database:
             if dry_run:
                 with database.reading() as connection:
-                    found = importing.preview(connection, scan, names, withdraw=withdraw)
+                    found = importing.preview(connection, scan, known, withdraw=withdraw)
             else:
                 given = importing.Paper(by, paper)
-                found, entered = importing.take(database, scan, names, given, datetime.now(UTC), withdraw=withdraw)
+                found, entered = importing.take(database, scan, known, given, datetime.now(UTC), withdraw=withdraw)
     except RegisterFileError as error:
         print_mistakes(error, file, language, as_json=as_json)
         raise typer.Exit(1) from None
