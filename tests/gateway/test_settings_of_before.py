@@ -97,6 +97,7 @@ OFFICES = {
         line_terminal("date_format: dd/mm/yyyy"), "write %d/%m/%Y", last("date_format"), "dd/mm/yyyy"
     ),
     "time format": Office(line_terminal("time_format: 'HH:mm'"), "write %H:%M", last("time_format"), "HH:mm"),
+    "no year": Office(line_terminal("date_format: '%d/%m'"), "write %Y-%m-%d", last("date_format"), "%d/%m"),
     "directive twice": Office(line_terminal("date_format: '%d%d'"), "write %Y-%m-%d", last("date_format"), "%d%d"),
     "speed": Office(line_terminal("baudrate: 9601"), "not a speed of serial lines", last("baudrate"), 9601),
     "epoch": Office(
