@@ -111,7 +111,7 @@ class _Libraries(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record's message template."""
         # The template without its values, which may contain personal data.
-        log.warning("library_warned", library=record.name, said=str(record.msg), exc_info=record.exc_info)
+        log.warning("library_warned", library=record.name, message=str(record.msg), exc_info=record.exc_info)
 
 
 def _safe_text(reason: object) -> str:

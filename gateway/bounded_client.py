@@ -37,16 +37,16 @@ class BoundedClient(mqtt.Client):
         """Description of the protocol violation that ended the connection, if any."""
         self._most_waiting = window + UNWRITTEN_MAX
         # Each counter is incremented by one thread only: the caller's and the library's.
-        self._asked, self._answered = 1, 0
+        self._requests, self._answered = 1, 0
 
     def subscribe(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`mqtt.Client.subscribe`."""
-        self._asked += 1
+        self._requests += 1
         return super().subscribe(*args, **kwargs)
 
     def unsubscribe(self, *args: Any, **kwargs: Any) -> Any:
         """See :meth:`mqtt.Client.unsubscribe`."""
-        self._asked += 1
+        self._requests += 1
         return super().unsubscribe(*args, **kwargs)
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -62,7 +62,7 @@ class BoundedClient(mqtt.Client):
         try:
             if kind not in _FREE:
                 self._answered += 1
-                if kind not in (_CONNACK, _SUBACK, _UNSUBACK) or self._answered > self._asked:
+                if kind not in (_CONNACK, _SUBACK, _UNSUBACK) or self._answered > self._requests:
                     raise self._violated(f"a packet of kind {kind:#04x}, which nothing called for")  # noqa: TRY301 - every violation ends in one place
             elif kind == _PUBLISH and command & 0x06 > 0x02:
                 raise self._violated("a message with QoS 2, which was not subscribed to")  # noqa: TRY301

@@ -127,15 +127,15 @@ _FIELDS = {field.alias or name for name, field in Replay.model_fields.items()}
 T = TypeVar("T", bound=_Arguments)
 
 
-def replay(ledger: Ledger, asked: Replay) -> ResendCounts:
+def replay(ledger: Ledger, requested: Replay) -> ResendCounts:
     """Mark events of the ledger for resending."""
-    first, last = asked.sequence or (1, 2**62)
-    if asked.sequence is not None:
-        base = ledger.base_of(asked.stream or ledger.stream)
+    first, last = requested.sequence or (1, 2**62)
+    if requested.sequence is not None:
+        base = ledger.base_of(requested.stream or ledger.stream)
         if base is None:
             raise Refusal("unknown_stream", "this ledger never had a stream of that name")
         first, last = base + first, base + last
-    return ledger.resend(Selection(first, last, asked.terminal, asked.days))
+    return ledger.resend(Selection(first, last, requested.terminal, requested.days))
 
 
 def take_receipt(ledger: Ledger, payload: str) -> dict[str, Any]:
@@ -313,11 +313,11 @@ class Commands:
         return [worker.name for worker in workers]
 
     def _replay(self, payload: bytes | str) -> dict[str, Any]:
-        asked = read_replay(payload)
-        worker = None if asked.terminal is None else self._worker(asked.terminal)
-        if asked.withheld and worker is not None:
-            return {"released": worker.release(*(asked.days or (date.min, date.max)))}
-        return replay(self._ledger, asked)._asdict()
+        requested = read_replay(payload)
+        worker = None if requested.terminal is None else self._worker(requested.terminal)
+        if requested.withheld and worker is not None:
+            return {"released": worker.release(*(requested.days or (date.min, date.max)))}
+        return replay(self._ledger, requested)._asdict()
 
     def _set_clock(self, payload: bytes | str) -> dict[str, Any]:
         worker = self._worker(_read(One, payload).terminal)

@@ -109,13 +109,13 @@ class Control:
 
     def _answer(self, request: bytes) -> dict[str, Any]:
         try:
-            asked = json.loads(request)
-            name = asked["command"]
+            fields = json.loads(request)
+            name = fields["command"]
             command = self._commands[name]
         except Exception:  # noqa: BLE001 - any error of the parser, deeply nested brackets too, is an invalid request
             return _error("unknown_command", "the running gateway does not know this command")
         try:
-            return {"status": "ok", "data": command(asked)}
+            return {"status": "ok", "data": command(fields)}
         except Refusal as exc:
             return _error(exc.code, str(exc))
         except LedgerError as exc:

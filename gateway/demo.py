@@ -144,7 +144,7 @@ def demo(for_s: float | None, *, plain: bool = False) -> int:
             )
             # Queried at the end only, because it counts everything; an independent program's result.
             total = replace(total, at_centre=_at_centre(folder))
-        return _told(console, folder, total, subscriber, processes)
+        return _print_result(console, folder, total, subscriber, processes)
 
 
 def _terminals() -> Terminals:
@@ -347,11 +347,11 @@ def _sum(folder: Path, terminals: Terminals) -> _Sum:
 def _at_centre(folder: Path) -> int:
     """Return the number of distinct punches stored by the centre."""
     command = [*_CENTRAL, "report", "--db", str(folder / _CENTRE), "--json"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603 - our own command
-    return sum(stream["punches"] for stream in json.loads(told.stdout)["streams"]) if told.returncode == 0 else 0
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)  # noqa: S603 - our own command
+    return sum(stream["punches"] for stream in json.loads(done.stdout)["streams"]) if done.returncode == 0 else 0
 
 
-def _told(
+def _print_result(
     console: Console, folder: Path, total: _Sum, subscriber: Subscriber, processes: dict[str, subprocess.Popen[bytes]]
 ) -> int:
     """End the processes and print the totals; return the exit code."""

@@ -172,16 +172,16 @@ class _Walk:
         part, left = self._section.part, list(self._section.steps)
         while left:
             try:
-                came = self._found.get(timeout=self._section.deadline_s)
+                result = self._found.get(timeout=self._section.deadline_s)
             except queue.Empty:
                 values = {"seconds": f"{self._section.deadline_s:g}"}
                 yield Step(part, left.pop(0), "failed", "too_slow", values, self._section.deadline_s)
                 break
-            if came is None:
+            if result is None:
                 break
-            if isinstance(came, BaseException):
-                raise came
-            finding, took_s = came
+            if isinstance(result, BaseException):
+                raise result
+            finding, took_s = result
             left.remove(finding.step)
             yield Step(part, finding.step, finding.outcome, finding.name, finding.values, took_s)
         for name in left:
@@ -207,7 +207,7 @@ def _skipped(step: str, name: str, **values: object) -> Finding:
 class _Daemon(NamedTuple):
     """The state of a gateway running on this machine."""
 
-    told: Mapping[str, Any] | None
+    status: Mapping[str, Any] | None
     """Its status; None where none answers."""
     hidden: str | None = None
     """The finding that says why one may run all the same; None where it is certain that none does."""
@@ -225,11 +225,11 @@ def sections(settings: Settings, clock: Clock) -> list[Section]:
 
 def _look_for_daemon(data_dir: Path) -> _Daemon:
     try:
-        told = ask(data_dir, "status")
+        daemon_status = ask(data_dir, "status")
     except Unanswered as exc:
         return _Daemon(None, "daemon_hidden" if exc.code == "not_permitted" else "daemon_mute")
-    if told is not None:
-        return _Daemon(told)
+    if daemon_status is not None:
+        return _Daemon(daemon_status)
     try:
         return _Daemon(None, "daemon_mute" if in_use(data_dir) else None)
     except OSError:
@@ -240,10 +240,10 @@ def _look_for_daemon(data_dir: Path) -> _Daemon:
 
 
 def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
-    folder, told = settings.data_dir, daemon.told
+    folder, daemon_status = settings.data_dir, daemon.status
     yield _look_at_network(settings)
-    if told is not None:
-        yield _passed("daemon", "daemon_runs", version=told["version"])
+    if daemon_status is not None:
+        yield _passed("daemon", "daemon_runs", version=daemon_status["version"])
     elif daemon.hidden is not None:
         yield _failed("daemon", daemon.hidden, folder=folder)
     else:
@@ -254,7 +254,7 @@ def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Find
     yield _look_at_ledger(folder)
     yield _look_at_disk(settings)
     # A daemon may be configured to trust this machine's clock.
-    synchronised = told["health"]["clock_synchronised"] if told else clock.synchronised()
+    synchronised = daemon_status["health"]["clock_synchronised"] if daemon_status else clock.synchronised()
     yield _passed("clock", "clock_synchronised") if synchronised else _warned("clock", "clock_not_synchronised")
 
 
@@ -378,9 +378,14 @@ def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock,
     patience_s: float = getattr(entry, "timeout", ANSWER_S)
     if daemon.hidden is not None:  # it may hold the terminal's only connection
         return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
-    if (told := daemon.told) is not None:
+    if (daemon_status := daemon.status) is not None:
         wait_s = 2 * patience_s
-        return Section(entry.name, TERMINAL_STEPS, lambda: _told_of(settings, entry, wait_s, told), wait_s + STEP_S)
+        return Section(
+            entry.name,
+            TERMINAL_STEPS,
+            lambda: _findings_of_daemon(settings, entry, wait_s, daemon_status),
+            wait_s + STEP_S,
+        )
     return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, clock), SLOW_LOG_S + 2 * patience_s)
 
 
@@ -394,20 +399,20 @@ def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
     yield _failed(step, name, reason=reason)
 
 
-def _told_of(
-    settings: Settings, entry: TerminalSettings, wait_s: float, told_of_us: Mapping[str, Any]
+def _findings_of_daemon(
+    settings: Settings, entry: TerminalSettings, wait_s: float, daemon_status: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
     try:
-        told = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
+        visit = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
     except (Refusal, Unanswered) as refusal:
         yield _failed("route", "daemon_refuses", reason=str(refusal))
         return
-    if told is None:  # it has stopped meanwhile
+    if visit is None:  # it has stopped meanwhile
         yield _failed("route", "daemon_silent")
         return
-    state = told["state"]
-    if not told["finished"]:  # its state may be older than a visit that has just ended
+    state = visit["state"]
+    if not visit["finished"]:  # its state may be older than a visit that has just ended
         if state["state"] == "online":
             yield _skipped("route", "still_busy")
         elif state["cause"] is None:
@@ -418,7 +423,7 @@ def _told_of(
     yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
     yield _passed("serial", "serial", serial=state["serial"])
     clock = state["clock"]
-    synchronised = told_of_us["health"]["clock_synchronised"]
+    synchronised = daemon_status["health"]["clock_synchronised"]
     evidence = None if clock is None else (clock["offset_ms"], clock["bound_ms"])
     yield _judged_clock(entry, evidence, has_clock=clock is not None, synchronised=synchronised)
     yield _judged_log(Sizes(state["records"], state["capacity"]))
@@ -451,9 +456,9 @@ def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[
 def _conversation(settings: Settings, entry: TerminalSettings, terminal: Terminal, clock: Clock) -> Iterator[Finding]:
     yield from (_passed(step, "fine") for step in ("route", "port", "key"))
     yield _judged_serial(entry, terminal.serial(), _known_serial(settings, entry.name))
-    asked = clock.now()
+    requested = clock.now()
     keeper = Timekeeper(settings.zone(entry), None)
-    keeper.measure(terminal.read_clock(), asked, 0.0, synchronised=True)
+    keeper.measure(terminal.read_clock(), requested, 0.0, synchronised=True)
     evidence = None if keeper.evidence is None else (keeper.evidence.offset_ms, keeper.evidence.bound_ms)
     has_clock = isinstance(terminal, Logged)
     yield _judged_clock(entry, evidence, has_clock=has_clock, synchronised=clock.synchronised())
@@ -476,13 +481,13 @@ def _known_serial(settings: Settings, name: str) -> str | None:
     return None
 
 
-def _judged_serial(entry: TerminalSettings, told: str, learned: str | None) -> Finding:
+def _judged_serial(entry: TerminalSettings, reported: str, learned: str | None) -> Finding:
     expected = entry.serial or learned
-    if not told and entry.serial is None:
+    if not reported and entry.serial is None:
         return _failed("serial", "serial_not_told", reason="")
-    if told and expected is not None and told != expected:
-        return _failed("serial", "serial_differs", reason=f"{told}, {expected} is expected")
-    return _passed("serial", "serial", serial=told or entry.serial)
+    if reported and expected is not None and reported != expected:
+        return _failed("serial", "serial_differs", reason=f"{reported}, {expected} is expected")
+    return _passed("serial", "serial", serial=reported or entry.serial)
 
 
 def _judged_clock(
@@ -558,7 +563,7 @@ def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Findi
         name = "broker_refuses_port" if isinstance(exc, ConnectionRefusedError) else "broker_silent"
         yield _failed("broker_port", name, where=where, reason=exc.strerror or str(exc))
         return
-    yield from _visit_broker(settings, clock, daemon.told)
+    yield from _visit_broker(settings, clock, daemon.status)
 
 
 def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
@@ -578,7 +583,7 @@ def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
         return _failed("tls", "no_tls", reason=getattr(exc, "reason", None) or exc.strerror or str(exc))
 
 
-class _Heard(NamedTuple):
+class _BrokerAnswer(NamedTuple):
     """An answer of the broker, and the id of its message."""
 
     what: Literal["connected", "closed", "subscribed", "taken", "receipt"]
@@ -592,28 +597,28 @@ class _Line:
 
     def __init__(self, settings: Settings) -> None:
         self.receipt: bytes | None = None
-        self._answers: queue.Queue[_Heard] = queue.Queue(ANSWERS)
+        self._answers: queue.Queue[_BrokerAnswer] = queue.Queue(ANSWERS)
         self._mqtt = settings.mqtt
         self._client = client_for(settings.mqtt, f"{settings.client_id}-doctor")
 
-        def put(heard: _Heard) -> None:
+        def put(reply: _BrokerAnswer) -> None:
             with suppress(queue.Full):  # further answers are irrelevant
-                self._answers.put_nowait(heard)
+                self._answers.put_nowait(reply)
 
         def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            put(_Heard("connected", reason.value, str(reason)))
+            put(_BrokerAnswer("connected", reason.value, str(reason)))
 
         def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            put(_Heard("closed", reason.value, str(reason)))
+            put(_BrokerAnswer("closed", reason.value, str(reason)))
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
-            put(_Heard("subscribed", reasons[0].value, str(reasons[0])))
+            put(_BrokerAnswer("subscribed", reasons[0].value, str(reasons[0])))
 
         def on_publish(_c: mqtt.Client, _u: Any, _mid: int, reason: ReasonCode, _p: Any) -> None:
-            put(_Heard("taken", reason.value, str(reason)))
+            put(_BrokerAnswer("taken", reason.value, str(reason)))
 
         def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            put(_Heard("receipt", payload=bytes(message.payload)))
+            put(_BrokerAnswer("receipt", payload=bytes(message.payload)))
 
         self._client.on_connect = on_connect
         self._client.on_disconnect = on_disconnect
@@ -621,7 +626,7 @@ class _Line:
         self._client.on_publish = on_publish
         self._client.on_message = on_message
 
-    def connect(self) -> _Heard | None:
+    def connect(self) -> _BrokerAnswer | None:
         """Connect; raises OSError on failure."""
         version5 = self._mqtt.protocol == 5
         clean = True if version5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY
@@ -629,11 +634,11 @@ class _Line:
         self._client.loop_start()
         return self._answer("connected", CONNECT_TIMEOUT_S)
 
-    def subscribe(self, topic: str) -> _Heard | None:
+    def subscribe(self, topic: str) -> _BrokerAnswer | None:
         self._client.subscribe(topic, qos=1)
         return self._answer("subscribed", ANSWER_S)
 
-    def publish(self, topic: str, trial: _Trial) -> _Heard | None:
+    def publish(self, topic: str, trial: _Trial) -> _BrokerAnswer | None:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
         properties.ContentType = trial.content_type
         properties.PayloadFormatIndicator = 1
@@ -646,16 +651,16 @@ class _Line:
             self._answer("receipt", RECEIPT_S)
         return self.receipt
 
-    def _answer(self, what: str, timeout_s: float) -> _Heard | None:
+    def _answer(self, what: str, timeout_s: float) -> _BrokerAnswer | None:
         """Wait for an answer of a kind, or the end of the connection; None after the timeout."""
         until = time.monotonic() + timeout_s
         with suppress(queue.Empty):
             while True:
-                heard = self._answers.get(timeout=max(0.0, until - time.monotonic()))
-                if heard.what == "receipt":
-                    self.receipt = heard.payload
-                if heard.what in (what, "closed"):
-                    return heard
+                reply = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+                if reply.what == "receipt":
+                    self.receipt = reply.payload
+                if reply.what in (what, "closed"):
+                    return reply
         return None
 
     def close(self) -> None:
@@ -663,7 +668,7 @@ class _Line:
         self._client.loop_stop()
 
 
-def _visit_broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _visit_broker(settings: Settings, clock: Clock, daemon_status: Mapping[str, Any] | None) -> Iterator[Finding]:
     try:
         line = _Line(settings)
     except BrokerUnavailable as exc:
@@ -673,22 +678,22 @@ def _visit_broker(settings: Settings, clock: Clock, told: Mapping[str, Any] | No
         try:
             answer = line.connect()
         except OSError as exc:
-            yield _judged_login(settings.mqtt, _Heard("closed", text=exc.strerror or str(exc)))
+            yield _judged_login(settings.mqtt, _BrokerAnswer("closed", text=exc.strerror or str(exc)))
             return
         yield (login := _judged_login(settings.mqtt, answer))
         if login.outcome == "failed":
             return
-        heard = line.subscribe(f"{settings.topic_prefix}/{RECEIPT}")
-        yield _judged_subscription(heard)
+        reply = line.subscribe(f"{settings.topic_prefix}/{RECEIPT}")
+        yield _judged_subscription(reply)
         trial = _trial(settings, clock)
         yield from _judged_publish(settings, trial, line.publish(f"{settings.topic_prefix}/{trial.topic}", trial))
         yield _judged_receipt(settings, line.wait_for_receipt())
-        yield _judged_session(told)
+        yield _judged_session(daemon_status)
     finally:
         line.close()
 
 
-def _judged_login(ours: Mqtt, answer: _Heard | None) -> Finding:
+def _judged_login(ours: Mqtt, answer: _BrokerAnswer | None) -> Finding:
     if answer is None:
         return _failed("login", "says_nothing")
     if answer.what == "closed":
@@ -700,11 +705,11 @@ def _judged_login(ours: Mqtt, answer: _Heard | None) -> Finding:
     return _passed("login", "login" if ours.username else "login_nameless")
 
 
-def _judged_subscription(heard: _Heard | None) -> Finding:
-    if heard is None or heard.what == "closed":
+def _judged_subscription(reply: _BrokerAnswer | None) -> Finding:
+    if reply is None or reply.what == "closed":
         return _failed("receipts", "subscription_unanswered")
-    if heard.code >= 0x80:
-        return _failed("receipts", "subscription_refused", topic=RECEIPT, reason=heard.text)
+    if reply.code >= 0x80:
+        return _failed("receipts", "subscription_refused", topic=RECEIPT, reason=reply.text)
     return _passed("receipts", "subscription_granted", topic=RECEIPT)
 
 
@@ -734,7 +739,7 @@ def _sent_before(reader: LedgerReader) -> StoredEvent | None:
     return next(iter([*punches[-1:], *sent[-1:], *first]), None)
 
 
-def _judged_publish(settings: Settings, trial: _Trial, answer: _Heard | None) -> Iterator[Finding]:
+def _judged_publish(settings: Settings, trial: _Trial, answer: _BrokerAnswer | None) -> Iterator[Finding]:
     topic = f"{settings.topic_prefix}/{trial.topic}"
     if answer is None or answer.what == "closed":
         yield _failed("publish", "publish_unanswered", topic=topic)
@@ -778,14 +783,14 @@ def _judged_receipt(settings: Settings, payload: bytes | None) -> Finding:
     return _passed("receipt", "receipt_seen", upto=receipt.upto, assigned=assigned, missing=lacks)
 
 
-def _judged_session(told: Mapping[str, Any] | None) -> Finding:
+def _judged_session(daemon_status: Mapping[str, Any] | None) -> Finding:
     """Check the status of the daemon's own connection: two machines with one name show only there."""
-    if told is None:
+    if daemon_status is None:
         return _skipped("session", "no_daemon")
-    status = str(told["broker"])
+    status = str(daemon_status["broker"])
     if status == "connected":
         return _passed("session", "daemon_connected")
     if status.startswith("connected"):
         return _failed("session", "daemon_troubled", reason=status)
     own = {"taken": "client_taken", "replaced": "copy_stopped"}  # what only the daemon's own connection shows
-    return _failed("session", own.get(told.get("broker_cause") or "", "daemon_not_connected"), reason=status)
+    return _failed("session", own.get(daemon_status.get("broker_cause") or "", "daemon_not_connected"), reason=status)

@@ -584,7 +584,9 @@ class Publisher:
                         return
                     lived_s = time.monotonic() - session.started if session else 0.0
                     if session is not None:
-                        self._unanswered.update(topic for asked in session.subscriptions.values() for topic in asked)
+                        self._unanswered.update(
+                            topic for requested in session.subscriptions.values() for topic in requested
+                        )
                     short_sessions = short_sessions + 1 if exc.unexplained and lived_s <= SHORT_SESSION_S else 0
                     problem = _repeatedly_disconnected() if short_sessions >= SHORT_SESSIONS_MAX else exc
                     self._taken_over = problem is exc and exc.cause == "taken"
@@ -857,10 +859,10 @@ class Publisher:
                 f"the connection to the broker broke ({end.text}) at a message of {messages[0].size} bytes; "
                 "the next are smaller"
             )
-        if asked := [topic for topics in session.subscriptions.values() for topic in topics]:
+        if requested := [topic for topics in session.subscriptions.values() for topic in topics]:
             raise BrokerUnavailable(
                 f"the connection to the broker broke ({end.text}) before it answered the subscription to "
-                f"{', '.join(asked)}"
+                f"{', '.join(requested)}"
             )
         # The library has only one informative reason of its own: an unanswered ping.
         raise BrokerUnavailable(

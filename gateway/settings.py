@@ -749,8 +749,8 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
     except MarkedYAMLError as error:
         # A quote, bracket or key that is not closed is to be mended at its beginning, not where the parser gave up.
         opened = error.context_mark if re.search("quoted|flow|key", error.context or "") else None
-        said = f"{error.context or ''}\n{error.problem or ''}".splitlines()
-        advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in said)]
+        error_lines = f"{error.context or ''}\n{error.problem or ''}".splitlines()
+        advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in error_lines)]
         message = advice[0] if advice else "not YAML; check indentation, colons, quotes and brackets around here"
         mark = opened or error.problem_mark
         if "\xa0" in dict(enumerate(text.splitlines())).get(mark.line, ""):  # the mark may stand behind the last line

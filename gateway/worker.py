@@ -795,13 +795,13 @@ class Worker:
         again_s = WHOLE_READ_INTERVAL_S if self._live_healthy else UNCOUNTED_READ_S
         return time.monotonic() >= self._whole_read_at + again_s
 
-    def _schedule_rest(self, reading: Reading, asked_for: int) -> None:
+    def _schedule_rest(self, reading: Reading, requested_records: int) -> None:
         """Set the earliest time of the next reading after the terminal prepared its log."""
         here = time.monotonic()
         self._rest_until = here + REST_FACTOR * reading.prepared_s
         if reading.start == 0 and reading.total > SMALL_LOG:
             self._whole_read_at = here
-            if asked_for:  # it cannot send the end alone
+            if requested_records:  # it cannot send the end alone
                 self._rest_until = max(self._rest_until, here + WHOLE_READ_INTERVAL_S)
 
     def _count_unannounced(self, new: int) -> None:

@@ -92,7 +92,7 @@ def _valid(rows: Iterable[EnrolmentRow], on: date) -> Enrolment | None:
 def unknown_pins(uses: Iterable[PinUse], enrolments: Enrolments) -> list[UnknownPin]:
     """Return the PINs that nobody had when they were read, by terminal and PIN."""
     found: dict[tuple[Reader, str], UnknownPin] = {}
-    for use in _by_nobody(uses, enrolments):
+    for use in _unattributed(uses, enrolments):
         before = found.get((use.reader, use.pin), UnknownPin(use.reader, use.pin, 0, use.first, use.last, 0))
         found[use.reader, use.pin] = before._replace(
             punches=before.punches + use.punches,
@@ -103,5 +103,5 @@ def unknown_pins(uses: Iterable[PinUse], enrolments: Enrolments) -> list[Unknown
     return [found[key] for key in sorted(found)]
 
 
-def _by_nobody(uses: Iterable[PinUse], enrolments: Enrolments) -> Iterator[PinUse]:
+def _unattributed(uses: Iterable[PinUse], enrolments: Enrolments) -> Iterator[PinUse]:
     return (use for use in uses if enrolments.person(use.reader, use.pin, use.on) is None)

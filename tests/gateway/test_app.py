@@ -410,7 +410,7 @@ def test_log_for_programs_for_people_and_for_the_journal(tmp_path: Path) -> None
 
     polled, output = map(json.loads, for_programs)
     assert (polled["event"], polled["level"], polled["terminal"]) == ("poll_finished", "info", "lobby")
-    assert (output["event"], output["library"], output["said"]) == (
+    assert (output["event"], output["library"], output["message"]) == (
         "library_warned",
         "paho",
         "hm %s",

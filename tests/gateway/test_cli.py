@@ -970,7 +970,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_nobody_else_may_read_what_the_data_folder_holds(tmp_path: Path, mask: int) -> None:
+def test_other_users_cannot_read_the_data_folder(tmp_path: Path, mask: int) -> None:
     """Evidence and identities are 0640 or less, whatever the umask; a file of an older version is tightened."""
     data = tmp_path / "data"
     earlier = os.umask(mask)
@@ -979,7 +979,7 @@ def test_nobody_else_may_read_what_the_data_folder_holds(tmp_path: Path, mask: i
             config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
             for _ in range(2):
                 with running("run", "-c", config) as process:
-                    eventually(lambda: (told := ask(data, "status")) and told["health"]["sequence"] >= 10)
+                    eventually(lambda: (done := ask(data, "status")) and done["health"]["sequence"] >= 10)
                     assert hadir("ledger", "backup", "-c", config).returncode == 0
                     seen = {path: path.stat() for path in data.rglob("*") if not path.is_symlink()}
                     assert {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock"} <= {p.name for p in seen}

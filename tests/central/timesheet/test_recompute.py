@@ -183,7 +183,7 @@ def test_people_who_come_and_pins_that_pass_on(centre: Centre) -> None:
     assert centre.day("new", "2026-09-15")["absent"]
 
 
-def test_a_pin_of_nobody_is_a_doubt_until_somebody_has_it(centre: Centre) -> None:
+def test_a_pin_without_an_enrolment_is_a_doubt_until_it_has_one(centre: Centre) -> None:
     """It touches the people of the site to whom no punch of that date is attributed, and goes with the enrolment."""
     centre.punched("1002", "2026-09-01 07:20:00", "2026-09-01 16:10:00")
     centre.punched("9", "2026-09-01 07:25:00")
