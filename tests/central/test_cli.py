@@ -215,7 +215,7 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_inbox(tmp_path: Path, db
         )
         try:
             with Sender(broker.port) as sender:
-                eventually(lambda: process.poll() is not None or "hadir-central" in broker.log, what="the connection")
+                eventually(lambda: process.poll() is not None or "/v1/+/+/info" in broker.log, what="the subscription")
                 sender.send(*Source().punches(1))
             eventually(lambda: process.poll() is not None or held(db) == [1], what="the event")
             assert held(db) == [1]
