@@ -23,7 +23,6 @@ from structlog.processors import ExceptionRenderer
 from structlog.tracebacks import ExceptionDictTransformer
 from typer.core import TyperGroup
 
-from central import ownership
 from central import report as reports
 from central.inbox import Broker, Inbox
 from central.options import AsJson, Db
@@ -32,7 +31,8 @@ from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
 from central.secret import SecretError, read_secret
-from central.store import Store, StoreError, StoreLocked, decision
+from central.store import Database, Store, StoreError, StoreLocked, ownership
+from central.store.engine import utc
 
 
 class Code(IntEnum):
@@ -300,7 +300,7 @@ def verify(db: Db) -> None:
             for fault in reports.verify(connection):
                 faults += 1
                 _show(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
-            events = connection.execute("SELECT count(*) FROM event").fetchone()[0]
+            events = connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
             streams = reports.report(connection).streams
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
@@ -371,14 +371,13 @@ def serial_assign(
     where two gateways send one punch with different content, the owner's punch counts.
     """
     try:
-        with decision(db) as connection:
-            entered = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
+        with Database(db) as database, database.writing() as connection:
+            changed = ownership.assign(connection, number, gateway, since, by, paper, utc(datetime.now(UTC)))
     except ownership.WrongDecisionError as exc:
         raise typer.BadParameter(f"{exc}.") from exc
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
-    _show(f"{number} belongs to {gateway} from {since} on; {changed} punches count otherwise than before")
+    _show(f"{number} belongs to {gateway} from {since} on; {len(changed)} punches count otherwise than before")
 
 
 def _unreadable(db: Path, exc: StoreError) -> Failure:

@@ -47,8 +47,13 @@ _NO_CHANGE = Change(None, ())
 class Coverage:
     """The sequences held of one stream: from 1 to ``seen`` without the gaps."""
 
-    def __init__(self, seen: int, assigned: int, gaps: list[tuple[int, int]], now_s: float) -> None:
-        """``gaps`` are in order and lie below ``seen``; their age counts from ``now_s``."""
+    def __init__(
+        self, seen: int, assigned: int, gaps: list[tuple[int, int]], now_s: float, unlisted_gaps: int = 0
+    ) -> None:
+        """``gaps`` are in order and lie below ``seen``; their age counts from ``now_s``.
+
+        Where some gaps are not listed, only sequences in or beside listed ones and above ``seen`` may be asked for.
+        """
         self.seen = seen
         """Highest sequence held."""
         self.assigned = assigned
@@ -57,6 +62,7 @@ class Coverage:
         self.disputed: set[int] = set()
         """Sequences at which an event is held and another one was rejected: receipts never confirm them."""
         self._tail_since_s = now_s
+        self._unlisted_gaps = unlisted_gaps
 
     def holds(self, sequence: int) -> bool:
         """Return whether an event is held at ``sequence``."""
@@ -67,7 +73,7 @@ class Coverage:
 
     def exceeds_gap_limit(self, sequence: int) -> bool:
         """Return whether storing ``sequence``, which is not held, would exceed ``MAX_GAPS``."""
-        if len(self.gaps) < MAX_GAPS:
+        if len(self.gaps) + self._unlisted_gaps < MAX_GAPS:
             return False
         if sequence > self.seen:
             return sequence > self.seen + 1

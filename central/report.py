@@ -1,6 +1,5 @@
 """Reports the events held, stream by stream, and verifies all of them from the stored bytes. Read-only."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-from central.event import BODY_FORGOTTEN, Event, Rejected, decode_text, first_previous, read_stored
-from central.ownership import counting, event_in
-from central.store import StoreError, check_version
+from sqlalchemy import Connection
+
+from central.event import BODY_FORGOTTEN, Event, Rejected, first_previous, read_stored
+from central.store import Database
+from central.store.ownership import counting, event_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +109,22 @@ class Fault:
 
 
 @contextmanager
-def open_readonly(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the file for reading, also while an inbox writes it; raises StoreError."""
-    if not path.is_file():
-        raise StoreError(f"{path}: no such database")
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        connection.text_factory = decode_text
-        try:
-            check_version(path, connection)
-            connection.execute("BEGIN")  # one snapshot for all reads
-            yield connection
-        finally:
-            connection.close()
-    except sqlite3.Error as exc:
-        raise StoreError(f"{path}: {exc}") from exc
+def open_readonly(path: Path) -> Iterator[Connection]:
+    """Open the file for reading, at one moment, also while an inbox writes it; raises StoreError."""
+    with Database(path, read_only=True) as database, database.reading() as connection:
+        yield connection
 
 
-def report(connection: sqlite3.Connection) -> Report:
+def report(connection: Connection) -> Report:
     """Summarize the events held; the state of a chain is the one that the inbox has verified event by event."""
-    punches = dict(
-        connection.execute(
-            "SELECT event.stream, count(*) FROM punch JOIN event ON event.key = punch.event GROUP BY event.stream"
-        )
-    )
+    counted = "SELECT event.stream, count(*) FROM punch JOIN event ON event.key = punch.event GROUP BY event.stream"
+    punches = {row[0]: row[1] for row in connection.exec_driver_sql(counted)}
     streams = []
-    for key, gateway, name, current, seen, assigned in connection.execute(
+    for key, gateway, name, current, seen, assigned in connection.exec_driver_sql(
         "SELECT stream.id, gateway.name, stream.name, gateway.stream = stream.id, seen, assigned "
         "FROM stream JOIN gateway ON gateway.id = stream.gateway ORDER BY gateway.name, stream.id"
     ):
-        gaps = connection.execute("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (key,)).fetchall()
+        gaps = _gaps(connection, key)
         missing = [*gaps, *([(seen + 1, assigned)] if assigned > seen else [])]
         forks, misidentified = _places(connection, key, "fork"), _places(connection, key, "misidentified")
         streams.append(
@@ -148,7 +135,7 @@ def report(connection: sqlite3.Connection) -> Report:
                 upto=max(seen, assigned),
                 missing=missing,
                 gone=_pruned_ranges(connection, key),
-                events=connection.execute("SELECT count(*) FROM event WHERE stream = ?", (key,)).fetchone()[0],
+                events=connection.exec_driver_sql("SELECT count(*) FROM event WHERE stream = ?", (key,)).scalar_one(),
                 punches=punches.get(key, 0),
                 forks=forks,
                 misidentified=misidentified,
@@ -160,7 +147,7 @@ def report(connection: sqlite3.Connection) -> Report:
                 predecessor=_predecessor(connection, key),
             )
         )
-    rejected = connection.execute(
+    rejected = connection.exec_driver_sql(
         "SELECT gateway, reason, sum(times), sum(counted) FROM ("
         "SELECT gateway, reason, times, 0 AS counted FROM rejected UNION ALL "
         "SELECT nullif(gateway, ''), reason, times, times FROM rejected_counted) "
@@ -169,11 +156,11 @@ def report(connection: sqlite3.Connection) -> Report:
     return Report(streams, [RejectedReport(*row) for row in rejected])
 
 
-def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
+def verify(connection: Connection) -> Iterator[Fault]:
     """Recompute every column from the stored bodies; yield each difference as a fault."""
     names = {
         key: (gateway, name)
-        for key, gateway, name in connection.execute(
+        for key, gateway, name in connection.exec_driver_sql(
             "SELECT stream.id, gateway.name, stream.name FROM stream JOIN gateway ON gateway.id = stream.gateway"
         )
     }
@@ -189,28 +176,30 @@ def verify(connection: sqlite3.Connection) -> Iterator[Fault]:
             yield Fault(gateway, name, 0, f"its predecessor {predecessor.stream} ends otherwise than its info states")
     for stream, sequence, what in _punch_faults(connection):
         yield Fault(*names[stream], sequence, what)
-    (orphans,) = connection.execute(
+    orphans = connection.exec_driver_sql(
         "SELECT count(*) FROM punch WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.key = punch.event)"
-    ).fetchone()
+    ).scalar_one()
     if orphans:
         yield Fault("-", "-", 0, f"{orphans} punches whose events are not in this database")
 
 
-def _punch_faults(connection: sqlite3.Connection) -> Iterator[tuple[int, int, str]]:
+def _punch_faults(connection: Connection) -> Iterator[tuple[int, int, str]]:
     """Yield stream, sequence and fault of each punch whose row differs from its event."""
     yield from (
         (stream, sequence, "a punch that the table of punches lacks")
-        for stream, sequence in connection.execute(
+        for stream, sequence in connection.exec_driver_sql(
             "SELECT stream, sequence FROM event WHERE type = 'hadir.punch.recorded.v1' "
             "AND NOT EXISTS (SELECT 1 FROM punch WHERE punch.id = event.id) AND NOT EXISTS (SELECT 1 FROM finding "
             "WHERE finding.stream = event.stream AND finding.sequence = event.sequence AND kind = 'misidentified')"
         )
     )
-    for identity, stream, sequence, key in connection.execute(
+    claimed = connection.exec_driver_sql(
         "SELECT punch.id, stream, sequence, event FROM punch JOIN event ON event.key = punch.event "
         "WHERE punch.id IN (SELECT punch FROM claim)"
-    ):
-        if key != counting(connection, identity):
+    ).all()
+    rightful = counting(connection, (identity for identity, *_ in claimed))
+    for identity, stream, sequence, key in claimed:
+        if key != rightful[identity]:
             yield stream, sequence, "a punch that counts, though its serial number belongs to another gateway"
 
 
@@ -219,11 +208,11 @@ _Tombstones = dict[int, set[tuple[str, str]]]
 
 
 def _stated_tombstones(
-    connection: sqlite3.Connection, names: dict[int, tuple[str, str]]
+    connection: Connection, names: dict[int, tuple[str, str]]
 ) -> defaultdict[tuple[str, str], _Tombstones]:
     """Return the tombstones that the stored pruning events state, by gateway and stream."""
     stated: defaultdict[tuple[str, str], _Tombstones] = defaultdict(lambda: defaultdict(set))
-    for key, body in connection.execute("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
+    for key, body in connection.exec_driver_sql("SELECT stream, body FROM event WHERE type = ?", (BODY_FORGOTTEN,)):
         gateway, _ = names[key]
         event = event_in(gateway, body)
         for tombstone in () if event is None else event.tombstones:
@@ -232,13 +221,13 @@ def _stated_tombstones(
 
 
 def _faults(
-    connection: sqlite3.Connection, key: int, gateway: str, name: str, stated: _Tombstones
+    connection: Connection, key: int, gateway: str, name: str, stated: _Tombstones
 ) -> Iterator[tuple[int, str]]:
     """Yield sequence and fault for one stream, in the order of sequences."""
-    seen = connection.execute("SELECT seen FROM stream WHERE id = ?", (key,)).fetchone()[0]
-    gaps = iter(connection.execute("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (key,)).fetchall())
+    seen = connection.exec_driver_sql("SELECT seen FROM stream WHERE id = ?", (key,)).scalar_one()
+    gaps = iter(_gaps(connection, key))
     stored: _Tombstones = defaultdict(set)
-    for sequence, identity, digest in connection.execute(
+    for sequence, identity, digest in connection.exec_driver_sql(
         "SELECT sequence, id, digest FROM forgotten WHERE stream = ?", (key,)
     ):
         stored[sequence].add((identity, digest))
@@ -247,7 +236,7 @@ def _faults(
     for sequence in sorted(stored.keys() | stated.keys()):
         if stored.get(sequence, set()) != stated.get(sequence, set()):
             yield sequence, "the table of pruned events differs from what the gateway's events state"
-    events = connection.execute(
+    events = connection.exec_driver_sql(
         "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, body FROM event "
         "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = ? ORDER BY sequence, key",
         (key,),
@@ -294,24 +283,26 @@ def _rejection(rejected: Rejected) -> str:
     return "its content was altered in this database"
 
 
-def _unproven(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
+def _unproven(connection: Connection, stream: int) -> list[tuple[int, int]]:
     """Return the sequences of events stored without their whole content and not received again, as ranges."""
-    places = connection.execute(
+    places = connection.exec_driver_sql(
         "SELECT DISTINCT sequence FROM unproven_missing WHERE stream = ? ORDER BY sequence", (stream,)
     )
     return list(_ranges(place for (place,) in places))
 
 
-def _quotas(connection: sqlite3.Connection, stream: int) -> list[str]:
-    rows = connection.execute(
+def _quotas(connection: Connection, stream: int) -> list[str]:
+    rows = connection.exec_driver_sql(
         "SELECT DISTINCT kind FROM finding WHERE stream = ? AND kind GLOB 'too_many_*' ORDER BY kind", (stream,)
     )
     return [kind for (kind,) in rows]
 
 
-def _pruned_ranges(connection: sqlite3.Connection, stream: int) -> list[tuple[int, int]]:
+def _pruned_ranges(connection: Connection, stream: int) -> list[tuple[int, int]]:
     """Return the sequences of a stream of which only a tombstone is held, as ranges."""
-    places = connection.execute("SELECT DISTINCT sequence FROM gone WHERE stream = ? ORDER BY sequence", (stream,))
+    places = connection.exec_driver_sql(
+        "SELECT DISTINCT sequence FROM gone WHERE stream = ? ORDER BY sequence", (stream,)
+    )
     return list(_ranges(place for (place,) in places))
 
 
@@ -321,17 +312,23 @@ def _ranges(places: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield first, rest[-1][1] if rest else first
 
 
-def _places(connection: sqlite3.Connection, stream: int, kind: str) -> list[int]:
-    rows = connection.execute(
+def _gaps(connection: Connection, stream: int) -> list[tuple[int, int]]:
+    """Return the ranges that are missing below the highest sequence held."""
+    rows = connection.exec_driver_sql("SELECT first, last FROM gap WHERE stream = ? ORDER BY first", (stream,))
+    return [(first, last) for first, last in rows]
+
+
+def _places(connection: Connection, stream: int, kind: str) -> list[int]:
+    rows = connection.exec_driver_sql(
         "SELECT sequence FROM finding WHERE stream = ? AND kind = ? ORDER BY sequence", (stream, kind)
     )
     return [sequence for (sequence,) in rows]
 
 
-def _chain(connection: sqlite3.Connection, stream: int, seen: int, gaps: list[tuple[int, int]]) -> Chain:
+def _chain(connection: Connection, stream: int, seen: int, gaps: list[tuple[int, int]]) -> Chain:
     breaks = [
         Break(*row)
-        for row in connection.execute(
+        for row in connection.exec_driver_sql(
             "SELECT sequence, expected, found FROM finding WHERE stream = ? AND kind = 'break' ORDER BY sequence",
             (stream,),
         )
@@ -345,27 +342,27 @@ def _chain(connection: sqlite3.Connection, stream: int, seen: int, gaps: list[tu
     return Chain(state, first, last, len(breaks), breaks[0] if breaks else None)
 
 
-def _predecessor(connection: sqlite3.Connection, key: int) -> Predecessor | None:
-    gateway, name, sequence, digest = connection.execute(
+def _predecessor(connection: Connection, key: int) -> Predecessor | None:
+    gateway, name, sequence, digest = connection.exec_driver_sql(
         "SELECT gateway, predecessor, predecessor_sequence, predecessor_digest FROM stream WHERE id = ?", (key,)
-    ).fetchone()
+    ).one()
     if name is None:
         return None
     stream = "stream = (SELECT id FROM stream WHERE gateway = :gateway AND name = :name)"
     end = {"sequence": sequence, "gateway": gateway, "name": name}
     digests = {
         held
-        for (held,) in connection.execute(
+        for (held,) in connection.exec_driver_sql(
             f"SELECT digest FROM event WHERE {stream} AND sequence = :sequence "  # noqa: S608 - constant text
             f"UNION SELECT digest FROM gone WHERE {stream} AND sequence = :sequence",
             end,
         )
     }
-    (beyond,) = connection.execute(
+    beyond = connection.exec_driver_sql(
         f"SELECT count(*) FROM (SELECT sequence FROM event WHERE {stream} AND sequence > :sequence "  # noqa: S608 - constant text
         f"UNION SELECT sequence FROM gone WHERE {stream} AND sequence > :sequence)",
         end,
-    ).fetchone()
+    ).scalar_one()
     state: Literal["matches", "differs", "not_held"] = (
         "not_held" if not digests else "matches" if digest in digests else "differs"
     )

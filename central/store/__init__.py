@@ -1,10 +1,11 @@
-"""The centre's database. Only this package holds SQL, with :mod:`central.ownership` and :mod:`central.report`.
+"""The centre's database. Only this package holds SQL, with :mod:`central.report`.
 
 ``engine`` opens, creates and migrates the file and gives transactions; ``events`` stores what gateways send. Registers
 and results have modules of their own.
 """
 
-from central.store.engine import StoreError, StoreLocked
-from central.store.events import IngestResult, Message, Receipt, Store, check_version, decision
+from central.store.engine import Database, StoreError, StoreLocked
+from central.store.events import IngestResult, Message, Store
+from central.store.receipts import Receipt
 
-__all__ = ["IngestResult", "Message", "Receipt", "Store", "StoreError", "StoreLocked", "check_version", "decision"]
+__all__ = ["Database", "IngestResult", "Message", "Receipt", "Store", "StoreError", "StoreLocked"]

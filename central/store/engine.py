@@ -15,14 +15,16 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, Self, TypeVar, cast
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Connection, Integer, MetaData, Table, event
+from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, event, func, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
@@ -39,8 +41,11 @@ MANAGED = 4
 """``PRAGMA user_version`` of a file whose migrations ``alembic_version`` names: older programs refuse it by that."""
 BUSY_S = 5.0
 """How long a transaction waits for another writer."""
+CHUNK = 500
+"""Values in one list of a statement."""
 FILE_MODE = 0o640
 """The files hold PINs: they are for the owner and the group, whatever the umask."""
+T = TypeVar("T")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -61,6 +66,27 @@ def table(row: type[Row]) -> Table:
     return cast(Table, row.__table__)  # type: ignore[attr-defined]  # SQLModel sets it, and does not declare it
 
 
+def insert_missing(into: Table) -> Any:
+    """Return the statement that inserts the rows whose keys are not there; SQLite and PostgreSQL write it alike."""
+    return sqlite.insert(into).on_conflict_do_nothing()
+
+
+def reserve_keys(connection: Connection, column: Column[Any], count: int) -> range:
+    """Return the next keys of a table for rows that this transaction inserts; they only grow.
+
+    In SQLite one transaction writes at a time, so the greatest key cannot change before it ends.
+    """
+    last = connection.execute(select(func.max(column))).scalar_one() or 0
+    return range(last + 1, last + 1 + count)
+
+
+def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Yield values in lists that one statement takes."""
+    rest = iter(values)
+    while part := list(islice(rest, size)):
+        yield part
+
+
 def utc(moment: datetime) -> str:
     """Write a moment as all columns with times have it: UTC, three decimals, ``Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -75,7 +101,7 @@ class WriterLock:
     """The lock of the one inbox that receives into a file, beside the file; raises StoreLocked where another has it."""
 
     def __init__(self, path: Path, patience_s: float = 0.0) -> None:
-        self._file = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+        self._file = _create(Path(f"{path}.lock"), path)
         until = time.monotonic() + patience_s
         while True:
             try:
@@ -107,7 +133,7 @@ class Database:
         self.path = path
         self._read_only = read_only
         if create:
-            self._ensure_file()
+            os.close(_create(path, path))
         elif not path.is_file():
             raise StoreError(f"{path}: no such database")
         self._engine = _engine(path, read_only=read_only)
@@ -120,6 +146,12 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close the file; transactions that are open stay so until they end."""
@@ -148,23 +180,13 @@ class Database:
         except (DBAPIError, sqlite3.Error) as exc:
             raise explained(self.path, exc) from exc
 
-    def _ensure_file(self) -> None:
-        try:
-            file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
-        except FileExistsError:
-            return
-        except OSError as exc:
-            raise explained(self.path, exc) from exc
-        os.fchmod(file, FILE_MODE)  # -wal and -shm get the mode of the file from SQLite
-        os.close(file)
-
     def _bring_up_to_date(self, found: str, lock: WriterLock | None, *, create: bool) -> None:
         if not create or not (found == EMPTY or _is_older(found)):
             raise StoreError(f"{self.path}: {_refusal(found)}")
         ours = None if lock is not None else WriterLock(self.path, BUSY_S)
         try:
-            with closing(_connect(self.path, "rw")) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")  # not within a transaction, and it stays with the file
+            with closing(_connect(self.path, "rw")) as driver:
+                driver.execute("PRAGMA journal_mode = WAL")  # not within a transaction, and it stays with the file
             with self.writing() as connection:
                 if _version(connection) != revisions()[-1]:
                     _migrate(connection)
@@ -182,6 +204,19 @@ def explained(path: Path, exc: OSError | sqlite3.Error | DBAPIError) -> StoreErr
     """Return what made the file fail, for a person."""
     cause = exc.orig if isinstance(exc, DBAPIError) else exc
     return StoreError(f"{path}: {(cause.strerror if isinstance(cause, OSError) else None) or cause}")
+
+
+def _create(path: Path, database: Path) -> int:
+    """Open a file of a database, and create it if it is missing, with the mode of all of them; raises StoreError."""
+    try:
+        try:
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+        except FileExistsError:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as exc:
+        raise explained(database, exc) from exc
+    os.fchmod(file, FILE_MODE)  # -wal and -shm get the mode of the file from SQLite
+    return file
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -7,11 +7,15 @@ committed, and nothing of it has been acknowledged.
 
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from central.inbox import Broker, Inbox
 from central.store import IngestResult, Message, Store
+from central.store.batch import Item, Outcome
+from central.store.streams import Moment
 
 
 class DyingStore(Store):
@@ -26,10 +30,11 @@ class DyingStore(Store):
             self._die("committed")
         return result
 
-    def _commit(self) -> None:
-        if self._connection.total_changes:
+    def _store(self, connection: Connection, items: Sequence[Item], moment: Moment) -> Outcome:
+        outcome = super()._store(connection, items, moment)
+        if outcome.stored:
             self._die("received")
-        super()._commit()
+        return outcome
 
     def _die(self, place: str) -> None:
         if place == self.place:

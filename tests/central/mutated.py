@@ -111,14 +111,14 @@ def _check_stored(path: Path, topic: str, message: bytes) -> None:
         assert faults == [], faults
         streams = {stream.stream: stream for stream in report(connection).streams}
         assert streams["good"].upto >= 2
-        failed = connection.execute("SELECT detail FROM rejected WHERE reason = 'failed'").fetchall()
+        failed = connection.exec_driver_sql("SELECT detail FROM rejected WHERE reason = 'failed'").fetchall()
         assert failed == [], failed
-        connection.execute("SELECT * FROM punches").fetchall()
-        connection.execute("SELECT * FROM punch_notes").fetchall()
+        connection.exec_driver_sql("SELECT * FROM punches").fetchall()
+        connection.exec_driver_sql("SELECT * FROM punch_notes").fetchall()
         for name, held_range in receipts.items():
             held = {
                 sequence
-                for (sequence,) in connection.execute(
+                for (sequence,) in connection.exec_driver_sql(
                     "SELECT sequence FROM event JOIN stream ON stream.id = event.stream WHERE name = ? "
                     "UNION SELECT sequence FROM forgotten JOIN stream ON stream.id = forgotten.stream WHERE name = ?",
                     (name, name),

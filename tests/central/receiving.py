@@ -47,7 +47,7 @@ def held(db: Path) -> list[int]:
     if not db.exists() or not db.stat().st_size:
         return []
     with open_readonly(db) as connection:
-        return [row[0] for row in connection.execute("SELECT sequence FROM event ORDER BY sequence")]
+        return [row[0] for row in connection.exec_driver_sql("SELECT sequence FROM event ORDER BY sequence")]
 
 
 def wait_for(db: Path, count: int) -> None:

@@ -6,15 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from central import ownership
 from central.coverage import GAP_GRACE_S, MAX_GAPS
 from central.event import MAX_BYTES, MAX_EVENT_BYTES
-from central.store import IngestResult, Message, Store, StoreError
-from central.store import events as store_module
+from central.store import IngestResult, Message, Store, StoreError, rejections, streams
+from central.store import batch as batches
+from central.store.punches import Arrived, PunchBatch
 from tests.central.memory import peak_growth
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload
 from tests.central.test_event import HOSTILE, hostile
@@ -71,14 +70,14 @@ def test_whatever_storing_an_event_raises_rejects_that_event(
     dice = random.Random(seed)
     source = Source()
     source.punches(20)
-    insert, doomed = Store._insert_punch, {event["id"] for event in dice.sample(source.events, 5)}
+    add, doomed = PunchBatch.add, {event["id"] for event in dice.sample(source.events, 5)}
 
-    def failing(self: Store, event: Any, key: int) -> bool:
-        if event.id in doomed:
+    def failing(self: PunchBatch, arrived: Arrived, received: str) -> None:
+        if arrived.event.id in doomed:
             raise raised
-        return insert(self, event, key)
+        add(self, arrived, received)
 
-    monkeypatch.setattr(Store, "_insert_punch", failing)
+    monkeypatch.setattr(PunchBatch, "add", failing)
     queue = [*source.events]
     dice.shuffle(queue)
     result = centre.ingest(*queue[:9], Message(BATCH, batch(*queue[9:])))
@@ -105,7 +104,7 @@ def test_a_gateway_whose_first_message_fails_is_not_half_there(centre: Centre, m
     """Neither in the file nor in memory."""
     source = Source()
     with monkeypatch.context() as patch:
-        patch.setattr(ownership, "note_first", lambda *_: 1 / 0)
+        patch.setattr(PunchBatch, "write", lambda *_: 1 / 0)
         assert centre.ingest(source.punch(1)) == IngestResult(rejected=1)
         assert centre.store.empty
         assert centre.rows("SELECT * FROM gateway UNION ALL SELECT id, name, gateway, seen FROM stream") == []
@@ -125,7 +124,7 @@ def test_what_the_file_makes_fail_ends_the_store(
     def failing(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(ownership, "note_first", failing)
+    monkeypatch.setattr(PunchBatch, "write", failing)
     with pytest.raises(StoreError, match=r"centre\.db"):
         centre.ingest(*source.events)
     monkeypatch.undo()
@@ -164,17 +163,16 @@ def test_streams_without_number_fill_neither_memory_nor_the_file(centre: Centre)
     centre.ingest(source.punch(2))
     centre.ingest(other.punch(1), topic=THEIRS)
 
-    assert centre.rows("SELECT count(*) FROM stream WHERE gateway = 1") == [(store_module.MAX_STREAMS_A_DAY,)]
+    assert centre.rows("SELECT count(*) FROM stream WHERE gateway = 1") == [(streams.MAX_STREAMS_A_DAY,)]
     assert centre.rows("SELECT times FROM rejected_counted WHERE reason = 'too_many_streams'") == [(901,)]
-    assert centre.rows("SELECT count(*) FROM rejected") == [(store_module.MAX_REJECTED,)]
-    assert len(centre.store._gateways[GATEWAY].streams) == 1
+    assert centre.rows("SELECT count(*) FROM rejected") == [(rejections.MAX_REJECTED,)]
     assert [line["reason"] for line in centre.logged("quota_reached")] == ["too_many_streams"]
     assert centre.reported()[OTHER] == ("other", (1, ()))
 
 
 def test_streams_may_begin_again_the_next_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that was attacked, or whose card dies, is not locked out for ever."""
-    monkeypatch.setattr(store_module, "MAX_STREAMS_A_DAY", 3)
+    monkeypatch.setattr(streams, "MAX_STREAMS_A_DAY", 3)
     moment = [datetime(2026, 9, 4, 8, 0, tzinfo=UTC)]
     store = Store(tmp_path / "centre.db", now=lambda: moment[0])
 
@@ -236,7 +234,7 @@ def test_claims_of_one_place_without_number(centre: Centre) -> None:
 
     result = centre.ingest(source.events[0], *(one.events[0] for one in forged))
 
-    assert result == IngestResult(stored=store_module.MAX_CLAIMS, rejected=31 - store_module.MAX_CLAIMS)
+    assert result == IngestResult(stored=batches.MAX_CLAIMS, rejected=31 - batches.MAX_CLAIMS)
     (stream,) = centre.streams()
     assert (stream.forks, stream.quotas) == ([1], ["too_many_forks"])
 
@@ -245,7 +243,7 @@ def test_a_receipt_does_not_confirm_a_place_at_which_an_event_was_refused(centre
     """Whoever fills places before the gateway does must not make it remove what is held nowhere else."""
     source = Source()
     source.punches(5)
-    forged = [Source() for _ in range(store_module.MAX_CLAIMS)]
+    forged = [Source() for _ in range(batches.MAX_CLAIMS)]
     for number, one in enumerate(forged):
         one.events = source.events[:2]
         one.punch(100 + number)
@@ -272,7 +270,8 @@ def test_what_quotas_refused_of_forgotten_places_is_no_fault_of_the_file(
     centre.ingest(source.forget(*old.events[1::2], stream="old"))
 
     assert centre.faults() == []
-    centre.store._connection.execute("UPDATE forgotten SET id = 'other' WHERE sequence = 4")
+    with centre.store.database.writing() as connection:
+        connection.exec_driver_sql("UPDATE forgotten SET id = 'other' WHERE sequence = 4")
     assert (4, "the table of pruned events differs from what the gateway's events state") in centre.faults()
 
 
@@ -280,9 +279,9 @@ def test_rejected_messages_are_kept_up_to_a_number_and_then_counted(
     centre: Centre, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By message and by byte, for each gateway and for all together; also after the next opening."""
-    monkeypatch.setattr(store_module, "MAX_REJECTED", 3)
-    monkeypatch.setattr(store_module, "MAX_REJECTED_BYTES", 10_000)
-    monkeypatch.setattr(store_module, "MAX_REJECTED_OF_ALL", 6)
+    monkeypatch.setattr(rejections, "MAX_REJECTED", 3)
+    monkeypatch.setattr(rejections, "MAX_REJECTED_BYTES", 10_000)
+    monkeypatch.setattr(rejections, "MAX_REJECTED_OF_ALL", 6)
     centre.ingest(Source().punch(1))
     centre.ingest(Source("other", OTHER).punch(1), topic=THEIRS)
 
@@ -306,7 +305,7 @@ def test_rejected_messages_are_kept_up_to_a_number_and_then_counted(
 
 def test_gateways_without_number_are_refused(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a broker that is not ours can make them up."""
-    monkeypatch.setattr(store_module, "MAX_GATEWAYS", 3)
+    monkeypatch.setattr(streams, "MAX_GATEWAYS", 3)
 
     for number in range(6):
         gateway = f"office/gw-{number}"

@@ -18,6 +18,7 @@ from central.coverage import GAP_GRACE_S, HeldRange
 from central.inbox import TOPICS, Broker, Inbox
 from central.report import open_readonly
 from central.store import Receipt, Store
+from central.store.batch import Outcome
 from tests import contract
 from tests.broker import (
     CONNECT,
@@ -177,14 +178,15 @@ def test_nothing_is_acknowledged_before_it_is_stored(tmp_path: Path, db: Path) -
 
     with FakeBroker(answer) as broker, capture_logs() as log:
         running = Running(broker.port, db, admitted=False)
-        commit = running.store._commit
+        write = running.store._store
 
-        def slow() -> None:
+        def slow(*batch: Any) -> Outcome:
+            outcome = write(*batch)  # written, and not committed yet
             busy.set()
             assert release.wait(WAIT_S)
-            commit()
+            return outcome
 
-        running.store._commit = slow  # type: ignore[method-assign]
+        running.store._store = slow  # type: ignore[method-assign, assignment]
         with running:
             assert busy.wait(WAIT_S)
             assert held(db) == []
@@ -331,7 +333,9 @@ def test_invalid_messages_are_acknowledged_and_block_nothing(tmp_path: Path, db:
             sender.send(*source.punches(1))
             wait_for(db, 1)
         with open_readonly(db) as connection:
-            assert connection.execute("SELECT reason, times FROM rejected ORDER BY topic, reason").fetchall() == [
+            assert connection.exec_driver_sql(
+                "SELECT reason, times FROM rejected ORDER BY topic, reason"
+            ).fetchall() == [
                 ("not_json", 1),
                 ("not_info", 1),
                 ("not_json", 1),
@@ -341,7 +345,7 @@ def test_invalid_messages_are_acknowledged_and_block_nothing(tmp_path: Path, db:
             sender.send(*source.punches(1))
             wait_for(db, 2)
         with open_readonly(db) as connection:
-            assert connection.execute("SELECT sum(times) FROM rejected").fetchone() == (4,)
+            assert connection.exec_driver_sql("SELECT sum(times) FROM rejected").fetchone() == (4,)
 
 
 def test_qos_0_messages_are_not_acknowledged(tmp_path: Path, db: Path) -> None:

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from central.coverage import GAP_GRACE_S, HeldRange
 from central.report import open_readonly
-from central.store import IngestResult, Store, StoreError, decision
+from central.store import Database, IngestResult, Store, StoreError
 from tests.central.old_versions import of_one_gateway, without_raw, write
 from tests.central.sealing import GATEWAY, Source
 from tests.central.test_store import OTHER, THEIRS, Centre
@@ -26,7 +26,7 @@ def test_an_old_file_is_brought_up_to_date(path: Path, version: int) -> None:
     source.punches(5)
     source.note()
     write(path, version, of_one_gateway(*source.events))
-    for opening in (open_readonly, decision):
+    for opening in (open_readonly, Database):
         with (
             pytest.raises(StoreError, match="older version; `hadir-central inbox` brings it up to date"),
             opening(path),

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from central.ownership import WrongDecisionError, assign, serials
-from central.store import IngestResult, decision
+from central.store import Database, IngestResult
+from central.store.ownership import WrongDecisionError, assign, serials
 from tests.central.sealing import GATEWAY, Event, Source
 from tests.central.test_store import OTHER, PUNCHES, THEIRS, Centre
 
@@ -36,8 +36,8 @@ def counting(centre: Centre) -> list[Any]:
 
 def decide(centre: Centre, gateway: str, since: str, serial: str = SERIAL) -> int:
     """Enter a decision while the store is open."""
-    with decision(centre.path) as connection:
-        return assign(connection, serial, gateway, since, "Budi", "SK 12/2026", AT)
+    with Database(centre.path) as database, database.writing() as connection:
+        return len(assign(connection, serial, gateway, since, "Budi", "SK 12/2026", AT))
 
 
 def test_the_same_punch_from_a_second_gateway_is_nothing(centre: Centre) -> None:
@@ -115,7 +115,7 @@ def test_a_decision_changes_which_one_counts_from_a_date_on(centre: Centre) -> N
 
 def serials_of(centre: Centre) -> Any:
     """Return the register."""
-    with decision(centre.path) as connection:
+    with Database(centre.path) as database, database.reading() as connection:
         return serials(connection)
 
 
@@ -231,7 +231,11 @@ def test_a_decision_that_is_not_whole_is_refused(
     centre: Centre, serial: str, gateway: str, since: str, by: str, paper: str
 ) -> None:
     """Nothing of it is entered."""
-    with pytest.raises(WrongDecisionError), decision(centre.path) as connection:
+    with (
+        Database(centre.path) as database,
+        pytest.raises(WrongDecisionError),
+        database.writing() as connection,
+    ):
         assign(connection, serial, gateway, since, by, paper, AT)
 
     assert centre.rows("SELECT * FROM ownership") == []

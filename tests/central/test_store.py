@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from central.coverage import GAP_GRACE_S, HeldRange
 from central.event import MAX_BYTES
 from central.report import Chain, StreamReport, open_readonly, report, verify
-from central.store import IngestResult, Message, Store, StoreError, StoreLocked
-from central.store.events import KEPT_BYTES
+from central.store import Database, IngestResult, Message, Store, StoreError, StoreLocked
+from central.store.rejections import KEPT_BYTES
 from drivers.base import RawPunch, Reading
 from gateway.event import GATEWAY_RESUMED, ReadingContext
 from gateway.ledger import opened as ledger_opened
@@ -87,7 +87,7 @@ class Centre:
     def rows(self, query: str) -> list[Any]:
         """Read as a stranger would, while the store is open."""
         with open_readonly(self.path) as connection:
-            return connection.execute(query).fetchall()
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
 
     def streams(self) -> list[StreamReport]:
         """Return the report of each stream."""
@@ -778,12 +778,17 @@ def test_one_writer_at_a_time(centre: Centre) -> None:
 
 
 @contextmanager
-def _full(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let the database file not grow any more, as on a full disk."""
-    pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    connection.execute(f"PRAGMA max_page_count = {pages}")
+def _full(database: Database) -> Iterator[None]:
+    """Let the database file not grow any more, as on a full disk: the limit stays with the connection in the pool."""
+    _limit(database, pages=None)
     yield
-    connection.execute("PRAGMA max_page_count = 1073741823")
+    _limit(database, pages=2**30 - 1)
+
+
+def _limit(database: Database, pages: int | None) -> None:
+    with database.reading() as connection:
+        most = pages or connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {most}")
 
 
 def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
@@ -792,7 +797,7 @@ def test_what_cannot_be_stored_is_stored_not_at_all(centre: Centre) -> None:
     source.punches(300)
     centre.ingest(*source.events[:10])
 
-    with _full(centre.store._connection), pytest.raises(StoreError, match=r"centre\.db: .*full"):
+    with _full(centre.store.database), pytest.raises(StoreError, match=r"centre\.db: .*full"):
         centre.ingest(*source.events[10:])
     centre.reopen()
 

@@ -214,7 +214,9 @@ def test_messages_of_every_bad_kind_are_acknowledged_and_the_next_is_stored(db: 
     assert acknowledged == [1, 2, 3, 4, 5, 6]
     assert "broker_lost" not in [line["event"] for line in log]
     with open_readonly(db) as connection:
-        reasons = connection.execute("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason").fetchall()
+        reasons = connection.exec_driver_sql(
+            "SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY reason"
+        ).fetchall()
     assert reasons == [("not_json", 1), ("too_large", 2), ("topic", 2)]
 
 

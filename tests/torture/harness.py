@@ -381,7 +381,7 @@ class Torture:
     def _held(self) -> int:
         try:
             with open_readonly(self._inbox.disk.contents / "centre.db") as connection:
-                return int(connection.execute("SELECT count(*) FROM punch").fetchone()[0])
+                return int(connection.exec_driver_sql("SELECT count(*) FROM punch").scalar_one())
         except StoreError:
             return 0
 
@@ -400,9 +400,9 @@ class Torture:
             output = report(connection)
             at_centre = [
                 UUID(id_)
-                for (id_,) in connection.execute("SELECT id FROM event WHERE type = 'hadir.punch.recorded.v1'")
+                for (id_,) in connection.exec_driver_sql("SELECT id FROM event WHERE type = 'hadir.punch.recorded.v1'")
             ]
-            punches = [UUID(id_) for (id_,) in connection.execute("SELECT id FROM punch")]
+            punches = [UUID(id_) for (id_,) in connection.exec_driver_sql("SELECT id FROM punch")]
         assert output.rejected == []
         (stream,) = output.streams
         assert (stream.missing, stream.forks, stream.misidentified) == ([], [], [])

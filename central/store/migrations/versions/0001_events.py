@@ -9,6 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, String
 
+from central.store.migrations import old_versions
+
 revision = "0001"
 down_revision = None
 
@@ -17,17 +19,40 @@ _QUARANTINED = sa.text("type = 'hadir.record.quarantined.v1'")
 
 
 def upgrade() -> None:
-    """Create the tables, or take over those of a file of version 3."""
-    if sa.inspect(op.get_bind()).has_table("event"):
-        _number_decisions()
+    """Create the tables, or take over those of a file that was written before there were migrations."""
+    connection = op.get_bind()
+    if sa.inspect(connection).has_table("event"):
+        for view in ("punches", "punch_notes", "gone", "unproven_missing"):
+            op.execute(f"DROP VIEW IF EXISTS {view}")
+        version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+        if version < 3:
+            _create_what_version_3_added(version)
+            old_versions.bring_to_version_3(connection, version)
+        else:
+            _number_decisions()
     else:
         _create_streams()
+        _create_forgotten()
+        _create_unproven()
         _create_rejected()
+        _create_rejected_counted()
         _create_punches()
+        _create_claims()
         _create_ownership("ownership")
-        op.create_index("ownership_serial", "ownership", ["serial"])
-        _create_views()
+        _create_indexes()
+    op.create_index("ownership_serial", "ownership", ["serial"])
     op.create_index("punch_person", "punch", ["serial", "pin", "local_time"])
+    _create_views()
+
+
+def _create_what_version_3_added(version: int) -> None:
+    if version == 1:
+        _create_forgotten()
+    _create_unproven()
+    _create_rejected_counted()
+    _create_claims()
+    _create_ownership("ownership")
+    _create_indexes()
 
 
 def _number_decisions() -> None:
@@ -37,7 +62,6 @@ def _number_decisions() -> None:
     op.execute(f"INSERT INTO ownership_new ({columns}) SELECT {columns} FROM ownership ORDER BY rowid")  # noqa: S608 - our own words
     op.drop_table("ownership")
     op.rename_table("ownership_new", "ownership")
-    op.create_index("ownership_serial", "ownership", ["serial"])
 
 
 def _create_streams() -> None:
@@ -61,7 +85,6 @@ def _create_streams() -> None:
         Column("predecessor_digest", String),
         sa.UniqueConstraint("gateway", "name"),
     )
-    op.create_index("stream_found", "stream", ["gateway", "found"])
     op.create_table(
         "gap",
         Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
@@ -70,17 +93,6 @@ def _create_streams() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table("event", *_event_columns(), sa.UniqueConstraint("stream", "sequence", "digest"))
-    op.create_index("event_quarantined", "event", ["id"], sqlite_where=_QUARANTINED, postgresql_where=_QUARANTINED)
-    op.create_table(
-        "forgotten",
-        Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
-        Column("sequence", BigInteger, primary_key=True),
-        Column("digest", String, primary_key=True),
-        Column("id", String, primary_key=True),
-        Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
-        sqlite_with_rowid=False,
-    )
-    op.create_table("unproven", *_event_columns())
     op.create_table(
         "finding",
         Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
@@ -89,7 +101,6 @@ def _create_streams() -> None:
         *(Column(name, String, nullable=False) for name in ("expected", "found", "at")),
         sqlite_with_rowid=False,
     )
-    op.create_index("finding_kind", "finding", ["stream", "kind"])
 
 
 def _event_columns() -> list[Column[Any]]:
@@ -99,6 +110,22 @@ def _event_columns() -> list[Column[Any]]:
         Column("sequence", BigInteger, nullable=False),
         *(Column(name, String, nullable=False) for name in ("id", "digest", "previous", "type", "received", "body")),
     ]
+
+
+def _create_forgotten() -> None:
+    op.create_table(
+        "forgotten",
+        Column("stream", BigInteger, ForeignKey("stream.id"), primary_key=True),
+        Column("sequence", BigInteger, primary_key=True),
+        Column("digest", String, primary_key=True),
+        Column("id", String, primary_key=True),
+        Column("event", BigInteger, ForeignKey("event.key"), nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _create_unproven() -> None:
+    op.create_table("unproven", *_event_columns())
 
 
 def _create_rejected() -> None:
@@ -115,7 +142,9 @@ def _create_rejected() -> None:
         Column("first", String, nullable=False),
         Column("last", String, nullable=False),
     )
-    op.create_index("rejected_gateway", "rejected", ["gateway"])
+
+
+def _create_rejected_counted() -> None:
     op.create_table(
         "rejected_counted",
         Column("gateway", String, primary_key=True),
@@ -140,6 +169,9 @@ def _create_punches() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("punch_local_time", "punch", ["local_time"])
+
+
+def _create_claims() -> None:
     op.create_table(
         "claim",
         Column("punch", String, ForeignKey("punch.id"), primary_key=True),
@@ -157,6 +189,13 @@ def _create_ownership(name: str) -> None:
         Column("decided_by", String),
         Column("paper", String),
     )
+
+
+def _create_indexes() -> None:
+    op.create_index("stream_found", "stream", ["gateway", "found"])
+    op.create_index("finding_kind", "finding", ["stream", "kind"])
+    op.create_index("rejected_gateway", "rejected", ["gateway"])
+    op.create_index("event_quarantined", "event", ["id"], sqlite_where=_QUARANTINED, postgresql_where=_QUARANTINED)
 
 
 def _create_views() -> None:

@@ -1,0 +1,314 @@
+"""One batch of events and ``info`` messages, within one transaction: rows are loaded, decided upon in memory, written.
+
+Every event is decided upon in the order of arrival, against the rows and the events of the batch before it; then all
+rows of a table are written by one statement. A defect in one event makes the whole batch fail: the caller rolls it back
+and tries its halves, until the event stands alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from central.coverage import MAX_GAPS
+from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, Tombstone, first_previous
+from central.store.engine import reserve_keys
+from central.store.findings import Findings
+from central.store.punches import Arrived, PunchBatch, compare_quarantined
+from central.store.remarks import Remark
+from central.store.streams import Gateway, Moment, PlaceClaim, Refused, Stream, Streams
+from central.store.tables import events, forgotten, streams
+
+MAX_CLAIMS = 16
+"""Different events, and ids of pruned ones, that may claim one place: two make a fork, more prove nothing more."""
+
+
+class Item(NamedTuple):
+    """An event or ``info``, with what it arrived in."""
+
+    topic: str
+    gateway: str
+    """``site/gateway``, of the topic."""
+    found: Event | Info
+    payload: bytes
+    """Of the whole message."""
+
+    @property
+    def text(self) -> bytes:
+        """What is kept of it where it is rejected."""
+        return self.found.body.encode() if isinstance(self.found, Event) else self.payload
+
+    @property
+    def sequence(self) -> int:
+        """Its own sequence, or the highest one that it announces."""
+        return self.found.sequence if isinstance(self.found, Event) else self.found.assigned
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a batch; it counts where the transaction is committed."""
+
+    stored: int = 0
+    repeated: int = 0
+    rejected: list[tuple[str, Rejected]] = field(default_factory=list)
+    """With their topics."""
+    remarks: list[Remark] = field(default_factory=list)
+    streams: list[Stream] = field(default_factory=list)
+    gateways: list[Gateway] = field(default_factory=list)
+    disputed: list[tuple[Stream, int]] = field(default_factory=list)
+    """Places at which an event was refused because others have it."""
+
+    def add(self, later: "Outcome") -> None:
+        """Add what became of a batch behind this one."""
+        self.stored += later.stored
+        self.repeated += later.repeated
+        self.rejected += later.rejected
+        self.remarks += later.remarks
+        self.streams += later.streams
+        self.gateways += later.gateways
+        self.disputed += later.disputed
+
+
+class Batch:
+    """Stores items, once."""
+
+    def __init__(self, connection: Connection, items: Sequence[Item], moment: Moment) -> None:
+        """Load the rows that the items touch."""
+        self._connection = connection
+        self._items = items
+        self._moment = moment
+        self._streams = Streams(connection, _touched(items), moment)
+        arriving = [item.found for item in items if isinstance(item.found, Event)]
+        self._punches = PunchBatch(connection, arriving)
+        self._findings = Findings(moment.received)
+        self._keys = iter(reserve_keys(connection, events.c.key, len(arriving)))
+        self._arrived: list[Arrived] = []
+        self._forgotten: list[dict[str, object]] = []
+        self._predecessors: list[tuple[Stream, StreamEnd]] = []
+        self._outcome = Outcome()
+
+    def store(self) -> Outcome:
+        """Decide upon every item in order, write, and return what became of them."""
+        for item in self._items:
+            try:
+                self._decide(item)
+            except Refused as refused:
+                self._refuse(item, refused)
+        self._write()
+        self._outcome.streams += self._streams.streams.values()
+        self._outcome.gateways += self._streams.gateways.values()
+        return self._outcome
+
+    # Decisions.
+
+    def _decide(self, item: Item) -> None:
+        gateway = self._streams.gateway(item.gateway)
+        if isinstance(item.found, Info):
+            self._decide_info(gateway, item.found)
+        elif self._decide_event(gateway, item.found):
+            self._outcome.stored += 1
+        else:
+            self._outcome.repeated += 1
+
+    def _refuse(self, item: Item, refused: Refused) -> None:
+        """Reject an item for which a quota leaves no room; nothing of it is stored."""
+        stream = refused.stream
+        if stream is not None:
+            self._findings.note(stream, refused.place, refused.reason, refused.detail, f"sequence {item.sequence}")
+            if refused.place:
+                self._outcome.disputed.append((stream, refused.place))
+        self._outcome.rejected.append((item.topic, Rejected(refused.reason, refused.detail, item.text)))
+
+    def _decide_info(self, gateway: Gateway, info: Info) -> None:
+        stream = self._streams.stream(gateway, info.stream)
+        if gateway.current != stream.key or not gateway.informed:
+            self._streams.set_current(gateway, stream, informed=True)
+        self._streams.set_assigned(stream, info.assigned)
+        if info.predecessor is not None:
+            self._predecessors.append((stream, info.predecessor))
+
+    def _decide_event(self, gateway: Gateway, event: Event) -> bool:
+        """Store an event; return whether it is new. Raises Refused before anything of it is decided."""
+        stream = self._streams.stream(gateway, event.stream)
+        coverage = stream.coverage
+        if gateway.current is None or (not gateway.informed and not coverage.seen):
+            self._streams.set_current(gateway, stream, informed=False)
+        held = coverage.holds(event.sequence)
+        claims = stream.claims(event.sequence) if held else []
+        if any(claim.digest == event.digest and claim.previous is not None for claim in claims):
+            return False
+        if len(claims) >= MAX_CLAIMS:
+            raise Refused("too_many_forks", MAX_CLAIMS, stream, event.sequence)
+        if not held and coverage.exceeds_gap_limit(event.sequence):
+            raise Refused("too_many_gaps", MAX_GAPS, stream)
+        claim = PlaceClaim(event.id, event.digest, event.previous)
+        if not held:
+            if not coverage.seen:
+                self._remark_beginning(stream, event.sequence)
+            self._streams.fill(stream, event.sequence)
+        else:
+            self._note_forks(stream, event.sequence, claims, claim)
+        stream.place(event.sequence).events.append(claim)
+        self._check_links(stream, event.sequence)
+        arrived = Arrived(stream, event, next(self._keys))
+        self._arrived.append(arrived)
+        self._decide_tombstones(gateway, event.tombstones, arrived.key)
+        if event.punch is not None:
+            self._punches.add(arrived, self._moment.received)
+        elif event.id_mismatch is not None:
+            self._findings.note(stream, event.sequence, "misidentified", event.id_mismatch, event.id)
+        return True
+
+    def _decide_tombstones(self, gateway: Gateway, tombstones: Iterable[Tombstone], key: int) -> None:
+        """Give pruned events their places, so that their content is not asked for any more.
+
+        Those for which the quotas leave no room stay missing.
+        """
+        for tombstone in tombstones:
+            try:
+                self._decide_tombstone(self._streams.stream(gateway, tombstone.stream), tombstone, key)
+            except Refused as refused:
+                if refused.stream is not None:
+                    self._findings.note(refused.stream, 0, refused.reason, refused.detail, "forgotten places")
+
+    def _decide_tombstone(self, stream: Stream, tombstone: Tombstone, key: int) -> None:
+        at = tombstone.sequence
+        held = stream.coverage.holds(at)
+        claims = stream.claims(at) if held else []
+        if len(claims) >= MAX_CLAIMS:
+            raise Refused("too_many_forks", MAX_CLAIMS, stream)
+        if not held and stream.coverage.exceeds_gap_limit(at):
+            raise Refused("too_many_gaps", MAX_GAPS, stream)
+        claim = PlaceClaim(tombstone.id, tombstone.digest, None)
+        place = stream.place(at)
+        if claim in place.forgotten:
+            return
+        place.forgotten.append(claim)
+        self._forgotten.append(
+            {"stream": stream.key, "sequence": at, "id": claim.id, "digest": claim.digest, "event": key}
+        )
+        if not held:
+            self._streams.fill(stream, at)
+        self._note_forks(stream, at, claims, claim)
+        self._check_links(stream, at)
+
+    def _note_forks(self, stream: Stream, sequence: int, claims: list[PlaceClaim], claim: PlaceClaim) -> None:
+        """Record that a place is claimed by another event than those that have it."""
+        for other in claims:
+            if other.digest != claim.digest:
+                self._findings.note(stream, sequence, "fork", other.digest, claim.digest)
+            elif other.id != claim.id:
+                self._findings.note(stream, sequence, "fork", other.id, claim.id)
+
+    def _check_links(self, stream: Stream, sequence: int) -> None:
+        """Compare the links of a place to the places before and behind, as far as those are held.
+
+        So a link is compared when its second end arrives, in whatever order, and again when a fork adds an end.
+        """
+        holds = stream.coverage.holds
+        for place in (sequence, sequence + 1):
+            if holds(place) and (place == 1 or holds(place - 1)):
+                self._check_link(stream, place)
+
+    def _check_link(self, stream: Stream, place: int) -> None:
+        """Compare the link into a place. One that an event without content may make is not called broken."""
+        below = [claim.digest for claim in stream.claims(place - 1)] or [first_previous(stream.name)]
+        here = [claim.previous for claim in stream.claims(place)]
+        if None not in here and set(below).isdisjoint(here):
+            self._findings.note(stream, place, "break", below[0], str(here[0]))
+        elif len(below) + len(here) > 2:  # a fork may have mended it
+            self._findings.mend(stream, place)
+
+    def _remark_beginning(self, stream: Stream, sequence: int) -> None:
+        fields = {"gateway": stream.gateway.name, "stream": stream.name, "sequence": sequence}
+        if sequence == 1:
+            self._outcome.remarks.append(("info", "stream_found", fields))
+        else:
+            fields["reason"] = "the first event to arrive is not the stream's first: its `previous` is taken on trust"
+            self._outcome.remarks.append(("warning", "stream_joined", fields))
+
+    # Rows.
+
+    def _write(self) -> None:
+        received = self._moment.received
+        if self._arrived:
+            # Rows of the driver, not of Core: building 9 named values an event costs as much as storing it.
+            self._connection.exec_driver_sql(
+                _INSERT_EVENT,
+                [
+                    (
+                        *(key, stream.key, event.sequence, event.id, event.digest, event.previous, event.type),
+                        *(received, event.body),
+                    )
+                    for stream, event, key in self._arrived
+                ],
+            )
+        if self._forgotten:
+            self._connection.execute(insert(forgotten), self._forgotten)
+        self._punches.write()
+        self._streams.write()
+        self._compare()
+        self._outcome.remarks += self._findings.write(self._connection)
+
+    def _compare(self) -> None:
+        """Find what contradicts stored events: punches and records of one id, and the ends of streams before."""
+        contradictions, _recounted = self._punches.compare()
+        quarantined = [arrived for arrived in self._arrived if arrived.event.type == QUARANTINE]
+        for (stream, event, _), where, fields in (
+            *contradictions,
+            *compare_quarantined(self._connection, quarantined),
+        ):
+            self._findings.note(stream, event.sequence, "claimed_twice", where, f"other {', '.join(fields)}")
+        for stream, end in self._predecessors:
+            self._compare_end(stream, end)
+
+    def _compare_end(self, stream: Stream, end: StreamEnd) -> None:
+        """Keep what ``info`` says of the stream before, and compare it with what is held of that."""
+        self._connection.execute(
+            _SET_PREDECESSOR,
+            {"b_id": stream.key, "b_name": end.stream, "b_sequence": end.sequence, "b_digest": end.digest},
+        )
+        wanted = {"gateway": stream.gateway.key, "name": end.stream, "sequence": end.sequence}
+        held = [digest for statement in _ENDS for digest in self._connection.execute(statement, wanted).scalars()]
+        if held and end.digest not in held:
+            self._findings.note(stream, 0, "predecessor", held[0], end.digest)
+
+
+def _touched(items: Iterable[Item]) -> dict[tuple[str, str], set[int]]:
+    """Return the sequences that items touch, by gateway and stream."""
+    found: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+    for item in items:
+        places = found[item.gateway, item.found.stream]
+        if isinstance(item.found, Event):
+            places.add(item.found.sequence)
+            for tombstone in item.found.tombstones:
+                found[item.gateway, tombstone.stream].add(tombstone.sequence)
+    return found
+
+
+_INSERT_EVENT = (
+    "INSERT INTO event (key, stream, sequence, id, digest, previous, type, received, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SET_PREDECESSOR = (
+    update(streams)
+    .where(streams.c.id == bindparam("b_id"))
+    .values(
+        predecessor=bindparam("b_name"),
+        predecessor_sequence=bindparam("b_sequence"),
+        predecessor_digest=bindparam("b_digest"),
+    )
+)
+_ENDS = [
+    select(table.c.digest)
+    .join(streams, streams.c.id == table.c.stream)
+    .where(
+        streams.c.gateway == bindparam("gateway"),
+        streams.c.name == bindparam("name"),
+        table.c.sequence == bindparam("sequence"),
+    )
+    for table in (events, forgotten)
+]
+"""The digests that are held of a place: of events with content first, then of pruned ones."""

@@ -1,0 +1,206 @@
+"""Punches: stored once by id, compared where an id is known already, and read by whoever judges."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, bindparam, insert, literal_column, select, tuple_
+
+from central.event import QUARANTINE, Event, contradicting_fields
+from central.store.engine import chunks
+from central.store.ownership import Recounted, claim, event_in
+from central.store.streams import Stream
+from central.store.tables import events, gateways, ownership, punches, streams
+
+
+class Arrived(NamedTuple):
+    """An event that is stored since this batch."""
+
+    stream: Stream
+    event: Event
+    key: int
+
+
+class Contradiction(NamedTuple):
+    """An event whose id another event has with other content."""
+
+    arrived: Arrived
+    where: str
+    fields: list[str]
+
+
+class StoredPunch(NamedTuple):
+    """A punch that counts, with its event."""
+
+    id: str
+    key: int
+    """Of the event."""
+    gateway: str
+    """``site/gateway``."""
+    stream: str
+    sequence: int
+    received: str
+    """When the event was stored, UTC."""
+    terminal: str
+    serial: str
+    pin: str | None
+    uid: int | None
+    local_time: str
+    body: str
+
+
+class PunchBatch:
+    """The punches of one batch: which are new, and which are to be compared with what is stored."""
+
+    def __init__(self, connection: Connection, arriving: Iterable[Event]) -> None:
+        self._connection = connection
+        found = [event for event in arriving if event.punch is not None]
+        ids = (event.id for event in found)
+        self._known = {row for part in chunks(ids) for row in connection.execute(_KNOWN, {"ids": part}).scalars()}
+        serials = {event.punch.serial for event in found if event.punch is not None}
+        self._owned = {
+            row for part in chunks(sorted(serials)) for row in connection.execute(_OWNED, {"serials": part}).scalars()
+        }
+        self.added: list[Arrived] = []
+        self.repeated: list[Arrived] = []
+        """Punches whose ids were known before."""
+        self._owners: list[dict[str, str]] = []
+
+    def add(self, arrived: Arrived, received: str) -> None:
+        """Take a punch; the gateway that sent the first one of a serial number owns it."""
+        event = arrived.event
+        assert event.punch is not None, "only punches have the fields of one"  # noqa: S101
+        if event.id in self._known:
+            self.repeated.append(arrived)
+            return
+        self._known.add(event.id)
+        self.added.append(arrived)
+        if event.punch.serial not in self._owned:
+            self._owned.add(event.punch.serial)
+            gateway = arrived.stream.gateway.name
+            self._owners.append({"serial": event.punch.serial, "since": "", "gateway": gateway, "entered": received})
+
+    def write(self) -> None:
+        """Store the new punches, and whose serial numbers are whose."""
+        if self.added:
+            # Rows of the driver, not of Core: building 7 named values a punch costs as much as storing it.
+            self._connection.exec_driver_sql(
+                _INSERT_PUNCH, [(arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added]
+            )
+        if self._owners:
+            self._connection.execute(insert(ownership), self._owners)
+
+    def compare(self) -> tuple[list[Contradiction], list[Recounted]]:
+        """Compare the punches whose ids were known: contradictions, and punches of which another event counts now."""
+        contradictions: list[Contradiction] = []
+        recounted: list[Recounted] = []
+        for part in _with_distinct_ids(self.repeated):
+            stored = {row.id: row for row in _first_events(self._connection, part)}
+            claimed = []
+            for arrived in part:
+                first = stored[arrived.event.id]
+                contradictions += _contradiction(arrived, first.name, first.body)
+                gateway = arrived.stream.gateway.key
+                if first.gateway != gateway:
+                    claimed += [
+                        (arrived.event.id, first.gateway, first.key),
+                        (arrived.event.id, gateway, arrived.key),
+                    ]
+            if claimed:
+                recounted += claim(self._connection, claimed)
+        return contradictions, recounted
+
+
+def compare_quarantined(connection: Connection, arrived: Iterable[Arrived]) -> list[Contradiction]:
+    """Compare quarantined records with the first ones of their ids: nothing is displaced, a person should look."""
+    found: list[Contradiction] = []
+    for one in arrived:
+        first = connection.execute(_QUARANTINED, {"id": one.event.id, "key": one.key}).first()
+        if first is not None:
+            found += _contradiction(one, first.name, first.body)
+    return found
+
+
+def _contradiction(arrived: Arrived, gateway: str, body: str) -> list[Contradiction]:
+    other = event_in(gateway, body)
+    fields = [] if other is None else contradicting_fields(other, arrived.event)
+    if other is None or not fields:
+        return []
+    return [Contradiction(arrived, f"{gateway} stream {other.stream} sequence {other.sequence}", fields)]
+
+
+def _with_distinct_ids(repeated: list[Arrived]) -> Iterator[list[Arrived]]:
+    """Yield punches in order, in lists in which every id is once: which one counts may change with each."""
+    rest = repeated
+    while rest:
+        part: dict[str, Arrived] = {}
+        rest = [arrived for arrived in rest if part.setdefault(arrived.event.id, arrived) is not arrived]
+        yield list(part.values())
+
+
+def _first_events(connection: Connection, arrived: list[Arrived]) -> Iterator[Row[Any]]:
+    for part in chunks(one.event.id for one in arrived):
+        yield from connection.execute(_COUNTING, {"ids": part})
+
+
+def punches_between(
+    connection: Connection, people: Iterable[tuple[str, str]], first: str, last: str
+) -> list[StoredPunch]:
+    """Return the punches of PINs (serial number, PIN) whose local times are from ``first`` to ``last``, in that order.
+
+    A punch without a PIN, of a person whom the terminal no longer knows, is of ``uid:`` and that number.
+    """
+    wanted = list(people)
+    pins = [person for person in wanted if not person[1].startswith(_UID)]
+    uids = [(serial, int(pin.removeprefix(_UID))) for serial, pin in wanted if pin.startswith(_UID)]
+    within = {"first": first, "last": last}
+    found = [
+        StoredPunch._make(row)
+        for statement, keys in ((_OF_PINS, pins), (_OF_UIDS, uids))
+        for part in chunks(keys)
+        for row in connection.execute(statement, within | {"people": part})
+    ]
+    return sorted(found, key=lambda punch: (punch.local_time, punch.key))
+
+
+_UID = "uid:"
+_KNOWN = select(punches.c.id).where(punches.c.id.in_(bindparam("ids", expanding=True)))
+_OWNED = select(ownership.c.serial).where(
+    ownership.c.since == "", ownership.c.serial.in_(bindparam("serials", expanding=True))
+)
+_INSERT_PUNCH = "INSERT INTO punch (id, event, terminal, serial, pin, uid, local_time) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_WITH_GATEWAY = (
+    select(events.c.key, gateways.c.id.label("gateway"), gateways.c.name, events.c.body)
+    .select_from(events)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+)
+_COUNTING = (
+    _WITH_GATEWAY.add_columns(punches.c.id)
+    .join(punches, punches.c.event == events.c.key)
+    .where(punches.c.id.in_(bindparam("ids", expanding=True)))
+)
+_QUARANTINED = (
+    _WITH_GATEWAY.where(
+        events.c.id == bindparam("id"),
+        events.c.type == literal_column(f"'{QUARANTINE}'"),
+        events.c.key < bindparam("key"),
+    )
+    .order_by(events.c.key)
+    .limit(1)
+)
+"""The type is written out: only so do databases use the index of these events."""
+_STORED = (
+    select(
+        *(punches.c.id, events.c.key, gateways.c.name, streams.c.name, events.c.sequence, events.c.received),
+        *(punches.c.terminal, punches.c.serial, punches.c.pin, punches.c.uid, punches.c.local_time, events.c.body),
+    )
+    .select_from(punches)
+    .join(events, events.c.key == punches.c.event)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+    .where(punches.c.local_time.between(bindparam("first"), bindparam("last")))
+)
+_OF_PINS = _STORED.where(tuple_(punches.c.serial, punches.c.pin).in_(bindparam("people", expanding=True)))
+_OF_UIDS = _STORED.where(
+    punches.c.pin.is_(None), tuple_(punches.c.serial, punches.c.uid).in_(bindparam("people", expanding=True))
+)
