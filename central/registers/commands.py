@@ -3,6 +3,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -12,8 +13,8 @@ import typer
 
 from central.options import AsJson, InLanguage, Lang
 from central.registers.kinds import KINDS, Known, Person
-from central.registers.problems import RegisterFileError, printable
-from central.registers.read import Register, read_register
+from central.registers.problems import Problem, RegisterFileError, printable
+from central.registers.read import Register, Scan, read_register
 from central.registers.words import Language, summary
 
 app = typer.Typer(no_args_is_help=True, help="People, plans, calendar and leave as files: check them before use.")
@@ -121,9 +122,26 @@ def _contents(found: Register) -> dict[str, Any]:
         },
         "first": min(dates).isoformat() if dates else None,
         "last": max(dates).isoformat() if dates else None,
+        **_noted(found),
+    }
+
+
+def _noted(found: Register | Scan) -> dict[str, int]:
+    """Return how many rows of a file a person should look at though they are no mistakes."""
+    records = [line.record for line in found.lines]
+    return {
         "one_day": sum(isinstance(one, Person) and one.until == one.since for one in records),
         "estimated": sum(getattr(one, "estimated", False) for one in records),
     }
+
+
+def print_notes(found: Register | Scan, remarks: Iterable[Problem], language: Language) -> None:
+    """Print what a person should look at though it is no mistake."""
+    for name, count in _noted(found).items():
+        if count:
+            print(summary(name, {"count": count}, language))
+    for remark in remarks:
+        print(summary("remark", {"text": remark.text(language)}, language))
 
 
 def _print_contents(contents: dict[str, Any], found: Register, language: Language) -> None:
@@ -133,11 +151,7 @@ def _print_contents(contents: dict[str, Any], found: Register, language: Languag
         print(summary("distinct", {"field": name, "count": count}, language))
     if contents["first"]:
         print(summary("dates", {"first": contents["first"], "last": contents["last"]}, language))
-    for name in ("one_day", "estimated"):
-        if contents[name]:
-            print(summary(name, {"count": contents[name]}, language))
-    for remark in found.remarks:
-        print(summary("remark", {"text": remark.text(language)}, language))
+    print_notes(found, found.remarks, language)
 
 
 @calendar.callback()

@@ -11,7 +11,7 @@ import typer
 from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies
 from central.policy.office import OfficePolicies
 from central.registers import importing
-from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes
+from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes, print_notes
 from central.registers.importing import Change, Preview
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Scan, scan_register
@@ -71,8 +71,7 @@ def import_file(
     if done["affected_shared"]:
         subjects = ", ".join(done["affected_shared"][:SHOWN])
         print(summary("affected_shared", {"first": done["affected_from"], "subjects": subjects}, language))
-    for remark in found.remarks:
-        print(summary("remark", {"text": remark.text(language)}, language))
+    print_notes(scan, found.remarks, language)
     if not found.changes:
         print(summary("nothing_changed", {}, language))
     if dry_run:

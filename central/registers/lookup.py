@@ -1,5 +1,6 @@
 """What the registers state about a person, a unit, a terminal or another subject on a date."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
@@ -10,6 +11,8 @@ from central.store.registers import Registers, Stated
 
 MAX_UNITS = 100
 """Units above a unit that are followed."""
+_PLAIN = re.compile(r"[ !#-\[\]-~]+")
+"""Parts of a name that stand in JSON as they are, and of which every database knows small letters and capitals."""
 _OF_PERSON = ("people", "enrolments", "rosters", "leave", "orders", "corrections", "decisions", "presence")
 _OF_KEY = {what: kind for kind, what in REFERENCES.values()}
 SUBJECTS = (*_OF_KEY, "policy", "terminal", "site", "scope")
@@ -42,7 +45,7 @@ def find_person(registers: Registers, word: str) -> str:
     if registers.known("people", [subject]):
         return subject
     name = clean(word)
-    rows = registers.containing("people", name) if name else []
+    rows = registers.containing("people", max(_PLAIN.findall(name), key=len, default="")) if name else []
     keys = sorted({row.record.key for row in rows if row.record.name.casefold() == name.casefold()})
     if len(keys) == 1:
         return f"person:{keys[0]}"

@@ -98,6 +98,15 @@ def test_a_name_of_several_people_is_none(tmp_path: Path) -> None:
     assert "p-1, p-2" in result.stderr
 
 
+@pytest.mark.parametrize("name", ['Éva "Si" O\'Neil, S.H.', "a\\b%_c", "أحمد", "DWI  ÄNGGRAINI"])
+def test_a_person_is_found_by_any_name(tmp_path: Path, name: str) -> None:
+    """With quotation marks, wildcards and letters of other scripts, in capitals or not, blanks apart."""
+    quoted = name.replace('"', '""')
+    put(tmp_path, "people", write_csv(tmp_path, PEOPLE + f'p-1,"{quoted}",pns,2026-01-01,\np-2,Abc,pns,2026-01-01,\n'))
+
+    assert show(tmp_path, name.swapcase()).stdout.startswith("person p-1 ")
+
+
 def test_mistakes_are_named_and_nothing_is_taken(tmp_path: Path) -> None:
     """Exit code 1, place by place, for people and for scripts; what is entered is named by person and paper."""
     put(tmp_path, "people", write_csv(tmp_path, PEOPLE + "p-1,A,pns,2026-01-01,\np-2,B,pns,2026-01-01,\n"))
