@@ -1,14 +1,15 @@
 """A file is imported: checked against itself and what is entered, then entered whole or not at all."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from central.registers.kinds import ALL, References
+from central.registers.kinds import ALL, KINDS, References
 from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
 from central.registers.rules import Line
@@ -28,6 +29,10 @@ _COMPARED = {
     "orders": "subject",
 }
 """Kinds whose rows are compared with entered ones, and by which of their keys these are looked up; None: all."""
+
+
+MAX_REMARKS = 20
+"""Remarks on rows that are entered."""
 
 
 class Change(NamedTuple):
@@ -94,7 +99,11 @@ def preview(connection: Connection, scan: Scan, policies: Container[str], *, wit
         changes = _changes(sources, current)
         problems = scan.check(_references(registers, policies), _entered_lines(registers, scan.kind, sources, changes))
     problems.raise_if_any()
-    return Preview(len(sources), changes, _marks(registers, scan.kind, changes), scan.remarks, last_row(connection))
+    marks = _marks(registers, scan.kind, changes)
+    changed = {change.new.identity for change in changes if change.new is not None}
+    notes = _outside_validity(registers, scan.kind, sources, changed)
+    remarks = (*scan.remarks, *islice(notes, MAX_REMARKS))
+    return Preview(len(sources), changes, marks, remarks, last_row(connection))
 
 
 def take(
@@ -186,6 +195,38 @@ def _at(row: Stated, _column: str) -> str:
 def describe(row: Stated) -> str:
     """Return what a row states, when it was entered, by whom and on which paper, on one line."""
     return f"{print_statement(row.statement)} [{row.entered[:10]}, {row.by}, {row.paper}]"
+
+
+def _outside_validity(
+    registers: Registers, kind: str, sources: Sequence[Source], identities: set[str]
+) -> Iterator[Problem]:
+    """Yield a remark on each row whose first or last date lies outside the validity of a key that it names."""
+    changed = [source for source in sources if source.statement.identity in identities]
+    for column in KINDS[kind].columns:
+        if column.refers is None or column.refers not in REFERENCES:
+            continue
+        register, what = REFERENCES[column.refers]
+        field = column.field or column.name
+        keys = {key for source in changed for line in source.lines if (key := getattr(line.record, field)) is not None}
+        spans: dict[str, list[tuple[date, date | None]]] = defaultdict(list)
+        for row in registers.rows(register, (f"{what}:{key}" for key in keys)):
+            if register != kind or row.statement.identity not in identities:
+                spans[row.statement.subject.partition(":")[2]].append((row.since, row.until))
+        if register == kind:
+            for source in changed:
+                statement = source.statement
+                spans[statement.subject.partition(":")[2]].append((statement.since, statement.until))
+        for source in changed:
+            for line in source.lines:
+                key = getattr(line.record, field)
+                for on in dict.fromkeys((source.statement.since, source.statement.until)):
+                    if on is not None and key in spans and not _is_within(on, spans[key]):
+                        values = {"key": key, "kind": register, "date": on.isoformat()}
+                        yield Problem(line.at(column.name), "outside_validity", values)
+
+
+def _is_within(on: date, spans: Iterable[tuple[date, date | None]]) -> bool:
+    return any(since <= on and (until is None or on <= until) for since, until in spans)
 
 
 # --- withdrawing --------------------------------------------------------------------------------------------------

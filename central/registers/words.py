@@ -330,6 +330,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "kebijakan lain ditetapkan di {other} pada waktu yang sama",
     ),
     "unit_above_itself": ("{unit} is above itself", "{unit} menjadi induk dirinya sendiri"),
+    "outside_validity": (
+        "{key} is not valid on {date} in the register {kind}",
+        "{key} tidak berlaku pada {date} menurut daftar {kind}",
+    ),
     "contradicts_stored": (
         "contradicts what is entered: {other}; write that row with its last date into this file, or withdraw it first",
         "bertentangan dengan yang tercatat: {other}; tulis baris itu dengan tanggal akhirnya di sini, atau cabut dulu",

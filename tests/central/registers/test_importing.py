@@ -203,6 +203,39 @@ def test_unknown_keys_are_named_where_they_stand(database: Database, tmp_path: P
     assert put(database, "units", unit)[0].new == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "text", "remarks"),
+    [
+        ("leave", "person,kind,from,until\np-0002,annual,2026-02-27,2026-03-02\n", [("2:1", "2026-02-27")]),
+        ("leave", "person,kind,from,until\np-0002,annual,2026-03-01,2026-03-02\n", []),
+        ("rosters", "person,2027-02-28,2027-03-01\np-0002,off,office\n", [("2:1", "2027-03-01")]),
+        (
+            "assignments",
+            ASSIGNMENTS + ",bidang-data,week,,2025-12-31,\n",
+            [("2:2", "2025-12-31"), ("2:3", "2025-12-31")],
+        ),
+        ("units", UNITS + "new,N,,2026-01-01,2026-06-30\nnewer,N,new,2026-01-01,2026-07-01\n", [("3:3", "2026-07-01")]),
+        (
+            "schedules",
+            "schedule,from,day,timetable\ns,2025-01-01,1,office\ns,2025-01-01,2,off\n",
+            [("2:4", "2025-01-01")],
+        ),
+    ],
+)
+def test_dates_outside_the_validity_of_a_key_are_noted(
+    database: Database, tmp_path: Path, kind: str, text: str, remarks: list[tuple[str, str]]
+) -> None:
+    """No mistake, since what is missing may be entered later; once, when the row is new."""
+    path = write_csv(tmp_path, text)
+    found, _ = put(database, kind, path)
+
+    assert [(remark.place, remark.values["date"]) for remark in found.remarks] == [
+        (f"file.csv:{place}", on) for place, on in remarks
+    ]
+    assert {remark.code for remark in found.remarks} <= {"outside_validity"}
+    assert put(database, kind, path)[0].remarks == ()
+
+
 def test_a_new_version_touches_the_days_until_the_next_one(database: Database, tmp_path: Path) -> None:
     """Hours of a timetable for September, entered when those of October are known."""
     for since, due in (("2026-10-01", "08:30"), ("2026-09-01", "08:00")):
