@@ -112,7 +112,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.stack = ExitStack()
         self.stack.enter_context(mock.patch.object(reading, "SLICE", SLICE))
         self.stack.enter_context(mock.patch.object(simulator, "SMALL", SMALL))
-        self.stack.enter_context(mock.patch.object(transport, "UDP_QUIET_S", 0.2))
+        self.stack.enter_context(mock.patch.object(transport, "DATAGRAM_GAP_S", 0.2))
         self.monotonic_s = 10_000.0
         clock = SimpleNamespace(
             monotonic=lambda: self.monotonic_s, clock_gettime=time.clock_gettime, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME

@@ -308,7 +308,7 @@ def test_a_full_reading_without_room_is_postponed_and_done_later(
     worker = office.visit(poll="1h")
     polled(worker)
     worker.request(full=True).result(20)
-    monkeypatch.setattr(office.ledger, "room", lambda: "none")
+    monkeypatch.setattr(office.ledger, "disk_state", lambda: "none")
     office.script.log.append(record("2001", MORNING + timedelta(days=1)))
     with pytest.raises(VisitPostponed, match="no room"):
         worker.request(full=True).result(20)
