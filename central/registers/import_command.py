@@ -12,13 +12,14 @@ from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies
 from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes, print_notes
+from central.registers.extent import Extent, extent_of
 from central.registers.importing import Change, Preview
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Scan, scan_register
 from central.registers.words import Language, summary
 from central.registers.write import print_change
 from central.store.engine import Database
-from central.store.registers import Entered
+from central.store.registers import Entered, Registers
 
 SHOWN, SHOWN_JSON = 20, 1_000
 """Changes that are printed for people, and for scripts; the others are counted."""
@@ -55,10 +56,13 @@ def import_file(
             else:
                 given = importing.Paper(by, paper)
                 found, entered = importing.take(database, scan, known, given, datetime.now(UTC), withdraw=withdraw)
+            with database.reading() as connection:
+                today = date.today()  # noqa: DTZ011 - days to come are not judged yet, whatever the zone
+                extent = extent_of(Registers(connection), found.marks, today, employment=kind == "people")
     except RegisterFileError as error:
         print_mistakes(error, file, language, as_json=as_json)
         raise typer.Exit(1) from None
-    done = _summed_up(scan, found, entered) | {"by": by, "paper": paper}
+    done = _summed_up(scan, found, entered, extent) | {"by": by, "paper": paper}
     if as_json:
         changes = [_text(change) for change in found.changes[:SHOWN_JSON]]
         remarks = [remark.text(language) for remark in found.remarks]
@@ -68,9 +72,6 @@ def import_file(
     _print_changes([change for change in found.changes if dry_run or change.old is not None], language)
     if done["affected_days"]:
         print(summary("affected_people", done, language))
-    if done["affected_shared"]:
-        subjects = ", ".join(done["affected_shared"][:SHOWN])
-        print(summary("affected_shared", {"first": done["affected_from"], "subjects": subjects}, language))
     print_notes(scan, found.remarks, language)
     if not found.changes:
         print(summary("nothing_changed", {}, language))
@@ -82,15 +83,7 @@ def import_file(
             print(summary("clock_behind", {**done, "moment": entered.moment}, language), file=sys.stderr)
 
 
-def _summed_up(scan: Scan, found: Preview, entered: Entered | None) -> dict[str, Any]:
-    today = date.today()  # noqa: DTZ011 - days to come are not judged yet, whatever the zone
-    people: set[str] = set()
-    days = 0
-    for mark in found.marks:
-        if mark.subject.startswith("person:") and mark.first <= today:
-            people.add(mark.subject)
-            days += (min(mark.last, today) - mark.first).days + 1
-    shared = [mark for mark in found.marks if not mark.subject.startswith("person:")]
+def _summed_up(scan: Scan, found: Preview, entered: Entered | None, extent: Extent) -> dict[str, Any]:
     return {
         "file": scan.file,
         "kind": scan.kind,
@@ -100,10 +93,8 @@ def _summed_up(scan: Scan, found: Preview, entered: Entered | None) -> dict[str,
         "unchanged": found.unchanged,
         "entered": None if entered is None else entered.moment,
         "clock": None if entered is None else entered.clock,
-        "affected_people": len(people),
-        "affected_days": days,
-        "affected_shared": list(dict.fromkeys(mark.subject.replace(":", " ", 1) for mark in shared)),
-        "affected_from": min((mark.first.isoformat() for mark in shared), default=None),
+        "affected_people": extent.people,
+        "affected_days": extent.days,
     }
 
 

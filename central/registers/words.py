@@ -410,10 +410,6 @@ SUMMARY: dict[str, tuple[str, str]] = {
         "  days to judge again, with neighbours and until today: {affected_days}, of people: {affected_people}",
         "  hari yang dinilai ulang, dengan sekitarnya, sampai hari ini: {affected_days}, pegawai: {affected_people}",
     ),
-    "affected_shared": (
-        "  and the days of all whom this concerns, from {first} on: {subjects}",
-        "  serta hari semua yang terkait, mulai {first}: {subjects}",
-    ),
     "more_changes": ("  … and {more} more", "  … dan {more} lagi"),
     "shown": ("{what} on {on}{known}", "{what} pada {on}{known}"),
     "known_at": (", as known at {moment}", ", menurut yang diketahui pada {moment}"),

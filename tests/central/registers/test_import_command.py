@@ -143,6 +143,7 @@ def test_a_dry_run_says_what_would_change_and_stores_nothing(tmp_path: Path) -> 
     assert "until 2026-01-31" in show(tmp_path, "p-1", "--on", "2026-01-31").stdout
     back = put(tmp_path, "people", path, "--withdraw")
     assert "withdrawn 2, withdrawn before 0" in back.stdout
+    assert "of people: 2" in back.stdout
     assert show(tmp_path, "p-1").returncode == 1
 
 
