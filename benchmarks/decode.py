@@ -12,7 +12,7 @@ from zk.user import User
 from benchmarks.figures import TIMES, Figure, Plan, times, yes_no
 from benchmarks.rig import LOG, office
 from drivers.base import RawPunch
-from drivers.zkteco import wire
+from drivers.zkteco import layouts
 
 LAYOUTS = ("8", "16", "40", "49")
 RUNS = 5
@@ -85,7 +85,7 @@ def _ours_s(layout: str, count: int) -> float:
 
 def _decoded(log: bytes, count: int) -> int:
     """Find the layout and decode every record; return how many are punches."""
-    records = wire.Records(log, wire.choose_layout(wire.Sample.whole(log), count))
+    records = layouts.Records(log, layouts.choose_layout(layouts.Sample.whole(log), count))
     return sum(isinstance(record, RawPunch) for record in records)
 
 

@@ -23,7 +23,7 @@ from benchmarks.figures import NONE, Figure, Plan, program, times, yes_no
 from benchmarks.first_import import SOURCE, context
 from benchmarks.rig import PREFIX, broker, far_away, in_own_process, office, quiet, settings_of, wait_for
 from drivers.base import RawPunch, Reading
-from drivers.zkteco import wire
+from drivers.zkteco import layouts
 from gateway.ledger import FILE_NAME, Ledger, LedgerReader, StoredEvent, opened
 from gateway.publisher import Publisher
 from gateway.settings import Settings
@@ -150,7 +150,7 @@ def _behind(plan: Plan, count: int, backlog: Path) -> Iterator[Figure]:
 def _backlog(count: int, folder: Path) -> Path:
     """Make a ledger in which ``count`` punches wait."""
     log = office(count).log
-    reading = Reading(0, count, wire.Records(log, wire.LAYOUTS["40"]), "40")
+    reading = Reading(0, count, layouts.Records(log, layouts.LAYOUTS["40"]), "40")
     with opened(folder, SOURCE) as ledger:
         ledger.pin_serial("lobby", "SIM0000000001")
         ledger.record_reading(context("SIM0000000001"), reading)

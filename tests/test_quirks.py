@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 
 from drivers import DRIVERS
 from drivers.base import BadRecord
-from drivers.zkteco import transport, wire
+from drivers.zkteco import layouts, transport, wire
 from drivers.zkteco.faults import FAULTS
 from drivers.zkteco.simulator import CMD_DISABLEDEVICE, SimulatedTerminal, Simulator
 from gateway import worker as worker_module
@@ -103,7 +103,7 @@ class Office:
                 kept[person, data["local_time"], data["state"], data["verify"]] += 1
             elif event["type"] == "hadir.record.quarantined.v1":
                 raw = bytes.fromhex(data["raw"])
-                width = wire.LAYOUTS[self.terminal.layout].index_width
+                width = layouts.LAYOUTS[self.terminal.layout].index_width
                 kept["bad", raw[width:].hex(), 0, 0] += 1
         return kept
 

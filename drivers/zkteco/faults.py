@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from drivers.values import parse_duration
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.wire import Packet
 
 if TYPE_CHECKING:
@@ -458,12 +458,12 @@ class Reindex(MemoryFault):
     value = Value("how far the numbers move", "1000", _up_to(65535))
 
     def begin(self, terminal: "SimulatedTerminal") -> None:
-        if not wire.LAYOUTS[terminal.layout].index_width:
+        if not layouts.LAYOUTS[terminal.layout].index_width:
             raise ValueError(f"records of layout {terminal.layout} hold no index")
 
     def table(self, terminal: "SimulatedTerminal", table: bytes) -> bytes:
         moved = bytearray(table)
-        if not wire.LAYOUTS[terminal.layout].index_width:
+        if not layouts.LAYOUTS[terminal.layout].index_width:
             return table
         for at in range(4, len(table) - terminal.stride + 1, terminal.stride):
             (index,) = struct.unpack_from("<H", table, at)

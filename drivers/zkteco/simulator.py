@@ -31,7 +31,7 @@ from typing import NamedTuple, Self
 from drivers.attlog.terminal import survey_export
 from drivers.attlog.wire import NotAnExport
 from drivers.base import BadRecord, RawPunch, TerminalUnavailable
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.faults import TIME_AT, Drop, Faults, Wait
 from drivers.zkteco.wire import Packet
 
@@ -88,8 +88,8 @@ class SimulatedTerminal:
         one_conversation: bool = False,
         session: int = 0x1000,
     ) -> None:
-        if layout not in wire.LAYOUTS:
-            raise ValueError(f"no layout {layout!r}; known: {', '.join(wire.LAYOUTS)}")
+        if layout not in layouts.LAYOUTS:
+            raise ValueError(f"no layout {layout!r}; known: {', '.join(layouts.LAYOUTS)}")
         if event_length not in wire.EVENT_ID_WIDTH:
             lengths = ", ".join(map(str, wire.EVENT_ID_WIDTH))
             raise ValueError(f"no event of {event_length} bytes; known: {lengths}")
@@ -135,7 +135,7 @@ class SimulatedTerminal:
     @property
     def stride(self) -> int:
         """Bytes of one log record."""
-        return wire.LAYOUTS[self.layout].stride
+        return layouts.LAYOUTS[self.layout].stride
 
     @property
     def count(self) -> int:
@@ -147,9 +147,9 @@ class SimulatedTerminal:
         with self._lock:
             return bytes(self._log)
 
-    def records(self) -> wire.Records:
+    def records(self) -> layouts.Records:
         """Return the log as it stands, decoded as it is iterated."""
-        return wire.Records(self.log_body(), wire.LAYOUTS[self.layout])
+        return layouts.Records(self.log_body(), layouts.LAYOUTS[self.layout])
 
     @property
     def conversations(self) -> int:
@@ -222,8 +222,8 @@ class SimulatedTerminal:
 
     def change_layout(self, layout: str) -> None:
         """Keep the log in another layout from now on; ValueError, and no change, where a record does not fit it."""
-        if layout not in wire.LAYOUTS:
-            raise ValueError(f"no layout {layout!r}; known: {', '.join(wire.LAYOUTS)}")
+        if layout not in layouts.LAYOUTS:
+            raise ValueError(f"no layout {layout!r}; known: {', '.join(layouts.LAYOUTS)}")
         with self._lock:
             log = b""
             for index, record in enumerate(self.records(), 1):
@@ -297,7 +297,7 @@ class SimulatedTerminal:
     def _encode(
         self, layout: str, pin: str, moment: datetime, state: int, verify: int, work_code: int, index: int
     ) -> bytes:
-        return wire.encode_record(
+        return layouts.encode_record(
             layout,
             pin=pin,
             uid=self._uid_for(pin),
@@ -951,7 +951,7 @@ def generate(seed: int, records: int, people: int, end: datetime, layout: str = 
         midnight -= timedelta(days=1)
     punches = [punch for day in reversed(days) for punch in day]
     log = b"".join(
-        wire.encode_record(layout, pin=users[uid], uid=uid, moment=moment, state=state, verify=verify, index=index)
+        layouts.encode_record(layout, pin=users[uid], uid=uid, moment=moment, state=state, verify=verify, index=index)
         for index, (moment, uid, state, verify) in enumerate(punches, 1)
     )
     return Generated(users, log)

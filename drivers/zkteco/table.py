@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from drivers.base import DriverError, ProtocolError, Record, TerminalUnavailable
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.transport import UDP_TRIES, Pyzk, PyzkRefusal, Transport, translated_errors
 
 CHUNK = 16 * 1024
@@ -21,7 +21,7 @@ HEAD = 64
 BLOCK = 64
 """Records decoded at a time. More would be quicker, but 64 terminals read at once would leave 8 MB more of a small
 machine's memory in pieces that nothing else fits into."""
-SAMPLE_THRESHOLD = 4 * wire.ALIGNMENT
+SAMPLE_THRESHOLD = 4 * layouts.ALIGNMENT
 """Slices shorter than this are judged whole, longer ones by pieces."""
 SAMPLE_PIECES = 8
 SAMPLE_PIECE = 2048
@@ -166,22 +166,22 @@ class Slice:
         kept, self._received = bytes(self._received[:most]), bytearray()
         return kept
 
-    def sample(self, step: int) -> wire.Sample:
+    def sample(self, step: int) -> layouts.Sample:
         """Return the whole slice if it is short, else pieces spread over it that begin at multiples of ``step``."""
         if self.size >= SAMPLE_THRESHOLD:
             steps = self.size // step
             starts = dict.fromkeys(number * steps // SAMPLE_PIECES * step for number in range(SAMPLE_PIECES))
             pieces = [self._table.fetch(self._first + at, min(SAMPLE_PIECE, self.size - at)) for at in starts]
-            return wire.Sample(self.size, pieces)
-        return wire.Sample.whole(self.whole())
+            return layouts.Sample(self.size, pieces)
+        return layouts.Sample.whole(self.whole())
 
-    def records(self, layout: wire.Layout) -> "LazyRecords":
+    def records(self, layout: layouts.Layout) -> "LazyRecords":
         """Return its records; the table is closed when the last of them was received."""
         self._is_final = True
         self._close_if_complete()
         return LazyRecords(self, layout)
 
-    def decode(self, layout: wire.Layout) -> Iterator[Record]:
+    def decode(self, layout: layouts.Layout) -> Iterator[Record]:
         """Yield the records: the received ones first, then those that must be fetched."""
         at = 0
         while self.size - at >= layout.stride:
@@ -207,7 +207,7 @@ class Slice:
 class LazyRecords:
     """The records of a slice in one layout, fetched and decoded as they are iterated, as often as they are iterated."""
 
-    def __init__(self, source: Slice, layout: wire.Layout) -> None:
+    def __init__(self, source: Slice, layout: layouts.Layout) -> None:
         self._slice = source
         self._layout = layout
 

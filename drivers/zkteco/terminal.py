@@ -31,7 +31,7 @@ from drivers.base import (
 )
 from drivers.textfile import TextFileError, read_comm_key
 from drivers.values import checked_address, same_address
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.table import BadTable, Slice, Table
 from drivers.zkteco.transport import Pyzk, PyzkRefusal, Transport, translated_errors
 
@@ -80,7 +80,7 @@ LayoutName = Annotated[
     Literal["40", "49", "22", "16", "8", "8-ma300"],
     # YAML takes most of these names for numbers.
     BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
-    WithJsonSchema({"enum": [*wire.LAYOUTS, *dict.fromkeys(layout.stride for layout in wire.LAYOUTS.values())]}),
+    WithJsonSchema({"enum": [*layouts.LAYOUTS, *dict.fromkeys(layout.stride for layout in layouts.LAYOUTS.values())]}),
 ]
 
 
@@ -118,7 +118,7 @@ class _LogPart(NamedTuple):
     """The part of a log to be returned, its layout, and its start position."""
 
     slice: Slice
-    layout: wire.Layout
+    layout: layouts.Layout
     start: int
 
 
@@ -228,7 +228,7 @@ class ZktecoTerminal:
                 if table.records_size > MAX_RANGE:
                     return None
                 body = table.slice().whole()
-                found = wire.choose_layout(wire.Sample.whole(body), None, layout, self._layout)
+                found = layouts.choose_layout(layouts.Sample.whole(body), None, layout, self._layout)
             except (BadTable, wire.WireError):
                 return None
             self._release_buffer()
@@ -361,17 +361,17 @@ class ZktecoTerminal:
         if not start or layout is None or start > size // layout.stride:
             return None
         part = table.slice(start * layout.stride)
-        return _LogPart(part, layout, start) if wire.plausible(part.sample(layout.stride), layout) else None
+        return _LogPart(part, layout, start) if layouts.plausible(part.sample(layout.stride), layout) else None
 
     def _whole_log(self, table: Table, count: int | None, pinned: str | None) -> _LogPart:
         part = table.slice()
         with suppress(wire.WireError):
-            return _LogPart(part, wire.choose_layout(part.sample(wire.ALIGNMENT), count, pinned, self._layout), 0)
+            return _LogPart(part, layouts.choose_layout(part.sample(layouts.ALIGNMENT), count, pinned, self._layout), 0)
         # The pieces were not sufficient: the whole log decides, and is kept for analysis if it fits no layout.
         with _exclusive_if_long(part.size) as deadline:
             try:
-                sample = wire.Sample.whole(part.fetch_all(deadline))
-                return _LogPart(part, wire.choose_layout(sample, count, pinned, self._layout), 0)
+                sample = layouts.Sample.whole(part.fetch_all(deadline))
+                return _LogPart(part, layouts.choose_layout(sample, count, pinned, self._layout), 0)
             except wire.WireError as exc:
                 reason = str(exc)
             size, body = part.size, part.discard(MAX_KEPT_BODY)
@@ -403,9 +403,9 @@ def _exclusive_if_long(size: int) -> Iterator[float]:
         _long_log.release()
 
 
-def _layout_from_count(size: int, count: int | None, pinned: str | None) -> wire.Layout | None:
+def _layout_from_count(size: int, count: int | None, pinned: str | None) -> layouts.Layout | None:
     """Return the layout that makes ``size`` bytes ``count`` records, or a few more; None where there is doubt."""
-    fitting = wire.layouts_for(size, count)
+    fitting = layouts.layouts_for(size, count)
     if pinned is not None:
         return next((layout for layout in fitting if layout.name == pinned), None)
     return fitting[0] if len(fitting) == 1 else None

@@ -24,7 +24,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from gateway.cli import HINTS
 from gateway.control import ask
@@ -282,7 +282,7 @@ def test_schema_is_a_json_schema() -> None:
 # --- terminals ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", list(wire.LAYOUTS))
+@pytest.mark.parametrize("layout", list(layouts.LAYOUTS))
 def test_probe_finds_every_layout(layout: str) -> None:
     """Serial, model, clock, log and its layout; in JSON, and little travels."""
     terminal = build(layout=layout, records=500, clock_offset_s=420, serial="CEXA193960001")

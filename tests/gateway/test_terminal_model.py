@@ -25,7 +25,7 @@ from structlog.testing import capture_logs
 
 from drivers import DRIVERS
 from drivers.base import BadRecord, Record, Terminal
-from drivers.zkteco import simulator, transport, wire
+from drivers.zkteco import layouts, simulator, transport
 from drivers.zkteco.faults import BAD_TIME, TIME_AT
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway import event as event_module
@@ -261,7 +261,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """Let the terminal store a record with an impossible date."""
         self.made += 1
         terminal = self.terminal
-        record = wire.encode_record(
+        record = layouts.encode_record(
             terminal.layout,
             pin="1",
             uid=terminal.enrol("1"),
@@ -274,7 +274,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         at = TIME_AT[terminal.layout]
         raw = record[:at] + BAD_TIME.to_bytes(4, "little") + record[at + 4 :]
         terminal.append_raw(raw)
-        self.note(("bad", raw[wire.LAYOUTS[terminal.layout].index_width :].hex()))
+        self.note(("bad", raw[layouts.LAYOUTS[terminal.layout].index_width :].hex()))
 
     @rule()
     def clear(self) -> None:
@@ -467,7 +467,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         """Count the records published, by key; check the chain and the identities on the way."""
         found: Counter[Key] = Counter()
         places: set[tuple[Key, int]] = set()
-        width = wire.LAYOUTS[self.terminal.layout].index_width
+        width = layouts.LAYOUTS[self.terminal.layout].index_width
         previous = "sha256:" + sha256(self.ledger.stream.encode()).hexdigest()
         for number, waiting in enumerate(self.ledger.events(0, 100_000), 1):
             sealed = event_module.verified(waiting.body)

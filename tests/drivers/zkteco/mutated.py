@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from drivers.base import BadRecord, DriverError, Live, Logged, RawPunch
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from drivers.zkteco.terminal import ZktecoOptions, connect
 from tests.mutation import mutate_bytes
@@ -28,7 +28,7 @@ def attack(seed: int) -> None:
 def attack_conversation(seed: int) -> None:
     """Hold a conversation in which two answers are changed on their way; raise whatever is no DriverError."""
     random = Random(seed)
-    terminal = SimulatedTerminal(serial="M", layout=random.choice(sorted(wire.LAYOUTS)))
+    terminal = SimulatedTerminal(serial="M", layout=random.choice(sorted(layouts.LAYOUTS)))
     for number in range(12):
         terminal.punch(str(1001 + number), moment=NOON + timedelta(minutes=number))
     with Simulator(terminal) as simulator, mutating(simulator.port, random) as port, suppress(DriverError):
@@ -62,7 +62,7 @@ def check(record: object) -> None:
 
 def _rows(layout: str, random: Random) -> bytes:
     return b"".join(
-        wire.encode_record(
+        layouts.encode_record(
             layout, pin=str(1001 + row), uid=1 + row, moment=NOON + timedelta(minutes=row), state=0, verify=1, index=row
         )
         for row in range(random.randrange(1, 60))
@@ -70,10 +70,10 @@ def _rows(layout: str, random: Random) -> bytes:
 
 
 def _read_log(random: Random) -> None:
-    layout = random.choice(sorted(wire.LAYOUTS))
+    layout = random.choice(sorted(layouts.LAYOUTS))
     body = mutate_bytes(_rows(layout, random), random)
-    count = random.choice((None, 0, len(body) // wire.LAYOUTS[layout].stride))
-    found = wire.choose_layout(wire.Sample.whole(body), count, random.choice((None, layout)), None)
+    count = random.choice((None, 0, len(body) // layouts.LAYOUTS[layout].stride))
+    found = layouts.choose_layout(layouts.Sample.whole(body), count, random.choice((None, layout)), None)
     for record in found.decode(body):
         check(record)
 

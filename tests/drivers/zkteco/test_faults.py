@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from drivers.base import BadRecord, DriverError, Hint, RawPunch, TerminalUnavailable
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.faults import EF_FINGER_SCORE, FAULTS, PANEL_FRAME, Drop, Step, Wait
 from drivers.zkteco.simulator import Conversation, SimulatedTerminal, Simulator
 from drivers.zkteco.terminal import ZktecoTerminal, connect
@@ -326,7 +326,7 @@ def test_stale_bytes_and_new_numbers_change_no_punch() -> None:
     spoilt = served(terminal)
     assert spoilt != honest
     assert len(spoilt) == len(honest)
-    punches = [record[:-1] for record in wire.LAYOUTS["40"].decode(spoilt[4:])]
+    punches = [record[:-1] for record in layouts.LAYOUTS["40"].decode(spoilt[4:])]
     assert punches == [record[:-1] for record in terminal.records()]
     assert spoilt[4:6] != honest[4:6]
 

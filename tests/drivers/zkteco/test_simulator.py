@@ -11,8 +11,8 @@ from typing import Any, Self
 import pytest
 
 from drivers.base import BadRecord, RawPunch
+from drivers.zkteco import layouts, wire
 from drivers.zkteco import simulator as sim
-from drivers.zkteco import wire
 from drivers.zkteco.simulator import Conversation, SimulatedTerminal, Simulator, build, generate
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco import vectors
@@ -373,7 +373,7 @@ def test_events_of_every_length(length: int) -> None:
 # --- memory -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_a_punch_is_in_the_log(layout: str) -> None:
     """Person, time, state and verify of a punch are found in the log, in every layout."""
     terminal = SimulatedTerminal(layout=layout, now=frozen(), clock_offset=timedelta(seconds=-30))
@@ -674,7 +674,7 @@ def test_wrong_commands_get_a_sentence(line: str) -> None:
 # --- logs to serve ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_the_same_seed_gives_the_same_office(layout: str) -> None:
     """Deterministic in every layout, and another seed is another office."""
     assert generate(7, 500, 20, END, layout) == generate(7, 500, 20, END, layout)
@@ -684,7 +684,7 @@ def test_the_same_seed_gives_the_same_office(layout: str) -> None:
 def test_an_invented_office_is_believable() -> None:
     """Working days and hours only, in the order of time, up to the end; in the morning in, in the afternoon out."""
     office = generate(1, 5000, 60, END)
-    found = [each for each in wire.Records(office.log, wire.LAYOUTS["40"]) if isinstance(each, RawPunch)]
+    found = [each for each in layouts.Records(office.log, layouts.LAYOUTS["40"]) if isinstance(each, RawPunch)]
     assert len(found) == 5000
     assert [each.local_time for each in found] == sorted(each.local_time for each in found)
     assert found[-1].local_time <= END

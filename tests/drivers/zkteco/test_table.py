@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, TerminalUnavailable, UnreadableLog
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from drivers.zkteco.table import CHUNK, SAMPLE_PIECE, SAMPLE_PIECES, SAMPLE_THRESHOLD, BadTable
 from drivers.zkteco.terminal import connect
@@ -36,7 +36,7 @@ either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "ud
 def log(layout: str = "40", rows: int = ROWS) -> bytes:
     """Encode a log of 97 people."""
     return b"".join(
-        wire.encode_record(
+        layouts.encode_record(
             layout,
             pin=str(1001 + row % 97),
             uid=1 + row % 97,
@@ -126,7 +126,7 @@ def test_a_reading_says_how_long_it_was_prepared() -> None:
         assert zk.read().prepared_s >= 0.2
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_records_that_lie_across_two_chunks_are_whole(layout: str) -> None:
     """Whatever a chunk cuts in two is put together, from every beginning."""
     terminal = simulated(layout)
@@ -134,7 +134,7 @@ def test_records_that_lie_across_two_chunks_are_whole(layout: str) -> None:
         for start in (0, 1, ROWS // 2):
             reading = zk.read(start, layout)
             assert (reading.start, reading.total) == (start, ROWS)
-            assert raws(list(reading.records)) == log(layout)[start * wire.LAYOUTS[layout].stride :]
+            assert raws(list(reading.records)) == log(layout)[start * layouts.LAYOUTS[layout].stride :]
 
 
 # --- while it travels ---------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def test_a_table_that_changes_while_it_is_read_is_refused() -> None:
 
 def spoiled(layout: str, first: int, last: int) -> bytes:
     """Return a log with impossible dates in the records ``first`` to ``last``."""
-    stride = wire.LAYOUTS[layout].stride
+    stride = layouts.LAYOUTS[layout].stride
     at = {"8": 3, "8-ma300": 4, "16": 4, "22": 13, "40": 27, "49": 27}[layout]
     body = bytearray(log(layout))
     for row in range(first, last):
@@ -324,7 +324,7 @@ def spoiled(layout: str, first: int, last: int) -> bytes:
 
 
 @pytest.mark.parametrize("count", [ROWS, ROWS - 1, 0], ids=["right count", "one more punch", "no count"])
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_bad_records_at_the_front_do_not_decide(layout: str, count: int) -> None:
     """The first fifth of a long log is unreadable: the rest is read, and the unreadable are handed out as such."""
     body = spoiled(layout, 0, ROWS // 5)
@@ -379,5 +379,5 @@ def test_a_long_log_is_judged_by_pieces() -> None:
     pieces = [(start - 4, length) for start, length in requested_for[1:]]
     assert len(log()) > SAMPLE_THRESHOLD
     assert len(pieces) == SAMPLE_PIECES
-    assert all(start % layout.stride == 0 for start, _ in pieces for layout in wire.LAYOUTS.values())
+    assert all(start % layout.stride == 0 for start, _ in pieces for layout in layouts.LAYOUTS.values())
     assert pieces[-1][0] >= len(log()) * 3 // 4

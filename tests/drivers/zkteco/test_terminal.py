@@ -32,9 +32,9 @@ from drivers.base import (
     TerminalUnavailable,
     UnreadableLog,
 )
+from drivers.zkteco import layouts, wire
 from drivers.zkteco import terminal as zkteco
 from drivers.zkteco import transport as under_pyzk
-from drivers.zkteco import wire
 from drivers.zkteco.simulator import SMALL, SimulatedTerminal, Simulator
 from drivers.zkteco.table import CHUNK
 from drivers.zkteco.terminal import LayoutName, ZktecoTerminal, connect
@@ -68,7 +68,7 @@ NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no
 CLOCK = Answer(wire.CMD_ACK_OK, struct.pack("<I", wire.encode_time(NOON)))
 K40 = ("Z17", "Z18", "Z19")
 """What a K40 sends for its log when it is asked for without a buffer."""
-LAYOUTS = list(wire.LAYOUTS)
+LAYOUTS = list(layouts.LAYOUTS)
 EVERY_TRANSPORT = [(layout, udp) for layout in LAYOUTS for udp in (False, True)]
 every_transport = pytest.mark.parametrize(
     ("layout", "udp"), EVERY_TRANSPORT, ids=lambda value: {True: "udp", False: "tcp"}.get(value, value)
@@ -80,7 +80,7 @@ either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "ud
 def log(layout: str, count: int) -> bytes:
     """Encode a log of ``count`` records of 97 people."""
     return b"".join(
-        wire.encode_record(
+        layouts.encode_record(
             layout,
             pin=str(1001 + row % 97),
             uid=1 + row % 97,
@@ -95,7 +95,7 @@ def log(layout: str, count: int) -> bytes:
 
 def bad_record(layout: str, seed: int = 0) -> bytes:
     """Encode a record of an impossible date, 31 February."""
-    record = bytearray(log(layout, 8)[: wire.LAYOUTS[layout].stride])
+    record = bytearray(log(layout, 8)[: layouts.LAYOUTS[layout].stride])
     at = {"8": 3, "8-ma300": 4, "16": 4, "22": 13, "40": 27, "49": 27}[layout]
     record[at : at + 4] = (((26 * 12 + 1) * 31 + 30) * 86400 + seed).to_bytes(4, "little")
     return bytes(record)
@@ -222,7 +222,7 @@ def test_the_terminal_is_what_the_interfaces_ask_for() -> None:
 
 def borders(layout: str) -> list[int]:
     """Return the numbers of records around every border: nothing, few, the small answer, and the chunks."""
-    stride = wire.LAYOUTS[layout].stride
+    stride = layouts.LAYOUTS[layout].stride
     small = (SMALL - 4) // stride
     chunk = CHUNK // stride
     return sorted({0, 1, 2, 40, small - 1, small, small + 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 2 * chunk + 1})
@@ -458,7 +458,7 @@ def test_a_few_bad_records_are_all_delivered(layout: str, count: int) -> None:
 @every_transport
 def test_bad_records_cost_themselves_only(layout: str, udp: bool) -> None:
     """Ten bad records among a thousand: each in its place, and 990 punches."""
-    stride = wire.LAYOUTS[layout].stride
+    stride = layouts.LAYOUTS[layout].stride
     body = bytearray(log(layout, 1000))
     places = range(50, 1000, 100)
     for place in places:
@@ -535,7 +535,7 @@ def test_a_terminal_that_prepares_nothing_is_read_without_a_buffer(layout: str, 
         ) as (zk, peer):
             reading = zk.read(start, layout)
             assert (reading.start, reading.total, reading.layout) == (start, 300, layout)
-            assert raws(reading) == body[start * wire.LAYOUTS[layout].stride :]
+            assert raws(reading) == body[start * layouts.LAYOUTS[layout].stride :]
         assert wire.CMD_FREE_DATA not in peer.settled()
 
 

@@ -17,8 +17,8 @@ import zk.base
 from zk import ZK
 
 from drivers.base import DriverError, Hint, ProtocolError, TerminalRefused, TerminalUnavailable
+from drivers.zkteco import layouts, wire
 from drivers.zkteco import transport as under_pyzk
-from drivers.zkteco import wire
 from drivers.zkteco.terminal import ZktecoTerminal, connect
 from drivers.zkteco.transport import (
     ALLOWED,
@@ -61,7 +61,7 @@ NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no
 TIMEOUT_S = 0.1
 either_transport = pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 
-RECORD = wire.encode_record("40", pin="1001", uid=1, moment=NOON, state=0, verify=1, index=1)
+RECORD = layouts.encode_record("40", pin="1001", uid=1, moment=NOON, state=0, verify=1, index=1)
 BODY = RECORD * 100
 BUFFER = struct.pack("<I", len(BODY)) + BODY
 SERIAL = Answer(wire.CMD_ACK_OK, b"~SerialNumber=ABC123\0")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.base import BadRecord, Hint, RawPunch
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.wire import Packet, StreamReader, WireError
 from tests.drivers.zkteco import vectors
 from tests.eight_ways import eight_ways
@@ -28,12 +28,12 @@ PACKED_AT = {"8": 3, "8-ma300": 4, "16": 4, "22": 13, "40": 27, "49": 27}
 
 def record(layout: str, *, pin: str = "1001", uid: int = 1, moment: datetime = NOON, state: int = 0) -> bytes:
     """Encode a record whose other values do not matter."""
-    return wire.encode_record(layout, pin=pin, uid=uid, moment=moment, state=state, verify=1, index=1)
+    return layouts.encode_record(layout, pin=pin, uid=uid, moment=moment, state=state, verify=1, index=1)
 
 
-def choose(body: bytes, count: int | None, pinned: str | None = None, only: str | None = None) -> wire.Layout:
+def choose(body: bytes, count: int | None, pinned: str | None = None, only: str | None = None) -> layouts.Layout:
     """Choose the layout of a log of which all is known."""
-    return wire.choose_layout(wire.Sample.whole(body), count, pinned, only)
+    return layouts.choose_layout(layouts.Sample.whole(body), count, pinned, only)
 
 
 def office(layout: str, rows: int, seed: int = 1) -> bytes:
@@ -44,7 +44,7 @@ def office(layout: str, rows: int, seed: int = 1) -> bytes:
     for index in range(rows):
         uid = chance.randint(1, 400)
         moment += timedelta(seconds=chance.randint(1, 900))
-        body += wire.encode_record(
+        body += layouts.encode_record(
             layout,
             pin=str(1000 + uid),
             uid=uid,
@@ -58,7 +58,7 @@ def office(layout: str, rows: int, seed: int = 1) -> bytes:
 
 def spoiled(body: bytes, layout: str, every: int) -> bytes:
     """Put 31 February into every n-th record."""
-    out, stride = bytearray(body), wire.LAYOUTS[layout].stride
+    out, stride = bytearray(body), layouts.LAYOUTS[layout].stride
     for at in range(PACKED_AT[layout], len(out), stride * every):
         out[at : at + 4] = struct.pack("<I", FEBRUARY_31)
     return bytes(out)
@@ -240,7 +240,7 @@ def test_sizes_round_trip(records: int, capacity: int, users: int) -> None:
 def punches(body: bytes, layout: str) -> list[tuple[str | None, int | None, str, int | None, int | None, str | None]]:
     """Decode ``body`` and leave out the raw bytes; every record must be a punch."""
     found = []
-    for entry in wire.Records(body, wire.LAYOUTS[layout]):
+    for entry in layouts.Records(body, layouts.LAYOUTS[layout]):
         assert isinstance(entry, RawPunch)
         found.append((entry.pin, entry.uid, str(entry.local_time), entry.state, entry.verify, entry.work_code))
     return found
@@ -273,15 +273,15 @@ def test_records_with_text_pins_round_trip(
     pin: str, uid: int, moment: datetime, state: int, verify: int, index: int, layout: str
 ) -> None:
     """Letters, leading zeros, 18 digits, 24 characters: a text PIN comes back as it was, with all values."""
-    raw = wire.encode_record(layout, pin=pin, uid=uid, moment=moment, state=state, verify=verify, index=index)
-    assert list(wire.Records(raw, wire.LAYOUTS[layout])) == [RawPunch(pin, None, moment, state, verify, "0", raw)]
+    raw = layouts.encode_record(layout, pin=pin, uid=uid, moment=moment, state=state, verify=verify, index=index)
+    assert list(layouts.Records(raw, layouts.LAYOUTS[layout])) == [RawPunch(pin, None, moment, state, verify, "0", raw)]
 
 
 @given(NUMBER_PINS, MOMENTS, CODES, CODES)
 def test_records_with_number_pins_round_trip(pin: str, moment: datetime, state: int, verify: int) -> None:
     """A numeric PIN comes back as text, with all values."""
-    raw = wire.encode_record("16", pin=pin, uid=0, moment=moment, state=state, verify=verify, index=0)
-    assert list(wire.Records(raw, wire.LAYOUTS["16"])) == [RawPunch(pin, None, moment, state, verify, "0", raw)]
+    raw = layouts.encode_record("16", pin=pin, uid=0, moment=moment, state=state, verify=verify, index=0)
+    assert list(layouts.Records(raw, layouts.LAYOUTS["16"])) == [RawPunch(pin, None, moment, state, verify, "0", raw)]
 
 
 def test_a_record_of_22_bytes() -> None:
@@ -289,15 +289,15 @@ def test_a_record_of_22_bytes() -> None:
     raw = struct.pack("<H6s4xBIB4x", 7, b"000231", 1, wire.encode_time(NOON), 5)
     assert punches(raw, "22") == [("000231", None, str(NOON), 5, 1, None)]
     bad = struct.pack("<H6s4xBIB4x", 7, b"", 1, wire.encode_time(NOON), 5)
-    (entry,) = wire.Records(bad, wire.LAYOUTS["22"])
+    (entry,) = layouts.Records(bad, layouts.LAYOUTS["22"])
     assert entry == BadRecord(bad, bad[2:], "PIN is not 1 to 24 printable ASCII characters")
 
 
 @given(TEXT_PINS.filter(lambda pin: len(pin) <= 6), MOMENTS, CODES, CODES, st.integers(0))
 def test_records_with_short_pins_round_trip(pin: str, moment: datetime, state: int, verify: int, index: int) -> None:
     """Letters and leading zeros come back in six characters as well."""
-    raw = wire.encode_record("22", pin=pin, uid=0, moment=moment, state=state, verify=verify, index=index)
-    assert list(wire.Records(raw, wire.LAYOUTS["22"])) == [RawPunch(pin, None, moment, state, verify, None, raw)]
+    raw = layouts.encode_record("22", pin=pin, uid=0, moment=moment, state=state, verify=verify, index=index)
+    assert list(layouts.Records(raw, layouts.LAYOUTS["22"])) == [RawPunch(pin, None, moment, state, verify, None, raw)]
 
 
 @given(st.integers(0, 65535), MOMENTS, CODES, CODES, st.sampled_from(["8", "8-ma300"]))
@@ -305,19 +305,21 @@ def test_records_with_internal_numbers_round_trip(
     uid: int, moment: datetime, state: int, verify: int, layout: str
 ) -> None:
     """Where the record has an internal number only, that comes back and no PIN is made up."""
-    raw = wire.encode_record(layout, pin="7", uid=uid, moment=moment, state=state, verify=verify, index=0)
-    assert wire.LAYOUTS[layout].by_uid
-    assert list(wire.Records(raw, wire.LAYOUTS[layout])) == [RawPunch(None, uid, moment, state, verify, None, raw)]
+    raw = layouts.encode_record(layout, pin="7", uid=uid, moment=moment, state=state, verify=verify, index=0)
+    assert layouts.LAYOUTS[layout].by_uid
+    assert list(layouts.Records(raw, layouts.LAYOUTS[layout])) == [
+        RawPunch(None, uid, moment, state, verify, None, raw)
+    ]
 
 
 @pytest.mark.parametrize("packed", [FEBRUARY_31, YEAR_2103, 0xFFFFFFFF])
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_one_impossible_date_costs_one_record(layout: str, packed: int) -> None:
     """A record with an impossible date is bad, says why, and its neighbours are read."""
-    body, stride = bytearray(office(layout, 3)), wire.LAYOUTS[layout].stride
+    body, stride = bytearray(office(layout, 3)), layouts.LAYOUTS[layout].stride
     at = stride + PACKED_AT[layout]
     body[at : at + 4] = struct.pack("<I", packed)
-    before, bad, after = wire.Records(bytes(body), wire.LAYOUTS[layout])
+    before, bad, after = layouts.Records(bytes(body), layouts.LAYOUTS[layout])
     assert isinstance(before, RawPunch)
     assert isinstance(after, RawPunch)
     assert isinstance(bad, BadRecord)
@@ -328,7 +330,7 @@ def test_one_impossible_date_costs_one_record(layout: str, packed: int) -> None:
 def test_a_bad_record_is_the_same_under_another_index() -> None:
     """The running index is left out of a bad record's stable bytes: a second reading may number it otherwise."""
     one, two = (bytes(bytearray((index, 0))) + bytes(38) for index in (1, 2))
-    first, second = wire.Records(one + two, wire.LAYOUTS["40"])
+    first, second = layouts.Records(one + two, layouts.LAYOUTS["40"])
     assert isinstance(first, BadRecord)
     assert isinstance(second, BadRecord)
     assert first.raw != second.raw
@@ -363,7 +365,7 @@ def test_pin_fields(field: bytes, pin: str | None) -> None:
 def test_an_empty_pin_is_a_bad_record() -> None:
     """A record without a PIN is nobody's punch."""
     raw = record("40", pin="")
-    (bad,) = wire.Records(raw, wire.LAYOUTS["40"])
+    (bad,) = layouts.Records(raw, layouts.LAYOUTS["40"])
     assert isinstance(bad, BadRecord)
     assert "PIN" in bad.reason
 
@@ -398,7 +400,7 @@ def test_an_unknown_layout_is_refused() -> None:
 
 
 @pytest.mark.parametrize("rows", [*range(1, 41), 1000])
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_the_layout_is_found_by_the_count(layout: str, rows: int) -> None:
     """Every layout is recognised from the number of records alone, whatever was found earlier."""
     body = office(layout, rows)
@@ -407,10 +409,10 @@ def test_the_layout_is_found_by_the_count(layout: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_the_layout_is_found_despite_a_punch_meanwhile(layout: str, seed: int) -> None:
     """One to five records more than were counted, in the smallest of logs, do not look like another layout."""
-    stride = wire.LAYOUTS[layout].stride
+    stride = layouts.LAYOUTS[layout].stride
     body = office(layout, 45, seed)
     for rows in range(1, 41):
         for more in (1, 2, 5):
@@ -419,7 +421,7 @@ def test_the_layout_is_found_despite_a_punch_meanwhile(layout: str, seed: int) -
             assert choose(served, rows).name == layout
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_the_layout_is_found_without_a_count(layout: str) -> None:
     """A terminal that cannot or will not say how many records it has is read by what its rows look like."""
     body = office(layout, 200)
@@ -428,7 +430,7 @@ def test_the_layout_is_found_without_a_count(layout: str) -> None:
 
 
 @pytest.mark.parametrize("rows", [12, 40, 400])
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_bad_records_do_not_change_the_layout(layout: str, rows: int) -> None:
     """Every tenth record with an impossible date, and one punch in the race, still give the right layout."""
     body = spoiled(office(layout, rows), layout, 10)
@@ -442,7 +444,7 @@ def test_nothing_but_bad_records_is_not_read_as_something_else(layout: str) -> N
     """A handful of records, all bad, that fit the count keep their layout: their padding is not taken for punches."""
     body = spoiled(office(layout, 3), layout, 1)
     assert choose(body, 3).name == layout
-    assert all(isinstance(entry, BadRecord) for entry in wire.Records(body, wire.LAYOUTS[layout]))
+    assert all(isinstance(entry, BadRecord) for entry in layouts.Records(body, layouts.LAYOUTS[layout]))
 
 
 @pytest.mark.parametrize("count", [None, 0, 3])
@@ -472,15 +474,15 @@ def test_what_a_k40_sends_without_a_buffer_is_no_log(count: int | None) -> None:
         choose(vectors.K40_BODY, count)
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_a_person_s_word_leaves_no_other_choice(layout: str) -> None:
     """What is configured fits or is refused, whatever else the bytes could be."""
     body = office(layout, 200)
     assert choose(body, 200, "40", layout).name == layout
     assert choose(body, None, None, layout).name == layout
-    for other in wire.LAYOUTS.values():
+    for other in layouts.LAYOUTS.values():
         # Between the two orders of 8 bytes a person may know better than the score.
-        if other.stride != wire.LAYOUTS[layout].stride:
+        if other.stride != layouts.LAYOUTS[layout].stride:
             with pytest.raises(WireError, match=f"the layout {other.name} that is configured"):
                 choose(body, 200, layout, other.name)
     bad = spoiled(office(layout, 3), layout, 1)
@@ -489,7 +491,7 @@ def test_a_person_s_word_leaves_no_other_choice(layout: str) -> None:
         choose(bad, 3, None, layout)
 
 
-@pytest.mark.parametrize("layout", wire.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_an_empty_log_has_the_layout_of_before(layout: str) -> None:
     """Nothing to judge: what was found earlier holds."""
     assert choose(b"", 0, layout).name == layout
@@ -663,19 +665,19 @@ def test_a_pin_too_long_for_the_user_table_is_refused() -> None:
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_pinned_layout_stays_where_every_record_is_bad(count: int) -> None:
     """Records with impossible dates are bad records of the layout known, not good ones of its rival."""
-    body = wire._S8.pack(7, 1, wire.encode_time(datetime(2026, 2, 28)) + 3 * 86400, 0) * count  # noqa: DTZ001 - wall clock
+    body = layouts._S8.pack(7, 1, wire.encode_time(datetime(2026, 2, 28)) + 3 * 86400, 0) * count  # noqa: DTZ001 - wall clock
 
     layout = choose(body, count, "8")
 
     assert layout.name == "8"
-    assert all(isinstance(record, BadRecord) for record in wire.Records(body, layout))
+    assert all(isinstance(record, BadRecord) for record in layouts.Records(body, layout))
 
 
 def short_record(row: int, state: int, *, reset: bool = False) -> bytes:
     """Encode a record of 8 bytes, of a clock that is right or was reset."""
     moment = datetime(2000, 1, 1) if reset else NOON  # noqa: DTZ001 - wall clock
     packed = wire.encode_time(moment + timedelta(seconds=row + 1))
-    return wire._S8.pack(1 + row % 3, 0, packed, state)
+    return layouts._S8.pack(1 + row % 3, 0, packed, state)
 
 
 ODD_LOGS = {
@@ -690,25 +692,25 @@ def test_a_layout_that_looks_better_does_not_overthrow_the_one_found_earlier(
     body: bytes, counts: tuple[int | None, ...]
 ) -> None:
     """Where a count lies, records of 8 bytes are read as such or not at all: half as many of 16 were never made."""
-    rows = wire.Sample.whole(body)
-    assert rows.plausibility(wire.LAYOUTS["16"]) > rows.plausibility(wire.LAYOUTS["8"])
+    rows = layouts.Sample.whole(body)
+    assert rows.plausibility(layouts.LAYOUTS["16"]) > rows.plausibility(layouts.LAYOUTS["8"])
     for count in counts:
         try:
             assert choose(body, count, "8").name == "8"
         except WireError:
-            assert rows.plausibility(wire.LAYOUTS["8"]) < wire.MIN_PLAUSIBILITY
+            assert rows.plausibility(layouts.LAYOUTS["8"]) < layouts.MIN_PLAUSIBILITY
 
 
 @pytest.mark.parametrize("count", [None, 0, 3, 5000])
-@pytest.mark.parametrize("updated", wire.LAYOUTS)
+@pytest.mark.parametrize("updated", layouts.LAYOUTS)
 def test_an_update_to_another_layout_is_noticed_whatever_the_count(updated: str, count: int | None) -> None:
     """A good log reads so much better in its own layout that the one found earlier gives way; or nothing is read."""
     body = office(updated, 200)
-    for old, layout in wire.LAYOUTS.items():
+    for old, layout in layouts.LAYOUTS.items():
         if (old, updated) == ("16", "8-ma300"):
             with pytest.raises(WireError):
                 choose(body, count, old)
-        elif layout.stride != wire.LAYOUTS[updated].stride:
+        elif layout.stride != layouts.LAYOUTS[updated].stride:
             assert choose(body, count, old).name == updated
 
 

@@ -9,13 +9,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from drivers.base import BadRecord, Hint, RawPunch
-from drivers.zkteco import wire
+from drivers.zkteco import layouts, wire
 from drivers.zkteco.wire import Packet, StreamReader, WireError
 from tests.drivers.zkteco import vectors
 
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
-LAYOUTS = st.sampled_from(sorted(wire.LAYOUTS))
-STRIDES = st.sampled_from(sorted({layout.stride for layout in wire.LAYOUTS.values()} | {28, 36, 72, 120}))
+LAYOUTS = st.sampled_from(sorted(layouts.LAYOUTS))
+STRIDES = st.sampled_from(sorted({layout.stride for layout in layouts.LAYOUTS.values()} | {28, 36, 72, 120}))
 COUNTS = st.none() | st.integers(0, 60) | st.integers(0, 2**32 - 1)
 MAGICS = [
     wire.TCP_MAGIC,
@@ -40,7 +40,7 @@ RUNS = st.binary(max_size=400) | STRIDES.flatmap(
 def office(layout: str, rows: int) -> bytes:
     """Encode a small log."""
     return b"".join(
-        wire.encode_record(
+        layouts.encode_record(
             layout, pin=str(1001 + row), uid=1 + row, moment=NOON + timedelta(minutes=row), state=0, verify=1, index=row
         )
         for row in range(rows)
@@ -148,7 +148,7 @@ def test_a_layout_of_anything_divides_it_or_is_refused(
 ) -> None:
     """Whatever comes, the answer is a layout that divides it, the only one allowed if one is, or a WireError."""
     try:
-        layout = wire.choose_layout(wire.Sample.whole(body), count, pinned, only)
+        layout = layouts.choose_layout(layouts.Sample.whole(body), count, pinned, only)
     except WireError:
         return
     assert len(body) % layout.stride == 0
@@ -158,18 +158,18 @@ def test_a_layout_of_anything_divides_it_or_is_refused(
 @given(RUNS, st.integers(0, 2**24), COUNTS)
 def test_a_sample_of_anything(piece: bytes, size: int, count: int | None) -> None:
     """Pieces of whatever length, of a log of whatever size, are judged without an error."""
-    sample = wire.Sample(size, (piece, piece[:100], b""))
-    for layout in wire.LAYOUTS.values():
+    sample = layouts.Sample(size, (piece, piece[:100], b""))
+    for layout in layouts.LAYOUTS.values():
         assert 0 <= sample.plausibility(layout) <= 1
-        assert wire.plausible(sample, layout) in (True, False)
-    assert all(size % layout.stride == 0 for layout in wire.layouts_for(size, count))
+        assert layouts.plausible(sample, layout) in (True, False)
+    assert all(size % layout.stride == 0 for layout in layouts.layouts_for(size, count))
 
 
 @given(RUNS, LAYOUTS)
 def test_records_of_anything_are_punches_or_bad(body: bytes, name: str) -> None:
     """Arbitrary bytes give one value per record, twice the same, with the bytes it was made of."""
-    layout = wire.LAYOUTS[name]
-    records = wire.Records(body, layout)
+    layout = layouts.LAYOUTS[name]
+    records = layouts.Records(body, layout)
     first = list(records)
     assert len(first) == len(records) == len(body) // layout.stride
     assert first == list(records)
@@ -186,16 +186,16 @@ def test_records_of_anything_are_punches_or_bad(body: bytes, name: str) -> None:
 @given(LAYOUTS, st.integers(9, 30), st.data())
 def test_a_log_with_anything_in_one_record_keeps_the_others(name: str, rows: int, data: st.DataObject) -> None:
     """One record of arbitrary bytes, wherever it is, leaves its neighbours and the layout as they were."""
-    layout = wire.LAYOUTS[name]
+    layout = layouts.LAYOUTS[name]
     row = data.draw(st.integers(0, rows - 1))
     body = office(name, rows)
     at = row * layout.stride
     spoiled = (
         body[:at] + data.draw(st.binary(min_size=layout.stride, max_size=layout.stride)) + body[at + layout.stride :]
     )
-    chosen = wire.choose_layout(wire.Sample.whole(spoiled), rows)
+    chosen = layouts.choose_layout(layouts.Sample.whole(spoiled), rows)
     assert chosen is layout
-    before, after = list(wire.Records(body, layout)), list(wire.Records(spoiled, layout))
+    before, after = list(layouts.Records(body, layout)), list(layouts.Records(spoiled, layout))
     assert [*after[:row], *after[row + 1 :]] == [*before[:row], *before[row + 1 :]]
 
 
