@@ -26,17 +26,18 @@ from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
-from gateway.monitor import TerminalMonitor
 from gateway.pending import PendingWrites
 from gateway.publisher import Publisher, body_altered
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
+from gateway.terminal.monitor import TerminalMonitor
+from gateway.terminal.pool import Workers
+from gateway.terminal.timing import Timing
+from gateway.terminal.visit import Worker
+from gateway.terminal.visit_requests import VisitPostponed
 from gateway.trace import as_value, described, origin, write
-from gateway.visit_requests import VisitPostponed
-from gateway.worker import Worker
-from gateway.workers import Workers
 
 if TYPE_CHECKING:
     from gateway.page.server import Page
@@ -128,15 +129,22 @@ class Daemon:
     """The running gateway: workers → ledger → publisher, and their supervision."""
 
     def __init__(
-        self, settings: Settings, *, load: Callable[[], Settings] | None = None, clock: Clock | None = None
+        self,
+        settings: Settings,
+        *,
+        load: Callable[[], Settings] | None = None,
+        clock: Clock | None = None,
+        timing: Timing | None = None,
     ) -> None:
         """Open the ledger and build every part; raises LedgerError where the ledger cannot be opened.
 
         ``load`` reads the configuration again, for :meth:`reload`, and raises SettingsError; None: it cannot change.
+        ``timing`` is that of all visits to terminals.
         """
         memory.share_arena()
         clock = clock or SystemClock()
         self._clock = clock
+        self._timing = timing or Timing()
         self._settings = settings
         """The settings in effect."""
         self._load = load or (lambda: settings)
@@ -227,6 +235,7 @@ class Daemon:
             alarm=self._publisher.alarm,
             pending=self._pending,
             identities=self._identities,
+            timing=self._timing,
         )
 
     def _clear_retained_state(self, name: str) -> None:

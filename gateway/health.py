@@ -14,7 +14,7 @@ from gateway.event import utc_text
 from gateway.ledger import Ledger
 from gateway.publisher import Publisher
 from gateway.settings import Settings
-from gateway.worker import Worker
+from gateway.terminal.visit import Worker
 
 VERSION = version("hadir-gateway")
 

@@ -15,12 +15,12 @@ import typer
 from pydantic import TypeAdapter
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from gateway import worker
 from gateway.cli import base
 from gateway.cli.init import SECRETS
 from gateway.control import ask
 from gateway.ledger import FILE_NAME, file, recovery
 from gateway.settings import Bytes, Retention, Settings, load
+from gateway.terminal import captures
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_cli import configuration, hadir, running
 
@@ -144,8 +144,8 @@ def test_privacy_tells_the_periods_of_the_settings() -> None:
         assert (int(default) if key == "days" else size.validate_python(default)) == getattr(Retention(), key)
     assert done == {
         "copies in `backups/`": str(recovery.BACKUPS_KEPT),
-        "texts in `captures/`": str(worker.CAPTURES_KEPT),
-        "whole logs in `captures/`": str(worker.BODIES_KEPT),
+        "texts in `captures/`": str(captures.CAPTURES_KEPT),
+        "whole logs in `captures/`": str(captures.BODIES_KEPT),
     }
 
 

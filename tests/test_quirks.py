@@ -28,11 +28,11 @@ from drivers.base import BadRecord
 from drivers.zkteco import layouts, transport, wire
 from drivers.zkteco.faults import FAULTS
 from drivers.zkteco.simulator import CMD_DISABLEDEVICE, SimulatedTerminal, Simulator
-from gateway import worker as worker_module
 from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
-from gateway.worker import Worker
+from gateway.terminal.timing import PAUSES, Timing
+from gateway.terminal.visit import Worker
 from tests import contract
 from tests.broker import WAIT_S
 
@@ -154,8 +154,8 @@ class Office:
     def lost(self, cause: str, reason: str) -> None:
         """Wait until the terminal is given up for this cause; see that it is said once however often it is tried."""
         eventually(lambda: self.worker.state.cause == cause)
-        failures = self.worker._failures
-        eventually(lambda: self.worker._failures >= failures + 1)
+        failures = self.worker._outage.failures
+        eventually(lambda: self.worker._outage.failures >= failures + 1)
         assert len(self.output("terminal_lost")) == 1
         assert re.search(reason, self.output("terminal_lost")[0]["reason"]), self.output("terminal_lost")
         assert len(self.events("terminal.lost")) == 1
@@ -237,10 +237,7 @@ def history(terminal: SimulatedTerminal, records: int) -> None:
 @contextmanager
 def office_of(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     """Open an office whose history the gateway has read."""
-    monkeypatch.setattr(worker_module, "UNCOUNTED_READ_S", 0.3)
-    monkeypatch.setattr(
-        worker_module, "PAUSES", {cause: Pause(0.05, 0.1) for cause in ("unavailable", "refused", "protocol")}
-    )
+    timing = Timing(pauses=dict.fromkeys(PAUSES, Pause(0.05, 0.1)), uncounted_read_s=0.3)
     terminal = SimulatedTerminal(serial="CEXA193960001", now=local_now, **case.terminal)
     history(terminal, HISTORY)
     with ExitStack() as stack:
@@ -254,6 +251,7 @@ def office_of(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             ledger,
             FreeClock(),
             captures=folder / "captures",
+            timing=timing,
         )
         office = Office(terminal, simulator, ledger, worker, logged)
         worker.start()
@@ -481,7 +479,7 @@ for count in ("0", "+3", "-3"):
         eventually(office.complete)
         office.visited(3)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(worker_module, "UNCOUNTED_READ_S", 3600.0)
+            patch.setattr(office.worker._context.timing, "uncounted_read_s", 3600.0)
             office.visited()
             prepared = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
             office.visited(5)

@@ -584,7 +584,7 @@ def _replay(settings: "Settings", request: dict[str, Any]) -> dict[str, Any]:
     from gateway.commands import replay as replay_in
     from gateway.control import ask
     from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
-    from gateway.worker import release_withheld
+    from gateway.terminal.release import release_withheld
 
     answer = ask(settings.data_dir, "replay", timeout_s=REPLAY_S, **request)
     if answer is not None:

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-import pytest
-
 from drivers import DRIVERS
 from drivers.base import Driver
-from gateway import worker as worker_module
 from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
-from gateway.worker import Worker
+from gateway.terminal.timing import PAUSES, Timing
+from gateway.terminal.visit import Worker
 from tests import contract
 from tests.broker import WAIT_S, eventually
 
@@ -51,6 +49,8 @@ class Office:
     ledger: Ledger
     entry: dict[str, object]
     """What the configuration says of a terminal where a test does not say otherwise."""
+    timing: Timing = field(default_factory=Timing)
+    """Of all workers; a test may change it while they run."""
     driver: Driver | None = None
     """Speaks to the terminals in place of the configured one."""
     clock: Clock = field(default_factory=Clock)
@@ -64,14 +64,11 @@ class Office:
 
     @classmethod
     @contextmanager
-    def opened(
-        cls, folder: Path, monkeypatch: pytest.MonkeyPatch, pause: Pause = BRIEF, **parts: Any
-    ) -> Iterator[Self]:
+    def opened(cls, folder: Path, pause: Pause = BRIEF, **parts: Any) -> Iterator[Self]:
         """Open an office whose workers wait ``pause`` after a failure; they end with the block, and none has failed."""
-        monkeypatch.setattr(worker_module, "PAUSES", dict.fromkeys(worker_module.PAUSES, pause))
-        monkeypatch.setattr(worker_module, "LISTEN_SLICE_S", 0.05)
+        timing = Timing(pauses=dict.fromkeys(PAUSES, pause), listen_slice_s=0.05, full_pause_s=0.05)
         with closing(Ledger(folder, "/hadir/office/gw")) as ledger:
-            office = cls(folder=folder, ledger=ledger, **parts)
+            office = cls(folder=folder, ledger=ledger, timing=timing, **parts)
             yield office
             for worker in office.workers:
                 worker.stop()
@@ -112,6 +109,7 @@ class Office:
             report=lambda topic, payload: self.reports.append((topic, payload)),
             publish=lambda topic, payload: self.published.append((topic, payload)),
             alarm=lambda code, _message, _terminal: self.alarms.append(code),
+            timing=self.timing,
         )
         self.workers.append(worker)
         return worker

@@ -63,7 +63,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
             "timeout": "1s",
             "bulk_timeout": "1s",
         }
-        with Office.opened(tmp_path, monkeypatch, simulator=simulator, entry=entry) as office:
+        with Office.opened(tmp_path, simulator=simulator, entry=entry) as office:
             yield office
 
 

@@ -427,7 +427,7 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
         "from pathlib import Path\n"
         "from gateway.app import Daemon, configure_logging\n"
         "from gateway.settings import load\n"
-        "from gateway.worker import Worker\n"
+        "from gateway.terminal.visit import Worker\n"
         "def broken(*_): raise ZeroDivisionError('a mistake of ours')\n"
         "Worker._poll = Worker._record_failure = broken\n"
         "configure_logging()\n"

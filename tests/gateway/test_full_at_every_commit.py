@@ -21,11 +21,12 @@ from drivers.base import (
     TerminalRefused,
     TerminalUnavailable,
 )
-from gateway import worker as worker_module
 from gateway.ledger import Ledger
 from gateway.pending import PendingWrites
 from gateway.settings import Settings
-from gateway.worker import Worker
+from gateway.terminal.clock_check import ClockCheck
+from gateway.terminal.timing import Timing
+from gateway.terminal.visit import Worker
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.office import ZONE, Clock
 from tests.gateway.scripted import Script, history, record
@@ -102,6 +103,7 @@ class Day:
             captures=self.ledger.path.parent / "captures",
             alarm=lambda code, _message, _terminal: self.alarms.append(code),
             pending=self.pending,
+            timing=Timing(full_pause_s=0.0, listen_slice_s=0.01),
         )
 
     def visit(self) -> None:
@@ -186,10 +188,8 @@ class Day:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no rest and no burst of people decide when something is read or set, and lost lines be no news."""
-    monkeypatch.setattr(worker_module, "FULL_PAUSE_S", 0.0)
-    monkeypatch.setattr(Worker, "_is_near_burst", lambda _self, _clock: False)
-    monkeypatch.setattr(worker_module, "LISTEN_SLICE_S", 0.01)
+    """Let no burst of people decide when something is read or set, and lost lines be no news."""
+    monkeypatch.setattr(ClockCheck, "_is_near_burst", lambda _self, _clock: False)
 
 
 def passed(folder: Path, at: int | None, width: int | None) -> tuple[Day, int]:

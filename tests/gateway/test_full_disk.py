@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway import worker
 from gateway.app import Daemon
 from gateway.clock import AssumedClock
 from gateway.ledger import Ledger, LedgerReader, space
 from gateway.settings import load
+from gateway.terminal.timing import Timing
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.small_disk import small_disk
 from tests.gateway.test_app import configured, here, punches
@@ -23,7 +23,6 @@ def alarms(subscriber: Subscriber) -> list[str]:
 
 def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The terminal's log is the buffer meanwhile; every punch arrives once, from one process that never ended."""
-    monkeypatch.setattr(worker, "FULL_PAUSE_S", 0.2)
     monkeypatch.setattr(space, "CHECK_S", 0.2)
     terminal = SimulatedTerminal(serial="S1", now=here)
     terminal.append_raw(generate(1, 500, 20, here()).log)
@@ -42,7 +41,7 @@ def test_reading_stops_and_goes_on_by_itself(tmp_path: Path, monkeypatch: pytest
         text = file.read_text().replace("data_dir: data", "data_dir: disk/data\nretention: {free_floor: 0}")
         file.write_text(text)
         stop, code = threading.Event(), []
-        daemons.append(Daemon(load(file), clock=AssumedClock()))
+        daemons.append(Daemon(load(file), clock=AssumedClock(), timing=Timing(full_pause_s=0.2)))
         running = threading.Thread(target=lambda: code.append(daemons[0].run(stop)))
         running.start()
         try:

@@ -15,9 +15,9 @@ from structlog.testing import capture_logs
 from drivers.base import Reading, Record, Sizes
 from gateway.event import ReadingContext
 from gateway.ledger import Ledger
-from gateway.monitor import TerminalMonitor
 from gateway.settings import Settings
-from gateway.worker import Worker
+from gateway.terminal.monitor import TerminalMonitor
+from gateway.terminal.visit import Worker
 from tests import contract
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.scripted import Script, record

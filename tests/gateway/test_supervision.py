@@ -21,7 +21,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
 from gateway.settings import load
-from gateway.worker import Worker
+from gateway.terminal.visit import Worker
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import configured, here
 
@@ -48,7 +48,7 @@ HANGING = (
 SABOTAGES = {
     "worker": (
         "worker lobby",
-        BROKEN + "from gateway import worker\nworker.Worker._poll = worker.Worker._record_failure = broken",
+        BROKEN + "from gateway.terminal import visit\nvisit.Worker._poll = visit.Worker._record_failure = broken",
     ),
     "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import store\nstore.Ledger._commit = broken"),
@@ -160,7 +160,7 @@ def fails_at_the_second(options: Any) -> AbstractContextManager[Terminal]:
 
 def with_driver(worker: Worker, driver: Driver) -> Worker:
     """Return a worker that uses another driver."""
-    worker._driver = driver
+    worker._context.driver = driver
     return worker
 
 

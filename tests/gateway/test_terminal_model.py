@@ -6,7 +6,6 @@
 import os
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -29,10 +28,11 @@ from drivers.zkteco import layouts, simulator, transport
 from drivers.zkteco.faults import BAD_TIME, TIME_AT
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway import event as event_module
-from gateway import worker as worker_module
 from gateway.ledger import Ledger, reading
 from gateway.settings import Settings
-from gateway.worker import Worker
+from gateway.terminal.live_events import LiveReceiver
+from gateway.terminal.timing import Timing
+from gateway.terminal.visit import Worker
 from tests.power_cut import PowerCut
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -72,23 +72,24 @@ class SteppedWorker(Worker):
         """What happens while it listens; a poll follows each."""
         self.meanwhile: list[Callable[[], None]] = []
         """What happens before a reading and after each slice of it, one each time."""
+        self._live.drain = self._drain  # type: ignore[method-assign]  # the test acts before each
 
     def visit(self) -> None:
         """Hold one conversation, to the end of the script."""
         self._visit()
         self._stopping.clear()
 
-    def _listen(self, terminal: Terminal, until: float) -> None:  # noqa: ARG002 - the test says for how long
+    def _listen(self, terminal: Terminal, until_s: float) -> None:  # noqa: ARG002 - the test decides how long
         if not self.script:
             self._stopping.set()
             return
         self.script.pop(0)()
-        self._store_live_events(terminal, HEAR_S)
+        self._live.receive(terminal, HEAR_S)
 
-    def _drain_live_events(self, terminal: object) -> None:
+    def _drain(self, terminal: object) -> None:
         if self.meanwhile:
             self.meanwhile.pop(0)()
-        super()._drain_live_events(terminal)
+        LiveReceiver.drain(self._live, terminal)
 
 
 def believable(record: Record) -> bool:
@@ -114,10 +115,6 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.stack.enter_context(mock.patch.object(simulator, "SMALL", SMALL))
         self.stack.enter_context(mock.patch.object(transport, "DATAGRAM_GAP_S", 0.2))
         self.monotonic_s = 10_000.0
-        clock = SimpleNamespace(
-            monotonic=lambda: self.monotonic_s, clock_gettime=time.clock_gettime, CLOCK_BOOTTIME=time.CLOCK_BOOTTIME
-        )
-        self.stack.enter_context(mock.patch.object(worker_module, "time", clock))
         self.stack.enter_context(capture_logs())
         self.folder = Path(tempfile.mkdtemp(prefix="hadir-model-", dir=RAM if RAM.is_dir() else None))
         self.now = BEGIN
@@ -194,7 +191,13 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.ledger = Ledger(self.folder / "data", SOURCE, now=lambda: self.now)
         clock = SimpleNamespace(now=lambda: self.now, synchronised=lambda: True)
         self.worker = SteppedWorker(
-            self.settings, ZONE, DRIVERS["zkteco"], self.ledger, clock, captures=self.folder / "captures"
+            self.settings,
+            ZONE,
+            DRIVERS["zkteco"],
+            self.ledger,
+            clock,
+            captures=self.folder / "captures",
+            timing=Timing(monotonic_s=lambda: self.monotonic_s),
         )
 
     def teardown(self) -> None:
@@ -378,7 +381,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.worker.script, self.worker.meanwhile = [], []
         worker, terminal = self.worker, self.terminal
         honest = not terminal.faults.on and not self.doubtful and terminal.count < terminal.capacity
-        if honest and worker._caught_up and not worker._failures and not amidst:
+        if honest and worker._plan.caught_up and not worker._outage.failures and not amidst:
             event("complete after a poll")
             self.known |= {number for number, _ in self.log}
         self.compare()

@@ -17,10 +17,9 @@ from structlog.testing import capture_logs
 from drivers.base import TerminalUnavailable
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway import worker as worker_module
 from gateway.ledger import LedgerFull
 from gateway.settings import TerminalSettings
-from gateway.worker import Worker
+from gateway.terminal.live_events import LiveReceiver
 from tests import contract
 from tests.broker import WAIT_S, eventually
 from tests.gateway import office as office_module
@@ -52,7 +51,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
             "poll": "200ms",
             "timeout": "1s",
         }
-        with Office.opened(tmp_path, monkeypatch, terminal=terminal, simulator=simulator, entry=entry) as office:
+        with Office.opened(tmp_path, terminal=terminal, simulator=simulator, entry=entry) as office:
             yield office
 
 
@@ -403,12 +402,12 @@ def test_a_connection_that_breaks_during_the_import_costs_nothing_of_it(
     office.terminal.append_raw(generate(1, 3000, 300, MORNING).log)
     received = []
 
-    def broken(_self: Worker, _terminal: object) -> None:
+    def broken(_self: LiveReceiver, _terminal: object) -> None:
         received.append(office.ledger.last_sequence())
         if len(received) == 3:
             raise TerminalUnavailable("the line broke")
 
-    monkeypatch.setattr(Worker, "_drain_live_events", broken)
+    monkeypatch.setattr(LiveReceiver, "drain", broken)
     worker = office.visit(poll="1h")
     eventually(lambda: len(office.pins()) == 3000)
     eventually(lambda: worker.state.online)
@@ -477,15 +476,15 @@ def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch:
     worker = office.visit(poll="1h")
     polled(worker)
     reads = office.terminal.commands[wire.CMD_PREPARE_BUFFER]
-    original = worker._ledger.record_reading
+    original = worker._context.ledger.record_reading
 
     def hinted(*arguments: Any, **options: Any) -> Any:
         stored = original(*arguments, **options)
         if office.terminal.commands[wire.CMD_PREPARE_BUFFER] == reads + 1:
-            worker._hinted = True
+            worker._plan.hinted = True
         return stored
 
-    monkeypatch.setattr(worker._ledger, "record_reading", hinted)
+    monkeypatch.setattr(worker._context.ledger, "record_reading", hinted)
     worker.request(full=True)
 
     eventually(lambda: office.terminal.commands[wire.CMD_PREPARE_BUFFER] == reads + 2)
@@ -665,7 +664,7 @@ def test_no_harmful_command_is_ever_sent(office: Office) -> None:
 def test_nothing_is_read_while_there_is_no_room(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Punches of that time stay in the terminal's log, each poll looks again, and with room all are read."""
     rooms = ["all"]
-    monkeypatch.setattr(office.ledger, "room", lambda: rooms[0])
+    monkeypatch.setattr(office.ledger, "disk_state", lambda: rooms[0])
     worker = office.visit()
     polled(worker)
     rooms[0] = "none"
@@ -682,7 +681,7 @@ def test_nothing_is_read_while_there_is_no_room(office: Office, monkeypatch: pyt
 def test_import_waits_for_room_and_news_do_not(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a disk that is nearly full a long history waits, live punches and short readings do not."""
     rooms = ["news"]
-    monkeypatch.setattr(office.ledger, "room", lambda: rooms[0])
+    monkeypatch.setattr(office.ledger, "disk_state", lambda: rooms[0])
     office.terminal.append_raw(generate(1, 600, 10, MORNING).log)
     worker = office.visit()
     polled(worker, 2)
@@ -700,7 +699,7 @@ def test_import_waits_for_room_and_news_do_not(office: Office, monkeypatch: pyte
 
 def test_full_disk_pauses_reading(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ledger that has no room ends no worker: it comes back, and nothing is lost."""
-    monkeypatch.setattr(worker_module, "FULL_PAUSE_S", 0.1)
+    office.timing.full_pause_s = 0.1
     trouble = [LedgerFull("the disk is full")] * 3
     record_reading = office.ledger.record_reading
 
@@ -792,7 +791,7 @@ def test_an_event_that_differs_from_the_log(office: Office) -> None:
 
 def test_a_power_cut_between_polls_is_noticed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection stays open and says nothing: a question finds out, and what was punched meanwhile is read."""
-    monkeypatch.setattr(worker_module, "IDLE_PROBE_S", 0.2)
+    office.timing.idle_probe_s = 0.2
     worker = office.visit(poll="1h", timeout="300ms")
     polled(worker)
     office.terminal.faults.switch_on("power-cut")

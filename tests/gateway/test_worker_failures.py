@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 
 from drivers.base import Driver, DriverOptions, TerminalInfo, TerminalRefused, TerminalUnavailable
 from drivers.line.simulator import PATTERN, Simulator
-from gateway import worker as worker_module
 from gateway.pause import Pause
-from gateway.visit_requests import VisitPostponed
+from gateway.terminal.context import TerminalContext
+from gateway.terminal.timing import PAUSES
+from gateway.terminal.visit_requests import VisitPostponed
 from tests.broker import eventually
 from tests.gateway import office as office_module
 from tests.gateway.full_disk import FullDisk, impatient
@@ -42,7 +43,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     script = Script()
     entry = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
     parts = {"script": script, "driver": script.driver(), "entry": entry}
-    with impatient(), Office.opened(tmp_path, monkeypatch, Pause(0.02, 0.05), **parts) as office:
+    with impatient(), Office.opened(tmp_path, Pause(0.02, 0.05), **parts) as office:
         yield office
 
 
@@ -110,10 +111,10 @@ def broken(office: Office, where: str, exc: BaseException) -> None:
     office.driver = raising(office.script, where, exc)
     with capture_logs() as logged:
         worker = office.visit(live=False)
-        eventually(lambda: worker.state.cause == "internal" and worker._failures > 3)
+        eventually(lambda: worker.state.cause == "internal" and worker._outage.failures > 3)
         assert type(exc).__name__ in (worker.state.reason or "")
         assert not worker.state.online
-        worker._driver = office.script.driver()
+        worker._context.driver = office.script.driver()
         office.script.travel = lambda _position: None
         eventually(lambda: worker.state.online)
     eventually(lambda: len(office.pins()) == 5)
@@ -139,7 +140,7 @@ def test_an_exception_behind_the_reading_is_named_once(office: Office, where: st
         for pin in range(2001, 2005):
             office.script.log.append(record(str(pin), MORNING))
             eventually(lambda pin=pin: str(pin) in office.pins())  # type: ignore[misc]  # a default binds the value
-        worker._driver = office.script.driver()
+        worker._context.driver = office.script.driver()
     assert office.alarms == ["driver_failed"]
     assert office.events("terminal.") == []
     named_once(office, logged)
@@ -147,14 +148,14 @@ def test_an_exception_behind_the_reading_is_named_once(office: Office, where: st
 
 def test_an_unforeseen_exception_is_retried_slowly() -> None:
     """The same bytes come again: a minute and more, as for a terminal that refuses."""
-    assert worker_module.PAUSES["internal"] == worker_module.PAUSES["refused"] == Pause(60.0, 600.0)
+    assert PAUSES["internal"] == PAUSES["refused"] == Pause(60.0, 600.0)
 
 
 def test_a_failure_while_a_failure_is_noted_is_ours(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon ends on it: nobody would see that the terminal is lost."""
     office.may_fail = True
     office.script.silence = TerminalUnavailable("off")
-    monkeypatch.setattr(worker_module.Worker, "publish_state", lambda _self: 1 // 0)
+    monkeypatch.setattr(TerminalContext, "publish_state", lambda _self: 1 // 0)
     worker = office.visit()
     eventually(lambda: not worker.is_alive)
     assert isinstance(worker.failure, ZeroDivisionError)
@@ -201,10 +202,10 @@ def test_the_mark_of_a_step_outlives_the_rest_of_a_slow_terminal(office: Office)
     """The log is read when the terminal has had its rest."""
 
     def disturb() -> None:
-        office.workers[0]._rest_until = time.monotonic() + 1000
+        office.workers[0]._plan.rest_until_s = time.monotonic() + 1000
 
     def mend() -> None:
-        office.workers[0]._rest_until = 0.0
+        office.workers[0]._plan.rest_until_s = 0.0
 
     stepped_while(office, disturb, mend)
 
@@ -225,7 +226,7 @@ def test_the_mark_of_a_step_outlives_a_reading_that_finds_no_room(office: Office
     stepped.off = timedelta(hours=-1)
     eventually(lambda: "clock_stepped" in office.alarms)
     eventually(lambda: disk.refused > 2)
-    worker_module_pause_is_over(worker)
+    worker._wake.set()  # the pause of a full disk is over
     disk.empty()
     eventually(lambda: "2001" in office.pins())
     (data,) = [event["data"] for event in office.events("punch.recorded") if event["data"]["pin"] == "2001"]
@@ -233,18 +234,7 @@ def test_the_mark_of_a_step_outlives_a_reading_that_finds_no_room(office: Office
     assert len(office.events("clock.stepped")) == 1
 
 
-def worker_module_pause_is_over(worker: worker_module.Worker) -> None:
-    """Do not wait for the pause of a full disk."""
-    worker._wake.set()
-
-
 # ---------------------------------------------------------------- a full disk
-
-
-@pytest.fixture(autouse=True)
-def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the pause of a full disk be short."""
-    monkeypatch.setattr(worker_module, "FULL_PAUSE_S", 0.05)
 
 
 def test_a_full_disk_does_not_hurry_a_terminal_that_refuses(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +243,7 @@ def test_a_full_disk_does_not_hurry_a_terminal_that_refuses(office: Office, monk
     polled(worker)
     disk = FullDisk(office.ledger)
     disk.fill()
-    monkeypatch.setattr(worker_module, "PAUSES", dict.fromkeys(worker_module.PAUSES, Pause(1000.0, 1000.0)))
+    office.timing.pauses = dict.fromkeys(PAUSES, Pause(1000.0, 1000.0))
     with capture_logs() as logged:
         office.script.silence = TerminalRefused("wrong communication key")
         eventually(lambda: worker.state.cause == "refused")
@@ -264,7 +254,7 @@ def test_a_full_disk_does_not_hurry_a_terminal_that_refuses(office: Office, monk
     assert [line["event"] for line in logged].count("terminal_lost") == 1
     assert office.alarms == ["terminal_refused"]
     disk.empty()
-    worker._pending.flush()
+    worker._context.pending.flush()
     assert [event["data"]["reason"] for event in office.events("terminal.lost")] == ["wrong communication key"]
 
 
@@ -323,7 +313,7 @@ def test_a_punch_that_has_left_the_port_is_held_while_the_disk_is_full(
 ) -> None:
     """At the moment the disk fills, and while it stays full."""
     entry: dict[str, object] = {"name": "gate", "serial": "GATE00001", "poll": "100ms"}
-    with impatient(), office_module.Office.opened(tmp_path, monkeypatch, entry=entry) as office:
+    with impatient(), office_module.Office.opened(tmp_path, entry=entry) as office:
         with Simulator(now=lambda: MORNING) as line:
             worker = office.visit(driver="line", port=line.port, pattern=PATTERN)
             eventually(lambda: worker.state.online)
@@ -333,7 +323,7 @@ def test_a_punch_that_has_left_the_port_is_held_while_the_disk_is_full(
             disk.fill()
             for pin in range(1001, 1051):
                 line.punch(str(pin))
-            eventually(lambda: worker._pending.waiting() == 50)
+            eventually(lambda: worker._context.pending.waiting() == 50)
             assert worker.state.online
             disk.empty()
             eventually(lambda: len(office.pins()) == 51)
@@ -419,8 +409,8 @@ def test_a_large_log_that_has_shrunk_is_read_at_once(office: Office) -> None:
     office.script.log = history(3000, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._whole_read_at = time.monotonic()
-    worker._rest_until = time.monotonic() + 1000
+    worker._plan.whole_read_at_s = time.monotonic()
+    worker._plan.rest_until_s = time.monotonic() + 1000
     office.script.log = [
         record(5000 + number % 90, MORNING + timedelta(days=9, minutes=number)) for number in range(2000)
     ]
@@ -431,14 +421,14 @@ def test_the_pause_of_a_whole_reading_ends_with_the_live_events_that_justified_i
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An hour while punches are told as they happen; after a restart, when nobody listens yet, the shorter one."""
-    monkeypatch.setattr(worker_module, "UNCOUNTED_READ_S", 0.0)
+    office.timing.uncounted_read_s = 0.0
     office.script.log = history(1500, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._whole_read_at = time.monotonic()
+    worker._plan.whole_read_at_s = time.monotonic()
     broken_end = [record("9999", one.local_time) for one in history(1500, MORNING)]  # type: ignore[union-attr]
     office.script.log = [*broken_end, record("2001", MORNING + timedelta(days=9))]
-    eventually(lambda: worker._whole_read_due)
+    eventually(lambda: worker._plan.whole_waits)
     polled(worker, 3)
     assert office.ledger.punches() == 1500
     office.script.silence = TerminalUnavailable("it restarts")
@@ -459,7 +449,7 @@ def test_another_device_under_the_same_serial_is_reported_and_read(
     monkeypatch.setattr(
         ScriptedTerminal, "identify", lambda _self: TerminalInfo("SCRIPTED-1", "paper", seen["firmware"])
     )
-    monkeypatch.setattr(worker_module, "IDENTIFY_S", 0.0)
+    office.timing.identify_s = 0.0
     worker = office.visit(live=False)
     polled(worker, 2)
     assert office.events("terminal.changed") == []

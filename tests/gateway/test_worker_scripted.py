@@ -16,9 +16,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from drivers.base import Hint, RawPunch, Record, TerminalRefused, TerminalUnavailable, UnreadableLog
-from gateway import worker as worker_module
 from gateway.pause import Pause
-from gateway.worker import Worker
+from gateway.terminal import captures
+from gateway.terminal.visit import Worker
 from tests import contract
 from tests.broker import WAIT_S, eventually
 from tests.drivers.hostile import PLANTS, Plant, untouched
@@ -45,7 +45,7 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     script = Script()
     entry = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
     parts = {"script": script, "driver": script.driver(), "entry": entry}
-    with Office.opened(tmp_path, monkeypatch, Pause(0.02, 0.05), **parts) as office:
+    with Office.opened(tmp_path, Pause(0.02, 0.05), **parts) as office:
         yield office
 
 
@@ -102,7 +102,7 @@ def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_cir
     office.script.prepared_s = 0.02
     worker = office.visit(poll="1h")
     polled(worker)
-    worker._rest_until = time.monotonic() + LONG_S
+    worker._plan.rest_until_s = time.monotonic() + LONG_S
     requested = office.script.clock_requests
 
     office.script.reported.put(Hint("a uid without a PIN"))
@@ -110,7 +110,7 @@ def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_cir
     eventually(lambda: "2001" in office.pins())
     quiet = office.script.clock_requests
     office.script.log.append(record("2002", MORNING + timedelta(days=1)))
-    worker._rest_until = 0.0
+    worker._plan.rest_until_s = 0.0
     eventually(lambda: "2002" in office.pins())
 
     assert quiet == requested
@@ -129,7 +129,7 @@ def test_an_end_that_does_not_continue_what_is_known_is_read_backwards(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8, 64 and 512 records, each preparation costing the terminal; then everything."""
-    monkeypatch.setattr(worker_module, "WHOLE_READ_INTERVAL_S", 0.0)
+    office.timing.whole_read_s = 0.0
     office.script.log = history(1500, MORNING)
     worker = office.visit()
     polled(worker)
@@ -151,7 +151,7 @@ def test_reading_backwards_respects_the_peace_of_a_slow_terminal(office: Office)
     eventually(lambda: len(office.script.reads) == 2)
     polled(worker, 3)
     waiting = list(office.script.reads)
-    worker._rest_until = 0.0
+    worker._plan.rest_until_s = 0.0
     eventually(lambda: len(office.script.reads) == 3)
 
     assert waiting == [0, 1492]
@@ -169,7 +169,7 @@ def test_a_log_whose_end_never_fits_is_read_whole_once_an_hour(office: Office, m
     requested = worker.request(full=True)
     requested.result(20)
     again = list(office.script.reads)
-    monkeypatch.setattr(worker_module, "WHOLE_READ_INTERVAL_S", 0.0)
+    office.timing.whole_read_s = 0.0
     office.script.log = [*altered(office.script.log, -1, -21, -201), record("2002", MORNING + timedelta(days=10))]
     eventually(lambda: "2002" in office.pins())
 
@@ -274,7 +274,7 @@ def test_an_unreadable_log_is_kept_whole_and_reported_once(office: Office) -> No
 
 def test_only_so_many_unreadable_logs_are_kept(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are large."""
-    monkeypatch.setattr(worker_module, "BODIES_KEPT", 2)
+    monkeypatch.setattr(captures, "BODIES_KEPT", 2)
     folder = office.folder / "captures"
     folder.mkdir()
     for day in range(4):
@@ -487,7 +487,7 @@ def test_a_record_that_only_the_answer_by_date_shows_makes_the_whole_log_be_read
     place = office.script.log[20]
     assert isinstance(place, RawPunch)
     office.script.log[20] = record("2001", place.local_time)
-    worker._range_check = 0.0
+    worker._date_check._next_s = 0.0
 
     worker.request()
 
@@ -543,7 +543,7 @@ def test_a_terminal_whose_clock_was_reset_is_not_queried_by_date(office: Office)
 
 def test_a_dead_line_is_noticed_between_polls(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was heard for a while, so the clock is asked; no answer ends the conversation and begins another."""
-    monkeypatch.setattr(worker_module, "IDLE_PROBE_S", 0.05)
+    office.timing.idle_probe_s = 0.05
     worker = office.visit(poll="1h")
     polled(worker)
     eventually(lambda: office.script.clock_requests > 3)
@@ -587,7 +587,7 @@ def test_events_that_come_are_no_silence(office: Office) -> None:
         polled(worker, 2)
 
     eventually(lambda: len(office.pins()) == 15)
-    assert worker._live_silent is False
+    assert worker._plan.announcements.silent is False
 
 
 # ---------------------------------------------------------------- setting the clock

@@ -25,7 +25,7 @@ LINE = b"     %d\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
     """Open an office whose workers do not wait long after a failure."""
     entry: dict[str, object] = {"name": "gate", "serial": SERIAL, "poll": "100ms"}
-    with Office.opened(tmp_path, monkeypatch, entry=entry) as office:
+    with Office.opened(tmp_path, entry=entry) as office:
         yield office
 
 

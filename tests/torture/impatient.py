@@ -18,7 +18,7 @@ import gateway.cli
 import gateway.clock
 import gateway.ledger.delivery
 import gateway.publisher
-import gateway.worker
+import gateway.terminal.timing
 from gateway.pause import Pause
 
 SOON = Pause(0.2, 1.0)
@@ -30,7 +30,7 @@ def hurry() -> None:
     gateway.publisher.UNREACHABLE = gateway.publisher.TAKEN_OVER = SOON
     gateway.publisher.RETRY_INITIAL_S, gateway.publisher.RETRY_MAX_S = 0.5, 2.0
     gateway.publisher.MISSING_CHECK_S = 0.5
-    gateway.worker.PAUSES.update(dict.fromkeys(gateway.worker.PAUSES, SOON))
+    gateway.terminal.timing.PAUSES = dict.fromkeys(gateway.terminal.timing.PAUSES, SOON)
     central.coverage.GAP_GRACE_S = 2.0
     central.inbox.RECEIPT_INTERVAL_S = 0.2
     central.inbox._TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)

@@ -16,8 +16,8 @@ from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.ledger import Ledger
 from gateway.pending import PendingWrites
+from gateway.terminal.visit import Worker
 from gateway.trace import origin, trace
-from gateway.worker import Worker
 
 log = structlog.get_logger("vigil")
 

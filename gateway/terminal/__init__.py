@@ -1,0 +1,1 @@
+"""One terminal: its visits, what they read, its clock and its outages; and the pool of all terminals' workers."""

@@ -1,0 +1,81 @@
+"""What the parts of a visit share: the terminal's settings and state, the ledger, and where results are reported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from drivers.base import Driver, Via
+from gateway import event
+from gateway.clock import Clock
+from gateway.event import ClockEvidence, ReadingContext
+from gateway.identities import Identities
+from gateway.ledger import KnownTerminal, Ledger
+from gateway.pending import PendingWrites
+from gateway.settings import TerminalSettings
+from gateway.terminal.state import TerminalState
+from gateway.terminal.timing import Timing
+
+
+@dataclass(slots=True, kw_only=True)
+class TerminalContext:
+    """One terminal, for the parts of its visits. Only ``state`` changes."""
+
+    settings: TerminalSettings
+    zone: ZoneInfo
+    driver: Driver
+    ledger: Ledger
+    clock: Clock
+    pending: PendingWrites
+    identities: Identities
+    timing: Timing
+    state: TerminalState
+    report: Callable[[str, dict[str, Any]], None]
+    raise_alarm: Callable[[str, str, str | None], None]
+    log: structlog.stdlib.BoundLogger = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.log = structlog.get_logger("worker").bind(terminal=self.settings.name)
+
+    @property
+    def name(self) -> str:
+        """The terminal's name."""
+        return self.settings.name
+
+    def publish_state(self) -> None:
+        """Publish the terminal's state."""
+        self.report(f"terminal/{self.name}/state", self.state.payload())
+
+    def alarm(self, code: str, message: str) -> None:
+        """Raise an alarm about this terminal."""
+        self.raise_alarm(code, f"terminal {self.name}: {message}", self.name)
+
+    def note(self, event_type: str, **data: Any) -> None:
+        """Record a note about this terminal, with its name and, where ``data`` names no other, its serial number."""
+        moment = self.clock.now().astimezone(self.zone)
+        data = {"terminal": self.name, "serial": self.state.serial, **data}
+        self.pending.note(event_type, self.name, moment, data)
+
+    def known(self) -> KnownTerminal:
+        """Return what the ledger knows of the terminal; its serial number was pinned before."""
+        known = self.ledger.terminal(self.name)
+        assert known is not None  # noqa: S101 - pinned by identity.check_serial
+        return known
+
+    def reading(self, via: Via, clock: ClockEvidence | None, *, stepped: bool) -> ReadingContext:
+        """Return what is to be recorded with the punches of a reading that begins now."""
+        return ReadingContext(
+            terminal=self.name,
+            serial=self.state.serial or "",
+            zone=self.zone,
+            via=via,
+            now=self.clock.now(),
+            synchronised=self.clock.synchronised(),
+            clock=clock,
+            stepped=stepped,
+            tolerance=timedelta(seconds=self.settings.clock.tolerance),
+            labels=self.driver.labels or event.LABELS,
+        )

@@ -1,0 +1,134 @@
+"""Imports the files of a folder or a flash disk, each once, and reports when the disk may be removed."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import datetime
+
+from drivers.base import (
+    DriverError,
+    Export,
+    Exporting,
+    Record,
+    Refused,
+    Settling,
+    TerminalUnavailable,
+    Unsettled,
+)
+from gateway.file_import import LedgerSink, import_file, receipt_text, refusal_text
+from gateway.ledger import LedgerError, ReadingResult
+from gateway.terminal.context import TerminalContext
+from gateway.terminal.log_reading import Stopped
+from gateway.terminal.state import UNREAD_LISTED_MAX, Medium
+
+
+class FolderImport:
+    """The files of one terminal's folder. An error caused by a file costs that file only."""
+
+    def __init__(self, context: TerminalContext, stopping: threading.Event) -> None:
+        self._context = context
+        self._stopping = stopping
+        self._processed: set[str] = set()
+        """Marks of the files that were processed since the disk was inserted."""
+
+    def read_new(self, place: Exporting, *, again: bool) -> ReadingResult | None:
+        """Import new files; ``again``: also look at those that were processed before.
+
+        None where the disk of the gateway is full: the files stay where they are.
+        """
+        context, state = self._context, self._context.state
+        if context.ledger.disk_state() == "none":
+            return None
+        result = ReadingResult()
+        present = place.present()
+        if again or not present:
+            self._processed.clear()
+            state.unread = {}
+        if not present:
+            self._set_medium("none")
+            return result
+        known = context.ledger.files(context.name)
+        unsettled = False
+        for export in place.exports(self._processed):
+            if isinstance(export, Unsettled | Settling):
+                if self._stopping.is_set():
+                    raise Stopped
+                unsettled |= isinstance(export, Unsettled)
+                self._set_medium("reading")
+                continue
+            if isinstance(export, Refused):
+                self._refuse(place, export)
+            else:
+                state.unread = {mark: name for mark, name in state.unread.items() if name != export.name}
+                if export.sha256 not in known and not self._import(place, export, result):
+                    unsettled = True
+                    continue
+            self._processed.add(export.mark)
+        if not unsettled:
+            self._set_medium("safe")
+        return result
+
+    def _import(self, place: Exporting, export: Export, result: ReadingResult) -> bool:
+        """Import a file, or report why it is not read; return False where it is to be tried again."""
+        self._set_medium("reading")
+        try:
+            self._import_file(place, export, result)
+        except (Stopped, LedgerError):
+            raise
+        except TerminalUnavailable as exc:
+            # The file was read to its end just before: the disk was removed, or the file changed.
+            self._context.log.info("file_unsettled", file=export.name, reason=str(exc))
+            return False
+        except Exception as exc:  # noqa: BLE001 - an error caused by a file costs that file only
+            reason = str(exc) if isinstance(exc, DriverError) else f"it cannot be read ({type(exc).__name__})"
+            self._refuse(place, Refused(export.name, export.mark, reason, "name"))
+        return True
+
+    def _import_file(self, place: Exporting, export: Export, result: ReadingResult) -> None:
+        context, settings = self._context, self._context.settings
+        sink = LedgerSink(context.ledger, settings, context.zone, context.clock)
+        report = import_file(sink, export, None, self._until_stopped)
+        text = receipt_text(report, settings, context.state.serial or "", context.clock.now())
+        written = place.write_report(export, text)
+        result.read += export.lines
+        result.new += report.counts.new
+        result.quarantined += report.counts.quarantined
+        result.last_punch = _text(export.last) or result.last_punch
+        context.log.info("file_imported", file=export.name, receipt=written, **asdict(report.counts))
+        if not written:
+            context.log.warning("receipt_refused", file=export.name, reason="the disk that the file is on takes none")
+
+    def _refuse(self, place: Exporting, refused: Refused) -> None:
+        """Report an unread file: in the log, in the state, and by a report beside it where its content is wrong."""
+        context, state = self._context, self._context.state
+        state.unread = {**state.unread, refused.mark: refused.name}
+        if len(state.unread) > UNREAD_LISTED_MAX + 1:
+            return  # already reported that there are more
+        if len(state.unread) > UNREAD_LISTED_MAX:
+            refused = refused._replace(reason=f"{refused.reason}; more files are not read, and not named one by one")
+        if refused.why == "elsewhere" and (refused.serial is None or self._is_known(refused.serial)):
+            context.log.info("file_left", file=refused.name, reason=refused.reason)
+        else:
+            context.log.warning("file_refused", file=refused.name, reason=refused.reason)
+            context.alarm("file_refused", f"{refused.name} is not read: {refused.reason}")
+        if refused.why == "content":
+            place.write_report(refused, refusal_text(refused, context.settings, context.clock.now()))
+        context.publish_state()
+
+    def _is_known(self, serial: str) -> bool:
+        return any(serial.casefold() == other.serial.casefold() for other in self._context.ledger.terminals())
+
+    def _until_stopped(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            if self._stopping.is_set():
+                raise Stopped
+            yield record
+
+    def _set_medium(self, medium: Medium) -> None:
+        if self._context.state.medium != medium:
+            self._context.state.medium = medium
+            self._context.publish_state()
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

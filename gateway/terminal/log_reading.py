@@ -1,0 +1,182 @@
+"""Reads the new records of a terminal's log and stores them, then clears the terminal's marks of new records."""
+
+import threading
+from collections.abc import Callable, Mapping
+
+from drivers.base import Acknowledging, DriverError, Enrolled, Logged, Reading
+from gateway.event import ReadingContext, utc_text
+from gateway.ledger import OVERLAP, KnownTerminal, ReadingResult, Unaligned
+from gateway.terminal.clock_check import ClockCheck
+from gateway.terminal.context import TerminalContext
+from gateway.terminal.live_events import LiveReceiver
+from gateway.terminal.reading_plan import ReadingPlan
+
+
+class Stopped(Exception):  # noqa: N818 - no error
+    """The worker was stopped in the middle of an import; stored slices stay stored."""
+
+
+class LogReader:
+    """The log of one terminal. A reading is stored and committed before anything is acknowledged."""
+
+    def __init__(
+        self,
+        context: TerminalContext,
+        plan: ReadingPlan,
+        clock: ClockCheck,
+        *,
+        stopping: threading.Event,
+        live: LiveReceiver,
+        publish_tally: Callable[[], None],
+    ) -> None:
+        """Between two slices of an import, ``live`` stores the live events that have arrived."""
+        self._context = context
+        self._plan = plan
+        self._clock = clock
+        self._stopping = stopping
+        self._live = live
+        self._publish_tally = publish_tally
+
+    def read_new(self, terminal: Logged, reading: ReadingContext, *, requested: bool) -> ReadingResult | None:
+        """Read new records, if there are any and the pause after the last reading is over.
+
+        ``requested``: a person wants the whole log. None where the disk is too full for the records.
+        """
+        context, plan = self._context, self._plan
+        announced = plan.hinted or not (plan.announcements.registered and plan.caught_up)
+        known = context.known()
+        context.state.sizes = terminal.sizes()
+        plan.observe(context.state.sizes, known)
+        decision = plan.decide(known, requested=requested)
+        if decision == "nothing_new" and plan.count_is_reliable:
+            self._clock.all_read()
+        if decision != "read":
+            return ReadingResult()
+        disk = context.ledger.disk_state()
+        if not plan.fits(disk, known):
+            context.log.info("reading_postponed", room=disk)
+            plan.postpone()
+            return None
+        result = self._read_due(terminal, known, reading, requested=requested)
+        if result.new and not announced and plan.announcements.missed():
+            context.log.warning("live_silent", polls=plan.announcements.unannounced_polls, new=result.new)
+        return result
+
+    def _read_due(
+        self, terminal: Logged, known: KnownTerminal, reading: ReadingContext, *, requested: bool
+    ) -> ReadingResult:
+        # Both flags may be set again during the reading, and then refer to the next one.
+        plan = self._plan
+        due, plan.full_due = plan.full_due, False
+        plan.hinted = False
+        try:
+            result = self._read(terminal, known, reading, full=due or requested)
+        except BaseException:
+            plan.full_due |= due
+            raise
+        plan.finished(complete=result is not None)
+        if result is None:
+            return ReadingResult()
+        news = result.new or result.quarantined or result.confirmed or result.withheld
+        if not news and plan.sizes.records != self._context.known().in_log:
+            plan.wrong_count = plan.sizes.records  # the count differs from a log without new records
+        return result
+
+    def _read(
+        self, terminal: Logged, known: KnownTerminal, reading: ReadingContext, *, full: bool
+    ) -> ReadingResult | None:
+        """Read and store new records; None where a wider reading is needed and may not begin yet."""
+        plan = self._plan
+        extent = plan.extent(known, full=full)
+        by_marks = not full and plan.next_start is None
+        while True:
+            marking = terminal if by_marks and isinstance(terminal, Acknowledging) else None
+            if marking is not None:
+                log = marking.new()
+            elif plan.may_begin(extent, known, full=full):
+                log = terminal.read(extent.start, known.layout)
+                plan.prepared(log.prepared_s, log.total, extent, whole=log.start == 0)
+            else:
+                return None
+            try:
+                return self._store(terminal, known, reading, log, marking)
+            except Unaligned:
+                extent = plan.widen(extent, known, log.total, whole=marking is not None)
+                by_marks = False
+                if not plan.may_read():
+                    return None
+
+    def _store(
+        self,
+        terminal: Logged,
+        known: KnownTerminal,
+        reading: ReadingContext,
+        log: Reading,
+        marking: Acknowledging | None,
+    ) -> ReadingResult:
+        """Store a reading and acknowledge it. Raises Unaligned where it does not overlap with the stored log."""
+        context = self._context
+        pins: Mapping[int, str] | None = None
+        if log.by_uid and isinstance(terminal, Enrolled):
+            pins = terminal.pins()
+        if known.layout not in (None, log.layout) and log.total:
+            context.log.warning("layout_changed", before=known.layout, after=log.layout)
+        between = _BetweenSlices(self._stopping, lambda: self._live.drain(terminal))
+        result = context.ledger.record_reading(reading, log, start=context.settings.start, pins=pins, between=between)
+        # Commit, then acknowledge: a crash between the two costs a second reading, never a punch.
+        if marking is not None:
+            # The last records keep their marks: the next reading of new records begins with them, which proves that
+            # it continues the stored log.
+            marking.acknowledge(max(0, log.total - log.start - OVERLAP))
+        self._plan.stored()
+        self._clock.all_read()
+        if log.total:
+            context.state.layout = log.layout
+        if log.start == 0:
+            self._report_reconciliation(log, result)
+        if between.error is not None:
+            raise between.error
+        return result
+
+    def _report_reconciliation(self, log: Reading, result: ReadingResult) -> None:
+        """Report the result of reading the whole log."""
+        context, state = self._context, self._context.state
+        state.last_full_reading = context.clock.now()
+        state.reconciliation = {
+            "at": utc_text(state.last_full_reading),
+            "records": log.total,
+            "new": result.new + result.quarantined + result.withheld,
+            "missed": result.missed,
+            "invented": result.invented,
+            "reordered": result.reordered,
+            "unconfirmed": result.unconfirmed,
+        }
+        if result.missed or result.invented or result.reordered:
+            context.log.warning("log_differs", missed=result.missed, invented=result.invented, moved=result.reordered)
+            message = (
+                f"its log is not what earlier readings brought: {result.missed} records more, "
+                f"{result.invented} missing, {result.reordered} in another place"
+            )
+            context.alarm("log_differs", message)
+        self._publish_tally()
+
+
+class _BetweenSlices:
+    """Callback between two slices of an import: check for a stop, and receive live events.
+
+    A connection that breaks meanwhile does not discard what was read: the error is kept until everything is stored.
+    """
+
+    def __init__(self, stopping: threading.Event, drain: Callable[[], None]) -> None:
+        self._stopping = stopping
+        self._drain = drain
+        self.error: DriverError | None = None
+
+    def __call__(self) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+        if self.error is None:
+            try:
+                self._drain()
+            except DriverError as exc:
+                self.error = exc

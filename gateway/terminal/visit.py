@@ -1,0 +1,431 @@
+"""Reads one terminal: connect, read new records, receive live events, repeat. One thread and one connection each.
+
+Each visit queries the serial number, the clock and the record count. A count without change ends the visit. Otherwise
+the end of the log is read together with a few known records in front of it, which prove that it continues the stored
+log; where they do not, a wider part is read, at last the whole log.
+
+Preparing its log keeps a terminal busy, some for half a minute: while live events arrive, the next reading waits for
+ten times as long. A visit that a person requests begins at once.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from drivers.base import (
+    Driver,
+    DriverError,
+    Exporting,
+    Live,
+    Logged,
+    ProtocolError,
+    Terminal,
+    TerminalRefused,
+    TerminalUnavailable,
+    UnreadableLog,
+)
+from gateway import event
+from gateway.clock import Clock
+from gateway.event import ClockEvidence, ReadingContext, utc_text
+from gateway.identities import Identities
+from gateway.ledger import Ledger, LedgerError, LedgerFull, ReadingResult
+from gateway.pending import PendingWrites
+from gateway.settings import TerminalSettings
+from gateway.terminal.captures import Captures
+from gateway.terminal.clock_check import ClockCheck
+from gateway.terminal.context import TerminalContext
+from gateway.terminal.date_check import DateCheck
+from gateway.terminal.folder import FolderImport
+from gateway.terminal.identity import IdentityCheck
+from gateway.terminal.live_events import LiveReceiver
+from gateway.terminal.log_reading import LogReader, Stopped
+from gateway.terminal.outage import Outage
+from gateway.terminal.reading_plan import ReadingPlan
+from gateway.terminal.release import release_withheld
+from gateway.terminal.state import Cause, TerminalState
+from gateway.terminal.tally import tally
+from gateway.terminal.timing import Timing
+from gateway.terminal.visit_requests import VisitRequests
+from gateway.trace import origin, trace
+
+FULL_READING_DUE = timedelta(hours=26)
+DISK_FULL_REASON = "there is no room on the gateway's disk; make room, and it is read"
+
+
+class Worker:
+    """Reads one terminal continuously. Its thread ends by :meth:`stop`, or with ``failure`` set by a defect."""
+
+    def __init__(
+        self,
+        settings: TerminalSettings,
+        zone: ZoneInfo,
+        driver: Driver,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        captures: Path,
+        report: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
+        publish: Callable[[str, dict[str, Any]], None] = lambda _topic, _payload: None,
+        alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
+        pending: PendingWrites | None = None,
+        identities: Identities | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        """``report`` receives the terminal's state when it changes, ``publish`` tallies, ``alarm`` alarms.
+
+        Messages for ``report`` describe the present and are to be retained; tallies are not.
+        ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
+        """
+        self.name = settings.name
+        self.failure: BaseException | None = None
+        self._publish = publish
+        self._context = TerminalContext(
+            settings=settings,
+            zone=zone,
+            driver=driver,
+            ledger=ledger,
+            clock=clock,
+            pending=pending or PendingWrites(ledger, now=clock.now, alarm=alarm),
+            identities=identities or Identities(None),
+            timing=timing or Timing(),
+            state=TerminalState(since=clock.now()),
+            report=report,
+            raise_alarm=alarm,
+        )
+        self._log = self._context.log
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._requests = VisitRequests()
+        self._plan = ReadingPlan(self._context.timing)
+        self._outage = Outage()
+        self._captures = Captures(captures, self.name, clock, self._log)
+        self._identity = IdentityCheck(self._context, self._start_anew)
+        self._clock_check = ClockCheck(self._context)
+        self._live = LiveReceiver(self._context, self._plan, self._clock_check)
+        self._log_reader = LogReader(
+            self._context,
+            self._plan,
+            self._clock_check,
+            stopping=self._stopping,
+            live=self._live,
+            publish_tally=self.publish_tally,
+        )
+        self._folder = FolderImport(self._context, self._stopping)
+        self._date_check = DateCheck(self._context, self._plan)
+        self._driver_fault: str | None = None
+        """Origin of the last exception of the driver that is no DriverError, until a visit ends without one."""
+        self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
+
+    @property
+    def settings(self) -> TerminalSettings:
+        """The terminal's entry in the configuration."""
+        return self._context.settings
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of its clock."""
+        return self._context.zone
+
+    @property
+    def state(self) -> TerminalState:
+        """The terminal's present state."""
+        return self._context.state
+
+    # Called by other threads.
+
+    def follow(self, before: "Worker") -> None:
+        """Take over the state of an ended worker of the same terminal; called before :meth:`start`.
+
+        Due work stays due. Where the driver is the same, an outage continues and the terminal's state is kept.
+        """
+        same_driver = self.settings.driver == before.settings.driver
+        before.hand_over_requests(self)
+        self._plan.full_due = before._plan.full_due  # noqa: SLF001 - same class
+        self._clock_check.follow(before._clock_check, same_driver=same_driver)  # noqa: SLF001
+        if same_driver:
+            self._context.state = before.state
+            self._outage = before._outage  # noqa: SLF001
+
+    def start(self) -> None:
+        """Start the thread."""
+        context, state = self._context, self.state
+        known = context.ledger.terminal(self.name)
+        if known is not None:
+            state.serial = known.serial
+            state.layout = known.layout
+            state.last_punch = known.last_punch
+            if known.offset_ms is not None and known.bound_ms is not None and known.measured_ms is not None:
+                measured = _from_ms(known.measured_ms)
+                self._clock_check.remember(ClockEvidence(known.offset_ms, known.bound_ms, measured))
+            if known.full_ms is not None:
+                state.last_full_reading = _from_ms(known.full_ms)
+            # A machine that is off at night misses the hour of the nightly reading: it is done at the start.
+            read = state.last_full_reading
+            self._plan.full_due |= read is None or context.clock.now() - read > FULL_READING_DUE
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Signal the thread to end; the connection is closed properly if the terminal responds."""
+        self._stopping.set()
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the thread; return whether it has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def request(self, *, full: bool = False) -> Future[dict[str, Any] | None]:
+        """Request a visit now; ``full`` for one that reads the whole log, whenever that was done last.
+
+        Returns what will hold, after the visit, the reconciliation that the full reading ended with, or VisitPostponed
+        where it could not be read yet. A visit that fails leaves the request to the next one, and so does a worker
+        that is replaced; it is cancelled where the terminal is no longer visited.
+        """
+        done = self._requests.put(full=full)
+        self._wake.set()
+        return done
+
+    def hand_over_requests(self, successor: "Worker") -> None:
+        """Transfer waiting and future requests to another worker."""
+        self._requests.hand_over(successor._requests)  # noqa: SLF001 - same class
+
+    def cancel_requests(self) -> None:
+        """Cancel waiting and future requests: the terminal is no longer visited."""
+        self._requests.close()
+
+    def request_set_clock(self) -> bool:
+        """Request that a wrong clock is set at the next quiet moment of two hours; False if it cannot be set."""
+        accepted = self._clock_check.request()
+        if accepted:
+            self._wake.set()
+        return accepted
+
+    def schedule_nightly_work(self) -> None:
+        """Make the nightly work due: reading the whole log, and setting the clock where it is configured."""
+        self._plan.full_due = True
+        if self.settings.clock.set == "nightly":
+            self._clock_check.schedule()
+        self._wake.set()
+
+    def release(self, first: date, last: date) -> int:
+        """Publish the withheld records of the days from ``first`` to ``last``; return their number.
+
+        The dates at the ends of the calendar mean no bound.
+        """
+        context = self._context
+        return release_withheld(context.ledger, self.settings, self.zone, context.clock, first, last)
+
+    def publish_tally(self) -> None:
+        """Publish the delivery counts of the last days and the result of the last full reading."""
+        context = self._context
+        payload = tally(self.name, context.ledger, context.clock.now(), self.zone, self.state.reconciliation)
+        self._publish(f"tally/{self.name}", payload)
+
+    def publish_state(self) -> None:
+        """Publish the terminal's state."""
+        self._context.publish_state()
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                pause_s = self._run_visit()
+                if not self._stopping.is_set():
+                    self._wake.wait(pause_s)
+                self._wake.clear()
+        except Stopped:
+            self._log.info("import_interrupted")
+        except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
+            if self._stopping.is_set():
+                # The daemon did not wait for a slow answer and has closed the ledger.
+                self._log.info("visit_abandoned", reason=type(exc).__name__)
+                return
+            self.failure = exc
+            self._log.exception("worker_failed")
+
+    def _run_visit(self) -> float:
+        """Visit the terminal and handle every error of the driver; return the pause before the next visit.
+
+        An unexpected exception of a driver costs this terminal only. Errors of the ledger, and errors while a failure
+        is recorded, concern the whole gateway and propagate.
+        """
+        self._context.pending.flush()
+        try:
+            pause_s = self._visit()
+        except LedgerFull as exc:
+            # Nothing is lost: the terminal's log is the buffer, and what was not stored is read again.
+            self._log.warning("reading_paused", reason=str(exc))
+            self._plan.proof_due = True
+            return self._context.timing.full_pause_s
+        except (LedgerError, Stopped):
+            raise
+        except BaseException as exc:
+            if self._stopping.is_set():
+                raise
+            return self._report_driver_fault(exc)
+        self._driver_fault = None
+        return pause_s
+
+    def _report_driver_fault(self, exc: BaseException) -> float:
+        where = origin(exc)
+        reason = (
+            f"the gateway met what its driver does not expect ({where}); please report the log's line driver_failed"
+        )
+        if where != self._driver_fault:
+            self._log.error("driver_failed", driver=self._context.driver.name, error=where, trace=trace(exc))
+            self._context.alarm("driver_failed", reason)
+        self._driver_fault = where
+        return self._record_failure("internal", reason)
+
+    def _visit(self) -> float:
+        """Connect to the terminal, poll it and receive live events; return the pause before the next visit."""
+        now_s, poll_s = self._context.timing.monotonic_s, self.settings.poll
+        next_poll_s = now_s() + poll_s
+        self._plan.connected()
+        try:
+            with self._context.driver.connect(self.settings) as terminal:
+                self._clock_check.connected(terminal)
+                self._identity.check(terminal, after_failure=self._outage.since is not None)
+                while True:
+                    self._poll(terminal)
+                    self._record_success()
+                    next_poll_s = now_s() + poll_s
+                    if not (self._live.enabled and isinstance(terminal, Live)):
+                        break
+                    if self._plan.announcements.register_again():
+                        self._plan.proof_due = True
+                        return 0.0
+                    self._listen(terminal, next_poll_s)
+                    if self._stopping.is_set():
+                        break
+        except TerminalUnavailable as exc:
+            return self._record_failure("unavailable", str(exc))
+        except (TerminalRefused, UnreadableLog) as exc:
+            return self._record_failure("refused", str(exc), exc)
+        except ProtocolError as exc:
+            return self._record_failure("protocol", str(exc), exc)
+        return max(0.0, next_poll_s - now_s())
+
+    def _start_anew(self) -> None:
+        """Forget what is true of another device only."""
+        self._clock_check.forget()
+        self._live.enabled = self.settings.live
+
+    def _listen(self, terminal: Terminal, until_s: float) -> None:
+        """Store live events until the next poll is due or requested."""
+        timing, live = self._context.timing, self._live
+        live.received_at_s = timing.monotonic_s()
+        while live.enabled and (left_s := until_s - timing.monotonic_s()) > 0 and not self._wake.is_set():
+            if self._plan.hinted and self._plan.may_read():
+                break
+            live.receive(terminal, min(left_s, timing.listen_slice_s))
+            if timing.monotonic_s() - live.received_at_s >= timing.idle_probe_s:
+                # A terminal that lost power sends nothing, and the connection does not report it.
+                terminal.read_clock()
+                live.received_at_s = timing.monotonic_s()
+        if not self._stopping.is_set():
+            self._wake.clear()
+
+    def _poll(self, terminal: Terminal) -> None:
+        context, state = self._context, self.state
+        begun_s = context.timing.monotonic_s()
+        context.pending.flush()
+        requests = self._requests.waiting()  # a visit that fails leaves them to the next
+        full_requested = any(request.full for request in requests)
+        self._clock_check.measure(terminal)
+        reading = context.reading(context.driver.via, state.clock, stepped=self._clock_check.unread_step)
+        self._live.drain(terminal)  # events are registered before reading, so that no punch is missed between
+        self._clock_check.stepped = False
+        result = self._read_new(terminal, reading, full_requested=full_requested)
+        state.last_visit = context.clock.now()
+        self._report_poll(result or ReadingResult(), begun_s)
+        if result is None:
+            self._plan.full_due |= full_requested
+            self._requests.postpone(requests, DISK_FULL_REASON)
+        else:
+            self._requests.answer(requests, state.reconciliation)
+        self._date_check.run(terminal, reading)
+        self._clock_check.correct(terminal, caught_up=self._plan.caught_up)
+
+    def _read_new(self, terminal: Terminal, reading: ReadingContext, *, full_requested: bool) -> ReadingResult | None:
+        """Read and store what is new; None where the disk is too full for it."""
+        if isinstance(terminal, Logged):
+            return self._log_reader.read_new(terminal, reading, requested=full_requested)
+        if isinstance(terminal, Exporting):
+            due, self._plan.full_due = self._plan.full_due, False
+            result = self._folder.read_new(terminal, again=due or full_requested)
+            if result is None:
+                self._plan.full_due |= due
+            return result
+        self._clock_check.all_read()
+        return ReadingResult()
+
+    def _report_poll(self, result: ReadingResult, begun_s: float) -> None:
+        state = self.state
+        state.last_punch = result.last_punch or state.last_punch
+        if result.new or result.quarantined:
+            state.last_new = state.last_visit
+        self._log.info(
+            "poll_finished",
+            read=result.read,
+            new=result.new,
+            quarantined=result.quarantined,
+            confirmed=result.confirmed,
+            withheld=result.withheld,
+            unconfirmed=result.unconfirmed,
+            records=state.sizes.records,
+            offset_ms=state.clock.offset_ms if state.clock else None,
+            took_ms=round((self._context.timing.monotonic_s() - begun_s) * 1000),
+        )
+
+    # Outages.
+
+    def _record_failure(self, cause: Cause, reason: str, exc: DriverError | None = None) -> float:
+        """Record a failure, reported once per outage; return the pause before the next visit."""
+        context, state = self._context, self.state
+        failure = self._outage.fail(cause, context.clock.now())
+        self._plan.proof_due = True
+        if isinstance(exc, ProtocolError) and (failure.is_new or cause == "protocol"):
+            self._captures.keep(exc)
+        if failure.report:
+            since = self._outage.since
+            state.online, state.cause, state.reason, state.since = False, cause, reason, since
+            self._log.warning("terminal_lost", cause=cause, reason=reason)
+            if failure.begins and since is not None:
+                context.note(event.TERMINAL_LOST, **{"from": utc_text(since), "cause": cause, "reason": reason})
+            code = "terminal_refused" if cause == "refused" else "terminal_lost"
+            code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
+            if cause != "internal":  # driver_failed is raised already
+                context.alarm(code, reason)
+            context.publish_state()
+        return context.timing.pauses[cause].after(self._outage.failures)
+
+    def _record_success(self) -> None:
+        """Record a successful visit, and the end of an outage if there was one."""
+        context, state = self._context, self.state
+        now = context.clock.now()
+        ended = self._outage.end()
+        if ended is not None:
+            times = {"from": utc_text(ended.since), "to": utc_text(now)}
+            context.note(event.TERMINAL_FOUND, **times, cause=ended.cause)
+            self._log.info("terminal_found", away_s=round((now - ended.since).total_seconds()))
+            context.raise_alarm("terminal_found", f"terminal {self.name} answers again", self.name)
+            self._date_check.schedule(context.timing.date_check_after_outage_s)
+        if not state.online:
+            state.since = now
+        state.online, state.cause, state.reason = True, None, None
+        context.publish_state()
+
+
+def _from_ms(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
