@@ -12,10 +12,13 @@ from dataclasses import fields, replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+from central.registers.cells import MAX_TIME_S
 from central.registers.kinds import KINDS, Assignment, Decision
 from central.registers.rules import Line
 
 DAY_S = 86_400
+LONGEST_DAYS = {"rosters": 0} | dict.fromkeys(("orders", "corrections", "presence"), MAX_TIME_S // DAY_S)
+"""Kinds of which a person has many statements: how many days after its first date each of them ends at the latest."""
 VERSIONED = frozenset({"timetables", "schedules"})
 """Kinds whose statements are versions: each is valid until the day before the next one of the same subject."""
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from sqlalchemy import BigInteger, ColumnElement, Connection, Index, Select, exists, func, insert, or_, select
 from sqlmodel import Field
 
-from central.registers.statements import VERSIONED, Statement, records_of
+from central.registers.statements import LONGEST_DAYS, VERSIONED, Statement, records_of
 from central.store.engine import KEY, Row, table, utc
 
 BATCH = 5_000
@@ -49,8 +49,8 @@ class RegisterRow(Row, table=True):
     __tablename__: ClassVar[Any] = "register_row"
     __table_args__: ClassVar[Any] = (
         Index("register_row_identity", "kind", "identity", "id"),
-        Index("register_row_subject", "subject", "kind"),
-        Index("register_row_other", "other", "kind"),
+        Index("register_row_subject", "subject", "kind", "valid_from"),
+        Index("register_row_other", "other", "kind", "valid_from"),
     )
     id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
     import_id: int = Field(sa_type=BigInteger, foreign_key="register_import.id")
@@ -140,6 +140,8 @@ class Registers:
         if kind not in VERSIONED:
             if last is not None:
                 conditions.append(ROW.c.valid_from <= last.isoformat())
+            if first is not None and kind in LONGEST_DAYS:
+                conditions.append(ROW.c.valid_from >= (first - timedelta(days=LONGEST_DAYS[kind])).isoformat())
             if first is not None:
                 conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= first.isoformat()))
         if keys is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, inspect
 
-from central.registers.kinds import Enrolment, Person, TimetableSlot
+from central.registers.kinds import Correction, Enrolment, Person, TimetableSlot
 from central.registers.rules import Line
 from central.registers.statements import compose, pin_key
 from central.store.engine import METADATA, Database
@@ -161,6 +161,43 @@ def test_many_persons_are_read_with_few_statements(database: Database) -> None:
         of_unit = Registers(connection).rows("people", ["unit:b"], by="other")
     assert len(found) == 12_000
     assert len(of_unit) == 2_000
+
+
+@pytest.mark.parametrize("known_at", [None, NOON])
+def test_no_look_up_reads_the_whole_register(database: Database, known_at: datetime | None) -> None:
+    """Each goes by an index, so that its cost does not grow with the office; rosters also by date."""
+    put(database, "people", *(person(f"p-{number}") for number in range(100)))
+    with database.reading() as connection:
+        registers = Registers(connection, known_at)
+        statements: list[tuple[str, tuple[object, ...]]] = []
+        event.listen(connection, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
+        registers.rows("people", ["person:p-1"], SEPTEMBER, SEPTEMBER)
+        registers.rows("rosters", ["person:p-1"], SEPTEMBER, SEPTEMBER)
+        registers.rows("people", ["unit:a"], by="other")
+        registers.of_identities("people", ["[]"])
+        registers.withdrawn("people", ["[]"])
+        registers.known("people", ["person:p-1"])
+        registers.mentioning(["unit:a"])
+        asked = tuple(statements)
+        plans = [
+            [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+            for text, values in asked
+        ]
+    assert len(plans) == 8
+    for plan in plans:
+        assert not [step for step in plan if step.startswith("SCAN")]
+        assert "(subject=?" in plan[0] or "(other=?" in plan[0] or "identity=?" in plan[0]
+    assert "subject=? AND kind=? AND valid_from>? AND valid_from<?" in plans[1][0]
+
+
+@pytest.mark.parametrize("hours", [0, 24, 95, 96])
+def test_a_correction_is_found_on_all_dates_that_its_time_reaches(database: Database, hours: int) -> None:
+    """A time of day may lie up to four dates later."""
+    put(database, "corrections", Correction("p-1", JANUARY, hours * 3600, "A", "B", None, None))
+    with database.reading() as connection:
+        registers = Registers(connection)
+        reached = [day for day in range(-1, 6) if registers.rows("corrections", first=JANUARY + timedelta(days=day))]
+    assert reached == list(range(-1, hours // 24 + 1))
 
 
 def test_moments_of_entry_never_run_backwards(database: Database) -> None:

@@ -39,5 +39,5 @@ def upgrade() -> None:
         Column("entered", String, nullable=False),
     )
     op.create_index("register_row_identity", "register_row", ["kind", "identity", "id"])
-    op.create_index("register_row_subject", "register_row", ["subject", "kind"])
-    op.create_index("register_row_other", "register_row", ["other", "kind"])
+    op.create_index("register_row_subject", "register_row", ["subject", "kind", "valid_from"])
+    op.create_index("register_row_other", "register_row", ["other", "kind", "valid_from"])
