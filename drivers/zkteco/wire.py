@@ -205,7 +205,7 @@ class StreamReader:
             return None
         length = int.from_bytes(head[4:8], "little")
         if not 8 <= length <= MAX_PACKET:
-            raise WireError(f"a packet with the length {length}; 8 to {MAX_PACKET} bytes are possible")
+            raise WireError(f"a packet header announces {length} bytes; 8 to {MAX_PACKET} bytes are possible")
         return length
 
 
