@@ -77,6 +77,8 @@ class Planned:
     """The 24 hours of the date in the plan's zone."""
     windows: Extent | None
     """From the first to the last second of its windows; None without any."""
+    alone: bool
+    """Whether all windows lie within the date."""
 
     @property
     def extent(self) -> Extent:
@@ -84,11 +86,6 @@ class Planned:
         if self.windows is None:
             return self.own_date
         return min(self.own_date[0], self.windows[0]), max(self.own_date[1], self.windows[1])
-
-    @property
-    def alone(self) -> bool:
-        """Return whether all windows lie within the date."""
-        return self.windows is None or (self.own_date[0] <= self.windows[0] and self.windows[1] <= self.own_date[1])
 
 
 @dataclass(slots=True)
@@ -106,6 +103,11 @@ class PersonRows:
     corrections: list[Stated] = field(default_factory=list)
     presence: list[Stated] = field(default_factory=list)
     decisions: list[Stated] = field(default_factory=list)
+
+    @property
+    def plain(self) -> bool:
+        """Return whether the person's plans and policy are those of the unit."""
+        return not (self.schedules or self.policies or self.rosters or self.leave)
 
     def unit_on(self, on: date) -> tuple[bool, str | None]:
         """Return whether the person is employed on a date, and in which unit."""
@@ -149,6 +151,7 @@ class Office:
         self._policies = policies
         self._chains: dict[tuple[str, date], tuple[str, ...]] = {}
         self._of_units: dict[tuple[str, date], Planned | WhyNone] = {}
+        self._policies_on: dict[tuple[str, date], str | None] = {}
 
     def chain(self, unit: str | None, on: date) -> tuple[str, ...]:
         """Return a unit and those above it on a date, from the nearest on."""
@@ -177,9 +180,7 @@ class Office:
     def policy_name(self, own: PersonRows, on: date) -> str | None:
         """Return the policy that is valid for a person: the person's own, or the nearest unit's."""
         row = _valid(own.policies, on)
-        if row is None:
-            row = self._nearest(self._policies_of, own.unit_on(on)[1], on)
-        return None if row is None else row.record.policy
+        return self._policy_of_unit(own.unit_on(on)[1], on) if row is None else row.record.policy
 
     def rules(self, own: PersonRows, on: date) -> Rules | None:
         """Return what the policy of a person says on a date."""
@@ -192,12 +193,11 @@ class Office:
         employed, unit = own.unit_on(on)
         if not employed:
             return "not_employed"
-        name = self.policy_name(own, on)
-        if name is None or name not in self._policies:
-            return "no_policy" if name is None else "unknown_policy"
-        roster, assigned = own.rosters.get(on), _valid(own.schedules, on)
-        if roster is None and assigned is None and not own.leave:
+        if own.plain:
             return self._of_unit(unit, on)
+        if (why := self._without_policy(self.policy_name(own, on))) is not None:
+            return why
+        roster, assigned = own.rosters.get(on), _valid(own.schedules, on)
         zone = self.zone(unit, on)
         if zone is None:
             return "no_zone"
@@ -219,13 +219,29 @@ class Office:
         if found is None:
             zone = self.zone(unit, on)
             row = self._nearest(self._schedules_of, unit, on)
-            if zone is None or row is None:
+            why = self._without_policy(self._policy_of_unit(unit, on))
+            if why is not None:
+                found = why
+            elif zone is None or row is None:
                 found = "no_zone" if zone is None else "no_plan"
             else:
                 plan, follows = self._by_schedule(row, zone, on)
                 found = _laid_out((self._dated(plan, unit, follows=follows),), 0)
             self._of_units[key] = found
         return found
+
+    def _without_policy(self, name: str | None) -> WhyNone | None:
+        if name is None:
+            return "no_policy"
+        return None if name in self._policies else "unknown_policy"
+
+    def _policy_of_unit(self, unit: str | None, on: date) -> str | None:
+        """Return the policy of the nearest unit that has one."""
+        key = unit or "", on
+        if key not in self._policies_on:
+            row = self._nearest(self._policies_of, unit, on)
+            self._policies_on[key] = None if row is None else row.record.policy
+        return self._policies_on[key]
 
     def _by_roster(self, row: Stated, zone: Zone, on: date) -> PlanDay:
         return self._by_timetable(row.record.timetable, zone, on, [f"roster ({row.paper})"], personal=True)
@@ -323,10 +339,10 @@ def _laid_out(days: tuple[PlanDay, ...], longer_s: int) -> Planned:
     begin, instant = midnight(plan.date), plan.zone.instant
     own_date = instant(begin), instant(begin + DAY_S) - 1
     if not plan.slots:
-        return Planned(days, own_date, None)
+        return Planned(days, own_date, None, alone=True)
     first = instant(begin + min(slot.start for slot in plan.slots)) - longer_s
     last = instant(begin + max(slot.end for slot in plan.slots)) + longer_s
-    return Planned(days, own_date, (first, last))
+    return Planned(days, own_date, (first, last), alone=own_date[0] <= first and last <= own_date[1])
 
 
 def _leave_s(leave: Iterable[Stated], on: date) -> int:
@@ -348,6 +364,8 @@ class Days:
         self._office = office
         self._own = own
         self._planned: dict[date, Planned | WhyNone] = {}
+        self._alone: tuple[date, date] | None = None
+        """Dates of which is known that no window around them reaches beyond its date."""
 
     def on(self, on: date) -> Planned | WhyNone:
         """Return the plans of a date, or why it is not judged."""
@@ -358,10 +376,13 @@ class Days:
 
     def alone(self, first: date, last: date) -> bool:
         """Return whether no window of the dates, and of those around, reaches beyond its own date."""
+        if self._alone is not None and self._alone[0] <= first and last <= self._alone[1]:
+            return True
         for number in range(first.toordinal() - REACH, last.toordinal() + REACH + 1):
             planned = self.on(_dated(number))
             if isinstance(planned, Planned) and not planned.alone:
                 return False
+        self._alone = first, last
         return True
 
     def together(self, on: date) -> tuple[date, ...]:

@@ -389,9 +389,11 @@ class Recompute:
                     cause = {"kind": "engine", "from": int(engine), "to": ENGINE}
                     results.mark(connection, [Mark("scope:all", date.min, date.max)], cause, entered)
             for name in results.policies(connection):
-                digest = self._policies.digest(name) or "none"
-                if known.get(f"policy:{name}") != digest:
-                    results.set_judged_by(connection, f"policy:{name}", digest, entered)
+                digest, before = self._policies.digest(name) or "none", known.get(f"policy:{name}")
+                if digest == before:
+                    continue
+                results.set_judged_by(connection, f"policy:{name}", digest, entered)
+                if before is not None:
                     mark = Mark(f"policy:{name}", date.min, date.max)
                     results.mark(connection, [mark], {"kind": "policy", "policy": name}, entered)
 

@@ -1,15 +1,26 @@
 """From facts to verdicts in a real database: the prose cases, and what recomputing promises."""
 
 import json
+import signal
+import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from central.policy.office import OfficePolicies
 from central.store import results
 from central.timesheet.affected import Mark
-from tests.central.store.office import Centre, slots
+from central.timesheet.model import ENGINE
+from central.timesheet.recompute import Facts, Recompute
+from tests.central.store.office import POLICIES, Centre, slots
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -257,3 +268,140 @@ def test_judging_twice_writes_nothing(centre: Centre) -> None:
     written = centre.recompute.run()
 
     assert (written, centre.digests()) == (0, before)
+
+
+def test_a_kill_anywhere_loses_nothing_and_repeats_nothing(centre: Centre) -> None:
+    """A process dies before one statement after another; in the end each day has one revision, as undisturbed."""
+    for pin in ("1001", "1002", "9"):
+        for number in range(1, 5):
+            centre.punched(pin, f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
+    centre.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
+    undisturbed = centre.folder / "undisturbed"
+    undisturbed.mkdir()
+    (undisturbed / "centre.db").write_bytes(_snapshot(centre))
+    other = Centre(undisturbed, centre.now)
+    other.recompute.run()
+    program = [sys.executable, "-m", "tests.central.timesheet.crash_recompute"]
+    arguments = [str(centre.database.path), str(POLICIES), centre.now.isoformat()]
+
+    died, statements = 0, 3
+    while subprocess.run([*program, *arguments, str(statements)], check=False, cwd=ROOT).returncode == -signal.SIGKILL:
+        died += 1
+        statements = statements * 5 // 4 + 2
+
+    assert died >= 5
+    assert centre.digests() == other.digests()
+    assert all(len(centre.history(*key)) == 1 for key in centre.digests())
+    with centre.database.reading() as connection:
+        assert results.numbers(connection) == (0, 0)
+
+
+def _snapshot(centre: Centre) -> bytes:
+    """Return the database as one file."""
+    copy = centre.folder / "copy.db"
+    with closing(sqlite3.connect(centre.database.path)) as connection:
+        connection.execute("VACUUM INTO ?", (str(copy),))
+    return copy.read_bytes()
+
+
+def test_days_are_the_same_however_batches_are_cut(centre: Centre) -> None:
+    """One mark at a time, or all at once: equal digests."""
+    for number in range(1, 5):
+        centre.punched("1001", f"2026-09-0{number} 07:2{number}:00", f"2026-09-0{number} 16:00:00")
+    centre.enter("rosters", "person,2026-09-02,2026-09-03\na,office,off\n")
+    centre.now = datetime(2026, 9, 5, 1, tzinfo=UTC)
+    other = centre.folder / "other"
+    other.mkdir()
+    (other / "centre.db").write_bytes(_snapshot(centre))
+    single = Centre(other, centre.now)
+
+    centre.recompute.run()
+    single.worker(person_days=1).run()
+
+    assert single.digests() == centre.digests()
+
+
+def test_a_day_that_cannot_be_judged_costs_itself(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours sets its mark aside, counted and named; the others are judged; it can be tried again."""
+    original = Facts.judge
+
+    def failing(self: Facts, person: str, *arguments: Any) -> Any:
+        if person == "a":
+            raise KeyError(person)
+        return original(self, person, *arguments)
+
+    monkeypatch.setattr(Facts, "judge", failing)
+    centre.at("2026-09-02 08:00")
+
+    assert centre.history("a", "2026-09-01") == []
+    assert centre.day("b", "2026-09-01")["absent"]
+    with centre.database.reading() as connection:
+        waiting, failed = results.numbers(connection)
+    assert (waiting, failed > 0) == (0, True)
+    monkeypatch.undo()
+    with centre.database.writing() as connection:
+        results.retry(connection)
+    centre.recompute.run()
+    assert centre.day("a", "2026-09-01")["absent"]
+
+
+def test_another_version_of_the_judgement_makes_revisions_marked_as_such(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict may be the same; the revision says which versions it lies between."""
+    centre.at("2026-09-02 08:00")
+    monkeypatch.setattr("central.timesheet.digest.ENGINE", ENGINE + 1)
+    monkeypatch.setattr("central.timesheet.recompute.ENGINE", ENGINE + 1)
+
+    centre.recompute.run()
+
+    last = centre.history("a", "2026-09-01")[-1]
+    assert (last.revision, last.engine) == (2, ENGINE + 1)
+    assert json.loads(last.changed) == {"engine": [ENGINE, ENGINE + 1]}
+    assert json.loads(last.cause) == [{"from": ENGINE, "kind": "engine", "to": ENGINE + 1}]
+
+
+def test_another_text_of_a_policy_is_judged_by(centre: Centre, tmp_path: Path) -> None:
+    """A policy's file that was changed marks those who are judged by it."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    text = (POLICIES / "graded.yaml").read_text("utf-8")
+    (folder / "graded.yaml").write_text(text, "utf-8")
+    centre.at("2026-09-02 08:00")
+    (folder / "graded.yaml").write_text(text.replace("class: TL4", "class: TL9"), "utf-8")
+
+    Recompute(centre.database, OfficePolicies(folder), now=lambda: centre.now).run()
+
+    assert slots(centre.day("a", "2026-09-01"), "class_")[0] == "TL9"
+    assert json.loads(centre.history("a", "2026-09-01")[-1].cause) == [{"kind": "policy", "policy": "graded"}]
+
+
+SHARED = {
+    "units": "key,name,parent,zone,from\ndinas,Dinas,,Asia/Jayapura,2026-01-01\n",
+    "timetables": "timetable,from,slot,kind,due,window from,window until\noffice,2026-09-01,in,in,08:00,05:45,11:30\n",
+    "schedules": "schedule,from,day,timetable\nweek,2026-09-01,1,off\n",
+    "calendar": "date,kind,scope,name\n2026-09-01,local_holiday,dinas,Hari jadi\n",
+    "assignments": "unit,policy,from\ndinas,starter,2026-01-01\n",
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_shared_row_brings_new_verdicts_of_all_whom_it_concerns(centre: Centre, kind: str) -> None:
+    """Also of people of units below, and no others."""
+    centre.enter("units", "key,name,parent,zone,from\nbidang,Bidang,dinas,,2026-01-01\nluar,Luar,,WIB,2026-01-01\n")
+    centre.enter(
+        "people",
+        "key,name,employment,unit,from\nc,Contoh Tiga,pns,bidang,2026-08-24\nd,Contoh Empat,pns,luar,2026-08-24\n",
+    )
+    centre.punched("1001", "2026-09-01 07:45:00", "2026-09-01 16:00:00")
+    centre.at("2026-09-02 08:00")
+    before = centre.digests()
+
+    centre.enter(kind, SHARED[kind])
+    centre.at("2026-09-02 09:00")
+
+    after = centre.digests()
+    assert {person for person, on in after if on == "2026-09-01" and after[person, on] != before[person, on]} == set(
+        "abc"
+    )
+    assert not [key for key in after if key[0] == "d"]
