@@ -31,7 +31,7 @@ from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
 from central.secret import SecretError, read_secret
-from central.store import Database, Store, StoreError, StoreLocked, ownership
+from central.store import Database, Store, StoreError, StoreLocked, ownership, results
 from central.store.engine import utc
 
 
@@ -372,7 +372,9 @@ def serial_assign(
     """
     try:
         with Database(db) as database, database.writing() as connection:
-            changed = ownership.assign(connection, number, gateway, since, by, paper, utc(datetime.now(UTC)))
+            entered = utc(datetime.now(UTC))
+            changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
+            results.mark_recounted(connection, changed, entered)
     except ownership.WrongDecisionError as exc:
         raise typer.BadParameter(f"{exc}.") from exc
     except StoreError as exc:

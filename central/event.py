@@ -9,10 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
+from zoneinfo import ZoneInfo
 
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
@@ -49,6 +50,8 @@ class Punch(NamedTuple):
     pin: str | None
     uid: int | None
     local_time: str
+    instant: int
+    """The second of UTC that the event's time names; where it has no offset, that of the local time in its zone."""
 
 
 class Tombstone(NamedTuple):
@@ -295,7 +298,7 @@ def _event(content: Any, gateway: str) -> Event:
     data = content.get("data")
     punch = id_mismatch = None
     if kind == PUNCH:
-        punch, id_mismatch = _punch(identity, data)
+        punch, id_mismatch = _punch(identity, data, content.get("time"))
     return Event(
         *(stream, sequence, identity, digest, previous, kind, canonical(content), punch, id_mismatch),
         recorded=_recorded(kind, content),
@@ -341,7 +344,7 @@ def _text(content: dict[str, Any], key: str, pattern: re.Pattern[str], reason: s
     return value
 
 
-def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
+def _punch(identity: str, data: Any, time: Any) -> tuple[Punch | None, str | None]:
     """Return the punch, or why its id does not match: an id of another punch must not displace that punch."""
     if not isinstance(data, dict):
         return None, "it has no data"
@@ -362,7 +365,21 @@ def _punch(identity: str, data: Any) -> tuple[Punch | None, str | None]:
     expected = str(uuid5(PUNCH_NAMESPACE, f"{serial}\n{person}\n{local_time}\n{occurrence}"))
     if identity != expected:
         return None, f"its fields give {expected}"
-    return Punch(terminal, serial, pin, uid, local_time), None
+    return Punch(terminal, serial, pin, uid, local_time, _instant(local_time, time, data.get("timezone"))), None
+
+
+def _instant(local_time: str, time: Any, zone: Any) -> int:
+    local = datetime.fromisoformat(local_time)
+    offset: timedelta | None = None
+    with suppress(ValueError, TypeError):
+        offset = datetime.fromisoformat(time).utcoffset()
+    if offset is None:
+        with suppress(OSError, ValueError, TypeError, LookupError):  # zoneinfo raises any of these
+            offset = local.replace(tzinfo=ZoneInfo(zone)).utcoffset()
+    return (local - _EPOCH - (offset or timedelta(0))) // timedelta(seconds=1)
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - a wall clock has no zone
 
 
 def _fits(pattern: re.Pattern[str], value: Any) -> bool:

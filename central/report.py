@@ -237,7 +237,8 @@ def _faults(
         if stored.get(sequence, set()) != stated.get(sequence, set()):
             yield sequence, "the table of pruned events differs from what the gateway's events state"
     events = connection.exec_driver_sql(
-        "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, body FROM event "
+        "SELECT sequence, event.id, digest, previous, type, terminal, serial, pin, uid, local_time, instant, body "
+        "FROM event "
         "LEFT JOIN punch ON punch.event = event.key AND punch.id = event.id WHERE stream = ? ORDER BY sequence, key",
         (key,),
     )

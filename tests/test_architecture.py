@@ -55,6 +55,7 @@ def test_what_the_centre_decides_needs_no_io(name: str) -> None:
         "re",
         "typing",
         "uuid",
+        "zoneinfo",
     }
 
     assert {module.split(".")[0] for module in imports(ROOT / "central" / f"{name}.py")} <= allowed

@@ -14,8 +14,10 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from central.coverage import MAX_GAPS
 from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, Tombstone, first_previous
+from central.store import results
 from central.store.engine import reserve_keys
 from central.store.findings import Findings
+from central.store.ownership import Recounted
 from central.store.punches import Arrived, PunchBatch, compare_quarantined
 from central.store.remarks import Remark
 from central.store.streams import Gateway, Moment, PlaceClaim, Refused, Stream, Streams
@@ -248,13 +250,20 @@ class Batch:
         if self._forgotten:
             self._connection.execute(insert(forgotten), self._forgotten)
         self._punches.write()
-        self._streams.write()
-        self._compare()
+        gaps = self._streams.write()
+        recounted = self._compare()
+        counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]
+        results.mark_punches(self._connection, counting, received)
+        results.mark_recounted(self._connection, recounted, received)
+        results.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
         self._outcome.remarks += self._findings.write(self._connection)
 
-    def _compare(self) -> None:
-        """Find what contradicts stored events: punches and records of one id, and the ends of streams before."""
-        contradictions, _recounted = self._punches.compare()
+    def _compare(self) -> list[Recounted]:
+        """Find what contradicts stored events: punches and records of one id, and the ends of streams before.
+
+        Returns the punches of which another event counts now.
+        """
+        contradictions, recounted = self._punches.compare()
         quarantined = [arrived for arrived in self._arrived if arrived.event.type == QUARANTINE]
         for (stream, event, _), where, fields in (
             *contradictions,
@@ -263,6 +272,7 @@ class Batch:
             self._findings.note(stream, event.sequence, "claimed_twice", where, f"other {', '.join(fields)}")
         for stream, end in self._predecessors:
             self._compare_end(stream, end)
+        return recounted
 
     def _compare_end(self, stream: Stream, end: StreamEnd) -> None:
         """Keep what ``info`` says of the stream before, and compare it with what is held of that."""

@@ -167,7 +167,9 @@ _KNOWN = select(punches.c.id).where(punches.c.id.in_(bindparam("ids", expanding=
 _OWNED = select(ownership.c.serial).where(
     ownership.c.since == "", ownership.c.serial.in_(bindparam("serials", expanding=True))
 )
-_INSERT_PUNCH = "INSERT INTO punch (id, event, terminal, serial, pin, uid, local_time) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT_PUNCH = (
+    "INSERT INTO punch (id, event, terminal, serial, pin, uid, local_time, instant) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _WITH_GATEWAY = (
     select(events.c.key, gateways.c.id.label("gateway"), gateways.c.name, events.c.body)
     .select_from(events)

@@ -6,9 +6,9 @@ counts.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
-from itertools import islice
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
@@ -28,13 +28,12 @@ from sqlalchemy import (
 )
 from sqlmodel import Field
 
-from central.store.engine import KEY, Row, table
+from central.event import Punch
+from central.store.engine import KEY, Row, chunks, table
+from central.store.ownership import Recounted
 from central.store.registers import ROW
-from central.store.tables import EventRow, GapRow, GatewayRow, OwnershipRow, PunchRow, StreamRow
+from central.store.tables import events, gaps, gateways, ownership, punches, streams
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
-
-BATCH = 5_000
-"""Keys in one statement."""
 
 
 class AffectedRow(Row, table=True):
@@ -112,8 +111,6 @@ class JudgedByRow(Row, table=True):
 
 AFFECTED, DUE, RESULT = table(AffectedRow), table(DueRow), table(ResultRow)
 UNATTRIBUTED, JUDGED_BY = table(UnattributedRow), table(JudgedByRow)
-PUNCH, EVENT, STREAM, GATEWAY = table(PunchRow), table(EventRow), table(StreamRow), table(GatewayRow)
-GAP, OWNERSHIP = table(GapRow), table(OwnershipRow)
 encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 """Write canonical JSON: sorted keys and no white space."""
 
@@ -166,10 +163,44 @@ def mark(connection: Connection, marks: Iterable[Mark], cause: Mapping[str, Any]
     return len(rows)
 
 
-def mark_of_punch(reading: Reading, local_date: str) -> Mark:
-    """Return the mark of a punch on a date of the terminal's clock."""
-    on = date.fromisoformat(local_date)
-    return Mark(read_key(reading), on, on)
+def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | None]], entered: str) -> None:
+    """Mark the days of punches, each with the gateway (``site/gateway``) whose event counts."""
+    marks = [mark_of_punch(gateway.partition("/")[0], punch) for gateway, punch in counting if punch is not None]
+    mark(connection, marks, {"kind": "punch"}, entered)
+
+
+def mark_recounted(connection: Connection, recounted: Iterable[Recounted], entered: str) -> None:
+    """Mark the days of punches of which another gateway's event counts than before."""
+    marks = [
+        mark_of_punch(one.gateway.partition("/")[0], punch) for one in recounted for punch in (one.before, one.now)
+    ]
+    mark(connection, marks, {"kind": "ownership"}, entered)
+
+
+def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[int, int]]], entered: str) -> None:
+    """Mark the days of gaps (gateway, key of the stream, sequences) that were opened or closed.
+
+    The missing events were recorded after the event before them, and until now.
+    """
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    marks = []
+    for gateway, stream, (first, _) in differing:
+        body = _body_at(connection, stream, first - 1, None)
+        time = "" if body is None else str(json.loads(body).get("time"))
+        on = date.fromisoformat(time[:10]) if _DATE.match(time) else date.min
+        marks.append(Mark(f"site:{gateway.partition('/')[0]}", min(on, last), last))
+    mark(connection, marks, {"kind": "gap"}, entered)
+
+
+def mark_of_punch(site: str, punch: Punch) -> Mark:
+    """Return the mark of a punch at a site."""
+    on = date.fromisoformat(punch.local_time[:10])
+    pin = punch.pin if punch.pin is not None else f"uid:{punch.uid}"
+    local = (datetime.fromisoformat(punch.local_time) - datetime(1970, 1, 1)) // timedelta(seconds=1)  # noqa: DTZ001 - a wall clock
+    return Mark(read_key(Reading(site, punch.serial, pin, local - punch.instant)), on, on)
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 
 
 def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
@@ -183,7 +214,7 @@ def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
 
 def unmark(connection: Connection, ids: Iterable[int]) -> None:
     """Delete marks, in the transaction of what they brought."""
-    for batch in batches(ids):
+    for batch in chunks(ids):
         connection.execute(delete(AFFECTED).where(AFFECTED.c.id.in_(batch)))
 
 
@@ -209,7 +240,7 @@ def spread(connection: Connection, one: Marked, keys: Iterable[str], kind: str) 
 
     Rows that no longer count are looked at too: whom they were about may be affected.
     """
-    for batch in batches(keys):
+    for batch in chunks(keys):
         _spread(connection, one, ROW.c.kind == kind, ROW.c.other.in_(batch))
 
 
@@ -244,7 +275,7 @@ def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool
 
 def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) -> None:
     """Say when time next changes the verdict on days; None: never."""
-    for batch in batches(due):
+    for batch in chunks(due):
         keys = [(person, on.isoformat()) for person, on in batch]
         connection.execute(delete(DUE).where(tuple_(DUE.c.person, DUE.c.date).in_(keys)))
     rows = [{"person": person, "date": on.isoformat(), "at": at} for (person, on), at in due.items() if at is not None]
@@ -309,7 +340,7 @@ def last_revisions(
 ) -> dict[tuple[str, date], Last]:
     """Return the last revision of each day of people that has one."""
     found: dict[tuple[str, date], Last] = {}
-    for batch in batches(people):
+    for batch in chunks(people):
         query = (
             select(
                 RESULT.c.person,
@@ -330,7 +361,7 @@ def last_revisions(
 def first_dates(connection: Connection, people: Iterable[str]) -> dict[str, date]:
     """Return the first date of each person that has a verdict."""
     found: dict[str, date] = {}
-    for batch in batches(people):
+    for batch in chunks(people):
         query = select(RESULT.c.person, func.min(RESULT.c.date)).where(RESULT.c.person.in_(batch))
         for person, on in connection.execute(query.group_by(RESULT.c.person)):
             found[person] = date.fromisoformat(on)
@@ -341,7 +372,7 @@ def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> d
     """Return the content of revisions, by person and date."""
     found: dict[tuple[str, date], str] = {}
     columns = RESULT.c.person, RESULT.c.date, RESULT.c.revision
-    for batch in batches((person, on.isoformat(), revision) for person, on, revision in keys):
+    for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
         query = select(RESULT.c.person, RESULT.c.date, RESULT.c.content).where(tuple_(*columns).in_(batch))
         found |= {(person, date.fromisoformat(on)): content for person, on, content in connection.execute(query)}
     return found
@@ -364,7 +395,7 @@ def history(connection: Connection, person: str, on: date, known_at: str | None 
 def current(connection: Connection, people: Iterable[str], first: date, last: date) -> list[Revision]:
     """Return the last revision of each day of people, by person and date."""
     found: dict[tuple[str, str], Revision] = {}
-    for batch in batches(people):
+    for batch in chunks(people):
         query = (
             select(RESULT)
             .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
@@ -398,19 +429,19 @@ class Held(NamedTuple):
 
 _HELD = (
     select(
-        PUNCH.c.id,
-        GATEWAY.c.name,
-        PUNCH.c.serial,
-        PUNCH.c.pin,
-        PUNCH.c.local_time,
-        PUNCH.c.instant,
-        STREAM.c.name,
-        EVENT.c.sequence,
-        EVENT.c.body,
+        punches.c.id,
+        gateways.c.name,
+        punches.c.serial,
+        punches.c.pin,
+        punches.c.local_time,
+        punches.c.instant,
+        streams.c.name,
+        events.c.sequence,
+        events.c.body,
     )
-    .join(EVENT, EVENT.c.key == PUNCH.c.event)
-    .join(STREAM, STREAM.c.id == EVENT.c.stream)
-    .join(GATEWAY, GATEWAY.c.id == STREAM.c.gateway)
+    .join(events, events.c.key == punches.c.event)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
 )
 
 
@@ -419,25 +450,18 @@ def punches_of(
 ) -> list[Held]:
     """Return the punches of PINs, wherever they were read, between two instants."""
     found = []
-    for batch in batches(pins):
-        query = _HELD.where(PUNCH.c.pin.in_(batch), PUNCH.c.instant.between(first, last))
+    for batch in chunks(pins):
+        query = _HELD.where(punches.c.pin.in_(batch), punches.c.instant.between(first, last))
         if known_at is not None:
-            query = query.where(EVENT.c.received <= known_at)
+            query = query.where(events.c.received <= known_at)
         found += [Held(identity, name.partition("/")[0], *rest) for identity, name, *rest in connection.execute(query)]
     return found
 
 
 def site_of(connection: Connection) -> dict[str, str]:
     """Return the site of each serial number, by the gateway that it belongs to since the latest date."""
-    query = select(OWNERSHIP.c.serial, OWNERSHIP.c.gateway).order_by(OWNERSHIP.c.since, OWNERSHIP.c.id)
+    query = select(ownership.c.serial, ownership.c.gateway).order_by(ownership.c.since, ownership.c.id)
     return {serial: gateway.partition("/")[0] for serial, gateway in connection.execute(query)}
-
-
-def batches(items: Iterable[Any]) -> Iterable[list[Any]]:
-    """Yield items in lists that one statement can hold."""
-    left = iter(items)
-    while batch := list(islice(left, BATCH)):
-        yield batch
 
 
 # --- what is not known --------------------------------------------------------------------------------------------
@@ -457,12 +481,12 @@ def set_unattributed(
 ) -> set[Unattributed]:
     """Keep which PINs nobody had, and which of them somebody has now; return those that were kept and are known."""
     ended = set()
-    for batch in batches(known):
+    for batch in chunks(known):
         keys = tuple_(*UNATTRIBUTED.c)
         ended |= {Unattributed(*row) for row in connection.execute(select(UNATTRIBUTED).where(keys.in_(batch)))}
         connection.execute(delete(UNATTRIBUTED).where(keys.in_(batch)))
     new = set(unknown)
-    for batch in batches(sorted(new)):
+    for batch in chunks(sorted(new)):
         there = connection.execute(select(UNATTRIBUTED).where(tuple_(*UNATTRIBUTED.c).in_(batch)))
         new -= {Unattributed(*row) for row in there}
     if new:
@@ -474,7 +498,7 @@ def unattributed(connection: Connection, sites: Iterable[str], first: date, last
     """Return the PINs of sites that nobody had on any of the dates."""
     return [
         Unattributed(*row)
-        for batch in batches(sorted(set(sites)))
+        for batch in chunks(sorted(set(sites)))
         for row in connection.execute(
             select(UNATTRIBUTED).where(
                 UNATTRIBUTED.c.site.in_(batch),
@@ -504,20 +528,20 @@ def uses(
     known_at: str | None = None,
 ) -> list[Use]:
     """Return on which dates and where PINs were read; ``pins`` None: all, ``uid:N`` where a terminal knew none."""
-    pin = func.coalesce(PUNCH.c.pin, literal("uid:") + cast(PUNCH.c.uid, String))
-    on = func.substr(PUNCH.c.local_time, 1, 10)
-    times = func.count(), func.min(PUNCH.c.local_time), func.max(PUNCH.c.local_time)
+    pin = func.coalesce(punches.c.pin, literal("uid:") + cast(punches.c.uid, String))
+    on = func.substr(punches.c.local_time, 1, 10)
+    times = func.count(), func.min(punches.c.local_time), func.max(punches.c.local_time)
     query = (
-        select(GATEWAY.c.name, PUNCH.c.serial, pin, on, *times)
-        .join(EVENT, EVENT.c.key == PUNCH.c.event)
-        .join(STREAM, STREAM.c.id == EVENT.c.stream)
-        .join(GATEWAY, GATEWAY.c.id == STREAM.c.gateway)
-        .where(PUNCH.c.local_time >= first.isoformat(), PUNCH.c.local_time <= f"{last.isoformat()}T99")
-        .group_by(GATEWAY.c.name, PUNCH.c.serial, pin, on)
+        select(gateways.c.name, punches.c.serial, pin, on, *times)
+        .join(events, events.c.key == punches.c.event)
+        .join(streams, streams.c.id == events.c.stream)
+        .join(gateways, gateways.c.id == streams.c.gateway)
+        .where(punches.c.local_time >= first.isoformat(), punches.c.local_time <= f"{last.isoformat()}T99")
+        .group_by(gateways.c.name, punches.c.serial, pin, on)
     )
     if known_at is not None:
-        query = query.where(EVENT.c.received <= known_at)
-    queries = [query] if pins is None else [query.where(PUNCH.c.pin.in_(batch)) for batch in batches(pins)]
+        query = query.where(events.c.received <= known_at)
+    queries = [query] if pins is None else [query.where(punches.c.pin.in_(batch)) for batch in chunks(pins)]
     found: dict[tuple[str, ...], Use] = {}
     for one in queries:
         for name, *rest in connection.execute(one):
@@ -545,35 +569,26 @@ class StreamGap(NamedTuple):
 
 
 def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | None = None) -> list[StreamGap]:
-    """Return what the streams of sites lack, also beyond the last event that is held, as known at a moment or now."""
+    """Return what the streams of sites lack below their last event that is held, as known at a moment or now."""
     wanted = set(sites)
-    streams = [
-        (key, name, gateway, seen, assigned)
-        for key, name, gateway, seen, assigned in connection.execute(
-            select(STREAM.c.id, STREAM.c.name, GATEWAY.c.name, STREAM.c.seen, STREAM.c.assigned).join(
-                GATEWAY, GATEWAY.c.id == STREAM.c.gateway
-            )
-        )
-        if gateway.partition("/")[0] in wanted
-    ]
+    query = select(streams.c.id, streams.c.name, gateways.c.name).join(gateways, gateways.c.id == streams.c.gateway)
     found = []
-    for key, name, gateway, seen, assigned in streams:
+    for key, name, gateway in connection.execute(query).all():
+        if gateway.partition("/")[0] not in wanted:
+            continue
         if known_at is None:
-            gaps = [
-                tuple(row) for row in connection.execute(select(GAP.c.first, GAP.c.last).where(GAP.c.stream == key))
-            ]
-            if assigned > seen:
-                gaps.append((seen + 1, assigned))
+            held = connection.execute(select(gaps.c.first, gaps.c.last).where(gaps.c.stream == key))
+            missing = [(first, last) for first, last in held]
         else:
-            gaps = _gaps_known_at(connection, key, known_at)
-        for first, last in gaps:
+            missing = _gaps_known_at(connection, key, known_at)
+        for first, last in missing:
             before, after = (_body_at(connection, key, sequence, known_at) for sequence in (first - 1, last + 1))
             found.append(StreamGap(gateway, name, first, last, before, after))
     return found
 
 
 def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[tuple[int, int]]:
-    held = select(EVENT.c.sequence).where(EVENT.c.stream == stream, EVENT.c.received <= known_at).subquery()
+    held = select(events.c.sequence).where(events.c.stream == stream, events.c.received <= known_at).subquery()
     before = func.lag(held.c.sequence, 1, 0).over(order_by=held.c.sequence)
     numbered = select(held.c.sequence, before.label("before")).subquery()
     query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
@@ -581,7 +596,7 @@ def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[t
 
 
 def _body_at(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
-    query = select(EVENT.c.body).where(EVENT.c.stream == stream, EVENT.c.sequence == sequence)
+    query = select(events.c.body).where(events.c.stream == stream, events.c.sequence == sequence)
     if known_at is not None:
-        query = query.where(EVENT.c.received <= known_at)
-    return connection.execute(query.order_by(EVENT.c.key).limit(1)).scalar_one_or_none()
+        query = query.where(events.c.received <= known_at)
+    return connection.execute(query.order_by(events.c.key).limit(1)).scalar_one_or_none()

@@ -170,8 +170,8 @@ class Streams:
             stream.coverage.set_assigned(assigned, self._moment.monotonic_s)
             stream.changed = True
 
-    def write(self) -> None:
-        """Write what has changed back into the rows."""
+    def write(self) -> list[tuple[Stream, tuple[int, int]]]:
+        """Write what has changed back into the rows; return the gaps that were opened or closed."""
         changed = [stream for stream in self.streams.values() if stream.changed]
         if changed:
             self._connection.execute(
@@ -182,10 +182,12 @@ class Streams:
                 ],
             )
         closed, opened = [], []
+        differing: list[tuple[Stream, tuple[int, int]]] = []
         for stream in changed:
             now = {(gap.first, gap.last) for gap in stream.coverage.gaps}
             closed += [{"b_stream": stream.key, "b_first": first} for first, _ in stream.stored_gaps - now]
             opened += [{"stream": stream.key, "first": first, "last": last} for first, last in now - stream.stored_gaps]
+            differing += [(stream, gap) for gap in sorted(now ^ stream.stored_gaps)]
         if closed:
             self._connection.execute(_DELETE_GAP, closed)
         if opened:
@@ -195,6 +197,7 @@ class Streams:
                 self._connection.execute(
                     _SET_GATEWAY, {"b_id": gateway.key, "stream": gateway.current, "informed": gateway.informed}
                 )
+        return differing
 
 
 _COUNT_GATEWAYS = select(func.count()).select_from(gateways)

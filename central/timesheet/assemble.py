@@ -10,7 +10,7 @@ entry, so that the same statements entered in another order give the same digest
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Literal, NamedTuple, Protocol
 
 from central.registers.cells import OFF
@@ -62,6 +62,7 @@ class Recorded(NamedTuple):
     event: Mapping[str, Any]
     stream: str
     sequence: int
+    instant: int
 
 
 Extent = tuple[int, int]
@@ -458,7 +459,7 @@ def punch_of(recorded: Recorded) -> Punch:
     offset = clock.get("offset_ms") if isinstance(clock, dict) else None
     state = data.get("state")
     return Punch(
-        instant=_instant(event.get("time"), data.get("timezone"), local),
+        instant=recorded.instant,
         local=local,
         terminal=data["terminal"],
         sequence=recorded.sequence,
@@ -479,20 +480,6 @@ def _local(text: str) -> int:
     """Return the wall clock's seconds of YYYY-MM-DDTHH:MM:SS."""
     day = date(int(text[:4]), int(text[5:7]), int(text[8:10]))
     return midnight(day) + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
-
-
-def _instant(time: object, zone: object, local: int) -> int:
-    """Return the instant of a punch from its time with an offset; where that is none, from the terminal's zone."""
-    try:
-        offset = datetime.fromisoformat(str(time)).utcoffset()
-    except ValueError:
-        offset = None
-    if offset is not None:
-        return local - offset // timedelta(seconds=1)
-    try:
-        return zone_named(str(zone)).instant(local)
-    except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, by the kind of nonsense
-        return local
 
 
 def stated_punches(own: PersonRows, zone_on: Callable[[date], Zone]) -> list[Punch]:

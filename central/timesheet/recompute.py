@@ -280,7 +280,7 @@ def load_rows(registers: Registers, people: Collection[str], first: date, last: 
 def _punch(held: Held) -> Punch | None:
     """Return a punch of the store; None where its body does not say what one must."""
     try:
-        return punch_of(Recorded(json.loads(held.body), held.stream, held.sequence))
+        return punch_of(Recorded(json.loads(held.body), held.stream, held.sequence, held.instant))
     except (ValueError, LookupError, TypeError, AttributeError):
         log.warning("punch_unreadable", stream=held.stream, sequence=held.sequence)
         return None
@@ -475,15 +475,15 @@ class Recompute:
         }
         enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))
         unknown, known = set(), set()
-        for mark, one in readings:
-            use = Unattributed(one.site, mark.first.isoformat(), one.serial, one.pin)
-            person = enrolments.person(Reader(one.serial, one.site), one.pin, mark.first)
+        for on, cause, one in ((on, mark.cause, one) for mark, one in readings for on in _dates(mark)):
+            use = Unattributed(one.site, on.isoformat(), one.serial, one.pin)
+            person = enrolments.person(Reader(one.serial, one.site), one.pin, on)
             if person is None:
                 unknown.add(use)
             else:
                 known.add(use)
-                wanted.add(person, mark.first, mark.cause)
-                wanted.offsets.setdefault((person, mark.first), set()).add(one.offset_s)
+                wanted.add(person, on, cause)
+                wanted.offsets.setdefault((person, on), set()).add(one.offset_s)
         ended = results.set_unattributed(connection, unknown, known)
         marks_of_sites = [
             Mark(f"site:{use.site}", date.fromisoformat(use.date), date.fromisoformat(use.date))
@@ -616,6 +616,11 @@ def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
         beside = [f"site:{sites[key]}"] if key in sites else []
     for one in (place, *beside):
         results.spread_place(connection, mark, one)
+
+
+def _dates(mark: Marked) -> Iterator[date]:
+    """Yield the dates of a mark."""
+    return (mark.first + timedelta(days=number) for number in range((mark.last - mark.first).days + 1))
 
 
 def _add_dates(connection: Connection, wanted: _Wanted, marks: Iterable[Marked], horizon: date) -> None:

@@ -76,7 +76,7 @@ def _restore_punches(connection: Connection) -> None:
             connection.exec_driver_sql(
                 "INSERT OR IGNORE INTO punch (id, event, terminal, serial, pin, uid, local_time) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (event.id, key, *event.punch),
+                (event.id, key, *event.punch[:5]),
             )
 
 
@@ -120,7 +120,7 @@ def _compare_claimed_punches(connection: Connection, now: str) -> None:
         assert event.punch is not None, "_sent yields punches"  # noqa: S101
         connection.exec_driver_sql(
             "UPDATE punch SET event = ?, terminal = ?, serial = ?, pin = ?, uid = ?, local_time = ? WHERE id = ?",
-            (key, *event.punch, identity),
+            (key, *event.punch[:5], identity),
         )
 
 

@@ -1,25 +1,22 @@
 """An invented office in a real database: files of registers, punches of terminals, a clock that the test sets."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import select
 
 from central.policy.office import OfficePolicies
 from central.registers.importing import Paper, take
 from central.registers.read import scan_register
-from central.store import results
+from central.store import Message, Store, results
 from central.store.engine import Database, utc
-from central.store.results import EVENT, GAP, GATEWAY, OWNERSHIP, PUNCH, STREAM, Revision
-from central.timesheet.affected import Reading
+from central.store.results import Revision
 from central.timesheet.recompute import Recompute
-from tests.central.sealing import Source, dumped, punch_id, sealed
+from tests.central.sealing import Source, batch, punch_id, sealed
 
 POLICIES = Path(__file__).parent.parent / "timesheet" / "policies"
 """The folder of the office's own policies."""
@@ -44,6 +41,7 @@ class Centre:
 
     folder: Path
     now: datetime
+    store: Store = field(init=False)
     database: Database = field(init=False)
     recompute: Recompute = field(init=False)
     source: Source = field(default_factory=Source)
@@ -51,7 +49,8 @@ class Centre:
 
     def __post_init__(self) -> None:
         """Create the database."""
-        self.database = Database(self.folder / "centre.db", create=True)
+        self.store = Store(self.folder / "centre.db", now=lambda: self.now)
+        self.database = self.store.database
         self.recompute = self.worker()
 
     def worker(self, **more: Any) -> Recompute:
@@ -71,6 +70,10 @@ class Centre:
             self.now,
             withdraw=withdraw,
         )
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
 
     def enter_office(self) -> None:
         """Import :data:`OFFICE`."""
@@ -106,8 +109,8 @@ class Centre:
 
     def receive(self, *events: dict[str, Any]) -> None:
         """Store events as the inbox does."""
-        with self.database.writing() as connection:
-            store(connection, self.source.gateway, events, utc(self.now))
+        result = self.store.ingest([Message(f"{self.source.gateway}/batch", batch(*events))])
+        assert result.rejected == 0
 
     def punched(self, pin: str, *times: str, **data: Any) -> None:
         """Record punches and store them."""
@@ -138,59 +141,6 @@ class Centre:
                 )
             )
             return {(person, on): inputs for person, on, inputs in rows}
-
-
-def store(connection: Any, gateway: str, events: Sequence[dict[str, Any]], received: str) -> None:
-    """Store events."""
-    key = connection.execute(select(GATEWAY.c.id).where(GATEWAY.c.name == gateway)).scalar()
-    if key is None:
-        key = connection.execute(insert(GATEWAY).values(name=gateway, informed=False).returning(GATEWAY.c.id)).scalar()
-    for event in events:
-        stream = connection.execute(select(STREAM.c.id).where(STREAM.c.name == event["stream"])).scalar()
-        if stream is None:
-            values = {"gateway": key, "name": event["stream"], "found": received, "seen": 0, "assigned": 0}
-            stream = connection.execute(insert(STREAM).values(values).returning(STREAM.c.id)).scalar()
-        row = {
-            "stream": stream,
-            "sequence": int(event["sequence"]),
-            "id": event["id"],
-            "digest": event["digest"],
-            "previous": event["previous"],
-            "type": event["type"],
-            "received": received,
-            "body": dumped(event),
-        }
-        number = connection.execute(insert(EVENT).values(row).returning(EVENT.c.key)).scalar()
-        held = sorted(connection.execute(select(EVENT.c.sequence).where(EVENT.c.stream == stream)).scalars())
-        connection.execute(update(STREAM).where(STREAM.c.id == stream).values(seen=held[-1]))
-        connection.execute(delete(GAP).where(GAP.c.stream == stream))
-        for before, at in pairwise([0, *held]):
-            if at > before + 1:
-                connection.execute(insert(GAP).values(stream=stream, first=before + 1, last=at - 1))
-        data = event["data"]
-        if event["type"] != "hadir.punch.recorded.v1":
-            continue
-        moment = datetime.fromisoformat(event["time"])
-        connection.execute(
-            insert(PUNCH).values(
-                id=event["id"],
-                event=number,
-                terminal=data["terminal"],
-                serial=data["serial"],
-                pin=data["pin"],
-                uid=None,
-                local_time=data["local_time"],
-                instant=int(moment.timestamp()),
-            )
-        )
-        if not connection.execute(select(OWNERSHIP.c.id).where(OWNERSHIP.c.serial == data["serial"])).first():
-            connection.execute(
-                insert(OWNERSHIP).values(serial=data["serial"], since="", gateway=gateway, entered=received)
-            )
-        offset = moment.utcoffset()
-        assert offset is not None
-        reading = Reading(gateway.partition("/")[0], data["serial"], data["pin"], int(offset.total_seconds()))
-        results.mark(connection, [results.mark_of_punch(reading, data["local_time"][:10])], {"kind": "punch"}, received)
 
 
 def slots(day: dict[str, Any], part: str = "minutes") -> list[Any]:

@@ -310,29 +310,11 @@ def test_a_recorded_punch_keeps_the_terminals_digits_and_the_true_instant() -> N
         },
     }
 
-    found = punch_of(Recorded(event, "s", 7))
+    found = punch_of(Recorded(event, "s", 7, midnight(TUESDAY)))
 
     assert found.local == midnight(TUESDAY) + 8 * 3600
     assert found.instant == midnight(TUESDAY)
     assert (found.states, found.suspect, found.offset_ms, found.sequence) == ((1,), ("unmeasured",), None, 7)
-
-
-@pytest.mark.parametrize("time", [None, 5, "yesterday", "2026-09-01T08:00:00"])
-def test_a_punch_without_a_usable_offset_takes_its_zone(time: object) -> None:
-    """What another centre's fork of the gateway may send costs no exception."""
-    event = {
-        "id": "i",
-        "time": time,
-        "data": {
-            "local_time": "2026-09-01T08:00:00",
-            "terminal": "lobby",
-            "timezone": "Asia/Makassar",
-            "suspect": "none",
-            "clock": 3,
-        },
-    }
-
-    assert punch_of(Recorded(event, "s", 1)).instant == midnight(TUESDAY)
 
 
 def test_a_plan_whose_timetable_is_missing_is_a_named_condition() -> None:

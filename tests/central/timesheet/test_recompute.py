@@ -29,7 +29,7 @@ def centre(tmp_path: Path) -> Iterator[Centre]:
     found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
     found.enter_office()
     yield found
-    found.database.close()
+    found.close()
 
 
 def test_a_day_is_open_then_final_without_a_new_fact(centre: Centre) -> None:
