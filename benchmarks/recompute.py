@@ -10,6 +10,7 @@ from json import JSONEncoder
 from pathlib import Path
 from random import Random
 from time import process_time
+from typing import Any
 
 from sqlalchemy import insert
 
@@ -22,7 +23,7 @@ from central.registers.statements import compose
 from central.store import results
 from central.store.engine import Database
 from central.store.registers import Entry, enter
-from central.store.results import EVENT, GATEWAY, OWNERSHIP, PUNCH, STREAM
+from central.store.tables import events, gateways, ownership, punches, streams
 from central.timesheet.affected import Mark, Reading, read_key
 from central.timesheet.clock import midnight, zone_named
 from central.timesheet.judge import judge
@@ -100,7 +101,7 @@ def build(path: Path, people: int, days: Sequence[date]) -> Database:
         kinds.TimetableSlot("office", JANUARY, one.name, one.kind, one.due, one.start, one.end, 0, 1) for one in SLOTS
     ]
     week = [kinds.ScheduleDay("week", JANUARY, ("week", day), "office", True) for day in range(7)]
-    registers = {
+    registers: dict[str, list[Any]] = {
         "units": [kinds.Unit("dinas", "Dinas", None, "Asia/Jakarta", JANUARY, None)],
         "timetables": slots,
         "schedules": week,
@@ -114,19 +115,19 @@ def build(path: Path, people: int, days: Sequence[date]) -> Database:
         for kind, records in registers.items():
             statements = [one.statement for one in compose(kind, [Line("", record, str) for record in records])]
             enter(connection, Entry(kind, "file", "", "", "", False), statements, now)
-        connection.execute(insert(GATEWAY).values(id=1, name="site/gw", informed=True))
-        connection.execute(insert(STREAM).values(id=1, gateway=1, name="s", found="", seen=0, assigned=0))
-        connection.execute(insert(OWNERSHIP).values(serial="S", since="", gateway="site/gw", entered=""))
+        connection.execute(insert(gateways).values(id=1, name="site/gw", informed=True))
+        connection.execute(insert(streams).values(id=1, gateway=1, name="s", found="", seen=0, assigned=0))
+        connection.execute(insert(ownership).values(serial="S", since="", gateway="site/gw", entered=""))
         place = 0
         for day in days:
-            events, punches = [], []
+            event_rows, punch_rows = [], []
             for number in range(people):
                 for punch in _punches(number, day):
                     place += 1
-                    events.append(_event(place, number, punch))
-                    punches.append(_row(place, number, punch))
-            connection.execute(insert(EVENT), events)
-            connection.execute(insert(PUNCH), punches)
+                    event_rows.append(_event(place, number, punch))
+                    punch_rows.append(_row(place, number, punch))
+            connection.execute(insert(events), event_rows)
+            connection.execute(insert(punches), punch_rows)
     return database
 
 
