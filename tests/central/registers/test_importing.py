@@ -12,7 +12,7 @@ from central.registers.importing import Paper, Preview, preview, take
 from central.registers.kinds import KINDS
 from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
-from central.store.engine import Database
+from central.store.engine import Database, StoreError
 from central.store.registers import BATCH, Entered, Registers, last_row
 from central.store.results import waiting
 from tests.central.registers.files import TEMPLATES, write_csv
@@ -309,6 +309,24 @@ def test_another_import_between_check_and_entry_is_seen(
     with pytest.raises(RegisterFileError, match="p-0002"):
         take(database, ours, POLICIES, PAPER, NOW)
     assert calls == 3
+
+
+def test_rows_are_entered_with_their_marks_or_not_at_all(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails on the way to the end of the transaction takes all of it back."""
+    with database.reading() as connection:
+        before = last_row(connection), len(waiting(connection, 1000))
+
+    def fail(*_arguments: object) -> int:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "mark", fail)
+        with pytest.raises(StoreError):
+            put(database, "leave", TEMPLATE["leave"])
+
+    with database.reading() as connection:
+        assert (last_row(connection), len(waiting(connection, 1000))) == before
+    assert put(database, "leave", TEMPLATE["leave"])[0].new == 3
 
 
 def test_a_preview_stores_nothing(database: Database) -> None:
