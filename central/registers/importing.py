@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -17,7 +17,7 @@ from central.registers.statements import REFERENCES, VERSIONED, Source, Statemen
 from central.registers.write import print_statement
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
-from central.store.results import mark
+from central.store.results import mark, site_of
 from central.timesheet.affected import Mark, coalesced, touched
 
 _COMPARED = {
@@ -101,7 +101,10 @@ def preview(connection: Connection, scan: Scan, policies: Container[str], *, wit
     problems.raise_if_any()
     marks = _marks(registers, scan.kind, changes)
     changed = {change.new.identity for change in changes if change.new is not None}
-    notes = _outside_validity(registers, scan.kind, sources, changed)
+    notes = chain(
+        _unseen_places(connection, scan.kind, sources, changed),
+        _outside_validity(registers, scan.kind, sources, changed),
+    )
     remarks = (*scan.remarks, *islice(notes, MAX_REMARKS))
     return Preview(len(sources), changes, marks, remarks, last_row(connection))
 
@@ -223,6 +226,22 @@ def _outside_validity(
                     if on is not None and key in spans and not _is_within(on, spans[key]):
                         values = {"key": key, "kind": register, "date": on.isoformat()}
                         yield Problem(line.at(column.name), "outside_validity", values)
+
+
+def _unseen_places(
+    connection: Connection, kind: str, sources: Sequence[Source], identities: set[str]
+) -> Iterator[Problem]:
+    """Yield a remark on each serial number and site of which no punch is held, once; none before the first punch."""
+    columns = [column.name for column in KINDS[kind].columns if column.refers in ("terminals", "sites")]
+    sites = site_of(connection) if columns else {}
+    seen = {"terminal": set(sites), "site": set(sites.values())}
+    for source in sources if sites else ():
+        if source.statement.identity in identities:
+            for name in columns:
+                place = getattr(source.lines[0].record, name)
+                if place is not None and place not in seen[name]:
+                    seen[name].add(place)
+                    yield Problem(source.lines[0].at(name), f"{name}_unseen", {"seen": place})
 
 
 def _is_within(on: date, spans: Iterable[tuple[date, date | None]]) -> bool:

@@ -334,6 +334,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{key} is not valid on {date} in the register {kind}",
         "{key} tidak berlaku pada {date} menurut daftar {kind}",
     ),
+    "terminal_unseen": (
+        "no punch of the serial number {seen} is held yet; compare it with `hadir-central serial list`",
+        "belum ada absen dari nomor seri {seen}; bandingkan dengan `hadir-central serial list`",
+    ),
+    "site_unseen": (
+        "no punch of the site {seen} is held yet; compare it with `hadir-central report`",
+        "belum ada absen dari lokasi {seen}; bandingkan dengan `hadir-central report`",
+    ),
     "contradicts_stored": (
         "contradicts what is entered: {other}; write that row with its last date into this file, or withdraw it first",
         "bertentangan dengan yang tercatat: {other}; tulis baris itu dengan tanggal akhirnya di sini, atau cabut dulu",

@@ -11,6 +11,7 @@ import pytest
 
 from central.registers.kinds import KINDS
 from central.registers.words import MESSAGES, SUMMARY
+from central.store import Store
 from central.store.engine import Database
 from central.store.registers import Entry, enter
 from tests import command
@@ -145,6 +146,19 @@ def test_a_dry_run_says_what_would_change_and_stores_nothing(tmp_path: Path) -> 
     assert "withdrawn 2, withdrawn before 0" in back.stdout
     assert "of people: 2" in back.stdout
     assert show(tmp_path, "p-1").returncode == 1
+
+
+def test_files_are_entered_while_an_inbox_has_the_database(tmp_path: Path) -> None:
+    """And shown; the inbox's lock is for inboxes."""
+    store = Store(tmp_path / "centre.db")
+    try:
+        result = put(tmp_path, "people", TEMPLATE["people"], "--json")
+        assert result.returncode == 1  # their units are not entered
+        assert put(tmp_path, "units", TEMPLATE["units"]).returncode == 0
+        assert put(tmp_path, "people", TEMPLATE["people"]).returncode == 0
+        assert show(tmp_path, "p-0001").returncode == 0
+    finally:
+        store.close()
 
 
 def test_a_dry_run_makes_no_database(tmp_path: Path) -> None:

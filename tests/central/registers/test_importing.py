@@ -6,15 +6,17 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
 from central.registers import importing
 from central.registers.importing import Paper, Preview, preview, take
 from central.registers.kinds import KINDS
 from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
-from central.store.engine import Database, StoreError
+from central.store.engine import Database, StoreError, table
 from central.store.registers import BATCH, Entered, Registers, last_row
 from central.store.results import waiting
+from central.store.tables import OwnershipRow
 from tests.central.registers.files import TEMPLATES, write_csv
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
@@ -234,6 +236,23 @@ def test_dates_outside_the_validity_of_a_key_are_noted(
     ]
     assert {remark.code for remark in found.remarks} <= {"outside_validity"}
     assert put(database, kind, path)[0].remarks == ()
+
+
+def test_places_without_punches_are_noted_once_there_are_some(database: Database, tmp_path: Path) -> None:
+    """Each once: a serial number with a letter wrong would leave a PIN without a person."""
+    text = "pin,terminal,site,person,from\n17,X1,,p-0001,2026-01-01\n18,X2,,p-0001,2026-01-01\n"
+    path = write_csv(tmp_path, text + "19,X2,,p-0002,2026-03-01\n19,,a,p-0002,2026-03-01\n19,,b,p-0002,2026-03-01\n")
+    scan = scan_register(path, "enrolments")
+    with database.writing() as connection:
+        assert preview(connection, scan, POLICIES).remarks == ()
+        owner = {"serial": "X1", "since": "", "gateway": "a/gw-01", "entered": "2026-09-01T00:00:00.000Z"}
+        connection.execute(insert(table(OwnershipRow)).values(owner))
+        found = preview(connection, scan, POLICIES).remarks
+
+    assert [(remark.place, remark.code) for remark in found] == [
+        ("file.csv:3:2", "terminal_unseen"),
+        ("file.csv:6:3", "site_unseen"),
+    ]
 
 
 def test_a_new_version_touches_the_days_until_the_next_one(database: Database, tmp_path: Path) -> None:
