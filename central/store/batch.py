@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from central.coverage import MAX_GAPS
 from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, Tombstone, first_previous
 from central.store import results
-from central.store.engine import reserve_keys
+from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
 from central.store.ownership import Recounted
 from central.store.punches import Arrived, PunchBatch, compare_quarantined
@@ -236,17 +236,11 @@ class Batch:
     def _write(self) -> None:
         received = self._moment.received
         if self._arrived:
-            # Rows of the driver, not of Core: building 9 named values an event costs as much as storing it.
-            self._connection.exec_driver_sql(
-                _INSERT_EVENT,
-                [
-                    (
-                        *(key, stream.key, event.sequence, event.id, event.digest, event.previous, event.type),
-                        *(received, event.body),
-                    )
-                    for stream, event, key in self._arrived
-                ],
-            )
+            rows = [
+                (key, stream.key, one.sequence, one.id, one.digest, one.previous, one.type, received, one.body)
+                for stream, one, key in self._arrived
+            ]
+            insert_many(self._connection, events, events.columns.keys(), rows)
         if self._forgotten:
             self._connection.execute(insert(forgotten), self._forgotten)
         self._punches.write()
@@ -298,10 +292,6 @@ def _touched(items: Iterable[Item]) -> dict[tuple[str, str], set[int]]:
     return found
 
 
-_INSERT_EVENT = (
-    "INSERT INTO event (key, stream, sequence, id, digest, previous, type, received, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _SET_PREDECESSOR = (
     update(streams)
     .where(streams.c.id == bindparam("b_id"))

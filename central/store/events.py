@@ -24,6 +24,7 @@ from central.store.batch import Batch, Item, Outcome
 from central.store.engine import Database, WriterLock
 from central.store.receipts import Receipt, Receipts
 from central.store.rejections import Rejections
+from central.store.remarks import Remark
 from central.store.streams import Moment
 from central.store.tables import events, gateways, streams, unproven
 
@@ -49,6 +50,9 @@ class IngestResult:
 
     def __add__(self, other: Self) -> "IngestResult":
         return IngestResult(self.stored + other.stored, self.repeated + other.repeated, self.rejected + other.rejected)
+
+
+_Storing = Callable[[Connection, Sequence[Item], Moment], Outcome]
 
 
 class Store:
@@ -112,39 +116,57 @@ class Store:
                 else:
                     items.append(Item(topic, gateway, found, message.payload))
         moment = Moment(self._now(), self._monotonic_s())
-        with self.database.writing() as connection:
-            outcome = self._store(connection, items, moment)
-            rejected += outcome.rejected
-            lines = outcome.remarks + self._rejections.write(connection, rejected, moment.received)
-            self._receipts.update(connection, outcome, moment.monotonic_s)
+        try:
+            lines, outcome = self._commit(items, rejected, moment, self._store)
+        except _Defect:
+            lines, outcome = self._commit(items, rejected, moment, self._store_parts)
         remarks.write(lines)
-        return IngestResult(outcome.stored, outcome.repeated, len(rejected))
+        return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield for each gateway what its receipt may say now."""
         return self._receipts.at(self._monotonic_s())
 
+    def _commit(
+        self, items: Sequence[Item], rejected: Sequence[tuple[str, Rejected]], moment: Moment, store: _Storing
+    ) -> tuple[list[Remark], Outcome]:
+        """Store items and rejected messages in one transaction; return the lines of the log and what became of them."""
+        with self.database.writing() as connection:
+            outcome = store(connection, items, moment)
+            lines = self._rejections.write(connection, [*rejected, *outcome.rejected], moment.received)
+            self._receipts.update(connection, outcome, moment.monotonic_s)
+        return outcome.remarks + lines, outcome
+
     def _store(self, connection: Connection, items: Sequence[Item], moment: Moment) -> Outcome:
-        """Store a batch; where that fails, its halves, down to the item that makes it fail, which is rejected."""
-        if not items:
-            return Outcome()
-        connection.exec_driver_sql("SAVEPOINT batch")
+        """Store a batch; raises _Defect where an item makes that fail."""
         try:
-            outcome = Batch(connection, items, moment).store()
+            return Batch(connection, items, moment).store() if items else Outcome()
         except Exception as exc:
             if _is_of_the_file(exc):
                 raise
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT batch")
-            connection.exec_driver_sql("RELEASE SAVEPOINT batch")
+            raise _Defect from exc
+
+    def _store_parts(self, connection: Connection, items: Sequence[Item], moment: Moment) -> Outcome:
+        """Store a batch; where that fails, its halves, down to the item that makes it fail, which is rejected."""
+        connection.exec_driver_sql("SAVEPOINT part")
+        try:
+            outcome = self._store(connection, items, moment)
+        except _Defect as defect:
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT part")
+            connection.exec_driver_sql("RELEASE SAVEPOINT part")
             if len(items) == 1:
-                rejected = Rejected("failed", _place(exc), items[0].text)
-                return Outcome(rejected=[(items[0].topic, rejected)])
+                cause = defect.__cause__ or defect
+                return Outcome(rejected=[(items[0].topic, Rejected("failed", _place(cause), items[0].text))])
             middle = len(items) // 2
-            outcome = self._store(connection, items[:middle], moment)
-            outcome.add(self._store(connection, items[middle:], moment))
+            outcome = self._store_parts(connection, items[:middle], moment)
+            outcome.add(self._store_parts(connection, items[middle:], moment))
             return outcome
-        connection.exec_driver_sql("RELEASE SAVEPOINT batch")
+        connection.exec_driver_sql("RELEASE SAVEPOINT part")
         return outcome
+
+
+class _Defect(Exception):  # noqa: N818 - named by what is the matter
+    """An item made its batch fail, by a defect of this program or by values that the database does not take."""
 
 
 def _contained(topic: str, message: Message) -> Iterator[Event | Info | Rejected]:
@@ -168,7 +190,7 @@ def _is_of_the_file(exc: Exception) -> bool:
     return isinstance(cause, sqlite3.OperationalError | sqlite3.InternalError) or type(cause) is sqlite3.DatabaseError
 
 
-def _place(exc: Exception) -> str:
+def _place(exc: BaseException) -> str:
     """Name an exception by kind and place: its text may hold what a person must not read in a log."""
     frame = traceback.extract_tb(exc.__traceback__)[-1]
     return f"{type(exc).__name__} in {Path(frame.filename).name}:{frame.lineno}"

@@ -1,12 +1,13 @@
-"""Punches: stored once by id, compared where an id is known already, and read by whoever judges."""
+"""Punches: stored once by id, and compared where an id is known already."""
 
 from collections.abc import Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, literal_column, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, insert, literal_column, select, union_all
 
-from central.event import QUARANTINE, Event, contradicting_fields
-from central.store.engine import chunks
+from central.event import QUARANTINE, Event, Punch, contradicting_fields
+from central.store.engine import chunks, insert_many
 from central.store.ownership import Recounted, claim, event_in
 from central.store.streams import Stream
 from central.store.tables import events, gateways, ownership, punches, streams
@@ -28,38 +29,21 @@ class Contradiction(NamedTuple):
     fields: list[str]
 
 
-class StoredPunch(NamedTuple):
-    """A punch that counts, with its event."""
-
-    id: str
-    key: int
-    """Of the event."""
-    gateway: str
-    """``site/gateway``."""
-    stream: str
-    sequence: int
-    received: str
-    """When the event was stored, UTC."""
-    terminal: str
-    serial: str
-    pin: str | None
-    uid: int | None
-    local_time: str
-    body: str
-
-
 class PunchBatch:
     """The punches of one batch: which are new, and which are to be compared with what is stored."""
 
     def __init__(self, connection: Connection, arriving: Iterable[Event]) -> None:
         self._connection = connection
         found = [event for event in arriving if event.punch is not None]
-        ids = (event.id for event in found)
-        self._known = {row for part in chunks(ids) for row in connection.execute(_KNOWN, {"ids": part}).scalars()}
         serials = {event.punch.serial for event in found if event.punch is not None}
-        self._owned = {
-            row for part in chunks(sorted(serials)) for row in connection.execute(_OWNED, {"serials": part}).scalars()
-        }
+        self._known: set[str] = set()
+        self._owned: set[str] = set()
+        parts: Iterable[tuple[list[str], list[str]]] = zip_longest(
+            chunks(event.id for event in found), chunks(sorted(serials)), fillvalue=[]
+        )
+        for ids, numbers in parts:
+            for is_punch, value in connection.execute(_KNOWN, {"ids": ids, "serials": numbers}):
+                (self._known if is_punch else self._owned).add(value)
         self.added: list[Arrived] = []
         self.repeated: list[Arrived] = []
         """Punches whose ids were known before."""
@@ -82,10 +66,8 @@ class PunchBatch:
     def write(self) -> None:
         """Store the new punches, and whose serial numbers are whose."""
         if self.added:
-            # Rows of the driver, not of Core: building 7 named values a punch costs as much as storing it.
-            self._connection.exec_driver_sql(
-                _INSERT_PUNCH, [(arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added]
-            )
+            rows = [(arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added]
+            insert_many(self._connection, punches, ("id", "event", *Punch._fields), rows)
         if self._owners:
             self._connection.execute(insert(ownership), self._owners)
 
@@ -142,34 +124,13 @@ def _first_events(connection: Connection, arrived: list[Arrived]) -> Iterator[Ro
         yield from connection.execute(_COUNTING, {"ids": part})
 
 
-def punches_between(
-    connection: Connection, people: Iterable[tuple[str, str]], first: str, last: str
-) -> list[StoredPunch]:
-    """Return the punches of PINs (serial number, PIN) whose local times are from ``first`` to ``last``, in that order.
-
-    A punch without a PIN, of a person whom the terminal no longer knows, is of ``uid:`` and that number.
-    """
-    wanted = list(people)
-    pins = [person for person in wanted if not person[1].startswith(_UID)]
-    uids = [(serial, int(pin.removeprefix(_UID))) for serial, pin in wanted if pin.startswith(_UID)]
-    within = {"first": first, "last": last}
-    found = [
-        StoredPunch._make(row)
-        for statement, keys in ((_OF_PINS, pins), (_OF_UIDS, uids))
-        for part in chunks(keys)
-        for row in connection.execute(statement, within | {"people": part})
-    ]
-    return sorted(found, key=lambda punch: (punch.local_time, punch.key))
-
-
-_UID = "uid:"
-_KNOWN = select(punches.c.id).where(punches.c.id.in_(bindparam("ids", expanding=True)))
-_OWNED = select(ownership.c.serial).where(
-    ownership.c.since == "", ownership.c.serial.in_(bindparam("serials", expanding=True))
+_KNOWN = union_all(
+    select(literal_column("1"), punches.c.id).where(punches.c.id.in_(bindparam("ids", expanding=True))),
+    select(literal_column("0"), ownership.c.serial).where(
+        ownership.c.since == "", ownership.c.serial.in_(bindparam("serials", expanding=True))
+    ),
 )
-_INSERT_PUNCH = (
-    "INSERT INTO punch (id, event, terminal, serial, pin, uid, local_time, instant) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-)
+"""Which punches are stored, and which serial numbers have had a first punch."""
 _WITH_GATEWAY = (
     select(events.c.key, gateways.c.id.label("gateway"), gateways.c.name, events.c.body)
     .select_from(events)
@@ -191,18 +152,3 @@ _QUARANTINED = (
     .limit(1)
 )
 """The type is written out: only so do databases use the index of these events."""
-_STORED = (
-    select(
-        *(punches.c.id, events.c.key, gateways.c.name, streams.c.name, events.c.sequence, events.c.received),
-        *(punches.c.terminal, punches.c.serial, punches.c.pin, punches.c.uid, punches.c.local_time, events.c.body),
-    )
-    .select_from(punches)
-    .join(events, events.c.key == punches.c.event)
-    .join(streams, streams.c.id == events.c.stream)
-    .join(gateways, gateways.c.id == streams.c.gateway)
-    .where(punches.c.local_time.between(bindparam("first"), bindparam("last")))
-)
-_OF_PINS = _STORED.where(tuple_(punches.c.serial, punches.c.pin).in_(bindparam("people", expanding=True)))
-_OF_UIDS = _STORED.where(
-    punches.c.pin.is_(None), tuple_(punches.c.serial, punches.c.uid).in_(bindparam("people", expanding=True))
-)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlmodel import Field
 
 from central.event import Punch
-from central.store.engine import KEY, Row, chunks, table
+from central.store.engine import KEY, Row, chunks, insert_many, table
 from central.store.ownership import Recounted
 from central.store.registers import ROW
 from central.store.tables import events, gaps, gateways, ownership, punches, streams
@@ -148,24 +148,21 @@ class Revision(NamedTuple):
 def mark(connection: Connection, marks: Iterable[Mark], cause: Mapping[str, Any], entered: str) -> int:
     """Mark days to be judged again, in the transaction of their cause; return how many marks that makes."""
     text = encode(dict(cause))
-    rows = [
-        {
-            "subject": one.subject,
-            "first": one.first.isoformat(),
-            "last": one.last.isoformat(),
-            "cause": text,
-            "entered": entered,
-        }
-        for one in coalesced(marks)
-    ]
+    rows = [(one.subject, one.first.isoformat(), one.last.isoformat(), text, entered) for one in coalesced(marks)]
     if rows:
-        connection.execute(insert(AFFECTED), rows)
+        insert_many(connection, AFFECTED, ("subject", "first", "last", "cause", "entered"), rows)
     return len(rows)
 
 
 def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | None]], entered: str) -> None:
     """Mark the days of punches, each with the gateway (``site/gateway``) whose event counts."""
-    marks = [mark_of_punch(gateway.partition("/")[0], punch) for gateway, punch in counting if punch is not None]
+    # One punch of each day and clock stands for all of them: a mark costs more than a punch.
+    days = {
+        (gateway, punch.serial, punch.pin, punch.uid, punch.local_time[:10], punch.instant - _seconds(punch)): punch
+        for gateway, punch in counting
+        if punch is not None
+    }
+    marks = [mark_of_punch(key[0].partition("/")[0], punch) for key, punch in days.items()]
     mark(connection, marks, {"kind": "punch"}, entered)
 
 
@@ -196,8 +193,16 @@ def mark_of_punch(site: str, punch: Punch) -> Mark:
     """Return the mark of a punch at a site."""
     on = date.fromisoformat(punch.local_time[:10])
     pin = punch.pin if punch.pin is not None else f"uid:{punch.uid}"
-    local = (datetime.fromisoformat(punch.local_time) - datetime(1970, 1, 1)) // timedelta(seconds=1)  # noqa: DTZ001 - a wall clock
-    return Mark(read_key(Reading(site, punch.serial, pin, local - punch.instant)), on, on)
+    return Mark(read_key(Reading(site, punch.serial, pin, _seconds(punch) - punch.instant)), on, on)
+
+
+def _seconds(punch: Punch) -> int:
+    """Return the seconds of its wall clock since 1970."""
+    since = datetime.fromisoformat(punch.local_time) - _EPOCH
+    return since.days * 86_400 + since.seconds
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a wall clock
 
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)

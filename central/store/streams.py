@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, tuple_, union_all, update
 
 from central.coverage import Coverage
 from central.store.engine import chunks, utc
@@ -247,16 +247,15 @@ _GAPS = (
     )
     .order_by(gaps.c.first)
 )
-_EVENTS = (
-    select(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous)
-    .where(tuple_(events.c.stream, events.c.sequence).in_(bindparam("places", expanding=True)))
-    .order_by(events.c.key)
-)
-_FORGOTTEN = (
-    select(forgotten.c.stream, forgotten.c.sequence, forgotten.c.id, forgotten.c.digest)
-    .where(tuple_(forgotten.c.stream, forgotten.c.sequence).in_(bindparam("places", expanding=True)))
-    .order_by(forgotten.c.event)
-)
+_PLACES = union_all(
+    select(
+        *(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous, events.c.key),
+    ).where(tuple_(events.c.stream, events.c.sequence).in_(bindparam("places", expanding=True))),
+    select(
+        *(forgotten.c.stream, forgotten.c.sequence, forgotten.c.id, forgotten.c.digest, null(), forgotten.c.event),
+    ).where(tuple_(forgotten.c.stream, forgotten.c.sequence).in_(bindparam("places", expanding=True))),
+).order_by("key")
+"""Events and, without ``previous``, pruned ones, in the order of arrival."""
 
 
 def _load_gateways(connection: Connection, names: set[str]) -> dict[str, Gateway]:
@@ -297,7 +296,6 @@ def _load_gaps(connection: Connection, key: int, around: set[int]) -> list[tuple
 
 def _load_places(connection: Connection, by_key: Mapping[int, Stream], places: list[tuple[int, int]]) -> None:
     for part in chunks(places):
-        for stream, sequence, identity, digest, previous in connection.execute(_EVENTS, {"places": part}):
-            by_key[stream].place(sequence).events.append(PlaceClaim(identity, digest, previous))
-        for stream, sequence, identity, digest in connection.execute(_FORGOTTEN, {"places": part}):
-            by_key[stream].place(sequence).forgotten.append(PlaceClaim(identity, digest, None))
+        for stream, sequence, identity, digest, previous, _ in connection.execute(_PLACES, {"places": part}):
+            place = by_key[stream].place(sequence)
+            (place.events if previous is not None else place.forgotten).append(PlaceClaim(identity, digest, previous))

@@ -158,7 +158,6 @@ class PunchRow(Row, table=True):
     __tablename__: ClassVar[Any] = "punch"
     __table_args__: ClassVar[Any] = (
         Index("punch_local_time", "local_time"),
-        Index("punch_person", "serial", "pin", "local_time"),
         Index("punch_instant", "pin", "instant"),
         {"sqlite_with_rowid": False},
     )

@@ -1,4 +1,4 @@
-"""What gateways sent: the tables of version 3, a key in ``ownership``, and an index for the punches of one person.
+"""What gateways sent: the tables of version 3, and a key in ``ownership``.
 
 A file of version 3 keeps its tables; those of versions 1 and 2 are brought to version 3 first.
 """
@@ -41,7 +41,6 @@ def upgrade() -> None:
         _create_ownership("ownership")
         _create_indexes()
     op.create_index("ownership_serial", "ownership", ["serial"])
-    op.create_index("punch_person", "punch", ["serial", "pin", "local_time"])
     _create_views()
 
 
