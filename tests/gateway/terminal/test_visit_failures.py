@@ -126,7 +126,7 @@ def broken(office: Office, where: str, exc: BaseException) -> None:
 def named_once(office: Office, logged: list[Any]) -> None:
     """See one line that names the place, and the exception's text nowhere."""
     (failed,) = [line for line in logged if line["event"] == "driver_failed"]
-    assert any("test_worker_failures.py" in place for place in failed["trace"])
+    assert any("test_visit_failures.py" in place for place in failed["trace"])
     assert SECRET not in str(logged) + str(office.events()) + str(office.reports)
 
 
