@@ -331,12 +331,12 @@ def choice(words: Mapping[str, Any]) -> Parse:
 
 
 def choices(words: Mapping[str, Any]) -> Parse:
-    """Return a parser of several words, separated by blanks, commas or semicolons."""
+    """Return a parser of several words, separated by blanks, commas or semicolons; in order, each once."""
     single = choice(words)
 
     def parse(value: Value) -> tuple[Any, ...] | None:
         found = text(value)
-        return None if found is None else tuple(single(word) for word in re.split(r"[\s,;+]+", found) if word)
+        return None if found is None else tuple(sorted({single(word) for word in re.split(r"[\s,;+]+", found) if word}))
 
     return parse
 

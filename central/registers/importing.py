@@ -13,7 +13,7 @@ from central.registers.kinds import ALL, KINDS, References
 from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
 from central.registers.rules import Line
-from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose
+from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose, states_the_same
 from central.registers.write import print_statement
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
@@ -146,7 +146,7 @@ def _changes(sources: Sequence[Source], current: dict[str, Stated]) -> tuple[Cha
         old = current.get(source.statement.identity)
         if old is None:
             found.append(Change(source.statement, None))
-        elif old.statement.content != source.statement.content:
+        elif not states_the_same(old.statement, source.statement):
             found.append(Change(source.statement, old.statement))
     return tuple(found)
 
@@ -262,9 +262,10 @@ def _withdrawals(
         statement, place = source.statement, source.lines[0].place
         old = current.get(statement.identity)
         if old is None:
-            if before.get(statement.identity) != statement.content:
+            content = before.get(statement.identity)
+            if content is None or not states_the_same(statement._replace(content=content), statement):
                 problems.add(place, "not_entered")
-        elif old.statement.content != statement.content:
+        elif not states_the_same(old.statement, statement):
             problems.add(place, "entered_otherwise", other=describe(old))
         else:
             found.append(Change(None, old.statement))

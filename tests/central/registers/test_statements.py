@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from central.registers.kinds import KINDS
-from central.registers.statements import JOINED, compose, pin_key, records_of
+from central.registers.statements import JOINED, compose, pin_key, records_of, states_the_same
 from central.registers.write import cells_of
 from tests.central.registers.files import TEMPLATES, register, taken, write_csv
 
@@ -89,3 +89,22 @@ def test_keys_of_pins_are_never_those_of_another() -> None:
     """Serial numbers and PINs may hold every printable sign but the blank."""
     assert pin_key("B#C", "A", None) != pin_key("C", "A#B", None)
     assert pin_key("1", None, "x") != pin_key("1", "x", None)
+
+
+def test_content_of_a_version_before_a_column_existed_states_the_same() -> None:
+    """A field that is missing is empty; only what differs in meaning differs."""
+    (statement, *_) = (source.statement for source in compose("people", register(TEMPLATE["people"], "people").lines))
+    older = statement._replace(content=statement.content.replace('"nip":null,', ""))
+    assert older.content != statement.content
+    assert states_the_same(older, statement)
+    assert not states_the_same(statement._replace(content=statement.content.replace("Satu", "Dua")), statement)
+
+
+def test_the_order_of_suspects_makes_no_other_decision(tmp_path: Path) -> None:
+    """They are a set."""
+    heads = "decision,person,suspect,from,by,paper\n"
+    rows = (f"accept,p,{suspects},2026-01-01,A,B\n" for suspects in ("drift step", "step;drift; drift"))
+    one, other = (
+        compose("decisions", register(write_csv(tmp_path, heads + row), "decisions").lines)[0].statement for row in rows
+    )
+    assert one == other
