@@ -155,6 +155,13 @@ def quarantine_id(serial: str, stable: bytes, occurrence: int) -> UUID:
     return uuid5(NAMESPACE, f"{serial}\nbad\n{sha256(stable).hexdigest()}\n{occurrence}")
 
 
+def identity_of(serial: str, record: Record, occurrence: int) -> UUID:
+    """Return the identity of a record, whatever it is."""
+    if isinstance(record, BadRecord):
+        return quarantine_id(serial, record.stable, occurrence)
+    return punch_id(serial, person_key(record.pin, record.uid), record.local_time, occurrence)
+
+
 @lru_cache(maxsize=16)  # one transaction gives hundreds of events the same moment
 def utc_text(moment: datetime) -> str:
     """Return ``2026-09-04T00:30:00.412Z``."""

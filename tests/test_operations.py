@@ -18,7 +18,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.cli import base
 from gateway.cli.init import SECRETS
 from gateway.control import ask
-from gateway.ledger import FILE_NAME, file, recovery
+from gateway.ledger import FILE_NAME, recovery, schema
 from gateway.settings import Bytes, Retention, Settings, load
 from gateway.terminal import captures
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
@@ -132,7 +132,7 @@ def test_alarms_in_the_weekly_look_exist() -> None:
 
 def test_privacy_names_every_table_of_the_ledger() -> None:
     """Neither a table that nobody explains, nor one that is not there."""
-    assert sorted(name.strip("`") for name, *_ in rows(PRIVACY, "What is kept where")) == sorted(file.TABLES)
+    assert sorted(name.strip("`") for name, *_ in rows(PRIVACY, "What is kept where")) == sorted(schema.TABLES)
 
 
 def test_privacy_tells_the_periods_of_the_settings() -> None:

@@ -122,7 +122,6 @@ def restore_backup(
     they are listed as `verify` lists them, and the exit code is 1.
     """
     from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, newest_backup, restore
-    from gateway.ledger.verify import verify as verify_ledger
 
     settings = load_settings(config)
     copy = file or newest_backup(settings.backups)
@@ -133,7 +132,7 @@ def restore_backup(
             aside = restore(settings.data_dir / FILE_NAME, copy, settings.source)
             # Before it is opened for writing, which may set aside what is not as written. The mark is another ledger's.
             with closing(LedgerReader(settings.data_dir)) as reader:
-                verdict = verify_ledger(reader, None, lambda _done, _all: None)
+                verdict = reader.verify(chain_end=False)
             ledger = Ledger(settings.data_dir, settings.source)
             present = ledger.streams()[-1]
             ledger.close()

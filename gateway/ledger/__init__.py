@@ -5,18 +5,18 @@ One SQLite file, one writer thread, one process. A call that stores returns only
 all waiting jobs in one transaction, so that many terminals share one fsync; acknowledgements of the broker are written
 with the next transaction, or after at most a second.
 
-Modules: ``file`` (tables; opening, creating, migrating), ``transaction`` (one commit), ``reading`` (a reading of a
-terminal's log is aligned with the stored log and stored), ``file_import`` (the same for a file), ``delivery`` (receipts
-and resending), ``stream`` (streams and their breaks), ``space`` (pruning, and the limits of a full disk), ``verify``
-(verification of all events), ``recovery`` (backups, and recovery of a damaged file), ``store`` (the public interface).
+Modules, the lowest first: ``schema`` (tables, migration), ``file`` (opening, creating, locking), ``stream`` (streams
+and their breaks), ``transaction`` (one commit), ``delivery`` (receipts and resending), ``space`` (pruning, and the
+limits of a full disk), ``writer`` (the queue and its commits), ``verify`` (verification of all events), ``reader``
+(what any process may read), ``reading`` (a reading of a terminal's log is aligned with the stored log and stored),
+``file_import`` (the same for a file), ``recovery`` (backups, and recovery of a damaged file), ``opening`` (what is done
+before the first commit), ``ledger`` (the public interface).
 """
 
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
     ENGINE,
     FILE_NAME,
-    OVERLAP,
-    KnownTerminal,
     LedgerAltered,
     LedgerError,
     LedgerFull,
@@ -24,10 +24,12 @@ from gateway.ledger.file import (
     in_use,
 )
 from gateway.ledger.file_import import BEFORE, ImportCounts
+from gateway.ledger.ledger import Ledger, opened
+from gateway.ledger.reader import Counts, DayCounts, LedgerReader, StoredEvent
 from gateway.ledger.reading import SLICE, ReadingResult, Unaligned, decoded, encoded
 from gateway.ledger.recovery import backup, newest_backup, restore
+from gateway.ledger.schema import OVERLAP, KnownTerminal
 from gateway.ledger.space import DiskState, Limits
-from gateway.ledger.store import Counts, DayCounts, Ledger, LedgerReader, StoredEvent, opened
 
 __all__ = [
     "BEFORE",

@@ -16,7 +16,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway import event
-from gateway.ledger.file import UNDATED
+from gateway.ledger.schema import UNDATED
 from gateway.ledger.stream import ROLLED_BACK
 from gateway.ledger.transaction import Transaction
 
@@ -124,6 +124,14 @@ class Judgement(Enum):
     """Like SET_BACK, but within ``ROLLBACK_MS`` of the last stream opened for that reason: it is ignored."""
 
 
+class DeliveryMark(NamedTuple):
+    """What the broker answered to one event."""
+
+    sequence: int
+    refused: int | None = None
+    """The reason code of a permanent refusal; None: acknowledged."""
+
+
 class Judged(NamedTuple):
     """A judgement and its numbers."""
 
@@ -166,6 +174,18 @@ class Selection:
             parts.append(f"day BETWEEN :from AND :to AND day <> {UNDATED}")
             named |= {"from": self.days[0].toordinal(), "to": self.days[1].toordinal()}
         return " AND ".join(parts), named
+
+
+def write_marks(transaction: Transaction, marks: Sequence[DeliveryMark]) -> None:
+    """Store the broker's answers."""
+    sent = [(transaction.now_ms, mark.sequence) for mark in marks if mark.refused is None]
+    parked = [(mark.refused, mark.sequence) for mark in marks if mark.refused is not None]
+    connection = transaction.connection
+    if sent:
+        connection.exec_driver_sql("UPDATE event SET sent_ms = ? WHERE sequence = ? AND sent_ms IS NULL", sent)
+        connection.exec_driver_sql("UPDATE gateway SET last_sent_ms = ?", (transaction.now_ms,))
+    if parked:
+        connection.exec_driver_sql("UPDATE event SET parked = ? WHERE sequence = ?", parked)
 
 
 def choose(transaction: Transaction, confirm: str) -> None:

@@ -16,8 +16,8 @@ from drivers.base import BadRecord, RawPunch, Record
 from gateway import event
 from gateway.alignment import fingerprint
 from gateway.event import ReadingContext
-from gateway.ledger.file import KnownTerminal
-from gateway.ledger.reading import day_of, draft_of, identity_of
+from gateway.ledger.reading import day_of, draft_of
+from gateway.ledger.schema import KnownTerminal
 from gateway.ledger.transaction import Transaction, unconfirmed
 
 BEFORE = 8
@@ -61,7 +61,7 @@ class FileSlice:
     def store(self, transaction: Transaction) -> ImportCounts:
         """Store the new records."""
         serial = self.context.serial
-        first_identities = [identity_of(serial, record, 1) for record in self.records]
+        first_identities = [event.identity_of(serial, record, 1) for record in self.records]
         keys = [identity.bytes for identity in first_identities]
         present = transaction.sequences(keys)
         counts = ImportCounts()
@@ -77,7 +77,7 @@ class FileSlice:
                     else:
                         counts.known += 1
                     continue
-                while transaction.holds(identity_of(serial, record, occurrence).bytes):
+                while transaction.holds(event.identity_of(serial, record, occurrence).bytes):
                     occurrence += 1
             elif reset:
                 self._remember(transaction, index)

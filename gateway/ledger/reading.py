@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from itertools import islice
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import insert
@@ -20,8 +20,11 @@ from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import event
 from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
 from gateway.event import Draft, ReadingContext
-from gateway.ledger.file import INSERT_PLACE, OVERLAP, TABLES, UNDATED, KnownTerminal, LedgerError, milliseconds
+from gateway.ledger.file import LedgerError
+from gateway.ledger.reader import LedgerReader
+from gateway.ledger.schema import INSERT_PLACE, OVERLAP, TABLES, UNDATED, KnownTerminal, milliseconds
 from gateway.ledger.transaction import Transaction, unconfirmed
+from gateway.ledger.writer import Writer
 
 SLICE = 500
 """Maximum records stored in one transaction: a crash in the middle of an import costs reading these again.
@@ -34,7 +37,6 @@ SLICE_MIN = 50
 OCCURRENCES_MAX = 10_000
 """Maximum number of occurrences tried to find that of a withheld record."""
 
-T = TypeVar("T")
 Start = Literal["all", "now"] | date
 _Notes = tuple[tuple[str, dict[str, Any]], ...]
 
@@ -62,25 +64,6 @@ class ReadingResult:
     last_punch: str | None = None
 
 
-class ReadingStore(Protocol):
-    """The ledger methods used by :class:`LogImport`."""
-
-    def do(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` in the writer's next transaction, and return after its commit."""
-
-    def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
-        """Return up to ``count`` fingerprints of a terminal's stored order from ``first`` on."""
-
-    def earlier_records(self, known: KnownTerminal, before: int) -> dict[bytes, deque[int | None]]:
-        """Return fingerprint → events of the records in this serial's generations before one."""
-
-    def bindings(self, known: KnownTerminal) -> dict[int, str]:
-        """Return the last known PIN of each internal user number of a terminal."""
-
-    def believed(self, identities: Iterable[bytes]) -> bool:
-        """Return whether a log, and not only a live event, contained any of these records before."""
-
-
 @dataclass(slots=True)
 class _Plan:
     """How a reading is to be stored."""
@@ -104,7 +87,8 @@ class LogImport:
 
     def __init__(
         self,
-        book: ReadingStore,
+        reader: LedgerReader,
+        writer: Writer,
         known: KnownTerminal,
         context: ReadingContext,
         reading: Reading,
@@ -112,7 +96,8 @@ class LogImport:
         start: Start,
         pins: Mapping[int, str] | None,
     ) -> None:
-        self._book = book
+        self._reader = reader
+        self._writer = writer
         self._known = known
         self._context = context
         self._reading = reading
@@ -147,7 +132,7 @@ class LogImport:
         opens = True
         while chunk := list(islice(self._records, max(min(SLICE_MIN, SLICE), SLICE // slice_divisor()))):
             slice_ = _Slice(position, log_position, chunk, opens=opens)
-            self._book.do(lambda transaction, s=slice_: self._store_slice(transaction, s))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            self._writer.do(lambda transaction, s=slice_: self._store_slice(transaction, s))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             position += len(chunk)
             log_position += len(chunk)
             stored.read += len(chunk)
@@ -159,9 +144,9 @@ class LogImport:
             # No new records but a changed state: a block purged at the front, a log that shrank, a first contact with a
             # log that ends before the chosen start.
             last = _Slice(position, log_position, [], opens=opens, closes=True)
-            self._book.do(lambda transaction: self._store_slice(transaction, last))
+            self._writer.do(lambda transaction: self._store_slice(transaction, last))
         if self._reading.start == 0 and plan.shrunk_to is None:
-            stored.unconfirmed = self._book.do(self._close_full_reading)
+            stored.unconfirmed = self._writer.do(self._close_full_reading)
         return stored
 
     # Alignment with the stored log.
@@ -203,7 +188,7 @@ class LogImport:
         self._matching.clear()
         while expected:
             block = list(islice(self._records, min(SLICE, expected)))
-            if [fingerprint(record) for record in block] != self._book.order(known, place, len(block)) or not block:
+            if [fingerprint(record) for record in block] != self._reader.order(known, place, len(block)) or not block:
                 return False
             self._count_known(block, count=resumes)
             place += len(block)
@@ -216,7 +201,7 @@ class LogImport:
         prints = [fingerprint(record) for record in reading.records]
         whole = reading.start == 0
         span = known.length if whole else min(known.length, max(len(prints) + OVERLAP, expected))
-        order = self._book.order(known, known.length - span, span)
+        order = self._reader.order(known, known.length - span, span)
         # Checked first: where records repeat, the beginning of the stored order may equal its end.
         ends_early = len(prints) < expected and prints == order[-expected:][: len(prints)]
         alignment = None
@@ -305,11 +290,11 @@ class LogImport:
             if isinstance(record, RawPunch) and record.local_time.year > event.RESET_YEAR
         )
         if reading.by_uid:
-            self._earlier_records = self._book.earlier_records(self._known, generation)
+            self._earlier_records = self._reader.earlier_records(self._known, generation)
             cleared = not any(fingerprint(record) in self._earlier_records for record in dated)
         else:
             serial = self._context.serial
-            cleared = not self._book.believed(identity_of(serial, record, 1).bytes for record in dated)
+            cleared = not self._reader.believed(event.identity_of(serial, record, 1).bytes for record in dated)
         self._records = iter(reading.records)
         return _Plan(
             self._known.number,
@@ -325,13 +310,13 @@ class LogImport:
         for record in records:
             self._days[day_of(record)] += 1
             if count:
-                self._matching[identity_of(self._context.serial, record, 1).bytes] += 1
+                self._matching[event.identity_of(self._context.serial, record, 1).bytes] += 1
 
     def _drop_placed(self) -> None:
         """Keep only those earlier records that this generation of the log does not contain yet."""
         known = self._known
-        self._earlier_records = self._book.earlier_records(known, known.generation)
-        for print_ in self._book.order(known, 0, known.length):
+        self._earlier_records = self._reader.earlier_records(known, known.generation)
+        for print_ in self._reader.order(known, 0, known.length):
             if self._earlier_records.get(print_):
                 self._earlier_records[print_].popleft()
 
@@ -351,7 +336,7 @@ class LogImport:
         person, because the terminal does not distinguish them: the note marks from which sequence on this may occur.
         """
         number = self._known.number
-        for uid, before in self._book.bindings(self._known).items():
+        for uid, before in self._reader.bindings(self._known).items():
             after = pins.get(uid)
             if after not in (None, before):
                 change = {"what": "user_number", "uid": uid, "pin_before": before, "pin_after": after}
@@ -372,7 +357,7 @@ class LogImport:
         if slice_.closes and plan.withheld_until is None:
             self._withhold(transaction, slice_.position)
         records = [event.checked(self._with_pin(record)) for record in slice_.records]
-        first_identities = [identity_of(context.serial, record, 1) for record in records]
+        first_identities = [event.identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
         live = unconfirmed(transaction.connection, identities) if slice_.present else {}
@@ -479,7 +464,7 @@ class LogImport:
         elif matching:
             self._matching[identity] += 1
             nth = self._matching[identity]
-            wanted = identity if nth == 1 else identity_of(serial, record, nth).bytes
+            wanted = identity if nth == 1 else event.identity_of(serial, record, nth).bytes
             if wanted not in slice_.present and (nth == 1 or not transaction.holds(wanted)):
                 return nth, None
             return 0, transaction.sequence_of(wanted)
@@ -492,7 +477,7 @@ class LogImport:
             if unplaced and isinstance(record, RawPunch):
                 return 0, self._confirm(transaction, record, unplaced[wanted], slice_.log_position_of(position))
             occurrence += 1
-            wanted = identity_of(serial, record, occurrence).bytes
+            wanted = event.identity_of(serial, record, occurrence).bytes
         return occurrence, None
 
     def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
@@ -618,13 +603,6 @@ def _proves_nothing(reading: Reading, count: int) -> bool:
     )
 
 
-def identity_of(serial: str, record: Record, occurrence: int) -> UUID:
-    """Return the identity of a record, whatever it is."""
-    if isinstance(record, BadRecord):
-        return event.quarantine_id(serial, record.stable, occurrence)
-    return event.punch_id(serial, event.person_key(record.pin, record.uid), record.local_time, occurrence)
-
-
 def encoded(record: Record, serial: str | None = None) -> str:
     """Return a record as JSON text; a withheld record is stored in this form, with its device's ``serial``."""
     fields: dict[str, Any] = {"raw": record.raw.hex(), **({} if serial is None else {"serial": serial})}
@@ -663,7 +641,7 @@ def released_draft(row: Any, context: ReadingContext, position: int | None) -> D
     record = decoded(row.record)
     context = replace(context, serial=json.loads(row.record).get("serial", context.serial))
     occurrence = 1
-    while identity_of(context.serial, record, occurrence).bytes != row.id:
+    while event.identity_of(context.serial, record, occurrence).bytes != row.id:
         occurrence += 1
         if occurrence > OCCURRENCES_MAX:
             raise LedgerError("a withheld record does not fit its identity; `hadir verify` says more")

@@ -30,8 +30,9 @@ from gateway import event as event_module
 from gateway.alignment import fingerprint
 from gateway.ledger import file
 from gateway.ledger.delivery import ALTERED
-from gateway.ledger.file import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, LedgerAltered, LedgerError, Mark
+from gateway.ledger.file import LedgerAltered, LedgerError, Mark
 from gateway.ledger.reading import decoded
+from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, migrate, milliseconds
 from gateway.ledger.stream import RESTORED, SALVAGED
 
 BATCH = 1000
@@ -328,7 +329,7 @@ class _Recovery:
                 "topic": event_module.topic_of(event["type"], subject),
                 "body": event["body"],
                 "digest": event["digest"],
-                "recorded_ms": file.milliseconds(datetime.fromisoformat(event["recordedtime"])),
+                "recorded_ms": milliseconds(datetime.fromisoformat(event["recordedtime"])),
                 "terminal": self._number(str(subject), data["serial"]) if record else None,
                 "day": day,
                 # A reading of the log clears the mark; without a recovered place it does so again.
@@ -658,7 +659,7 @@ def _make_ready(draft: Path) -> None:
     engine = file.engine_for(draft, read_only=False)
     with engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        file.migrate(connection)
+        migrate(connection)
         connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
     engine.dispose()
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from drivers.safe_files import FileRefused, Folder
 from gateway.ledger import file
-from gateway.ledger.file import TABLES
+from gateway.ledger.schema import SETTLED, TABLES
 
 DiskState = Literal["all", "news", "none"]
 """What may be read: everything (``all``), no long imports (``news``), nothing (``none``)."""
@@ -110,7 +110,7 @@ class Pruning:
         Runs in the caller's transaction. Returns the number of freed bytes; None at the end of the pass.
         """
         rows = connection.exec_driver_sql(
-            f"SELECT *, ({file.SETTLED}) AS settled FROM event WHERE sequence >= ? AND body IS NOT NULL "
+            f"SELECT *, ({SETTLED}) AS settled FROM event WHERE sequence >= ? AND body IS NOT NULL "
             "ORDER BY sequence LIMIT ?",
             (self._cursor, STEP),
         ).all()

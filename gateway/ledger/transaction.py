@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from gateway import event
 from gateway.event import Draft
-from gateway.ledger.file import INSERT_EVENT, INSERT_STREAM, milliseconds
+from gateway.ledger.schema import INSERT_EVENT, INSERT_STREAM, milliseconds
 from gateway.ledger.stream import Stream
 
 

@@ -1,16 +1,14 @@
 """Verification of the ledger: every event, the digest chain, identities, and references to events."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from gateway import event as event_module
 from gateway.ledger.file import Mark
 from gateway.ledger.stream import SALVAGED, Stream
 
-BATCH = 2000
 BREACHES_KEPT = 100
 """Breaches of one ledger that are listed; more are only counted."""
 
@@ -54,47 +52,11 @@ class Verdict:
         return self.breaches[0] if self.breaches else None
 
 
-class VerifiableLedger(Protocol):
-    """The ledger methods used by :func:`verify`."""
+class Walk:
+    """Verifies a whole ledger event by event; no breach ends the walk."""
 
-    @property
-    def source(self) -> str:
-        """The gateway that the ledger belongs to."""
-
-    def streams(self) -> list[Stream]:
-        """Return all streams, in order."""
-
-    def last_sequence(self) -> int:
-        """Return the number of the newest event."""
-
-    def rows(self, after: int, limit: int) -> Sequence[Row]:
-        """Return up to ``limit`` events behind number ``after``."""
-
-    def dangling_references(self) -> list[tuple[int, str]]:
-        """Return the numbers of events with a wrong reference, and what is wrong."""
-
-
-def verify(ledger: VerifiableLedger, mark: Mark | None, progress: Callable[[int, int], None]) -> Verdict:
-    """Verify a whole ledger, also while a daemon writes it; no breach ends the walk.
-
-    ``mark`` is the end of the chain stored beside the ledger before this call; ``progress`` receives the number of
-    verified events and of all events.
-    """
-    upto = ledger.last_sequence()
-    walk = _Walk(ledger.streams(), ledger.source, mark)
-    if not walk.verdict.streams:
-        walk.add_breach(1, "the ledger has no stream")
-        return walk.verdict
-    while walk.number < upto and (rows := ledger.rows(walk.number, BATCH)):
-        for row in rows:
-            walk.step(row)
-        progress(walk.number, max(upto, walk.number))
-    walk.end(ledger.dangling_references())
-    return walk.verdict
-
-
-class _Walk:
     def __init__(self, streams: list[Stream], source: str, mark: Mark | None) -> None:
+        """Begin; ``mark`` is the end of the chain that was stored beside the ledger before the walk."""
         self.verdict = Verdict(streams=len(streams))
         self.number = 0
         self._streams = streams
@@ -105,34 +67,43 @@ class _Walk:
         """Digest of the previous event; None where that is lost."""
         self._salvaged = next((stream for stream in reversed(streams) if stream.reason == SALVAGED), None)
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a stream that events can belong to."""
+        return bool(self._streams)
+
     def step(self, row: Row) -> None:
         """Verify the next event."""
         number = row.sequence
         missing = number - self.number - 1
         if missing and (self._salvaged is None or number - 1 > self._salvaged.base):
-            self.add_breach(self.number + 1, "the event is missing")
+            self._add_breach(self.number + 1, "the event is missing")
         else:
             self.verdict.lost += missing
         if missing:
             self._digest = None
         what = self._fault(row, number)
         if what is not None:
-            self.add_breach(number, what)
+            self._add_breach(number, what)
         self.number = number
         self._digest = row.digest
         self.verdict.events += 1
         self.verdict.punches += row.topic.startswith("punch/")
         self.verdict.forgotten += row.body is None
 
-    def end(self, dangling_references: list[tuple[int, str]]) -> None:
-        """Verify what needs all events."""
+    def end(self, dangling_references: list[tuple[int, str]]) -> Verdict:
+        """Verify what needs all events, and return the result."""
+        if not self.can_go_on:
+            self._add_breach(1, "the ledger has no stream")
+            return self.verdict
         if self._mark is not None and self._mark.number > self.number:
-            self.add_breach(self.number + 1, "the newest events are missing: more were written than there are")
+            self._add_breach(self.number + 1, "the newest events are missing: more were written than there are")
         elif self._salvaged is not None and self.verdict.lost != self._salvaged.lost:
             what = f"{self.verdict.lost} events before it are missing, {self._salvaged.lost} were lost to damage"
-            self.add_breach(self._salvaged.base + 1, what)
+            self._add_breach(self._salvaged.base + 1, what)
         for number, what in dangling_references:
-            self.add_breach(number, what)
+            self._add_breach(number, what)
+        return self.verdict
 
     def _fault(self, row: Row, number: int) -> str | None:
         stream = self._stream_of(number)
@@ -174,7 +145,7 @@ class _Walk:
     def _stream_of(self, number: int) -> Stream:
         return self._streams[max(0, bisect_left(self._bases, number) - 1)]
 
-    def add_breach(self, number: int, what: str) -> None:
+    def _add_breach(self, number: int, what: str) -> None:
         """Note that something is wrong with the event of this number."""
         self.verdict.breach_count += 1
         if len(self.verdict.breaches) < BREACHES_KEPT:

@@ -20,8 +20,8 @@ class FullDisk:
         self._ledger = ledger
         self._first: int | None = None
         self._width: int | None = None
-        self._transact: Callable[..., Any] = ledger._transact
-        ledger._transact = self._attempt  # type: ignore[method-assign, assignment]
+        self._transact: Callable[..., Any] = ledger._writer._transact
+        ledger._writer._transact = self._attempt  # type: ignore[method-assign, assignment]
 
     def fill(self, at: int | None = None, commits: int | None = None) -> None:
         """Be full from commit number ``at`` (the next, if None) on, for so many commits (None: until emptied)."""

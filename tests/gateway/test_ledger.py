@@ -37,11 +37,11 @@ from gateway.ledger import (
     LedgerReader,
     ReadingResult,
     Unaligned,
-    file,
     in_use,
     opened,
     reading,
-    store,
+    schema,
+    writer,
 )
 from tests.broker import WAIT_S, eventually
 from tests.power_cut import Interrupted, PowerCut
@@ -259,11 +259,11 @@ class TestReading:
 
     def test_all_that_is_kept_is_known(self) -> None:
         """Every column of a terminal's row has its field and its default."""
-        columns = file.TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
+        columns = schema.TerminalRow.__table__.columns  # type: ignore[attr-defined]  # SQLModel's own
         defaults = {name: one.default for name, one in KnownTerminal.model_fields.items()}
         assert {column.name for column in columns} == set(defaults)
         for name in set(defaults) - {"name", "serial", "number"}:
-            assert file.TerminalRow.model_fields[name].default == defaults[name]
+            assert schema.TerminalRow.model_fields[name].default == defaults[name]
 
     def test_nothing_new_writes_nothing(self, office: Office) -> None:
         """A poll without news leaves every byte on the disk as it was."""
@@ -1186,7 +1186,7 @@ def held(ledger: Ledger) -> Iterator[Callable[[int], None]]:
         assert release.wait(WAIT_S)
 
     def waiting(count: int) -> None:
-        while ledger._jobs.qsize() < count:
+        while ledger._writer._jobs.qsize() < count:
             time.sleep(0.001)
 
     busy = threading.Thread(target=ledger.do, args=(work,))
@@ -1395,7 +1395,7 @@ class TestWriter:
 
     def test_closing_leaves_no_caller_waiting(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call that meets the closing is stored or refused, but returns."""
-        put, stopped = office.ledger._jobs.put, threading.Event()
+        put, stopped = office.ledger._writer._jobs.put, threading.Event()
 
         class Late:
             """A queue in which a job arrives behind the order to stop, as late as it can."""
@@ -1411,8 +1411,8 @@ class TestWriter:
             def __getattr__(self, name: str) -> Any:
                 return getattr(queue, name)
 
-        queue = office.ledger._jobs
-        monkeypatch.setattr(office.ledger, "_jobs", Late())
+        queue = office.ledger._writer._jobs
+        monkeypatch.setattr(office.ledger._writer, "_jobs", Late())
         caller = Caller(lambda: note(office))
         time.sleep(0.02)
         office.ledger.close()
@@ -1474,7 +1474,7 @@ class TestDelivery:
 
     def test_marks_are_written_without_company(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Marks that no event takes along are written after their waiting time."""
-        monkeypatch.setattr(store, "MARKS_DELAY_S", 0.02)
+        monkeypatch.setattr(writer, "MARKS_DELAY_S", 0.02)
         office = Office(tmp_path / "data")
         note(office)
         office.ledger.mark_sent([1])

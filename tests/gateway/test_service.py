@@ -20,14 +20,14 @@ HANGING_WRITER = (
     "import sys, threading\n"
     "from pathlib import Path\n"
     "from gateway import app\n"
-    "from gateway.ledger import store\n"
+    "from gateway.ledger import writer\n"
     "from gateway.settings import load\n"
     "app.WATCHDOG_TRANSACTION_S = 0.5\n"
-    "commit, hang = store.Ledger._commit, threading.Event()\n"
+    "commit, hang = writer.Writer._commit, threading.Event()\n"
     "def slow(self, connection, jobs):\n"
     "    if Path('hang').exists(): threading.Event().wait()\n"
     "    commit(self, connection, jobs)\n"
-    "store.Ledger._commit = slow\n"
+    "writer.Writer._commit = slow\n"
     "app.Daemon(load(Path(sys.argv[1]))).run(threading.Event())\n"
 )
 

@@ -37,13 +37,13 @@ sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))
 """
 BROKEN = "def broken(*_, **__): raise ZeroDivisionError('a mistake of ours')\n"
 HANGING = (
-    "from gateway.ledger import store\n"
+    "from gateway.ledger import writer\n"
     "app.LEDGER_HUNG_S, app.SHUTDOWN_S = 1.0, 2.0\n"
-    "commit, begun = store.Ledger._commit, time.monotonic()\n"
+    "commit, begun = writer.Writer._commit, time.monotonic()\n"
     "def hang(self, connection, jobs):\n"
     "    if time.monotonic() > begun + 1.5: threading.Event().wait()\n"
     "    commit(self, connection, jobs)\n"
-    "store.Ledger._commit = hang\n"
+    "writer.Writer._commit = hang\n"
 )
 SABOTAGES = {
     "worker": (
@@ -51,7 +51,7 @@ SABOTAGES = {
         BROKEN + "from gateway.terminal import visit\nvisit.Worker._poll = visit.Worker._record_failure = broken",
     ),
     "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
-    "ledger": ("ledger", BROKEN + "from gateway.ledger import store\nstore.Ledger._commit = broken"),
+    "ledger": ("ledger", BROKEN + "from gateway.ledger import writer\nwriter.Writer._commit = broken"),
     "commands": ("thread commands", BROKEN + "from gateway import commands\ncommands.Commands._work = broken"),
     "library of mqtt": (
         "thread paho-mqtt-client-hadir-office-gw",

@@ -29,7 +29,7 @@ from gateway.ledger import (
     receipt_from,
 )
 from gateway.ledger import delivery as module
-from gateway.ledger.file import SETTLED
+from gateway.ledger.schema import SETTLED
 
 SOURCE = "/hadir/3602-bkpsdm/gw-01"
 SERIAL = "CEXA193960001"

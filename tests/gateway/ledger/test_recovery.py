@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from drivers.base import BadRecord, Reading, Record
-from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, recovery
+from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, recovery, schema
 from gateway.ledger.delivery import Receipt
 from tests.gateway.test_file_import import line, put, sink
 from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
@@ -341,7 +341,7 @@ class TestSalvage:
         new = [event.sequence for event in office.ledger.pending(0, 1000)]
         office.ledger.mark_sent(new)
         office.ledger.flush_marks()
-        settled = "SELECT max(sequence) FROM event WHERE " + file.SETTLED  # noqa: S608 - our own words
+        settled = "SELECT max(sequence) FROM event WHERE " + schema.SETTLED  # noqa: S608 - our own words
         assert office.ledger._scalar(settled) == 100
 
     def test_a_word_made_greater_by_the_damage_confirms_nothing_to_come(self, office: Office) -> None:

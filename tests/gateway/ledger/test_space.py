@@ -58,7 +58,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the disk and at the bodies all the time."""
     monkeypatch.setattr(space, "CHECK_S", 0.02)
     monkeypatch.setattr(space, "PASS_S", 0.02)
-    monkeypatch.setattr("gateway.ledger.store.MARKS_DELAY_S", 0.01)
+    monkeypatch.setattr("gateway.ledger.writer.MARKS_DELAY_S", 0.01)
 
 
 @pytest.fixture
