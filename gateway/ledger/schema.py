@@ -374,7 +374,7 @@ def _add_missing(connection: Connection) -> set[tuple[str, str]]:
         for column in table.columns if name in before else ():
             if column.name in before[name]:
                 continue
-            default = "" if column.nullable else f" NOT NULL DEFAULT {column.default.arg!r}"
+            default = "" if column.nullable else f" NOT NULL DEFAULT {getattr(column.default, 'arg', 0)!r}"
             kind = column.type.compile(connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {column.name} {kind}{default}")
             added.add((name, column.name))
