@@ -3,6 +3,8 @@
 import ast
 import re
 import tomllib
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from itertools import chain
 from pathlib import Path
 
@@ -21,6 +23,77 @@ def imports(file: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
+
+
+def modules(root: Path, *packages: str) -> dict[str, Path]:
+    """Return the modules of packages in ``root`` by dotted name; a package is the module of its ``__init__.py``."""
+    paths = chain.from_iterable((root / package).rglob("*.py") for package in packages)
+    files = {file.relative_to(root).with_suffix("").parts: file for file in paths}
+    return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): file for parts, file in files.items()}
+
+
+def imported_modules(name: str, file: Path, known: Collection[str]) -> set[str]:
+    """Return the modules among ``known`` that a module imports anywhere: also in functions and for type checks."""
+    imported = set()
+    package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outer = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            source = ".".join(filter(None, (outer, node.module)))
+            # ``from package import name`` imports the submodule of that name, if there is one.
+            members = (f"{source}.{alias.name}" for alias in node.names)
+            imported |= {member if member in known else source for member in members}
+    return imported & set(known)
+
+
+def circle(graph: Mapping[str, AbstractSet[str]]) -> list[str]:
+    """Return the nodes of one circle, or an empty list."""
+    remaining = dict(graph)
+    while free := [node for node, following in remaining.items() if not following & remaining.keys()]:
+        for node in free:
+            del remaining[node]
+    path = list(remaining)[:1]
+    while path and path.count(path[-1]) == 1:
+        path.append(min(remaining[path[-1]] & remaining.keys()))
+    return path[path.index(path[-1]) :] if path else []
+
+
+def test_imports_form_no_circle() -> None:
+    """Every module can be read, and type-checked, after the modules that it imports."""
+    known = modules(ROOT, "gateway", "drivers", "central", "benchmarks")
+    graph = {name: imported_modules(name, file, known) for name, file in known.items()}
+
+    assert len(known) > 100
+    assert sum(map(len, graph.values())) > len(known)
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import package.b",
+        "from package import b",
+        "from package.b import name",
+        "from . import b",
+        "from .b import name",
+        "def f():\n    from package import b",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from package.b import Name",
+    ],
+)
+def test_a_circle_is_found_however_it_is_imported(tmp_path: Path, text: str) -> None:
+    """The check above can fail."""
+    (tmp_path / "package").mkdir()
+    for name, content in {"__init__": "", "a": text, "b": "import package.c", "c": "from package.a import x"}.items():
+        (tmp_path / "package" / f"{name}.py").write_text(content)
+    known = modules(tmp_path, "package")
+
+    graph = {name: imported_modules(name, file, known) for name, file in known.items()}
+
+    found = circle(graph)
+    assert found[0] == found[-1]
+    assert set(found) == {"package.a", "package.b", "package.c"}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "drivers").rglob("*.py")), ids=str)

@@ -26,8 +26,9 @@ from structlog.testing import capture_logs
 from drivers import DRIVERS
 from drivers.base import BadRecord
 from drivers.zkteco import layouts, transport, wire
-from drivers.zkteco.faults import FAULTS
-from drivers.zkteco.simulator import CMD_DISABLEDEVICE, SimulatedTerminal, Simulator
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from drivers.zkteco.simulator.conversation import CMD_DISABLEDEVICE
+from drivers.zkteco.simulator.faults import FAULTS
 from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings

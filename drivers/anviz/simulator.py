@@ -1,16 +1,16 @@
-"""Anviz terminals without the terminals: what they remember, how they answer, and the line they hang on.
+"""Simulated Anviz terminals: their memory, their answers, and the line that connects them.
 
 Three layers, each usable without the next::
 
-    SimulatedTerminal   what a terminal remembers: log, marks, clock; fingers are put on it with ``punch``
-    Faults              what goes wrong on the line just now
-    Simulator           a pseudo terminal or a TCP port with one or several terminals on it
+    SimulatedTerminal   the memory of a terminal: log, marks, clock; ``punch`` adds a record
+    Faults              the faults of the line that are on
+    Simulator           a pseudo-terminal or a TCP port with one or several terminals
 
-The line is half-duplex and as slow as one, if ``baudrate`` says so; two terminals that speak at once spoil both.
+The line is half-duplex and, with ``baudrate``, as slow as a serial line; two terminals that send at once damage both
+answers.
 """
 
 import os
-import re
 import select
 import shutil
 import socket
@@ -30,23 +30,24 @@ from typing import Self
 from drivers.anviz import wire
 from drivers.anviz.wire import Frame
 from drivers.base import Record
+from drivers.console import Console, count_of_punches, new_clock, number
 from drivers.values import parse_duration
 
 RET_FAILURE = 0x01
 PEOPLE = 50
 BITS_PER_BYTE = 10
-"""On a serial line: a start bit, eight of data, a stop bit."""
+"""On a serial line: a start bit, eight data bits, a stop bit."""
 STEP_S = 0.01
-"""A slow line delivers what it has carried this often."""
+"""Interval at which a slow line delivers bytes."""
 QUICK_S = 0.002
-"""How soon a terminal answers that is not slow."""
+"""Delay of an answer without the fault ``slow``."""
 
 
 def _local_now() -> datetime:
     return datetime.now()  # noqa: DTZ005 - a terminal's wall clock has no zone
 
 
-# --- what a terminal remembers ------------------------------------------------------------------------------------
+# --- memory -------------------------------------------------------------------------------------------------------
 
 
 class SimulatedTerminal:
@@ -76,16 +77,16 @@ class SimulatedTerminal:
         self.capacity = capacity
         self.epoch = epoch
         self.real_time = real_time
-        """Whether it tells of punches of its own accord."""
+        """Whether it sends punches without a request."""
         self.users = dict(users or {number: str(1000 + number) for number in range(1, PEOPLE + 1)})
-        """Who is enrolled; a terminal also records people whom it does not know."""
+        """Internal number → PIN, as enrolled; a terminal also records PINs that are not enrolled."""
         self.clock_offset = clock_offset
         self.requests: Counter[int] = Counter()
-        """Every command that was ever meant for this terminal."""
+        """All commands addressed to this terminal."""
         self.acknowledged: list[int] = []
-        """How many marks each CLEAR asked to take away."""
+        """Number of marks that each CLEAR requested to remove."""
         self.refused = 0
-        """Questions that this terminal does not serve: all that write, and unknown ones."""
+        """Requests that this terminal does not serve: all that write, and unknown ones."""
         self.on_punch: Callable[[Frame], None] = lambda _frame: None
         self._now = now
         self._lock = threading.RLock()
@@ -110,15 +111,15 @@ class SimulatedTerminal:
             return [wire.decode_record(raw, self.epoch) for raw in self._log]
 
     def clock(self) -> datetime:
-        """Return what the terminal's own clock shows."""
+        """Return the time that the terminal's own clock shows."""
         return (self._now() + self.clock_offset).replace(microsecond=0)
 
     def punch(
         self, pin: str, state: int = 0, verify: int = 1, moment: datetime | None = None, work_code: int = 0
     ) -> datetime:
-        """Put a finger on the terminal: a record in the log, and one on the line if real-time mode is on.
+        """Record a punch, and send it on the line if real-time mode is on.
 
-        Returns the time it was recorded with. Raises ValueError, and changes nothing, where a value fits no record.
+        Returns the recorded time. Raises ValueError, and changes nothing, where a value fits no record.
         """
         moment = (moment or self.clock()).replace(microsecond=0)
         record = wire.encode_record(pin, moment, epoch=self.epoch, state=state, verify=verify, work_code=work_code)
@@ -128,7 +129,7 @@ class SimulatedTerminal:
         return moment
 
     def append(self, *records: bytes) -> None:
-        """Add records to the log as they are; nobody is told."""
+        """Add records to the log unchanged, without an event."""
         with self._lock:
             self._log += records
             self._marked += len(records)
@@ -136,27 +137,24 @@ class SimulatedTerminal:
             self._marked = min(self._marked, len(self._log))
 
     def clear(self) -> None:
-        """Empty the log, as somebody at the terminal's menu would; no request on the line does this."""
+        """Empty the log, as the terminal's menu does; no request on the line does this."""
         with self._lock:
             self._log.clear()
             self._marked = 0
 
     def unmark(self, count: int | None = None) -> None:
-        """Take the mark *new* from the oldest ``count`` records that have it, as other software would.
-
-        None: from all.
-        """
+        """Remove the mark *new* from the oldest ``count`` marked records, as other software does; None: from all."""
         with self._lock:
             self._marked -= min(self._marked, self._marked if count is None else count)
 
     def restart(self) -> None:
-        """Forget what was being downloaded."""
+        """Drop the state of a download."""
         with self._lock:
             self._download.clear()
             self._sent = b""
 
     def answer(self, request: Frame) -> Frame:
-        """Return the answer to a request that is meant for this terminal."""
+        """Return the answer to a request addressed to this terminal."""
         with self._lock:
             self.requests[request.command] += 1
             data = self._data(request)
@@ -203,42 +201,42 @@ class SimulatedTerminal:
         return self._sent
 
 
-# --- what goes wrong on the line ----------------------------------------------------------------------------------
+# --- faults of the line -------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Faults:
-    """What goes wrong just now; numbers count down with every answer that they spoil."""
+    """The faults that are on; a number is the count of answers that remain to be damaged."""
 
     noise: int = 0
-    """Answers that have noise in front of them and behind them."""
+    """Answers with noise before and after them."""
     crc: int = 0
-    """Answers of which one bit is turned over."""
+    """Answers with one inverted bit."""
     half: int = 0
-    """Answers of which the second half is missing."""
+    """Answers without their second half."""
     collision: int = 0
-    """Answers that are spoiled by another terminal that speaks at the same time."""
+    """Answers damaged by another terminal that sends at the same time."""
     silent: int = 0
-    """Questions that nobody hears."""
+    """Requests that are lost."""
     mute: int = 0
-    """Answers that nobody hears."""
+    """Answers that are lost."""
     echo: bool = False
-    """Questions come back, as on two wires."""
+    """Requests are echoed, as on a two-wire line."""
     between: bool = False
-    """Live records go out between a request and its answer."""
+    """Live records are sent between a request and its answer."""
     slow: float = 0.0
-    """Seconds until a request is answered."""
+    """Seconds before a request is answered."""
 
     def consume(self, name: str) -> bool:
-        """Tell whether a fault that counts down strikes now."""
+        """Return whether a counted fault applies now, and count it down."""
         left: int = getattr(self, name)
         setattr(self, name, max(0, left - 1))
         return left > 0
 
     def switch(self, order: str) -> str:
-        """Carry out ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return what is so then.
+        """Execute ``NAME``, ``NAME=VALUE`` or ``NAME=off`` and return the new state.
 
-        ValueError where the order makes no sense.
+        ValueError for an invalid order.
         """
         name, equals, value = order.partition("=")
         known = vars(Faults())
@@ -259,10 +257,15 @@ class Faults:
 
 
 NOISE = bytes.fromhex("00 FF A5 00 13 37 A5")
-"""Ends in what looks like the beginning of a frame."""
+"""Ends with the first byte of a frame."""
 
 
 # --- the line -----------------------------------------------------------------------------------------------------
+
+HELP = (
+    "Commands: punch PIN [STATE] [VERIFY] [DEVICE_ID], rush N, clock +7m | -30s | 2000-01-02T00:00:00, status, "
+    "unplug, plug, faults, fault NAME[=VALUE|=off], help."
+)
 
 
 class Simulator:
@@ -286,7 +289,7 @@ class Simulator:
         self.bytes_in = 0
         self.bytes_out = 0
         self.on_answer: Callable[[Frame], None] = lambda _answer: None
-        """Called with each answer just before it is sent."""
+        """Called with each answer before it is sent."""
         self._first = listed[0]
         self._host = host
         self._tcp = int(where.removeprefix("tcp:")) if where.startswith("tcp:") else None
@@ -298,6 +301,19 @@ class Simulator:
         self._closes: list[Callable[[], None]] = []
         self._waker: socket.socket | None = None
         self._thread: threading.Thread | None = None
+        self._console = Console(
+            HELP,
+            {
+                "punch PIN [STATE] [VERIFY] [DEVICE_ID]": self._typed_punch,
+                "rush N": self._rush,
+                "clock CHANGE": self._clock,
+                "status": self._status,
+                "unplug": self._typed_unplug,
+                "plug": self._typed_plug,
+                "faults": self._fault_values,
+                "fault ORDER": self._typed_fault,
+            },
+        )
 
     def __enter__(self) -> Self:
         if self._tcp is None:
@@ -320,7 +336,7 @@ class Simulator:
 
     @property
     def port(self) -> str:
-        """Where the line is, as configurations write it; the same after the line was unplugged and plugged in again."""
+        """The port as in a configuration; the same after the line was unplugged and plugged in again."""
         if self._folder is not None:
             return str(self._folder / "ttyUSB0")
         return f"tcp://{self._host}:{self._tcp}"
@@ -343,7 +359,7 @@ class Simulator:
         self._thread.start()
 
     def unplug(self) -> None:
-        """Pull the line out, in the middle of whatever is being said; the terminals go on."""
+        """Disconnect the line, also in the middle of a frame; the terminals go on."""
         thread, self._thread = self._thread, None
         if thread is not None and self._waker is not None:
             with suppress(OSError):
@@ -361,10 +377,10 @@ class Simulator:
         ours, theirs = os.openpty()
         tty.setraw(theirs)
         os.set_blocking(ours, False)
-        # Whoever opens the port finds it by this name, as udev's names stay while ttyUSB numbers change.
+        # Clients open the port by this name: udev's names stay while ttyUSB numbers change.
         link.symlink_to(os.ttyname(theirs))
         self._descriptor = ours
-        # ``theirs`` stays open: without it the line would hang up whenever a client leaves.
+        # ``theirs`` stays open: otherwise the line would hang up whenever a client leaves.
         self._closes.append(lambda: os.close(theirs))
 
     def _hang_up(self) -> None:
@@ -381,7 +397,7 @@ class Simulator:
                 waker.send(b"e")
 
     def _serve(self, wake: socket.socket) -> None:
-        """Hear and speak until unplugged; one thread, as the line carries one thing at a time."""
+        """Receive and send until unplugged; one thread, as the line is half-duplex."""
         while self._thread is not None:
             watched: list[int] = [wake.fileno()]
             if self._descriptor is not None:
@@ -428,17 +444,17 @@ class Simulator:
                 self._reply(request)
 
     def _reply(self, request: Frame) -> None:
-        meant = (
+        addressed = (
             list(self.terminals.values())
             if request.channel == wire.BROADCAST
             else [self.terminals[request.channel]]
             if request.channel in self.terminals
             else []
         )
-        if not meant:
+        if not addressed:
             return
         self._wait(self.faults.slow or QUICK_S)
-        answers = [terminal.answer(request) for terminal in meant]
+        answers = [terminal.answer(request) for terminal in addressed]
         if self.faults.between:
             self._send_events()
         if self.faults.consume("mute"):
@@ -468,7 +484,7 @@ class Simulator:
                 self._send(event.to_bytes())
 
     def _send(self, raw: bytes) -> None:
-        """Send at the line's pace; OSError or _Unplugged where the line goes away meanwhile."""
+        """Send at the speed of the line; OSError or _Unplugged where the line is disconnected meanwhile."""
         step = len(raw) if self.baudrate is None else max(1, round(self.baudrate / BITS_PER_BYTE * STEP_S))
         begun = time.monotonic()
         for at in range(0, len(raw), step):
@@ -483,61 +499,49 @@ class Simulator:
                 try:
                     piece = piece[os.write(descriptor, piece) :]
                 except BlockingIOError:
-                    self._wait(STEP_S)  # nobody reads; a real line would lose it
+                    self._wait(STEP_S)  # no client reads; a real line would lose it
 
     def _pace(self, count: int) -> None:
         if self.baudrate is not None:
             self._wait(count * BITS_PER_BYTE / self.baudrate)
 
     def _wait(self, seconds: float) -> None:
-        """Wait; _Unplugged where the line is pulled out meanwhile."""
+        """Wait; _Unplugged where the line is disconnected meanwhile."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if self._thread is None:
                 raise _Unplugged
             time.sleep(min(left, STEP_S))
 
-    # --- a person at the keyboard ---------------------------------------------------------------------------------
+    # --- typed commands -------------------------------------------------------------------------------------------
 
     def control(self, line: str) -> str:
-        """Carry out one typed command and say in a sentence what happened, or what would have been right."""
-        try:
-            match line.split():
-                case ["punch", pin, *codes] if len(codes) <= 3:
-                    return self._typed_punch(pin, *codes)
-                case ["rush", how_many]:
-                    return self._rush(_number(how_many))
-                case ["clock", change]:
-                    return self._clock(change)
-                case ["status"]:
-                    return self._status()
-                case ["unplug"]:
-                    self.unplug()
-                    return "The line is unplugged; the terminals go on."
-                case ["plug"]:
-                    self.plug()
-                    return f"The line is plugged in at {self.port}."
-                case ["fault", order]:
-                    return f"{self.faults.switch(order)}."
-                case ["faults"]:
-                    return ", ".join(f"{name}={value}" for name, value in vars(self.faults).items())
-                case [] | ["help"]:
-                    return HELP
-                case _:
-                    return f"That is no command. {HELP}"
-        except ValueError as error:
-            return f"Not done: {error}."
+        """Execute one typed command; return a sentence with its result, or with the error and the correct form."""
+        return self._console.control(line)
+
+    def _typed_unplug(self) -> str:
+        self.unplug()
+        return "The line is unplugged; the terminals go on."
+
+    def _typed_plug(self) -> str:
+        self.plug()
+        return f"The line is plugged in at {self.port}."
+
+    def _typed_fault(self, order: str) -> str:
+        return f"{self.faults.switch(order)}."
+
+    def _fault_values(self) -> str:
+        return ", ".join(f"{name}={value}" for name, value in vars(self.faults).items())
 
     def _typed_punch(self, pin: str, state: str = "0", verify: str = "1", device_id: str = "") -> str:
-        terminal = self.terminals.get(_number(device_id)) if device_id else self._first
+        terminal = self.terminals.get(number(device_id, 10)) if device_id else self._first
         if terminal is None:
             raise ValueError(f"no terminal has the number {device_id}")
-        moment = terminal.punch(pin, _number(state), _number(verify))
+        moment = terminal.punch(pin, number(state), number(verify))
         return f"{pin} punched at {moment:%Y-%m-%d %H:%M:%S} (state {state}, verify {verify})."
 
-    def _rush(self, wanted: int) -> str:
-        if not 0 < wanted <= 100_000:
-            raise ValueError("a rush is 1 to 100000 punches")
+    def _rush(self, count: str) -> str:
+        wanted = count_of_punches(count)
         terminals = list(self.terminals.values())
         for index in range(wanted):
             terminal = terminals[index % len(terminals)]
@@ -547,15 +551,7 @@ class Simulator:
 
     def _clock(self, change: str) -> str:
         terminal = self._first
-        try:
-            if match := re.fullmatch(r"([+-][0-9]{1,9})([smhd])", change):
-                moved = terminal.clock() + timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-            else:
-                moved = datetime.fromisoformat(change).replace(tzinfo=None)
-        except (ValueError, OverflowError):
-            raise ValueError(f"{change!r} is no time; write +7m, -30s or 2000-01-02T00:00:00") from None
-        if not 2000 <= moved.year <= wire.LAST_YEAR:
-            raise ValueError("a terminal's clock knows the years 2000 to 2099")
+        moved = new_clock(terminal.clock(), change, "2000-01-02T00:00:00")
         terminal.clock_offset += moved - terminal.clock()
         return f"The clock shows {terminal.clock():%Y-%m-%d %H:%M:%S}."
 
@@ -570,32 +566,17 @@ class Simulator:
 
 
 class _Unplugged(Exception):  # noqa: N818 - never leaves this module
-    """The line was pulled out."""
+    """The line was disconnected."""
 
 
 def _collided(one: bytes, other: bytes) -> bytes:
-    """Return what a line carries on which two speak at once: neither."""
+    """Return the bytes on a line on which two terminals send at once; neither answer is valid."""
     both = bytes(a & b for a, b in zip(one, other, strict=False))
     return both + max(one, other, key=len)[len(both) :]
 
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _number(word: str) -> int:
-    if not (word.isascii() and word.isdigit() and len(word) < 11):
-        raise ValueError(f"{word!r} is no number")
-    return int(word)
-
-
-HELP = (
-    "Commands: punch PIN [STATE] [VERIFY] [DEVICE_ID], rush N, clock +7m | -30s | 2000-01-02T00:00:00, status, "
-    "unplug, plug, faults, fault NAME[=VALUE|=off], help."
-)
-
-
 def history(seed: int, records: int, end: datetime, *, epoch: date = wire.EPOCH) -> Iterator[bytes]:
-    """Yield the records of an invented office: ``records`` punches up to ``end``, one in a few minutes."""
+    """Yield the records of an invented office: ``records`` punches up to ``end``, one every few minutes."""
     step = timedelta(seconds=97 + seed % 53)
     for index in range(records):
         moment = end - step * (records - index)

@@ -1,7 +1,6 @@
 """A simulated receive-only line: a pseudo-terminal or a TCP converter, and its faults."""
 
 import os
-import re
 import socket
 import tempfile
 import threading
@@ -14,15 +13,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from drivers.console import Console, count_of_punches, number
 from drivers.line.wire import Checksum, Framing, encode
 
 NOISE = bytes((0xFF, 0x00, 0x81, 0x0D, 0xFE, 0x7F, 0x0A))
 PATTERN = (
     r"(?P<pin>[0-9A-Za-z]{1,24}),(?P<date>\d{4}-\d\d-\d\d),(?P<time>\d\d:\d\d:\d\d),(?P<state>\d+),(?P<verify>\d+)"
 )
-"""What the driver needs to read :data:`TEMPLATE`."""
+"""The driver's option ``pattern`` that matches :data:`TEMPLATE`."""
 TEMPLATE = "{pin},{moment:%Y-%m-%d,%H:%M:%S},{state},{verify}"
 BITS_PER_BYTE = 10
+MIN_BAUDRATE = 100
+HELP = "Commands: punch PIN [STATE] [VERIFY], rush N, noise, half, slow BAUD, unplug, plug, status, help."
 
 
 def _local_now() -> datetime:
@@ -46,7 +48,7 @@ class Simulator:
         self.sent_punches = 0
         """Punches sent, whether or not a reader was connected."""
         self.baudrate: int | None = None
-        """Bytes go out no faster than this allows; None: at once."""
+        """Speed at which bytes are sent; None: at once."""
         self._tcp = tcp
         self._host = host
         self._framing = framing
@@ -58,10 +60,23 @@ class Simulator:
         self._listener: socket.socket | None = None
         self._client: socket.socket | None = None
         self._accepted = threading.Condition()
+        self._console = Console(
+            HELP,
+            {
+                "punch PIN [STATE] [VERIFY]": self._typed_punch,
+                "rush N": self._rush,
+                "noise": self._noise,
+                "half": self._half,
+                "slow BAUD": self._slow,
+                "unplug": self._typed_unplug,
+                "plug": self._typed_plug,
+                "status": self._status,
+            },
+        )
 
     @property
     def port(self) -> str:
-        """What the driver's option ``port`` must say."""
+        """The value of the driver's option ``port``."""
         if self._tcp is not None:
             return f"tcp://{self._host}:{self._tcp}"
         return str(Path(self._folder.name if self._folder else "") / "ttyUSB0")
@@ -84,12 +99,12 @@ class Simulator:
             self._folder.cleanup()
 
     def plug(self) -> None:
-        """Plug the line in."""
+        """Connect the line."""
         if self._tcp is None:
             self._ours, self._theirs = os.openpty()
             tty.setraw(self._theirs)
             os.set_blocking(self._ours, False)
-            # Found by this name, as udev's names stay while ttyUSB numbers change.
+            # Clients open the port by this name: udev's names stay while ttyUSB numbers change.
             Path(self.port).symlink_to(os.ttyname(self._theirs))
             return
         listener = self._listener = socket.create_server((self._host, self._tcp))
@@ -97,7 +112,7 @@ class Simulator:
         threading.Thread(target=self._accept, args=(listener,), name=f"simulator {self.port}", daemon=True).start()
 
     def unplug(self) -> None:
-        """Pull the line out."""
+        """Disconnect the line."""
         with self._send_lock:
             if self._listener is not None:
                 with suppress(OSError):
@@ -138,35 +153,45 @@ class Simulator:
                         os.write(self._ours, raw[at : at + step])
 
     def control(self, line: str) -> str:
-        """Execute one typed command; return a sentence with its result or the correct form."""
-        match line.split():
-            case ["punch", pin, *codes] if len(codes) <= 2 and all(re.fullmatch("[0-9]{1,3}", code) for code in codes):
-                moment = self.punch(pin, *map(int, codes))
-                return f"{pin} punched at {moment:%Y-%m-%d %H:%M:%S}."
-            case ["rush", number] if re.fullmatch("[0-9]{1,5}", number):
-                for index in range(int(number)):
-                    self.punch(str(1001 + index % 50))
-                return f"{number} punches said."
-            case ["noise"]:
-                self.send(NOISE)
-                return "Noise said."
-            case ["half"]:
-                self.send(b"1001,2026-")
-                return "The beginning of a punch said."
-            case ["slow", speed] if re.fullmatch("[1-9][0-9]{2,6}", speed):
-                self.baudrate = int(speed)
-                return f"The line carries {speed} baud."
-            case ["unplug"]:
-                self.unplug()
-                return "The line is unplugged."
-            case ["plug"]:
-                self.unplug()
-                self.plug()
-                return f"The line is plugged in at {self.port}."
-            case ["status"]:
-                return f"{self.port}, {self.sent_punches} punches said."
-            case _:
-                return HELP
+        """Execute one typed command; return a sentence with its result, or with the error and the correct form."""
+        return self._console.control(line)
+
+    def _typed_punch(self, pin: str, state: str = "0", verify: str = "1") -> str:
+        moment = self.punch(pin, number(state, 3), number(verify, 3))
+        return f"{pin} punched at {moment:%Y-%m-%d %H:%M:%S}."
+
+    def _rush(self, count: str) -> str:
+        wanted = count_of_punches(count)
+        for index in range(wanted):
+            self.punch(str(1001 + index % 50))
+        return f"{wanted} punches sent."
+
+    def _noise(self) -> str:
+        self.send(NOISE)
+        return "Noise sent."
+
+    def _half(self) -> str:
+        self.send(b"1001,2026-")
+        return "The beginning of a punch sent."
+
+    def _slow(self, speed: str) -> str:
+        baudrate = number(speed, 7)
+        if baudrate < MIN_BAUDRATE:
+            raise ValueError(f"a line carries {MIN_BAUDRATE} baud or more")
+        self.baudrate = baudrate
+        return f"The line carries {speed} baud."
+
+    def _typed_unplug(self) -> str:
+        self.unplug()
+        return "The line is unplugged."
+
+    def _typed_plug(self) -> str:
+        self.unplug()
+        self.plug()
+        return f"The line is plugged in at {self.port}."
+
+    def _status(self) -> str:
+        return f"{self.port}, {self.sent_punches} punches sent."
 
     def _accept(self, listener: socket.socket) -> None:
         with suppress(OSError):
@@ -182,6 +207,3 @@ class Simulator:
         client, self._client = self._client, None
         if client is not None:
             client.close()
-
-
-HELP = "Commands: punch PIN [STATE] [VERIFY], rush N, noise, half, slow BAUD, unplug, plug, status, help."

@@ -13,8 +13,11 @@ import pytest
 
 from drivers.base import BadRecord, DriverError, Hint, RawPunch, TerminalUnavailable
 from drivers.zkteco import layouts, wire
-from drivers.zkteco.faults import EF_FINGER_SCORE, FAULTS, PANEL_FRAME, Drop, Step, Wait
 from drivers.zkteco.simulator import Conversation, SimulatedTerminal, Simulator
+from drivers.zkteco.simulator.faults import FAULTS
+from drivers.zkteco.simulator.faults.conversation import EF_FINGER_SCORE
+from drivers.zkteco.simulator.faults.link import PANEL_FRAME
+from drivers.zkteco.simulator.hooks import Drop, Step, Wait
 from drivers.zkteco.terminal import ZktecoTerminal, connect
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco.scripted import options
@@ -177,7 +180,7 @@ def test_the_documentation_has_the_catalogue() -> None:
         ("fault prefix=40", "is no change"),
         ("fault tail=none", "none of refused, zero, full"),
         ("fault layout=41", "no layout '41'"),
-        ("fault delete-user=77", "nobody is enrolled as 77"),
+        ("fault delete-user=77", "no person is enrolled as 77"),
         ("fault serial=", "is no word"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 
 from drivers.base import BadRecord, RawPunch
 from drivers.zkteco import layouts, wire
-from drivers.zkteco import simulator as sim
-from drivers.zkteco.simulator import Conversation, SimulatedTerminal, Simulator, build, generate
+from drivers.zkteco.simulator import Conversation, SimulatedTerminal, Simulator, build, console, generate
+from drivers.zkteco.simulator import conversation as sim
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco import vectors
 from tests.drivers.zkteco.vectors import BY_NAME
@@ -635,7 +635,7 @@ def test_typed_commands_do_what_they_say() -> None:
     assert "2000-01-01 00:00:00" in simulator.control("clock 2000-01-01T00:00:00")
     assert terminal.clock() == datetime(2000, 1, 1)  # noqa: DTZ001 - wall clock
     assert "8 of 100000 records" in simulator.control("status")
-    assert simulator.control("help") == simulator.control("") == sim.HELP
+    assert simulator.control("help") == simulator.control("") == console.HELP
 
 
 @pytest.mark.parametrize(

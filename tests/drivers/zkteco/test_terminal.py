@@ -35,7 +35,8 @@ from drivers.base import (
 from drivers.zkteco import layouts, wire
 from drivers.zkteco import terminal as zkteco
 from drivers.zkteco import transport as under_pyzk
-from drivers.zkteco.simulator import SMALL, SimulatedTerminal, Simulator
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from drivers.zkteco.simulator.conversation import SMALL
 from drivers.zkteco.table import CHUNK
 from drivers.zkteco.terminal import LayoutName, ZktecoTerminal, connect
 from drivers.zkteco.transport import ALLOWED, CLOCK_COMMANDS, MAX_EVENTS, translated_errors

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from drivers.base import DriverError
 from drivers.zkteco import wire
-from drivers.zkteco.simulator import UDP_DATA, Conversation, SimulatedTerminal
+from drivers.zkteco.simulator import Conversation, SimulatedTerminal
+from drivers.zkteco.simulator.conversation import UDP_DATA
 from drivers.zkteco.terminal import connect
 from drivers.zkteco.wire import Packet
 from tests.drivers.zkteco.scripted import options

@@ -24,9 +24,10 @@ from structlog.testing import capture_logs
 
 from drivers import DRIVERS
 from drivers.base import BadRecord, Record, Terminal
-from drivers.zkteco import layouts, simulator, transport
-from drivers.zkteco.faults import BAD_TIME, TIME_AT
-from drivers.zkteco.simulator import SimulatedTerminal, Simulator
+from drivers.zkteco import layouts, transport
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, conversation
+from drivers.zkteco.simulator.faults.memory import BAD_TIME
+from drivers.zkteco.simulator.memory import TIME_AT
 from gateway import event as event_module
 from gateway.ledger import Ledger, reading
 from gateway.settings import Settings
@@ -112,7 +113,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         super().__init__()
         self.stack = ExitStack()
         self.stack.enter_context(mock.patch.object(reading, "SLICE", SLICE))
-        self.stack.enter_context(mock.patch.object(simulator, "SMALL", SMALL))
+        self.stack.enter_context(mock.patch.object(conversation, "SMALL", SMALL))
         self.stack.enter_context(mock.patch.object(transport, "DATAGRAM_GAP_S", 0.2))
         self.monotonic_s = 10_000.0
         self.stack.enter_context(capture_logs())
