@@ -55,8 +55,8 @@ HINTS = {
         "Basis data bermasalah: periksa nama berkas, ruang disk, dan izin. Data tetap aman di broker dan gateway.",
     ),
     "no_database": (
-        "Check --db; `hadir-central inbox` creates the file when it first runs.",
-        "Basis data tidak ditemukan: periksa --db, atau jalankan hadir-central inbox dulu.",
+        "Check --db; `hadir-central inbox` and `import` create the file when they first run.",
+        "Basis data tidak ditemukan: periksa --db, atau jalankan hadir-central inbox atau import dulu.",
     ),
     "locked": (
         "Only one inbox may write into a database: stop the other, or name another file with --db.",

@@ -21,7 +21,9 @@ app = typer.Typer(no_args_is_help=True, help="People, plans, calendar and leave 
 calendar = typer.Typer(no_args_is_help=True, help="Holidays and cuti bersama of a year.")
 
 
-FileName = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)]
+FileName = Annotated[
+    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="CSV, XLSX or YAML.")
+]
 _COUNTED = ("person", "unit", "terminal", "site", "timetable", "schedule", "policy", "kind", "source", "decision")
 
 

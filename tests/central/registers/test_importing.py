@@ -162,6 +162,18 @@ def test_contradictions_with_what_is_entered_are_refused(
             put(database, kind, second_path)
 
 
+def test_two_personal_plans_that_overlap_are_refused_as_a_whole(database: Database, tmp_path: Path) -> None:
+    """C07b: both lines are named, and a third one that is right is not taken either."""
+    text = ASSIGNMENTS + (
+        "p-0001,,week,,2026-09-01,\np-0002,,ward,,2026-09-01,2026-09-30\np-0001,,ward,,2026-09-15,2026-09-16\n"
+    )
+    path = write_csv(tmp_path, text)
+
+    assert mistakes(database, "assignments", path) == [("file.csv:4:5", "schedule_overlaps")]
+    with pytest.raises(RegisterFileError, match=r"file\.csv:4:5: .* file\.csv:2:1 "):
+        put(database, "assignments", path)
+
+
 def test_an_enrolment_passes_on_when_the_former_one_gets_its_end_in_the_same_file(
     database: Database, tmp_path: Path
 ) -> None:
