@@ -18,7 +18,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.cli import base
 from gateway.cli.init import SECRETS
 from gateway.control import ask
-from gateway.ledger import FILE_NAME, recovery, schema
+from gateway.ledger import FILE_NAME, copies, schema
 from gateway.settings import Bytes, Retention, Settings, load
 from gateway.terminal import captures
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
@@ -143,7 +143,7 @@ def test_privacy_tells_the_periods_of_the_settings() -> None:
         default = done.pop(f"`retention.{key}`")
         assert (int(default) if key == "days" else size.validate_python(default)) == getattr(Retention(), key)
     assert done == {
-        "copies in `backups/`": str(recovery.BACKUPS_KEPT),
+        "copies in `backups/`": str(copies.BACKUPS_KEPT),
         "texts in `captures/`": str(captures.CAPTURES_KEPT),
         "whole logs in `captures/`": str(captures.BODIES_KEPT),
     }

@@ -9,10 +9,11 @@ Modules, the lowest first: ``schema`` (tables, migration), ``file`` (opening, cr
 and their breaks), ``transaction`` (one commit), ``delivery`` (receipts and resending), ``space`` (pruning, and the
 limits of a full disk), ``writer`` (the queue and its commits), ``verify`` (verification of all events), ``reader``
 (what any process may read), ``reading`` (a reading of a terminal's log is aligned with the stored log and stored),
-``file_import`` (the same for a file), ``recovery`` (backups, and recovery of a damaged file), ``opening`` (what is done
-before the first commit), ``ledger`` (the public interface).
+``file_import`` (the same for a file), ``recovery`` (of a damaged file), ``copies`` (backups and their restoration),
+``opening`` (what is done before the first commit), ``ledger`` (the public interface).
 """
 
+from gateway.ledger.copies import backup, newest_backup, restore
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
     ENGINE,
@@ -27,7 +28,6 @@ from gateway.ledger.file_import import BEFORE, ImportCounts
 from gateway.ledger.ledger import Ledger, opened
 from gateway.ledger.reader import Counts, DayCounts, LedgerReader, StoredEvent
 from gateway.ledger.reading import SLICE, ReadingResult, Unaligned, decoded, encoded
-from gateway.ledger.recovery import backup, newest_backup, restore
 from gateway.ledger.schema import OVERLAP, KnownTerminal
 from gateway.ledger.space import DiskState, Limits
 

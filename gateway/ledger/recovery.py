@@ -1,59 +1,41 @@
-"""Recovery of a damaged ledger, backups and their restoration.
+"""Recovery of a damaged ledger.
 
 Recovery keeps every event whose digest fits its content, wherever in the file it is found. Other tables are rebuilt.
 Lost punches are read again from the terminals' logs, and the damaged file is kept unchanged beside the ledger.
 """
 
-import errno
 import json
 import mmap
-import os
 import re
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, insert
-from sqlalchemy.exc import DBAPIError
 
 from drivers.base import BadRecord, RawPunch
-from drivers.safe_files import FileRefused, Folder
 from gateway import event as event_module
 from gateway.alignment import fingerprint
 from gateway.ledger import file
-from gateway.ledger.delivery import ALTERED
-from gateway.ledger.file import LedgerAltered, LedgerError, Mark
+from gateway.ledger.file import LedgerError, Mark
 from gateway.ledger.reading import decoded
-from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, migrate, milliseconds
-from gateway.ledger.stream import RESTORED, SALVAGED
+from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, milliseconds
+from gateway.ledger.stream import SALVAGED
 
 BATCH = 1000
 OPERATIONS = 200_000
 """Number of SQLite virtual machine steps between two progress callbacks."""
 SIDES = ("", "-wal", "-shm")
-BACKUPS_KEPT = 3
-"""Number of backups kept, the newest ones."""
-ALTERED_COPY = "altered.db"
-"""Name of the newest copy with an event whose body does not fit its digest."""
-BACKUP_PAGES = 256
-BACKUP_PAUSE_S = 0.02
-"""Pause between two steps of a backup, which leaves the disk to other work."""
 _EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day", "unplaced")
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
-DRAFT_AGE_MAX_S = 24 * 3600.0
-"""An older unfinished copy was left by a process that ended."""
-_DRAFT = re.compile(r"\.[0-9a-f]{24}\.part(-journal|-wal|-shm)?")
-_COPY = re.compile(r"ledger-.*\.db")
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -84,7 +66,7 @@ def damage(path: Path, progress: Progress) -> str | None:
     if path.stat().st_size == 0:
         return "the file is empty"
     try:
-        with closing(_opened(path, progress)) as connection:
+        with closing(open_read_only(path, progress)) as connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
                 return None  # a newer schema cannot be checked
@@ -95,7 +77,7 @@ def damage(path: Path, progress: Progress) -> str | None:
                 return "the file holds no ledger"
             row = connection.execute("SELECT clean FROM gateway").fetchone()
             if row is None:
-                return "the file does not say whose it is"
+                return "the file names no owner"
             if row[0]:
                 return None
             verdict = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
@@ -103,7 +85,7 @@ def damage(path: Path, progress: Progress) -> str | None:
                 return " ".join(verdict.split())
             waiting = "SELECT body FROM event WHERE sent_ms IS NULL AND parked IS NULL"
             if any(not list(_verified(body)) for (body,) in connection.execute(waiting)):
-                return "an event that is still to be sent is not what was written"
+                return "an event that waits for delivery does not fit its digest"
             return None
     except sqlite3.DatabaseError as exc:
         if not _is_damage(exc):
@@ -112,7 +94,7 @@ def damage(path: Path, progress: Progress) -> str | None:
             ) from exc
         return file.sqlite_message(exc)
     except UnicodeDecodeError:
-        return "the file's own words are not text any more"
+        return "text in the file cannot be decoded"
 
 
 def _is_damage(exc: sqlite3.Error) -> bool:
@@ -123,15 +105,13 @@ def _is_damage(exc: sqlite3.Error) -> bool:
     )
 
 
-def _opened(path: Path, progress: Progress = lambda: None) -> sqlite3.Connection:
+def open_read_only(path: Path, progress: Progress = lambda: None) -> sqlite3.Connection:
+    """Return a connection that cannot change the file; damaged text is read with replacement characters."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=15)
     connection.row_factory = sqlite3.Row
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
     connection.set_progress_handler(progress, OPERATIONS)
     return connection
-
-
-# --- a damaged file ------------------------------------------------------------------------------------------------
 
 
 def rebuild(path: Path, source: str, mark: Mark | None, what: str, progress: Progress) -> Salvage:
@@ -149,17 +129,18 @@ def rebuild(path: Path, source: str, mark: Mark | None, what: str, progress: Pro
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").all()
     finally:
         engine.dispose()
-    draft.replace(_rebuilt(path))
+    draft.replace(rebuilt_path(path))
     return Salvage(what, replace_file(path), kept)
 
 
-def _rebuilt(path: Path) -> Path:
+def rebuilt_path(path: Path) -> Path:
+    """Return the place of a finished new ledger before it replaces the old one."""
     return path.with_name(f"{path.name}.rebuilt")
 
 
 def unfinished(path: Path) -> bool:
     """Return whether a process ended between building a ledger and renaming it."""
-    return _rebuilt(path).exists()
+    return rebuilt_path(path).exists()
 
 
 def replace_file(path: Path, label: str = "damaged") -> Path:
@@ -173,7 +154,7 @@ def replace_file(path: Path, label: str = "damaged") -> Path:
     for side in SIDES:
         with suppress(FileNotFoundError):
             path.with_name(path.name + side).rename(aside.with_name(aside.name + side))
-    _rebuilt(path).replace(path)
+    rebuilt_path(path).replace(path)
     file.sync_folder(path.parent)
     return aside
 
@@ -187,13 +168,13 @@ class _DamagedFile:
         self.whole: set[str] = set()
         """Tables of which every row was read."""
         try:
-            self._connection: sqlite3.Connection | None = _opened(path, progress)
+            self._connection: sqlite3.Connection | None = open_read_only(path, progress)
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except _UNREADABLE:
             self._connection = None
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._connection is not None:
             self._connection.close()
 
@@ -301,7 +282,7 @@ class _Recovery:
     def _save_events(self) -> None:
         for row in self._damaged.rows("event", "sequence"):
             if row.get("body") is None and _fits(row, sequence=int, id=bytes, topic=str, digest=str, recorded_ms=int):
-                self._save_forgotten(row)
+                self._save_pruned(row)
         for event in self._events():
             if event["source"] != self._source:
                 raise LedgerError(
@@ -337,7 +318,7 @@ class _Recovery:
             }
         )
 
-    def _save_forgotten(self, row: dict[str, Any]) -> None:
+    def _save_pruned(self, row: dict[str, Any]) -> None:
         """Keep a row of a pruned event: it cannot be verified, but may be all that is left of the event."""
         if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
             sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
@@ -351,13 +332,13 @@ class _Recovery:
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def _number(self, name: str, serial: str) -> int:
-        """Return the number of a terminal that an event tells of."""
+        """Return the number of a terminal; one that only events name gets the next number."""
         if name not in self._terminals:
             number = 1 + max((row["number"] for row in self._terminals.values()), default=0)
             self._terminals[name] = {"number": number, "name": name, "serial": serial, "generation": 0}
         return int(self._terminals[name]["number"])
 
-    # Everything else.
+    # The other tables.
 
     def _write_streams(self, rows: dict[str, dict[str, Any]]) -> None:
         for number, name in enumerate(sorted(self._bases, key=self._bases.__getitem__), 1):
@@ -383,7 +364,7 @@ class _Recovery:
             )
 
     def _write_terminals(self) -> None:
-        """Write the terminals with a new generation of their logs: those are laid against what is saved, by key."""
+        """Write the terminals with a new generation of their logs, to be matched with the saved records by key."""
         for row in self._terminals.values():
             self._connection.execute(
                 insert(TABLES["terminal"]),
@@ -502,175 +483,8 @@ def _fingerprint_of(body: str | None) -> bytes | None:
         return None
     data = json.loads(body)["data"]
     if "local_time" not in data:
-        return None  # it is still known by its key
+        return None  # an unreadable record is matched by its key
     uid = data.get("uid")
     moment = datetime.fromisoformat(data["local_time"])
     pin = data["pin"] if uid is None else None
     return fingerprint(RawPunch(pin, uid, moment, data["state"], data["verify"], data["work_code"], b""))
-
-
-# --- copies --------------------------------------------------------------------------------------------------------
-
-
-def backup(path: Path, folder: Path, *, free_floor: int = 0, kept: int = BACKUPS_KEPT) -> Path:
-    """Copy the ledger atomically into ``folder``, also while a daemon writes it, and keep only the newest copies.
-
-    Raises LedgerError where the copy fails, or would leave less than ``free_floor`` bytes on the disk.
-    """
-    if not path.exists():
-        raise LedgerError(f"{path}: there is no ledger here yet; `hadir run` creates it")
-    try:
-        if os.geteuid() == 0 and path.parent.stat().st_uid != 0:
-            check_files(path)  # otherwise the folder's owner could obtain a copy of any file by a link
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        with Folder(folder) as place:
-            if place.free() - free_floor < path.stat().st_size:
-                what = f"a backup of {path.stat().st_size:,} bytes has no room there"
-                raise LedgerError(f"{folder}: {what}; make room on it")
-            name = datetime.now(UTC).strftime("ledger-%Y%m%dT%H%M%SZ.db")
-            place.check_place(name)
-            with closing(_opened(path)) as source, _copied(source, place) as draft:
-                altered = _altered_in(folder / draft)
-                place.rename(draft, ALTERED_COPY if altered else name)
-            place.sync()
-            if altered:
-                raise LedgerAltered(
-                    f"{folder}: in the ledger {len(altered)} events are not what was written, the first is "
-                    f"{altered[0]}; the copy is kept as {ALTERED_COPY}, and the copies before it stay. Keep data_dir "
-                    "as it is, look at the disk, run `hadir verify`",
-                    altered,
-                )
-            for old in _copies(place)[:-kept]:
-                place.remove(old)
-    except (OSError, sqlite3.Error) as exc:
-        raise LedgerError(
-            f"{folder}: no backup could be made there ({_reason(exc)}); look at the disk and the permissions"
-        ) from exc
-    return folder / name
-
-
-def check_files(path: Path) -> None:
-    """Raise FileRefused where a database, or one of SQLite's files beside it, is a link or no regular file."""
-    with Folder(path.parent) as folder:
-        for side in SIDES:
-            folder.check_place(path.name + side)
-
-
-@contextmanager
-def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
-    """Copy a ledger into a new file of a folder, forced to the disk; yield its unpredictable name.
-
-    The file is removed at the end, unless it was renamed.
-    """
-    for leftover in folder.names():
-        if (
-            _DRAFT.fullmatch(leftover)
-            and (found := folder.look(leftover))
-            and found.st_mtime < time.time() - DRAFT_AGE_MAX_S
-        ):
-            folder.remove(leftover)
-    name = f".{token_hex(12)}.part"
-    with folder.create(name, file.MODE) as made:
-        try:
-            with closing(sqlite3.connect(folder.path / name)) as target:
-                # One read transaction throughout: otherwise every commit of the daemon would restart the copy.
-                source.execute("BEGIN")
-                source.execute("SELECT count(*) FROM gateway").fetchone()
-                source.backup(
-                    target, pages=BACKUP_PAGES, sleep=BACKUP_PAUSE_S, progress=lambda *_: time.sleep(BACKUP_PAUSE_S)
-                )
-                source.execute("ROLLBACK")
-                target.execute("PRAGMA journal_mode = DELETE")
-            # Created by root for the daemon's user: it gets the owner of the folder.
-            folder.give(made)
-            os.fchmod(made.fileno(), file.MODE)
-            os.fsync(made.fileno())
-            check_same(folder, name, made)
-            yield name
-        finally:
-            folder.remove(name)
-
-
-def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
-    """Raise FileRefused where SQLite, which opens by name, may have written another file than the created one."""
-    found = folder.look(name)
-    if found is None or not os.path.samestat(found, os.fstat(made.fileno())):
-        raise FileRefused(errno.EINVAL, "exchanged while it was written", name)
-
-
-def _copies(folder: Folder) -> list[str]:
-    """Return the copies in a folder, the oldest first; only regular files."""
-    names = [name for name in folder.names() if _COPY.fullmatch(name)]
-    return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
-
-
-def _altered_in(copy: Path) -> list[int]:
-    """Return the numbers of events in a copy whose bodies do not fit their digests, without those set aside."""
-    with closing(_opened(copy)) as connection:
-        rows = connection.execute(
-            f"SELECT sequence, body, digest FROM event WHERE body IS NOT NULL AND parked IS NOT {ALTERED} "
-            "ORDER BY sequence"
-        )
-        return [row["sequence"] for row in rows if not event_module.is_intact(str(row["body"]), str(row["digest"]))]
-
-
-def _reason(exc: BaseException) -> str:
-    """Return why a copy failed, without text that may repeat its content."""
-    if isinstance(exc, OSError):
-        return exc.strerror or type(exc).__name__
-    return file.sqlite_message(exc.orig if isinstance(exc, DBAPIError) else exc)
-
-
-def newest_backup(folder: Path) -> Path | None:
-    """Return the newest backup in ``folder``, None without one."""
-    try:
-        with Folder(folder) as place:
-            return max((folder / name for name in _copies(place)), default=None)
-    except OSError:
-        return None
-
-
-def restore(path: Path, copy: Path, source: str) -> Path | None:
-    """Replace the ledger by a backup; the next start opens a new stream.
-
-    Returns the path of the replaced file; None where there was none. Raises LedgerLocked where a daemon runs, and
-    LedgerError, with nothing changed, where the copy is damaged, of another gateway or of a newer version.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-        with closing(file.lock(path.with_name(file.LOCK_NAME))), Folder(path.parent) as folder:
-            check_files(copy)
-            # The file is opened once, so that the checked content is the copied one.
-            with closing(_opened(copy)) as connection:
-                _check(connection, copy, source)
-                with _copied(connection, folder) as draft, folder.open(draft) as made:
-                    _make_ready(folder.path / draft)
-                    os.fsync(made.fileno())
-                    check_same(folder, draft, made)
-                    there_was = path.exists()
-                    folder.rename(draft, _rebuilt(path).name)
-            aside = replace_file(path, "replaced")
-    except (OSError, sqlite3.Error, DBAPIError) as exc:
-        raise LedgerError(f"{copy}: it cannot be restored ({_reason(exc)}); choose another backup") from exc
-    return aside if there_was else None
-
-
-def _make_ready(draft: Path) -> None:
-    engine = file.engine_for(draft, read_only=False)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-        migrate(connection)
-        connection.exec_driver_sql("UPDATE gateway SET broken = ?", (RESTORED,))
-    engine.dispose()
-
-
-def _check(connection: sqlite3.Connection, copy: Path, source: str) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if not 0 < version <= SCHEMA:
-        raise LedgerError(f"{copy}: this is no ledger that this version of hadir knows; choose another backup")
-    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise LedgerError(f"{copy}: the backup is damaged ({' '.join(verdict.split())}); choose another one")
-    owner = connection.execute("SELECT source FROM gateway").fetchone()[0]
-    if owner != source:
-        raise LedgerError(f"{copy}: the backup belongs to {owner}, the configuration says {source}")

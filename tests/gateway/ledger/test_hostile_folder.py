@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger import Ledger, LedgerError, Limits, file, in_use, recovery
+from gateway.ledger import Ledger, LedgerError, Limits, copies, file, in_use
 from gateway.ledger.space import RESERVE_NAME, Reserve
 from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.test_ledger import SOURCE, Office, logged
@@ -89,19 +89,19 @@ def test_copies_among_what_others_put_there(tmp_path: Path, ours: Path, office: 
     folder.mkdir()
     for name in ("ledger-20260101T000000Z.db", "ledger-99991231T235959Z.db", "ledger-20260101T000000Z.part"):
         plant(folder / name, ours)
-    copy = recovery.backup(office.ledger.path, folder, kept=1)
-    assert recovery.newest_backup(folder) == copy
+    copy = copies.backup(office.ledger.path, folder, kept=1)
+    assert copies.newest_backup(folder) == copy
     assert copy.read_bytes().startswith(b"SQLite format 3")
     names = {path.name for path in folder.iterdir()}
     assert names >= {"ledger-99991231T235959Z.db", "ledger-20260101T000000Z.db", copy.name}
     assert not [name for name in names if name.startswith(".")]
     office.ledger.close()
     with pytest.raises(LedgerError, match="cannot be restored"):
-        recovery.restore(office.ledger.path, folder / "ledger-99991231T235959Z.db", SOURCE)
+        copies.restore(office.ledger.path, folder / "ledger-99991231T235959Z.db", SOURCE)
     for side in ("-wal", "-shm"):
         plant(copy.with_name(copy.name + side), ours)
         with pytest.raises(LedgerError, match="cannot be restored"):
-            recovery.restore(office.ledger.path, copy, SOURCE)
+            copies.restore(office.ledger.path, copy, SOURCE)
         path = copy.with_name(copy.name + side)
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
@@ -110,7 +110,7 @@ def test_copies_among_what_others_put_there(tmp_path: Path, ours: Path, office: 
     # In the places where a restored ledger was built before it took its own.
     for name in ("ledger.db.rebuilding", "ledger.db.new"):
         plant(office.data_dir / name, ours)
-    assert recovery.restore(office.ledger.path, copy, SOURCE) is not None
+    assert copies.restore(office.ledger.path, copy, SOURCE) is not None
     assert untouched(ours, OURS)
     office.open()
     assert office.ledger.punches() == 20
@@ -128,11 +128,11 @@ def test_a_copy_that_was_exchanged_while_it_was_written(
             path.unlink()
             path.write_bytes(OURS)
 
-    monkeypatch.setattr(recovery, "BACKUP_PAGES", 1)
+    monkeypatch.setattr(copies, "BACKUP_PAGES", 1)
     monkeypatch.setattr(time, "sleep", exchange)
     with pytest.raises(LedgerError, match="no backup could be made"):
-        recovery.backup(office.ledger.path, folder)
-    assert recovery.newest_backup(folder) is None
+        copies.backup(office.ledger.path, folder)
+    assert copies.newest_backup(folder) is None
     assert untouched(ours, OURS)
 
 
@@ -144,5 +144,5 @@ def test_drafts_of_processes_that_died_are_cleared_away(tmp_path: Path, office: 
     for draft in (old, new):
         draft.touch()
     os.utime(old, (0, 0))
-    recovery.backup(office.ledger.path, folder)
+    copies.backup(office.ledger.path, folder)
     assert (old.exists(), new.exists()) == (False, True)

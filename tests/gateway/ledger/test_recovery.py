@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from drivers.base import BadRecord, Reading, Record
-from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, file, recovery, schema
+from gateway.ledger import Ledger, LedgerError, LedgerReader, backup, copies, file, recovery, schema
 from gateway.ledger.delivery import Receipt
 from tests.gateway.test_file_import import line, put, sink
 from tests.gateway.test_ledger import RECORDED, RESET, SOURCE, Office, by_uid, logged, made, reset
@@ -458,8 +458,8 @@ class TestBackup:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Copy page by page, without pausing."""
-        monkeypatch.setattr(recovery, "BACKUP_PAGES", 1)
-        monkeypatch.setattr(recovery, "BACKUP_PAUSE_S", 0.0001)
+        monkeypatch.setattr(copies, "BACKUP_PAGES", 1)
+        monkeypatch.setattr(copies, "BACKUP_PAUSE_S", 0.0001)
 
     def test_while_the_daemon_writes(self, office: Office, tmp_path: Path) -> None:
         """A copy is one moment of the ledger, whole, however much is written meanwhile."""
@@ -475,7 +475,7 @@ class TestBackup:
         writer = threading.Thread(target=work)
         writer.start()
         try:
-            copy = recovery.backup(office.ledger.path, tmp_path / "backups")
+            copy = copies.backup(office.ledger.path, tmp_path / "backups")
         finally:
             stop.set()
             writer.join()
@@ -492,14 +492,14 @@ class TestBackup:
         old = [folder / f"ledger-2025090{day}T010000Z.db" for day in range(1, 5)]
         for path in (*old, folder / "notes.txt"):
             path.touch()
-        copy = recovery.backup(office.ledger.path, folder)
+        copy = copies.backup(office.ledger.path, folder)
         assert set(folder.iterdir()) == {copy, *old[2:], folder / "notes.txt"}
-        assert recovery.newest_backup(folder) == copy
+        assert copies.newest_backup(folder) == copy
 
     def test_no_room(self, office: Office, tmp_path: Path) -> None:
         """A copy that would leave too little room is not made."""
         with pytest.raises(LedgerError, match="has no room there"):
-            recovery.backup(office.ledger.path, tmp_path / "backups", free_floor=2**60)
+            copies.backup(office.ledger.path, tmp_path / "backups", free_floor=2**60)
         assert list((tmp_path / "backups").iterdir()) == []
 
     def test_half_a_copy_is_none(self, office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -510,7 +510,7 @@ class TestBackup:
 
         monkeypatch.setattr("time.sleep", broken)
         with pytest.raises(LedgerError, match="no backup could be made there"):
-            recovery.backup(office.ledger.path, tmp_path / "backups")
+            copies.backup(office.ledger.path, tmp_path / "backups")
         assert list((tmp_path / "backups").iterdir()) == []
 
 
@@ -521,7 +521,7 @@ class TestRestore:
     def restored(office: Office, copy: Path) -> Path | None:
         """Restore a copy and open the ledger."""
         office.ledger.close()
-        aside = recovery.restore(office.ledger.path, copy, SOURCE)
+        aside = copies.restore(office.ledger.path, copy, SOURCE)
         office.open()
         return aside
 
@@ -529,7 +529,7 @@ class TestRestore:
         """A new stream begins behind the copy's last event; the terminals bring back what came after the copy."""
         centre = Centre()
         office.read(LOG[:200])
-        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
+        copy = copies.backup(office.ledger.path, tmp_path / "backups")
         office.read(LOG, 190)
         centre.take(office)
         first = office.ledger.stream
@@ -547,7 +547,7 @@ class TestRestore:
     def test_without_a_ledger(self, office: Office, tmp_path: Path) -> None:
         """A copy can be restored where there is nothing."""
         office.read(LOG)
-        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
+        copy = copies.backup(office.ledger.path, tmp_path / "backups")
         office.ledger.close()
         office.ledger.path.unlink()
         assert self.restored(office, copy) is None
@@ -572,7 +572,7 @@ class TestRestore:
     def test_unfit_copy(self, office: Office, tmp_path: Path, spoil: str | None, words: str) -> None:
         """A copy that cannot be used changes nothing."""
         office.read(LOG)
-        copy = recovery.backup(office.ledger.path, tmp_path / "backups")
+        copy = copies.backup(office.ledger.path, tmp_path / "backups")
         if spoil is None:
             copy.write_bytes(b"garbage" * 1000)
         else:
@@ -582,7 +582,7 @@ class TestRestore:
         office.ledger.close()
         before = office.ledger.path.read_bytes()
         with pytest.raises(LedgerError, match=words):
-            recovery.restore(office.ledger.path, copy, SOURCE)
+            copies.restore(office.ledger.path, copy, SOURCE)
         assert office.ledger.path.read_bytes() == before
         office.open()
         assert office.ledger.broken is None
