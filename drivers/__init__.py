@@ -5,18 +5,42 @@ entry-point group ``hadir.drivers``; :data:`UNUSABLE` lists those that are left 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from drivers.anviz.terminal import DRIVER as ANVIZ
 from drivers.attlog import DRIVER as ATTLOG
-from drivers.base import Driver, DriverOptions
+from drivers.base import (
+    Acknowledging,
+    DiscoveredTerminal,
+    Driver,
+    DriverError,
+    DriverOptions,
+    Exporting,
+    Logged,
+    Search,
+    Terminal,
+    TerminalRefused,
+    TerminalUnavailable,
+)
 from drivers.line import DRIVER as LINE
 from drivers.zkteco import DRIVER as ZKTECO
 
 GROUP = "hadir.drivers"
 OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, ZKTECO)}
+
+FORMER_NAMES = {
+    "asked_at": "clock_read_at",
+    "lasting": "duration_between",
+    "secret_doubt": "secret_warning",
+    "tell": "write_report",
+}
+"""Names of the drivers' interface in earlier versions → their present names, for the messages about a driver."""
+_CAPABILITIES = {"exports": Exporting, "acknowledge": Acknowledging, "sizes": Logged}
+"""Method that only one capability has → the capability; a terminal without its other methods would not have it."""
 
 
 class Unusable(NamedTuple):
@@ -49,7 +73,7 @@ def load_drivers(points: Iterable[EntryPoint]) -> tuple[dict[str, Driver], list[
         else:
             loaded = _loaded(point)
             if isinstance(loaded, Driver):
-                drivers[point.name] = loaded
+                drivers[point.name] = _guarded(loaded, package)
                 continue
             reason = loaded
         unusable.append(Unusable(point.name, package, reason))
@@ -60,12 +84,47 @@ def _loaded(point: EntryPoint) -> Driver | str:
     try:
         driver = point.load()
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - an external module may raise anything
-        return f"{point.value} cannot be imported ({type(exc).__name__}: {exc})"
+        return f"{point.value} cannot be imported ({_described(exc)})"
     if not isinstance(driver, Driver):
         return f"{point.value} is no drivers.base.Driver"
     if not (isinstance(driver.options, type) and issubclass(driver.options, DriverOptions)):
         return f"the options of {point.value} are no child of drivers.base.DriverOptions"
     return driver if driver.name == point.name else f"{point.value} calls itself {driver.name!r}"
+
+
+def _described(exc: BaseException) -> str:
+    """Return an error of a driver as text, with the present names of what it refers to by a former name."""
+    text = f"{type(exc).__name__}: {exc}"
+    return "; ".join((text, *(f"{old} is {new} now" for old, new in FORMER_NAMES.items() if f"'{old}'" in text)))
+
+
+def _guarded(driver: Driver, package: str) -> Driver:
+    """Return a driver of another package whose defects are clear messages about that package."""
+    title = f"the driver {driver.name!r} of the package {package}"
+
+    @contextmanager
+    def connect(options: Any) -> Iterator[Terminal]:
+        with driver.connect(options) as terminal:
+            for method, capability in _CAPABILITIES.items():
+                missing = [name for name in dir(capability) if name[0] != "_" and not hasattr(terminal, name)]
+                if hasattr(terminal, method) and missing:
+                    former = "".join(f"; {old} is {new} now" for old, new in FORMER_NAMES.items() if new in missing)
+                    raise TerminalRefused(
+                        f"{title} must be updated: its terminals have {method}, but not {', '.join(missing)}{former}"
+                    )
+            yield terminal
+
+    def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:
+        assert driver.discover is not None  # noqa: S101 - else the driver has no discovery
+        try:
+            with closing(driver.discover(search)) as found:
+                yield from found
+        except DriverError:
+            raise
+        except Exception as exc:  # an external module may raise anything
+            raise TerminalUnavailable(f"{title} failed: {_described(exc)}") from exc
+
+    return replace(driver, connect=connect, discover=discover if driver.discover else None)
 
 
 DRIVERS, UNUSABLE = load_drivers(entry_points(group=GROUP))

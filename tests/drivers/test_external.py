@@ -6,17 +6,28 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from textwrap import dedent
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from drivers import DRIVERS, GROUP, OWN, load_drivers
-from drivers.base import DriverOptions
+from drivers.base import (
+    DiscoveredTerminal,
+    Driver,
+    DriverOptions,
+    Export,
+    Search,
+    Sizes,
+    TerminalRefused,
+    TerminalUnavailable,
+)
 from drivers.line import DRIVER as LINE
 from gateway.ledger import FILE_NAME, LedgerReader
 from tests.broker import eventually
@@ -147,7 +158,6 @@ def test_no_package_takes_the_place_of_another(site: Path, tmp_path: Path) -> No
     module = dedent("""\
         from dataclasses import replace
         from drivers.line import DRIVER as LINE
-from gateway.ledger import FILE_NAME, LedgerReader
         DRIVER = replace(LINE, name={!r})
         """)
     for package, name in (("hadir-palsu", "zkteco"), ("hadir-satu", "kembar"), ("hadir-dua", "kembar")):
@@ -185,6 +195,103 @@ def test_what_is_no_driver(value: str, words: str, monkeypatch: pytest.MonkeyPat
     assert drivers == OWN
     assert words in str(left_out)
     assert "'strange' of the package" in str(left_out)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("from drivers.promises import PROMISES", "drivers.promises is drivers.conformance now"),
+        ("from drivers.values import lasting", "lasting is duration_between now"),
+    ],
+)
+def test_a_driver_for_a_former_interface_is_left_out_with_the_present_names(
+    statement: str, words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The reason says what has another name now."""
+    (tmp_path / "former_import.py").write_text(f"{statement}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "drivers.promises", raising=False)
+    drivers, (left_out,) = load_drivers([EntryPoint("former", "former_import:DRIVER", GROUP)])
+    assert drivers == OWN
+    assert words in str(left_out)
+
+
+class FormerFolder:
+    """A folder of exports as drivers wrote it when ``write_report`` was ``tell``."""
+
+    def present(self) -> bool:
+        """Return True."""
+        return True
+
+    def exports(self, seen: Collection[str]) -> Iterator[Export]:
+        """Yield nothing."""
+        del seen
+        return iter(())
+
+    def tell(self, about: Export, receipt: str) -> bool:
+        """Return True."""
+        del about, receipt
+        return True
+
+
+class Numbered:
+    """A terminal with a count of records, but no log."""
+
+    def sizes(self) -> Sizes:
+        """Return no numbers."""
+        return Sizes(None, None)
+
+
+def loaded(monkeypatch: pytest.MonkeyPatch, driver: Driver) -> Driver:
+    """Load a driver as that of another package."""
+    module = ModuleType("former_driver")
+    vars(module)["DRIVER"] = driver
+    monkeypatch.setitem(sys.modules, "former_driver", module)
+    drivers, unusable = load_drivers([EntryPoint(driver.name, "former_driver:DRIVER", GROUP)])
+    assert unusable == []
+    return drivers[driver.name]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "words"),
+    [
+        (FormerFolder(), "have exports, but not write_report; tell is write_report now"),
+        (Numbered(), "have sizes, but not read"),
+    ],
+)
+def test_a_terminal_with_half_a_capability_is_refused(
+    terminal: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver for a former interface does not lose a capability without a message; its connection is closed."""
+    closed = []
+
+    @contextmanager
+    def connect(_options: object) -> Iterator[Any]:
+        try:
+            yield terminal
+        finally:
+            closed.append(True)
+
+    driver = loaded(monkeypatch, Driver("former", DriverOptions, connect))
+    with pytest.raises(TerminalRefused, match=words) as refused, driver.connect(DriverOptions(name="gate")):
+        pass
+    assert "the driver 'former' of the package former_driver must be updated" in str(refused.value)
+    assert closed == [True]
+
+
+def test_a_search_with_a_former_argument_ends_with_its_present_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver's mistake is a message, not a traceback; what it found before stays."""
+
+    def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:
+        yield from [None for _ in search.hosts]
+        yield DiscoveredTerminal("10.0.0.1", {}, asked_at=None)  # type: ignore[call-arg]  # that is the mistake
+
+    driver = loaded(monkeypatch, replace(LINE, name="former", discover=discover))
+    assert driver.discover is not None
+    search = driver.discover(Search(["10.0.0.1"]))
+    assert next(search) is None
+    with pytest.raises(TerminalUnavailable, match=r"package former_driver failed.*asked_at is clock_read_at now"):
+        next(search)
 
 
 def test_what_is_a_driver() -> None:
