@@ -11,7 +11,7 @@ from central.registers import rules
 from central.registers.cells import Wrong, clean, day, plain
 from central.registers.kinds import HEADS, KINDS, Kind, Known, References, RosterDay, heads_of
 from central.registers.problems import Problem, Problems, refuse
-from central.registers.rows import Formula, Row, Table, Value
+from central.registers.rows import MAX_ENTRIES, Formula, Row, Table, Value
 from central.registers.rules import Line
 from central.registers.table import HEADER_ROWS, read_table
 
@@ -103,6 +103,8 @@ class _Reader:
         lines: list[Line] = []
         for row in self._table.rows[at + 1 :]:
             lines += self._grid_row(row) if self._kind.grid else self._row(row)
+            if len(lines) > MAX_ENTRIES:
+                raise refuse(self._table.file, "too_many_entries", limit=str(MAX_ENTRIES))
         if not lines:
             self._problems.raise_if_any()
             raise refuse(self._table.file, "no_rows")

@@ -11,6 +11,8 @@ MAX_ROWS = 200_000
 MAX_COLUMNS = 500
 MAX_CELLS = 4_000_000
 """Cells of a file that hold something."""
+MAX_ENTRIES = 400_000
+"""Records of a file; each cell of a roster is one. So many take about 600 MB."""
 
 
 class Formula(NamedTuple):

@@ -25,6 +25,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "more than {limit} rows; divide it into several files",
         "lebih dari {limit} baris; bagi menjadi beberapa berkas",
     ),
+    "too_many_entries": (
+        "more than {limit} entries, as each cell of a roster is one; divide it by months or units",
+        "lebih dari {limit} entri, karena setiap sel jadwal dinas satu entri; bagi menurut bulan atau unit",
+    ),
     "too_many_columns": ("more than {limit} columns", "lebih dari {limit} kolom"),
     "too_many_cells": (
         "more than {limit} filled cells; divide it into several files",

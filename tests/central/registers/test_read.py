@@ -184,3 +184,13 @@ def test_mutated_workbooks_are_taken_or_refused(tmp_path: Path, kind: str) -> No
         check(path, kind)
         path.write_bytes(mutate_bytes(path.read_bytes(), randomness))
         check(path, kind)
+
+
+def test_a_roster_has_a_bound_of_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell is one, also over several rows."""
+    monkeypatch.setattr("central.registers.read.MAX_ENTRIES", 6)
+    heads = "person,2026-10-01,2026-10-02,2026-10-03\n"
+
+    assert len(taken(write_csv(tmp_path, heads + "p-1,off,off,off\np-2,off,off,off\np-3,,,\n"), "rosters")) == 6
+    path = write_csv(tmp_path, heads + "p-1,off,off,off\np-2,off,off,off\np-3,,off,\n")
+    assert refused(path, "rosters") == [("file.csv", "too_many_entries")]
