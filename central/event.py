@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha1, sha256
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
@@ -63,8 +64,7 @@ class Tombstone(NamedTuple):
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """A numbered event whose digest is verified."""
 
     stream: str
@@ -79,8 +79,6 @@ class Event:
     """Set if this is a punch whose id follows from its fields."""
     id_mismatch: str | None
     """Why an event of type punch has no :attr:`punch`."""
-    recorded: dict[str, Any]
-    """The terminal's record, by field, for the types whose id is derived from a record; otherwise empty."""
     tombstones: tuple[Tombstone, ...]
     """The events whose bodies this event declares pruned; invalid entries are left out."""
 
@@ -180,11 +178,12 @@ def contradicting_fields(one: Event, other: Event) -> list[str]:
 
     A field that is null in one of them does not differ (except ``_STRICT``): an export lacks fields that a log has.
     """
+    first, second = _recorded(one), _recorded(other)
     return [
         field
-        for field in sorted(one.recorded.keys() & other.recorded.keys())
-        if canonical(one.recorded[field]) != canonical(other.recorded[field])  # 1 == True, but not as JSON
-        and (field in _STRICT or (one.recorded[field] is not None and other.recorded[field] is not None))
+        for field in sorted(first.keys() & second.keys())
+        if canonical(first[field]) != canonical(second[field])  # 1 == True, but not as JSON
+        and (field in _STRICT or (first[field] is not None and second[field] is not None))
     ]
 
 
@@ -279,14 +278,10 @@ def _event(content: Any, gateway: str) -> Event:
         raise _Invalid("not_an_event", "not a JSON object")
     if content.get("specversion") != "1.0":
         raise _Invalid("not_an_event", "specversion is not 1.0")
-    stream = _text(content, "stream", _NAME, "not_an_event")
-    identity = _text(content, "id", _NAME, "not_an_event")
-    kind = _text(content, "type", _NAME, "not_an_event")
-    sequence = int(_text(content, "sequence", _SEQUENCE, "not_an_event"))
+    stream, identity, kind, number, previous, stated = _placing_fields(content)
+    sequence = int(number)
     if not 1 <= sequence <= MAX_SEQUENCE:
         raise _Invalid("not_an_event", "sequence is out of range")
-    previous = _text(content, "previous", _DIGEST, "not_an_event")
-    stated = _text(content, "digest", _DIGEST, "not_an_event")
     body, digest = _encoded(content, previous, stated)
     if digest != stated:
         raise _Invalid(
@@ -300,9 +295,23 @@ def _event(content: Any, gateway: str) -> Event:
         punch, id_mismatch = _punch(identity, data, content.get("time"))
     return Event(
         *(stream, sequence, identity, digest, previous, kind, body, punch, id_mismatch),
-        recorded=_recorded(kind, content),
         tombstones=tuple(_tombstones(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
     )
+
+
+_PLACING = {"stream": _NAME, "id": _NAME, "type": _NAME, "sequence": _SEQUENCE, "previous": _DIGEST, "digest": _DIGEST}
+_GET_PLACING = itemgetter(*_PLACING)
+_ALL_PLACING = re.compile("\n".join(pattern.pattern for pattern in _PLACING.values()))
+"""All of them at once, a line each: none of the patterns matches a line feed."""
+
+
+def _placing_fields(content: dict[str, Any]) -> tuple[str, ...]:
+    """Return the fields that place an event in its stream, in the order of ``_PLACING``; raises _Invalid."""
+    with suppress(KeyError, TypeError):
+        fields: tuple[str, ...] = _GET_PLACING(content)
+        if _ALL_PLACING.fullmatch("\n".join(fields)):
+            return fields
+    return tuple(_text(content, key, pattern, "not_an_event") for key, pattern in _PLACING.items())
 
 
 def _encoded(content: dict[str, Any], previous: str, stated: str) -> tuple[str, str]:
@@ -353,12 +362,14 @@ _STRICT = frozenset(("pin", "time"))
 """Fields in which null differs from a value: the PIN ``uid:7`` and uid 7 without a PIN derive the same id."""
 
 
-def _recorded(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+def _recorded(event: Event) -> dict[str, Any]:
+    """Return the terminal's record, by field, for the types whose id is derived from a record; otherwise nothing."""
+    content = _decode(event.body)
     data = content.get("data")
-    if kind not in _RECORD_FIELDS or not isinstance(data, dict):
+    if event.type not in _RECORD_FIELDS or not isinstance(data, dict):
         return {}
-    recorded = {field: data.get(field) for field in _RECORD_FIELDS[kind]}
-    return {**recorded, "time": content.get("time")} if kind == PUNCH else recorded
+    recorded = {field: data.get(field) for field in _RECORD_FIELDS[event.type]}
+    return {**recorded, "time": content.get("time")} if event.type == PUNCH else recorded
 
 
 def _text(content: dict[str, Any], key: str, pattern: re.Pattern[str], reason: str) -> str:

@@ -156,7 +156,8 @@ class Batch:
         self._check_links(stream, event.sequence)
         arrived = Arrived(stream, event, next(self._keys))
         self._arrived.append(arrived)
-        self._decide_tombstones(gateway, event.tombstones, arrived.key)
+        if event.tombstones:
+            self._decide_tombstones(gateway, event.tombstones, arrived.key)
         if event.punch is not None:
             self._punches.add(arrived, self._moment.received)
         elif event.id_mismatch is not None:
@@ -210,14 +211,18 @@ class Batch:
         So a link is compared when its second end arrives, in whatever order, and again when a fork adds an end.
         """
         holds = stream.coverage.holds
-        for place in (sequence, sequence + 1):
-            if holds(place) and (place == 1 or holds(place - 1)):
-                self._check_link(stream, place)
+        if sequence == 1 or holds(sequence - 1):
+            self._check_link(stream, sequence)
+        if holds(sequence + 1):
+            self._check_link(stream, sequence + 1)
 
     def _check_link(self, stream: Stream, place: int) -> None:
         """Compare the link into a place. One that an event without content may make is not called broken."""
-        below = [claim.digest for claim in stream.claims(place - 1)] or [first_previous(stream.name)]
-        here = [claim.previous for claim in stream.claims(place)]
+        before, after = stream.claims(place - 1), stream.claims(place)
+        if len(before) == len(after) == 1 and before[0].digest == after[0].previous:
+            return
+        below = [claim.digest for claim in before] or [first_previous(stream.name)]
+        here = [claim.previous for claim in after]
         if None not in here and set(below).isdisjoint(here):
             self._findings.note(stream, place, "break", below[0], str(here[0]))
         elif len(below) + len(here) > 2:  # a fork may have mended it

@@ -251,7 +251,9 @@ def _engine(path: Path, *, read_only: bool) -> sqlalchemy.Engine:
         connection.text_factory = decode_text
         if not read_only:
             connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA wal_autocheckpoint = 8000")  # punches' ids are random: their pages gather
+            # Punches' ids are random: their pages gather in memory and in the log before they are copied.
+            connection.execute("PRAGMA wal_autocheckpoint = 8000")
+            connection.execute("PRAGMA cache_size = -32768")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

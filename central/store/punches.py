@@ -66,7 +66,8 @@ class PunchBatch:
     def write(self) -> None:
         """Store the new punches, and whose serial numbers are whose."""
         if self.added:
-            rows = [(arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added]
+            # By id, so that neighbours in the index are written one after the other.
+            rows = sorted((arrived.event.id, arrived.key, *(arrived.event.punch or ())) for arrived in self.added)
             insert_many(self._connection, punches, ("id", "event", *Punch._fields), rows)
         if self._owners:
             self._connection.execute(insert(ownership), self._owners)

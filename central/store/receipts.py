@@ -53,12 +53,13 @@ class Receipts:
 
     def update(self, connection: Connection, outcome: Outcome, now_s: float) -> None:
         """Take over what a batch has written: filled sequences, disputed places, and gateways' present streams."""
+        created = {stream.key for stream in outcome.streams if stream.created}
+        names = {stream.key: stream.name for stream in outcome.streams}
         for gateway in outcome.gateways:
-            present = self._present.get(gateway.name)
-            if gateway.current is not None and (present is None or present.key != gateway.current):
-                name = connection.execute(select(streams.c.name).where(streams.c.id == gateway.current)).scalar_one()
-                coverage = _load_coverage(connection, gateway.current, now_s)
-                self._present[gateway.name] = _Present(gateway.current, name, coverage)
+            key, present = gateway.current, self._present.get(gateway.name)
+            if key is not None and (present is None or present.key != key):
+                coverage = Coverage(0, 0, [], now_s) if key in created else _load_coverage(connection, key, now_s)
+                self._present[gateway.name] = _Present(key, names[key], coverage)
         for stream in outcome.streams:
             present = self._present.get(stream.gateway.name)
             if present is None or present.key != stream.key:

@@ -149,21 +149,24 @@ def mark(connection: Connection, marks: Iterable[Mark], cause: Mapping[str, Any]
     """Mark days to be judged again, in the transaction of their cause; return how many marks that makes."""
     text = encode(dict(cause))
     rows = [(one.subject, one.first.isoformat(), one.last.isoformat(), text, entered) for one in coalesced(marks)]
+    _insert_marks(connection, rows)
+    return len(rows)
+
+
+def _insert_marks(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
     if rows:
         insert_many(connection, AFFECTED, ("subject", "first", "last", "cause", "entered"), rows)
-    return len(rows)
 
 
 def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | None]], entered: str) -> None:
     """Mark the days of punches, each with the gateway (``site/gateway``) whose event counts."""
-    # One punch of each day and clock stands for all of them: a mark costs more than a punch.
     days = {
-        (gateway, punch.serial, punch.pin, punch.uid, punch.local_time[:10], punch.instant - _seconds(punch)): punch
+        (read_key(_reading(gateway.partition("/")[0], punch)), punch.local_time[:10])
         for gateway, punch in counting
         if punch is not None
     }
-    marks = [mark_of_punch(key[0].partition("/")[0], punch) for key, punch in days.items()]
-    mark(connection, marks, {"kind": "punch"}, entered)
+    cause = encode({"kind": "punch"})
+    _insert_marks(connection, [(subject, day, day, cause, entered) for subject, day in sorted(days)])
 
 
 def mark_recounted(connection: Connection, recounted: Iterable[Recounted], entered: str) -> None:
@@ -192,14 +195,13 @@ def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[
 def mark_of_punch(site: str, punch: Punch) -> Mark:
     """Return the mark of a punch at a site."""
     on = date.fromisoformat(punch.local_time[:10])
+    return Mark(read_key(_reading(site, punch)), on, on)
+
+
+def _reading(site: str, punch: Punch) -> Reading:
     pin = punch.pin if punch.pin is not None else f"uid:{punch.uid}"
-    return Mark(read_key(Reading(site, punch.serial, pin, _seconds(punch) - punch.instant)), on, on)
-
-
-def _seconds(punch: Punch) -> int:
-    """Return the seconds of its wall clock since 1970."""
     since = datetime.fromisoformat(punch.local_time) - _EPOCH
-    return since.days * 86_400 + since.seconds
+    return Reading(site, punch.serial, pin, since.days * 86_400 + since.seconds - punch.instant)
 
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a wall clock

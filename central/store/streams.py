@@ -97,6 +97,8 @@ class Stream:
     places: dict[int, Place] = field(default_factory=dict)
     filled: list[int] = field(default_factory=list)
     """Sequences that are held since this batch, in the order of arrival."""
+    created: bool = False
+    """By this batch."""
     changed: bool = False
 
     def claims(self, sequence: int) -> list[PlaceClaim]:
@@ -146,7 +148,7 @@ class Streams:
             gateway.streams_today += 1
             row = {"gateway": gateway.key, "name": name, "found": self._moment.received, "seen": 0, "assigned": 0}
             key = self._connection.execute(_ADD_STREAM, row).scalar_one()
-            stream = Stream(key, gateway, name, Coverage(0, 0, [], self._moment.monotonic_s))
+            stream = Stream(key, gateway, name, Coverage(0, 0, [], self._moment.monotonic_s), created=True)
             self.streams[gateway.key, name] = stream
         return stream
 

@@ -66,7 +66,7 @@ class Reading(NamedTuple):
 
 def read_key(reading: Reading) -> str:
     """Return the subject of a punch; none of its parts holds a tabulator."""
-    return _READ + "\t".join(map(str, reading))
+    return f"{_READ}{reading.site}\t{reading.serial}\t{reading.pin}\t{reading.offset_s}"
 
 
 def read_of(subject: str) -> Reading | None:
