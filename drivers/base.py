@@ -11,11 +11,14 @@ A driver implements the protocol of one family of terminals and imports nothing 
   allow-list constant in the driver. The one thing that may be written is the clock, by :class:`SettableClock`.
 """
 
+import errno
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -27,13 +30,62 @@ from drivers.values import Seconds, duration_between
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
 
 
+class Reason(StrEnum):
+    """A known reason why a terminal cannot be read; people get the advice that belongs to it."""
+
+    NAME_UNKNOWN = "name_unknown"
+    """The host name cannot be resolved."""
+    NO_ROUTE = "no_route"
+    """This computer has no route to the network of the address."""
+    PORT_CLOSED = "port_closed"
+    """The host refuses connections to the port."""
+    PORT_PERMISSION = "port_permission"
+    """The user of this process may not open the serial port."""
+    PORT_IN_USE = "port_in_use"
+    """Another program has locked the serial port."""
+    PORT_MISSING = "port_missing"
+    """The serial port does not exist."""
+    FILES_UNREADABLE = "files_unreadable"
+    """The folder or file with the exports cannot be read."""
+    KEY_FILE = "key_file"
+    """The file with the communication key cannot be read, or holds something else."""
+    KEY_REFUSED = "key_refused"
+    """The terminal refuses the communication key."""
+    ENCRYPTED = "encrypted"
+    """The terminal requires the encrypted variant of its protocol."""
+    ACCESS_PANEL = "access_panel"
+    """A door access panel answers, not an attendance terminal."""
+    SERIAL_UNREPORTED = "serial_unreported"
+    """The terminal does not report a serial number."""
+    SERIAL_DIFFERS = "serial_differs"
+    """A terminal with another serial number answers."""
+    SERIAL_TWICE = "serial_twice"
+    """The serial number belongs to another configured terminal."""
+    LAYOUT_UNKNOWN = "layout_unknown"
+    """No known record layout fits the log."""
+
+
 class DriverError(Exception):
     """Base class of all errors of drivers; never raised itself.
 
-    ``capture`` holds the last bytes exchanged, as text lines of hex, where they help to understand what went wrong.
+    The message is technical English. ``reason`` is for programs; None where no known reason applies. ``capture`` holds
+    the last bytes exchanged, as text lines of hex, where they help to understand what went wrong.
     """
 
+    reason: Reason | None = None
     capture: str | None = None
+
+    def __init__(self, message: str, *, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+def connect_reason(exc: OSError | UnicodeError) -> Reason | None:
+    """Return why a connection to a host failed; None where only the host's silence is known."""
+    if isinstance(exc, socket.gaierror | UnicodeError):
+        return Reason.NAME_UNKNOWN
+    return {errno.ENETUNREACH: Reason.NO_ROUTE, errno.ECONNREFUSED: Reason.PORT_CLOSED}.get(exc.errno or 0)
 
 
 class TerminalUnavailable(DriverError):  # noqa: N818 - named after the required reaction
@@ -53,6 +105,8 @@ class UnreadableLog(ProtocolError):  # noqa: N818 - named after the condition
 
     The terminal works and the next reading would fail in the same way: a retry soon is useless.
     """
+
+    reason = Reason.LAYOUT_UNKNOWN
 
     def __init__(self, message: str, body: bytes) -> None:
         super().__init__(message)

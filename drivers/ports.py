@@ -1,5 +1,6 @@
 """Ports that bytes come through: a serial device of this machine, or a converter on the network. Shared by drivers."""
 
+import errno
 import os
 import socket
 import stat
@@ -11,7 +12,7 @@ from typing import Protocol
 import serial
 from pydantic import ValidationInfo
 
-from drivers.base import TerminalUnavailable
+from drivers.base import Reason, TerminalUnavailable, connect_reason
 from drivers.values import checked_address, refuse_newly, same_address
 
 
@@ -73,7 +74,7 @@ class _TcpPort:
         try:
             self._socket = socket.create_connection((host, port), timeout_s)
         except UnicodeError as exc:  # a name that cannot be one in the DNS
-            raise OSError(f"{host} is not the name of a host") from exc
+            raise socket.gaierror(f"{host} is not the name of a host") from exc
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A converter that loses power says nothing: let the kernel find out within about a minute.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -132,6 +133,17 @@ def same_port(port: str, default: int = 0) -> str:
     return f"tcp://{same_address(port.removeprefix('tcp://'), default)}"
 
 
+_SERIAL_REASONS = {
+    errno.EACCES: Reason.PORT_PERMISSION,
+    errno.EPERM: Reason.PORT_PERMISSION,
+    errno.ENOENT: Reason.PORT_MISSING,
+    errno.ENODEV: Reason.PORT_MISSING,
+    errno.ENXIO: Reason.PORT_MISSING,
+    errno.EBUSY: Reason.PORT_IN_USE,
+    errno.EWOULDBLOCK: Reason.PORT_IN_USE,  # of the exclusive lock
+}
+
+
 def open_port(port: str, baudrate: int, timeout_s: float, default: int | None = None) -> Port:
     """Open a port; TerminalUnavailable where it is not there, or another program has it."""
     address = split_tcp(port, default)
@@ -140,7 +152,6 @@ def open_port(port: str, baudrate: int, timeout_s: float, default: int | None = 
     except TimeoutError as exc:
         raise TerminalUnavailable(f"{port} does not answer within {timeout_s:g} s") from exc
     except OSError as exc:
-        reason = exc.strerror or str(exc)
-        if "exclusively lock" in str(exc):
-            reason = "another program uses it"
-        raise TerminalUnavailable(f"{port} cannot be opened ({reason})") from exc
+        reason = connect_reason(exc) if address else _SERIAL_REASONS.get(exc.errno or 0)
+        why = "another program uses it" if reason is Reason.PORT_IN_USE else exc.strerror or str(exc)
+        raise TerminalUnavailable(f"{port} cannot be opened ({why})", reason=reason) from exc

@@ -6,6 +6,8 @@ Used by the doctor, the status page, `hadir status`, and the setting of clocks.
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from drivers.base import Reason
+
 ZONES_MS = 26 * 3_600_000
 """No two time zones differ by more."""
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
@@ -27,24 +29,23 @@ class Obstacle(NamedTuple):
     """The doctor's finding, which has a text and advice."""
 
 
-_BY_WORDS: tuple[tuple[tuple[str, ...], Obstacle], ...] = (
-    (("communication key cannot be read",), Obstacle("key", "key_file")),
-    (("cannot be looked up",), Obstacle("route", "terminal_name_unknown")),
-    (("Network is unreachable",), Obstacle("route", "no_route")),
-    (("Connection refused",), Obstacle("port", "port_closed")),
-    (("cannot be opened", "Permission denied"), Obstacle("port", "port_permission")),
-    (("another program uses it",), Obstacle("port", "port_in_use")),
-    (("cannot be opened", "No such file or directory"), Obstacle("port", "port_missing")),
-    (("cannot be read (",), Obstacle("port", "files_unreadable")),
-    (("communication key",), Obstacle("key", "key_refused")),
-    (("encrypted conversation",), Obstacle("key", "encrypted")),
-    (("access panel",), Obstacle("key", "panel")),
-    (("does not tell its serial",), Obstacle("serial", "serial_not_told")),
-    (("is expected",), Obstacle("serial", "serial_differs")),
-    (("is known as terminal",), Obstacle("serial", "serial_twice")),
-    (("of log do not read as",), Obstacle("record", "layout_unknown")),
-)
-"""Substrings of a driver's error, all contained in it → its meaning."""
+_BY_REASON: Mapping[str, Obstacle] = {
+    Reason.NAME_UNKNOWN: Obstacle("route", "terminal_name_unknown"),
+    Reason.NO_ROUTE: Obstacle("route", "no_route"),
+    Reason.PORT_CLOSED: Obstacle("port", "port_closed"),
+    Reason.PORT_PERMISSION: Obstacle("port", "port_permission"),
+    Reason.PORT_IN_USE: Obstacle("port", "port_in_use"),
+    Reason.PORT_MISSING: Obstacle("port", "port_missing"),
+    Reason.FILES_UNREADABLE: Obstacle("port", "files_unreadable"),
+    Reason.KEY_FILE: Obstacle("key", "key_file"),
+    Reason.KEY_REFUSED: Obstacle("key", "key_refused"),
+    Reason.ENCRYPTED: Obstacle("key", "encrypted"),
+    Reason.ACCESS_PANEL: Obstacle("key", "panel"),
+    Reason.SERIAL_UNREPORTED: Obstacle("serial", "serial_not_told"),
+    Reason.SERIAL_DIFFERS: Obstacle("serial", "serial_differs"),
+    Reason.SERIAL_TWICE: Obstacle("serial", "serial_twice"),
+    Reason.LAYOUT_UNKNOWN: Obstacle("record", "layout_unknown"),
+}
 _BY_CAUSE = {
     "unavailable": Obstacle("port", "silent"),
     "protocol": Obstacle("key", "not_a_terminal"),
@@ -70,12 +71,13 @@ BROKER_FINDINGS: Mapping[str, str] = {
 """Why the broker is not connected (:data:`gateway.publisher.BrokerCause`) → the doctor's finding."""
 
 
-def obstacle(cause: str | None, reason: str) -> Obstacle:
-    """Return what an error of a terminal means; ``cause`` and ``reason`` as its state has them."""
-    for words, found in _BY_WORDS:
-        if all(word in reason for word in words):
-            return found
-    return _BY_CAUSE.get(cause or "", _BY_CAUSE["unavailable"])
+def obstacle(cause: str | None, reason: str | None) -> Obstacle:
+    """Return what an error of a terminal means.
+
+    ``cause`` is the kind of error, as in the terminal's state; ``reason`` a :class:`drivers.base.Reason` or its value.
+    """
+    found = _BY_REASON.get(reason or "")
+    return found or _BY_CAUSE.get(cause or "", _BY_CAUSE["unavailable"])
 
 
 def judge_clock(offset_ms: int, bound_ms: int, tolerance_s: float, *, synchronised: bool) -> ClockFinding:

@@ -212,7 +212,7 @@ class Daemon:
 
     def _status(self) -> dict[str, Any]:
         """Return the status for the control socket and the page."""
-        return {**self._health.status(self._publisher), "alarms": self._publisher.alarms}
+        return self._health.local_status(self._publisher)
 
     def _problem(self) -> str | None:
         """Return which part has failed, and why; None while all work."""
@@ -322,6 +322,7 @@ class Daemon:
             "postponed": postponed,
             "reconciliation": reconciliation,
             "state": self._worker(worker.name).state.payload(),
+            "reason_code": self._worker(worker.name).state.reason_code,
         }
 
     def _worker(self, name: str) -> Worker:

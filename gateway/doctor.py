@@ -42,6 +42,7 @@ from drivers.base import (
     UnreadableLog,
 )
 from gateway.advice import judge_clock, obstacle
+from gateway.broker_status import BrokerStatus
 from gateway.clock import Clock
 from gateway.commands import Refusal
 from gateway.control import Unanswered, ask
@@ -389,9 +390,12 @@ def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock,
     return Section(entry.name, TERMINAL_STEPS, lambda: _met(settings, entry, clock), SLOW_LOG_S + 2 * patience_s)
 
 
-def _obstacle(cause: str, reason: str, reached: str) -> Iterator[Finding]:
-    """Tell what an error means: the steps before it passed, and it is that of its own step, or of the one reached."""
-    step, name = obstacle(cause, reason)
+def _obstacle(cause: str, code: str | None, reason: str, reached: str) -> Iterator[Finding]:
+    """Yield what an error means: the steps before it passed; it belongs to its own step, or to the one reached.
+
+    ``code`` is the reason for programs, ``reason`` the driver's message.
+    """
+    step, name = obstacle(cause, code)
     at = TERMINAL_STEPS.index(reached)
     if TERMINAL_STEPS.index(step) < at:  # an error in the middle of a conversation that had begun
         step, name = reached, "broke_off" if cause == "unavailable" else name
@@ -418,7 +422,7 @@ def _findings_of_daemon(
         elif state["cause"] is None:
             yield _failed("route", "not_visited", reason=state["reason"])
         else:
-            yield from _obstacle(state["cause"], state["reason"], "route")
+            yield from _obstacle(state["cause"], visit.get("reason_code"), state["reason"], "route")
         return
     yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
     yield _passed("serial", "serial", serial=state["serial"])
@@ -446,11 +450,11 @@ def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[
                     return  # another terminal: its data are irrelevant
                 reached = next((later for step, later in pairwise(TERMINAL_STEPS) if step == finding.step), reached)
     except TerminalUnavailable as exc:
-        yield from _obstacle("unavailable", str(exc), reached)
+        yield from _obstacle("unavailable", exc.reason, str(exc), reached)
     except (TerminalRefused, UnreadableLog) as exc:
-        yield from _obstacle("refused", str(exc), reached)
+        yield from _obstacle("refused", exc.reason, str(exc), reached)
     except DriverError as exc:
-        yield from _obstacle("protocol", str(exc), reached)
+        yield from _obstacle("protocol", exc.reason, str(exc), reached)
 
 
 def _conversation(settings: Settings, entry: TerminalSettings, terminal: Terminal, clock: Clock) -> Iterator[Finding]:
@@ -787,10 +791,10 @@ def _judged_session(daemon_status: Mapping[str, Any] | None) -> Finding:
     """Check the status of the daemon's own connection: two machines with one name show only there."""
     if daemon_status is None:
         return _skipped("session", "no_daemon")
-    status = str(daemon_status["broker"])
-    if status == "connected":
+    status = BrokerStatus.of(daemon_status)
+    if status.hindered:
+        return _failed("session", "daemon_troubled", reason=status.text())
+    if status.connected:
         return _passed("session", "daemon_connected")
-    if status.startswith("connected"):
-        return _failed("session", "daemon_troubled", reason=status)
     own = {"taken": "client_taken", "replaced": "copy_stopped"}  # what only the daemon's own connection shows
-    return _failed("session", own.get(daemon_status.get("broker_cause") or "", "daemon_not_connected"), reason=status)
+    return _failed("session", own.get(status.cause or "", "daemon_not_connected"), reason=status.text())

@@ -88,14 +88,23 @@ class Health:
         }
 
     def status(self, publisher: Publisher) -> dict[str, Any]:
-        """Return the data of the control command ``status``."""
+        """Return the centre's report of the whole gateway."""
         return {
             "version": VERSION,
             "broker": publisher.status_text,
-            "broker_cause": publisher.cause,
+            "broker_cause": publisher.status.cause,
             "confirm": self._settings.delivery.confirm,
             "health": self.health(),
             "terminals": {worker.name: worker.state.payload() for worker in self._workers},
+        }
+
+    def local_status(self, publisher: Publisher) -> dict[str, Any]:
+        """Return the data of the control command ``status``: the report, and what texts for people are made from."""
+        return {
+            **self.status(publisher),
+            "broker_status": publisher.status.data(),
+            "reason_codes": {worker.name: worker.state.reason_code for worker in self._workers},
+            "alarms": publisher.alarms,
         }
 
     def summary(self, publisher: Publisher) -> str:

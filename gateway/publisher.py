@@ -35,6 +35,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from drivers.textfile import read_secret
 from gateway.bounded_client import MESSAGE_BYTES, BoundedClient
+from gateway.broker_status import BrokerStatus
 from gateway.commands import REQUEST_BYTES, Request
 from gateway.event import utc_text
 from gateway.ledger import Judgement, Ledger, LedgerError, LedgerFull, StoredEvent, info_from, receipt_from
@@ -501,22 +502,21 @@ class Publisher:
 
     @property
     def status_text(self) -> str:
-        """The status of the connection in words for people: connected or not, and what is wrong."""
-        if not self._connected:
-            return f"not connected: {self._problem}" if self._problem else "not connected yet"
-        held = [
-            f"nobody subscribes to {topic}"
-            if blocked.code == NO_MATCHING_SUBSCRIBERS
-            else f"{topic} is refused (reason {blocked.code:#04x})"
-            for topic, blocked in self._blocked_topics.copy().items()
-        ]
-        held += [f"the subscription to {topic} is refused" for topic in sorted(self._refused_subscriptions)]
-        return "; ".join(["connected", *held])
+        """The status of the connection in technical English."""
+        return self.status.text()
 
     @property
-    def cause(self) -> BrokerCause | None:
-        """Why the broker is not connected; None where it is, or was not tried yet."""
-        return None if self._connected else self._cause
+    def status(self) -> BrokerStatus:
+        """The status of the connection."""
+        if not self._connected:
+            return BrokerStatus(connected=False, cause=self._cause, reason=self._problem)
+        codes = {topic: blocked.code for topic, blocked in self._blocked_topics.copy().items()}
+        return BrokerStatus(
+            connected=True,
+            unsubscribed=[topic for topic, code in codes.items() if code == NO_MATCHING_SUBSCRIBERS],
+            refused={topic: code for topic, code in codes.items() if code != NO_MATCHING_SUBSCRIBERS},
+            subscriptions_refused=sorted(self._refused_subscriptions),
+        )
 
     @property
     def is_alive(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from drivers.anviz import wire
-from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
+from drivers.base import DriverError, Reason, TerminalRefused, TerminalUnavailable
 from drivers.ports import Port, open_port
 
 DEFAULT_TCP_PORT = 5010
@@ -65,7 +65,7 @@ class Line:
         self._changed = threading.Condition()
         """Guards everything below; notified after every reception, end of a request, or loss of the port."""
         self._last_received_at = 0.0
-        self._failure: str | None = None
+        self._failure: tuple[str, Reason | None] | None = None
         self._turns: deque[object] = deque()
         self._awaited: tuple[int, int] | None = None
         self._answer: wire.Frame | None = None
@@ -88,7 +88,7 @@ class Line:
             try:
                 self._port = open_port(self._where, self.baudrate, timeout_s, DEFAULT_TCP_PORT)
             except TerminalUnavailable as exc:
-                self._fail(str(exc))
+                self._fail(str(exc), exc.reason)
                 raise
             self._listener.start()
 
@@ -155,7 +155,8 @@ class Line:
 
     def _check(self) -> None:
         if self._failure is not None:
-            raise TerminalUnavailable(self._failure)
+            message, reason = self._failure
+            raise TerminalUnavailable(message, reason=reason)
 
     def _wait(self, deadline: float) -> bool:
         """Wait for a change; return False after the deadline, TerminalUnavailable where the line is closed."""
@@ -245,9 +246,9 @@ class Line:
             if frame.command == command and channel in (frame.channel, wire.BROADCAST):
                 self._answer = frame
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, message: str, reason: Reason | None = None) -> None:
         with self._changed:
-            self._failure = self._failure or reason
+            self._failure = self._failure or (message, reason)
             self._changed.notify_all()
 
 

@@ -28,6 +28,7 @@ from drivers.base import (
     Driver,
     DriverOptions,
     Export,
+    Reason,
     Record,
     Refused,
     Settling,
@@ -200,7 +201,8 @@ def _pieces(path: Path) -> Iterator[bytes]:
             while piece := file.read(PIECE):
                 yield piece
     except OSError as exc:
-        raise TerminalUnavailable(f"{_shown(path)} cannot be read ({exc.strerror or exc})") from exc
+        message = f"{_shown(path)} cannot be read ({exc.strerror or exc})"
+        raise TerminalUnavailable(message, reason=Reason.FILES_UNREADABLE) from exc
 
 
 def _shown(path: Path) -> str:
@@ -270,8 +272,8 @@ class AttlogTerminal:
         except FileNotFoundError:
             return
         except OSError as exc:
-            reason = f"{_shown(self._options.path)} cannot be read ({exc.strerror or exc})"
-            raise TerminalUnavailable(reason) from exc
+            message = f"{_shown(self._options.path)} cannot be read ({exc.strerror or exc})"
+            raise TerminalUnavailable(message, reason=Reason.FILES_UNREADABLE) from exc
         yield from (one for one in refused if one.mark not in seen)
         before = {path: mark for path in candidates if (mark := _mark(path)) is not None and mark not in seen}
         until = time.monotonic() + (self._options.settle if before else 0)

@@ -22,6 +22,7 @@ from drivers.base import (
     ProtocolError,
     RawPunch,
     Reading,
+    Reason,
     Record,
     Sizes,
     TerminalInfo,
@@ -108,10 +109,13 @@ class ZktecoOptions(DriverOptions):
             return read_comm_key(self.comm_key_file)
         except OSError as exc:
             raise TerminalRefused(
-                f"the communication key cannot be read from {self.comm_key_file} ({exc.strerror or exc})"
+                f"the communication key cannot be read from {self.comm_key_file} ({exc.strerror or exc})",
+                reason=Reason.KEY_FILE,
             ) from exc
         except TextFileError as exc:
-            raise TerminalRefused(f"the communication key cannot be read from {self.comm_key_file}: {exc}") from None
+            raise TerminalRefused(
+                f"the communication key cannot be read from {self.comm_key_file}: {exc}", reason=Reason.KEY_FILE
+            ) from None
 
 
 class _LogPart(NamedTuple):
@@ -465,11 +469,13 @@ def _handshake(pyzk: Pyzk, transport: Transport) -> None:
             if pyzk.response == wire.CMD_ACK_UNAUTH:
                 raise TerminalRefused(
                     "the terminal refuses the communication key; compare comm_key_file with the key in its menu "
-                    "(Comm. > PC connection)"
+                    "(Comm. > PC connection)",
+                    reason=Reason.KEY_REFUSED,
                 ) from None
             if pyzk.response in wire.SECURE_ANSWERS:
                 raise TerminalRefused(
                     f"the terminal's firmware wants an encrypted conversation ({pyzk.response}), which this version "
-                    "does not speak; switch it off in the terminal's menu, or use its PUSH mode"
+                    "does not speak; switch it off in the terminal's menu, or use its PUSH mode",
+                    reason=Reason.ENCRYPTED,
                 ) from None
             raise ProtocolError(f"the terminal answers {pyzk.response} where a conversation should begin") from None

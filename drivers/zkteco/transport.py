@@ -17,7 +17,7 @@ from typing import Any
 import zk.base
 from zk import ZK
 
-from drivers.base import DriverError, ProtocolError, TerminalRefused, TerminalUnavailable
+from drivers.base import DriverError, ProtocolError, Reason, TerminalRefused, TerminalUnavailable, connect_reason
 from drivers.zkteco import wire
 
 ALLOWED = frozenset(
@@ -126,7 +126,9 @@ class Transport:
             )[0]
         except (OSError, UnicodeError) as exc:
             reason = getattr(exc, "strerror", None) or exc
-            raise TerminalUnavailable(f"the name {host} cannot be looked up ({reason})") from exc
+            raise TerminalUnavailable(
+                f"the name {host} cannot be looked up ({reason})", reason=Reason.NAME_UNKNOWN
+            ) from exc
         opened: socket.socket | None = None
         try:
             opened = socket.socket(family, kind, proto)
@@ -144,7 +146,9 @@ class Transport:
                 opened.close()
             if isinstance(exc, TimeoutError):
                 raise TerminalUnavailable(f"{where} does not answer within {timeout_s:g} s") from exc
-            raise TerminalUnavailable(f"{where} cannot be reached ({exc.strerror or exc})") from exc
+            raise TerminalUnavailable(
+                f"{where} cannot be reached ({exc.strerror or exc})", reason=connect_reason(exc)
+            ) from exc
         return opened
 
     @property
@@ -348,8 +352,10 @@ class Transport:
         try:
             for bare in (data,) if self._udp else self._stream.feed(data):
                 self._dispatch(bare)
-        except (wire.SecureFirmware, wire.AccessPanel) as exc:
-            raise TerminalRefused(str(exc)) from exc
+        except wire.SecureFirmware as exc:
+            raise TerminalRefused(str(exc), reason=Reason.ENCRYPTED) from exc
+        except wire.AccessPanel as exc:
+            raise TerminalRefused(str(exc), reason=Reason.ACCESS_PANEL) from exc
         except wire.WireError as exc:
             self._capture.append(f"< {self._hex(data)}")
             raise ProtocolError(str(exc)) from exc

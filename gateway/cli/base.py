@@ -222,8 +222,6 @@ HINTS = {
         "Kesalahan di dalam hadir: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
     ),
 }
-# Part of a driver's message of refusal → hint. Any other refusal has the hint "refused".
-REFUSALS = {"communication key": "key", "encrypt": "encrypted", "access panel": "panel"}
 
 
 class Failure(Exception):  # noqa: N818 - a command that failed, not always an error of the program

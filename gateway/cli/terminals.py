@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -27,7 +26,6 @@ import typer
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     HINTS,
-    REFUSALS,
     TERMINALS,
     Address,
     AsJson,
@@ -99,18 +97,22 @@ class Target:
 
 def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
     """Return the failure for an exception that a driver raised at an address."""
-    from drivers.base import TerminalRefused, TerminalUnavailable
+    from drivers.base import Reason, TerminalRefused, TerminalUnavailable
 
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
     text = f"{where}: {message}"
     if isinstance(exc, TerminalUnavailable) and driver.via == "serial":
-        return Failure(Code.UNAVAILABLE, text, "port" if "Permission denied" in message else "line")
+        return Failure(Code.UNAVAILABLE, text, "port" if exc.reason is Reason.PORT_PERMISSION else "line")
     if isinstance(exc, TerminalUnavailable):
-        unknown = isinstance(exc.__cause__, socket.gaierror | UnicodeError)
-        return Failure(Code.UNAVAILABLE, text, "name" if unknown else "unavailable")
+        return Failure(Code.UNAVAILABLE, text, "name" if exc.reason is Reason.NAME_UNKNOWN else "unavailable")
     if isinstance(exc, TerminalRefused):
-        hints = [hint for words, hint in REFUSALS.items() if words in message]
-        return Failure(Code.REFUSED, text, hints[0] if hints else "refused")
+        hints: dict[Reason | None, str] = {
+            Reason.KEY_FILE: "key",
+            Reason.KEY_REFUSED: "key",
+            Reason.ENCRYPTED: "encrypted",
+            Reason.ACCESS_PANEL: "panel",
+        }
+        return Failure(Code.REFUSED, text, hints.get(exc.reason, "refused"))
     return Failure(Code.PROTOCOL, text, "protocol")
 
 

@@ -241,24 +241,38 @@ def is_disk_full(exc: DBAPIError) -> bool:
     )
 
 
-_HINTS = {
-    "database or disk is full": "make room on the disk; the terminals keep what is not read yet",
-    "attempt to write a readonly database": "give the daemon's user write permission to the data_dir",
-    "unable to open database file": "check that the data_dir exists and the daemon's user may write to it",
-    "file is not a database": DAMAGED,
-    "database disk image is malformed": DAMAGED,
-    "text in it is spoilt": DAMAGED,
+_LOOK = "look at the disk and the permissions of the data_dir"
+_ERRORS = {
+    sqlite3.SQLITE_FULL: ("database or disk is full", "make room on the disk; the terminals keep what is not read yet"),
+    sqlite3.SQLITE_READONLY: (
+        "attempt to write a readonly database",
+        "give the daemon's user write permission to the data_dir",
+    ),
+    sqlite3.SQLITE_CANTOPEN: (
+        "unable to open database file",
+        "check that the data_dir exists and the daemon's user may write to it",
+    ),
+    sqlite3.SQLITE_NOTADB: ("file is not a database", DAMAGED),
+    sqlite3.SQLITE_CORRUPT: ("database disk image is malformed", DAMAGED),
+    sqlite3.SQLITE_BUSY: ("database is locked", _LOOK),
+    sqlite3.SQLITE_IOERR: ("disk I/O error", _LOOK),
 }
-"""Message of SQLite → what to do."""
-_KNOWN_WORDS = frozenset({*_HINTS, "database is locked", "disk I/O error"})
+"""Primary result code of SQLite (https://sqlite.org/rescode.html) → its meaning, and what to do."""
+
+
+def _sqlite_error(exc: BaseException | None) -> tuple[str, str]:
+    """Return what a database error means, without data, and what to do."""
+    code = getattr(exc, "sqlite_errorcode", None)
+    if code is None and type(exc) is sqlite3.OperationalError:
+        # Python itself raises it, without a code, where a text is not UTF-8; its message repeats the text.
+        return "text in it is spoilt", DAMAGED
+    known = None if code is None else _ERRORS.get(code & 0xFF)
+    return known or (getattr(exc, "sqlite_errorname", None) or type(exc).__name__, _LOOK)
 
 
 def sqlite_message(exc: BaseException | None) -> str:
-    """Return SQLite's message if it repeats no data; otherwise the name of the error, or its type."""
-    text = str(exc)
-    if text.startswith("Could not decode to UTF-8"):  # the rest of the message is data
-        return "text in it is spoilt"
-    return text if text in _KNOWN_WORDS else getattr(exc, "sqlite_errorname", None) or type(exc).__name__
+    """Return what a database error means, or its name or type; never data."""
+    return _sqlite_error(exc)[0]
 
 
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
@@ -266,7 +280,6 @@ def explained(path: Path, exc: DBAPIError) -> LedgerError:
 
     LedgerFull where the disk is full, LedgerDamaged where the file is damaged.
     """
-    reason = sqlite_message(exc.orig)
-    hint = _HINTS.get(reason, "look at the disk and the permissions of the data_dir")
+    reason, hint = _sqlite_error(exc.orig)
     kind = LedgerFull if is_disk_full(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
     return kind(f"{path}: {reason}; {hint}")

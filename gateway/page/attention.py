@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from gateway.advice import BROKER_FINDINGS, judge_clock, obstacle
+from gateway.broker_status import BrokerStatus
 from gateway.cli.messages import FINDINGS
 from gateway.cli.messages import Language as Spoken
 from gateway.page.messages import Messages
@@ -36,7 +37,8 @@ def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], messag
     items = [*_gateway(status, messages)]
     synchronised = status["health"]["clock_synchronised"]
     for name, state in status["terminals"].items():
-        items += _terminal(name, state, tolerances.get(name, 0.0), messages, synchronised=synchronised)
+        code = status.get("reason_codes", {}).get(name)
+        items += _terminal(name, state, code, tolerances.get(name, 0.0), messages, synchronised=synchronised)
     return sorted(items, key=lambda item: not item.urgent)
 
 
@@ -46,18 +48,18 @@ def ever_confirmed(status: Mapping[str, Any]) -> bool:
 
 
 def _gateway(status: Mapping[str, Any], t: Messages) -> Iterator[Item]:
-    health, standing, cause = status["health"], status["broker"], status.get("broker_cause")
-    if not is_connected(standing):
+    health, broker = status["health"], BrokerStatus.of(status)
+    cause = broker.cause
+    if not broker.connected:
         name = f"no_broker_{cause}" if cause in _LOGIN else "no_broker"
         do = (
             t("no_broker_do")
             if cause is None
             else f"{t('no_broker_kept')} {_advice(BROKER_FINDINGS.get(cause, 'broker_broke'), t)}"
         )
-        yield Item(name, urgent=True, what=t(name), do=do, detail=standing)
-    elif standing != "connected":
-        held = standing.removeprefix("connected; ")
-        yield Item("held", urgent=True, what=t("held"), do=t("held_do"), detail=held)
+        yield Item(name, urgent=True, what=t(name), do=do, detail=broker.text())
+    elif broker.hindered:
+        yield Item("held", urgent=True, what=t("held"), do=t("held_do"), detail="; ".join(broker.held()))
     if health["room"] != "all":
         name = f"room_{health['room']}"
         yield Item(name, urgent=health["room"] == "none", what=t(name), do=t("room_do"))
@@ -76,10 +78,10 @@ def _gateway(status: Mapping[str, Any], t: Messages) -> Iterator[Item]:
 
 
 def _terminal(
-    name: str, state: Mapping[str, Any], tolerance_s: float, t: Messages, *, synchronised: bool
+    name: str, state: Mapping[str, Any], code: str | None, tolerance_s: float, t: Messages, *, synchronised: bool
 ) -> Iterator[Item]:
     if state["state"] != "online":
-        yield _offline(name, state, t)
+        yield _offline(name, state, code, t)
     clock = state["clock"]
     if clock is not None:
         found = judge_clock(clock["offset_ms"], clock["bound_ms"], tolerance_s, synchronised=synchronised)
@@ -98,9 +100,9 @@ def _terminal(
         yield Item("terminal_silent", False, what, t("terminal_silent_do"))
 
 
-def _offline(name: str, state: Mapping[str, Any], t: Messages) -> Item:
+def _offline(name: str, state: Mapping[str, Any], reason_code: str | None, t: Messages) -> Item:
     cause, reason = state["cause"], state["reason"] or ""
-    do = "" if cause is None else _advice(obstacle(cause, reason).name, t)
+    do = "" if cause is None else _advice(obstacle(cause, reason_code).name, t)
     if state["since"] is None or cause is None:
         return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, reason)
     code = f"terminal_{cause}" if cause in _UNFINISHED else "terminal_offline"
@@ -122,11 +124,6 @@ def condition(state: Mapping[str, Any]) -> str:
         return "online"
     by_cause = {None: "unvisited", "refused": "refusing", "protocol": "unreadable", "internal": "unreadable"}
     return by_cause.get(state["cause"], "offline")
-
-
-def is_connected(standing: str) -> bool:
-    """Return whether the daemon's text on the broker means that it is connected."""
-    return standing.startswith("connected")
 
 
 def percent(records: int | None, capacity: int | None) -> int | None:

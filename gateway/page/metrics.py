@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from gateway.broker_status import BrokerStatus
 from gateway.ledger import Counts
-from gateway.page.attention import is_connected
 
 
 class _Metric(NamedTuple):
@@ -30,7 +30,7 @@ def _gateway(status: Mapping[str, Any], counts: Counts, now: datetime) -> Iterat
 
     yield _Metric("info", "gauge", "Version of hadir.", [({"version": status["version"]}, 1)])
     yield gauge("uptime_seconds", "Since the daemon started.", health["uptime_s"])
-    yield gauge("broker_connected", "1 while the broker is connected.", is_connected(status["broker"]))
+    yield gauge("broker_connected", "1 while the broker is connected.", BrokerStatus.of(status).connected)
     yield gauge("events_recorded_total", "Events in the ledger, ever.", counts.sequence, "counter")
     yield gauge("events_sent", "Of these, the broker has taken so many; fewer after a replay.", counts.sent)
     yield gauge("events_confirmed", "Of these, the centre has confirmed so many.", counts.confirmed)

@@ -16,8 +16,9 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.broker_status import BrokerStatus
 from gateway.page import chart
-from gateway.page.attention import attention, condition, ever_confirmed, is_connected, percent
+from gateway.page.attention import attention, condition, ever_confirmed, percent
 from gateway.page.guard import COOKIE, LOGIN, FailedLogins, Guard, PeerLimit, matches, peer_of, ticket, too_many
 from gateway.page.messages import LANGUAGES, NORMAL, Messages, language
 from gateway.page.metrics import metrics
@@ -125,7 +126,7 @@ class _Pages:
             messages,
             status=status,
             counts=view.counts(),
-            connected=is_connected(status["broker"]),
+            connected=BrokerStatus.of(status).connected,
             confirmed=ever_confirmed(status),
             percent=percent,
             condition=condition,

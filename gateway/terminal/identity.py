@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from drivers.base import Networked, Terminal, TerminalInfo, TerminalRefused
+from drivers.base import Networked, Reason, Terminal, TerminalInfo, TerminalRefused
 from gateway import event
 from gateway.identities import What
 from gateway.terminal.context import TerminalContext
@@ -49,13 +49,17 @@ class IdentityCheck:
         expected = configured or stored
         if not reported:
             if configured is None:
-                raise TerminalRefused("the terminal does not tell its serial number; write it into `serial:` by hand")
+                raise TerminalRefused(
+                    "the terminal does not tell its serial number; write it into `serial:` by hand",
+                    reason=Reason.SERIAL_UNREPORTED,
+                )
             reported = configured
         if expected is not None and reported != expected:
             self._report_other_serial(expected, reported)
             raise TerminalRefused(
                 f"a terminal with serial {reported} answers where {expected} is expected; if it was replaced, write "
-                "the new serial into `serial:`, otherwise check the address"
+                "the new serial into `serial:`, otherwise check the address",
+                reason=Reason.SERIAL_DIFFERS,
             )
         others = [
             other.name
@@ -65,7 +69,8 @@ class IdentityCheck:
         if others and configured is None:
             raise TerminalRefused(
                 f"serial {reported} is known as terminal {others[0]}; if it was renamed or moved, write "
-                f"`serial: {reported}` here and remove the other entry"
+                f"`serial: {reported}` here and remove the other entry",
+                reason=Reason.SERIAL_TWICE,
             )
         return reported
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal
 
-from drivers.base import Sizes, TerminalInfo
+from drivers.base import Reason, Sizes, TerminalInfo
 from gateway.event import ClockEvidence, utc_text
 
 Cause = Literal["unavailable", "refused", "protocol", "internal"]
@@ -22,6 +22,8 @@ class TerminalState:
     online: bool = False
     since: datetime | None = None
     reason: str | None = "not visited yet"
+    reason_code: Reason | None = None
+    """The reason for programs, where it is a known one; not part of the message."""
     cause: Cause | None = None
     serial: str | None = None
     info: TerminalInfo | None = None

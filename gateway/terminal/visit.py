@@ -309,7 +309,7 @@ class Worker:
                     if self._stopping.is_set():
                         break
         except TerminalUnavailable as exc:
-            return self._record_failure("unavailable", str(exc))
+            return self._record_failure("unavailable", str(exc), exc)
         except (TerminalRefused, UnreadableLog) as exc:
             return self._record_failure("refused", str(exc), exc)
         except ProtocolError as exc:
@@ -400,6 +400,7 @@ class Worker:
         if failure.report:
             since = self._outage.since
             state.online, state.cause, state.reason, state.since = False, cause, reason, since
+            state.reason_code = exc.reason if exc is not None else None
             self._log.warning("terminal_lost", cause=cause, reason=reason)
             if failure.begins and since is not None:
                 context.note(event.TERMINAL_LOST, **{"from": utc_text(since), "cause": cause, "reason": reason})
@@ -423,7 +424,7 @@ class Worker:
             self._date_check.schedule(context.timing.date_check_after_outage_s)
         if not state.online:
             state.since = now
-        state.online, state.cause, state.reason = True, None, None
+        state.online, state.cause, state.reason, state.reason_code = True, None, None, None
         context.publish_state()
 
 

@@ -2,7 +2,10 @@
 
 import pytest
 
+from drivers.base import Reason
 from gateway.advice import judge_clock, obstacle
+from gateway.cli.messages import FINDINGS
+from gateway.doctor import TERMINAL_STEPS
 
 MINUTE, HOUR = 60_000, 3_600_000
 
@@ -40,22 +43,27 @@ def test_a_clock_of_ours_that_is_not_synchronised_judges_none() -> None:
     assert judge_clock(2 * HOUR, 500, 60.0, synchronised=False) == "clock_zone"
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_each_reason_of_a_driver_has_a_finding_with_advice(reason: Reason) -> None:
+    """As a value from the control socket too; the doctor knows the step."""
+    found = obstacle("refused", reason)
+    assert found == obstacle("unavailable", reason.value)
+    assert found.step in TERMINAL_STEPS
+    assert FINDINGS[found.name].advice is not None
+    assert found.name not in {"refuses", "silent", "not_a_terminal", "driver_failed"}
+
+
 @pytest.mark.parametrize(
     ("cause", "reason", "name"),
     [
-        ("unavailable", "/dev/ttyUSB0 cannot be opened (Permission denied)", "port_permission"),
-        ("unavailable", "/dev/ttyUSB0 cannot be opened (No such file or directory)", "port_missing"),
-        ("unavailable", "192.168.1.201:4370 cannot be reached (Permission denied)", "silent"),
-        ("unavailable", "/media/absen cannot be read (No such file or directory)", "files_unreadable"),
-        ("refused", "the communication key cannot be read from k (No such file or directory)", "key_file"),
-        ("refused", "the communication key cannot be read from k (Permission denied)", "key_file"),
-        ("refused", "the terminal refuses the communication key; compare comm_key_file", "key_refused"),
-        ("refused", "it says no", "refuses"),
-        ("internal", "ZeroDivisionError", "driver_failed"),
+        ("refused", None, "refuses"),
+        ("protocol", "", "not_a_terminal"),
+        ("internal", None, "driver_failed"),
+        ("unavailable", "a reason of a newer version", "silent"),
         ("brand_new", "", "silent"),
-        (None, "", "silent"),
+        (None, None, "silent"),
     ],
 )
-def test_obstacles(cause: str | None, reason: str, name: str) -> None:
-    """A file of ours is told from a port, a port from the network, and a refusal from silence."""
+def test_without_a_known_reason_the_kind_of_error_decides(cause: str | None, reason: str | None, name: str) -> None:
+    """A cause or reason of another version counts as silence."""
     assert obstacle(cause, reason).name == name

@@ -44,9 +44,9 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
         with running("run", "-c", config, "--assume-synchronised"):
 
             def settled() -> bool:
-                done = ask(tmp_path / "data", "status") or {"terminals": {}, "broker_cause": None}
+                done = ask(tmp_path / "data", "status") or {"terminals": {}, "broker_status": {"cause": None}}
                 known = [state for state in done["terminals"].values() if state["cause"] or state["clock"]]
-                return len(known) == 2 and done["broker_cause"] is not None
+                return len(known) == 2 and done["broker_status"]["cause"] is not None
 
             eventually(settled, 60)
             done = ask(tmp_path / "data", "status")

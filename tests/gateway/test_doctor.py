@@ -706,7 +706,7 @@ def test_every_finding_has_words_and_every_word_a_finding() -> None:
     texts = {node.value for node in ast.walk(code) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert len(found) > 40
     assert found <= set(FINDINGS)
-    named = {found.name for _, found in advice._BY_WORDS} | {found.name for found in advice._BY_CAUSE.values()}
+    named = {found.name for found in advice._BY_REASON.values()} | {found.name for found in advice._BY_CAUSE.values()}
     named |= {*advice.BROKER_FINDINGS.values(), *get_args(advice.ClockFinding)}
     assert named <= set(FINDINGS)
     assert set(FINDINGS) - {"configuration_read", "configuration_outdated", "configuration_wrong"} <= texts | named

@@ -773,7 +773,7 @@ def test_a_refused_password_is_explained_and_retried(tmp_path: Path, office: Off
         publisher = office.publisher(broker.url, username="gw-01", password_file="password")
         eventually(lambda: named(logs, "broker_lost"))
         time.sleep(0.7)
-        assert publisher.cause == "login"
+        assert publisher.status.cause == "login"
         assert "refuses the login" in publisher.status_text
         (line,) = named(logs)
         assert "mqtt.username" in line["reason"]
@@ -1255,7 +1255,7 @@ def test_an_earlier_stream_behind_a_takeover_proves_another_machine(
             fake.url, introduction=lambda: [("info", info | {"stream": office.ledger.stream, "sequence": 1})]
         )
         if stops:
-            eventually(lambda: publisher.cause == "replaced", what="that the copy stops")
+            eventually(lambda: publisher.status.cause == "replaced", what="that the copy stops")
             assert "this copy publishes nothing more" in publisher.status_text
         else:
             office.all_sent()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from drivers.base import DiscoveredTerminal, ProtocolError, Search, TerminalRefused, TerminalUnavailable
+from drivers.base import DiscoveredTerminal, ProtocolError, Reason, Search, TerminalRefused, TerminalUnavailable
 from drivers.zkteco import DRIVER, discovery, wire
 from drivers.zkteco.discovery import discover
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
@@ -113,6 +113,10 @@ def test_other_devices_on_the_same_port_are_recognised(stack: ExitStack, port: i
     assert isinstance(errors[host(1)], TerminalRefused)
     assert "access panel" in str(errors[host(1)])
     assert isinstance(errors[host(2)], TerminalRefused)
+    assert [error.reason for error in (errors[host(1)], errors[host(2)]) if error] == [
+        Reason.ACCESS_PANEL,
+        Reason.ENCRYPTED,
+    ]
     assert "encrypt" in str(errors[host(2)])
     assert isinstance(errors[host(3)], ProtocolError)
     assert isinstance(errors[host(4)], TerminalUnavailable)

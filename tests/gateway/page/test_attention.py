@@ -1,5 +1,6 @@
 """What people are told to look at."""
 
+import json
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.advice import BROKER_FINDINGS
+from gateway.broker_status import BrokerStatus
 from gateway.cli.messages import FINDINGS, Language
 from gateway.page.attention import attention, condition, ever_confirmed
 from gateway.page.messages import Messages
@@ -33,22 +35,23 @@ HEALTHY: dict[str, Any] = {
     "last_sent": "2026-11-24T02:00:00Z",
     "last_confirmed": "2026-11-24T02:00:00Z",
 }
+CONNECTED = BrokerStatus(connected=True)
 
 
 def seen(
-    broker: str = "connected",
+    broker: BrokerStatus = CONNECTED,
     health: dict[str, Any] | None = None,
     *,
-    broker_cause: str | None = None,
     confirm: str = "auto",
     **terminal: Any,
 ) -> dict[str, Any]:
     """Return a status where everything is well but for what is said."""
     return {
-        "broker": broker,
-        "broker_cause": broker_cause,
+        "broker": broker.text(),
+        "broker_status": json.loads(json.dumps(broker.data())),
         "confirm": confirm,
         "health": {**HEALTHY, **(health or {})},
+        "reason_codes": {"lobby": terminal.pop("reason_code", None)},
         "terminals": {"lobby": WELL | terminal},
     }
 
@@ -106,20 +109,20 @@ def test_what_is_within_bounds_or_unknown_is_no_trouble(terminal: dict[str, Any]
 @pytest.mark.parametrize(
     ("broker", "health", "expected"),
     [
-        ("not connected yet", {}, (True, "The broker is not connected")),
-        ("connected; nobody subscribes to batch", {}, (True, "The broker does not accept everything")),
-        ("connected", {"room": "news"}, (False, "The disk is nearly full")),
-        ("connected", {"room": "none"}, (True, "The disk is full: reading has stopped")),
-        ("connected", {"clock_synchronised": False}, (False, "This machine's clock is not synchronised")),
-        ("connected", {"missing": 1200}, (False, "The centre lacks 1,200 events")),
+        (BrokerStatus(), {}, (True, "The broker is not connected")),
+        (BrokerStatus(connected=True, unsubscribed=["batch"]), {}, (True, "The broker does not accept everything")),
+        (CONNECTED, {"room": "news"}, (False, "The disk is nearly full")),
+        (CONNECTED, {"room": "none"}, (True, "The disk is full: reading has stopped")),
+        (CONNECTED, {"clock_synchronised": False}, (False, "This machine's clock is not synchronised")),
+        (CONNECTED, {"missing": 1200}, (False, "The centre lacks 1,200 events")),
         (
-            "connected",
+            CONNECTED,
             {"last_confirmed": "2026-11-22T02:00:00Z"},
             (False, "The centre has confirmed nothing since 22 Nov 09:00:00"),
         ),
     ],
 )
-def test_gateway(broker: str, health: dict[str, Any], expected: tuple[bool, str]) -> None:
+def test_gateway(broker: BrokerStatus, health: dict[str, Any], expected: tuple[bool, str]) -> None:
     """Each trouble on the way to the centre."""
     assert looked_at(broker, health) == [expected]
 
@@ -127,7 +130,7 @@ def test_gateway(broker: str, health: dict[str, Any], expected: tuple[bool, str]
 def test_the_urgent_comes_first() -> None:
     """What stops punches before what only spoils them."""
     expected = looked_at(
-        "not connected yet", {"clock_synchronised": False}, state="offline", cause="unavailable", records=1000
+        BrokerStatus(), {"clock_synchronised": False}, state="offline", cause="unavailable", records=1000
     )
     assert [urgent for urgent, _ in expected] == [True, True, False, False]
 
@@ -138,12 +141,12 @@ def test_the_urgent_comes_first() -> None:
     [
         ({"cause": "unavailable", "reason": "192.168.1.201:4370 does not answer within 10 s"}, "silent"),
         (
-            {"cause": "unavailable", "reason": "192.168.1.201:4370 cannot be reached (Connection refused)"},
+            {"cause": "unavailable", "reason": "cannot be reached (Connection refused)", "reason_code": "port_closed"},
             "port_closed",
         ),
-        ({"cause": "refused", "reason": "the terminal refuses the communication key; compare"}, "key_refused"),
-        ({"cause": "refused", "reason": "the communication key cannot be read from k (No such file)"}, "key_file"),
-        ({"cause": "refused", "reason": "a terminal with serial A answers where B is expected"}, "serial_differs"),
+        ({"cause": "refused", "reason": "compare", "reason_code": "key_refused"}, "key_refused"),
+        ({"cause": "refused", "reason": "k (No such file)", "reason_code": "key_file"}, "key_file"),
+        ({"cause": "refused", "reason": "A, not B", "reason_code": "serial_differs"}, "serial_differs"),
         ({"cause": "internal", "reason": "ZeroDivisionError"}, "driver_failed"),
     ],
 )
@@ -160,7 +163,7 @@ def test_advice_for_a_terminal_follows_its_cause(terminal: dict[str, Any], advic
 @pytest.mark.parametrize("cause", BROKER_FINDINGS)
 def test_advice_for_the_broker_follows_its_cause(cause: str, messages: Messages) -> None:
     """A wrong password is no broken network."""
-    (item,) = attention(seen("not connected: why", broker_cause=cause), {"lobby": 60.0}, messages)
+    (item,) = attention(seen(BrokerStatus(cause=cause, reason="why")), {"lobby": 60.0}, messages)
     expected = FINDINGS[BROKER_FINDINGS[cause]].advice
     assert expected is not None
     assert item.do.endswith(expected.into(Language(messages.language)))
@@ -170,7 +173,7 @@ def test_advice_for_the_broker_follows_its_cause(cause: str, messages: Messages)
 
 def test_a_wrong_password_is_not_called_a_network() -> None:
     """What the office's administrator reads."""
-    (item,) = attention(seen("not connected: …", broker_cause="login"), {"lobby": 60.0}, ID)
+    (item,) = attention(seen(BrokerStatus(cause="login", reason="…")), {"lobby": 60.0}, ID)
     assert item.what == "Broker menolak login gateway ini"
     assert "jaringan" not in item.do
     assert "kata sandi" in item.do
