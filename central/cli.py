@@ -25,14 +25,18 @@ from typer.core import TyperGroup
 
 from central import report as reports
 from central.inbox import Broker, Inbox
-from central.options import AsJson, Db
+from central.options import AsJson, Db, Policies
 from central.policy import commands as policy_commands
+from central.policy.office import OfficePolicies
 from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
+from central.reports import commands as report_commands
 from central.secret import SecretError, read_secret
 from central.store import Database, Store, StoreError, StoreLocked, ownership, results
 from central.store.engine import utc
+from central.timesheet.recompute import Recompute
+from central.timesheet.worker import PERSON_DAYS, Worker
 
 
 class Code(IntEnum):
@@ -118,6 +122,10 @@ app = typer.Typer(
 app.add_typer(policy_commands.app, name="policy")
 app.command("import")(import_file)
 app.command()(show)
+app.command()(report_commands.why)
+app.command()(report_commands.recompute)
+app.command()(report_commands.rebuild)
+app.command()(report_commands.pins)
 app.add_typer(register_commands.app, name="registers")
 app.add_typer(register_commands.calendar, name="calendar")
 
@@ -204,15 +212,17 @@ def inbox(
     ca_file: Annotated[Path | None, _file("Trusted authorities, instead of the system's (PEM).")] = None,
     cert_file: Annotated[Path | None, _file("The client's certificate (PEM).")] = None,
     key_file: Annotated[Path | None, _file("The client's key (PEM).")] = None,
+    policies: Policies = None,
 ) -> None:
-    """Receive, store, acknowledge and write receipts until SIGTERM or Ctrl-C."""
+    """Receive, store, acknowledge, write receipts, and judge what has changed, until SIGTERM or Ctrl-C."""
     address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
     _configure_logging()
     log = structlog.get_logger("central")
     try:
         store = Store(db)
         try:
-            receiver = Inbox(address, store, root=root, client_id=client_id)
+            worker = Worker(Recompute(store.database, OfficePolicies(policies), person_days=PERSON_DAYS))
+            receiver = Inbox(address, store, root=root, client_id=client_id, judge=worker.step)
 
             def stop(number: int, _frame: object) -> None:
                 receiver.stop()

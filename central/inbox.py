@@ -157,6 +157,10 @@ def _queued_bytes(item: Any) -> int:
     return _ITEM_BYTES + (len(item.topic) + len(item.payload) if isinstance(item, PublishPacket) else 0)
 
 
+JUDGE_INTERVAL_S = 5.0
+"""How often verdicts are brought up to date while the broker is away."""
+
+
 class Inbox:
     """Receives the messages of all gateways below a root topic, under one fixed client id."""
 
@@ -168,13 +172,16 @@ class Inbox:
         root: str = "hadir",
         client_id: str = "hadir-central",
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        judge: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``judge`` judges a little between batches of messages, and returns whether more may be waiting."""
         self._broker = broker
         self._address = f"{broker.host}:{broker.port}"
         self._store = store
         self._base = f"{root}/v1/"
         self._client_id = client_id
         self._now = now
+        self._judge = judge
         self._mailbox = _Mailbox()
         self._stopping = False
         self._client: BoundedClient | None = None
@@ -231,11 +238,13 @@ class Inbox:
 
     def _receive(self) -> None:
         """Serve one connection, until it ends or the inbox is stopped."""
+        more = False
         while not self._stopping:
-            self._process_queue(max(0.0, self._next_receipts_s - time.monotonic()))
+            self._process_queue(0.0 if more else max(0.0, self._next_receipts_s - time.monotonic()))
             if self._connection_end is not None:
                 raise self._connection_end
             self._write_receipts()
+            more = self._judge()
         self._write_receipts(at_once=True)
 
     def _ended_early(self, begin_s: float) -> bool:
@@ -362,7 +371,7 @@ class Inbox:
     def _pause(self, pause_s: float) -> None:
         deadline_s = time.monotonic() + pause_s
         while not self._stopping and (left_s := deadline_s - time.monotonic()) > 0:
-            self._process_queue(left_s)
+            self._process_queue(0.0 if self._judge() else min(left_s, JUDGE_INTERVAL_S))
 
     # Messages.
 

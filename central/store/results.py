@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from random import Random
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Index,
     String,
+    case,
     cast,
     delete,
     func,
@@ -123,6 +125,7 @@ class Marked(NamedTuple):
     first: date
     last: date
     cause: str
+    entered: str
 
 
 class Revision(NamedTuple):
@@ -214,7 +217,7 @@ def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
     """Return the marks that wait, in order of their entry, without those set aside."""
     query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after).order_by(AFFECTED.c.id)
     return [
-        Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause)
+        Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause, row.entered)
         for row in connection.execute(query.limit(limit))
     ]
 
@@ -291,11 +294,15 @@ def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) 
 
 
 def fall_due(connection: Connection, now: int, entered: str) -> int:
-    """Turn what is due into marks; return how many."""
+    """Turn what is due into marks; return how many.
+
+    They reach from the date until now: where nothing was judged for days, those days have begun since.
+    """
+    horizon = (date.fromisoformat(entered[:10]) + timedelta(days=1)).isoformat()
     found = select(
         literal("person:") + DUE.c.person,
         DUE.c.date,
-        DUE.c.date,
+        case((DUE.c.date > horizon, DUE.c.date), else_=horizon),
         literal('{"kind":"time"}'),
         literal(entered),
     ).where(DUE.c.at <= now)
@@ -389,6 +396,22 @@ def add(connection: Connection, revisions: Sequence[Revision]) -> None:
     """Store new revisions."""
     if revisions:
         connection.execute(insert(RESULT), [{**one._asdict(), "date": one.date.isoformat()} for one in revisions])
+
+
+def sample(connection: Connection, size: int, random: Random) -> list[tuple[str, date]]:
+    """Return days that have a verdict, chosen at random: of each of some people one day."""
+    people = connection.execute(select(RESULT.c.person).distinct()).scalars().all()
+    found = []
+    for person in random.sample(people, min(size, len(people))):
+        dates = connection.execute(select(RESULT.c.date).where(RESULT.c.person == person).distinct()).scalars().all()
+        found.append((person, date.fromisoformat(random.choice(dates))))
+    return found
+
+
+def forget_derived(connection: Connection) -> None:
+    """Delete what follows from facts, but for the revisions: marks, due moments, and PINs that belong to no person."""
+    for one in (AFFECTED, DUE, UNATTRIBUTED):
+        connection.execute(delete(one))
 
 
 def history(connection: Connection, person: str, on: date, known_at: str | None = None) -> list[Revision]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import structlog
@@ -218,7 +219,7 @@ class Facts:
                 found[together] = self._judged(own, days, together, person, punches, now)
             result = found[together][on]
             policy = self.office.policy_name(own, on)
-            yield Judgement(person, on, result, None, unit, policy, _next_end(planned, result, now))
+            yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now))
 
     def _judged(
         self,
@@ -239,6 +240,22 @@ class Facts:
         span = assemble(days, own, dates, [punch for _, punch in punches], doubts, now)
         judged = judge(span, rules_for(self.office, own, dates))
         return {day.date: day for day in judged.days}
+
+
+def judge_now(
+    connection: Connection,
+    policies: OfficePolicies,
+    person: str,
+    on: date,
+    now: int,
+    known_at: datetime | None = None,
+) -> Judgement | None:
+    """Return the verdict on a day without storing it, also as known at a moment; None where it has not begun."""
+    facts = Facts(connection, policies, [person], *_padded(on, on, WIDE), known_at)
+    days = facts.days(person)
+    ends = [end for other in days.together(on) or (on,) for end in _extent(days.on(other), other)]
+    facts.load_recorded(min(ends), max(ends))
+    return next(facts.judge(person, [on], now), None)
 
 
 def load_rows(registers: Registers, people: Collection[str], first: date, last: date) -> dict[str, list[StatedRow]]:
@@ -321,7 +338,7 @@ def _moment(body: str, *names: str) -> int | None:
     return None
 
 
-def _next_end(planned: Planned, result: DayResult, now: int) -> int | None:
+def _next_end(planned: Planned, now: int) -> int | None:
     """Return the second after the next end of a window; None where all have ended."""
     plan = planned.days[0]
     begin = midnight(plan.date)
@@ -329,7 +346,7 @@ def _next_end(planned: Planned, result: DayResult, now: int) -> int | None:
     if planned.windows is not None:
         ends.append(planned.windows[1])
     left = [end for end in ends if end >= now]
-    return min(left) + 1 if left and result.kind == "workday" else None
+    return min(left) + 1 if left else None
 
 
 @dataclass(slots=True)
@@ -396,6 +413,31 @@ class Recompute:
                 if before is not None:
                     mark = Mark(f"policy:{name}", date.min, date.max)
                     results.mark(connection, [mark], {"kind": "policy", "policy": name}, entered)
+
+    def rebuild(self) -> None:
+        """Mark everything to be judged again from facts alone, and forget what follows from them but the revisions."""
+        with self._database.writing() as connection:
+            entered, cause = utc(self._now()), {"kind": "rebuild"}
+            results.forget_derived(connection)
+            marks = [_mark_of_use(use) for use in results.uses(connection)]
+            results.mark(connection, [*marks, Mark("scope:all", date.min, date.max)], cause, entered)
+
+    def differing(self, sample: int, random: Random) -> list[tuple[str, date]]:
+        """Judge a random sample of stored days again, and return those whose digest is not the stored one.
+
+        Days that a mark waits for are left out; nothing is stored.
+        """
+        now = self._now()
+        with self._database.reading() as connection:
+            if results.numbers(connection)[0] or (results.next_due(connection) or now.timestamp()) < now.timestamp():
+                return []
+            found = []
+            for person, on in results.sample(connection, sample, random):
+                stored = results.last_revisions(connection, [person], on, on)[person, on]
+                judged = judge_now(connection, self._policies, person, on, int(now.timestamp()))
+                if judged is not None and judged.inputs != stored.inputs:
+                    found.append((person, on))
+            return found
 
     def advance(self) -> int:
         """Mark what time has changed: days that have begun, windows that have ended; return how many marks."""
@@ -590,13 +632,19 @@ def _expand_pin(connection: Connection, mark: Marked, place: str, pin: str) -> N
     """Let every punch of a PIN at a place be attributed again."""
     results.spread(connection, mark, _sites_with(connection, place, pin), "enrolments")
     kind, _, key = place.partition(":")
+    first, last = mark.first, mark.last
     marks = [
-        Mark(read_key(Reading(use.site, use.serial, use.pin, 0)), on, on)
-        for use in results.uses(connection, [pin])
+        _mark_of_use(use)
+        for use in results.uses(connection, [pin], first, last)
         if key == (use.serial if kind == "terminal" else use.site)
-        and mark.first <= (on := date.fromisoformat(use.date)) <= mark.last
     ]
-    results.mark(connection, marks, json.loads(mark.cause), utc(datetime.now(UTC)))
+    results.mark(connection, marks, json.loads(mark.cause), mark.entered)
+
+
+def _mark_of_use(use: results.Use) -> Mark:
+    """Return the mark of punches of a PIN on one date, of clocks whose offset is not looked up."""
+    on = date.fromisoformat(use.date)
+    return Mark(read_key(Reading(use.site, use.serial, use.pin, 0)), on, on)
 
 
 def _sites_with(connection: Connection, place: str, pin: str) -> list[str]:

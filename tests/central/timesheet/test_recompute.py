@@ -7,17 +7,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from central.policy.office import OfficePolicies
 from central.store import results
 from central.timesheet.affected import Mark
 from central.timesheet.model import ENGINE
 from central.timesheet.recompute import Facts, Recompute
+from central.timesheet.worker import Worker
 from tests.central.store.office import POLICIES, Centre, slots
 
 ROOT = Path(__file__).parents[3]
@@ -405,3 +411,107 @@ def test_a_shared_row_brings_new_verdicts_of_all_whom_it_concerns(centre: Centre
         "abc"
     )
     assert not [key for key in after if key[0] == "d"]
+
+
+def test_days_that_began_while_nothing_ran_are_judged_later(centre: Centre) -> None:
+    """A centre that was off for weeks catches up by itself."""
+    centre.at("2026-09-01 12:00")
+
+    centre.at("2026-10-02 12:00")
+
+    assert all(centre.day("a", f"2026-09-{number:02d}")["absent"] for number in (2, 15, 30))
+    assert centre.day("b", "2026-10-02")["status"] == "open"
+
+
+def test_rebuilding_from_facts_alone_gives_the_same_digests(centre: Centre) -> None:
+    """Everything that follows from facts is forgotten and judged again: no revision; damage to a verdict is found."""
+    centre.punched("1001", "2026-08-31 07:20:00", "2026-08-31 16:20:00", "2026-09-01 07:50:00")
+    centre.punched("9", "2026-09-01 07:25:00")
+    centre.at("2026-09-03 12:00")
+    before = centre.digests()
+    assert Recompute.differing(centre.recompute, 10, Random(1)) == []
+
+    centre.recompute.rebuild()
+    assert (centre.recompute.run(), centre.digests()) == (0, before)
+    with centre.database.writing() as connection:
+        connection.execute(update(results.RESULT).where(results.RESULT.c.person == "a").values(inputs="damaged"))
+
+    worker = Worker(centre.recompute)
+    while worker.step():
+        pass
+    with capture_logs() as logs:
+        assert worker.check() == 1
+    assert [(line["event"], line["log_level"]) for line in logs] == [("verdicts_drift", "error")]
+    centre.recompute.rebuild()
+    assert centre.recompute.run() == len([key for key in before if key[0] == "a"])
+    assert centre.digests() == before
+
+
+ROSTER = st.sampled_from(["office", "night", "off"])
+DATES = [date(2026, 9, 1) + timedelta(days=number) for number in range(4)]
+FACT = st.one_of(
+    st.tuples(
+        st.just("punch"),
+        st.sampled_from(["1001", "1002", "9"]),
+        st.sampled_from(DATES),
+        st.integers(0, 86_399).map(lambda second: f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"),
+    ),
+    st.tuples(st.just("rosters"), st.sampled_from("ab"), st.sampled_from(DATES), ROSTER),
+    st.tuples(st.just("leave"), st.sampled_from("ab"), st.sampled_from(DATES), st.sampled_from(["", "07:00", "12:30"])),
+    st.tuples(
+        st.just("corrections"), st.sampled_from("ab"), st.sampled_from(DATES), st.sampled_from(["07:29", "16:10"])
+    ),
+    st.tuples(st.just("calendar"), st.just(""), st.sampled_from(DATES), st.just("")),
+    st.tuples(st.just("enrolments"), st.sampled_from("ab"), st.sampled_from(DATES), st.just("")),
+)
+
+
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(facts=st.lists(FACT, max_size=12, unique_by=lambda fact: fact[:3]), seed=st.integers(0, 1000))
+def test_any_history_gives_the_digests_of_its_facts(
+    tmp_path_factory: pytest.TempPathFactory, facts: Any, seed: int
+) -> None:
+    """Facts arrive in any order and time passes between; a database with the facts alone gives the same verdicts."""
+    histories = []
+    for order in (facts, Random(seed).sample(facts, len(facts))):
+        centre = Centre(tmp_path_factory.mktemp("history"), datetime(2026, 8, 30, 20, tzinfo=UTC))
+        centre.enter_office()
+        centre.enter("timetables", NIGHT)
+        events = {fact: centre.punches(fact[1], f"{fact[2]} {fact[3]}") for fact in facts if fact[0] == "punch"}
+        for number, fact in enumerate(order):
+            _happen(centre, fact, events)
+            if number % 3 == seed % 3:
+                centre.at(f"2026-09-0{1 + number // 3} {(seed + number) % 24:02d}:00")
+        centre.at("2026-09-06 12:00")
+        digests = centre.digests()
+        centre.recompute.rebuild()
+        assert centre.recompute.run() == 0
+        histories.append(digests)
+        centre.close()
+
+    assert histories[0] == histories[1]
+
+
+NIGHT = (
+    "timetable,from,slot,kind,due,window from,window until\n"
+    "night,2026-01-01,in,in,21:00,19:00,25:00\nnight,2026-01-01,out,out,31:00,29:00,33:00\n"
+)
+
+
+def _happen(centre: Centre, fact: tuple[str, str, date, str], events: dict[Any, Any]) -> None:
+    """Let a fact arrive."""
+    kind, who, on, what = fact
+    match kind:
+        case "punch":
+            centre.receive(*events[fact])
+        case "rosters":
+            centre.enter("rosters", f"person,{on}\n{who},{what}\n")
+        case "leave":
+            hours = f"{what},16:00" if what else ","
+            centre.enter("leave", f"person,kind,from,begin,end\n{who},annual,{on},{hours}\n")
+        case "corrections":
+            centre.enter("corrections", f"person,date,time,by,paper\n{who},{on},{what},Kepala,Contoh 6/2026\n")
+        case "calendar":
+            centre.enter("calendar", f"date,kind,name\n{on},national_holiday,Hari Contoh\n")
+        case "enrolments":
+            centre.enter("enrolments", f"pin,terminal,person,from,until\n9,S1,{who},{on},{on}\n")

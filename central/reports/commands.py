@@ -1,0 +1,190 @@
+"""The commands ``hadir-central why``, ``recompute``, ``rebuild`` and ``pins``."""
+# ruff: noqa: T201 - a command line prints
+
+import json
+import sys
+import time
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Connection
+
+from central.options import AsJson, Db, InLanguage, KnownAt, Lang, Policies
+from central.policy.office import OfficePolicies
+from central.registers.lookup import UnknownSubjectError, find_person
+from central.registers.problems import printable
+from central.registers.statements import pin_key
+from central.registers.words import summary
+from central.reports.messages import Language, message
+from central.reports.why import Explained, explain
+from central.store import results
+from central.store.engine import Database, utc
+from central.store.registers import Registers
+from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
+from central.timesheet.recompute import Recompute, judge_now
+
+PAUSE_S = 0.15
+"""Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write a date as YYYY-MM-DD.") from None
+
+
+def why(
+    person: Annotated[str, typer.Argument(metavar="PERSON", help="A key, or a name that only one person has.")],
+    on: Annotated[date, typer.Argument(metavar="DATE", parser=_date, help="YYYY-MM-DD.")],
+    db: Db,
+    known_at: KnownAt = None,
+    policies: Policies = None,
+    lang: InLanguage = Lang.EN,
+    as_json: AsJson = False,
+) -> None:
+    """Explain the verdict on a day: plan, punches, policy line with decree, doubts, and what brought each revision.
+
+    Exit code 1 where there is no such person. Jelaskan penilaian satu hari: rencana, presensi, aturan, keraguan.
+    """
+    language: Language = lang.value
+    try:
+        with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+            subject = find_person(Registers(connection, known_at), person)
+            found = _explained(connection, subject.removeprefix("person:"), on, OfficePolicies(policies), known_at)
+    except UnknownSubjectError as error:
+        print(printable(summary(error.code, error.values, language)), file=sys.stderr)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+        return
+    for line in explain(found, language):
+        print(printable(line))
+
+
+def _explained(
+    connection: Connection, person: str, on: date, policies: OfficePolicies, known_at: datetime | None
+) -> Explained:
+    """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then."""
+    moment = None if known_at is None else utc(known_at)
+    registers = Registers(connection, known_at)
+    rows = registers.rows("people", [f"person:{person}"])
+    history = results.history(connection, person, on, moment)
+    judged = None
+    if known_at is not None or not history:
+        now = int((known_at or datetime.now(UTC)).timestamp())
+        judged = judge_now(connection, policies, person, on, now, known_at)
+    if judged is not None:
+        content = None if judged.result is None else json.loads(judged.content)
+        status, reason = judged.status, judged.why
+    else:
+        last = history[-1] if known_at is None and history else None
+        stored = None if last is None else json.loads(last.content)
+        content = None if last is None or last.status == "none" else stored
+        status = "none" if last is None else last.status
+        reason = None if stored is None else stored.get("why")
+    return Explained(
+        person=person,
+        name=rows[-1].record.name if rows else person,
+        date=on,
+        content=content,
+        status=status,
+        why=reason,
+        history=history,
+        known_at=moment,
+        waiting=0 if known_at is not None else results.numbers(connection)[0],
+    )
+
+
+def _as_json(found: Explained) -> dict[str, Any]:
+    history = [
+        {
+            **{key: value for key, value in revision._asdict().items() if key not in ("person", "date", "content")},
+            "changed": json.loads(revision.changed),
+            "cause": json.loads(revision.cause),
+        }
+        for revision in found.history
+    ]
+    return {**asdict(found), "date": found.date.isoformat(), "history": history}
+
+
+def recompute(
+    db: Db,
+    policies: Policies = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Also try again what could not be judged before.")] = False,
+    lang: InLanguage = Lang.EN,
+) -> None:
+    """Judge again what has changed, then end; also while an inbox runs, which does the same.
+
+    Exit code 1 where something could not be judged. Nilai ulang yang berubah.
+    """
+    with closing(Database(db)) as database:
+        if retry:
+            with database.writing() as connection:
+                results.retry(connection)
+        worker = Recompute(database, OfficePolicies(policies))
+        _run(worker)
+        with database.reading() as connection:
+            failed = results.numbers(connection)[1]
+    print(message("recomputed", lang.value, judged=worker.judged, written=worker.written))
+    if failed:
+        print(message("set_aside", lang.value, failed=failed), file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def rebuild(db: Db, policies: Policies = None, lang: InLanguage = Lang.EN) -> None:
+    """Judge every day again from facts alone: the digests must be those that are stored.
+
+    Days that differ get a new revision and are counted; exit code 1 where there are any. Nilai ulang semua hari.
+    """
+    with closing(Database(db)) as database:
+        office = OfficePolicies(policies)
+        _run(Recompute(database, office))
+        worker = Recompute(database, office)
+        worker.rebuild()
+        _run(worker)
+    same = worker.judged - worker.written
+    print(message("rebuilt", lang.value, days=worker.judged, same=same, different=worker.written))
+    if worker.written:
+        raise typer.Exit(1)
+
+
+def _run(worker: Recompute) -> None:
+    worker.begin()
+    worker.advance()
+    while worker.batch():
+        time.sleep(PAUSE_S)
+
+
+def pins(db: Db, lang: InLanguage = Lang.EN, as_json: AsJson = False) -> None:
+    """List the PINs that were read and belong to no person: how often, where, since when.
+
+    PIN yang terbaca tetapi belum ada pemiliknya.
+    """
+    with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+        found = unknown(connection)
+    if as_json:
+        print(json.dumps([{**one._asdict(), "reader": one.reader._asdict()} for one in found], indent=2))
+        return
+    for one in found:
+        values = one._asdict() | one.reader._asdict()
+        print(printable(message("unknown_pin", lang.value, **values)))
+    if not found:
+        print(message("no_unknown_pins", lang.value))
+
+
+def unknown(connection: Connection) -> list[UnknownPin]:
+    """Return the PINs that were read and belonged to no person on the date."""
+    uses = [
+        PinUse(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date), use.punches, use.first, use.last)
+        for use in results.uses(connection)
+    ]
+    keys = {
+        key
+        for use in uses
+        for key in (pin_key(use.pin, use.reader.serial, None), pin_key(use.pin, None, use.reader.site))
+    }
+    return unknown_pins(uses, Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other")))

@@ -1,0 +1,260 @@
+"""Why a day is judged as it is, in plain words: plan, punches with evidence, policy, doubts, revisions. Pure."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from central.reports.messages import MESSAGES, Language, message
+from central.store.results import Revision
+from central.timesheet.clock import print_local, print_time
+from central.timesheet.render import percent
+
+Reason = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What is known of a day."""
+
+    person: str
+    name: str
+    date: date
+    content: Mapping[str, Any] | None
+    """The verdict as it is stored; None where there is none."""
+    status: str
+    why: str | None
+    """Why the date is not judged."""
+    history: Sequence[Revision]
+    known_at: str | None
+    waiting: int
+    """Marks that are still to be judged."""
+
+
+def explain(found: Explained, language: Language) -> Iterator[str]:
+    """Yield the explanation line by line."""
+    title = {"name": found.name, "person": found.person, "date": found.date.isoformat()}
+    yield message("title", language, **title, status=message(found.status, language))
+    if found.known_at is not None:
+        yield message("as_known", language, moment=found.known_at)
+    elif found.history:
+        last = found.history[-1]
+        yield message("as_stored", language, revision=last.revision, entered=last.entered)
+    if found.waiting:
+        yield message("waiting", language, marks=found.waiting)
+    if found.content is not None:
+        yield from _verdict(found.content, language)
+    elif found.why is not None:
+        yield message("not_judged", language, why=message(found.why, language))
+    else:
+        yield message("not_begun", language)
+    if found.history:
+        yield ""
+        yield message("head_history", language)
+        for revision in found.history:
+            yield "  " + _revision(revision, language)
+
+
+def _verdict(content: Mapping[str, Any], language: Language) -> Iterator[str]:
+    reasons: list[Reason] = content["reasons"]
+    for head, lines in (
+        ("head_plan", _plan(content, reasons, language)),
+        ("head_slots", _slots(content, reasons, language)),
+        ("head_punches", _punches(content, reasons, language)),
+        ("head_doubts", _doubts(reasons, language)),
+        ("head_day", _day(content, reasons, language)),
+    ):
+        found = list(lines)
+        if found:
+            yield ""
+            yield message(head, language)
+            yield from (f"  {line}" for line in found)
+
+
+def _plan(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+    for reason in reasons:
+        if reason["step"] == "plan":
+            yield f"{message('plan_' + reason['what'], language)}: {reason['version']}"
+            yield message("plan_zone", language, **{key: reason[key] for key in ("zone", "work_date", "policy")})
+            for other in reason.get("not_taken", ()):
+                what = message(f"plan_{other['what']}", language)
+                yield message("plan_not_taken", language, what=what, version=other["version"])
+        elif reason["step"] == "due":
+            values = {**reason, "leave": _joined(reason.get("leave")), "paper": _joined(reason.get("paper"))}
+            code = "leave_day" if reason["what"] == "leave" else reason["what"]
+            yield message(code, language, from_=values.pop("from", None), **values)
+    for condition in content["conditions"]:
+        yield message(f"condition_{condition}", language)
+
+
+def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Language) -> Iterator[str]:
+    for slot in content["slots"]:
+        name = slot["name"]
+        yield message(
+            "slot",
+            language,
+            slot=name,
+            due=print_time(slot["due_local"]),
+            what=_slot(slot, language),
+            status=message(slot["status"], language),
+        )
+        for reason in reasons:
+            if reason.get("slot") != name:
+                continue
+            if reason["step"] == "classify":
+                cut = _cut(slot["cut"], slot["cut_rp"])
+                policy = _policy(reason.get("policy"))
+                yield "  " + message(
+                    "class", language, slot=name, class_=reason["class"] or "-", cut=cut, policy=policy
+                )
+            elif reason["step"] == "pick":
+                what = message(reason["what"], language)
+                yield "  " + message("pick", language, slot=name, what=what, policy=_policy(reason["policy"]))
+            elif reason["what"] == "end_moved":
+                policy = _policy(reason["policy"])
+                yield "  " + message("end_moved", language, minutes=reason["by_s"] // 60, policy=policy)
+
+
+def _slot(slot: Mapping[str, Any], language: Language) -> str:
+    punch = None if slot["punch"] is None else print_time(slot["punch"]["local"])
+    if slot["excused"] is not None:
+        return message("slot_excused_min", language, minutes=slot["excused_min"])
+    if punch is None:
+        code = "slot_free" if not slot["demanded"] else "slot_missing" if slot["missing"] else "slot_not_due"
+        return message(code, language)
+    if not slot["minutes"] or slot["measure"] not in ("late", "early"):
+        on_time = slot["demanded"] and slot["measure"] in ("late", "early") and slot["minutes"] == 0
+        return message("slot_on_time" if on_time else "slot_present", language, punch=punch)
+    return message(f"slot_{slot['measure']}", language, punch=punch, minutes=slot["minutes"])
+
+
+def _punches(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+    uses: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
+    for reason in reasons:
+        named = [*reason.get("punches", ()), *([reason["punch"]] if "punch" in reason else ())]
+        for punch in named:
+            what = "pick" if reason["step"] == "pick" else reason["what"]
+            use = message(f"use_{what}", language, slot=reason.get("slot", ""))
+            listed = uses.setdefault(json.dumps(punch, sort_keys=True), (punch, []))[1]
+            if use not in listed:
+                listed.append(use)
+    for punch, listed in sorted(uses.values(), key=lambda item: (item[0]["instant"], str(item[0]["id"]))):
+        yield message(
+            "punch",
+            language,
+            time=print_local(punch["local"]),
+            terminal=punch["terminal"],
+            place="" if punch["stream"] is None else message("place", language, **_placed(punch)),
+            use=", ".join(listed),
+        )
+        yield from (f"  {line}" for line in _evidence(punch, language))
+    if not uses and content["slots"]:
+        yield message("no_punches", language)
+
+
+def _placed(punch: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: punch[key] for key in ("stream", "sequence", "id")}
+
+
+def _evidence(punch: Mapping[str, Any], language: Language) -> Iterator[str]:
+    clock = punch.get("clock")
+    if clock is not None and clock.get("offset_ms") is not None:
+        offset = f"{clock['offset_ms'] / 1000:+.1f}"
+        yield message("clock", language, offset=offset, measured=clock.get("measured") or "-")
+    if punch.get("suspect"):
+        words = ", ".join(f"{word} ({message(word, language)})" for word in punch["suspect"])
+        yield message("suspect", language, suspect=words)
+    if punch.get("paper"):
+        yield message("vouched", language, paper=punch["paper"])
+
+
+def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+    for reason in reasons:
+        if reason["step"] != "doubt":
+            continue
+        code = "suspect_punch" if reason["what"] == "suspect" else reason["what"]
+        what = message(code, language)
+        if reason.get("terminal"):
+            what += message("at_terminal", language, terminal=reason["terminal"])
+        if reason.get("detail"):
+            what += f" ({reason['detail']})"
+        between = "from" in reason and message("between", language, from_=reason["from"], to=reason["to"] or "…")
+        yield message("doubt", language, slot=reason["slot"], what=what, between=between or "")
+
+
+def _day(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+    for reason in reasons:
+        if reason["step"] == "sum":
+            yield message(reason["what"], language, policy=_policy(reason["policy"]))
+    if content["present_min"] is not None:
+        values = {"minutes": content["present_min"], "counted": content["counted_min"]}
+        yield message("present_min", language, **values)
+    if content["overtime_min"]:
+        yield message("overtime", language, minutes=content["overtime_min"])
+    yield message("cut", language, cut=_cut(content["cut"], content["cut_rp"]))
+
+
+def _cut(thousandths: int, rupiah: int) -> str:
+    return f"{percent(thousandths)} %" + (f" + Rp {rupiah}" if rupiah else "")
+
+
+def _policy(ref: Mapping[str, Any] | None) -> str:
+    """Return the line of a policy with its decree and article."""
+    if ref is None:
+        return "-"
+    article = f" {ref['article']}" if ref.get("article") else ""
+    return f"{ref['node']} ({ref['decree'] or '-'}{article})"
+
+
+def _joined(values: Any) -> str:
+    if values is None:
+        return ""
+    return values if isinstance(values, str) else ", ".join(str(value) for value in values if value is not None) or "-"
+
+
+def _revision(revision: Revision, language: Language) -> str:
+    changed = "; ".join(_changes(json.loads(revision.changed), language))
+    causes = dict.fromkeys(_cause(cause, language) for cause in json.loads(revision.cause))
+    return message(
+        "revision",
+        language,
+        revision=revision.revision,
+        entered=revision.entered,
+        status=message(revision.status, language),
+        changed=f"; {changed}" if changed else "",
+        causes=", ".join(causes) or "-",
+    )
+
+
+def _changes(changed: Mapping[str, Any], language: Language) -> Iterator[str]:
+    if "fields" in changed:
+        yield message("changed_fields", language, fields=", ".join(changed["fields"]))
+    for what, described in (("punches", _punch_words), ("doubts", _doubt_words), ("leave", _leave_words)):
+        for part in ("new", "gone"):
+            if items := changed.get(what, {}).get(part):
+                words = dict.fromkeys(described(item, language) for item in items)
+                yield message(f"{what}_{part}", language, items=", ".join(words))
+    for what in ("plan", "policy", "engine"):
+        if what in changed:
+            yield message(f"{what}_changed", language, old=changed[what][0], new=changed[what][1])
+
+
+def _punch_words(punch: Reason, _language: Language) -> str:
+    place = "" if punch["stream"] is None else f" [{punch['stream']} {punch['sequence']}]"
+    return f"{print_time(punch['local'])} {punch['terminal']}{place}"
+
+
+def _doubt_words(doubt: Reason, language: Language) -> str:
+    detail = f" ({doubt['detail']})" if doubt.get("detail") else ""
+    return message("suspect_punch" if doubt["what"] == "suspect" else doubt["what"], language) + detail
+
+
+def _leave_words(leave: Reason, _language: Language) -> str:
+    return _joined(leave.get("leave"))
+
+
+def _cause(cause: Mapping[str, Any], language: Language) -> str:
+    code = f"cause_{cause['kind']}"
+    values = {**cause, "from_": cause.get("from")}
+    return message(code if code in MESSAGES else "cause_other", language, **values)
