@@ -1,0 +1,131 @@
+"""``why``, ``recompute``, ``rebuild`` and ``pins`` as people and scripts use them."""
+
+import json
+import os
+import string
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from central.reports.messages import MESSAGES
+from central.store import results
+from tests import command
+from tests.central.store.office import POLICIES, Centre
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """Yield a centre in which a clerk was late, with a revision by a decision and a PIN that belongs to no person."""
+    found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    found.enter_office()
+    clock = {"offset_ms": 420_000, "measured": "2026-08-31T00:29:41.120Z", "bound_ms": 35}
+    found.punched("1001", "2026-08-31 07:45:10", "2026-08-31 16:01:00", suspect=["drift"], clock=clock)
+    found.punched("9", "2026-09-01 07:25:00")
+    found.at("2026-09-02 08:00")
+    found.enter("decisions", "decision,person,suspect,from,by,paper\naccept,a,drift,2026-08-31,Kepala BKD,SK 9/2026\n")
+    found.at("2026-09-03 08:00")
+    yield found
+    found.close()
+
+
+def run(centre: Centre, *words: str) -> tuple[int, str]:
+    """Run a command and return its exit code and output."""
+    done = command.run("central.cli", *words, "--db", centre.database.path, env=os.environ | {"TERM": "dumb"})
+    return done.returncode, done.stdout
+
+
+def explained(centre: Centre, *words: str) -> str:
+    """Return an explanation."""
+    code, output = run(centre, "why", *words, "--policies", str(POLICIES))
+    assert code == 0
+    return output
+
+
+def test_a_day_is_explained_with_plan_punches_policy_and_revisions(centre: Centre) -> None:
+    """Paper, place in the stream, clock, line of the policy, who vouches, what brought the revision."""
+    found = explained(centre, "a", "2026-08-31")
+
+    stream = centre.source.stream
+    for part in (
+        "Contoh Satu (a), 2026-08-31: final",
+        "timetable office 2026-01-01 (Contoh 1/2026)",
+        "in, due 07:30:00: punch 07:45:10, 15 minutes late (final)",
+        "in: TL1, cut 0.5 %, by slots.in.bands[0] (tests of the centre)",
+        f"2026-08-31 07:45:10 at lobby, stream {stream} sequence 1",
+        "clock +420.0 s off, measured 2026-08-31T00:29:41.120Z",
+        "vouched for by Kepala BKD, SK 9/2026",
+        "doubts that ended the clock was wrong by more than is tolerated",
+        "import of decisions by Kepala Contoh, Contoh 1/2026",
+    ):
+        assert part in found
+
+
+def test_a_day_is_explained_in_indonesian_by_a_name(centre: Centre) -> None:
+    """A name that only one person has is a key."""
+    found = explained(centre, "contoh satu", "2026-09-01", "--lang", "id")
+
+    assert "in: presensi dengan PIN yang belum ada pemiliknya di lobby" in found
+    assert "sementara, belum ada potongan untuk ini" in found
+
+
+def test_a_day_is_explained_as_it_was_known(centre: Centre) -> None:
+    """Before the decision the drift was a doubt; later revisions are not shown."""
+    found = explained(centre, "a", "2026-08-31", "--known-at", "2026-09-02T07:30+07:00")
+
+    assert "2026-08-31: provisional" in found
+    assert "suspect: drift" in found
+    assert "SK 9/2026" not in found
+    assert "open" in explained(centre, "b", "2026-08-31", "--known-at", "2026-08-31T09:00+07:00")
+
+
+def test_a_day_without_a_verdict_says_why(centre: Centre) -> None:
+    """Not employed yet; a person whom no register has is exit code 1."""
+    assert "not employed" in explained(centre, "a", "2026-08-01")
+    assert run(centre, "why", "zz", "2026-08-01")[0] == 1
+    assert run(centre, "why", "a", "01/08/2026")[0] == 2
+
+
+def test_scripts_get_json(centre: Centre) -> None:
+    """The verdict with its reasons, and each revision with what it changed."""
+    found = json.loads(run(centre, "why", "a", "2026-08-31", "--json")[1])
+
+    assert found["content"]["slots"][0]["minutes"] == 15
+    assert [one["revision"] for one in found["history"]] == [1, 2]
+    assert found["history"][1]["changed"]["fields"][0] == "status"
+
+
+def test_pins_that_belong_to_no_person_are_listed(centre: Centre) -> None:
+    """How often, where, since when."""
+    assert run(centre, "pins") == (
+        0,
+        "PIN 9 at S1 (3602-bkpsdm): 1 punches on 1 days, 2026-09-01T07:25:00 to 2026-09-01T07:25:00\n",
+    )
+    (found,) = json.loads(run(centre, "pins", "--json")[1])
+    assert (found["pin"], found["reader"]["serial"]) == ("9", "S1")
+
+
+def test_recompute_and_rebuild_count_what_they_did(centre: Centre) -> None:
+    """A rebuild finds a verdict that does not follow from the facts; the exit code says so."""
+    policies = ("--policies", str(POLICIES))
+    assert run(centre, "recompute", *policies)[0] == 0
+    code, output = run(centre, "rebuild", *policies)
+    assert (code, "0 otherwise" in output) == (0, True)
+    with centre.database.writing() as connection:
+        connection.execute(update(results.RESULT).where(results.RESULT.c.person == "a").values(inputs="damaged"))
+
+    code, output = run(centre, "rebuild", *policies)
+
+    assert (code, "0 otherwise" in output) == (1, False)
+
+
+@pytest.mark.parametrize("code", MESSAGES)
+def test_both_languages_name_the_same_values(code: str) -> None:
+    """A value that one of the texts lacks would be lost."""
+    english, indonesian = (
+        {name for _, name, _, _ in string.Formatter().parse(text) if name is not None} for text in MESSAGES[code]
+    )
+
+    assert english == indonesian
