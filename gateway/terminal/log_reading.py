@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import datetime
 
 from drivers.base import Acknowledging, DriverError, Enrolled, Logged, Reading
 from gateway.event import ReadingContext, utc_text
@@ -10,6 +11,7 @@ from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
 from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.reading_plan import ReadingPlan
+from gateway.terminal.state import Complete
 
 
 class Stopped(Exception):  # noqa: N818 - no error
@@ -36,6 +38,8 @@ class LogReader:
         self._stopping = stopping
         self._live = live
         self._publish_tally = publish_tally
+        self._whole = False
+        """The last reading was one of the whole log."""
 
     def read_new(self, terminal: Logged, reading: ReadingContext, *, requested: bool) -> ReadingResult | None:
         """Read new records, if there are any and the pause after the last reading is over.
@@ -43,6 +47,7 @@ class LogReader:
         ``requested``: a person wants the whole log. None where the disk is too full for the records.
         """
         context, plan = self._context, self._plan
+        begun = context.clock.now() if context.clock.synchronised() else None
         announced = plan.hinted or not (plan.announcements.registered and plan.caught_up)
         known = context.known()
         context.state.sizes = terminal.sizes()
@@ -50,6 +55,7 @@ class LogReader:
         decision = plan.decide(known, requested=requested)
         if decision == "nothing_new" and plan.count_is_reliable:
             self._clock.all_read()
+            self._advance_watermark(begun, whole=False)
         if decision != "read":
             return ReadingResult()
         disk = context.ledger.disk_state()
@@ -57,7 +63,10 @@ class LogReader:
             context.log.info("reading_postponed", room=disk)
             plan.postpone()
             return None
+        self._whole = False
         result = self._read_due(terminal, known, reading, requested=requested)
+        if plan.caught_up:
+            self._advance_watermark(begun, whole=self._whole)
         if result.new and not announced and plan.announcements.missed():
             context.log.warning("live_silent", polls=plan.announcements.unannounced_polls, new=result.new)
         return result
@@ -132,11 +141,27 @@ class LogReader:
         self._clock.all_read()
         if log.total:
             context.state.layout = log.layout
+        self._whole = log.start == 0 and marking is None
         if log.start == 0:
             self._report_reconciliation(log, result)
         if between.error is not None:
             raise between.error
         return result
+
+    def _advance_watermark(self, begun: datetime | None, *, whole: bool) -> None:
+        """State that everything the log held at ``begun`` is stored, where the count agrees or ``whole`` was read.
+
+        ``begun`` is before the count; None: the gateway's clock could not be trusted. A count that is higher than what
+        is stored disproves it, also after a reading of the whole log. The watermark never goes back.
+        """
+        state, records = self._context.state, self._plan.sizes.records
+        stored = self._context.known().in_log
+        agrees = records == stored and self._plan.count_is_reliable
+        missing = records is not None and records > stored
+        if begun is None or missing or not (agrees or whole):
+            return
+        if state.complete is None or begun > state.complete.until:
+            state.complete = Complete(begun, self._context.ledger.last_sequence())
 
     def _report_reconciliation(self, log: Reading, result: ReadingResult) -> None:
         """Report the result of reading the whole log."""

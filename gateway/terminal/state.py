@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from drivers.base import Reason, Sizes, TerminalInfo
 from gateway.event import ClockEvidence, utc_text
@@ -13,6 +13,17 @@ Medium = Literal["none", "reading", "safe"]
 
 UNREAD_LISTED_MAX = 20
 """Maximum number of unread files that the state names."""
+
+
+class Complete(NamedTuple):
+    """The watermark of a terminal: everything that its log held at ``until`` is in the stream up to ``sequence``."""
+
+    until: datetime
+    sequence: int
+
+    def payload(self) -> dict[str, str]:
+        """Return it as ``complete`` of the state message."""
+        return {"until": utc_text(self.until), "sequence": f"{self.sequence:020d}"}
 
 
 @dataclass(slots=True)
@@ -45,6 +56,8 @@ class TerminalState:
     """The day on which its log will be full at the rate of the last weeks."""
     silent_since: datetime | None = None
     """Start of the silence, while it is longer than is usual for this terminal."""
+    complete: Complete | None = None
+    """How far its log is known to be stored; it never goes back. None where that cannot be said."""
 
     def payload(self) -> dict[str, Any]:
         """Return the message of ``terminal/<name>/state``."""
@@ -72,6 +85,7 @@ class TerminalState:
             "last_full_reading": _utc(self.last_full_reading),
             "fills": self.full_on.isoformat() if self.full_on else None,
             "silent_since": _utc(self.silent_since),
+            "complete": self.complete.payload() if self.complete else None,
         }
 
 

@@ -178,10 +178,10 @@ def test_no_look_up_reads_the_whole_register(database: Database, known_at: datet
         registers.withdrawn("people", ["[]"])
         registers.known("people", ["person:p-1"])
         registers.mentioning(["unit:a"])
-        asked = tuple(statements)
+        executed = tuple(statements)
         plans = [
             [str(step[3]) for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
-            for text, values in asked
+            for text, values in executed
         ]
     assert len(plans) == 8
     for plan in plans:

@@ -1,0 +1,114 @@
+"""The watermark of a terminal: it advances with each proof that the log is stored, and never claims more."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from drivers.base import Sizes
+from gateway.pause import Pause
+from gateway.terminal.state import Complete
+from gateway.terminal.visit import Worker
+from tests.broker import eventually
+from tests.gateway.office import Office, polled
+from tests.gateway.scripted import Script, ScriptedTerminal, history, record
+
+MORNING = datetime(2026, 9, 1, 7)  # noqa: DTZ001 - a terminal's wall clock
+
+
+@pytest.fixture
+def script() -> Script:
+    """Return a terminal with twenty records."""
+    return Script(log=history(20, MORNING))
+
+
+@pytest.fixture
+def office(tmp_path: Path, script: Script) -> Iterator[Office]:
+    """Open an office whose terminal is polled often."""
+    entry: dict[str, object] = {"name": "lobby", "driver": "zkteco", "address": "127.0.0.1", "poll": "30ms"}
+    with Office.opened(tmp_path, Pause(0.02, 0.05), driver=script.driver(), entry=entry) as office:
+        yield office
+
+
+def watermark(worker: Worker) -> Complete:
+    """Return the worker's watermark; fail where it has none."""
+    complete = worker.state.complete
+    assert complete is not None
+    return complete
+
+
+def test_it_names_the_last_sequence_of_what_the_log_held(office: Office, script: Script) -> None:
+    """Also without anything new it advances: the count agreed."""
+    worker = office.visit(live=False)
+    polled(worker)
+    first = watermark(worker)
+    assert first.sequence == office.ledger.last_sequence() == 20
+    eventually(lambda: watermark(worker).until > first.until)
+    assert watermark(worker).sequence == 20
+    script.log.append(record("2001", MORNING + timedelta(days=1)))
+    eventually(lambda: watermark(worker).sequence == 21)
+    topic, payload = office.reports[-1]
+    assert (topic, set(payload["complete"])) == ("terminal/lobby/state", {"until", "sequence"})
+    assert payload["complete"]["sequence"] == f"{21:020d}"
+
+
+def test_a_gateway_whose_clock_is_not_synchronised_claims_nothing(office: Office) -> None:
+    """Its ``until`` would mean another moment."""
+    office.clock.trusted = False
+    worker = office.visit(live=False)
+    polled(worker, 3)
+    assert worker.state.complete is None
+    office.clock.trusted = True
+    eventually(lambda: worker.state.complete)
+
+
+def test_it_never_goes_back_with_the_clock(office: Office) -> None:
+    """A synchronised clock may still be set back a little."""
+    worker = office.visit(live=False)
+    polled(worker)
+    office.clock.offset = timedelta(hours=-1)
+    first = watermark(worker)
+    polled(worker, 3)
+    assert watermark(worker) == first
+
+
+def test_a_count_above_what_is_stored_disproves_it(
+    office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The terminal says that it holds more than it sends, even when the whole log is read."""
+    monkeypatch.setattr(ScriptedTerminal, "sizes", lambda _self: Sizes(len(script.log) + 3, script.capacity))
+    worker = office.visit(live=False)
+    polled(worker, 2)
+    worker.request(full=True).result(20)
+    polled(worker)
+    assert office.ledger.punches() == 20
+    assert worker.state.complete is None
+
+
+def test_a_count_that_proves_nothing_leaves_it_to_readings_of_the_whole_log(
+    office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal that always reports 0, and one whose full log keeps its count."""
+    monkeypatch.setattr(ScriptedTerminal, "sizes", lambda _self: Sizes(0, script.capacity))
+    worker = office.visit(live=False)
+    polled(worker, 2)
+    first = watermark(worker)
+    polled(worker, 3)
+    assert watermark(worker) == first
+    worker.request(full=True).result(20)
+    assert watermark(worker).until > first.until
+
+
+def test_a_terminal_that_is_not_read_keeps_its_watermark(
+    office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, and the terminal has more than is stored."""
+    worker = office.visit(live=False)
+    polled(worker)
+    monkeypatch.setattr(office.ledger, "disk_state", lambda: "none")
+    script.log.append(record("2001", MORNING + timedelta(days=1)))
+    polled(worker)
+    first = watermark(worker)
+    polled(worker, 3)
+    assert watermark(worker) == first
