@@ -55,7 +55,9 @@ def import_file(
                     found = importing.preview(connection, scan, known, withdraw=withdraw)
             else:
                 given = importing.Paper(by, paper)
-                found, entered = importing.take(database, scan, known, given, datetime.now(UTC), withdraw=withdraw)
+                found, entered = importing.enter_file(
+                    database, scan, known, given, datetime.now(UTC), withdraw=withdraw
+                )
             with database.reading() as connection:
                 today = date.today()  # noqa: DTZ011 - days to come are not judged yet, whatever the zone
                 extent = extent_of(Registers(connection), found.marks, today, employment=kind == "people")

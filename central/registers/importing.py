@@ -109,7 +109,7 @@ def preview(connection: Connection, scan: Scan, policies: Container[str], *, wit
     return Preview(len(sources), changes, marks, remarks, last_row(connection))
 
 
-def take(
+def enter_file(
     database: Database, scan: Scan, policies: Container[str], paper: Paper, now: datetime, *, withdraw: bool = False
 ) -> tuple[Preview, Entered | None]:
     """Import a file; return what was done, and when it was entered: None where it changed nothing and is not stored.

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from central.registers import importing
-from central.registers.importing import Paper, Preview, preview, take
+from central.registers.importing import Paper, Preview, enter_file, preview
 from central.registers.kinds import KINDS
 from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
@@ -46,7 +46,7 @@ def put(
     database: Database, kind: str, path: Path, *, withdraw: bool = False, now: datetime = NOW
 ) -> tuple[Preview, Entered | None]:
     """Import a file."""
-    return take(database, scan_register(path, kind), POLICIES, PAPER, now, withdraw=withdraw)
+    return enter_file(database, scan_register(path, kind), POLICIES, PAPER, now, withdraw=withdraw)
 
 
 def mistakes(database: Database, kind: str, path: Path, *, withdraw: bool = False) -> list[tuple[str, str]]:
@@ -338,7 +338,7 @@ def test_another_import_between_check_and_entry_is_seen(
 
     monkeypatch.setattr(importing, "preview", slow)
     with pytest.raises(RegisterFileError, match="p-0002"):
-        take(database, ours, POLICIES, PAPER, NOW)
+        enter_file(database, ours, POLICIES, PAPER, NOW)
     assert calls == 3
 
 
@@ -384,8 +384,8 @@ def test_a_file_of_more_rows_than_one_statement_takes_is_imported(database: Data
     rows = [f"p{number},Nama,pns,bidang-data,2026-01-01,\n" for number in range(2 * BATCH + 1)]
     scan = scan_register(write_csv(tmp_path, PEOPLE + "".join(rows)), "people")
 
-    assert take(database, scan, POLICIES, PAPER, NOW)[0].new == len(rows)
-    assert take(database, scan, POLICIES, PAPER, NOW)[0].unchanged == len(rows)
+    assert enter_file(database, scan, POLICIES, PAPER, NOW)[0].new == len(rows)
+    assert enter_file(database, scan, POLICIES, PAPER, NOW)[0].unchanged == len(rows)
 
 
 def test_names_are_kept_as_they_are_written_but_for_invisible_marks(database: Database, tmp_path: Path) -> None:

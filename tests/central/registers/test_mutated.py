@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from central.registers.importing import Paper, take
+from central.registers.importing import Paper, enter_file
 from central.registers.kinds import KINDS
 from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
@@ -105,7 +105,7 @@ def test_a_mutated_template_is_taken_whole_or_refused(tmp_path: Path, kind: str)
         refusal: RegisterFileError | None = None
         try:
             scan = scan_register(path, kind)
-            found, entered = take(database, scan, POLICIES, Paper("A", "B"), NOW, withdraw=withdraw)
+            found, entered = enter_file(database, scan, POLICIES, Paper("A", "B"), NOW, withdraw=withdraw)
         except RegisterFileError as error:
             refusal = error
         if refusal is not None:
@@ -123,6 +123,6 @@ def test_a_mutated_template_is_taken_whole_or_refused(tmp_path: Path, kind: str)
         expected = {} if withdraw else {one.identity: one.content for one in statements}
         assert {identity: row.statement.content for identity, row in counting.items()} == expected
         assert (entered is None) == (not found.changes)
-        assert take(database, scan, POLICIES, Paper("A", "B"), NOW, withdraw=withdraw)[1] is None
+        assert enter_file(database, scan, POLICIES, Paper("A", "B"), NOW, withdraw=withdraw)[1] is None
     database.close()
     assert min(outcomes.values()) >= 5, outcomes

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 
 from central.policy.office import OfficePolicies
-from central.registers.importing import Paper, take
+from central.registers.importing import Paper, enter_file
 from central.registers.read import scan_register
 from central.store import Message, Store, results
 from central.store.engine import Database, utc
@@ -62,7 +62,7 @@ class Centre:
         self._files += 1
         file = self.folder / f"{self._files}-{kind}.csv"
         file.write_text(text, "utf-8")
-        take(
+        enter_file(
             self.database,
             scan_register(file, kind),
             OfficePolicies(POLICIES),
