@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway.event import ReadingContext
-from gateway.ledger import KnownTerminal, Ledger, ReadingResult, Unaligned, reading
+from gateway.ledger import KnownTerminal, Ledger, LedgerFull, ReadingResult, Unaligned, reading, space
+from tests.gateway.full_disk import FullDisk
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -58,8 +60,9 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = mock.patch.object(reading, "SLICE", SLICE)
-        self.patch.start()
+        self.patches = [mock.patch.object(reading, "SLICE", SLICE), mock.patch.object(space, "CHECK_S", 0.0)]
+        for patch in self.patches:
+            patch.start()
         self.folder = Path(tempfile.mkdtemp(prefix="hadir-model-", dir=RAM if RAM.is_dir() else None))
         self.now = datetime(2026, 9, 7, tzinfo=UTC)
         self.ledger = self.opened()
@@ -76,12 +79,14 @@ class TerminalAndLedger(RuleBasedStateMachine):
         """Open the ledger for the gateway's next life."""
         ledger = Ledger(self.folder / "data", SOURCE, now=lambda: self.now)
         ledger.pin_serial("lobby", SERIAL)
+        self.disk = FullDisk(ledger)
         return ledger
 
     def teardown(self) -> None:
         """Remove everything."""
         self.ledger.close()
-        self.patch.stop()
+        for patch in self.patches:
+            patch.stop()
         shutil.rmtree(self.folder)
 
     # The terminal.
@@ -260,13 +265,45 @@ class TerminalAndLedger(RuleBasedStateMachine):
             self.read_as_worker(cut=(at, last))
         except PowerCut:
             self.die()
-            after = self.terminal()
-            if (after.generation, after.length, after.shift) != (before.generation, before.length, before.shift):
-                self.known |= {number: key_of(record) for number, record in self.log[: after.in_log]}
-            self.held = after.in_log
-            self.compare()
+            self.note_interrupted(before)
         else:
             self.finish()
+
+    @rule(commit=st.integers(1, 4))
+    def fill_disk(self, commit: int) -> None:
+        """Fill the disk at a commit of a reading; the slices before it are stored, and later readings continue."""
+        before = self.terminal()
+        self.disk.fill(at=self.disk.commits + commit)
+        try:
+            self.read_as_worker()
+        except LedgerFull:
+            self.disk.empty()
+            self.note_interrupted(before)
+        else:
+            self.disk.empty()
+            self.finish()
+
+    @precondition(lambda self: self.log and isinstance(self.log[-1][1], RawPunch))
+    @rule()
+    def live_on_a_full_disk(self) -> None:
+        """Refuse a live event while the disk is full: nothing of it is stored."""
+        record = self.log[-1][1]
+        assert isinstance(record, RawPunch)
+        sequence = self.ledger.last_sequence()
+        self.disk.fill()
+        with suppress(LedgerFull):
+            assert self.ledger.record_live(self.context("live"), record) is False, "stored on a full disk"
+        self.disk.empty()
+        assert self.ledger.last_sequence() == sequence
+        self.compare()
+
+    def note_interrupted(self, before: KnownTerminal) -> None:
+        """Note what an interrupted reading has stored, and compare."""
+        after = self.terminal()
+        if (after.generation, after.length, after.shift) != (before.generation, before.length, before.shift):
+            self.known |= {number: key_of(record) for number, record in self.log[: after.in_log]}
+        self.held = after.in_log
+        self.compare()
 
     def die(self) -> None:
         """Go on with the files as a power cut would leave them now."""
