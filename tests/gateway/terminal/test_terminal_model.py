@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from structlog.testing import capture_logs
 
 from drivers import DRIVERS
-from drivers.base import BadRecord, Record, Terminal
+from drivers.base import BadRecord, Record, Terminal, TerminalUnavailable
 from drivers.zkteco import layouts, transport
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, conversation
 from drivers.zkteco.simulator.faults.memory import BAD_TIME
@@ -34,6 +34,7 @@ from gateway.settings import Settings
 from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.timing import Timing
 from gateway.terminal.visit import Worker
+from tests.gateway.full_disk import FullDisk, impatient
 from tests.power_cut import PowerCut
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -77,8 +78,11 @@ class SteppedWorker(Worker):
 
     def visit(self) -> None:
         """Hold one conversation, to the end of the script."""
-        self._visit()
+        self._run_visit()
         self._stopping.clear()
+
+    def _report_driver_fault(self, exc: BaseException) -> float:
+        raise exc  # a power cut, or a mistake of the gateway
 
     def _listen(self, terminal: Terminal, until_s: float) -> None:  # noqa: ARG002 - the test decides how long
         if not self.script:
@@ -117,6 +121,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.stack.enter_context(mock.patch.object(transport, "DATAGRAM_GAP_S", 0.2))
         self.monotonic_s = 10_000.0
         self.stack.enter_context(capture_logs())
+        self.stack.enter_context(impatient())
         self.folder = Path(tempfile.mkdtemp(prefix="hadir-model-", dir=RAM if RAM.is_dir() else None))
         self.now = BEGIN
         self.made = 0
@@ -190,6 +195,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
     def open(self) -> None:
         """Begin the gateway's next life."""
         self.ledger = Ledger(self.folder / "data", SOURCE, now=lambda: self.now)
+        self.disk = FullDisk(self.ledger)
         clock = SimpleNamespace(now=lambda: self.now, synchronised=lambda: True)
         self.worker = worker = SteppedWorker(
             self.settings,
@@ -394,7 +400,8 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.worker.script, self.worker.meanwhile = [], []
         worker, terminal = self.worker, self.terminal
         honest = not terminal.faults.on and not self.doubtful and terminal.count < terminal.capacity
-        if honest and worker._plan.caught_up and not worker._outage.failures and not amidst:
+        honest = honest and not worker._outage.failures and not self.disk.refused
+        if honest and worker._plan.caught_up and not amidst:
             event("complete after a poll")
             self.known |= {number for number, _ in self.log}
         self.compare()
@@ -408,6 +415,32 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.worker.script = [lambda args=args: self.append(*args, live=True) for args in received]  # type: ignore[misc]  # a default binds the value
         self.worker.meanwhile = [lambda args=args: self.append(*args, live=True) for args in amidst]  # type: ignore[misc]  # see above
         self.poll()
+
+    @rule(after=st.integers(0, 4), full=st.booleans())
+    def fail_visit(self, after: int, full: bool) -> None:
+        """Let a visit fail between measuring the clock and reading the log, or after some slices of it."""
+
+        def fail() -> None:
+            raise TerminalUnavailable("the connection was closed")
+
+        if full:
+            self.worker.request(full=True)
+        self.worker.meanwhile = [lambda: None] * after + [fail]
+        self.poll()
+        if self.worker._outage.failures:
+            event("visit failed between measuring and reading" if not after else "visit failed between slices")
+
+    @rule(commit=st.integers(0, 3), commits=st.integers(1, 3), live=st.booleans())
+    def fill_disk(self, commit: int, commits: int, live: bool) -> None:
+        """Fill the ledger's disk at some commits of a visit, which may also receive a live event."""
+        self.disk.fill(at=self.disk.commits + 1 + commit, commits=commits)
+        if live:
+            self.worker.script = [lambda: self.append("1", 1, live=True)]
+        self.poll()
+        if self.disk.refused:
+            event("ledger full")
+        self.disk.empty()
+        self.disk.refused = 0
 
     @rule(after=st.integers(0, 5), full=st.booleans())
     def cut_power(self, after: int, full: bool) -> None:
