@@ -1,11 +1,15 @@
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers.base import BadRecord, RawPunch
 from gateway import event
@@ -234,3 +238,60 @@ def test_what_is_no_pin_is_quarantined(pin: str) -> None:
     assert isinstance(bad, BadRecord)
     assert (bad.raw, event.checked(bad)) == (b"raw", bad)
     assert bad.stable == event.checked(record).stable  # type: ignore[union-attr]  # it is a BadRecord too
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS,
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXTS, values, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(identity=st.uuids(), name=TEXTS)
+def test_uuid5_is_that_of_the_standard_library(identity: UUID, name: str) -> None:
+    """Version and variant bits, and every other bit."""
+    assert event.uuid5(identity, name) == uuid5(identity, name)
+
+
+@given(
+    identity=st.uuids(),
+    texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS),
+    subject=st.none() | TEXTS,
+    data=st.dictionaries(TEXTS, VALUES, max_size=5),
+    sequence=st.integers(1, 2**63 - 1),
+)
+def test_an_event_is_written_as_the_standard_library_writes_it(
+    identity: UUID,
+    texts: tuple[str, str, str, str, str],
+    subject: str | None,
+    data: dict[str, Any],
+    sequence: int,
+) -> None:
+    """Sorted keys, no white space, UTF-8: byte for byte, for any text in any member; the digest fits it."""
+    kind, time, source, stream, previous = texts
+    recorded = datetime(2026, 9, 7, tzinfo=UTC)
+    draft = event.Draft(identity, kind, subject, time, data)
+    body, digest = event.encode(
+        draft, source=source, stream=stream, sequence=sequence, recorded=recorded, previous=previous
+    )
+    members = {
+        "id": str(identity),
+        "source": source,
+        "specversion": "1.0",
+        "type": kind,
+        "time": time,
+        "datacontenttype": "application/json",
+        "data": data,
+        "stream": stream,
+        "sequence": f"{sequence:020d}",
+        "previous": previous,
+        "recordedtime": "2026-09-07T00:00:00.000Z",
+        **({} if subject is None else {"subject": subject}),
+    }
+
+    def canonical(content: dict[str, Any]) -> str:
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    assert digest == "sha256:" + sha256((previous + canonical(members)).encode()).hexdigest()
+    assert body == canonical({**members, "digest": digest})
