@@ -4,7 +4,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from drivers.base import BadRecord, RawPunch, Reading, Record, Via
 from gateway.event import ReadingContext
-from gateway.ledger import KnownTerminal, Ledger, LedgerFull, ReadingResult, Unaligned, reading, space
-from tests.gateway.full_disk import FullDisk
+from gateway.ledger import KnownTerminal, Ledger, LedgerFull, ReadingResult, Unaligned, reading
+from tests.gateway.full_disk import FullDisk, impatient
 from tests.power_cut import Interrupted, PowerCut
 
 SOURCE = "/hadir/office/gw-01"
@@ -60,9 +60,9 @@ class TerminalAndLedger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [mock.patch.object(reading, "SLICE", SLICE), mock.patch.object(space, "CHECK_S", 0.0)]
-        for patch in self.patches:
-            patch.start()
+        self.stack = ExitStack()
+        self.stack.enter_context(mock.patch.object(reading, "SLICE", SLICE))
+        self.stack.enter_context(impatient())
         self.folder = Path(tempfile.mkdtemp(prefix="hadir-model-", dir=RAM if RAM.is_dir() else None))
         self.now = datetime(2026, 9, 7, tzinfo=UTC)
         self.ledger = self.opened()
@@ -85,8 +85,7 @@ class TerminalAndLedger(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Remove everything."""
         self.ledger.close()
-        for patch in self.patches:
-            patch.stop()
+        self.stack.close()
         shutil.rmtree(self.folder)
 
     # The terminal.
