@@ -15,6 +15,7 @@ from benchmarks import (
     judge,
     latency,
     memory,
+    recompute,
     serial_line,
     sixty_four,
     slow_terminal,
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "serial": serial_line.run,
     "slow": slow_terminal.run,
     "judge": judge.run,
+    "recompute": recompute.run,
 }
 
 

@@ -106,7 +106,7 @@ def build(path: Path, people: int, days: Sequence[date]) -> Database:
         "timetables": slots,
         "schedules": week,
         "assignments": [kinds.Assignment(None, "dinas", "week", POLICY, JANUARY, None)],
-        "people": [kinds.Person(key, key, "pns", "dinas", None, days[0], None) for key in keys],
+        "people": [kinds.Person(key, key, "pns", "dinas", None, JANUARY, None) for key in keys],
         "enrolments": [
             kinds.Enrolment(str(number), None, "site", key, JANUARY, None) for number, key in enumerate(keys)
         ],

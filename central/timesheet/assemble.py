@@ -11,6 +11,7 @@ entry, so that the same statements entered in another order give the same digest
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 from central.registers.cells import OFF
@@ -109,6 +110,13 @@ class PersonRows:
     def plain(self) -> bool:
         """Return whether the person's plans and policy are those of the unit."""
         return not (self.schedules or self.policies or self.rosters or self.leave)
+
+    def unit_throughout(self, first: date, last: date) -> str | None:
+        """Return the unit in which the person is employed on all of the dates; None where that is not one unit."""
+        if len(self.employment) != 1:
+            return None
+        row = self.employment[0]
+        return row.record.unit if row.since <= first and (row.until is None or row.until >= last) else None
 
     def unit_on(self, on: date) -> tuple[bool, str | None]:
         """Return whether the person is employed on a date, and in which unit."""
@@ -464,12 +472,16 @@ def punch_of(recorded: Recorded) -> Punch:
         terminal=data["terminal"],
         sequence=recorded.sequence,
         states=(state,) if _is_whole(state) else (),
-        suspect=tuple(sorted({item for item in suspect if isinstance(item, str)})) if isinstance(suspect, list) else (),
+        suspect=_suspects(suspect) if suspect else (),
         offset_ms=offset if _is_whole(offset) else None,
         id=event["id"],
         stream=recorded.stream,
         clock=clock if isinstance(clock, dict) and offset is not None else None,
     )
+
+
+def _suspects(listed: object) -> tuple[str, ...]:
+    return tuple(sorted({item for item in listed if isinstance(item, str)})) if isinstance(listed, list) else ()
 
 
 def _is_whole(value: object) -> bool:
@@ -478,8 +490,12 @@ def _is_whole(value: object) -> bool:
 
 def _local(text: str) -> int:
     """Return the wall clock's seconds of YYYY-MM-DDTHH:MM:SS."""
-    day = date(int(text[:4]), int(text[5:7]), int(text[8:10]))
-    return midnight(day) + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
+    return _midnight(text[:10]) + int(text[11:13]) * 3600 + int(text[14:16]) * 60 + int(text[17:19])
+
+
+@lru_cache(maxsize=1_000)
+def _midnight(text: str) -> int:
+    return midnight(date.fromisoformat(text))
 
 
 def stated_punches(own: PersonRows, zone_on: Callable[[date], Zone]) -> list[Punch]:

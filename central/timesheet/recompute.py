@@ -4,9 +4,11 @@ Marks are taken in batches. A batch is one transaction: facts are read, days jud
 deleted together, so that a kill at any moment loses nothing and repeats nothing; any number of processes may do it.
 """
 
+import gc
 import json
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -111,7 +113,9 @@ class Facts:
         self._enrolments: dict[str, list[StatedRow]] = {person: [] for person in people}
         for row in rows["enrolments"]:
             self._enrolments.setdefault(row.record.person, []).append(row)
+        self._dates = first, last
         self._days: dict[str, Days] = {}
+        self._days_of_units: dict[str, Days] = {}
         self._punches: dict[str, list[tuple[date, Punch]]] = {}
         self._gaps: list[Gap] = []
         self._unknown: list[UnknownPunch] = []
@@ -123,10 +127,16 @@ class Facts:
         return self.people.setdefault(person, PersonRows())
 
     def days(self, person: str) -> Days:
-        """Return the planned dates of a person."""
+        """Return the planned dates of a person; people of one unit without plans of their own share them."""
         found = self._days.get(person)
         if found is None:
-            found = self._days[person] = Days(self.office, self.own(person))
+            own = self.own(person)
+            shared = own.unit_throughout(*self._dates) if own.plain else None
+            if shared is None:
+                found = Days(self.office, own)
+            else:
+                found = self._days_of_units.setdefault(shared, Days(self.office, own))
+            self._days[person] = found
         return found
 
     def load_recorded(self, first: int, last: int) -> None:
@@ -349,6 +359,18 @@ def _next_end(planned: Planned, now: int) -> int | None:
     return min(left) + 1 if left else None
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the collector of cycles from looking through a batch's millions of objects, which have none."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass(slots=True)
 class _Wanted:
     """Dates of people to judge, each with its causes."""
@@ -449,7 +471,7 @@ class Recompute:
         """Judge what some marks name; return how many marks were handled, 0 where none waits."""
         marks: list[Marked] = []
         try:
-            with self._database.writing() as connection:
+            with _without_collector(), self._database.writing() as connection:
                 marks = self._take(connection)
                 self._handle(connection, marks)
         except StoreError:

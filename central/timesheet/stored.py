@@ -14,12 +14,12 @@ from central.timesheet.model import DayResult, Punch, SlotResult
 _PUNCH = tuple(field.name for field in fields(Punch))
 _SLOT = tuple(field.name for field in fields(SlotResult))
 _DAY = tuple(field.name for field in fields(DayResult) if field.name not in ("reasons", "inputs"))
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-"""Canonical JSON: sorted keys and no white space."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+"""JSON without white space, in the order of the fields, which is the same for equal verdicts; sorting costs half."""
 
 
 def dump_day(day: DayResult) -> str:
-    """Return a verdict with its reasons as canonical JSON; its digest stands beside it."""
+    """Return a verdict with its reasons as JSON; its digest stands beside it."""
     content = {name: getattr(day, name) for name in _DAY}
     content["date"], content["work_date"] = day.date.isoformat(), day.work_date.isoformat()
     content["slots"] = [_slot(slot) for slot in day.slots]

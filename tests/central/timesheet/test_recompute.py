@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -15,14 +16,16 @@ from typing import Any
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import Engine, event, update
 from structlog.testing import capture_logs
 
 from central.policy.office import OfficePolicies
 from central.store import results
 from central.timesheet.affected import Mark
 from central.timesheet.model import ENGINE
-from central.timesheet.recompute import Facts, Recompute
+from central.timesheet.recompute import Facts, Recompute, judge_now
+from central.timesheet.stored import load_day
+from central.timesheet.totals import Totals, total
 from central.timesheet.worker import Worker
 from tests.central.store.office import POLICIES, Centre, slots
 
@@ -515,3 +518,118 @@ def _happen(centre: Centre, fact: tuple[str, str, date, str], events: dict[Any, 
             centre.enter("calendar", f"date,kind,name\n{on},national_holiday,Hari Contoh\n")
         case "enrolments":
             centre.enter("enrolments", f"pin,terminal,person,from,until\n9,S1,{who},{on},{on}\n")
+
+
+def test_a_late_that_comes_late_changes_only_the_total(centre: Centre) -> None:
+    """C22b: more than five lates a month are cut; the counter goes by date, not by arrival."""
+    folder = centre.folder / "policies"
+    folder.mkdir()
+    (folder / "graded.yaml").write_text(COUNTING, "utf-8")
+    policies = OfficePolicies(folder)
+    worker = Recompute(centre.database, policies, now=lambda: centre.now)
+    for number in (1, 2, 4, 7, 9):
+        centre.punched("1001", f"2026-09-{number:02d} 07:40:00", f"2026-09-{number:02d} 16:30:00")
+    centre.punched("1001", "2026-09-03 07:20:00", "2026-09-03 16:30:00", serial="S2")
+    centre.now = datetime(2026, 9, 10, 2, tzinfo=UTC)
+    worker.run()
+    before = {key: value for key, value in centre.digests().items() if key[1] != "2026-09-08"}
+    assert _september(centre, policies).counted == ()
+
+    centre.punched("1001", "2026-09-08 07:40:00", "2026-09-08 16:30:00", via="file")
+    worker.run()
+
+    total_ = _september(centre, policies)
+    assert (total_.counted, total_.cut) == ((date(2026, 9, 9),), 1000)
+    assert {key: value for key, value in centre.digests().items() if key[1] != "2026-09-08"} == before
+
+
+def _september(centre: Centre, policies: OfficePolicies) -> Totals:
+    """Return the total of September from stored verdicts."""
+    period = date(2026, 9, 1), date(2026, 9, 30)
+    with centre.database.reading() as connection:
+        stored = results.current(connection, ["a"], *period)
+    days = [load_day(one.content, one.inputs) for one in stored if one.status != "none"]
+    return total(period, days, policies["graded"])
+
+
+COUNTING = """
+policy: graded
+title: {en: Counter of lates, id: Penghitung keterlambatan}
+source: {decree: tests of the centre}
+slots:
+  in: {bands: [{from: 1, class: T}]}
+  out: {measure: early}
+period:
+  counters: [{of: late, after: 5, cut: "1"}]
+"""
+
+
+def test_a_stick_of_another_zone_keeps_its_digits(centre: Centre) -> None:
+    """W16b: for a site in Kupang 08:00:00 stays 08:00:00 and is the instant 00:00 of UTC."""
+    centre.enter("units", "key,name,zone,from\nkupang,Kupang,WITA,2026-01-01\n")
+    centre.enter("people", "key,name,employment,unit,from\nk,Contoh Kupang,pns,kupang,2026-08-24\n")
+    centre.enter("assignments", "unit,schedule,policy,from\nkupang,week,graded,2026-01-01\n")
+    centre.enter("enrolments", "pin,terminal,person,from\n7,K1,k,2026-01-01\n")
+    centre.punched("7", "2026-09-01 08:00:00", zone="Asia/Makassar", serial="K1", via="file")
+
+    found = centre.at("2026-09-02 12:00").day("k", "2026-09-01")
+
+    (punch,) = (slot["punch"] for slot in found["slots"] if slot["punch"])
+    assert punch["instant"] == int(datetime(2026, 9, 1, tzinfo=UTC).timestamp())
+    assert punch["local"] - punch["instant"] == 8 * 3600
+    assert slots(found)[0] == 30
+
+
+def test_a_punch_of_another_zone_belongs_to_the_date_of_the_plan(centre: Centre) -> None:
+    """C19: a clerk of Jayapura on duty in Jakarta late at night, whose date at home is the next."""
+    centre.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\nearly,2026-01-01,in,in,01:00,00:00,04:00\n",
+    )
+    centre.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
+    centre.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
+    centre.enter("rosters", "person,2026-09-02\nt,early\n")
+    centre.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+    assert centre.at("2026-09-03 12:00").day("t", "2026-09-02")["absent"]
+
+    centre.punched("7", "2026-09-01 23:10:00")
+
+    found = centre.at("2026-09-03 13:00").day("t", "2026-09-02")
+    assert slots(found) == [10]
+
+
+def test_stored_verdicts_are_read_back_whole(centre: Centre) -> None:
+    """Totals and exports come from stored verdicts, which hold all of a result."""
+    centre.punched("1001", "2026-08-31 07:45:00", "2026-08-31 07:46:00", "2026-08-31 16:00:00", suspect=["unmeasured"])
+    centre.punched("1001", "2026-08-31 23:30:00")
+    centre.enter("leave", "person,kind,from,begin,end\na,annual,2026-08-31,12:30,16:00\n")
+    centre.at("2026-09-01 12:00")
+    with centre.database.reading() as connection:
+        (stored,) = results.current(connection, ["a"], date(2026, 8, 31), date(2026, 8, 31))
+        judged = judge_now(connection, OfficePolicies(POLICIES), "a", date(2026, 8, 31), int(centre.now.timestamp()))
+
+    assert judged is not None
+    assert judged.result is not None
+    found = load_day(stored.content, stored.inputs)
+    assert replace(found, reasons=()) == replace(judged.result, reasons=())
+    assert json.loads(json.dumps(found.reasons)) == json.loads(json.dumps(judged.result.reasons))
+
+
+def test_statements_of_a_batch_do_not_grow_with_its_people(centre: Centre) -> None:
+    """Few statements for many people."""
+    counts = []
+    for size in (2, 60):
+        people = "".join(f"q{size}-{number},Contoh,pns,dinas,2026-09-01\n" for number in range(size))
+        centre.enter("people", f"key,name,employment,unit,from\n{people}")
+        centre.now = datetime(2026, 9, 1, 1, tzinfo=UTC)
+        centre.recompute.begin()
+        seen = []
+        listener = lambda *arguments: seen.append(arguments[2])  # noqa: E731, B023 - removed below
+        event.listen(Engine, "before_cursor_execute", listener)
+        while centre.recompute.batch():
+            pass
+        event.remove(Engine, "before_cursor_execute", listener)
+        counts.append(len(seen))
+
+    assert counts[1] <= counts[0] * 1.5
