@@ -25,7 +25,7 @@ from benchmarks.rig import PREFIX, broker, far_away, in_own_process, office, qui
 from drivers.base import RawPunch, Reading
 from drivers.zkteco import layouts
 from gateway.ledger import FILE_NAME, Ledger, LedgerReader, StoredEvent, opened
-from gateway.publisher import Publisher
+from gateway.mqtt.publisher import Publisher
 from gateway.settings import Settings
 
 EVENTS = 60_000

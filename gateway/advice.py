@@ -68,7 +68,7 @@ BROKER_FINDINGS: Mapping[str, str] = {
     "replaced": "copy_stopped",
     "broke": "broker_broke",
 }
-"""Why the broker is not connected (:data:`gateway.publisher.BrokerCause`) → the doctor's finding."""
+"""Why the broker is not connected (:data:`gateway.mqtt.failure.BrokerCause`) → the doctor's finding."""
 
 
 def obstacle(cause: str | None, reason: str | None) -> Obstacle:

@@ -26,8 +26,10 @@ from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
+from gateway.mqtt.publisher import Publisher
+from gateway.mqtt.timing import Timing as BrokerTiming
+from gateway.mqtt.window import body_altered
 from gateway.pending import PendingWrites
-from gateway.publisher import Publisher, body_altered
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
@@ -135,11 +137,12 @@ class Daemon:
         load: Callable[[], Settings] | None = None,
         clock: Clock | None = None,
         timing: Timing | None = None,
+        broker_timing: BrokerTiming | None = None,
     ) -> None:
         """Open the ledger and build every part; raises LedgerError where the ledger cannot be opened.
 
         ``load`` reads the configuration again, for :meth:`reload`, and raises SettingsError; None: it cannot change.
-        ``timing`` is that of all visits to terminals.
+        ``timing`` is that of all visits to terminals, ``broker_timing`` that of the connection to the broker.
         """
         memory.share_arena()
         clock = clock or SystemClock()
@@ -180,6 +183,7 @@ class Daemon:
             introduction=self._health.introduction,
             requests=self._commands.submit,
             now=clock.now,
+            timing=broker_timing,
         )
         self._pending = PendingWrites(self._ledger, now=clock.now, alarm=self._publisher.alarm)
         self._identities = Identities(settings.data_dir)

@@ -5,39 +5,34 @@ on the same topics, in order, and counts what the broker has acknowledged. Where
 the centre's receipt covers is left out when it begins again, and anything else may arrive twice, which is harmless.
 """
 
-import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import TypeVar
 from uuid import uuid4
-
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from gateway.bundle import Bundle
 from gateway.ledger import Receipt, StoredEvent, receipt_from
-from gateway.message import BATCH, Array, Message, single
-from gateway.publisher import (
-    ACK_TIMEOUT_S,
+from gateway.mqtt.failure import BrokerUnavailable, error_text
+from gateway.mqtt.mailbox import RECEIPT
+from gateway.mqtt.message import BATCH, Array, Message, single
+from gateway.mqtt.session import (
     ARRAY,
-    CONNECT_TIMEOUT_S,
     EVENT,
     NO_MATCHING_SUBSCRIBERS,
+    NO_RETAINED,
     NOT_AUTHORISED,
-    PACKET_MAX,
     PERMANENT_REFUSALS,
-    RECEIPT,
-    BrokerUnavailable,
-    client_for,
-    close_connection,
-    error_text,
+    RETAINED,
+    Acknowledged,
+    Disconnected,
+    MessageArrived,
+    Session,
+    Subscribed,
 )
+from gateway.mqtt.timing import Timing
 from gateway.settings import Mqtt
 
 ARRAY_BYTES = 64 * 1024
@@ -47,7 +42,6 @@ PACKET_OVERHEAD_BYTES = 512
 ATTEMPTS = 8
 """Maximum consecutive connections without progress; enough to find the accepted array size."""
 PAUSE_S = 1.0
-"""Pause after the first of them; longer after each further one."""
 
 ARRAY_BYTES_MIN = 2048
 """Below this limit events are sent one by one."""
@@ -66,30 +60,6 @@ class CourierDisconnected(Exception):  # noqa: N818 - named by the reaction it c
 
 class _Ended(Exception):  # noqa: N818 - internal control flow
     """The present connection is over."""
-
-
-class _Connected(NamedTuple):
-    code: int
-    text: str
-    receive_maximum: int
-    maximum_packet: int
-
-
-class _Disconnected(NamedTuple):
-    text: str
-
-
-class _Acknowledged(NamedTuple):
-    mid: int
-    code: int
-
-
-class _Subscribed(NamedTuple):
-    pass
-
-
-class _Received(NamedTuple):
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -127,10 +97,10 @@ class _EventQueue:
 
 
 @dataclass(slots=True)
-class _Session:
-    """A connection to the broker."""
+class _Connection:
+    """A connection to the broker, and what it allows."""
 
-    client: mqtt.Client
+    session: Session
     window: int
     maximum_packet: int
     in_flight: dict[int, Message] = field(default_factory=dict)
@@ -139,11 +109,13 @@ class _Session:
 class Courier:
     """Publishes events of one gateway, whose topics begin with ``prefix``."""
 
-    def __init__(self, broker: Mqtt, prefix: str) -> None:
+    def __init__(self, broker: Mqtt, prefix: str, *, timing: Timing | None = None, pause_s: float = PAUSE_S) -> None:
+        """``pause_s`` is the pause after the first connection without progress; longer after each further one."""
         self._broker = broker
         self._where = f"{broker.host}:{broker.port}"
         self._prefix = prefix
-        self._inbox: queue.SimpleQueue[tuple[mqtt.Client, Any]] = queue.SimpleQueue()
+        self._timing = timing or Timing()
+        self._pause_s = pause_s
         self._array_bytes = ARRAY_BYTES
         self._arrays = True
         """Send arrays; False after the broker refused one."""
@@ -165,13 +137,13 @@ class Courier:
         while True:
             before = outcome.sent
             try:
-                with self._session() as session:
-                    self._drain(session, waiting, outcome, progress)
+                with self._connection() as connection:
+                    self._drain(connection, waiting, outcome, progress)
             except _Ended as exc:
                 failures = failures + 1 if outcome.sent == before else 1
                 if failures == ATTEMPTS:
                     raise CourierDisconnected(f"{exc}, {ATTEMPTS} times in a row") from None
-                time.sleep(PAUSE_S * failures)
+                time.sleep(self._pause_s * failures)
             else:
                 return outcome
 
@@ -184,9 +156,9 @@ class Courier:
         stream = bundle.parts[-1].stream
         ranges = [(part.first, part.last) for part in bundle.parts if part.stream == stream]
         try:
-            with self._session() as session:
+            with self._connection() as connection:
                 while not self._confirms(stream, ranges) and (left := until - time.monotonic()) > 0:
-                    self._next_item(session.client, left)
+                    self._wait_for(connection.session, MessageArrived, left)
         except _Ended as exc:
             raise CourierDisconnected(str(exc)) from None
         return self._confirms(stream, ranges)
@@ -214,30 +186,31 @@ class Courier:
 
     # Outgoing messages.
 
-    def _drain(self, session: _Session, waiting: _EventQueue, outcome: Outcome, progress: Progress) -> None:
+    def _drain(self, connection: _Connection, waiting: _EventQueue, outcome: Outcome, progress: Progress) -> None:
         try:
             while True:
                 # Where the first array is refused, its events go one by one, before all later ones.
-                window = 1 if self._arrays and not self._arrays_accepted else session.window
-                while len(session.in_flight) < window and (
-                    message := self._next_message(session, waiting, outcome, progress)
+                window = 1 if self._arrays and not self._arrays_accepted else connection.window
+                while len(connection.in_flight) < window and (
+                    message := self._next_message(connection, waiting, outcome, progress)
                 ):
-                    self._publish(session, message)
-                if not session.in_flight:
+                    self._publish(connection, message)
+                if not connection.in_flight:
                     return
-                self._acknowledge(session, waiting, self._next_item(session.client, ACK_TIMEOUT_S), outcome, progress)
+                answer = self._wait_for(connection.session, Acknowledged, self._timing.ack_s)
+                self._acknowledge(connection, waiting, answer, outcome, progress)
         except _Ended:
-            if any(message.topic == BATCH for message in session.in_flight.values()):
+            if any(message.topic == BATCH for message in connection.in_flight.values()):
                 self._array_bytes //= 2  # its size may have ended the connection
                 self._arrays = self._array_bytes >= ARRAY_BYTES_MIN
-            waiting.push_back(session.in_flight.values())
+            waiting.push_back(connection.in_flight.values())
             raise
 
     def _next_message(
-        self, session: _Session, waiting: _EventQueue, outcome: Outcome, progress: Progress
+        self, connection: _Connection, waiting: _EventQueue, outcome: Outcome, progress: Progress
     ) -> Message | None:
         """Return the next message; None where no event is left."""
-        limit = session.maximum_packet - PACKET_OVERHEAD_BYTES
+        limit = connection.maximum_packet - PACKET_OVERHEAD_BYTES
         while (event := waiting.peek()) is not None:
             array = Array(min(self._array_bytes, limit))
             while self._arrays and (more := waiting.peek()) is not None and array.add(more):
@@ -251,21 +224,26 @@ class Courier:
             progress(1)
         return None
 
-    def _publish(self, session: _Session, message: Message) -> None:
+    def _publish(self, connection: _Connection, message: Message) -> None:
         properties = ARRAY if message.topic == BATCH else EVENT
-        sent = session.client.publish(f"{self._prefix}/{message.topic}", message.body, 1, properties=properties)
-        session.in_flight[sent.mid] = message
-        if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise _Ended(f"the connection to the broker {self._where} broke ({mqtt.error_string(sent.rc)})")
+        mid, broken = connection.session.publish(message.topic, message.body, properties)
+        connection.in_flight[mid] = message
+        if broken is not None:
+            raise _Ended(f"the connection to the broker {self._where} broke ({broken})")
 
     def _acknowledge(
-        self, session: _Session, waiting: _EventQueue, answer: object, outcome: Outcome, progress: Progress
+        self,
+        connection: _Connection,
+        waiting: _EventQueue,
+        answer: Acknowledged | None,
+        outcome: Outcome,
+        progress: Progress,
     ) -> None:
         if answer is None:
-            raise _Ended(f"the broker {self._where} has left a message unacknowledged for {ACK_TIMEOUT_S:g} s")
-        if not isinstance(answer, _Acknowledged) or answer.mid not in session.in_flight:
+            raise _Ended(f"the broker {self._where} has left a message unacknowledged for {self._timing.ack_s:g} s")
+        if answer.mid not in connection.in_flight:
             return
-        message = session.in_flight.pop(answer.mid)
+        message = connection.in_flight.pop(answer.mid)
         code, array = answer.code, message.topic == BATCH
         if code < 0x80 and code != NO_MATCHING_SUBSCRIBERS:
             self._arrays_accepted |= array
@@ -290,90 +268,65 @@ class Courier:
     # Connections.
 
     @contextmanager
-    def _session(self) -> Iterator[_Session]:
+    def _connection(self) -> Iterator[_Connection]:
         """Connect, receive the retained receipt, and disconnect at the end."""
-        client = self._client()
-        gracefully = False
-        try:
-            client.connect(self._broker.host, self._broker.port, self._broker.keepalive_s, clean_start=True)
-        except (OSError, ValueError) as exc:
-            raise _Ended(f"the broker {self._where} cannot be reached: {error_text(exc)}") from exc
-        client.loop_start()
-        try:
-            answer = self._answer(client, _Connected)
-            if answer.code != 0:
-                raise CourierRefused(
-                    f"the broker {self._where} refuses the connection ({answer.text}); check --username, "
-                    "--password-file and the broker's list of users"
-                )
-            session = _Session(client, min(self._broker.window, answer.receive_maximum), answer.maximum_packet)
-            # A retained message arrives before the acknowledgement of a second subscription.
-            for handling in (0, 2):
-                options = SubscribeOptions(qos=1, retainHandling=handling)
-                client.subscribe([(f"{self._prefix}/{RECEIPT}", options)])
-                self._answer(client, _Subscribed)  # a refused one only means that no receipt is received
-            yield session
-            gracefully = True
-        finally:
-            close_connection(client, gracefully=gracefully)
-
-    def _client(self) -> mqtt.Client:
         settings = self._broker.model_copy(update={"protocol": 5})
         try:
-            client = client_for(settings, f"hadir-courier-{uuid4().hex[:12]}")
+            session = Session(settings, f"hadir-courier-{uuid4().hex[:12]}", self._prefix, timing=self._timing)
         except BrokerUnavailable as exc:
             raise CourierRefused(str(exc)) from exc
-        inbox = self._inbox
-
-        def on_connect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, properties: Properties | None) -> None:
-            messages = getattr(properties, "ReceiveMaximum", None) or 65535
-            size = getattr(properties, "MaximumPacketSize", None) or PACKET_MAX
-            inbox.put((c, _Connected(reason.value, str(reason), messages, size)))
-
-        def on_disconnect(c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            inbox.put((c, _Disconnected(str(reason))))
-
-        def on_publish(c: mqtt.Client, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
-            inbox.put((c, _Acknowledged(mid, reason.value)))
-
-        def on_subscribe(c: mqtt.Client, _u: Any, _mid: int, _reasons: Any, _p: Any) -> None:
-            inbox.put((c, _Subscribed()))
-
-        def on_message(c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            inbox.put((c, _Received(bytes(message.payload))))
-
-        client.on_connect = on_connect
-        client.on_disconnect = on_disconnect
-        client.on_publish = on_publish
-        client.on_subscribe = on_subscribe
-        client.on_message = on_message
-        return client
-
-    def _answer(self, client: mqtt.Client, kind: type[T]) -> T:
-        """Wait for the broker's answer of one kind."""
-        until = time.monotonic() + CONNECT_TIMEOUT_S
-        while (left := until - time.monotonic()) > 0:
-            what = self._next_item(client, left)
-            if isinstance(what, kind):
-                return what
-        raise _Ended(f"the broker {self._where} accepts the connection and says nothing")
-
-    def _next_item(self, client: mqtt.Client, timeout_s: float) -> object:
-        """Return the next item of a connection; None after the timeout. A receipt is stored, too."""
+        gracefully = False
         try:
-            of, what = self._inbox.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if of is not client:
-            return _STALE
-        if isinstance(what, _Disconnected):
-            raise _Ended(f"the connection to the broker {self._where} broke ({what.text})")
-        if isinstance(what, _Received):
+            connection = self._connect(session)
+            # A retained message arrives before the acknowledgement of a second subscription.
+            for handling in (RETAINED, NO_RETAINED):
+                session.subscribe({RECEIPT: handling})
+                # A refused one only means that no receipt is received.
+                if self._wait_for(session, Subscribed, self._timing.connect_s) is None:
+                    raise self._silent()
+            yield connection
+            gracefully = True
+        finally:
+            session.close(gracefully=gracefully)
+
+    def _connect(self, session: Session) -> _Connection:
+        try:
+            answer = session.connect()
+        except (OSError, ValueError) as exc:
+            raise _Ended(f"the broker {self._where} cannot be reached: {error_text(exc)}") from exc
+        if answer is None:
+            raise self._silent()
+        if isinstance(answer, Disconnected):
+            raise self._broken(answer)
+        if answer.code != 0:
+            raise CourierRefused(
+                f"the broker {self._where} refuses the connection ({answer.text}); check --username, "
+                "--password-file and the broker's list of users"
+            )
+        return _Connection(session, min(self._broker.window, answer.receive_maximum), answer.maximum_packet)
+
+    def _silent(self) -> _Ended:
+        return _Ended(f"the broker {self._where} accepts the connection and says nothing")
+
+    def _broken(self, end: Disconnected) -> _Ended:
+        return _Ended(f"the connection to the broker {self._where} broke ({end.text})")
+
+    def _wait_for(self, session: Session, kind: type[T], timeout_s: float) -> T | None:
+        """Return the next answer of one kind; None after the timeout. A receipt that arrives is kept."""
+
+        def other(item: object) -> None:
+            if isinstance(end := session.answer_in(item), Disconnected):
+                raise self._broken(end)
+            self._take_receipt(session)
+
+        answer = session.wait_for(kind, timeout_s=timeout_s, other=other)
+        self._take_receipt(session)
+        return answer
+
+    def _take_receipt(self, session: Session) -> None:
+        statements, _, _ = session.mailbox.take()
+        if RECEIPT in statements:
             with suppress(ValueError):  # an invalid receipt is ignored
-                self._receipt = receipt_from(what.payload)
-                self.receipt = what.payload
-        return what
-
-
-_STALE = object()
-"""An item of an ended connection."""
+                payload = statements[RECEIPT].payload
+                self._receipt = receipt_from(payload)
+                self.receipt = payload

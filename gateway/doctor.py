@@ -21,12 +21,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from paho.mqtt import client as mqtt
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers import DRIVERS
 from drivers.base import (
@@ -49,22 +46,29 @@ from gateway.control import Unanswered, ask
 from gateway.event import utc_text
 from gateway.forecast import threshold
 from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, StoredEvent, in_use, receipt_from
-from gateway.publisher import (
-    ALARM,
+from gateway.mqtt.failure import BrokerUnavailable, certificate_fault, is_incomplete
+from gateway.mqtt.mailbox import RECEIPT
+from gateway.mqtt.publisher import ALARM
+from gateway.mqtt.session import (
     BAD_CREDENTIALS,
-    CONNECT_TIMEOUT_S,
+    EVENT,
     NO_MATCHING_SUBSCRIBERS,
     NOT_AUTHORISED,
-    RECEIPT,
-    BrokerUnavailable,
-    certificate_fault,
-    client_for,
-    is_incomplete,
+    PLAIN,
+    RETAINED,
+    Acknowledged,
+    Connected,
+    Disconnected,
+    MessageArrived,
+    Session,
+    Subscribed,
     tls_context,
 )
+from gateway.mqtt.timing import Timing
 from gateway.settings import Mqtt, Settings, TerminalSettings
 from gateway.timekeeper import Timekeeper
 
+T = TypeVar("T")
 Outcome = Literal["passed", "warned", "failed", "skipped"]
 """``failed`` prevents operation; ``warned`` does not, but punches are marked, or operation will fail soon."""
 
@@ -94,8 +98,6 @@ STEP_S = 20.0
 SLOW_LOG_S = 60.0
 """How long a terminal may take to prepare the end of its log; one that takes longer is said to."""
 ANSWER_S = 5.0
-ANSWERS = 64
-"""Maximum queued answers of the broker; further ones are dropped."""
 RECEIPT_S = 2.0
 """Timeout of a retained message."""
 TAIL = 8
@@ -214,13 +216,13 @@ class _Daemon(NamedTuple):
     """The finding that says why one may run all the same; None where it is certain that none does."""
 
 
-def sections(settings: Settings, clock: Clock) -> list[Section]:
-    """Return all sections of a gateway, in the order of the data flow."""
+def sections(settings: Settings, clock: Clock, timing: Timing | None = None) -> list[Section]:
+    """Return all sections of a gateway, in the order of the data flow. ``timing`` is that of the broker."""
     daemon = _look_for_daemon(settings.data_dir)
     return [
         Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, daemon)),
         *(_terminal_section(settings, entry, clock, daemon) for entry in settings.terminals),
-        Section(BROKER, BROKER_STEPS, lambda: _broker(settings, clock, daemon)),
+        Section(BROKER, BROKER_STEPS, lambda: _broker(settings, clock, daemon, timing or Timing())),
     ]
 
 
@@ -540,12 +542,12 @@ class _Trial(NamedTuple):
 
     topic: str
     body: bytes
-    content_type: str
+    properties: Properties
     evidence: bool
     """An event of the ledger, which consumers deduplicate by id; an alarm where there is none."""
 
 
-def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
+def _broker(settings: Settings, clock: Clock, daemon: _Daemon, timing: Timing) -> Iterator[Finding]:
     ours = settings.mqtt
     where = f"{ours.host}:{ours.port}"
     try:
@@ -555,7 +557,7 @@ def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Findi
         return
     yield _passed("name", "address", addresses=", ".join(sorted({str(address[0]) for *_, address in found})))
     try:
-        with socket.create_connection((ours.host, ours.port), CONNECT_TIMEOUT_S) as connection:
+        with socket.create_connection((ours.host, ours.port), timing.connect_s) as connection:
             yield _passed("broker_port", "broker_port_open", where=where)
             if ours.tls:
                 yield (secure := _try_tls(ours, connection))
@@ -567,7 +569,7 @@ def _broker(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Findi
         name = "broker_refuses_port" if isinstance(exc, ConnectionRefusedError) else "broker_silent"
         yield _failed("broker_port", name, where=where, reason=exc.strerror or str(exc))
         return
-    yield from _visit_broker(settings, clock, daemon.status)
+    yield from _visit_broker(settings, clock, daemon.status, timing)
 
 
 def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
@@ -587,121 +589,80 @@ def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
         return _failed("tls", "no_tls", reason=getattr(exc, "reason", None) or exc.strerror or str(exc))
 
 
-class _BrokerAnswer(NamedTuple):
-    """An answer of the broker, and the id of its message."""
-
-    what: Literal["connected", "closed", "subscribed", "taken", "receipt"]
-    code: int = 0
-    text: str = ""
-    payload: bytes = b""
-
-
 class _Line:
-    """A connection to the broker, independent of the daemon's; its answers in order."""
+    """A connection to the broker, independent of the daemon's."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.receipt: bytes | None = None
-        self._answers: queue.Queue[_BrokerAnswer] = queue.Queue(ANSWERS)
-        self._mqtt = settings.mqtt
-        self._client = client_for(settings.mqtt, f"{settings.client_id}-doctor")
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._receipt: bytes | None = None
+        self._end: Disconnected | None = None
 
-        def put(reply: _BrokerAnswer) -> None:
-            with suppress(queue.Full):  # further answers are irrelevant
-                self._answers.put_nowait(reply)
+    def subscribe(self, topic: str) -> Subscribed | None:
+        """Return the broker's answer; None without one."""
+        self._session.subscribe({topic: RETAINED})
+        return self._answer(Subscribed, ANSWER_S)
 
-        def on_connect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            put(_BrokerAnswer("connected", reason.value, str(reason)))
-
-        def on_disconnect(_c: mqtt.Client, _u: Any, _f: Any, reason: ReasonCode, _p: Any) -> None:
-            put(_BrokerAnswer("closed", reason.value, str(reason)))
-
-        def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
-            put(_BrokerAnswer("subscribed", reasons[0].value, str(reasons[0])))
-
-        def on_publish(_c: mqtt.Client, _u: Any, _mid: int, reason: ReasonCode, _p: Any) -> None:
-            put(_BrokerAnswer("taken", reason.value, str(reason)))
-
-        def on_message(_c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
-            put(_BrokerAnswer("receipt", payload=bytes(message.payload)))
-
-        self._client.on_connect = on_connect
-        self._client.on_disconnect = on_disconnect
-        self._client.on_subscribe = on_subscribe
-        self._client.on_publish = on_publish
-        self._client.on_message = on_message
-
-    def connect(self) -> _BrokerAnswer | None:
-        """Connect; raises OSError on failure."""
-        version5 = self._mqtt.protocol == 5
-        clean = True if version5 else mqtt.MQTT_CLEAN_START_FIRST_ONLY
-        self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, clean_start=clean)
-        self._client.loop_start()
-        return self._answer("connected", CONNECT_TIMEOUT_S)
-
-    def subscribe(self, topic: str) -> _BrokerAnswer | None:
-        self._client.subscribe(topic, qos=1)
-        return self._answer("subscribed", ANSWER_S)
-
-    def publish(self, topic: str, trial: _Trial) -> _BrokerAnswer | None:
-        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho leaves this one untyped
-        properties.ContentType = trial.content_type
-        properties.PayloadFormatIndicator = 1
-        self._client.publish(topic, trial.body, qos=1, properties=properties if self._mqtt.protocol == 5 else None)
-        return self._answer("taken", ANSWER_S)
+    def publish(self, trial: "_Trial") -> Acknowledged | None:
+        """Return the broker's answer; None without one."""
+        self._session.publish(trial.topic, trial.body, trial.properties)
+        return self._answer(Acknowledged, ANSWER_S)
 
     def wait_for_receipt(self) -> bytes | None:
         """Return the retained receipt; None without one."""
-        if self.receipt is None:
-            self._answer("receipt", RECEIPT_S)
-        return self.receipt
+        self._take_receipt()
+        if self._receipt is None:
+            self._answer(MessageArrived, RECEIPT_S)
+            self._take_receipt()
+        return self._receipt
 
-    def _answer(self, what: str, timeout_s: float) -> _BrokerAnswer | None:
-        """Wait for an answer of a kind, or the end of the connection; None after the timeout."""
-        until = time.monotonic() + timeout_s
-        with suppress(queue.Empty):
-            while True:
-                reply = self._answers.get(timeout=max(0.0, until - time.monotonic()))
-                if reply.what == "receipt":
-                    self.receipt = reply.payload
-                if reply.what in (what, "closed"):
-                    return reply
-        return None
+    def _answer(self, kind: type[T], timeout_s: float) -> T | None:
+        """Return an answer of one kind; None after the timeout, or the end of the connection."""
+        if self._end is not None:
+            return None
+        answer = self._session.wait_for(kind, Disconnected, timeout_s=timeout_s)
+        if isinstance(answer, Disconnected):
+            self._end = answer
+            return None
+        return answer
 
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+    def _take_receipt(self) -> None:
+        statements, _, _ = self._session.mailbox.take()
+        if RECEIPT in statements:
+            self._receipt = statements[RECEIPT].payload
 
 
-def _visit_broker(settings: Settings, clock: Clock, daemon_status: Mapping[str, Any] | None) -> Iterator[Finding]:
+def _visit_broker(
+    settings: Settings, clock: Clock, daemon_status: Mapping[str, Any] | None, timing: Timing
+) -> Iterator[Finding]:
     try:
-        line = _Line(settings)
+        session = Session(settings.mqtt, f"{settings.client_id}-doctor", settings.topic_prefix, timing=timing)
     except BrokerUnavailable as exc:
         yield _failed("login", "login_files", reason=str(exc))
         return
     try:
         try:
-            answer = line.connect()
+            answer: Connected | Disconnected | OSError | None = session.connect()
         except OSError as exc:
-            yield _judged_login(settings.mqtt, _BrokerAnswer("closed", text=exc.strerror or str(exc)))
-            return
+            answer = exc
         yield (login := _judged_login(settings.mqtt, answer))
         if login.outcome == "failed":
             return
-        reply = line.subscribe(f"{settings.topic_prefix}/{RECEIPT}")
-        yield _judged_subscription(reply)
+        line = _Line(session)
+        yield _judged_subscription(line.subscribe(RECEIPT))
         trial = _trial(settings, clock)
-        yield from _judged_publish(settings, trial, line.publish(f"{settings.topic_prefix}/{trial.topic}", trial))
+        yield from _judged_publish(settings, trial, line.publish(trial))
         yield _judged_receipt(settings, line.wait_for_receipt())
         yield _judged_session(daemon_status)
     finally:
-        line.close()
+        session.close(gracefully=True)
 
 
-def _judged_login(ours: Mqtt, answer: _BrokerAnswer | None) -> Finding:
+def _judged_login(ours: Mqtt, answer: Connected | Disconnected | OSError | None) -> Finding:
     if answer is None:
         return _failed("login", "says_nothing")
-    if answer.what == "closed":
-        return _failed("login", "wants_certificate" if ours.tls else "login_broke", reason=answer.text)
+    if not isinstance(answer, Connected):
+        reason = answer.text if isinstance(answer, Disconnected) else answer.strerror or str(answer)
+        return _failed("login", "wants_certificate" if ours.tls else "login_broke", reason=reason)
     if answer.code in BAD_CREDENTIALS:
         return _failed("login", "login_refused", reason=answer.text)
     if answer.code:
@@ -709,11 +670,12 @@ def _judged_login(ours: Mqtt, answer: _BrokerAnswer | None) -> Finding:
     return _passed("login", "login" if ours.username else "login_nameless")
 
 
-def _judged_subscription(reply: _BrokerAnswer | None) -> Finding:
-    if reply is None or reply.what == "closed":
+def _judged_subscription(reply: Subscribed | None) -> Finding:
+    if reply is None:
         return _failed("receipts", "subscription_unanswered")
-    if reply.code >= 0x80:
-        return _failed("receipts", "subscription_refused", topic=RECEIPT, reason=reply.text)
+    reason = reply.reasons[0]
+    if reason.value >= 0x80:
+        return _failed("receipts", "subscription_refused", topic=RECEIPT, reason=str(reason))
     return _passed("receipts", "subscription_granted", topic=RECEIPT)
 
 
@@ -726,10 +688,10 @@ def _trial(settings: Settings, clock: Clock) -> _Trial:
     with suppress(LedgerError, OSError), closing(LedgerReader(settings.data_dir)) as reader:
         event = _sent_before(reader)
     if event is not None:
-        return _Trial(event.topic, event.body.encode(), "application/cloudevents+json", evidence=True)
+        return _Trial(event.topic, event.body.encode(), EVENT, evidence=True)
     message = "hadir doctor tries whether this gateway may publish; nothing is wrong"
     alarm = {"at": utc_text(clock.now()), "alarm": "doctor_called", "terminal": None, "message": message}
-    return _Trial(ALARM, json.dumps(alarm, separators=(",", ":")).encode(), "application/json", evidence=False)
+    return _Trial(ALARM, json.dumps(alarm, separators=(",", ":")).encode(), PLAIN, evidence=False)
 
 
 def _sent_before(reader: LedgerReader) -> StoredEvent | None:
@@ -743,9 +705,9 @@ def _sent_before(reader: LedgerReader) -> StoredEvent | None:
     return next(iter([*punches[-1:], *sent[-1:], *first]), None)
 
 
-def _judged_publish(settings: Settings, trial: _Trial, answer: _BrokerAnswer | None) -> Iterator[Finding]:
+def _judged_publish(settings: Settings, trial: _Trial, answer: Acknowledged | None) -> Iterator[Finding]:
     topic = f"{settings.topic_prefix}/{trial.topic}"
-    if answer is None or answer.what == "closed":
+    if answer is None:
         yield _failed("publish", "publish_unanswered", topic=topic)
         yield _skipped("subscriber", "not_reached")
     elif settings.mqtt.protocol != 5:
@@ -753,7 +715,7 @@ def _judged_publish(settings: Settings, trial: _Trial, answer: _BrokerAnswer | N
         yield _skipped("subscriber", "refusals_invisible")
     elif answer.code >= 0x80:
         name = "publish_forbidden" if answer.code == NOT_AUTHORISED else "publish_refused"
-        yield _failed("publish", name, topic=topic, reason=answer.text)
+        yield _failed("publish", name, topic=topic, reason=str(answer.reason))
         yield _skipped("subscriber", "not_reached")
     else:
         yield _passed("publish", "publish_taken", topic=topic)

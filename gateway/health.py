@@ -12,7 +12,7 @@ from typing import Any
 from gateway.clock import Clock
 from gateway.event import utc_text
 from gateway.ledger import Ledger
-from gateway.publisher import Publisher
+from gateway.mqtt.publisher import Publisher
 from gateway.settings import Settings
 from gateway.terminal.visit import Worker
 

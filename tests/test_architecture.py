@@ -165,11 +165,12 @@ def test_the_judgement_is_pure() -> None:
     assert {name if name.startswith("central") else name.split(".")[0] for name in found} <= allowed
 
 
-PURE = ["advice", "event", "alignment", "pause", "forecast", "timekeeper", "message"]
+PURE = ["advice", "event", "alignment", "pause", "forecast", "timekeeper", "mqtt/message"]
+PURE_OF_MQTT = ["mqtt/blocked_topics", "mqtt/careful", "mqtt/requests", "mqtt/subscriptions", "mqtt/takeover"]
 PURE_OF_THE_PAGE = ["page/attention", "page/chart", "page/metrics", "page/messages"]
 
 
-@pytest.mark.parametrize("name", [*PURE, *PURE_OF_THE_PAGE])
+@pytest.mark.parametrize("name", [*PURE, *PURE_OF_MQTT, *PURE_OF_THE_PAGE])
 def test_pure_middle_does_no_io(name: str) -> None:
     """Identity, digest and alignment depend on nothing but their arguments."""
     forbidden = {

@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from central import inbox as centre
 from central.store import Store
-from gateway.publisher import Publisher
+from gateway.mqtt.publisher import Publisher
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker, eventually, program
 from tests.gateway.test_publisher import Office

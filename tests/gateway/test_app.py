@@ -18,10 +18,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway import control, publisher
+from gateway import control
 from gateway.app import Daemon
 from gateway.event import RECORDED
 from gateway.ledger import LedgerReader
+from gateway.mqtt.timing import Timing
 from gateway.settings import load
 from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually, program
@@ -222,7 +223,6 @@ def test_broker_outage_is_bridged(tmp_path: Path) -> None:
 
 def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker's list forbids punches for a while: an alarm, nothing lost, and all of them when they are allowed."""
-    monkeypatch.setattr(publisher, "RETRY_INITIAL_S", 0.2)
     stop = threading.Event()
     terminal = SimulatedTerminal(serial="S1", now=here)
     allowed = "topic readwrite #\n"
@@ -237,7 +237,7 @@ def test_rights_taken_away_while_it_runs(tmp_path: Path, monkeypatch: pytest.Mon
         Subscriber(broker.port) as subscriber,
     ):
         file = configured(tmp_path, broker, {"lobby": simulator.address})
-        gateway = Daemon(load(file))
+        gateway = Daemon(load(file), broker_timing=Timing(retry_initial_s=0.2))
         running = threading.Thread(target=gateway.run, args=(stop,))
         running.start()
         try:

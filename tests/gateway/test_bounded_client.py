@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -15,11 +16,11 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from structlog.testing import capture_logs
 
-from gateway import publisher as module
-from gateway.bounded_client import MESSAGE_BYTES, OTHER_BYTES, UNWRITTEN_MAX, BoundedClient
 from gateway.ledger import Ledger
+from gateway.mqtt.bounded_client import MESSAGE_BYTES, OTHER_BYTES, UNWRITTEN_MAX, BoundedClient
+from gateway.mqtt.publisher import Publisher
+from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
-from gateway.publisher import Publisher
 from gateway.settings import Settings
 from tests.broker import (
     CONNECT,
@@ -42,13 +43,10 @@ PREFIX = "hadir/v1/3602-bkpsdm/gw-01/"
 GROWTH_MOST = 32 * 1024**2
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that a test can wait for."""
-    monkeypatch.setattr(module, "UNREACHABLE", Pause(0.05, 0.1))
-    monkeypatch.setattr(module, "TAKEN_OVER", Pause(0.05, 0.1))
-    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(module, "BIRTH_TIMEOUT_S", 0.3)
+QUICK = Timing(
+    pauses={**PAUSES, "unreachable": Pause(0.05, 0.1), "taken_over": Pause(0.05, 0.1)}, close_s=0.3, birth_s=0.3
+)
+"""Pauses that a test can wait for."""
 
 
 @pytest.fixture
@@ -61,7 +59,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     opened.close()
 
 
-def publisher(ledger: Ledger, url: str) -> Publisher:
+def publisher(ledger: Ledger, url: str, timing: Timing = QUICK) -> Publisher:
     """Start one."""
     data = {
         "site": "3602-bkpsdm",
@@ -71,7 +69,8 @@ def publisher(ledger: Ledger, url: str) -> Publisher:
         "delivery": {"batch_from": 0},
         "terminals": [{"name": "lobby", "driver": "zkteco", "address": "127.0.0.1"}],
     }
-    made = Publisher(Settings.model_validate(data, context={"folder": ledger.path.parent}), ledger)
+    settings = Settings.model_validate(data, context={"folder": ledger.path.parent})
+    made = Publisher(settings, ledger, timing=timing)
     made.start()
     return made
 
@@ -206,7 +205,6 @@ def test_a_broker_that_reads_no_acknowledgements_is_disconnected() -> None:
 
 def test_bytes_that_are_nearly_mqtt_end_no_thread(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Valid packets of a broker, each changed in two places: the library's thread and the publisher live."""
-    monkeypatch.setattr(module, "LIMITS_KEPT_S", 0.0)
     stray: list[object] = []
     monkeypatch.setattr(threading, "excepthook", stray.append)
     random = Random(20261129)
@@ -229,7 +227,7 @@ def test_bytes_that_are_nearly_mqtt_end_no_thread(ledger: Ledger, monkeypatch: p
         raise Closing((usual or b"") + mutate_bytes(random.choice(valid), random))
 
     with FakeBroker(answer) as fake:
-        sender = publisher(ledger, fake.url)
+        sender = publisher(ledger, fake.url, replace(QUICK, limits_kept_s=0.0))
         eventually(lambda: len(sent) >= 60, timeout=120, what="sixty attacks")
         assert sender.is_alive
         assert sender.failure is None

@@ -13,27 +13,30 @@ from structlog.testing import capture_logs
 from central import inbox as centre
 from central.report import open_readonly, report, verify
 from central.store import Store
-from gateway import publisher as module
 from gateway.ledger import delivery as ledger_delivery
+from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
 from tests.authority import Authority
 from tests.broker import CONNACK, WAIT_S, Broker, Packet, Proxy, Subscriber, eventually
 from tests.gateway.test_publisher import Log, Office, named
 
+COUNTED = Timing(
+    pauses={**PAUSES, "unreachable": Pause(0.3, 0.6), "refused": Pause(0.3, 0.6)},
+    missing_check_s=0.1,
+)
+"""Pauses that a test can wait for, and can count attempts in."""
+
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that a test can wait for, and can count attempts in."""
-    monkeypatch.setattr(module, "UNREACHABLE", Pause(0.3, 0.6))
-    monkeypatch.setattr(module, "REFUSED", Pause(0.3, 0.6))
-    monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
+    """Resend after an interval that a test can wait for."""
     monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
 
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     """Open one office."""
-    office = Office(tmp_path)
+    office = Office(tmp_path, timing=COUNTED)
     yield office
     office.close()
 

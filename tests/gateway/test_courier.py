@@ -9,11 +9,11 @@ import pytest
 
 from central.report import open_readonly, report, verify
 from gateway import bundle as bundles
-from gateway import courier as module
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
 from gateway.commands import take_receipt
 from gateway.courier import Courier, CourierDisconnected, CourierRefused
 from gateway.ledger import delivery as ledger_delivery
+from gateway.mqtt.timing import Timing
 from gateway.settings import Mqtt
 from tests.broker import (
     CONNECT,
@@ -38,9 +38,7 @@ PREFIX = "hadir/v1/3602-bkpsdm/gw-01"
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that a test can wait for, and parts of a few events."""
-    monkeypatch.setattr(module, "PAUSE_S", 0.05)
-    monkeypatch.setattr(module, "ACK_TIMEOUT_S", 5.0)
+    """Resend after an interval that a test can wait for; parts of a few events."""
     monkeypatch.setattr(bundles, "PART_BYTES", 100_000)
     monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
@@ -69,7 +67,7 @@ def export(office: Office, name: str = "bundle") -> Bundle:
 
 def courier(url: str) -> Courier:
     """Return somebody at a connected machine."""
-    return Courier(Mqtt(url=url), PREFIX)
+    return Courier(Mqtt(url=url), PREFIX, timing=Timing(ack_s=5.0), pause_s=0.05)
 
 
 class Bar:

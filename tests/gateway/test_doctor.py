@@ -28,7 +28,9 @@ from gateway.clock import AssumedClock, SystemClock
 from gateway.control import ask
 from gateway.doctor import BROKER, BROKER_STEPS, GATEWAY, MACHINE_STEPS, TERMINAL_STEPS, Finding, Section, Step
 from gateway.ledger import Ledger, LedgerReader
-from gateway.publisher import BrokerCause
+from gateway.mqtt.failure import BrokerCause
+from gateway.mqtt.session import RETAINED, Connected, Session, Subscribed
+from gateway.mqtt.timing import Timing
 from gateway.settings import Settings, load
 from tests import contract
 from tests.authority import Authority
@@ -88,9 +90,9 @@ def secret(folder: Path, name: str, text: str) -> Path:
     return path
 
 
-def examined(settings: Settings, part: str | None = None) -> dict[str, Step]:
+def examined(settings: Settings, part: str | None = None, timing: Timing | None = None) -> dict[str, Step]:
     """Take the steps of one part of the road; return them by name."""
-    chosen = [section for section in doctor.sections(settings, AssumedClock()) if part in (None, section.part)]
+    chosen = [section for section in doctor.sections(settings, AssumedClock(), timing) if part in (None, section.part)]
     steps = list(doctor.examine(chosen))
     assert [step.name for step in steps] == [name for section in chosen for name in section.steps]
     for step in steps:
@@ -606,11 +608,11 @@ def test_broker_that_lets_us_hear_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "finding"), [(0x88, "connection_refused"), (None, "says_nothing")], ids=["unavailable", "silent"]
 )
-def test_broker_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int | None, finding: str) -> None:
+def test_broker_that_is_none(tmp_path: Path, code: int | None, finding: str) -> None:
     """One that is too busy, and something that accepts and says nothing."""
-    monkeypatch.setattr(doctor, "CONNECT_TIMEOUT_S", 0.5)
     with FakeBroker(lambda packet: connack(code) if code and packet.kind == CONNECT else None) as broker:
-        assert failing(examined(configured(tmp_path, url=broker.url), BROKER)) == [("login", finding)]
+        steps = examined(configured(tmp_path, url=broker.url), BROKER, Timing(connect_s=0.5))
+        assert failing(steps) == [("login", finding)]
 
 
 def test_centre_that_is_away(tmp_path: Path) -> None:
@@ -721,20 +723,21 @@ def test_a_broker_that_answers_without_end_is_bounded(tmp_path: Path) -> None:
     """Statements that were not asked for do not pile up in memory."""
     receipt = b"\x00\x1fhadir/v1/kantor/gw-01/receipt" + b"\x00" + b"x" * 50
     receipt = receipt.replace(b"\x00\x1f", len("hadir/v1/kantor/gw-01/receipt").to_bytes(2, "big"), 1)
-    flood = (bytes((0x30, len(receipt))) + receipt) * (20 * doctor.ANSWERS)
+    flood = (bytes((0x30, len(receipt))) + receipt) * 1280
 
     def answer(packet: Packet) -> bytes | None:
         return {CONNECT: connack(), SUBSCRIBE: flood + suback(packet.mid, 0)}.get(packet.kind)
 
     with FakeBroker(answer) as broker:
-        line = doctor._Line(configured(tmp_path, url=broker.url))
+        settings = configured(tmp_path, url=broker.url)
+        session = Session(settings.mqtt, "doctor", settings.topic_prefix, timing=Timing())
         try:
-            assert line.connect() is not None
-            line._client.subscribe("hadir/v1/kantor/gw-01/receipt", qos=1)
-            eventually(lambda: line._answers.qsize() >= doctor.ANSWERS)
-            line._client.publish("x", b"x", qos=0).wait_for_publish(WAIT_S)
-            line._client.disconnect()
-            eventually(lambda: not line._client.is_connected())
-            assert line._answers.qsize() == doctor.ANSWERS
+            assert isinstance(session.connect(), Connected)
+            session.subscribe({"receipt": RETAINED})
+            assert session.wait_for(Subscribed, timeout_s=WAIT_S) is not None
+            assert session.inbox.empty()
+            statements, requests, ignored = session.mailbox.take()
+            assert statements["receipt"].payload == b"x" * 50
+            assert (len(statements), requests, ignored) == (1, [], {})
         finally:
-            line.close()
+            session.close(gracefully=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ledger import StoredEvent
-from gateway.message import BATCH, Array, Message, single
+from gateway.mqtt.message import BATCH, Array, Message, single
 
 
 def event(sequence: int, raw: bytes | None = b"\x01\x02", text: str = "") -> StoredEvent:

@@ -18,14 +18,15 @@ from pydantic import BaseModel, ValidationError
 
 from drivers.base import BadRecord, RawPunch, Reading
 from gateway import event as event_module
-from gateway import publisher as publishing
 from gateway import trace
 from gateway.app import configure_logging
-from gateway.bounded_client import BoundedClient
 from gateway.event import ReadingContext
 from gateway.ledger import Ledger, Limits, Receipt, Selection, backup, newest_backup, restore
+from gateway.mqtt.bounded_client import BoundedClient
+from gateway.mqtt.failure import BrokerUnavailable
+from gateway.mqtt.publisher import Publisher
+from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
-from gateway.publisher import Publisher
 from gateway.settings import Settings
 from tests.broker import FakeBroker, eventually
 from tests.gateway.mutated_messages import SOURCE
@@ -204,7 +205,6 @@ def test_no_publish_that_fails_shows_what_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: io.StringIO, topic: str
 ) -> None:
     """The library raises with the payload in its text, whatever kind of message it is."""
-    monkeypatch.setattr(publishing, "UNREACHABLE", Pause(0.05, 0.1))
     ledger = Ledger(tmp_path / "data", SOURCE)
     ledger.pin_serial("lobby", SERIAL)
     ledger.record_live(context("live"), RawPunch(PIN, None, MORNING, 0, 1, "CANARYWC", RAW))
@@ -224,7 +224,10 @@ def test_no_publish_that_fails_shows_what_it_was_given(
     with FakeBroker(obliging) as fake:
         settings = Settings.model_validate(data | {"mqtt": {"url": fake.url}}, context={"folder": tmp_path})
         sender = Publisher(
-            settings, ledger, introduction=lambda: [(name, {"reason": PIN}) for name in ("info", "health")]
+            settings,
+            ledger,
+            introduction=lambda: [(name, {"reason": PIN}) for name in ("info", "health")],
+            timing=Timing(pauses={**PAUSES, "unreachable": Pause(0.05, 0.1)}),
         )
         sender.alarm("terminal_lost", f"CANARY {PIN}")
         sender.start()
@@ -247,9 +250,9 @@ def test_foreign_exceptions_are_shown_by_type_and_ours_by_their_words() -> None:
         try:
             Model.model_validate({"pin": "CANARY"})
         except ValidationError as exc:
-            raise publishing.BrokerUnavailable("our own words") from exc
+            raise BrokerUnavailable("our own words") from exc
 
-    with pytest.raises(publishing.BrokerUnavailable) as caught:
+    with pytest.raises(BrokerUnavailable) as caught:
         fail()
     text = trace.as_text(caught.value)
     assert "our own words" in text

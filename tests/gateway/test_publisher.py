@@ -29,14 +29,21 @@ from structlog.testing import capture_logs
 from central import event as central_event
 from drivers.base import BadRecord, RawPunch, Reading, Record
 from gateway import event as event_module
-from gateway import publisher as module
 from gateway.commands import Request
 from gateway.event import ReadingContext
 from gateway.ledger import Judgement, Ledger, LedgerFull, Receipt, RetainedInfo, Selection
 from gateway.ledger import delivery as ledger_delivery
 from gateway.ledger.stream import Location, inode_of, machine_ids
+from gateway.mqtt import publisher as publisher_module
+from gateway.mqtt import window as window_module
+from gateway.mqtt.careful import PACKET_MAX, Careful, Pacing
+from gateway.mqtt.failure import cause_of, error_text
+from gateway.mqtt.publisher import Publisher
+from gateway.mqtt.session import Session
+from gateway.mqtt.takeover import SHORT_SESSIONS_MAX
+from gateway.mqtt.timing import PAUSES, Timing
+from gateway.mqtt.window import Limits, Window
 from gateway.pause import Pause
-from gateway.publisher import Publisher
 from gateway.settings import Settings
 from tests import contract
 from tests.authority import Authority
@@ -76,25 +83,34 @@ Log = MutableMapping[str, Any]
 Introduction = Callable[[], Iterable[tuple[str, dict[str, Any]]]]
 
 
+QUICK = Timing(
+    pauses={
+        "unreachable": Pause(0.1, 0.3),
+        "refused": Pause(0.2, 0.4),
+        "taken_over": Pause(0.3, 0.6),
+        "replaced": PAUSES["replaced"],
+    },
+    retry_initial_s=0.2,
+    retry_max_s=0.8,
+    close_s=0.5,
+    missing_check_s=0.1,
+    subscribe_again_s=0.2,
+)
+"""Pauses that a test can wait for; their kinds stay apart."""
+
+
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses that a test can wait for; their kinds stay apart."""
-    monkeypatch.setattr(module, "UNREACHABLE", Pause(0.1, 0.3))
-    monkeypatch.setattr(module, "REFUSED", Pause(0.2, 0.4))
-    monkeypatch.setattr(module, "TAKEN_OVER", Pause(0.3, 0.6))
-    monkeypatch.setattr(module, "RETRY_INITIAL_S", 0.2)
-    monkeypatch.setattr(module, "RETRY_MAX_S", 0.8)
-    monkeypatch.setattr(module, "CLOSE_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(module, "MISSING_CHECK_S", 0.1)
-    monkeypatch.setattr(module, "SUBSCRIBE_AGAIN_S", 0.2)
+    """Resend after an interval that a test can wait for."""
     monkeypatch.setattr(ledger_delivery, "RESEND_INTERVAL_MS", 300)
 
 
 class Office:
     """A ledger with terminals, and publishers for it."""
 
-    def __init__(self, folder: Path, name: str = "data") -> None:
+    def __init__(self, folder: Path, name: str = "data", timing: Timing = QUICK) -> None:
         self.folder = folder
+        self.timing = timing
         self.ledger = Ledger(folder / name, SOURCE)
         self._read: Counter[str] = Counter()
         self._publishers: list[Publisher] = []
@@ -122,7 +138,13 @@ class Office:
         **options: Any,
     ) -> Publisher:
         """Start a publisher; it is stopped with the test."""
-        publisher = Publisher(self.settings(url, **options), self.ledger, introduction=introduction, requests=requests)
+        publisher = Publisher(
+            self.settings(url, **options),
+            self.ledger,
+            introduction=introduction,
+            requests=requests,
+            timing=self.timing,
+        )
         self._publishers.append(publisher)
         publisher.start()
         return publisher
@@ -354,9 +376,9 @@ def test_a_strangers_subscriber_sees_the_events(office: Office, broker: Broker) 
     assert [int(json.loads(text)["sequence"]) for _, text in lines] == list(range(1, 21))
 
 
-def test_a_live_punch_is_published_at_once(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_live_punch_is_published_at_once(office: Office, broker: Broker) -> None:
     """What is recorded while nothing waits does not wait either: a publisher with nothing to do is woken."""
-    monkeypatch.setattr(module, "IDLE_S", 3600.0)
+    office.timing = replace(QUICK, idle_s=3600.0)
     with Subscriber(broker.port) as subscriber:
         office.publisher(broker.url)
         subscriber.wait_for(lambda messages: messages)
@@ -424,11 +446,9 @@ def test_alarms_that_were_on_their_way_are_kept(office: Office) -> None:
         publisher.stop(5)
 
 
-def test_a_clean_stop_says_offline_within_five_seconds(
-    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clean_stop_says_offline_within_five_seconds(office: Office, broker: Broker) -> None:
     """Retained `offline` with the session of the birth, and no will after it; whatever it waits for is interrupted."""
-    monkeypatch.setattr(module, "IDLE_S", 3600.0)
+    office.timing = replace(QUICK, idle_s=3600.0)
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url)
         subscriber.wait_for(lambda messages: messages)
@@ -488,7 +508,7 @@ LONE = """
 import sys, time
 from pathlib import Path
 from gateway.ledger import Ledger
-from gateway.publisher import Publisher
+from gateway.mqtt.publisher import Publisher
 from gateway.settings import load
 settings = load(Path(sys.argv[1]))
 Publisher(settings, Ledger(settings.data_dir, "/hadir/3602-bkpsdm/gw-01")).start()
@@ -571,16 +591,15 @@ def test_a_probe_of_a_silent_topic_stays_within_the_receive_maximum(
     office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trying a refused topic again is not worth a protocol error."""
-    monkeypatch.setattr(module, "RETRY_INITIAL_S", 0.02)
-    monkeypatch.setattr(module, "RETRY_MAX_S", 0.02)
+    office.timing = replace(QUICK, retry_initial_s=0.02, retry_max_s=0.02)
     office.punches(3)
     office.punches(200, "gate")
     in_flight = []
     publish = Publisher._publish
 
-    def watched(publisher: Publisher, session: Any, *args: Any, **options: Any) -> Any:
-        result = publish(publisher, session, *args, **options)
-        in_flight.append(len(session.in_flight))
+    def watched(publisher: Publisher, connection: Any, *args: Any, **options: Any) -> Any:
+        result = publish(publisher, connection, *args, **options)
+        in_flight.append(len(connection.in_flight))
         return result
 
     monkeypatch.setattr(Publisher, "_publish", watched)
@@ -692,34 +711,32 @@ def test_many_events_drain_with_flat_memory(office: Office, broker: Broker) -> N
     """However much waits, at most one fetch and one window of it is held."""
     office.punches(5000)
     held = []
-    fetch = Publisher._fetch
+    fetch = Window.fetch
 
-    def watched(publisher: Publisher, session: Any) -> None:
-        fetch(publisher, session)
-        held.append(len(session.buffer) + len(session.in_flight))
+    def watched(window: Window) -> None:
+        fetch(window)
+        held.append(len(window.buffer) + len(window._in_flight))
 
     with pytest.MonkeyPatch.context() as patch, Subscriber(broker.port) as subscriber:
-        patch.setattr(Publisher, "_fetch", watched)
+        patch.setattr(Window, "fetch", watched)
         office.publisher(broker.url)
         subscriber.wait_for(lambda messages: len(messages) > 5000)
         office.all_sent()
         assert numbers(subscriber.messages) == list(range(1, 5001))
-    assert max(held) <= module.FETCH + 100
+    assert max(held) <= window_module.FETCH + 100
 
 
 def test_old_connections_leave_nothing_behind(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """No client object, socket or thread survives its connection, even without the garbage collector."""
-    monkeypatch.setattr(module, "SHORT_SESSIONS_MAX", 10_000)
+    office.timing = replace(QUICK, short_session_s=0.0, pauses={**PAUSES, "unreachable": Pause(0.01, 0.02)})
     clients: list[weakref.ref[mqtt.Client]] = []
-    make = Publisher._client
 
-    def watched(publisher: Publisher, session: int) -> mqtt.Client:
-        client = make(publisher, session)
-        clients.append(weakref.ref(client))
-        return client
+    def watched(*args: Any, **options: Any) -> Session:
+        session = Session(*args, **options)
+        clients.append(weakref.ref(session.client))
+        return session
 
-    monkeypatch.setattr(Publisher, "_client", watched)
-    monkeypatch.setattr(module, "UNREACHABLE", Pause(0.01, 0.02))
+    monkeypatch.setattr(publisher_module, "Session", watched)
 
     def answer(packet: Packet) -> bytes | None:
         if packet.kind == PUBLISH:
@@ -743,13 +760,13 @@ def test_an_idle_publisher_rests(office: Office, broker: Broker) -> None:
     """Nothing to do costs no processor time, also with a topic that nobody hears."""
     office.punches(5)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._blocked_topics)
+    eventually(lambda: publisher._blocked.topics)
     turns = []
     patience = publisher._next_timeout
 
-    def counted(session: Any) -> float:
+    def counted(connection: Any) -> float:
         turns.append(1)
-        return patience(session)
+        return patience(connection)
 
     publisher._next_timeout = counted  # type: ignore[method-assign]
     time.sleep(1)
@@ -941,14 +958,12 @@ def test_a_topic_without_subscriber_is_not_reported_again_after_a_reconnect(
             office.all_sent()
 
 
-def test_a_new_event_is_a_reason_to_try_a_silent_topic(
-    office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_event_is_a_reason_to_try_a_silent_topic(office: Office, broker: Broker) -> None:
     """A centre that is back gets everything with the next punch, not only when the back-off has run out."""
-    monkeypatch.setattr(module, "RETRY_INITIAL_S", 300.0)
+    office.timing = replace(QUICK, retry_initial_s=300.0)
     office.punches(30)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._blocked_topics)
+    eventually(lambda: publisher._blocked.topics)
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
         messages = subscriber.wait_for(received(31))
@@ -1031,11 +1046,9 @@ def test_a_passing_refusal_parks_nothing(office: Office, code: int) -> None:
 # ---------------------------------------------------------------- brokers that misbehave
 
 
-def test_a_broker_that_says_nothing_is_given_up_and_tried_again(
-    office: Office, logs: list[Log], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_says_nothing_is_given_up_and_tried_again(office: Office, logs: list[Log]) -> None:
     """A connection without a CONNACK is no connection."""
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
+    office.timing = replace(QUICK, connect_s=0.2)
     with FakeBroker(lambda _: None) as fake:
         office.publisher(fake.url)
         eventually(lambda: fake.connections >= 3)
@@ -1043,11 +1056,9 @@ def test_a_broker_that_says_nothing_is_given_up_and_tried_again(
     assert "says nothing" in line["reason"]
 
 
-def test_a_broker_that_acknowledges_nothing_is_left(
-    office: Office, logs: list[Log], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broker_that_acknowledges_nothing_is_left(office: Office, logs: list[Log]) -> None:
     """After the time-out the connection is given up without DISCONNECT, so that the will speaks, and made anew."""
-    monkeypatch.setattr(module, "ACK_TIMEOUT_S", 0.3)
+    office.timing = replace(QUICK, ack_s=0.3)
     office.punches(5)
     with FakeBroker(lambda packet: connack() if packet.kind == CONNECT else None) as fake:
         office.publisher(fake.url)
@@ -1057,9 +1068,9 @@ def test_a_broker_that_acknowledges_nothing_is_left(
     assert "unacknowledged" in named(logs, "broker_lost")[0]["reason"]
 
 
-def test_one_message_left_out_is_sent_again(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_message_left_out_is_sent_again(office: Office) -> None:
     """A broker that forgets one PUBACK while it gives others gets that event again on a new connection."""
-    monkeypatch.setattr(module, "ACK_TIMEOUT_S", 0.5)
+    office.timing = replace(QUICK, ack_s=0.5)
     office.punches(3)
     forgotten: list[int] = []
 
@@ -1093,12 +1104,9 @@ def test_one_message_left_out_is_sent_again(office: Office, monkeypatch: pytest.
     ],
     ids=["http", "tls", "empty", "cut", "endless", "short ack", "strange ack"],
 )
-def test_a_broker_that_answers_rubbish_is_left(
-    office: Office, logs: list[Log], monkeypatch: pytest.MonkeyPatch, rubbish: bytes
-) -> None:
+def test_a_broker_that_answers_rubbish_is_left(office: Office, logs: list[Log], rubbish: bytes) -> None:
     """Bytes that are no MQTT end the attempt, not the publisher."""
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(module, "ACK_TIMEOUT_S", 0.3)
+    office.timing = replace(QUICK, connect_s=0.2, ack_s=0.3)
     office.punches(3)
     with FakeBroker(lambda packet: rubbish if packet.kind == CONNECT else None) as fake:
         publisher = office.publisher(fake.url)
@@ -1119,7 +1127,7 @@ def test_connections_that_end_again_and_again_are_explained(office: Office, logs
     with FakeBroker(answer) as fake:
         publisher = office.publisher(fake.url)
         eventually(lambda: any("`site` and `gateway`" in entry["reason"] for entry in named(logs, "broker_lost")))
-        assert fake.connections == module.SHORT_SESSIONS_MAX
+        assert fake.connections == SHORT_SESSIONS_MAX
         publisher.stop(5)
 
 
@@ -1287,9 +1295,9 @@ def test_a_broker_of_another_protocol_version_is_explained(office: Office, logs:
     assert "mqtt.protocol" in named(logs)[0]["reason"]
 
 
-def test_a_refusal_that_passes_is_no_reason_to_stay_away(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_that_passes_is_no_reason_to_stay_away(office: Office) -> None:
     """Server busy: come back as to a broker that is down, not as to one that refuses us."""
-    monkeypatch.setattr(module, "REFUSED", Pause(100, 100))
+    office.timing = replace(QUICK, pauses={**QUICK.pauses, "refused": Pause(100, 100)})
     answers = iter([0x89, 0x88])
 
     def answer(packet: Packet) -> bytes | None:
@@ -1401,16 +1409,15 @@ def test_a_live_punch_behind_a_backlog_comes_in_its_order(office: Office, broker
 def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as answers are quick more may be in flight; where they are slow, less, but always one message."""
     office.punches(2000)
-    monkeypatch.setattr(module, "FLIGHT_INITIAL", 20_000)
-    monkeypatch.setattr(module, "FLIGHT_MAX", 100_000)
+    office.timing = replace(QUICK, flight_initial=20_000, flight_max=100_000)
     rooms: list[int] = []
-    pace = Publisher._adjust_flight_limit
+    pace = Pacing.accepted
 
-    def watched(session: Any, sent: Any) -> None:
-        pace(session, sent)
-        rooms.append(session.flight_limit)
+    def watched(pacing: Pacing, size: int, took_s: float) -> None:
+        pace(pacing, size, took_s)
+        rooms.append(pacing.limit)
 
-    monkeypatch.setattr(Publisher, "_adjust_flight_limit", staticmethod(watched))
+    monkeypatch.setattr(Pacing, "accepted", watched)
     with Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=SMALL)
         subscriber.wait_for(received(2000))
@@ -1419,8 +1426,7 @@ def test_bytes_in_flight_follow_the_line(office: Office, broker: Broker, monkeyp
         assert rooms[-1] == 100_000
         publisher.stop(5)
         rooms.clear()
-        monkeypatch.setattr(module, "FAST_ACK_S", -1.0)
-        monkeypatch.setattr(module, "SLOW_ACK_S", 0.0)
+        office.timing = replace(office.timing, fast_ack_s=-1.0, slow_ack_s=0.0)
         office.punches(2000, "gate")
         office.publisher(broker.url, delivery=SMALL)
         subscriber.wait_for(received(4000))
@@ -1445,7 +1451,7 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
         mailbox.wait_for(lambda messages: messages)
         assert publisher.status_text == "connected; nobody subscribes to batch"
         with Subscriber(broker.port, PREFIX + "batch") as late:
-            eventually(lambda: time.monotonic() >= publisher._blocked_topics["batch"].due)
+            eventually(lambda: time.monotonic() >= publisher._blocked.topics["batch"].due)
             office.punches(100)
             late.wait_for(lambda messages: len(numbers(messages)) == 100)
             office.all_sent()
@@ -1458,7 +1464,7 @@ def test_without_any_subscriber_nothing_is_sent(office: Office, broker: Broker) 
     """Neither arrays nor single events: all is kept, and whoever comes gets it."""
     office.punches(100)
     publisher = office.publisher(broker.url, delivery=ARRAYS)
-    eventually(lambda: set(publisher._blocked_topics) == {"batch", "punch/lobby"})
+    eventually(lambda: set(publisher._blocked.topics) == {"batch", "punch/lobby"})
     assert office.waiting == 100
     with Subscriber(broker.port) as subscriber:
         subscriber.wait_for(received(100))
@@ -1497,7 +1503,7 @@ def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office
     with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=ARRAYS)
         office.punches(1)
-        eventually(lambda: "punch/lobby" in publisher._blocked_topics)
+        eventually(lambda: "punch/lobby" in publisher._blocked.topics)
         office.punches(15)
         office.punches(100, "gate")
         subscriber.wait_for(lambda messages: len(numbers(messages)) == 100)
@@ -1608,9 +1614,9 @@ def test_a_broker_with_a_limit_of_its_own_on_messages_is_found_out(office: Offic
     assert office.ledger.counts().parked == 0
 
 
-def test_the_size_that_was_learned_is_forgotten_in_time(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_that_was_learned_is_forgotten_in_time(office: Office) -> None:
     """A line that once broke at the wrong moment does not mean small arrays for ever."""
-    monkeypatch.setattr(module, "LIMITS_KEPT_S", 0.0)
+    office.timing = replace(QUICK, limits_kept_s=0.0)
     office.punches(100)
     cut: list[int] = []
 
@@ -1832,11 +1838,9 @@ def test_a_retained_info_that_proves_nothing_is_replaced(office: Office, broker:
     assert office.ledger.stream == stream
 
 
-def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(
-    office: Office, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_birth_that_is_not_acknowledged_holds_nothing_up_for_long(office: Office) -> None:
     """The introduction and the evidence follow all the same."""
-    monkeypatch.setattr(module, "BIRTH_TIMEOUT_S", 0.2)
+    office.timing = replace(QUICK, birth_s=0.2)
     office.punches(5)
     with FakeBroker(
         lambda packet: None if packet.kind == PUBLISH and packet.topic.endswith("/state") else obliging(packet)
@@ -2220,7 +2224,7 @@ def test_failures_of_one_kind_do_not_lengthen_the_pauses_of_another(
     drawn: list[tuple[str, int]] = []
 
     def after(pause: Pause, failures: int) -> float:
-        drawn.append(("refused" if pause is module.REFUSED else "unreachable", failures))
+        drawn.append(("refused" if pause is QUICK.pauses["refused"] else "unreachable", failures))
         return 0.01
 
     monkeypatch.setattr(Pause, "after", after)
@@ -2278,7 +2282,7 @@ def test_without_mosquitto_the_tests_fail_with_one_clear_line(monkeypatch: pytes
 )
 def test_why_a_broker_cannot_be_reached_is_data(exc: Exception, cause: str) -> None:
     """What people are told to look at depends on it, not on words."""
-    assert module._cause(exc) == cause
+    assert cause_of(exc) == cause
 
 
 # ---------------------------------------------------------------- what was altered in the ledger
@@ -2329,13 +2333,14 @@ def test_a_certificate_that_is_only_incomplete_is_explained(message: str, hint: 
     """Python 3.13 refuses what older ones accepted; what is missing is named, and where a right one is made."""
     error = ssl.SSLCertVerificationError(1, "failed")
     error.verify_message, error.verify_code = message, 0
-    assert message in module.error_text(error)
-    assert ("docs/broker.md" in module.error_text(error)) == hint
+    assert message in error_text(error)
+    assert ("docs/broker.md" in error_text(error)) == hint
 
 
 def test_no_message_is_longer_than_the_centre_reads(office: Office) -> None:
     """Whatever `delivery.batch_bytes` says and the broker would take."""
     settings = office.settings("mqtt://127.0.0.1", delivery={"batch_bytes": "16MiB"})
-    publisher = Publisher(settings, office.ledger)
-    session = module._Session(None, None, 1, 1, 1, module.PACKET_MAX)  # type: ignore[arg-type]  # not used
-    assert 4_000_000 < publisher._payload_limit(session, "batch") < central_event.MAX_BYTES
+    limits = Limits(1, PACKET_MAX, lambda _topic, _properties: 100)
+    parts = dict.fromkeys(("in_flight", "pacing", "blocked", "unsendable", "alarm"))  # not used
+    window = Window(office.ledger, settings.delivery, limits, careful=Careful(3600.0), **parts)  # type: ignore[arg-type]
+    assert 4_000_000 < window.payload_limit("batch") < central_event.MAX_BYTES

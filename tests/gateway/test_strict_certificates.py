@@ -12,7 +12,7 @@ from gateway.clock import AssumedClock
 from gateway.courier import Courier, CourierRefused, _Ended
 from gateway.doctor import BROKER
 from gateway.ledger import Ledger
-from gateway.publisher import Publisher
+from gateway.mqtt.publisher import Publisher
 from gateway.settings import Mqtt, Problem, Settings, SettingsError, json_schema, load
 from tests.authority import Authority
 from tests.broker import Broker, eventually
@@ -75,7 +75,7 @@ def _of_the_connection(logs: list[MutableMapping[str, Any]]) -> list[MutableMapp
 def carried(mqtt: Mqtt) -> str:
     """Return what a courier's connection comes to."""
     try:
-        with Courier(mqtt, "hadir/v1/a/gw")._session():
+        with Courier(mqtt, "hadir/v1/a/gw")._connection():
             return "connected"
     except (CourierRefused, _Ended) as exc:
         return str(exc)

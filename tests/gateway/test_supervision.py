@@ -50,7 +50,10 @@ SABOTAGES = {
         "worker lobby",
         BROKEN + "from gateway.terminal import visit\nvisit.Worker._poll = visit.Worker._record_failure = broken",
     ),
-    "publisher": ("publisher", BROKEN + "from gateway import publisher\npublisher.Publisher._fill_window = broken"),
+    "publisher": (
+        "publisher",
+        BROKEN + "from gateway.mqtt import publisher\npublisher.Publisher._fill_window = broken",
+    ),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import writer\nwriter.Writer._commit = broken"),
     "commands": ("thread commands", BROKEN + "from gateway import commands\ncommands.Commands._work = broken"),
     "library of mqtt": (

@@ -9,28 +9,34 @@ connections in a row is left alone for minutes. None of that decides what is del
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import central.cli
 import central.coverage
 import central.inbox
+import gateway.app
 import gateway.cli
 import gateway.clock
 import gateway.ledger.delivery
-import gateway.publisher
 import gateway.terminal.timing
+from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
 
 SOON = Pause(0.2, 1.0)
+BROKER = Timing(
+    pauses={**PAUSES, "unreachable": SOON, "taken_over": SOON},
+    retry_initial_s=0.5,
+    retry_max_s=2.0,
+    missing_check_s=0.5,
+)
 
 
 def hurry() -> None:
     """Shorten the waits of this process."""
     gateway.ledger.delivery.RESEND_INTERVAL_MS = 1000
-    gateway.publisher.UNREACHABLE = gateway.publisher.TAKEN_OVER = SOON
-    gateway.publisher.RETRY_INITIAL_S, gateway.publisher.RETRY_MAX_S = 0.5, 2.0
-    gateway.publisher.MISSING_CHECK_S = 0.5
-    gateway.terminal.timing.PAUSES = dict.fromkeys(gateway.terminal.timing.PAUSES, SOON)
+    visits = gateway.terminal.timing.Timing(pauses=dict.fromkeys(gateway.terminal.timing.PAUSES, SOON))
+    gateway.app.Daemon = partial(gateway.app.Daemon, timing=visits, broker_timing=BROKER)  # type: ignore[misc, assignment]
     central.coverage.GAP_GRACE_S = 2.0
     central.inbox.RECEIPT_INTERVAL_S = 0.2
     central.inbox._TAKEN_OVER_PAUSE_S = (SOON.first_s, SOON.longest_s)
