@@ -9,7 +9,9 @@ from paho.mqtt import client as mqtt
 
 from gateway.commands import REQUEST_BYTES
 
-INFO, RECEIPT, REQUESTS = "info", "receipt", "cmd/+"
+INFO = "info"
+RECEIPT = "receipt"
+REQUESTS = "cmd/+"
 """Topics below the prefix that are subscribed to."""
 CORRELATION_BYTES = 4 * 1024
 """Maximum length of a request's correlation data, which its reply repeats."""
