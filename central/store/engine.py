@@ -39,8 +39,10 @@ OLD_VERSIONS = range(1, 4)
 """Values of ``PRAGMA user_version`` in files that were written before there were migrations."""
 MANAGED = 4
 """``PRAGMA user_version`` of a file whose migrations ``alembic_version`` names: older programs refuse it by that."""
-BUSY_S = 5.0
-"""How long a transaction waits for another writer."""
+LOCK_WAIT_S = 5.0
+"""How long an opening waits for the lock of another process that brings the file up to date."""
+BUSY_S = 60.0
+"""How long a transaction waits for another writer: an import of 100,000 rows holds the file for several seconds."""
 CHUNK = 1_000
 """Values in one list of a statement."""
 FILE_MODE = 0o640
@@ -195,7 +197,7 @@ class Database:
     def _bring_up_to_date(self, found: str, lock: WriterLock | None, *, create: bool) -> None:
         if not create or not (found == EMPTY or _is_older(found)):
             raise StoreError(f"{self.path}: {_refusal(found)}")
-        ours = None if lock is not None else WriterLock(self.path, BUSY_S)
+        ours = None if lock is not None else WriterLock(self.path, LOCK_WAIT_S)
         try:
             with closing(_connect(self.path, "rw")) as driver:
                 driver.execute("PRAGMA journal_mode = WAL")  # not within a transaction, and it stays with the file
