@@ -285,7 +285,7 @@ def test_a_search_with_a_former_argument_ends_with_its_present_name(monkeypatch:
     def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:
         yield from [None for _ in search.hosts]
         former = {"asked_at": None}  # the mistake
-        yield DiscoveredTerminal("10.0.0.1", {}, **former)  # type: ignore[call-arg]  # that is the mistake
+        yield DiscoveredTerminal("10.0.0.1", {}, **former)
 
     driver = loaded(monkeypatch, replace(LINE, name="former", discover=discover))
     assert driver.discover is not None
