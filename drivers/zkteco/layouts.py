@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from itertools import repeat
 from math import lcm
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def _columns_8_ma300(records: bytes) -> _Columns:
 
 def _columns_16(records: bytes) -> _Columns:
     pins, packed, states, verifies, work_codes = zip(*_S16.iter_unpack(records), strict=True)
-    return _Columns(map(str, pins), repeat(None), packed, states, verifies, map(str, work_codes))
+    return _Columns(map(_decimal, pins), repeat(None), packed, states, verifies, map(_decimal, work_codes))
 
 
 def _columns_22(records: bytes) -> _Columns:
@@ -68,9 +68,10 @@ def _columns_22(records: bytes) -> _Columns:
 
 def _columns_text(layout: struct.Struct, records: bytes) -> _Columns:
     fields, verifies, packed, states, work_codes = zip(*layout.iter_unpack(records), strict=True)
-    return _Columns([*map(decode_pin, fields)], repeat(None), packed, states, verifies, map(str, work_codes))
+    return _Columns([*map(decode_pin, fields)], repeat(None), packed, states, verifies, map(_decimal, work_codes))
 
 
+_decimal = lru_cache(maxsize=4096)(str)  # most PINs and work codes occur many times in a log
 _punch = partial(tuple.__new__, RawPunch)
 """What ``RawPunch._make`` does, without a Python call for each of a hundred thousand records."""
 
@@ -92,7 +93,7 @@ class Layout:
             return []
         columns = self.columns(records)
         moments = decode_times(columns.packed)
-        raws = [records[at : at + self.stride] for at in range(0, len(records), self.stride)]
+        raws = [raw for (raw,) in struct.iter_unpack(f"{self.stride}s", records)]
         rows = zip(
             columns.pins,
             columns.uids,
@@ -103,7 +104,8 @@ class Layout:
             raws,
             strict=False,
         )
-        if None in moments or (isinstance(columns.pins, list) and None in columns.pins):
+        # No time and no PIN is false but None.
+        if not all(moments) or (isinstance(columns.pins, list) and not all(columns.pins)):
             return [self._record(row, packed) for row, packed in zip(rows, columns.packed, strict=True)]
         return [*map(_punch, rows)]
 

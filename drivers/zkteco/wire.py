@@ -15,7 +15,7 @@ differ is named at the line concerned. The layouts of log records are in :mod:`d
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -220,18 +220,19 @@ def scramble_comm_key(key: int, session: int, tick: int = 50) -> bytes:
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
+_MINUTES = [timedelta(minutes=minute) for minute in range(24 * 60)]
+_SECONDS = [timedelta(seconds=second) for second in range(60)]
+
+
 @lru_cache(maxsize=8192)
-def _date_of(days: int) -> tuple[int, int, int] | None:
+def _midnight(days: int) -> datetime | None:
     """Return the date of a count of days in 31-day months; None for a day that no calendar has and after 2099."""
     months, day = divmod(days, 31)
     years, month = divmod(months, 12)
-    if years > 99:
-        return None
     try:
-        datetime(2000 + years, month + 1, day + 1)  # noqa: DTZ001 - a terminal's wall clock has no zone
+        return datetime(2000 + years, month + 1, day + 1) if years <= 99 else None  # noqa: DTZ001 - a terminal's wall clock has no zone
     except ValueError:
         return None
-    return 2000 + years, month + 1, day + 1
 
 
 def decode_times(packed: Iterable[int]) -> list[datetime | None]:
@@ -239,10 +240,9 @@ def decode_times(packed: Iterable[int]) -> list[datetime | None]:
     moments: list[datetime | None] = []
     for value in packed:
         days, rest = divmod(value, 86400)
-        date = _date_of(days)
-        moments.append(
-            None if date is None else datetime(*date, rest // 3600, rest // 60 % 60, rest % 60)  # noqa: DTZ001 - wall clock
-        )
+        midnight = _midnight(days)
+        # Adding constants takes half the time of constructing a datetime from its fields.
+        moments.append(None if midnight is None else midnight + _MINUTES[rest // 60] + _SECONDS[rest % 60])
     return moments
 
 
