@@ -1131,6 +1131,45 @@ def test_connections_that_end_again_and_again_are_explained(office: Office, logs
         publisher.stop(5)
 
 
+def test_after_an_end_with_events_in_flight_these_go_one_at_a_time(office: Office) -> None:
+    """The first break is enough; the events behind them use the whole window again."""
+    office.punches(30)
+    waiting: list[int] = []
+    sent: dict[str, int] = {}
+    first_again = threading.Event()
+
+    def answer(packet: Packet) -> bytes | None:
+        if packet.kind != PUBLISH or not packet.topic.endswith(("/punch/lobby", "/health")):
+            return obliging(packet)
+        waiting.append(packet.mid)
+        if fake.connections == 1:
+            if len(waiting) == 10:
+                waiting.clear()
+                raise Closing
+            return None
+        if packet.topic.endswith("/health"):  # everything was sent that may be in flight with the first event
+            sent["after the end"] = len(waiting) - 1
+        elif int(packet.event["sequence"]) == 1:
+            first_again.set()
+            return None
+        elif int(packet.event["sequence"]) > 10:
+            sent["later"] = max(sent.get("later", 0), len(waiting))
+            if len(waiting) < 10:
+                return None  # only a window of ten fills it
+        elif not sent:
+            return None
+        answers = b"".join(puback(mid) for mid in waiting)
+        waiting.clear()
+        return answers
+
+    with FakeBroker(answer) as fake:
+        publisher = office.publisher(fake.url, window=10)
+        assert first_again.wait(WAIT_S)
+        publisher.announce("health", {})
+        office.all_sent()
+    assert sent == {"after the end": 1, "later": 10}
+
+
 def test_an_end_that_the_broker_explains_is_reported_with_its_reason(office: Office, logs: list[Log]) -> None:
     """A reason code is believed, and not taken for a second machine however often it comes."""
 
