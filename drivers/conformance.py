@@ -57,15 +57,15 @@ class Bench:
     """They reach a simulated terminal without faults that holds ``log``; time-outs of a second or two."""
     log: Sequence[bytes]
     """The raw records that its log, or its exports, hold; empty where it keeps none."""
-    written: Callable[[], Collection[object]]
+    received: Callable[[], Collection[object]]
     """The kinds of messages that the terminal has received so far."""
     allowed: Collection[object]
     """The allow-list of the driver."""
-    condition: Callable[[], object]
+    state: Callable[[], object]
     """The state that a visit must not change: the log, the enrolled users, whether the terminal is enabled."""
     punch: Callable[[], object] | None = None
     """Makes a punch at the terminal; None where it sends no events."""
-    reaching: Callable[[int], DriverOptions] | None = None
+    options_for_port: Callable[[int], DriverOptions] | None = None
     """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family
     has no TCP port."""
 
@@ -115,11 +115,11 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
 
 def a_visit_changes_nothing(bench: Bench) -> None:
     """Only commands of the allow-list are sent, and a visit changes nothing."""
-    before = bench.condition()
+    before = bench.state()
     with bench.driver.connect(bench.options) as terminal:
         _use_all_interfaces(terminal)
-    _require(set(bench.written()) <= set(bench.allowed), f"sent and not allowed: {set(bench.written())}")
-    _require(bench.condition() == before, "the terminal is not as it was before the visit")
+    _require(set(bench.received()) <= set(bench.allowed), f"sent and not allowed: {set(bench.received())}")
+    _require(bench.state() == before, "the terminal is not as it was before the visit")
     with bench.driver.connect(bench.options) as terminal:
         _require(isinstance(terminal.serial(), str), "a second visit is like the first")
 
@@ -142,11 +142,11 @@ def another_protocol_ends_the_visit(bench: Bench) -> None:
 
 def a_closed_port_is_a_driver_error(bench: Bench) -> None:
     """Check that a closed port is a DriverError."""
-    if bench.reaching is None:
+    if bench.options_for_port is None:
         return
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    options = bench.reaching(port)
+    options = bench.options_for_port(port)
     failure = run_to_end(lambda: _visit(bench.driver, options))
     _require(isinstance(failure, DriverError), f"a closed port must be a DriverError, not {failure!r}")
 
@@ -228,10 +228,10 @@ def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
 
 
 def _visit_peer(bench: Bench, payload: bytes, *, stay: bool) -> None:
-    if bench.reaching is None:
+    if bench.options_for_port is None:
         return
     with _peer(payload, stay=stay) as port:
-        options = bench.reaching(port)
+        options = bench.options_for_port(port)
         failure = run_to_end(lambda: _visit(bench.driver, options))
     _require(failure is None or isinstance(failure, DriverError), f"this left the driver: {failure!r}")
     _require(type(failure) is not DriverError, "DriverError itself says nothing about what is to be done")

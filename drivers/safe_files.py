@@ -93,7 +93,7 @@ class Folder:
                 found.append(entry.name)
         return sorted(found)
 
-    def look(self, name: str) -> os.stat_result | None:
+    def stat(self, name: str) -> os.stat_result | None:
         """Return what lies under a name, of a link the link itself; None where there is nothing."""
         try:
             return os.stat(_component(name), dir_fd=self._handle, follow_symlinks=False)
@@ -102,7 +102,7 @@ class Folder:
 
     def is_folder(self, name: str) -> bool:
         """Tell whether a folder, and not a link to one, lies under a name."""
-        found = self.look(name)
+        found = self.stat(name)
         return found is not None and stat.S_ISDIR(found.st_mode)
 
     def free(self) -> int:
@@ -198,10 +198,10 @@ class Folder:
 
     def check_place(self, name: str) -> None:
         """Raise FileRefused where something else than a regular file has a name that is to be written."""
-        if self.look(name) is not None:
+        if self.stat(name) is not None:
             self._refuse_kind(name)
 
-    def give(self, file: BinaryIO) -> None:
+    def match_owner(self, file: BinaryIO) -> None:
         """Give a file that root made to whoever the folder belongs to; nothing for anybody else."""
         if os.geteuid() == 0:
             owner = os.fstat(self._handle)

@@ -78,7 +78,7 @@ def signing_key(data_dir: Path) -> Ed25519PrivateKey:
     """
     path = data_dir / KEY_NAME
     with Folder(data_dir) as folder:
-        if folder.look(KEY_NAME) is None:
+        if folder.stat(KEY_NAME) is None:
             _make_key(folder)
         data = folder.read(KEY_NAME, KEY_BYTES)
     try:
@@ -95,7 +95,7 @@ def _make_key(folder: Folder) -> None:
     # Where a concurrent export created the key first, that key is used.
     with suppress(FileExistsError), folder.draft(KEY_NAME, 0o600, replace=False) as file:
         safe_files.write_all(file, key)
-        folder.give(file)
+        folder.match_owner(file)
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
@@ -491,7 +491,7 @@ def unfinished(to: Path, wanted: Header) -> Path | None:
 
 def _whole_part_of(folder: Folder) -> _Manifest | None:
     """Return what of a manifest is whole, with parts that are; None where nothing is. Raises OSError."""
-    if folder.look(MANIFEST) is None:
+    if folder.stat(MANIFEST) is None:
         return None
     try:
         with folder.open(MANIFEST) as file:
@@ -581,7 +581,7 @@ def found(place: Path) -> list[Path]:
     """Return the bundles at a place: itself, or those in the folder, by name. Links are not followed."""
     try:
         with Folder(place) as folder:
-            if folder.look(MANIFEST) is not None:
+            if folder.stat(MANIFEST) is not None:
                 return [place]
             return [place / name for name in folder.names() if _is_bundle(folder, name)] or [place]
     except OSError:
@@ -591,6 +591,6 @@ def found(place: Path) -> list[Path]:
 def _is_bundle(folder: Folder, name: str) -> bool:
     try:
         with folder.folder(name) as inner:
-            return inner.look(MANIFEST) is not None
+            return inner.stat(MANIFEST) is not None
     except OSError:
         return False

@@ -24,10 +24,10 @@ def bench() -> Iterator[Bench]:
             DRIVER,
             options(simulator.port),
             simulator.log,
-            written=lambda: simulator.requests,
+            received=lambda: simulator.requests,
             allowed=ALLOWED,
-            condition=lambda: list(simulator.log),
-            reaching=lambda port: options(f"tcp://127.0.0.1:{port}", timeout="300ms"),
+            state=lambda: list(simulator.log),
+            options_for_port=lambda port: options(f"tcp://127.0.0.1:{port}", timeout="300ms"),
         )
 
 

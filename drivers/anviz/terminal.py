@@ -127,7 +127,7 @@ class AnvizTerminal:
     def _text(self, command: int, length: int | None = None) -> str | None:
         try:
             return wire.decode_text(self.query(command)[:length])
-        except Refusal:
+        except ErrorAnswer:
             return None
 
     def read_clock(self) -> ClockReading | None:
@@ -179,7 +179,7 @@ class AnvizTerminal:
             yield record if isinstance(record, RawPunch) else Hint(record.reason)
 
     def query(self, command: int, data: bytes = b"") -> bytes:
-        """Send a request that may be repeated, and return the data of the answer; Refusal for an error code."""
+        """Send a request that may be repeated, and return the data of the answer; ErrorAnswer for an error code."""
         tries = TRIES
         while True:
             tries -= 1
@@ -207,7 +207,7 @@ class AnvizTerminal:
         return Reading(start, total, self._download, LAYOUT)
 
 
-class Refusal(ProtocolError):  # noqa: N818 - says what was met
+class ErrorAnswer(ProtocolError):  # noqa: N818 - says what was met
     """The terminal answers a request with an error."""
 
 
@@ -283,7 +283,7 @@ def _success_data(answer: wire.Frame) -> bytes:
     if answer.ret == wire.RET_SUCCESS:
         return answer.data
     meaning = RETURN_CODES.get(answer.ret, f"{answer.ret:#04x}")
-    raise Refusal(f"the terminal answers {meaning!r} to command {answer.command - wire.ANSWER:#04x}")
+    raise ErrorAnswer(f"the terminal answers {meaning!r} to command {answer.command - wire.ANSWER:#04x}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from drivers import safe_files
 from drivers.attlog import wire
-from drivers.attlog.wire import Form, NotAnExport, Order, Reader, Third
+from drivers.attlog.wire import Form, NotAnExport, Order, Reader, ThirdColumn
 from drivers.base import (
     BadRecord,
     ClockReading,
@@ -87,7 +87,7 @@ class ExportFile(Export):
             raise TerminalUnavailable(f"{_shown(self.path)} has changed while it was read; read it again")
 
 
-def survey_export(path: Path, order: Order | None = None, third: Third | None = None) -> ExportFile:
+def survey_export(path: Path, order: Order | None = None, third: ThirdColumn | None = None) -> ExportFile:
     """Read a file to its end, once; NotAnExport where it is none.
 
     ``order`` and ``third`` say how its dates and five columns are meant: without them, Ambiguous where its dates can be
@@ -110,14 +110,14 @@ def survey_export(path: Path, order: Order | None = None, third: Third | None = 
         if size > MAX_EXPORT:
             raise NotAnExport(f"it is larger than {MAX_EXPORT // 1024**2} MiB, which no terminal writes")
         count.add(reader.feed(piece))
-        if not count.formed and count.unreadable > MAX_UNREADABLE_LINES:
+        if not count.well_formed and count.unreadable > MAX_UNREADABLE_LINES:
             break
         piece = next(pieces, b"")
     count.add(reader.close())
     lines = reader.lines - reader.headers
-    if count.formed * 2 < lines:
-        raise NotAnExport(f"only {count.formed:,} of its {lines:,} lines have the form of attendance records")
-    if reader.rewritten:
+    if count.well_formed * 2 < lines:
+        raise NotAnExport(f"only {count.well_formed:,} of its {lines:,} lines have the form of attendance records")
+    if reader.has_rewritten_pins:
         raise NotAnExport(f"a spreadsheet has rewritten its PINs, such as 1.98E+17; {wire.AS_WRITTEN}")
     if not count.punches:
         why = f" ({count.defects[0].reason})" if count.defects else ""
@@ -158,7 +158,7 @@ class _SurveyTotals:
 
     punches: int = 0
     unreadable: int = 0
-    formed: int = 0
+    well_formed: int = 0
     first: datetime | None = None
     last: datetime | None = None
     defects: list[Defect] = field(default_factory=list)
@@ -175,7 +175,7 @@ class _SurveyTotals:
         """Count what was read."""
         for entry in entries:
             record = entry.record
-            self.formed += entry.formed
+            self.well_formed += entry.well_formed
             if entry.device is not None:
                 known = entry.device in self.devices or len(self.devices) < MAX_DEFECTS
                 self.devices[entry.device if known else ""] += 1
@@ -387,7 +387,7 @@ def _exports_in_subfolder(folder: Folder, name: str) -> Iterator[Refused]:
 
 def _by_name(folder: Folder, name: str, reason: str, where: str = "") -> Refused:
     try:
-        mark = _mark_of(name, folder.look(name))
+        mark = _mark_of(name, folder.stat(name))
     except OSError:
         mark = None
     return Refused(where + printable(name), f"{where}{mark or name}", reason, "name")

@@ -25,7 +25,7 @@ from drivers.base import BadRecord, RawPunch, Record
 
 Family = Literal["attlog", "table"]
 Order = Literal["dmy", "mdy"]
-Third = Literal["device", "state"]
+ThirdColumn = Literal["device", "state"]
 """What the third of five columns is: with the device number there is no work code, without it there is one."""
 
 MAX_LINE = 1024
@@ -71,7 +71,7 @@ class Form:
     columns: Columns = Columns()
     order: Order | None = None
     """How a table's dates with slashes are meant; None where that is not known."""
-    third: Third | None = None
+    third: ThirdColumn | None = None
     """What the third column is where there are five; None where there are six."""
     in_out: bool = True
     """``In`` and ``Out`` mean coming and going; not in a file that also has words for beginning and ending work."""
@@ -90,7 +90,7 @@ class Entry(NamedTuple):
     record: Record
     device: str | None
     """The device number that the line names, if it does."""
-    formed: bool
+    well_formed: bool
     """Whether it has the form of a record, be it one that cannot be read as a punch."""
 
 
@@ -173,7 +173,7 @@ def number_of(name: str) -> str | None:
     return str(int(found[1])) if found else None
 
 
-def recognise(head: bytes, third: Third | None = None) -> Form:
+def recognise(head: bytes, third: ThirdColumn | None = None) -> Form:
     """Tell the form of a file by its first :data:`HEAD` bytes, or all of fewer; NotAnExport where it has none.
 
     ``third`` says what the third of five columns is. AmbiguousColumns where it does not and the values leave it open.
@@ -188,18 +188,18 @@ def recognise(head: bytes, third: Third | None = None) -> Form:
     best: tuple[int, Form] = (0, form)
     for candidate in (form, replace(form, family=other), replace(form, family="attlog", third="state")):
         reader = Reader(candidate)
-        formed = sum(entry.formed for entry in reader.feed(head))
+        well_formed = sum(entry.well_formed for entry in reader.feed(head))
         # A file that is shorter than its head has a last line, whatever that lacks.
-        formed += sum(entry.formed for entry in reader.close()) if len(head) < HEAD else 0
-        if formed > best[0]:
-            best = (formed, reader.form)
+        well_formed += sum(entry.well_formed for entry in reader.close()) if len(head) < HEAD else 0
+        if well_formed > best[0]:
+            best = (well_formed, reader.form)
     if not best[0]:
         raise NotAnExport(_likeness(head, form))
     found = best[1]
     return replace(found, third=third or _third(head, found)) if found.third else found
 
 
-def _third(head: bytes, form: Form) -> Third:
+def _third(head: bytes, form: Form) -> ThirdColumn:
     """Tell what the third of five columns is by what it cannot be: a device number that changes, an unknown state."""
     line_reader = _LineReader(form)
     cuts = [*line_reader.feed(head), *line_reader.close()]
@@ -242,7 +242,7 @@ class Reader:
         """Those that say what the others hold, or whose they are."""
         self.words: set[bytes] = set()
         """The words for states that were read."""
-        self.rewritten = False
+        self.has_rewritten_pins = False
         """A PIN is written as spreadsheets write a large number: its digits are lost."""
         self._shapes: set[tuple[bool, bool]] = set()
         """Whether dates of a table that were read had seconds, and AM or PM."""
@@ -264,7 +264,7 @@ class Reader:
             return None
         self.lines += 1
         if cut.whole is not None:
-            return Entry(cut.offset, _damaged(cut, self.form), None, formed=False)
+            return Entry(cut.offset, _damaged(cut, self.form), None, well_formed=False)
         if self.lines == 1 and b"\t" not in text and re.fullmatch(rb"[0-9A-Za-z-]{6,32}", text):
             self.serial = text.decode("ascii")
             self.headers += 1
@@ -280,7 +280,7 @@ class Reader:
     def _checked(self, entry: Entry) -> Entry:
         record = entry.record
         if isinstance(record, RawPunch) and _REWRITTEN.fullmatch(record.pin or ""):
-            self.rewritten = True
+            self.has_rewritten_pins = True
             return entry._replace(record=_bad(record.raw, "a spreadsheet has rewritten the PIN"))
         return entry
 
@@ -313,24 +313,24 @@ class Reader:
             columns = columns.narrow
         plain = _without_names(text, columns)
         if len(fields) < columns.count:
-            return Entry(offset, _bad(plain, f"{len(fields)} columns, not {columns.count}"), None, formed=False)
+            return Entry(offset, _bad(plain, f"{len(fields)} columns, not {columns.count}"), None, well_formed=False)
         device = _code(fields, columns.device)
         match = _TABLE_DATE.fullmatch(fields[columns.moment])
         if match is None:
-            return Entry(offset, _bad(plain, "the date cannot be read"), None, formed=False)
+            return Entry(offset, _bad(plain, "the date cannot be read"), None, well_formed=False)
         number = None if device is None else str(device)
         moment = self._moment(match)
         pin = _pin(fields[columns.pin])
         if moment is None or pin is None:
             what = "no such date" if moment is None else _PIN_RULE
-            return Entry(offset, _bad(plain, what), number, formed=True)
+            return Entry(offset, _bad(plain, what), number, well_formed=True)
         shape = (match[9] is not None, match[10] is not None)
         if not ended and self._may_be_cut(shape, columns, len(fields) - 1):
-            return Entry(offset, _bad(plain, "the file ends in it"), number, formed=True)
+            return Entry(offset, _bad(plain, "the file ends in it"), number, well_formed=True)
         self._shapes.add(shape)
         state, verify = self._codes(fields, columns)
         raw = _without_names(text, columns, words=True)
-        return Entry(offset, RawPunch(pin, None, moment, state, verify, None, raw), number, formed=True)
+        return Entry(offset, RawPunch(pin, None, moment, state, verify, None, raw), number, well_formed=True)
 
     def _may_be_cut(self, shape: tuple[bool, bool], columns: Columns, last: int) -> bool:
         """Tell whether the end of the file may have cut a row: a cut date is another time, a cut PIN another person."""
@@ -408,7 +408,7 @@ _TABLE_DATE = re.compile(
 )
 
 
-def _attlog(offset: int, text: bytes, third: Third | None) -> Entry:
+def _attlog(offset: int, text: bytes, third: ThirdColumn | None) -> Entry:
     match = _ATTLOG.match(text) if third is None else _FIVE.fullmatch(text)
     if match is None:
         return _bad_attlog_line(offset, text, 6 if third is None else 5)
@@ -421,21 +421,21 @@ def _attlog(offset: int, text: bytes, third: Third | None) -> Entry:
     try:
         moment = datetime.fromisoformat(when.decode("ascii"))
     except ValueError:
-        return Entry(offset, _bad(match[0], "no such date"), number, formed=True)
+        return Entry(offset, _bad(match[0], "no such date"), number, well_formed=True)
     if not (_CODE.fullmatch(state_text) and _CODE.fullmatch(verify_text)):
-        return Entry(offset, _bad(match[0], "a code that is no number"), number, formed=True)
+        return Entry(offset, _bad(match[0], "a code that is no number"), number, well_formed=True)
     state, verify = int(state_text), int(verify_text)
     if state > 255 or verify > 255:
-        return Entry(offset, _bad(match[0], "a code above 255"), number, formed=True)
+        return Entry(offset, _bad(match[0], "a code above 255"), number, well_formed=True)
     work = work_code.decode("ascii") or None
     punch = RawPunch(pin.decode("ascii"), None, moment, state, verify, work, match[0])
-    return Entry(offset, punch, number, formed=True)
+    return Entry(offset, punch, number, well_formed=True)
 
 
 def _bad_attlog_line(offset: int, text: bytes, columns: int) -> Entry:
     match = _SIGNED_DATE.match(text)
     if match is None:
-        return Entry(offset, _bad(text, "not a line of an attlog file"), None, formed=False)
+        return Entry(offset, _bad(text, "not a line of an attlog file"), None, well_formed=False)
     year, *rest = map(int, match.groups()[1:])
     meant = _recover_signed_time(year, *rest) if min(rest) < 0 else None
     reason = "no such date" if _pin(match[1]) else _PIN_RULE
@@ -444,8 +444,8 @@ def _bad_attlog_line(offset: int, text: bytes, columns: int) -> Entry:
     elif _pin(match[1]) and _date(year, *rest) is not None:
         found = match[0].count(b"\t") + 1
         wrong = f"{found} columns, not {columns}" if found != columns else "a code that is no number"
-        return Entry(offset, _bad(match[0], wrong), None, formed=False)
-    return Entry(offset, _bad(match[0], reason), None, formed=True)
+        return Entry(offset, _bad(match[0], wrong), None, well_formed=False)
+    return Entry(offset, _bad(match[0], reason), None, well_formed=True)
 
 
 def _pin(text: bytes) -> str | None:

@@ -215,7 +215,7 @@ def _fresh(to: Path, header: "Header") -> Path:
     stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name, count = stem, 1
     with Folder(to) as disk:
-        while disk.look(name) is not None:
+        while disk.stat(name) is not None:
             count += 1
             name = f"{stem}-{count}"
     return to / name

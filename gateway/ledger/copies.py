@@ -94,7 +94,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
     for leftover in folder.names():
         if (
             _DRAFT.fullmatch(leftover)
-            and (found := folder.look(leftover))
+            and (found := folder.stat(leftover))
             and found.st_mtime < time.time() - DRAFT_AGE_MAX_S
         ):
             folder.remove(leftover)
@@ -111,7 +111,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
                 source.execute("ROLLBACK")
                 target.execute("PRAGMA journal_mode = DELETE")
             # Created by root for the daemon's user: it gets the owner of the folder.
-            folder.give(made)
+            folder.match_owner(made)
             os.fchmod(made.fileno(), file.MODE)
             os.fsync(made.fileno())
             check_same(folder, name, made)
@@ -122,7 +122,7 @@ def _copied(source: sqlite3.Connection, folder: Folder) -> Iterator[str]:
 
 def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
     """Raise FileRefused where SQLite, which opens by name, may have written another file than the created one."""
-    found = folder.look(name)
+    found = folder.stat(name)
     if found is None or not os.path.samestat(found, os.fstat(made.fileno())):
         raise FileRefused(errno.EINVAL, "exchanged while it was written", name)
 
@@ -130,7 +130,7 @@ def check_same(folder: Folder, name: str, made: BinaryIO) -> None:
 def _copies(folder: Folder) -> list[str]:
     """Return the copies in a folder, the oldest first; only regular files."""
     names = [name for name in folder.names() if _COPY.fullmatch(name)]
-    return [name for name in names if (seen := folder.look(name)) and stat.S_ISREG(seen.st_mode)]
+    return [name for name in names if (seen := folder.stat(name)) and stat.S_ISREG(seen.st_mode)]
 
 
 def _altered_in(copy: Path) -> list[int]:

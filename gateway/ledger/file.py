@@ -118,7 +118,7 @@ def tighten(data_dir: Path) -> None:
     """
     with Folder(data_dir) as folder:
         for name in folder.names():
-            if not name.startswith(FILE_NAME) or (seen := folder.look(name)) is None:
+            if not name.startswith(FILE_NAME) or (seen := folder.stat(name)) is None:
                 continue
             # Opened only where needed: to close a database's file ends the locks that this process has on it.
             if stat.S_ISREG(seen.st_mode) and seen.st_mode & stat.S_IRWXO:
@@ -139,7 +139,7 @@ def lock(path: Path) -> BinaryIO:
     """Return the locked file ``path``; raises LedgerLocked where another process holds the lock."""
     with Folder(path.parent) as folder:
         handle = folder.update(path.name, MODE)
-        folder.give(handle)
+        folder.match_owner(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -48,11 +48,11 @@ def anviz(_folder: Path) -> Iterator[Bench]:
             OWN["anviz"],
             options("anviz", port=simulator.port, turnaround="0s"),
             [record.raw for record in terminal.records()],
-            written=lambda: terminal.requests,
+            received=lambda: terminal.requests,
             allowed=ANVIZ_ALLOWED,
-            condition=lambda: (terminal.records(), terminal.marked, terminal.users, terminal.refused),
+            state=lambda: (terminal.records(), terminal.marked, terminal.users, terminal.refused),
             punch=lambda: terminal.punch("7", moment=NOON + timedelta(hours=1)),
-            reaching=lambda port: soon("anviz", port=f"tcp://127.0.0.1:{port}", turnaround="0s"),
+            options_for_port=lambda port: soon("anviz", port=f"tcp://127.0.0.1:{port}", turnaround="0s"),
         )
 
 
@@ -65,9 +65,9 @@ def attlog(folder: Path) -> Iterator[Bench]:
         OWN["attlog"],
         options("attlog", path=folder, serial=SERIAL, settle="10ms"),
         lines,
-        written=tuple,
+        received=tuple,
         allowed=(),
-        condition=lambda: [(path.name, path.read_bytes()) for path in folder.iterdir()],
+        state=lambda: [(path.name, path.read_bytes()) for path in folder.iterdir()],
     )
 
 
@@ -79,11 +79,11 @@ def line(_folder: Path) -> Iterator[Bench]:
             OWN["line"],
             options("line", port=simulator.port, pattern=PATTERN, serial=SERIAL),
             (),
-            written=tuple,
+            received=tuple,
             allowed=(),
-            condition=lambda: simulator.sent_punches,
+            state=lambda: simulator.sent_punches,
             punch=lambda: simulator.punch("1001"),
-            reaching=lambda port: soon("line", port=f"tcp://127.0.0.1:{port}", pattern=PATTERN, serial=SERIAL),
+            options_for_port=lambda port: soon("line", port=f"tcp://127.0.0.1:{port}", pattern=PATTERN, serial=SERIAL),
         )
 
 
@@ -96,11 +96,11 @@ def zkteco(_folder: Path) -> Iterator[Bench]:
             OWN["zkteco"],
             options("zkteco", address=simulator.address),
             [record.raw for record in terminal.records()],
-            written=lambda: terminal.commands,
+            received=lambda: terminal.commands,
             allowed=ZKTECO_ALLOWED,
-            condition=lambda: (terminal.log_body(), terminal.users, terminal.enabled, terminal.refused_writes),
+            state=lambda: (terminal.log_body(), terminal.users, terminal.enabled, terminal.refused_writes),
             punch=lambda: terminal.punch(terminal.any_pin()),
-            reaching=lambda port: soon("zkteco", address=f"127.0.0.1:{port}"),
+            options_for_port=lambda port: soon("zkteco", address=f"127.0.0.1:{port}"),
         )
 
 
@@ -176,7 +176,7 @@ def test_violations_are_found(driver: Driver, promise: str, words: str) -> None:
     given = driver.options.model_validate({"name": "x"}) if driver.options is not OWN["line"].options else None
     entry = {"name": "x", "port": "/dev/null", "pattern": PATTERN, "serial": SERIAL}
     usable = given or driver.options.model_validate(entry)
-    bench = Bench(driver, usable, (), tuple, (), tuple, reaching=lambda _: usable)
+    bench = Bench(driver, usable, (), tuple, (), tuple, options_for_port=lambda _: usable)
     (check,) = (check for check in CHECKS if check.__name__ == promise)
     with pytest.raises(AssertionError, match=words):
         check(bench)

@@ -72,7 +72,7 @@ def test_links_in_the_way_are_not_followed(folder: Folder, ours: Path) -> None:
 @pytest.mark.parametrize("name", ["", ".", "..", "../ours/ledger.db", "/etc/passwd", "a/b", "a\0b"])
 def test_names_that_lead_out_of_the_folder(folder: Folder, ours: Path, name: str) -> None:
     """One name at a time, and none of them upwards."""
-    for attempt in (folder.open, folder.update, folder.create, folder.remove, folder.folder, folder.look):
+    for attempt in (folder.open, folder.update, folder.create, folder.remove, folder.folder, folder.stat):
         with pytest.raises(FileRefused, match="not the name of a file"):
             attempt(name)
     assert untouched(ours, OURS)

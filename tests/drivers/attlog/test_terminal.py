@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from drivers import safe_files
 from drivers.attlog import terminal as module
 from drivers.attlog.terminal import Ambiguous, AttlogOptions, AttlogTerminal, ExportFile, survey_export
-from drivers.attlog.wire import AmbiguousColumns, NotAnExport, Third
+from drivers.attlog.wire import AmbiguousColumns, NotAnExport, ThirdColumn
 from drivers.base import Export, RawPunch, Refused, Settling, TerminalUnavailable, Unsettled
 from tests.drivers.hostile import NAMES, PLANTS, Plant, untouched
 
@@ -383,7 +383,7 @@ def test_five_columns(tmp_path: Path) -> None:
     path.write_bytes(b"10021\t2026-04-10 07:31:01\t1\t0\t0\n10022\t2026-04-10 07:31:02\t1\t1\t15\n")
     with pytest.raises(AmbiguousColumns, match="device number or the state"):
         survey_export(path)
-    meant: dict[Third, list[tuple[object, ...]]]
+    meant: dict[ThirdColumn, list[tuple[object, ...]]]
     meant = {"device": [(0, 0, None), (1, 15, None)], "state": [(1, 0, "0"), (1, 1, "15")]}
     for third, codes in meant.items():
         export = survey_export(path, third=third)

@@ -47,10 +47,10 @@ def read(form: Form, *pieces: bytes) -> list[Entry]:
 def test_line(line: bytes, expected: tuple[object, ...]) -> None:
     """Padding goes, leading zeros stay, codes are not judged; CRLF, LF or the end of the file ends a line."""
     for ended in (line, line.rstrip(b"\r\n")):
-        ((offset, record, device, formed),) = read(ATTLOG, ended)
+        ((offset, record, device, well_formed),) = read(ATTLOG, ended)
         assert isinstance(record, RawPunch)
         assert (record.pin, str(record.local_time), *record[3:6]) == expected
-        assert (offset, record.uid, device, formed) == (0, None, "1", True)
+        assert (offset, record.uid, device, well_formed) == (0, None, "1", True)
         assert record.raw == line.rstrip(b"\r\n")
 
 
@@ -83,11 +83,11 @@ def test_a_run_of_nuls_is_one_place() -> None:
     torn = b"  10" + bytes(311_077) + b"3\t2026-09-04 07:31:00\t1\t0\t1\t0"
     data = GOOD[0][0] + torn + b"\n" + GOOD[1][0]
     pieces = [data[at : at + 4096] for at in range(0, len(data), 4096)]
-    _, (offset, record, _, formed), last = read(ATTLOG, *pieces)
+    _, (offset, record, _, well_formed), last = read(ATTLOG, *pieces)
     assert isinstance(record, BadRecord)
     assert (offset, record.size, record.sha256) == (len(GOOD[0][0]), len(torn), sha256(torn).hexdigest())
     assert record.raw == b"  10\x003\t2026-09-04 07:31:00\t1\t0\t1\t0"
-    assert not formed
+    assert not well_formed
     assert last.offset == len(data) - len(GOOD[1][0])
 
 
@@ -289,7 +289,7 @@ def test_a_code_that_the_end_of_the_file_has_cut(lines: tuple[bytes, ...], last:
     assert isinstance(entry.record, RawPunch) == good
     if not good:
         assert isinstance(entry.record, BadRecord)
-        assert (entry.record.reason, entry.formed) == ("the file ends in it", True)
+        assert (entry.record.reason, entry.well_formed) == ("the file ends in it", True)
 
 
 def test_halves_of_the_day_and_pins_that_are_cut() -> None:
@@ -348,7 +348,7 @@ def test_five_columns_among_six_are_no_date() -> None:
     """A line that lacks a column is kept with its bytes, and says what it lacks."""
     _, entry = read(ATTLOG, GOOD[0][0] + b"10021\t2026-04-10 07:31:01\t1\t0\t0\n")
     assert isinstance(entry.record, BadRecord)
-    assert (entry.record.reason, entry.formed) == ("5 columns, not 6", False)
+    assert (entry.record.reason, entry.well_formed) == ("5 columns, not 6", False)
 
 
 def test_records_that_were_published_stay() -> None:

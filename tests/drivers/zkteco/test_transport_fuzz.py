@@ -37,7 +37,7 @@ class Noise(NamedTuple):
     data: bytes
 
 
-class Lie(NamedTuple):
+class ForgedAnswer(NamedTuple):
     """A packet whose header is right and whose content is invented; ``reply`` None is that of the question."""
 
     command: int
@@ -46,7 +46,7 @@ class Lie(NamedTuple):
     reply: int | None
 
 
-class Truth(NamedTuple):
+class AlteredAnswer(NamedTuple):
     """The right answer, with ``bytes_`` in place of what is at ``at`` (a share of its length)."""
 
     at: float
@@ -59,7 +59,7 @@ class Plan(NamedTuple):
     """What a peer does: this many answers as they should be, then these, then it hangs up."""
 
     honest: int
-    answers: list[list[Noise | Lie | Truth]]
+    answers: list[list[Noise | ForgedAnswer | AlteredAnswer]]
     pieces: list[int]
     """Lengths of what is sent at a time, over and over; datagrams stay whole."""
 
@@ -74,18 +74,18 @@ contents = st.one_of(
     st.integers(0, 1200).map(bytes),
 )
 lies = st.builds(
-    Lie,
+    ForgedAnswer,
     st.one_of(st.sampled_from(CODES), st.integers(0, 65535)),
     contents,
     st.sampled_from([0, 1, 2, 256, 0x1000, 65535]),
     st.one_of(st.none(), st.integers(0, 65535)),
 )
 noises = st.builds(Noise, st.binary(max_size=60))
-truths = st.builds(Truth, st.floats(0, 1), st.binary(max_size=12), st.integers(0, 40))
+altered_answers = st.builds(AlteredAnswer, st.floats(0, 1), st.binary(max_size=12), st.integers(0, 40))
 plans = st.builds(
     Plan,
     st.integers(0, 9),
-    st.lists(st.lists(st.one_of(truths, lies, noises), max_size=4), max_size=8),
+    st.lists(st.lists(st.one_of(altered_answers, lies, noises), max_size=4), max_size=8),
     st.lists(st.integers(1, 64), min_size=1, max_size=5),
 )
 
@@ -176,10 +176,10 @@ class Peer:
             match part:
                 case Noise(data):
                     answer.append(data)
-                case Lie(command, data, session, reply):
+                case ForgedAnswer(command, data, session, reply):
                     lie = Packet(command, session, question.reply if reply is None else reply, data)
                     answer.append(self._encode(lie))
-                case Truth(at, bytes_, cut):
+                case AlteredAnswer(at, bytes_, cut):
                     answer += [
                         packet[: (place := int(at * len(packet)))] + bytes_ + packet[place + len(bytes_) + cut :]
                         for packet in right
