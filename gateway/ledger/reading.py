@@ -348,14 +348,9 @@ class LogImport:
         )
 
     def _store_slice(self, transaction: Transaction, slice_: "_Slice") -> None:
+        """Store the records of a slice: known ones get their place only, new ones also become events."""
         plan, stored, context = self._plan, self._stored, self._context
-        if slice_.opens:
-            for event_type, data in plan.notes:
-                self._note(transaction, event_type, data)
-            if self._pins:
-                self._store_bindings(transaction, self._pins)
-        if slice_.closes and plan.withheld_until is None:
-            self._withhold(transaction, slice_.position)
+        self._store_notes(transaction, slice_)
         records = [event.checked(self._with_pin(record)) for record in slice_.records]
         first_identities = [event.identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
@@ -364,7 +359,7 @@ class LogImport:
         places: list[tuple[object, ...]] = []
         withheld = []
         days: Counter[int] = Counter()
-        last_punch = None
+        last_punch: RawPunch | None = None
         for index, record in enumerate(records):
             identity = identities[index]
             position = slice_.position + index
@@ -394,10 +389,13 @@ class LogImport:
                         else:
                             stored.new += 1
             if isinstance(record, RawPunch):
-                last_punch = record.local_time.isoformat()
+                last_punch = record
             places.append((plan.number, plan.generation, position, print_, sequence))
         self._days.update(days)
-        stored.last_punch = last_punch or stored.last_punch
+        last_time = last_punch.local_time.isoformat() if last_punch else None
+        stored.last_punch = last_time or stored.last_punch
+        if withheld:
+            transaction.connection.execute(insert(TABLES["withheld"]), withheld)
         if places:
             transaction.connection.exec_driver_sql(INSERT_PLACE, places)
             transaction.connection.exec_driver_sql(
@@ -405,9 +403,17 @@ class LogImport:
                 "ON CONFLICT DO UPDATE SET records = records + excluded.records",
                 [(plan.number, day, count) for day, count in days.items()],
             )
-        if withheld:
-            transaction.connection.execute(insert(TABLES["withheld"]), withheld)
-        self._remember(transaction, slice_.position + len(records), last_punch)
+        self._remember(transaction, slice_.position + len(records), last_time)
+
+    def _store_notes(self, transaction: Transaction, slice_: "_Slice") -> None:
+        """Store notes and user numbers before the first slice, and the begin of publishing behind the last."""
+        if slice_.opens:
+            for event_type, data in self._plan.notes:
+                self._note(transaction, event_type, data)
+            if self._pins:
+                self._store_bindings(transaction, self._pins)
+        if slice_.closes and self._plan.withheld_until is None:
+            self._withhold(transaction, slice_.position)
 
     def _remember(self, transaction: Transaction, length: int, last_punch: str | None) -> None:
         plan = self._plan
