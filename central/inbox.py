@@ -1,4 +1,4 @@
-"""Receives messages from the broker: store them, then acknowledge them, then publish receipts.
+"""Receives messages from the broker: store them, then acknowledge them, then publish receipts and results.
 
 One thread makes every decision; the MQTT library's callbacks only add to a queue. Each connection uses a client object
 of its own, and a message is acknowledged only on the connection that delivered it: a packet identifier has another
@@ -28,6 +28,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from central.coverage import HeldRange
+from central.results.messages import Message as Result
+from central.results.publisher import Publisher
 from central.secret import read_secret
 from central.store import IngestResult, Message, Store
 from central.wire import MAX_PACKET, BoundedClient, PublishPacket
@@ -91,6 +93,8 @@ class _Connected(NamedTuple):
     code: int
     text: str
     session_present: bool
+    max_packet: int | None
+    """Bytes of a packet that the broker takes; None: any."""
 
 
 class _Subscribed(NamedTuple):
@@ -178,6 +182,7 @@ class Inbox:
         self._broker = broker
         self._address = f"{broker.host}:{broker.port}"
         self._store = store
+        self._root = root
         self._base = f"{root}/v1/"
         self._client_id = client_id
         self._now = now
@@ -201,6 +206,7 @@ class Inbox:
         self._next_receipts_s = 0.0
         self._next_summary_s = time.monotonic() + SUMMARY_INTERVAL_S
         self._ingested = IngestResult()
+        self._results = Publisher(store.database, root, now)
 
     def stop(self) -> None:
         """Make :meth:`run` return soon; safe in a signal handler and in any thread."""
@@ -211,6 +217,7 @@ class Inbox:
         """Receive until :meth:`stop`; raises StoreError, after which no message is acknowledged any more."""
         failures = short_connections = 0
         logged_problem = ""
+        self._results.begin()
         while not self._stopping:
             begin_s = time.monotonic()
             try:
@@ -244,8 +251,10 @@ class Inbox:
             if self._connection_end is not None:
                 raise self._connection_end
             self._write_receipts()
+            self._results.step(self._publish_result)
             more = self._judge()
         self._write_receipts(at_once=True)
+        self._results.settle()
 
     def _ended_early(self, begin_s: float) -> bool:
         """Return whether a working connection ended soon after its begin and without a reason."""
@@ -295,6 +304,7 @@ class Inbox:
         self._gateway_of_receipt.clear()
         self._retry_at_s.clear()
         self._next_receipts_s = 0.0
+        self._results.connected(answer.max_packet)
 
     def _new_client(self) -> BoundedClient:
         mailbox = self._mailbox
@@ -317,8 +327,16 @@ class Inbox:
         except (OSError, ValueError) as exc:
             raise BrokerUnavailable(f"password or TLS files cannot be used: {_plain(exc)}", _REFUSED_PAUSE_S) from exc
 
-        def on_connect(_c: mqtt.Client, _u: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, _p: Any) -> None:
-            mailbox.put(client, _Connected(reason.value, str(reason), flags.session_present))
+        def on_connect(_c: mqtt.Client, _u: Any, flags: mqtt.ConnectFlags, reason: ReasonCode, properties: Any) -> None:
+            mailbox.put(
+                client,
+                _Connected(
+                    reason.value,
+                    str(reason),
+                    flags.session_present,
+                    getattr(properties, "MaximumPacketSize", None),
+                ),
+            )
 
         def on_subscribe(_c: mqtt.Client, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
             mailbox.put(client, _Subscribed(tuple(reason.value for reason in reasons)))
@@ -403,7 +421,7 @@ class Inbox:
         if time.monotonic() >= self._next_summary_s:
             self._log_summary()
         for answer in answers:
-            if isinstance(answer, _Published):
+            if isinstance(answer, _Published) and not self._results.published(answer.mid, answer.code):
                 self._handle_published(answer)
             elif isinstance(answer, _Disconnected):
                 self._connection_end = _explained(self._address, answer)
@@ -418,6 +436,12 @@ class Inbox:
         ingested, self._ingested = self._ingested, IngestResult()
         if ingested != IngestResult():
             log.info("events_taken", stored=ingested.stored, repeated=ingested.repeated, rejected=ingested.rejected)
+
+    def _publish_result(self, message: Result) -> int:
+        client = self._client
+        assert client is not None, "results are published while connected"  # noqa: S101 - only run() calls this
+        topic = f"{self._root}/{message.topic}"
+        return client.publish(topic, message.payload, 1, retain=message.retain, properties=_CLOUDEVENT).mid
 
     # Receipts.
 
@@ -477,6 +501,9 @@ class Inbox:
 _PLAIN = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
 _PLAIN.ContentType = "application/json"
 _PLAIN.PayloadFormatIndicator = 1
+_CLOUDEVENT = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+_CLOUDEVENT.ContentType = "application/cloudevents+json"
+_CLOUDEVENT.PayloadFormatIndicator = 1
 
 
 def _explained(where: str, end: _Disconnected) -> BrokerUnavailable:

@@ -19,6 +19,8 @@ from ruamel.yaml import YAML
 
 FILE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 PREFIX = "{root}/v1/{site}/{gateway}/"
+RESULT = "{root}/"
+"""What stands before the topics of the centre's results, which begin with ``result/``."""
 LEVEL = "[a-z0-9-]+"
 
 JsonObject = dict[str, Any]
@@ -102,20 +104,34 @@ def document() -> JsonObject:
     return loaded
 
 
+def below(address: str) -> str:
+    """Return a channel's address without the prefix of the gateway, or of a result without the root."""
+    prefix = RESULT if address.startswith(f"{RESULT}result/") else PREFIX
+    assert address.startswith(prefix), address
+    return address[len(prefix) :]
+
+
 def channel_of(topic: str) -> str:
     """Return the name of the channel that ``topic``, without the prefix, belongs to."""
     for name, channel in document()["channels"].items():
-        address = str(channel["address"])
-        assert address.startswith(PREFIX), f"{name}: {address}"
-        if re.fullmatch(re.sub(r"\{\w+\}", LEVEL, address[len(PREFIX) :]), topic):
+        if re.fullmatch(re.sub(r"\{\w+\}", LEVEL, below(str(channel["address"]))), topic):
             return str(name)
     raise AssertionError(f"{topic}: no such topic in the contract")
 
 
 def is_published(channel: str) -> bool:
-    """Tell whether this version of the gateway publishes to ``channel``."""
+    """Tell whether this version of the gateway, or of the centre, publishes to ``channel``."""
     return any(
         operation["action"] == "send" and operation.get("x-status") != "reserved"
+        for operation in document()["operations"].values()
+        if operation["channel"]["$ref"] == f"#/channels/{channel}"
+    )
+
+
+def is_of_the_centre(channel: str) -> bool:
+    """Return whether the centre publishes to ``channel``."""
+    return any(
+        operation.get("x-by") == "centre"
         for operation in document()["operations"].values()
         if operation["channel"]["$ref"] == f"#/channels/{channel}"
     )
@@ -148,7 +164,9 @@ def examples() -> Iterator[tuple[str, str, Any]]:
 
 def topic_for(channel: str, payload: Any) -> str:
     """Return a topic, without the prefix, at which ``payload`` may be found."""
-    address = str(document()["channels"][channel]["address"])[len(PREFIX) :]
+    address = below(str(document()["channels"][channel]["address"]))
+    if address.startswith("result/"):
+        return address.replace("{unit}", payload["data"]["unit"] or "-")
     terminal = payload.get("subject", "lobby") if isinstance(payload, dict) else "lobby"
     return address.replace("{terminal}", terminal).replace("{command}", "poll")
 

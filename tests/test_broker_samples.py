@@ -130,6 +130,7 @@ def test_a_gateway_writes_nothing_else(sample: Sample, gateway: str) -> None:
         *below(OURS, *READ, "punch", "punch/lobby/deeper", "anything"),
         *below(gateway, *WRITTEN, *READ),
         *("hadir/v1/receipt", "hadir/v2/3602-bkpsdm/gw-01/punch/lobby", "other"),
+        "hadir/result/v1/dinas/day",
     ]
     with Client(sample, "centre", hears="#") as reader, Client(sample, OURS) as client:
         assert [topic for topic in elsewhere if client.may_write(topic)] == []
@@ -155,11 +156,15 @@ def test_a_gateway_reads_receipts_and_commands_and_nothing_of_others(sample: Sam
             assert ours.received == below(OURS, "info", *READ)
 
 
-def test_the_centre_writes_receipts_and_commands_only(sample: Sample) -> None:
-    """It cannot make evidence, not even by mistake."""
-    with Client(sample, "centre") as writer:
+def test_the_centre_writes_receipts_commands_and_results_only(sample: Sample) -> None:
+    """It cannot make evidence, not even by mistake; and no gateway reads results."""
+    with Client(sample, "centre") as writer, Client(sample, OURS, hears="#") as ours:
+        assert writer.may_write("hadir/result/v1/dinas/day")
+        assert writer.may_write("hadir/result/v1/dinas/summary", retain=True)
         assert [topic for topic in below(OURS, *READ) if not writer.may_write(topic)] == []
         assert [topic for topic in below(OURS, *WRITTEN) if writer.may_write(topic)] == []
+        eventually(lambda: len(ours.received) == len(READ))
+        assert ours.received == below(OURS, *READ)
 
 
 @pytest.mark.parametrize(("name", "password"), [(OURS, "falsch"), ("3602-bkpsdm/+", PASSWORD), ("", "")])

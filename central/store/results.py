@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlmodel import Field
 
 from central.event import Punch
+from central.store import outbox
 from central.store.engine import KEY, Row, chunks, insert_many, table
 from central.store.ownership import Recounted
 from central.store.registers import ROW
@@ -68,7 +69,7 @@ class ResultRow(Row, table=True):
     """One revision of the verdict on one date of one person; never updated, never deleted."""
 
     __tablename__: ClassVar[Any] = "result"
-    __table_args__: ClassVar[Any] = (Index("result_date", "date"),)
+    __table_args__: ClassVar[Any] = (Index("result_date", "date"), Index("result_unit", "unit", "date"))
     person: str = Field(primary_key=True)
     date: str = Field(primary_key=True)
     """The plan's date."""
@@ -347,6 +348,7 @@ class Last(NamedTuple):
     status: str
     inputs: str
     engine: int
+    unit: str | None
 
 
 def last_revisions(
@@ -363,6 +365,7 @@ def last_revisions(
                 RESULT.c.status,
                 RESULT.c.inputs,
                 RESULT.c.engine,
+                RESULT.c.unit,
             )
             .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
             .order_by(RESULT.c.revision)
@@ -393,9 +396,25 @@ def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> d
 
 
 def add(connection: Connection, revisions: Sequence[Revision]) -> None:
-    """Store new revisions."""
-    if revisions:
-        connection.execute(insert(RESULT), [{**one._asdict(), "date": one.date.isoformat()} for one in revisions])
+    """Store new revisions, and let the messages about them wait for the broker."""
+    if not revisions:
+        return
+    connection.execute(insert(RESULT), [{**one._asdict(), "date": one.date.isoformat()} for one in revisions])
+    summaries = {(one.unit, one.date) for one in revisions}
+    before = [(one.person, one.date, one.revision - 1) for one in revisions if one.revision > 1]
+    summaries |= _units_of(connection, before)
+    days = ((one.unit, one.date, one.person, one.revision) for one in revisions)
+    outbox.add(connection, days, summaries)
+
+
+def _units_of(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> set[tuple[str | None, date]]:
+    """Return the units under which revisions were judged, with their dates."""
+    columns = tuple_(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+    found: set[tuple[str | None, date]] = set()
+    for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
+        query = select(RESULT.c.unit, RESULT.c.date).where(columns.in_(batch)).distinct()
+        found |= {(unit, date.fromisoformat(on)) for unit, on in connection.execute(query)}
+    return found
 
 
 def sample(connection: Connection, size: int, random: Random) -> list[tuple[str, date]]:
@@ -422,18 +441,69 @@ def history(connection: Connection, person: str, on: date, known_at: str | None 
     return [_revision(row) for row in connection.execute(query.order_by(RESULT.c.revision))]
 
 
-def current(connection: Connection, people: Iterable[str], first: date, last: date) -> list[Revision]:
-    """Return the last revision of each day of people, by person and date."""
+def current(
+    connection: Connection,
+    people: Iterable[str] | None,
+    first: date,
+    last: date,
+    known_at: str | None = None,
+) -> list[Revision]:
+    """Return the last revision of each day of people, by person and date; those that were stored until a moment.
+
+    ``people`` None: all of them.
+    """
+    query = select(RESULT).where(RESULT.c.date.between(first.isoformat(), last.isoformat()))
+    if known_at is not None:
+        query = query.where(RESULT.c.entered <= known_at)
+    query = query.order_by(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+    queries = [query] if people is None else [query.where(RESULT.c.person.in_(batch)) for batch in chunks(people)]
     found: dict[tuple[str, str], Revision] = {}
-    for batch in chunks(people):
-        query = (
-            select(RESULT)
-            .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
-            .order_by(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
-        )
-        for row in connection.execute(query):
+    for one in queries:
+        for row in connection.execute(one):
             found[row.person, row.date] = _revision(row)
     return list(found.values())
+
+
+def exactly(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> dict[tuple[str, date, int], Revision]:
+    """Return revisions by person, date and number."""
+    found: dict[tuple[str, date, int], Revision] = {}
+    columns = tuple_(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+    for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
+        for row in connection.execute(select(RESULT).where(columns.in_(batch))):
+            one = _revision(row)
+            found[one.person, one.date, one.revision] = one
+    return found
+
+
+def of_unit(connection: Connection, unit: str | None, on: date) -> list[Revision]:
+    """Return the last revision of a date of each person whom it has in a unit, by person."""
+    later = RESULT.alias("later")
+    query = select(RESULT).where(
+        RESULT.c.unit.is_(None) if unit is None else RESULT.c.unit == unit,
+        RESULT.c.date == on.isoformat(),
+        ~select(later.c.revision)
+        .where(
+            later.c.person == RESULT.c.person,
+            later.c.date == RESULT.c.date,
+            later.c.revision > RESULT.c.revision,
+        )
+        .exists(),
+    )
+    return [_revision(row) for row in connection.execute(query.order_by(RESULT.c.person))]
+
+
+def newest_date(connection: Connection, unit: str | None) -> date | None:
+    """Return the last date on which somebody was judged in a unit."""
+    of_unit_only = RESULT.c.unit.is_(None) if unit is None else RESULT.c.unit == unit
+    found = connection.execute(select(func.max(RESULT.c.date)).where(of_unit_only)).scalar_one()
+    return None if found is None else date.fromisoformat(found)
+
+
+def people_judged(connection: Connection, first: date, last: date, units: Iterable[str] | None = None) -> list[str]:
+    """Return the people who have a verdict on any of the dates; those whom a revision has in one of the units."""
+    query = select(RESULT.c.person).where(RESULT.c.date.between(first.isoformat(), last.isoformat())).distinct()
+    queries = [query] if units is None else [query.where(RESULT.c.unit.in_(batch)) for batch in chunks(units)]
+    return sorted({person for one in queries for person in connection.execute(one).scalars()})
 
 
 def _revision(row: Any) -> Revision:

@@ -56,7 +56,7 @@ WIDE = (ROUNDS + 1) * REACH * 2
 """Days around a date on which its verdict can depend where windows reach beyond their dates."""
 ZONES_S = 26 * 3600
 """How far apart two wall clocks can be."""
-NO_REVISION = Last(0, "none", "", 0)
+NO_REVISION = Last(0, "none", "", 0, None)
 
 log = structlog.get_logger("recompute")
 
@@ -771,7 +771,8 @@ def _extent(planned: Planned | str, on: date) -> tuple[int, int]:
 def _differs(one: Judgement, before: Last | None) -> bool:
     if before is None:
         return one.result is not None
-    return (before.inputs, before.status) != (one.inputs, one.status)
+    moved = one.result is not None and before.unit != one.unit  # no input of the verdict, but of where it is counted
+    return moved or (before.inputs, before.status) != (one.inputs, one.status)
 
 
 def _revision(one: Judgement, before: Last, text: str | None, causes: list[str], entered: str) -> Revision:
@@ -779,6 +780,8 @@ def _revision(one: Judgement, before: Last, text: str | None, causes: list[str],
     changed = {} if text is None else differences(json.loads(text), json.loads(content))
     if text is not None and before.status != one.status and "status" not in changed.get("fields", ()):
         changed.setdefault("fields", []).insert(0, "status")
+    if text is not None and before.unit != one.unit:
+        changed["unit"] = [before.unit, one.unit]
     if before.revision and before.engine != ENGINE:
         changed["engine"] = [before.engine, ENGINE]
     return Revision(

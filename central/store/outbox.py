@@ -1,0 +1,99 @@
+"""Messages about results that wait for the broker: one row each, written with the revision, deleted after the PUBACK.
+
+A row names what its message is about; the content is read when it is sent: that of a day never changes, and that of a
+unit's summary is the newest. So a summary has one row for each unit and date, and a change gives it a new number.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import date
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import Connection, Index, delete, func, select, tuple_, update
+from sqlmodel import Field
+
+from central.store.engine import KEY, Row, chunks, insert_many, table
+
+PAIRS = 5_000
+"""Pairs of keys in one statement."""
+
+
+class OutboxRow(Row, table=True):
+    """A message that the broker has not acknowledged."""
+
+    __tablename__: ClassVar[Any] = "outbox"
+    __table_args__: ClassVar[Any] = (Index("outbox_unit", "unit", "date", "person"), {"sqlite_autoincrement": True})
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    """Never given twice."""
+    unit: str
+    """Empty: none."""
+    date: str
+    person: str
+    """Empty: the summary of the unit."""
+    revision: int
+    """0 of a summary."""
+    refused: str | None = None
+    """Why the message is set aside; null while it waits."""
+
+
+OUTBOX = table(OutboxRow)
+
+
+class Waiting(NamedTuple):
+    """A message that waits."""
+
+    id: int
+    unit: str
+    date: date
+    person: str
+    revision: int
+
+
+def add(
+    connection: Connection,
+    days: Iterable[tuple[str | None, date, str, int]],
+    summaries: Collection[tuple[str | None, date]],
+) -> None:
+    """Let messages about revisions (unit, date, person, revision) and about units' dates wait for the broker."""
+    pairs = sorted({(unit or "", on.isoformat()) for unit, on in summaries})
+    for part in chunks(pairs, PAIRS):
+        connection.execute(delete(OUTBOX).where(OUTBOX.c.person == "", tuple_(OUTBOX.c.unit, OUTBOX.c.date).in_(part)))
+    rows = [(unit or "", on.isoformat(), person, revision) for unit, on, person, revision in days]
+    rows += [(unit, on, "", 0) for unit, on in pairs]
+    if rows:
+        insert_many(connection, OUTBOX, ("unit", "date", "person", "revision"), rows)
+
+
+def take(connection: Connection, limit: int, sent: Collection[int], held: Collection[str]) -> list[Waiting]:
+    """Return the oldest messages that wait, but those that were sent already, and those of units that are held."""
+    query = (
+        select(OUTBOX.c.id, OUTBOX.c.unit, OUTBOX.c.date, OUTBOX.c.person, OUTBOX.c.revision)
+        .where(OUTBOX.c.refused.is_(None), OUTBOX.c.id.not_in(sent), OUTBOX.c.unit.not_in(held))
+        .order_by(OUTBOX.c.id)
+        .limit(limit)
+    )
+    return [
+        Waiting(row.id, row.unit, date.fromisoformat(row.date), row.person, row.revision)
+        for row in connection.execute(query)
+    ]
+
+
+def finish(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete the messages that the broker has acknowledged."""
+    for part in chunks(ids):
+        connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(part)))
+
+
+def set_aside(connection: Connection, number: int, reason: str) -> None:
+    """Keep a message apart that cannot be sent, or that the broker will never take."""
+    connection.execute(update(OUTBOX).where(OUTBOX.c.id == number).values(refused=reason))
+
+
+def retry(connection: Connection) -> int:
+    """Let the messages that were set aside wait again; return how many."""
+    return connection.execute(update(OUTBOX).where(OUTBOX.c.refused.is_not(None)).values(refused=None)).rowcount
+
+
+def numbers(connection: Connection) -> tuple[int, int]:
+    """Return how many messages wait, and how many are set aside."""
+    every, refused = connection.execute(select(func.count(), func.count(OUTBOX.c.refused))).one()
+    return every - refused, refused
