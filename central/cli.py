@@ -32,6 +32,7 @@ from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
 from central.reports import commands as report_commands
+from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
 from central.store import Database, Store, StoreError, StoreLocked, ownership, results
 from central.store.engine import utc
@@ -128,6 +129,7 @@ app.command()(report_commands.rebuild)
 app.command()(report_commands.pins)
 app.add_typer(register_commands.app, name="registers")
 app.add_typer(register_commands.calendar, name="calendar")
+app.add_typer(export_commands.app, name="export")
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ class Lang(StrEnum):
     ID = "id"
 
 
-def _date(text: str) -> date:
+def parse_date(text: str) -> date:
+    """Return a date as an option has it."""
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -47,7 +48,7 @@ Policies = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", exists=True, file_okay=False, help="The office's own policies, by file name."),
 ]
-On = Annotated[date | None, typer.Option("--on", metavar="DATE", parser=_date, help="The date; else today.")]
+On = Annotated[date | None, typer.Option("--on", metavar="DATE", parser=parse_date, help="The date; else today.")]
 KnownAt = Annotated[
     datetime | None,
     typer.Option(

@@ -4,10 +4,8 @@ No name, no NIP and no paper leaves the centre this way, and no kind of leave ei
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from central.store.results import Revision
@@ -18,7 +16,6 @@ from central.timesheet.stored import load_day
 DAY, SUMMARY = "hadir.day.judged.v1", "hadir.unit.summarised.v1"
 MAX_REASONS = 100
 """Reasons, and doubts, that a message names."""
-_LEVEL = re.compile(r"[a-z0-9-]{1,64}")
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -32,12 +29,8 @@ class Message(NamedTuple):
 
 
 def level_of(unit: str | None) -> str:
-    """Return the topic's level of a unit: its key where that is one, else like it and with a digest; ``-`` for none."""
-    if unit is None:
-        return "-"
-    if _LEVEL.fullmatch(unit):
-        return unit
-    return f"{re.sub('[^a-z0-9]+', '-', unit.lower())[:48]}-{sha256(unit.encode()).hexdigest()[:8]}"
+    """Return the topic's level of a unit: its key, which is one; ``-`` for people without a unit."""
+    return "-" if unit is None else unit
 
 
 def day_message(revision: Revision, root: str) -> Message:
@@ -129,13 +122,14 @@ def _of_day(day: DayResult) -> dict[str, Any]:
         "cut_rp": day.cut_rp,
         "planned_min": day.planned_min,
         "excused": sum(share for _, share in day.excused),
-        "slots": [_slot(slot) for slot in day.slots],
+        "slots": [slot_json(slot) for slot in day.slots],
         "reasons": [_reason(reason) for reason in day.reasons if reason["step"] != "doubt"][:MAX_REASONS],
         "doubts": [{"what": one["what"], "slot": one.get("slot")} for one in doubts[:MAX_REASONS]],
     }
 
 
-def _slot(slot: SlotResult) -> dict[str, Any]:
+def slot_json(slot: SlotResult) -> dict[str, Any]:
+    """Return the verdict on a slot, without the kind of leave."""
     return {
         "slot": slot.name,
         "kind": slot.kind,

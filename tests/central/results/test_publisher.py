@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from central.inbox import Broker, Inbox
-from central.results.messages import Message, level_of
+from central.results.messages import Message
 from central.results.publisher import HOLD_S, INTERVAL_S, MAX_IN_FLIGHT, Publisher
 from central.store import Store, outbox, results
 from central.store.engine import Database
@@ -227,7 +227,7 @@ def test_an_inbox_that_is_killed_publishes_again(centre: Centre, tmp_path: Path,
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             try:
-                assert process.stdout.readline().strip() == place
+                assert any(line.strip() == place for line in process.stdout), "the inbox ended"
             finally:
                 process.send_signal(signal.SIGKILL)
         assert numbers(centre)[0] >= len(expected)
@@ -281,25 +281,24 @@ def test_a_message_larger_than_the_broker_takes_is_set_aside(centre: Centre) -> 
 
     assert numbers(centre)[0] == 0
     assert {line["reason"] for line in log} == {"packet_too_large"}
-    assert {event["type"] for event in sink.published} == {"hadir.unit.summarised.v1"}
+    assert all(len(json.dumps(event, separators=(",", ":"))) < 1200 for event in sink.published)
+    assert numbers(centre)[1] == len(revisions(centre) - set(sink.ids())) > 0
 
 
 def test_a_unit_that_is_refused_waits_and_others_go_on(centre: Centre, tmp_path: Path) -> None:
     """A real access list that lacks one unit: its messages wait; when the right is given they arrive."""
-    centre.enter("units", "key,name,parent,zone,from,until\nUPTD/1,Contoh,dinas,,2026-01-01,\n")
-    centre.enter("people", "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,UPTD/1,2026-08-24,\n")
+    centre.enter("units", "key,name,parent,zone,from,until\nuptd-1,Contoh,dinas,,2026-01-01,\n")
+    centre.enter("people", "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,uptd-1,2026-08-24,\n")
     centre.at("2026-09-02 05:10")
     units = {row[0] for row in rows(centre)}
-    assert units == {"dinas", "UPTD/1"}
-    level = level_of("UPTD/1")
-    assert level.startswith("uptd-1-")
+    assert units == {"dinas", "uptd-1"}
     acl = "topic readwrite hadir/v1/#\ntopic read #\ntopic write hadir/result/v1/{}/#\n"
     with (
         Mosquitto(tmp_path, acl=acl.format("dinas")) as broker,
         Subscriber(broker.port, "hadir/result/#") as subscriber,
     ):
         with capture_logs() as log, inbox(broker.port, centre.database.path):
-            eventually(lambda: {row[0] for row in rows(centre)} == {"UPTD/1"}, what="the results of the other unit")
+            eventually(lambda: {row[0] for row in rows(centre)} == {"uptd-1"}, what="the results of the other unit")
             eventually(lambda: any(line["event"] == "result_refused" for line in log), what="the refusal")
         assert [line["reason_code"] for line in log if line["event"] == "result_refused"] == [0x87]
         assert numbers(centre)[1] == 0
@@ -307,8 +306,8 @@ def test_a_unit_that_is_refused_waits_and_others_go_on(centre: Centre, tmp_path:
         broker.reload()
         with inbox(broker.port, centre.database.path):
             eventually(lambda: numbers(centre) == (0, 0), what="the results of the unit")
-        subscriber.wait_for(lambda _: subscriber.on(f"/{level}/summary"))
-    assert {message.payload["data"]["unit"] for message in subscriber.on(f"/{level}/day")} == {"UPTD/1"}
+        subscriber.wait_for(lambda _: subscriber.on("/uptd-1/summary"))
+    assert {message.payload["data"]["unit"] for message in subscriber.on("/uptd-1/day")} == {"uptd-1"}
 
 
 def test_a_hold_ends_by_itself_and_grows(centre: Centre) -> None:
@@ -360,13 +359,3 @@ def test_a_person_who_moves_changes_both_units_summaries(centre: Centre) -> None
     moved = [event["data"] for event in sink.published if event["id"].startswith("b/2026-09-01/")]
     assert [one["unit"] for one in moved] == ["upt"]
     assert summaries == {"dinas": 1, "upt": 1}
-
-
-def test_a_level_of_a_topic_is_made_of_any_key() -> None:
-    """Different keys have different levels, and every one is of the contract's form."""
-    keys = ["dinas", "UPTD/1", "UPTD.1", "uptd-1", "a" * 64, "A" * 64, None]
-    levels = [level_of(key) for key in keys]
-    assert len(set(levels)) == len(keys)
-    assert levels[0] == "dinas"
-    assert levels[-1] == "-"
-    assert all(set(level) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for level in levels)
