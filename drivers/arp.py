@@ -1,4 +1,4 @@
-"""Link-layer addresses, as the kernel knows them of peers on this machine's own network segments."""
+"""Link-layer addresses of peers on this machine's own network segments, from the kernel's ARP table."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 def mac_address(ipv4: str, table: Path = ARP_TABLE) -> str | None:
-    """Return the MAC address that answers for ``ipv4``; None where it lies behind a router or is not known."""
+    """Return the MAC address of ``ipv4``; None where it is behind a router or unknown."""
     try:
         lines = table.read_text("ascii", "replace").splitlines()[1:]
     except OSError:

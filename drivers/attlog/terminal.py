@@ -1,7 +1,7 @@
-"""Export files as they lie on a flash disk, in a folder, or anywhere a person names them.
+"""Export files on a flash disk, in a folder, or at a path that a person gives.
 
-A file is read twice: once to know that it is what it seems to be, its form and its hash, and once for its records.
-Nothing is ever written but a receipt beside it, and nothing is removed.
+A file is read twice: first for its form, hash and counts, then for its records. Nothing is written but a report beside
+it, and nothing is removed.
 """
 
 import errno
@@ -41,21 +41,21 @@ from drivers.values import Seconds, duration_between, refuse_newly
 
 PIECE = 256 * 1024
 MAX_EXPORT = 256 * 1024**2
-"""Bytes of an export; ten times what the largest log of a terminal makes."""
+"""Bytes of an export; ten times the export of the largest log of a terminal."""
 MAX_DEFECTS = 100
-"""Places in a file that are named; all are counted."""
+"""Defects of a file that are listed; all are counted."""
 MAX_UNREADABLE_LINES = 1000
-"""Lines after which a file without one record among them is taken for something else."""
+"""Lines after which a file without a record is no export."""
 RESET_YEAR = 2000
 RECEIPT = ".hadir.txt"
 SETTLING_INTERVAL_S = 1.0
-"""Longest stretch of waiting before whoever waits hears of it."""
+"""Interval at which the caller is informed while files settle."""
 MAX_SUBFOLDERS = 20
-"""Folders in the folder that are looked into for exports that nobody reads there."""
+"""Subfolders that are searched for exports, which are not read there."""
 
 
 class Ambiguous(NotAnExport):
-    """The dates of a table can be read in two ways."""
+    """The dates of a table have two possible meanings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,13 @@ class ExportFile(Export):
     path: Path
     form: Form
     serial: str | None
-    """The serial number that its first line tells."""
+    """The serial number in its first line."""
     name_serial: str | None
-    """The serial number that its name proposes."""
+    """The serial number in its name."""
     number: str | None
-    """The device number that most of its lines tell."""
+    """The device number of most of its lines."""
     name_number: str | None
-    """The device number that its name proposes."""
+    """The device number in its name."""
 
     def records(self) -> Iterator[Record]:
         """Read the records, in the order of the file."""
@@ -90,8 +90,9 @@ class ExportFile(Export):
 def survey_export(path: Path, order: Order | None = None, third: ThirdColumn | None = None) -> ExportFile:
     """Read a file to its end, once; NotAnExport where it is none.
 
-    ``order`` and ``third`` say how its dates and five columns are meant: without them, Ambiguous where its dates can be
-    read in two ways, AmbiguousColumns where its columns can. TerminalUnavailable where the file cannot be read.
+    ``order`` and ``third`` are the meaning of its dates and of its five columns: without them, Ambiguous where its
+    dates have two possible meanings, AmbiguousColumns where its columns have. TerminalUnavailable where the file
+    cannot be read.
     """
     if (what := wire.refused_name(path.name)) is not None:
         raise NotAnExport(f"by its name the file holds {what}")
@@ -154,7 +155,7 @@ def _order(reader: Reader) -> Order | None:
 
 @dataclass(slots=True)
 class _SurveyTotals:
-    """What a survey has met."""
+    """The counts of a survey."""
 
     punches: int = 0
     unreadable: int = 0
@@ -165,14 +166,14 @@ class _SurveyTotals:
     devices: Counter[str] = field(default_factory=Counter)
 
     def device(self) -> str | None:
-        """Return the device number that more than half of the lines that name one have."""
+        """Return the device number of more than half of the lines that have one."""
         for number, lines in self.devices.most_common(1):
             if lines * 2 > self.devices.total():
                 return number
         return None
 
     def add(self, entries: Iterable[wire.Entry]) -> None:
-        """Count what was read."""
+        """Count the lines that were read."""
         for entry in entries:
             record = entry.record
             self.well_formed += entry.well_formed
@@ -216,7 +217,7 @@ def _is_absolute(path: Path, info: ValidationInfo) -> Path:
 
 
 class AttlogOptions(DriverOptions):
-    """Options of a terminal whose exports people bring on a flash disk."""
+    """Options of a terminal whose exports are brought on a flash disk."""
 
     path: Annotated[Path, AfterValidator(_is_absolute)]
     """The folder where the files appear: where the flash disk is mounted, such as /media/absen."""
@@ -245,11 +246,11 @@ class AttlogTerminal:
         """Names of refused files by their marks."""
 
     def serial(self) -> str:
-        """Return nothing: a folder has no serial number, it must be configured."""
+        """Return an empty text: a folder has no serial number, it must be configured."""
         return ""
 
     def identify(self) -> TerminalInfo:
-        """Return what there is to say of a folder."""
+        """Return the configured serial number; a folder has no other identity."""
         return TerminalInfo(self._options.serial or "", None, None)
 
     def read_clock(self) -> ClockReading | None:
@@ -257,7 +258,7 @@ class AttlogTerminal:
         return None
 
     def present(self) -> bool:
-        """Whether the folder is there, and holds anything."""
+        """Return whether the folder exists and holds anything."""
         try:
             with Folder(self._options.path) as folder:
                 return bool(folder.names(1))
@@ -265,7 +266,7 @@ class AttlogTerminal:
             return False
 
     def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
-        """Yield what looks like an export, in the order of the names; see :class:`drivers.base.Exporting`."""
+        """Yield the exports in the order of their names; see :class:`drivers.base.Exporting`."""
         try:
             with Folder(self._options.path) as folder:
                 candidates, refused = _candidates(folder)
@@ -292,11 +293,11 @@ class AttlogTerminal:
             return self._refused(export) or export
         except (NotAnExport, TerminalUnavailable) as exc:
             if _mark(path) is None:
-                return Unsettled(name)  # the disk was pulled out
+                return Unsettled(name)  # the disk was removed
             if isinstance(exc, TerminalUnavailable):
-                return Refused(name, mark, str(exc), "name")  # what is in it is not known
+                return Refused(name, mark, str(exc), "name")  # its content is unknown
             return self._remember_refused(path, Refused(name, mark, str(exc)))
-        except Exception as exc:  # noqa: BLE001 - whatever a file makes fail costs that file
+        except Exception as exc:  # noqa: BLE001 - a failure with one file affects that file only
             return self._remember_refused(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
 
     def _remember_refused(self, path: Path, refused: Refused) -> Refused:
@@ -304,7 +305,7 @@ class AttlogTerminal:
         return refused
 
     def write_report(self, about: Export | Refused, receipt: str) -> bool:
-        """Write the receipt beside the file; False where the disk takes none."""
+        """Write the report beside the file; False where that fails."""
         name = about.path.name if isinstance(about, ExportFile) else self._refused_files.get(about.mark, "")
         try:
             with Folder(self._options.path) as folder:
@@ -340,7 +341,7 @@ class AttlogTerminal:
 
 
 def _candidates(folder: Folder) -> tuple[list[Path], list[Refused]]:
-    """Return the files to be read, and what looks like one and is not."""
+    """Return the files to be read, and those that resemble an export and are none."""
     candidates: list[Path] = []
     refused: list[Refused] = []
     names = folder.names(safe_files.MAX_NAMES + 1)
@@ -374,7 +375,7 @@ def _candidates(folder: Folder) -> tuple[list[Path], list[Refused]]:
 
 
 def _exports_in_subfolder(folder: Folder, name: str) -> Iterator[Refused]:
-    """Yield the exports in a folder of the folder, where nothing is read."""
+    """Yield the exports in a subfolder, where they are not read."""
     try:
         with folder.folder(name) as inner:
             for one in inner.names(safe_files.MAX_NAMES):
@@ -382,7 +383,7 @@ def _exports_in_subfolder(folder: Folder, name: str) -> Iterator[Refused]:
                     reason = f"it lies in a folder; move it up to {_shown(folder.path)}"
                     yield _by_name(inner, one, reason, f"{printable(name)}/")
     except OSError:
-        return  # what cannot be opened shows no exports
+        return  # a folder that cannot be opened has no visible exports
 
 
 def _by_name(folder: Folder, name: str, reason: str, where: str = "") -> Refused:
@@ -394,7 +395,7 @@ def _by_name(folder: Folder, name: str, reason: str, where: str = "") -> Refused
 
 
 def _mark(path: Path) -> str | None:
-    """Return what changes when the file does; None where there is none, as when the disk was pulled out."""
+    """Return a text that changes when the file does; None where it does not exist, also when the disk was removed."""
     try:
         return _mark_of(path.name, path.lstat())
     except OSError as exc:
@@ -409,7 +410,7 @@ def _mark_of(name: str, found: os.stat_result | None) -> str | None:
 
 @contextmanager
 def connect(options: AttlogOptions) -> Iterator[AttlogTerminal]:
-    """Look at a folder."""
+    """Open a folder of exports."""
     yield AttlogTerminal(options)
 
 

@@ -3,15 +3,15 @@ r"""The grammar of the files that terminals export to a flash disk. Pure: bytes 
 Two families are known:
 
 * ``attlog``: ``PIN \t YYYY-MM-DD HH:MM:SS \t device \t state \t verify \t work code``, no header, ZKTeco and its many
-  brands. PINs are padded with blanks; lines end in CRLF or LF, the last one maybe in nothing. With five columns it is
-  ``device state verify`` or ``state verify work code``: only the values, or a person, can say which.
+  brands. PINs are padded with blanks; lines end in CRLF or LF, the last one perhaps in neither. Five columns are
+  ``device state verify`` or ``state verify work code``: the values, or the person who imports, decide which.
 * ``table``: ``No TMNo EnNo Name Mode IOMd DateTime`` between tabs, often below a header, ASCII, UTF-8 or UTF-16: the
-  GLG, AGL and ALOG files of other makers, and what programs write with the columns of a header of theirs. Codes may be
-  written as words. Names are left out of everything that is returned.
+  GLG, AGL and ALOG files of other makers, and files of programs with other columns, named in a header. Codes may be
+  words. Names are omitted from all results.
 
-Real files have runs of NUL bytes that begin and end in mid-line, lines cut at the end, dates that a clock past 2^31
-printed as negative numbers, and the same lines twice. Whatever cannot be read is a ``BadRecord`` with its bytes; the
-lines behind it are still read. A reader holds one line at most, however long the file or the line.
+Real files have runs of NUL bytes that begin and end within a line, a truncated last line, dates that a clock past 2^31
+printed as negative numbers, and the same lines twice. A line that cannot be decoded is a ``BadRecord`` with its bytes;
+the lines after it are still read. A reader holds one line at most, however long the file or the line.
 """
 
 import re
@@ -26,18 +26,18 @@ from drivers.base import BadRecord, RawPunch, Record
 Family = Literal["attlog", "table"]
 Order = Literal["dmy", "mdy"]
 ThirdColumn = Literal["device", "state"]
-"""What the third of five columns is: with the device number there is no work code, without it there is one."""
+"""Meaning of the third of five columns: with the device number there is no work code, without it there is one."""
 
 MAX_LINE = 1024
-"""Bytes of a line that are kept; no real one has a tenth of it."""
+"""Bytes of a line that are kept; real lines are less than a tenth as long."""
 MAX_LAST_FIELDS = 1000
-"""Different texts of the last column that are remembered."""
+"""Different texts of the last column that are kept."""
 HEAD = 65536
-"""Bytes from the beginning of a file that tell what it is."""
+"""Bytes from the beginning of a file by which its form is recognised."""
 
 
-class NotAnExport(Exception):  # noqa: N818 - says what was met
-    """The file holds no attendance records that this version can read; the message says what it seems to be."""
+class NotAnExport(Exception):  # noqa: N818 - named after the condition
+    """The file holds no attendance records that this version can read; the message states what it seems to be."""
 
 
 class AmbiguousColumns(NotAnExport):
@@ -46,7 +46,7 @@ class AmbiguousColumns(NotAnExport):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where a table's columns stand, counted from 0; None where it has no such column."""
+    """Indices of a table's columns, from 0; None where it has no such column."""
 
     device: int | None = 1
     pin: int = 2
@@ -55,56 +55,56 @@ class Columns:
     state: int | None = 5
     moment: int = 6
     count: int = 7
-    """Columns that every row has."""
+    """Number of columns that every row has."""
     private: tuple[int, ...] = ()
-    """Those that hold numbers of people which are no PIN, such as the NIP."""
+    """Columns with numbers of persons that are no PIN, such as the NIP."""
     narrow: "Columns | None" = None
-    """The columns of rows without the empty ones that the header has, where it has any."""
+    """The columns of rows that omit the header's empty columns, if it has any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What kind of file it is."""
+    """The form of a file."""
 
     family: Family
     encoding: Literal["bytes", "utf-8-sig", "utf-16-le", "utf-16-be"] = "bytes"
     columns: Columns = Columns()
     order: Order | None = None
-    """How a table's dates with slashes are meant; None where that is not known."""
+    """Order of day and month in a table's dates with slashes; None where it is unknown."""
     third: ThirdColumn | None = None
-    """What the third column is where there are five; None where there are six."""
+    """Meaning of the third of five columns; None for six columns."""
     in_out: bool = True
-    """``In`` and ``Out`` mean coming and going; not in a file that also has words for beginning and ending work."""
+    """``In`` and ``Out`` mean arrival and departure; not in a file that has words for the begin and end of work too."""
 
     @property
     def bom(self) -> int:
-        """How many bytes at the beginning of the file only tell its encoding."""
+        """Length of the byte order mark."""
         return {"bytes": 0, "utf-8-sig": 3}.get(self.encoding, 2)
 
 
 class Entry(NamedTuple):
-    """One line that holds something."""
+    """One line that is not blank."""
 
     offset: int
-    """Of its first byte in the file."""
+    """Offset of its first byte in the file."""
     record: Record
     device: str | None
-    """The device number that the line names, if it does."""
+    """The device number in the line, if any."""
     well_formed: bool
-    """Whether it has the form of a record, be it one that cannot be read as a punch."""
+    """Whether it has the form of a record, also of one that cannot be decoded as a punch."""
 
 
 class _Line(NamedTuple):
     offset: int
     text: bytes
-    """The line without its end; of a long one or one with NULs, what is kept of it."""
+    """The line without its line end; of a long one or one with NULs, the kept part."""
     whole: tuple[int, str] | None
-    """Size and SHA-256 of what ``text`` is the rest of; None where it is the line itself."""
+    """Size and SHA-256 of the whole line where ``text`` is a part of it; None where it is the line itself."""
     ended: bool
-    """Whether a line end stood behind it; the last line of a file that was cut has none."""
+    """Whether a line end follows; the last line of a truncated file has none."""
 
 
-# --- what kind of file --------------------------------------------------------------------------------------------
+# --- form of a file -----------------------------------------------------------------------------------------------
 
 AS_WRITTEN = "bring the file as the terminal wrote it: a spreadsheet changes PINs and dates"
 _SIGNATURES = {
@@ -134,49 +134,50 @@ _RESAVED = re.compile(
 
 
 def is_export(name: str) -> bool:
-    """Tell whether a terminal gives its exports such a name."""
+    """Return whether terminals give such a name to their exports."""
     return _EXPORTS.fullmatch(name) is not None
 
 
 def resembles_export(name: str) -> bool:
-    """Tell whether a person may take a file of this name for an export."""
+    """Return whether a person may mistake a file of this name for an export."""
     return _EXPORT_LIKE.fullmatch(name) is not None
 
 
 def refused_name(name: str) -> str | None:
-    """Return what a file of this name is, where that is nothing with punches in it; it need not be opened then."""
+    """Return the content of a file whose name excludes punches, so that it need not be opened; else None."""
     found = _OTHER_EXPORTS.fullmatch(name)
     if found is None or (not found[1] and is_export(name)):
-        return None  # some call a table of text .xls
+        return None  # some makers name a text table .xls
     return "users, fingerprints or other data of the terminal" if found[1] else "a picture, document or program"
 
 
 def uses_words_for_work(words: set[bytes]) -> bool:
-    """Tell whether words that were read stand for beginning and ending work, so that In and Out mean something else."""
+    """Return whether words are those for the beginning and end of work, so that In and Out have another meaning."""
     return bool(words & _DUTY)
 
 
 def serial_of(name: str) -> str | None:
-    """Return the word that a file is named after, which may be a serial number; None for a device number, or none."""
+    """Return the first part of a file name, which may be a serial number; None for a device number or another name."""
     found = re.fullmatch(r"(?i)([0-9A-Z-]{6,32})_attlog\.dat", name)
     return found[1] if found else None
 
 
 def is_serial(word: str) -> bool:
-    """Tell whether a word looks like a serial number, which has some digits; a person may name a file by the month."""
+    """Return whether a text may be a serial number, which has some digits; a person may name a file after the month."""
     return sum(character.isdigit() for character in word) >= 4
 
 
 def number_of(name: str) -> str | None:
-    """Return the device number that a file is named after."""
+    """Return the device number in a file name."""
     found = re.fullmatch(r"(?i)([0-9]{1,5})_attlog\.dat", name)
     return str(int(found[1])) if found else None
 
 
 def recognise(head: bytes, third: ThirdColumn | None = None) -> Form:
-    """Tell the form of a file by its first :data:`HEAD` bytes, or all of fewer; NotAnExport where it has none.
+    """Return the form of a file by its first :data:`HEAD` bytes, or all of fewer; NotAnExport where it has none.
 
-    ``third`` says what the third of five columns is. AmbiguousColumns where it does not and the values leave it open.
+    ``third`` is the meaning of the third of five columns; AmbiguousColumns where it is None and the values do
+    not decide.
     """
     for signature, what in _SIGNATURES.items():
         if head.startswith(signature) and (len(signature) > 2 or b"\t" not in head[:256]):
@@ -189,7 +190,7 @@ def recognise(head: bytes, third: ThirdColumn | None = None) -> Form:
     for candidate in (form, replace(form, family=other), replace(form, family="attlog", third="state")):
         reader = Reader(candidate)
         well_formed = sum(entry.well_formed for entry in reader.feed(head))
-        # A file that is shorter than its head has a last line, whatever that lacks.
+        # The end of a short file is within the head: its last line counts also without a line end.
         well_formed += sum(entry.well_formed for entry in reader.close()) if len(head) < HEAD else 0
         if well_formed > best[0]:
             best = (well_formed, reader.form)
@@ -200,7 +201,7 @@ def recognise(head: bytes, third: ThirdColumn | None = None) -> Form:
 
 
 def _third(head: bytes, form: Form) -> ThirdColumn:
-    """Tell what the third of five columns is by what it cannot be: a device number that changes, an unknown state."""
+    """Return the meaning of the third of five columns: a device number does not change, a state is a known code."""
     line_reader = _LineReader(form)
     cuts = [*line_reader.feed(head), *line_reader.close()]
     thirds = {match[3] for cut in cuts if (match := _FIVE.fullmatch(cut.text))}
@@ -214,7 +215,7 @@ def _third(head: bytes, form: Form) -> ThirdColumn:
 
 
 def _likeness(head: bytes, form: Form) -> str:
-    """Return why a file of which no line is a record is none, as far as its first lines show that."""
+    """Return the reason why a file without a record is no export, as far as its first lines show it."""
     lines = [cut.text for cut in _LineReader(form).feed(head[:4096])]
     if any(map(_RESAVED.fullmatch, lines)):
         return _SAVED_AGAIN
@@ -225,37 +226,37 @@ def _likeness(head: bytes, form: Form) -> str:
 
 
 class Reader:
-    """Reads a file piece by piece: all of its bytes go through :meth:`feed`, in order, then :meth:`close`."""
+    """Incremental reader of a file: all of its bytes go to :meth:`feed`, in order, then :meth:`close` is called."""
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        """With the columns that a header has named meanwhile."""
+        """Updated with the columns of a header that was read."""
         self.orders: set[Order] = {"dmy", "mdy"} if form.order is None else {form.order}
-        """What the dates with slashes that were read can mean; empty where they contradict each other."""
+        """Orders that fit all dates with slashes so far; empty where they contradict each other."""
         self.slashes = False
-        """Whether there was any date with slashes."""
+        """Whether a date with slashes was read."""
         self.serial: str | None = None
-        """Where the first line is nothing but a serial number."""
+        """The serial number, where it is the whole first line."""
         self.lines = 0
-        """Those that are not blank."""
+        """Lines that are not blank."""
         self.headers = 0
-        """Those that say what the others hold, or whose they are."""
+        """Lines with column names or a serial number."""
         self.words: set[bytes] = set()
-        """The words for states that were read."""
+        """Words for states that were read."""
         self.has_rewritten_pins = False
-        """A PIN is written as spreadsheets write a large number: its digits are lost."""
+        """A PIN has the form in which spreadsheets write large numbers: its digits are lost."""
         self._shapes: set[tuple[bool, bool]] = set()
-        """Whether dates of a table that were read had seconds, and AM or PM."""
+        """The forms of a table's dates so far: with seconds or not, with AM or PM or not."""
         self._last_fields: set[bytes] = set()
-        """What the last column of the lines of an attlog file that were read held."""
+        """Texts of the last column of an attlog file so far."""
         self._line_reader = _LineReader(form)
 
     def feed(self, data: bytes) -> Iterator[Entry]:
-        """Give the lines that ``data`` completes; read on as they are taken."""
+        """Yield the lines that ``data`` completes, decoded while they are iterated."""
         return filter(None, map(self._entry, self._line_reader.feed(data)))
 
     def close(self) -> Iterator[Entry]:
-        """Give the last line, where the file does not end in a line end."""
+        """Yield the last line, where the file does not end with a line end."""
         return filter(None, map(self._entry, self._line_reader.close()))
 
     def _entry(self, cut: _Line) -> Entry | None:
@@ -288,7 +289,7 @@ class Reader:
         entry = _attlog(cut.offset, cut.text, self.form.third)
         *before, last = cut.text.split(b"\t")
         if not isinstance(entry.record, RawPunch) or len(before) + 1 > (6 if self.form.third is None else 5):
-            return entry  # what is behind the known columns may be cut without harm
+            return entry  # text after the known columns may be truncated without harm
         if cut.ended:
             if len(self._last_fields) < MAX_LAST_FIELDS:
                 self._last_fields.add(last.strip(b" "))
@@ -297,9 +298,9 @@ class Reader:
         return entry
 
     def _may_be_a_beginning(self, field: bytes) -> bool:
-        """Tell whether the end of the file may have cut a code: a beginning of it is another code.
+        """Return whether the end of the file may have truncated a code: the beginning of a code is another code.
 
-        What other lines have there shows it. A line that is the only one is believed.
+        The last columns of other lines decide. The only line of a file is accepted.
         """
         if not self._last_fields:
             return False
@@ -333,13 +334,13 @@ class Reader:
         return Entry(offset, RawPunch(pin, None, moment, state, verify, None, raw), number, well_formed=True)
 
     def _may_be_cut(self, shape: tuple[bool, bool], columns: Columns, last: int) -> bool:
-        """Tell whether the end of the file may have cut a row: a cut date is another time, a cut PIN another person."""
+        """Return whether the end of the file may have truncated a date, which is then another time, or a PIN."""
         if columns.moment == last:
             return shape not in self._shapes and (bool(self._shapes) or not shape[0])
         return columns.pin == last
 
     def _codes(self, fields: list[bytes], columns: Columns) -> tuple[int | None, int | None]:
-        """Return state and verify; a word says which of them it is, in whichever of the two columns it stands."""
+        """Return state and verify; a word determines which of them it is, in either of the two columns."""
         state, verify = _code(fields, columns.state), _code(fields, columns.verify)
         for column in (columns.state, columns.verify):
             word = _word(fields, column)
@@ -374,7 +375,7 @@ class Reader:
 _PIN_RULE = "PIN is not 1 to 24 printable ASCII characters"
 _ATTLOG = re.compile(
     rb" *([!-~](?:[ -~]{0,22}[!-~])?) *\t *(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) *\t *(\d+) *\t"
-    rb" *(\d{1,3}) *\t *(\d{1,3}) *\t *([!-~]*) *(?=\t|\Z)"  # what some firmware writes behind them may be a name
+    rb" *(\d{1,3}) *\t *(\d{1,3}) *\t *([!-~]*) *(?=\t|\Z)"  # text behind them, of some firmware, may be a name
 )
 _SIGNED_DATE = re.compile(
     rb"([^\t]*)\t *(\d{4})-(-?\d{1,3})-(-?\d{1,3}) (-?\d{1,3}):(-?\d{1,3}):(-?\d{1,3}) *(?:\t[^\t]*){3,4}"
@@ -394,7 +395,7 @@ _STATE_WORDS = {
     **dict.fromkeys((b"overtimein", b"overtimeon", b"otin", b"lemburmasuk"), 4),
     **dict.fromkeys((b"overtimeout", b"overtimeoff", b"otout", b"lemburkeluar"), 5),
 }
-"""Words for the state, without blanks and marks, and the code that terminals have for it."""
+"""Word for a state, without blanks and punctuation → the code of terminals."""
 _VERIFY_WORDS = {
     **dict.fromkeys((b"password", b"pw", b"pwd", b"sandi"), 0),
     **dict.fromkeys((b"fp", b"finger", b"fingerprint", b"sidikjari", b"jari"), 1),
@@ -449,7 +450,7 @@ def _bad_attlog_line(offset: int, text: bytes, columns: int) -> Entry:
 
 
 def _pin(text: bytes) -> str | None:
-    """Return a PIN as every driver has it: 1 to 24 printable ASCII characters without the padding, else None."""
+    """Return a PIN by the rule of all drivers, 1 to 24 printable ASCII characters, unpadded; else None."""
     pin = text.strip(b" ")
     if not 1 <= len(pin) <= 24 or any(not 32 <= byte < 127 for byte in pin):
         return None
@@ -464,7 +465,7 @@ def _date(year: int, month: int, day: int, hour: int, minute: int, second: int) 
 
 
 def _recover_signed_time(year: int, month: int, day: int, hour: int, minute: int, second: int) -> datetime | None:
-    """Return what a clock held that printed these numbers from a signed 32-bit value, in months of 31 days."""
+    """Return the time of a clock that printed these numbers from a signed 32-bit value, in months of 31 days."""
     days = ((year - 2000) * 12 + month - 1) * 31 + day - 1
     value = ((days * 24 + hour) * 60 + minute) * 60 + second
     if not -(2**31) <= value < 0:
@@ -477,14 +478,14 @@ def _recover_signed_time(year: int, month: int, day: int, hour: int, minute: int
 
 
 def _code(fields: list[bytes], column: int | None) -> int | None:
-    """Return the number in a column; None where there is none, as in a row that is shorter than its header."""
+    """Return the number in a column; None where it has none, or where the row is shorter than its header."""
     if column is None or column >= len(fields) or not re.fullmatch(rb"\d{1,9}", fields[column]):
         return None
     return int(fields[column])
 
 
 def _dated(fields: list[bytes], columns: Columns) -> bool:
-    """Tell whether a row has its date where these columns say."""
+    """Return whether a row has its date in the column of ``columns``."""
     return len(fields) >= columns.count and _TABLE_DATE.fullmatch(fields[columns.moment]) is not None
 
 
@@ -529,9 +530,9 @@ _DIGITS = re.compile(rb"[-0-9/.: ]*(?:[AaPp][Mm])?")
 
 
 def _without_names(text: bytes, columns: Columns, *, words: bool = False) -> bytes:
-    """Return a table's line with nothing in it that may be a name: only the PIN and what is made of digits stay.
+    """Return a table's line without anything that may be a name: only the PIN and numbers, dates and times stay.
 
-    With ``words``, those for states and ways of verifying stay too, in their columns.
+    With ``words``, those for states and ways of verification stay too, in their columns.
     """
     fields = text.split(b"\t")
     whole = len(fields) >= columns.count
@@ -559,7 +560,7 @@ def _damaged(cut: _Line, form: Form) -> BadRecord:
 
 
 class _LineReader:
-    """Cuts a file into lines of which at most :data:`MAX_LINE` bytes are held; runs of NULs are held as one."""
+    """Incremental parser of a file into lines; keeps at most :data:`MAX_LINE` bytes of each, and one NUL of a run."""
 
     def __init__(self, form: Form) -> None:
         self._wide = form.encoding.startswith("utf-16")
@@ -616,7 +617,7 @@ class _LineReader:
         return _Line(offset, text, whole, ended)
 
     def _narrowed(self, data: bytes) -> bytes:
-        """Return one byte for each unit of UTF-16; what is not Latin becomes a question mark: it stands in names."""
+        """Return one byte for each unit of UTF-16; a character outside of Latin-1, which only names have, is ``?``."""
         data = self._half + data
         even = len(data) // 2 * 2
         self._half = data[even:]

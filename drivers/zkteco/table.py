@@ -161,9 +161,9 @@ class Slice:
                 )
         return self._received
 
-    def discard(self, most: int) -> bytes:
+    def discard(self, kept_bytes: int) -> bytes:
         """Return the beginning of the received bytes, and free the memory of all of them."""
-        kept, self._received = bytes(self._received[:most]), bytearray()
+        kept, self._received = bytes(self._received[:kept_bytes]), bytearray()
         return kept
 
     def sample(self, step: int) -> layouts.Sample:
