@@ -12,6 +12,7 @@ from benchmarks import (
     drain,
     first_import,
     import_file,
+    ingest,
     judge,
     latency,
     memory,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "slow": slow_terminal.run,
     "judge": judge.run,
     "recompute": recompute.run,
+    "ingest": ingest.run,
 }
 
 

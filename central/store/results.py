@@ -164,13 +164,13 @@ def _insert_marks(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
 
 def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | None]], entered: str) -> None:
     """Mark the days of punches, each with the gateway (``site/gateway``) whose event counts."""
-    days = {
+    days = dict.fromkeys(
         (read_key(_reading(gateway.partition("/")[0], punch)), punch.local_time[:10])
         for gateway, punch in counting
         if punch is not None
-    }
+    )
     cause = encode({"kind": "punch"})
-    _insert_marks(connection, [(subject, day, day, cause, entered) for subject, day in sorted(days)])
+    _insert_marks(connection, [(subject, day, day, cause, entered) for subject, day in days])
 
 
 def mark_recounted(connection: Connection, recounted: Iterable[Recounted], entered: str) -> None:

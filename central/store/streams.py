@@ -281,7 +281,11 @@ def _load_streams(
     places: list[tuple[int, int]] = []
     for key, gateway, name, seen, assigned, gap_count in rows:
         around = {
-            near for at in sequences.get((gateway, name), ()) for near in (at - 1, at, at + 1) if 1 <= near <= seen
+            near
+            for at in sequences.get((gateway, name), ())
+            if at <= seen + 1
+            for near in (at - 1, at, at + 1)
+            if 1 <= near <= seen
         }
         found = _load_gaps(connection, key, around) if gap_count and around else []
         coverage = Coverage(seen, assigned, found, now_s, gap_count - len(found))
