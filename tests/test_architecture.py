@@ -125,6 +125,7 @@ def test_what_the_centre_decides_needs_no_io(name: str) -> None:
         "heapq",
         "json",
         "math",
+        "operator",
         "re",
         "typing",
         "uuid",
