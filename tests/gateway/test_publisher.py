@@ -71,7 +71,7 @@ from tests.broker import (
     suback,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(contract.__file__).parents[1]
 PREFIX = "hadir/v1/3602-bkpsdm/gw-01/"
 SOURCE = "/hadir/3602-bkpsdm/gw-01"
 SERIALS = {"lobby": "CEXA193960001", "gate": "CEXA193960002"}
