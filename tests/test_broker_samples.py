@@ -18,7 +18,7 @@ from central.store import Store
 from gateway.mqtt.publisher import Publisher
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker, eventually, program
-from tests.gateway.test_publisher import Office
+from tests.gateway.mqtt.test_publisher import Office
 
 SAMPLES = Path(__file__).parent.parent / "docs" / "broker"
 OURS, THEIRS = "3602-bkpsdm/gw-01", "3602-bkpsdm/gw-02"

@@ -19,7 +19,7 @@ from gateway import bundle as module
 from gateway.bundle import MANIFEST, Bundle, BundleError, End, Header, Part, Writer, found, public_text, unfinished
 from gateway.event import verified
 from gateway.ledger import StoredEvent
-from tests.gateway.test_publisher import SOURCE, Office
+from tests.gateway.mqtt.test_publisher import SOURCE, Office
 from tests.mutation import encode_json, mutate_bytes, mutate_json, mutate_lines
 
 PREFIX = "hadir/v1/3602-bkpsdm/gw-01"

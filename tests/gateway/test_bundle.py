@@ -36,9 +36,9 @@ from gateway.bundle import (
     unfinished,
 )
 from tests.drivers.hostile import PLANTS, Plant, untouched
+from tests.gateway.mqtt.test_publisher import NOW, SOURCE, Office
 from tests.gateway.mutated_bundles import attack, bounded, office, packed, sign
 from tests.gateway.mutated_bundles import header as forged
-from tests.gateway.test_publisher import NOW, SOURCE, Office
 
 COUNT = 120
 PREFIX = "hadir/v1/3602-bkpsdm/gw-01"

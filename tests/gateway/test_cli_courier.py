@@ -19,9 +19,9 @@ from gateway.ledger import LedgerReader
 from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.drivers.hostile import PLANTS, Plant, untouched
-from tests.gateway.test_broker_faults import check_whole, inbox
+from tests.gateway.mqtt.test_broker_faults import check_whole, inbox
+from tests.gateway.mqtt.test_publisher import Office
 from tests.gateway.test_cli import configuration, hadir, running
-from tests.gateway.test_publisher import Office
 
 COUNT = 300
 

@@ -30,8 +30,8 @@ from tests.broker import (
 )
 from tests.central.receiving import Sender
 from tests.central.sealing import STREAM
-from tests.gateway.test_broker_faults import check_whole, inbox, info
-from tests.gateway.test_publisher import OTHERS_WRITE, SOURCE, Office
+from tests.gateway.mqtt.test_broker_faults import check_whole, inbox, info
+from tests.gateway.mqtt.test_publisher import OTHERS_WRITE, SOURCE, Office
 
 PREFIX = "hadir/v1/3602-bkpsdm/gw-01"
 

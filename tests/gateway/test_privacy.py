@@ -29,8 +29,8 @@ from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
 from gateway.settings import Settings
 from tests.broker import FakeBroker, eventually
+from tests.gateway.mqtt.test_bounded_client import obliging
 from tests.gateway.mutated_messages import SOURCE
-from tests.gateway.test_bounded_client import obliging
 
 PIN, OTHER_PIN, RAW, NAME = "48151623", "42108486", b"\xfe\xedCANARYRAW", b"CANARY-NAME"
 CANARIES = re.compile(rf"{PIN}|{OTHER_PIN}|{RAW.hex()}|CANARY|{NAME.hex()}", re.IGNORECASE)

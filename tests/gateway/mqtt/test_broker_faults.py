@@ -18,7 +18,7 @@ from gateway.mqtt.timing import PAUSES, Timing
 from gateway.pause import Pause
 from tests.authority import Authority
 from tests.broker import CONNACK, WAIT_S, Broker, Packet, Proxy, Subscriber, eventually
-from tests.gateway.test_publisher import Log, Office, named
+from tests.gateway.mqtt.test_publisher import Log, Office, named
 
 COUNTED = Timing(
     pauses={**PAUSES, "unreachable": Pause(0.3, 0.6), "refused": Pause(0.3, 0.6)},
