@@ -15,7 +15,7 @@ define needs
   if [ "$$(id -u)" = 0 ]; then $(APT) $(3) >/dev/null; else echo "$(2) missing: sudo apt install $(3)"; exit 1; fi; }
 endef
 
-.PHONY: help demo test torture lint lock bench clients deb check-deb clean
+.PHONY: help demo test torture lint texts lock bench clients deb check-deb clean
 
 help:
 	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
@@ -23,6 +23,7 @@ help:
 	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each; INPUTS=60"
 	@echo "             seconds of mutated valid inputs before"
 	@echo "make lint    ruff and mypy"
+	@echo "make texts   collect the texts for people from the code, and compile their translations"
 	@echo "make lock    pin what pyproject.toml needs in requirements.lock and constraints.txt; UPGRADE=1 takes newer versions"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
@@ -82,6 +83,10 @@ lint: $(VENV)/stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The code holds English, gateway/locale the translations. Texts without one stay empty in hadir.po, and a test fails.
+texts: $(VENV)/stamp
+	$(BIN)/python packaging/texts.py
 
 # uv resolves for every Python and processor at once. Pins that still fit stay, unless UPGRADE=1; UPGRADE=NAME for one of them.
 UV := uv==0.13.9

@@ -25,10 +25,10 @@ from gateway.control import Answer, Control
 from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
+from gateway.incidents import alarm_message, log_incident
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
 from gateway.mqtt.publisher import Publisher
 from gateway.mqtt.timing import Timing as BrokerTiming
-from gateway.mqtt.window import body_altered
 from gateway.pending import PendingWrites
 from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
@@ -58,12 +58,6 @@ WATCHDOG_TRANSACTION_S = 10.0
 """Maximum duration of a transaction, on a worn card during an import, before watchdog notifications stop."""
 SHUTDOWN_S = 30.0
 """Time for an orderly shutdown after a part has failed."""
-
-_DISK_STATE_MESSAGES: dict[DiskState, str] = {
-    "none": "there is no room on the gateway's disk: reading has stopped, the terminals keep their punches; make room",
-    "news": "the gateway's disk is nearly full: long imports wait, new punches are still read; make room",
-    "all": "there is room on the gateway's disk again: everything is read",
-}
 
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 """Log level → priority of the journal, see sd-daemon(3)."""
@@ -257,8 +251,10 @@ class Daemon:
                 wanted = self._load()
             except SettingsError as exc:
                 self._settings_refused = True
-                log.error("settings_refused", problems=exc.lines)  # noqa: TRY400 - the lines say it all
-                self._publisher.alarm("settings_refused", _settings_refused_text(exc))
+                log_incident(log, "settings_refused", problems=exc.lines)
+                self._publisher.alarm(
+                    "settings_refused", alarm_message("settings_refused", reason=_settings_refused_text(exc))
+                )
                 raise Refusal("settings_refused", str(exc)) from None
             found = difference(self._settings, wanted)
             self._workers.change(found)
@@ -267,24 +263,22 @@ class Daemon:
             log.info("settings_reloaded", **found.payload())
             if self._settings_refused:
                 self._settings_refused = False
-                self._publisher.alarm("settings_reloaded", "the configuration is without mistakes again, and in effect")
+                self._publisher.alarm("settings_reloaded", alarm_message("settings_reloaded"))
             return found.payload()
 
     def _warn_of_settings(self, *, alarm: bool = False) -> None:
         """Log settings in effect that are outdated or weaken security."""
-        outdated = "the configuration is used as before, but a later version will refuse it"
-        self._warn_of("settings_outdated", "newly_refused", outdated, alarm=alarm)
-        weak = "the configuration accepts what Python refuses by default"
-        self._warn_of("certificates_not_strict", "weakening", weak, alarm=alarm)
+        self._warn_of("settings_outdated", "newly_refused", alarm=alarm)
+        self._warn_of("certificates_not_strict", "weakening", alarm=alarm)
 
-    def _warn_of(self, event: str, severity: Severity, meaning: str, *, alarm: bool) -> None:
+    def _warn_of(self, code: str, severity: Severity, *, alarm: bool) -> None:
         found = [problem for problem in self._settings.problems if problem.severity == severity]
         if not found:
             return
         lines = [f"line {problem.line}: {problem.path}: {problem.message}" for problem in found]
-        log.warning(event, problems=lines)
+        log_incident(log, code, problems=lines)
         if alarm:
-            self._publisher.alarm(event, f"{meaning}: {lines[0]} (such lines: {len(lines)}; see `hadir check`)")
+            self._publisher.alarm(code, alarm_message(code, first=lines[0], count=len(lines)))
 
     def reload_in_background(self) -> None:
         """Run :meth:`reload` without a caller that needs the result; the log records it."""
@@ -427,16 +421,14 @@ class Daemon:
         """Raise alarms about a recovered ledger or a new stream."""
         salvage, broken = self._ledger.salvage, self._ledger.broken
         if salvage is not None:
-            what = (
-                f"the ledger was damaged ({salvage.damage}); {salvage.kept} events were saved, the terminals are read"
-            )
-            self._publisher.alarm("ledger_salvaged", f"{what} again; the damaged file is kept as {salvage.aside.name}")
+            values = {"damage": salvage.damage, "kept": salvage.kept, "file": salvage.aside.name}
+            self._publisher.alarm("ledger_salvaged", alarm_message("ledger_salvaged", **values))
         if broken is not None:
-            self._publisher.alarm("stream_opened", f"the ledger began a new stream: {broken}")
+            self._publisher.alarm("stream_opened", alarm_message("stream_opened", reason=broken))
 
     def _job_failed(self, name: str, exc: BaseException) -> None:
         """Raise an alarm about a nightly job that failed by a defect."""
-        self._publisher.alarm("job_failed", f"the nightly job {name} failed ({origin(exc)}); see the gateway's log")
+        self._publisher.alarm("job_failed", alarm_message("job_failed", name=name, error=origin(exc)))
 
     def _back_up(self) -> None:
         """Make a backup of the ledger, unless the disk is nearly full."""
@@ -446,8 +438,8 @@ class Daemon:
         try:
             copy = backup(self._ledger.path, self._settings.backups, free_floor=self._settings.retention.free_floor)
         except LedgerError as exc:
-            log.warning("backup_failed", reason=str(exc))
-            self._publisher.alarm("backup_failed", str(exc))
+            log_incident(log, "backup_failed", reason=str(exc))
+            self._publisher.alarm("backup_failed", alarm_message("backup_failed", reason=str(exc)))
             if isinstance(exc, LedgerAltered):
                 # Once set aside they no longer prevent the next night's backup.
                 with suppress(LedgerFull):
@@ -459,8 +451,8 @@ class Daemon:
         """Set altered events aside, with an alarm; return how many are newly marked."""
         news = self._ledger.set_aside(numbers)
         if news:
-            log.error("body_altered", sequence=numbers[0], events=news)
-            self._publisher.alarm("body_altered", body_altered(numbers[0]))
+            log_incident(log, "body_altered", sequence=numbers[0], events=news)
+            self._publisher.alarm("body_altered", alarm_message("body_altered", sequence=numbers[0]))
         return news
 
     def _check_event(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -510,9 +502,10 @@ class Daemon:
             return
         log.warning("room_changed", room=self._disk_state, before=before)
         if self._disk_state == "none" or (self._disk_state == "news" and before == "all"):
-            self._publisher.alarm("disk_floor", _DISK_STATE_MESSAGES[self._disk_state])
+            variant = "news" if self._disk_state == "news" else ""
+            self._publisher.alarm("disk_floor", alarm_message("disk_floor", variant))
         elif self._disk_state == "all":
-            self._publisher.alarm("disk_room", _DISK_STATE_MESSAGES[self._disk_state])
+            self._publisher.alarm("disk_room", alarm_message("disk_room"))
 
     def _note_correction(self) -> None:
         """Add a note that the gateway's clock became synchronised, with the sequences recorded before."""

@@ -15,6 +15,7 @@ from gateway.ledger import Ledger
 from gateway.mqtt.publisher import Publisher
 from gateway.settings import Settings
 from gateway.terminal.visit import Worker
+from gateway.texts import Message
 
 VERSION = version("hadir-gateway")
 
@@ -104,13 +105,19 @@ class Health:
             **self.status(publisher),
             "broker_status": publisher.status.data(),
             "reason_codes": {worker.name: worker.state.reason_code for worker in self._workers},
-            "alarms": publisher.alarms,
+            "alarms": [_translatable(alarm) for alarm in publisher.alarms],
         }
 
     def summary(self, publisher: Publisher) -> str:
         """Return the status in one line, as `systemctl status` shows it."""
         online = sum(worker.state.online for worker in self._workers)
         return f"{online} of {len(self._workers)} terminals online; broker: {publisher.status_text}"
+
+
+def _translatable(alarm: dict[str, Any]) -> dict[str, Any]:
+    """Return an alarm with what is needed to translate its message."""
+    message = alarm["message"]
+    return {**alarm, "translatable": message.data() if isinstance(message, Message) else None}
 
 
 def _utc_ms(moment_ms: int | None) -> str | None:

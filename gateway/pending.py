@@ -1,11 +1,10 @@
 """Writes postponed by a full disk: they wait in memory, in order, and are stored when there is space.
 
-This module alone decides how a full ledger is handled:
+What a full ledger means for each note stands in :data:`gateway.incidents.NOTES`; for the rest:
 
 =============================================  =================================================================
 what is written                                when the disk is full
 =============================================  =================================================================
-note about a terminal or the gateway           waits here with its own moment and data; alarm and log line at once
 punch of a terminal without a log              waits here: the terminal sends it only once
 measurement, threshold, answer by date         the newest waits here
 record of a log, live event of such a terminal not stored: the terminal's log is the buffer, it is read again
@@ -32,6 +31,7 @@ import structlog
 from drivers.base import BadRecord, RawPunch
 from gateway import event
 from gateway.event import ClockEvidence, ReadingContext, utc_text
+from gateway.incidents import NOTES, alarm_message, log_incident
 from gateway.ledger import Ledger, LedgerError, LedgerFull
 from gateway.trace import trace
 
@@ -87,7 +87,12 @@ class PendingWrites:
         self._queues_lock = threading.Lock()
 
     def note(self, event_type: str, subject: str | None, moment: datetime, data: dict[str, Any]) -> None:
-        """Store a note about ``moment`` (aware), after waiting writes of the same subject."""
+        """Store a note about ``moment`` (aware), after waiting writes of the same subject.
+
+        ValueError for a note that is stored with the data that it describes.
+        """
+        if NOTES[event_type] != "waits":
+            raise ValueError(event_type)
         queue = self._queue(subject)
         queue.serial = data.get("serial") or queue.serial
         self._write(subject, "notes", partial(self._ledger.record_note, event_type, subject, moment, data))
@@ -173,13 +178,10 @@ class PendingWrites:
         queue.dropped.last = now
         queue.dropped.counts[kind] += 1
         if queue.dropped.counts[kind] == 1:
-            log.error("writes_not_held", terminal=subject, what=kind, most=_MAX[kind])
-            self._alarm(
-                "writes_not_held",
-                f"{f'terminal {subject}' if subject else 'the gateway'}: the disk is full, and {_MAX[kind]} {kind} "
-                "wait already; further ones are counted and lost; make room",
-                subject,
-            )
+            log_incident(log, "writes_not_held", terminal=subject, what=kind, most=_MAX[kind])
+            variant = "terminal" if subject else ""
+            message = alarm_message("writes_not_held", variant, terminal=subject, most=_MAX[kind], kind=kind)
+            self._alarm("writes_not_held", message, subject)
 
     def _drain(self, subject: str | None, queue: _Queue) -> bool:
         """Store waiting writes; return whether the queue is empty. The caller holds the queue's lock."""

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.messages import COMMENTS, FINDINGS
+from gateway.cli.messages import COMMENTS
+from gateway.findings import FINDINGS
+from gateway.texts import Language
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")) if ".venv" not in path.parts]
@@ -72,7 +74,7 @@ def test_samples_that_pages_name_are_shipped(installed: Path) -> None:
     """Samples by the paths that pages, the packaged configuration, manual pages and advice name."""
     texts = [page.read_text("utf-8") for page in installed.rglob("*.md")]
     texts += [(ROOT / "packaging" / "debian" / name).read_text("utf-8") for name in ("gateway.yaml", "describe.py")]
-    texts += [output for comment in COMMENTS.values() for output in comment]
+    texts += [comment.translated(language) for comment in COMMENTS.values() for language in Language]
     named = {name.rstrip(".") for text in texts for name in re.findall(r"/usr/share/doc/hadir/([\w./-]*)", text)}
     named |= {f"examples/{name}" for name in ("mosquitto.conf", "acl", "emqx-acl.conf", "serial.conf", "central.env")}
     assert len(named) > 6
@@ -81,7 +83,8 @@ def test_samples_that_pages_name_are_shipped(installed: Path) -> None:
 
 def test_pages_that_advice_names_are_shipped(installed: Path) -> None:
     """As `docs/broker.md`, below the folder of the documentation."""
-    output = [text for found in FINDINGS.values() for texts in found if texts is not None for text in texts]
+    texts = [text for found in FINDINGS.values() for text in found if text is not None]
+    output = [text.translated(language) for text in texts for language in Language]
     named = {name for text in output for name in re.findall(r"docs/[\w.]+\.md", text)}
     assert {"docs/broker.md", "docs/operations.id.md"} <= named
     assert [name for name in named if not (installed / name).exists()] == []

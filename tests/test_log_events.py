@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gateway.incidents import INCIDENTS
+
 ROOT = Path(__file__).parent.parent
 LEVELS = {"info": "info", "warning": "warning", "error": "error", "exception": "error", "critical": "critical"}
 FOLDERS = ("gateway", "drivers", "central")
@@ -41,7 +43,7 @@ def names(call: ast.Call, tree: ast.Module) -> set[str]:
 
 def logged() -> dict[str, set[str]]:
     """Return the events in the code, with their levels."""
-    found: dict[str, set[str]] = {}
+    found: dict[str, set[str]] = {code: {row.level} for code, row in INCIDENTS.items() if row.level is not None}
     for folder in FOLDERS:
         for file in (ROOT / folder).rglob("*.py"):
             tree = ast.parse(file.read_text("utf-8"))
@@ -58,7 +60,7 @@ def put_off(tree: ast.AST) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and len(node.elts) >= 2:
             level, event = (getattr(element, "value", None) for element in node.elts[:2])
-            if level in LEVELS and isinstance(event, str) and level != event:
+            if level in LEVELS and isinstance(event, str) and event not in LEVELS:
                 yield event, LEVELS[level]
 
 

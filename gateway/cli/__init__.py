@@ -16,9 +16,9 @@ if _is_main:
 
 # Each module registers its commands when it is imported; `hadir --help` lists them in this order.
 from gateway.cli import courier, daemon, doctor, files, init, ledger, simulate, terminals  # noqa: E402, F401 - see above
-from gateway.cli.base import HINTS, main  # noqa: E402 - see above
+from gateway.cli.base import HINTS, hint_lines, main  # noqa: E402 - see above
 
 if _is_main:
     signal.signal(signal.SIGINT, _before)
 
-__all__ = ["HINTS", "main"]
+__all__ = ["HINTS", "hint_lines", "main"]

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from gateway.texts import Language, _
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from zoneinfo import ZoneInfo
@@ -57,171 +59,68 @@ EPILOG = """Exit codes: 0 done · 1 a negative result · 2 wrong usage · 3 no d
 
 # Hint → what to do next, in English and Indonesian.
 HINTS = {
-    "unavailable": (
-        "Check power, network cable and IP address. Some terminals talk to one program only.",
-        "Mesin absen tidak menjawab: periksa listrik, kabel jaringan, dan alamat IP.",
+    "unavailable": _("Check power, network cable and IP address. Some terminals talk to one program only."),
+    "line": _(
+        "Check the cable and the port, and speed and device number in the terminal's menu. One program uses a port."
     ),
-    "line": (
-        "Check the cable and the port, and speed and device number in the terminal's menu. One program uses a port.",
-        "Mesin absen tidak menjawab: periksa kabel dan port, serta baudrate dan nomor mesin di menunya.",
+    "port": _("Let this user use serial ports: usermod -a -G dialout USER, then log in again."),
+    "name": _("Check the spelling, or write the terminal's IP address."),
+    "refused": _("A person must act: see above and the terminal's own menu."),
+    "key": _("Write the key into a file and name it with --comm-key-file, or with comm_key_file in the configuration."),
+    "encrypted": _("Until then this terminal cannot be read over the network."),
+    "panel": _("Check the IP address: attendance terminals and door panels use the same port."),
+    "protocol": _("What answers is not a terminal that this version understands. Check the IP address and the port."),
+    "no_terminal": _(
+        "Compare with the address in a terminal's own menu (Comm. > Ethernet): this computer must be in its network."
     ),
-    "port": (
-        "Let this user use serial ports: usermod -a -G dialout USER, then log in again.",
-        "Tidak ada izin memakai port serial: masukkan pengguna ke grup dialout, lalu login ulang.",
+    "large": _("Name the terminals' own networks, such as 192.168.1.0/24, or add --yes."),
+    "public": _("Check the spelling; only with the consent of whoever owns these addresses, add --yes."),
+    "no_route": _("Check this computer's own cable, address and gateway."),
+    "no_config": _("Make one with `sudo hadir init`, or name the right one with --config FILE or HADIR_CONFIG."),
+    "config": _("Correct the configuration, then try `hadir check`."),
+    "no_ledger": _("Check data_dir in the configuration if the gateway has run before."),
+    "ledger": _("The terminals keep what has not been read yet."),
+    "no_backup": _("Name another copy; they are made every night in data_dir/backups, and by `hadir ledger backup`."),
+    "altered": _("Keep a copy of the whole data_dir as it is, and find out who had access to it."),
+    "locked": _("Only one hadir may use a data_dir at a time."),
+    "busy": _("Try again in a minute; see `hadir status` and the log."),
+    "permission": _("Try again as the user that runs the daemon, or with sudo."),
+    "no_file": _("Check the name of the file, and whether the flash disk is in its place."),
+    "not_export": _(
+        "Import the attendance log only, such as 1_attlog.dat, as the terminal wrote it, not a copy of a spreadsheet."
     ),
-    "name": (
-        "Check the spelling, or write the terminal's IP address.",
-        "Nama ini tidak ditemukan: periksa ejaannya, atau tulis alamat IP mesin absen.",
+    "dates": _("Look at a date in it that you know, then say --dates dmy (day first) or --dates mdy (month first)."),
+    "columns": _("Compare a line with the terminal's own screen, then say --columns device or --columns state."),
+    "wrong_terminal": _(
+        "Name the terminal that wrote the file with --terminal; it must be in the configuration, with its serial."
     ),
-    "refused": (
-        "A person must act: see above and the terminal's own menu.",
-        "Mesin absen menolak: lihat pesan di atas dan periksa menu mesin.",
+    "incomplete": _(
+        "What was stored is safe. Look at `hadir status`, then run the command again: it goes on where this ended."
     ),
-    "key": (
-        "Write the key into a file and name it with --comm-key-file, or with comm_key_file in the configuration.",
-        "Mesin absen menolak kunci komunikasi (Comm Key): samakan dengan kunci di menu mesin.",
+    "output": _("Choose another file, or make room on the disk."),
+    "stick": _("Make room on the flash disk, or unlock it; then run the command again, it goes on where this ended."),
+    "bundle": _("Nothing was sent. Ask for a new export; if this one was damaged on purpose, keep the flash disk."),
+    "unfinished": _(
+        "Nothing was sent. Run `hadir export` again at that gateway with the same flash disk: it completes the bundle."
     ),
-    "encrypted": (
-        "Until then this terminal cannot be read over the network.",
-        "Mesin absen meminta komunikasi terenkripsi: matikan di menu mesin, atau pakai mode PUSH.",
+    "encryption": _("Install it with pip install 'hadir-gateway[courier]'; for 32-bit ARM there is none ready-made."),
+    "demo": _("Install it with pip install 'hadir-gateway[demo]', or run `make demo` in a clone of the project."),
+    "broker": _("Check address, network and cable, then run the command again: what has arrived is not sent twice."),
+    "broker_refused": _("Whoever runs the broker must allow it, or start the inbox; then run the command again."),
+    "unconfirmed": _("Keep the flash disk. See whether the centre's inbox runs, then run the same command again."),
+    "receipt": _("Nothing was changed. Take the receipt.json that `hadir courier send` wrote for this gateway."),
+    "not_running": _("Start it with `systemctl start hadir`, or `hadir run` in a terminal window."),
+    "other_version": _(
+        "The running gateway is of another version than this command: restart it with `systemctl restart hadir`."
     ),
-    "panel": (
-        "Check the IP address: attendance terminals and door panels use the same port.",
-        "Yang menjawab panel akses pintu, bukan mesin absen: periksa alamat IP.",
-    ),
-    "protocol": (
-        "What answers is not a terminal that this version understands. Check the IP address and the port.",
-        "Yang menjawab bukan mesin absen yang dikenal: periksa alamat IP dan port.",
-    ),
-    "no_terminal": (
-        "Compare with the address in a terminal's own menu (Comm. > Ethernet): this computer must be in its network.",
-        "Tidak ada mesin absen yang menjawab: cocokkan dengan alamat IP di menu mesin (Comm. > Ethernet).",
-    ),
-    "large": (
-        "Name the terminals' own networks, such as 192.168.1.0/24, or add --yes.",
-        "Jaringan terlalu besar: sebutkan jaringan mesin absen saja, misalnya 192.168.1.0/24, atau tambahkan --yes.",
-    ),
-    "public": (
-        "Check the spelling; only with the consent of whoever owns these addresses, add --yes.",
-        "Ini bukan jaringan privat: periksa penulisannya; tambahkan --yes hanya dengan izin pemilik alamat itu.",
-    ),
-    "no_route": (
-        "Check this computer's own cable, address and gateway.",
-        "Komputer ini tidak terhubung ke jaringan itu: periksa kabel, alamat IP, dan gateway komputer ini.",
-    ),
-    "no_config": (
-        "Make one with `sudo hadir init`, or name the right one with --config FILE or HADIR_CONFIG.",
-        "Konfigurasi belum ada: buat dengan `sudo hadir init`, atau tunjukkan berkasnya dengan --config BERKAS.",
-    ),
-    "config": (
-        "Correct the configuration, then try `hadir check`.",
-        "Konfigurasi salah: perbaiki baris di atas, lalu jalankan `hadir check`.",
-    ),
-    "no_ledger": (
-        "Check data_dir in the configuration if the gateway has run before.",
-        "Belum ada ledger: jalankan hadir run dulu, atau periksa data_dir di konfigurasi.",
-    ),
-    "ledger": (
-        "The terminals keep what has not been read yet.",
-        "Ledger atau disk bermasalah: periksa ruang disk dan izin folder data. Data di mesin absen tetap aman.",
-    ),
-    "no_backup": (
-        "Name another copy; they are made every night in data_dir/backups, and by `hadir ledger backup`.",
-        "Cadangan tidak dapat dipakai: pilih salinan lain, misalnya dari folder backups di folder data.",
-    ),
-    "altered": (
-        "Keep a copy of the whole data_dir as it is, and find out who had access to it.",
-        "Isi ledger berbeda dari yang ditulis: simpan salinan folder data, lalu cari tahu siapa yang mengubah.",
-    ),
-    "locked": (
-        "Only one hadir may use a data_dir at a time.",
-        "Hadir sudah berjalan dengan data_dir ini: hentikan dulu, misalnya systemctl stop hadir.",
-    ),
-    "busy": (
-        "Try again in a minute; see `hadir status` and the log.",
-        "Gateway sedang sibuk: coba lagi sebentar, lihat hadir status dan log.",
-    ),
-    "permission": (
-        "Try again as the user that runs the daemon, or with sudo.",
-        "Tidak ada izin: jalankan sebagai pengguna daemon, atau dengan sudo.",
-    ),
-    "no_file": (
-        "Check the name of the file, and whether the flash disk is in its place.",
-        "Berkas tidak dapat dibaca: periksa namanya, dan apakah flash disk terpasang.",
-    ),
-    "not_export": (
-        "Import the attendance log only, such as 1_attlog.dat, as the terminal wrote it, not a copy of a spreadsheet.",
-        "Ini bukan data absensi: pilih log absen dari mesin, misalnya 1_attlog.dat, bukan hasil simpan ulang Excel.",
-    ),
-    "dates": (
-        "Look at a date in it that you know, then say --dates dmy (day first) or --dates mdy (month first).",
-        "Urutan tanggal tidak jelas: tambahkan --dates dmy (hari dulu) atau --dates mdy (bulan dulu).",
-    ),
-    "columns": (
-        "Compare a line with the terminal's own screen, then say --columns device or --columns state.",
-        "Arti kolom ketiga tidak jelas: bandingkan dengan layar mesin, lalu tambahkan --columns device atau state.",
-    ),
-    "wrong_terminal": (
-        "Name the terminal that wrote the file with --terminal; it must be in the configuration, with its serial.",
-        "Berkas ini milik mesin yang mana? Sebutkan dengan --terminal NAMA, sesuai konfigurasi.",
-    ),
-    "incomplete": (
-        "What was stored is safe. Look at `hadir status`, then run the command again: it goes on where this ended.",
-        "Yang sudah tersimpan tetap aman. Periksa `hadir status`, lalu jalankan lagi perintah yang sama.",
-    ),
-    "output": (
-        "Choose another file, or make room on the disk.",
-        "Berkas tidak dapat ditulis: pilih berkas lain, atau kosongkan ruang disk.",
-    ),
-    "stick": (
-        "Make room on the flash disk, or unlock it; then run the command again, it goes on where this ended.",
-        "Flash disk penuh, terkunci, atau tercabut: periksa, lalu jalankan lagi perintah yang sama.",
-    ),
-    "bundle": (
-        "Nothing was sent. Ask for a new export; if this one was damaged on purpose, keep the flash disk.",
-        "Bundel rusak atau diubah, tidak ada yang dikirim: minta ekspor baru dari kantor itu.",
-    ),
-    "unfinished": (
-        "Nothing was sent. Run `hadir export` again at that gateway with the same flash disk: it completes the bundle.",
-        "Ekspor belum selesai, tidak ada yang dikirim: jalankan lagi hadir export di kantor itu dengan flash disk ini.",
-    ),
-    "encryption": (
-        "Install it with pip install 'hadir-gateway[courier]'; for 32-bit ARM there is none ready-made.",
-        "Pustaka belum terpasang: jalankan pip install 'hadir-gateway[courier]'; untuk ARM 32-bit belum tersedia.",
-    ),
-    "demo": (
-        "Install it with pip install 'hadir-gateway[demo]', or run `make demo` in a clone of the project.",
-        "Pustaka untuk demo belum terpasang: pip install 'hadir-gateway[demo]', atau make demo di kode sumber.",
-    ),
-    "broker": (
-        "Check address, network and cable, then run the command again: what has arrived is not sent twice.",
-        "Broker tidak dapat dihubungi: periksa alamat dan jaringan, lalu jalankan lagi perintah yang sama.",
-    ),
-    "broker_refused": (
-        "Whoever runs the broker must allow it, or start the inbox; then run the command again.",
-        "Broker menolak: hubungi pengelola broker, lalu jalankan lagi perintah yang sama.",
-    ),
-    "unconfirmed": (
-        "Keep the flash disk. See whether the centre's inbox runs, then run the same command again.",
-        "Pusat belum memberi tanda terima lengkap: simpan flash disk, lalu jalankan lagi perintah yang sama.",
-    ),
-    "receipt": (
-        "Nothing was changed. Take the receipt.json that `hadir courier send` wrote for this gateway.",
-        "Tanda terima tidak dapat dipakai: gunakan receipt.json milik gateway ini dari flash disk.",
-    ),
-    "not_running": (
-        "Start it with `systemctl start hadir`, or `hadir run` in a terminal window.",
-        "Daemon hadir tidak berjalan: jalankan dengan systemctl start hadir.",
-    ),
-    "other_version": (
-        "The running gateway is of another version than this command: restart it with `systemctl restart hadir`.",
-        "Versi gateway yang berjalan berbeda dengan perintah ini: jalankan systemctl restart hadir.",
-    ),
-    "internal": (
-        "This is a mistake in hadir. Run it again with HADIR_DEBUG=1 for the details, and report them.",
-        "Kesalahan di dalam hadir: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
-    ),
+    "internal": _("This is a mistake in hadir. Run it again with HADIR_DEBUG=1 for the details, and report them."),
 }
+
+
+def hint_lines(hint: str) -> tuple[str, str]:
+    """Return a hint in English and in Indonesian: whoever reads an error may know one of them only."""
+    text = HINTS[hint]
+    return text.into(Language.ENGLISH), text.into(Language.INDONESIAN)
 
 
 class Failure(Exception):  # noqa: N818 - a command that failed, not always an error of the program
@@ -233,7 +132,7 @@ class Failure(Exception):  # noqa: N818 - a command that failed, not always an e
         self.hint = hint
 
     def __str__(self) -> str:
-        return "\n".join((f"hadir: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
+        return "\n".join((f"hadir: {self.args[0]}", *(f"  {line}" for line in hint_lines(self.hint))))
 
 
 _CONTROL_FAILURES = {

@@ -16,7 +16,6 @@ import typer
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     GATEWAY,
-    HINTS,
     AsJson,
     Code,
     Config,
@@ -24,6 +23,7 @@ from gateway.cli.base import (
     app,
     duration,
     grouped,
+    hint_lines,
     load_settings,
     open_ledger,
     print_json,
@@ -190,7 +190,7 @@ def _exported(
             print_stderr(
                 f"left out: events that are not as they were written, {altered[0]} and {len(altered) - 1} more"
             )
-            for line in HINTS["altered"]:
+            for line in hint_lines("altered"):
                 print_stderr(f"  {line}")
         if altered and not writer.events:
             raise Failure(Code.DISK, f"event {altered[0]} of the ledger is not as it was written", "altered")
@@ -365,7 +365,7 @@ def send(
         for row in rows:
             _print(row)
     if any(row["refused"] or not row["confirmed"] for row in rows):
-        for line in HINTS["unconfirmed"]:
+        for line in hint_lines("unconfirmed"):
             print_stderr(f"  {line}")
         raise typer.Exit(Code.NEGATIVE)
 

@@ -38,7 +38,7 @@ from gateway.cli.base import (
     print_stderr,
     rich_console,
 )
-from gateway.cli.messages import Language, user_language
+from gateway.texts import Language, user_language
 
 if TYPE_CHECKING:
     from gateway.ledger import KnownTerminal, LedgerReader, StoredEvent

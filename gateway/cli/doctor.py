@@ -28,7 +28,9 @@ from gateway.cli.base import (
     print_json,
     spinner,
 )
-from gateway.cli.messages import DOCTOR, FINDINGS, PARTS, STEPS, Language, user_language
+from gateway.cli.messages import DOCTOR, PARTS, STEPS
+from gateway.findings import FINDINGS
+from gateway.texts import Language, user_language
 
 if TYPE_CHECKING:
     from gateway.doctor import Outcome, Step

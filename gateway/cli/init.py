@@ -30,7 +30,7 @@ from gateway.cli.base import (
 )
 from gateway.cli.daemon import check
 from gateway.cli.doctor import Lang, doctor
-from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG, Language, user_language
+from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG
 from gateway.cli.terminals import (
     FEW,
     PRIVATE,
@@ -42,6 +42,7 @@ from gateway.cli.terminals import (
     size_of,
     spans_of,
 )
+from gateway.texts import Language, user_language
 
 if TYPE_CHECKING:
     from drivers.base import DiscoveredTerminal

@@ -12,13 +12,13 @@ import typer
 from gateway.cli.base import (
     DEFAULT_CONFIG,
     GATEWAY,
-    HINTS,
     AsJson,
     Code,
     Config,
     Failure,
     app,
     grouped,
+    hint_lines,
     load_settings,
     open_ledger,
     print_json,
@@ -78,7 +78,7 @@ def _explain_breaches(verdict: "Verdict") -> None:
         print_stderr(f"hadir: sequence {breach.sequence} of stream {breach.stream}: {breach.what}")
     if more := verdict.breach_count - len(verdict.breaches):
         print_stderr(f"hadir: and {grouped(more)} more")
-    for line in HINTS["altered"]:
+    for line in hint_lines("altered"):
         print_stderr(f"  {line}")
 
 

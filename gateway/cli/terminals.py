@@ -25,7 +25,6 @@ import typer
 
 from gateway.cli.base import (
     DEFAULT_CONFIG,
-    HINTS,
     TERMINALS,
     Address,
     AsJson,
@@ -42,6 +41,7 @@ from gateway.cli.base import (
     duration_text,
     fullness,
     grouped,
+    hint_lines,
     load_settings,
     offset_text,
     open_private,
@@ -355,7 +355,7 @@ def discover(
     if not as_json:
         for hint in dict.fromkeys(failure.hint for failure in failures.values()):
             errors = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
-            print_stderr("\n".join((*errors, *(f"  {line}" for line in HINTS[hint]))))
+            print_stderr("\n".join((*errors, *(f"  {line}" for line in hint_lines(hint)))))
     if search_error is not None:
         raise search_error
     if tried < total:

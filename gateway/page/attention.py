@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from gateway.advice import BROKER_FINDINGS, judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
-from gateway.cli.messages import FINDINGS
-from gateway.cli.messages import Language as Spoken
+from gateway.findings import FINDINGS
 from gateway.page.messages import Messages
+from gateway.texts import Language as Spoken
 
 FULL_FROM = 80
 """Fill level of a log, in per cent, from which it is shown."""

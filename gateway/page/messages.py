@@ -2,276 +2,171 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
+
+from gateway.incidents import INCIDENTS, shown_alarm
+from gateway.texts import Language as Translation
+from gateway.texts import Text, _
 
 Language = Literal["id", "en"]
 
 LANGUAGES: Mapping[Language, str] = {"id": "Bahasa Indonesia", "en": "English"}
 
-# Name → English, Indonesian.
-TEXTS: Mapping[str, tuple[str, str]] = {
-    "title": ("Attendance gateway", "Gateway absensi"),
-    "language": ("Language", "Bahasa"),
-    "as_of": ("as of {time}", "per {time}"),
-    "version": ("hadir {version}, running for {uptime}", "hadir {version}, berjalan {uptime}"),
+TEXTS: Mapping[str, Text] = {
+    "title": _("Attendance gateway"),
+    "language": _("Language"),
+    "as_of": _("as of {time}"),
+    "version": _("hadir {version}, running for {uptime}"),
     # What needs a person.
-    "attention": ("What to look at", "Yang perlu diperhatikan"),
-    "all_well": ("All is well.", "Semua baik."),
-    "all_well_more": (
-        "Terminals answer, the broker is connected, and the centre confirms what it receives.",
-        "Mesin absen menjawab, broker terhubung, dan pusat mengonfirmasi data yang diterimanya.",
+    "attention": _("What to look at"),
+    "all_well": _("All is well."),
+    "all_well_more": _("Terminals answer, the broker is connected, and the centre confirms what it receives."),
+    "unknown_well": _("Nothing on this side needs attention."),
+    "unknown_well_more": _(
+        "The centre has never confirmed anything, so it is not known whether punches have arrived there."
     ),
-    "unknown_well": ("Nothing on this side needs attention.", "Tidak ada gangguan di sisi ini."),
-    "unknown_well_more": (
-        "The centre has never confirmed anything, so it is not known whether punches have arrived there.",
-        "Pusat belum pernah memberi tanda terima, jadi belum diketahui apakah absen sudah sampai di sana.",
-    ),
-    "no_broker": ("The broker is not connected", "Broker tidak terhubung"),
-    "no_broker_login": ("The broker refuses this gateway's login", "Broker menolak login gateway ini"),
-    "no_broker_certificate": ("The broker's certificate is not trusted", "Sertifikat broker tidak dipercaya"),
-    "no_broker_taken": (
-        "Another machine uses this gateway's name at the broker",
-        "Ada komputer lain yang memakai nama gateway ini di broker",
-    ),
-    "no_broker_replaced": (
-        "This is a copy of another gateway: it publishes nothing",
-        "Ini salinan gateway lain: tidak mengirim apa pun",
-    ),
-    "no_broker_kept": (
-        "Punches are kept here and sent later.",
-        "Absen tersimpan di sini dan dikirim nanti.",
-    ),
-    "no_broker_do": (
-        "Punches are kept here and sent later. The first connection is being tried.",
-        "Absen tersimpan di sini dan dikirim nanti. Sambungan pertama sedang dicoba.",
-    ),
-    "held": ("The broker does not accept everything", "Sebagian kiriman tidak diterima broker"),
-    "held_do": ("Ask the centre's administrator.", "Hubungi pengelola sistem pusat."),
-    "missing": ("The centre lacks {count} events", "Pusat belum memiliki {count} kejadian"),
-    "missing_do": ("They are sent again by themselves.", "Akan dikirim ulang secara otomatis."),
-    "unconfirmed": ("The centre has never confirmed anything", "Pusat belum pernah memberi tanda terima"),
-    "unconfirmed_since": (
-        "The centre has confirmed nothing since {since}",
-        "Tidak ada tanda terima dari pusat sejak {since}",
-    ),
-    "unconfirmed_do": (
-        "Ask the centre's administrator whether the punches arrive. They are kept here until then.",
-        "Tanyakan ke pengelola sistem pusat apakah absen sampai. Sementara itu data tetap tersimpan di sini.",
-    ),
-    "unsynchronised": ("This machine's clock is not synchronised", "Jam komputer ini tidak sinkron"),
-    "unsynchronised_do": (
-        "Punches are marked until it is: timedatectl shows why.",
-        "Absen diberi tanda sampai jam sinkron: periksa dengan timedatectl.",
-    ),
-    "room_news": ("The disk is nearly full", "Disk hampir penuh"),
-    "room_none": ("The disk is full: reading has stopped", "Disk penuh: pembacaan berhenti"),
-    "room_do": (
-        "Make room. Nothing is lost: the terminals keep what is not read yet.",
-        "Kosongkan disk. Tidak ada yang hilang: mesin menyimpan yang belum dibaca.",
-    ),
-    "terminal_offline": ("{terminal} does not answer, since {since}", "{terminal} tidak menjawab sejak {since}"),
-    "terminal_refused": (
-        "{terminal} answers and refuses the gateway, since {since}",
-        "{terminal} menjawab tetapi menolak gateway sejak {since}",
-    ),
-    "terminal_protocol": (
-        "What answers at {terminal} is not understood, since {since}",
-        "Jawaban {terminal} tidak dimengerti sejak {since}",
-    ),
-    "terminal_internal": (
-        "{terminal} cannot be read because of a fault in hadir, since {since}",
-        "{terminal} tidak terbaca karena kesalahan di dalam hadir sejak {since}",
-    ),
-    "terminal_waiting": ("{terminal} has not been read yet", "{terminal} belum pernah dibaca"),
-    "terminal_clock": ("{terminal}: its clock is {offset}", "{terminal}: jamnya {offset}"),
-    "terminal_zone": (
-        "{terminal}: its clock is {offset}: perhaps not the clock is wrong, but the time zone",
-        "{terminal}: jamnya {offset}: mungkin bukan jamnya yang salah, melainkan zona waktunya",
-    ),
-    "terminal_full": ("{terminal}: its log is {percent} % full", "{terminal}: log terisi {percent} %"),
-    "terminal_full_do": (
-        "Clear it at the terminal once the centre has everything.",
-        "Kosongkan di mesin setelah semua sampai di pusat.",
-    ),
-    "terminal_full_on": ("At this pace it is full on {day}.", "Dengan laju ini penuh pada {day}."),
-    "terminal_silent": (
-        "{terminal} answers, but no punch since {since}",
-        "{terminal} menjawab, tetapi tidak ada absen sejak {since}",
-    ),
-    "terminal_silent_do": ("Try it with a finger.", "Coba dengan jari."),
+    "no_broker": _("The broker is not connected"),
+    "no_broker_login": _("The broker refuses this gateway's login"),
+    "no_broker_certificate": _("The broker's certificate is not trusted"),
+    "no_broker_taken": _("Another machine uses this gateway's name at the broker"),
+    "no_broker_replaced": _("This is a copy of another gateway: it publishes nothing"),
+    "no_broker_kept": _("Punches are kept here and sent later."),
+    "no_broker_do": _("Punches are kept here and sent later. The first connection is being tried."),
+    "held": _("The broker does not accept everything"),
+    "held_do": _("Ask the centre's administrator."),
+    "missing": _("The centre lacks {count} events"),
+    "missing_do": _("They are sent again by themselves."),
+    "unconfirmed": _("The centre has never confirmed anything"),
+    "unconfirmed_since": _("The centre has confirmed nothing since {since}"),
+    "unconfirmed_do": _("Ask the centre's administrator whether the punches arrive. They are kept here until then."),
+    "unsynchronised": _("This machine's clock is not synchronised"),
+    "unsynchronised_do": _("Punches are marked until it is: timedatectl shows why."),
+    "room_news": _("The disk is nearly full"),
+    "room_none": _("The disk is full: reading has stopped"),
+    "room_do": _("Make room. Nothing is lost: the terminals keep what is not read yet."),
+    "terminal_offline": _("{terminal} does not answer, since {since}"),
+    "terminal_refused": _("{terminal} answers and refuses the gateway, since {since}"),
+    "terminal_protocol": _("What answers at {terminal} is not understood, since {since}"),
+    "terminal_internal": _("{terminal} cannot be read because of a fault in hadir, since {since}"),
+    "terminal_waiting": _("{terminal} has not been read yet"),
+    "terminal_clock": _("{terminal}: its clock is {offset}"),
+    "terminal_zone": _("{terminal}: its clock is {offset}: perhaps not the clock is wrong, but the time zone"),
+    "terminal_full": _("{terminal}: its log is {percent} % full"),
+    "terminal_full_do": _("Clear it at the terminal once the centre has everything."),
+    "terminal_full_on": _("At this pace it is full on {day}."),
+    "terminal_silent": _("{terminal} answers, but no punch since {since}"),
+    "terminal_silent_do": _("Try it with a finger."),
     # Figures.
-    "figures": ("On the way to the centre", "Menuju pusat"),
-    "broker": ("Broker", "Broker"),
-    "connected": ("connected", "terhubung"),
-    "not_connected": ("not connected", "tidak terhubung"),
-    "waiting": ("Waiting to be sent", "Menunggu dikirim"),
-    "waiting_since": ("the oldest since {since}", "terlama sejak {since}"),
-    "last_sent": ("Last sent", "Terakhir dikirim"),
-    "last_receipt": ("Last receipt of the centre", "Tanda terima pusat terakhir"),
-    "never": ("none yet", "belum ada"),
-    "events": ("Recorded events", "Kejadian tercatat"),
-    "events_more": ("{sent} sent, {confirmed} confirmed", "{sent} terkirim, {confirmed} diterima pusat"),
-    "disk": ("Free on the disk", "Sisa disk"),
-    "disk_days": ("enough for {days} days", "cukup untuk {days} hari"),
+    "figures": _("On the way to the centre"),
+    "broker": _("Broker"),
+    "connected": _("connected"),
+    "not_connected": _("not connected"),
+    "waiting": _("Waiting to be sent"),
+    "waiting_since": _("the oldest since {since}"),
+    "last_sent": _("Last sent"),
+    "last_receipt": _("Last receipt of the centre"),
+    "never": _("none yet"),
+    "events": _("Recorded events"),
+    "events_more": _("{sent} sent, {confirmed} confirmed"),
+    "disk": _("Free on the disk"),
+    "disk_days": _("enough for {days} days"),
     # Terminals.
-    "terminals": ("Terminals", "Mesin absen"),
-    "online": ("answers", "aktif"),
-    "offline": ("no answer", "tidak menjawab"),
-    "refusing": ("refuses", "menolak"),
-    "unreadable": ("cannot be read", "tidak terbaca"),
-    "unvisited": ("not read yet", "belum dibaca"),
-    "since": ("since {since}", "sejak {since}"),
-    "last_punch": ("Last punch", "Absen terakhir"),
-    "clock": ("Clock", "Jam"),
-    "right": ("right", "tepat"),
-    "measured": ("at {time}", "pada {time}"),
-    "unknown": ("unknown", "tidak diketahui"),
-    "ahead": ("{span} ahead", "lebih cepat {span}"),
-    "behind": ("{span} behind", "terlambat {span}"),
-    "log": ("Log", "Log"),
-    "log_of": ("{records} of {capacity} ({percent}\u00a0%)", "{records} dari {capacity} ({percent}\u00a0%)"),
-    "log_only": ("{records} records", "{records} catatan"),
-    "serial": ("Serial number", "Nomor seri"),
-    "model": ("Model", "Model"),
-    "medium": ("Flash disk", "Flash disk"),
-    "medium_none": ("none", "tidak ada"),
-    "medium_reading": ("is being read: leave it", "sedang dibaca: jangan dicabut"),
-    "medium_safe": ("safe to remove", "boleh dicabut"),
-    "unread": ("{files} files are NOT read: {names}", "{files} berkas TIDAK dibaca: {names}"),
+    "terminals": _("Terminals"),
+    "online": _("answers"),
+    "offline": _("no answer"),
+    "refusing": _("refuses"),
+    "unreadable": _("cannot be read"),
+    "unvisited": _("not read yet"),
+    "since": _("since {since}"),
+    "last_punch": _("Last punch"),
+    "clock": _("Clock"),
+    "right": _("right"),
+    "measured": _("at {time}"),
+    "unknown": _("unknown"),
+    "ahead": _("{span} ahead"),
+    "behind": _("{span} behind"),
+    "log": _("Log"),
+    "log_of": _("{records} of {capacity} ({percent}\u00a0%)"),
+    "log_only": _("{records} records"),
+    "serial": _("Serial number"),
+    "model": _("Model"),
+    "medium": _("Flash disk"),
+    "medium_none": _("none"),
+    "medium_reading": _("is being read: leave it"),
+    "medium_safe": _("safe to remove"),
+    "unread": _("{files} files are NOT read: {names}"),
     # The live feed.
-    "feed": ("Punches as they come", "Absen terkini"),
-    "feed_live": ("live", "langsung"),
-    "feed_lost": ("interrupted, trying again", "terputus, mencoba lagi"),
-    "feed_still": (
-        "Without JavaScript the page is loaded anew each minute.",
-        "Tanpa JavaScript halaman dimuat ulang tiap menit.",
-    ),
-    "no_punches": ("No punch has been recorded yet.", "Belum ada absen yang tercatat."),
-    "time": ("Time", "Waktu"),
-    "terminal": ("Terminal", "Mesin"),
-    "person": ("PIN", "PIN"),
-    "how": ("How", "Cara"),
+    "feed": _("Punches as they come"),
+    "feed_live": _("live"),
+    "feed_lost": _("interrupted, trying again"),
+    "feed_still": _("Without JavaScript the page is loaded anew each minute."),
+    "no_punches": _("No punch has been recorded yet."),
+    "time": _("Time"),
+    "terminal": _("Terminal"),
+    "person": _("PIN"),
+    "how": _("How"),
     # The chart.
-    "day": ("Today, by quarter of an hour", "Hari ini, per seperempat jam"),
-    "day_described": (
-        "{total} punches today up to {time}; the busiest quarter of an hour began at {peak} with {most}.",
-        "{total} absen hari ini sampai {time}; seperempat jam tersibuk mulai {peak} dengan {most} absen.",
+    "day": _("Today, by quarter of an hour"),
+    "day_described": _(
+        "{total} punches today up to {time}; the busiest quarter of an hour began at {peak} with {most}."
     ),
-    "day_empty": ("No punch today up to {time}.", "Belum ada absen hari ini sampai {time}."),
-    "day_usual": (
-        "Usually there are {usual} on such a day by this time.",
-        "Biasanya {usual} pada hari seperti ini sampai jam ini.",
-    ),
-    "day_unlearnt": (
-        "What is usual is known after two weeks.",
-        "Hari biasa baru dapat dibandingkan setelah dua minggu.",
-    ),
-    "today": ("today", "hari ini"),
-    "usual": ("usual {weekday}", "{weekday} biasa"),
-    "as_table": ("The same as a table", "Dalam bentuk tabel"),
-    "from": ("From", "Mulai"),
+    "day_empty": _("No punch today up to {time}."),
+    "day_usual": _("Usually there are {usual} on such a day by this time."),
+    "day_unlearnt": _("What is usual is known after two weeks."),
+    "today": _("today"),
+    "usual": _("usual {weekday}"),
+    "as_table": _("The same as a table"),
+    "from": _("From"),
     # The tally.
-    "tally": ("Terminal, ledger, centre", "Mesin, buku catatan, pusat"),
-    "tally_about": (
-        "How many records of each day are where. In the log and in the ledger must be equal; the rest follows.",
-        "Berapa catatan tiap hari ada di mana. Di log dan di buku harus sama; sisanya menyusul.",
+    "tally": _("Terminal, ledger, centre"),
+    "tally_about": _(
+        "How many records of each day are where. In the log and in the ledger must be equal; the rest follows."
     ),
-    "tally_none": ("Nothing has been read yet.", "Belum ada yang dibaca."),
-    "in_log": ("In the log", "Di log"),
-    "in_ledger": ("In the ledger", "Di buku"),
-    "sent": ("Sent", "Terkirim"),
-    "at_centre": ("At the centre", "Di pusat"),
-    "withheld": ("{count} withheld", "{count} ditahan"),
-    "no_date": ("without a date", "tanpa tanggal"),
-    "equal": ("equal", "sama"),
-    "unconfirmed_day": ("sent, not confirmed by the centre", "terkirim, belum dikonfirmasi pusat"),
-    "differs": ("not equal yet", "belum sama"),
+    "tally_none": _("Nothing has been read yet."),
+    "in_log": _("In the log"),
+    "in_ledger": _("In the ledger"),
+    "sent": _("Sent"),
+    "at_centre": _("At the centre"),
+    "withheld": _("{count} withheld"),
+    "no_date": _("without a date"),
+    "equal": _("equal"),
+    "unconfirmed_day": _("sent, not confirmed by the centre"),
+    "differs": _("not equal yet"),
     # Alarms.
-    "alarms": ("Alarms since the start", "Peringatan sejak mulai"),
-    "no_alarms": ("None.", "Tidak ada."),
+    "alarms": _("Alarms since the start"),
+    "no_alarms": _("None."),
     # The login.
-    "login": ("Token", "Token"),
-    "login_about": (
-        "It stands in the file that web.token_file names, on the gateway.",
-        "Tertulis dalam berkas yang disebut web.token_file, di komputer gateway.",
-    ),
-    "login_wrong": ("That is not the token.", "Token salah."),
-    "login_wait": (
-        "Too many wrong tokens from this address. Try again in {seconds} s.",
-        "Terlalu banyak token salah dari alamat ini. Coba lagi dalam {seconds} detik.",
-    ),
-    "login_go": ("Show the page", "Buka halaman"),
+    "login": _("Token"),
+    "login_about": _("It stands in the file that web.token_file names, on the gateway."),
+    "login_wrong": _("That is not the token."),
+    "login_wait": _("Too many wrong tokens from this address. Try again in {seconds} s."),
+    "login_go": _("Show the page"),
 }
 
-_LABELS: Mapping[str, tuple[str, str]] = {
-    "check_in": ("check-in", "masuk"),
-    "check_out": ("check-out", "pulang"),
-    "break_out": ("break out", "istirahat"),
-    "break_in": ("break in", "kembali"),
-    "overtime_in": ("overtime in", "lembur masuk"),
-    "overtime_out": ("overtime out", "lembur pulang"),
-    "not_set": ("not set", "tanpa status"),
-    "password": ("password", "sandi"),
-    "fingerprint": ("fingerprint", "sidik jari"),
-    "card": ("card", "kartu"),
-    "face": ("face", "wajah"),
-    "palm": ("palm", "telapak"),
-    "reset": ("clock was reset", "jam ter-reset"),
-    "future": ("in the future", "di masa depan"),
-    "step": ("clock jumped", "jam melompat"),
-    "drift": ("clock is off", "jam tidak tepat"),
-    "unverified": ("unverified", "belum diverifikasi"),
-    "unmeasured": ("clock not measured then", "jam saat itu tidak diukur"),
-    "host_time": ("time of the gateway", "waktu dari gateway"),
+_LABELS: Mapping[str, Text] = {
+    "check_in": _("check-in"),
+    "check_out": _("check-out"),
+    "break_out": _("break out"),
+    "break_in": _("break in"),
+    "overtime_in": _("overtime in"),
+    "overtime_out": _("overtime out"),
+    "not_set": _("not set"),
+    "password": _("password"),
+    "fingerprint": _("fingerprint"),
+    "card": _("card"),
+    "face": _("face"),
+    "palm": _("palm"),
+    "reset": _("clock was reset"),
+    "future": _("in the future"),
+    "step": _("clock jumped"),
+    "drift": _("clock is off"),
+    "unverified": _("unverified"),
+    "unmeasured": _("clock not measured then"),
+    "host_time": _("time of the gateway"),
 }
 """Labels of codes of terminals and events; a code without a label is shown as it is."""
 NORMAL = frozenset({"unmeasured", "host_time"})
 """Values of `suspect` that are usual: of a backlog, of files, and of lines whose messages have no time."""
-_ALARMS: Mapping[str, tuple[str, str]] = {
-    "terminal_lost": ("Terminal lost", "Mesin tidak menjawab"),
-    "terminal_found": ("Terminal answers again", "Mesin menjawab lagi"),
-    "terminal_refused": ("Terminal refuses", "Mesin menolak"),
-    "serial_changed": ("Another terminal answers", "Mesin lain yang menjawab"),
-    "clock_stepped": ("A terminal's clock jumped", "Jam mesin melompat"),
-    "clock_set": ("A terminal's clock was set", "Jam mesin disetel"),
-    "clock_not_set": ("A terminal's clock was not set", "Jam mesin tidak disetel"),
-    "log_unreadable": ("A log cannot be read", "Log tidak terbaca"),
-    "log_differs": ("A log differs", "Log berbeda"),
-    "log_filling": ("A log is filling up", "Log hampir penuh"),
-    "line_unreadable": ("A line cannot be read", "Saluran tidak terbaca"),
-    "file_refused": ("A file is refused", "Berkas ditolak"),
-    "terminal_silent": ("Unusually silent", "Tidak ada absen"),
-    "terminal_heard": ("Heard again", "Ada absen lagi"),
-    "delivery_refused": ("The broker refuses", "Broker menolak"),
-    "no_subscriber": ("Nobody subscribes", "Tidak ada penerima"),
-    "message_parked": ("A message is refused for good", "Pesan ditolak selamanya"),
-    "client_id_taken": ("Two gateways with one name", "Dua gateway bernama sama"),
-    "login_refused": ("The broker refuses the login", "Broker menolak login"),
-    "disk_floor": ("The disk is full", "Disk penuh"),
-    "disk_room": ("There is room again", "Disk lega lagi"),
-    "stream_opened": ("A new stream began", "Aliran baru dimulai"),
-    "ledger_salvaged": ("The ledger was damaged", "Buku catatan rusak"),
-    "backup_failed": ("The backup failed", "Cadangan gagal"),
-    "subscription_refused": ("A subscription is refused", "Langganan ditolak"),
-    "receipt_invalid": ("A receipt is not valid", "Tanda terima tidak sah"),
-    "settings_refused": ("The configuration has mistakes", "Konfigurasi salah"),
-    "settings_outdated": (
-        "The configuration has values that must be changed",
-        "Konfigurasi berisi nilai yang perlu diganti",
-    ),
-    "certificates_not_strict": ("Incomplete certificates are accepted", "Sertifikat tidak lengkap diterima"),
-    "settings_reloaded": ("The configuration is right again", "Konfigurasi sudah benar"),
-    "doctor_called": ("The doctor was here", "Dokter memeriksa"),
-    "body_altered": ("An event in the ledger was altered", "Data di buku catatan berubah"),
-    "rollback_repeated": ("Claims of a set-back ledger, ignored", "Klaim buku mundur diabaikan"),
-    "receipt_foreign": ("A receipt for another ledger", "Tanda terima milik buku lain"),
-    "rollback_detected": ("The ledger was set back", "Buku catatan mundur"),
-    "message_too_large": ("A message is too large", "Pesan terlalu besar"),
-    "driver_failed": ("A terminal cannot be read: a mistake in Hadir", "Mesin gagal dibaca: kesalahan di Hadir"),
-    "writes_not_held": ("The disk is full, punches are lost", "Disk penuh, ada absen yang hilang"),
-    "job_failed": ("A nightly job failed", "Pekerjaan malam gagal"),
-    "identity_changed": ("A terminal is not what it was", "Identitas mesin berubah"),
-}
 _WEEKDAYS: Mapping[Language, tuple[str, ...]] = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "id": ("Senin", "Selasa", "Rabu", "Kamis", "Jumat", "Sabtu", "Minggu"),
@@ -312,11 +207,11 @@ class Messages:
         self.language = language
         self.zone = now.tzinfo
         self._now = now.replace(tzinfo=None)
-        self._index = 0 if language == "en" else 1
+        self.spoken = Translation(language)
 
     def __call__(self, name: str, **values: object) -> str:
         """Return the text of a name."""
-        return TEXTS[name][self._index].format_map(values)
+        return TEXTS[name].into(self.spoken, **values)
 
     @staticmethod
     def language_named(code: Language) -> str:
@@ -327,11 +222,16 @@ class Messages:
         """Return the label of a terminal's or event's code; a code without a label as it is."""
         if code is None:
             return ""
-        return _LABELS.get(str(code), (str(code),) * 2)[self._index]
+        text = _LABELS.get(str(code))
+        return str(code) if text is None else text.translated(self.spoken)
 
     def alarm(self, code: str) -> str:
         """Return the title of an alarm."""
-        return _ALARMS.get(code, (code,) * 2)[self._index]
+        return INCIDENTS[code].title.translated(self.spoken) if code in INCIDENTS else code
+
+    def alarm_text(self, alarm: Mapping[str, Any]) -> str:
+        """Return the message of an alarm of the daemon's status; in English where it has no translation."""
+        return shown_alarm(alarm, self.spoken)
 
     def number(self, number: float) -> str:
         """Return a number with thousands separators and, unless it is an integer, one decimal."""

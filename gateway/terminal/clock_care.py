@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from gateway.advice import judge_clock
 from gateway.event import ClockEvidence
+from gateway.texts import Message, _
 from gateway.timekeeper import STEP_S
 
 BURST_DISTANCE = timedelta(hours=2)
@@ -59,21 +60,36 @@ def choose(
         minutes = round(off.total_seconds() / 60)
         return Choice(
             "refuse",
-            f"it is off by {minutes} min, as a clock of another time zone: compare it, then correct timezone ({zone}) "
-            "if it is right, else set it by hand",
+            Message(
+                _(
+                    "it is off by {minutes} min, as a clock of another time zone: compare it, then correct timezone "
+                    "({zone}) if it is right, else set it by hand"
+                ),
+                minutes=minutes,
+                zone=zone,
+            ),
         )
     if off > timedelta(seconds=max_set_s):
-        return Choice("refuse", f"it is wrong by {round(off.total_seconds())} s, more than max_set allows; look at it")
+        return Choice(
+            "refuse",
+            Message(
+                _("it is wrong by {seconds} s, more than max_set allows; look at it"),
+                seconds=round(off.total_seconds()),
+            ),
+        )
     if not settable:
-        return Choice("refuse", "the gateway cannot set the clock of such a terminal; set it by hand")
+        return Choice("refuse", Message(_("the gateway cannot set the clock of such a terminal; set it by hand")))
     return Choice("set")
 
 
 def result_of_setting(before: ClockEvidence, after: ClockEvidence | None) -> SetResult:
     """Compare the measurements before and after a clock was set; None: it shows no possible date."""
     if after is None:
-        return SetResult(moved=False, fault="it shows an impossible date after it was set")
+        return SetResult(moved=False, fault=Message(_("it shows an impossible date after it was set")))
     moved = abs(after.offset_ms - before.offset_ms) > STEP_S * 1000 or abs(after.offset_ms) < abs(before.offset_ms)
     if abs(after.offset_ms) > after.bound_ms + SET_TOLERANCE_MS:
-        return SetResult(moved, f"it was set and is wrong by {round(after.offset_ms / 1000)} s all the same")
+        return SetResult(
+            moved,
+            Message(_("it was set and is wrong by {seconds} s all the same"), seconds=round(after.offset_ms / 1000)),
+        )
     return SetResult(moved, None)

@@ -106,9 +106,12 @@ class ClockCheck:
             self._report_set(before, after)
         if jump is None or after is None:
             return False
-        context.note(event.CLOCK_STEPPED, before=_clock_data(jump.before), after=_clock_data(after))
-        context.log.warning("clock_stepped", before_ms=jump.before.offset_ms, after_ms=after.offset_ms)
-        context.alarm("clock_stepped", f"its clock jumped by {round(jump.by_s)} s")
+        context.incident(
+            "clock_stepped",
+            note={"before": _clock_data(jump.before), "after": _clock_data(after)},
+            logged={"before_ms": jump.before.offset_ms, "after_ms": after.offset_ms},
+            values={"seconds": round(jump.by_s)},
+        )
         return True
 
     def _is_near_burst(self, clock: ClockEvidence) -> bool:
@@ -150,12 +153,14 @@ class ClockCheck:
         if result.fault is not None or after is None:
             self._report_not_set(result.fault or "")
             return
-        context.log.info("clock_set", before_ms=before.offset_ms, after_ms=after.offset_ms)
-        context.alarm("clock_set", f"its clock was wrong by {round(before.offset_ms / 1000)} s and has been set")
+        context.incident(
+            "clock_set",
+            logged={"before_ms": before.offset_ms, "after_ms": after.offset_ms},
+            values={"seconds": round(before.offset_ms / 1000)},
+        )
 
     def _report_not_set(self, reason: str) -> None:
-        self._context.log.warning("clock_not_set", reason=reason)
-        self._context.alarm("clock_not_set", f"its clock was not set: {reason}")
+        self._context.incident("clock_not_set", logged={"reason": reason}, values={"reason": reason})
 
 
 def _clock_data(clock: ClockEvidence) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the parts of a visit share: the terminal's settings and state, the ledger, and where results are reported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from gateway import event
 from gateway.clock import Clock
 from gateway.event import ClockEvidence, ReadingContext
 from gateway.identities import Identities
+from gateway.incidents import INCIDENTS, alarm_message, log_incident, of_terminal
 from gateway.ledger import KnownTerminal, Ledger
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
@@ -49,9 +50,28 @@ class TerminalContext:
         """Publish the terminal's state."""
         self.report(f"terminal/{self.name}/state", self.state.payload())
 
-    def alarm(self, code: str, message: str) -> None:
-        """Raise an alarm about this terminal."""
-        self.raise_alarm(code, f"terminal {self.name}: {message}", self.name)
+    def alarm(self, code: str, variant: str = "", /, **values: object) -> None:
+        """Raise an alarm about this terminal; ``values`` fill the message of the table in :mod:`gateway.incidents`."""
+        self.raise_alarm(code, of_terminal(self.name, alarm_message(code, variant, **values)), self.name)
+
+    def incident(
+        self,
+        code: str,
+        *,
+        note: Mapping[str, Any] | None = None,
+        logged: Mapping[str, Any],
+        values: Mapping[str, object],
+    ) -> None:
+        """Record and report an incident: its note with the data ``note``, its log line and its alarm.
+
+        Without ``note`` only the last two.
+        """
+        row = INCIDENTS[code]
+        if note is not None:
+            assert row.note is not None, code  # noqa: S101 - the table
+            self.note(row.note, **note)
+        log_incident(self.log, code, **logged)
+        self.alarm(code, **values)
 
     def note(self, event_type: str, **data: Any) -> None:
         """Record a note about this terminal, with its name and, where ``data`` names no other, its serial number."""

@@ -109,8 +109,8 @@ class FolderImport:
         if refused.why == "elsewhere" and (refused.serial is None or self._is_known(refused.serial)):
             context.log.info("file_left", file=refused.name, reason=refused.reason)
         else:
-            context.log.warning("file_refused", file=refused.name, reason=refused.reason)
-            context.alarm("file_refused", f"{refused.name} is not read: {refused.reason}")
+            values = {"file": refused.name, "reason": refused.reason}
+            context.incident("file_refused", logged=values, values=values)
         if refused.why == "content":
             place.write_report(refused, refusal_text(refused, context.settings, context.clock.now()))
         context.publish_state()

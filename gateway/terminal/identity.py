@@ -82,7 +82,7 @@ class IdentityCheck:
         context.note(
             event.TERMINAL_CHANGED, serial=expected, what="serial", serial_before=expected, serial_after=reported
         )
-        context.alarm("serial_changed", f"serial {reported} answers, {expected} is expected")
+        context.alarm("serial_changed", reported=reported, expected=expected)
 
     def _report_changes(self, terminal: Terminal, info: TerminalInfo) -> None:
         """Report a changed property of the device with this serial number; it is read all the same."""
@@ -90,16 +90,15 @@ class IdentityCheck:
         mac = terminal.mac_address() if isinstance(terminal, Networked) else None
         seen: dict[What, str | None] = {"mac": mac, "firmware": info.firmware, "platform": info.platform}
         for change in context.identities.changes(info.serial, seen):
-            context.note(
-                event.TERMINAL_CHANGED,
-                serial=info.serial,
-                what=change.what,
-                value_before=change.before,
-                value_after=change.after,
+            values = {"what": change.what, "before": change.before, "after": change.after}
+            context.incident(
+                "identity_changed",
+                note={
+                    "serial": info.serial,
+                    "what": change.what,
+                    "value_before": change.before,
+                    "value_after": change.after,
+                },
+                logged=values,
+                values={"serial": info.serial, **values},
             )
-            context.log.warning("identity_changed", what=change.what, before=change.before, after=change.after)
-            message = (
-                f"serial {info.serial} answers with another {change.what} ({change.after}, before {change.before}); "
-                "if nobody exchanged or updated it, find out what answers there"
-            )
-            context.alarm("identity_changed", message)

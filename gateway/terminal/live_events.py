@@ -89,5 +89,4 @@ class LiveReceiver:
             return
         self._bad_record_alarm_at_s = now_s
         self._context.log.warning("record_quarantined", reason=record.reason)
-        message = f"what it says cannot be read ({record.reason}); the bytes are kept"
-        self._context.alarm("line_unreadable", message)
+        self._context.alarm("line_unreadable", reason=record.reason)

@@ -177,12 +177,8 @@ class LogReader:
             "unconfirmed": result.unconfirmed,
         }
         if result.missed or result.invented or result.reordered:
-            context.log.warning("log_differs", missed=result.missed, invented=result.invented, moved=result.reordered)
-            message = (
-                f"its log is not what earlier readings brought: {result.missed} records more, "
-                f"{result.invented} missing, {result.reordered} in another place"
-            )
-            context.alarm("log_differs", message)
+            counts = {"missed": result.missed, "invented": result.invented, "moved": result.reordered}
+            context.incident("log_differs", logged=counts, values=counts)
         self._publish_tally()
 
 

@@ -14,6 +14,7 @@ import structlog
 from gateway import event, forecast
 from gateway.clock import Clock
 from gateway.forecast import Usual
+from gateway.incidents import alarm_message, log_incident, of_terminal
 from gateway.ledger import Ledger
 from gateway.pending import PendingWrites
 from gateway.terminal.visit import Worker
@@ -159,13 +160,10 @@ class TerminalMonitor:
                 "fills": fills.isoformat() if fills else None,
             }
             self._pending.note(event.TERMINAL_CHANGED, worker.name, now.astimezone(monitored.zone), data)
-            log.warning("log_filling", terminal=worker.name, threshold=reached, records=records, capacity=capacity)
-            until = f"; at the pace of the last weeks it is full on {fills}" if fills else ""
-            message = (
-                f"terminal {worker.name}: its log is {reached} % full ({records} of {capacity} records){until}; clear "
-                "it at the terminal once everything is confirmed"
-            )
-            self._alarm("log_filling", message, worker.name)
+            full = {"threshold": reached, "records": records, "capacity": capacity}
+            log_incident(log, "log_filling", terminal=worker.name, **full)
+            message = alarm_message("log_filling", "dated" if fills else "", fills=fills, **full)
+            self._alarm("log_filling", of_terminal(worker.name, message), worker.name)
         monitored.threshold = reached
         self._pending.remember(worker.name, threshold=reached)
 
@@ -183,11 +181,11 @@ class TerminalMonitor:
         if others and all(self._exceeds_silence(monitored, other.since, now) for other in others):
             if self._all_silent is None:
                 self._all_silent = now
-                self._raise_alarm("terminal_silent", f"no punch at any terminal since {since}; is it a holiday?", None)
+                self._raise_alarm("terminal_silent", alarm_message("terminal_silent", "all", since=since), None)
         else:
             monitored.silent = True
             name = monitored.worker.name
-            message = f"terminal {name}: it answers, but no punch since {since}, which is unusual; try it with a finger"
+            message = of_terminal(name, alarm_message("terminal_silent", since=since))
             self._raise_alarm("terminal_silent", message, name)
 
     def _check_activity(self, monitored: _Monitored, now: datetime) -> None:
@@ -196,13 +194,13 @@ class TerminalMonitor:
             return
         if self._all_silent is not None and state.last_new > self._all_silent:
             self._all_silent, self._counted_from = None, now
-            self._raise_alarm("terminal_heard", "punches are heard again", None)
+            self._raise_alarm("terminal_heard", alarm_message("terminal_heard"), None)
         if state.silent_since is None or state.last_new <= state.silent_since:
             return
         state.silent_since = None
         if monitored.silent:
             monitored.silent = False
-            self._raise_alarm("terminal_heard", f"terminal {name}: punches are heard again", name)
+            self._raise_alarm("terminal_heard", of_terminal(name, alarm_message("terminal_heard")), name)
 
     def _exceeds_silence(self, monitored: _Monitored, since: datetime, now: datetime) -> bool:
         """Return whether more of a terminal's usual time than ``silence`` has passed since ``since``."""
@@ -216,5 +214,5 @@ class TerminalMonitor:
         return forecast.usual_time(monitored.usual, start, end) >= timedelta(seconds=silence)
 
     def _raise_alarm(self, code: str, message: str, terminal: str | None) -> None:
-        log.warning(code, terminal=terminal)
+        log_incident(log, code, terminal=terminal)
         self._alarm(code, message, terminal)

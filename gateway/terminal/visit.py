@@ -23,15 +23,19 @@ from drivers.base import (
     Live,
     Logged,
     ProtocolError,
+    Reason,
     Terminal,
     TerminalRefused,
     TerminalUnavailable,
     UnreadableLog,
 )
 from gateway import event
+from gateway.advice import obstacle
 from gateway.clock import Clock
 from gateway.event import ClockEvidence, ReadingContext, utc_text
+from gateway.findings import FINDINGS
 from gateway.identities import Identities
+from gateway.incidents import alarm_message, log_incident
 from gateway.ledger import Ledger, LedgerError, LedgerFull, ReadingResult
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
@@ -50,6 +54,7 @@ from gateway.terminal.state import Cause, TerminalState
 from gateway.terminal.tally import tally
 from gateway.terminal.timing import Timing
 from gateway.terminal.visit_requests import VisitRequests
+from gateway.texts import Message
 from gateway.trace import origin, trace
 
 FULL_READING_DUE = timedelta(hours=26)
@@ -278,14 +283,11 @@ class Worker:
 
     def _report_driver_fault(self, exc: BaseException) -> float:
         where = origin(exc)
-        reason = (
-            f"the gateway met what its driver does not expect ({where}); please report the log's line driver_failed"
-        )
         if where != self._driver_fault:
-            self._log.error("driver_failed", driver=self._context.driver.name, error=where, trace=trace(exc))
-            self._context.alarm("driver_failed", reason)
+            logged = {"driver": self._context.driver.name, "error": where, "trace": trace(exc)}
+            self._context.incident("driver_failed", logged=logged, values={"where": where})
         self._driver_fault = where
-        return self._record_failure("internal", reason)
+        return self._record_failure("internal", alarm_message("driver_failed", where=where))
 
     def _visit(self) -> float:
         """Connect to the terminal, poll it and receive live events; return the pause before the next visit."""
@@ -407,7 +409,7 @@ class Worker:
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
             code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
             if cause != "internal":  # driver_failed is raised already
-                context.alarm(code, reason)
+                context.alarm(code, reason=_for_people(cause, state.reason_code, reason))
             context.publish_state()
         return context.timing.pauses[cause].after(self._outage.failures)
 
@@ -419,13 +421,18 @@ class Worker:
         if ended is not None:
             times = {"from": utc_text(ended.since), "to": utc_text(now)}
             context.note(event.TERMINAL_FOUND, **times, cause=ended.cause)
-            self._log.info("terminal_found", away_s=round((now - ended.since).total_seconds()))
-            context.raise_alarm("terminal_found", f"terminal {self.name} answers again", self.name)
+            log_incident(self._log, "terminal_found", away_s=round((now - ended.since).total_seconds()))
+            context.raise_alarm("terminal_found", alarm_message("terminal_found", terminal=self.name), self.name)
             self._date_check.schedule(context.timing.date_check_after_outage_s)
         if not state.online:
             state.since = now
         state.online, state.cause, state.reason, state.reason_code = True, None, None, None
         context.publish_state()
+
+
+def _for_people(cause: Cause, code: Reason | None, reason: str) -> Message:
+    """Return a driver's message, with what it means in the language of the reader."""
+    return Message(FINDINGS[obstacle(cause, code).name].text, reason, reason=reason)
 
 
 def _from_ms(milliseconds: int) -> datetime:

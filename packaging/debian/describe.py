@@ -1,5 +1,4 @@
 """Writes manual pages and bash completions of the commands as they describe themselves: describe.py DIRECTORY."""
-# ruff: noqa: INP001 - a script of the package's build
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -43,7 +42,7 @@ PROGRAMS = (
         "hadir",
         base.app,
         "attendance gateway: fingerprint terminals to MQTT",
-        gateway.HINTS,
+        {name: gateway.hint_lines(name) for name in gateway.HINTS},
         (
             ("/etc/hadir/gateway.yaml", "The configuration."),
             ("/etc/hadir/secrets/", "Passwords and keys; the configuration names them as secrets/NAME."),

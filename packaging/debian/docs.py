@@ -3,7 +3,6 @@
 As in the repository, so that links between pages work where they are installed: README, CHANGELOG, ``docs/``, and every
 file that these link to. Samples, which people copy, lie in ``examples/`` as well.
 """
-# ruff: noqa: INP001 - a script of the package's build
 
 import re
 import shutil

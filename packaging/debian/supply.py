@@ -5,7 +5,6 @@ verifies each file against the hashes of the lock, and unpacks all of them into 
 them (CycloneDX 1.6). Markers are evaluated for the target, which need not be this machine. Nothing else is downloaded,
 not even to build with: the build tools are those of this environment.
 """
-# ruff: noqa: INP001 - a script of the package's build
 
 import hashlib
 import json

@@ -4,8 +4,8 @@ import pytest
 
 from drivers.base import Reason
 from gateway.advice import judge_clock, obstacle
-from gateway.cli.messages import FINDINGS
 from gateway.doctor import TERMINAL_STEPS
+from gateway.findings import FINDINGS
 
 MINUTE, HOUR = 60_000, 3_600_000
 

@@ -26,7 +26,7 @@ import pytest
 
 from drivers.zkteco import layouts, wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
-from gateway.cli import HINTS
+from gateway.cli import hint_lines
 from gateway.control import ask
 from gateway.settings import load
 from tests import command
@@ -199,7 +199,7 @@ def test_internal_error_is_70_without_a_traceback() -> None:
     result = patched(patch, "status")
     assert result.returncode == 70
     assert "internal error: ValueError" in result.stderr
-    assert HINTS["internal"][1] in result.stderr
+    assert hint_lines("internal")[1] in result.stderr
     assert "Traceback" not in result.stderr
     assert "hunter2" not in result.stderr
     assert "Traceback" in patched(patch, "status", HADIR_DEBUG="1").stderr
@@ -218,7 +218,7 @@ def test_demo_without_its_broker() -> None:
     assert without.returncode == 1
     assert without.stderr.splitlines() == [
         "hadir: the demo needs the library iotcore, which is not installed here",
-        *(f"  {line}" for line in HINTS["demo"]),
+        *(f"  {line}" for line in hint_lines("demo")),
     ]
 
 
@@ -248,7 +248,7 @@ def test_all_mistakes_of_a_configuration_at_once(tmp_path: Path, command: str) -
     lines = result.stderr.splitlines()
     assert result.returncode == 78
     assert [line.split(":")[1] for line in lines[:5]] == ["1", "3", "5", "6", "7"]
-    assert lines[5:] == ["hadir: 5 mistakes in the configuration", *(f"  {line}" for line in HINTS["config"])]
+    assert lines[5:] == ["hadir: 5 mistakes in the configuration", *(f"  {line}" for line in hint_lines("config"))]
     assert "hunter2" not in result.stderr
     assert result.stdout == ""
 
@@ -269,7 +269,7 @@ def test_missing_configuration(tmp_path: Path) -> None:
     result = hadir("run", "-c", tmp_path / "none.yaml")
     assert result.returncode == 78
     assert "no such file" in result.stderr
-    assert HINTS["no_config"][0] in result.stderr
+    assert hint_lines("no_config")[0] in result.stderr
 
 
 def test_schema_is_a_json_schema() -> None:
@@ -331,7 +331,7 @@ def test_probe_with_and_without_the_key(tmp_path: Path) -> None:
     assert refused.returncode == 77
     assert json.loads(refused.stdout)["error"]["code"] == "refused"
     assert "Comm. > PC connection" in refused.stderr
-    assert HINTS["key"][1] in refused.stderr
+    assert hint_lines("key")[1] in refused.stderr
     assert "1174" not in refused.stderr + refused.stdout
     assert admitted.returncode == 0
 
@@ -354,7 +354,7 @@ def test_probe_of_something_else(answer: bytes, code: int, hint: str) -> None:
     assert result.stdout == ""
     what, *advice = result.stderr.splitlines()
     assert what.startswith(f"hadir: {address}: ")
-    assert advice == [f"  {line}" for line in HINTS[hint]]
+    assert advice == [f"  {line}" for line in hint_lines(hint)]
 
 
 def test_probe_and_read_of_a_closed_port() -> None:
@@ -366,8 +366,8 @@ def test_probe_and_read_of_a_closed_port() -> None:
     unknown, impossible = hadir("probe", "nosuch.invalid"), hadir("probe", "kantor..local")
     assert [result.returncode for result in (refused, udp, unknown, impossible)] == [69, 69, 69, 2]
     assert refused.stderr.startswith(f"hadir: 127.0.0.1:{port}: cannot be reached (Connection refused)\n")
-    assert HINTS["unavailable"][1] in udp.stderr
-    assert HINTS["name"][1] in unknown.stderr
+    assert hint_lines("unavailable")[1] in udp.stderr
+    assert hint_lines("name")[1] in unknown.stderr
     assert "or a host name" in " ".join(impossible.stderr.replace("│", " ").split())
 
 
@@ -427,7 +427,7 @@ def test_discover_prints_a_table_and_lines_to_paste(neighbourhood: int, tmp_path
     assert "  # - name: terminal-3\n" in entries
     assert entries.count("  # comm_key_file: ") == 2
     for hint in ("key", "panel", "encrypted", "unavailable", "protocol"):
-        assert result.stderr.count(HINTS[hint][1]) == 1
+        assert result.stderr.count(hint_lines(hint)[1]) == 1
 
 
 def test_discover_with_the_key_as_lines_alone(neighbourhood: int, tmp_path: Path) -> None:
@@ -475,7 +475,7 @@ def test_discover_without_terminals_ends_with_1(neighbourhood: int) -> None:
         result = hadir("discover", network, "--port", neighbourhood)
         assert result.returncode == 1
         assert f"no terminal answers in {network}" in result.stderr
-        assert HINTS["no_terminal"][1] in result.stderr
+        assert hint_lines("no_terminal")[1] in result.stderr
         assert "For the configuration" not in result.stdout
 
 
@@ -492,14 +492,14 @@ def test_discover_refuses_to_be_rude(network: str, words: str, hint: str) -> Non
     result = hadir("discover", network)
     assert (result.returncode, result.stdout) == (2, "")
     assert words in result.stderr
-    assert HINTS[hint][1] in result.stderr
+    assert hint_lines(hint)[1] in result.stderr
 
 
 def test_discover_with_yes_searches_any_network() -> None:
     """An address that nobody can reach is no finding, and it is said that there is no way."""
     result = hadir("discover", "255.255.255.255", "--yes")
     assert (result.returncode, result.stdout) == (69, "")
-    assert HINTS["no_route"][1] in result.stderr
+    assert hint_lines("no_route")[1] in result.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -571,7 +571,7 @@ def test_read_shows_bad_records_as_such(tmp_path: Path) -> None:
     assert records[-1]["bad"].startswith("impossible date")
     assert records[0]["pin"].startswith("10")
     assert failed.returncode == 74
-    assert HINTS["output"][1] in failed.stderr
+    assert hint_lines("output")[1] in failed.stderr
 
 
 def test_read_by_name_uses_the_configuration(tmp_path: Path) -> None:
@@ -745,7 +745,7 @@ def test_second_daemon_is_75(office: Office) -> None:
     result = hadir("run", "-c", office.config)
     assert result.returncode == 75
     assert "another hadir is running" in result.stderr
-    assert HINTS["locked"][1] in result.stderr
+    assert hint_lines("locked")[1] in result.stderr
 
 
 def test_tail_masks_pins(office: Office) -> None:
@@ -809,7 +809,7 @@ def test_replay_without_a_daemon(tmp_path: Path) -> None:
         config = configuration(tmp_path, url=broker.url, lobby=simulator.address)
         result = hadir("replay", "-c", config, "--sequence", "1")
         assert result.returncode == 74
-        assert HINTS["no_ledger"][0] in result.stderr
+        assert hint_lines("no_ledger")[0] in result.stderr
         with running("run", "-c", config) as process:
             subscriber.wait_for(lambda _: len(subscriber.on("punch/lobby")) == 10)
             process.send_signal(signal.SIGTERM)
@@ -856,7 +856,7 @@ def test_run_ends_within_five_seconds_of_sigterm(tmp_path: Path) -> None:
     assert result.returncode == 3
     assert "not running" in result.stdout
     assert "lobby" in result.stdout
-    assert HINTS["not_running"][1] in result.stderr
+    assert hint_lines("not_running")[1] in result.stderr
     found = json.loads(hadir("status", "-c", config, "--json").stdout)
     assert (found["running"], found["ledger"]["waiting"], found["terminals"]["lobby"]["records"]) == (False, 0, 10)
 
@@ -867,7 +867,7 @@ def test_before_the_first_run(tmp_path: Path) -> None:
     state, events = hadir("status", "-c", config), hadir("tail", "-c", config)
     assert (state.returncode, events.returncode) == (3, 74)
     assert "none yet" in state.stdout
-    assert HINTS["no_ledger"][1] in events.stderr
+    assert hint_lines("no_ledger")[1] in events.stderr
 
 
 @pytest.mark.parametrize(
@@ -889,7 +889,7 @@ def test_unusable_ledger_is_74(tmp_path: Path, spoil: Callable[[Path], object], 
     result = hadir("run", "-c", config)
     assert result.returncode == 74
     assert words in result.stderr
-    assert HINTS["ledger"][1] in result.stderr
+    assert hint_lines("ledger")[1] in result.stderr
 
 
 def test_simulate_says_what_a_file_does_not_give(tmp_path: Path) -> None:
@@ -930,7 +930,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
         assert (verified.returncode, verified.stdout) == (0, "OK: 10 events in 1 stream, 10 of them punches\n")
         assert copied.returncode == 0
         assert locked.returncode == 75
-        assert HINTS["locked"][1] in locked.stderr
+        assert hint_lines("locked")[1] in locked.stderr
 
         path = tmp_path / "data" / "ledger.db"
         with sqlite3.connect(path) as ledger:
@@ -939,7 +939,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
         assert altered.returncode == 1
         assert "sequence 4 of stream" in altered.stderr
         assert "the digest does not fit the content" in altered.stderr
-        assert HINTS["altered"][1] in altered.stderr
+        assert hint_lines("altered")[1] in altered.stderr
         found = json.loads(hadir("verify", "-c", config, "--json").stdout)
         assert (found["ok"], found["breach"]["sequence"]) == (False, 4)
 
@@ -958,7 +958,7 @@ def test_verify_backup_restore(tmp_path: Path) -> None:
             listed = [line for line in altered.stderr.splitlines() if line.startswith("hadir: sequence ")]
             assert [line.split()[2] for line in listed] == ["3", "7"]
             assert all("the digest does not fit the content" in line for line in listed)
-            assert HINTS["altered"][1] in altered.stderr
+            assert hint_lines("altered")[1] in altered.stderr
             if not waiting:
                 found = json.loads(hadir("verify", "-c", config, "--json").stdout)
                 assert [breach["sequence"] for breach in found["breaches"]] == [3, 7]
@@ -1003,11 +1003,11 @@ def test_copies_that_are_not_there(tmp_path: Path) -> None:
     for words, hint in ((["verify"], "no_ledger"), (["ledger", "backup"], "no_ledger")):
         result = hadir(*words, "-c", config)
         assert result.returncode == 74
-        assert HINTS[hint][1] in result.stderr
+        assert hint_lines(hint)[1] in result.stderr
     for more in ([], [tmp_path / "nowhere.db"]):
         result = hadir("ledger", "restore", *more, "-c", config)
         assert result.returncode == 74
-        assert HINTS["no_backup"][1] in result.stderr
+        assert hint_lines("no_backup")[1] in result.stderr
 
 
 # ---------------------------------------------------------------- reconcile and replay

@@ -14,7 +14,7 @@ import pyrage
 import pytest
 
 from gateway.bundle import MANIFEST, Bundle
-from gateway.cli import HINTS
+from gateway.cli import hint_lines
 from gateway.ledger import LedgerReader
 from tests import contract
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
@@ -101,7 +101,7 @@ def test_export_that_cannot_be_done(tmp_path: Path, config: Path) -> None:
     """Each says what is wrong and what to do."""
     (tmp_path / "taken").touch()  # no folder, not even for root
     done = hadir("export", "-c", config, "--to", tmp_path / "taken" / "stick")
-    assert (done.returncode, HINTS["stick"][1] in done.stderr) == (74, True)
+    assert (done.returncode, hint_lines("stick")[1] in done.stderr) == (74, True)
     assert hadir("export", "-c", config).returncode == 2
     wrong = hadir("export", "-c", config, "--to", tmp_path / "stick", "--recipient", "age1rusak")
     assert (wrong.returncode, "public key of age" in wrong.stderr) == (2, True)
@@ -124,7 +124,7 @@ def test_an_altered_event_is_left_out_and_the_others_go(tmp_path: Path, config: 
     done = hadir("export", "-c", config, "--json", "--to", tmp_path / "stick")
     row = json.loads(done.stdout)
     assert (done.returncode, row["events"], row["altered"], row["left"]) == (0, COUNT - 2, 2, 0)
-    assert HINTS["altered"][0] in done.stderr
+    assert hint_lines("altered")[0] in done.stderr
     with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
         sent = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url, "--wait", "1s", "--json")
     (row,) = json.loads(sent.stdout)
@@ -137,7 +137,7 @@ def test_an_interrupted_export_is_completed(config: Path) -> None:
     lines = (folder / MANIFEST).read_bytes().splitlines(keepends=True)
     (folder / MANIFEST).write_bytes(b"".join(lines[:-1]))
     done = hadir("courier", "send", folder, "--broker", "mqtt://127.0.0.1:9")
-    assert (done.returncode, HINTS["unfinished"][1] in done.stderr) == (1, True)
+    assert (done.returncode, hint_lines("unfinished")[1] in done.stderr) == (1, True)
     assert exported(config) == folder
     assert (folder / MANIFEST).read_bytes().splitlines()[1:-1] == [line.rstrip() for line in lines[1:-1]]
 
@@ -176,7 +176,7 @@ def test_what_is_refused_is_not_sent(tmp_path: Path, config: Path) -> None:
         send = ("courier", "send", "--broker", broker.url)
         damaged = hadir(*send, tmp_path / "stick")
         assert (damaged.returncode, "cut short" in damaged.stderr) == (1, True)
-        assert HINTS["bundle"][1] in damaged.stderr
+        assert hint_lines("bundle")[1] in damaged.stderr
         stranger = hadir(*send, good, "--key", f"3602-bkpsdm/gw-01=ed25519:{'A' * 43}=")
         assert (stranger.returncode, "not by a key of that gateway" in stranger.stderr) == (1, True)
         assert hadir(*send, good, "--identity", config).returncode == 2
@@ -188,7 +188,7 @@ def test_send_without_a_receipt(tmp_path: Path, config: Path) -> None:
     folder = exported(config)
     with Broker(tmp_path) as broker, Subscriber(broker.port, "hadir/v1/#"):
         done = hadir("courier", "send", folder, "--broker", broker.url, "--wait", "0.2s", "--json")
-    assert (done.returncode, HINTS["unconfirmed"][1] in done.stderr) == (1, True)
+    assert (done.returncode, hint_lines("unconfirmed")[1] in done.stderr) == (1, True)
     (row,) = json.loads(done.stdout)
     assert (row["sent"], row["confirmed"], row["receipt"]) == (COUNT, False, None)
 
@@ -213,7 +213,7 @@ def test_receipts_that_cannot_be_used(tmp_path: Path, config: Path) -> None:
     ):
         file.write_text(text)
         done = hadir("receipt", "import", "-c", config, file)
-        assert (done.returncode, output in done.stderr, HINTS["receipt"][1] in done.stderr) == (1, True, True)
+        assert (done.returncode, output in done.stderr, hint_lines("receipt")[1] in done.stderr) == (1, True, True)
     assert hadir("receipt", "import", "-c", config, tmp_path / "none.json").returncode == 74
     assert counts(config) == (COUNT, 0)
 
@@ -269,7 +269,11 @@ def test_nothing_is_written_through_what_lies_on_a_stick(tmp_path: Path, config:
     with Broker(tmp_path) as broker, inbox(broker.port, tmp_path / "centre.db"):
         eventually(lambda: "hadir/v1/+/+/batch" in broker.log)
         done = hadir("courier", "send", tmp_path / "stick", "--broker", broker.url)
-    assert (done.returncode, "receipt.json: " in done.stderr, HINTS["output"][1] in done.stderr) == (74, True, True)
+    assert (done.returncode, "receipt.json: " in done.stderr, hint_lines("output")[1] in done.stderr) == (
+        74,
+        True,
+        True,
+    )
     back = hadir("receipt", "import", "-c", config, folder / "receipt.json")
     assert (back.returncode, "receipt.json: " in back.stderr) == (74, True)
     # An export that was interrupted, gone on with among what somebody put there.

@@ -13,10 +13,11 @@ import pytest
 
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.doctor import _advice_lines, _conclude
-from gateway.cli.messages import FINDINGS, Language, user_language
 from gateway.control import ask
 from gateway.doctor import Outcome, Step
+from gateway.findings import FINDINGS
 from gateway.ledger import LedgerReader
+from gateway.texts import Language, user_language
 from tests.broker import Broker, Subscriber, eventually
 from tests.gateway.test_cli import HADIR, configuration, environment, hadir
 
@@ -166,8 +167,8 @@ def test_first_obstacle_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert [step["name"] for step in failed][-2:] == ["port", "broker_port"]
     advice = FINDINGS[failed[0]["finding"]].advice
     assert advice is not None
-    assert f"Langkah berikut: {advice.id}" in done.stdout
-    assert failed[0]["advice"] == advice.en
+    assert f"Langkah berikut: {advice.into(Language.INDONESIAN)}" in done.stdout
+    assert failed[0]["advice"] == advice
 
 
 def test_configuration_that_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli import HINTS
+from gateway.cli import hint_lines
 from gateway.ledger import FILE_NAME, LedgerReader
 from tests.broker import WAIT_S, eventually
 from tests.drivers.hostile import PLANTS, Plant
@@ -63,10 +63,10 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     """Whose a file is must be known, what it is certain; the other files are imported all the same."""
     nameless = export(tmp_path, "1_attlog.dat", 2001)
     requested = hadir("import", "-c", config, nameless)
-    assert (requested.returncode, HINTS["wrong_terminal"][1] in requested.stderr) == (1, True)
+    assert (requested.returncode, hint_lines("wrong_terminal")[1] in requested.stderr) == (1, True)
     users = export(tmp_path, "user.dat", 1)
     done = hadir("import", "-c", config, "--json", users, export(tmp_path, f"{SERIAL}_attlog.dat", 1001))
-    assert (done.returncode, HINTS["not_export"][0] in done.stderr) == (1, True)
+    assert (done.returncode, hint_lines("not_export")[0] in done.stderr) == (1, True)
     refused, imported = json.loads(done.stdout)
     assert "users" in refused["refused"]
     assert imported["new"] == 3
@@ -78,7 +78,7 @@ def test_what_is_refused(tmp_path: Path, config: Path) -> None:
     table = tmp_path / "GLG_001.TXT"
     table.write_text("1\t1\t77\tBUDI\t1\t0\t01/02/2026 07:30:00\n")
     open_dates = hadir("import", "-c", config, "--terminal", "lobby", table)
-    assert (open_dates.returncode, HINTS["dates"][0] in open_dates.stderr) == (1, True)
+    assert (open_dates.returncode, hint_lines("dates")[0] in open_dates.stderr) == (1, True)
     assert hadir("import", "-c", config, "--terminal", "lobby", "--dates", "dmy", table).returncode == 0
 
 
@@ -91,7 +91,7 @@ def test_a_person_outranks_a_name(tmp_path: Path, config: Path) -> None:
             (row,) = json.loads(done.stdout)
             assert (done.returncode, row["terminal"], row["new"]) == (0, "lobby", 3)
         else:
-            assert (done.returncode, HINTS["wrong_terminal"][1] in done.stderr) == (1, True)
+            assert (done.returncode, hint_lines("wrong_terminal")[1] in done.stderr) == (1, True)
     # The same punches under the name of another terminal's serial number: its owner is known by the punches.
     again = export(tmp_path, "OTHER12345_attlog.dat", 1001)
     (row,) = json.loads(hadir("import", "-c", config, "--json", "--terminal", "lobby", again).stdout)
@@ -122,7 +122,7 @@ def test_five_columns(tmp_path: Path, config: Path) -> None:
     path = tmp_path / "1_attlog.dat"
     path.write_text("10021\t2026-04-10 07:31:01\t1\t0\t0\n")
     done = hadir("import", "-c", config, "--terminal", "lobby", path)
-    assert (done.returncode, HINTS["columns"][1] in done.stderr) == (1, True)
+    assert (done.returncode, hint_lines("columns")[1] in done.stderr) == (1, True)
     done = hadir("import", "-c", config, "--terminal", "lobby", "--columns", "device", path)
     assert (done.returncode, "1 lines, 1 punches" in done.stdout) == (0, True)
 

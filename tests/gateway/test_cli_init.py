@@ -16,8 +16,9 @@ import pytest
 
 from drivers.textfile import read_secret
 from drivers.zkteco.simulator import Simulator, build
-from gateway.cli.messages import QUESTIONS, WRONG, Language
+from gateway.cli.messages import QUESTIONS, WRONG
 from gateway.settings import Settings, load
+from gateway.texts import Language
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker
 from tests.drivers.zkteco import foreign_services
@@ -168,8 +169,8 @@ def test_a_person_who_leaves(tmp_path: Path) -> None:
     """The end of the input, or Ctrl-C, in the middle of the questions leaves nothing behind."""
     config = tmp_path / "gateway.yaml"
     with Person("init", "-c", config, "--lang", "en") as person:
-        person.answers(QUESTIONS["site"].en, "kantor")
-        person.answers(QUESTIONS["gateway"].en, "\x03")
+        person.answers(QUESTIONS["site"], "kantor")
+        person.answers(QUESTIONS["gateway"], "\x03")
         code = person.waits()
     assert code == 1
     assert list(tmp_path.iterdir()) == []

@@ -23,15 +23,17 @@ from drivers.line import simulator as line
 from drivers.zkteco.simulator import Simulator, build
 from gateway import advice, doctor, event
 from gateway.app import Daemon
-from gateway.cli.messages import FINDINGS, STEPS
+from gateway.cli.messages import STEPS
 from gateway.clock import AssumedClock, SystemClock
 from gateway.control import ask
 from gateway.doctor import BROKER, BROKER_STEPS, GATEWAY, MACHINE_STEPS, TERMINAL_STEPS, Finding, Section, Step
+from gateway.findings import FINDINGS
 from gateway.ledger import Ledger, LedgerReader
 from gateway.mqtt.failure import BrokerCause
 from gateway.mqtt.session import RETAINED, Connected, Session, Subscribed
 from gateway.mqtt.timing import Timing
 from gateway.settings import Settings, load
+from gateway.texts import Language
 from tests import contract
 from tests.authority import Authority
 from tests.broker import (
@@ -98,8 +100,8 @@ def examined(settings: Settings, part: str | None = None, timing: Timing | None 
     for step in steps:
         assert step.name in STEPS
         output = FINDINGS[step.finding]
-        assert output.text.en.format(**step.values)
-        assert output.text.id.format(**step.values)
+        for language in Language:
+            assert output.text.into(language, **step.values)
         assert (output.advice is not None) == (step.outcome in ("failed", "warned")), step
     return {step.name: step for step in steps}
 

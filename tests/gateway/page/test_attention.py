@@ -9,9 +9,10 @@ import pytest
 
 from gateway.advice import BROKER_FINDINGS
 from gateway.broker_status import BrokerStatus
-from gateway.cli.messages import FINDINGS, Language
+from gateway.findings import FINDINGS
 from gateway.page.attention import attention, condition, ever_confirmed
 from gateway.page.messages import Messages
+from gateway.texts import Language
 
 ID = Messages("id", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))
 EN = Messages("en", datetime(2026, 11, 24, 10, tzinfo=ZoneInfo("Asia/Jakarta")))

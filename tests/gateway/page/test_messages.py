@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from string import Formatter
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,16 +14,6 @@ from gateway.page.messages import NORMAL, TEXTS, Language, Messages, language
 
 NOW = datetime(2026, 11, 24, 10, 12, 33, tzinfo=ZoneInfo("Asia/Jakarta"))
 EN, ID = Messages("en", NOW), Messages("id", NOW)
-
-
-@pytest.mark.parametrize("name", TEXTS)
-def test_both_languages_have_the_same_placeholders(name: str) -> None:
-    """Neither is empty, and no value is lost in translation."""
-    english, indonesian = TEXTS[name]
-    fields = [sorted(field for _, field, _, _ in Formatter().parse(text) if field) for text in (english, indonesian)]
-    assert english
-    assert indonesian
-    assert fields[0] == fields[1]
 
 
 def test_every_text_is_used_and_every_one_used_is_there() -> None:

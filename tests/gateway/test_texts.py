@@ -1,0 +1,152 @@
+"""Texts for people: the catalogues fit the code, and both languages say the same."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from string import Formatter
+
+import pytest
+import texts as tool
+from babel.messages.catalog import Catalog
+
+from gateway.incidents import INCIDENTS, NOTES, alarm_message, of_terminal, shown_alarm
+from gateway.texts import Language, Message, Text, _, in_context
+
+ROOT = Path(__file__).parent.parent.parent
+TRANSLATED = tool.read(tool.po("id"), "id")
+
+
+def ids(catalog: Catalog) -> list[tuple[str | None, str]]:
+    """Return context and text of each message."""
+    return [(message.context, str(message.id)) for message in catalog if message.id]
+
+
+def fields(text: str) -> set[str]:
+    """Return the placeholders of a text."""
+    return {field for _, field, _, _ in Formatter().parse(text) if field is not None}
+
+
+def test_the_catalogues_hold_the_texts_of_the_code() -> None:
+    """Run `make texts` after a text has changed."""
+    extracted = ids(tool.extracted())
+    assert len(extracted) > 400
+    assert sorted(extracted, key=str) == sorted(ids(tool.read(tool.LOCALE / "hadir.pot")), key=str)
+    assert sorted(extracted, key=str) == sorted(ids(TRANSLATED), key=str)
+    assert not TRANSLATED.obsolete
+
+
+def test_the_extraction_finds_a_new_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the test above would compare nothing."""
+    (tmp_path / "gateway").mkdir()
+    (tmp_path / "gateway" / "new.py").write_text('_("new " "text")\nin_context("here", "other")\nother("none")\n')
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    assert ids(tool.extracted()) == [(None, "new text"), ("here", "other")]
+
+
+def test_no_text_is_without_a_translation_and_no_placeholder_differs() -> None:
+    """In each language."""
+    assert list(tool.missing(TRANSLATED)) == []
+    assert [message.id for message in TRANSLATED if message.id and message.fuzzy] == []
+    differing = [
+        message.id for message in TRANSLATED if message.id and fields(str(message.id)) != fields(str(message.string))
+    ]
+    assert differing == []
+
+
+def test_the_compiled_catalogue_is_that_of_the_texts() -> None:
+    """It is what the program reads."""
+    assert tool.po("id").with_suffix(".mo").read_bytes() == tool.compiled(TRANSLATED)
+
+
+def test_the_terms_of_the_glossary_are_used() -> None:
+    """One Indonesian term for each thing."""
+    wrong = re.compile(
+        r"(?<!mesin )\babsen\b|\babsensi\b|\breceipts?\b(?!\.json)|(?<!\{)\bevents?\b|kunci komunikasi|buku catatan|"
+        r"\baliran\b|\balarm\b",
+        re.IGNORECASE,
+    )
+    found = [message.string for message in TRANSLATED if message.id and wrong.search(str(message.string))]
+    assert found == []
+
+
+def test_a_wheel_holds_the_catalogue(tmp_path: Path) -> None:
+    """An installation reads it from its own package."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(tmp_path),
+        str(ROOT),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    listed = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], check=True, capture_output=True, text=True)
+    assert "gateway/locale/id/LC_MESSAGES/hadir.mo" in listed.stdout
+
+
+def test_a_text_in_both_languages() -> None:
+    """Values are filled in; a context distinguishes equal texts; an unknown text stays English."""
+    assert _("since {since}").into(Language.INDONESIAN, since="x") == "sejak x"
+    assert _("since {since}").into(Language.ENGLISH, since="x") == "since x"
+    assert in_context("serial_twice", "{reason}").into(Language.INDONESIAN, reason="x").endswith("(x)")
+    assert _("{reason}").into(Language.INDONESIAN, reason="x") == "x"
+    assert Text("not in any catalogue").translated(Language.INDONESIAN) == "not in any catalogue"
+    assert Text("").translated(Language.INDONESIAN) == ""
+
+
+def test_a_message_is_its_english_text_and_can_be_translated_elsewhere() -> None:
+    """On a topic it is a string; over the control socket its parts follow it."""
+    message = of_terminal("lobby", alarm_message("clock_stepped", seconds=90))
+    assert json.loads(json.dumps(message)) == "terminal lobby: its clock jumped by 90 s"
+    received = Message.of(json.loads(json.dumps(message.data())))
+    assert received.into(Language.INDONESIAN) == "mesin lobby: jamnya melompat 90 detik"
+    assert received.into(Language.ENGLISH) == str(message)
+
+
+def test_an_alarm_without_a_translation_is_shown_as_it_is() -> None:
+    """One of the publisher's errors, or of a daemon of another version."""
+    assert shown_alarm({"message": "text {"}, Language.INDONESIAN) == "text {"
+    assert shown_alarm({"message": "text", "translatable": None}, Language.INDONESIAN) == "text"
+
+
+def test_values_in_braces_stay_what_they_are() -> None:
+    """A name of a file or an error may hold them."""
+    message = alarm_message("file_refused", file="{0}.dat", reason="{x")
+    assert Message.of(message.data()).into(Language.INDONESIAN) == "{0}.dat tidak dibaca: {x"
+
+
+@pytest.mark.parametrize("code", INCIDENTS)
+def test_variants_of_an_alarm_differ_and_have_known_values(code: str) -> None:
+    """And its note is one that the table of notes knows."""
+    incident = INCIDENTS[code]
+    assert incident.title
+    assert len(set(incident.texts.values())) == len(incident.texts)
+    assert incident.note is None or incident.note in NOTES
+
+
+def test_every_alarm_in_the_code_is_in_the_table() -> None:
+    """And every row of the table is one that the code raises or the contract names."""
+    code = "\n".join(
+        path.read_text("utf-8") for path in (ROOT / "gateway").rglob("*.py") if path.name != "incidents.py"
+    )
+    raised = set(re.findall(r'(?:alarm|incident|_raise_alarm|alarm_message)\(\s*"(\w+)"', code))
+    raised |= set(re.findall(r'alarm="(\w+)"', code))
+    assert len(raised) > 20
+    assert raised <= set(INCIDENTS)
+    assert {name for name in INCIDENTS if f'"{name}"' not in code} == set()
+
+
+def test_every_note_has_a_rule_for_a_full_ledger() -> None:
+    """A new type of note needs a decision."""
+    from gateway import event
+
+    types = {value for value in vars(event).values() if isinstance(value, str) and value.startswith("hadir.")}
+    records = {event.RECORDED, event.CONFIRMED, event.UNCONFIRMED, event.QUARANTINED}
+    assert set(NOTES) == types - records
