@@ -58,7 +58,7 @@ def test_a_false_beginning_hides_a_frame_until_the_line_pauses() -> None:
     assert (reader.skipped, reader.missing) == (8, 0)
 
 
-def test_a_length_beyond_belief_is_noise() -> None:
+def test_an_impossible_length_is_noise() -> None:
     """16 KiB are the most that is waited for."""
     raw, frame = FRAMES[0]
     reader = FrameReader()

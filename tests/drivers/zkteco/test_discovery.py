@@ -268,7 +268,7 @@ def test_attempts_keep_their_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     assert waits == [0, 0.02, 0.04, 0, 0.02]
 
 
-def test_search_that_is_stopped_says_goodbye_and_keeps_what_it_found(stack: ExitStack, port: int) -> None:
+def test_a_stopped_search_closes_its_conversations_and_keeps_its_results(stack: ExitStack, port: int) -> None:
     """Whoever is in a conversation gets its farewell and is reported; nobody else is asked."""
     terminal = SimulatedTerminal()
     search = searching(port, *range(1, 200), rate=50.0)

@@ -128,7 +128,7 @@ def test_a_fault_comes_and_goes(name: str, udp: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_the_catalogue_says_what_a_fault_does(name: str) -> None:
+def test_the_catalogue_describes_each_fault(name: str) -> None:
     """One sentence or two, quirks by number, a default that is a value."""
     fault = FAULTS[name]
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
@@ -249,7 +249,7 @@ def test_any_two_faults_can_be_on_together(first: str) -> None:
 
 
 @pytest.mark.parametrize(("order", "count"), [("count", 0), ("count=7", 7), ("count=+2", 42), ("count=-50", 0)])
-def test_the_count_lies(order: str, count: int) -> None:
+def test_the_reported_count_is_wrong(order: str, count: int) -> None:
     """The number reported may be anything, while the log stays what it is."""
     terminal = a_terminal()
     terminal.faults.switch_on(order)
@@ -416,7 +416,7 @@ def test_old_terminals_and_some_firmware_do_not_read_by_time() -> None:
 
 
 @pytest.mark.parametrize(("lie", "length"), [("all", 25 * 40), ("none", 0), ("half", 20)])
-def test_reading_by_time_lies(lie: str, length: int) -> None:
+def test_reading_by_time_returns_wrong_records(lie: str, length: int) -> None:
     """Records that were not asked for, too few, or a piece of one."""
     terminal = a_terminal(25)
     terminal.faults.switch_on(f"range-lies={lie}")
@@ -633,7 +633,7 @@ def test_datagrams_are_lost_doubled_and_mixed() -> None:
         assert steps(order) == FRAMES
 
 
-def test_headers_lie() -> None:
+def test_headers_are_wrong() -> None:
     """The checksum, the length, the magic; or it is not this protocol at all."""
     packet = Packet(wire.CMD_ACK_OK, 1, 2, b"data")
     terminal = a_terminal()
@@ -652,7 +652,7 @@ def test_headers_lie() -> None:
     assert sent("garbage").startswith(b"HTTP/")
 
 
-def test_a_burst_says_too_short_a_length() -> None:
+def test_a_burst_has_too_small_a_length_field() -> None:
     """The header counts the first packet's data, and all of the log follows in the same packet."""
     terminal = a_terminal()
     conversation = begun(terminal)
@@ -691,7 +691,7 @@ def test_a_restart_drops_every_connection(listened: tuple[SimulatedTerminal, Sim
     assert terminal.conversations == 0
 
 
-def test_a_power_cut_says_nothing(listened: tuple[SimulatedTerminal, Simulator, ZktecoTerminal]) -> None:
+def test_a_power_cut_sends_nothing(listened: tuple[SimulatedTerminal, Simulator, ZktecoTerminal]) -> None:
     """Who listens hears nothing, who asks gets no answer; back again, the terminal has forgotten everybody."""
     terminal, simulator, visitor = listened
     terminal.faults.switch_on("power-cut")

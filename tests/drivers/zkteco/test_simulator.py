@@ -526,7 +526,7 @@ def test_events_cross_the_wire_in_order(udp: bool) -> None:
         assert other.query(wire.CMD_GET_TIME).command == wire.CMD_ACK_OK
 
 
-def test_a_client_may_speak_in_single_bytes_or_all_at_once() -> None:
+def test_a_client_may_send_single_bytes_or_all_at_once() -> None:
     """However requests are cut or glued, each is answered."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator) as client:
         for byte in Packet(wire.CMD_CONNECT, 0, 7).to_tcp():
@@ -538,7 +538,7 @@ def test_a_client_may_speak_in_single_bytes_or_all_at_once() -> None:
 
 
 @pytest.mark.parametrize("noise", [b"GET / HTTP/1.1\r\n\r\n", b"\xaa\x01\x55", wire.TCP_MAGIC + b"\xff" * 4])
-def test_a_client_that_speaks_something_else_is_hung_up_on(noise: bytes) -> None:
+def test_a_client_with_another_protocol_is_disconnected(noise: bytes) -> None:
     """Noise ends that connection; others are served."""
     with Simulator(SimulatedTerminal()) as simulator, Client(simulator) as stranger, Client(simulator) as client:
         stranger.send(noise)
@@ -681,7 +681,7 @@ def test_the_same_seed_gives_the_same_office(layout: str) -> None:
     assert generate(7, 500, 20, END, layout).log != generate(8, 500, 20, END, layout).log
 
 
-def test_an_invented_office_is_believable() -> None:
+def test_an_invented_office_is_plausible() -> None:
     """Working days and hours only, in the order of time, up to the end; in the morning in, in the afternoon out."""
     office = generate(1, 5000, 60, END)
     found = [each for each in layouts.Records(office.log, layouts.LAYOUTS["40"]) if isinstance(each, RawPunch)]

@@ -115,7 +115,7 @@ def test_what_was_not_read_to_its_end_is_given_back_with_the_conversation() -> N
     assert peer.settled()[-2:] == [wire.CMD_FREE_DATA, wire.CMD_EXIT]
 
 
-def test_a_reading_says_how_long_it_was_prepared() -> None:
+def test_a_reading_has_its_time_of_preparation() -> None:
     """The caller paces by it."""
     buffer = framed(log("40", 100))
     with visited(

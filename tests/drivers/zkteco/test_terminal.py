@@ -131,7 +131,7 @@ def raws(reading: Reading) -> bytes:
 
 
 @either_transport
-def test_a_terminal_says_who_it_is(udp: bool) -> None:
+def test_a_terminal_is_identified(udp: bool) -> None:
     """Serial, model, firmware and platform are what the terminal answers."""
     with talking(simulated(serial="ABC123", model="F18", firmware="Ver 6.60", platform="ZMM220"), udp=udp) as (zk, _):
         assert zk.identify() == TerminalInfo("ABC123", "F18", "Ver 6.60", "ZMM220")
@@ -191,14 +191,14 @@ def test_an_impossible_clock_is_none(data: bytes) -> None:
 
 
 @either_transport
-def test_sizes_are_what_the_terminal_says(udp: bool) -> None:
+def test_sizes_are_those_that_the_terminal_reports(udp: bool) -> None:
     """Records and capacity come from the terminal's own count."""
     with talking(simulated(count=1234), udp=udp) as (zk, _):
         assert zk.sizes() == Sizes(1234, 150_000)
 
 
 @pytest.mark.parametrize("count", [1, 7, 1000])
-def test_a_terminal_that_says_no_sizes_is_read_all_the_same(count: int) -> None:
+def test_a_terminal_without_sizes_is_read_nevertheless(count: int) -> None:
     """Four zero bytes in place of sizes mean "cannot say"; the layout is found by how the records read."""
     body = log("40", count)
     buffer = struct.pack("<I", len(body)) + body
@@ -298,7 +298,7 @@ def test_a_tail_is_read_from_the_requested_position(layout: str, udp: bool, star
 
 @every_transport
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
-def test_a_tail_without_a_known_layout_is_what_its_start_says(layout: str, udp: bool, start: int) -> None:
+def test_a_tail_without_a_known_layout_begins_at_its_start(layout: str, udp: bool, start: int) -> None:
     """The count tells the layout except between the two of 8 bytes: there the whole log is read to be sure."""
     with talking(simulated(layout, 1000), udp=udp) as (zk, simulator):
         reading = zk.read(start)
@@ -552,7 +552,7 @@ def test_a_terminal_without_sizes_is_read_without_a_buffer_first(udp: bool) -> N
 @pytest.mark.parametrize("rows", [1, 2, 50, 1000])
 @pytest.mark.parametrize("output", [0, 3, 4, 22, 1008])
 @pytest.mark.parametrize("announced_first", [True, False], ids=["announced", "unannounced"])
-def test_a_packet_longer_than_it_says_is_read_whole(rows: int, output: int, announced_first: bool) -> None:
+def test_a_packet_longer_than_its_length_field_is_read_whole(rows: int, output: int, announced_first: bool) -> None:
     """The log in one burst behind a length field that is too small, as an AK3750 sends it, whatever comes with it."""
     body = log("22", rows)
     table = struct.pack("<I", len(body)) + body
@@ -753,7 +753,7 @@ def test_records_can_be_read_by_their_dates(layout: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("code", [wire.CMD_UNKNOWN, wire.CMD_BAD, wire.CMD_ACK_ERROR, wire.CMD_ACK_OK, 4989])
-def test_a_terminal_that_knows_no_dates_gives_none(code: int) -> None:
+def test_a_terminal_without_requests_by_date_returns_none(code: int) -> None:
     """Most do not know the question; the conversation goes on."""
     with visited(*ranged(Answer(code)), step(wire.CMD_GET_FREE_SIZES, sizes(3))) as (zk, _):
         assert zk.between(*SPAN, "40") is None
@@ -813,7 +813,7 @@ def test_the_clock_can_be_set(udp: bool) -> None:
 
 
 @pytest.mark.parametrize("refreshed", [OK, Answer(wire.CMD_ACK_ERROR), Answer(wire.CMD_UNKNOWN)])
-def test_a_clock_is_set_although_the_terminal_knows_no_refresh(refreshed: Answer) -> None:
+def test_a_clock_is_set_although_the_terminal_has_no_refresh(refreshed: Answer) -> None:
     """What counts is whether it took, and that is read back by whoever asked."""
     with visited(step(wire.CMD_SET_TIME, OK), step(wire.CMD_REFRESHDATA, refreshed)) as (zk, peer):
         zk.set_clock(NOON)
@@ -831,7 +831,7 @@ def test_a_terminal_that_will_not_have_its_clock_set_refuses() -> None:
     assert peer.settled() == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_SET_TIME, wire.CMD_EXIT]
 
 
-def test_a_year_that_no_terminal_knows_is_a_mistake_of_ours() -> None:
+def test_a_year_outside_of_the_range_is_a_programming_error() -> None:
     """Nothing is sent."""
     with visited() as (zk, peer):
         with pytest.raises(ValueError, match="2000 to 2099"):
@@ -1222,7 +1222,7 @@ def test_a_flood_of_events_during_a_question_stays_bounded() -> None:
 
 
 @every_transport
-def test_a_whole_conversation_says_nothing_forbidden(layout: str, udp: bool) -> None:
+def test_a_whole_conversation_sends_nothing_forbidden(layout: str, udp: bool) -> None:
     """Everything the driver can do, done: only commands of the allow-list, and nothing that a terminal refuses."""
     terminal = simulated(layout, 1000)
     with talking(terminal, udp=udp) as (zk, simulator):

@@ -728,7 +728,7 @@ def test_the_answer_to_a_question_that_was_given_up_is_dropped(udp: bool) -> Non
 
 
 @either_transport
-def test_a_wrong_checksum_is_counted_and_believed(udp: bool) -> None:
+def test_a_wrong_checksum_is_counted_and_accepted(udp: bool) -> None:
     """Terminals that get checksums wrong exist, and work otherwise."""
 
     def spoilt(question: Packet) -> list[bytes]:
@@ -969,7 +969,7 @@ def test_pyzk_cannot_be_made_to_harm_a_terminal(harm: Callable[[Any], object]) -
     assert peer.settled() == [wire.CMD_CONNECT, wire.CMD_ENABLEDEVICE, wire.CMD_EXIT]
 
 
-def test_what_pyzk_says_of_bytes_that_it_cannot_read_is_not_repeated() -> None:
+def test_pyzk_messages_about_unreadable_bytes_are_not_repeated() -> None:
     """Its text may be a PIN or a name; it would stand in the log, the state and the alarm."""
     with visited() as (terminal, _):
         for exc in (ValueError("invalid literal: '48151623'"), IndexError("Budi"), struct.error("Budi")):

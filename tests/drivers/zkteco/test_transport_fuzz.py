@@ -58,7 +58,7 @@ class AlteredAnswer(NamedTuple):
 class Plan(NamedTuple):
     """What a peer does: this many answers as they should be, then these, then it hangs up."""
 
-    honest: int
+    correct_answers: int
     answers: list[list[Noise | ForgedAnswer | AlteredAnswer]]
     pieces: list[int]
     """Lengths of what is sent at a time, over and over; datagrams stay whole."""
@@ -73,7 +73,7 @@ contents = st.one_of(
     st.builds(bytes.__add__, st.binary(min_size=1, max_size=1), numbers),
     st.integers(0, 1200).map(bytes),
 )
-lies = st.builds(
+forged_answers = st.builds(
     ForgedAnswer,
     st.one_of(st.sampled_from(CODES), st.integers(0, 65535)),
     contents,
@@ -85,7 +85,7 @@ altered_answers = st.builds(AlteredAnswer, st.floats(0, 1), st.binary(max_size=1
 plans = st.builds(
     Plan,
     st.integers(0, 9),
-    st.lists(st.lists(st.one_of(altered_answers, lies, noises), max_size=4), max_size=8),
+    st.lists(st.lists(st.one_of(altered_answers, forged_answers, noises), max_size=4), max_size=8),
     st.lists(st.integers(1, 64), min_size=1, max_size=5),
 )
 
@@ -167,12 +167,12 @@ class Peer:
 
     def _answer(self, conversation: Conversation, question: Packet, requested: int) -> list[bytes] | None:
         right = [self._encode(packet) for packet in conversation.answer(question)]
-        if requested < self.plan.honest:
+        if requested < self.plan.correct_answers:
             return right
-        if requested - self.plan.honest >= len(self.plan.answers):
+        if requested - self.plan.correct_answers >= len(self.plan.answers):
             return None
         answer: list[bytes] = []
-        for part in self.plan.answers[requested - self.plan.honest]:
+        for part in self.plan.answers[requested - self.plan.correct_answers]:
             match part:
                 case Noise(data):
                     answer.append(data)
@@ -216,7 +216,7 @@ def fuzz(plan: Plan, peer: Peer, *, udp: bool) -> None:
 
 
 def test_any_bytes_on_a_stream_give_a_value_or_a_driver_error() -> None:
-    """Noise, lies and damaged answers at any point of a conversation end it properly, and soon."""
+    """Noise, forged_answers and damaged answers at any point of a conversation end it properly, and soon."""
     with Peer(udp=False) as peer:
 
         @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

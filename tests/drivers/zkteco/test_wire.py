@@ -688,9 +688,7 @@ ODD_LOGS = {
 
 
 @pytest.mark.parametrize(("body", "counts"), ODD_LOGS.values(), ids=ODD_LOGS)
-def test_a_layout_that_looks_better_does_not_overthrow_the_one_found_earlier(
-    body: bytes, counts: tuple[int | None, ...]
-) -> None:
+def test_a_more_plausible_layout_does_not_replace_the_incumbent(body: bytes, counts: tuple[int | None, ...]) -> None:
     """Where a count lies, records of 8 bytes are read as such or not at all: half as many of 16 were never made."""
     rows = layouts.Sample.whole(body)
     assert rows.plausibility(layouts.LAYOUTS["16"]) > rows.plausibility(layouts.LAYOUTS["8"])
