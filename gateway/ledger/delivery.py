@@ -237,8 +237,8 @@ def _store(transaction: Transaction, receipt: Receipt) -> int | None:
         # The rest of the previous stream will never be confirmed.
         connection.exec_driver_sql("INSERT INTO missing (first, last) VALUES (?, ?)", (upto_before + 1, base))
         upto_before = base
-    spoken_of = base + receipt.upto
-    upto = max(upto_before, spoken_of)
+    covered = base + receipt.upto
+    upto = max(upto_before, covered)
     before = [
         (int(first), int(last))
         for first, last in connection.exec_driver_sql(
@@ -246,7 +246,7 @@ def _store(transaction: Transaction, receipt: Receipt) -> int | None:
         )
     ]
     missing = [(base + first, base + last) for first, last in receipt.missing]
-    missing += [(max(first, spoken_of + 1), last) for first, last in before if last > spoken_of]
+    missing += [(max(first, covered + 1), last) for first, last in before if last > covered]
     if (row.stream, row.upto, before) == (receipt.stream, upto, missing):
         return None
     connection.exec_driver_sql("DELETE FROM missing WHERE last > ?", (base,))

@@ -112,9 +112,9 @@ def create(path: Path, source: str, *, stream: bool = True) -> None:
 
 
 def tighten(data_dir: Path) -> None:
-    """Take from everybody else the right to read a ledger, or one that was set aside, which an older version left them.
+    """Remove other users' rights from a ledger, and from those that were set aside: an older version left them.
 
-    A file that belongs to another user stays as it is.
+    A file that belongs to another user is not changed.
     """
     with Folder(data_dir) as folder:
         for name in folder.names():

@@ -1,6 +1,6 @@
 """Opening a ledger for writing: creation, recovery, migration, and whether its stream may continue.
 
-Whatever is found is stored before anything is recorded, so that a crash while opening loses none of it.
+Each finding is stored before the first event is recorded, so that a crash while opening loses none of them.
 """
 
 from collections.abc import Callable

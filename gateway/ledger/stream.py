@@ -86,25 +86,25 @@ def location_from(text: str) -> Location:
 def machine_ids(root: Path = Path("/")) -> frozenset[str]:
     """Return marks of this machine: its machine-id, the addresses of its physical network cards, its board, as hashes.
 
-       The address of a virtual card identifies nothing, and a system may have no machine-id, or an uninitialised one.
-    Boards such as a Raspberry Pi have a serial number in their device tree, ended by a NUL; PCs show theirs to
-       root only.
+    The address of a virtual card identifies nothing, and a system may have no machine-id, or an uninitialised one.
+    Boards such as a Raspberry Pi have a serial number in their device tree, ended by a NUL; PCs show theirs to root
+    only.
     """
     found: list[str] = []
     for name in ("etc/machine-id", "var/lib/dbus/machine-id"):
-        found += _words(root / name)
+        found += _identifiers(root / name)
     for card in sorted((root / "sys/class/net").glob("*")):
         if (card / "device").exists():
-            found += [word for word in _words(card / "address") if word.strip("0:")]
-    board = _words(root / "sys/firmware/devicetree/base/serial-number")
-    return frozenset((*map(_hash, found), *(_BOARD_PREFIX + _hash(word) for word in board if word.strip("0"))))
+            found += [text for text in _identifiers(card / "address") if text.strip("0:")]
+    board = _identifiers(root / "sys/firmware/devicetree/base/serial-number")
+    return frozenset((*map(_hash, found), *(_BOARD_PREFIX + _hash(text) for text in board if text.strip("0"))))
 
 
-def _hash(word: str) -> str:
-    return blake2b(word.encode(), digest_size=8, person=b"hadir").hexdigest()
+def _hash(text: str) -> str:
+    return blake2b(text.encode(), digest_size=8, person=b"hadir").hexdigest()
 
 
-def _words(path: Path) -> Iterable[str]:
+def _identifiers(path: Path) -> Iterable[str]:
     try:
         text = path.read_text("ascii").strip("\0 \t\r\n")
     except (OSError, ValueError):
