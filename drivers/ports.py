@@ -1,4 +1,4 @@
-"""Ports that bytes come through: a serial device of this machine, or a converter on the network. Shared by drivers."""
+"""Byte ports: a serial device of this machine, or a converter on the network. Shared by drivers."""
 
 import errno
 import os
@@ -17,13 +17,13 @@ from drivers.values import checked_address, refuse_newly, same_address
 
 
 class Port(Protocol):
-    """An opened port; whatever goes wrong is an OSError."""
+    """An opened port; every failure is an OSError."""
 
     def fileno(self) -> int:
-        """Return what can be waited for."""
+        """Return the descriptor, for select."""
 
     def receive(self) -> bytes:
-        """Return what has arrived; OSError where the port is gone."""
+        """Return the received bytes; OSError where the port no longer exists."""
 
     def send(self, data: bytes) -> None:
         """Send all of ``data``."""
@@ -34,10 +34,10 @@ class Port(Protocol):
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Turn what pyserial raises beside OSError into one.
+    """Convert other exceptions of pyserial to OSError.
 
-    termios.error comes from an adapter that is pulled out while it is used, ValueError from one that refuses a speed,
-    TypeError from a port that was closed meanwhile.
+    An adapter that is removed during use raises termios.error, one that refuses a speed ValueError, a port that was
+    closed meanwhile TypeError.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def _as_os_error() -> Iterator[None]:
 class _SerialPort:
     def __init__(self, path: str, baudrate: int, timeout_s: float) -> None:
         with _as_os_error():
-            # Exclusively: two readers of one port take each other's bytes.
+            # Exclusive: two readers of one port take each other's bytes.
             self._serial = serial.Serial(path, baudrate, timeout=0, write_timeout=timeout_s, exclusive=True)
 
     def fileno(self) -> int:
@@ -57,7 +57,7 @@ class _SerialPort:
 
     def receive(self) -> bytes:
         with _as_os_error():
-            # pyserial says that a port which is ready and has nothing was unplugged.
+            # pyserial reports a port that is readable and has no bytes as unplugged.
             return bytes(self._serial.read(4096))
 
     def send(self, data: bytes) -> None:
@@ -73,10 +73,10 @@ class _TcpPort:
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         try:
             self._socket = socket.create_connection((host, port), timeout_s)
-        except UnicodeError as exc:  # a name that cannot be one in the DNS
+        except UnicodeError as exc:  # a name that is invalid in the DNS
             raise socket.gaierror(f"{host} is not the name of a host") from exc
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A converter that loses power says nothing: let the kernel find out within about a minute.
+        # A converter that loses power sends nothing: the kernel detects it within about a minute.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
@@ -117,7 +117,7 @@ def split_tcp(port: str, default: int | None = None) -> tuple[str, int] | None:
 
 
 def checked_port(port: str, info: ValidationInfo, default: int | None = None) -> str:
-    """Return what a person wrote as a port, if it can be one: see :func:`split_tcp`."""
+    """Return a typed port; ValueError where it cannot be one: see :func:`split_tcp`."""
     port = port.strip()
     if split_tcp(port, default) is not None:
         checked_address(str, port.removeprefix("tcp://"), info)
@@ -127,7 +127,7 @@ def checked_port(port: str, info: ValidationInfo, default: int | None = None) ->
 
 
 def same_port(port: str, default: int = 0) -> str:
-    """Return one spelling for all spellings of a port, for comparing: links lead to their device."""
+    """Return the normal form of a port, for comparison: a link is replaced by its device."""
     if split_tcp(port, default) is None:
         return os.path.realpath(port)
     return f"tcp://{same_address(port.removeprefix('tcp://'), default)}"
@@ -145,7 +145,7 @@ _SERIAL_REASONS = {
 
 
 def open_port(port: str, baudrate: int, timeout_s: float, default: int | None = None) -> Port:
-    """Open a port; TerminalUnavailable where it is not there, or another program has it."""
+    """Open a port; TerminalUnavailable where it does not exist, or another program uses it."""
     address = split_tcp(port, default)
     try:
         return _TcpPort(*address, timeout_s) if address else _SerialPort(os.fspath(port), baudrate, timeout_s)

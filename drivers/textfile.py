@@ -1,8 +1,8 @@
-"""Text files that people write: one way to read passwords, keys, tokens and configurations.
+"""Text files written by people: one way to read passwords, keys, tokens and configurations.
 
-An editor on Windows puts a byte order mark before the text and CR LF behind it, a shell adds a line end, a paste adds
-two. None of them belongs to what was meant, and every program must agree on that: a password that the check reads in
-one way and the login in another is refused for ever.
+An editor on Windows adds a byte order mark and CR LF, a shell adds a line end, a paste adds two. They do not belong
+to the text, and all programs must agree on that: a password that the check reads in one way and the login in another
+is always refused.
 """
 
 import errno
@@ -11,27 +11,29 @@ import stat
 from pathlib import Path
 
 MAX_TEXT = 1 << 20
-"""Bytes of a text file that a person writes, at most."""
+"""Maximum size in bytes of a text file written by a person."""
 MAX_SECRET = 1 << 16
 
 
 class TextFileError(ValueError):
-    """The file does not hold what it should; the message says what is wrong and what to do, never what it holds."""
+    """The content of a file is not valid; the message states the fault and the remedy, never the content."""
 
     def __init__(self, message: str, before: str = "", *, accepted_before: bool = False) -> None:
         super().__init__(message)
         self.accepted_before = accepted_before
-        """Versions up to 0.1 took what is refused here for a secret."""
+        """Versions up to 0.1 accepted this content as a secret."""
         self.before = before
-        """The text in front of the fault, where the fault has a place."""
+        """The text before the fault, where the fault has a position."""
 
 
 def read_text(path: Path, limit: int = MAX_TEXT) -> str:
-    """Read a text file of at most ``limit`` bytes, without a byte order mark; line ends stay as they are.
+    """Read a text file of at most ``limit`` bytes, without a byte order mark; line ends stay unchanged.
 
     Raises TextFileError for anything that is not UTF-8 text without NULs, OSError where the file cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe without a writer would wait
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    )  # opening a pipe without a writer would block
     with os.fdopen(descriptor, "rb") as file:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -42,7 +44,7 @@ def read_text(path: Path, limit: int = MAX_TEXT) -> str:
 
 
 def decode(raw: bytes, limit: int = MAX_TEXT) -> str:
-    """Return the text that ``raw`` holds, by the rules of :func:`read_text`."""
+    """Return the text in ``raw``, by the rules of :func:`read_text`."""
     if len(raw) > limit:
         raise TextFileError(
             f"larger than {limit // 1024} KiB; this is another file than is meant here", accepted_before=True
@@ -52,7 +54,7 @@ def decode(raw: bytes, limit: int = MAX_TEXT) -> str:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = error.object[: error.start].decode()  # the codec counts from behind a byte order mark
+        before = error.object[: error.start].decode()  # the codec counts from the end of a byte order mark
         raise TextFileError("not UTF-8 text; save the file as UTF-8", before) from None
     nul = text.find("\0")
     if nul >= 0:
@@ -62,7 +64,7 @@ def decode(raw: bytes, limit: int = MAX_TEXT) -> str:
 
 
 def read_secret(path: Path) -> str:
-    """Read the one line that a file of a secret holds, without its line ends; blanks are kept.
+    """Read the single line of a file with a secret, without its line ends; blanks are kept.
 
     Raises TextFileError for no line or several, OSError where the file cannot be read.
     """
@@ -70,7 +72,7 @@ def read_secret(path: Path) -> str:
 
 
 def secret_in(text: str) -> str:
-    """Return the secret that a text holds, by the rules of :func:`read_secret`."""
+    """Return the secret in a text, by the rules of :func:`read_secret`."""
     secret = text.rstrip("\r\n")
     if not secret:
         raise TextFileError("the file is empty; write the secret in it")
@@ -82,7 +84,7 @@ def secret_in(text: str) -> str:
 
 
 def secret_warning(secret: str) -> str | None:
-    """Say what is in a secret that hardly anybody means; None where nothing is."""
+    """Return a warning about characters in a secret that are probably unintended; None where it has none."""
     if secret != secret.strip():
         return "the secret begins or ends with a blank; remove it"
     if not secret.isprintable():
@@ -91,7 +93,7 @@ def secret_warning(secret: str) -> str | None:
 
 
 def read_comm_key(path: Path) -> int:
-    """Read a terminal's communication key, 0 to 999999; blanks around it do not matter. Raises as read_secret does."""
+    """Read a terminal's communication key, 0 to 999999; surrounding blanks are ignored. Raises as read_secret does."""
     text = read_secret(path).strip()
     if not (text.isascii() and text.isdecimal() and len(text) <= 6):
         raise TextFileError("the file holds no communication key; write a number from 0 to 999999 in it")

@@ -1,7 +1,7 @@
 """Values as people type them: durations, numbers and addresses, each with its bounds.
 
-What an earlier version accepted and this one refuses is refused where a person is about to use it (`hadir check`, the
-address on a command line), by :func:`refuse_newly`. A gateway that runs with it goes on as before and warns.
+A value that an earlier version accepted and this one refuses is refused where a person enters it (`hadir check`, the
+address on a command line), by :func:`refuse_newly`. A gateway that runs with it goes on and warns.
 """
 
 import re
@@ -18,7 +18,7 @@ NEWLY_REFUSED = "newly_refused"
 """Type of the validation errors that :func:`refuse_newly` raises."""
 
 MAX_DURATION_S = 366 * 86400.0
-"""No longer duration has a use; what waits longer than the operating system can is an error there."""
+"""No longer duration has a use, and the operating system refuses time-outs above its own limit."""
 
 
 def refuse_newly(info: ValidationInfo, message: str) -> None:
@@ -34,7 +34,7 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(value: object) -> object:
-    """Turn ``"90s"``, ``"10m"``, ``"1h"`` into seconds; anything else is left for the type check to refuse."""
+    """Return the seconds of ``"90s"``, ``"10m"``, ``"1h"``; other types are returned for the type check to refuse."""
     if isinstance(value, str):
         match = _DURATION.fullmatch(value.strip())
         if match is None:
@@ -61,29 +61,29 @@ Seconds = Annotated[
 """A duration above zero, written with its unit."""
 
 
-def duration_between(least: str, most: str) -> AfterValidator:
-    """Refuse durations outside of ``least`` and ``most``, written as people write them; for ``Seconds``."""
-    shortest, longest = (float(str(parse_duration(text))) for text in (least, most))
+def duration_between(minimum: str, maximum: str) -> AfterValidator:
+    """Return a validator of ``Seconds`` from ``minimum`` to ``maximum``, which are typed durations."""
+    shortest, longest = (float(str(parse_duration(text))) for text in (minimum, maximum))
 
     def check(value: float, info: ValidationInfo) -> float:
         if value < shortest:
-            refuse_newly(info, f"too short; write {least} or more")
+            refuse_newly(info, f"too short; write {minimum} or more")
         if value > longest:
-            refuse_newly(info, f"too long; write {most} or less")
+            refuse_newly(info, f"too long; write {maximum} or less")
         return value
 
     return AfterValidator(check)
 
 
-def between(least: int, most: int, unit: str = "") -> AfterValidator:
-    """Refuse whole numbers outside of ``least`` and ``most``; a larger one counts as no more than a thousand times."""
+def between(minimum: int, maximum: int, unit: str = "") -> AfterValidator:
+    """Return a validator of whole numbers in a range; an accepted larger one is cut to a thousand times the maximum."""
 
     def check(value: int, info: ValidationInfo) -> int:
-        if value < least:
-            refuse_newly(info, f"too small; write {least}{unit} or more")
-        if value > most:
-            refuse_newly(info, f"too large; write {most}{unit} or less")
-        return min(value, most * 1000)
+        if value < minimum:
+            refuse_newly(info, f"too small; write {minimum}{unit} or more")
+        if value > maximum:
+            refuse_newly(info, f"too large; write {maximum}{unit} or less")
+        return min(value, maximum * 1000)
 
     return AfterValidator(check)
 
@@ -98,9 +98,9 @@ _SUCH_AS = "such as 192.168.1.201"
 
 
 def decimal_reading(host: str) -> str | None:
-    """Return the IPv4 address that four numbers mean to a person: ``192.168.001.010`` is 192.168.1.10.
+    """Return the IPv4 address of four decimal numbers: ``192.168.001.010`` is 192.168.1.10.
 
-    Commas count as dots, and the letters O, l and I as the digits that they look like. None where it is no address.
+    Commas count as dots, and the letters O, l and I as the digits that they resemble. None where it is no address.
     """
     parts = host.strip().translate(_LOOK_ALIKES).split(".")
     if len(parts) != 4 or not all(re.fullmatch(r"[0-9]{1,6}", part) and int(part) < 256 for part in parts):
@@ -109,10 +109,10 @@ def decimal_reading(host: str) -> str | None:
 
 
 def host_fault(host: str) -> str | None:
-    """Say why ``host`` is neither four decimal numbers nor a host name, and what to write; None where it is one.
+    """Return why ``host`` is neither four decimal numbers nor a host name, and what to write; None where it is one.
 
-    The C library reads ``010`` as octal, ``0x10`` as hexadecimal and ``192.168.201`` as 192.168.0.201: it would speak
-    to another machine than the one that was meant.
+    The C library reads ``010`` as octal, ``0x10`` as hexadecimal and ``192.168.201`` as 192.168.0.201: it would connect
+    to another machine than the intended one.
     """
     decimal = decimal_reading(host)
     if decimal == host:
@@ -131,7 +131,7 @@ def host_fault(host: str) -> str | None:
 
 
 def address_fault(address: str) -> str | None:
-    """Say what is wrong with ``host`` or ``host:port`` of a terminal, and what to write; None where nothing is."""
+    """Return the fault of ``host`` or ``host:port`` of a terminal, and what to write; None where it has none."""
     if match := _SCHEME.match(address):
         rest = re.split(r"[/:]", address[match.end() :], maxsplit=1)[0]
         better = decimal_reading(rest)
@@ -151,7 +151,7 @@ def address_fault(address: str) -> str | None:
 
 
 def checked_address(split: Callable[[str], Any], address: str, info: ValidationInfo) -> str:
-    """Return ``address`` without blanks around it, if ``split`` takes it apart and nothing else is wrong with it."""
+    """Return ``address`` without surrounding blanks; ValueError where ``split`` refuses it or it has another fault."""
     address = address.strip()
     fault = address_fault(address)
     try:
@@ -166,7 +166,7 @@ def checked_address(split: Callable[[str], Any], address: str, info: ValidationI
 
 
 def same_address(address: str, default_port: int) -> str:
-    """Return one spelling for all spellings of ``host`` or ``host:port``, for comparing."""
+    """Return the normal form of ``host`` or ``host:port``, for comparison."""
     host, _, port = address.strip().lower().partition(":")
     number = int(port) if re.fullmatch(r"[0-9]{1,9}", port) else port or default_port
     return f"{decimal_reading(host) or host.removesuffix('.')}:{number}"

@@ -56,10 +56,8 @@ class Memory:
             raise ValueError(f"no event of {event_length} bytes; known: {lengths}")
         if capacity < 1:
             raise ValueError(f"a log with room for {capacity} records; at least 1")
-        self.serial = serial
-        self.model = model
-        self.firmware = firmware
-        self.platform = platform
+        self.serial, self.model = serial, model
+        self.firmware, self.platform = firmware, platform
         self.options = dict(options or {})
         """More options, by name; they replace the built-in ones."""
         self.layout = layout

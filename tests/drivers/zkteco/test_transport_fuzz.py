@@ -1,7 +1,7 @@
-"""Any bytes from the other side, cut anywhere, give a value or a DriverError, soon.
+"""Any bytes from the peer, split anywhere, result in a value or a DriverError within a bounded time.
 
-A peer on a real socket answers as a simulated terminal would, up to some question; from there on it sends what
-hypothesis invents, or the right answer with something changed in it.
+A peer on a real socket answers as a simulated terminal does, up to some request; then it sends bytes that hypothesis
+invents, or the correct answer with a part changed.
 """
 
 import select
@@ -28,17 +28,17 @@ from tests.drivers.zkteco.scripted import options
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock has no zone
 TIMEOUT_S = 0.05
 MAX_DURATION_S = 60.0
-"""A conversation of a dozen questions that all go unanswered takes a second; this is far from for ever."""
+"""A conversation of a dozen requests without an answer takes a second; the bound only excludes an endless wait."""
 
 
 class Noise(NamedTuple):
-    """Bytes of no meaning."""
+    """Random bytes."""
 
     data: bytes
 
 
 class ForgedAnswer(NamedTuple):
-    """A packet whose header is right and whose content is invented; ``reply`` None is that of the question."""
+    """A packet with a correct header and invented content; ``reply`` None is that of the request."""
 
     command: int
     data: bytes
@@ -47,21 +47,21 @@ class ForgedAnswer(NamedTuple):
 
 
 class AlteredAnswer(NamedTuple):
-    """The right answer, with ``bytes_`` in place of what is at ``at`` (a share of its length)."""
+    """The correct answer with ``bytes_`` written over those at ``at`` (a share of its length)."""
 
     at: float
     bytes_: bytes
     cut: int
-    """Bytes left out behind them."""
+    """Bytes omitted after them."""
 
 
 class Plan(NamedTuple):
-    """What a peer does: this many answers as they should be, then these, then it hangs up."""
+    """The behaviour of a peer: this many correct answers, then ``answers``, then it closes the connection."""
 
     correct_answers: int
     answers: list[list[Noise | ForgedAnswer | AlteredAnswer]]
     pieces: list[int]
-    """Lengths of what is sent at a time, over and over; datagrams stay whole."""
+    """Lengths of the parts that are sent, repeated; datagrams stay whole."""
 
 
 CODES = [1500, 1501, 1502, 2000, 2001, 2005, 500, 4989, 6001, 0xFFFF]
@@ -91,7 +91,7 @@ plans = st.builds(
 
 
 def a_terminal() -> SimulatedTerminal:
-    """Return a terminal whose log is too long to come at once, of the layout that needs the user table too."""
+    """Return a terminal with a log too long for one answer, in the layout that needs the user table too."""
     terminal = SimulatedTerminal(layout="8", event_length=12, now=lambda: NOON)
     for number in range(200):
         terminal.append(str(1001 + number % 7), NOON - timedelta(minutes=number))
@@ -99,7 +99,7 @@ def a_terminal() -> SimulatedTerminal:
 
 
 class Peer:
-    """Plays one plan after the other, a conversation each, while its ``with`` block lasts."""
+    """Executes one plan after the other, one conversation each, while its ``with`` block lasts."""
 
     def __init__(self, *, udp: bool) -> None:
         self.plan = Plan(0, [], [1])
