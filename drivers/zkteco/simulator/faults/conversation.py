@@ -37,7 +37,7 @@ class Reboot(ConversationFault):
 
 
 class PowerCut(ConversationFault):
-    """The power fails: connections stay open and nothing is said; off, the terminal has restarted."""
+    """The power fails: connections stay open and nothing is sent; off, the terminal has restarted."""
 
     quirks = (4, 32)
 
@@ -69,7 +69,7 @@ class Hang(ConversationFault):
 
 
 class NoSerial(ConversationFault):
-    """The terminal does not tell its serial number."""
+    """The terminal does not report its serial number."""
 
     quirks = (36,)
     value = Value("refused or empty", "refused", one_of("refused", "empty"))
@@ -212,7 +212,7 @@ class WrongSession(ConversationFault):
 
 
 class WrongReply(ConversationFault):
-    """The reply number of answers is not the one of the question."""
+    """The reply number of answers is not that of the request."""
 
     quirks = (1,)
 
@@ -221,7 +221,7 @@ class WrongReply(ConversationFault):
 
 
 class Mute(ConversationFault):
-    """Events are promised and never come."""
+    """A registration for events is accepted, and no event is sent."""
 
     quirks = (32,)
 
@@ -230,7 +230,7 @@ class Mute(ConversationFault):
 
 
 class NoEvents(ConversationFault):
-    """A client that asks for events is refused."""
+    """A registration for events is refused."""
 
     quirks = (32,)
 
@@ -242,7 +242,7 @@ class NoEvents(ConversationFault):
 
 
 class Phantom(ConversationFault):
-    """An event tells of a punch that the log never holds."""
+    """An event reports a punch that the log never holds."""
 
     quirks = (31,)
     lasting = False
@@ -252,7 +252,7 @@ class Phantom(ConversationFault):
 
 
 class EventLength(ConversationFault):
-    """Events have a length nobody knows."""
+    """Events have an unknown length."""
 
     quirks = (29,)
     value = Value("bytes", "41", up_to(65000, 0))
@@ -262,7 +262,7 @@ class EventLength(ConversationFault):
 
 
 class EventDiffers(ConversationFault):
-    """Events say another in/out state and another way of verification than the log."""
+    """Events have another in/out state and another way of verification than the log."""
 
     quirks = (19, 31)
 
@@ -279,7 +279,7 @@ _FINGER_SCORE = Packet(wire.CMD_REG_EVENT, EF_FINGER_SCORE, 0, b"\x64")
 
 
 class OtherEvents(ConversationFault):
-    """Events of other kinds, never asked for, come before and after each punch, some of a failed finger."""
+    """Events of other kinds are sent before and after each punch without a request, some of a failed finger."""
 
     quirks = (31,)
     value = Value("events", "2", up_to(1000))

@@ -205,7 +205,7 @@ class BadChecksum(LinkFault):
 
 
 class Length(LinkFault):
-    """The top header of answers says another length than they have. Datagrams have none."""
+    """The length in the top header of answers is wrong. Datagrams have none."""
 
     quirks = (1, 10)
     value = Value("bytes it says", "4294967295", up_to(2**32 - 1, 0))

@@ -40,7 +40,7 @@ def _damaged_records(terminal: Memory, count: int, at: int, bytes_: bytes) -> by
 
 
 class ClearLog(MemoryFault):
-    """Somebody clears the log at the terminal's menu."""
+    """A person clears the log at the terminal's menu."""
 
     quirks = (26,)
     lasting = False
@@ -225,7 +225,7 @@ class Reindex(MemoryFault):
 
 
 class DeleteUser(MemoryFault):
-    """Somebody is deleted from the terminal; the records stay."""
+    """A person is deleted from the terminal; the records stay."""
 
     quirks = (22,)
     value = Value("the PIN, or first", "first", ascii_text)
@@ -274,7 +274,7 @@ class Users(MemoryFault):
 
 
 class CommKey(MemoryFault):
-    """Somebody changes the communication key."""
+    """A person changes the communication key."""
 
     quirks = (14,)
     value = Value("the new key", "4321", up_to(999_999, 0))
@@ -300,7 +300,7 @@ class Serial(MemoryFault):
 
 
 class RangeLies(MemoryFault):
-    """Reading by time (10004) gives records that were not asked for."""
+    """Reading by time (10004) returns records that were not requested."""
 
     quirks = (16,)
     value = Value("all of the log, none, or half of a record", "all", one_of("all", "none", "half"))
@@ -311,7 +311,7 @@ class RangeLies(MemoryFault):
 
 
 class Disabled(MemoryFault):
-    """Another program has disabled the terminal and died: nobody can punch."""
+    """Another program has disabled the terminal and died: no punch is possible."""
 
     quirks = (35,)
     lasting = False
