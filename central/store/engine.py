@@ -23,7 +23,20 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import sqlalchemy
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, event, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    and_,
+    event,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import registry
@@ -99,6 +112,14 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     rest = iter(values)
     while part := list(islice(rest, size)):
         yield part
+
+
+def among(columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Return the condition that columns are one of some keys.
+
+    SQLite reads the whole table for several keys of several columns; the condition on the first one leads to the index.
+    """
+    return and_(columns[0].in_({key[0] for key in keys}), tuple_(*columns).in_(keys))
 
 
 def utc(moment: datetime) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, Index, delete, func, select, tuple_, update
+from sqlalchemy import Connection, Index, delete, func, select, update
 from sqlmodel import Field
 
-from central.store.engine import KEY, Row, chunks, insert_many, table
+from central.store.engine import KEY, Row, among, chunks, insert_many, table
 
 PAIRS = 5_000
 """Pairs of keys in one statement."""
@@ -56,7 +56,7 @@ def add(
     """Let messages about revisions (unit, date, person, revision) and about units' dates wait for the broker."""
     pairs = sorted({(unit or "", on.isoformat()) for unit, on in summaries})
     for part in chunks(pairs, PAIRS):
-        connection.execute(delete(OUTBOX).where(OUTBOX.c.person == "", tuple_(OUTBOX.c.unit, OUTBOX.c.date).in_(part)))
+        connection.execute(delete(OUTBOX).where(OUTBOX.c.person == "", among((OUTBOX.c.unit, OUTBOX.c.date), part)))
     rows = [(unit or "", on.isoformat(), person, revision) for unit, on, person, revision in days]
     rows += [(unit, on, "", 0) for unit, on in pairs]
     if rows:

@@ -25,14 +25,13 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    tuple_,
     update,
 )
 from sqlmodel import Field
 
 from central.event import Punch
 from central.store import outbox
-from central.store.engine import KEY, Row, chunks, insert_many, table
+from central.store.engine import KEY, Row, among, chunks, insert_many, table
 from central.store.ownership import Recounted
 from central.store.registers import ROW
 from central.store.tables import events, gaps, gateways, ownership, punches, streams
@@ -288,7 +287,7 @@ def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) 
     """Say when time next changes the verdict on days; None: never."""
     for batch in chunks(due):
         keys = [(person, on.isoformat()) for person, on in batch]
-        connection.execute(delete(DUE).where(tuple_(DUE.c.person, DUE.c.date).in_(keys)))
+        connection.execute(delete(DUE).where(among((DUE.c.person, DUE.c.date), keys)))
     rows = [{"person": person, "date": on.isoformat(), "at": at} for (person, on), at in due.items() if at is not None]
     if rows:
         connection.execute(insert(DUE), rows)
@@ -390,7 +389,7 @@ def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> d
     found: dict[tuple[str, date], str] = {}
     columns = RESULT.c.person, RESULT.c.date, RESULT.c.revision
     for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
-        query = select(RESULT.c.person, RESULT.c.date, RESULT.c.content).where(tuple_(*columns).in_(batch))
+        query = select(RESULT.c.person, RESULT.c.date, RESULT.c.content).where(among(columns, batch))
         found |= {(person, date.fromisoformat(on)): content for person, on, content in connection.execute(query)}
     return found
 
@@ -409,10 +408,10 @@ def add(connection: Connection, revisions: Sequence[Revision]) -> None:
 
 def _units_of(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> set[tuple[str | None, date]]:
     """Return the units under which revisions were judged, with their dates."""
-    columns = tuple_(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+    columns = RESULT.c.person, RESULT.c.date, RESULT.c.revision
     found: set[tuple[str | None, date]] = set()
     for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
-        query = select(RESULT.c.unit, RESULT.c.date).where(columns.in_(batch)).distinct()
+        query = select(RESULT.c.unit, RESULT.c.date).where(among(columns, batch)).distinct()
         found |= {(unit, date.fromisoformat(on)) for unit, on in connection.execute(query)}
     return found
 
@@ -467,9 +466,9 @@ def current(
 def exactly(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> dict[tuple[str, date, int], Revision]:
     """Return revisions by person, date and number."""
     found: dict[tuple[str, date, int], Revision] = {}
-    columns = tuple_(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
+    columns = RESULT.c.person, RESULT.c.date, RESULT.c.revision
     for batch in chunks((person, on.isoformat(), revision) for person, on, revision in keys):
-        for row in connection.execute(select(RESULT).where(columns.in_(batch))):
+        for row in connection.execute(select(RESULT).where(among(columns, batch))):
             one = _revision(row)
             found[one.person, one.date, one.revision] = one
     return found
@@ -582,12 +581,14 @@ def set_unattributed(
     """Keep which PINs nobody had, and which of them somebody has now; return those that were kept and are known."""
     ended = set()
     for batch in chunks(known):
-        keys = tuple_(*UNATTRIBUTED.c)
-        ended |= {Unattributed(*row) for row in connection.execute(select(UNATTRIBUTED).where(keys.in_(batch)))}
-        connection.execute(delete(UNATTRIBUTED).where(keys.in_(batch)))
+        ended |= {
+            Unattributed(*row)
+            for row in connection.execute(select(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
+        }
+        connection.execute(delete(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
     new = set(unknown)
     for batch in chunks(sorted(new)):
-        there = connection.execute(select(UNATTRIBUTED).where(tuple_(*UNATTRIBUTED.c).in_(batch)))
+        there = connection.execute(select(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
         new -= {Unattributed(*row) for row in there}
     if new:
         connection.execute(insert(UNATTRIBUTED), [one._asdict() for one in sorted(new)])
