@@ -19,9 +19,12 @@ from typing import Any
 import structlog
 from paho.mqtt.properties import Properties
 
+from gateway.advice import BROKER_FINDINGS
 from gateway.broker_status import BrokerStatus
 from gateway.commands import Request
 from gateway.event import utc_text
+from gateway.findings import FINDINGS
+from gateway.incidents import alarm_message
 from gateway.ledger import Ledger, LedgerError
 from gateway.mqtt.blocked_topics import BlockedTopics
 from gateway.mqtt.careful import Careful, Pacing
@@ -55,6 +58,8 @@ from gateway.mqtt.takeover import Takeover, session_taken_over
 from gateway.mqtt.timing import Timing
 from gateway.mqtt.window import InFlight, Limits, Outgoing, Sent, Unsendable, Window
 from gateway.settings import Delivery, Mqtt, Settings
+from gateway.texts import Message as Translatable
+from gateway.texts import _
 
 STATE, ALARM = "state", "alarm"
 """Topics below the prefix."""
@@ -240,7 +245,8 @@ class Publisher:
         if self._problem is None or (problem.pause != "unreachable" and str(problem) != self._problem):
             log.warning("broker_lost", broker=self._where, reason=str(problem), retry_s=round(pause_s, 1))
             if problem.alarm:
-                self.alarm(problem.alarm, str(problem))
+                finding = FINDINGS[BROKER_FINDINGS[problem.cause]]
+                self.alarm(problem.alarm, Translatable(finding.text, str(problem), reason=str(problem)))
         self._problem, self._cause = str(problem), problem.cause
 
     def _wait_to_retry(self, pause_s: float) -> None:
@@ -574,12 +580,8 @@ class Publisher:
         self._subscriptions.refused.add(topic)
         log.warning("subscription_refused", topic=topic, reason=why)
         if topic != INFO:
-            what = "receipts" if topic == RECEIPT else "commands"
-            self.alarm(
-                "subscription_refused",
-                f"the broker does not let this gateway subscribe to {topic} ({why}): {what} of the centre do not "
-                "arrive; check the broker's access list",
-            )
+            what = Translatable(_("receipts") if topic == RECEIPT else _("commands"))
+            self.alarm("subscription_refused", alarm_message("subscription_refused", topic=topic, why=why, what=what))
 
     def _process_mailbox(self, connection: _Connection) -> None:
         statements, requests, ignored = connection.session.mailbox.take()

@@ -4,6 +4,7 @@ import time
 
 import structlog
 
+from gateway.incidents import alarm_message
 from gateway.ledger import Judgement, Ledger, LedgerFull, info_from, receipt_from
 from gateway.mqtt.failure import BrokerUnavailable
 from gateway.mqtt.ignored import Ignored
@@ -11,6 +12,7 @@ from gateway.mqtt.mailbox import INFO
 from gateway.mqtt.takeover import Takeover, ledger_is_copy
 from gateway.mqtt.timing import Timing
 from gateway.mqtt.window import Alarm
+from gateway.texts import Message, _
 
 log = structlog.get_logger("publisher")
 
@@ -63,19 +65,17 @@ class Receipts:
         except LedgerFull as exc:
             raise _no_space_for_new_stream() from exc
         if judgement is Judgement.SET_BACK:
-            self._report_rollback(f"the broker has retained that {info.sequence} events were recorded")
+            self._report_rollback(
+                Message(_("the broker has retained that {events} events were recorded"), events=info.sequence)
+            )
         elif judgement is Judgement.REPEATED:
-            self._report_repeated_rollback(f"the retained info claims {info.sequence} events")
+            self._report_repeated_rollback(Message(_("the retained info claims {events} events"), events=info.sequence))
         superseded = judgement is Judgement.SUPERSEDED
         other = self._takeover.other_stream(info.stream, before, time.monotonic(), superseded=superseded)
         if other == "copy":
             raise ledger_is_copy()
         if other == "unknown":
-            self._alarm(
-                "client_id_taken",
-                "another machine publishes with the same `site` and `gateway`, and a ledger this one does not know; "
-                "change one of them, or switch it off",
-            )
+            self._alarm("client_id_taken", alarm_message("client_id_taken"))
         return judgement is Judgement.SET_BACK
 
     def note(self, payload: bytes) -> bool:
@@ -83,8 +83,8 @@ class Receipts:
         try:
             receipt = receipt_from(payload)
         except ValueError as exc:
-            if self._ignore("receipt_invalid", what := f"a receipt cannot be read ({exc})"):
-                self._alarm("receipt_invalid", f"{what}: it is ignored; look at the centre's inbox")
+            if self._ignore("receipt_invalid", what := Message(_("a receipt cannot be read ({error})"), error=exc)):
+                self._alarm("receipt_invalid", alarm_message("receipt_invalid", what=what))
             return False
         self._unstored = b""
         try:
@@ -96,13 +96,13 @@ class Receipts:
             self._store_at = time.monotonic() + self._interval_s
             return False
         if judgement is Judgement.FOREIGN:
-            what = "a receipt speaks of a stream that this ledger never had"
+            what = Message(_("a receipt speaks of a stream that this ledger never had"))
             if self._ignore("receipt_foreign", what):
-                self._alarm("receipt_foreign", f"{what}: it is ignored; look at the centre's inbox")
+                self._alarm("receipt_foreign", alarm_message("receipt_foreign", what=what))
         elif judgement is Judgement.SET_BACK:
-            self._report_rollback(f"the centre holds {receipt.upto} events of the stream")
+            self._report_rollback(Message(_("the centre holds {events} events of the stream"), events=receipt.upto))
         elif judgement is Judgement.REPEATED:
-            self._report_repeated_rollback(f"a receipt covers {receipt.upto} events")
+            self._report_repeated_rollback(Message(_("a receipt covers {events} events"), events=receipt.upto))
         elif judgement is Judgement.NEWS:
             missing = sum(last - first + 1 for first, last in receipt.missing)
             if missing and not self._centre_lacks_events:
@@ -140,18 +140,15 @@ class Receipts:
         return True
 
     def _report_rollback(self, proof: str) -> None:
-        self._alarm(
-            "rollback_detected",
-            f"{proof}, more than the ledger knows: it was set back to an older state; a new stream begins",
-        )
+        self._alarm("rollback_detected", alarm_message("rollback_detected", proof=proof))
 
     def _report_repeated_rollback(self, claim: str) -> None:
-        what = f"{claim}, more than the ledger knows, less than an hour after a stream was opened for such a claim"
+        what = Message(
+            _("{claim}, more than the ledger knows, less than an hour after a stream was opened for such a claim"),
+            claim=claim,
+        )
         if self._ignore("rollback_repeated", what):
-            self._alarm(
-                "rollback_repeated",
-                f"{what}: it is ignored; find out who may write the receipt and the info of this gateway",
-            )
+            self._alarm("rollback_repeated", alarm_message("rollback_repeated", what=what))
 
 
 def _no_space_for_new_stream() -> BrokerUnavailable:

@@ -9,12 +9,15 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 from paho.mqtt.properties import Properties
 
+from gateway.incidents import alarm_message
 from gateway.ledger import Ledger, LedgerFull, StoredEvent
 from gateway.mqtt.blocked_topics import BlockedTopics
 from gateway.mqtt.careful import Careful, Pacing
 from gateway.mqtt.message import BATCH, Array, Message, single
 from gateway.mqtt.session import ARRAY, EVENT, NO_MATCHING_SUBSCRIBERS, NOT_AUTHORISED, PERMANENT_REFUSALS
 from gateway.settings import CENTRE_BYTES, Delivery
+from gateway.texts import Message as Translatable
+from gateway.texts import _
 
 FETCH = 500
 
@@ -117,7 +120,7 @@ class Unsendable:
                 self._altered.add(event.sequence)
                 log.error("body_altered", sequence=event.sequence, topic=event.topic)
         if first:
-            self._alarm("body_altered", body_altered(altered[0].sequence))
+            self._alarm("body_altered", alarm_message("body_altered", sequence=altered[0].sequence))
         return [event for event in events if not event.is_altered]
 
     def too_large(self, event: StoredEvent) -> None:
@@ -128,11 +131,7 @@ class Unsendable:
         if len(self._too_large) > 1:
             return
         log.error("message_too_large", sequence=event.sequence, topic=event.topic)
-        self._alarm(
-            "message_too_large",
-            f"event {event.sequence} is larger than the broker allows: it is kept; raise the broker's limit, or "
-            "delivery.batch_bytes",
-        )
+        self._alarm("message_too_large", alarm_message("message_too_large", sequence=event.sequence))
 
 
 class Limits(NamedTuple):
@@ -270,23 +269,25 @@ class Window:
     def _park(self, event: StoredEvent, code: int) -> None:
         self._ledger.park(event.sequence, code)
         log.error("message_parked", sequence=event.sequence, topic=event.topic, reason_code=code)
-        self._alarm("message_parked", f"the broker will never take event {event.sequence} (reason {code:#04x})")
+        self._alarm("message_parked", alarm_message("message_parked", sequence=event.sequence, code=f"{code:#04x}"))
 
     def _block(self, topic: str, code: int) -> None:
         """Hold the topic's events back; probe it later with one of them, with exponential back-off."""
         if not self._blocked.refused(topic, code, self._ledger.last_sequence(), time.monotonic()):
             return
-        fate = "the events go one by one" if topic == BATCH else "its events are kept and tried again"
+        fate = Translatable(
+            _("the events go one by one") if topic == BATCH else _("its events are kept and tried again")
+        )
         if code == NO_MATCHING_SUBSCRIBERS:
             log.warning("topic_unheard", topic=topic)
-            self._alarm("no_subscriber", f"nobody subscribes to {topic}: {fate}")
+            self._alarm("no_subscriber", alarm_message("no_subscriber", topic=topic, fate=Translatable(fate)))
         else:
             log.warning("topic_refused", topic=topic, reason_code=code)
-            hint = "; check the broker's access list" if code == NOT_AUTHORISED else ""
-            self._alarm(
-                "delivery_refused",
-                f"the broker does not take what this gateway publishes on {topic} (reason {code:#04x}): {fate}{hint}",
+            variant = "access" if code == NOT_AUTHORISED else ""
+            message = alarm_message(
+                "delivery_refused", variant, topic=topic, code=f"{code:#04x}", fate=Translatable(fate)
             )
+            self._alarm("delivery_refused", message)
 
     def _probe(self, topic: str, publish: Publish) -> None:
         """Probe a blocked topic with its oldest waiting event."""
@@ -353,11 +354,3 @@ class Window:
         size = publish(message, message.body, ARRAY if array else EVENT)
         if array:
             self._pacing.sent(size)
-
-
-def body_altered(number: int) -> str:
-    """Return the alarm's message about an event whose body does not fit its digest."""
-    return (
-        f"event {number} in the ledger is not what was written: it is not sent, and the centre gets its digest only. "
-        "Keep a copy of data_dir as it is, look at the disk, run `hadir verify`"
-    )
