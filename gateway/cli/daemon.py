@@ -38,7 +38,7 @@ from gateway.cli.base import (
     print_stderr,
     rich_console,
 )
-from gateway.texts import Language, user_language
+from gateway.texts import Language, _, user_language
 
 if TYPE_CHECKING:
     from gateway.ledger import KnownTerminal, LedgerReader, StoredEvent
@@ -237,7 +237,7 @@ def status(
     else:
         _print_status(settings, seen, items)
         _print_tallies(seen.tallies)
-        _print_alarms(settings, seen)
+        _print_alarms(settings, seen, language)
     if seen.error is not None:
         raise seen.error
     if seen.status is None:
@@ -307,6 +307,7 @@ def _watch(settings: "Settings", language: Language) -> None:
     from zoneinfo import ZoneInfo
 
     from gateway.cli.watch import Picture, can_watch, watch
+    from gateway.incidents import shown_alarm
 
     if not can_watch():
         raise typer.BadParameter("--watch needs a terminal window to draw in; leave it out.")
@@ -319,7 +320,7 @@ def _watch(settings: "Settings", language: Language) -> None:
         except Failure as failure:  # the cause may go away while the screen is shown
             return Picture({"gateway": str(failure.args[0])}, {}, {}, [], [])
         newest = {name: days[-1] for name, days in seen.tallies.items() if days}
-        alarms = (seen.status or {}).get("alarms", [])
+        alarms = [{**alarm, "message": shown_alarm(alarm, language)} for alarm in (seen.status or {}).get("alarms", [])]
         items = _attention(settings, seen, language)
         return Picture(_fields(settings, seen), seen.terminals, newest, alarms, items)
 
@@ -416,17 +417,19 @@ def _disk_text(health: dict[str, Any]) -> str:
     return free + enough + consequence[health["room"]]
 
 
-def _print_alarms(settings: "Settings", seen: _Seen) -> None:
+def _print_alarms(settings: "Settings", seen: _Seen, language: Language) -> None:
     """Print the newest alarms since the daemon started."""
     from zoneinfo import ZoneInfo
+
+    from gateway.incidents import shown_alarm
 
     alarms = (seen.status or {}).get("alarms", [])
     if not alarms:
         return
     zone = ZoneInfo(settings.timezone)
-    print("\nnewest alarms since the start:")
+    print("\n" + _("newest alarms since the start:").translated(language))
     for alarm in alarms[:ALARMS]:
-        print(f"  {local_text(alarm['at'], zone)}  {alarm['alarm']}: {alarm['message']}")
+        print(f"  {local_text(alarm['at'], zone)}  {alarm['alarm']}: {shown_alarm(alarm, language)}")
 
 
 def _print_status(settings: "Settings", seen: _Seen, items: "list[Item]") -> None:

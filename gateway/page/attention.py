@@ -29,7 +29,7 @@ class Item(NamedTuple):
     do: str
     """Advice."""
     detail: str = ""
-    """The technical reason, in English, as in the log."""
+    """The technical reason, as in the log; in Indonesian, with its meaning before it."""
 
 
 def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], messages: Messages) -> list[Item]:
@@ -102,16 +102,23 @@ def _terminal(
 
 def _offline(name: str, state: Mapping[str, Any], reason_code: str | None, t: Messages) -> Item:
     cause, reason = state["cause"], state["reason"] or ""
-    do = "" if cause is None else _advice(obstacle(cause, reason_code).name, t)
+    finding = obstacle(cause, reason_code).name
+    do = "" if cause is None else _advice(finding, t)
     if state["since"] is None or cause is None:
         return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, reason)
     code = f"terminal_{cause}" if cause in _UNFINISHED else "terminal_offline"
-    return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, reason)
+    return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, _detail(finding, reason, t))
 
 
 def _advice(finding: str, t: Messages) -> str:
     advice = FINDINGS[finding].advice
     return "" if advice is None else advice.into(Spoken(t.language))
+
+
+def _detail(finding: str, reason: str, t: Messages) -> str:
+    """Return the technical reason as in the log; in another language than English, with what it means before it."""
+    language = Spoken(t.language)
+    return reason if language is Spoken.ENGLISH else FINDINGS[finding].text.into(language, reason=reason)
 
 
 def _apart(earlier: str, later: str) -> timedelta:

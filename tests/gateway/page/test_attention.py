@@ -157,7 +157,10 @@ def test_advice_for_a_terminal_follows_its_cause(terminal: dict[str, Any], advic
     expected = FINDINGS[advice].advice
     assert expected is not None
     assert item.do == expected.into(Language(messages.language))
-    assert item.detail == terminal["reason"]
+    spoken = Language(messages.language)
+    meaning = FINDINGS[advice].text.into(spoken, reason=terminal["reason"])
+    assert item.detail == (terminal["reason"] if spoken is Language.ENGLISH else meaning)
+    assert terminal["reason"] in item.detail
 
 
 @pytest.mark.parametrize("messages", [EN, ID], ids=["en", "id"])
