@@ -280,13 +280,11 @@ class Window:
         )
         if code == NO_MATCHING_SUBSCRIBERS:
             log.warning("topic_unheard", topic=topic)
-            self._alarm("no_subscriber", alarm_message("no_subscriber", topic=topic, fate=Translatable(fate)))
+            self._alarm("no_subscriber", alarm_message("no_subscriber", topic=topic, fate=fate))
         else:
             log.warning("topic_refused", topic=topic, reason_code=code)
             variant = "access" if code == NOT_AUTHORISED else ""
-            message = alarm_message(
-                "delivery_refused", variant, topic=topic, code=f"{code:#04x}", fate=Translatable(fate)
-            )
+            message = alarm_message("delivery_refused", variant, topic=topic, code=f"{code:#04x}", fate=fate)
             self._alarm("delivery_refused", message)
 
     def _probe(self, topic: str, publish: Publish) -> None:
