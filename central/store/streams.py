@@ -7,7 +7,7 @@ around them. So a batch costs the same however long its streams are, and any pro
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, tuple_, union_all, update
 
@@ -233,7 +233,11 @@ _STREAMS = select(
     streams.c.assigned,
     select(func.count()).where(gaps.c.stream == streams.c.id).scalar_subquery(),
 )
-_STREAMS_BY_NAME = _STREAMS.where(tuple_(streams.c.gateway, streams.c.name).in_(bindparam("places", expanding=True)))
+_STREAMS_BY_NAME = _STREAMS.where(
+    # SQLite reads the whole table for several keys of several columns: the first condition leads to the index.
+    streams.c.gateway.in_(bindparam("gateways", expanding=True)),
+    tuple_(streams.c.gateway, streams.c.name).in_(bindparam("places", expanding=True)),
+)
 _STREAMS_BY_KEY = _STREAMS.where(streams.c.id.in_(bindparam("keys", expanding=True)))
 _GAPS = (
     select(gaps.c.first, gaps.c.last)
@@ -252,12 +256,14 @@ _GAPS = (
 _PLACES = union_all(
     select(
         *(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous, events.c.key),
-    ).where(tuple_(events.c.stream, events.c.sequence).in_(bindparam("places", expanding=True))),
+    ).where(events.c.stream == bindparam("stream"), events.c.sequence.in_(bindparam("sequences", expanding=True))),
     select(
         *(forgotten.c.stream, forgotten.c.sequence, forgotten.c.id, forgotten.c.digest, null(), forgotten.c.event),
-    ).where(tuple_(forgotten.c.stream, forgotten.c.sequence).in_(bindparam("places", expanding=True))),
+    ).where(
+        forgotten.c.stream == bindparam("stream"), forgotten.c.sequence.in_(bindparam("sequences", expanding=True))
+    ),
 ).order_by("key")
-"""Events and, without ``previous``, pruned ones, in the order of arrival."""
+"""Events and, without ``previous``, pruned ones of one stream, in the order of arrival."""
 
 
 def _load_gateways(connection: Connection, names: set[str]) -> dict[str, Gateway]:
@@ -273,10 +279,13 @@ def _load_streams(
 ) -> dict[tuple[int, str], Stream]:
     by_key = {gateway.key: gateway for gateway in known.values()}
     sequences = {(known[gateway].key, name): found for (gateway, name), found in wanted.items() if gateway in known}
-    rows = [row for part in chunks(sorted(sequences)) for row in connection.execute(_STREAMS_BY_NAME, {"places": part})]
+    rows: list[Any] = []
+    for part in chunks(sorted(sequences)):
+        gateways_of_part = sorted({gateway for gateway, _ in part})
+        rows += connection.execute(_STREAMS_BY_NAME, {"gateways": gateways_of_part, "places": part})
     missing = {gateway.current for gateway in known.values() if gateway.current is not None} - {row[0] for row in rows}
-    for part in chunks(sorted(missing)):
-        rows += connection.execute(_STREAMS_BY_KEY, {"keys": part})
+    for keys in chunks(sorted(missing)):
+        rows += connection.execute(_STREAMS_BY_KEY, {"keys": keys})
     loaded: dict[tuple[int, str], Stream] = {}
     places: list[tuple[int, int]] = []
     for key, gateway, name, seen, assigned, gap_count in rows:
@@ -301,7 +310,14 @@ def _load_gaps(connection: Connection, key: int, around: set[int]) -> list[tuple
 
 
 def _load_places(connection: Connection, by_key: Mapping[int, Stream], places: list[tuple[int, int]]) -> None:
-    for part in chunks(places):
-        for stream, sequence, identity, digest, previous, _ in connection.execute(_PLACES, {"places": part}):
-            place = by_key[stream].place(sequence)
-            (place.events if previous is not None else place.forgotten).append(PlaceClaim(identity, digest, previous))
+    wanted: dict[int, list[int]] = {}
+    for stream, sequence in places:
+        wanted.setdefault(stream, []).append(sequence)
+    for stream, sequences in wanted.items():
+        for part in chunks(sequences):
+            values = {"stream": stream, "sequences": part}
+            for _, sequence, identity, digest, previous, _ in connection.execute(_PLACES, values):
+                place = by_key[stream].place(sequence)
+                (place.events if previous is not None else place.forgotten).append(
+                    PlaceClaim(identity, digest, previous)
+                )
