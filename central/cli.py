@@ -11,7 +11,7 @@ import sys
 import traceback
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -386,7 +386,7 @@ def serial_assign(
         with Database(db) as database, database.writing() as connection:
             entered = utc(datetime.now(UTC))
             changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
-            results.mark_recounted(connection, changed, entered)
+            results.mark_assigned(connection, number, date.fromisoformat(since), changed, entered)
     except ownership.WrongDecisionError as exc:
         raise typer.BadParameter(f"{exc}.") from exc
     except StoreError as exc:

@@ -17,7 +17,7 @@ from central.registers.statements import REFERENCES, VERSIONED, Source, Statemen
 from central.registers.write import print_statement
 from central.store.engine import Database
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
-from central.store.results import mark, site_of
+from central.store.results import mark, sites_of
 from central.timesheet.affected import Mark, coalesced, touched
 
 _COMPARED = {
@@ -233,8 +233,8 @@ def _unseen_places(
 ) -> Iterator[Problem]:
     """Yield a remark on each serial number and site of which no punch is held, once; none before the first punch."""
     columns = [column.name for column in KINDS[kind].columns if column.refers in ("terminals", "sites")]
-    sites = site_of(connection) if columns else {}
-    seen = {"terminal": set(sites), "site": set(sites.values())}
+    sites = sites_of(connection) if columns else {}
+    seen = {"terminal": set(sites), "site": {site for there in sites.values() for site in there.values()}}
     for source in sources if sites else ():
         if source.statement.identity in identities:
             for name in columns:

@@ -53,6 +53,8 @@ class Recounted(NamedTuple):
 
     before: Punch
     now: Punch
+    former: str
+    """Gateway of the event that counted before, ``site/gateway``."""
     gateway: str
     """Of the event that counts now, ``site/gateway``."""
     event: Event
@@ -100,7 +102,8 @@ def settle(connection: Connection, identities: Iterable[str]) -> list[Recounted]
             if event is None or event.punch is None:  # altered in this database: the first one goes on counting
                 continue
             connection.execute(_RECOUNT, {"b_id": identity, "event": key, **event.punch._asdict()})
-            changed.append(Recounted(Punch(*before[2:]), event.punch, gateway, event))
+            former = connection.execute(_EVENT, {"key": before.event}).one().name
+            changed.append(Recounted(Punch(*before[2:]), event.punch, former, gateway, event))
     return changed
 
 

@@ -25,6 +25,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    union,
     update,
 )
 from sqlmodel import Field
@@ -34,7 +35,7 @@ from central.store import outbox
 from central.store.engine import KEY, Row, among, chunks, insert_many, table
 from central.store.ownership import Recounted
 from central.store.registers import ROW
-from central.store.tables import events, gaps, gateways, ownership, punches, streams
+from central.store.tables import events, forgotten, gaps, gateways, ownership, punches, streams
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
 
 
@@ -175,9 +176,19 @@ def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | N
 def mark_recounted(connection: Connection, recounted: Iterable[Recounted], entered: str) -> None:
     """Mark the days of punches of which another gateway's event counts than before."""
     marks = [
-        mark_of_punch(one.gateway.partition("/")[0], punch) for one in recounted for punch in (one.before, one.now)
+        mark_of_punch(gateway.partition("/")[0], punch)
+        for one in recounted
+        for gateway, punch in ((one.former, one.before), (one.gateway, one.now))
     ]
     mark(connection, marks, {"kind": "ownership"}, entered)
+
+
+def mark_assigned(
+    connection: Connection, serial: str, since: date, recounted: Iterable[Recounted], entered: str
+) -> None:
+    """Mark what a decision about a serial number touches: its punches, and the people whose doubts are of its site."""
+    mark_recounted(connection, recounted, entered)
+    mark(connection, [Mark(f"terminal:{serial}", since, FOREVER)], {"kind": "ownership"}, entered)
 
 
 def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[int, int]]], entered: str) -> None:
@@ -188,7 +199,7 @@ def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
     marks = []
     for gateway, stream, (first, _) in differing:
-        body = _body_at(connection, stream, first - 1, None)
+        body = _body_below(connection, stream, first, None)
         time = "" if body is None else str(json.loads(body).get("time"))
         on = date.fromisoformat(time[:10]) if _DATE.match(time) else date.min
         marks.append(Mark(f"site:{gateway.partition('/')[0]}", min(on, last), last))
@@ -557,10 +568,18 @@ def punches_of(
     return found
 
 
-def site_of(connection: Connection) -> dict[str, str]:
-    """Return the site of each serial number, by the gateway that it belongs to since the latest date."""
-    query = select(ownership.c.serial, ownership.c.gateway).order_by(ownership.c.since, ownership.c.id)
-    return {serial: gateway.partition("/")[0] for serial, gateway in connection.execute(query)}
+def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the sites of each serial number by the date from which on it is there, empty: from the beginning.
+
+    They are those of the gateways that it belongs to, in order of the dates, now or as known at a moment.
+    """
+    query = select(ownership.c.serial, ownership.c.since, ownership.c.gateway)
+    if known_at is not None:
+        query = query.where(ownership.c.entered <= known_at)
+    found: dict[str, dict[str, str]] = {}
+    for serial, since, gateway in connection.execute(query.order_by(ownership.c.since, ownership.c.id)):
+        found.setdefault(serial, {})[since] = gateway.partition("/")[0]
+    return found
 
 
 # --- what is not known --------------------------------------------------------------------------------------------
@@ -659,7 +678,7 @@ def uses(
 
 
 class StreamGap(NamedTuple):
-    """Sequences that a stream lacks; ``before`` and ``after`` are the bodies of the events around them."""
+    """Sequences that a stream lacks; ``before`` and ``after`` are the bodies of the nearest events around them."""
 
     gateway: str
     stream: str
@@ -670,7 +689,10 @@ class StreamGap(NamedTuple):
 
 
 def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | None = None) -> list[StreamGap]:
-    """Return what the streams of sites lack below their last event that is held, as known at a moment or now."""
+    """Return what the streams of sites lack below their last event that is held, as known at a moment or now.
+
+    A pruned event is not lacking.
+    """
     wanted = set(sites)
     query = select(streams.c.id, streams.c.name, gateways.c.name).join(gateways, gateways.c.id == streams.c.gateway)
     found = []
@@ -683,21 +705,39 @@ def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | No
         else:
             missing = _gaps_known_at(connection, key, known_at)
         for first, last in missing:
-            before, after = (_body_at(connection, key, sequence, known_at) for sequence in (first - 1, last + 1))
+            before = _body_below(connection, key, first, known_at)
+            after = _body_above(connection, key, last, known_at)
             found.append(StreamGap(gateway, name, first, last, before, after))
     return found
 
 
 def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[tuple[int, int]]:
-    held = select(events.c.sequence).where(events.c.stream == stream, events.c.received <= known_at).subquery()
+    pruned = select(forgotten.c.sequence).join(events, events.c.key == forgotten.c.event)
+    held = union(
+        select(events.c.sequence).where(events.c.stream == stream, events.c.received <= known_at),
+        pruned.where(forgotten.c.stream == stream, events.c.received <= known_at),
+    ).subquery()
     before = func.lag(held.c.sequence, 1, 0).over(order_by=held.c.sequence)
     numbered = select(held.c.sequence, before.label("before")).subquery()
     query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
     return [(first + 1, last - 1) for first, last in connection.execute(query)]
 
 
-def _body_at(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
-    query = select(events.c.body).where(events.c.stream == stream, events.c.sequence == sequence)
+def _body_below(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
+    """Return the body of the last event before a place; places of pruned events are passed over."""
+    below = events.c.sequence < sequence
+    return _body(connection, stream, below, known_at, events.c.sequence.desc())
+
+
+def _body_above(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
+    """Return the body of the first event after a place, likewise."""
+    return _body(connection, stream, events.c.sequence > sequence, known_at, events.c.sequence)
+
+
+def _body(
+    connection: Connection, stream: int, place: ColumnElement[bool], known_at: str | None, order: ColumnElement[Any]
+) -> str | None:
+    query = select(events.c.body).where(events.c.stream == stream, place)
     if known_at is not None:
         query = query.where(events.c.received <= known_at)
-    return connection.execute(query.order_by(events.c.key).limit(1)).scalar_one_or_none()
+    return connection.execute(query.order_by(order, events.c.key).limit(1)).scalar_one_or_none()

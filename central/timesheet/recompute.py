@@ -119,7 +119,7 @@ class Facts:
         self._punches: dict[str, list[tuple[date, Punch]]] = {}
         self._gaps: list[Gap] = []
         self._unknown: list[UnknownPunch] = []
-        self._site_of: dict[str, str] = {}
+        self._sites_of: dict[str, dict[str, str]] = {}
         self._serials: dict[str, str] = {}
 
     def own(self, person: str) -> PersonRows:
@@ -164,16 +164,17 @@ class Facts:
 
     def _enrolments_at(self, held: Iterable[Held]) -> Enrolments:
         """Return the enrolments of the people, and those of others that go before these at the terminals."""
-        own = {row.statement.other for rows in self._enrolments.values() for row in rows}
-        keys = {pin_key(one.pin, one.serial, None) for one in held} - own
+        # Keys of the people's own enrolments are looked up too: on other dates another person may have had the PIN.
+        keys = {pin_key(one.pin, one.serial, None) for one in held}
         others = self._registers.rows("enrolments", sorted(keys), by="other") if keys else []
         return Enrolments([row for rows in self._enrolments.values() for row in rows] + others)
 
     def _load_unknown(self, first: int, last: int) -> None:
         """Read gaps of streams and PINs of nobody, at the sites of the people."""
-        self._site_of = results.site_of(self._connection)
-        ends = _date_at(first), _date_at(last)
-        sites = {site for rows in self._enrolments.values() for site in places_of(rows, self._site_of, *ends).all_sites}
+        self._sites_of = results.sites_of(self._connection, self._known_at)
+        ends = _date_at(first - ZONES_S), _date_at(last + ZONES_S)  # a terminal's date is not that of UTC
+        places = (places_of(rows, self._sites_of, *ends) for rows in self._enrolments.values())
+        sites = {site for one in places for site in one.all_sites}
         if not sites:
             return
         for gap in results.stream_gaps(self._connection, sites, self._known_at):
@@ -242,7 +243,7 @@ class Facts:
     ) -> dict[date, DayResult]:
         doubts: list[Doubt] = []
         if self._gaps or self._unknown:
-            places = places_of(self._enrolments.get(person, ()), self._site_of, dates[0], dates[-1])
+            places = places_of(self._enrolments.get(person, ()), self._sites_of, dates[0], dates[-1])
             doubts = doubts_of(places, self._gaps, self._unknown, {on for on, _ in punches})
             planned = days.on(dates[0])
             if doubts and own.decisions and isinstance(planned, Planned):
@@ -378,8 +379,8 @@ class _Wanted:
     dates: dict[str, dict[date, list[str]]] = field(default_factory=dict)
     offsets: dict[tuple[str, date], set[int]] = field(default_factory=dict)
     """Of dates of punches: by how many seconds the terminals' clocks were before UTC."""
-    future: dict[str, date] = field(default_factory=dict)
-    """First dates of marks that lie ahead."""
+    future: set[tuple[str, date]] = field(default_factory=set)
+    """Dates ahead on which people have to be looked at again."""
 
     def add(self, person: str, on: date, cause: str) -> None:
         causes = self.dates.setdefault(person, {}).setdefault(on, [])
@@ -515,16 +516,19 @@ class Recompute:
 
     def _handle(self, connection: Connection, marks: list[Marked]) -> None:
         now = self._now()
-        simple = [mark for mark in marks if mark.subject.startswith("person:")]
-        readings = [mark for mark in marks if read_of(mark.subject) is not None]
+        simple, readings = [], []
         for mark in marks:
-            if mark not in simple and mark not in readings:
+            if mark.subject.startswith("person:"):
+                simple.append(mark)
+            elif read_of(mark.subject) is not None:
+                readings.append(mark)
+            else:
                 _expand(connection, mark)
         wanted = _Wanted()
         self._attribute(connection, readings, wanted, now)
         _add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
         if wanted.future:
-            results.set_due(connection, {(person, on): midnight(on) - ZONES_S for person, on in wanted.future.items()})
+            results.set_due(connection, {(person, on): midnight(on) - ZONES_S for person, on in wanted.future})
         for people in _alike(wanted.dates):
             self._judge(connection, people, wanted, now)
         results.unmark(connection, [mark.id for mark in marks])
@@ -670,20 +674,20 @@ def _mark_of_use(use: results.Use) -> Mark:
 
 
 def _sites_with(connection: Connection, place: str, pin: str) -> list[str]:
-    """Return the place of a PIN, and the site of the terminal, whose enrolment of the PIN the terminal's hides."""
+    """Return the place of a PIN, and the sites of the terminal, whose enrolment of the PIN the terminal's hides."""
     kind, _, key = place.partition(":")
-    site = results.site_of(connection).get(key) if kind == "terminal" else None
-    return [f"{place} {pin}", *([] if site is None else [pin_key(pin, None, site)])]
+    sites = results.sites_of(connection).get(key, {}) if kind == "terminal" else {}
+    return [f"{place} {pin}", *(pin_key(pin, None, site) for site in sorted(set(sites.values())))]
 
 
 def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
     """Mark the people who are enrolled at a terminal or a site, with those of its terminals or of its site."""
     kind, _, key = place.partition(":")
-    sites = results.site_of(connection)
+    sites = results.sites_of(connection)
     if kind == "site":
-        beside = [f"terminal:{serial}" for serial, site in sites.items() if site == key]
+        beside = [f"terminal:{serial}" for serial, there in sites.items() if key in there.values()]
     else:
-        beside = [f"site:{sites[key]}"] if key in sites else []
+        beside = [f"site:{site}" for site in sorted(set(sites.get(key, {}).values()))]
     for one in (place, *beside):
         results.spread_place(connection, mark, one)
 
@@ -699,7 +703,7 @@ def _add_dates(connection: Connection, wanted: _Wanted, marks: Iterable[Marked],
     for mark in marks:
         person = mark.subject.removeprefix("person:")
         if mark.first > horizon:
-            wanted.future[person] = min(mark.first, wanted.future.get(person, date.max))
+            wanted.future.add((person, mark.first))
         elif mark.first == mark.last:
             wanted.add(person, mark.first, mark.cause)
         else:
@@ -707,8 +711,13 @@ def _add_dates(connection: Connection, wanted: _Wanted, marks: Iterable[Marked],
     if not ranges:
         return
     begin = {person: horizon for person, _ in ranges}
+    until: dict[str, date] = {}
+    for person, mark in ranges:
+        until[person] = max(mark.last, until.get(person, mark.last))
     for row in Registers(connection).rows("people", sorted({f"person:{person}" for person in begin})):
         begin[row.record.key] = min(begin[row.record.key], row.since)
+        if horizon < row.since <= until[row.record.key]:
+            wanted.future.add((row.record.key, row.since))
     for person, on in results.first_dates(connection, begin).items():
         begin[person] = min(begin[person], on)
     for person, mark in ranges:

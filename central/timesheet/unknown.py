@@ -4,7 +4,7 @@ A gap of a gateway's stream is a doubt of the people enrolled where that gateway
 of the people of its site who are not enrolled at that terminal, or to whom no punch of that date is attributed.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -50,8 +50,13 @@ class Places(NamedTuple):
     """Those sites, and the sites of the terminals."""
 
 
-def places_of(rows: Iterable[EnrolmentRow], site_of: dict[str, str], first: date, last: date) -> Places:
-    """Return where a person is enrolled on any of the dates; ``site_of``: of each serial number."""
+def places_of(
+    rows: Iterable[EnrolmentRow], sites_of: Mapping[str, Mapping[str, str]], first: date, last: date
+) -> Places:
+    """Return where a person is enrolled on any of the dates.
+
+    ``sites_of``: of each serial number, by ISO date from which on it is there, in order; empty: from the beginning.
+    """
     terminals, sites = set(), set()
     for row in rows:
         if row.since > last or (row.until is not None and row.until < first):
@@ -60,8 +65,14 @@ def places_of(rows: Iterable[EnrolmentRow], site_of: dict[str, str], first: date
             terminals.add(row.record.terminal)
         elif row.record.site is not None:
             sites.add(row.record.site)
-    beside = {site_of[serial] for serial in terminals if serial in site_of}
+    beside = {site for serial in terminals for site in _sites_between(sites_of.get(serial, {}), first, last)}
     return Places(frozenset(terminals), frozenset(sites), frozenset(sites | beside))
+
+
+def _sites_between(sites: Mapping[str, str], first: date, last: date) -> set[str]:
+    """Return the sites at which a terminal is on any of the dates."""
+    before = [site for since, site in sites.items() if since <= first.isoformat()]
+    return {*before[-1:], *(site for since, site in sites.items() if first.isoformat() < since <= last.isoformat())}
 
 
 def doubts_of(

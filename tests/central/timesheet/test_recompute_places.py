@@ -1,0 +1,171 @@
+"""Whose days a terminal's gaps, unknown PINs and other people's enrolments touch, however batches are cut."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from central.policy.office import OfficePolicies
+from central.store import ownership, results
+from central.store.engine import utc
+from central.timesheet.affected import Mark
+from central.timesheet.recompute import Judgement, judge_now
+from tests.central.sealing import Source, sealed
+from tests.central.store.office import POLICIES, Centre
+
+OTHER = "3601-dinkes/gw-02"
+"""A gateway of another site."""
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """Yield a centre with an office, on the morning of Monday, 31 August 2026."""
+    found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    found.enter_office()
+    yield found
+    found.close()
+
+
+def judged_alone(centre: Centre, person: str, on: date, known_at: datetime | None = None) -> Judgement | None:
+    """Judge one day without storing it."""
+    with centre.database.reading() as connection:
+        return judge_now(connection, OfficePolicies(POLICIES), person, on, int(centre.now.timestamp()), known_at)
+
+
+def mark(centre: Centre, *marks: Mark) -> None:
+    """Mark days to be judged again."""
+    with centre.database.writing() as connection:
+        results.mark(connection, marks, {"kind": "test"}, utc(centre.now))
+
+
+def assign(centre: Centre, since: date, gateway: str = OTHER) -> int:
+    """Decide that the terminal belongs to another gateway; return how many punches count otherwise."""
+    with centre.database.writing() as connection:
+        entered = utc(centre.now)
+        changed = ownership.assign(connection, "S1", gateway, since.isoformat(), "Kepala", "Contoh 1/2026", entered)
+        results.mark_assigned(connection, "S1", since, changed, entered)
+        return len(changed)
+
+
+def test_another_persons_enrolment_at_the_terminal_counts_in_every_batch(centre: Centre) -> None:
+    """The PIN at the terminal passed from c to b; a has it at the site."""
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,dinas,2026-08-24\n")
+    centre.enter("enrolments", "pin,site,person,from\n5,3602-bkpsdm,a,2026-01-01\n")
+    centre.enter("enrolments", "pin,terminal,person,from,until\n5,S1,c,2026-01-01,2026-09-02\n5,S1,b,2026-09-03,\n")
+    centre.punched("5", "2026-09-01 07:20:00")
+    before = centre.at("2026-09-04 12:00").digests()
+
+    mark(centre, *(Mark(f"person:{key}", date(2026, 9, 1), date(2026, 9, 3)) for key in "ab"))
+
+    assert centre.at("2026-09-04 12:01").digests() == before
+
+
+def test_a_punch_that_counts_at_another_site_leaves_the_former_persons_day(centre: Centre) -> None:
+    """Two gateways of two sites sent it; after the decision the stored verdicts are those of a rebuild."""
+    centre.enter("enrolments", f"pin,site,person,from\n7,3602-bkpsdm,a,2026-01-01\n7,{OTHER[:11]},b,2026-01-01\n")
+    centre.punched("7", "2026-09-01 07:20:00")
+    centre.source = Source(gateway=OTHER)
+    centre.punched("7", "2026-09-01 07:20:00")
+    assert centre.at("2026-09-03 12:00").day("a", "2026-09-01")["worked"]
+
+    assert assign(centre, date(2026, 1, 1)) == 1
+
+    decided = centre.at("2026-09-03 12:30").digests()
+    assert not centre.day("a", "2026-09-01")["worked"]
+    assert centre.day("b", "2026-09-01")["worked"]
+    centre.recompute.rebuild()
+    assert centre.at("2026-09-03 12:31").digests() == decided
+
+
+def test_a_person_hired_later_begins_also_after_a_rebuild(centre: Centre) -> None:
+    """The first day falls due though nothing else speaks of the person."""
+    centre.at("2026-09-01 12:00")
+    centre.enter(
+        "people",
+        "key,name,employment,unit,from,until\n"
+        "c,Contoh Tiga,pns,dinas,2026-08-24,2026-08-31\nc,Contoh Tiga,pns,dinas,2026-09-14,2026-09-15\n"
+        "c,Contoh Tiga,pns,dinas,2026-09-28,\n",
+    )
+    centre.at("2026-09-01 12:30")
+    centre.recompute.rebuild()
+
+    for on in range(1, 31):
+        centre.at(f"2026-09-{on:02} 13:00")
+
+    assert [on for on in ("2026-09-14", "2026-09-15", "2026-09-16", "2026-09-28") if centre.history("c", on)] == [
+        "2026-09-14",
+        "2026-09-15",
+        "2026-09-28",
+    ]
+
+
+def test_an_unknown_pin_of_the_next_morning_is_a_doubt_of_the_night_judged_alone(centre: Centre) -> None:
+    """05:10 in Jakarta is another date there than in UTC."""
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\n"
+        "night,2026-01-01,in,in,21:00,19:00,25:00\nnight,2026-01-01,out,out,29:00,28:00,30:30\n",
+    )
+    centre.enter("rosters", "person,2026-09-01,2026-09-02\na,night,off\n")
+    centre.punched("1001", "2026-09-01 20:55:00")
+    centre.punched("9", "2026-09-02 05:10:00")
+    centre.at("2026-09-03 10:00")
+    assert centre.day("a", "2026-09-01")["status"] == "provisional"
+
+    found = judged_alone(centre, "a", date(2026, 9, 1))
+
+    assert found is not None
+    assert found.inputs == centre.history("a", "2026-09-01")[-1].inputs
+
+
+def test_a_terminal_that_moves_keeps_the_gaps_of_its_former_site(centre: Centre) -> None:
+    """They are doubts of its people until the date of the decision, and from that date on no more."""
+    centre.enter("enrolments", "pin,terminal,person,from\n1001,S1,a,2026-01-01\n")
+    centre.enter("enrolments", "pin,site,person,from\n1001,3602-bkpsdm,a,2026-01-01\n", withdraw=True)
+    centre.punched("1002", "2026-08-31 16:05:00")
+    centre.punches("1001", "2026-09-01 07:22:00", "2026-09-01 16:03:00")
+    centre.now = datetime(2026, 9, 2, 1, tzinfo=UTC)
+    centre.punched("1002", "2026-09-02 07:21:00")
+    assert centre.at("2026-09-02 08:00").day("a", "2026-09-01")["status"] == "provisional"
+
+    assign(centre, date(2026, 9, 2))
+    mark(centre, Mark("person:a", date(2026, 9, 1), date(2026, 9, 1)))
+    assert centre.at("2026-09-02 08:10").day("a", "2026-09-01")["status"] == "provisional"
+
+    before = centre.now - timedelta(minutes=1)
+    assign(centre, date(2026, 9, 1))
+    assert centre.at("2026-09-02 08:20").day("a", "2026-09-01")["status"] == "final"
+    known = judged_alone(centre, "a", date(2026, 9, 1), before)
+    assert known is not None
+    assert known.status == "provisional"
+
+
+def test_pruned_events_are_no_gap_as_known_at_a_moment(centre: Centre) -> None:
+    """What was known then is judged as it was stored."""
+    centre.punched("1002", "2026-08-31 16:05:00")
+    gone = centre.punches("1001", "2026-09-01 07:22:00", "2026-09-01 16:03:00")
+    after = centre.punches("1002", "2026-09-02 07:21:00")
+    centre.now = datetime(2026, 9, 2, 1, tzinfo=UTC)
+    centre.receive(*after, centre.source.forget(*gone, stream=centre.source.stream))
+    assert centre.at("2026-09-02 20:30").day("a", "2026-09-01")["status"] == "final"
+
+    known = judged_alone(centre, "a", date(2026, 9, 1), centre.now)
+
+    assert known is not None
+    assert known.inputs == centre.history("a", "2026-09-01")[-1].inputs
+
+
+def test_a_gap_beside_pruned_events_ends_at_the_next_event(centre: Centre) -> None:
+    """Otherwise every later day would stay provisional."""
+    centre.punched("1002", "2026-08-31 16:05:00")
+    centre.punches("1001", "2026-09-01 07:22:00", "2026-09-01 16:03:00")
+    gone = centre.punches("1002", "2026-09-01 16:04:00")
+    after = centre.punches("1002", "2026-09-02 07:21:00")
+    centre.source.forget(*gone, stream=centre.source.stream)
+    forgets = centre.source.events.pop() | {"recordedtime": "2026-09-02T00:30:00.412Z"}
+    centre.now = datetime(2026, 9, 2, 1, tzinfo=UTC)
+    centre.receive(*after, sealed(forgets, centre.source.end))
+
+    assert centre.at("2026-09-02 08:30").day("a", "2026-09-01")["status"] == "provisional"
+    assert centre.at("2026-09-10 20:30").day("a", "2026-09-10")["status"] == "final"
