@@ -528,7 +528,7 @@ class Recompute:
         self._attribute(connection, readings, wanted, now)
         _add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
         if wanted.future:
-            results.set_due(connection, {(person, on): midnight(on) - ZONES_S for person, on in wanted.future})
+            results.set_due(connection, {(person, on): midnight(on) - DAY_S for person, on in wanted.future})
         for people in _alike(wanted.dates):
             self._judge(connection, people, wanted, now)
         results.unmark(connection, [mark.id for mark in marks])

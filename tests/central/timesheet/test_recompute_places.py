@@ -169,3 +169,13 @@ def test_a_gap_beside_pruned_events_ends_at_the_next_event(centre: Centre) -> No
 
     assert centre.at("2026-09-02 08:30").day("a", "2026-09-01")["status"] == "provisional"
     assert centre.at("2026-09-10 20:30").day("a", "2026-09-10")["status"] == "final"
+
+
+def test_a_day_ahead_falls_due_once(centre: Centre) -> None:
+    """It falls due when it is near enough to be looked at, not before."""
+    centre.at("2026-09-01 12:00")
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,dinas,2026-09-14\n")
+    for hour in range(72):
+        centre.now = datetime(2026, 9, 8, tzinfo=UTC) + timedelta(hours=hour)
+        centre.recompute.run()
+        assert centre.recompute.advance() == 0
