@@ -100,7 +100,7 @@ def _preference(plan: PlanDay) -> tuple[bool, int, str, str]:
         not plan.personal,
         plan.rank,
         plan.version or "",
-        repr((plan.zone.name, plan.kind, plan.slots, plan.break_min)),
+        repr((plan.zone.name, plan.kind, plan.slots, plan.break_min, plan.shifts)),
     )
 
 

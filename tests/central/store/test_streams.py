@@ -15,7 +15,8 @@ def test_ingest_reads_no_whole_table(tmp_path: Path) -> None:
     """Several keys of several columns are what SQLite would read everything for."""
     centre = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
     centre.enter_office()
-    centre.punched("1001", "2026-08-31 07:45:00")
+    messages = centre.punches("1001", "2026-08-31 07:45:00", "2026-08-31 16:01:00", "2026-08-31 16:02:00")
+    centre.receive(*messages)
     statements: list[tuple[str, Any]] = []
 
     def note(_c: Connection, _cursor: object, statement: str, parameters: Any, _x: object, many: bool) -> None:
@@ -24,7 +25,8 @@ def test_ingest_reads_no_whole_table(tmp_path: Path) -> None:
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
-        centre.punched("1001", "2026-08-31 16:01:00", "2026-08-31 16:02:00")
+        centre.receive(*messages)
+        centre.punched("1001", "2026-08-31 17:00:00", "2026-08-31 17:01:00")
     finally:
         event.remove(Engine, "before_cursor_execute", note)
     with centre.database.reading() as connection:
