@@ -387,6 +387,20 @@ class _Wanted:
         if cause not in causes:
             causes.append(cause)
 
+    def apart(self) -> list["_Wanted"]:
+        """Return parts in which the dates of each person lie near each other, so that nothing between is read."""
+        parts: list[_Wanted] = []
+        for person, dates in self.dates.items():
+            number, before = -1, date.min
+            for on in sorted(dates):
+                if number < 0 or (on - before).days > 2 * WIDE:
+                    number += 1
+                    if number == len(parts):
+                        parts.append(_Wanted(offsets=self.offsets))
+                parts[number].dates.setdefault(person, {})[on] = dates[on]
+                before = on
+        return parts
+
 
 class Recompute:
     """Brings verdicts up to date. Every method raises StoreError where the database fails."""
@@ -529,8 +543,9 @@ class Recompute:
         _add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
         if wanted.future:
             results.set_due(connection, {(person, on): midnight(on) - DAY_S for person, on in wanted.future})
-        for people in _alike(wanted.dates):
-            self._judge(connection, people, wanted, now)
+        for part in wanted.apart():
+            for people in _alike(part.dates):
+                self._judge(connection, people, part, now)
         results.unmark(connection, [mark.id for mark in marks])
 
     def _attribute(self, connection: Connection, marks: list[Marked], wanted: _Wanted, now: datetime) -> None:

@@ -10,7 +10,7 @@ from central.policy.office import OfficePolicies
 from central.store import ownership, results
 from central.store.engine import utc
 from central.timesheet.affected import Mark
-from central.timesheet.recompute import Judgement, judge_now
+from central.timesheet.recompute import Facts, Judgement, judge_now
 from tests.central.sealing import Source, sealed
 from tests.central.store.office import POLICIES, Centre
 
@@ -179,3 +179,22 @@ def test_a_day_ahead_falls_due_once(centre: Centre) -> None:
         centre.now = datetime(2026, 9, 8, tzinfo=UTC) + timedelta(hours=hour)
         centre.recompute.run()
         assert centre.recompute.advance() == 0
+
+
+def test_a_punch_of_another_century_reads_nothing_in_between(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal's clock in 2103 beside a punch of today."""
+    centre.at("2026-09-25 12:00")
+    read = []
+    load = Facts.load_recorded
+
+    def noted(facts: Facts, first: int, last: int) -> None:
+        read.append((last - first) // 86_400)
+        load(facts, first, last)
+
+    monkeypatch.setattr(Facts, "load_recorded", noted)
+    centre.punched("1001", "2103-01-01 07:00:00", "2026-09-25 07:30:00")
+    centre.at("2026-09-25 12:01")
+
+    assert centre.day("a", "2026-09-25")["worked"]
+    assert read
+    assert max(read) < 100
