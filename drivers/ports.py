@@ -126,10 +126,18 @@ def checked_port(port: str, info: ValidationInfo, default: int | None = None) ->
     return port
 
 
+def device_of(port: str) -> str:
+    """Return the device file that a path leads to; the path itself where its link is removed at this moment."""
+    try:
+        return os.path.realpath(port)
+    except OSError:
+        return port
+
+
 def same_port(port: str, default: int = 0) -> str:
     """Return the normal form of a port, for comparison: a link is replaced by its device."""
     if split_tcp(port, default) is None:
-        return os.path.realpath(port)
+        return device_of(port)
     return f"tcp://{same_address(port.removeprefix('tcp://'), default)}"
 
 

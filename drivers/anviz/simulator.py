@@ -398,7 +398,7 @@ class Simulator:
 
     def _serve(self, wake: socket.socket) -> None:
         """Receive and send until unplugged; one thread, as the line is half-duplex."""
-        while self._thread is not None:
+        while self._thread is threading.current_thread():  # not its successor, after a new plug
             watched: list[int] = [wake.fileno()]
             if self._descriptor is not None:
                 watched.append(self._descriptor)

@@ -6,7 +6,6 @@ by device id. A line exists as long as it has users, and never outlives its port
 pulled out and put back is another line, so that no half download is continued.
 """
 
-import os
 import select
 import socket
 import threading
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 
 from drivers.anviz import wire
 from drivers.base import DriverError, Reason, TerminalRefused, TerminalUnavailable
-from drivers.ports import Port, open_port
+from drivers.ports import Port, device_of, open_port
 
 DEFAULT_TCP_PORT = 5010
 ALLOWED = frozenset(
@@ -263,7 +262,7 @@ def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: flo
     Raises TerminalUnavailable where it cannot be opened, TerminalRefused where others use it at another speed.
     """
     # One adapter has several names: ttyUSB0, and links that tell its serial number.
-    place = port if port.startswith("tcp://") else os.path.realpath(port)
+    place = port if port.startswith("tcp://") else device_of(port)
     with _lines_lock:
         line = _lines.get(place)
         if line is None or line.is_over:

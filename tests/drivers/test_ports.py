@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import serial
 
+from drivers import ports
 from drivers.base import Reason, TerminalUnavailable
 from drivers.line.simulator import PATTERN
 from drivers.line.terminal import LineOptions, connect
@@ -123,3 +124,13 @@ def test_a_line_whose_port_is_gone(port: str) -> None:
         line._port.close()
         with pytest.raises(TerminalUnavailable):
             list(line.events(1.0))
+
+
+def test_a_link_that_is_removed_while_it_is_read_stays_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An adapter is unplugged between two system calls: opening it then fails as for any missing port."""
+
+    def removed(_path: str) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os.path, "realpath", removed)
+    assert ports.device_of("/dev/ttyUSB0") == ports.same_port("/dev/ttyUSB0") == "/dev/ttyUSB0"
