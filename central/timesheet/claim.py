@@ -31,7 +31,7 @@ def punch_order(punch: Punch) -> tuple[object, ...]:
         punch.id or "",
         punch.stream or "",
         punch.between or (),
-        punch.paper or "",
+        f"{punch.paper is not None:d}{punch.paper or ''}",
     )
 
 

@@ -38,7 +38,7 @@ def join_intervals(leave: Iterable[LeaveInterval | LeaveDay]) -> list[Absence]:
 
 
 def _interval_order(part: LeaveInterval) -> tuple[int, int, str, str]:
-    return part.start, part.end, part.kind, part.paper or ""
+    return part.start, part.end, part.kind, f"{part.paper is not None:d}{part.paper or ''}"
 
 
 def apply_leave(day: DayWork, absences: list[Absence], whole: list[LeaveDay], single: list[LeaveDay]) -> None:

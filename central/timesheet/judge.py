@@ -54,8 +54,8 @@ def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> DayResult:
 
 
 def _leave_order(leave: LeaveDay) -> tuple[object, ...]:
-    return leave.date, leave.kind, leave.slot or "", leave.paper or ""
+    return leave.date, leave.kind, leave.slot or "", f"{leave.paper is not None:d}{leave.paper or ''}"
 
 
 def _order_order(order: Order) -> tuple[int, int, str]:
-    return order.start, order.end, order.paper or ""
+    return order.start, order.end, f"{order.paper is not None:d}{order.paper or ''}"

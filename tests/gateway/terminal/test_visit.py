@@ -113,6 +113,7 @@ def test_idle_poll_writes_nothing_and_asks_little(office: Office) -> None:
     """A visit with nothing new costs two small questions and no write."""
     office.terminal.punch("1001", moment=MORNING)
     worker = office.visit(live=True)
+    eventually(lambda: (known := office.ledger.terminal("lobby")) is not None and known.ranged is not None)
     polled(worker, 2)
     requested = office.simulator.bytes_in + office.simulator.bytes_out
     written = office.ledger.path.with_name("ledger.db-wal").stat().st_size
