@@ -321,6 +321,7 @@ class Worker:
     def _start_anew(self) -> None:
         """Forget what is true of another device only."""
         self._clock_check.forget()
+        self.state.complete = None
         self._live.enabled = self.settings.live
 
     def _listen(self, terminal: Terminal, until_s: float) -> None:

@@ -10,7 +10,7 @@ from drivers.base import Sizes
 from gateway.pause import Pause
 from gateway.terminal.state import Complete
 from gateway.terminal.visit import Worker
-from tests.broker import eventually
+from tests.broker import WAIT_S, eventually
 from tests.gateway.office import Office, polled
 from tests.gateway.scripted import Script, ScriptedTerminal, history, record
 
@@ -112,3 +112,25 @@ def test_a_terminal_that_is_not_read_keeps_its_watermark(
     first = watermark(worker)
     polled(worker, 3)
     assert watermark(worker) == first
+
+
+def test_a_watermark_is_not_carried_to_another_device(
+    office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log of a device that replaces a terminal is unread, whatever was stored of the one before."""
+    before = office.visit(live=False)
+    polled(before)
+    watermark(before)
+    before.stop()
+    assert before.join(WAIT_S)
+    monkeypatch.setattr(ScriptedTerminal, "serial", lambda _self: "NEW")
+    monkeypatch.setattr(office.ledger, "disk_state", lambda: "none")
+    script.log.append(record("2001", MORNING + timedelta(days=1)))
+
+    after = office.create_worker(live=False, serial="NEW")
+    after.follow(before)
+    after.start()
+
+    polled(after, 2)
+    assert after.state.serial == "NEW"
+    assert after.state.complete is None
