@@ -20,7 +20,7 @@ from central.policy.office import OfficePolicies
 from central.registers import kinds
 from central.registers.rules import Line
 from central.registers.statements import compose
-from central.store import results
+from central.store import marks
 from central.store.engine import Database
 from central.store.registers import Entry, enter
 from central.store.tables import events, gateways, ownership, punches, streams
@@ -149,7 +149,7 @@ def judge_file(path: str, days: int) -> None:
     now = datetime(last.year, last.month, last.day, 23, tzinfo=UTC) - timedelta(hours=8)
     worker = Recompute(database, OfficePolicies(), now=lambda: now)
     with database.writing() as connection:
-        results.mark(connection, [Mark("scope:all", START, last)], {"kind": "benchmark"}, "")
+        marks.mark(connection, [Mark("scope:all", START, last)], {"kind": "benchmark"}, "")
     begun = process_time()
     written = worker.run()
     spent = process_time() - begun
@@ -166,7 +166,7 @@ def late_punch(path: Path, people: int) -> float:
     for number in range(LATE):
         reading = Reading("site", "S", str(number * people // LATE), 7 * 3600)
         with database.writing() as connection:
-            results.mark(connection, [Mark(read_key(reading), START, START)], {"kind": "punch"}, "")
+            marks.mark(connection, [Mark(read_key(reading), START, START)], {"kind": "punch"}, "")
         begun = process_time()
         worker.batch()
         spent += process_time() - begun

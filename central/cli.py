@@ -34,7 +34,7 @@ from central.registers.show_command import show
 from central.reports import commands as report_commands
 from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
-from central.store import Database, Store, StoreError, StoreLocked, ownership, results
+from central.store import Database, Store, StoreError, StoreLocked, marks, ownership
 from central.store.engine import utc
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS, Worker
@@ -386,7 +386,7 @@ def serial_assign(
         with Database(db) as database, database.writing() as connection:
             entered = utc(datetime.now(UTC))
             changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
-            results.mark_assigned(connection, number, date.fromisoformat(since), changed, entered)
+            marks.mark_assigned(connection, number, date.fromisoformat(since), changed, entered)
     except ownership.WrongDecisionError as exc:
         raise typer.BadParameter(f"{exc}.") from exc
     except StoreError as exc:

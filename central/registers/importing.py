@@ -16,8 +16,9 @@ from central.registers.rules import Line
 from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose, states_the_same
 from central.registers.write import print_statement
 from central.store.engine import Database
+from central.store.marks import mark
+from central.store.recorded import sites_of
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
-from central.store.results import mark, sites_of
 from central.timesheet.affected import Mark, coalesced, touched
 
 _COMPARED = {

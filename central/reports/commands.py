@@ -20,11 +20,12 @@ from central.registers.statements import pin_key
 from central.registers.words import summary
 from central.reports.messages import Language, message
 from central.reports.why import Explained, explain
-from central.store import results
+from central.store import marks, recorded, results
 from central.store.engine import Database, utc
 from central.store.registers import Registers
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
-from central.timesheet.recompute import Recompute, judge_now
+from central.timesheet.facts import judge_now
+from central.timesheet.recompute import Recompute
 
 PAUSE_S = 0.15
 """Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
@@ -95,7 +96,7 @@ def _explained(
         why=reason,
         history=history,
         known_at=moment,
-        waiting=0 if known_at is not None else results.numbers(connection)[0],
+        waiting=0 if known_at is not None else marks.numbers(connection)[0],
     )
 
 
@@ -124,11 +125,11 @@ def recompute(
     with closing(Database(db)) as database:
         if retry:
             with database.writing() as connection:
-                results.retry(connection)
+                marks.retry(connection)
         worker = Recompute(database, OfficePolicies(policies))
         _run(worker)
         with database.reading() as connection:
-            failed = results.numbers(connection)[1]
+            failed = marks.numbers(connection)[1]
     print(message("recomputed", lang.value, judged=worker.judged, written=worker.written))
     if failed:
         print(message("set_aside", lang.value, failed=failed), file=sys.stderr)
@@ -180,7 +181,7 @@ def unknown(connection: Connection) -> list[UnknownPin]:
     """Return the PINs that were read and belonged to no person on the date."""
     uses = [
         PinUse(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date), use.punches, use.first, use.last)
-        for use in results.uses(connection)
+        for use in recorded.uses(connection)
     ]
     keys = {
         key

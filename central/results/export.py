@@ -20,8 +20,8 @@ from central.store.registers import Registers
 from central.store.results import Revision
 from central.timesheet.assemble import rules_for
 from central.timesheet.clock import print_local
+from central.timesheet.facts import Facts
 from central.timesheet.model import DayResult
-from central.timesheet.recompute import Facts
 from central.timesheet.render import percent
 from central.timesheet.stored import load_day
 from central.timesheet.totals import by_period, period_of, total

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from central.coverage import MAX_GAPS
 from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, Tombstone, first_previous
-from central.store import results
+from central.store import marks
 from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
 from central.store.ownership import Recounted
@@ -252,9 +252,9 @@ class Batch:
         gaps = self._streams.write()
         recounted = self._compare()
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]
-        results.mark_punches(self._connection, counting, received)
-        results.mark_recounted(self._connection, recounted, received)
-        results.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
+        marks.mark_punches(self._connection, counting, received)
+        marks.mark_recounted(self._connection, recounted, received)
+        marks.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
         self._outcome.remarks += self._findings.write(self._connection)
 
     def _compare(self) -> list[Recounted]:

@@ -12,6 +12,7 @@ to PostgreSQL: what only SQLite has stands in this file.
 """
 
 import fcntl
+import json
 import os
 import sqlite3
 import time
@@ -60,6 +61,8 @@ CHUNK = 1_000
 """Values in one list of a statement."""
 FILE_MODE = 0o640
 """The files hold PINs: they are for the owner and the group, whatever the umask."""
+encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+"""Write canonical JSON: sorted keys and no white space."""
 T = TypeVar("T")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

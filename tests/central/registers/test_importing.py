@@ -14,8 +14,8 @@ from central.registers.kinds import KINDS
 from central.registers.problems import RegisterFileError
 from central.registers.read import scan_register
 from central.store.engine import Database, StoreError, table
+from central.store.marks import waiting
 from central.store.registers import BATCH, Entered, Registers, last_row
-from central.store.results import waiting
 from central.store.tables import OwnershipRow
 from tests.central.registers.files import TEMPLATES, write_csv
 

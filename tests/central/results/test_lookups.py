@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from central.store import outbox, results
-from central.store.results import Unattributed
+from central.store import marks, outbox, recorded, results
+from central.store.recorded import Unattributed
 from tests.central.store.office import Centre
 
 ON = date(2026, 8, 31)
@@ -36,8 +36,8 @@ def test_no_lookup_reads_a_whole_table(tmp_path: Path) -> None:
         results.contents(connection, keys)
         results.of_unit(connection, "dinas", ON)
         results.newest_date(connection, "dinas")
-        results.set_due(connection, {("a", ON): 1, ("b", ON): 2})
-        results.set_unattributed(connection, unknown, unknown)
+        marks.set_due(connection, {("a", ON): 1, ("b", ON): 2})
+        recorded.set_unattributed(connection, unknown, unknown)
         outbox.finish(connection, [1, 2])
         event.remove(connection, "before_cursor_execute", note)
         plans = [

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from central.inbox import Broker, Inbox
 from central.results.messages import Message
 from central.results.publisher import HOLD_S, INTERVAL_S, MAX_IN_FLIGHT, Publisher
-from central.store import Store, outbox, results
+from central.store import Store, marks, outbox, results
 from central.store.engine import Database
 from central.store.outbox import OUTBOX
 from central.timesheet.affected import Mark
@@ -186,7 +186,7 @@ def test_judging_again_without_a_difference_publishes_nothing(centre: Centre) ->
     drain(publisher, sink, clock)
     assert numbers(centre) == (0, 0)
     with centre.database.writing() as connection:
-        results.mark(connection, [Mark("scope:all", date.min, date.max)], {"kind": "rebuild"}, "")
+        marks.mark(connection, [Mark("scope:all", date.min, date.max)], {"kind": "rebuild"}, "")
 
     centre.recompute.run()
 

@@ -20,10 +20,11 @@ from sqlalchemy import Engine, event, update
 from structlog.testing import capture_logs
 
 from central.policy.office import OfficePolicies
-from central.store import results
+from central.store import marks, results
 from central.timesheet.affected import Mark
+from central.timesheet.facts import Facts, judge_now
 from central.timesheet.model import ENGINE
-from central.timesheet.recompute import Facts, Recompute, judge_now
+from central.timesheet.recompute import Recompute
 from central.timesheet.stored import load_day
 from central.timesheet.totals import Totals, total
 from central.timesheet.worker import Worker
@@ -272,7 +273,7 @@ def test_judging_twice_writes_nothing(centre: Centre) -> None:
     centre.at("2026-09-01 05:00")
     before = centre.digests()
     with centre.database.writing() as connection:
-        results.mark(connection, [Mark("scope:all", date.min, date.max)], {"kind": "rebuild"}, "")
+        marks.mark(connection, [Mark("scope:all", date.min, date.max)], {"kind": "rebuild"}, "")
 
     written = centre.recompute.run()
 
@@ -302,7 +303,7 @@ def test_a_kill_anywhere_loses_nothing_and_repeats_nothing(centre: Centre) -> No
     assert centre.digests() == other.digests()
     assert all(len(centre.history(*key)) == 1 for key in centre.digests())
     with centre.database.reading() as connection:
-        assert results.numbers(connection) == (0, 0)
+        assert marks.numbers(connection) == (0, 0)
 
 
 def _snapshot(centre: Centre) -> bytes:
@@ -345,11 +346,11 @@ def test_a_day_that_cannot_be_judged_costs_itself(centre: Centre, monkeypatch: p
     assert centre.history("a", "2026-09-01") == []
     assert centre.day("b", "2026-09-01")["absent"]
     with centre.database.reading() as connection:
-        waiting, failed = results.numbers(connection)
+        waiting, failed = marks.numbers(connection)
     assert (waiting, failed > 0) == (0, True)
     monkeypatch.undo()
     with centre.database.writing() as connection:
-        results.retry(connection)
+        marks.retry(connection)
     centre.recompute.run()
     assert centre.day("a", "2026-09-01")["absent"]
 

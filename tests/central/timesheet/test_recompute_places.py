@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from central.policy.office import OfficePolicies
-from central.store import ownership, results
+from central.store import marks, ownership
 from central.store.engine import utc
 from central.timesheet.affected import Mark
-from central.timesheet.recompute import Facts, Judgement, judge_now
+from central.timesheet.facts import Facts, Judgement, judge_now
 from tests.central.sealing import Source, sealed
 from tests.central.store.office import POLICIES, Centre
 
@@ -33,10 +33,10 @@ def judged_alone(centre: Centre, person: str, on: date, known_at: datetime | Non
         return judge_now(connection, OfficePolicies(POLICIES), person, on, int(centre.now.timestamp()), known_at)
 
 
-def mark(centre: Centre, *marks: Mark) -> None:
+def mark(centre: Centre, *days: Mark) -> None:
     """Mark days to be judged again."""
     with centre.database.writing() as connection:
-        results.mark(connection, marks, {"kind": "test"}, utc(centre.now))
+        marks.mark(connection, days, {"kind": "test"}, utc(centre.now))
 
 
 def assign(centre: Centre, since: date, gateway: str = OTHER) -> int:
@@ -44,7 +44,7 @@ def assign(centre: Centre, since: date, gateway: str = OTHER) -> int:
     with centre.database.writing() as connection:
         entered = utc(centre.now)
         changed = ownership.assign(connection, "S1", gateway, since.isoformat(), "Kepala", "Contoh 1/2026", entered)
-        results.mark_assigned(connection, "S1", since, changed, entered)
+        marks.mark_assigned(connection, "S1", since, changed, entered)
         return len(changed)
 
 

@@ -1,0 +1,276 @@
+"""What is to be judged again: marks, made in the transaction of their cause, and when time itself is a reason to.
+
+Marks (``affected``) are deleted in the transaction of the verdicts that they bring, so a kill at any moment loses none
+and repeats none.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Index, case, delete, func, insert, literal, select, update
+from sqlmodel import Field
+
+from central.event import Punch
+from central.store.engine import KEY, Row, among, chunks, encode, insert_many, table
+from central.store.ownership import Recounted
+from central.store.recorded import UNATTRIBUTED, body_below
+from central.store.registers import ROW
+from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
+
+
+class AffectedRow(Row, table=True):
+    """Days to judge again: a mark, see :class:`central.timesheet.affected.Mark`, with what made it."""
+
+    __tablename__: ClassVar[Any] = "affected"
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    subject: str
+    first: str
+    last: str
+    cause: str
+    """Canonical JSON."""
+    entered: str
+    failed: str | None = None
+    """Where judging it met a mistake of ours; it is set aside until it is tried again."""
+
+
+class DueRow(Row, table=True):
+    """The next moment at which time itself changes the verdict on a day."""
+
+    __tablename__: ClassVar[Any] = "due"
+    __table_args__: ClassVar[Any] = (Index("due_at", "at"),)
+    person: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+    at: int = Field(sa_type=BigInteger)
+    """A second of UTC."""
+
+
+class JudgedByRow(Row, table=True):
+    """What verdicts rest on beside facts: since when which version of the judgement, and which text of a policy."""
+
+    __tablename__: ClassVar[Any] = "judged_by"
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    name: str
+    digest: str
+    entered: str
+
+
+AFFECTED, DUE, JUDGED_BY = table(AffectedRow), table(DueRow), table(JudgedByRow)
+
+
+class Marked(NamedTuple):
+    """A mark that waits."""
+
+    id: int
+    subject: str
+    first: date
+    last: date
+    cause: str
+    entered: str
+
+
+def mark(connection: Connection, marks: Iterable[Mark], cause: Mapping[str, Any], entered: str) -> int:
+    """Mark days to be judged again, in the transaction of their cause; return how many marks that makes."""
+    text = encode(dict(cause))
+    rows = [(one.subject, one.first.isoformat(), one.last.isoformat(), text, entered) for one in coalesced(marks)]
+    _insert_marks(connection, rows)
+    return len(rows)
+
+
+def _insert_marks(connection: Connection, rows: list[tuple[Any, ...]]) -> None:
+    if rows:
+        insert_many(connection, AFFECTED, ("subject", "first", "last", "cause", "entered"), rows)
+
+
+def mark_punches(connection: Connection, counting: Iterable[tuple[str, Punch | None]], entered: str) -> None:
+    """Mark the days of punches, each with the gateway (``site/gateway``) whose event counts."""
+    days = dict.fromkeys(
+        (read_key(_reading(gateway.partition("/")[0], punch)), punch.local_time[:10])
+        for gateway, punch in counting
+        if punch is not None
+    )
+    cause = encode({"kind": "punch"})
+    _insert_marks(connection, [(subject, day, day, cause, entered) for subject, day in days])
+
+
+def mark_recounted(connection: Connection, recounted: Iterable[Recounted], entered: str) -> None:
+    """Mark the days of punches of which another gateway's event counts than before."""
+    marks = [
+        mark_of_punch(gateway.partition("/")[0], punch)
+        for one in recounted
+        for gateway, punch in ((one.former, one.before), (one.gateway, one.now))
+    ]
+    mark(connection, marks, {"kind": "ownership"}, entered)
+
+
+def mark_assigned(
+    connection: Connection, serial: str, since: date, recounted: Iterable[Recounted], entered: str
+) -> None:
+    """Mark what a decision about a serial number touches: its punches, and the people whose doubts are of its site."""
+    mark_recounted(connection, recounted, entered)
+    mark(connection, [Mark(f"terminal:{serial}", since, FOREVER)], {"kind": "ownership"}, entered)
+
+
+def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[int, int]]], entered: str) -> None:
+    """Mark the days of gaps (gateway, key of the stream, sequences) that were opened or closed.
+
+    The missing events were recorded after the event before them, and until now.
+    """
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    marks = []
+    for gateway, stream, (first, _) in differing:
+        body = body_below(connection, stream, first, None)
+        time = "" if body is None else str(json.loads(body).get("time"))
+        on = date.fromisoformat(time[:10]) if _DATE.match(time) else date.min
+        marks.append(Mark(f"site:{gateway.partition('/')[0]}", min(on, last), last))
+    mark(connection, marks, {"kind": "gap"}, entered)
+
+
+def mark_of_punch(site: str, punch: Punch) -> Mark:
+    """Return the mark of a punch at a site."""
+    on = date.fromisoformat(punch.local_time[:10])
+    return Mark(read_key(_reading(site, punch)), on, on)
+
+
+def _reading(site: str, punch: Punch) -> Reading:
+    pin = punch.pin if punch.pin is not None else f"uid:{punch.uid}"
+    since = datetime.fromisoformat(punch.local_time) - _EPOCH
+    return Reading(site, punch.serial, pin, since.days * 86_400 + since.seconds - punch.instant)
+
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a wall clock
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
+
+
+def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
+    """Return the marks that wait, in order of their entry, without those set aside."""
+    query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after).order_by(AFFECTED.c.id)
+    return [
+        Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause, row.entered)
+        for row in connection.execute(query.limit(limit))
+    ]
+
+
+def unmark(connection: Connection, ids: Iterable[int]) -> None:
+    """Delete marks, in the transaction of what they brought."""
+    for batch in chunks(ids):
+        connection.execute(delete(AFFECTED).where(AFFECTED.c.id.in_(batch)))
+
+
+def set_aside(connection: Connection, number: int, place: str) -> None:
+    """Keep a mark apart whose days could not be judged; ``place`` names where it failed."""
+    connection.execute(update(AFFECTED).where(AFFECTED.c.id == number).values(failed=place))
+
+
+def retry(connection: Connection) -> int:
+    """Let the marks that were set aside wait again; return how many."""
+    return connection.execute(update(AFFECTED).where(AFFECTED.c.failed.is_not(None)).values(failed=None)).rowcount
+
+
+def numbers(connection: Connection) -> tuple[int, int]:
+    """Return how many marks wait, and how many are set aside."""
+    query = select(func.count(), func.count(AFFECTED.c.failed)).select_from(AFFECTED)
+    every, failed = connection.execute(query).one()
+    return every - failed, failed
+
+
+def spread(connection: Connection, one: Marked, keys: Iterable[str], kind: str) -> None:
+    """Make a mark of each subject of which a kind of register states something by one of the keys, as its other key.
+
+    Rows that no longer count are looked at too: whom they were about may be affected.
+    """
+    for batch in chunks(keys):
+        _spread(connection, one, ROW.c.kind == kind, ROW.c.other.in_(batch))
+
+
+def spread_all(connection: Connection, one: Marked) -> None:
+    """Make a mark of each person."""
+    _spread(connection, one, ROW.c.kind == "people")
+
+
+def spread_place(connection: Connection, one: Marked, place: str) -> None:
+    """Make a mark of each person who was enrolled with any PIN at a ``terminal:SERIAL`` or ``site:S``."""
+    _spread(connection, one, ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!")
+
+
+def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool]) -> None:
+    """Make a mark, with the dates of a shared mark, of each subject of rows that are valid on any of them."""
+    first, last = one.first.isoformat(), one.last.isoformat()
+    columns = ROW.c.subject, literal(first), literal(last), literal(one.cause), func.max(ROW.c.entered)
+    found = (
+        select(*columns)
+        .where(
+            *conditions,
+            ROW.c.valid_from <= last,
+            func.coalesce(ROW.c.valid_until, FOREVER.isoformat()) >= first,
+        )
+        .group_by(ROW.c.subject)
+    )
+    connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+
+
+def forget_derived(connection: Connection) -> None:
+    """Delete what follows from facts, but for the revisions: marks, due moments, and PINs that belong to no person."""
+    for one in (AFFECTED, DUE, UNATTRIBUTED):
+        connection.execute(delete(one))
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) -> None:
+    """Say when time next changes the verdict on days; None: never."""
+    for batch in chunks(due):
+        keys = [(person, on.isoformat()) for person, on in batch]
+        connection.execute(delete(DUE).where(among((DUE.c.person, DUE.c.date), keys)))
+    rows = [{"person": person, "date": on.isoformat(), "at": at} for (person, on), at in due.items() if at is not None]
+    if rows:
+        connection.execute(insert(DUE), rows)
+
+
+def fall_due(connection: Connection, now: int, entered: str) -> int:
+    """Turn what is due into marks; return how many.
+
+    They reach from the date until now: where nothing was judged for days, those days have begun since.
+    """
+    horizon = (date.fromisoformat(entered[:10]) + timedelta(days=1)).isoformat()
+    found = select(
+        literal("person:") + DUE.c.person,
+        DUE.c.date,
+        case((DUE.c.date > horizon, DUE.c.date), else_=horizon),
+        literal('{"kind":"time"}'),
+        literal(entered),
+    ).where(DUE.c.at <= now)
+    made = connection.execute(
+        insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found)
+    ).rowcount
+    if made:
+        connection.execute(delete(DUE).where(DUE.c.at <= now))
+    return made
+
+
+def next_due(connection: Connection) -> int | None:
+    """Return the next second of UTC at which something falls due."""
+    found = connection.execute(select(func.min(DUE.c.at))).scalar_one()
+    return None if found is None else int(found)
+
+
+def judged_by(connection: Connection) -> dict[str, str]:
+    """Return the digest of what verdicts rest on, by its name; what was entered last counts."""
+    query = select(JUDGED_BY.c.name, JUDGED_BY.c.digest).order_by(JUDGED_BY.c.id)
+    return {row.name: row.digest for row in connection.execute(query)}
+
+
+def policies(connection: Connection) -> list[str]:
+    """Return the names of all policies that were ever assigned."""
+    query = select(ROW.c.other).where(ROW.c.kind == "assignments", ROW.c.other.startswith("policy:")).distinct()
+    return sorted(other.removeprefix("policy:") for other in connection.execute(query).scalars())
+
+
+def set_judged_by(connection: Connection, name: str, digest: str, entered: str) -> None:
+    """Put on record what verdicts rest on from now on."""
+    connection.execute(insert(JUDGED_BY).values(name=name, digest=digest, entered=entered))

@@ -1,0 +1,251 @@
+"""What was recorded and what is not known, as judging reads it: now, or as it was known at a moment.
+
+Punches with the event that counts, where terminals are, PINs that belong to no person, and what streams lack.
+"""
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, String, cast, delete, func, insert, literal, select, union
+from sqlmodel import Field
+
+from central.store.engine import Row, among, chunks, table
+from central.store.tables import events, forgotten, gaps, gateways, ownership, punches, streams
+
+
+class UnattributedRow(Row, table=True):
+    """A PIN that nobody had when it was read: found by recomputing, deleted when an enrolment says whose it was."""
+
+    __tablename__: ClassVar[Any] = "unattributed"
+    site: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+    """Of the terminal's clock."""
+    serial: str = Field(primary_key=True)
+    pin: str = Field(primary_key=True)
+
+
+UNATTRIBUTED = table(UnattributedRow)
+
+
+# --- punches ------------------------------------------------------------------------------------------------------
+
+
+class Held(NamedTuple):
+    """A punch of the store with the event that counts."""
+
+    id: str
+    site: str
+    serial: str
+    pin: str
+    local_time: str
+    instant: int
+    stream: str
+    sequence: int
+    body: str
+
+
+_HELD = (
+    select(
+        punches.c.id,
+        gateways.c.name,
+        punches.c.serial,
+        punches.c.pin,
+        punches.c.local_time,
+        punches.c.instant,
+        streams.c.name,
+        events.c.sequence,
+        events.c.body,
+    )
+    .join(events, events.c.key == punches.c.event)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+)
+
+
+def punches_of(
+    connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
+) -> list[Held]:
+    """Return the punches of PINs, wherever they were read, between two instants."""
+    found = []
+    for batch in chunks(pins):
+        query = _HELD.where(punches.c.pin.in_(batch), punches.c.instant.between(first, last))
+        if known_at is not None:
+            query = query.where(events.c.received <= known_at)
+        found += [Held(identity, name.partition("/")[0], *rest) for identity, name, *rest in connection.execute(query)]
+    return found
+
+
+def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the sites of each serial number by the date from which on it is there, empty: from the beginning.
+
+    They are those of the gateways that it belongs to, in order of the dates, now or as known at a moment.
+    """
+    query = select(ownership.c.serial, ownership.c.since, ownership.c.gateway)
+    if known_at is not None:
+        query = query.where(ownership.c.entered <= known_at)
+    found: dict[str, dict[str, str]] = {}
+    for serial, since, gateway in connection.execute(query.order_by(ownership.c.since, ownership.c.id)):
+        found.setdefault(serial, {})[since] = gateway.partition("/")[0]
+    return found
+
+
+# --- what is not known --------------------------------------------------------------------------------------------
+
+
+class Unattributed(NamedTuple):
+    """A PIN that nobody had at a terminal on a date of its clock."""
+
+    site: str
+    date: str
+    serial: str
+    pin: str
+
+
+def set_unattributed(
+    connection: Connection, unknown: Iterable[Unattributed], known: Iterable[Unattributed]
+) -> set[Unattributed]:
+    """Keep which PINs nobody had, and which of them somebody has now; return those that were kept and are known."""
+    ended = set()
+    for batch in chunks(known):
+        ended |= {
+            Unattributed(*row)
+            for row in connection.execute(select(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
+        }
+        connection.execute(delete(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
+    new = set(unknown)
+    for batch in chunks(sorted(new)):
+        there = connection.execute(select(UNATTRIBUTED).where(among(tuple(UNATTRIBUTED.c), batch)))
+        new -= {Unattributed(*row) for row in there}
+    if new:
+        connection.execute(insert(UNATTRIBUTED), [one._asdict() for one in sorted(new)])
+    return ended
+
+
+def unattributed(connection: Connection, sites: Iterable[str], first: date, last: date) -> list[Unattributed]:
+    """Return the PINs of sites that nobody had on any of the dates."""
+    return [
+        Unattributed(*row)
+        for batch in chunks(sorted(set(sites)))
+        for row in connection.execute(
+            select(UNATTRIBUTED).where(
+                UNATTRIBUTED.c.site.in_(batch),
+                UNATTRIBUTED.c.date.between(first.isoformat(), last.isoformat()),
+            )
+        )
+    ]
+
+
+class Use(NamedTuple):
+    """A PIN that was read at a terminal on one date of its clock."""
+
+    site: str
+    serial: str
+    pin: str
+    date: str
+    punches: int
+    first: str
+    last: str
+
+
+def uses(
+    connection: Connection,
+    pins: Iterable[str] | None = None,
+    first: date = date.min,
+    last: date = date.max,
+    known_at: str | None = None,
+) -> list[Use]:
+    """Return on which dates and where PINs were read; ``pins`` None: all, ``uid:N`` where a terminal knew none."""
+    pin = func.coalesce(punches.c.pin, literal("uid:") + cast(punches.c.uid, String))
+    on = func.substr(punches.c.local_time, 1, 10)
+    times = func.count(), func.min(punches.c.local_time), func.max(punches.c.local_time)
+    query = (
+        select(gateways.c.name, punches.c.serial, pin, on, *times)
+        .join(events, events.c.key == punches.c.event)
+        .join(streams, streams.c.id == events.c.stream)
+        .join(gateways, gateways.c.id == streams.c.gateway)
+        .where(punches.c.local_time >= first.isoformat(), punches.c.local_time <= f"{last.isoformat()}T99")
+        .group_by(gateways.c.name, punches.c.serial, pin, on)
+    )
+    if known_at is not None:
+        query = query.where(events.c.received <= known_at)
+    queries = [query] if pins is None else [query.where(punches.c.pin.in_(batch)) for batch in chunks(pins)]
+    found: dict[tuple[str, ...], Use] = {}
+    for one in queries:
+        for name, *rest in connection.execute(one):
+            use = Use(name.partition("/")[0], *rest)
+            before = found.get(use[:4])
+            if before is not None:  # two gateways of one site
+                use = use._replace(
+                    punches=use.punches + before.punches,
+                    first=min(use.first, before.first),
+                    last=max(use.last, before.last),
+                )
+            found[use[:4]] = use
+    return list(found.values())
+
+
+class StreamGap(NamedTuple):
+    """Sequences that a stream lacks; ``before`` and ``after`` are the bodies of the nearest events around them."""
+
+    gateway: str
+    stream: str
+    first: int
+    last: int
+    before: str | None
+    after: str | None
+
+
+def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | None = None) -> list[StreamGap]:
+    """Return what the streams of sites lack below their last event that is held, as known at a moment or now.
+
+    A pruned event is not lacking.
+    """
+    wanted = set(sites)
+    query = select(streams.c.id, streams.c.name, gateways.c.name).join(gateways, gateways.c.id == streams.c.gateway)
+    found = []
+    for key, name, gateway in connection.execute(query).all():
+        if gateway.partition("/")[0] not in wanted:
+            continue
+        if known_at is None:
+            held = connection.execute(select(gaps.c.first, gaps.c.last).where(gaps.c.stream == key))
+            missing = [(first, last) for first, last in held]
+        else:
+            missing = _gaps_known_at(connection, key, known_at)
+        for first, last in missing:
+            before = body_below(connection, key, first, known_at)
+            after = _body_above(connection, key, last, known_at)
+            found.append(StreamGap(gateway, name, first, last, before, after))
+    return found
+
+
+def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[tuple[int, int]]:
+    pruned = select(forgotten.c.sequence).join(events, events.c.key == forgotten.c.event)
+    held = union(
+        select(events.c.sequence).where(events.c.stream == stream, events.c.received <= known_at),
+        pruned.where(forgotten.c.stream == stream, events.c.received <= known_at),
+    ).subquery()
+    before = func.lag(held.c.sequence, 1, 0).over(order_by=held.c.sequence)
+    numbered = select(held.c.sequence, before.label("before")).subquery()
+    query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
+    return [(first + 1, last - 1) for first, last in connection.execute(query)]
+
+
+def body_below(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
+    """Return the body of the last event before a place; places of pruned events are passed over."""
+    below = events.c.sequence < sequence
+    return _body(connection, stream, below, known_at, events.c.sequence.desc())
+
+
+def _body_above(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
+    """Return the body of the first event after a place, likewise."""
+    return _body(connection, stream, events.c.sequence > sequence, known_at, events.c.sequence)
+
+
+def _body(
+    connection: Connection, stream: int, place: ColumnElement[bool], known_at: str | None, order: ColumnElement[Any]
+) -> str | None:
+    query = select(events.c.body).where(events.c.stream == stream, place)
+    if known_at is not None:
+        query = query.where(events.c.received <= known_at)
+    return connection.execute(query.order_by(order, events.c.key).limit(1)).scalar_one_or_none()

@@ -1,0 +1,359 @@
+"""What is stated and recorded about people, read from the database, and the verdicts that follow from it.
+
+Now, or as it was known at a moment. Nothing is stored here.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection
+
+from central.policy.office import OfficePolicies
+from central.registers.statements import pin_key
+from central.store import recorded
+from central.store.engine import encode, utc
+from central.store.recorded import Held, Unattributed
+from central.store.registers import Registers
+from central.store.registers import Stated as StatedRow
+from central.timesheet.affected import REACH
+from central.timesheet.assemble import (
+    ROUNDS,
+    Days,
+    Office,
+    PersonRows,
+    Planned,
+    Recorded,
+    assemble,
+    not_concerned,
+    people_rows,
+    punch_of,
+    rules_for,
+)
+from central.timesheet.attribution import Enrolments, Reader
+from central.timesheet.clock import DAY_S, midnight
+from central.timesheet.judge import judge
+from central.timesheet.model import DayResult, Doubt, Punch
+from central.timesheet.stored import dump_day
+from central.timesheet.unknown import Gap, UnknownPunch, doubts_of, places_of
+
+WIDE = (ROUNDS + 1) * REACH * 2
+"""Days around a date on which its verdict can depend where windows reach beyond their dates."""
+ZONES_S = 26 * 3600
+"""How far apart two wall clocks can be."""
+
+log = structlog.get_logger("facts")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict on a date of a person, or why there is none."""
+
+    person: str
+    date: date
+    result: DayResult | None
+    why: str | None
+    unit: str | None
+    policy: str | None
+    due: int | None
+    """When time next changes it."""
+
+    @property
+    def status(self) -> str:
+        """Return the status as it is stored."""
+        return "none" if self.result is None else self.result.status
+
+    @property
+    def inputs(self) -> str:
+        """Return the digest of the inputs; of a date that is not judged, the reason."""
+        return f"none: {self.why}" if self.result is None else self.result.inputs
+
+    @property
+    def content(self) -> str:
+        """Return what is stored."""
+        return encode({"why": self.why}) if self.result is None else dump_day(self.result)
+
+
+class Facts:
+    """What is stated and recorded about people around some dates: now, or as known at a moment."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        policies: OfficePolicies,
+        people: Collection[str],
+        first: date,
+        last: date,
+        known_at: datetime | None = None,
+    ) -> None:
+        self._connection = connection
+        self._registers = Registers(connection, known_at)
+        self._known_at = None if known_at is None else utc(known_at)
+        self._policies = policies
+        rows = load_rows(self._registers, people, first, last)
+        self.office = Office(rows, policies)
+        self.people = people_rows(rows)
+        self.rows = rows
+        self._enrolments: dict[str, list[StatedRow]] = {person: [] for person in people}
+        for row in rows["enrolments"]:
+            self._enrolments.setdefault(row.record.person, []).append(row)
+        self._dates = first, last
+        self._days: dict[str, Days] = {}
+        self._days_of_units: dict[str, Days] = {}
+        self._punches: dict[str, list[tuple[date, Punch]]] = {}
+        self._gaps: list[Gap] = []
+        self._unknown: list[UnknownPunch] = []
+        self._sites_of: dict[str, dict[str, str]] = {}
+        self._serials: dict[str, str] = {}
+
+    def own(self, person: str) -> PersonRows:
+        """Return the rows about a person."""
+        return self.people.setdefault(person, PersonRows())
+
+    def days(self, person: str) -> Days:
+        """Return the planned dates of a person; people of one unit without plans of their own share them."""
+        found = self._days.get(person)
+        if found is None:
+            own = self.own(person)
+            shared = own.unit_throughout(*self._dates) if own.plain else None
+            if shared is None:
+                found = Days(self.office, own)
+            else:
+                found = self._days_of_units.setdefault(shared, Days(self.office, own))
+            self._days[person] = found
+        return found
+
+    def load_recorded(self, first: int, last: int) -> None:
+        """Read the punches of the people between two instants, and what is not known there."""
+        if self._reads_digits():
+            first, last = first - ZONES_S, last + ZONES_S
+        pins = {row.record.pin for rows in self._enrolments.values() for row in rows}
+        held = recorded.punches_of(self._connection, pins, first, last, self._known_at)
+        enrolments = self._enrolments_at(held)
+        for one in held:
+            on = date.fromisoformat(one.local_time[:10])
+            person = enrolments.person(Reader(one.serial, one.site), one.pin, on)
+            if person in self._enrolments:
+                punch = _punch(one)
+                if punch is not None:
+                    self._punches.setdefault(person, []).append((on, punch))
+                    self._serials[punch.terminal] = one.serial
+        self._load_unknown(first, last)
+
+    def _reads_digits(self) -> bool:
+        """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""
+        names = {row.record.policy for row in self.rows["assignments"] if row.record.policy is not None}
+        policies = [policy for name in names if (policy := self._policies.policy(name)) is not None]
+        return any(version.rules.zone_of_terminal for policy in policies for version in policy.versions)
+
+    def _enrolments_at(self, held: Iterable[Held]) -> Enrolments:
+        """Return the enrolments of the people, and those of others that go before these at the terminals."""
+        # Keys of the people's own enrolments are looked up too: on other dates another person may have had the PIN.
+        keys = {pin_key(one.pin, one.serial, None) for one in held}
+        others = self._registers.rows("enrolments", sorted(keys), by="other") if keys else []
+        return Enrolments([row for rows in self._enrolments.values() for row in rows] + others)
+
+    def _load_unknown(self, first: int, last: int) -> None:
+        """Read gaps of streams and PINs of nobody, at the sites of the people."""
+        self._sites_of = recorded.sites_of(self._connection, self._known_at)
+        ends = _date_at(first - ZONES_S), _date_at(last + ZONES_S)  # a terminal's date is not that of UTC
+        places = (places_of(rows, self._sites_of, *ends) for rows in self._enrolments.values())
+        sites = {site for one in places for site in one.all_sites}
+        if not sites:
+            return
+        for gap in recorded.stream_gaps(self._connection, sites, self._known_at):
+            start, end = _start_of(gap.before), _end_of(gap.after)
+            self._gaps.append(Gap(gap.gateway, gap.stream, gap.first, gap.last, start, end))
+        unknown = self._unattributed(sites, *ends)
+        if not unknown:
+            return
+        visitors = self._registers.rows(
+            "decisions", sorted({pin_key(one.pin, one.serial, None) for one in unknown}), *ends
+        )
+        wanted = {one for one in unknown if not _is_visitor(one, visitors)}
+        for one in recorded.punches_of(self._connection, {use.pin for use in wanted}, first, last, self._known_at):
+            use = Unattributed(one.site, one.local_time[:10], one.serial, one.pin)
+            punch = _punch(one) if use in wanted else None
+            if punch is not None:
+                reader = Reader(one.serial, one.site)
+                on = date.fromisoformat(use.date)
+                self._unknown.append(UnknownPunch(reader, punch.terminal, one.pin, on, punch.instant, one.id))
+
+    def _unattributed(self, sites: set[str], first: date, last: date) -> list[Unattributed]:
+        if self._known_at is None:
+            return recorded.unattributed(self._connection, sites, first, last)
+        # As known at a moment: what was a PIN of nobody then is found from the punches of the sites themselves.
+        used = [
+            use
+            for use in recorded.uses(self._connection, known_at=self._known_at, first=first, last=last)
+            if use.site in sites
+        ]
+        keys = {key for use in used for key in (pin_key(use.pin, use.serial, None), pin_key(use.pin, None, use.site))}
+        enrolments = Enrolments(self._registers.rows("enrolments", sorted(keys), first, last, by="other"))
+        return [
+            Unattributed(use.site, use.date, use.serial, use.pin)
+            for use in used
+            if enrolments.person(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date)) is None
+        ]
+
+    def judge(self, person: str, dates: Iterable[date], now: int) -> Iterator[Judgement]:
+        """Yield the verdicts on dates of a person; what belongs to dates that have not begun is left out."""
+        own, days = self.own(person), self.days(person)
+        punches = self._punches.get(person, [])
+        found: dict[tuple[date, ...], dict[date, DayResult]] = {}
+        for on in dates:
+            planned = days.on(on)
+            unit = own.unit_on(on)[1]
+            if not isinstance(planned, Planned):
+                yield Judgement(person, on, None, planned, unit, None, None)
+                continue
+            if planned.own_date[0] > now:
+                continue
+            together = days.together(on)
+            if together not in found:
+                found[together] = self._judged(own, days, together, person, punches, now)
+            result = found[together][on]
+            policy = self.office.policy_name(own, on)
+            yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now))
+
+    def _judged(
+        self,
+        own: PersonRows,
+        days: Days,
+        dates: tuple[date, ...],
+        person: str,
+        punches: list[tuple[date, Punch]],
+        now: int,
+    ) -> dict[date, DayResult]:
+        doubts: list[Doubt] = []
+        if self._gaps or self._unknown:
+            places = places_of(self._enrolments.get(person, ()), self._sites_of, dates[0], dates[-1])
+            doubts = doubts_of(places, self._gaps, self._unknown, {on for on, _ in punches})
+            planned = days.on(dates[0])
+            if doubts and own.decisions and isinstance(planned, Planned):
+                doubts = not_concerned(doubts, own.decisions, planned.days[0].zone, self._serials)
+        span = assemble(days, own, dates, [punch for _, punch in punches], doubts, now)
+        judged = judge(span, rules_for(self.office, own, dates))
+        return {day.date: day for day in judged.days}
+
+
+def judge_now(
+    connection: Connection,
+    policies: OfficePolicies,
+    person: str,
+    on: date,
+    now: int,
+    known_at: datetime | None = None,
+) -> Judgement | None:
+    """Return the verdict on a day without storing it, also as known at a moment; None where it has not begun."""
+    facts = Facts(connection, policies, [person], *padded(on, on, WIDE), known_at)
+    days = facts.days(person)
+    ends = [end for other in days.together(on) or (on,) for end in extent_of(days.on(other), other)]
+    facts.load_recorded(min(ends), max(ends))
+    return next(facts.judge(person, [on], now), None)
+
+
+def load_rows(registers: Registers, people: Collection[str], first: date, last: date) -> dict[str, list[StatedRow]]:
+    """Return the rows by kind that concern people on dates, and what these refer to."""
+    keys = sorted(f"person:{person}" for person in people)
+    rows = {
+        kind: registers.rows(kind, keys, first, last)
+        for kind in (
+            "people",
+            "rosters",
+            "leave",
+            "orders",
+            "corrections",
+            "presence",
+            "decisions",
+            "enrolments",
+            "assignments",
+        )
+    }
+    units: set[str] = set()
+    rows["units"] = []
+    new = {f"unit:{row.record.unit}" for row in rows["people"] if row.record.unit is not None}
+    while new:
+        found = registers.rows("units", sorted(new), first, last)
+        units |= new
+        rows["units"] += found
+        new = {f"unit:{row.record.parent}" for row in found if row.record.parent is not None} - units
+    rows["assignments"] += registers.rows("assignments", sorted(units), first, last)
+    schedules = {f"schedule:{row.record.schedule}" for row in rows["assignments"] if row.record.schedule}
+    rows["schedules"] = registers.rows("schedules", sorted(schedules), first, last)
+    names = {one.timetable for row in rows["schedules"] for one in row.records}
+    names |= {row.record.timetable for row in rows["rosters"]}
+    rows["timetables"] = registers.rows("timetables", sorted(f"timetable:{name}" for name in names), first, last)
+    scopes = ["scope:all", *sorted(f"scope:{unit.removeprefix('unit:')}" for unit in units)]
+    rows["calendar"] = registers.rows("calendar", scopes, first, last)
+    return rows
+
+
+def _punch(held: Held) -> Punch | None:
+    """Return a punch of the store; None where its body does not say what one must."""
+    try:
+        return punch_of(Recorded(json.loads(held.body), held.stream, held.sequence, held.instant))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        log.warning("punch_unreadable", stream=held.stream, sequence=held.sequence)
+        return None
+
+
+def _is_visitor(use: Unattributed, visitors: Iterable[StatedRow]) -> bool:
+    on = date.fromisoformat(use.date)
+    return any(
+        row.record.decision == "visitor"
+        and (row.record.terminal, row.record.pin) == (use.serial, use.pin)
+        and row.since <= on
+        and (row.until is None or on <= row.until)
+        for row in visitors
+    )
+
+
+def _date_at(instant: int) -> date:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=instant)).date()
+
+
+def _start_of(body: str | None) -> int:
+    """Return the instant after which the events after one were recorded: that of its own time."""
+    return -(1 << 62) if body is None else _moment(body, "time", "recordedtime") or -(1 << 62)
+
+
+def _end_of(body: str | None) -> int:
+    """Return the instant until which the events before one were recorded: when it was itself."""
+    return 1 << 62 if body is None else _moment(body, "recordedtime", "time") or 1 << 62
+
+
+def _moment(body: str, *names: str) -> int | None:
+    for name in names:
+        try:
+            found = datetime.fromisoformat(json.loads(body)[name])
+            return int(found.timestamp())
+        except (ValueError, LookupError, TypeError, OverflowError):
+            continue
+    return None
+
+
+def _next_end(planned: Planned, now: int) -> int | None:
+    """Return the second after the next end of a window; None where all have ended."""
+    plan = planned.days[0]
+    begin = midnight(plan.date)
+    ends = [plan.zone.instant(begin + slot.end) for slot in plan.slots]
+    if planned.windows is not None:
+        ends.append(planned.windows[1])
+    left = [end for end in ends if end >= now]
+    return min(left) + 1 if left else None
+
+
+def padded(first: date, last: date, days: int) -> tuple[date, date]:
+    """Return a range of dates, longer by so many days on both sides, as far as the calendar reaches."""
+    low, high = date.min.toordinal(), date.max.toordinal()
+    return date.fromordinal(max(first.toordinal() - days, low)), date.fromordinal(min(last.toordinal() + days, high))
+
+
+def extent_of(planned: Planned | str, on: date) -> tuple[int, int]:
+    """Return the first and last instant of a date and its windows; of a date without a plan those of UTC's date."""
+    if isinstance(planned, Planned):
+        return planned.extent
+    return midnight(on), midnight(on) + DAY_S - 1

@@ -1,0 +1,195 @@
+"""From marks to the dates of people that are to be judged: whom a mark of a shared subject concerns, and since when."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from central.registers.statements import pin_key
+from central.store import marks, recorded, results
+from central.store.marks import Marked
+from central.store.registers import Registers
+from central.timesheet.affected import Mark, Reading, read_key
+from central.timesheet.assemble import Days, Planned
+from central.timesheet.clock import midnight
+from central.timesheet.facts import WIDE, padded
+
+
+@dataclass(slots=True)
+class Wanted:
+    """Dates of people to judge, each with its causes."""
+
+    dates: dict[str, dict[date, list[str]]] = field(default_factory=dict)
+    offsets: dict[tuple[str, date], set[int]] = field(default_factory=dict)
+    """Of dates of punches: by how many seconds the terminals' clocks were before UTC."""
+    future: set[tuple[str, date]] = field(default_factory=set)
+    """Dates ahead on which people have to be looked at again."""
+
+    def add(self, person: str, on: date, cause: str) -> None:
+        """Add a date of a person with a cause."""
+        causes = self.dates.setdefault(person, {}).setdefault(on, [])
+        if cause not in causes:
+            causes.append(cause)
+
+    def apart(self) -> list["Wanted"]:
+        """Return parts in which the dates of each person lie near each other, so that nothing between is read."""
+        parts: list[Wanted] = []
+        for person, dates in self.dates.items():
+            number, before = -1, date.min
+            for on in sorted(dates):
+                if number < 0 or (on - before).days > 2 * WIDE:
+                    number += 1
+                    if number == len(parts):
+                        parts.append(Wanted(offsets=self.offsets))
+                parts[number].dates.setdefault(person, {})[on] = dates[on]
+                before = on
+        return parts
+
+
+def expand(connection: Connection, mark: Marked) -> None:
+    """Replace a mark of a shared subject by marks of those whom it concerns."""
+    kind, _, key = mark.subject.partition(":")
+    registers = Registers(connection)
+    if kind == "unit":
+        units, new = set[str](), {mark.subject}
+        while new:
+            units |= new
+            below = registers.rows("units", sorted(new), mark.first, mark.last, by="other")
+            new = {row.statement.subject for row in below} - units
+        marks.spread(connection, mark, sorted(units), "people")
+    elif mark.subject == "scope:all":
+        marks.spread_all(connection, mark)
+    elif kind == "scope":
+        expand(connection, mark._replace(subject=f"unit:{key}"))
+    elif kind == "timetable":
+        marks.spread(connection, mark, [mark.subject], "rosters")
+        names = {
+            f"schedule:{one.schedule}"
+            for row in registers.rows("schedules", None, mark.first, mark.last)
+            for one in row.records
+            if one.timetable == key
+        }
+        marks.spread(connection, mark, sorted(names), "assignments")
+    elif kind in ("schedule", "policy"):
+        marks.spread(connection, mark, [mark.subject], "assignments")
+    elif kind in ("terminal", "site"):
+        place, _, pin = mark.subject.partition(" ")
+        if pin:
+            _expand_pin(connection, mark, place, pin)
+        else:
+            _expand_place(connection, mark, place)
+
+
+def _expand_pin(connection: Connection, mark: Marked, place: str, pin: str) -> None:
+    """Let every punch of a PIN at a place be attributed again."""
+    marks.spread(connection, mark, _sites_with(connection, place, pin), "enrolments")
+    kind, _, key = place.partition(":")
+    first, last = mark.first, mark.last
+    found = [
+        mark_of_use(use)
+        for use in recorded.uses(connection, [pin], first, last)
+        if key == (use.serial if kind == "terminal" else use.site)
+    ]
+    marks.mark(connection, found, json.loads(mark.cause), mark.entered)
+
+
+def mark_of_use(use: recorded.Use) -> Mark:
+    """Return the mark of punches of a PIN on one date, of clocks whose offset is not looked up."""
+    on = date.fromisoformat(use.date)
+    return Mark(read_key(Reading(use.site, use.serial, use.pin, 0)), on, on)
+
+
+def _sites_with(connection: Connection, place: str, pin: str) -> list[str]:
+    """Return the place of a PIN, and the sites of the terminal, whose enrolment of the PIN the terminal's hides."""
+    kind, _, key = place.partition(":")
+    sites = recorded.sites_of(connection).get(key, {}) if kind == "terminal" else {}
+    return [f"{place} {pin}", *(pin_key(pin, None, site) for site in sorted(set(sites.values())))]
+
+
+def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
+    """Mark the people who are enrolled at a terminal or a site, with those of its terminals or of its site."""
+    kind, _, key = place.partition(":")
+    sites = recorded.sites_of(connection)
+    if kind == "site":
+        beside = [f"terminal:{serial}" for serial, there in sites.items() if key in there.values()]
+    else:
+        beside = [f"site:{site}" for site in sorted(set(sites.get(key, {}).values()))]
+    for one in (place, *beside):
+        marks.spread_place(connection, mark, one)
+
+
+def dates_of(mark: Marked) -> Iterator[date]:
+    """Yield the dates of a mark."""
+    return (mark.first + timedelta(days=number) for number in range((mark.last - mark.first).days + 1))
+
+
+def add_dates(connection: Connection, wanted: Wanted, ranged: Iterable[Marked], horizon: date) -> None:
+    """Add the dates of marks of people: of ranges those on which they were employed, or have a verdict."""
+    ranges = []
+    for mark in ranged:
+        person = mark.subject.removeprefix("person:")
+        if mark.first > horizon:
+            wanted.future.add((person, mark.first))
+        elif mark.first == mark.last:
+            wanted.add(person, mark.first, mark.cause)
+        else:
+            ranges.append((person, mark))
+    if not ranges:
+        return
+    begin = {person: horizon for person, _ in ranges}
+    until: dict[str, date] = {}
+    for person, mark in ranges:
+        until[person] = max(mark.last, until.get(person, mark.last))
+    for row in Registers(connection).rows("people", sorted({f"person:{person}" for person in begin})):
+        begin[row.record.key] = min(begin[row.record.key], row.since)
+        if horizon < row.since <= until[row.record.key]:
+            wanted.future.add((row.record.key, row.since))
+    for person, on in results.first_dates(connection, begin).items():
+        begin[person] = min(begin[person], on)
+    for person, mark in ranges:
+        first, last = max(mark.first, begin[person]), min(mark.last, horizon)
+        for number in range((last - first).days + 1):
+            wanted.add(person, first + timedelta(days=number), mark.cause)
+
+
+def alike(dates: Mapping[str, Mapping[date, Any]]) -> Iterator[list[str]]:
+    """Yield people in groups whose dates lie near each other, so that little is read in vain."""
+    group: list[str] = []
+    first = last = date.min
+    for person in sorted(dates, key=lambda one: (min(dates[one]), max(dates[one]), one)):
+        begin, end = min(dates[person]), max(dates[person])
+        length = (end - begin).days
+        if group and ((begin - first).days > length + 3 or abs((end - last).days) > length + 3):
+            yield group
+            group = []
+        if not group:
+            first, last = begin, end
+        last = max(last, end)
+        group.append(person)
+    if group:
+        yield group
+
+
+def touched(days: Days, person: str, wanted: Wanted) -> dict[date, list[str]]:
+    """Return the dates whose verdicts may change, each with its causes."""
+    found: dict[date, list[str]] = {}
+    for on, causes in wanted.dates[person].items():
+        near = {on}
+        offsets = wanted.offsets.get((person, on))
+        if offsets is not None and not offsets <= {_offset_on(days.on(on))}:
+            near |= set(padded(on, on, 1))  # read by the plan's zone, a punch may lie on a neighbour
+        for one in near:
+            for other in days.touched(one):
+                into = found.setdefault(other, [])
+                into += [cause for cause in causes if cause not in into]
+    return found
+
+
+def _offset_on(planned: Planned | str) -> int | None:
+    """Return by how many seconds the plan's clock is before UTC on its date."""
+    if not isinstance(planned, Planned):
+        return None
+    return midnight(planned.days[0].date) - planned.own_date[0]
