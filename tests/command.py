@@ -1,4 +1,4 @@
-"""Runs our commands as processes of their own, without importing everything anew for each.
+"""Runs our commands as processes of their own: short ones without importing everything anew, long ones never blocked.
 
 A server process that has imported the programs forks itself for each command: what a command does to its process ends
 with it, as always, and hundreds of commands do not take a second each.
@@ -7,11 +7,15 @@ with it, as always, and hundreds of commands do not take a second each.
 import importlib
 import multiprocessing
 import os
+import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 sys.path.append(str(Path(__file__).parent.parent))  # the processes find this module by it
 _FORKS = multiprocessing.get_context("forkserver")
@@ -43,6 +47,33 @@ def run(
             raise subprocess.TimeoutExpired(texts, timeout_s)
         out, err = (Path(folder, name).read_text() for name in "12")
         return subprocess.CompletedProcess(texts, process.exitcode, out, err)
+
+
+def drained(process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+    """Return the process with an error output that never blocks it, however much it writes and however late it is read.
+
+    A pipe holds 64 KiB; a daemon that logs more would wait for the test. Its ``stderr`` is read as that of any process.
+    """
+    assert process.stderr is not None
+    written, waiting = process.stderr, queue.SimpleQueue[bytes]()
+    reading, writing = os.pipe()
+    process.stderr = os.fdopen(reading, encoding="utf-8")
+
+    def collect() -> None:
+        with written:
+            while chunk := os.read(written.fileno(), 65536):
+                waiting.put(chunk)
+        waiting.put(b"")
+
+    def pass_on(stream: IO[bytes]) -> None:
+        with suppress(BrokenPipeError), stream:  # the test has closed its end
+            while chunk := waiting.get():
+                stream.write(chunk)
+                stream.flush()
+
+    threading.Thread(target=collect, daemon=True).start()
+    threading.Thread(target=pass_on, args=(os.fdopen(writing, "wb"),), daemon=True).start()
+    return process
 
 
 def _command(module: str, arguments: list[str], env: dict[str, str], cwd: Path, folder: Path) -> None:

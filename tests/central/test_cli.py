@@ -45,13 +45,15 @@ def central(*arguments: object) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def running(*arguments: object, limit: Callable[[], None] | None = None) -> Iterator[subprocess.Popen[str]]:
     """Run an inbox for the length of a block."""
-    process = subprocess.Popen(
-        [*CENTRAL, "inbox", *map(str, arguments)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,  # noqa: PLW1509 - a limit, set between fork and exec, takes no lock
+    process = command.drained(
+        subprocess.Popen(
+            [*CENTRAL, "inbox", *map(str, arguments)],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=limit,  # noqa: PLW1509 - a limit, set between fork and exec, takes no lock
+        )
     )
     try:
         yield process

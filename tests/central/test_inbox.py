@@ -36,6 +36,7 @@ from tests.broker import (
 from tests.broker import Broker as Mosquitto
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import STREAM, Event, Source, batch, payload
+from tests.command import drained
 
 SUBSCRIBE, SUBACK = 0x80, 0x90
 TAKEN_OVER = b"\xe0\x02\x8e\x00"
@@ -89,7 +90,8 @@ class Running:
 @contextmanager
 def process(*command: object) -> Iterator[subprocess.Popen[str]]:
     """Run a program for the length of a block."""
-    started = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    started = drained(subprocess.Popen(list(map(str, command)), stdout=pipe, stderr=pipe, text=True))
     try:
         yield started
     finally:

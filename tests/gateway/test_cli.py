@@ -51,14 +51,16 @@ def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.Complet
 @contextmanager
 def running(*arguments: object, **env: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command for the length of a block."""
-    process = subprocess.Popen(
-        [*HADIR, *map(str, arguments)],
-        env=environment(**env),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        bufsize=1,
+    process = command.drained(
+        subprocess.Popen(
+            [*HADIR, *map(str, arguments)],
+            env=environment(**env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
     )
     try:
         yield process

@@ -91,7 +91,6 @@ def attacked(folder: Path) -> Iterator[Attacked]:
             f"web: {{listen: '127.0.0.1:{port}', token_file: token}}\nterminals:\n{entries}"
         )
         process = stack.enter_context(running("run", "-c", config, "--assume-synchronised"))
-        threading.Thread(target=process.stderr.read if process.stderr else str, daemon=True).start()
         there.pid = process.pid
         eventually(there.healthy)
         yield there

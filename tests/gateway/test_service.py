@@ -82,19 +82,20 @@ def run(tmp_path: Path, manager: Manager) -> Iterator[Callable[..., subprocess.P
         processes: list[subprocess.Popen[bytes]] = []
 
         def start(*arguments: str) -> subprocess.Popen[bytes]:
-            process = subprocess.Popen(
-                [sys.executable, *arguments, str(config)],
-                cwd=tmp_path,
-                env=os.environ | {"NOTIFY_SOCKET": manager.address, "PYTHONPATH": str(Path(__file__).parents[2])},
-                stderr=subprocess.PIPE,
-            )
+            with (tmp_path / "daemon.log").open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, *arguments, str(config)],
+                    cwd=tmp_path,
+                    env=os.environ | {"NOTIFY_SOCKET": manager.address, "PYTHONPATH": str(Path(__file__).parents[2])},
+                    stderr=log,
+                )
             processes.append(process)
             return process
 
         yield start
         for process in processes:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def test_ready_how_it_goes_alive_stopping(manager: Manager, run: Callable[..., subprocess.Popen[bytes]]) -> None:
@@ -125,7 +126,7 @@ def test_watchdog_starves_while_the_writer_hangs(
 
 
 def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
-    manager: Manager, run: Callable[..., subprocess.Popen[bytes]]
+    tmp_path: Path, manager: Manager, run: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
     """SIGABRT, as systemd sends it, to a process that was frozen; the log then has stacks, and a restart follows."""
     process = run("-m", "gateway.cli", "run", "--config")
@@ -135,8 +136,8 @@ def test_a_watchdog_that_bites_leaves_where_every_thread_hung(
     process.send_signal(signal.SIGABRT)
     process.send_signal(signal.SIGCONT)
 
-    _, log = process.communicate(timeout=WAIT_S)
-    assert process.returncode == -signal.SIGABRT
+    assert process.wait(WAIT_S) == -signal.SIGABRT
+    log = (tmp_path / "daemon.log").read_bytes()
     assert b"Thread 0x" in log
     assert b"in _tick" in log
 
