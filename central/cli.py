@@ -9,9 +9,10 @@ import signal
 import stat
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from typer.core import TyperGroup
 
 from central import report as reports
 from central.inbox import Broker, Inbox
-from central.options import AsJson, Db, Policies
+from central.options import AsJson, Db, Now, Policies, clock_of, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
 from central.registers import commands as register_commands
@@ -132,10 +133,13 @@ app.add_typer(register_commands.calendar, name="calendar")
 app.add_typer(export_commands.app, name="export")
 
 
-def main() -> None:
-    """Run a command and end the process with its exit code; without a traceback, which may contain secrets."""
+def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:
+    """Run a command and end the process with its exit code; without a traceback, which may contain secrets.
+
+    ``arguments`` are by default those of the process; ``now`` is the clock of whatever the command stores and judges.
+    """
     try:
-        app(prog_name="hadir-central")
+        app(arguments, prog_name="hadir-central", obj=now)
     except Exception as exc:  # noqa: BLE001 - any unexpected exception becomes a message and an exit code
         _debug(exc)
         place = traceback.extract_tb(exc.__traceback__)[-1]
@@ -201,6 +205,7 @@ def _central(
 
 @app.command()
 def inbox(
+    context: typer.Context,
     broker: Annotated[str, typer.Option(metavar="URL", help="mqtt://host:1883, or mqtts://host:8883 for TLS.")],
     db: Db,
     root: Annotated[
@@ -219,12 +224,12 @@ def inbox(
     """Receive, store, acknowledge, write receipts, and judge what has changed, until SIGTERM or Ctrl-C."""
     address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
     _configure_logging()
-    log = structlog.get_logger("central")
+    log, now = structlog.get_logger("central"), clock_of(context)
     try:
-        store = Store(db)
+        store = Store(db, now=now)
         try:
-            worker = Worker(Recompute(store.database, OfficePolicies(policies), person_days=PERSON_DAYS))
-            receiver = Inbox(address, store, root=root, client_id=client_id, judge=worker.step)
+            worker = Worker(Recompute(store.database, OfficePolicies(policies), now=now, person_days=PERSON_DAYS))
+            receiver = Inbox(address, store, root=root, client_id=client_id, now=now, judge=worker.step)
 
             def stop(number: int, _frame: object) -> None:
                 receiver.stop()
@@ -370,6 +375,7 @@ def serial_list(db: Db, as_json: AsJson = False) -> None:
 
 @serial.command("assign")
 def serial_assign(
+    context: typer.Context,
     number: Annotated[str, typer.Argument(metavar="SERIAL", help="As `serial list` shows it.")],
     gateway: Annotated[str, typer.Argument(metavar="SITE/GATEWAY", help="The gateway that owns its punches.")],
     db: Db,
@@ -384,7 +390,7 @@ def serial_assign(
     """
     try:
         with Database(db) as database, database.writing() as connection:
-            entered = utc(datetime.now(UTC))
+            entered = utc(clock_of(context)())
             changed = ownership.assign(connection, number, gateway, since, by, paper, entered)
             marks.mark_assigned(connection, number, date.fromisoformat(since), changed, entered)
     except ownership.WrongDecisionError as exc:

@@ -1,11 +1,26 @@
-"""Options that several commands of ``hadir-central`` have."""
+"""Options that several commands of ``hadir-central`` have, and the clock that all of them read."""
 
-from datetime import date, datetime, time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+Now = Callable[[], datetime]
+"""A clock: returns the wall-clock time, aware."""
+
+
+def system_now() -> datetime:
+    """Return this computer's time."""
+    return datetime.now(UTC)
+
+
+def clock_of(context: typer.Context) -> Now:
+    """Return the clock that the command line was started with; this computer's by default."""
+    given: Now | None = context.obj
+    return system_now if given is None else given
 
 
 class Lang(StrEnum):

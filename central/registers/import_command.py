@@ -3,12 +3,11 @@
 
 import sys
 from contextlib import closing
-from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import typer
 
-from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies
+from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes, print_notes
@@ -26,6 +25,7 @@ SHOWN, SHOWN_JSON = 20, 1_000
 
 
 def import_file(
+    context: typer.Context,
     kind: KindName,
     file: FileName,
     db: Db,
@@ -45,7 +45,7 @@ def import_file(
     Exit code 1 where there is a mistake. Catat berkas daftar ke basis data: seluruhnya, atau tidak sama sekali.
     """
     language: Language = lang.value
-    known = OfficePolicies(policies)
+    known, now = OfficePolicies(policies), clock_of(context)()
     entered: Entered | None = None
     try:
         scan = scan_register(file, kind, sheet)
@@ -55,11 +55,9 @@ def import_file(
                     found = importing.preview(connection, scan, known, withdraw=withdraw)
             else:
                 given = importing.Paper(by, paper)
-                found, entered = importing.enter_file(
-                    database, scan, known, given, datetime.now(UTC), withdraw=withdraw
-                )
+                found, entered = importing.enter_file(database, scan, known, given, now, withdraw=withdraw)
             with database.reading() as connection:
-                today = date.today()  # noqa: DTZ011 - days to come are not judged yet, whatever the zone
+                today = now.astimezone().date()  # days to come are not judged yet, whatever the zone
                 extent = extent_of(Registers(connection), found.marks, today, employment=kind == "people")
     except RegisterFileError as error:
         print_mistakes(error, file, language, as_json=as_json)

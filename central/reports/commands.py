@@ -6,13 +6,13 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
-from central.options import AsJson, Db, InLanguage, KnownAt, Lang, Policies
+from central.options import AsJson, Db, InLanguage, KnownAt, Lang, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person
 from central.registers.problems import printable
@@ -39,6 +39,7 @@ def _date(text: str) -> date:
 
 
 def why(
+    context: typer.Context,
     person: Annotated[str, typer.Argument(metavar="PERSON", help="A key, or a name that only one person has.")],
     on: Annotated[date, typer.Argument(metavar="DATE", parser=_date, help="YYYY-MM-DD.")],
     db: Db,
@@ -55,7 +56,9 @@ def why(
     try:
         with closing(Database(db, read_only=True)) as database, database.reading() as connection:
             subject = find_person(Registers(connection, known_at), person)
-            found = _explained(connection, subject.removeprefix("person:"), on, OfficePolicies(policies), known_at)
+            moment = clock_of(context)() if known_at is None else known_at
+            key = subject.removeprefix("person:")
+            found = _explained(connection, key, on, OfficePolicies(policies), known_at, moment)
     except UnknownSubjectError as error:
         print(printable(summary(error.code, error.values, language)), file=sys.stderr)
         raise typer.Exit(1) from None
@@ -67,7 +70,7 @@ def why(
 
 
 def _explained(
-    connection: Connection, person: str, on: date, policies: OfficePolicies, known_at: datetime | None
+    connection: Connection, person: str, on: date, policies: OfficePolicies, known_at: datetime | None, now: datetime
 ) -> Explained:
     """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then."""
     moment = None if known_at is None else utc(known_at)
@@ -76,8 +79,7 @@ def _explained(
     history = results.history(connection, person, on, moment)
     judged = None
     if known_at is not None or not history:
-        now = int((known_at or datetime.now(UTC)).timestamp())
-        judged = judge_now(connection, policies, person, on, now, known_at)
+        judged = judge_now(connection, policies, person, on, int(now.timestamp()), known_at)
     if judged is not None:
         content = None if judged.result is None else json.loads(judged.content)
         status, reason = judged.status, judged.why
@@ -113,6 +115,7 @@ def _as_json(found: Explained) -> dict[str, Any]:
 
 
 def recompute(
+    context: typer.Context,
     db: Db,
     policies: Policies = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also try again what could not be judged before.")] = False,
@@ -126,7 +129,7 @@ def recompute(
         if retry:
             with database.writing() as connection:
                 marks.retry(connection)
-        worker = Recompute(database, OfficePolicies(policies))
+        worker = Recompute(database, OfficePolicies(policies), now=clock_of(context))
         _run(worker)
         with database.reading() as connection:
             failed = marks.numbers(connection)[1]
@@ -136,15 +139,15 @@ def recompute(
         raise typer.Exit(1)
 
 
-def rebuild(db: Db, policies: Policies = None, lang: InLanguage = Lang.EN) -> None:
+def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Lang.EN) -> None:
     """Judge every day again from facts alone: the digests must be those that are stored.
 
     Days that differ get a new revision and are counted; exit code 1 where there are any. Nilai ulang semua hari.
     """
     with closing(Database(db)) as database:
-        office = OfficePolicies(policies)
-        _run(Recompute(database, office))
-        worker = Recompute(database, office)
+        office, now = OfficePolicies(policies), clock_of(context)
+        _run(Recompute(database, office, now=now))
+        worker = Recompute(database, office, now=now)
         worker.rebuild()
         _run(worker)
     same = worker.judged - worker.written

@@ -1,0 +1,47 @@
+"""Commands of ``hadir-central`` on another clock: ``python -m central.replay CLOCK COMMAND … [-- COMMAND …]``.
+
+For demonstrations of a day that is over. CLOCK is a file of eight bytes, a little-endian integer: the milliseconds
+since 1970 (UTC) that the clock showed when this computer was started. Since then it runs with this computer's; whoever
+writes the file moves it. Commands after a ``--`` run one after another, until one fails.
+"""
+
+import os
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from central.cli import main
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class ReplayClock:
+    """The clock that a file describes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raises OSError."""
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def now(self) -> datetime:
+        """Return the time that it shows, aware, UTC."""
+        shown_at_start_ms = int.from_bytes(os.pread(self._descriptor, 8, 0), "little", signed=True)
+        since_start = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+        return EPOCH + timedelta(milliseconds=shown_at_start_ms) + since_start
+
+
+def replay(clock: Path, arguments: list[str]) -> None:
+    """Run the commands; ends the process with the exit code of the first that fails."""
+    now = ReplayClock(clock).now
+    while arguments:
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        command, arguments = arguments[:end], arguments[end + 1 :]
+        try:
+            main(command, now)
+        except SystemExit as ended:
+            if ended.code:
+                raise
+
+
+if __name__ == "__main__":
+    replay(Path(sys.argv[1]), sys.argv[2:])
