@@ -3,18 +3,19 @@
 A serial number belongs to the gateway that sent its first punch, until a person decides otherwise, from a local date
 on: gateways are replaced, terminals move, exports are imported elsewhere. Ownership never rejects anything. Where two
 gateways send a punch of one id, both events stay, and the one counts whose gateway owns the serial number on the
-punch's date; of gateways that do not own it, the one that arrived first.
+punch's date; where that one has not sent it, the owner before it, and of gateways that never owned it the first by
+name, so that the order of arrival is irrelevant.
 
 The functions work within the caller's transaction.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, insert, select, update
 
 from central.event import Event, Punch, read_stored
 from central.store.engine import chunks, insert_missing
@@ -113,32 +114,63 @@ def counting(connection: Connection, identities: Iterable[str]) -> dict[str, int
 
 
 def _counting(connection: Connection, identities: list[str]) -> dict[str, int]:
-    claimed: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    claimed: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for identity, gateway, event in connection.execute(_CLAIMS, {"ids": identities}):
-        claimed[identity].append((gateway, event))
+        claimed[identity][gateway] = event
     found = [row for row in connection.execute(_PUNCHES, {"ids": identities}) if row.id in claimed]
     owners = _owners(connection, {row.serial for row in found})
     return {
-        row.id: _choose(claimed[row.id], owner_on(owners.get(row.serial, []), row.local_time[:10])) for row in found
+        row.id: claimed[row.id][choose(claimed[row.id], owners.get(row.serial, ()), row.local_time[:10])]
+        for row in found
     }
 
 
-def _choose(claimed: list[tuple[str, int]], rightful: str | None) -> int:
-    """Return the event that counts of those of several gateways, in the order of arrival."""
-    return next((event for gateway, event in claimed if gateway == rightful), claimed[0][1])
+def choose(claiming: Iterable[str], lines: Sequence[tuple[str, str]], day: str) -> str:
+    """Return the gateway whose event counts of those that claim a punch of a local date, at least one.
+
+    ``lines``: since when (a date) which gateway owns the serial number, in the order in which they apply.
+    """
+    gateways_ = set(claiming)
+    former = (gateway for since, gateway in reversed(lines) if since <= day and gateway in gateways_)
+    return next(former, None) or min(gateways_)
 
 
-def owner_on(lines: Iterable[tuple[str, str]], day: str) -> str | None:
-    """Return the gateway that a serial number belongs to on a local date; ``lines``: since and gateway, in order."""
-    return next((gateway for since, gateway in reversed(list(lines)) if since <= day), None)
-
-
-def _owners(connection: Connection, serials: set[str]) -> Mapping[str, list[tuple[str, str]]]:
+def _owners(
+    connection: Connection, serials: set[str], known_at: str | None = None
+) -> Mapping[str, list[tuple[str, str]]]:
     found: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+    query = _OWNERS if known_at is None else _OWNERS.where(ownership.c.entered <= known_at)
     for part in chunks(sorted(serials)):
-        for serial, since, gateway in connection.execute(_OWNERS, {"serials": part}):
+        for serial, since, gateway in connection.execute(query, {"serials": part}):
             found[serial].append((since, gateway))
     return found
+
+
+class Counted(NamedTuple):
+    """A punch that several gateways have sent, with what counted of it at a moment."""
+
+    id: str
+    gateway: str
+    """``site/gateway``."""
+    event: Event
+    punch: Punch
+
+
+def counted_then(connection: Connection, known_at: str, *conditions: ColumnElement[bool]) -> Iterator[Counted]:
+    """Yield what counted at a moment of the punches that several gateways have sent since; ``conditions`` name them.
+
+    A punch that no gateway had sent by then is left out.
+    """
+    known = _CLAIMED.where(events.c.received <= known_at, *conditions)
+    claimed: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
+    for identity, serial, local_time, gateway, body in connection.execute(known):
+        claimed[identity, serial, local_time][gateway] = body
+    owners = _owners(connection, {serial for _, serial, _ in claimed}, known_at)
+    for (identity, serial, local_time), bodies in claimed.items():
+        gateway = choose(bodies, owners.get(serial, ()), local_time[:10])
+        event = event_in(gateway, bodies[gateway])
+        if event is not None and event.punch is not None:
+            yield Counted(identity, gateway, event, event.punch)
 
 
 def event_in(gateway: str, body: object) -> Event | None:
@@ -168,6 +200,13 @@ _CLAIMS = (
     .join(gateways, gateways.c.id == claims.c.gateway)
     .where(claims.c.punch.in_(bindparam("ids", expanding=True)))
     .order_by(claims.c.event)
+)
+_CLAIMED = (
+    select(punches.c.id, punches.c.serial, punches.c.local_time, gateways.c.name, events.c.body)
+    .select_from(claims)
+    .join(punches, punches.c.id == claims.c.punch)
+    .join(gateways, gateways.c.id == claims.c.gateway)
+    .join(events, events.c.key == claims.c.event)
 )
 _OWNERS = (
     select(ownership.c.serial, ownership.c.since, ownership.c.gateway)

@@ -3,15 +3,31 @@
 Punches with the event that counts, where terminals are, PINs that belong to no person, and what streams lack.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, String, cast, delete, func, insert, literal, select, union
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    union,
+)
 from sqlmodel import Field
 
 from central.store.engine import Row, among, chunks, table
-from central.store.tables import events, forgotten, gaps, gateways, ownership, punches, streams
+from central.store.ownership import counted_then
+from central.store.tables import claims, events, forgotten, gaps, gateways, ownership, punches, streams
 
 
 class UnattributedRow(Row, table=True):
@@ -26,6 +42,8 @@ class UnattributedRow(Row, table=True):
 
 
 UNATTRIBUTED = table(UnattributedRow)
+ZONES_S = 26 * 3600
+"""How far apart two wall clocks can be."""
 
 
 # --- punches ------------------------------------------------------------------------------------------------------
@@ -51,6 +69,7 @@ _HELD = (
         gateways.c.name,
         punches.c.serial,
         punches.c.pin,
+        punches.c.uid,
         punches.c.local_time,
         punches.c.instant,
         streams.c.name,
@@ -67,13 +86,45 @@ def punches_of(
     connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
 ) -> list[Held]:
     """Return the punches of PINs, wherever they were read, between two instants."""
-    found = []
+    found: list[Held] = []
     for batch in chunks(pins):
-        query = _HELD.where(punches.c.pin.in_(batch), punches.c.instant.between(first, last))
+        query = _HELD.where(_has_pin(batch), punches.c.instant.between(first, last))
         if known_at is not None:
-            query = query.where(events.c.received <= known_at)
-        found += [Held(identity, name.partition("/")[0], *rest) for identity, name, *rest in connection.execute(query)]
+            query = query.where(events.c.received <= known_at, ~_CLAIMED)
+            found += _claimed_then(connection, batch, first, last, known_at)
+        found += [
+            Held(identity, name.partition("/")[0], serial, _pin(pin, uid), *rest)
+            for identity, name, serial, pin, uid, *rest in connection.execute(query)
+        ]
     return found
+
+
+def _claimed_then(connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str) -> Iterator[Held]:
+    """Yield the punches that several gateways have sent, with the event that counted at a moment."""
+    near = punches.c.instant.between(first - ZONES_S, last + ZONES_S)  # another event may name another zone
+    for one in counted_then(connection, known_at, _has_pin(pins), near):
+        punch, event = one.punch, one.event
+        if first <= punch.instant <= last:
+            site, pin = one.gateway.partition("/")[0], _pin(punch.pin, punch.uid)
+            place = event.stream, event.sequence, event.body
+            yield Held(one.id, site, punch.serial, pin, punch.local_time, punch.instant, *place)
+
+
+def _has_pin(pins: Iterable[str]) -> ColumnElement[bool]:
+    """Return the condition that a punch has one of the PINs; ``uid:N`` where the terminal gave none."""
+    named = list(pins)
+    numbers = [int(pin[4:]) for pin in named if _UID.fullmatch(pin)]
+    has = punches.c.pin.in_(named)
+    return or_(has, and_(punches.c.pin.is_(None), punches.c.uid.in_(numbers))) if numbers else has
+
+
+def _pin(pin: str | None, uid: int | None) -> str:
+    return f"uid:{uid}" if pin is None else pin
+
+
+_UID = re.compile(r"uid:\d{1,18}", re.ASCII)
+_CLAIMED = exists().where(claims.c.punch == punches.c.id)
+"""Whether several gateways have sent a punch."""
 
 
 def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
@@ -159,30 +210,39 @@ def uses(
     pin = func.coalesce(punches.c.pin, literal("uid:") + cast(punches.c.uid, String))
     on = func.substr(punches.c.local_time, 1, 10)
     times = func.count(), func.min(punches.c.local_time), func.max(punches.c.local_time)
+    dates = punches.c.local_time >= first.isoformat(), punches.c.local_time <= f"{last.isoformat()}T99"
     query = (
         select(gateways.c.name, punches.c.serial, pin, on, *times)
         .join(events, events.c.key == punches.c.event)
         .join(streams, streams.c.id == events.c.stream)
         .join(gateways, gateways.c.id == streams.c.gateway)
-        .where(punches.c.local_time >= first.isoformat(), punches.c.local_time <= f"{last.isoformat()}T99")
+        .where(*dates)
         .group_by(gateways.c.name, punches.c.serial, pin, on)
     )
     if known_at is not None:
-        query = query.where(events.c.received <= known_at)
-    queries = [query] if pins is None else [query.where(punches.c.pin.in_(batch)) for batch in chunks(pins)]
+        query = query.where(events.c.received <= known_at, ~_CLAIMED)
     found: dict[tuple[str, ...], Use] = {}
-    for one in queries:
-        for name, *rest in connection.execute(one):
-            use = Use(name.partition("/")[0], *rest)
-            before = found.get(use[:4])
-            if before is not None:  # two gateways of one site
-                use = use._replace(
-                    punches=use.punches + before.punches,
-                    first=min(use.first, before.first),
-                    last=max(use.last, before.last),
-                )
-            found[use[:4]] = use
+    for batch in [None] if pins is None else chunks(pins):
+        of_pins = [] if batch is None else [_has_pin(batch)]
+        for name, *rest in connection.execute(query.where(*of_pins)):
+            _count(found, Use(name.partition("/")[0], *rest))
+        if known_at is not None:
+            for one in counted_then(connection, known_at, *dates, *of_pins):
+                punch, time = one.punch, one.punch.local_time
+                pin_then = _pin(punch.pin, punch.uid)
+                use = Use(one.gateway.partition("/")[0], punch.serial, pin_then, time[:10], 1, time, time)
+                _count(found, use)
     return list(found.values())
+
+
+def _count(found: dict[tuple[str, ...], Use], use: Use) -> None:
+    """Add what one of a site's gateways has read."""
+    before = found.get(use[:4])
+    if before is not None:
+        use = use._replace(
+            punches=use.punches + before.punches, first=min(use.first, before.first), last=max(use.last, before.last)
+        )
+    found[use[:4]] = use
 
 
 class StreamGap(NamedTuple):

@@ -15,7 +15,7 @@ from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
 from central.store import recorded
 from central.store.engine import encode, utc
-from central.store.recorded import Held, Unattributed
+from central.store.recorded import ZONES_S, Held, Unattributed
 from central.store.registers import Registers
 from central.store.registers import Stated as StatedRow
 from central.timesheet.affected import REACH
@@ -41,8 +41,6 @@ from central.timesheet.unknown import Gap, UnknownPunch, doubts_of, places_of
 
 WIDE = (ROUNDS + 1) * REACH * 2
 """Days around a date on which its verdict can depend where windows reach beyond their dates."""
-ZONES_S = 26 * 3600
-"""How far apart two wall clocks can be."""
 
 log = structlog.get_logger("facts")
 

@@ -156,6 +156,30 @@ def test_which_one_counts_does_not_depend_on_the_order(centre: Centre, arrival: 
     assert centre.faults() == []
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_where_the_owner_sent_nothing_the_order_of_arrival_decides_nothing(centre: Centre, swapped: bool) -> None:
+    """The former owner's event counts; of gateways that never owned the serial number the first by name."""
+    ours, theirs, third = Source(), Source("theirs", OTHER), Source("third", "3602-bkpsdm/gw-03")
+    ours.punches(2)
+    theirs.punch(2, state=1)
+    theirs.punch(3, state=1)
+    third.punch(3, state=2)
+    centre.ingest(ours.events[0])
+    decide(centre, "3602-bkpsdm/gw-09", "2026-01-01")
+
+    arriving = [
+        (ours.events[1], PUNCHES),
+        (theirs.events[0], THEIRS),
+        (theirs.events[1], THEIRS),
+        (third.events[0], "3602-bkpsdm/gw-03/punch/lobby"),
+    ]
+    for event, topic in reversed(arriving) if swapped else arriving:
+        centre.ingest(event, topic=topic)
+
+    assert counting(centre) == [(GATEWAY, 0), (GATEWAY, 0), (OTHER, 1)]
+    assert centre.faults() == []
+
+
 def test_another_content_from_the_same_gateway_is_found(centre: Centre) -> None:
     """A second stream of it, or a second place: the first one stays."""
     ours, again = Source(), Source("again")

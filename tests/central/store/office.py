@@ -80,7 +80,7 @@ class Centre:
         for kind, text in OFFICE.items():
             self.enter(kind, text)
 
-    def punches(self, pin: str, *times: str, zone: str = "Asia/Jakarta", **data: Any) -> list[dict[str, Any]]:
+    def punches(self, pin: str, /, *times: str, zone: str = "Asia/Jakarta", **data: Any) -> list[dict[str, Any]]:
         """Record punches at YYYY-MM-DD HH:MM:SS at a terminal, and return their events; the store lacks them still."""
         return [self._event(pin, time.replace(" ", "T"), zone, data) for time in times]
 
@@ -112,7 +112,7 @@ class Centre:
         result = self.store.ingest([Message(f"{self.source.gateway}/batch", batch(*events))])
         assert result.rejected == 0
 
-    def punched(self, pin: str, *times: str, **data: Any) -> None:
+    def punched(self, pin: str, /, *times: str, **data: Any) -> None:
         """Record punches and store them."""
         self.receive(*self.punches(pin, *times, **data))
 
