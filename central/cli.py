@@ -37,6 +37,7 @@ from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
 from central.store import Database, Store, StoreError, StoreLocked, marks, ownership
 from central.store.engine import utc
+from central.texts import Language, Text, _
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS, Worker
 
@@ -54,25 +55,25 @@ EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage
 
 70 internal error · 74 database or disk · 75 database in use by another inbox"""
 
-# What to do next, in English and Indonesian.
-HINTS = {
-    "database": (
-        "Check the name, free space and rights. What was not acknowledged stays with the broker and the gateways.",
-        "Basis data bermasalah: periksa nama berkas, ruang disk, dan izin. Data tetap aman di broker dan gateway.",
+HINTS: dict[str, Text] = {
+    "database": _(
+        "Check the name, free space and rights. What was not acknowledged stays with the broker and the gateways."
     ),
-    "no_database": (
-        "Check --db; `hadir-central inbox` and `import` create the file when they first run.",
-        "Basis data tidak ditemukan: periksa --db, atau jalankan hadir-central inbox atau import dulu.",
-    ),
-    "locked": (
-        "Only one inbox may write into a database: stop the other, or name another file with --db.",
-        "Inbox lain sedang memakai basis data ini: hentikan dulu, atau pilih berkas lain dengan --db.",
-    ),
-    "internal": (
-        "This is a mistake in hadir-central. Run it again with HADIR_DEBUG=1 for the details, and report them.",
-        "Kesalahan di dalam hadir-central: jalankan lagi dengan HADIR_DEBUG=1, lalu laporkan hasilnya.",
+    "no_database": _("Check --db; `hadir-central inbox` and `import` create the file when they first run."),
+    "locked": _("Only one inbox may write into a database: stop the other, or name another file with --db."),
+    "internal": _(
+        "This is a mistake in hadir-central. Run it again with HADIR_DEBUG=1 for the details, and report them."
     ),
 }
+"""What to do next."""
+
+
+def hint_lines(hint: str) -> tuple[str, str]:
+    """Return a hint in English and in Indonesian: whoever reads an error may know one of them only."""
+    text = HINTS[hint]
+    return text.into(Language.ENGLISH), text.into(Language.INDONESIAN)
+
+
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
 _ROOT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
 SHOWN = 5
@@ -88,7 +89,7 @@ class Failure(Exception):  # noqa: N818 - named by what the person sees
         self.hint = hint
 
     def __str__(self) -> str:
-        return "\n".join((f"hadir-central: {self.args[0]}", *(f"  {line}" for line in HINTS[self.hint])))
+        return "\n".join((f"hadir-central: {self.args[0]}", *(f"  {line}" for line in hint_lines(self.hint))))
 
 
 class _Commands(TyperGroup):

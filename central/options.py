@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from central.texts import Language
 
 Now = Callable[[], datetime]
 """A clock: returns the wall-clock time, aware."""
@@ -21,13 +22,6 @@ def clock_of(context: typer.Context) -> Now:
     """Return the clock that the command line was started with; this computer's by default."""
     given: Now | None = context.obj
     return system_now if given is None else given
-
-
-class Lang(StrEnum):
-    """Languages of messages."""
-
-    EN = "en"
-    ID = "id"
 
 
 def parse_date(text: str) -> date:
@@ -56,7 +50,7 @@ def _line(text: str) -> str:
 
 Db = Annotated[Path, typer.Option("--db", metavar="FILE", help="The centre's database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-InLanguage = Annotated[Lang, typer.Option("--lang", help="Language of the messages.")]
+InLanguage = Annotated[Language, typer.Option("--lang", help="Language of the messages.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", callback=_line, help="Who decides this.")]
 Paper = Annotated[str, typer.Option("--paper", metavar="TEXT", callback=_line, help="On which paper: number and date.")]
 Policies = Annotated[

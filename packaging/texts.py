@@ -1,8 +1,8 @@
-"""Collects the texts for people from the code, updates the catalogues in gateway/locale, and compiles them.
+"""Collects the texts for people from the code, updates the catalogues, and compiles them.
 
-Run it by `make texts` after a text has changed. hadir.pot lists all texts; hadir.po of each language is edited by
-people; hadir.mo is what the program reads. All three are in the repository: an installation needs no tool, and a test
-holds them to the code.
+Gateway and centre have a catalogue each, in gateway/locale and central/locale. Run this by `make texts` after a text
+has changed. hadir.pot lists all texts; hadir.po of each language is edited by people; hadir.mo is what the program
+reads. All three are in the repository: an installation needs no tool, and a test holds them to the code.
 """
 
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).parent.parent
-LOCALE = ROOT / "gateway" / "locale"
+PACKAGES = ("gateway", "central")
 LANGUAGES = ("id",)
 KEYWORDS = {"_": None, "in_context": ((1, "c"), 2)}
-"""Functions whose arguments are texts: see gateway/texts.py."""
+"""Functions whose arguments are texts: see texts.py of each package."""
 
 
-def extracted() -> Catalog:
-    """Return the texts in the code, without translations."""
+def extracted(package: str) -> Catalog:
+    """Return the texts in the code of a package, without translations."""
     catalog = Catalog(project="hadir", charset="utf-8")
-    found = extract_from_dir(str(ROOT / "gateway"), [("**.py", "python")], keywords=KEYWORDS)
+    found = extract_from_dir(str(ROOT / package), [("**.py", "python")], keywords=KEYWORDS)
     for file, _line, text, _comments, context in sorted(found, key=lambda item: (item[0], item[1])):
-        catalog.add(text, locations=[(f"gateway/{file}", 0)], context=context)
+        catalog.add(text, locations=[(f"{package}/{file}", 0)], context=context)
     return catalog
 
 
@@ -43,9 +43,14 @@ def compiled(catalog: Catalog) -> bytes:
     return buffer.getvalue()
 
 
-def po(language: str) -> Path:
+def pot(package: str) -> Path:
+    """Return the path of the list of a package's texts."""
+    return ROOT / package / "locale" / "hadir.pot"
+
+
+def po(package: str, language: str) -> Path:
     """Return the path of the catalogue that people edit."""
-    return LOCALE / language / "LC_MESSAGES" / "hadir.po"
+    return ROOT / package / "locale" / language / "LC_MESSAGES" / "hadir.po"
 
 
 def written(catalog: Catalog) -> bytes:
@@ -57,13 +62,14 @@ def written(catalog: Catalog) -> bytes:
 
 def main() -> None:
     """Write all catalogues."""
-    template = extracted()
-    (LOCALE / "hadir.pot").write_bytes(written(template))
-    for language in LANGUAGES:
-        catalog = read(po(language), language)
-        catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
-        po(language).write_bytes(written(catalog))
-        po(language).with_suffix(".mo").write_bytes(compiled(catalog))
+    for package in PACKAGES:
+        template = extracted(package)
+        pot(package).write_bytes(written(template))
+        for language in LANGUAGES:
+            catalog = read(po(package, language), language)
+            catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
+            po(package, language).write_bytes(written(catalog))
+            po(package, language).with_suffix(".mo").write_bytes(compiled(catalog))
 
 
 def missing(catalog: Catalog) -> Iterator[str]:

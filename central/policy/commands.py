@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from central.options import InLanguage
 from central.policy.cases import BrokenCaseError, Case, read_cases
 from central.policy.document import DocumentError, Node, Place
-from central.policy.explain import Language, explain
+from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
 from central.policy.model import json_schema
 from central.policy.run import Outcome, results_of, run_case
+from central.texts import Language
 
 app = typer.Typer(no_args_is_help=True, help="Decrees as data: check them, and test them by worked examples.")
 
@@ -132,7 +134,7 @@ def schema() -> None:
 @app.command("explain")
 def explain_(
     policy: Annotated[str, typer.Argument(metavar="POLICY", help="A shipped name, or a file ending in .yaml.")],
-    lang: Annotated[Language, typer.Option(help="id: Indonesian, en: English.")] = "en",
+    lang: InLanguage = Language.ENGLISH,
     policies: Shipped = SHIPPED,
 ) -> None:
     """Print a policy in plain sentences with decree and article, to be checked against the decree."""

@@ -7,203 +7,105 @@ written ``Indonesian / English`` each language shows its half.
 
 import re
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from central.policy.document import Node, Path
 from central.policy.load import Policy, Version
+from central.texts import Language, Text, _, in_context
 from central.timesheet.rules import Cut, Rules, SlotRule
 
-Language = Literal["id", "en"]
-
-_WORDS: dict[str, tuple[str, str]] = {  # key: Indonesian, English
-    "from": ("Mulai {date}:", "From {date} on:"),
-    "ends": ("Tidak berlaku lagi: {sentence}", "No longer: {sentence}"),
-    "always": ("Aturan {name}:", "Rules of {name}:"),
-    "rounding_floor": (
-        "Detik yang belum genap satu menit tidak dihitung.",
-        "Seconds that do not make a full minute do not count.",
+_WORDS: dict[str, Text] = {
+    "from": _("From {date} on:"),
+    "ends": _("No longer: {sentence}"),
+    "always": _("Rules of {name}:"),
+    "rounding_floor": _("Seconds that do not make a full minute do not count."),
+    "rounding_ceil": _("Every minute that has begun counts in full."),
+    "late": _("{kind}: lateness counts from the due time."),
+    "early": _("{kind}: leaving early counts up to the due time."),
+    "present": _("{kind}: any punch within its window satisfies it."),
+    "first": _("{kind}: the first punch counts."),
+    "last": _("{kind}: the last punch counts."),
+    "best": _("{kind}: the most favourable punch counts."),
+    "state": _("{kind}: a punch with a matching state key goes first."),
+    "states": _("{kind}: state keys that count: {states}."),
+    "counts_as": _("{kind}: its punches count as {other} too."),
+    "starts": _("{kind}: asked only of days that begin between {first} and {last}."),
+    "threshold": _("{kind}: up to {minutes} min are forgiven; beyond that all of it counts."),
+    "threshold_exact": _("{kind}: up to {minutes} min are forgiven, to the second; beyond that all of it counts."),
+    "offset": _("{kind}: the first {minutes} min do not count."),
+    "band": _("{kind}: {range}: {class_}, {cut}."),
+    "missing": _("{kind}: without a punch: {class_}, {cut}."),
+    "missing_min": _("{kind}: without a punch it counts for {minutes} min."),
+    "missing_half": _("{kind}: without a punch it counts for half of the day's planned minutes."),
+    "shift": _(
+        "Flexible hours: arriving up to {minutes} min earlier or later moves the end by as much; beyond that is late."
     ),
-    "rounding_ceil": ("Setiap menit yang sudah dimulai dihitung penuh.", "Every minute that has begun counts in full."),
-    "late": ("{kind}: keterlambatan dihitung dari jam jadwal.", "{kind}: lateness counts from the due time."),
-    "early": (
-        "{kind}: pulang cepat dihitung sampai jam jadwal.",
-        "{kind}: leaving early counts up to the due time.",
-    ),
-    "present": (
-        "{kind}: cukup satu presensi dalam rentang waktunya.",
-        "{kind}: any punch within its window satisfies it.",
-    ),
-    "first": ("{kind}: presensi pertama yang berlaku.", "{kind}: the first punch counts."),
-    "last": ("{kind}: presensi terakhir yang berlaku.", "{kind}: the last punch counts."),
-    "best": ("{kind}: presensi yang paling menguntungkan yang berlaku.", "{kind}: the most favourable punch counts."),
-    "state": (
-        "{kind}: presensi dengan kode tombol yang sesuai diutamakan.",
-        "{kind}: a punch with a matching state key goes first.",
-    ),
-    "states": ("{kind}: kode tombol yang berlaku: {states}.", "{kind}: state keys that count: {states}."),
-    "counts_as": ("{kind}: presensi ini juga berlaku sebagai {other}.", "{kind}: its punches count as {other} too."),
-    "starts": (
-        "{kind}: hanya diwajibkan pada hari yang mulai antara {first} dan {last}.",
-        "{kind}: asked only of days that begin between {first} and {last}.",
-    ),
-    "threshold": (
-        "{kind}: sampai {minutes} menit dimaafkan; lebih dari itu dihitung seluruhnya.",
-        "{kind}: up to {minutes} min are forgiven; beyond that all of it counts.",
-    ),
-    "threshold_exact": (
-        "{kind}: sampai {minutes} menit dimaafkan, tepat sampai detik; lebih dari itu dihitung seluruhnya.",
-        "{kind}: up to {minutes} min are forgiven, to the second; beyond that all of it counts.",
-    ),
-    "offset": (
-        "{kind}: {minutes} menit pertama tidak dihitung.",
-        "{kind}: the first {minutes} min do not count.",
-    ),
-    "band": ("{kind}: {range}: {class_}, {cut}.", "{kind}: {range}: {class_}, {cut}."),
-    "missing": ("{kind}: tanpa presensi: {class_}, {cut}.", "{kind}: without a punch: {class_}, {cut}."),
-    "missing_min": (
-        "{kind}: tanpa presensi dihitung {minutes} menit.",
-        "{kind}: without a punch it counts for {minutes} min.",
-    ),
-    "missing_half": (
-        "{kind}: tanpa presensi dihitung setengah dari menit kerja hari itu.",
-        "{kind}: without a punch it counts for half of the day's planned minutes.",
-    ),
-    "shift": (
-        "Jam fleksibel: datang sampai {minutes} menit lebih awal/lambat menggeser jam pulang; lewat itu terlambat.",
-        "Flexible hours: arriving up to {minutes} min earlier or later moves the end by as much; beyond that is late.",
-    ),
-    "repay": (
-        "Jam fleksibel: terlambat sampai {minutes} menit diganti pada hari yang sama; selebihnya terlambat.",
-        "Flexible hours: up to {minutes} min of lateness are made good on the same day; beyond that is late.",
-    ),
-    "fixed": (
-        "Jam fleksibel: terlambat sampai {minutes} menit diganti {repay} menit; lebih dari itu terlambat seluruhnya.",
-        "Flexible hours: up to {minutes} min late is made good by {repay} min; more than that is late in full.",
-    ),
-    "absent": (
-        "Sehari penuh tanpa presensi: {class_}, {cut}, sebagai ganti potongan tiap presensi.",
-        "A whole day without punches: {class_}, {cut}, in place of the cuts of single slots.",
-    ),
-    "day_cap": ("Sehari paling banyak {cut}.", "A day: {cut} at most."),
-    "work_end": ("Hari kerja dicatat pada tanggal jam pulang.", "A day counts on the date of its last due time."),
-    "work_longest": (
-        "Hari kerja dicatat pada tanggal dengan waktu kerja terbanyak.",
-        "A day counts on the date that holds most of it.",
-    ),
-    "terminal": (
-        "Jam yang tercetak di mesin dibaca menurut zona waktu jadwal, juga di tempat lain.",
-        "The digits of the terminal are read in the plan's zone, elsewhere too.",
-    ),
-    "seam": (
-        "Satu presensi di antara dua sif berlaku untuk keduanya.",
-        "One punch between two shifts serves both.",
-    ),
-    "repeat": (
-        "Absensi dalam {seconds} detik setelah presensi sebelumnya adalah ulangan.",
-        "A punch within {seconds} seconds of the one before is a repeat.",
-    ),
-    "trust": (
-        "Jam mesin yang meleset dikoreksi dengan selisih terukur, bila menguntungkan pegawai.",
-        "A clock that drifts is corrected by its measured offset where that favours the person.",
-    ),
-    "accept": ("Tidak dianggap meragukan: {suspects}.", "Not taken as a doubt: {suspects}."),
-    "leave": ("Cuti/izin {kind}: {cut} per hari.", "Leave {kind}: {cut} a day."),
-    "leave_nothing": ("Cuti/izin {kind}: {cut}.", "Leave {kind}: {cut}."),
-    "leave_after": (
-        "Cuti/izin {kind}: {cut} per hari, setelah {days} hari pertama dalam periode.",
-        "Leave {kind}: {cut} a day, after the first {days} days of the period.",
-    ),
-    "begins": ("Periode mulai tanggal {day} setiap bulan.", "Periods begin on day {day} of the month."),
-    "bucket": (
-        "Setiap genap {minutes} menit ({of}) dalam periode: {cut}.",
-        "Each full {minutes} minutes ({of}) of a period: {cut}.",
-    ),
-    "counter": (
-        "Mulai yang ke-{number} ({of}) dalam periode, menurut tanggal: {cut} setiap kali.",
-        "From number {number} ({of}) of a period on, by date: {cut} each time.",
-    ),
-    "period_absent": (
-        "{days} hari tanpa presensi dalam periode: {cut} sebagai ganti semuanya.",
-        "{days} absent days in a period: {cut} in place of everything else.",
-    ),
-    "period_run": (
-        "{days} hari berturut-turut tanpa presensi dalam periode: {cut} sebagai ganti semuanya.",
-        "{days} absent days in a row in a period: {cut} in place of everything else.",
-    ),
-    "proportional": (
-        "Persentase kehadiran periode dihitung dari menit kerja; tidak memotong sendiri.",
-        "The presence of a period is computed from minutes; it cuts nothing itself.",
-    ),
-    "period_cap": ("Satu periode paling banyak {cut}.", "A period: {cut} at most."),
-    "scope_own_days": (
-        "Setiap batas periode berlaku untuk potongan pada tanggal berlakunya sendiri.",
-        "Each limit of a period holds for the cuts of its own dates.",
-    ),
-    "scope_period_end": (
-        "Batas pada hari terakhir periode berlaku untuk seluruh periode.",
-        "The limit on the last day of a period holds for all of it.",
-    ),
-    "convert": (
-        "{minutes} menit terlambat dan pulang cepat dalam setahun dihitung satu hari tidak masuk kerja.",
-        "{minutes} minutes late and early in a year count as one absent day.",
-    ),
-    "days_floor": (
-        "Sisa menit yang belum genap satu hari tidak dihitung sebagai hari.",
-        "Minutes that do not fill a day are no day.",
-    ),
-    "days_ceil": (
-        "Sisa menit yang belum genap satu hari dihitung satu hari.",
-        "Minutes that do not fill a day are a day.",
-    ),
-    "excused_counts": (
-        "Menit terlambat dan pulang cepat yang diizinkan ikut dihitung.",
-        "Minutes late and early that were excused count too.",
-    ),
-    "excused_free": (
-        "Menit terlambat dan pulang cepat yang diizinkan tidak dihitung.",
-        "Minutes late and early that were excused do not count.",
-    ),
-    "ladder": ("Mulai {days} hari dalam setahun: {level}.", "From {days} days in a year on: {level}."),
-    "run": ("{days} hari berturut-turut tidak masuk kerja: {level}.", "{days} absent days in a row: {level}."),
-    "article": ("Pasal {article}", "Art. {article}"),
-    "unnamed": (
-        "tidak disebut dalam kebijakan ini; bawaan program",
-        "not named in this policy; the program's default",
-    ),
-    "invented": ("[KARANGAN]", "[INVENTED]"),
-    "none": ("tanpa kelas", "no class"),
-    "nothing": ("tanpa potongan", "no cut"),
-    "no_figure": ("potongan tidak disebut", "a cut is not named"),
-    "single": ("{first} menit", "{first} min"),
-    "range": ("{first} sampai {last} menit", "{first} to {last} min"),
-    "beyond": ("{first} menit atau lebih", "{first} min or more"),
-    "cut": ("potongan {cut}", "cut {cut}"),
-    "of_late": ("terlambat", "late"),
-    "of_early": ("pulang cepat", "early"),
-    "of_missing": ("tanpa presensi", "missing"),
-    "of_flexi": ("terlambat dalam batas fleksibel", "late within the flexible range"),
+    "repay": _("Flexible hours: up to {minutes} min of lateness are made good on the same day; beyond that is late."),
+    "fixed": _("Flexible hours: up to {minutes} min late is made good by {repay} min; more than that is late in full."),
+    "absent": _("A whole day without punches: {class_}, {cut}, in place of the cuts of single slots."),
+    "day_cap": _("A day: {cut} at most."),
+    "work_end": _("A day counts on the date of its last due time."),
+    "work_longest": _("A day counts on the date that holds most of it."),
+    "terminal": _("The digits of the terminal are read in the plan's zone, elsewhere too."),
+    "seam": _("One punch between two shifts serves both."),
+    "repeat": _("A punch within {seconds} seconds of the one before is a repeat."),
+    "trust": _("A clock that drifts is corrected by its measured offset where that favours the person."),
+    "accept": _("Not taken as a doubt: {suspects}."),
+    "leave": _("Leave {kind}: {cut} a day."),
+    "leave_nothing": _("Leave {kind}: {cut}."),
+    "leave_after": _("Leave {kind}: {cut} a day, after the first {days} days of the period."),
+    "begins": _("Periods begin on day {day} of the month."),
+    "bucket": _("Each full {minutes} minutes ({of}) of a period: {cut}."),
+    "counter": _("From number {number} ({of}) of a period on, by date: {cut} each time."),
+    "period_absent": _("{days} absent days in a period: {cut} in place of everything else."),
+    "period_run": _("{days} absent days in a row in a period: {cut} in place of everything else."),
+    "proportional": _("The presence of a period is computed from minutes; it cuts nothing itself."),
+    "period_cap": _("A period: {cut} at most."),
+    "scope_own_days": _("Each limit of a period holds for the cuts of its own dates."),
+    "scope_period_end": _("The limit on the last day of a period holds for all of it."),
+    "convert": _("{minutes} minutes late and early in a year count as one absent day."),
+    "days_floor": _("Minutes that do not fill a day are no day."),
+    "days_ceil": _("Minutes that do not fill a day are a day."),
+    "excused_counts": _("Minutes late and early that were excused count too."),
+    "excused_free": _("Minutes late and early that were excused do not count."),
+    "ladder": _("From {days} days in a year on: {level}."),
+    "run": _("{days} absent days in a row: {level}."),
+    "article": _("Art. {article}"),
+    "unnamed": _("not named in this policy; the program's default"),
+    "invented": _("[INVENTED]"),
+    "none": _("no class"),
+    "nothing": _("no cut"),
+    "no_figure": _("a cut is not named"),
+    "single": _("{first} min"),
+    "range": _("{first} to {last} min"),
+    "beyond": _("{first} min or more"),
+    "cut": _("cut {cut}"),
+    "of_late": _("late"),
+    "of_early": _("early"),
+    "of_missing": _("missing"),
+    "of_flexi": _("late within the flexible range"),
 }
-_NAMES: dict[str, tuple[str, str | None]] = {  # usual names in policies; English only where the name does not say it
-    "in": ("masuk", None),
-    "out": ("pulang", None),
-    "noon": ("siang", None),
-    "annual": ("tahunan", None),
-    "sick": ("sakit", None),
-    "important": ("alasan penting", "for an important reason"),
-    "maternity": ("melahirkan", None),
-    "long": ("besar", None),
-    "duty": ("dinas luar", "duty travel"),
-    "training": ("diklat", None),
-    "remote": ("bekerja dari tempat lain", None),
-    "technical": ("alasan teknis", "for a technical reason"),
-    "permission": ("atas permohonan sendiri", None),
-    "reset": ("jam mesin kembali ke awal", "the clock was reset"),
-    "future": ("jam mesin di masa depan", "the time lies in the future"),
-    "step": ("jam mesin melompat", "the clock jumped"),
-    "drift": ("jam mesin meleset", "the clock drifts"),
-    "unverified": ("jam mesin belum dicek", "the clock is not verified"),
-    "unmeasured": ("jam mesin tidak terukur", "the clock was not measured"),
-    "host_time": ("jam komputer penerima", "the time is the receiving computer's"),
+_NAMES: dict[str, Text] = {  # what usual names in policies mean
+    "in": in_context("policy", "in"),
+    "out": in_context("policy", "out"),
+    "noon": in_context("policy", "noon"),
+    "annual": in_context("policy", "annual"),
+    "sick": in_context("policy", "sick"),
+    "important": in_context("policy", "for an important reason"),
+    "maternity": in_context("policy", "maternity"),
+    "long": in_context("policy", "long"),
+    "duty": in_context("policy", "duty travel"),
+    "training": in_context("policy", "training"),
+    "remote": in_context("policy", "remote"),
+    "technical": in_context("policy", "for a technical reason"),
+    "permission": in_context("policy", "permission"),
+    "reset": in_context("policy", "the clock was reset"),
+    "future": in_context("policy", "the time lies in the future"),
+    "step": in_context("policy", "the clock jumped"),
+    "drift": in_context("policy", "the clock drifts"),
+    "unverified": in_context("policy", "the clock is not verified"),
+    "unmeasured": in_context("policy", "the clock was not measured"),
+    "host_time": in_context("policy", "the time is the receiving computer's"),
 }
 
 _INVENTED = ("invented", "karangan", "rekaan")
@@ -227,10 +129,10 @@ class _Name(str):
     __slots__ = ()
 
 
-def explain(policy: Policy, language: Language = "en") -> str:
+def explain(policy: Policy, language: Language = Language.ENGLISH) -> str:
     """Return a policy as sentences, what begins and ends later under its date."""
     titles = policy.versions[0].model.title
-    title = (titles.id if language == "id" else titles.en) if titles is not None else None
+    title = (titles.id if language is Language.INDONESIAN else titles.en) if titles is not None else None
     parts = []
     before: list[str] = []
     for index, version in enumerate(policy.versions):
@@ -247,7 +149,7 @@ def explain(policy: Policy, language: Language = "en") -> str:
 
 
 def _say(key: str, language: Language, **values: object) -> str:
-    return _WORDS[key][0 if language == "id" else 1].format_map(values)
+    return _WORDS[key].into(language, **values)
 
 
 def _sentence(line: _Line, version: Version, language: Language) -> str:
@@ -275,7 +177,7 @@ def _rests_on(path: Path, document: Node, language: Language) -> str:
 
 def _half(text: str, language: Language) -> str:
     halves = text.split(" / ")
-    return text if len(halves) != 2 else halves[0 if language == "id" else 1]
+    return text if len(halves) != 2 else halves[0 if language is Language.INDONESIAN else 1]
 
 
 def _value(value: object, language: Language) -> object:
@@ -289,17 +191,17 @@ def _value(value: object, language: Language) -> object:
     if isinstance(value, _Event):
         return _say(f"of_{value}", language)
     if isinstance(value, _Name):
-        meaning = _NAMES.get(value, (None, None))[0 if language == "id" else 1]
-        return f"{value} ({meaning})" if meaning else value
+        meaning = _NAMES[value].into(language) if value in _NAMES else value
+        return f"{value} ({meaning})" if meaning != value else value
     return _say("none", language) if value is None else value
 
 
 def _cut(cut: Cut, language: Language) -> str:
     whole, rest = divmod(cut.percent, 1000)
     decimals = f"{rest:03d}".rstrip("0")
-    point = "," if language == "id" else "."
+    point = "," if language is Language.INDONESIAN else "."
     percent = f"{whole}{point + decimals if decimals else ''} %"
-    rupiah = f"Rp{cut.rupiah:,}".replace(",", "." if language == "id" else ",")
+    rupiah = f"Rp{cut.rupiah:,}".replace(",", "." if language is Language.INDONESIAN else ",")
     if not cut.percent and not cut.rupiah:
         return _say("nothing", language)
     parts = [text for text, amount in ((percent, cut.percent), (rupiah, cut.rupiah)) if amount]

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from central.options import AsJson, InLanguage, Lang
+from central.options import AsJson, InLanguage
 from central.registers.kinds import KINDS, Known, Person
 from central.registers.problems import Problem, RegisterFileError, printable
 from central.registers.read import Register, Scan, read_register
-from central.registers.words import Language, summary
+from central.registers.words import summary
+from central.texts import Language
 
 app = typer.Typer(no_args_is_help=True, help="People, plans, calendar and leave as files: check them before use.")
 calendar = typer.Typer(no_args_is_help=True, help="Holidays and cuti bersama of a year.")
@@ -51,26 +52,25 @@ def check(
         list[str] | None,
         typer.Option("--with", metavar="KIND=FILE", help="A file whose keys this one refers to; may be repeated."),
     ] = None,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
 ) -> None:
     """Read a file (CSV, XLSX or YAML) and name every mistake at its place, or what it holds; nothing is stored.
 
     Exit code 1 where there is a mistake. Periksa berkas daftar sebelum dipakai; tidak ada yang disimpan.
     """
-    language: Language = lang.value
     try:
         known = _known(beside or [])
         found = read_register(file, kind, known, sheet)
     except RegisterFileError as error:
-        print_mistakes(error, file, language, as_json=as_json)
+        print_mistakes(error, file, lang, as_json=as_json)
         raise typer.Exit(1) from None
     contents = _contents(found)
     if as_json:
-        remarks = [remark.text(language) for remark in found.remarks]
+        remarks = [remark.text(lang) for remark in found.remarks]
         print_json({**contents, "remarks": remarks})
     else:
-        _print_contents(contents, found, language)
+        _print_contents(contents, found, lang)
 
 
 def print_mistakes(error: RegisterFileError, file: Path, language: Language, *, as_json: bool) -> None:
@@ -165,7 +165,7 @@ def _calendar() -> None:
 def propose(
     year: Annotated[int, typer.Argument(metavar="YEAR", min=1970, max=2099)],
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write into a new file, not to the screen.")] = None,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Propose Indonesia's holidays and cuti bersama of a year as a calendar file; a person decides.
 
@@ -190,4 +190,4 @@ def propose(
         "count": len(entries),
         "estimated": sum(entry.estimated for entry in entries),
     }
-    print(summary("proposed", values, lang.value), file=sys.stderr)
+    print(summary("proposed", values, lang), file=sys.stderr)

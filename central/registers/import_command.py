@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from central.options import AsJson, By, Db, InLanguage, Lang, Paper, Policies, clock_of
+from central.options import AsJson, By, Db, InLanguage, Paper, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes, print_notes
@@ -15,10 +15,11 @@ from central.registers.extent import Extent, extent_of
 from central.registers.importing import Change, Preview
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Scan, scan_register
-from central.registers.words import Language, summary
+from central.registers.words import summary
 from central.registers.write import print_change
 from central.store.engine import Database
 from central.store.registers import Entered, Registers
+from central.texts import Language
 
 SHOWN, SHOWN_JSON = 20, 1_000
 """Changes that are printed for people, and for scripts; the others are counted."""
@@ -37,14 +38,13 @@ def import_file(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would change; store nothing.")] = False,
     policies: Policies = None,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
 ) -> None:
     """Enter a file of a register (CSV, XLSX or YAML), whole or not at all; every mistake is named at its place.
 
     Exit code 1 where there is a mistake. Catat berkas daftar ke basis data: seluruhnya, atau tidak sama sekali.
     """
-    language: Language = lang.value
     known, now = OfficePolicies(policies), clock_of(context)()
     entered: Entered | None = None
     try:
@@ -60,27 +60,27 @@ def import_file(
                 today = now.astimezone().date()  # days to come are not judged yet, whatever the zone
                 extent = extent_of(Registers(connection), found.marks, today, employment=kind == "people")
     except RegisterFileError as error:
-        print_mistakes(error, file, language, as_json=as_json)
+        print_mistakes(error, file, lang, as_json=as_json)
         raise typer.Exit(1) from None
     done = _summed_up(scan, found, entered, extent) | {"by": by, "paper": paper}
     if as_json:
         changes = [_text(change) for change in found.changes[:SHOWN_JSON]]
-        remarks = [remark.text(language) for remark in found.remarks]
+        remarks = [remark.text(lang) for remark in found.remarks]
         print_json({**done, "dry_run": dry_run, "changes": changes, "remarks": remarks})
         return
-    print(summary("withdrawn" if withdraw else "imported", done, language))
-    _print_changes([change for change in found.changes if dry_run or change.old is not None], language)
+    print(summary("withdrawn" if withdraw else "imported", done, lang))
+    _print_changes([change for change in found.changes if dry_run or change.old is not None], lang)
     if done["affected_days"]:
-        print(summary("affected_people", done, language))
-    print_notes(scan, found.remarks, language)
+        print(summary("affected_people", done, lang))
+    print_notes(scan, found.remarks, lang)
     if not found.changes:
-        print(summary("nothing_changed", {}, language))
+        print(summary("nothing_changed", {}, lang))
     if dry_run:
-        print(summary("dry_run", {}, language))
+        print(summary("dry_run", {}, lang))
     if entered is not None:
-        print(printable(summary("entered", {**done, "moment": entered.moment}, language)))
+        print(printable(summary("entered", {**done, "moment": entered.moment}, lang)))
         if entered.clock is not None:
-            print(summary("clock_behind", {**done, "moment": entered.moment}, language), file=sys.stderr)
+            print(summary("clock_behind", {**done, "moment": entered.moment}, lang), file=sys.stderr)
 
 
 def _summed_up(scan: Scan, found: Preview, entered: Entered | None, extent: Extent) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Self
 
-from central.registers.words import Language, message
+from central.registers.words import message
+from central.texts import Language
 
 MAX_PROBLEMS = 1000
 """Mistakes of one file that are kept with their places; more are counted."""
@@ -21,7 +22,7 @@ class Problem(NamedTuple):
     code: str
     values: Mapping[str, str]
 
-    def text(self, language: Language = "en") -> str:
+    def text(self, language: Language = Language.ENGLISH) -> str:
         """Return place and message on one line."""
         return printable(f"{self.place}: {message(self.code, self.values, language)}")
 

@@ -9,15 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from central.options import AsJson, Db, InLanguage, KnownAt, Lang, On
+from central.options import AsJson, Db, InLanguage, KnownAt, On
 from central.registers.commands import print_json
 from central.registers.lookup import UnknownSubjectError, find_subjects, other_dates, rows_about
 from central.registers.problems import printable
 from central.registers.statements import JOINED, VERSIONED
-from central.registers.words import Language, summary
+from central.registers.words import summary
 from central.registers.write import cells_of, print_statement
 from central.store.engine import Database, utc
 from central.store.registers import Registers, Stated
+from central.texts import Language
 
 _WIDTH = 12
 """Of the column with the kind of register."""
@@ -35,17 +36,16 @@ def show(
     db: Db,
     on: On = None,
     known_at: KnownAt = None,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
 ) -> None:
     """Show what is valid on a date, with who entered it and on which paper; also as known at an earlier moment.
 
     Exit code 1 where nothing has that key or name. Tampilkan yang berlaku pada suatu tanggal, dengan suratnya.
     """
-    language: Language = lang.value
     day = on or date.today()  # noqa: DTZ011 - the office's own date, as this computer's zone is
     moment = None if known_at is None else utc(known_at)
-    known = "" if moment is None else summary("known_at", {"moment": moment}, language)
+    known = "" if moment is None else summary("known_at", {"moment": moment}, lang)
     try:
         with closing(Database(db, read_only=True)) as database, database.reading() as connection:
             registers = Registers(connection, known_at)
@@ -54,7 +54,7 @@ def show(
                 for subject in find_subjects(registers, what)
             ]
     except UnknownSubjectError as error:
-        print(printable(summary(error.code, error.values, language) + known), file=sys.stderr)
+        print(printable(summary(error.code, error.values, lang) + known), file=sys.stderr)
         raise typer.Exit(1) from None
     if as_json:
         print_json(
@@ -66,10 +66,10 @@ def show(
         return
     for subject, rows, dates in found:
         title = {"what": subject.replace(":", " ", 1), "on": day.isoformat(), "known": known}
-        print(printable(summary("shown", title, language)))
+        print(printable(summary("shown", title, lang)))
         if not any(subject == row.statement.subject for row in rows) and (dates or not rows):
             spans = ", ".join(f"{since}/{until or '..'}" for since, until in dates)
-            print(summary("shown_nothing", {"dates": spans or "-"}, language))
+            print(summary("shown_nothing", {"dates": spans or "-"}, lang))
         for row in rows:
             for line in _lines(row):
                 print(printable(line))

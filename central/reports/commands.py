@@ -12,17 +12,18 @@ from typing import Annotated, Any
 import typer
 from sqlalchemy import Connection
 
-from central.options import AsJson, Db, InLanguage, KnownAt, Lang, Policies, clock_of
+from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person
 from central.registers.problems import printable
 from central.registers.statements import pin_key
 from central.registers.words import summary
-from central.reports.messages import Language, message
+from central.reports.messages import message
 from central.reports.why import Explained, explain
 from central.store import marks, recorded, results
 from central.store.engine import Database, utc
 from central.store.registers import Registers
+from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
 from central.timesheet.facts import judge_now
 from central.timesheet.recompute import Recompute
@@ -45,14 +46,13 @@ def why(
     db: Db,
     known_at: KnownAt = None,
     policies: Policies = None,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
 ) -> None:
     """Explain the verdict on a day: plan, punches, policy line with decree, doubts, and what brought each revision.
 
     Exit code 1 where there is no such person. Jelaskan penilaian satu hari: rencana, presensi, aturan, keraguan.
     """
-    language: Language = lang.value
     try:
         with closing(Database(db, read_only=True)) as database, database.reading() as connection:
             subject = find_person(Registers(connection, known_at), person)
@@ -60,12 +60,12 @@ def why(
             key = subject.removeprefix("person:")
             found = _explained(connection, key, on, OfficePolicies(policies), known_at, moment)
     except UnknownSubjectError as error:
-        print(printable(summary(error.code, error.values, language)), file=sys.stderr)
+        print(printable(summary(error.code, error.values, lang)), file=sys.stderr)
         raise typer.Exit(1) from None
     if as_json:
         print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
         return
-    for line in explain(found, language):
+    for line in explain(found, lang):
         print(printable(line))
 
 
@@ -119,7 +119,7 @@ def recompute(
     db: Db,
     policies: Policies = None,
     retry: Annotated[bool, typer.Option("--retry", help="Also try again what could not be judged before.")] = False,
-    lang: InLanguage = Lang.EN,
+    lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Judge again what has changed, then end; also while an inbox runs, which does the same.
 
@@ -133,13 +133,13 @@ def recompute(
         _run(worker)
         with database.reading() as connection:
             failed = marks.numbers(connection)[1]
-    print(message("recomputed", lang.value, judged=worker.judged, written=worker.written))
+    print(message("recomputed", lang, judged=worker.judged, written=worker.written))
     if failed:
-        print(message("set_aside", lang.value, failed=failed), file=sys.stderr)
+        print(message("set_aside", lang, failed=failed), file=sys.stderr)
         raise typer.Exit(1)
 
 
-def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Lang.EN) -> None:
+def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Language.ENGLISH) -> None:
     """Judge every day again from facts alone: the digests must be those that are stored.
 
     Days that differ get a new revision and are counted; exit code 1 where there are any. Nilai ulang semua hari.
@@ -151,7 +151,7 @@ def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InL
         worker.rebuild()
         _run(worker)
     same = worker.judged - worker.written
-    print(message("rebuilt", lang.value, days=worker.judged, same=same, different=worker.written))
+    print(message("rebuilt", lang, days=worker.judged, same=same, different=worker.written))
     if worker.written:
         raise typer.Exit(1)
 
@@ -163,7 +163,7 @@ def _run(worker: Recompute) -> None:
         time.sleep(PAUSE_S)
 
 
-def pins(db: Db, lang: InLanguage = Lang.EN, as_json: AsJson = False) -> None:
+def pins(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False) -> None:
     """List the PINs that were read and belong to no person: how often, where, since when.
 
     PIN yang terbaca tetapi belum ada pemiliknya.
@@ -175,9 +175,9 @@ def pins(db: Db, lang: InLanguage = Lang.EN, as_json: AsJson = False) -> None:
         return
     for one in found:
         values = one._asdict() | one.reader._asdict()
-        print(printable(message("unknown_pin", lang.value, **values)))
+        print(printable(message("unknown_pin", lang, **values)))
     if not found:
-        print(message("no_unknown_pins", lang.value))
+        print(message("no_unknown_pins", lang))
 
 
 def unknown(connection: Connection) -> list[UnknownPin]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from central.reports.messages import MESSAGES, Language, message
+from central.reports.messages import MESSAGES, message
 from central.store.results import Revision
+from central.texts import Language
 from central.timesheet.clock import print_local, print_time
 from central.timesheet.render import percent
 

@@ -54,7 +54,7 @@ PROGRAMS = (
         "hadir-central",
         centre.app,
         "reference centre: receive what Hadir gateways publish",
-        centre.HINTS,
+        {name: centre.hint_lines(name) for name in centre.HINTS},
         (
             ("/etc/hadir/central.env", "Broker and options of the service."),
             ("/etc/hadir/central-secrets/", "Passwords and keys; the service has NAME as secrets_NAME."),

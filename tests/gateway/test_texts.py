@@ -1,94 +1,15 @@
-"""Texts for people: the catalogues fit the code, and both languages say the same."""
+"""Texts for people in both languages, and the table of incidents."""
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
-from string import Formatter
 
 import pytest
-import texts as tool
-from babel.messages.catalog import Catalog
 
 from gateway.incidents import INCIDENTS, NOTES, alarm_message, of_terminal, shown_alarm
 from gateway.texts import Language, Message, Text, _, in_context
 
 ROOT = Path(__file__).parent.parent.parent
-TRANSLATED = tool.read(tool.po("id"), "id")
-
-
-def ids(catalog: Catalog) -> list[tuple[str | None, str]]:
-    """Return context and text of each message."""
-    return [(message.context, str(message.id)) for message in catalog if message.id]
-
-
-def fields(text: str) -> set[str]:
-    """Return the placeholders of a text."""
-    return {field for _, field, _, _ in Formatter().parse(text) if field is not None}
-
-
-def test_the_catalogues_hold_the_texts_of_the_code() -> None:
-    """Run `make texts` after a text has changed."""
-    extracted = ids(tool.extracted())
-    assert len(extracted) > 400
-    assert sorted(extracted, key=str) == sorted(ids(tool.read(tool.LOCALE / "hadir.pot")), key=str)
-    assert sorted(extracted, key=str) == sorted(ids(TRANSLATED), key=str)
-    assert not TRANSLATED.obsolete
-
-
-def test_the_extraction_finds_a_new_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the test above would compare nothing."""
-    (tmp_path / "gateway").mkdir()
-    (tmp_path / "gateway" / "new.py").write_text('_("new " "text")\nin_context("here", "other")\nother("none")\n')
-    monkeypatch.setattr(tool, "ROOT", tmp_path)
-    assert ids(tool.extracted()) == [(None, "new text"), ("here", "other")]
-
-
-def test_no_text_is_without_a_translation_and_no_placeholder_differs() -> None:
-    """In each language."""
-    assert list(tool.missing(TRANSLATED)) == []
-    assert [message.id for message in TRANSLATED if message.id and message.fuzzy] == []
-    differing = [
-        message.id for message in TRANSLATED if message.id and fields(str(message.id)) != fields(str(message.string))
-    ]
-    assert differing == []
-
-
-def test_the_compiled_catalogue_is_that_of_the_texts() -> None:
-    """It is what the program reads."""
-    assert tool.po("id").with_suffix(".mo").read_bytes() == tool.compiled(TRANSLATED)
-
-
-def test_the_terms_of_the_glossary_are_used() -> None:
-    """One Indonesian term for each thing."""
-    wrong = re.compile(
-        r"(?<!mesin )\babsen\b|\babsensi\b|\breceipts?\b(?!\.json)|(?<!\{)\bevents?\b|kunci komunikasi|buku catatan|"
-        r"\baliran\b|\balarm\b",
-        re.IGNORECASE,
-    )
-    found = [message.string for message in TRANSLATED if message.id and wrong.search(str(message.string))]
-    assert found == []
-
-
-def test_a_wheel_holds_the_catalogue(tmp_path: Path) -> None:
-    """An installation reads it from its own package."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        str(ROOT),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    listed = subprocess.run([sys.executable, "-m", "zipfile", "-l", wheel], check=True, capture_output=True, text=True)
-    assert "gateway/locale/id/LC_MESSAGES/hadir.mo" in listed.stdout
 
 
 def test_a_text_in_both_languages() -> None:

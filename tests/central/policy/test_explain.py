@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from central.policy.document import parse
-from central.policy.explain import Language, explain
+from central.policy.explain import explain
 from central.policy.load import Library, Policy
+from central.texts import Language
 
 HEAD = "policy: regent\nsource: {decree: Perbup 7/2027, article: 4}\n"
 
@@ -16,7 +17,7 @@ def _load(text: str) -> Policy:
     return Library().load(parse(HEAD + text, "regent.yaml"), Path())
 
 
-def _lines(text: str, language: Language = "en") -> list[str]:
+def _lines(text: str, language: Language = Language.ENGLISH) -> list[str]:
     return [line.strip() for line in explain(_load(text), language).splitlines()]
 
 
@@ -51,9 +52,9 @@ def test_two_sources_of_one_figure_are_two_policies() -> None:
 
 def test_what_the_policy_leaves_out_rests_on_no_decree() -> None:
     """Defaults are the program's."""
-    lines = _lines("slots: {in: {}}\n", "id")
+    lines = _lines("slots: {in: {}}\n", Language.INDONESIAN)
 
-    assert "in (masuk): presensi pertama yang berlaku. (tidak disebut dalam kebijakan ini; bawaan program)" in lines
+    assert "in (masuk): presensi pertama yang berlaku. (tidak disebut dalam aturan ini; bawaan program)" in lines
     assert not any("Perbup" in line for line in lines)
 
 
@@ -81,7 +82,7 @@ def test_words_of_all_levels_appear() -> None:
         'slots: {in: {starts: ["05:45:30", "08:00"], bands: [{from: 1, cut_rp: 5000}]}}\n'
         'period: {cap: [{value: "10"}, {from: 2028-01-01, value: "20"}], cap_scope: own_days}\n'
         "discipline: {rounding: ceil, excused_counts: true}\n",
-        "id",
+        Language.INDONESIAN,
     )
     text = "\n".join(lines)
 
@@ -96,8 +97,8 @@ def test_a_source_in_two_languages_shows_its_half() -> None:
     """Sources that are no decree are written Indonesian / English."""
     text = "rounding: [{value: ceil, source: {decree: dari programnya / from its program}}]\n"
 
-    assert "Setiap menit yang sudah dimulai dihitung penuh. (dari programnya)" in _lines(text, "id")
-    assert "Every minute that has begun counts in full. (from its program)" in _lines(text, "en")
+    assert "Setiap menit yang sudah dimulai dihitung penuh. (dari programnya)" in _lines(text, Language.INDONESIAN)
+    assert "Every minute that has begun counts in full. (from its program)" in _lines(text, Language.ENGLISH)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from central.policy.explain import explain
 from central.policy.load import Library, Policy, PolicyError
 from central.policy.model import json_schema
 from central.policy.run import run_case
+from central.texts import Language
 from central.timesheet.rules import Ref
 
 HERE = Path(__file__).parent
@@ -278,7 +279,7 @@ leave: {sick: {cut_rp: 15000, after_days: 3}}
 """,
     )
 
-    english, indonesian = explain(policy, "en"), explain(policy, "id")
+    english, indonesian = explain(policy, Language.ENGLISH), explain(policy, Language.INDONESIAN)
     assert "  in: 1 to 30 min: TL1, cut 0.5 %. (Perwal 1/2026, Art. 7)" in english
     assert english.index("From 2027-01-01 on:") < english.index("in: 31 min or more: TL2, cut 1.25 %.")
     assert "  in (masuk): 31 menit atau lebih: TL2, potongan 1 %. (Perwal 1/2026, Pasal 7)" in indonesian

@@ -11,6 +11,7 @@ from central.policy.cases import Case, read_cases
 from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library
 from central.policy.run import run_case
+from central.texts import Language
 from central.timesheet.rules import Ref
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +75,7 @@ def test_every_figure_of_a_shipped_policy_has_a_source_and_only_examples_invent(
 def test_explain_never_rests_what_no_decree_gives_on_a_decree(file: Path) -> None:
     """Doubts that are accepted, leave that costs nothing, and the former 450 minutes name their own source."""
     policy = Library().load_file(file)
-    lines = explain(policy, "en").splitlines()
+    lines = explain(policy, Language.ENGLISH).splitlines()
     minutes = [line for line in lines if line.startswith("  450 minutes")]
     chosen = [line for line in lines if "Not taken as a doubt" in line or (" Leave " in line and "no cut" in line)]
 

@@ -11,6 +11,7 @@ from openpyxl import Workbook
 from central.registers.kinds import Known
 from central.registers.problems import RegisterFileError
 from central.registers.read import Register, read_register
+from central.texts import Language
 
 TEMPLATES = Path(__file__).parents[3] / "config" / "templates"
 PEOPLE = ("key", "name", "employment", "from")
@@ -74,5 +75,5 @@ def refused(path: Path, kind: str, known: Known | None = None, sheet: str | None
     with pytest.raises(RegisterFileError) as caught:
         read_register(path, kind, known or Known(), sheet)
     for problem in caught.value.problems:
-        assert problem.text("en") != problem.text("id")
+        assert problem.text(Language.ENGLISH) != problem.text(Language.INDONESIAN)
     return [(problem.place, problem.code) for problem in caught.value.problems]

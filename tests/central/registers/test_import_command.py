@@ -2,7 +2,6 @@
 
 import json
 import os
-import string
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from central.registers.kinds import KINDS
-from central.registers.words import MESSAGES, SUMMARY
 from central.store import Store
 from central.store.engine import Database
 from central.store.registers import Entry, enter
@@ -196,10 +194,3 @@ def test_no_command_of_the_screen_comes_out_of_the_registers(tmp_path: Path) -> 
     assert "no XLSX" in result.stdout
     words = ("--db", tmp_path / "centre.db", "--by", "A\x1b[2J", "--paper", "B")
     assert central("import", "people", TEMPLATE["people"], *words).returncode == 2
-
-
-def test_every_text_names_the_same_in_both_languages() -> None:
-    """What a message fills in."""
-    for code, (english, indonesian) in (MESSAGES | SUMMARY).items():
-        fields = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in (english, indonesian)]
-        assert fields[0] == fields[1], code

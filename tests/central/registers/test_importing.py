@@ -17,6 +17,7 @@ from central.store.engine import Database, StoreError, table
 from central.store.marks import waiting
 from central.store.registers import BATCH, Entered, Registers, last_row
 from central.store.tables import OwnershipRow
+from central.texts import Language
 from tests.central.registers.files import TEMPLATES, write_csv
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
@@ -58,7 +59,7 @@ def mistakes(database: Database, kind: str, path: Path, *, withdraw: bool = Fals
     with database.reading() as connection:
         assert last_row(connection) == before
     for problem in caught.value.problems:
-        assert problem.text("en") != problem.text("id")
+        assert problem.text(Language.ENGLISH) != problem.text(Language.INDONESIAN)
     return [(problem.place, problem.code) for problem in caught.value.problems]
 
 

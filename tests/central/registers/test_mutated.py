@@ -14,6 +14,7 @@ from central.registers.read import scan_register
 from central.registers.statements import compose
 from central.store.engine import Database
 from central.store.registers import Registers, last_row
+from central.texts import Language
 from tests.central.registers.files import TEMPLATES, taken
 from tests.central.registers.test_importing import ORDER, POLICIES, TEMPLATE, put
 
@@ -111,7 +112,7 @@ def test_a_mutated_template_is_taken_whole_or_refused(tmp_path: Path, kind: str)
         if refusal is not None:
             outcomes["refused"] += 1
             assert all(problem.place.startswith("file.csv") for problem in refusal.problems)
-            assert all(problem.text(language) for problem in refusal.problems for language in ("en", "id"))
+            assert all(problem.text(language) for problem in refusal.problems for language in Language)
             with database.reading() as connection:
                 assert last_row(connection) == before
             continue

@@ -12,6 +12,7 @@ from central.registers.cells import plain
 from central.registers.kinds import HEADS, IGNORED, KINDS, heads_of
 from central.registers.problems import MAX_PROBLEMS, Problem, RegisterFileError
 from central.registers.read import ALL_HEADS, read_register
+from central.texts import Language
 from tests.central.registers.files import TEMPLATES, change_part, refused, register, taken, write_csv, write_xlsx
 from tests.mutation import HOSTILE_TEXTS, mutate_bytes, mutate_lines, mutate_text
 
@@ -140,8 +141,8 @@ def check(path: Path, kind: str) -> None:
         held, problems = 0, error.problems
     assert bool(held) != bool(problems)
     for problem in problems:
-        assert problem.text("en")
-        assert problem.text("id")
+        assert problem.text(Language.ENGLISH)
+        assert problem.text(Language.INDONESIAN)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "enrolments"])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import string
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from central.reports.messages import MESSAGES
 from central.store import results
 from tests import command
 from tests.central.store.office import POLICIES, Centre
@@ -119,13 +117,3 @@ def test_recompute_and_rebuild_count_what_they_did(centre: Centre) -> None:
     code, output = run(centre, "rebuild", *policies)
 
     assert (code, "0 otherwise" in output) == (1, False)
-
-
-@pytest.mark.parametrize("code", MESSAGES)
-def test_both_languages_name_the_same_values(code: str) -> None:
-    """A value that one of the texts lacks would be lost."""
-    english, indonesian = (
-        {name for _, name, _, _ in string.Formatter().parse(text) if name is not None} for text in MESSAGES[code]
-    )
-
-    assert english == indonesian

@@ -1,0 +1,73 @@
+"""Texts of the centre for people: English stands in the code, Indonesian in a gettext catalogue (``central/locale``).
+
+``_("…")`` marks an English text for the extraction by Babel (`make texts`) and returns a :class:`Text`, which is
+translated where it is shown. Placeholders are those of :meth:`str.format`.
+"""
+
+from enum import StrEnum
+from functools import cache
+from gettext import GNUTranslations, NullTranslations
+from pathlib import Path
+from typing import Protocol, Self, runtime_checkable
+
+LOCALE = Path(__file__).parent / "locale"
+DOMAIN = "hadir"
+
+
+class Language(StrEnum):
+    """A language of texts for people."""
+
+    ENGLISH = "en"
+    INDONESIAN = "id"
+
+
+@runtime_checkable
+class Translatable(Protocol):
+    """What reads differently in each language."""
+
+    def into(self, language: Language) -> str:
+        """Return it in a language."""
+
+
+class Text(str):
+    """An English text that has translations; ``context`` tells equal texts with different translations apart."""
+
+    __slots__ = ("context",)
+    context: str | None
+
+    def __new__(cls, text: str, context: str | None = None) -> Self:
+        """Make a text; only by ``_`` and ``in_context``, so that it is extracted."""
+        self = super().__new__(cls, text)
+        self.context = context
+        return self
+
+    def into(self, language: Language, **values: object) -> str:
+        """Return the text in a language, with its values filled in; values that are translatable are translated."""
+        if not self:
+            return ""  # a catalogue has its head under the empty text
+        catalogue = _catalogue(language)
+        text = catalogue.gettext(self) if self.context is None else catalogue.pgettext(self.context, self)
+        return text.format_map({name: shown(value, language) for name, value in values.items()}) if values else text
+
+
+def shown(value: object, language: Language) -> object:
+    """Return a value as it reads in a language; what has no translation stays what it is."""
+    return value.into(language) if isinstance(value, Translatable) else value
+
+
+def _(text: str) -> Text:
+    """Mark a text for people."""
+    return Text(text)
+
+
+def in_context(context: str, text: str) -> Text:
+    """Mark a text for people that is translated otherwise in this context."""
+    return Text(text, context)
+
+
+@cache
+def _catalogue(language: Language) -> NullTranslations:
+    if language is Language.ENGLISH:
+        return NullTranslations()
+    with (LOCALE / language / "LC_MESSAGES" / f"{DOMAIN}.mo").open("rb") as file:
+        return GNUTranslations(file)
