@@ -200,7 +200,7 @@ def spread_place(connection: Connection, one: Marked, place: str) -> None:
 def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool]) -> None:
     """Make a mark, with the dates of a shared mark, of each subject of rows that are valid on any of them."""
     first, last = one.first.isoformat(), one.last.isoformat()
-    columns = ROW.c.subject, literal(first), literal(last), literal(one.cause), func.max(ROW.c.entered)
+    columns = ROW.c.subject, literal(first), literal(last), literal(one.cause), literal(one.entered)
     found = (
         select(*columns)
         .where(
@@ -269,6 +269,15 @@ def policies(connection: Connection) -> list[str]:
     """Return the names of all policies that were ever assigned."""
     query = select(ROW.c.other).where(ROW.c.kind == "assignments", ROW.c.other.startswith("policy:")).distinct()
     return sorted(other.removeprefix("policy:") for other in connection.execute(query).scalars())
+
+
+def first_policy(connection: Connection) -> date | None:
+    """Return the first date on which any policy was ever assigned; None where none was."""
+    query = select(func.min(ROW.c.valid_from)).where(
+        ROW.c.kind == "assignments", ROW.c.other >= "policy:", ROW.c.other < "policy;"
+    )
+    found = connection.execute(query).scalar_one()
+    return None if found is None else date.fromisoformat(found)
 
 
 def set_judged_by(connection: Connection, name: str, digest: str, entered: str) -> None:

@@ -32,7 +32,7 @@ from central.timesheet.clock import DAY_S, midnight
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
 from central.timesheet.model import ENGINE
 from central.timesheet.stored import differences
-from central.timesheet.wanted import Wanted, add_dates, alike, dates_of, expand, mark_of_use, touched
+from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand, mark_of_use, touched
 
 MARKS = 2_000
 """Marks of a batch, at most."""
@@ -157,7 +157,7 @@ class Recompute:
         horizon = self._now().date() + timedelta(days=1)
         for mark in marks.waiting(connection, MARKS):
             taken.append(mark)
-            days += max(1, min((min(mark.last, horizon) - mark.first).days + 1, 366))
+            days += max(1, min((min(mark.last, horizon) - mark.first).days + 1, SPAN_DAYS))
             if days >= self._person_days:
                 break
         return taken

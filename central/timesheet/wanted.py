@@ -17,6 +17,9 @@ from central.timesheet.assemble import Days, Planned
 from central.timesheet.clock import midnight
 from central.timesheet.facts import WIDE, padded
 
+SPAN_DAYS = 366
+"""Dates of one mark that a batch judges."""
+
 
 @dataclass(slots=True)
 class Wanted:
@@ -127,7 +130,11 @@ def dates_of(mark: Marked) -> Iterator[date]:
 
 
 def add_dates(connection: Connection, wanted: Wanted, ranged: Iterable[Marked], horizon: date) -> None:
-    """Add the dates of marks of people: of ranges those on which they were employed, or have a verdict."""
+    """Add the dates of marks of people: of ranges those on which they can be judged, or have a verdict.
+
+    They can be judged where they are employed and any policy is assigned. Of a longer range than :data:`SPAN_DAYS` the
+    last dates are added, and the others marked again.
+    """
     ranges = []
     for mark in ranged:
         person = mark.subject.removeprefix("person:")
@@ -139,18 +146,23 @@ def add_dates(connection: Connection, wanted: Wanted, ranged: Iterable[Marked], 
             ranges.append((person, mark))
     if not ranges:
         return
+    policies = marks.first_policy(connection) or horizon
     begin = {person: horizon for person, _ in ranges}
     until: dict[str, date] = {}
     for person, mark in ranges:
         until[person] = max(mark.last, until.get(person, mark.last))
     for row in Registers(connection).rows("people", sorted({f"person:{person}" for person in begin})):
-        begin[row.record.key] = min(begin[row.record.key], row.since)
+        begin[row.record.key] = min(begin[row.record.key], max(row.since, policies))
         if horizon < row.since <= until[row.record.key]:
             wanted.future.add((row.record.key, row.since))
     for person, on in results.first_dates(connection, begin).items():
         begin[person] = min(begin[person], on)
     for person, mark in ranges:
         first, last = max(mark.first, begin[person]), min(mark.last, horizon)
+        if (last - first).days >= SPAN_DAYS:
+            rest = Mark(mark.subject, first, last - timedelta(days=SPAN_DAYS))
+            marks.mark(connection, [rest], json.loads(mark.cause), mark.entered)
+            first = rest.last + timedelta(days=1)
         for number in range((last - first).days + 1):
             wanted.add(person, first + timedelta(days=number), mark.cause)
 

@@ -198,3 +198,50 @@ def test_a_punch_of_another_century_reads_nothing_in_between(centre: Centre, mon
     assert centre.day("a", "2026-09-25")["worked"]
     assert read
     assert max(read) < 100
+
+
+def enter_old_unit(centre: Centre, since: str) -> None:
+    """Enter a unit that has been judged since a date."""
+    centre.enter("units", f"key,name,zone,from\nlama,Lama,WIB,{since}\n")
+    centre.enter(
+        "timetables",
+        f"timetable,from,slot,kind,due,window from,window until\nold,{since},in,in,07:30,05:45,11:30\n",
+    )
+    centre.enter("schedules", f"schedule,from,day,timetable\ndaily,{since},1,old\n")
+    centre.enter("assignments", f"unit,schedule,policy,from\nlama,daily,graded,{since}\n")
+
+
+def test_an_employment_since_1950_is_judged_in_batches_where_a_policy_is(centre: Centre) -> None:
+    """Dates before the first policy are not looked at, and no transaction holds more than a year of a person."""
+    centre.at("2026-09-01 12:00")
+    enter_old_unit(centre, "2024-02-01")
+    centre.recompute.run()
+    judged = centre.recompute.judged
+
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,lama,1950-01-01\n")
+    batches = []
+    while centre.recompute.batch():
+        batches.append(centre.recompute.judged - judged)
+        judged = centre.recompute.judged
+
+    assert len(batches) >= 3
+    assert max(batches) <= 370
+    assert 940 <= sum(batches) <= 960  # from 2024-02-01 to 2026-09-01
+    assert all(centre.day("c", on)["absent"] for on in ("2024-02-01", "2025-08-31"))
+    assert centre.history("c", "2026-09-01")
+    assert len({centre.history("c", on)[-1].cause for on in ("2024-02-01", "2026-08-31")}) == 1
+    before = centre.digests()
+    centre.recompute.rebuild()
+    assert (centre.recompute.run(), centre.digests()) == (0, before)
+
+
+def test_of_a_long_range_what_is_recent_is_judged_first(centre: Centre) -> None:
+    """Whoever looks at the morning's list does not wait for years that are over."""
+    enter_old_unit(centre, "2020-01-01")
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,lama,2020-01-01\n")
+    centre.now = datetime(2026, 9, 1, 5, tzinfo=UTC)
+    centre.recompute.begin()
+    while not centre.history("c", "2026-09-01"):
+        assert centre.recompute.batch()
+
+    assert not centre.history("c", "2020-06-01")
