@@ -142,17 +142,22 @@ def recompute(
 def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InLanguage = Language.ENGLISH) -> None:
     """Judge every day again from facts alone: the digests must be those that are stored.
 
-    Days that differ get a new revision and are counted; exit code 1 where there are any. Nilai ulang semua hari.
+    Days that differ get a new revision and are counted; exit code 1 where there are any. An inbox may run beside it:
+    what arrives meanwhile is no difference. Nilai ulang semua hari.
     """
     with closing(Database(db)) as database:
         office, now = OfficePolicies(policies), clock_of(context)
         _run(Recompute(database, office, now=now))
         worker = Recompute(database, office, now=now)
-        worker.rebuild()
+        since = worker.rebuild()
         _run(worker)
-    same = worker.judged - worker.written
-    print(message("rebuilt", lang, days=worker.judged, same=same, different=worker.written))
-    if worker.written:
+        with database.reading() as connection:
+            days, different = results.rebuilt(connection, since)
+            failed = marks.numbers(connection)[1]
+    print(message("rebuilt", lang, days=days, same=days - different, different=different))
+    if failed:
+        print(message("set_aside", lang, failed=failed), file=sys.stderr)
+    if different or failed:
         raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ from sqlmodel import Field
 from central.event import Punch
 from central.store.engine import KEY, Row, among, chunks, encode, insert_many, table
 from central.store.ownership import Recounted
-from central.store.recorded import UNATTRIBUTED, body_below
+from central.store.recorded import body_below
 from central.store.registers import ROW
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
 
@@ -58,6 +58,10 @@ class JudgedByRow(Row, table=True):
 
 
 AFFECTED, DUE, JUDGED_BY = table(AffectedRow), table(DueRow), table(JudgedByRow)
+
+
+REBUILD: Mapping[str, Any] = {"kind": "rebuild"}
+"""The cause of marks that say nothing has changed."""
 
 
 class Marked(NamedTuple):
@@ -147,8 +151,13 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 
 
 def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
-    """Return the marks that wait, in order of their entry, without those set aside."""
-    query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after).order_by(AFFECTED.c.id)
+    """Return the marks that wait, in order of entry, without those set aside; a rebuild's where no others wait."""
+    rebuild = AFFECTED.c.cause == encode(REBUILD)
+    return _waiting(connection, limit, after, ~rebuild) or _waiting(connection, limit, after, rebuild)
+
+
+def _waiting(connection: Connection, limit: int, after: int, of: ColumnElement[bool]) -> list[Marked]:
+    query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after, of).order_by(AFFECTED.c.id)
     return [
         Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause, row.entered)
         for row in connection.execute(query.limit(limit))
@@ -213,10 +222,9 @@ def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool
     connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
 
 
-def forget_derived(connection: Connection) -> None:
-    """Delete what follows from facts, but for the revisions: marks, due moments, and PINs that belong to no person."""
-    for one in (AFFECTED, DUE, UNATTRIBUTED):
-        connection.execute(delete(one))
+def drop_failed(connection: Connection) -> None:
+    """Delete the marks that were set aside; where everything is judged again, they are not needed."""
+    connection.execute(delete(AFFECTED).where(AFFECTED.c.failed.is_not(None)))
 
 
 # --- time ---------------------------------------------------------------------------------------------------------

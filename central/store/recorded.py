@@ -173,6 +173,14 @@ def set_unattributed(
     return ended
 
 
+def replace_unattributed(connection: Connection, unknown: Iterable[Unattributed]) -> None:
+    """Keep that these PINs nobody had, and no others."""
+    connection.execute(delete(UNATTRIBUTED))
+    rows = [one._asdict() for one in sorted(unknown)]
+    if rows:
+        connection.execute(insert(UNATTRIBUTED), rows)
+
+
 def unattributed(connection: Connection, sites: Iterable[str], first: date, last: date) -> list[Unattributed]:
     """Return the PINs of sites that nobody had on any of the dates."""
     return [

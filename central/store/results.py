@@ -5,11 +5,12 @@ from datetime import date
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, Index, func, insert, select
+from sqlalchemy import Connection, Index, and_, func, insert, select
 from sqlmodel import Field
 
 from central.store import outbox
-from central.store.engine import Row, among, chunks, table
+from central.store.engine import Row, among, chunks, encode, table
+from central.store.marks import REBUILD
 
 
 class ResultRow(Row, table=True):
@@ -142,6 +143,33 @@ def sample(connection: Connection, size: int, random: Random) -> list[tuple[str,
         dates = connection.execute(select(RESULT.c.date).where(RESULT.c.person == person).distinct()).scalars().all()
         found.append((person, date.fromisoformat(random.choice(dates))))
     return found
+
+
+def rebuilt(connection: Connection, since: str) -> tuple[int, int]:
+    """Return how many days have a verdict, and how many of them a rebuild since a moment found otherwise.
+
+    A revision that anything else brought is no difference, nor is one of a day that was open: time changes it.
+    """
+    before = RESULT.alias("before")
+    found = (
+        select(func.count())
+        .select_from(RESULT)
+        .outerjoin(
+            before,
+            and_(
+                before.c.person == RESULT.c.person,
+                before.c.date == RESULT.c.date,
+                before.c.revision == RESULT.c.revision - 1,
+            ),
+        )
+        .where(
+            RESULT.c.entered >= since,
+            RESULT.c.cause == f"[{encode(REBUILD)}]",
+            func.coalesce(before.c.status, RESULT.c.status) != "open",
+        )
+    )
+    days = select(func.count()).where(RESULT.c.revision == 1)
+    return connection.execute(days).scalar_one(), connection.execute(found).scalar_one()
 
 
 def history(connection: Connection, person: str, on: date, known_at: str | None = None) -> list[Revision]:

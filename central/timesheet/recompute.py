@@ -32,7 +32,7 @@ from central.timesheet.clock import DAY_S, midnight
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
 from central.timesheet.model import ENGINE
 from central.timesheet.stored import differences
-from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand, mark_of_use, touched
+from central.timesheet.wanted import SPAN_DAYS, Wanted, add_dates, alike, dates_of, expand, touched
 
 MARKS = 2_000
 """Marks of a batch, at most."""
@@ -106,13 +106,19 @@ class Recompute:
                     mark = Mark(f"policy:{name}", date.min, date.max)
                     marks.mark(connection, [mark], {"kind": "policy", "policy": name}, entered)
 
-    def rebuild(self) -> None:
-        """Mark everything to be judged again from facts alone, and forget what follows from them but the revisions."""
+    def rebuild(self) -> str:
+        """Mark everything to be judged again from facts alone; return the moment, for :func:`results.rebuilt`.
+
+        Marks that wait go before: what they bring is no difference between the stored verdicts and the facts.
+        """
+        now = self._now()
         with self._database.writing() as connection:
-            entered, cause = utc(self._now()), {"kind": "rebuild"}
-            marks.forget_derived(connection)
-            used = [mark_of_use(use) for use in recorded.uses(connection)]
-            marks.mark(connection, [*used, Mark("scope:all", date.min, date.max)], cause, entered)
+            entered = utc(now)
+            marks.fall_due(connection, int(now.timestamp()), entered)
+            marks.drop_failed(connection)
+            recorded.replace_unattributed(connection, _unattributed(connection))
+            marks.mark(connection, [Mark("scope:all", date.min, date.max)], marks.REBUILD, entered)
+        return entered
 
     def differing(self, sample: int, random: Random) -> list[tuple[str, date]]:
         """Judge a random sample of stored days again, and return those whose digest is not the stored one.
@@ -288,6 +294,18 @@ class Recompute:
         marks.set_due(connection, _due(facts, judged, near, instant))
         self.written += len(changed)
         self.judged += len(judged)
+
+
+def _unattributed(connection: Connection) -> set[Unattributed]:
+    """Return the PINs that nobody had when they were read, of all punches."""
+    used = recorded.uses(connection)
+    keys = {key for use in used for key in (pin_key(use.pin, use.serial, None), pin_key(use.pin, None, use.site))}
+    enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))
+    return {
+        Unattributed(use.site, use.date, use.serial, use.pin)
+        for use in used
+        if enrolments.person(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date)) is None
+    }
 
 
 def _differs(one: Judgement, before: Last | None) -> bool:

@@ -92,14 +92,14 @@ def _expand_pin(connection: Connection, mark: Marked, place: str, pin: str) -> N
     kind, _, key = place.partition(":")
     first, last = mark.first, mark.last
     found = [
-        mark_of_use(use)
+        _mark_of_use(use)
         for use in recorded.uses(connection, [pin], first, last)
         if key == (use.serial if kind == "terminal" else use.site)
     ]
     marks.mark(connection, found, json.loads(mark.cause), mark.entered)
 
 
-def mark_of_use(use: recorded.Use) -> Mark:
+def _mark_of_use(use: recorded.Use) -> Mark:
     """Return the mark of punches of a PIN on one date, of clocks whose offset is not looked up."""
     on = date.fromisoformat(use.date)
     return Mark(read_key(Reading(use.site, use.serial, use.pin, 0)), on, on)

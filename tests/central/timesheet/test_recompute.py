@@ -451,6 +451,59 @@ def test_rebuilding_from_facts_alone_gives_the_same_digests(centre: Centre) -> N
     assert centre.digests() == before
 
 
+def rebuilt(centre: Centre, since: str) -> int:
+    """Return how many days a rebuild found otherwise."""
+    with centre.database.reading() as connection:
+        return results.rebuilt(connection, since)[1]
+
+
+def waiting_subjects(centre: Centre) -> list[str]:
+    """Return whom the next marks are about."""
+    with centre.database.reading() as connection:
+        return [mark.subject for mark in marks.waiting(connection, 100)]
+
+
+def test_what_arrives_while_a_rebuild_runs_is_no_difference(centre: Centre) -> None:
+    """A punch, an unknown PIN, a window that ends and a day that begins; a verdict that was damaged is one."""
+    centre.punched("1001", "2026-09-01 07:20:00", "2026-09-01 16:20:00")
+    centre.punched("9", "2026-08-31 07:25:00")
+    centre.at("2026-09-02 11:00")
+    waiting = centre.punches("1002", "2026-09-01 07:21:00")
+    centre.receive(*waiting)  # its mark waits when the rebuild begins
+    with centre.database.writing() as connection:
+        damaged = results.RESULT.c.person == "a", results.RESULT.c.date == "2026-08-31"
+        connection.execute(update(results.RESULT).where(*damaged).values(inputs="damaged"))
+
+    since = centre.recompute.rebuild()
+    rebuilding, beside = centre.worker(person_days=1), centre.worker(person_days=1)  # the inbox's own
+    while not any(subject.startswith("person:") for subject in waiting_subjects(centre)):
+        assert rebuilding.batch()
+    centre.punched("1002", "2026-09-01 16:05:00")
+    centre.punched("9", "2026-09-01 07:25:00")
+    centre.now = datetime(2026, 9, 2, 18, tzinfo=UTC)  # windows of 2 September have ended, 3 September has begun
+    while rebuilding.batch() and beside.batch():
+        pass
+
+    assert rebuilt(centre, since) == 1
+    assert centre.day("b", "2026-09-01")["status"] == "final"
+    assert centre.day("a", "2026-09-02")["absent"]
+
+
+def test_a_rebuild_in_small_batches_is_no_difference(centre: Centre) -> None:
+    """Every unknown PIN is known again before the first day is judged."""
+    for number in range(1, 5):
+        centre.punched("1001", f"2026-09-0{number} 07:20:00", f"2026-09-0{number} 16:20:00")
+        centre.punched("9", f"2026-09-0{number} 07:25:00")
+    before = centre.at("2026-09-05 12:00").digests()
+    small = centre.worker(person_days=1)
+
+    since = small.rebuild()
+    while small.batch():
+        pass
+
+    assert (small.written, rebuilt(centre, since), centre.digests()) == (0, 0, before)
+
+
 ROSTER = st.sampled_from(["office", "night", "off"])
 DATES = [date(2026, 9, 1) + timedelta(days=number) for number in range(4)]
 FACT = st.one_of(
