@@ -10,8 +10,10 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 
+from central.json_text import load_json
 from central.registers.cells import MAX_TIME_S
 from central.registers.kinds import KINDS, Assignment, Decision
 from central.registers.rules import Line
@@ -193,9 +195,23 @@ def compose(kind: str, lines: Sequence[Line]) -> list[Source]:
 
 def records_of(kind: str, content: str) -> tuple[Any, ...]:
     """Return the records in a statement's content; raises ValueError where it holds none."""
+    record, names, dates = _fields(kind)
+    found = []
+    for item in load_json(content):
+        values: list[Any] = [tuple(value) if isinstance(value := item.get(name), list) else value for name in names]
+        for index in dates:
+            if values[index] is not None:
+                values[index] = date.fromisoformat(values[index])
+        found.append(record(*values))
+    return tuple(found)
+
+
+@cache
+def _fields(kind: str) -> tuple[Callable[..., Any], tuple[str, ...], tuple[int, ...]]:
+    """Return the class of a kind's records, the names of its fields, and which of them are dates."""
     record = KINDS[kind].record
-    names = [field.name for field in fields(record)]
-    return tuple(record(**{name: _decoded(name, item.get(name)) for name in names}) for item in json.loads(content))
+    names = tuple(field.name for field in fields(record))
+    return record, names, tuple(index for index, name in enumerate(names) if name in ("since", "until", "date"))
 
 
 def states_the_same(one: Statement, other: Statement) -> bool:
@@ -217,11 +233,3 @@ def _identity(key: tuple[object, ...]) -> str:
 def _content(records: Sequence[Any]) -> str:
     names = [field.name for field in fields(records[0])]
     return _encode([{name: getattr(record, name) for name in names} for record in records])
-
-
-def _decoded(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if name in ("since", "until", "date"):
-        return date.fromisoformat(value)
-    return tuple(value) if isinstance(value, list) else value

@@ -44,6 +44,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
 from central.event import decode_text
+from central.json_text import dump_json
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
 """Type of a primary key that the database gives out: SQLite does so only for ``INTEGER``."""
@@ -101,6 +102,12 @@ def insert_many(connection: Connection, into: Table, columns: Sequence[str], row
     )
 
 
+def delete_many(connection: Connection, of: Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+    """Delete the rows that have these values in ``columns``, one statement for each: they must be an index's."""
+    conditions = " AND ".join(f"{name} = ?" for name in columns)
+    connection.exec_driver_sql(f"DELETE FROM {of.name} WHERE {conditions}", rows)  # noqa: S608 - names of our tables
+
+
 def reserve_keys(connection: Connection, column: Column[Any], count: int) -> range:
     """Return the next keys of a table for rows that this transaction inserts; they only grow.
 
@@ -115,6 +122,15 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     rest = iter(values)
     while part := list(islice(rest, size)):
         yield part
+
+
+def listed(column: ColumnElement[Any], values: Iterable[str | int]) -> ColumnElement[bool]:
+    """Return the condition that a column is one of some values, however many.
+
+    They are one parameter of the statement, a JSON array: a place for each value costs more than looking it up.
+    """
+    each = func.json_each(dump_json(list(values))).table_valued("value", name="listed")
+    return column.in_(select(each.c.value))
 
 
 def among(columns: Sequence[Column[Any]], keys: Sequence[tuple[Any, ...]]) -> ColumnElement[bool]:

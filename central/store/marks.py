@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Index, case, delet
 from sqlmodel import Field
 
 from central.event import Punch
-from central.store.engine import KEY, Row, among, chunks, encode, insert_many, table
+from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
 from central.store.ownership import Recounted
 from central.store.recorded import body_below
 from central.store.registers import ROW
@@ -166,8 +166,7 @@ def _waiting(connection: Connection, limit: int, after: int, of: ColumnElement[b
 
 def unmark(connection: Connection, ids: Iterable[int]) -> None:
     """Delete marks, in the transaction of what they brought."""
-    for batch in chunks(ids):
-        connection.execute(delete(AFFECTED).where(AFFECTED.c.id.in_(batch)))
+    connection.execute(delete(AFFECTED).where(listed(AFFECTED.c.id, ids)))
 
 
 def set_aside(connection: Connection, number: int, place: str) -> None:
@@ -192,8 +191,7 @@ def spread(connection: Connection, one: Marked, keys: Iterable[str], kind: str) 
 
     Rows that no longer count are looked at too: whom they were about may be affected.
     """
-    for batch in chunks(keys):
-        _spread(connection, one, ROW.c.kind == kind, ROW.c.other.in_(batch))
+    _spread(connection, one, ROW.c.kind == kind, listed(ROW.c.other, keys))
 
 
 def spread_all(connection: Connection, one: Marked) -> None:
@@ -232,12 +230,11 @@ def drop_failed(connection: Connection) -> None:
 
 def set_due(connection: Connection, due: Mapping[tuple[str, date], int | None]) -> None:
     """Say when time next changes the verdict on days; None: never."""
-    for batch in chunks(due):
-        keys = [(person, on.isoformat()) for person, on in batch]
-        connection.execute(delete(DUE).where(among((DUE.c.person, DUE.c.date), keys)))
-    rows = [{"person": person, "date": on.isoformat(), "at": at} for (person, on), at in due.items() if at is not None]
+    if due:
+        delete_many(connection, DUE, ("person", "date"), [(person, on.isoformat()) for person, on in due])
+    rows = [(person, on.isoformat(), at) for (person, on), at in due.items() if at is not None]
     if rows:
-        connection.execute(insert(DUE), rows)
+        insert_many(connection, DUE, ("person", "date", "at"), rows)
 
 
 def fall_due(connection: Connection, now: int, entered: str) -> int:

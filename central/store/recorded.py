@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlmodel import Field
 
-from central.store.engine import Row, among, chunks, table
+from central.store.engine import Row, among, chunks, listed, table
 from central.store.ownership import counted_then
 from central.store.tables import claims, events, forgotten, gaps, gateways, ownership, punches, streams
 
@@ -86,23 +86,23 @@ def punches_of(
     connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
 ) -> list[Held]:
     """Return the punches of PINs, wherever they were read, between two instants."""
+    has_pin = _has_pin(pins)
+    query = _HELD.where(has_pin, punches.c.instant.between(first, last))
     found: list[Held] = []
-    for batch in chunks(pins):
-        query = _HELD.where(_has_pin(batch), punches.c.instant.between(first, last))
-        if known_at is not None:
-            query = query.where(events.c.received <= known_at, ~_CLAIMED)
-            found += _claimed_then(connection, batch, first, last, known_at)
-        found += [
-            Held(identity, name.partition("/")[0], serial, _pin(pin, uid), *rest)
-            for identity, name, serial, pin, uid, *rest in connection.execute(query)
-        ]
+    if known_at is not None:
+        query = query.where(events.c.received <= known_at, ~_CLAIMED)
+        found += _claimed_then(connection, has_pin, first, last, known_at)
+    for identity, name, serial, pin, uid, *rest in connection.execute(query).all():
+        found.append(Held(identity, name.partition("/")[0], serial, _pin(pin, uid), *rest))
     return found
 
 
-def _claimed_then(connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str) -> Iterator[Held]:
+def _claimed_then(
+    connection: Connection, has_pin: ColumnElement[bool], first: int, last: int, known_at: str
+) -> Iterator[Held]:
     """Yield the punches that several gateways have sent, with the event that counted at a moment."""
     near = punches.c.instant.between(first - ZONES_S, last + ZONES_S)  # another event may name another zone
-    for one in counted_then(connection, known_at, _has_pin(pins), near):
+    for one in counted_then(connection, known_at, has_pin, near):
         punch, event = one.punch, one.event
         if first <= punch.instant <= last:
             site, pin = one.gateway.partition("/")[0], _pin(punch.pin, punch.uid)
@@ -114,8 +114,8 @@ def _has_pin(pins: Iterable[str]) -> ColumnElement[bool]:
     """Return the condition that a punch has one of the PINs; ``uid:N`` where the terminal gave none."""
     named = list(pins)
     numbers = [int(pin[4:]) for pin in named if _UID.fullmatch(pin)]
-    has = punches.c.pin.in_(named)
-    return or_(has, and_(punches.c.pin.is_(None), punches.c.uid.in_(numbers))) if numbers else has
+    has = listed(punches.c.pin, named)
+    return or_(has, and_(punches.c.pin.is_(None), listed(punches.c.uid, numbers))) if numbers else has
 
 
 def _pin(pin: str | None, uid: int | None) -> str:
@@ -185,10 +185,9 @@ def unattributed(connection: Connection, sites: Iterable[str], first: date, last
     """Return the PINs of sites that nobody had on any of the dates."""
     return [
         Unattributed(*row)
-        for batch in chunks(sorted(set(sites)))
         for row in connection.execute(
             select(UNATTRIBUTED).where(
-                UNATTRIBUTED.c.site.in_(batch),
+                listed(UNATTRIBUTED.c.site, set(sites)),
                 UNATTRIBUTED.c.date.between(first.isoformat(), last.isoformat()),
             )
         )
@@ -229,17 +228,15 @@ def uses(
     )
     if known_at is not None:
         query = query.where(events.c.received <= known_at, ~_CLAIMED)
+    of_pins = [] if pins is None else [_has_pin(pins)]
     found: dict[tuple[str, ...], Use] = {}
-    for batch in [None] if pins is None else chunks(pins):
-        of_pins = [] if batch is None else [_has_pin(batch)]
-        for name, *rest in connection.execute(query.where(*of_pins)):
-            _count(found, Use(name.partition("/")[0], *rest))
-        if known_at is not None:
-            for one in counted_then(connection, known_at, *dates, *of_pins):
-                punch, time = one.punch, one.punch.local_time
-                pin_then = _pin(punch.pin, punch.uid)
-                use = Use(one.gateway.partition("/")[0], punch.serial, pin_then, time[:10], 1, time, time)
-                _count(found, use)
+    for name, *rest in connection.execute(query.where(*of_pins)):
+        _count(found, Use(name.partition("/")[0], *rest))
+    if known_at is not None:
+        for one in counted_then(connection, known_at, *dates, *of_pins):
+            punch, time = one.punch, one.punch.local_time
+            use = Use(one.gateway.partition("/")[0], punch.serial, _pin(punch.pin, punch.uid), time[:10], 1, time, time)
+            _count(found, use)
     return list(found.values())
 
 

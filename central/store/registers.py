@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Index, Select, exi
 from sqlmodel import Field
 
 from central.registers.statements import LONGEST_DAYS, VERSIONED, Statement, records_of
-from central.store.engine import KEY, Row, table, utc
+from central.store.engine import KEY, Row, listed, table, utc
 
 BATCH = 5_000
 """Keys in one statement; SQLite takes 32,766 values, PostgreSQL 65,535."""
@@ -135,57 +135,62 @@ class Registers:
 
         ``keys`` are looked up as the statements' subject, or as their other key; None: all rows.
         """
-        column = ROW.c[by]
-        conditions = [ROW.c.kind == kind]
-        if kind not in VERSIONED:
-            if last is not None:
-                conditions.append(ROW.c.valid_from <= last.isoformat())
-            if first is not None and kind in LONGEST_DAYS:
-                conditions.append(ROW.c.valid_from >= (first - timedelta(days=LONGEST_DAYS[kind])).isoformat())
-            if first is not None:
-                conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= first.isoformat()))
-        if keys is None:
-            found = list(self._counting(*conditions))
-        else:
-            found = [row for batch in _batches(keys) for row in self._counting(*conditions, column.in_(batch))]
-        found.sort(key=lambda row: (row.statement.subject, row.since, row.id))
-        if kind in VERSIONED:
-            found = [
-                row
-                for row in _versions(found)
-                if (last is None or row.since <= last) and (first is None or row.until is None or row.until >= first)
-            ]
+        return self.rows_of_kinds([kind], keys, first, last, by=by)[kind]
+
+    def rows_of_kinds(
+        self,
+        kinds: Iterable[str],
+        keys: Iterable[str] | None,
+        first: date | None,
+        last: date | None,
+        *,
+        by: Literal["subject", "other"] = "subject",
+    ) -> dict[str, list[Stated]]:
+        """Return what :meth:`rows` does of each kind; kinds whose dates are looked up alike are read together."""
+        found: dict[str, list[Stated]] = {kind: [] for kind in kinds}
+        named = [] if keys is None else [listed(ROW.c[by], keys)]
+        groups: dict[tuple[bool, int | None], list[str]] = {}
+        for kind in found:
+            groups.setdefault((kind in VERSIONED, LONGEST_DAYS.get(kind)), []).append(kind)
+        for (versioned, longest), group in groups.items():
+            conditions = [ROW.c.kind.in_(group), *named]
+            if not versioned:
+                if last is not None:
+                    conditions.append(ROW.c.valid_from <= last.isoformat())
+                if first is not None and longest is not None:
+                    conditions.append(ROW.c.valid_from >= _earlier(first, longest).isoformat())
+                if first is not None:
+                    conditions.append(or_(ROW.c.valid_until.is_(None), ROW.c.valid_until >= first.isoformat()))
+            for row in self._counting(*conditions):
+                found[row.statement.kind].append(row)
+        for kind, rows in found.items():
+            rows.sort(key=_order)
+            if kind in VERSIONED:
+                found[kind] = [
+                    row
+                    for row in _versions(rows)
+                    if (last is None or row.since <= last)
+                    and (first is None or row.until is None or row.until >= first)
+                ]
         return found
 
     def of_identities(self, kind: str, identities: Iterable[str]) -> dict[str, Stated]:
         """Return the rows of a kind that count, by identity."""
-        return {
-            row.statement.identity: row
-            for batch in _batches(identities)
-            for row in self._counting(ROW.c.kind == kind, ROW.c.identity.in_(batch))
-        }
+        named = listed(ROW.c.identity, identities)
+        return {row.statement.identity: row for row in self._counting(ROW.c.kind == kind, named)}
 
     def withdrawn(self, kind: str, identities: Iterable[str]) -> dict[str, str]:
         """Return the identities of which the last row took the statement back, with the content taken back."""
-        found: dict[str, str] = {}
-        for batch in _batches(identities):
-            statement = self._last(ROW.c.identity, ROW.c.content).where(
-                ROW.c.kind == kind, ROW.c.withdrawn, ROW.c.identity.in_(batch)
-            )
-            found |= {row.identity: row.content for row in self._connection.execute(statement)}
-        return found
+        statement = self._last(ROW.c.identity, ROW.c.content).where(
+            ROW.c.kind == kind, ROW.c.withdrawn, listed(ROW.c.identity, identities)
+        )
+        return {row.identity: row.content for row in self._connection.execute(statement)}
 
     def known(self, kind: str, subjects: Iterable[str]) -> set[str]:
         """Return those of the subjects of which a kind states anything, for whatever dates."""
-        return {
-            row.subject
-            for batch in _batches(subjects)
-            for row in self._connection.execute(
-                self._last(ROW.c.subject)
-                .distinct()
-                .where(ROW.c.kind == kind, ~ROW.c.withdrawn, ROW.c.subject.in_(batch))
-            )
-        }
+        statement = self._last(ROW.c.subject).distinct()
+        named = listed(ROW.c.subject, subjects)
+        return set(self._connection.execute(statement.where(ROW.c.kind == kind, ~ROW.c.withdrawn, named)).scalars())
 
     def containing(self, kind: str, text: str) -> list[Stated]:
         """Return the rows of a kind whose content holds a text, in capitals or not."""
@@ -212,12 +217,8 @@ class Registers:
 
     def mentioning(self, keys: Iterable[str]) -> list[Stated]:
         """Return the rows of all kinds that have one of the keys as their subject or other key."""
-        return [
-            row
-            for batch in _batches(keys)
-            for column in (ROW.c.subject, ROW.c.other)
-            for row in self._counting(column.in_(batch))
-        ]
+        named = list(keys)
+        return [row for column in (ROW.c.subject, ROW.c.other) for row in self._counting(listed(column, named))]
 
     def _last(self, *columns: Any) -> Select[Any]:
         """Return the selection of the rows that are the last of their identity."""
@@ -230,9 +231,11 @@ class Registers:
     def _counting(self, *conditions: ColumnElement[bool]) -> Iterator[Stated]:
         columns = (ROW.c.id, *_STATEMENT, IMPORT.c.by, IMPORT.c.paper, ROW.c.entered, IMPORT.c.file)
         query = self._last(*columns).join(IMPORT, IMPORT.c.id == ROW.c.import_id).where(~ROW.c.withdrawn, *conditions)
-        for number, kind, identity, subject, other, since, until, content, *source in self._connection.execute(query):
-            dates = date.fromisoformat(since), None if until is None else date.fromisoformat(until)
-            yield Stated(number, Statement(kind, identity, subject, other, *dates, content), *source)
+        for row in self._connection.execute(query).all():
+            number, kind, identity, subject, other, since, until, content, by, paper, entered, file = row
+            last = None if until is None else date.fromisoformat(until)
+            statement = Statement(kind, identity, subject, other, date.fromisoformat(since), last, content)
+            yield Stated(number, statement, by, paper, entered, file)
 
 
 class Entry(NamedTuple):
@@ -298,6 +301,14 @@ def _moment(connection: Connection, now: datetime) -> tuple[str, str | None]:
         return shown, None
     following = utc(datetime.fromisoformat(last) + timedelta(milliseconds=1))
     return following, shown
+
+
+def _order(row: Stated) -> tuple[str, date, int]:
+    return row.statement.subject, row.statement.since, row.id
+
+
+def _earlier(day: date, days: int) -> date:
+    return date.fromordinal(max(day.toordinal() - days, 1))
 
 
 def _versions(rows: Iterable[Stated]) -> Iterator[Stated]:

@@ -5,11 +5,11 @@ from datetime import date
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, Index, and_, func, insert, select
+from sqlalchemy import Connection, Index, and_, func, select
 from sqlmodel import Field
 
 from central.store import outbox
-from central.store.engine import Row, among, chunks, encode, table
+from central.store.engine import Row, among, chunks, encode, insert_many, listed, table
 from central.store.marks import REBUILD
 
 
@@ -74,33 +74,29 @@ def last_revisions(
 ) -> dict[tuple[str, date], Last]:
     """Return the last revision of each day of people that has one."""
     found: dict[tuple[str, date], Last] = {}
-    for batch in chunks(people):
-        query = (
-            select(
-                RESULT.c.person,
-                RESULT.c.date,
-                RESULT.c.revision,
-                RESULT.c.status,
-                RESULT.c.inputs,
-                RESULT.c.engine,
-                RESULT.c.unit,
-            )
-            .where(RESULT.c.person.in_(batch), RESULT.c.date.between(first.isoformat(), last.isoformat()))
-            .order_by(RESULT.c.revision)
+    query = (
+        select(
+            RESULT.c.person,
+            RESULT.c.date,
+            RESULT.c.revision,
+            RESULT.c.status,
+            RESULT.c.inputs,
+            RESULT.c.engine,
+            RESULT.c.unit,
         )
-        for person, on, *rest in connection.execute(query):
-            found[person, date.fromisoformat(on)] = Last(*rest)
+        .where(listed(RESULT.c.person, people), RESULT.c.date.between(first.isoformat(), last.isoformat()))
+        .order_by(RESULT.c.revision)
+    )
+    for person, on, *rest in connection.execute(query).all():
+        found[person, date.fromisoformat(on)] = Last(*rest)
     return found
 
 
 def first_dates(connection: Connection, people: Iterable[str]) -> dict[str, date]:
     """Return the first date of each person that has a verdict."""
-    found: dict[str, date] = {}
-    for batch in chunks(people):
-        query = select(RESULT.c.person, func.min(RESULT.c.date)).where(RESULT.c.person.in_(batch))
-        for person, on in connection.execute(query.group_by(RESULT.c.person)):
-            found[person] = date.fromisoformat(on)
-    return found
+    query = select(RESULT.c.person, func.min(RESULT.c.date)).where(listed(RESULT.c.person, people))
+    found = connection.execute(query.group_by(RESULT.c.person))
+    return {person: date.fromisoformat(on) for person, on in found}
 
 
 def contents(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> dict[tuple[str, date], str]:
@@ -117,7 +113,8 @@ def add(connection: Connection, revisions: Sequence[Revision]) -> None:
     """Store new revisions, and let the messages about them wait for the broker."""
     if not revisions:
         return
-    connection.execute(insert(RESULT), [{**one._asdict(), "date": one.date.isoformat()} for one in revisions])
+    rows = [(one.person, one.date.isoformat(), *one[2:]) for one in revisions]
+    insert_many(connection, RESULT, Revision._fields, rows)
     summaries = {(one.unit, one.date) for one in revisions}
     before = [(one.person, one.date, one.revision - 1) for one in revisions if one.revision > 1]
     summaries |= _units_of(connection, before)
@@ -195,12 +192,9 @@ def current(
     if known_at is not None:
         query = query.where(RESULT.c.entered <= known_at)
     query = query.order_by(RESULT.c.person, RESULT.c.date, RESULT.c.revision)
-    queries = [query] if people is None else [query.where(RESULT.c.person.in_(batch)) for batch in chunks(people)]
-    found: dict[tuple[str, str], Revision] = {}
-    for one in queries:
-        for row in connection.execute(one):
-            found[row.person, row.date] = _revision(row)
-    return list(found.values())
+    if people is not None:
+        query = query.where(listed(RESULT.c.person, people))
+    return list({(row.person, row.date): _revision(row) for row in connection.execute(query)}.values())
 
 
 def exactly(connection: Connection, keys: Iterable[tuple[str, date, int]]) -> dict[tuple[str, date, int], Revision]:
@@ -241,8 +235,9 @@ def newest_date(connection: Connection, unit: str | None) -> date | None:
 def people_judged(connection: Connection, first: date, last: date, units: Iterable[str] | None = None) -> list[str]:
     """Return the people who have a verdict on any of the dates; those whom a revision has in one of the units."""
     query = select(RESULT.c.person).where(RESULT.c.date.between(first.isoformat(), last.isoformat())).distinct()
-    queries = [query] if units is None else [query.where(RESULT.c.unit.in_(batch)) for batch in chunks(units)]
-    return sorted({person for one in queries for person in connection.execute(one).scalars()})
+    if units is not None:
+        query = query.where(listed(RESULT.c.unit, units))
+    return sorted(connection.execute(query).scalars())
 
 
 def _revision(row: Any) -> Revision:

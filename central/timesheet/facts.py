@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import structlog
 from sqlalchemy import Connection
 
+from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
 from central.store import recorded
@@ -39,6 +40,18 @@ from central.timesheet.model import DayResult, Doubt, Punch
 from central.timesheet.stored import dump_day
 from central.timesheet.unknown import Gap, UnknownPunch, doubts_of, places_of
 
+PERSONAL = (
+    "people",
+    "rosters",
+    "leave",
+    "orders",
+    "corrections",
+    "presence",
+    "decisions",
+    "enrolments",
+    "assignments",
+)
+"""Kinds of rows that are about a person."""
 WIDE = (ROUNDS + 1) * REACH * 2
 """Days around a date on which its verdict can depend where windows reach beyond their dates."""
 
@@ -255,21 +268,7 @@ def judge_now(
 
 def load_rows(registers: Registers, people: Collection[str], first: date, last: date) -> dict[str, list[StatedRow]]:
     """Return the rows by kind that concern people on dates, and what these refer to."""
-    keys = sorted(f"person:{person}" for person in people)
-    rows = {
-        kind: registers.rows(kind, keys, first, last)
-        for kind in (
-            "people",
-            "rosters",
-            "leave",
-            "orders",
-            "corrections",
-            "presence",
-            "decisions",
-            "enrolments",
-            "assignments",
-        )
-    }
+    rows = registers.rows_of_kinds(PERSONAL, [f"person:{person}" for person in people], first, last)
     units: set[str] = set()
     rows["units"] = []
     new = {f"unit:{row.record.unit}" for row in rows["people"] if row.record.unit is not None}
@@ -292,7 +291,7 @@ def load_rows(registers: Registers, people: Collection[str], first: date, last: 
 def _punch(held: Held) -> Punch | None:
     """Return a punch of the store; None where its body does not say what one must."""
     try:
-        return punch_of(Recorded(json.loads(held.body), held.stream, held.sequence, held.instant))
+        return punch_of(Recorded(load_json(held.body), held.stream, held.sequence, held.instant))
     except (ValueError, LookupError, TypeError, AttributeError):
         log.warning("punch_unreadable", stream=held.stream, sequence=held.sequence)
         return None

@@ -5,7 +5,6 @@ deleted together, so that a kill at any moment loses nothing and repeats nothing
 """
 
 import gc
-import json
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
 from central.store import marks, recorded, results
@@ -317,7 +317,7 @@ def _differs(one: Judgement, before: Last | None) -> bool:
 
 def _revision(one: Judgement, before: Last, text: str | None, causes: list[str], entered: str) -> Revision:
     content = one.content
-    changed = {} if text is None else differences(json.loads(text), json.loads(content))
+    changed = {} if text is None else differences(load_json(text), load_json(content))
     if text is not None and before.status != one.status and "status" not in changed.get("fields", ()):
         changed.setdefault("fields", []).insert(0, "status")
     if text is not None and before.unit != one.unit:
