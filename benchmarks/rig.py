@@ -23,7 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.figures import program
 from drivers.zkteco.simulator import Generated, generate
-from gateway.control import ask
+from gateway.control import Done, ask
 
 LOG = 100_000
 """Records in a full terminal's log."""
@@ -195,7 +195,8 @@ class RunningDaemon:
             output = (self._folder / "daemon.log").read_text("utf-8", "replace")[-500:]
             raise RuntimeError(f"the daemon ended with {self._process.returncode}: {output}")
         data_dir = self._folder / "data"
-        return ask(data_dir, "status") if data_dir.exists() else None
+        answer = ask(data_dir, "status") if data_dir.exists() else None
+        return answer.data if isinstance(answer, Done) else None
 
     def wait_until_settled(self, sequence: int, timeout_s: float) -> None:
         """Wait until all terminals are online, ``sequence`` events are stored, and nothing waits for the broker."""

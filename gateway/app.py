@@ -21,7 +21,7 @@ from gateway import event as event_module
 from gateway import file_import, memory
 from gateway.clock import Clock, ClockStatus, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
-from gateway.control import Answer, Control
+from gateway.control_server import Command, Control
 from gateway.event import utc_text
 from gateway.health import VERSION, Health
 from gateway.identities import Identities
@@ -285,7 +285,7 @@ class Daemon:
         with suppress(Refusal):
             self.reload()
 
-    def _answers(self) -> dict[str, Answer]:
+    def _answers(self) -> dict[str, Command]:
         return {
             "status": lambda _: self._status(),
             "reload": lambda _: self.reload(),

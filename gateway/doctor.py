@@ -41,8 +41,7 @@ from drivers.base import (
 from gateway.advice import judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
 from gateway.clock import Clock
-from gateway.commands import Refusal
-from gateway.control import Unanswered, ask
+from gateway.control import Done, Failed, ask
 from gateway.event import utc_text
 from gateway.forecast import threshold
 from gateway.ledger import FILE_NAME, Counts, LedgerError, LedgerReader, StoredEvent, in_use, receipt_from
@@ -227,12 +226,11 @@ def sections(settings: Settings, clock: Clock, timing: Timing | None = None) -> 
 
 
 def _look_for_daemon(data_dir: Path) -> _Daemon:
-    try:
-        daemon_status = ask(data_dir, "status")
-    except Unanswered as exc:
-        return _Daemon(None, "daemon_hidden" if exc.code == "not_permitted" else "daemon_mute")
-    if daemon_status is not None:
-        return _Daemon(daemon_status)
+    match ask(data_dir, "status"):
+        case Done(daemon_status):
+            return _Daemon(daemon_status)
+        case Failed(code):
+            return _Daemon(None, "daemon_hidden" if code == "not_permitted" else "daemon_mute")
     try:
         return _Daemon(None, "daemon_mute" if in_use(data_dir) else None)
     except OSError:
@@ -409,14 +407,14 @@ def _findings_of_daemon(
     settings: Settings, entry: TerminalSettings, wait_s: float, daemon_status: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
-    try:
-        visit = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
-    except (Refusal, Unanswered) as refusal:
-        yield _failed("route", "daemon_refuses", reason=str(refusal))
+    answer = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
+    if isinstance(answer, Failed):
+        yield _failed("route", "daemon_refuses", reason=answer.message)
         return
-    if visit is None:  # it has stopped meanwhile
+    if not isinstance(answer, Done):  # it has stopped meanwhile
         yield _failed("route", "daemon_silent")
         return
+    visit = answer.data
     state = visit["state"]
     if not visit["finished"]:  # its state may be older than a visit that has just ended
         if state["state"] == "online":

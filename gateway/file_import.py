@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from drivers.base import Export, Record, Refused
 from gateway.clock import Clock
-from gateway.control import Unanswered, ask
+from gateway.control import Done, Failed, ask
 from gateway.event import ReadingContext, utc_text
 from gateway.ledger import BEFORE, SLICE, ImportCounts, Ledger, decoded, encoded
 from gateway.settings import TerminalSettings
@@ -178,13 +178,12 @@ class DaemonSink:
         return bool(self._ask("file-finish", about=about, report=report)["noted"])
 
     def _ask(self, command: str, **arguments: object) -> dict[str, Any]:
-        try:
-            answer = ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments)
-        except Unanswered as exc:
-            raise DaemonUnreachable(str(exc)) from exc
-        if answer is None:
-            raise DaemonUnreachable(f"{self._data_dir}: the gateway that had the ledger does not run any more")
-        return answer
+        match ask(self._data_dir, command, timeout_s=STORE_S, terminal=self._terminal, **arguments):
+            case Done(data):
+                return data
+            case Failed(_, message):
+                raise DaemonUnreachable(message)
+        raise DaemonUnreachable(f"{self._data_dir}: the gateway that had the ledger does not run any more")
 
 
 class ConfiguredTerminal(Protocol):

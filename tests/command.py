@@ -17,10 +17,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from gateway.cli.app import COMMANDS
+
 sys.path.append(str(Path(__file__).parent.parent))  # the processes find this module by it
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["gateway.app", "gateway.cli", "gateway.demo", "central.cli", "central.inbox", "rich.table"]
+    [
+        "gateway.cli",
+        *(f"gateway.cli.{module}" for module in dict.fromkeys(entry.module for entry in COMMANDS.values())),
+        "central.cli",
+        "central.inbox",
+    ]
 )
 
 

@@ -15,13 +15,13 @@ import typer
 from pydantic import TypeAdapter
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from gateway.cli import base
+from gateway.cli.app import LazyCommand, app
 from gateway.cli.init import SECRETS
-from gateway.control import ask
 from gateway.ledger import FILE_NAME, copies, schema
 from gateway.settings import Bytes, Retention, Settings, load
 from gateway.terminal import captures
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
+from tests.control import ask
 from tests.gateway.test_cli import configuration, hadir, running
 
 ROOT = Path(__file__).parent.parent
@@ -72,13 +72,15 @@ def test_every_command_line_parses(page: str) -> None:
     lines = ours(page)
     assert lines
     for words in lines:
-        command: Any = typer.main.get_command(base.app)
+        command: Any = typer.main.get_command(app)
         context = command.make_context("hadir", [], resilient_parsing=True)
         rest = list(words)
         while hasattr(command, "commands"):
             name = rest.pop(0)
             assert name in command.commands, words
             command = command.commands[name]
+            if isinstance(command, LazyCommand):
+                command = command.load()
             if hasattr(command, "commands"):
                 context = command.make_context(name, [], parent=context, resilient_parsing=True)
         command.make_context(words[0], rest, parent=context)

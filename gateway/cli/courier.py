@@ -1,58 +1,59 @@
 """Commands for offices without a network: a flash disk carries events to the centre, and its receipt back."""
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import TypeAdapter, ValidationError
+from rich.progress import Progress
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    GATEWAY,
-    AsJson,
-    Code,
-    Config,
-    Failure,
-    app,
-    duration,
-    grouped,
-    hint_lines,
-    load_settings,
-    open_ledger,
-    print_json,
-    print_stderr,
-    printable,
-    rich_console,
+from drivers import safe_files
+from drivers.safe_files import Folder
+from gateway.bundle import (
+    RECEIPT,
+    Bundle,
+    BundleError,
+    Header,
+    NoEncryptionHere,
+    UnfinishedBundle,
+    Writer,
+    check_recipient,
+    identities_from,
+    public_text,
+    signing_key,
+    unfinished,
 )
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from pydantic import ValidationError
-
-    from gateway.bundle import Bundle, Header, Writer
-    from gateway.courier import Courier, Outcome
-    from gateway.ledger import LedgerReader
-    from gateway.settings import Mqtt, Settings
+from gateway.bundle import found as found_bundles
+from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
+from gateway.cli.configuration import load_settings
+from gateway.cli.ledger_access import open_ledger
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, duration
+from gateway.cli.output import grouped, print_json, printable
+from gateway.cli.screen import rich_console
+from gateway.courier import Courier, CourierDisconnected, CourierRefused, Outcome
+from gateway.event import utc_text
+from gateway.ledger import LedgerReader
+from gateway.settings import Bytes, Mqtt, Settings
 
 FETCH = 500
-RECEIPT_BYTES = 64 * 1024
 KEYS_BYTES = 1024**2
 _KEY = re.compile(r"([a-z0-9-]+/[a-z0-9-]+) *[= ] *(ed25519:[A-Za-z0-9+/]{43}=)")
 WAIT_S = 60.0
+
+app = command_group()
 
 
 @contextmanager
 def _bar(text: str, total: int) -> Iterator[Any]:
     """Show a progress bar if standard error is a terminal; yield a function that advances it by a count."""
-    from rich.progress import Progress
-
     with Progress(console=rich_console(sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(text, total=total)
         yield lambda count: bar.advance(task, count)
@@ -62,10 +63,6 @@ def _bar(text: str, total: int) -> Iterator[Any]:
 
 
 def _size(text: str) -> int:
-    from pydantic import TypeAdapter, ValidationError
-
-    from gateway.settings import Bytes
-
     try:
         return TypeAdapter[int](Bytes).validate_python(text)
     except ValidationError as exc:
@@ -76,7 +73,7 @@ def _reason(exc: "ValidationError") -> str:
     return exc.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
 
 
-@app.command(rich_help_panel=GATEWAY)
+@app.command()
 def export(
     to: Annotated[
         Path | None, typer.Option("--to", metavar="DIR", help="Where to: the flash disk, or a folder on it.")
@@ -105,10 +102,6 @@ def export(
 
     Interrupted, the same command goes on. Nothing counts as delivered by it: the centre's receipt does that.
     """
-    _need_signatures()
-    from gateway.bundle import Header, public_text
-    from gateway.event import utc_text
-
     settings = load_settings(config)
     if to is None and not show_key:
         raise typer.BadParameter("say where to, such as --to /media/stick.", param_hint="--to")
@@ -144,14 +137,7 @@ def export(
         print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
 
 
-def _need_signatures() -> None:
-    if find_spec("cryptography") is None:
-        raise Failure(Code.NEGATIVE, "bundles need the library cryptography, which is not installed here", "encryption")
-
-
 def _check_recipients(texts: list[str]) -> None:
-    from gateway.bundle import NoEncryptionHere, check_recipient
-
     for text in texts:
         try:
             check_recipient(text)
@@ -162,8 +148,6 @@ def _check_recipients(texts: list[str]) -> None:
 
 
 def _signing_key(settings: "Settings") -> "Ed25519PrivateKey":
-    from gateway.bundle import BundleError, signing_key
-
     try:
         return signing_key(settings.data_dir)
     except OSError as exc:
@@ -175,8 +159,6 @@ def _signing_key(settings: "Settings") -> "Ed25519PrivateKey":
 def _exported(
     to: Path, ledger: "LedgerReader", header: "Header", key: "Ed25519PrivateKey", since_ms: int, max_bytes: int | None
 ) -> dict[str, Any]:
-    from gateway.bundle import Writer, unfinished
-
     folder = unfinished(to, header)
     if folder is None:
         if not ledger.count_unsettled(0, since_ms):
@@ -210,8 +192,6 @@ def _exported(
 
 def _fresh(to: Path, header: "Header") -> Path:
     """Return an unused folder name, of characters that every file system accepts."""
-    from drivers.safe_files import Folder
-
     stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     name, count = stem, 1
     with Folder(to) as disk:
@@ -249,65 +229,10 @@ def _fill(writer: "Writer", ledger: "LedgerReader", since_ms: int) -> list[int]:
     return altered
 
 
-receipt_app = typer.Typer(no_args_is_help=True, help="What the centre confirms, brought by hand.")
-app.add_typer(receipt_app, name="receipt", rich_help_panel=GATEWAY)
-
-
-@receipt_app.command("import")
-def import_receipt(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The receipt.json that came back on the flash disk.")],
-    config: Config = DEFAULT_CONFIG,
-    as_json: AsJson = False,
-) -> None:
-    """Apply a receipt of the centre like one that came over the network, with or without a running gateway."""
-    from drivers import safe_files
-    from gateway.commands import Refusal
-
-    settings = load_settings(config)
-    try:
-        text = safe_files.read(file, RECEIPT_BYTES).decode("utf-8", "replace")
-    except OSError as exc:
-        raise Failure(Code.DISK, f"{printable(file)}: {exc.strerror}", "no_file") from exc
-    try:
-        result = _applied(settings, text)
-    except Refusal as exc:
-        raise Failure(Code.NEGATIVE, f"{printable(file)}: {exc}", "receipt") from exc
-    if as_json:
-        print_json(result)
-        return
-    news = "" if result["news"] or result["set_back"] else " (that was known)"
-    print(f"OK: the centre confirms {grouped(result['confirmed'])} events{news}")
-    if result["missing"]:
-        print(f"  {grouped(result['missing'])} it lacks: they wait again, for the network or the next export")
-    if result["set_back"]:
-        print("  It holds more than this ledger knows, which was set back: a new stream begins.")
-
-
-def _applied(settings: "Settings", text: str) -> dict[str, Any]:
-    """Apply a receipt through the running daemon, or directly in the ledger where no daemon runs."""
-    from gateway.commands import take_receipt
-    from gateway.control import ask
-    from gateway.ledger import FILE_NAME, LedgerError, LedgerLocked, opened
-
-    answer = ask(settings.data_dir, "receipt", receipt=text) if settings.data_dir.is_dir() else None
-    if answer is not None:
-        return answer
-    if not (settings.data_dir / FILE_NAME).exists():
-        raise Failure(Code.DISK, f"{settings.data_dir / FILE_NAME}: there is no ledger here yet", "no_ledger")
-    try:
-        with opened(settings.data_dir, settings.source) as ledger:
-            return take_receipt(ledger, text)
-    except LedgerLocked as exc:
-        what = f"{settings.data_dir}: the gateway that has the ledger did not answer"
-        raise Failure(Code.LOCKED, what, "busy") from exc
-    except LedgerError as exc:
-        raise Failure(Code.DISK, str(exc), "ledger") from exc
-
-
 # --- where the network is available -------------------------------------------------------------------------------
 
-courier_app = typer.Typer(no_args_is_help=True, help="Bring to the centre what a flash disk carries.")
-app.add_typer(courier_app, name="courier", rich_help_panel=GATEWAY)
+courier_app = command_group("Bring to the centre what a flash disk carries.")
+app.add_typer(courier_app, name="courier")
 
 
 def _file(text: str) -> Any:
@@ -353,7 +278,6 @@ def send(
 
     No configuration is needed. All is checked before anything is sent. Doing it again, or in part, does no harm.
     """
-    _need_signatures()
     address = _address(broker, username, password_file, ca_file, cert_file, key_file, strict=strict_certificates)
     bundles = _checked(places, identity, _keys(key or [], keys))
     if receipt is not None and len({bundle.header.source for bundle in bundles}) > 1:
@@ -380,10 +304,6 @@ def _address(
     *,
     strict: bool,
 ) -> "Mqtt":
-    from pydantic import ValidationError
-
-    from gateway.settings import Mqtt
-
     if (cert_file is None) != (key_file is None):
         raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
     if password_file is not None and username is None:
@@ -405,8 +325,6 @@ def _address(
 
 def _keys(texts: list[str], file: Path | None) -> dict[str, set[str]] | None:
     """Return the accepted keys of each gateway; None where the options name no key: then any key is accepted."""
-    from drivers import safe_files
-
     named = [("--key", text) for text in texts]
     if file is not None:
         try:
@@ -434,8 +352,6 @@ def _keys(texts: list[str], file: Path | None) -> dict[str, set[str]] | None:
 
 
 def _check_signer(bundle: "Bundle", keys: dict[str, set[str]]) -> None:
-    from gateway.bundle import BundleError
-
     gateway = bundle.header.source.removeprefix("/hadir/")
     if gateway not in keys:
         raise BundleError(f"{bundle.name}: it is of {printable(gateway)}, of which no key was named")
@@ -448,8 +364,6 @@ def _check_signer(bundle: "Bundle", keys: dict[str, set[str]]) -> None:
 
 def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]] | None) -> list["Bundle"]:
     """Read and verify every bundle; an error in one of them ends the command."""
-    from gateway.bundle import Bundle, BundleError, NoEncryptionHere, UnfinishedBundle, found, identities_from
-
     try:
         identities = [] if identity is None else identities_from(identity.read_text("utf-8", "replace"))
     except ValueError as exc:
@@ -457,7 +371,7 @@ def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]
     except NoEncryptionHere as exc:
         raise Failure(Code.NEGATIVE, str(exc), "encryption") from exc
     try:
-        folders = dict.fromkeys(folder for place in places for folder in found(place))
+        folders = dict.fromkeys(folder for place in places for folder in found_bundles(place))
         bundles = sorted((Bundle(folder, identities) for folder in folders), key=lambda bundle: bundle.header.made)
         for bundle in bundles:
             if keys is not None:
@@ -475,9 +389,6 @@ def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]
 
 
 def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path | None) -> list[dict[str, Any]]:
-    from gateway.bundle import BundleError
-    from gateway.courier import Courier, CourierDisconnected, CourierRefused
-
     couriers = {bundle.header.prefix: Courier(address, bundle.header.prefix) for bundle in bundles}
     try:
         with _bar("sending", sum(bundle.end.events for bundle in bundles)) as progress:
@@ -497,9 +408,6 @@ def _sent(bundles: list["Bundle"], address: "Mqtt", wait_s: float, receipt: Path
 def _row(
     bundle: "Bundle", outcome: "Outcome", courier: "Courier", wait_s: float, receipt: Path | None
 ) -> dict[str, Any]:
-    from drivers.safe_files import Folder
-    from gateway.bundle import RECEIPT
-
     confirmed = courier.wait_for_receipt(bundle, wait_s)
     path = None
     if courier.receipt:

@@ -1,40 +1,34 @@
 """``hadir doctor``: run the diagnostic steps of :mod:`gateway.doctor`, print their results, write a report."""
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import json
 import os
 import platform
 import re
 import sys
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    GATEWAY,
-    AsJson,
-    Code,
-    Config,
-    Failure,
-    app,
-    open_private,
-    print_json,
-    spinner,
-)
+from gateway.cli.base import Code, Failure, command_group
 from gateway.cli.messages import DOCTOR, PARTS, STEPS
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
+from gateway.cli.output import open_private, print_json
+from gateway.cli.screen import spinner
+from gateway.clock import SystemClock
+from gateway.doctor import GATEWAY as MACHINE
+from gateway.doctor import Outcome, Step, examine, ledger_counts, root_of, sections
 from gateway.findings import FINDINGS
+from gateway.ledger import ENGINE, LedgerError
+from gateway.settings import Settings, SettingsError, load
 from gateway.texts import Language, user_language
-
-if TYPE_CHECKING:
-    from gateway.doctor import Outcome, Step
-    from gateway.settings import Settings, SettingsError
 
 LOG_LINES = 200
 """Newest lines of a log that go into a report."""
@@ -52,13 +46,11 @@ _MARKS: "dict[Outcome, tuple[str, str]]" = {
     "skipped": ("–", "-"),  # noqa: RUF001 - a dash, not a hyphen
 }
 
-Lang = Annotated[
-    Language | None,
-    typer.Option("--lang", help="English or Indonesian; by default as the locale says.", show_default=False),
-]
+
+app = command_group()
 
 
-@app.command(rich_help_panel=GATEWAY)
+@app.command()
 def doctor(
     config: Config = DEFAULT_CONFIG,
     lang: Lang = None,
@@ -108,13 +100,6 @@ def _write(path: Path, lines: Iterable[str]) -> None:
 
 def examined(config: Path, language: Language, *, silent: bool) -> "tuple[list[Step], Settings | None]":
     """Run every step and print each unless ``silent``; return the steps, and the settings if they are valid."""
-    import time
-
-    from gateway.clock import SystemClock
-    from gateway.doctor import GATEWAY as MACHINE
-    from gateway.doctor import Step, examine, sections
-    from gateway.settings import SettingsError, load
-
     began = time.monotonic()
     settings = None
     try:
@@ -161,8 +146,6 @@ def _text(step: "Step", language: Language) -> str:
 
 def _advice_lines(step: "Step", steps: "list[Step]", language: Language) -> Iterator[str]:
     """Yield the line below a step: its advice, or the failed step that is the cause of this failure."""
-    from gateway.doctor import root_of
-
     advice = FINDINGS[step.finding].advice
     if step.outcome not in ("failed", "warned") or advice is None:
         return
@@ -192,8 +175,6 @@ def _line(step: "Step", language: Language, width: int = 8) -> str:
 
 
 def _plain(step: "Step", steps: "list[Step]", language: Language) -> dict[str, Any]:
-    from gateway.doctor import root_of
-
     advice, root = FINDINGS[step.finding].advice, root_of(step, steps)
     return {
         **asdict(step),
@@ -207,8 +188,6 @@ def _plain(step: "Step", steps: "list[Step]", language: Language) -> dict[str, A
 
 def _conclude(steps: "list[Step]", language: Language) -> None:
     """Print the first root cause; print that all is well only where the centre has confirmed an event."""
-    from gateway.doctor import root_of
-
     print()
     failed = [step for step in steps if step.outcome == "failed"]
     warned = [step for step in steps if step.outcome == "warned"]
@@ -231,8 +210,6 @@ def _conclude(steps: "list[Step]", language: Language) -> None:
 
 def _report(steps: "list[Step]", settings: "Settings | None", log: Path | None) -> Iterator[str]:
     """Yield the lines of a report for support: in English, without secrets, PINs or names of persons."""
-    from gateway.ledger import ENGINE
-
     yield f"hadir doctor, {datetime.now().astimezone().isoformat(timespec='seconds')}"
     yield f"{platform.platform()}; Python {platform.python_version()}; {ENGINE}"
     yield ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
@@ -265,9 +242,6 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _ledger(folder: Path) -> Iterator[str]:
-    from gateway.doctor import ledger_counts
-    from gateway.ledger import LedgerError
-
     try:
         yield json.dumps(asdict(ledger_counts(folder)))
     except (LedgerError, OSError) as exc:

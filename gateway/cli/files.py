@@ -1,5 +1,5 @@
 """``hadir import``: store the punches of files that a terminal exported to a flash disk."""
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import os
 import sys
@@ -8,31 +8,32 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    TERMINALS,
-    AsJson,
-    Code,
-    Config,
-    Failure,
-    app,
-    grouped,
-    load_settings,
-    open_ledger,
-    print_json,
-    print_stderr,
-    printable,
-    progress,
+from drivers.attlog.terminal import Ambiguous, ExportFile, survey_export
+from drivers.attlog.wire import AmbiguousColumns, NotAnExport
+from drivers.base import RawPunch, TerminalUnavailable
+from gateway.cli.base import Code, Failure, command_group, print_stderr
+from gateway.cli.configuration import load_settings
+from gateway.cli.daemon import data_from_daemon
+from gateway.cli.ledger_access import open_ledger, write_ledger
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
+from gateway.cli.output import grouped, print_json, printable
+from gateway.cli.screen import progress
+from gateway.clock import SystemClock
+from gateway.file_import import (
+    DaemonSink,
+    DaemonUnreachable,
+    ImportReport,
+    ImportSink,
+    LedgerSink,
+    WrongTerminal,
+    import_file,
 )
-
-if TYPE_CHECKING:
-    from drivers.attlog.terminal import ExportFile
-    from gateway.file_import import ImportReport, ImportSink
-    from gateway.settings import Settings, TerminalSettings
+from gateway.ledger import FILE_NAME, LedgerError
+from gateway.settings import Settings, TerminalSettings
 
 DEFECTS_SHOWN = 5
 SAMPLE = 200
@@ -53,7 +54,10 @@ class Dates(StrEnum):
     MDY = "mdy"
 
 
-@app.command(name="import", rich_help_panel=TERMINALS)
+app = command_group()
+
+
+@app.command(name="import")
 def import_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Exports of terminals, such as 1_attlog.dat.")],
     terminal: Annotated[
@@ -101,12 +105,6 @@ def import_files(
 def _imported(
     settings: "Settings", file: Path, name: str | None, dates: Dates | None, columns: Third | None
 ) -> dict[str, Any]:
-    from drivers.attlog.terminal import Ambiguous, survey_export
-    from drivers.attlog.wire import AmbiguousColumns, NotAnExport
-    from drivers.base import TerminalUnavailable
-    from gateway.file_import import DaemonUnreachable, WrongTerminal, import_file
-    from gateway.ledger import LedgerError
-
     shown = printable(file)
     try:
         export = survey_export(file, None if dates is None else dates.value, None if columns is None else columns.value)
@@ -195,8 +193,6 @@ def _serial(settings: "Settings", export: "ExportFile", entry: "TerminalSettings
 
 
 def _known_serials(settings: "Settings") -> dict[str, str]:
-    from gateway.ledger import FILE_NAME
-
     if not (settings.data_dir / FILE_NAME).exists():
         return {}
     with open_ledger(settings.data_dir) as ledger:
@@ -205,9 +201,6 @@ def _known_serials(settings: "Settings") -> dict[str, str]:
 
 def _refuse_other_terminals(settings: "Settings", export: "ExportFile", entry: "TerminalSettings") -> None:
     """Refuse a file whose punches are in the ledger under another terminal and not under this one."""
-    from drivers.base import RawPunch
-    from gateway.ledger import FILE_NAME
-
     if not (settings.data_dir / FILE_NAME).exists():
         return
     with open_ledger(settings.data_dir) as ledger:
@@ -228,23 +221,15 @@ def _refuse_other_terminals(settings: "Settings", export: "ExportFile", entry: "
 @contextmanager
 def _sink(settings: "Settings", entry: "TerminalSettings") -> Iterator["ImportSink"]:
     """Yield access to the ledger: through the running daemon, or directly where no daemon runs."""
-    from gateway.clock import SystemClock
-    from gateway.control import ask
-    from gateway.file_import import DaemonSink, LedgerSink
-    from gateway.ledger import LedgerLocked, opened
-
     folder = settings.data_dir
-    if folder.is_dir() and ask(folder, "status") is not None:
+    if folder.is_dir() and data_from_daemon(folder, "status") is not None:
         yield DaemonSink(folder, entry.name)
         return
     if folder.is_dir() and os.geteuid() == 0 and folder.stat().st_uid != 0:
         # The daemon could not write to files that root creates here.
         raise Failure(Code.DISK, f"{folder} belongs to the user {folder.owner()}, who has to do this", "permission")
-    try:
-        with opened(folder, f"/hadir/{settings.site}/{settings.gateway}") as ledger:
-            yield LedgerSink(ledger, entry, settings.zone(entry), SystemClock())
-    except LedgerLocked as exc:
-        raise Failure(Code.LOCKED, f"{folder}: the daemon that has the ledger does not answer", "incomplete") from exc
+    with write_ledger(settings) as ledger:
+        yield LedgerSink(ledger, entry, settings.zone(entry), SystemClock())
 
 
 def _print(row: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 Secrets go into files of their own.
 """
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import json
 import os
@@ -14,23 +14,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    GATEWAY,
-    Code,
-    Config,
-    Failure,
-    app,
-    print_stderr,
-    progress,
-)
-from gateway.cli.daemon import check
-from gateway.cli.doctor import Lang, doctor
+from drivers import DRIVERS
+from drivers.base import DiscoveredTerminal, Search, TerminalUnavailable
+from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, read_text, secret_in, secret_warning
+from drivers.values import STRICT
+from gateway.cli.base import Code, Failure, command_group, print_stderr
+from gateway.cli.check import check
+from gateway.cli.doctor import doctor
 from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG
+from gateway.cli.options import DEFAULT_CONFIG, Config, Lang
+from gateway.cli.screen import progress
 from gateway.cli.terminals import (
     FEW,
     PRIVATE,
@@ -42,10 +40,8 @@ from gateway.cli.terminals import (
     size_of,
     spans_of,
 )
+from gateway.settings import Level, Mqtt, SettingsError, Username, Zone, holds_certificates, load
 from gateway.texts import Language, user_language
-
-if TYPE_CHECKING:
-    from drivers.base import DiscoveredTerminal
 
 DRIVER = "zkteco"
 """The driver whose terminals can be discovered."""
@@ -125,7 +121,10 @@ class _Prompter:
         print_stderr(f"  {self.wrong(what)}")
 
 
-@app.command(rich_help_panel=GATEWAY)
+app = command_group()
+
+
+@app.command()
 def init(
     config: Config = DEFAULT_CONFIG,
     site: Annotated[str | None, typer.Option(metavar="CODE", help="Code of the office.")] = None,
@@ -201,8 +200,6 @@ def _comments(config: Path) -> str | None:
 
     Without a file the text is empty.
     """
-    from drivers.textfile import TextFileError, read_text
-
     try:
         text = read_text(config)
     except (FileNotFoundError, NotADirectoryError):
@@ -227,41 +224,26 @@ def _try_folder(folder: Path) -> None:
 
 def _as_configured(kind: Any, text: str) -> Any:
     """Return a text as the configuration would parse it; ValueError where `hadir check` would refuse it."""
-    from pydantic import TypeAdapter
-
-    from drivers.values import STRICT
-
     return TypeAdapter(kind).validate_python(text, context={STRICT: True})
 
 
 def _level(text: str) -> str:
-    from gateway.settings import Level
-
     return str(_as_configured(Level, text))
 
 
 def _zone(text: str) -> str:
-    from gateway.settings import Zone
-
     return str(_as_configured(Zone, text))
 
 
 def _url(text: str) -> str:
-    from drivers.values import STRICT
-    from gateway.settings import Mqtt
-
     return Mqtt.model_validate({"url": text}, context={STRICT: True}).url
 
 
 def _username(text: str) -> str:
-    from gateway.settings import Username
-
     return str(_as_configured(Username, text))
 
 
 def _file(text: str) -> Path | None:
-    from gateway.settings import holds_certificates
-
     if text == NONE:
         return None
     path = Path(text).absolute()
@@ -272,8 +254,6 @@ def _file(text: str) -> Path | None:
 
 def _password(text: str) -> str:
     """Return a typed or pasted password, without line ends; ValueError where it cannot be a usable password."""
-    from drivers.textfile import decode, secret_in, secret_warning
-
     text = text.strip("\r\n")
     if text and (secret_in(decode(text.encode("utf-8", "surrogatepass"))) != text or secret_warning(text)):
         raise ValueError
@@ -288,8 +268,6 @@ def _key(text: str) -> str:
 
 def _secret(path: Path, option: str) -> str:
     """Read a secret from a file, or from standard input where the path is ``-``."""
-    from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, secret_in, secret_warning
-
     try:
         if str(path) == NONE:
             secret = secret_in(decode(sys.stdin.buffer.read(MAX_SECRET + 1), MAX_SECRET))
@@ -315,9 +293,6 @@ class _Places:
 
 def _places(text: str) -> _Places:
     """Parse networks, addresses and NAME=ADDRESS, separated by blanks or commas; ValueError for anything else."""
-    from drivers import DRIVERS
-    from drivers.values import STRICT
-
     places = _Places([], {})
     items = [item for item in re.split(r"[\s,]+", text) if item]
     for item in items:
@@ -399,9 +374,6 @@ def _find_terminals(
 
 def _search(networks: list[IPv4Network], port: int | None, key: str | None) -> list[dict[str, Any]]:
     """Search networks for terminals, with a key for those that require one; return a row for each that answers."""
-    from drivers import DRIVERS
-    from drivers.base import Search, TerminalUnavailable
-
     look = DRIVERS[DRIVER].discover
     if look is None or not networks:
         return []
@@ -421,8 +393,6 @@ def _search(networks: list[IPv4Network], port: int | None, key: str | None) -> l
 
 
 def _rows(findings: "list[DiscoveredTerminal]") -> list[dict[str, Any]]:
-    from drivers import DRIVERS
-
     failures = {
         finding.host: failure_of(finding.host, DRIVERS[DRIVER], finding.error) for finding in findings if finding.error
     }
@@ -486,8 +456,6 @@ def _write(config: Path, beginning: str, plan: _Plan, language: Language) -> lis
 
     Existing files stay. Where a step fails, the files written before are removed again.
     """
-    from gateway.settings import SettingsError, load
-
     folder = config.parent
     draft = folder / f".{config.name}.{os.getpid()}"
     text = "".join((beginning, *(["\n"] if beginning else []), *_lines(plan, language)))

@@ -1,44 +1,31 @@
 """Commands on the ledger's file: verify it, back it up, restore it."""
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import sys
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    GATEWAY,
-    AsJson,
-    Code,
-    Config,
-    Failure,
-    app,
-    grouped,
-    hint_lines,
-    load_settings,
-    open_ledger,
-    print_json,
-    print_stderr,
-    rich_console,
-    spinner,
-)
+from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
+from gateway.cli.configuration import load_settings
+from gateway.cli.ledger_access import open_ledger
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
+from gateway.cli.output import grouped, print_json
+from gateway.cli.screen import rich_console, spinner
+from gateway.control import Failed, NotRunning, ask
+from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, backup, newest_backup, restore
+from gateway.ledger.verify import Verdict
 
-if TYPE_CHECKING:
-    from gateway.ledger.verify import Verdict
+app = command_group()
 
 
-@app.command(rich_help_panel=GATEWAY)
+@app.command()
 def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Check that every event in the ledger is as it was written: chain, numbers, identities, places."""
-    from rich.progress import Progress
-
-    from gateway.commands import Refusal
-    from gateway.control import Unanswered, ask
-
     settings = load_settings(config)
     bar = Progress(console=rich_console(sys.stderr), transient=True, disable=not sys.stderr.isatty())
     with open_ledger(settings.data_dir) as ledger, bar:
@@ -47,11 +34,11 @@ def verify(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         breach = verdict.breach
         # The running daemon marks these events as altered and does not send them. Where no daemon runs, the next backup
         # or transmission detects them.
-        with suppress(Unanswered):
-            for found in verdict.breaches:
-                number = (ledger.base_of(found.stream) or 0) + found.sequence
-                with suppress(Refusal):
-                    ask(settings.data_dir, "altered", sequence=number)
+        for found in verdict.breaches:
+            number = (ledger.base_of(found.stream) or 0) + found.sequence
+            answer = ask(settings.data_dir, "altered", sequence=number)
+            if isinstance(answer, NotRunning) or (isinstance(answer, Failed) and not answer.is_refusal):
+                break
     if as_json:
         breaches = [found._asdict() for found in verdict.breaches]
         first = breach._asdict() if breach else None
@@ -82,8 +69,8 @@ def _explain_breaches(verdict: "Verdict") -> None:
         print_stderr(f"  {line}")
 
 
-ledger_app = typer.Typer(no_args_is_help=True, help="Copy the ledger, and go back to a copy.")
-app.add_typer(ledger_app, name="ledger", rich_help_panel=GATEWAY)
+ledger_app = command_group("Copy the ledger, and go back to a copy.")
+app.add_typer(ledger_app, name="ledger")
 
 
 @ledger_app.command("backup")
@@ -94,8 +81,6 @@ def back_up(
     ] = None,
 ) -> None:
     """Copy the ledger now, also while the daemon runs; the folder keeps the three newest copies."""
-    from gateway.ledger import FILE_NAME, LedgerError, backup
-
     settings = load_settings(config)
     try:
         with spinner("copying"):
@@ -121,8 +106,6 @@ def restore_backup(
     its sequence numbers from those that were used before. A copy with altered events is restored too, as evidence; then
     they are listed as `verify` lists them, and the exit code is 1.
     """
-    from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, newest_backup, restore
-
     settings = load_settings(config)
     copy = file or newest_backup(settings.backups)
     if copy is None:

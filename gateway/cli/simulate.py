@@ -1,5 +1,5 @@
-"""Commands to try Hadir without terminals or a broker: ``hadir demo`` and ``hadir simulate``."""
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+"""``hadir simulate``: simulated terminals, to try Hadir without real ones."""
+# ruff: noqa: T201 - a command line prints
 
 import os
 import re
@@ -15,19 +15,16 @@ from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from gateway.cli.base import (
-    TRYING,
-    Code,
-    Failure,
-    app,
-    duration,
-    grouped,
-    print_stderr,
-    signed_duration,
-)
+from drivers.anviz import simulator as anviz_simulator
+from drivers.line import simulator as line_simulator
+from drivers.zkteco import simulator as zkteco_simulator
+from gateway.cli.base import command_group, print_stderr
+from gateway.cli.options import duration, signed_duration
+from gateway.cli.output import grouped
 
 
 class Simulator(Protocol):
@@ -53,8 +50,9 @@ class Checksum(StrEnum):
     CRC16 = "crc16"
 
 
-simulate = typer.Typer(no_args_is_help=True, help="Serve a simulated terminal.")
-app.add_typer(simulate, name="simulate", rich_help_panel=TRYING)
+app = command_group()
+simulate = command_group("Serve a simulated terminal.")
+app.add_typer(simulate, name="simulate")
 
 
 OFFICE_ZONE = "Asia/Jakarta"
@@ -62,30 +60,6 @@ OFFICE_ZONE = "Asia/Jakarta"
 ClockZone = Annotated[
     str, typer.Option(metavar="ZONE", help="The zone its clock shows; the gateway's `timezone` must be the same.")
 ]
-
-
-@app.command(rich_help_panel=TRYING)
-def demo(
-    for_s: Annotated[
-        float | None,
-        typer.Option(
-            "--for", parser=duration, metavar="DURATION", help="End after this time, such as 20s; else Ctrl-C."
-        ),
-    ] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="No live table.")] = False,
-) -> None:
-    """Show everything at work on this computer.
-
-    Four simulated terminals, the gateway, a broker and a centre; at the end all must hold the same punches.
-    """
-    try:
-        from gateway.demo import demo as run_demo
-    except ModuleNotFoundError as exc:
-        if exc.name != "iotcore":
-            raise
-        raise Failure(Code.NEGATIVE, "the demo needs the library iotcore, which is not installed here", "demo") from exc
-
-    raise typer.Exit(run_demo(for_s, plain=plain))
 
 
 @simulate.callback()
@@ -129,13 +103,11 @@ def zkteco(
 
     Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, fault hang-up=read, faults, status, help.
     """
-    from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
-
     if faults:
-        print(SimulatedTerminal().faults.listing())
+        print(zkteco_simulator.SimulatedTerminal().faults.listing())
         return
     try:
-        terminal = build(
+        terminal = zkteco_simulator.build(
             now=_clock_in(timezone),
             serial=serial,
             layout=layout,
@@ -159,7 +131,7 @@ def zkteco(
         raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
     with _stop_signal() as stop, ExitStack() as stack:
         try:
-            simulator = stack.enter_context(Simulator(terminal, host, port))
+            simulator = stack.enter_context(zkteco_simulator.Simulator(terminal, host, port))
         except OSError as exc:
             what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
             raise typer.BadParameter(what, param_hint="--port") from None
@@ -216,8 +188,6 @@ def anviz(
 
     Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, unplug, plug, fault crc=3, status, help.
     """
-    from drivers.anviz.simulator import SimulatedTerminal, Simulator, history
-
     if not re.fullmatch("pty|tcp:[0-9]{1,5}", port) or int(port.partition(":")[2] or 0) > 65535:
         raise typer.BadParameter("write pty, or tcp: and a port number.", param_hint="--port")
     try:
@@ -228,7 +198,7 @@ def anviz(
     numbers = dict.fromkeys(device_id or [1])
     terminals = []
     for number in numbers:
-        terminal = SimulatedTerminal(
+        terminal = anviz_simulator.SimulatedTerminal(
             device_id=number,
             serial=serial if len(numbers) == 1 else f"{serial}{number}",
             model=model,
@@ -239,11 +209,11 @@ def anviz(
             now=now,
         )
         try:
-            terminal.append(*history(seed + number, records, terminal.clock(), epoch=terminal.epoch))
+            terminal.append(*anviz_simulator.history(seed + number, records, terminal.clock(), epoch=terminal.epoch))
         except ValueError as exc:
             raise typer.BadParameter(f"{exc}.", param_hint="--records") from None
         terminals.append(terminal)
-    simulator = Simulator(terminals, port, host=host, baudrate=baudrate)
+    simulator = anviz_simulator.Simulator(terminals, port, host=host, baudrate=baudrate)
     for order in fault or ():
         try:
             simulator.faults.switch(order)
@@ -271,8 +241,6 @@ def anviz(
 
 def _clock_in(timezone: str) -> Callable[[], datetime]:
     """Return a function that returns the local time of a zone; BadParameter for an unknown zone."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     try:
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError):
@@ -297,17 +265,15 @@ def text_line(
 
     Lines typed while it runs are commands: punch 1001, noise, half, slow 300, unplug, plug, help.
     """
-    from drivers.line.simulator import PATTERN, Simulator
-
     with _stop_signal() as stop, ExitStack() as stack:
         try:
             simulator = stack.enter_context(
-                Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
+                line_simulator.Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
             )
         except OSError as exc:
             what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
             raise typer.BadParameter(what, param_hint="--port") from None
-        print(f"A line at {simulator.port}. It is read with pattern: '{PATTERN}'", flush=True)
+        print(f"A line at {simulator.port}. It is read with pattern: '{line_simulator.PATTERN}'", flush=True)
         _run_console(simulator, stop, punch_every)
 
 

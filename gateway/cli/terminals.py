@@ -2,7 +2,7 @@
 
 They change nothing at a terminal and store nothing in the ledger.
 """
-# ruff: noqa: PLC0415, T201 - heavy imports stand where they are used, see the package; and a command line prints
+# ruff: noqa: T201 - a command line prints
 
 import csv
 import json
@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -19,47 +19,52 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from threading import Event
+from typing import Annotated, Any, TextIO
+from zoneinfo import ZoneInfo
 
 import typer
+from pydantic import ValidationError
+from rich.table import Table
 
-from gateway.cli.base import (
-    DEFAULT_CONFIG,
-    TERMINALS,
-    Address,
-    AsJson,
-    Code,
-    CommKey,
-    Config,
-    DriverName,
-    Failure,
-    Timeout,
-    Udp,
-    app,
+from drivers import DRIVERS, no_such_driver
+from drivers.base import (
+    Acknowledging,
+    BadRecord,
+    ClockReading,
+    DiscoveredTerminal,
+    Driver,
+    DriverError,
+    Enrolled,
+    Labels,
+    Logged,
+    ProtocolError,
+    RawPunch,
+    Reason,
+    Record,
+    Search,
+    Sizes,
+    Terminal,
+    TerminalInfo,
+    TerminalRefused,
+    TerminalUnavailable,
+)
+from drivers.values import STRICT
+from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
+from gateway.cli.configuration import load_settings
+from gateway.cli.options import DEFAULT_CONFIG, Address, AsJson, CommKey, Config, DriverName, Timeout, Udp, duration
+from gateway.cli.output import (
     code_text,
-    duration,
     duration_text,
     fullness,
     grouped,
-    hint_lines,
-    load_settings,
     offset_text,
     open_private,
     print_fields,
     print_json,
-    print_stderr,
-    progress,
-    rich_console,
-    spinner,
-    with_progress_bar,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from threading import Event
-    from zoneinfo import ZoneInfo
-
-    from drivers.base import ClockReading, DiscoveredTerminal, Driver, DriverError, Labels, Record, Terminal
+from gateway.cli.screen import progress, rich_console, spinner, with_progress_bar
+from gateway.event import LABELS
 
 TAIL = 8
 """Records that a probe reads to detect the layout of the log."""
@@ -82,8 +87,6 @@ class Target:
     @contextmanager
     def session(self) -> Iterator["Terminal"]:
         """Connect to the terminal; a DriverError ends the command."""
-        from drivers.base import DriverError
-
         try:
             with self.driver.connect(self.options) as terminal:
                 yield terminal
@@ -97,8 +100,6 @@ class Target:
 
 def failure_of(where: str, driver: "Driver", exc: "DriverError") -> Failure:
     """Return the failure for an exception that a driver raised at an address."""
-    from drivers.base import Reason, TerminalRefused, TerminalUnavailable
-
     message = re.sub(rf"^{re.escape(where)}(:[0-9]+)? ", "", str(exc))
     text = f"{where}: {message}"
     if isinstance(exc, TerminalUnavailable) and driver.via == "serial":
@@ -120,11 +121,6 @@ def _target(
     address: str, config: Path, driver: str, *, udp: bool, comm_key_file: Path | None, timeout: float | None
 ) -> Target:
     """Return the terminal that the argument names: one of the configuration, or one at an address."""
-    from pydantic import ValidationError
-
-    from drivers import DRIVERS, no_such_driver
-    from drivers.values import STRICT
-
     given: dict[str, Any] = {"transport": "udp"} if udp else {}
     if timeout is not None:
         given["timeout"] = timeout
@@ -148,7 +144,10 @@ def _target(
     return Target(address, DRIVERS[driver], options.model_copy(update=given), None)
 
 
-@app.command(rich_help_panel=TERMINALS)
+app = command_group()
+
+
+@app.command()
 def probe(
     address: Address,
     comm_key_file: CommKey = None,
@@ -185,8 +184,6 @@ def _plain_failure(failure: Failure) -> dict[str, Any]:
 
 def _inspect(terminal: "Terminal", target: Target, found: dict[str, Any]) -> None:
     """Add the terminal's properties to ``found``, from the smallest request to the largest."""
-    from drivers.base import Acknowledging, Logged, RawPunch
-
     found |= asdict(terminal.identify())
     requested = datetime.now().astimezone()
     clock = terminal.read_clock()
@@ -283,7 +280,7 @@ REMARKS = {
 }
 
 
-@app.command(rich_help_panel=TERMINALS)
+@app.command()
 def discover(
     networks: Annotated[
         list[str], typer.Argument(metavar="CIDR", help="Networks such as 192.168.1.0/24, or single addresses.")
@@ -309,9 +306,6 @@ def discover(
     Each address is tried over TCP, then UDP, at most 32 at a time. A device that answers is asked for serial, clock
     and count; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
     """
-    from drivers import DRIVERS
-    from drivers.base import Search, TerminalUnavailable
-
     if as_yaml and as_json:
         raise typer.BadParameter("choose one of the two.", param_hint="--yaml, --json")
     look = DRIVERS[driver].discover if driver in DRIVERS else None
@@ -421,8 +415,6 @@ def _stay_polite(spans: list[IPv4Network], total: int, rate: int) -> None:
 
 def rows_of(driver: str, findings: "list[DiscoveredTerminal]", failures: dict[str, Failure]) -> list[dict[str, Any]]:
     """Return the devices found as plain values, by address; ``name`` is set where the gateway could read the device."""
-    from drivers.base import Sizes, TerminalInfo
-
     rows = []
     for finding in sorted(findings, key=lambda finding: tuple(map(int, finding.host.split(".")))):
         failure = failures.get(finding.host)
@@ -489,8 +481,6 @@ ENTRY = ("name", "driver", "address", "transport")
 
 def print_rows(rows: list[dict[str, Any]], *, entries: bool = True) -> None:
     """Print the devices found as a table and, with ``entries``, as lines for the configuration."""
-    from rich.table import Table
-
     if not rows:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -522,7 +512,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@app.command(rich_help_panel=TERMINALS)
+@app.command()
 def read(
     address: Address,
     form: Annotated[
@@ -545,9 +535,6 @@ def read(
 
     Nothing is stored in the ledger or sent to the broker, and nothing changes at the terminal.
     """
-    from drivers.base import BadRecord, Enrolled, Logged, ProtocolError
-    from gateway.event import LABELS
-
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     if form is None:
         form = {".csv": Format.CSV, ".json": Format.JSON, ".jsonl": Format.JSON}.get(
@@ -585,8 +572,6 @@ def read(
 
 def _plain(record: "Record", pins: "Mapping[int, str]", labels: "Labels") -> dict[str, Any]:
     """Return a record as plain values; ``bad`` is the reason why it cannot be decoded as a punch, else None."""
-    from drivers.base import BadRecord
-
     if isinstance(record, BadRecord):
         return {"bad": record.reason, "raw": record.raw.hex()}
     return {

@@ -14,18 +14,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.base import grouped, local_text, offset_text, rich_console
-
-if TYPE_CHECKING:
-    from gateway.page.attention import Item
+from gateway.cli.output import local_text
+from gateway.cli.screen import rich_console
+from gateway.page.attention import Item, percent
+from gateway.page.messages import Messages
 
 REDRAWN_S = 2.0
 ALARMS = 3
@@ -34,19 +33,21 @@ LEAST_ROWS = 3
 """Rows for terminals, however small the window is."""
 WIDE = 100
 """Window width, in columns, from which serial numbers are shown."""
-_COLOURS = {"online": "green", "offline": "red"}
+COLOURS = {"online": "green", "offline": "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """All values that one drawing of the screen shows."""
 
+    messages: Messages
+    """The language, the zone and the time."""
     fields: Mapping[str, str]
     terminals: Mapping[str, Mapping[str, Any]]
     today: Mapping[str, Mapping[str, Any]]
     """Terminal → counts of its newest day."""
     alarms: Sequence[Mapping[str, Any]]
-    attention: "Sequence[Item]"
+    attention: Sequence[Item]
     """Items that need a person's attention, urgent ones first."""
 
 
@@ -55,7 +56,7 @@ def can_watch() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty() and not rich_console().is_dumb_terminal
 
 
-def watch(look: Callable[[], Picture], zone: ZoneInfo) -> None:
+def draw_repeatedly(look: Callable[[], Picture]) -> None:
     """Draw what ``look`` returns, repeatedly, until q is typed or SIGINT or SIGTERM arrives."""
     console = rich_console()
     with (
@@ -64,7 +65,7 @@ def watch(look: Callable[[], Picture], zone: ZoneInfo) -> None:
         Live(console=console, screen=True, auto_refresh=False) as live,
     ):
         while True:
-            live.update(draw(look(), zone, console), refresh=True)
+            live.update(draw(look(), console), refresh=True)
             ready, _, _ = select.select([sys.stdin, woken], [], [], REDRAWN_S)
             if woken in ready:
                 os.read(woken, 1024)
@@ -94,23 +95,24 @@ def _window() -> Iterator[int]:
         os.close(wake)
 
 
-def draw(picture: Picture, zone: ZoneInfo, console: Console) -> RenderableType:
+def draw(picture: Picture, console: Console) -> RenderableType:
     """Return the picture, laid out for the console's current size."""
     width, height = console.size
     head = _fields(picture.fields)
-    foot = Text(f"{datetime.now(zone):%H:%M:%S}  q ends", style="dim")
+    t = picture.messages
+    foot = Text(f"{datetime.now(t.zone):%H:%M:%S}  {t('quit')}", style="dim")
     # Lines that are always needed: the fields, an empty line after each part, the table's header and the last line.
     room = height - len(picture.fields) - 4
     least = min(LEAST_ROWS, len(picture.terminals))
     items = [_item(item) for item in picture.attention[: max(0, min(ITEMS, room - least - 1))]]
     room -= len(items) + 1 if items else 0
-    alarms = [_alarm(alarm, zone) for alarm in picture.alarms[: max(0, min(ALARMS, room - least - 1))]]
+    alarms = [_alarm(alarm, t) for alarm in picture.alarms[: max(0, min(ALARMS, room - least - 1))]]
     rows = max(least, room - (len(alarms) + 1 if alarms else 0))
     parts: list[RenderableType] = [head, Text()]
     if items:
         parts += [*items, Text()]
     if picture.terminals:
-        parts += [_terminals(picture, zone, rows, wide=width >= WIDE), Text()]
+        parts += [_terminals(picture, rows, wide=width >= WIDE), Text()]
     if alarms:
         parts += [*alarms, Text()]
     return Group(*parts, foot)
@@ -125,53 +127,54 @@ def _fields(fields: Mapping[str, str]) -> RenderableType:
     return table
 
 
-def _terminals(picture: Picture, zone: ZoneInfo, rows: int, *, wide: bool) -> RenderableType:
+def _terminals(picture: Picture, rows: int, *, wide: bool) -> RenderableType:
+    t = picture.messages
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("terminal", no_wrap=True, overflow="ellipsis", min_width=8)
-    headings = ("state", "since", "serial", "last punch", "clock") if wide else ("state", "last punch", "clock")
-    for heading in headings:
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
-    for heading in ("full", "in log", "ledger", "sent", "centre"):
-        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_column(t("column_terminal"), no_wrap=True, overflow="ellipsis", min_width=8)
+    columns = ("state", "since", "serial", "last_punch", "clock") if wide else ("state", "last_punch", "clock")
+    for column in columns:
+        table.add_column(t(f"column_{column}"), no_wrap=True, overflow="ellipsis")
+    for column in ("full", "short_log", "short_ledger", "sent", "short_centre"):
+        table.add_column(t(f"column_{column}"), no_wrap=True, justify="right")
     names = sorted(picture.terminals, key=lambda name: picture.terminals[name]["state"] == "online")
     shown = names if len(names) <= rows else names[: rows - 1]
     for name in shown:
         state, day = picture.terminals[name], picture.today.get(name, {})
-        clock, capacity = state["clock"], state["capacity"]
         cells = {
-            "state": Text(state["state"], style=_COLOURS.get(state["state"], "")),
-            "since": Text(local_text(state.get("since"), zone)[5:16]),
+            "state": Text(t.state(state["state"]), style=COLOURS.get(state["state"], "")),
+            "since": Text(local_text(state.get("since"), t.zone)[5:16]),
             "serial": Text(state["serial"] or "-"),
-            "last punch": Text((state["last_punch"] or "-").replace("T", " ")[5:] or "-"),
-            "clock": Text("-" if clock is None else offset_text(clock["offset_ms"], clock["bound_ms"])),
+            "last_punch": Text((state["last_punch"] or "-").replace("T", " ")[5:] or "-"),
+            "clock": Text("-" if state["clock"] is None else t.offset(state["clock"])),
         }
-        full = f"{100 * state['records'] // capacity} %" if capacity and state["records"] is not None else "-"
-        table.add_row(Text(name), *(cells[heading] for heading in headings), full, *_counts(day))
+        full = percent(state["records"], state["capacity"])
+        values = (cells[column] for column in columns)
+        table.add_row(Text(name), *values, "-" if full is None else f"{full} %", *_counts(day, t))
     if len(shown) < len(names):
-        table.add_row(Text(f"… {len(names) - len(shown)} more", style="dim"))
+        table.add_row(Text(f"… {t('more_terminals', count=len(names) - len(shown))}", style="dim"))
     return table
 
 
-def _counts(day: Mapping[str, Any]) -> list[Text]:
+def _counts(day: Mapping[str, Any], t: Messages) -> list[Text]:
     """Return a day's counts along the way to the centre; a count lower than the one before it is coloured."""
     if not day:
         return [Text("-")] * 4
     stored = day["in_ledger"] + day["withheld"]
     return [
-        Text("-" if day["in_log"] is None else grouped(day["in_log"])),
-        Text(grouped(day["in_ledger"]), style="yellow" if stored < (day["in_log"] or 0) else ""),
-        Text(grouped(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
-        Text(grouped(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
+        Text("-" if day["in_log"] is None else t.number(day["in_log"])),
+        Text(t.number(day["in_ledger"]), style="yellow" if stored < (day["in_log"] or 0) else ""),
+        Text(t.number(day["sent"]), style="yellow" if day["sent"] < day["in_ledger"] else ""),
+        Text(t.number(day["confirmed"]), style="yellow" if day["confirmed"] < day["sent"] else ""),
     ]
 
 
-def _item(item: "Item") -> Text:
+def _item(item: Item) -> Text:
     text = Text(f"{item.what}: {item.do}", no_wrap=True, overflow="ellipsis")
     text.stylize("bold red" if item.urgent else "yellow", 0, len(item.what))
     return text
 
 
-def _alarm(alarm: Mapping[str, Any], zone: ZoneInfo) -> Text:
-    text = Text(f"{local_text(alarm['at'], zone)[5:]}  {alarm['message']}", no_wrap=True, overflow="ellipsis")
+def _alarm(alarm: Mapping[str, Any], t: Messages) -> Text:
+    text = Text(f"{local_text(alarm['at'], t.zone)[5:]}  {alarm['message']}", no_wrap=True, overflow="ellipsis")
     text.stylize("dim", 0, 14)
     return text

@@ -57,9 +57,9 @@ def _gateway(status: Mapping[str, Any], t: Messages) -> Iterator[Item]:
             if cause is None
             else f"{t('no_broker_kept')} {_advice(BROKER_FINDINGS.get(cause, 'broker_broke'), t)}"
         )
-        yield Item(name, urgent=True, what=t(name), do=do, detail=broker.text())
+        yield Item(name, urgent=True, what=t(name), do=do, detail=broker_text(broker, t))
     elif broker.hindered:
-        yield Item("held", urgent=True, what=t("held"), do=t("held_do"), detail="; ".join(broker.held()))
+        yield Item("held", urgent=True, what=t("held"), do=t("held_do"), detail="; ".join(_held(broker, t)))
     if health["room"] != "all":
         name = f"room_{health['room']}"
         yield Item(name, urgent=health["room"] == "none", what=t(name), do=t("room_do"))
@@ -101,13 +101,14 @@ def _terminal(
 
 
 def _offline(name: str, state: Mapping[str, Any], reason_code: str | None, t: Messages) -> Item:
-    cause, reason = state["cause"], state["reason"] or ""
+    cause = state["cause"]
     finding = obstacle(cause, reason_code).name
+    detail = reason_text(state, reason_code, t)
     do = "" if cause is None else _advice(finding, t)
     if state["since"] is None or cause is None:
-        return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, reason)
+        return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, detail)
     code = f"terminal_{cause}" if cause in _UNFINISHED else "terminal_offline"
-    return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, _detail(finding, reason, t))
+    return Item(code, True, t(code, terminal=name, since=t.utc(state["since"])), do, detail)
 
 
 def _advice(finding: str, t: Messages) -> str:
@@ -115,10 +116,36 @@ def _advice(finding: str, t: Messages) -> str:
     return "" if advice is None else advice.into(Spoken(t.language))
 
 
-def _detail(finding: str, reason: str, t: Messages) -> str:
-    """Return the technical reason as in the log; in another language than English, with what it means before it."""
-    language = Spoken(t.language)
-    return reason if language is Spoken.ENGLISH else FINDINGS[finding].text.into(language, reason=reason)
+def reason_text(state: Mapping[str, Any], code: str | None, t: Messages) -> str:
+    """Return why a terminal is not online; ``code`` is the reason for programs.
+
+    In English the technical reason as in the log; in another language what it means, with the technical reason.
+    """
+    reason = state["reason"] or ""
+    if t.spoken is Spoken.ENGLISH or not reason:
+        return reason
+    if state["cause"] is None:
+        return t("unvisited")
+    return FINDINGS[obstacle(state["cause"], code).name].text.into(t.spoken, reason=reason)
+
+
+def broker_text(broker: BrokerStatus, t: Messages) -> str:
+    """Return the connection to the broker in one line; the reason as for terminals."""
+    if broker.connected:
+        return "; ".join([t("broker_on"), *_held(broker, t)])
+    if broker.reason is None:
+        return t("broker_untried")
+    if t.spoken is Spoken.ENGLISH:
+        return t("broker_off", reason=broker.reason)
+    return t("broker_off", reason=f"{t(f'broker_{broker.cause}')} ({broker.reason})")
+
+
+def _held(broker: BrokerStatus, t: Messages) -> list[str]:
+    return [
+        *(t("broker_no_subscriber", topic=topic) for topic in broker.unsubscribed),
+        *(t("broker_topic_refused", topic=topic, code=f"{code:#04x}") for topic, code in broker.refused.items()),
+        *(t("broker_no_subscription", topic=topic) for topic in broker.subscriptions_refused),
+    ]
 
 
 def _apart(earlier: str, later: str) -> timedelta:

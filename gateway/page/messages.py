@@ -1,4 +1,4 @@
-"""Texts of the page in English and Indonesian (the default), and formatting of numbers and times. Pure."""
+"""Texts of the page and of `hadir status` in English and Indonesian, and formatting of numbers and times. Pure."""
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -135,6 +135,71 @@ TEXTS: Mapping[str, Text] = {
     # Alarms.
     "alarms": _("Alarms since the start"),
     "no_alarms": _("None."),
+    # Only `hadir status`: its fields, columns and remarks.
+    "gateway": _("gateway"),
+    "gateway_stopped": _("{gateway}, not running"),
+    "gateway_runs": _("{gateway}, hadir {version}, running for {uptime}"),
+    "broker_field": _("broker"),
+    "broker_untried": _("not connected yet"),
+    "broker_off": _("not connected: {reason}"),
+    "broker_on": _("connected"),
+    "broker_name": _("the broker's name is not known"),
+    "broker_no_route": _("no network leads to the broker"),
+    "broker_silent": _("the broker does not answer"),
+    "broker_port": _("nothing listens at the broker's port"),
+    "broker_certificate": _("the broker's certificate is not trusted"),
+    "broker_tls": _("an encrypted connection cannot be made"),
+    "broker_files": _("the files for the login cannot be read"),
+    "broker_login": _("the broker refuses the login"),
+    "broker_refused": _("the broker refuses the connection"),
+    "broker_taken": _("another machine uses this gateway's name"),
+    "broker_replaced": _("this is a copy of another gateway"),
+    "broker_broke": _("the connection breaks"),
+    "broker_no_subscriber": _("nobody subscribes to {topic}"),
+    "broker_topic_refused": _("{topic} is refused (reason {code})"),
+    "broker_no_subscription": _("the subscription to {topic} is refused"),
+    "events_wait": _("{count} events wait"),
+    "clock_field": _("clock"),
+    "clock_synchronised": _("synchronised"),
+    "clock_unsynchronised": _("NOT synchronised: punches are marked unverified"),
+    "disk_field": _("disk"),
+    "disk_free": _("{size} free"),
+    "disk_news": _("NEARLY FULL: long imports wait"),
+    "disk_none": _("FULL: READING HAS STOPPED"),
+    "ledger": _("ledger"),
+    "ledger_none": _("none yet"),
+    "ledger_unreadable": _("cannot be read by you"),
+    "count_events": _("{count} events"),
+    "count_sent": _("{count} sent"),
+    "count_waiting": _("{count} waiting"),
+    "count_confirmed": _("{count} confirmed"),
+    "count_missing": _("{count} missing"),
+    "count_parked": _("{count} parked"),
+    "count_withheld": _("{count} withheld"),
+    "count_unconfirmed": _("{count} unconfirmed"),
+    "column_terminal": _("terminal"),
+    "column_state": _("state"),
+    "column_since": _("since"),
+    "column_serial": _("serial"),
+    "column_last_punch": _("last punch"),
+    "column_clock": _("clock"),
+    "column_records": _("records"),
+    "column_full": _("full"),
+    "column_day": _("day"),
+    "column_in_log": _("in its log"),
+    "column_in_ledger": _("in the ledger"),
+    "column_withheld": _("withheld"),
+    "column_sent": _("sent"),
+    "column_confirmed": _("confirmed"),
+    "column_short_log": _("in log"),
+    "column_short_ledger": _("ledger"),
+    "column_short_centre": _("centre"),
+    "more_terminals": _("{count} more"),
+    "quit": _("q ends"),
+    "newest_alarms": _("newest alarms since the start"),
+    "disk_of_terminal_none": _("no flash disk is there"),
+    "disk_of_terminal_reading": _("the flash disk is being read: do not remove it"),
+    "disk_of_terminal_safe": _("the flash disk is read and may be removed"),
     # The login.
     "login": _("Token"),
     "login_about": _("It stands in the file that web.token_file names, on the gateway."),
@@ -143,6 +208,8 @@ TEXTS: Mapping[str, Text] = {
     "login_go": _("Show the page"),
 }
 
+_STATES: Mapping[str, Text] = {"online": _("online"), "offline": _("offline"), "unknown": _("unknown")}
+"""Connection states of a terminal, as in its message."""
 _LABELS: Mapping[str, Text] = {
     "check_in": _("check-in"),
     "check_out": _("check-out"),
@@ -213,6 +280,11 @@ class Messages:
         """Return the text of a name."""
         return TEXTS[name].into(self.spoken, **values)
 
+    @property
+    def day(self) -> date:
+        """The present local day."""
+        return self._now.date()
+
     @staticmethod
     def language_named(code: Language) -> str:
         """Return a language's own name."""
@@ -224,6 +296,10 @@ class Messages:
             return ""
         text = _LABELS.get(str(code))
         return str(code) if text is None else text.translated(self.spoken)
+
+    def state(self, code: str) -> str:
+        """Return the name of a terminal's connection state."""
+        return _STATES[code].translated(self.spoken) if code in _STATES else code
 
     def alarm(self, code: str) -> str:
         """Return the title of an alarm."""
@@ -237,6 +313,11 @@ class Messages:
         """Return a number with thousands separators and, unless it is an integer, one decimal."""
         text = f"{number:,.0f}" if number == int(number) else f"{number:,.1f}"
         return text if self.language == "en" else text.translate(str.maketrans(",.", ".,"))
+
+    def fullness(self, records: int | None, capacity: int | None) -> str:
+        """Return a number of records, and how full they make a log: ``1,204 (1 %)``."""
+        percent = f" ({100 * records / capacity:.0f} %)" if capacity and records is not None else ""
+        return f"{'?' if records is None else self.number(records)}{percent}"
 
     def size(self, number: float) -> str:
         """Return a number of bytes."""

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.broker_status import BrokerStatus
 from gateway.page import chart
-from gateway.page.attention import attention, condition, ever_confirmed, percent
+from gateway.page.attention import attention, condition, ever_confirmed, percent, reason_text
 from gateway.page.guard import COOKIE, LOGIN, FailedLogins, Guard, PeerLimit, matches, peer_of, ticket, too_many
 from gateway.page.messages import LANGUAGES, NORMAL, Messages, language
 from gateway.page.metrics import metrics
@@ -130,6 +130,7 @@ class _Pages:
             confirmed=ever_confirmed(status),
             percent=percent,
             condition=condition,
+            reason=lambda name, state: reason_text(state, status.get("reason_codes", {}).get(name), messages),
             attention=attention(status, view.tolerances, messages),
             now=view.now().astimezone(view.zone),
             name=view.name,

@@ -10,7 +10,8 @@ import typer
 
 from central import cli as centre
 from gateway import cli as gateway
-from gateway.cli import base
+from gateway.cli.app import LazyCommand
+from gateway.cli.app import app as gateway_app
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Command:
 PROGRAMS = (
     Program(
         "hadir",
-        base.app,
+        gateway_app,
         "attendance gateway: fingerprint terminals to MQTT",
         {name: gateway.hint_lines(name) for name in gateway.HINTS},
         (
@@ -78,7 +79,9 @@ def commands(command: Any, words: str, parent: Any = None) -> Iterator[Command]:
         names + tuple(flag for flag in flags if flag.startswith("--")),
     )
     for name in names:
-        yield from commands(command.commands[name], f"{words} {name}", context)
+        below = command.commands[name]
+        below = below.load() if isinstance(below, LazyCommand) else below
+        yield from commands(below, f"{words} {name}", context)
 
 
 def escaped(text: str) -> str:

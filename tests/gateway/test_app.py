@@ -18,13 +18,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
-from gateway import control
 from gateway.app import Daemon
 from gateway.event import RECORDED
 from gateway.ledger import LedgerReader
 from gateway.mqtt.timing import Timing
 from gateway.settings import load
-from tests import contract
+from tests import contract, control
 from tests.broker import WAIT_S, Broker, Subscriber, eventually, program
 
 ZONE = ZoneInfo("Asia/Jakarta")

@@ -27,10 +27,11 @@ import pytest
 from drivers.zkteco import layouts, wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from gateway.cli import hint_lines
-from gateway.control import ask
+from gateway.cli.app import COMMANDS, LazyCommand
 from gateway.settings import load
 from tests import command
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
+from tests.control import ask
 from tests.drivers.zkteco import foreign_services
 
 HADIR = [sys.executable, "-m", "gateway.cli"]
@@ -134,6 +135,27 @@ def test_start_is_fast_because_nothing_heavy_is_imported() -> None:
     script = f"import sys, gateway.cli; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_command_imports_its_own_module_only() -> None:
+    """The list of commands shows all of them without importing any."""
+    script = (
+        "import sys, gateway.cli\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try:\n    gateway.cli.main()\n"
+        "except SystemExit:\n    print(sorted(name for name in sys.modules if name.startswith('gateway.cli.')))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == str([f"gateway.cli.{name}" for name in ("app", "base", "loading")])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_repeats_their_first_sentence(name: str) -> None:
+    """The table stands in for modules that are not imported."""
+    command = LazyCommand(name).load()
+    first = " ".join((command.help or "").split("\n\n")[0].split())
+
+    assert COMMANDS[name].summary in (first, command.help)
 
 
 def test_installed_command_tells_its_version() -> None:
@@ -1198,7 +1220,7 @@ def test_ctrl_c_while_the_program_is_loaded() -> None:
         "import builtins, os, signal, sys\n"
         "before = builtins.__import__\n"
         "def load(name, *more):\n"
-        "    if name == 'gateway.cli.simulate' or (name == 'gateway.cli' and more[2] and 'simulate' in more[2]):\n"
+        "    if name == 'gateway.cli.base':\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
         "    return before(name, *more)\n"
         "builtins.__import__ = load\n"

@@ -13,12 +13,12 @@ import pytest
 
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.doctor import _advice_lines, _conclude
-from gateway.control import ask
 from gateway.doctor import Outcome, Step
 from gateway.findings import FINDINGS
 from gateway.ledger import LedgerReader
 from gateway.texts import Language, user_language
 from tests.broker import Broker, Subscriber, eventually
+from tests.control import ask
 from tests.gateway.test_cli import HADIR, configuration, environment, hadir
 
 PIN = "198609262015051001"

@@ -204,8 +204,9 @@ def test_status_and_check_of_terminals_that_are_no_address(tmp_path: Path) -> No
     with running("run", "-c", config):
         eventually(lambda: "gate: the flash disk is read and may be removed" in hadir("status", "-c", config).stdout)
         export(stick, "1_attlog (2).dat", 1001)
-        unread = "gate: 1 files there are NOT read / 1 berkas TIDAK dibaca: 1_attlog (2).dat"
+        unread = "gate: 1 files are NOT read: 1_attlog (2).dat"
         eventually(lambda: unread in hadir("status", "-c", config).stdout)
+        assert "gate: 1 berkas TIDAK dibaca: 1_attlog (2).dat" in hadir("status", "-c", config, "--lang", "id").stdout
         for file in stick.iterdir():
             file.unlink()
         eventually(lambda: "gate: no flash disk is there" in hadir("status", "-c", config).stdout)

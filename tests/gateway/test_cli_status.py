@@ -9,11 +9,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from drivers.zkteco.simulator import Simulator, build
-from gateway.control import ask
+from gateway.advice import obstacle
+from gateway.findings import FINDINGS
 from gateway.page.attention import attention
 from gateway.page.messages import Messages
 from gateway.settings import load
+from gateway.texts import Language
 from tests.broker import Broker, eventually, free_port
+from tests.control import ask
 from tests.gateway.test_cli import configuration, hadir, running
 
 
@@ -60,6 +63,15 @@ def test_status_and_page_have_one_list(tmp_path: Path) -> None:
     for what in ("Broker tidak terhubung", "gudang tidak menjawab sejak"):
         assert what in shown
         assert what in page
+    # The technical reason stays English, behind its meaning.
+    assert re.search(r"^  gateway +kantor/gw-01, hadir \S+, berjalan selama ", shown, re.MULTILINE)
+    assert re.search(r"^  broker +mqtt://127.0.0.1:9, tidak tersambung: [a-z ]+ broker \(.*\); ", shown, re.MULTILINE)
+    reason = done["terminals"]["gudang"]["reason"]
+    meaning = FINDINGS[obstacle("unavailable", done["reason_codes"]["gudang"]).name].text
+    line = meaning.into(Language.INDONESIAN, reason=reason)
+    assert line != reason
+    assert f"gudang: {line}" in shown
+    assert line in page
     for advice in re.findall(r"^!+ .*\n   (.*)$", shown, re.MULTILINE):
         assert advice in page
 

@@ -13,7 +13,8 @@ import pytest
 
 from gateway import control
 from gateway.commands import Refusal
-from gateway.control import Control, Unanswered
+from gateway.control import Done, Failed, NotRunning
+from gateway.control_server import MAX_AT_ONCE, Control
 from gateway.ledger import LedgerError, LedgerFull
 from tests.broker import WAIT_S, eventually
 
@@ -28,42 +29,46 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     listening.close()
 
 
+def failure(answer: control.Answer) -> Failed:
+    """Return the answer, which must be a failure."""
+    assert isinstance(answer, Failed)
+    return answer
+
+
 def test_question_is_answered(folder: Path) -> None:
     """A command reaches its handler with its arguments, and the answer comes back."""
-    assert control.ask(folder, "status", what="all") == {"echo": "all"}
+    assert control.ask(folder, "status", what="all") == Done({"echo": "all"})
 
 
 def test_an_unknown_command_is_answered_as_such(folder: Path) -> None:
     """A daemon of another version runs all the same, and goes on answering."""
-    with pytest.raises(Unanswered) as caught:
-        control.ask(folder, "clear-log")
-    assert caught.value.code == "unknown_command"
-    assert control.ask(folder, "status") == {"echo": None}
+    assert failure(control.ask(folder, "clear-log")).code == "unknown_command"
+    assert control.ask(folder, "status") == Done({"echo": None})
 
 
 @pytest.mark.parametrize("garbage", [b"\n", b"\xff\xfe\n", b"[1, 2]\n", b"{}\n", b"", b"[" * 200_000 + b"\n"])
 def test_garbage_is_survived(folder: Path, garbage: bytes) -> None:
     """Bytes that are no request do not stop the listening."""
     with socket.socket(socket.AF_UNIX) as connection:
-        control._at(connection.connect, folder / control.SOCKET_NAME)
+        control.at_short_path(connection.connect, folder / control.SOCKET_NAME)
         connection.sendall(garbage)
         connection.shutdown(socket.SHUT_WR)
         connection.recv(1000)
 
-    assert control.ask(folder, "status") == {"echo": None}
+    assert control.ask(folder, "status") == Done({"echo": None})
 
 
 def test_silent_connections_take_a_limited_number_of_threads(folder: Path) -> None:
     """Whoever may enter the folder cannot take all threads and file descriptors of the daemon, and others come next."""
-    silent = [socket.socket(socket.AF_UNIX) for _ in range(control.MAX_AT_ONCE + 20)]
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(MAX_AT_ONCE + 20)]
     for connection in silent:
-        control._at(connection.connect, folder / control.SOCKET_NAME)
-    eventually(lambda: answering() == control.MAX_AT_ONCE)
-    for connection in silent[: control.MAX_AT_ONCE - 1]:
+        control.at_short_path(connection.connect, folder / control.SOCKET_NAME)
+    eventually(lambda: answering() == MAX_AT_ONCE)
+    for connection in silent[: MAX_AT_ONCE - 1]:
         connection.close()
 
-    assert control.ask(folder, "status", timeout_s=WAIT_S) == {"echo": None}
-    assert answering() <= control.MAX_AT_ONCE
+    assert control.ask(folder, "status", timeout_s=WAIT_S) == Done({"echo": None})
+    assert answering() <= MAX_AT_ONCE
     for connection in silent:
         connection.close()
 
@@ -120,10 +125,9 @@ def test_a_command_that_fails_is_not_taken_for_an_absent_gateway(tmp_path: Path,
         raise raised
 
     listening = Control(tmp_path, {"broken": fail, "status": lambda _: {"well": True}})
-    with pytest.raises(Unanswered) as caught:
-        control.ask(tmp_path, "broken")
-    assert caught.value.code == code
-    assert control.ask(tmp_path, "status") == {"well": True}
+    failed = failure(control.ask(tmp_path, "broken"))
+    assert (failed.code, failed.is_refusal) == (code, False)
+    assert control.ask(tmp_path, "status") == Done({"well": True})
     listening.close()
 
 
@@ -137,9 +141,8 @@ def test_an_answer_that_takes_too_long_is_not_taken_for_none(tmp_path: Path) -> 
         return {}
 
     listening = Control(tmp_path, {"slow": slow})
-    with pytest.raises(Unanswered, match="has not answered") as caught:
-        control.ask(tmp_path, "slow", timeout_s=0.5)
-    assert caught.value.code == "timed_out"
+    failed = failure(control.ask(tmp_path, "slow", timeout_s=0.5))
+    assert (failed.code, "has not answered" in failed.message) == ("timed_out", True)
     assert requested.wait(30)
     done.set()
     listening.close()
@@ -148,16 +151,14 @@ def test_an_answer_that_takes_too_long_is_not_taken_for_none(tmp_path: Path) -> 
 def test_a_gateway_with_a_full_queue_of_connections_is_not_taken_for_none(tmp_path: Path) -> None:
     """It runs: nothing may be done as if it did not. When it has room again, it answers."""
     with socket.socket(socket.AF_UNIX) as listening, ExitStack() as waiting:
-        control._at(listening.bind, tmp_path / control.SOCKET_NAME)
+        control.at_short_path(listening.bind, tmp_path / control.SOCKET_NAME)
         listening.listen(0)
         with suppress(BlockingIOError):
             while True:
                 connection = waiting.enter_context(socket.socket(socket.AF_UNIX))
                 connection.setblocking(False)
-                control._at(connection.connect, tmp_path / control.SOCKET_NAME)
-        with pytest.raises(Unanswered) as caught:
-            control.ask(tmp_path, "status", timeout_s=0.2)
-        assert caught.value.code == "timed_out"
+                control.at_short_path(connection.connect, tmp_path / control.SOCKET_NAME)
+        assert failure(control.ask(tmp_path, "status", timeout_s=0.2)).code == "timed_out"
 
         def serve() -> None:
             while True:
@@ -170,23 +171,21 @@ def test_a_gateway_with_a_full_queue_of_connections_is_not_taken_for_none(tmp_pa
         waiting.close()
         serving = threading.Thread(target=serve, daemon=True)
         serving.start()
-        assert control.ask(tmp_path, "status", timeout_s=WAIT_S) == {}
+        assert control.ask(tmp_path, "status", timeout_s=WAIT_S) == Done({})
         serving.join(WAIT_S)
 
 
 def test_a_gateway_that_ends_in_the_middle_is_not_taken_for_none(tmp_path: Path) -> None:
     """Whether it has done what was asked is not known, and not claimed."""
     with socket.socket(socket.AF_UNIX) as dying:
-        control._at(dying.bind, tmp_path / control.SOCKET_NAME)
+        control.at_short_path(dying.bind, tmp_path / control.SOCKET_NAME)
         dying.listen()
 
         def die() -> None:
             dying.accept()[0].close()
 
         threading.Thread(target=die, daemon=True).start()
-        with pytest.raises(Unanswered) as caught:
-            control.ask(tmp_path, "replay")
-    assert caught.value.code == "failed"
+        assert failure(control.ask(tmp_path, "replay")).code == "failed"
 
 
 def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:
@@ -197,20 +196,20 @@ def test_a_refusal_comes_back_with_its_reason(tmp_path: Path) -> None:
 
     listening = Control(tmp_path, {"poll": refuse})
 
-    with pytest.raises(Refusal, match="no terminal of that name") as caught:
-        control.ask(tmp_path, "poll", terminal="kitchen")
+    refused = failure(control.ask(tmp_path, "poll", terminal="kitchen"))
 
-    assert caught.value.code == "unknown_terminal"
+    assert refused == Failed("unknown_terminal", "no terminal of that name")
+    assert refused.is_refusal
     listening.close()
 
 
 def test_no_daemon(tmp_path: Path) -> None:
     """Without a daemon, or with a dead one's socket, there is no answer and no exception."""
-    assert control.ask(tmp_path, "status") is None
+    assert control.ask(tmp_path, "status") == NotRunning()
     Control(tmp_path, {}).close()
     with socket.socket(socket.AF_UNIX) as dead:
-        control._at(dead.bind, tmp_path / control.SOCKET_NAME)
-    assert control.ask(tmp_path, "status") is None
+        control.at_short_path(dead.bind, tmp_path / control.SOCKET_NAME)
+    assert control.ask(tmp_path, "status") == NotRunning()
 
 
 def test_socket_is_not_for_everybody(folder: Path) -> None:
@@ -224,7 +223,7 @@ def test_close_removes_the_socket_and_a_new_daemon_may_listen(tmp_path: Path) ->
     first._socket.close()  # a crash: the file stays
     second = Control(tmp_path, {"status": lambda _: {"second": True}})
 
-    assert control.ask(tmp_path, "status") == {"second": True}
+    assert control.ask(tmp_path, "status") == Done({"second": True})
 
     second.close()
     assert not (tmp_path / control.SOCKET_NAME).exists()

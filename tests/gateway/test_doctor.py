@@ -25,7 +25,6 @@ from gateway import advice, doctor, event
 from gateway.app import Daemon
 from gateway.cli.messages import STEPS
 from gateway.clock import AssumedClock, SystemClock
-from gateway.control import ask
 from gateway.doctor import BROKER, BROKER_STEPS, GATEWAY, MACHINE_STEPS, TERMINAL_STEPS, Finding, Section, Step
 from gateway.findings import FINDINGS
 from gateway.ledger import Ledger, LedgerReader
@@ -50,6 +49,7 @@ from tests.broker import (
     puback,
     suback,
 )
+from tests.control import ask
 from tests.drivers.zkteco import foreign_services
 
 ZONE = ZoneInfo("Asia/Jakarta")

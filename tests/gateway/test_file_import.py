@@ -13,7 +13,7 @@ import pytest
 from drivers.attlog.terminal import survey_export
 from drivers.base import RawPunch, Reading, Record
 from gateway import file_import
-from gateway.control import Control
+from gateway.control_server import Control
 from gateway.event import ReadingContext
 from gateway.file_import import (
     DaemonSink,

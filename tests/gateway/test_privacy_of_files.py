@@ -16,7 +16,8 @@ from drivers.attlog.terminal import AttlogOptions, AttlogTerminal
 from drivers.base import ProtocolError, Refused, UnreadableLog
 from gateway.bundle import Bundle, Header, Writer, public_text, signing_key
 from gateway.cli.doctor import _report, _write
-from gateway.control import Control, Unanswered, ask
+from gateway.control import Failed, ask
+from gateway.control_server import Control
 from gateway.doctor import Step
 from gateway.identities import Identities
 from gateway.ledger import backup, newest_backup, restore
@@ -108,9 +109,9 @@ def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], 
     def ask_for_it() -> None:
         server = Control(ledger.path.parent, {"file-part": answer})
         try:
-            ask(ledger.path.parent, "file-part", records=[PIN, RAW.hex()])
-        except Unanswered as exc:
-            stream.write(f"hadir: {exc}\n")
+            answered = ask(ledger.path.parent, "file-part", records=[PIN, RAW.hex()])
+            if isinstance(answered, Failed):
+                stream.write(f"hadir: {answered.message}\n")
         finally:
             server.close()
 

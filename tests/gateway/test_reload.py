@@ -20,13 +20,13 @@ from structlog.testing import capture_logs
 
 from drivers.zkteco import wire
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator
-from gateway import app, control
+from gateway import app
 from gateway.app import Daemon
 from gateway.commands import Refusal
 from gateway.ledger import LedgerReader
 from gateway.reload import Difference, applied, difference
 from gateway.settings import Problem, Settings, load
-from tests import contract
+from tests import contract, control
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import ZONE, here, punches
 from tests.gateway.test_app import daemon as process_of

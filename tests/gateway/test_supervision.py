@@ -28,7 +28,7 @@ from tests.gateway.test_app import configured, here
 RUN = """
 import sys, threading, time
 from pathlib import Path
-from gateway import app, control
+from gateway import app, control, control_server
 from gateway.app import Daemon, configure_logging
 from gateway.settings import load
 {sabotage}
@@ -65,10 +65,13 @@ SABOTAGES = {
         BROKEN + "from apscheduler.schedulers.background import BackgroundScheduler\n"
         "BackgroundScheduler._process_jobs = broken",
     ),
-    "control socket": ("thread control", BROKEN + "control.Control._serve = lambda self: (time.sleep(1.5), broken())"),
+    "control socket": (
+        "thread control",
+        BROKEN + "control_server.Control._serve = lambda self: (time.sleep(1.5), broken())",
+    ),
     "answer of the control socket": (
         "thread control-answer",
-        BROKEN + "import contextlib\ncontrol.Control._answer = broken\n"
+        BROKEN + "import contextlib\ncontrol_server.Control._answer = broken\n"
         "def ask_for_ever():\n"
         "    while True:\n"
         "        with contextlib.suppress(Exception): control.ask(Path('data'), 'status')\n"

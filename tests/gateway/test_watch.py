@@ -13,6 +13,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from gateway.cli.watch import Picture, draw
 from gateway.page.attention import Item
+from gateway.page.messages import Messages
 from tests.broker import WAIT_S, Broker
 from tests.gateway.test_app import configured, daemon
 from tests.gateway.test_cli import configuration, environment, hadir
@@ -158,6 +160,7 @@ def picture(terminals: int, items: int = 0) -> Picture:
     day = {"in_log": 1200, "in_ledger": 1199, "withheld": 0, "sent": 1100, "confirmed": 0}
     names = [f"loket-{number}" for number in range(terminals)]
     return Picture(
+        Messages("en", datetime.now(ZONE)),
         {"gateway": "kantor/gw-01, hadir 1.0, running for 3 d 2 h", "ledger": "events " * 40},
         {name: state | ({"state": "offline"} if name == names[-1] else {}) for name in names},
         dict.fromkeys(names, day),
@@ -173,7 +176,7 @@ def test_it_fits_into_the_window(columns: int, rows: int, terminals: int, items:
     """No line is broken, none is lost but those of terminals that are well, and their number is told."""
     screen = StringIO()
     console = Console(file=screen, width=columns, height=rows, highlight=False, markup=False)
-    console.print(draw(picture(terminals, items), ZONE, console))
+    console.print(draw(picture(terminals, items), console))
     lines = screen.getvalue().splitlines()
 
     assert len(lines) <= rows

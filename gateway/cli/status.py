@@ -1,0 +1,276 @@
+"""``hadir status``: the state of the gateway and its terminals, once or continuously."""
+# ruff: noqa: T201 - a command line prints
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from gateway.broker_status import BrokerStatus
+from gateway.cli.base import Code, Failure, command_group
+from gateway.cli.configuration import load_settings
+from gateway.cli.daemon import failure_of
+from gateway.cli.ledger_access import open_ledger
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
+from gateway.cli.output import local_text, print_fields, print_json
+from gateway.cli.screen import rich_console
+from gateway.cli.watch import COLOURS, Picture, can_watch, draw_repeatedly
+from gateway.control import Done, Failed, ask
+from gateway.ledger import FILE_NAME, KnownTerminal, LedgerReader
+from gateway.page.attention import Item, attention, broker_text, reason_text
+from gateway.page.messages import Messages
+from gateway.settings import Settings
+from gateway.texts import Language, user_language
+
+ALARMS = 5
+
+app = command_group()
+
+
+@app.command()
+def status(
+    config: Config = DEFAULT_CONFIG,
+    days: Annotated[
+        int, typer.Option("--days", min=0, metavar="N", help="Compare log, ledger and centre for so many days.")
+    ] = 3,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Draw it again every two seconds, with the newest day; q ends it.")
+    ] = False,
+    lang: Lang = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the state of the gateway and its terminals, and what a person should look at.
+
+    Ends with 0 where the daemon answers, whatever there is to look at; with 3 where none does.
+    """
+    settings = load_settings(config)
+    language = lang or user_language()
+    if watch:
+        if as_json:
+            raise typer.BadParameter("choose one of --json and --watch.")
+        _watch(settings, language)
+        return
+    seen = _look(settings, days)
+    t = _messages(settings, language)
+    items = _attention(settings, seen, t)
+    if as_json:
+        running = {"running": seen.status is not None or seen.error is not None, **(seen.status or {})}
+        to_do = {"attention": [item._asdict() for item in items]}
+        print_json({**running, **to_do, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
+    else:
+        _print_status(settings, seen, items, t)
+        _print_tallies(seen.tallies, t)
+        _print_alarms(settings, seen, t)
+    if seen.error is not None:
+        raise seen.error
+    if seen.status is None:
+        what = f"the daemon is not running (nothing answers in {settings.data_dir})"
+        raise Failure(Code.NOT_RUNNING, what, "not_running")
+
+
+class _Seen(NamedTuple):
+    """State of the daemon and its ledger at one moment."""
+
+    status: dict[str, Any] | None
+    """The daemon's own status; None where no daemon answers."""
+    terminals: dict[str, dict[str, Any]]
+    counts: dict[str, Any] | None
+    """Counts of the ledger; None where there is no readable ledger."""
+    tallies: dict[str, list[dict[str, Any]]]
+    error: Failure | None = None
+    """Why a running daemon did not answer."""
+
+
+def _look(settings: Settings, days: int, since: date = date.min) -> _Seen:
+    """Query the daemon and read the ledger; tallies are those of the newest ``days`` days, none before ``since``."""
+    folder = settings.data_dir
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        pass  # before the first run
+    except OSError as exc:
+        raise Failure(Code.DISK, f"{folder}: {exc.strerror}", "permission") from exc
+    answer = ask(folder, "status")
+    status = answer.data if isinstance(answer, Done) else None
+    error = failure_of(answer) if isinstance(answer, Failed) else None
+    counts: dict[str, Any] | None = None
+    terminals: dict[str, dict[str, Any]] = {}
+    tallies: dict[str, list[dict[str, Any]]] = {}
+    if (folder / FILE_NAME).exists():
+        try:
+            with open_ledger(folder) as ledger:
+                counts = asdict(ledger.counts())
+                terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
+                tallies = {name: _tally(ledger, name, days, since) for name in terminals} if days else {}
+        except Failure:
+            if status is None:  # with the daemon's status the command is still useful
+                raise
+    return _Seen(status, terminals if status is None else status["terminals"], counts, tallies, error)
+
+
+def _messages(settings: Settings, language: Language) -> Messages:
+    return Messages(language.value, datetime.now(ZoneInfo(settings.timezone)))
+
+
+def _attention(settings: Settings, seen: _Seen, t: Messages) -> list[Item]:
+    """Return the items that need a person's attention, as on the status page; none where no daemon answers."""
+    if seen.status is None:
+        return []
+    tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
+    return attention(seen.status, tolerances, t)
+
+
+def _watch(settings: Settings, language: Language) -> None:
+    if not can_watch():
+        raise typer.BadParameter("--watch needs a terminal window to draw in; leave it out.")
+
+    def look() -> Picture:
+        t = _messages(settings, language)
+        try:
+            seen = _look(settings, 1, since=t.day - timedelta(days=7))
+        except Failure as failure:  # the cause may go away while the screen is shown
+            return Picture(t, {t("gateway"): str(failure.args[0])}, {}, {}, [], [])
+        newest = {name: days[-1] for name, days in seen.tallies.items() if days}
+        alarms = [{**alarm, "message": t.alarm_text(alarm)} for alarm in (seen.status or {}).get("alarms", [])]
+        return Picture(t, _fields(settings, seen, t), seen.terminals, newest, alarms, _attention(settings, seen, t))
+
+    draw_repeatedly(look)
+
+
+def _tally(ledger: LedgerReader, name: str, days: int, since: date) -> list[dict[str, Any]]:
+    """Return the counts of a terminal's newest days, after those of its records without a readable date, if any."""
+    tally = ledger.tally(name, since)
+    undated, dated = [day for day in tally if day.day is None], [day for day in tally if day.day is not None]
+    return [{**asdict(day), "day": day.day and day.day.isoformat()} for day in (*undated, *dated[-days:])]
+
+
+def _print_tallies(tallies: dict[str, list[dict[str, Any]]], t: Messages) -> None:
+    """Print the counts of each day, which must be equal; a count lower than the one before it is coloured."""
+    rows = [(name, day) for name, days in tallies.items() for day in days]
+    if not rows:
+        return
+    print()
+    table = Table(t("column_terminal"), t("column_day"), box=None, pad_edge=False, header_style="bold")
+    for heading in ("column_in_log", "column_in_ledger", "column_withheld", "column_sent", "column_confirmed"):
+        table.add_column(t(heading), justify="right", no_wrap=True)
+    for name, day in rows:
+        stored = day["in_ledger"] + day["withheld"]
+        table.add_row(
+            name,
+            day["day"] or t("no_date"),
+            "-" if day["in_log"] is None else t.number(day["in_log"]),
+            _behind(day["in_ledger"], t, lags=stored < (day["in_log"] or 0)),
+            t.number(day["withheld"]) if day["withheld"] else "",
+            _behind(day["sent"], t, lags=day["sent"] < day["in_ledger"]),
+            _behind(day["confirmed"], t, lags=day["confirmed"] < day["sent"]),
+        )
+    rich_console().print(table, markup=True)
+
+
+def _behind(count: int, t: Messages, *, lags: bool) -> str:
+    return f"[yellow]{t.number(count)}[/yellow]" if lags else t.number(count)
+
+
+def _of_ledger(known: KnownTerminal) -> dict[str, Any]:
+    """Return a terminal's state as far as the ledger knows it."""
+    return {
+        "state": "unknown",
+        "serial": known.serial,
+        "layout": known.layout,
+        "clock": None,
+        "records": known.in_log,
+        "capacity": None,
+        "last_punch": known.last_punch,
+    }
+
+
+def _fields(settings: Settings, seen: _Seen, t: Messages) -> dict[str, str]:
+    """Return the state of the gateway itself: label → text."""
+    status, counts = seen.status, seen.counts
+    name = f"{settings.site}/{settings.gateway}"
+    fields = {t("gateway"): t("gateway_stopped", gateway=name)}
+    if status is not None:
+        health = status["health"]
+        uptime, version = t.span(health["uptime_s"]), status["version"]
+        waiting = t("events_wait", count=t.number(health["backlog"]))
+        if health["backlog"]:
+            since = local_text(health["oldest_waiting"], ZoneInfo(settings.timezone))
+            waiting += ", " + t("waiting_since", since=since)
+        fields = {
+            t("gateway"): t("gateway_runs", gateway=name, version=version, uptime=uptime),
+            t("broker_field"): f"{settings.mqtt.url}, {broker_text(BrokerStatus.of(status), t)}; {waiting}",
+            t("clock_field"): t("clock_synchronised" if health["clock_synchronised"] else "clock_unsynchronised"),
+            t("disk_field"): _disk_text(health, t),
+        }
+    if counts is None:
+        fields[t("ledger")] = t("ledger_none" if status is None else "ledger_unreadable")
+    else:
+        kinds = ("missing", "parked", "withheld", "unconfirmed")
+        shown = ("sent", "waiting", "confirmed", *(key for key in kinds if counts[key]))
+        parts = ", ".join(t(f"count_{key}", count=t.number(counts[key])) for key in shown)
+        fields[t("ledger")] = f"{t('count_events', count=t.number(counts['sequence']))}: {parts}"
+    return fields
+
+
+def _disk_text(health: dict[str, Any], t: Messages) -> str:
+    """Return the free space on the disk, and which readings it does not allow."""
+    free = t("disk_free", size=f"{t.number(round(health['disk_free_bytes'] / 1024**2))} MiB")
+    days = health["disk_days_left"]
+    enough = "" if days is None else ", " + t("disk_days", days=t.number(days))
+    return free + enough + ("" if health["room"] == "all" else f"; {t('disk_' + health['room'])}")
+
+
+def _print_alarms(settings: Settings, seen: _Seen, t: Messages) -> None:
+    """Print the newest alarms since the daemon started."""
+    alarms = (seen.status or {}).get("alarms", [])
+    if not alarms:
+        return
+    print(f"\n{t('newest_alarms')}:")
+    for alarm in alarms[:ALARMS]:
+        moment = local_text(alarm["at"], ZoneInfo(settings.timezone))
+        print(f"  {moment}  {alarm['alarm']}: {t.alarm_text(alarm)}")
+
+
+def _print_status(settings: Settings, seen: _Seen, items: list[Item], t: Messages) -> None:
+    print_fields(_fields(settings, seen, t))
+    for item in items:
+        print(f"\n{'!!' if item.urgent else '! '} {item.what}")
+        if item.do:
+            print(f"   {item.do}")
+    if not seen.terminals:
+        return
+    print()
+    console, zone = rich_console(), ZoneInfo(settings.timezone)
+    table = Table(t("column_terminal"), t("column_state"), box=None, pad_edge=False, header_style="bold")
+    for heading in ("column_since", "column_serial", "column_last_punch", "column_clock", "column_records"):
+        table.add_column(t(heading), no_wrap=True)
+    for name, state in seen.terminals.items():
+        table.add_row(
+            name,
+            Text(t.state(state["state"]), style=COLOURS.get(state["state"], "")),
+            local_text(state.get("since"), zone)[5:16] or "-",
+            state["serial"] or "-",
+            (state["last_punch"] or "-").replace("T", " "),
+            "-" if state["clock"] is None else t.offset(state["clock"]),
+            t.fullness(state["records"], state["capacity"]),
+        )
+    console.print(table)
+    codes = (seen.status or {}).get("reason_codes", {})
+    for name, state in seen.terminals.items():
+        for line in _remarks(state, codes.get(name), t):
+            console.print(f"{name}: {line}", soft_wrap=True)
+
+
+def _remarks(state: dict[str, Any], reason_code: str | None, t: Messages) -> Iterator[str]:
+    """Yield the state of a terminal's flash disk, the files there that are not read, and why it is not online."""
+    if state.get("medium"):
+        yield t(f"disk_of_terminal_{state['medium']}")
+    if (unread := state.get("unread")) and unread["files"]:
+        yield t("unread", files=unread["files"], names=", ".join(unread["names"]))
+    if state.get("reason"):
+        yield reason_text(state, reason_code, t)
