@@ -204,7 +204,7 @@ def _publisher(settings: Settings, folder: Path, *, live: bool) -> float:
     publisher.stop(5)
     ledger.close()
     if not done:
-        raise RuntimeError("the publisher did not finish") from publisher.failure
+        raise RuntimeError("the publisher did not finish")
     return ledger.ended - ledger.began
 
 

@@ -523,21 +523,19 @@ class Daemon:
         log.info("clock_synchronised", correction_ms=correction.by_ms)
 
     def _failed_part(self) -> tuple[str, object] | None:
+        # First the ledger, whose failure ends other threads too. Its writer's thread goes on, to refuse jobs.
+        if self._ledger.failure is not None:
+            return "ledger", self._ledger.failure
         if self._thread_failure is not None:
             return self._thread_failure
         stalled_s = self._ledger.stalled_s
         if stalled_s > LEDGER_HUNG_S:
             return "ledger", f"its disk has not finished a transaction for {stalled_s:.0f} s; look at the disk"
-        parts: list[tuple[str, BaseException | None, bool]] = [
-            ("ledger", self._ledger.failure, True),
-            ("publisher", self._publisher.failure, self._publisher.is_alive),
-            ("commands", None, self._commands.is_alive),
-            ("control", None, self._control.is_alive),
-        ]
-        for name, failure, alive in parts:
-            if failure is not None or not alive:
-                return name, failure or "its thread has ended"
-        return self._workers.failed()
+        for name, part in (("publisher", self._publisher), ("commands", self._commands), ("control", self._control)):
+            if not part.is_alive:
+                return name, "its thread has ended"
+        ended = self._workers.ended()
+        return None if ended is None else (f"worker {ended}", "its thread has ended")
 
     def _stop(self) -> None:
         """Stop in the order of the data flow: stop reading, publish what is stored, close the ledger."""

@@ -142,7 +142,6 @@ class Publisher:
         self._cause: BrokerCause | None = None
         self._stopping = False
         self._connected = False
-        self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     @property
@@ -236,9 +235,9 @@ class Publisher:
                     pause_s = back_off.after(failures)
                     self._report_lost(problem, pause_s)
                     self._wait_to_retry(pause_s)
-        except BaseException as exc:
-            self.failure = exc
+        except BaseException:
             log.exception("publisher_failed")
+            raise
 
     def _report_lost(self, problem: BrokerUnavailable, pause_s: float) -> None:
         """Log once when the connection breaks, not at every attempt; and again where a person must act."""

@@ -95,13 +95,13 @@ class Workers(Collection[Worker]):
             self._to_start.clear()
             return True
 
-    def failed(self) -> tuple[str, object] | None:
-        """Return the name and the reason of a worker that has failed; None while all are well."""
+    def ended(self) -> str | None:
+        """Return the name of a worker whose thread has ended without being stopped; None while all are well."""
         with self._lock:
             for worker in (*self._current, *self._ending):
                 well = worker.is_alive or worker in self._to_start or worker in self._ending
-                if worker.failure is not None or not well:
-                    return f"worker {worker.name}", worker.failure or "its thread has ended"
+                if not well:
+                    return worker.name
         return None
 
     def stop(self, timeout_s: float) -> None:

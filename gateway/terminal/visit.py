@@ -86,7 +86,6 @@ class Worker:
         ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
         """
         self.name = settings.name
-        self.failure: BaseException | None = None
         self._publish = publish
         self._context = TerminalContext(
             settings=settings,
@@ -250,13 +249,13 @@ class Worker:
                 self._wake.clear()
         except Stopped:
             self._log.info("import_interrupted")
-        except BaseException as exc:  # noqa: BLE001 - logged, and the supervisor ends the process with it
+        except BaseException as exc:
             if self._stopping.is_set():
                 # The daemon did not wait for a slow answer and has closed the ledger.
                 self._log.info("visit_abandoned", reason=type(exc).__name__)
                 return
-            self.failure = exc
             self._log.exception("worker_failed")
+            raise
 
     def _run_visit(self) -> float:
         """Visit the terminal and handle every error of the driver; return the pause before the next visit.

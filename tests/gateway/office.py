@@ -74,7 +74,6 @@ class Office:
                 worker.stop()
             for worker in office.workers:
                 assert worker.join(WAIT_S)
-                assert worker.failure is None
             assert office.may_fail or "driver_failed" not in office.alarms
 
     def settings(self, **changes: object) -> TerminalSettings:

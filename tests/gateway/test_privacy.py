@@ -31,6 +31,7 @@ from gateway.settings import Settings
 from tests.broker import FakeBroker, eventually
 from tests.gateway.mqtt.test_bounded_client import obliging
 from tests.gateway.mutated_messages import SOURCE
+from tests.threads import thread_failures
 
 PIN, OTHER_PIN, RAW, NAME = "48151623", "42108486", b"\xfe\xedCANARYRAW", b"CANARY-NAME"
 CANARIES = re.compile(rf"{PIN}|{OTHER_PIN}|{RAW.hex()}|CANARY|{NAME.hex()}", re.IGNORECASE)
@@ -230,10 +231,11 @@ def test_no_publish_that_fails_shows_what_it_was_given(
             timing=Timing(pauses={**PAUSES, "unreachable": Pause(0.05, 0.1)}),
         )
         sender.alarm("terminal_lost", f"CANARY {PIN}")
-        sender.start()
-        eventually(lambda: not sender.is_alive)
-    assert sender.failure is not None
-    shown.write(trace.described(sender.failure))
+        with thread_failures() as failures:
+            sender.start()
+            eventually(lambda: not sender.is_alive)
+    (failure,) = failures
+    shown.write(trace.described(failure))
     ledger.close()
     assert len(failed) == 1
     assert "publisher_failed" in shown.getvalue()

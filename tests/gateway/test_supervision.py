@@ -47,11 +47,11 @@ HANGING = (
 )
 SABOTAGES = {
     "worker": (
-        "worker lobby",
+        "thread worker-lobby",
         BROKEN + "from gateway.terminal import visit\nvisit.Worker._poll = visit.Worker._record_failure = broken",
     ),
     "publisher": (
-        "publisher",
+        "thread publisher",
         BROKEN + "from gateway.mqtt import publisher\npublisher.Publisher._fill_window = broken",
     ),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import writer\nwriter.Writer._commit = broken"),

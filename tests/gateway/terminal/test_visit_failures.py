@@ -25,6 +25,7 @@ from tests.gateway import office as office_module
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.office import polled
 from tests.gateway.scripted import Script, ScriptedTerminal, history, record
+from tests.threads import thread_failures
 
 MORNING = datetime(2026, 9, 4, 7, 30)  # noqa: DTZ001 - a terminal's wall clock
 SECRET = "4711-canary"
@@ -156,10 +157,10 @@ def test_a_failure_while_a_failure_is_noted_is_ours(office: Office, monkeypatch:
     office.may_fail = True
     office.script.silence = TerminalUnavailable("off")
     monkeypatch.setattr(TerminalContext, "publish_state", lambda _self: 1 // 0)
-    worker = office.visit()
-    eventually(lambda: not worker.is_alive)
-    assert isinstance(worker.failure, ZeroDivisionError)
-    worker.failure = None  # the office looks
+    with thread_failures() as failures:
+        worker = office.visit()
+        eventually(lambda: not worker.is_alive)
+    assert [type(failure) for failure in failures] == [ZeroDivisionError]
 
 
 # ---------------------------------------------------------------- a step of the clock

@@ -324,7 +324,6 @@ def test_a_capture_that_finds_no_room_costs_nothing_else(office: Office) -> None
         worker.join(WAIT_S)
     output = [line for line in logs if line["event"] == "capture_failed"]
     assert [line["capture_of"] for line in output] == ["no layout explains 41 bytes a record"]
-    assert worker.failure is None
 
 
 @pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
