@@ -6,9 +6,7 @@ moment, only rows entered until then exist.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import cached_property
 from itertools import groupby, islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -82,37 +80,66 @@ _STATEMENT = (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Stated:
-    """A statement that counts, with where it is from."""
+class Source(NamedTuple):
+    """Where a statement is from."""
 
-    id: int
-    statement: Statement
-    """Its ``until`` is the last valid date also of a version, which ends where the next one begins."""
     by: str
     paper: str
     entered: str
     file: str
 
-    @property
-    def since(self) -> date:
-        """Return the first valid date."""
-        return self.statement.since
+
+class Stated:
+    """A statement that counts, with where it is from."""
+
+    __slots__ = ("_records", "_source", "id", "since", "statement", "until")
+
+    def __init__(self, number: int, statement: Statement, source: Source) -> None:
+        self.id = number
+        self.statement = statement
+        """Its ``until`` is the last valid date also of a version, which ends where the next one begins."""
+        self.since: date = statement.since
+        self.until: date | None = statement.until
+        self._source = source
+        self._records: tuple[Any, ...] | None = None
 
     @property
-    def until(self) -> date | None:
-        """Return the last valid date, None without end."""
-        return self.statement.until
+    def by(self) -> str:
+        """Return who entered it."""
+        return self._source.by
 
-    @cached_property
+    @property
+    def paper(self) -> str:
+        """Return on which paper."""
+        return self._source.paper
+
+    @property
+    def entered(self) -> str:
+        """Return when."""
+        return self._source.entered
+
+    @property
+    def file(self) -> str:
+        """Return the name of the file that it stands in."""
+        return self._source.file
+
+    @property
     def records(self) -> tuple[Any, ...]:
         """Return its records, dataclasses of :mod:`central.registers.kinds`."""
-        return records_of(self.statement.kind, self.statement.content)
+        found = self._records
+        if found is None:
+            found = self._records = records_of(self.statement.kind, self.statement.content)
+        return found
 
     @property
     def record(self) -> Any:
         """Return the first record, the only one but of timetables, schedules and calendar."""
-        return self.records[0]
+        found = self._records
+        return (self.records if found is None else found)[0]
+
+    def ended(self, until: date) -> "Stated":
+        """Return it as valid until a date."""
+        return Stated(self.id, self.statement._replace(until=until), self._source)
 
 
 class Registers:
@@ -121,6 +148,7 @@ class Registers:
     def __init__(self, connection: Connection, known_at: datetime | None = None) -> None:
         self._connection = connection
         self._known_at = None if known_at is None else utc(known_at)
+        self._sources: dict[int, Source] = {}
 
     def rows(
         self,
@@ -229,13 +257,21 @@ class Registers:
         return select(*columns).where(ROW.c.entered <= self._known_at, ~exists().where(*later, known))
 
     def _counting(self, *conditions: ColumnElement[bool]) -> Iterator[Stated]:
-        columns = (ROW.c.id, *_STATEMENT, IMPORT.c.by, IMPORT.c.paper, ROW.c.entered, IMPORT.c.file)
-        query = self._last(*columns).join(IMPORT, IMPORT.c.id == ROW.c.import_id).where(~ROW.c.withdrawn, *conditions)
-        for row in self._connection.execute(query).all():
-            number, kind, identity, subject, other, since, until, content, by, paper, entered, file = row
+        query = self._last(ROW.c.id, ROW.c.import_id, *_STATEMENT).where(~ROW.c.withdrawn, *conditions)
+        rows = self._connection.execute(query).all()
+        sources = self._sources_of({row[1] for row in rows})
+        for number, entry, kind, identity, subject, other, since, until, content in rows:
             last = None if until is None else date.fromisoformat(until)
             statement = Statement(kind, identity, subject, other, date.fromisoformat(since), last, content)
-            yield Stated(number, statement, by, paper, entered, file)
+            yield Stated(number, statement, sources[entry])
+
+    def _sources_of(self, entries: set[int]) -> dict[int, Source]:
+        """Return where the statements of imports are from; an import is read once, however many rows it has."""
+        if new := entries - self._sources.keys():
+            query = select(IMPORT.c.id, IMPORT.c.by, IMPORT.c.paper, IMPORT.c.entered, IMPORT.c.file)
+            for number, *source in self._connection.execute(query.where(listed(IMPORT.c.id, new))):
+                self._sources[number] = Source(*source)
+        return self._sources
 
 
 class Entry(NamedTuple):
@@ -320,7 +356,7 @@ def _versions(rows: Iterable[Stated]) -> Iterator[Stated]:
                 yield row
             else:
                 until = following.since - timedelta(days=1)
-                yield replace(row, statement=row.statement._replace(until=until))
+                yield row.ended(until)
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

@@ -81,6 +81,8 @@ class Planned:
     """From the first to the last second of its windows; None without any."""
     alone: bool
     """Whether all windows lie within the date."""
+    ends: tuple[int, ...] = ()
+    """The last second of each window, in order."""
 
     @property
     def extent(self) -> Extent:
@@ -110,6 +112,11 @@ class PersonRows:
     def plain(self) -> bool:
         """Return whether the person's plans and policy are those of the unit."""
         return not (self.schedules or self.policies or self.rosters or self.leave)
+
+    @property
+    def states_nothing(self) -> bool:
+        """Return whether no fact of a day is stated about the person beside the plan."""
+        return not (self.leave or self.orders or self.corrections or self.presence or self.decisions)
 
     def unit_throughout(self, first: date, last: date) -> str | None:
         """Return the unit in which the person is employed on all of the dates; None where that is not one unit."""
@@ -161,6 +168,8 @@ class Office:
         self._chains: dict[tuple[str, date], tuple[str, ...]] = {}
         self._of_units: dict[tuple[str, date], Planned | WhyNone] = {}
         self._policies_on: dict[tuple[str, date], str | None] = {}
+        self._rules_on: dict[tuple[str, date], Rules | None] = {}
+        self._zones: dict[tuple[str, date], Zone | None] = {}
 
     def chain(self, unit: str | None, on: date) -> tuple[str, ...]:
         """Return a unit and those above it on a date, from the nearest on."""
@@ -180,6 +189,12 @@ class Office:
 
     def zone(self, unit: str | None, on: date) -> Zone | None:
         """Return the zone of a unit, or of the nearest one above it that has one."""
+        key = unit or "", on
+        if key not in self._zones:
+            self._zones[key] = self._zone(unit, on)
+        return self._zones[key]
+
+    def _zone(self, unit: str | None, on: date) -> Zone | None:
         for key in self.chain(unit, on):
             row = _valid(self._units.get(key, ()), on)
             if row is not None and row.record.zone is not None:
@@ -188,14 +203,18 @@ class Office:
 
     def policy_name(self, own: PersonRows, on: date) -> str | None:
         """Return the policy that is valid for a person: the person's own, or the nearest unit's."""
-        row = _valid(own.policies, on)
+        row = _valid(own.policies, on) if own.policies else None
         return self._policy_of_unit(own.unit_on(on)[1], on) if row is None else row.record.policy
 
     def rules(self, own: PersonRows, on: date) -> Rules | None:
         """Return what the policy of a person says on a date."""
         name = self.policy_name(own, on)
-        rules_on = None if name is None else self._policies.get(name)
-        return None if rules_on is None else rules_on(on)
+        if name is None:
+            return None
+        if (name, on) not in self._rules_on:
+            rules_on = self._policies.get(name)
+            self._rules_on[name, on] = None if rules_on is None else rules_on(on)
+        return self._rules_on[name, on]
 
     def planned(self, own: PersonRows, on: date) -> Planned | WhyNone:
         """Return the plans of a person's date, or why it is not judged."""
@@ -314,7 +333,8 @@ def _valid(rows: Iterable[Stated], on: date) -> Stated | None:
     """Return the row that is valid on a date; of several the one that began last."""
     best: Stated | None = None
     for row in rows:
-        if row.since <= on and (row.until is None or on <= row.until) and (best is None or row.since > best.since):
+        since, until = row.since, row.until
+        if since <= on and (until is None or on <= until) and (best is None or since > best.since):
             best = row
     return best
 
@@ -351,7 +371,9 @@ def _laid_out(days: tuple[PlanDay, ...], longer_s: int) -> Planned:
         return Planned(days, own_date, None, alone=True)
     first = instant(begin + min(slot.start for slot in plan.slots)) - longer_s
     last = instant(begin + max(slot.end for slot in plan.slots)) + longer_s
-    return Planned(days, own_date, (first, last), alone=own_date[0] <= first and last <= own_date[1])
+    alone = own_date[0] <= first and last <= own_date[1]
+    ends = {instant(begin + slot.end) for slot in plan.slots} | {last}
+    return Planned(days, own_date, (first, last), alone, tuple(sorted(ends)))
 
 
 def _leave_s(leave: Iterable[Stated], on: date) -> int:
@@ -583,11 +605,16 @@ def assemble(
     planned = [found for on in dates if isinstance(found := days.on(on), Planned)]
     extents = [one.extent for one in planned]
     zone = planned[0].days[0].zone
+    near = tuple([punch for punch in punches if _within(punch, extents, zone)])
+    plans = tuple([plan for one in planned for plan in one.days])
+    if own.states_nothing:
+        return Span(plans, near, doubts=tuple(doubts), now=now)
     zones = {one.days[0].date: one.days[0].zone for one in planned}
     stated = stated_punches(own, lambda on: zones.get(on, zone))
+    near += tuple(punch for punch in stated if _within(punch, extents, zone))
     return Span(
-        days=tuple(plan for one in planned for plan in one.days),
-        punches=tuple(accepted(punch, own.decisions) for punch in (*punches, *stated) if _within(punch, extents, zone)),
+        days=plans,
+        punches=tuple(accepted(punch, own.decisions) for punch in near),
         leave=tuple(part for row in own.leave for part in _leave(row, dates, lambda on: zones.get(on, zone))),
         orders=tuple(
             Order(*_hours(row.record.date, row.record, zones.get(row.record.date, zone)), row.record.paper or row.paper)
@@ -601,8 +628,8 @@ def assemble(
 
 def _within(punch: Punch, extents: Iterable[Extent], zone: Zone) -> bool:
     """Return whether a punch lies in an extent, by its instant or by its digits read in the plan's zone."""
-    printed = zone.instant(punch.local)
-    return any(first <= punch.instant <= last or first <= printed <= last for first, last in extents)
+    instant, printed = punch.instant, zone.instant(punch.local)
+    return any(first <= instant <= last or first <= printed <= last for first, last in extents)
 
 
 def _leave(row: Stated, dates: Sequence[date], zone_on: Callable[[date], Zone]) -> list[LeaveInterval | LeaveDay]:

@@ -34,7 +34,7 @@ from central.timesheet.assemble import (
     rules_for,
 )
 from central.timesheet.attribution import Enrolments, Reader
-from central.timesheet.clock import DAY_S, midnight
+from central.timesheet.clock import DAY_S, date_of, midnight
 from central.timesheet.judge import judge
 from central.timesheet.model import DayResult, Doubt, Punch
 from central.timesheet.stored import dump_day
@@ -113,7 +113,7 @@ class Facts:
         self._dates = first, last
         self._days: dict[str, Days] = {}
         self._days_of_units: dict[str, Days] = {}
-        self._punches: dict[str, list[tuple[date, Punch]]] = {}
+        self._punches: dict[str, list[Punch]] = {}
         self._gaps: list[Gap] = []
         self._unknown: list[UnknownPunch] = []
         self._sites_of: dict[str, dict[str, str]] = {}
@@ -121,7 +121,10 @@ class Facts:
 
     def own(self, person: str) -> PersonRows:
         """Return the rows about a person."""
-        return self.people.setdefault(person, PersonRows())
+        found = self.people.get(person)
+        if found is None:
+            found = self.people[person] = PersonRows()
+        return found
 
     def days(self, person: str) -> Days:
         """Return the planned dates of a person; people of one unit without plans of their own share them."""
@@ -129,10 +132,12 @@ class Facts:
         if found is None:
             own = self.own(person)
             shared = own.unit_throughout(*self._dates) if own.plain else None
-            if shared is None:
+            if shared is not None:
+                found = self._days_of_units.get(shared)
+            if found is None:
                 found = Days(self.office, own)
-            else:
-                found = self._days_of_units.setdefault(shared, Days(self.office, own))
+                if shared is not None:
+                    self._days_of_units[shared] = found
             self._days[person] = found
         return found
 
@@ -143,14 +148,15 @@ class Facts:
         pins = {row.record.pin for rows in self._enrolments.values() for row in rows}
         held = recorded.punches_of(self._connection, pins, first, last, self._known_at)
         enrolments = self._enrolments_at(held)
+        whose: dict[tuple[str, str, str, str], str | None] = {}
         for one in held:
-            on = date.fromisoformat(one.local_time[:10])
-            person = enrolments.person(Reader(one.serial, one.site), one.pin, on)
-            if person in self._enrolments:
-                punch = _punch(one)
-                if punch is not None:
-                    self._punches.setdefault(person, []).append((on, punch))
-                    self._serials[punch.terminal] = one.serial
+            read = one.serial, one.site, one.pin, one.local_time[:10]
+            if read not in whose:
+                whose[read] = enrolments.person(Reader(one.serial, one.site), one.pin, date.fromisoformat(read[3]))
+            person = whose[read]
+            if person in self._enrolments and (punch := _punch(one)) is not None:
+                self._punches.setdefault(person, []).append(punch)
+                self._serials[punch.terminal] = one.serial
         self._load_unknown(first, last)
 
     def _reads_digits(self) -> bool:
@@ -235,17 +241,17 @@ class Facts:
         days: Days,
         dates: tuple[date, ...],
         person: str,
-        punches: list[tuple[date, Punch]],
+        punches: list[Punch],
         now: int,
     ) -> dict[date, DayResult]:
         doubts: list[Doubt] = []
         if self._gaps or self._unknown:
             places = places_of(self._enrolments.get(person, ()), self._sites_of, dates[0], dates[-1])
-            doubts = doubts_of(places, self._gaps, self._unknown, {on for on, _ in punches})
+            doubts = doubts_of(places, self._gaps, self._unknown, {date_of(punch.local) for punch in punches})
             planned = days.on(dates[0])
             if doubts and own.decisions and isinstance(planned, Planned):
                 doubts = not_concerned(doubts, own.decisions, planned.days[0].zone, self._serials)
-        span = assemble(days, own, dates, [punch for _, punch in punches], doubts, now)
+        span = assemble(days, own, dates, punches, doubts, now)
         judged = judge(span, rules_for(self.office, own, dates))
         return {day.date: day for day in judged.days}
 
@@ -334,13 +340,7 @@ def _moment(body: str, *names: str) -> int | None:
 
 def _next_end(planned: Planned, now: int) -> int | None:
     """Return the second after the next end of a window; None where all have ended."""
-    plan = planned.days[0]
-    begin = midnight(plan.date)
-    ends = [plan.zone.instant(begin + slot.end) for slot in plan.slots]
-    if planned.windows is not None:
-        ends.append(planned.windows[1])
-    left = [end for end in ends if end >= now]
-    return min(left) + 1 if left else None
+    return next((end + 1 for end in planned.ends if end >= now), None)
 
 
 def padded(first: date, last: date, days: int) -> tuple[date, date]:

@@ -257,15 +257,15 @@ class Recompute:
     ) -> None:
         instant = int(now.timestamp())
         near = {person: touched(facts.days(person), person, wanted) for person in people}
+        every = {on for dates in near.values() for on in dates}
+        together = {(facts.days(person), on) for person, dates in near.items() for on in dates}  # many share their days
         ends = [
             end
-            for person, dates in near.items()
-            for on in dates
-            for other in facts.days(person).together(on) or (on,)
-            for end in extent_of(facts.days(person).on(other), other)
+            for days, on in together
+            for other in days.together(on) or (on,)
+            for end in extent_of(days.on(other), other)
         ]
         facts.load_recorded(min(ends), max(ends))
-        every = [on for dates in near.values() for on in dates]
         before = results.last_revisions(connection, people, min(every), max(every))
         judged = [one for person in people for one in facts.judge(person, sorted(near[person]), instant)]
         changed = [one for one in judged if _differs(one, before.get((one.person, one.date)))]
