@@ -103,6 +103,14 @@ class Stated:
         self._source = source
         self._records: tuple[Any, ...] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is the same row, valid until the same date."""
+        return isinstance(other, Stated) and (self.id, self.statement) == (other.id, other.statement)
+
+    def __hash__(self) -> int:
+        """Return the hash of its number."""
+        return hash(self.id)
+
     @property
     def by(self) -> str:
         """Return who entered it."""
