@@ -202,6 +202,8 @@ class _Manifest:
 
 
 _TOPIC = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
+_BEGIN = b'{"header":{'
+_UNFINISHED = "the export did not come to its end"
 _KINDS: dict[str, type] = {"header": Header, "part": Part, "end": End}
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
@@ -215,6 +217,10 @@ def _signed(kind: str, entry: Header | Part | End, before: str, key: Ed25519Priv
 
 def _to_sign(content: dict[str, Any], before: str) -> bytes:
     return f"{FORMAT}\n{before}\n{_encode(content)}".encode()
+
+
+class _HalfHeader(ValueError):  # noqa: N818 - named by the condition
+    """The export was interrupted before the first line of the manifest was whole."""
 
 
 def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
@@ -260,6 +266,8 @@ def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
         found.size += len(line)
         spoilt = False
     if found is None:
+        if not spoilt and line[: len(_BEGIN)] == _BEGIN[: len(line)]:
+            raise _HalfHeader("its first line is not whole")
         raise ValueError("it does not begin as the manifest of a bundle does")
     if len(found.parts) > MOST_PARTS:
         raise ValueError("it has more parts than any that a gateway writes")
@@ -477,16 +485,41 @@ class Writer:
 def unfinished(to: Path, wanted: Header) -> Path | None:
     """Return a bundle in the folder ``to`` that was begun like ``wanted`` and not finished; None where there is none.
 
-    When it was begun does not matter; whose it is, whom it is for and what was chosen does.
+    When it was begun does not matter; whose it is, whom it is for and what was chosen does. A folder in which
+    nothing is whole yet is known by its name: left behind, it would stand among the bundles as a damaged one.
     """
     with Folder(to) as disk:
         for name in disk.names():
             with suppress(OSError, ValueError):  # not a bundle
-                with disk.folder(name) as folder, folder.open(MANIFEST) as file:
-                    known, _ = _manifest_from(file)
-                if known.end is None and replace(known.header, made=wanted.made) == wanted:
+                with disk.folder(name) as folder:
+                    known = _begun_in(folder)
+                if known is None and name.startswith(f"{stem(wanted.source)}-"):
+                    return to / name
+                if known and known.end is None and replace(known.header, made=wanted.made) == wanted:
                     return to / name
     return None
+
+
+def stem(source: str) -> str:
+    """Return the begin of the names of a gateway's bundles, of characters that every file system accepts."""
+    return source.strip("/").replace("/", "-")
+
+
+def _begun_in(folder: Folder) -> _Manifest | None:
+    """Return the manifest in a folder; None where not even its first line is whole, and nothing else is there.
+
+    Raises OSError and ValueError where it is the folder of something else.
+    """
+    names = folder.names(2)
+    if not names:
+        return None
+    try:
+        with folder.open(MANIFEST) as file:
+            return _manifest_from(file)[0]
+    except _HalfHeader:
+        if names != [MANIFEST]:
+            raise
+        return None
 
 
 def _whole_part_of(folder: Folder) -> _Manifest | None:
@@ -532,12 +565,14 @@ class Bundle:
                 manifest, spoilt = _manifest_from(file)
         except OSError as exc:
             raise BundleError(f"{path}: {exc.strerror}: this is no bundle of `hadir export`") from exc
+        except _HalfHeader as exc:
+            raise UnfinishedBundle(f"{self.name}: {_UNFINISHED}") from exc
         except ValueError as exc:
             raise BundleError(f"{path}: {exc}") from exc
         if manifest.end is None:
             if spoilt:
                 raise BundleError(f"{path}: it was altered: line {len(manifest.parts) + 2} is not signed as it stands")
-            raise UnfinishedBundle(f"{self.name}: the export did not come to its end")
+            raise UnfinishedBundle(f"{self.name}: {_UNFINISHED}")
         self.header, self.parts, self.end = manifest.header, manifest.parts, manifest.end
         if not self.parts:
             raise BundleError(f"{self.name}: it holds nothing")

@@ -29,6 +29,7 @@ from gateway.bundle import (
     identities_from,
     public_text,
     signing_key,
+    stem,
     unfinished,
 )
 from gateway.bundle import found as found_bundles
@@ -192,12 +193,12 @@ def _exported(
 
 def _fresh(to: Path, header: "Header") -> Path:
     """Return an unused folder name, of characters that every file system accepts."""
-    stem = f"{header.source.strip('/').replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    name, count = stem, 1
+    first = f"{stem(header.source)}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name, count = first, 1
     with Folder(to) as disk:
         while disk.stat(name) is not None:
             count += 1
-            name = f"{stem}-{count}"
+            name = f"{first}-{count}"
     return to / name
 
 

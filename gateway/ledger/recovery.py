@@ -144,7 +144,12 @@ def unfinished(path: Path) -> bool:
 
 
 def replace_file(path: Path, label: str = "damaged") -> Path:
-    """Rename the ledger's file and put the finished new one in its place; return the path of the old one."""
+    """Set the ledger's file aside and put the finished new one in its place; return the path of the old one.
+
+    The process may end at any moment, and the next start repeats this. Each file has its new name before any loses the
+    old one: renamed one by one, a file and its write-ahead log could end under two names, and the log would be lost to
+    whoever opens the file.
+    """
     stamp = datetime.now(UTC).strftime(f"{label}-%Y%m%dT%H%M%SZ")
     aside = path.with_name(f"{path.name}.{stamp}")
     count = 1
@@ -152,11 +157,24 @@ def replace_file(path: Path, label: str = "damaged") -> Path:
         count += 1
         aside = path.with_name(f"{path.name}.{stamp}-{count}")
     for side in SIDES:
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + side).rename(aside.with_name(aside.name + side))
+        _name_twice(path.with_name(path.name + side), aside.with_name(aside.name + side))
+    file.sync_folder(path.parent)
+    for side in SIDES[1:]:
+        path.with_name(path.name + side).unlink(missing_ok=True)
     rebuilt_path(path).replace(path)
     file.sync_folder(path.parent)
     return aside
+
+
+def _name_twice(path: Path, other: Path) -> None:
+    """Give a file, if it exists, a second name; rename it where the file system has no links."""
+    try:
+        other.hardlink_to(path)
+    except FileNotFoundError:
+        return
+    except OSError:
+        with suppress(FileNotFoundError):
+            path.rename(other)
 
 
 class _DamagedFile:

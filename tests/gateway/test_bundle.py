@@ -186,7 +186,7 @@ def _no_manifest(folder: Path) -> None:
         (_drop_line, "line 3 is not signed as it stands"),
         (_change_count, "line 2 is not signed as it stands"),
         (_change_gateway, "does not begin as the manifest"),
-        (_empty_manifest, "does not begin as the manifest"),
+        (_empty_manifest, "did not come to its end"),
         (_no_manifest, "this is no bundle"),
     ],
 )

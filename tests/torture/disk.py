@@ -7,12 +7,12 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("disk.c")
 
 
-def compiled(folder: Path) -> Path:
-    """Compile the library into ``folder``; its absence is a failure, never a reason to skip."""
+def compiled(folder: Path, source: Path = SOURCE) -> Path:
+    """Compile a library into ``folder``; the absence of a compiler is a failure, never a reason to skip."""
     compiler = shutil.which("cc")
     assert compiler, "there is no C compiler, and a power cut needs one: apt-get install gcc libc6-dev"
-    library = folder / "disk.so"
-    command = [compiler, "-Wall", "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
+    library = folder / f"{source.stem}.so"
+    command = [compiler, "-Wall", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     return library
 

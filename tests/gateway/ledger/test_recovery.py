@@ -1,5 +1,6 @@
 """A damaged ledger is salvaged, and no punch is lost by it; copies are made and restored."""
 
+import errno
 import json
 import os
 import random
@@ -394,29 +395,35 @@ class TestSalvage:
             Ledger(office.data_dir, "/hadir/office/gw-02")
         assert (office.data_dir / "ledger.db").read_bytes() == before
 
-    @pytest.mark.parametrize("step", range(4))
-    def test_crash_while_salvaging(self, office: Office, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("links", [True, False])
+    @pytest.mark.parametrize("step", range(6))
+    def test_crash_while_salvaging(
+        self, office: Office, step: int, monkeypatch: pytest.MonkeyPatch, *, links: bool
+    ) -> None:
         """A start that dies while files change places is finished by the next one; nothing is lost on the way."""
         office.read(LOG)
         office.open()
         crash(office)
         headless(office.data_dir, random.Random(1))
-        left, rename, replace = [step], Path.rename, Path.replace
+        left = [step]
 
-        def dying(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
-            def moved(here: Path, there: Path) -> Path:
+        def dying(move: Callable[..., Any], *, works: bool = True) -> Callable[..., Any]:
+            def moved(here: Path, *args: Any, **kwargs: Any) -> Any:
                 if here.name.endswith(".new"):
-                    return move(here, there)
+                    return move(here, *args, **kwargs)
+                if not works:
+                    raise PermissionError(errno.EPERM, "no links on this file system")
                 if not left[0]:
                     raise SystemExit
                 left[0] -= 1
-                return move(here, there)
+                return move(here, *args, **kwargs)
 
             return moved
 
         with monkeypatch.context() as patch:
-            patch.setattr(Path, "rename", dying(rename))
-            patch.setattr(Path, "replace", dying(replace))
+            patch.setattr(Path, "hardlink_to", dying(Path.hardlink_to, works=links))
+            for name in ("rename", "replace", "unlink"):
+                patch.setattr(Path, name, dying(getattr(Path, name)))
             with pytest.raises(SystemExit):
                 Ledger(office.data_dir, SOURCE)
         office.open()
