@@ -1,4 +1,4 @@
-"""No PIN, name or body is shown, whatever fails: every statement of the ledger and every publish fails once."""
+"""No PIN, name or body is shown, whatever fails: every statement of the ledger fails once."""
 
 import io
 import json
@@ -22,16 +22,8 @@ from gateway import trace
 from gateway.app import configure_logging
 from gateway.event import ReadingContext
 from gateway.ledger import Ledger, Limits, Receipt, Selection, backup, newest_backup, restore
-from gateway.mqtt.bounded_client import BoundedClient
 from gateway.mqtt.failure import BrokerUnavailable
-from gateway.mqtt.publisher import Publisher
-from gateway.mqtt.timing import PAUSES, Timing
-from gateway.pause import Pause
-from gateway.settings import Settings
-from tests.broker import FakeBroker, eventually
-from tests.gateway.mqtt.test_bounded_client import obliging
 from tests.gateway.mutated_messages import SOURCE
-from tests.threads import thread_failures
 
 PIN, OTHER_PIN, RAW, NAME = "48151623", "42108486", b"\xfe\xedCANARYRAW", b"CANARY-NAME"
 CANARIES = re.compile(rf"{PIN}|{OTHER_PIN}|{RAW.hex()}|CANARY|{NAME.hex()}", re.IGNORECASE)
@@ -199,47 +191,6 @@ def test_no_statement_that_fails_shows_what_it_was_given(
         found = CANARIES.search(text)
         assert found is None, f"{statement}\n{text[max(0, found.start() - 500) : found.end() + 100]}"
     assert failed > len(statements) / 2, "most failures reach somebody"
-
-
-@pytest.mark.parametrize("topic", ["/state", "/info", "/health", "/alarm", "/punch/", "/note/", "/batch"])
-def test_no_publish_that_fails_shows_what_it_was_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: io.StringIO, topic: str
-) -> None:
-    """The library raises with the payload in its text, whatever kind of message it is."""
-    ledger = Ledger(tmp_path / "data", SOURCE)
-    ledger.pin_serial("lobby", SERIAL)
-    ledger.record_live(context("live"), RawPunch(PIN, None, MORNING, 0, 1, "CANARYWC", RAW))
-    real, failed = BoundedClient.publish, list[str]()
-    ledger.record_note("hadir.terminal.lost.v1", "lobby", NOW, {"reason": "CANARY"})
-
-    def failing(self: BoundedClient, to: str, payload: bytes, *args: Any, **kwargs: Any) -> Any:
-        if topic in to:
-            failed.append(to)
-            raise ValueError(f"cannot encode CANARY {payload!r}")
-        return real(self, to, payload, *args, **kwargs)
-
-    monkeypatch.setattr(BoundedClient, "publish", failing)
-    data: dict[str, Any] = {"site": "a", "gateway": "b", "timezone": "Asia/Jakarta", "delivery": {}}
-    data["delivery"] = {"batch_from": 1 if topic == "/batch" else 0}
-    data["terminals"] = [{"name": "lobby", "driver": "zkteco", "address": "127.0.0.1"}]
-    with FakeBroker(obliging) as fake:
-        settings = Settings.model_validate(data | {"mqtt": {"url": fake.url}}, context={"folder": tmp_path})
-        sender = Publisher(
-            settings,
-            ledger,
-            introduction=lambda: [(name, {"reason": PIN}) for name in ("info", "health")],
-            timing=Timing(pauses={**PAUSES, "unreachable": Pause(0.05, 0.1)}),
-        )
-        sender.alarm("terminal_lost", f"CANARY {PIN}")
-        with thread_failures() as failures:
-            sender.start()
-            eventually(lambda: not sender.is_alive)
-    (failure,) = failures
-    shown.write(trace.described(failure))
-    ledger.close()
-    assert len(failed) == 1
-    assert "publisher_failed" in shown.getvalue()
-    assert CANARIES.search(shown.getvalue()) is None
 
 
 def test_foreign_exceptions_are_shown_by_type_and_ours_by_their_words() -> None:
