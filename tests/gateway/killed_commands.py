@@ -10,9 +10,10 @@ import json
 import os
 import sys
 
-from gateway import bundle, cli, ledger
+from gateway import bundle, cli
+from gateway.cli import courier, ledger
 
-__all__ = ["bundle", "cli", "ledger"]
+__all__ = ["bundle", "courier", "ledger"]
 
 
 def main() -> None:
