@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Start the process that runs commands and kills them."""
     library = compiled(tmp_path_factory.mktemp("library"), HERE / "kill_point.c")
     preloaded = environment(LD_PRELOAD=str(library), PYTHONPATH=str(HERE.parents[1]))
-    command = [sys.executable, HERE / "killed_commands.py"]
+    command = [sys.executable, str(HERE / "killed_commands.py")]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=preloaded, stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
