@@ -35,10 +35,13 @@ from pydantic import (
 )
 from pydantic.json_schema import models_json_schema
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import ComposerError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.parser import ParserError
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.scanner import ScannerError
 
 from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
@@ -56,6 +59,9 @@ _SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
 _LONGEST_LEVEL = 64
 CENTRE_BYTES = 4 * 1024**2
 """The longest message that a centre reads; docs/contract.md promises that none is longer."""
+_QUOTES = ("'", '"')
+_INDICATORS = ("&", "*", "!", "|", ">", "%", "'", '"')
+"""Characters that begin something else than a key in YAML."""
 _OPENING_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
 """Quotes that word processors and web pages write."""
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
@@ -707,20 +713,52 @@ class _Constructor(SafeConstructor):
 
 _Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
 
-_SYNTAX = {  # the beginning of ruamel's message → ours; the rest of ruamel's may repeat a secret
-    "found character": "nothing can begin with this character; put the value in quotes, indent with blanks, not tabs",
-    "found undefined alias": "a value cannot begin with * like this; put the value in quotes",
-    "could not determine a constructor": "a value cannot begin with ! like this; put the value in quotes",
-    "mapping values are not allowed": "a colon where none can be; check the indentation and the line above, and put a "
-    "value that contains a colon and a blank in quotes",
-    "expected <block end>": "does not fit the lines above; indent it like the other keys of its section",
-    "could not find expected ':'": "a key without a colon; write key: value",
-    "expected ',' or": "a bracket is not closed; write [a, b] or {a: 1, b: 2}",
-    "found unexpected end of stream": "a quote is not closed; close it at the end of the value",
-    "found unknown escape character": "a backslash that means nothing here; put the value in single quotes",
-    "expected a single document": "a second document begins here; remove the line ---",
-    "special characters": "a character that cannot stand in a text file; remove it",
-}
+_SPECIAL = "a character that cannot stand in a text file; remove it"
+_NOT_YAML = "not YAML; check indentation, colons, quotes and brackets around here"
+
+
+def _syntax_problem(text: str, error: MarkedYAMLError) -> tuple[Any, str]:
+    """Return the place of a mistake in YAML, and what to do.
+
+    Both follow from the part of the parser that gave up and the characters at its marks: its own text may repeat a
+    secret. A quote, bracket or key that is not closed is to be mended at its beginning, not where the parser gave up.
+    """
+    opened, mark = error.context_mark, error.problem_mark or error.context_mark
+    first = "" if opened is None else text[opened.index : opened.index + 1]
+    found = text[mark.index : mark.index + 1]
+    no_break_space = "\xa0" in dict(enumerate(text.splitlines())).get(mark.line, "")  # the mark may be behind the end
+    message = _NOT_YAML
+    if isinstance(error, ScannerError):
+        if opened is None:
+            message = (
+                "a colon where none can be; check the indentation and the line above, and put a value that contains a "
+                "colon and a blank in quotes"
+                if found == ":"
+                else "nothing can begin with this character; put the value in quotes, indent with blanks, not tabs"
+            )
+        elif first in _QUOTES and found and mark.column:  # an open quote ends at the file's end, or at a line ---
+            message = "a backslash that means nothing here; put the value in single quotes"
+            mark = opened
+        elif first in _QUOTES:
+            mark, message = opened, "a quote is not closed; close it at the end of the value"
+        elif first not in _INDICATORS:
+            mark, message = opened, "a key without a colon; write key: value"
+    elif isinstance(error, ParserError) and opened is not None:
+        if first in ("[", "{"):
+            mark, message = opened, "a bracket is not closed; write [a, b] or {a: 1, b: 2}"
+        elif opened.index != mark.index:
+            message = "does not fit the lines above; indent it like the other keys of its section"
+    elif isinstance(error, ComposerError):
+        message = (
+            "a value cannot begin with * like this; put the value in quotes"
+            if found == "*"
+            else "a second document begins here; remove the line ---"
+        )
+    elif isinstance(error, ConstructorError) and found == "!":
+        message = "a value cannot begin with ! like this; put the value in quotes"
+    if no_break_space:
+        message = "a no-break space, as web pages have them, is not a blank; write this line again"
+    return mark, message
 
 
 def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
@@ -745,16 +783,9 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
     except RecursionError:
         raise stop(1, 1, "brackets nested too deeply; a configuration needs three levels") from None
     except ReaderError as error:
-        raise stop(*_place(text[: error.position]), _SYNTAX["special characters"]) from None
+        raise stop(*_place(text[: error.position]), _SPECIAL) from None
     except MarkedYAMLError as error:
-        # A quote, bracket or key that is not closed is to be mended at its beginning, not where the parser gave up.
-        opened = error.context_mark if re.search("quoted|flow|key", error.context or "") else None
-        error_lines = f"{error.context or ''}\n{error.problem or ''}".splitlines()
-        advice = [words for start, words in _SYNTAX.items() if any(part.startswith(start) for part in error_lines)]
-        message = advice[0] if advice else "not YAML; check indentation, colons, quotes and brackets around here"
-        mark = opened or error.problem_mark
-        if "\xa0" in dict(enumerate(text.splitlines())).get(mark.line, ""):  # the mark may stand behind the last line
-            message = "a no-break space, as web pages have them, is not a blank; write this line again"
+        mark, message = _syntax_problem(text, error)
         raise stop(mark.line + 1, mark.column + 1, message) from None
     if root is None:
         empty = Problem(
@@ -770,7 +801,7 @@ def _scalar_problem(node: ScalarNode) -> tuple[str, Severity] | None:
     """Say what is wrong with the characters of a value, whatever it is for."""
     text = node.value
     if any(ch == "\0" or "\ud800" <= ch <= "\udfff" for ch in text):
-        return _SYNTAX["special characters"], "mistake"
+        return _SPECIAL, "mistake"
     if node.style is None and text[:1] and text[0] in _OPENING_QUOTES:
         return "curly quotes are part of the value; write straight ones (\" or '), or none", "newly_refused"
     if text != text.strip() and text.strip(" \t\r\n") == text:

@@ -26,6 +26,9 @@ PauseKind = Literal["unreachable", "refused", "taken_over", "replaced"]
 
 _VALIDITY_PERIOD_ERRORS = (9, 10)
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+_STRICT_ERRORS = range(80, 95)
+"""OpenSSL's errors of the checks under X509_V_FLAG_X509_STRICT, from X509_V_ERR_PATHLEN_INVALID_FOR_NON_CA to
+X509_V_ERR_EC_KEY_EXPLICIT_PARAMS (x509_vfy.h of OpenSSL 3)."""
 
 
 class BrokerUnavailable(Exception):  # noqa: N818 - named by the reaction it calls for
@@ -81,7 +84,7 @@ def certificate_fault(exc: ssl.SSLCertVerificationError) -> str:
 
 def is_incomplete(exc: ssl.SSLCertVerificationError) -> bool:
     """Return whether a certificate is refused only by the checks added in Python 3.13 (VERIFY_X509_STRICT)."""
-    return any(part in exc.verify_message.lower() for part in ("key usage", "key identifier", "basic constraints"))
+    return exc.verify_code in _STRICT_ERRORS
 
 
 def cause_of(exc: Exception) -> BrokerCause:

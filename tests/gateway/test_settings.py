@@ -357,7 +357,17 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
         ("[" * 5000, "1:1: (file): brackets nested too deeply; a configuration needs three levels"),
         (
             "site: !!int a",
-            "1:7: (file): not YAML; check indentation, colons, quotes and brackets around here",
+            "1:7: (file): a value cannot begin with ! like this; put the value in quotes",
+        ),
+        ('site: "\\x4"\n', "1:7: (file): a backslash that means nothing here; put the value in single quotes"),
+        ('site: "a\n---\ngateway: b\n', "1:7: (file): a quote is not closed; close it at the end of the value"),
+        ("site: *a\n", "1:7: (file): a value cannot begin with * like this; put the value in quotes"),
+        (
+            "site: a: b\n",
+            (
+                "1:8: (file): a colon where none can be; check the indentation and the line above, and put a value that "
+                "contains a colon and a blank in quotes"
+            ),
         ),
         (
             "site: a\n%YAML 1.1\n",
