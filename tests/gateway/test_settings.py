@@ -365,8 +365,8 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
         (
             "site: a: b\n",
             (
-                "1:8: (file): a colon where none can be; check the indentation and the line above, and put a value that "
-                "contains a colon and a blank in quotes"
+                "1:8: (file): a colon where none can be; check the indentation and the line above, and put a value "
+                "that contains a colon and a blank in quotes"
             ),
         ),
         (
