@@ -57,6 +57,9 @@ EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage
 
 HINTS: dict[str, Text] = {
     "database": _(
+        "Check the name, free space, and the rights to the file and its folder: SQLite writes files beside it."
+    ),
+    "inbox": _(
         "Check the name, free space and rights. What was not acknowledged stays with the broker and the gateways."
     ),
     "no_database": _("Check --db; `hadir-central inbox` and `import` create the file when they first run."),
@@ -245,7 +248,7 @@ def inbox(
     except StoreLocked as exc:
         raise Failure(Code.LOCKED, str(exc), "locked") from exc
     except StoreError as exc:
-        raise Failure(Code.DISK, str(exc), "database") from exc
+        raise Failure(Code.DISK, str(exc), "inbox") from exc
     log.info("inbox_stopped")
 
 

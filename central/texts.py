@@ -4,6 +4,7 @@
 translated where it is shown. Placeholders are those of :meth:`str.format`.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
 from gettext import GNUTranslations, NullTranslations
@@ -47,12 +48,30 @@ class Text(str):
             return ""  # a catalogue has its head under the empty text
         catalogue = _catalogue(language)
         text = catalogue.gettext(self) if self.context is None else catalogue.pgettext(self.context, self)
-        return text.format_map({name: shown(value, language) for name, value in values.items()}) if values else text
+        return text.format_map({name: into(value, language) for name, value in values.items()}) if values else text
 
 
-def shown(value: object, language: Language) -> object:
+class Listed(str):
+    """Words with commas between them, in English as a string; each is translated by itself."""
+
+    __slots__ = ("_words",)
+    _words: tuple[str, ...]
+
+    def __new__(cls, words: Iterable[str]) -> Self:
+        """List the words."""
+        listed = tuple(words)
+        self = super().__new__(cls, ", ".join(listed))
+        self._words = listed
+        return self
+
+    def into(self, language: Language) -> str:
+        """Return the words in a language."""
+        return ", ".join(into(word, language) for word in self._words)
+
+
+def into(value: object, language: Language) -> str:
     """Return a value as it reads in a language; what has no translation stays what it is."""
-    return value.into(language) if isinstance(value, Translatable) else value
+    return value.into(language) if isinstance(value, Translatable) else str(value)
 
 
 def _(text: str) -> Text:

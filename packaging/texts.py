@@ -68,6 +68,7 @@ def main() -> None:
         for language in LANGUAGES:
             catalog = read(po(package, language), language)
             catalog.update(template, no_fuzzy_matching=True, update_creation_date=False)
+            catalog.obsolete.clear()
             po(package, language).write_bytes(written(catalog))
             po(package, language).with_suffix(".mo").write_bytes(compiled(catalog))
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from central.policy.document import Node, Path
 from central.policy.load import Policy, Version
-from central.texts import Language, Text, _, in_context
+from central.texts import Language, Text, _
 from central.timesheet.rules import Cut, Rules, SlotRule
+from central.words import with_meaning
 
 _WORDS: dict[str, Text] = {
     "from": _("From {date} on:"),
@@ -84,28 +85,6 @@ _WORDS: dict[str, Text] = {
     "of_early": _("early"),
     "of_missing": _("missing"),
     "of_flexi": _("late within the flexible range"),
-}
-_NAMES: dict[str, Text] = {  # what usual names in policies mean
-    "in": in_context("policy", "in"),
-    "out": in_context("policy", "out"),
-    "noon": in_context("policy", "noon"),
-    "annual": in_context("policy", "annual"),
-    "sick": in_context("policy", "sick"),
-    "important": in_context("policy", "for an important reason"),
-    "maternity": in_context("policy", "maternity"),
-    "long": in_context("policy", "long"),
-    "duty": in_context("policy", "duty travel"),
-    "training": in_context("policy", "training"),
-    "remote": in_context("policy", "remote"),
-    "technical": in_context("policy", "for a technical reason"),
-    "permission": in_context("policy", "permission"),
-    "reset": in_context("policy", "the clock was reset"),
-    "future": in_context("policy", "the time lies in the future"),
-    "step": in_context("policy", "the clock jumped"),
-    "drift": in_context("policy", "the clock drifts"),
-    "unverified": in_context("policy", "the clock is not verified"),
-    "unmeasured": in_context("policy", "the clock was not measured"),
-    "host_time": in_context("policy", "the time is the receiving computer's"),
 }
 
 _INVENTED = ("invented", "karangan", "rekaan")
@@ -191,8 +170,7 @@ def _value(value: object, language: Language) -> object:
     if isinstance(value, _Event):
         return _say(f"of_{value}", language)
     if isinstance(value, _Name):
-        meaning = _NAMES[value].into(language) if value in _NAMES else value
-        return f"{value} ({meaning})" if meaning != value else value
+        return with_meaning(value, language)
     return _say("none", language) if value is None else value
 
 

@@ -17,6 +17,7 @@ from central.registers.problems import Problem, RegisterFileError, printable
 from central.registers.read import Register, Scan, read_register
 from central.registers.words import summary
 from central.texts import Language
+from central.words import COLUMNS, REGISTERS, word_of
 
 app = typer.Typer(no_args_is_help=True, help="People, plans, calendar and leave as files: check them before use.")
 calendar = typer.Typer(no_args_is_help=True, help="Holidays and cuti bersama of a year.")
@@ -147,10 +148,10 @@ def print_notes(found: Register | Scan, remarks: Iterable[Problem], language: La
 
 
 def _print_contents(contents: dict[str, Any], found: Register, language: Language) -> None:
-    values = {"file": contents["file"], "rows": contents["entries"], "kind": contents["kind"]}
+    values = {"file": contents["file"], "rows": contents["entries"], "kind": word_of(REGISTERS, contents["kind"])}
     print(summary("good", values, language))
     for name, count in contents["distinct"].items():
-        print(summary("distinct", {"field": name, "count": count}, language))
+        print(summary("distinct", {"field": word_of(COLUMNS, name), "count": count}, language))
     if contents["first"]:
         print(summary("dates", {"first": contents["first"], "last": contents["last"]}, language))
     print_notes(found, found.remarks, language)

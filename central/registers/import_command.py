@@ -2,17 +2,22 @@
 # ruff: noqa: T201 - a command line prints
 
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
 
+from central.moments import print_moment
 from central.options import AsJson, By, Db, InLanguage, Paper, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.commands import FileName, KindName, Sheet, print_json, print_mistakes, print_notes
 from central.registers.extent import Extent, extent_of
 from central.registers.importing import Change, Preview
+from central.registers.lookup import zone_of
 from central.registers.problems import RegisterFileError, printable
 from central.registers.read import Scan, scan_register
 from central.registers.words import summary
@@ -20,6 +25,7 @@ from central.registers.write import print_change
 from central.store.engine import Database
 from central.store.registers import Entered, Registers
 from central.texts import Language
+from central.words import REGISTERS, word_of
 
 SHOWN, SHOWN_JSON = 20, 1_000
 """Changes that are printed for people, and for scripts; the others are counted."""
@@ -49,7 +55,7 @@ def import_file(
     entered: Entered | None = None
     try:
         scan = scan_register(file, kind, sheet)
-        with closing(Database(db, create=not dry_run)) as database:
+        with _opened(db, scan, known, withdraw=withdraw, dry_run=dry_run) as database:
             if dry_run:
                 with database.reading() as connection:
                     found = importing.preview(connection, scan, known, withdraw=withdraw)
@@ -58,17 +64,19 @@ def import_file(
                 found, entered = importing.enter_file(database, scan, known, given, now, withdraw=withdraw)
             with database.reading() as connection:
                 today = now.astimezone().date()  # days to come are not judged yet, whatever the zone
+                zone = zone_of(Registers(connection).rows("units"))
                 extent = extent_of(Registers(connection), found.marks, today, employment=kind == "people")
     except RegisterFileError as error:
         print_mistakes(error, file, lang, as_json=as_json)
         raise typer.Exit(1) from None
     done = _summed_up(scan, found, entered, extent) | {"by": by, "paper": paper}
     if as_json:
-        changes = [_text(change) for change in found.changes[:SHOWN_JSON]]
+        changes = [_text(change, Language.ENGLISH) for change in found.changes[:SHOWN_JSON]]
         remarks = [remark.text(lang) for remark in found.remarks]
         print_json({**done, "dry_run": dry_run, "changes": changes, "remarks": remarks})
         return
-    print(summary("withdrawn" if withdraw else "imported", done, lang))
+    shown = {**done, "kind": word_of(REGISTERS, scan.kind)}
+    print(summary("withdrawn" if withdraw else "imported", shown, lang))
     _print_changes([change for change in found.changes if dry_run or change.old is not None], lang)
     if done["affected_days"]:
         print(summary("affected_people", done, lang))
@@ -76,11 +84,29 @@ def import_file(
     if not found.changes:
         print(summary("nothing_changed", {}, lang))
     if dry_run:
-        print(summary("dry_run", {}, lang))
+        print(summary("dry_run" if db.exists() else "dry_run_without", {"file": db.name}, lang))
     if entered is not None:
-        print(printable(summary("entered", {**done, "moment": entered.moment}, lang)))
+        print(printable(summary("entered", {**done, "moment": print_moment(entered.moment, zone)}, lang)))
         if entered.clock is not None:
-            print(summary("clock_behind", {**done, "moment": entered.moment}, lang), file=sys.stderr)
+            clocks = {"clock": print_moment(entered.clock, zone), "moment": print_moment(entered.moment, zone)}
+            print(summary("clock_behind", clocks, lang), file=sys.stderr)
+
+
+@contextmanager
+def _opened(db: Path, scan: Scan, policies: OfficePolicies, *, withdraw: bool, dry_run: bool) -> Iterator[Database]:
+    """Yield the database, or for a dry run without one an empty one; none is made for a file that is not taken."""
+    if db.exists():
+        with Database(db, create=not dry_run) as database:
+            yield database
+        return
+    with TemporaryDirectory(prefix="hadir-") as folder, Database(Path(folder, db.name), create=True) as empty:
+        if dry_run:
+            yield empty
+            return
+        with empty.reading() as connection:
+            importing.preview(connection, scan, policies, withdraw=withdraw)
+    with Database(db, create=True) as database:
+        yield database
 
 
 def _summed_up(scan: Scan, found: Preview, entered: Entered | None, extent: Extent) -> dict[str, Any]:
@@ -100,14 +126,14 @@ def _summed_up(scan: Scan, found: Preview, entered: Entered | None, extent: Exte
 
 def _print_changes(changes: list[Change], language: Language) -> None:
     for change in changes[:SHOWN]:
-        print(f"  {_text(change)}")
+        print(f"  {_text(change, language)}")
     if len(changes) > SHOWN:
         print(summary("more_changes", {"more": len(changes) - SHOWN}, language))
 
 
-def _text(change: Change) -> str:
+def _text(change: Change, language: Language) -> str:
     """Return a change on one line: ``+`` new, ``~`` changed, ``-`` withdrawn."""
     new, old = change
     if new is not None:
-        return printable(f"{'+' if old is None else '~'} {print_change(new, old)}")
-    return "" if old is None else printable(f"- {print_change(old, None)}")
+        return printable(f"{'+' if old is None else '~'} {print_change(new, old, language)}")
+    return "" if old is None else printable(f"- {print_change(old, None, language)}")

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import chain, islice, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sqlalchemy import Connection
 
@@ -19,7 +19,9 @@ from central.store.engine import Database
 from central.store.marks import mark
 from central.store.recorded import sites_of
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
+from central.texts import Language
 from central.timesheet.affected import Mark, coalesced, touched
+from central.words import REGISTERS, word_of
 
 _COMPARED = {
     "people": "subject",
@@ -193,12 +195,28 @@ def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source], c
 
 
 def _at(row: Stated, _column: str) -> str:
-    return describe(row)
+    return Described(row)
 
 
-def describe(row: Stated) -> str:
-    """Return what a row states, when it was entered, by whom and on which paper, on one line."""
-    return f"{print_statement(row.statement)} [{row.entered[:10]}, {row.by}, {row.paper}]"
+class Described(str):
+    """What a row states, when it was entered, by whom and on which paper, on one line; in English as a string."""
+
+    __slots__ = ("_row",)
+    _row: Stated
+
+    def __new__(cls, row: Stated) -> Self:
+        """Describe the row."""
+        self = super().__new__(cls, _described(row, Language.ENGLISH))
+        self._row = row
+        return self
+
+    def into(self, language: Language) -> str:
+        """Return the line in a language."""
+        return _described(self._row, language)
+
+
+def _described(row: Stated, language: Language) -> str:
+    return f"{print_statement(row.statement, language)} [{row.entered[:10]}, {row.by}, {row.paper}]"
 
 
 def _outside_validity(
@@ -225,7 +243,7 @@ def _outside_validity(
                 key = getattr(line.record, field)
                 for on in dict.fromkeys((source.statement.since, source.statement.until)):
                     if on is not None and key in spans and not _is_within(on, spans[key]):
-                        values = {"key": key, "kind": register, "date": on.isoformat()}
+                        values = {"key": key, "kind": word_of(REGISTERS, register), "date": on.isoformat()}
                         yield Problem(line.at(column.name), "outside_validity", values)
 
 
@@ -267,12 +285,12 @@ def _withdrawals(
             if content is None or not states_the_same(statement._replace(content=content), statement):
                 problems.add(place, "not_entered")
         elif not states_the_same(old.statement, statement):
-            problems.add(place, "entered_otherwise", other=describe(old))
+            problems.add(place, "entered_otherwise", other=Described(old))
         else:
             found.append(Change(None, old.statement))
             places.setdefault(statement.subject, place)
     for subject, row in _needed(registers, kind, found):
-        problems.add(places[subject], "still_needed", key=subject.partition(":")[2], other=describe(row))
+        problems.add(places[subject], "still_needed", key=subject.partition(":")[2], other=Described(row))
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from central.registers import cells
 from central.registers.cells import Parse, plain
 from central.timesheet.model import Kind as DayKind
+from central.words import COLUMNS, VALUES, word_of
 
 DAY_KINDS: Mapping[str, DayKind | None] = {
     "national_holiday": "holiday",
@@ -51,6 +52,12 @@ DECISIONS: Mapping[str, tuple[str, ...]] = {
 }
 """What a decision settles, with the columns it needs: a person's suspect punches stand; an outage did not concern the
 person; a terminal is not used; an unknown PIN is a visitor's or a test's."""
+_DECISIONS = {
+    "diterima": "accept",
+    "tidak terkait": "not_concerned",
+    "tidak dipakai": "out_of_use",
+    "tamu": "visitor",
+}
 SUSPECTS = ("step", "drift", "unverified", "unmeasured", "host_time")
 """Suspects that a decision can accept; a punch marked ``reset`` or ``future`` is never claimed."""
 
@@ -337,7 +344,7 @@ def _enrolment(record: Enrolment) -> Iterator[Complaint]:
 
 def _one_of(record: Any, first: str, second: str) -> Iterator[Complaint]:
     if (getattr(record, first) is None) == (getattr(record, second) is None):
-        yield first, "one_of", {"first": first, "second": second}
+        yield first, "one_of", {"first": word_of(COLUMNS, first), "second": word_of(COLUMNS, second)}
 
 
 def _slot(record: TimetableSlot) -> Iterator[Complaint]:
@@ -383,7 +390,11 @@ def _decision(record: Decision) -> Iterator[Complaint]:
     yield from _interval(record)
     for column in DECISIONS[record.decision]:
         if getattr(record, column) is None:
-            yield column, "decision_needs", {"decision": record.decision, "column": column}
+            yield (
+                column,
+                "decision_needs",
+                {"decision": word_of(VALUES, record.decision), "column": word_of(COLUMNS, column)},
+            )
 
 
 _SINCE = Column("from", cells.day, field="since")
@@ -525,7 +536,7 @@ KINDS: Mapping[str, Kind] = {
     "decisions": Kind(
         Decision,
         (
-            Column("decision", cells.choice({word: word for word in DECISIONS})),
+            Column("decision", cells.choice({word: word for word in DECISIONS} | _DECISIONS)),
             _PERSON._replace(required=False),
             Column("terminal", cells.serial, required=False, refers="terminals"),
             Column("pin", cells.pin, required=False),

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
+from zoneinfo import ZoneInfo
 
+from central import words
 from central.registers.cells import clean
 from central.registers.kinds import ALL
 from central.registers.statements import REFERENCES
@@ -34,9 +36,19 @@ def find_subjects(registers: Registers, word: str) -> list[str]:
     Raises :class:`UnknownSubjectError`.
     """
     what, colon, key = word.partition(":")
-    found = list(_with_key(registers, (what,), key)) if colon and what in SUBJECTS else []
+    named = bool(colon) and what in SUBJECTS
+    found = list(_with_key(registers, (what,), key)) if named else []
     found = found or list(_with_key(registers, SUBJECTS, word))
-    return found or [find_person(registers, word)]
+    if found:
+        return found
+    try:
+        return [find_person(registers, word)]
+    except UnknownSubjectError as error:
+        if error.code != "no_person":
+            raise
+    if named:
+        raise UnknownSubjectError("no_such_key", {"what": words.word_of(words.SUBJECTS, what), "key": key})
+    raise UnknownSubjectError("not_found", {"seen": word})
 
 
 def find_person(registers: Registers, word: str) -> str:
@@ -51,7 +63,7 @@ def find_person(registers: Registers, word: str) -> str:
         return f"person:{keys[0]}"
     if keys:
         raise UnknownSubjectError("several_people", {"seen": word, "keys": ", ".join(keys[:20])})
-    raise UnknownSubjectError("not_found", {"seen": word})
+    raise UnknownSubjectError("no_person", {"seen": word})
 
 
 def rows_about(registers: Registers, subject: str, on: date) -> list[Stated]:
@@ -99,6 +111,12 @@ def other_dates(registers: Registers, subject: str) -> list[tuple[date, date | N
     """Return when a person, a unit, a timetable or a schedule is valid; empty for other subjects."""
     kind = _OF_KEY.get(subject.partition(":")[0])
     return [] if kind is None else [(row.since, row.until) for row in registers.rows(kind, [subject])]
+
+
+def zone_of(units: Iterable[Stated]) -> ZoneInfo | None:
+    """Return the zone of an office by the rows of its units; None where they have none, or several."""
+    zones = {row.record.zone for row in units if row.record.zone is not None}
+    return ZoneInfo(zones.pop()) if len(zones) == 1 else None
 
 
 def _with_key(registers: Registers, what: Iterable[str], key: str) -> Iterator[str]:

@@ -1,9 +1,10 @@
 """A file of a register becomes records, all of them or none; every mistake is named at its place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from central.registers.problems import Problem, Problems, refuse
 from central.registers.rows import MAX_ENTRIES, Formula, Row, Table, Value
 from central.registers.rules import Line
 from central.registers.table import HEADER_ROWS, read_table
+from central.texts import Listed
+from central.words import COLUMNS, REGISTERS, word_of
 
 ALL_HEADS = frozenset(plain(word) for name, words in HEADS.items() for word in (name, *words))
 """Everything that may stand at the head of a column of any kind."""
@@ -39,6 +42,15 @@ class Register:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """A row with a mistake: the fields that could be read, for checks of other rows and of the keys it names."""
+
+    fields: Mapping[str, Any]
+    at: Callable[[str], str]
+    """Return the place of one of its columns."""
+
+
+@dataclass(frozen=True)
 class Scan:
     """A file whose rows were read each by itself: the good ones, and the mistakes of the others."""
 
@@ -48,13 +60,13 @@ class Scan:
     lines: tuple[Line, ...]
     remarks: tuple[Problem, ...]
     problems: Problems
+    refused: tuple[Refused, ...] = ()
 
     def check(self, references: References, entered: Sequence[Line] = ()) -> Problems:
         """Return all mistakes: of single rows, of rows together, with keys, and with lines that are entered."""
         found = self.problems.copy()
-        whole = not found
-        _check_references(self, references, whole, found)
-        for clash in rules.check(self.kind, [*self.lines, *entered], whole):
+        _check_references(self, references, found)
+        for clash in rules.check(self.kind, [*self.lines, *entered], [row.fields for row in self.refused]):
             found.add(clash.place, clash.code, **clash.values)
         return found
 
@@ -88,6 +100,7 @@ class _Reader:
         self._columns: dict[str, int] = {}
         self._days: list[tuple[int, date | int]] = []
         self._spare: set[int] = set()
+        self._refused: list[Refused] = []
 
     def read(self) -> Scan:
         at = self._header_index()
@@ -103,13 +116,14 @@ class _Reader:
         lines: list[Line] = []
         for row in self._table.rows[at + 1 :]:
             lines += self._grid_row(row) if self._kind.grid else self._row(row)
-            if len(lines) > MAX_ENTRIES:
+            if len(lines) + len(self._refused) > MAX_ENTRIES:
                 raise refuse(self._table.file, "too_many_entries", limit=str(MAX_ENTRIES))
-        if not lines:
+        if not lines and not self._refused:
             self._problems.raise_if_any()
             raise refuse(self._table.file, "no_rows")
         table = self._table
-        return Scan(self._name, table.file, table.sha256, tuple(lines), table.remarks, self._problems)
+        refused = tuple(self._refused)
+        return Scan(self._name, table.file, table.sha256, tuple(lines), table.remarks, self._problems, refused)
 
     # --- the header ---------------------------------------------------------------------------------------------
 
@@ -121,7 +135,9 @@ class _Reader:
             if found > most:
                 best, most = index, found
         if most == 0:
-            raise refuse(self._table.file, "no_header", columns=", ".join(self._required()))
+            raise refuse(
+                self._table.file, "no_header", columns=Listed(word_of(COLUMNS, name) for name in self._required())
+            )
         return best
 
     def _required(self) -> list[str]:
@@ -141,14 +157,16 @@ class _Reader:
             if not name:
                 self._spare.add(index)
             elif name in seen:
-                self._problems.add(place, "column_twice", column=name, other=seen[name])
+                self._problems.add(place, "column_twice", column=word_of(COLUMNS, name), other=seen[name])
             else:
                 seen[name] = place
                 self._columns[name] = index
         for name in self._required():
             if name not in self._columns:
                 words = ", ".join((name, *HEADS.get(name, ())[:3]))
-                self._problems.add(self._table.place(header, 0), "column_missing", column=name, words=words)
+                self._problems.add(
+                    self._table.place(header, 0), "column_missing", column=word_of(COLUMNS, name), words=words
+                )
         if self._kind.grid:
             self._check_days(header)
 
@@ -161,7 +179,9 @@ class _Reader:
             return
         close = get_close_matches(word, [head for head, name in self._heads.items() if name], 1)
         code = "unknown_column_close" if close else "unknown_column"
-        choices = ", ".join(column.name for column in self._kind.columns if column.name in self._heads.values())
+        choices = Listed(
+            word_of(COLUMNS, column.name) for column in self._kind.columns if column.name in self._heads.values()
+        )
         self._problems.add(
             place, code, seen=(word or str(value))[:40], close=close[0] if close else "", choices=choices
         )
@@ -189,8 +209,8 @@ class _Reader:
     def _at(self, row: Row, name: str) -> str:
         return self._table.place(row, self._columns.get(name, 0))
 
-    def _parse(self, row: Row, names: Sequence[str]) -> dict[str, Any] | None:
-        """Return the fields of a row's columns; None where one of them is wrong."""
+    def _parse(self, row: Row, names: Sequence[str]) -> tuple[dict[str, Any], bool]:
+        """Return the fields of a row's columns that can be read, and whether all of them can."""
         fields: dict[str, Any] = {}
         good = True
         for column in self._kind.columns:
@@ -203,10 +223,10 @@ class _Reader:
                 good = False
                 continue
             if found is None and column.required:
-                self._problems.add(self._at(row, column.name), "cell_missing", column=column.name)
+                self._problems.add(self._at(row, column.name), "cell_missing", column=word_of(COLUMNS, column.name))
                 good = False
             fields[column.field or column.name] = column.default if found is None else found
-        return fields if good else None
+        return fields, good
 
     def _check_width(self, row: Row) -> None:
         """Refuse what stands outside the columns of the header, which would be lost."""
@@ -218,21 +238,22 @@ class _Reader:
 
     def _row(self, row: Row) -> list[Line]:
         self._check_width(row)
-        fields = self._parse(row, [column.name for column in self._kind.columns])
-        if fields is None:
-            return []
-        record = self._kind.record(**fields)
-        wrong = list(self._kind.check(record))
+        fields, good = self._parse(row, [column.name for column in self._kind.columns])
+        record = self._kind.record(**fields) if good else None
+        wrong = [] if record is None else list(self._kind.check(record))
         for name, code, values in wrong:
             self._problems.add(self._at(row, name), code, **values)
+        if record is None or wrong:
+            self._refused.append(Refused(fields, lambda name: self._at(row, name)))
+            return []
         place = row.places[0] if row.places else self._table.locate(row.number, 0)
-        return [] if wrong else [Line(place, record, lambda name: self._at(row, name))]
+        return [Line(place, record, lambda name: self._at(row, name))]
 
     def _grid_row(self, row: Row) -> list[Line]:
         self._check_width(row)
-        fields = self._parse(row, ["person", "month"])
-        if fields is None:
-            return []
+        fields, good = self._parse(row, ["person", "month"])
+        if not good:
+            self._refused.append(Refused(fields, lambda name: self._at(row, name)))
         parse = next(column.parse for column in self._kind.columns if column.name == "timetable")
         lines: list[Line] = []
         for index, head in self._days:
@@ -242,42 +263,50 @@ class _Reader:
             place = self._table.place(row, index)
             try:
                 code = parse(value)
-                when = head if isinstance(head, date) else _day_of(fields["month"], head)
+                if code is not None and good:
+                    when = head if isinstance(head, date) else _day_of(fields["month"], head)
+                    lines.append(self._roster_line(row, place, RosterDay(fields["person"], when, code)))
+                elif code is not None:
+                    self._refused.append(Refused({"timetable": code}, partial(_same, place)))
             except Wrong as wrong:
                 self._problems.add(place, wrong.code, **wrong.values)
-                continue
-            if code is not None:
-                lines.append(self._roster_line(row, place, RosterDay(fields["person"], when, code)))
         return lines
 
     def _roster_line(self, row: Row, place: str, record: RosterDay) -> Line:
         return Line(place, record, lambda name: self._at(row, name) if name == "person" else place)
 
 
-def _check_references(scan: Scan, references: References, whole: bool, problems: Problems) -> None:
-    """Name each unknown key once per cell; the file's own keys count only where ``whole``: no row was refused."""
+def _same(place: str, _column: str) -> str:
+    return place
+
+
+def _check_references(scan: Scan, references: References, problems: Problems) -> None:
+    """Name each unknown key once per cell, also those of refused rows; the keys of these count as the file's own."""
     seen: set[str] = set()
     own = KINDS[scan.kind].defines
     for column in KINDS[scan.kind].columns:
         if column.refers is None:
             continue
-        is_own = own is not None and own[0] == column.refers
-        if is_own and not whole:
-            continue
         field = column.field or column.name
-        named = frozenset(found for line in scan.lines if (found := getattr(line.record, field)) is not None)
-        known = references(column.refers, named)
-        if own is not None and is_own:
+        named = [
+            *((getattr(line.record, field), line.at) for line in scan.lines),
+            *((row.fields.get(field), row.at) for row in scan.refused),
+        ]
+        known = references(column.refers, frozenset(key for key, _ in named if key is not None))
+        if own is not None and own[0] == column.refers:
             known = (known or frozenset()) | {getattr(line.record, own[1]) for line in scan.lines}
+            known |= {key for row in scan.refused if (key := row.fields.get(own[1])) is not None}
         if known is None:
             continue
-        for line in scan.lines:
-            found = getattr(line.record, field)
+        for found, at in named:
             if found is None or found in known or (field, found) in (("timetable", "off"), ("scope", "all")):
                 continue
-            if (place := line.at(column.name)) not in seen:
+            if (place := at(column.name)) not in seen:
                 seen.add(place)
-                problems.add(place, "unknown_reference", seen=found, kind=column.refers)
+                if column.refers == "policies":
+                    problems.add(place, "unknown_policy", seen=found)
+                else:
+                    problems.add(place, "unknown_reference", seen=found, kind=word_of(REGISTERS, column.refers))
 
 
 def _head(value: Value) -> str:
@@ -306,7 +335,7 @@ def _grid_day(value: Value) -> date | int | None:
 def _day_of(month: date | None, number: int) -> date:
     """Return a date of a month; raises :class:`Wrong`."""
     if month is None:
-        raise Wrong("cell_missing", column="month")
+        raise Wrong("cell_missing", column=word_of(COLUMNS, "month"))
     try:
         return month.replace(day=number)
     except ValueError:

@@ -5,11 +5,13 @@ part; a mistake never stands at one of them, but at the file's line that contrad
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from central.registers.kinds import DAY_KINDS
+from central.texts import Listed
+from central.words import COLUMNS, VALUES, word_of
 
 
 class Line(NamedTuple):
@@ -34,12 +36,17 @@ class Clash(NamedTuple):
 Rule = Callable[[Sequence[Line]], Iterator[Clash]]
 
 
-def check(kind: str, lines: Sequence[Line], whole: bool = True) -> Iterator[Clash]:
-    """Find the mistakes that no single row shows; what is missing only where ``whole``: no row was refused."""
+def check(kind: str, lines: Sequence[Line], refused: Sequence[Mapping[str, Any]] = ()) -> Iterator[Clash]:
+    """Find the mistakes that no single row shows.
+
+    ``refused``: the fields of rows that have a mistake of their own. What may be missing only because of them is none.
+    """
     for rule in _RULES[kind]:
-        if rule is _whole_cycles and not whole:
-            continue
-        yield from rule(lines)
+        if rule is not _whole_cycles:
+            yield from rule(lines)
+        elif all("schedule" in row for row in refused):
+            incomplete = {row["schedule"] for row in refused}
+            yield from rule([line for line in lines if line.record.schedule not in incomplete])
 
 
 def _clash(line: Line, column: str, code: str, other: Line, **values: str) -> Iterator[Clash]:
@@ -159,7 +166,11 @@ def _same_day_values(lines: Sequence[Line]) -> Iterator[Clash]:
         for line in group[1:]:
             for field, column in (("break_min", "break min"), ("shifts", "shifts")):
                 if getattr(line.record, field) != getattr(group[0].record, field):
-                    yield Clash(line.at(column), "differs_in_version", {"column": column, "other": group[0].place})
+                    yield Clash(
+                        line.at(column),
+                        "differs_in_version",
+                        {"column": word_of(COLUMNS, column), "other": group[0].place},
+                    )
 
 
 def _whole_cycles(lines: Sequence[Line]) -> Iterator[Clash]:
@@ -177,19 +188,21 @@ def _whole_cycles(lines: Sequence[Line]) -> Iterator[Clash]:
         week = first.record.day[0] == "week"
         missing = sorted(set(range(7) if week else range(1, max(days) + 1)) - days)
         if missing:
-            names = [_WEEK[number] if week else str(number) for number in missing]
+            names = [VALUES[_WEEK[number]] if week else str(number) for number in missing]
             yield Clash(first.place, "schedule_lacks_days", {"schedule": first.record.schedule, "days": _some(names)})
         follows = first.record.calendar
         for line in version[1:]:
             if line.record.calendar != follows:
-                yield Clash(line.at("calendar"), "differs_in_version", {"column": "calendar", "other": first.place})
+                yield Clash(
+                    line.at("calendar"), "differs_in_version", {"column": COLUMNS["calendar"], "other": first.place}
+                )
 
 
 _WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:7]) + (", …" if len(names) > 7 else "")
+    return Listed([*names[:7], *(["…"] if len(names) > 7 else [])])
 
 
 def _one_day_kind(lines: Sequence[Line]) -> Iterator[Clash]:

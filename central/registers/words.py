@@ -116,6 +116,10 @@ MESSAGES: Mapping[str, Text] = {
     "decision_needs": _("the decision {decision} needs {column}"),
     # several rows
     "unknown_reference": _("{seen} is not in the register {kind}"),
+    "unknown_policy": _(
+        "no policy {seen} can be loaded: none is shipped, and --policies names no folder with a {seen}.yaml that"
+        " `hadir-central policy check` finds good"
+    ),
     "person_overlaps": _("the same person is valid here and at {other} at the same time"),
     "unit_overlaps": _("the same unit is valid here and at {other} at the same time"),
     "enrolment_overlaps": _("the same PIN at the same place is valid here and at {other} at the same time"),
@@ -155,11 +159,14 @@ SUMMARY: Mapping[str, Text] = {
     "estimated": _("  estimated dates, to be confirmed: {count}"),
     "remark": _("  note: {text}"),
     "more": _("further mistakes: {more}"),
-    "wrong": _("{file}: mistakes: {count}. Nothing of the file is taken; correct them and check again."),
+    "wrong": _("{file}: mistakes: {count}. Nothing of the file is taken; correct them, then run the command again."),
     "imported": _("{file}: {kind}: new {new}, changed {changed}, unchanged {unchanged}"),
     "withdrawn": _("{file}: {kind}: withdrawn {withdrawn}, withdrawn before {unchanged}"),
     "nothing_changed": _("  nothing changes: all of this is entered already, and nothing was stored"),
     "dry_run": _("  dry run: nothing was stored"),
+    "dry_run_without": _(
+        "  dry run: there is no {file} yet, so the file was compared with an empty one; nothing was stored"
+    ),
     "entered": _("  entered {moment} by {by}, paper: {paper}"),
     "clock_behind": _(
         "  WARNING: the clock shows {clock}, before the last import; entered as {moment}, after it. Check the clock."
@@ -175,6 +182,8 @@ SUMMARY: Mapping[str, Text] = {
     "not_found": _(
         "{seen} is no key and no name in the registers; write a key, a name as entered, or such as unit:{seen}"
     ),
+    "no_such_key": _("the registers have no {what} with the key {key}"),
+    "no_person": _("{seen} is neither the key nor the name of a person; write a key, or a name as entered"),
     "several_people": _("several people are called {seen}; write one of their keys: {keys}"),
     "proposed": _(
         "{file}: {count} entries, {estimated} of them estimated. A person compares them with the decree before use."

@@ -37,7 +37,7 @@ def test_mistakes_are_printed_with_their_places(tmp_path: Path) -> None:
 
     assert result.returncode == 1
     assert result.stdout.splitlines() == [
-        "file.csv:3:2: name kosong",
+        "file.csv:3:2: nama kosong",
         "file.csv:3:3: boss tidak termasuk: pns, cpns, pppk, pppk-part-time, pppk paruh waktu, other, lainnya",
     ]
     assert "kesalahan: 2" in result.stderr

@@ -12,7 +12,7 @@ from tests import command
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "registers.md").read_text()
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WIB")
 
 
 def examples() -> list[tuple[str, list[str]]]:

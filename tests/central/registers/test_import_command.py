@@ -44,7 +44,7 @@ def test_an_office_is_entered_from_an_empty_database(tmp_path: Path) -> None:
     assert "nothing changes" in result.stdout or "new 2" in result.stdout
     again = put(tmp_path, "presence", TEMPLATE["presence"], "--lang", "id")
     assert again.stdout.splitlines() == [
-        "presence.csv: presence: baru 0, berubah 0, tetap 2",
+        "presence.csv: bukti kehadiran: baru 0, berubah 0, tetap 2",
         "  tidak ada yang berubah: semuanya sudah tercatat, dan tidak ada yang disimpan",
     ]
 
@@ -63,8 +63,8 @@ def test_an_office_is_entered_from_an_empty_database(tmp_path: Path) -> None:
     assert all("BKD, SK 1/2026]" in line for line in text.splitlines()[1:])
 
     unit = show(tmp_path, "unit:dinas-contoh", "--on", "2026-09-02", "--lang", "id").stdout
-    assert "unit dinas-contoh pada 2026-09-02" in unit
-    assert unit.count("  units ") == 2
+    assert "unit kerja dinas-contoh pada 2026-09-02" in unit
+    assert unit.count("\n  unit kerja ") == 2
     assert "pin 1002" in show(tmp_path, "CONTOH00001").stdout
     assert "slot in, kind in, due 07:30, window from 05:45" in show(tmp_path, "office").stdout
     assert "day monday, timetable office" in show(tmp_path, "week").stdout
@@ -114,7 +114,8 @@ def test_mistakes_are_named_and_nothing_is_taken(tmp_path: Path) -> None:
     result = put(tmp_path, "enrolments", bad)
 
     assert result.returncode == 1
-    first, second = result.stdout.splitlines()
+    first, unknown, second = result.stdout.splitlines()
+    assert unknown == "file.csv:3:3: p-9 is not in the register people"
     assert first == "file.csv:3:5: ends on 2026-09-09, before it begins on 2026-09-10"
     assert second.startswith(
         "file.csv:2:4: contradicts what is entered: pin 1001, terminal X1, person p-1, from 2026-01-01 [20"
@@ -122,7 +123,11 @@ def test_mistakes_are_named_and_nothing_is_taken(tmp_path: Path) -> None:
     assert "BKD, SK 1/2026]; write that row with its last date into this file, or withdraw it first" in second
     assert "Nothing of the file is taken" in result.stderr
     found = json.loads(put(tmp_path, "enrolments", bad, "--json").stdout)
-    assert [one["code"] for one in found["mistakes"]] == ["ends_before_begin", "contradicts_stored"]
+    assert [one["code"] for one in found["mistakes"]] == [
+        "ends_before_begin",
+        "unknown_reference",
+        "contradicts_stored",
+    ]
     assert "p-2" not in show(tmp_path, "X1").stdout
 
 
@@ -159,13 +164,37 @@ def test_files_are_entered_while_an_inbox_has_the_database(tmp_path: Path) -> No
         store.close()
 
 
-def test_a_dry_run_makes_no_database(tmp_path: Path) -> None:
-    """Nor does ``show``: exit code 74, with the file's name."""
+def test_a_dry_run_needs_and_makes_no_database(tmp_path: Path) -> None:
+    """The file is compared with an empty one; ``show`` needs one: exit code 74, with the file's name."""
     path = write_csv(tmp_path, PEOPLE + "p-1,A,pns,2026-01-01,\n")
-    for result in (put(tmp_path, "people", path, "--dry-run"), show(tmp_path, "p-1")):
-        assert result.returncode == 74
-        assert "centre.db" in result.stderr
-    assert not (tmp_path / "centre.db").exists()
+    dry = put(tmp_path, "people", path, "--dry-run")
+    assert (dry.returncode, dry.stderr) == (0, "")
+    assert "  + key p-1, name A" in dry.stdout
+    assert "dry run: there is no centre.db yet" in dry.stdout
+    shown = show(tmp_path, "p-1")
+    assert shown.returncode == 74
+    assert "centre.db" in shown.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("option", ["--json", "--dry-run", "--withdraw"])
+def test_a_first_file_with_a_mistake_makes_no_database(tmp_path: Path, option: str) -> None:
+    """Of its own, or against what is not entered."""
+    for text in ("key,name,employment,from\np-1,A,pns,x\n", "key,name,employment,unit,from\np-1,A,pns,u,2026-01-01\n"):
+        path = write_csv(tmp_path, text)
+        assert put(tmp_path, "people", path, option).returncode == 1
+        assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_that_cannot_be_made_is_a_matter_of_the_file(tmp_path: Path) -> None:
+    """Not of the broker: an import has none."""
+    path = write_csv(tmp_path, PEOPLE + "p-1,A,pns,2026-01-01,\n")
+    words = ("--db", tmp_path / "nowhere" / "centre.db", "--by", "A", "--paper", "B")
+    result = central("import", "people", path, *words)
+    assert result.returncode == 74
+    assert "rights to the file and its folder" in result.stderr
+    assert "izin atas berkas dan foldernya" in result.stderr
+    assert "broker" not in result.stderr
 
 
 @pytest.mark.parametrize("lang", ["en", "id"])

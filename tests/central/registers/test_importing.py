@@ -207,7 +207,7 @@ def test_unknown_keys_are_named_where_they_stand(database: Database, tmp_path: P
         ("file.csv:2:1", "unknown_reference"),
         ("file.csv:3:2", "unknown_reference"),
         ("file.csv:3:3", "unknown_reference"),
-        ("file.csv:3:4", "unknown_reference"),
+        ("file.csv:3:4", "unknown_policy"),
     ]
     roster = write_csv(tmp_path, "person,2026-09-01,2026-09-02\np-0001,office,t-9\np-0001x,off,libur\n")
     assert mistakes(database, "rosters", roster) == [

@@ -9,7 +9,7 @@ import pytest
 from openpyxl import load_workbook
 
 from central.registers.cells import plain
-from central.registers.kinds import HEADS, IGNORED, KINDS, heads_of
+from central.registers.kinds import HEADS, IGNORED, KINDS, Known, heads_of
 from central.registers.problems import MAX_PROBLEMS, Problem, RegisterFileError
 from central.registers.read import ALL_HEADS, read_register
 from central.texts import Language
@@ -195,3 +195,31 @@ def test_a_roster_has_a_bound_of_entries(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(taken(write_csv(tmp_path, heads + "p-1,off,off,off\np-2,off,off,off\np-3,,,\n"), "rosters")) == 6
     path = write_csv(tmp_path, heads + "p-1,off,off,off\np-2,off,off,off\np-3,,off,\n")
     assert refused(path, "rosters") == [("file.csv", "too_many_entries")]
+
+
+def test_keys_are_checked_together_with_every_other_mistake(tmp_path: Path) -> None:
+    """Also those that a refused row names; a key that stands in a refused row of the file is no unknown one."""
+    known = Known(units=frozenset(), people=frozenset({"p-1"}), timetables=frozenset({"office"}))
+    units = "key,name,parent,zone,from\na,A,zz,WIB,2026-01-01\nb,B,a,XX,2026-01-01\nc,C,b,,2026-13-01\nd,D,qq,,x\n"
+    assert refused(write_csv(tmp_path, units), "units", known) == [
+        ("file.csv:3:4", "zone"),
+        ("file.csv:4:5", "no_such_date"),
+        ("file.csv:5:5", "date_form"),
+        ("file.csv:2:3", "unknown_reference"),
+        ("file.csv:5:3", "unknown_reference"),
+    ]
+    grid = "person,2026-09-01,2026-09-02\np-9,office,night\np 1,off,late\np-1,office,b d\n"
+    assert refused(write_csv(tmp_path, grid), "rosters", known) == [
+        ("file.csv:3:1", "key_form"),
+        ("file.csv:4:3", "code_form"),
+        ("file.csv:2:1", "unknown_reference"),
+        ("file.csv:2:3", "unknown_reference"),
+        ("file.csv:3:3", "unknown_reference"),
+    ]
+
+
+def test_a_schedule_that_lacks_days_is_named_beside_mistakes_of_another(tmp_path: Path) -> None:
+    """Of the one with a refused row the day may be that row's."""
+    rows = "a,2026-01-01,1,x\na,2026-01-01,3,x\nb,2026-01-01,1,x\nb,2026-13-01,2,x\nb,2026-01-01,3,x\n"
+    found = refused(write_csv(tmp_path, "schedule,from,day,timetable\n" + rows), "schedules")
+    assert found == [("file.csv:5:2", "no_such_date"), ("file.csv:2:1", "schedule_lacks_days")]
