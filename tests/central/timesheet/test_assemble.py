@@ -135,6 +135,23 @@ def test_the_nearest_unit_counts_for_plan_zone_policy_and_calendar() -> None:
     assert found.kind == "off"
 
 
+@pytest.mark.parametrize("zone", ["Asia/Jakarta", "Asia/Makassar", "Asia/Jayapura", "UTC"])
+def test_a_holiday_is_the_date_of_each_zone(zone: str) -> None:
+    """From midnight to midnight of the unit, whichever zone another unit or the server is in."""
+    rows = office_hours()
+    rows.unit("jauh", zone=zone)
+    rows.assign(unit="jauh", schedule="week", policy=None)
+    rows.assign(unit="jauh", policy="four-bands")
+    rows.person("b", "jauh")
+    rows.holiday(TUESDAY, "national_holiday")
+
+    around = [plan_of(rows, TUESDAY + timedelta(days=number), "b") for number in (-1, 0, 1)]
+
+    assert [planned.days[0].kind for planned in around] == ["workday", "holiday", "workday"]
+    begin = zone_named(zone).instant(midnight(TUESDAY))
+    assert around[1].own_date == (begin, begin + 86_399)
+
+
 @pytest.mark.parametrize(
     ("what", "why"),
     [
