@@ -26,6 +26,7 @@ from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
 from central.timesheet.facts import judge_now
+from central.timesheet.model import ENGINE
 from central.timesheet.recompute import Recompute
 
 PAUSE_S = 0.15
@@ -72,7 +73,11 @@ def why(
 def _explained(
     connection: Connection, person: str, on: date, policies: OfficePolicies, known_at: datetime | None, now: datetime
 ) -> Explained:
-    """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then."""
+    """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then.
+
+    Texts of policies and versions of the judgement are not kept: where another one was in force then, the verdict that
+    was stored then is what was known.
+    """
     moment = None if known_at is None else utc(known_at)
     registers = Registers(connection, known_at)
     rows = registers.rows("people", [f"person:{person}"])
@@ -80,11 +85,12 @@ def _explained(
     judged = None
     if known_at is not None or not history:
         judged = judge_now(connection, policies, person, on, int(now.timestamp()), known_at)
-    if judged is not None:
+    replaced = None if judged is None or known_at is None else _replaced(connection, policies, judged.policy, moment)
+    if judged is not None and (replaced is None or not history):
         content = None if judged.result is None else json.loads(judged.content)
         status, reason = judged.status, judged.why
     else:
-        last = history[-1] if known_at is None and history else None
+        last = history[-1] if history and (known_at is None or replaced is not None) else None
         stored = None if last is None else json.loads(last.content)
         content = None if last is None or last.status == "none" else stored
         status = "none" if last is None else last.status
@@ -98,8 +104,18 @@ def _explained(
         why=reason,
         history=history,
         known_at=moment,
+        replaced=replaced,
         waiting=0 if known_at is not None else marks.numbers(connection)[0],
     )
+
+
+def _replaced(connection: Connection, policies: OfficePolicies, policy: str | None, moment: str | None) -> str | None:
+    """Return what a verdict rested on at a moment and does not rest on today: ``policy`` or ``engine``; else None."""
+    then = marks.judged_by(connection, moment)
+    if then.get("engine", str(ENGINE)) != str(ENGINE):
+        return "engine"
+    digest = None if policy is None else then.get(f"policy:{policy}")
+    return "policy" if policy is not None and digest not in (None, policies.digest(policy) or "none") else None
 
 
 def _as_json(found: Explained) -> dict[str, Any]:

@@ -29,6 +29,8 @@ class Explained:
     """Why the date is not judged."""
     history: Sequence[Revision]
     known_at: str | None
+    replaced: str | None
+    """What was in force at that moment and is not kept: the text of a ``policy``, or the version of the ``engine``."""
     waiting: int
     """Marks that are still to be judged."""
 
@@ -39,6 +41,11 @@ def explain(found: Explained, language: Language) -> Iterator[str]:
     yield message("title", language, **title, status=message(found.status, language))
     if found.known_at is not None:
         yield message("as_known", language, moment=found.known_at)
+        if found.replaced is not None:
+            last = found.history[-1] if found.history else None
+            what = message(f"replaced_{found.replaced}", language)
+            values = {} if last is None else {"revision": last.revision, "entered": last.entered}
+            yield message("replaced" if last else "replaced_unstored", language, what=what, **values)
     elif found.history:
         last = found.history[-1]
         yield message("as_stored", language, revision=last.revision, entered=last.entered)

@@ -264,9 +264,11 @@ def next_due(connection: Connection) -> int | None:
     return None if found is None else int(found)
 
 
-def judged_by(connection: Connection) -> dict[str, str]:
-    """Return the digest of what verdicts rest on, by its name; what was entered last counts."""
+def judged_by(connection: Connection, known_at: str | None = None) -> dict[str, str]:
+    """Return the digest of what verdicts rest on, by its name; what was entered last counts, until a moment or now."""
     query = select(JUDGED_BY.c.name, JUDGED_BY.c.digest).order_by(JUDGED_BY.c.id)
+    if known_at is not None:
+        query = query.where(JUDGED_BY.c.entered <= known_at)
     return {row.name: row.digest for row in connection.execute(query)}
 
 

@@ -223,8 +223,9 @@ class Facts:
         for on in dates:
             planned = days.on(on)
             unit = own.unit_on(on)[1]
+            policy = self.office.policy_name(own, on)
             if not isinstance(planned, Planned):
-                yield Judgement(person, on, None, planned, unit, None, None)
+                yield Judgement(person, on, None, planned, unit, policy if planned == "unknown_policy" else None, None)
                 continue
             if planned.own_date[0] > now:
                 continue
@@ -232,7 +233,6 @@ class Facts:
             if together not in found:
                 found[together] = self._judged(own, days, together, person, punches, now)
             result = found[together][on]
-            policy = self.office.policy_name(own, on)
             yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now))
 
     def _judged(

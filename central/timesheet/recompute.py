@@ -235,6 +235,13 @@ class Recompute:
         ]
         marks.mark(connection, marks_of_sites, {"kind": "unattributed"}, utc(now))
 
+    def _put_on_record(self, connection: Connection, names: set[str], entered: str) -> None:
+        """Put on record by which text of a policy was judged, where that is not known yet: another one marks days."""
+        known = marks.judged_by(connection) if names else {}
+        for name in sorted(names):
+            if f"policy:{name}" not in known:
+                marks.set_judged_by(connection, f"policy:{name}", self._policies.digest(name) or "none", entered)
+
     def _judge(self, connection: Connection, people: list[str], wanted: Wanted, now: datetime) -> None:
         """Judge dates of people that lie near each other, and store what has changed."""
         dates = [on for person in people for on in wanted.dates[person]]
@@ -291,6 +298,7 @@ class Recompute:
                 for one in changed
             ],
         )
+        self._put_on_record(connection, {one.policy for one in judged if one.policy is not None}, entered)
         marks.set_due(connection, _due(facts, judged, near, instant))
         self.written += len(changed)
         self.judged += len(judged)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from central.store import results
+from central.policy.office import OfficePolicies
+from central.store import marks, results
+from central.timesheet.recompute import Recompute
 from tests import command
 from tests.central.store.office import POLICIES, Centre
 
@@ -77,6 +79,39 @@ def test_a_day_is_explained_as_it_was_known(centre: Centre) -> None:
     assert "suspect: drift" in found
     assert "SK 9/2026" not in found
     assert "open" in explained(centre, "b", "2026-08-31", "--known-at", "2026-08-31T09:00+07:00")
+
+
+def test_a_day_as_known_before_a_policys_text_changed_shows_the_text_of_then(centre: Centre, tmp_path: Path) -> None:
+    """The file of a policy has no history here: the verdict that was stored then is shown, and the reader knows it."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    text = (POLICIES / "graded.yaml").read_text("utf-8").replace("class: TL1", "class: TL9")
+    (folder / "graded.yaml").write_text(text, "utf-8")
+    centre.now = datetime(2026, 9, 4, 1, tzinfo=UTC)
+    Recompute(centre.database, OfficePolicies(folder), now=lambda: centre.now).run()
+    arguments = ("why", "a", "2026-08-31", "--policies", str(folder), "--known-at")
+
+    then = run(centre, *arguments, "2026-09-03T09:00+07:00")[1]
+    now = run(centre, *arguments, "2026-09-04T09:00+07:00")[1]
+
+    assert "in: TL1, cut 0.5 %" in then
+    assert "the text of the policy was another one at that moment" in then
+    assert "revision 2, stored 2026-09-03T01:00:00.000Z" in then
+    assert "in: TL9, cut 0.5 %" in now
+    assert "another one" not in now
+    unstored = run(centre, *arguments, "2026-08-31T06:00+07:00")[1]
+    assert "another one" not in unstored  # nothing was judged by then, by whatever text
+
+
+def test_a_policy_that_is_assigned_while_an_inbox_runs_is_on_record(centre: Centre) -> None:
+    """Its text of then is known where it is judged by, not only when a process begins."""
+    centre.enter("people", "key,name,employment,unit,from\nc,Contoh Tiga,pns,dinas,2026-08-24\n")
+    centre.enter("assignments", "person,policy,from\nc,starter,2026-08-24\n")
+    while centre.recompute.batch():
+        pass
+
+    with centre.database.reading() as connection:
+        assert marks.judged_by(connection)["policy:starter"] == OfficePolicies(POLICIES).digest("starter")
 
 
 def test_a_day_without_a_verdict_says_why(centre: Centre) -> None:
