@@ -1,27 +1,24 @@
 """A file is imported: checked against itself and what is entered, then entered whole or not at all."""
 
-from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import chain, islice, pairwise
-from typing import NamedTuple, Self
+from itertools import islice, pairwise
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from central.registers.kinds import ALL, KINDS, References
+from central.registers.kinds import ALL, References
 from central.registers.problems import Problem, Problems
 from central.registers.read import Scan
+from central.registers.remarks import Described, remarks_on
 from central.registers.rules import Line
 from central.registers.statements import REFERENCES, VERSIONED, Source, Statement, compose, states_the_same
-from central.registers.write import print_statement
 from central.store.engine import Database
 from central.store.marks import mark
-from central.store.recorded import sites_of
 from central.store.registers import Entered, Entry, Registers, Stated, enter, last_row
-from central.texts import Language
 from central.timesheet.affected import Mark, coalesced, touched
-from central.words import REGISTERS, word_of
+from central.timesheet.rules import RulesOn
 
 _COMPARED = {
     "people": "subject",
@@ -85,7 +82,7 @@ class Paper(NamedTuple):
     paper: str
 
 
-def preview(connection: Connection, scan: Scan, policies: Container[str], *, withdraw: bool = False) -> Preview:
+def preview(connection: Connection, scan: Scan, policies: Mapping[str, RulesOn], *, withdraw: bool = False) -> Preview:
     """Return what importing a file would do, on a connection that reads one moment.
 
     ``policies`` are those that assignments may name. Raises :class:`central.registers.problems.RegisterFileError` with
@@ -104,16 +101,19 @@ def preview(connection: Connection, scan: Scan, policies: Container[str], *, wit
     problems.raise_if_any()
     marks = _marks(registers, scan.kind, changes)
     changed = {change.new.identity for change in changes if change.new is not None}
-    notes = chain(
-        _unseen_places(connection, scan.kind, sources, changed),
-        _outside_validity(registers, scan.kind, sources, changed),
-    )
+    notes = remarks_on(connection, registers, policies, scan.kind, sources, changed)
     remarks = (*scan.remarks, *islice(notes, MAX_REMARKS))
     return Preview(len(sources), changes, marks, remarks, last_row(connection))
 
 
 def enter_file(
-    database: Database, scan: Scan, policies: Container[str], paper: Paper, now: datetime, *, withdraw: bool = False
+    database: Database,
+    scan: Scan,
+    policies: Mapping[str, RulesOn],
+    paper: Paper,
+    now: datetime,
+    *,
+    withdraw: bool = False,
 ) -> tuple[Preview, Entered | None]:
     """Import a file; return what was done, and when it was entered: None where it changed nothing and is not stored.
 
@@ -196,75 +196,6 @@ def _entered_lines(registers: Registers, kind: str, sources: Sequence[Source], c
 
 def _at(row: Stated, _column: str) -> str:
     return Described(row)
-
-
-class Described(str):
-    """What a row states, when it was entered, by whom and on which paper, on one line; in English as a string."""
-
-    __slots__ = ("_row",)
-    _row: Stated
-
-    def __new__(cls, row: Stated) -> Self:
-        """Describe the row."""
-        self = super().__new__(cls, _described(row, Language.ENGLISH))
-        self._row = row
-        return self
-
-    def into(self, language: Language) -> str:
-        """Return the line in a language."""
-        return _described(self._row, language)
-
-
-def _described(row: Stated, language: Language) -> str:
-    return f"{print_statement(row.statement, language)} [{row.entered[:10]}, {row.by}, {row.paper}]"
-
-
-def _outside_validity(
-    registers: Registers, kind: str, sources: Sequence[Source], identities: set[str]
-) -> Iterator[Problem]:
-    """Yield a remark on each row whose first or last date lies outside the validity of a key that it names."""
-    changed = [source for source in sources if source.statement.identity in identities]
-    for column in KINDS[kind].columns:
-        if column.refers is None or column.refers not in REFERENCES:
-            continue
-        register, what = REFERENCES[column.refers]
-        field = column.field or column.name
-        keys = {key for source in changed for line in source.lines if (key := getattr(line.record, field)) is not None}
-        spans: dict[str, list[tuple[date, date | None]]] = defaultdict(list)
-        for row in registers.rows(register, (f"{what}:{key}" for key in keys)):
-            if register != kind or row.statement.identity not in identities:
-                spans[row.statement.subject.partition(":")[2]].append((row.since, row.until))
-        if register == kind:
-            for source in changed:
-                statement = source.statement
-                spans[statement.subject.partition(":")[2]].append((statement.since, statement.until))
-        for source in changed:
-            for line in source.lines:
-                key = getattr(line.record, field)
-                for on in dict.fromkeys((source.statement.since, source.statement.until)):
-                    if on is not None and key in spans and not _is_within(on, spans[key]):
-                        values = {"key": key, "kind": word_of(REGISTERS, register), "date": on.isoformat()}
-                        yield Problem(line.at(column.name), "outside_validity", values)
-
-
-def _unseen_places(
-    connection: Connection, kind: str, sources: Sequence[Source], identities: set[str]
-) -> Iterator[Problem]:
-    """Yield a remark on each serial number and site of which no punch is held, once; none before the first punch."""
-    columns = [column.name for column in KINDS[kind].columns if column.refers in ("terminals", "sites")]
-    sites = sites_of(connection) if columns else {}
-    seen = {"terminal": set(sites), "site": {site for there in sites.values() for site in there.values()}}
-    for source in sources if sites else ():
-        if source.statement.identity in identities:
-            for name in columns:
-                place = getattr(source.lines[0].record, name)
-                if place is not None and place not in seen[name]:
-                    seen[name].add(place)
-                    yield Problem(source.lines[0].at(name), f"{name}_unseen", {"seen": place})
-
-
-def _is_within(on: date, spans: Iterable[tuple[date, date | None]]) -> bool:
-    return any(since <= on and (until is None or on <= until) for since, until in spans)
 
 
 # --- withdrawing --------------------------------------------------------------------------------------------------

@@ -140,6 +140,11 @@ MESSAGES: Mapping[str, Text] = {
     "contradicts_stored": _(
         "contradicts what is entered: {other}; write that row with its last date into this file, or withdraw it first"
     ),
+    "leave_overlaps": _("overlaps the leave of the same person at {other}"),
+    "leave_kind_unknown": _(
+        "the policy {policy} names no leave {seen}: it excuses without a cut; named are: {kinds}; check the word"
+    ),
+    "slot_unknown": _("{seen} is no slot of the person's plan on {date}; its slots are: {slots}"),
     "leave_twice": _("leave of the same person, kind and beginning stands at {other}"),
     "decision_twice": _("the same decision from the same date stands at {other}"),
     "not_entered": _("nothing of the kind is entered, so nothing can be withdrawn"),

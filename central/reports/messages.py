@@ -48,6 +48,10 @@ MESSAGES: Mapping[str, Text] = {
     "excused": _("excused by leave: {leave}"),
     "slot_excused": _("{slot} is excused: {leave}"),
     "unknown_kind": _("{slot}: the policy does not know its kind {kind}"),
+    "unknown_leave": _(
+        "the policy names no leave {leave}: what it excuses is not cut; check the word with which it was entered"
+    ),
+    "unknown_leave_slot": _("leave {leave} ({paper}) names the slot {slot}, which this day does not have"),
     "not_required": _("{slot} is not asked for on this day"),
     # slots
     "slot": _("{slot}, due {due}: {what} ({status})"),
@@ -60,6 +64,9 @@ MESSAGES: Mapping[str, Text] = {
     "slot_free": _("not demanded"),
     "slot_excused_min": _("excused, {minutes} minutes"),
     "class": _("{slot}: {class_}, cut {cut}, by {policy}"),
+    "class_withheld": _("{slot}: {class_}, cut {cut}, withheld until it is final, by {policy}"),
+    "class_withheld_unknown": _("{slot}: {class_}, its cut is withheld until it is final, by {policy}"),
+    "class_replaced": _("{slot}: {class_}, cut {cut}, by {policy}; the rule of the day stands in its place"),
     "pick": _("{slot} takes the {what} punch, by {policy}"),
     "end_moved": _("the end moves by {minutes} minutes, by {policy}"),
     "first": _("first"),
@@ -98,11 +105,15 @@ MESSAGES: Mapping[str, Text] = {
     "absent": _("absent: all demanded slots are missing, by {policy}"),
     "cap": _("the day's cut is limited, by {policy}"),
     "cut": _("cut of the day: {cut}"),
+    "withheld": _("withheld until it is final; if nothing better comes, the day cuts {cut}{policy}"),
+    "by_policy": _(", by {policy}"),
     "present_min": _("present {minutes} minutes, of them counted {counted}"),
     "overtime": _("overtime {minutes} minutes"),
     "condition_no_slots": _("the plan of this day has no slots: check timetable and schedule"),
     "condition_due_outside_window": _("a due time lies outside its window: check the timetable"),
     "condition_unknown_kind": _("the policy does not know a kind of slot"),
+    "condition_unknown_leave": _("the policy does not name a kind of leave that excuses this day"),
+    "condition_unknown_slot": _("leave names a slot that this day does not have"),
     "condition_state_variants": _("a punch has two different keys"),
     # history
     "revision": _("{revision}  {entered}  {status}{changed}; by {causes}"),

@@ -90,13 +90,15 @@ def _plan(content: Mapping[str, Any], reasons: Iterable[Reason], language: Langu
                 yield message("plan_not_taken", language, what=what, version=other["version"])
         elif reason["step"] == "due":
             values = {**reason, "leave": _joined(reason.get("leave")), "paper": _joined(reason.get("paper"))}
-            code = "leave_day" if reason["what"] == "leave" else reason["what"]
+            code: str = reason["what"]
+            code = {"leave": "leave_day", "unknown_slot": "unknown_leave_slot"}.get(code, code)
             yield message(code, language, from_=values.pop("from", None), **values)
     for condition in content["conditions"]:
         yield message(f"condition_{condition}", language)
 
 
 def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Language) -> Iterator[str]:
+    in_place = any(reason["what"] == "absent" and reason["policy"] is not None for reason in reasons)
     for slot in content["slots"]:
         name = slot["name"]
         yield message(
@@ -111,17 +113,26 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
             if reason.get("slot") != name:
                 continue
             if reason["step"] == "classify":
-                cut = _cut(slot["cut"], slot["cut_rp"])
-                policy = _policy(reason.get("policy"))
-                yield "  " + message(
-                    "class", language, slot=name, class_=reason["class"] or "-", cut=cut, policy=policy
-                )
+                yield "  " + _class(slot, reason, language, in_place=in_place)
             elif reason["step"] == "pick":
                 what = message(reason["what"], language)
                 yield "  " + message("pick", language, slot=name, what=what, policy=_policy(reason["policy"]))
             elif reason["what"] == "end_moved":
                 policy = _policy(reason["policy"])
                 yield "  " + message("end_moved", language, minutes=reason["by_s"] // 60, policy=policy)
+
+
+def _class(slot: Mapping[str, Any], reason: Reason, language: Language, *, in_place: bool) -> str:
+    """Return what a class cuts, or would where its slot is not final, or the rule of the day stands in its place."""
+    values = {"slot": slot["name"], "class_": reason["class"] or "-", "policy": _policy(reason.get("policy"))}
+    known = "cut" in reason  # verdicts of version 1 hold what is cut, not what would be
+    cut = _cut(reason["cut"], reason["cut_rp"]) if known else _cut(slot["cut"], slot["cut_rp"])
+    code = "class"
+    if in_place:
+        code = "class_replaced"
+    elif slot["status"] != "final" and not (known and reason["cut"] == reason["cut_rp"] == 0):
+        code = "class_withheld" if known else "class_withheld_unknown"
+    return message(code, language, cut=cut, **values)
 
 
 def _slot(slot: Mapping[str, Any], language: Language) -> str:
@@ -191,9 +202,9 @@ def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
         yield message("doubt", language, slot=reason["slot"], what=what, between=between or "")
 
 
-def _day(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+def _day(content: Mapping[str, Any], reasons: Sequence[Reason], language: Language) -> Iterator[str]:
     for reason in reasons:
-        if reason["step"] == "sum":
+        if reason["step"] == "sum" and reason["what"] != "withheld":
             yield message(reason["what"], language, policy=_policy(reason["policy"]))
     if content["present_min"] is not None:
         values = {"minutes": content["present_min"], "counted": content["counted_min"]}
@@ -201,6 +212,12 @@ def _day(content: Mapping[str, Any], reasons: Iterable[Reason], language: Langua
     if content["overtime_min"]:
         yield message("overtime", language, minutes=content["overtime_min"])
     yield message("cut", language, cut=_cut(content["cut"], content["cut_rp"]))
+    for reason in reasons:
+        if reason["what"] == "withheld":
+            policy = (
+                "" if reason["policy"] is None else message("by_policy", language, policy=_policy(reason["policy"]))
+            )
+            yield message("withheld", language, cut=_cut(reason["cut"], reason["cut_rp"]), policy=policy)
 
 
 def _cut(thousandths: int, rupiah: int) -> str:

@@ -60,6 +60,8 @@ def apply_leave(day: DayWork, absences: list[Absence], whole: list[LeaveDay], si
                 slot.excused = leave.kind
     _share(day, used, whole)
     _explain(day)
+    if used or whole or single:
+        _explain_unknown(day, used, whole, single)
 
 
 def _is_required(day: DayWork, slot: SlotWork) -> bool:
@@ -145,6 +147,24 @@ def _share(day: DayWork, used: list[Absence], whole: list[LeaveDay]) -> None:
     kinds = sorted({kind for absence in used for kind in absence.kinds()} | {leave.kind for leave in whole})
     day.excused = {kind: 1000 // len(kinds) for kind in kinds}
     day.reasons.append({"step": "due", "what": "excused", "leave": kinds})
+
+
+def _explain_unknown(day: DayWork, used: list[Absence], whole: list[LeaveDay], single: list[LeaveDay]) -> None:
+    """Name leave that excuses although the policy does not know its kind, and leave of a slot that the day lacks."""
+    names = {slot.slot.name for slot in day.slots}
+    kinds = {kind for absence in used for kind in absence.kinds()}
+    if any(slot.required for slot in day.slots):
+        kinds |= {leave.kind for leave in whole}
+    kinds |= {leave.kind for leave in single if leave.slot in names}
+    unknown = sorted(kinds - day.rules.leave.keys())
+    if unknown:
+        day.unknown["unknown_leave"] = None
+        day.reasons.append({"step": "due", "what": "unknown_leave", "leave": unknown})
+    for leave in single:
+        if leave.slot not in names:
+            day.unknown["unknown_slot"] = None
+            reason = {"step": "due", "what": "unknown_slot", "slot": leave.slot, "leave": leave.kind}
+            day.reasons.append({**reason, "paper": leave.paper})
 
 
 def _explain(day: DayWork) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from central.timesheet.clock import Zone
 
-ENGINE = 1
+ENGINE = 2
 """Version of what the judgement means; part of every digest of inputs."""
 
 Kind = Literal["workday", "off", "holiday"]

@@ -77,6 +77,8 @@ class DayWork:
     """Indices of the punches between the first and the last second of its windows, and perhaps of some more."""
     reasons: list[Reason] = field(default_factory=list)
     excused: dict[str, int] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
+    """Conditions that leave has met, in order."""
     flexi: bool = False
     planned_min: int = 0
 

@@ -22,6 +22,8 @@ class Verdict:
     class_: str | None = None
     cut: Cut = NOTHING
     """What it cuts; nothing unless it is final."""
+    given: Cut = NOTHING
+    """What its class cuts, or would where it is not final."""
     excused_min: int = 0
 
 
@@ -66,7 +68,7 @@ def _missing_minutes(missing: Missing, planned: int) -> int | None:
 
 
 def _give(day: DayWork, verdict: Verdict, what: str, name: str | None, cut: Cut, ref: Ref) -> None:
-    verdict.class_ = name
+    verdict.class_, verdict.given = name, cut
     if verdict.status == "final":
         verdict.cut = cut
     day.reasons.append(
@@ -76,6 +78,8 @@ def _give(day: DayWork, verdict: Verdict, what: str, name: str | None, cut: Cut,
             "slot": verdict.slot.slot.name,
             "minutes": verdict.minutes,
             "class": name,
+            "cut": cut.percent,
+            "cut_rp": cut.rupiah,
             "policy": ref_json(ref),
         }
     )
@@ -91,6 +95,8 @@ def sum_day(
         verdict.missing and verdict.status == "final" and verdict.slot.excused is None for verdict in demanded
     )
     class_, cut = _day_cut(day, verdicts, absent)
+    if status == "provisional":
+        _explain_withheld(day, demanded, verdicts, cut)
     present, counted, before, overtime = _presence(day, known.orders)
     unclaimed, repeats = _unclaimed(day, known)
     return DayResult(
@@ -153,6 +159,22 @@ def _day_cut(day: DayWork, verdicts: list[Verdict], absent: bool) -> tuple[str |
         day.reasons.append({"step": "sum", "what": "cap", "policy": ref_json(cap.ref)})
         percent = cap.percent
     return None, Cut(percent, rupiah)
+
+
+def _explain_withheld(day: DayWork, demanded: list[Verdict], verdicts: list[Verdict], cut: Cut) -> None:
+    """Say what the day would cut if nothing better came, where that is more than it cuts."""
+    instead, cap = day.rules.all_missing, day.rules.day_cap
+    ref = None
+    if instead is not None and all(verdict.missing and verdict.slot.excused is None for verdict in demanded):
+        would, ref = instead.cut, instead.ref
+    else:
+        percent = sum(verdict.given.percent for verdict in verdicts)
+        if cap is not None and percent > cap.percent:
+            percent, ref = cap.percent, cap.ref
+        would = Cut(percent, sum(verdict.given.rupiah for verdict in verdicts))
+    if would != cut:
+        reason: Reason = {"step": "sum", "what": "withheld", "cut": would.percent, "cut_rp": would.rupiah}
+        day.reasons.append({**reason, "policy": None if ref is None else ref_json(ref)})
 
 
 def _explain_pick(day: DayWork, slot: SlotWork, punches: tuple[Punch, ...]) -> None:
@@ -272,7 +294,7 @@ def _conditions(day: DayWork, punches: tuple[Punch, ...]) -> tuple[str, ...]:
         found.append("unknown_kind")
     if any(slot.picked is not None and has_variants(slot, punches[slot.picked]) for slot in day.slots):
         found.append("state_variants")
-    return tuple(found)
+    return (*found, *day.unknown)
 
 
 def _due_outside(slot: SlotWork) -> bool:

@@ -76,7 +76,7 @@ def test_what_is_known_is_what_was_entered_until_then(files: list[tuple[list[Enr
         database = Database(Path(folder, "centre.db"), create=True)
         people = Path(folder, "people.csv")
         people.write_text("key,name,employment,from\na,A,pns,2026-01-01\nb,B,pns,2026-01-01\n")
-        enter_file(database, scan_register(people, "people"), (), Paper("A", "B"), NOW)
+        enter_file(database, scan_register(people, "people"), {}, Paper("A", "B"), NOW)
         state: State = {}
         withdrawn: State = {}
         history: list[tuple[str, State]] = []
@@ -89,10 +89,10 @@ def test_what_is_known_is_what_was_entered_until_then(files: list[tuple[list[Enr
             new = after(state, withdrawn, rows, withdraw)
             if new is None:
                 with pytest.raises(RegisterFileError):
-                    enter_file(database, scan_register(path, "enrolments"), (), Paper("A", "B"), NOW, withdraw=withdraw)
+                    enter_file(database, scan_register(path, "enrolments"), {}, Paper("A", "B"), NOW, withdraw=withdraw)
                 continue
             found, entered = enter_file(
-                database, scan_register(path, "enrolments"), (), Paper("A", "B"), NOW, withdraw=withdraw
+                database, scan_register(path, "enrolments"), {}, Paper("A", "B"), NOW, withdraw=withdraw
             )
             assert (entered is None) == (new == state)
             covered(found.marks, state, new)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from central.policy.office import OfficePolicies
 from central.registers import importing
 from central.registers.importing import Paper, Preview, enter_file, preview
 from central.registers.kinds import KINDS
@@ -21,7 +22,7 @@ from central.texts import Language
 from tests.central.registers.files import TEMPLATES, write_csv
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
-POLICIES = frozenset({"starter", "kementan-2012"})
+POLICIES = {name: OfficePolicies()[name] for name in ("starter", "kementan-2012")}
 PAPER = Paper("BKD", "SK 1/2026")
 PEOPLE = "key,name,employment,unit,from,until\n"
 UNITS = "key,name,parent,from,until\n"

@@ -81,6 +81,60 @@ def test_a_day_is_explained_as_it_was_known(centre: Centre) -> None:
     assert "open" in explained(centre, "b", "2026-08-31", "--known-at", "2026-08-31T09:00+07:00")
 
 
+def test_a_cut_that_is_withheld_is_said_and_not_printed_as_nothing(centre: Centre) -> None:
+    """Beside the line of the decree stands what it would cut; what is final is cut."""
+    found = explained(centre, "a", "2026-09-01")
+
+    assert "in: TL4, cut 1.5 %, withheld until it is final, by slots.in.missing" in found
+    assert "out: PSW4, cut 1.5 %, by slots.out.missing" in found
+    assert "cut of the day: 1.5 %" in found
+    assert "withheld until it is final; if nothing better comes, the day cuts 3 %\n" in found
+    assert "cut 0 %" not in found
+    stored = json.loads(run(centre, "why", "a", "2026-09-01", "--json")[1])["content"]
+    assert [slot["cut"] for slot in stored["slots"]] == [0, 1500]
+    assert "withheld" not in explained(centre, "b", "2026-08-31")
+
+
+ABSENT = """
+policy: graded
+title: {en: Absent days, id: Hari tidak hadir}
+source: {decree: tests of the centre}
+slots:
+  in: {bands: [{from: 1, class: T, cut: "1"}], missing: {class: M, cut: "1.5"}}
+  out: {measure: early, missing: {class: N, cut: "1.5"}}
+day: {all_missing: {class: TK, cut: "5", source: {article: "9"}}, cap: "2"}
+"""
+
+
+def test_the_rule_of_the_day_stands_in_place_of_its_slots_or_would(centre: Centre, tmp_path: Path) -> None:
+    """Absent: the class of a slot is not said to cut nothing; not final yet: what the day would cut, by which line."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "graded.yaml").write_text(ABSENT, "utf-8")
+    centre.now = datetime(2026, 9, 4, 1, tzinfo=UTC)
+    Recompute(centre.database, OfficePolicies(folder), now=lambda: centre.now).run()
+
+    absent = run(centre, "why", "a", "2026-09-02", "--policies", str(folder))[1]
+    doubtful = run(centre, "why", "b", "2026-09-01", "--policies", str(folder))[1]
+
+    assert "in: M, cut 1.5 %, by slots.in.missing (tests of the centre); the rule of the day stands in its" in absent
+    assert "cut of the day: 5 %" in absent
+    assert "in: M, cut 1.5 %, withheld" in doubtful
+    assert "cut of the day: 1.5 %" in doubtful
+    assert "the day cuts 5 %, by day.all_missing (tests of the centre 9)" in doubtful
+
+
+def test_leave_that_the_policy_does_not_name_is_said(centre: Centre) -> None:
+    """It excuses, and the reader knows that no rule did."""
+    centre.enter("leave", "person,kind,from,slot\nb,anual,2026-09-01,\na,technical,2026-09-01,noon\n")
+    centre.at("2026-09-03 09:00")
+
+    assert "the policy names no leave anual" in explained(centre, "b", "2026-09-01")
+    assert "the policy does not name a kind of leave" in explained(centre, "b", "2026-09-01")
+    slot = explained(centre, "a", "2026-09-01", "--lang", "id")
+    assert "izin technical (Contoh 1/2026) menyebut sesi noon, yang tidak ada pada hari ini" in slot
+
+
 def test_a_day_as_known_before_a_policys_text_changed_shows_the_text_of_then(centre: Centre, tmp_path: Path) -> None:
     """The file of a policy has no history here: the verdict that was stored then is shown, and the reader knows it."""
     folder = tmp_path / "policies"
