@@ -81,7 +81,7 @@ def test_a_day_is_explained_as_it_was_known(centre: Centre) -> None:
     assert "open" in explained(centre, "b", "2026-08-31", "--known-at", "2026-08-31T09:00+07:00")
 
 
-def test_a_cut_that_is_withheld_is_said_and_not_printed_as_nothing(centre: Centre) -> None:
+def test_a_cut_that_is_withheld_is_not_printed_as_nothing(centre: Centre) -> None:
     """Beside the line of the decree stands what it would cut; what is final is cut."""
     found = explained(centre, "a", "2026-09-01")
 
@@ -124,7 +124,7 @@ def test_the_rule_of_the_day_stands_in_place_of_its_slots_or_would(centre: Centr
     assert "the day cuts 5 %, by day.all_missing (tests of the centre 9)" in doubtful
 
 
-def test_leave_that_the_policy_does_not_name_is_said(centre: Centre) -> None:
+def test_leave_that_the_policy_does_not_name_is_shown(centre: Centre) -> None:
     """It excuses, and the reader knows that no rule did."""
     centre.enter("leave", "person,kind,from,slot\nb,anual,2026-09-01,\na,technical,2026-09-01,noon\n")
     centre.at("2026-09-03 09:00")
