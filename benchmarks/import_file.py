@@ -67,7 +67,8 @@ def main() -> None:
         sink = LedgerSink(ledger, terminal, settings.zone(terminal), AssumedClock())
         began, cpu_began = time.monotonic(), time.process_time()
         try:
-            import_file(sink, survey_export(path), SERIAL)
+            export = survey_export(path)
+            import_file(sink, export, SERIAL, export.records())
         except NotAnExport:
             if not path.name.startswith("garbage"):
                 raise

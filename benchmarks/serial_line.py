@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from benchmarks.figures import NONE, TIMES, Figure, Plan, times, yes_no
 from benchmarks.rig import END, ZONE, office_time
 from drivers.anviz.simulator import BITS_PER_BYTE, SimulatedTerminal, Simulator, history
-from drivers.anviz.terminal import DRIVER, AnvizOptions
+from drivers.anviz.terminal import AnvizOptions, connect
+from drivers.base import Settlement
 from gateway.clock import AssumedClock
 from gateway.event import ReadingContext
 from gateway.ledger import Ledger
@@ -47,11 +48,15 @@ def _downloaded(records: int, turnaround: str, folder: Path) -> tuple[float, flo
         context = ReadingContext(
             "lobby", terminal.serial, ZoneInfo(ZONE), "serial", clock.now(), True, None, False, timedelta(seconds=60)
         )
-        with DRIVER.connect(options) as conversation:
+        with connect(options) as conversation:
             carried = simulator.bytes_in + simulator.bytes_out
             begun = time.monotonic()
-            stored = ledger.record_reading(context, conversation.new())  # type: ignore[attr-defined]  # this driver's has it
-            conversation.acknowledge(records)  # type: ignore[attr-defined]
+            with closing(conversation.deliveries(0.0)) as deliveries:
+                delivery = next(deliveries)
+                if delivery.reading is None:
+                    raise RuntimeError("the records have no place in the log")
+                stored = ledger.record_reading(context, delivery.reading)
+                delivery.settle(Settlement(stored.new))
             took_s = time.monotonic() - begun
         if stored.new != records:
             raise RuntimeError(f"{stored.new} of {records} records were stored")

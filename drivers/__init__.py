@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 from drivers.anviz.terminal import DRIVER as ANVIZ
 from drivers.attlog import DRIVER as ATTLOG
 from drivers.base import (
-    Acknowledging,
+    Delivering,
     DiscoveredTerminal,
     Driver,
     DriverError,
     DriverOptions,
-    Exporting,
     Logged,
+    Removable,
     Search,
     Terminal,
     TerminalRefused,
@@ -33,14 +33,20 @@ GROUP = "hadir.drivers"
 OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, ZKTECO)}
 
 FORMER_NAMES = {
+    "Acknowledging": "Delivering",
+    "Exporting": "Removable",
     "asked_at": "clock_read_at",
     "lasting": "duration_between",
     "secret_doubt": "secret_warning",
-    "tell": "write_report",
 }
 """Names of the drivers' interface in earlier versions → their present names, for the messages about a driver."""
-_CAPABILITIES = {"exports": Exporting, "acknowledge": Acknowledging, "sizes": Logged}
+_CAPABILITIES = {"sizes": Logged, "present": Removable}
 """Method that only one capability has → the capability; a terminal without its other methods would not have it."""
+_FORMER_METHODS = {
+    "acknowledge": "deliveries() yields the records that are marked new, and settling them takes the marks away",
+    "exports": "deliveries() yields the files, and settling one writes the report beside it",
+}
+"""Method that the gateway called in earlier versions → what takes its place."""
 
 
 class Unusable(NamedTuple):
@@ -98,6 +104,21 @@ def _described(exc: BaseException) -> str:
     return "; ".join((text, *(f"{old} is {new} now" for old, new in FORMER_NAMES.items() if f"'{old}'" in text)))
 
 
+def _out_of_date(terminal: object) -> str | None:
+    """Return what a terminal has in place of the present interface; None where it follows that."""
+    if not isinstance(terminal, Delivering):
+        for method, successor in _FORMER_METHODS.items():
+            if hasattr(terminal, method):
+                return f"{method}, which is not called any more: {successor}"
+        if not hasattr(terminal, "sizes") and hasattr(terminal, "events"):
+            return "events, but no log that confirms them: deliveries() yields such records, each to be settled"
+    for method, capability in _CAPABILITIES.items():
+        missing = [name for name in dir(capability) if name[0] != "_" and not hasattr(terminal, name)]
+        if hasattr(terminal, method) and missing:
+            return f"{method}, but not {', '.join(missing)}"
+    return None
+
+
 def _guarded(driver: Driver, package: str) -> Driver:
     """Return a driver of another package whose defects are clear messages about that package."""
     title = f"the driver {driver.name!r} of the package {package}"
@@ -105,13 +126,8 @@ def _guarded(driver: Driver, package: str) -> Driver:
     @contextmanager
     def connect(options: Any) -> Iterator[Terminal]:
         with driver.connect(options) as terminal:
-            for method, capability in _CAPABILITIES.items():
-                missing = [name for name in dir(capability) if name[0] != "_" and not hasattr(terminal, name)]
-                if hasattr(terminal, method) and missing:
-                    former = "".join(f"; {old} is {new} now" for old, new in FORMER_NAMES.items() if new in missing)
-                    raise TerminalRefused(
-                        f"{title} must be updated: its terminals have {method}, but not {', '.join(missing)}{former}"
-                    )
+            if (mistake := _out_of_date(terminal)) is not None:
+                raise TerminalRefused(f"{title} must be updated: its terminals have {mistake}")
             yield terminal
 
     def discover(search: Search) -> Generator[DiscoveredTerminal | None, None, None]:

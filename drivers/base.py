@@ -15,19 +15,22 @@ import errno
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from drivers.values import Seconds, duration_between
 
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
+
+OVERLAP = 8
+"""Number of known records in front of new ones, which prove that a reading continues the stored log."""
 
 
 class Reason(StrEnum):
@@ -145,7 +148,7 @@ class BadRecord(NamedTuple):
 
 
 class Untimed(NamedTuple):
-    """A live punch without a time; its time is the time of reception."""
+    """A delivered punch without a time; its time is the time of reception."""
 
     pin: str
     state: int | None
@@ -207,7 +210,7 @@ class Sizes:
     """As reported. Some terminals report 0 and hold punches: only a reading proves that a log is empty."""
     capacity: int | None
     new: int | None = None
-    """Those at the end that are marked new; None where the terminal keeps no such marks: see :class:`Acknowledging`."""
+    """Those at the end that are marked new; None where the terminal keeps no such marks: see :class:`Delivering`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,20 +280,6 @@ class SettableClock(Protocol):
 
 
 @runtime_checkable
-class Acknowledging(Logged, Protocol):
-    """A terminal that marks the records at the end of its log as new until they are acknowledged."""
-
-    def new(self) -> Reading:
-        """Read the records that are marked new; ``Reading.start`` is the position of the first of them in the log."""
-
-    def acknowledge(self, count: int) -> None:
-        """Remove the mark from the oldest ``count`` marked records. The records stay.
-
-        Only records that the last :meth:`new` yielded and that are stored may be acknowledged: RuntimeError for more.
-        """
-
-
-@runtime_checkable
 class Enrolled(Protocol):
     """A terminal whose log names persons by an internal number."""
 
@@ -300,12 +289,12 @@ class Enrolled(Protocol):
 
 @runtime_checkable
 class Live(Protocol):
-    """A terminal that sends punches as they happen.
+    """A terminal with a log that also sends punches as they happen; the log confirms or contradicts them.
 
-    Without :class:`Logged` its events are final: no log can confirm them.
+    A terminal without a log is :class:`Delivering`.
     """
 
-    def events(self, timeout_s: float) -> Iterator[RawPunch | Untimed | BadRecord | Hint]:
+    def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield the events from now on; return when ``timeout_s`` seconds have passed."""
 
 
@@ -343,6 +332,10 @@ class Export(ABC):
         """Read the records in the file's order; TerminalUnavailable where the file was removed or has changed."""
 
 
+def _no_report(_text: str) -> bool:
+    return False
+
+
 class Refused(NamedTuple):
     """A file that looks like an export and is not read."""
 
@@ -354,6 +347,8 @@ class Refused(NamedTuple):
     ``elsewhere``: it belongs to another terminal, which may read it."""
     serial: str | None = None
     """Serial number of the other terminal that the file belongs to, where the file states it."""
+    write_report: Callable[[str], bool] = _no_report
+    """Writes a text for people beside the file; returns whether that succeeded."""
 
 
 class Unsettled(NamedTuple):
@@ -366,21 +361,129 @@ class Settling(NamedTuple):
     """No file is ready: files must be unchanged for a while before they are read. Yielded every second until then."""
 
 
+class Settlement(NamedTuple):
+    """What became of the records of a delivery; all of them are stored."""
+
+    new: int = 0
+    known: int = 0
+    quarantined: int = 0
+    report: str | None = None
+    """A text for people, which a source that can keeps beside the records; None: nothing new is to be said."""
+
+
+class Delivery:
+    """Records that their source keeps, or sends again, until they are settled.
+
+    A driver yields it in a ``with`` block of its own::
+
+        with Delivery(records, "serial", settle=self._forget) as delivery:
+            yield delivery
+
+    The gateway stores the records and then calls :meth:`settle`, once. Where it does not, because the disk is full, the
+    gateway stops or storing fails, the end of the block refuses the delivery: its records must be delivered again.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record | Untimed],
+        via: Via,
+        start: int | None = None,
+        *,
+        total: int | None = None,
+        layout: str | None = None,
+        file: Export | None = None,
+        settle: Callable[[Settlement], bool] = lambda _settlement: True,
+        refuse: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Describe records that may be fetched while they are iterated; ``via`` is how they reached this computer.
+
+        ``start`` is the position of the first of them in the terminal's log, with ``total`` records in that log at this
+        moment and its ``layout``, as in a :class:`Reading`; ``records`` can then be iterated again, and all have a
+        time. Without ``start`` they have no place in a log: those of a ``file`` are known by their content, and each
+        other one is a punch of its own, also where two are equal.
+
+        ``settle`` is called after the records are stored, ``refuse`` where they are not. ``settle`` returns False
+        where the source did not receive the answer, or the report in it; raises DriverError where the conversation
+        is over. Neither is ever called again.
+        """
+        if (start is None) != (total is None):
+            raise ValueError("a delivery has both start and total, or neither")
+        self.records = records
+        self.via = via
+        self.start = start
+        self.reading: Reading | None = None
+        """The records as a part of the terminal's log; None without ``start``."""
+        if start is not None and total is not None:
+            self.reading = Reading(start, total, cast("Iterable[Record]", records), layout or "")
+        self.file = file
+        self._settle = settle
+        self._refuse = refuse
+        self._state: Literal["not in a with block", "open", "settled already", "over"] = "not in a with block"
+
+    def __enter__(self) -> Self:
+        self._state = "open"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        was_open, self._state = self._state == "open", "over"
+        if was_open:
+            self._refuse()
+
+    def check_open(self) -> None:
+        """Raise RuntimeError where the delivery cannot be settled; call it before the records are stored."""
+        if self._state != "open":
+            raise RuntimeError(f"this delivery is {self._state}")
+
+    def settle(self, settlement: Settlement) -> bool:
+        """State that every record is stored durably; return False where the source did not receive that.
+
+        Raises DriverError where the conversation is over, RuntimeError for a second call or one after the block.
+        """
+        self.check_open()
+        self._state = "settled already"  # whatever follows: an answer that may have arrived is never repeated
+        return self._settle(settlement)
+
+
+Delivered = Delivery | Refused | Unsettled | Settling
+
+
 @runtime_checkable
-class Exporting(Protocol):
-    """A place where files with a terminal's records appear, such as a flash disk."""
+class Delivering(Protocol):
+    """A terminal, folder, line or caller that brings records by itself and keeps them until they are stored.
+
+    With :class:`Logged` it is a terminal that marks the end of its log as new: it yields one delivery with a ``start``,
+    an empty one where nothing is marked. Settling it removes the marks of all but the last :data:`OVERLAP` records,
+    which prove the next time that the delivery continues the stored log.
+    """
+
+    def deliveries(self, timeout_s: float) -> Generator[Delivered, None, None]:
+        """Yield what is delivered; return when ``timeout_s`` seconds have passed, or where nothing more can come.
+
+        A refused delivery is yielded again by a later call. The gateway closes the generator; the ``with`` block of a
+        :class:`Delivery` then refuses what was not settled.
+        """
+
+
+@contextmanager
+def marked_new(terminal: Delivering) -> Iterator[Reading | None]:
+    """Yield the records that a terminal with a log marks as new, to look at them: they stay marked."""
+    with closing(terminal.deliveries(0.0)) as items:
+        yield next((item.reading for item in items if isinstance(item, Delivery)), None)
+
+
+@runtime_checkable
+class Removable(Delivering, Protocol):
+    """A place where files of records lie until a person takes it away, such as a flash disk.
+
+    Every delivery has a ``file``. A failure with one file is a :class:`Refused` for that file, and the others are still
+    delivered; while files settle, :class:`Settling` is yielded.
+    """
 
     def present(self) -> bool:
         """Return whether the place exists and holds anything."""
 
-    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
-        """Yield the files whose marks are not in ``seen``. Waits until files have settled.
-
-        A failure with one file is a Refused for that file; the others are still yielded.
-        """
-
-    def write_report(self, about: Export | Refused, receipt: str) -> bool:
-        """Write ``receipt``, a text for people, beside a stored or refused file; return whether that succeeded."""
+    def skip(self, marks: Collection[str]) -> None:
+        """Leave out the files with these marks from now on: they were processed before."""
 
 
 class DriverOptions(BaseModel):

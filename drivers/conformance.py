@@ -12,35 +12,36 @@ A violated requirement is an AssertionError that names it.
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from pydantic import ValidationError
 
 from drivers.base import (
-    Acknowledging,
+    OVERLAP,
     BadRecord,
     ClockReading,
+    Delivered,
+    Delivering,
+    Delivery,
     Driver,
     DriverError,
     DriverOptions,
     Enrolled,
-    Export,
-    Exporting,
     Hint,
     Live,
     Logged,
     Ranged,
     RawPunch,
-    Refused,
-    Settling,
+    Removable,
+    Settlement,
     Sizes,
     Terminal,
     TerminalInfo,
-    Unsettled,
-    Untimed,
 )
 
 TIMEOUT_S = 30.0
@@ -56,7 +57,7 @@ class Bench:
     options: DriverOptions
     """They reach a simulated terminal without faults that holds ``log``; time-outs of a second or two."""
     log: Sequence[bytes]
-    """The raw records that its log, or its exports, hold; empty where it keeps none."""
+    """The raw records that its log, or its files, hold; empty where it keeps none."""
     received: Callable[[], Collection[object]]
     """The kinds of messages that the terminal has received so far."""
     allowed: Collection[object]
@@ -64,7 +65,7 @@ class Bench:
     state: Callable[[], object]
     """The state that a visit must not change: the log, the enrolled users, whether the terminal is enabled."""
     punch: Callable[[], object] | None = None
-    """Makes a punch at the terminal; None where it sends no events."""
+    """Makes a punch at the terminal; None where it sends none by itself."""
     options_for_port: Callable[[int], DriverOptions] | None = None
     """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family
     has no TCP port."""
@@ -98,19 +99,20 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
         )
         if isinstance(terminal, Logged):
             _read_log(terminal, bench.log)
-        if isinstance(terminal, Acknowledging):
-            new = terminal.new()
-            _require(len(list(new.records)) == new.total - new.start, "new records are the end of the log")
         if isinstance(terminal, Ranged):
             found = terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 2), None)  # noqa: DTZ001 - wall clocks
             _require(found is None or isinstance(found, list), "between() is a list or None")
         if isinstance(terminal, Enrolled):
             _require(all(isinstance(pin, str) for pin in terminal.pins().values()), "PINs are texts")
-        if isinstance(terminal, Exporting):
-            _read_exports(terminal, bench.log)
+        if isinstance(terminal, Removable):
+            _require(terminal.present(), "nothing is there")
+            _require(_deliver(terminal) == list(bench.log), "not the bytes of the files")
+        elif isinstance(terminal, Delivering):
+            _require(run_to_end(lambda: _deliver(terminal)) is None, "waiting while nothing is delivered is no error")
         if isinstance(terminal, Live):
             _listen(terminal, bench.punch)
-        _require(isinstance(terminal, Logged | Live | Exporting), "a terminal is Logged, Live or Exporting")
+        _require(isinstance(terminal, Logged | Delivering), "a terminal is Logged or Delivering")
+        _require(isinstance(terminal, Logged) or not isinstance(terminal, Live), "a terminal with events has a log")
 
 
 def a_visit_changes_nothing(bench: Bench) -> None:
@@ -122,6 +124,22 @@ def a_visit_changes_nothing(bench: Bench) -> None:
     _require(bench.state() == before, "the terminal is not as it was before the visit")
     with bench.driver.connect(bench.options) as terminal:
         _require(isinstance(terminal.serial(), str), "a second visit is like the first")
+
+
+def a_delivery_is_kept_until_it_is_settled(bench: Bench) -> None:
+    """Deliver records again where they were not settled, and not where they were; settle once only."""
+    with bench.driver.connect(bench.options) as terminal:
+        if not isinstance(terminal, Delivering):
+            return
+        bring = bench.punch if bench.punch is not None and not isinstance(terminal, Logged | Removable) else None
+        first = _delivered(terminal, bring)
+        if not first:
+            return
+        again = _delivered(terminal, None, settle=True)
+        _require(again == first, "a delivery that was not settled is not delivered again")
+        rest = _delivered(terminal, None, wait=False)
+    kept = first[-OVERLAP:] if isinstance(terminal, Logged) else []
+    _require(rest == kept, "a settled delivery is delivered again")
 
 
 def a_silent_peer_is_left_in_time(bench: Bench) -> None:
@@ -170,6 +188,7 @@ def its_options_are_documented(bench: Bench) -> None:
 CHECKS: tuple[Callable[[Bench], None], ...] = (
     its_interfaces_return_their_types,
     a_visit_changes_nothing,
+    a_delivery_is_kept_until_it_is_settled,
     a_silent_peer_is_left_in_time,
     a_closing_peer_ends_the_visit,
     another_protocol_ends_the_visit,
@@ -195,18 +214,39 @@ def _read_log(terminal: Logged, log: Sequence[bytes]) -> None:
         _require(list(reading.records) == records, "iterated again, a reading gives something else")
 
 
-def _read_exports(terminal: Exporting, log: Sequence[bytes]) -> None:
-    _require(terminal.present(), "nothing is there")
-    found = list(terminal.exports(()))
-    _require(
-        all(isinstance(export, Export | Refused | Unsettled | Settling) for export in found),
-        "exports() gives something else",
-    )
-    exports = [export for export in found if isinstance(export, Export)]
-    _require(
-        [record.raw for export in exports for record in export.records()] == list(log), "not the bytes of the files"
-    )
-    _require(not list(terminal.exports({export.mark for export in exports})), "a file that was seen comes again")
+def _deliver(terminal: Delivering, *, settle: bool = False) -> list[bytes]:
+    """Return the raw bytes of the records of all deliveries; AssertionError for one that is not as it must be."""
+    raws: list[bytes] = []
+    with closing(terminal.deliveries(LISTEN_S)) as items:
+        for item in items:
+            _require(isinstance(item, Delivered), "deliveries() gives something else")
+            if not isinstance(item, Delivery):
+                continue
+            records = list(item.records)
+            raws += [record.raw for record in records]
+            _require(isinstance(terminal, Logged) == (item.reading is not None), "records of a log have a place in it")
+            _require(isinstance(terminal, Removable) == (item.file is not None), "a removable place holds files")
+            if item.reading is not None:
+                _require(len(records) == item.reading.total - item.reading.start, "new records are the end of the log")
+            if settle:
+                item.settle(Settlement(len(records), report="HADIR\n"))
+                _require(isinstance(run_to_end(partial(item.settle, Settlement())), RuntimeError), "settled twice")
+    return raws
+
+
+def _delivered(
+    terminal: Delivering, bring: Callable[[], object] | None, *, settle: bool = False, wait: bool = True
+) -> list[bytes]:
+    """Return the raw bytes of what is delivered after ``bring``; wait until there is something where it is expected."""
+    raws: list[bytes] = []
+    if bring is not None:
+        bring()
+    until = time.monotonic() + TIMEOUT_S
+    while not raws:
+        raws = _deliver(terminal, settle=settle)
+        if raws or not wait or time.monotonic() > until:
+            break
+    return raws
 
 
 def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
@@ -222,7 +262,7 @@ def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
     punch()
     _require(run_to_end(wait) is None, "listening to a punch is no error")
     _require(
-        all(isinstance(item, RawPunch | Untimed | BadRecord | Hint) for item in received),
+        all(isinstance(item, RawPunch | Hint) for item in received),
         "events() gives something else",
     )
 
@@ -274,8 +314,8 @@ def _use_all_interfaces(terminal: Terminal) -> None:
     if isinstance(terminal, Logged):
         terminal.sizes()
         list(terminal.read().records)
-    if isinstance(terminal, Acknowledging):
-        list(terminal.new().records)
+    if isinstance(terminal, Delivering):
+        _deliver(terminal)
     if isinstance(terminal, Ranged):
         terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 1) + timedelta(days=1), None)  # noqa: DTZ001 - wall clocks
     if isinstance(terminal, Enrolled):

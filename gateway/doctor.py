@@ -27,16 +27,18 @@ from paho.mqtt.properties import Properties
 
 from drivers import DRIVERS
 from drivers.base import (
-    Acknowledging,
     BadRecord,
+    Delivering,
     DriverError,
-    Exporting,
     Logged,
+    Reading,
+    Removable,
     Sizes,
     Terminal,
     TerminalRefused,
     TerminalUnavailable,
     UnreadableLog,
+    marked_new,
 )
 from gateway.advice import judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
@@ -466,7 +468,7 @@ def _conversation(settings: Settings, entry: TerminalSettings, terminal: Termina
     evidence = None if keeper.evidence is None else (keeper.evidence.offset_ms, keeper.evidence.bound_ms)
     has_clock = isinstance(terminal, Logged)
     yield _judged_clock(entry, evidence, has_clock=has_clock, synchronised=clock.synchronised())
-    if isinstance(terminal, Exporting):
+    if isinstance(terminal, Removable):
         yield _passed("log", "medium_there") if terminal.present() else _skipped("log", "no_medium")
         return
     if not isinstance(terminal, Logged):
@@ -516,12 +518,15 @@ def _judged_log(sizes: Sizes) -> Finding:
 
 
 def _last_record(terminal: Logged, sizes: Sizes) -> Finding:
-    if isinstance(terminal, Acknowledging):
-        if not 0 < (sizes.new or 0) <= TAIL * TAIL:
-            return _skipped("record", "not_read")  # its log is sent from the beginning, over a slow line
-        reading = terminal.new()
-    else:
-        reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+    if not isinstance(terminal, Delivering):
+        return _judged_record(terminal.read(max(0, (sizes.records or 0) - TAIL)))
+    if not 0 < (sizes.new or 0) <= TAIL * TAIL:
+        return _skipped("record", "not_read")  # its log is sent from the beginning, over a slow line
+    with marked_new(terminal) as reading:
+        return _skipped("record", "no_punch_yet") if reading is None else _judged_record(reading)
+
+
+def _judged_record(reading: Reading) -> Finding:
     last = None
     for last in reading.records:  # noqa: B007 - the end of it is wanted
         pass

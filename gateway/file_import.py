@@ -82,19 +82,18 @@ def import_file(
     sink: ImportSink,
     export: Export,
     serial: str | None,
-    with_progress: Callable[[Iterable[Record]], Iterable[Record]] = iter,
+    records: Iterable[Record],
 ) -> ImportReport:
-    """Store the new records of a file, and add a note about it.
+    """Store the new ones of a file's ``records``, and add a note about the file.
 
-    A slice of records is stored before the next is read, so an interruption costs only a second reading.
-    ``with_progress`` may wrap the records to show progress. Raises WrongTerminal, DaemonUnreachable,
-    TerminalUnavailable and LedgerError.
+    A slice of records is stored before the next is read, so an interruption costs only a second reading. Raises
+    WrongTerminal, DaemonUnreachable, TerminalUnavailable and LedgerError.
     """
     report = ImportReport(export)
     begun_at = sink.begin(serial)
     before: deque[Record] = deque(maxlen=BEFORE)
-    records = iter(with_progress(export.records()))
-    while run := list(islice(records, SLICE)):
+    rest = iter(records)
+    while run := list(islice(rest, SLICE)):
         report.counts += sink.store(list(before), run, begun_at)
         before.extend(run)
     report.noted = sink.finish(report.about(), report.report())

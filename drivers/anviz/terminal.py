@@ -6,7 +6,7 @@ from the oldest records when these are stored, so that *new* is always the end o
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import date
 from typing import Annotated, Literal
@@ -16,7 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 from drivers.anviz import wire
 from drivers.anviz.transport import DEFAULT_TCP_PORT, DamagedAnswer, Line, shared_line
 from drivers.base import (
+    OVERLAP,
     ClockReading,
+    Delivery,
     Driver,
     DriverOptions,
     Hint,
@@ -104,7 +106,7 @@ class AutoDeviceId(AnvizOptions):
 
 
 class AnvizTerminal:
-    """One conversation. Implements Terminal, Logged, Acknowledging and Live of :mod:`drivers.base`."""
+    """One conversation. Implements Terminal, Logged, Delivering and Live of :mod:`drivers.base`."""
 
     def __init__(self, line: Line, channel: int, options: AnvizOptions) -> None:
         self._line = line
@@ -146,27 +148,36 @@ class AnvizTerminal:
 
     def read(self, start: int = 0, layout: str | None = None) -> Reading:  # noqa: ARG002 - there is one layout
         """Read the whole log: it can be downloaded from its beginning only, so ``Reading.start`` is 0."""
-        return self._reading(wire.ALL, 0, self._record_info().records)
+        total = self._record_info().records
+        return Reading(0, total, self._begin(wire.ALL, total), LAYOUT)
 
-    def new(self) -> Reading:
-        """Read the records that are marked new: those at the end of the log that were not acknowledged."""
+    def deliveries(self, timeout_s: float) -> Generator[Delivery, None, None]:  # noqa: ARG002 - nothing is waited for
+        """Yield the records that are marked new, as one delivery: those at the end of the log that were not settled."""
         info = self._record_info()
-        return self._reading(wire.NEW, info.records - info.new, info.records)
+        download = self._begin(wire.NEW, info.new)
+        with Delivery(
+            download,
+            "serial",
+            info.records - info.new,
+            total=info.records,
+            layout=LAYOUT,
+            settle=lambda _settlement: self._unmark(download),
+        ) as delivery:
+            yield delivery
 
-    def acknowledge(self, count: int) -> None:
-        """Take the mark *new* from the oldest ``count`` records that have it.
+    def _unmark(self, download: "_Download") -> bool:
+        """Take the mark *new* from all records of a download but the last :data:`OVERLAP`.
 
-        RuntimeError where that is more than the last :meth:`new` yielded: those cannot have been stored. Never
-        repeated: if the answer is lost, the marks may be gone, and those of the next records would follow.
+        RuntimeError where some of them were not handed out: those cannot have been stored. Never repeated: if the
+        answer is lost, the marks may be gone, and those of the next records would follow.
         """
-        if count == 0:
-            return
-        handed_out = self._download.handed_out if self._download and self._download.of_new else 0
-        if not 0 < count <= handed_out:
-            raise RuntimeError(f"{count} records to acknowledge, {handed_out} handed out")
-        data = bytes((wire.FLAGS_OF_OLDEST,)) + count.to_bytes(3, "big")
-        _success_data(self._line.query(self._channel, wire.CMD_CLEAR, data, self._options.timeout))
-        self._download = None
+        if download.is_over or download.handed_out < len(download):
+            raise RuntimeError(f"{len(download)} records are settled, {download.handed_out} were handed out")
+        count = len(download) - OVERLAP
+        if count > 0:
+            data = bytes((wire.FLAGS_OF_OLDEST,)) + count.to_bytes(3, "big")
+            _success_data(self._line.query(self._channel, wire.CMD_CLEAR, data, self._options.timeout))
+        return True
 
     def events(self, timeout_s: float) -> Iterator[RawPunch | Hint]:
         """Yield punches as they happen for ``timeout_s`` seconds.
@@ -200,11 +211,11 @@ class AnvizTerminal:
         with _wire_errors_translated():
             return wire.decode_record_info(self.query(wire.CMD_RECORD_INFO))
 
-    def _reading(self, parameter: int, start: int, total: int) -> Reading:
+    def _begin(self, parameter: int, count: int) -> "_Download":
         if self._download is not None:
             self._download.is_over = True
-        self._download = _Download(self, parameter, total - start, self._options.epoch)
-        return Reading(start, total, self._download, LAYOUT)
+        self._download = _Download(self, parameter, count, self._options.epoch)
+        return self._download
 
 
 class ErrorAnswer(ProtocolError):  # noqa: N818 - says what was met
@@ -215,7 +226,6 @@ class _Download:
     """The records of one download, fetched as they are iterated; received ones are kept, 14 bytes each in a buffer."""
 
     def __init__(self, terminal: AnvizTerminal, parameter: int, count: int, epoch: date) -> None:
-        self.of_new = parameter == wire.NEW
         self.handed_out = 0
         self.is_over = False
         """Another download has begun: the terminal would go on with that one."""

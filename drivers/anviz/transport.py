@@ -3,7 +3,7 @@
 A serial line carries one conversation; on RS-485 several terminals share it, each with a worker of its own. They share
 one :class:`Line`: requests are queued, and one thread reads the port and dispatches every answer and every live record
 by device id. A line exists as long as it has users, and never outlives its port: a USB adapter that was
-pulled out and put back is another line, so that no half download is continued.
+pulled out and put back is another line, so that no half download is continued; see :mod:`drivers.shared`.
 """
 
 import select
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from drivers.anviz import wire
 from drivers.base import DriverError, Reason, TerminalRefused, TerminalUnavailable
 from drivers.ports import Port, device_of, open_port
+from drivers.shared import shared
 
 DEFAULT_TCP_PORT = 5010
 ALLOWED = frozenset(
@@ -51,8 +52,6 @@ class Line:
     """One opened port and its users. Made by :func:`shared_line`."""
 
     def __init__(self, port: str, baudrate: int, turnaround_s: float) -> None:
-        self.users = 0
-        """How many conversations use this line; for :func:`shared_line` only."""
         self.baudrate = baudrate
         self._where = port
         self._turnaround_s = turnaround_s
@@ -251,10 +250,6 @@ class Line:
             self._changed.notify_all()
 
 
-_lines: dict[str, Line] = {}
-_lines_lock = threading.Lock()
-
-
 @contextmanager
 def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: float) -> Iterator[Line]:
     """Use the line at ``port`` (a device file, or ``tcp://host:port``) together with its other users.
@@ -263,29 +258,17 @@ def shared_line(port: str, *, baudrate: int, turnaround_s: float, timeout_s: flo
     """
     # One adapter has several names: ttyUSB0, and links that tell its serial number.
     place = port if port.startswith("tcp://") else device_of(port)
-    with _lines_lock:
-        line = _lines.get(place)
-        if line is None or line.is_over:
-            line = _lines[place] = Line(port, baudrate, turnaround_s)
-        line.users += 1
-    try:
-        if line.baudrate != baudrate:
-            raise TerminalRefused(
-                f"{port} is used at {line.baudrate} and at {baudrate} baud; all terminals on a line have one speed"
-            )
-        line.open(timeout_s)
-        yield line
-    except DriverError as exc:
-        exc.capture = exc.capture or line.capture() or None
-        raise
-    finally:
-        # Closed before the lock is released: a port can be opened only once at a time.
-        with _lines_lock:
-            line.users -= 1
-            if not line.users:
-                if _lines.get(place) is line:
-                    del _lines[place]
-                line.close()
+    with shared((Line, place), lambda: Line(port, baudrate, turnaround_s)) as line:
+        try:
+            if line.baudrate != baudrate:
+                raise TerminalRefused(
+                    f"{port} is used at {line.baudrate} and at {baudrate} baud; all terminals on a line have one speed"
+                )
+            line.open(timeout_s)
+            yield line
+        except DriverError as exc:
+            exc.capture = exc.capture or line.capture() or None
+            raise
 
 
 def _require_allowed(request: wire.Frame) -> wire.Frame:

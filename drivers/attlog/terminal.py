@@ -8,10 +8,11 @@ import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Self
@@ -25,12 +26,15 @@ from drivers.base import (
     BadRecord,
     ClockReading,
     Defect,
+    Delivered,
+    Delivery,
     Driver,
     DriverOptions,
     Export,
     Reason,
     Record,
     Refused,
+    Settlement,
     Settling,
     TerminalInfo,
     TerminalUnavailable,
@@ -242,8 +246,8 @@ class AttlogTerminal:
 
     def __init__(self, options: AttlogOptions) -> None:
         self._options = options
-        self._refused_files: dict[str, str] = {}
-        """Names of refused files by their marks."""
+        self._skipped: set[str] = set()
+        """Marks of the files that are not delivered again."""
 
     def serial(self) -> str:
         """Return an empty text: a folder has no serial number, it must be configured."""
@@ -265,8 +269,12 @@ class AttlogTerminal:
         except OSError:
             return False
 
-    def exports(self, seen: Collection[str]) -> Iterator[Export | Refused | Unsettled | Settling]:
-        """Yield the exports in the order of their names; see :class:`drivers.base.Exporting`."""
+    def skip(self, marks: Collection[str]) -> None:
+        """Leave out the files with these marks; see :class:`drivers.base.Removable`."""
+        self._skipped |= set(marks)
+
+    def deliveries(self, timeout_s: float) -> Generator[Delivered, None, None]:  # noqa: ARG002 - a file is there or not
+        """Yield the exports in the order of their names, each as a delivery; waits until they have settled."""
         try:
             with Folder(self._options.path) as folder:
                 candidates, refused = _candidates(folder)
@@ -275,16 +283,27 @@ class AttlogTerminal:
         except OSError as exc:
             message = f"{_shown(self._options.path)} cannot be read ({exc.strerror or exc})"
             raise TerminalUnavailable(message, reason=Reason.FILES_UNREADABLE) from exc
-        yield from (one for one in refused if one.mark not in seen)
-        before = {path: mark for path in candidates if (mark := _mark(path)) is not None and mark not in seen}
+        skipped = self._skipped.copy()
+        yield from (one for one in refused if one.mark not in skipped)
+        before = {path: mark for path in candidates if (mark := _mark(path)) is not None and mark not in skipped}
         until = time.monotonic() + (self._options.settle if before else 0)
         while (left := until - time.monotonic()) > 0:
             yield Settling()
             time.sleep(min(left, SETTLING_INTERVAL_S))
         for path, mark in before.items():
-            yield self._examine(path, mark)
+            found = self._examine(path, mark)
+            if not isinstance(found, ExportFile):
+                yield found
+                continue
+            with Delivery(_records(found), "file", file=found, settle=partial(self._settle, found)) as delivery:
+                yield delivery
 
-    def _examine(self, path: Path, mark: str) -> Export | Refused | Unsettled:
+    def _settle(self, export: ExportFile, settlement: Settlement) -> bool:
+        """Write the report beside a stored file; False where that fails."""
+        self._skipped.add(export.mark)
+        return settlement.report is None or self._write_report(export.path.name, settlement.report)
+
+    def _examine(self, path: Path, mark: str) -> ExportFile | Refused | Unsettled:
         name = printable(path.name)
         if _mark(path) != mark:
             return Unsettled(name)
@@ -296,22 +315,18 @@ class AttlogTerminal:
                 return Unsettled(name)  # the disk was removed
             if isinstance(exc, TerminalUnavailable):
                 return Refused(name, mark, str(exc), "name")  # its content is unknown
-            return self._remember_refused(path, Refused(name, mark, str(exc)))
+            return self._reportable(path, Refused(name, mark, str(exc)))
         except Exception as exc:  # noqa: BLE001 - a failure with one file affects that file only
-            return self._remember_refused(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
+            return self._reportable(path, Refused(name, mark, f"it cannot be read ({type(exc).__name__})"))
 
-    def _remember_refused(self, path: Path, refused: Refused) -> Refused:
-        self._refused_files[refused.mark] = path.name
-        return refused
+    def _reportable(self, path: Path, refused: Refused) -> Refused:
+        return refused._replace(write_report=partial(self._write_report, path.name))
 
-    def write_report(self, about: Export | Refused, receipt: str) -> bool:
-        """Write the report beside the file; False where that fails."""
-        name = about.path.name if isinstance(about, ExportFile) else self._refused_files.get(about.mark, "")
+    def _write_report(self, name: str, text: str) -> bool:
+        """Write a text for people beside a file; False where that fails."""
         try:
             with Folder(self._options.path) as folder:
-                folder.write(
-                    f"{name}{RECEIPT}", receipt.replace("\n", "\r\n").encode("utf-8", "backslashreplace"), 0o644
-                )
+                folder.write(f"{name}{RECEIPT}", text.replace("\n", "\r\n").encode("utf-8", "backslashreplace"), 0o644)
         except OSError:
             return False
         return True
@@ -384,6 +399,11 @@ def _exports_in_subfolder(folder: Folder, name: str) -> Iterator[Refused]:
                     yield _by_name(inner, one, reason, f"{printable(name)}/")
     except OSError:
         return  # a folder that cannot be opened has no visible exports
+
+
+def _records(export: ExportFile) -> Iterator[Record]:
+    """Read the records of an export; it is opened with the first of them."""
+    yield from export.records()
 
 
 def _by_name(folder: Folder, name: str, reason: str, where: str = "") -> Refused:

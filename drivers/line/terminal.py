@@ -7,7 +7,7 @@ import re
 import select
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from drivers.base import BadRecord, ClockReading, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
+from drivers.base import BadRecord, ClockReading, Delivery, Driver, DriverOptions, TerminalInfo, TerminalUnavailable
 from drivers.line.bounded_pattern import BoundedPattern
 from drivers.line.wire import GROUPS, Checksum, FrameReader, Framing, LineEvent, MessageParser
 from drivers.ports import Port, checked_port, open_port, same_port
@@ -137,6 +137,8 @@ class LineTerminal:
         self._last_received_at = 0.0
         self._unreadable_times: deque[float] = deque()
         self._unreadable_batch: _UnreadableBatch | None = None
+        self._unsettled: list[LineEvent] = []
+        """Events that were delivered and are not stored; the terminal never sends them again."""
 
     def close(self) -> None:
         """End the process that matches the pattern, if there is one."""
@@ -154,7 +156,23 @@ class LineTerminal:
         """Return None: a line cannot be queried."""
         return None
 
-    def events(self, timeout_s: float) -> Iterator[LineEvent]:
+    def deliveries(self, timeout_s: float) -> Generator[Delivery, None, None]:
+        """Yield each event as a delivery, first those that were refused; return when ``timeout_s`` have passed."""
+        for event in self._unsettled.copy():
+            yield from self._offer(event)
+        for event in self._events(timeout_s):
+            self._unsettled.append(event)
+            yield from self._offer(event)
+
+    def _offer(self, event: LineEvent) -> Generator[Delivery, None, None]:
+        with Delivery((event,), "serial", settle=lambda _settlement: self._forget(event)) as delivery:
+            yield delivery
+
+    def _forget(self, event: LineEvent) -> bool:
+        self._unsettled.remove(event)
+        return True
+
+    def _events(self, timeout_s: float) -> Iterator[LineEvent]:
         """Yield the events received from now on; return when ``timeout_s`` seconds have passed."""
         deadline = time.monotonic() + timeout_s
         while True:

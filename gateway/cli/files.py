@@ -112,7 +112,7 @@ def _imported(
         _refuse_other_terminals(settings, export, entry)
         serial = _serial(settings, export, entry)
         with _sink(settings, entry) as sink:
-            report = import_file(sink, export, serial, lambda records: progress(records, export.lines, export.name))
+            report = import_file(sink, export, serial, progress(export.records(), export.lines, export.name))
     except Ambiguous as exc:
         raise Failure(Code.NEGATIVE, f"{shown}: {exc}", "dates") from exc
     except AmbiguousColumns as exc:

@@ -29,9 +29,9 @@ from rich.table import Table
 
 from drivers import DRIVERS, no_such_driver
 from drivers.base import (
-    Acknowledging,
     BadRecord,
     ClockReading,
+    Delivering,
     DiscoveredTerminal,
     Driver,
     DriverError,
@@ -48,6 +48,7 @@ from drivers.base import (
     TerminalInfo,
     TerminalRefused,
     TerminalUnavailable,
+    marked_new,
 )
 from drivers.values import STRICT
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
@@ -192,13 +193,17 @@ def _inspect(terminal: "Terminal", target: Target, found: dict[str, Any]) -> Non
         return
     sizes = terminal.sizes()
     found |= asdict(sizes)
-    if not isinstance(terminal, Acknowledging):
+    if not isinstance(terminal, Delivering):
         reading = terminal.read(max(0, (sizes.records or 0) - TAIL))
+        records = list(reading.records)
     elif 0 < (sizes.new or 0) <= NEW_AT_MOST:
-        reading = terminal.new()
+        with marked_new(terminal) as marked:
+            if marked is None:
+                return
+            reading, records = marked, list(marked.records)
     else:
         return  # reading the end of its log would mean to read all of it over a slow line
-    times = [record.local_time.isoformat() for record in reading.records if isinstance(record, RawPunch)]
+    times = [record.local_time.isoformat() for record in records if isinstance(record, RawPunch)]
     found |= {
         "records": reading.total,
         "layout": reading.layout if reading.total else None,

@@ -13,6 +13,7 @@ limits of a full disk), ``writer`` (the queue and its commits), ``verify`` (veri
 ``opening`` (what is done before the first commit), ``ledger`` (the public interface).
 """
 
+from drivers.base import OVERLAP
 from gateway.ledger.copies import backup, newest_backup, restore
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
@@ -28,7 +29,7 @@ from gateway.ledger.file_import import BEFORE, ImportCounts
 from gateway.ledger.ledger import Ledger, opened
 from gateway.ledger.reader import Counts, DayCounts, LedgerReader, StoredEvent
 from gateway.ledger.reading import SLICE, ReadingResult, Unaligned, decoded, encoded
-from gateway.ledger.schema import OVERLAP, KnownTerminal
+from gateway.ledger.schema import KnownTerminal
 from gateway.ledger.space import DiskState, Limits
 
 __all__ = [

@@ -16,13 +16,13 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from drivers.base import BadRecord, RawPunch, Reading, Record
+from drivers.base import OVERLAP, BadRecord, RawPunch, Reading, Record
 from gateway import event
 from gateway.alignment import NOTHING_KNOWN, Alignment, align, begins_publishing, difference, fingerprint
 from gateway.event import Draft, ReadingContext
 from gateway.ledger.file import LedgerError
 from gateway.ledger.reader import LedgerReader
-from gateway.ledger.schema import INSERT_PLACE, OVERLAP, TABLES, UNDATED, KnownTerminal, milliseconds
+from gateway.ledger.schema import INSERT_PLACE, TABLES, UNDATED, KnownTerminal, milliseconds
 from gateway.ledger.transaction import Transaction, unconfirmed
 from gateway.ledger.writer import Writer
 

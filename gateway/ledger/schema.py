@@ -15,10 +15,10 @@ from uuid import uuid4
 from sqlalchemy import Connection, LargeBinary, insert
 from sqlmodel import Field, SQLModel
 
+from drivers.base import OVERLAP
+
 SCHEMA = 2
 """Version of the tables, kept in ``PRAGMA user_version``."""
-OVERLAP = 8
-"""Number of known records at the begin of a tail reading, which prove that it continues the stored log."""
 UNDATED = 0
 """The day of a record without a readable date; days are proleptic Gregorian ordinals, from 1."""
 

@@ -6,18 +6,22 @@ from dataclasses import asdict
 from datetime import datetime
 
 from drivers.base import (
+    Delivery,
     DriverError,
     Export,
-    Exporting,
     Record,
     Refused,
+    Removable,
+    Settlement,
     Settling,
     TerminalUnavailable,
     Unsettled,
+    Untimed,
 )
-from gateway.file_import import LedgerSink, import_file, receipt_text, refusal_text
+from gateway.file_import import ImportReport, LedgerSink, import_file, receipt_text, refusal_text
 from gateway.ledger import LedgerError, ReadingResult
 from gateway.terminal.context import TerminalContext
+from gateway.terminal.deliveries import received
 from gateway.terminal.log_reading import Stopped
 from gateway.terminal.state import UNREAD_LISTED_MAX, Medium
 
@@ -31,7 +35,7 @@ class FolderImport:
         self._processed: set[str] = set()
         """Marks of the files that were processed since the disk was inserted."""
 
-    def read_new(self, place: Exporting, *, again: bool) -> ReadingResult | None:
+    def read_new(self, place: Removable, *, again: bool) -> ReadingResult | None:
         """Import new files; ``again``: also look at those that were processed before.
 
         None where the disk of the gateway is full: the files stay where they are.
@@ -49,56 +53,67 @@ class FolderImport:
             return result
         known = context.ledger.files(context.name)
         unsettled = False
-        for export in place.exports(self._processed):
-            if isinstance(export, Unsettled | Settling):
-                if self._stopping.is_set():
-                    raise Stopped
-                unsettled |= isinstance(export, Unsettled)
-                self._set_medium("reading")
-                continue
-            if isinstance(export, Refused):
-                self._refuse(place, export)
-            else:
-                state.unread = {mark: name for mark, name in state.unread.items() if name != export.name}
-                if export.sha256 not in known and not self._import(place, export, result):
+        place.skip(self._processed)
+        with received(place, 0.0) as items:
+            for item in items:
+                if isinstance(item, Unsettled | Settling):
+                    if self._stopping.is_set():
+                        raise Stopped
+                    unsettled |= isinstance(item, Unsettled)
+                    self._set_medium("reading")
+                elif isinstance(item, Refused):
+                    self._refuse(item)
+                    self._processed.add(item.mark)
+                elif item.file is None:
+                    raise TypeError("what a removable place delivers is a file")
+                elif self._take(item, item.file, result, known=item.file.sha256 in known):
+                    self._processed.add(item.file.mark)
+                else:
                     unsettled = True
-                    continue
-            self._processed.add(export.mark)
         if not unsettled:
             self._set_medium("safe")
         return result
 
-    def _import(self, place: Exporting, export: Export, result: ReadingResult) -> bool:
-        """Import a file, or report why it is not read; return False where it is to be tried again."""
+    def _take(self, delivery: Delivery, export: Export, result: ReadingResult, *, known: bool) -> bool:
+        """Store and settle a file, or report why it is not read; return False where it is to be tried again."""
+        context, state = self._context, self._context.state
+        state.unread = {mark: name for mark, name in state.unread.items() if name != export.name}
+        if known:
+            delivery.settle(Settlement(known=export.lines))
+            return True
         self._set_medium("reading")
         try:
-            self._import_file(place, export, result)
+            report = self._store(delivery, export)
         except (Stopped, LedgerError):
             raise
         except TerminalUnavailable as exc:
             # The file was read to its end just before: the disk was removed, or the file changed.
-            self._context.log.info("file_unsettled", file=export.name, reason=str(exc))
+            context.log.info("file_unsettled", file=export.name, reason=str(exc))
             return False
         except Exception as exc:  # noqa: BLE001 - an error caused by a file costs that file only
             reason = str(exc) if isinstance(exc, DriverError) else f"it cannot be read ({type(exc).__name__})"
-            self._refuse(place, Refused(export.name, export.mark, reason, "name"))
-        return True
-
-    def _import_file(self, place: Exporting, export: Export, result: ReadingResult) -> None:
-        context, settings = self._context, self._context.settings
-        sink = LedgerSink(context.ledger, settings, context.zone, context.clock)
-        report = import_file(sink, export, None, self._until_stopped)
-        text = receipt_text(report, settings, context.state.serial or "", context.clock.now())
-        written = place.write_report(export, text)
+            self._refuse(Refused(export.name, export.mark, reason, "name"))
+            return True
+        counts = report.counts
+        text = receipt_text(report, context.settings, state.serial or "", context.clock.now())
+        written = delivery.settle(
+            Settlement(counts.new, counts.known + counts.repeated, counts.quarantined, report=text)
+        )
         result.read += export.lines
-        result.new += report.counts.new
-        result.quarantined += report.counts.quarantined
+        result.new += counts.new
+        result.quarantined += counts.quarantined
         result.last_punch = _text(export.last) or result.last_punch
-        context.log.info("file_imported", file=export.name, receipt=written, **asdict(report.counts))
+        context.log.info("file_imported", file=export.name, receipt=written, **asdict(counts))
         if not written:
             context.log.warning("receipt_refused", file=export.name, reason="the disk that the file is on takes none")
+        return True
 
-    def _refuse(self, place: Exporting, refused: Refused) -> None:
+    def _store(self, delivery: Delivery, export: Export) -> ImportReport:
+        context = self._context
+        sink = LedgerSink(context.ledger, context.settings, context.zone, context.clock)
+        return import_file(sink, export, None, self._until_stopped(delivery.records))
+
+    def _refuse(self, refused: Refused) -> None:
         """Report an unread file: in the log, in the state, and by a report beside it where its content is wrong."""
         context, state = self._context, self._context.state
         state.unread = {**state.unread, refused.mark: refused.name}
@@ -112,16 +127,18 @@ class FolderImport:
             values = {"file": refused.name, "reason": refused.reason}
             context.incident("file_refused", logged=values, values=values)
         if refused.why == "content":
-            place.write_report(refused, refusal_text(refused, context.settings, context.clock.now()))
+            refused.write_report(refusal_text(refused, context.settings, context.clock.now()))
         context.publish_state()
 
     def _is_known(self, serial: str) -> bool:
         return any(serial.casefold() == other.serial.casefold() for other in self._context.ledger.terminals())
 
-    def _until_stopped(self, records: Iterable[Record]) -> Iterator[Record]:
+    def _until_stopped(self, records: Iterable[Record | Untimed]) -> Iterator[Record]:
         for record in records:
             if self._stopping.is_set():
                 raise Stopped
+            if isinstance(record, Untimed):
+                raise TypeError("a record of a file has a time")
             yield record
 
     def _set_medium(self, medium: Medium) -> None:

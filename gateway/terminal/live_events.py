@@ -1,8 +1,6 @@
-"""Receives live events of a terminal and stores them."""
+"""Receives the live events of a terminal with a log and stores them; the log confirms them later."""
 
-from dataclasses import replace
-
-from drivers.base import BadRecord, DriverError, Hint, Live, Logged, RawPunch, TerminalRefused, Untimed
+from drivers.base import DriverError, Live, Logged, RawPunch, TerminalRefused
 from gateway.ledger import LedgerError, LedgerFull
 from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
@@ -20,23 +18,21 @@ class LiveReceiver:
         """Live events are used; False after the terminal refused them or the driver failed at them."""
         self.received_at_s = 0.0
         """Monotonic time of the last event, or of the last proof that the connection works."""
-        self._bad_record_alarm_at_s: float | None = None
+
+    def enabled_for(self, terminal: object) -> bool:
+        """Return whether the terminal sends live events, and they are used."""
+        return self.enabled and isinstance(terminal, Live) and isinstance(terminal, Logged)
 
     def receive(self, terminal: object, for_s: float) -> None:
         """Store the live events received within ``for_s`` seconds, where the terminal sends any."""
-        if not (self.enabled and isinstance(terminal, Live)):
+        if not (self.enabled_for(terminal) and isinstance(terminal, Live)):
             return
         plan = self._plan
         try:
             for event in terminal.events(for_s):
                 self.received_at_s = self._context.timing.monotonic_s()
                 plan.announcements.received()
-                if isinstance(event, RawPunch) and isinstance(terminal, Logged):
-                    plan.hinted |= not self._store(event)
-                elif isinstance(event, Hint):
-                    plan.hinted = True
-                else:
-                    self._store_final(event)
+                plan.hinted |= not (isinstance(event, RawPunch) and self._store(event))
             plan.announcements.registered = True
         except TerminalRefused as exc:
             self.enabled = plan.announcements.registered = False
@@ -45,7 +41,7 @@ class LiveReceiver:
             raise
         except BaseException:
             # A log may be readable although the driver fails at live events: these are switched off.
-            self.enabled = not isinstance(terminal, Logged)
+            self.enabled = False
             raise
 
     def drain(self, terminal: object) -> None:
@@ -66,27 +62,3 @@ class LiveReceiver:
             state.last_punch = event.local_time.isoformat()
             state.last_new = reading.now
         return stored and self._plan.count_is_reliable
-
-    def _store_final(self, event: RawPunch | Untimed | BadRecord) -> None:
-        """Store an event of a terminal without a log, which sends each event once."""
-        context, state = self._context, self._context.state
-        reading = context.reading("serial", state.clock, stepped=self._clock.stepped)
-        if isinstance(event, Untimed):
-            received = reading.now.astimezone(context.zone).replace(tzinfo=None, microsecond=0)
-            reading = replace(reading, host_time=True)
-            event = RawPunch(event.pin, None, received, event.state, event.verify, event.work_code, event.raw)
-        new = context.pending.record_final(reading, event)
-        if isinstance(event, RawPunch):
-            state.last_punch = event.local_time.isoformat()
-            state.last_new = reading.now
-        elif new:
-            self._report_bad_record(event)
-
-    def _report_bad_record(self, record: BadRecord) -> None:
-        timing = self._context.timing
-        now_s, last_s = timing.monotonic_s(), self._bad_record_alarm_at_s
-        if last_s is not None and now_s - last_s < timing.bad_record_alarm_s:
-            return
-        self._bad_record_alarm_at_s = now_s
-        self._context.log.warning("record_quarantined", reason=record.reason)
-        self._context.alarm("line_unreadable", reason=record.reason)

@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from drivers.base import Acknowledging, DriverError, Enrolled, Logged, Reading
+from drivers.base import Delivering, Delivery, DriverError, Enrolled, Logged, Reading, Settlement
 from gateway.event import ReadingContext, utc_text
-from gateway.ledger import OVERLAP, KnownTerminal, ReadingResult, Unaligned
+from gateway.ledger import KnownTerminal, ReadingResult, Unaligned
 from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
+from gateway.terminal.deliveries import received
 from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.reading_plan import ReadingPlan
 from gateway.terminal.state import Complete
@@ -19,7 +21,7 @@ class Stopped(Exception):  # noqa: N818 - no error
 
 
 class LogReader:
-    """The log of one terminal. A reading is stored and committed before anything is acknowledged."""
+    """The log of one terminal. Records that it delivers as new are stored and committed before they are settled."""
 
     def __init__(
         self,
@@ -97,33 +99,52 @@ class LogReader:
         """Read and store new records; None where a wider reading is needed and may not begin yet."""
         plan = self._plan
         extent = plan.extent(known, full=full)
-        by_marks = not full and plan.next_start is None
-        while True:
-            marking = terminal if by_marks and isinstance(terminal, Acknowledging) else None
-            if marking is not None:
-                log = marking.new()
-            elif plan.may_begin(extent, known, full=full):
-                log = terminal.read(extent.start, known.layout)
-                plan.prepared(log.prepared_s, log.total, extent, whole=log.start == 0)
-            else:
-                return None
+        if not full and plan.next_start is None and isinstance(terminal, Delivering):
             try:
-                return self._store(terminal, known, reading, log, marking)
+                result = self._receive(terminal, known, reading)
             except Unaligned:
-                extent = plan.widen(extent, known, log.total, whole=marking is not None)
-                by_marks = False
+                result = None
+            if result is not None:
+                return result
+            # Such a log can be read from its beginning only.
+            extent = plan.widen(extent, known, known.in_log, whole=True)
+            if not plan.may_read():
+                return None
+        while plan.may_begin(extent, known, full=full):
+            log = terminal.read(extent.start, known.layout)
+            plan.prepared(log.prepared_s, log.total, extent, whole=log.start == 0)
+            try:
+                return self._store(terminal, known, reading, log)
+            except Unaligned:
+                extent = plan.widen(extent, known, log.total, whole=False)
                 if not plan.may_read():
                     return None
+        return None
+
+    def _receive(self, terminal: Delivering, known: KnownTerminal, reading: ReadingContext) -> ReadingResult | None:
+        """Store the records that a terminal with a log delivers as new, and settle them; None where there are none.
+
+        Raises Unaligned where they do not overlap with the stored log.
+        """
+        with received(terminal, 0.0) as items:
+            for item in items:
+                if not isinstance(item, Delivery) or item.reading is None:
+                    raise TypeError("what a terminal with a log delivers has a position in it")
+                return self._store(terminal, known, replace(reading, via=item.via), item.reading, item)
+        return None
 
     def _store(
         self,
-        terminal: Logged,
+        terminal: object,
         known: KnownTerminal,
         reading: ReadingContext,
         log: Reading,
-        marking: Acknowledging | None,
+        delivery: Delivery | None = None,
     ) -> ReadingResult:
-        """Store a reading and acknowledge it. Raises Unaligned where it does not overlap with the stored log."""
+        """Store a reading and settle its delivery, if it has one.
+
+        Raises Unaligned where it does not overlap with the stored log.
+        """
         context = self._context
         pins: Mapping[int, str] | None = None
         if log.by_uid and isinstance(terminal, Enrolled):
@@ -132,16 +153,15 @@ class LogReader:
             context.log.warning("layout_changed", before=known.layout, after=log.layout)
         between = _BetweenSlices(self._stopping, lambda: self._live.drain(terminal))
         result = context.ledger.record_reading(reading, log, start=context.settings.start, pins=pins, between=between)
-        # Commit, then acknowledge: a crash between the two costs a second reading, never a punch.
-        if marking is not None:
-            # The last records keep their marks: the next reading of new records begins with them, which proves that
-            # it continues the stored log.
-            marking.acknowledge(max(0, log.total - log.start - OVERLAP))
+        # Commit, then settle: a crash between the two costs a second reading, never a punch.
+        if delivery is not None:
+            known_already = result.read - result.new - result.quarantined
+            delivery.settle(Settlement(result.new, known_already, result.quarantined))
         self._plan.stored()
         self._clock.all_read()
         if log.total:
             context.state.layout = log.layout
-        self._whole = log.start == 0 and marking is None
+        self._whole = log.start == 0 and delivery is None
         if log.start == 0:
             self._report_reconciliation(log, result)
         if between.error is not None:

@@ -19,11 +19,10 @@ from zoneinfo import ZoneInfo
 from drivers.base import (
     Driver,
     DriverError,
-    Exporting,
-    Live,
     Logged,
     ProtocolError,
     Reason,
+    Removable,
     Terminal,
     TerminalRefused,
     TerminalUnavailable,
@@ -43,6 +42,7 @@ from gateway.terminal.captures import Captures
 from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
 from gateway.terminal.date_check import DateCheck
+from gateway.terminal.deliveries import DeliveryReceiver, brings_records
 from gateway.terminal.folder import FolderImport
 from gateway.terminal.identity import IdentityCheck
 from gateway.terminal.live_events import LiveReceiver
@@ -110,6 +110,7 @@ class Worker:
         self._identity = IdentityCheck(self._context, self._start_anew)
         self._clock_check = ClockCheck(self._context)
         self._live = LiveReceiver(self._context, self._plan, self._clock_check)
+        self._deliveries = DeliveryReceiver(self._context, self._clock_check)
         self._log_reader = LogReader(
             self._context,
             self._plan,
@@ -301,7 +302,7 @@ class Worker:
                     self._poll(terminal)
                     self._record_success()
                     next_poll_s = now_s() + poll_s
-                    if not (self._live.enabled and isinstance(terminal, Live)):
+                    if not (self._live.enabled_for(terminal) or (self.settings.live and brings_records(terminal))):
                         break
                     if self._plan.announcements.register_again():
                         self._plan.proof_due = True
@@ -327,16 +328,26 @@ class Worker:
         """Store live events until the next poll is due or requested."""
         timing, live = self._context.timing, self._live
         live.received_at_s = timing.monotonic_s()
-        while live.enabled and (left_s := until_s - timing.monotonic_s()) > 0 and not self._wake.is_set():
+        while (left_s := until_s - timing.monotonic_s()) > 0 and not self._wake.is_set():
             if self._plan.hinted and self._plan.may_read():
                 break
-            live.receive(terminal, min(left_s, timing.listen_slice_s))
+            if not self._receive(terminal, min(left_s, timing.listen_slice_s)):
+                break
             if timing.monotonic_s() - live.received_at_s >= timing.idle_probe_s:
                 # A terminal that lost power sends nothing, and the connection does not report it.
                 terminal.read_clock()
                 live.received_at_s = timing.monotonic_s()
         if not self._stopping.is_set():
             self._wake.clear()
+
+    def _receive(self, terminal: Terminal, for_s: float) -> bool:
+        """Store what the terminal sends by itself within ``for_s`` seconds; return whether it may send more."""
+        if not brings_records(terminal):
+            self._live.receive(terminal, for_s)
+            return self._live.enabled
+        if self._deliveries.receive(terminal, for_s):
+            self._live.received_at_s = self._context.timing.monotonic_s()
+        return True
 
     def _poll(self, terminal: Terminal) -> None:
         context, state = self._context, self.state
@@ -347,6 +358,8 @@ class Worker:
         self._clock_check.measure(terminal)
         reading = context.reading(context.driver.via, state.clock, stepped=self._clock_check.unread_step)
         self._live.drain(terminal)  # events are registered before reading, so that no punch is missed between
+        if self.settings.live and brings_records(terminal):
+            self._deliveries.receive(terminal, context.timing.drain_s)
         self._clock_check.stepped = False
         result = self._read_new(terminal, reading, full_requested=full_requested)
         state.last_visit = context.clock.now()
@@ -363,7 +376,7 @@ class Worker:
         """Read and store what is new; None where the disk is too full for it."""
         if isinstance(terminal, Logged):
             return self._log_reader.read_new(terminal, reading, requested=full_requested)
-        if isinstance(terminal, Exporting):
+        if isinstance(terminal, Removable):
             due, self._plan.full_due = self._plan.full_due, False
             result = self._folder.read_new(terminal, again=due or full_requested)
             if result is None:

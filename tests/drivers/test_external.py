@@ -23,6 +23,8 @@ from drivers.base import (
     Driver,
     DriverOptions,
     Export,
+    RawPunch,
+    Reading,
     Search,
     Sizes,
     TerminalRefused,
@@ -202,6 +204,8 @@ def test_what_is_no_driver(value: str, words: str, monkeypatch: pytest.MonkeyPat
     [
         ("from drivers.promises import PROMISES", "drivers.promises is drivers.conformance now"),
         ("from drivers.values import lasting", "lasting is duration_between now"),
+        ("from drivers.base import Acknowledging, Logged", "Acknowledging is Delivering now"),
+        ("from drivers.base import Exporting", "Exporting is Removable now"),
     ],
 )
 def test_a_driver_for_a_former_interface_is_left_out_with_the_present_names(
@@ -217,7 +221,7 @@ def test_a_driver_for_a_former_interface_is_left_out_with_the_present_names(
 
 
 class FormerFolder:
-    """A folder of exports as drivers wrote it when ``write_report`` was ``tell``."""
+    """A folder of exports as drivers wrote it when the gateway asked for them by ``exports``."""
 
     def present(self) -> bool:
         """Return True."""
@@ -228,10 +232,39 @@ class FormerFolder:
         del seen
         return iter(())
 
-    def tell(self, about: Export, receipt: str) -> bool:
+    def write_report(self, about: Export, receipt: str) -> bool:
         """Return True."""
         del about, receipt
         return True
+
+
+class FormerMarks:
+    """A terminal that marks new records, as drivers wrote it when the gateway acknowledged them by their number."""
+
+    def sizes(self) -> Sizes:
+        """Return no numbers."""
+        return Sizes(None, None)
+
+    def read(self, start: int = 0, layout: str | None = None) -> Reading:
+        """Return an empty log."""
+        del start, layout
+        return Reading(0, 0, (), "paper")
+
+    def new(self) -> Reading:
+        """Return an empty log."""
+        return self.read()
+
+    def acknowledge(self, count: int) -> None:
+        """Do nothing."""
+
+
+class FormerLine:
+    """A line as drivers wrote it when the events of a terminal without a log were final."""
+
+    def events(self, timeout_s: float) -> Iterator[RawPunch]:
+        """Yield nothing."""
+        del timeout_s
+        return iter(())
 
 
 class Numbered:
@@ -255,7 +288,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch, driver: Driver) -> Driver:
 @pytest.mark.parametrize(
     ("terminal", "words"),
     [
-        (FormerFolder(), "have exports, but not write_report; tell is write_report now"),
+        (FormerFolder(), r"have exports, which is not called any more: deliveries\(\) yields the files"),
+        (FormerMarks(), r"have acknowledge, which is not called any more: deliveries\(\) yields the records"),
+        (FormerLine(), r"have events, but no log that confirms them: deliveries\(\) yields such records"),
         (Numbered(), "have sizes, but not read"),
     ],
 )

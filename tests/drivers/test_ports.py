@@ -123,7 +123,7 @@ def test_a_line_whose_port_is_gone(port: str) -> None:
     with connect(options) as line:
         line._port.close()
         with pytest.raises(TerminalUnavailable):
-            list(line.events(1.0))
+            list(line.deliveries(1.0))
 
 
 def test_a_link_that_is_removed_while_it_is_read_stays_the_port(monkeypatch: pytest.MonkeyPatch) -> None:

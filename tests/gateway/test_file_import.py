@@ -90,7 +90,7 @@ def put(ledger: ImportSink, folder: Path, *lines: bytes, name: str = "") -> Impo
     path = folder / (name or f"{SERIAL}_attlog.dat")
     path.write_bytes(b"".join(lines))
     export = survey_export(path)
-    return import_file(ledger, export, export.serial or export.name_serial)
+    return import_file(ledger, export, export.serial or export.name_serial, export.records())
 
 
 def events(ledger: Ledger, kind: str = "") -> list[dict[str, Any]]:
@@ -147,6 +147,7 @@ def test_killed_in_the_middle(ledger: Ledger, tmp_path: Path) -> None:
     """What was stored is stored, the file is not done, and the next time completes it."""
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(b"".join(line(at) for at in range(1300)))
+    export = survey_export(path)
 
     def dying(records: Any) -> Iterator[Record]:
         for number, record in enumerate(records):
@@ -155,10 +156,11 @@ def test_killed_in_the_middle(ledger: Ledger, tmp_path: Path) -> None:
             yield record
 
     with pytest.raises(KeyboardInterrupt):
-        import_file(sink(ledger), survey_export(path), SERIAL, dying)
+        import_file(sink(ledger), export, SERIAL, dying(export.records()))
     assert len(punches(ledger)) == 500
     assert ledger.files("lobby") == set()
-    assert import_file(sink(ledger), survey_export(path), SERIAL).counts == ImportCounts(new=800, known=500)
+    again = import_file(sink(ledger), export, SERIAL, export.records())
+    assert again.counts == ImportCounts(new=800, known=500)
     assert len(punches(ledger)) == 1300
 
 

@@ -3,7 +3,7 @@
 import json
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +14,7 @@ import pytest
 
 from drivers.base import (
     ClockReading,
+    Delivery,
     Driver,
     DriverOptions,
     RawPunch,
@@ -59,10 +60,11 @@ class LineScript:
         """Return None: it has none."""
         return None
 
-    def events(self, _timeout_s: float) -> Iterator[RawPunch]:
+    def deliveries(self, _timeout_s: float) -> Generator[Delivery, None, None]:
         """Say what there is, then lose the line: the visit is over."""
         while not self.output.empty():
-            yield self.output.get()
+            with Delivery((self.output.get(),), "serial") as delivery:
+                yield delivery
         raise TerminalUnavailable("nothing more is said")
 
 

@@ -82,8 +82,14 @@ def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], 
     yield lambda: cookie_key(folder)
 
     options = AttlogOptions.model_validate({"name": "lobby", "path": str(stick), "serial": "S", "number": 1})
-    refused = Refused("1_attlog.dat", "mark", "only 1 of its lines is a punch")
-    yield lambda: AttlogTerminal(options).write_report(refused, f"not read: {PIN}")
+    (stick / "1_attlog.dat").write_bytes(b"not a punch\n")
+
+    def refuse() -> None:
+        for item in AttlogTerminal(options).deliveries(0.0):
+            if isinstance(item, Refused):
+                item.write_report(f"not read: {PIN}")
+
+    yield refuse
 
     def export() -> None:
         key = signing_key(ledger.path.parent)

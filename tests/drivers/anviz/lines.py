@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 
 from drivers.anviz.simulator import SimulatedTerminal, Simulator, history
 from drivers.anviz.terminal import AnvizOptions, AnvizTerminal
+from drivers.base import Reading, Settlement, marked_new
 
 EVENING = datetime(2026, 9, 4, 18, 0)  # noqa: DTZ001 - a terminal's wall clock
 RECORDS = 180
@@ -51,3 +52,19 @@ def next_events(terminal: AnvizTerminal, count: int) -> list[object]:
         assert time.monotonic() < until, found
         found += terminal.events(0.05)
     return found
+
+
+def new(terminal: AnvizTerminal) -> Reading:
+    """Return the records that are marked new; they stay marked."""
+    with marked_new(terminal) as reading:
+        assert reading is not None
+        return reading
+
+
+def settle_new(terminal: AnvizTerminal, expected: int) -> None:
+    """Receive the records that are marked new, and settle them."""
+    with closing(terminal.deliveries(0.0)) as deliveries:
+        delivery = next(deliveries)
+        assert len(list(delivery.records)) == expected
+        assert delivery.settle(Settlement(expected))
+        assert list(deliveries) == []

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 
 import pytest
@@ -12,16 +13,18 @@ from drivers.anviz import wire
 from drivers.anviz.simulator import Simulator
 from drivers.anviz.terminal import AnvizOptions, AnvizTerminal, connect
 from drivers.base import (
-    Acknowledging,
+    OVERLAP,
     BadRecord,
+    Delivering,
     Hint,
     Live,
     Logged,
     ProtocolError,
+    Settlement,
     TerminalInfo,
     TerminalUnavailable,
 )
-from tests.drivers.anviz.lines import EVENING, line, next_events, only, options
+from tests.drivers.anviz.lines import EVENING, line, new, next_events, only, options, settle_new
 from tests.drivers.anviz.vectors import MOMENT, RECORD
 
 
@@ -44,7 +47,7 @@ def test_who_answers(simulator: Simulator) -> None:
     with connect(options(simulator.port)) as terminal:
         assert terminal.identify() == TerminalInfo("SIM0000000000001", "SIM-A300", "05.18.A1")
         assert isinstance(terminal, Logged)
-        assert isinstance(terminal, Acknowledging)
+        assert isinstance(terminal, Delivering)
         assert isinstance(terminal, Live)
 
 
@@ -81,17 +84,17 @@ def test_whole_log_is_read(simulator: Simulator) -> None:
 
 
 def test_new_records_are_the_end_of_the_log(simulator: Simulator) -> None:
-    """They say where they begin, and stay new until they are acknowledged."""
+    """They say where they begin, and stay new until they are settled; the last ones stay new then, too."""
     only(simulator).unmark(150)
     with connect(options(simulator.port)) as terminal:
-        reading = terminal.new()
+        reading = new(terminal)
         records = list(reading.records)
 
         assert (reading.start, reading.total) == (150, 180)
         assert records == only(simulator).records()[150:]
         assert only(simulator).marked == 30
-        terminal.acknowledge(22)
-        assert only(simulator).marked == 8
+        settle_new(terminal, 30)
+        assert only(simulator).marked == OVERLAP
         assert only(simulator).count == 180
         assert only(simulator).acknowledged == [22]
 
@@ -99,37 +102,43 @@ def test_new_records_are_the_end_of_the_log(simulator: Simulator) -> None:
 def test_punches_made_during_a_download_are_not_in_it(simulator: Simulator) -> None:
     """A reading has as many records as were counted when it began; what comes meanwhile stays new."""
     terminal_ = only(simulator)
-    with connect(options(simulator.port)) as terminal:
-        reading = terminal.new()
+    with connect(options(simulator.port)) as terminal, closing(terminal.deliveries(0.0)) as deliveries:
+        delivery = next(deliveries)
         terminal_.punch("7", moment=EVENING)
-        records = list(reading.records)
-        terminal.acknowledge(180)
+        records = list(delivery.records)
+        delivery.settle(Settlement(180))
 
     assert len(records) == 180
-    assert (terminal_.marked, terminal_.count) == (1, 181)
+    assert (terminal_.marked, terminal_.count) == (OVERLAP + 1, 181)
 
 
-def test_no_more_is_acknowledged_than_was_handed_out(pty: Simulator) -> None:
+def test_nothing_is_unmarked_that_was_not_handed_out(pty: Simulator) -> None:
     """A mistake above the driver ends as an exception, and not as a record that nobody asks for again."""
     with connect(options(pty.port)) as terminal:
-        with pytest.raises(RuntimeError, match="1 records to acknowledge, 0 handed out"):
-            terminal.acknowledge(1)
-        records = iter(terminal.new().records)
-        for _ in range(3):
-            next(records)
-        with pytest.raises(RuntimeError):
-            terminal.acknowledge(4)
-        with pytest.raises(RuntimeError):
-            terminal.acknowledge(-1)
-        terminal.acknowledge(3)
-        with pytest.raises(RuntimeError):
-            terminal.acknowledge(1)
-        list(terminal.read().records)
-        with pytest.raises(RuntimeError):
-            terminal.acknowledge(1)
-        terminal.acknowledge(0)
+        with closing(terminal.deliveries(0.0)) as deliveries:
+            delivery = next(deliveries)
+            records = iter(delivery.records)
+            for _ in range(179):
+                next(records)
+            with pytest.raises(RuntimeError, match="180 records are settled, 179 were handed out"):
+                delivery.settle(Settlement(180))
+        with closing(terminal.deliveries(0.0)) as deliveries:
+            delivery = next(deliveries)
+            assert len(list(delivery.records)) == 180
+            list(terminal.read().records)
+            with pytest.raises(RuntimeError):
+                delivery.settle(Settlement(180))
 
-    assert only(pty).acknowledged == [3]
+    assert only(pty).acknowledged == []
+
+
+def test_few_new_records_keep_their_marks(pty: Simulator) -> None:
+    """They prove the next time that the log goes on; nothing is sent for them."""
+    only(pty).unmark(180 - OVERLAP)
+    with connect(options(pty.port)) as terminal:
+        settle_new(terminal, OVERLAP)
+
+    assert (only(pty).marked, only(pty).acknowledged) == (OVERLAP, [])
 
 
 def test_a_reading_ends_when_another_begins(pty: Simulator) -> None:
@@ -138,7 +147,7 @@ def test_a_reading_ends_when_another_begins(pty: Simulator) -> None:
         first = terminal.read()
         records = iter(first.records)
         next(records)
-        terminal.new()
+        new(terminal)
         with pytest.raises(RuntimeError, match="another one has begun"):
             list(records)
 
@@ -148,7 +157,7 @@ def test_empty_log(simulator: Simulator) -> None:
     only(simulator).clear()
     with connect(options(simulator.port)) as terminal:
         assert list(terminal.read().records) == []
-        assert list(terminal.new().records) == []
+        assert list(new(terminal).records) == []
     assert only(simulator).requests[wire.CMD_RECORDS] == 0
 
 
@@ -251,14 +260,17 @@ def test_silence_is_reported(pty: Simulator) -> None:
 
 def test_lost_answer_to_an_acknowledgement_is_not_requested_again(pty: Simulator) -> None:
     """The marks may be gone; taking as many once more would take those of unread records."""
-    with connect(options(pty.port)) as terminal:
-        list(terminal.new().records)
+    with connect(options(pty.port)) as terminal, closing(terminal.deliveries(0.0)) as deliveries:
+        delivery = next(deliveries)
+        list(delivery.records)
         pty.faults.crc = 1
         with pytest.raises(TerminalUnavailable):
-            terminal.acknowledge(100)
+            delivery.settle(Settlement(180))
+        with pytest.raises(RuntimeError, match="settled already"):
+            delivery.settle(Settlement(180))
 
-    assert only(pty).acknowledged == [100]
-    assert only(pty).marked == 80
+    assert only(pty).acknowledged == [180 - OVERLAP]
+    assert only(pty).marked == OVERLAP
 
 
 def test_echo_of_two_wires_is_no_answer(pty: Simulator) -> None:
@@ -280,7 +292,7 @@ def test_slow_line(pty: Simulator) -> None:
     pty.baudrate = 9600
     with connect(options(pty.port, timeout="5s", bulk_timeout="10s")) as terminal:
         only(pty).unmark(150)
-        assert list(terminal.new().records) == only(pty).records()[150:]
+        assert list(new(terminal).records) == only(pty).records()[150:]
 
 
 def test_terminal_that_restarts_in_a_download(pty: Simulator) -> None:

@@ -19,7 +19,7 @@ from drivers.anviz.terminal import DRIVER, connect
 from drivers.anviz.transport import ALLOWED, CLEARABLE, Line, shared_line
 from drivers.anviz.wire import Frame
 from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
-from tests.drivers.anviz.lines import bus, line, next_events, only, options
+from tests.drivers.anviz.lines import bus, line, new, next_events, only, options
 from tests.drivers.anviz.vectors import MOMENT
 
 
@@ -40,7 +40,7 @@ def pty() -> Iterator[Simulator]:
 def test_unplugged_and_plugged_in_again(simulator: Simulator) -> None:
     """The conversation ends, whatever it was doing; the next one finds everything as it was."""
     with connect(options(simulator.port)) as terminal:
-        records = iter(terminal.new().records)
+        records = iter(new(terminal).records)
         next(records)
         simulator.unplug()
         with pytest.raises(TerminalUnavailable, match=r"lost|broke"):
@@ -51,13 +51,13 @@ def test_unplugged_and_plugged_in_again(simulator: Simulator) -> None:
     simulator.plug()
 
     with connect(options(simulator.port)) as terminal:
-        assert list(terminal.new().records) == only(simulator).records()
+        assert list(new(terminal).records) == only(simulator).records()
 
 
 def test_a_conversation_does_not_outlive_its_line(simulator: Simulator) -> None:
     """Although the same port is there again: half a download must not go on with another terminal."""
     with connect(options(simulator.port)) as terminal:
-        records = iter(terminal.new().records)
+        records = iter(new(terminal).records)
         next(records)
         simulator.unplug()
         simulator.plug()
@@ -123,7 +123,7 @@ def test_several_terminals_on_one_line() -> None:
 
         def work(number: int) -> None:
             for _ in range(3):
-                read[number] = list(terminals[number].new().records)
+                read[number] = list(new(terminals[number]).records)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in terminals]
         for thread in threads:
@@ -279,7 +279,7 @@ def test_whatever_answers(answers: list[bytes]) -> None:
             terminal.identify()
             terminal.read_clock()
             sizes = terminal.sizes()
-            reading = terminal.new()
+            reading = new(terminal)
             assert 0 <= reading.start <= reading.total
             assert sizes.records is not None
             list(reading.records)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from drivers.attlog import wire
 from drivers.attlog.terminal import AttlogOptions, AttlogTerminal, ExportFile, survey_export
 from drivers.attlog.wire import Entry, Form, NotAnExport, Reader
-from drivers.base import BadRecord, Export, RawPunch, Refused, Settling, Unsettled
+from drivers.base import BadRecord, Delivery, RawPunch, Refused, Settlement, Settling, Unsettled
 from tests.mutation import HOSTILE_BYTES, mutate_bytes, mutate_lines
 
 SERIAL = "CEXA193960001"
@@ -121,12 +121,17 @@ def _check(export: ExportFile) -> None:
 def _look(folder: Path, number: int | None) -> None:
     options = {"name": "gate", "path": folder, "serial": SERIAL, "settle": "1ms", "number": number}
     terminal = AttlogTerminal(AttlogOptions.model_validate(options))
-    found = [item for item in terminal.exports(()) if not isinstance(item, Settling)]
-    assert len(found) == 2, found
-    for item in found:
+    found = 0
+    for item in terminal.deliveries(0.0):
+        if isinstance(item, Settling):
+            continue
+        found += 1
         assert not isinstance(item, Unsettled)
         if isinstance(item, Refused):
             assert "cannot be read (" not in item.reason, item
-        assert terminal.write_report(item, "HADIR\n") or (isinstance(item, Refused) and item.why != "content")
-        if isinstance(item, Export):
-            assert item.name.isprintable()
+            assert item.write_report("HADIR\n") or item.why != "content"
+        if isinstance(item, Delivery):
+            assert item.file is not None
+            assert item.file.name.isprintable()
+            assert item.settle(Settlement(report="HADIR\n"))
+    assert found == 2

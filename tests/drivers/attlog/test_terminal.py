@@ -2,8 +2,9 @@
 
 import os
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from drivers import safe_files
 from drivers.attlog import terminal as module
 from drivers.attlog.terminal import Ambiguous, AttlogOptions, AttlogTerminal, ExportFile, survey_export
 from drivers.attlog.wire import AmbiguousColumns, NotAnExport, ThirdColumn
-from drivers.base import Export, RawPunch, Refused, Settling, TerminalUnavailable, Unsettled
+from drivers.base import Delivery, RawPunch, Refused, Settlement, Settling, TerminalUnavailable, Unsettled
 from tests.drivers.hostile import NAMES, PLANTS, Plant, untouched
 
 LINE = b"     1001\t2026-09-04 07:30:00\t1\t0\t1\t0\r\n"
@@ -94,9 +95,23 @@ def folder(path: Path, **options: object) -> AttlogTerminal:
     return AttlogTerminal(AttlogOptions.model_validate(entry))
 
 
-def scan_folder(terminal: AttlogTerminal, seen: Collection[str] = ()) -> list[Export | Refused | Unsettled]:
-    """Return what a folder shows, without the waiting for it."""
-    return [item for item in terminal.exports(seen) if not isinstance(item, Settling)]
+def scan_folder(terminal: AttlogTerminal, seen: Collection[str] = ()) -> list[Any]:
+    """Return what a folder shows, without the waiting for it; nothing is settled."""
+    terminal.skip(seen)
+    found = [item for item in terminal.deliveries(0.0) if not isinstance(item, Settling)]
+    return [item.file if isinstance(item, Delivery) and item.file is not None else item for item in found]
+
+
+def files(terminal: AttlogTerminal) -> Iterator[Delivery]:
+    """Yield what a folder delivers."""
+    return (item for item in terminal.deliveries(0.0) if isinstance(item, Delivery))
+
+
+def settle(terminal: AttlogTerminal, *, written: bool) -> None:
+    """Settle the only file of a folder; the report is ``written`` or not."""
+    items = files(terminal)
+    assert next(items).settle(Settlement(1, report="SAFE\n")) == written
+    assert list(items) == []
 
 
 def test_options() -> None:
@@ -177,12 +192,32 @@ def test_receipt(tmp_path: Path) -> None:
     path = tmp_path / f"{SERIAL}_attlog.dat"
     path.write_bytes(LINE)
     terminal = folder(tmp_path)
-    (export,) = scan_folder(terminal)
-    assert isinstance(export, ExportFile)
-    assert terminal.write_report(export, "SAFE\n")
+    settle(terminal, written=True)
     assert (tmp_path / f"{path.name}.hadir.txt").read_bytes() == b"SAFE\r\n"
     assert sorted(item.name for item in tmp_path.iterdir()) == [path.name, f"{path.name}.hadir.txt"]
-    assert not folder(tmp_path / "gone").write_report(export, "SAFE\n")
+    assert scan_folder(terminal) == []
+    items = files(folder(tmp_path))
+    delivery = next(items)
+    tmp_path.rename(tmp_path.with_name("gone"))
+    assert not delivery.settle(Settlement(report="SAFE\n"))
+    tmp_path.with_name("gone").rename(tmp_path)
+
+
+def test_a_file_that_was_stored_before_gets_no_second_receipt(tmp_path: Path) -> None:
+    """It is settled without a report: the one beside it says what was new."""
+    path = tmp_path / f"{SERIAL}_attlog.dat"
+    path.write_bytes(LINE)
+    assert next(files(folder(tmp_path))).settle(Settlement(known=1))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_delivered_until_it_is_settled(tmp_path: Path) -> None:
+    """Also in the same conversation."""
+    (tmp_path / f"{SERIAL}_attlog.dat").write_bytes(LINE)
+    terminal = folder(tmp_path)
+    assert len(scan_folder(terminal)) == len(scan_folder(terminal)) == 1
+    settle(terminal, written=True)
+    assert scan_folder(terminal) == []
 
 
 # --- what others put there ----------------------------------------------------------------------------------------
@@ -204,7 +239,7 @@ def test_what_is_no_file_is_refused_and_the_next_is_read(tmp_path: Path, plant: 
     found = scan_folder(terminal)
     (export,) = (item for item in found if isinstance(item, ExportFile))
     assert export.path == good
-    assert not terminal.write_report(export, "SAFE\n")
+    settle(terminal, written=False)
     named = {item.name for item in found if isinstance(item, Refused)}
     assert f"{SERIAL}_attlog.dat" in named or (stick / f"{SERIAL}_attlog.dat").is_dir()
     assert untouched(ours, LINE)
@@ -222,7 +257,7 @@ def test_a_file_of_any_name(tmp_path: Path, name: bytes) -> None:
     refused.name.encode()
     assert refused.reason.isprintable()
     # A name may leave no room for that of a receipt.
-    assert terminal.write_report(refused, "NOT READ\n") == (len(name) + len(module.RECEIPT) <= 255)
+    assert refused.write_report("NOT READ\n") == (len(name) + len(module.RECEIPT) <= 255)
     path.write_bytes(LINE)
     assert survey_export(path).name.isprintable()
 
@@ -283,7 +318,7 @@ def test_a_folder_of_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_waiting_for_files_to_settle_can_be_left(tmp_path: Path) -> None:
     """Whoever waits hears of it, and need not wait any longer."""
     (tmp_path / "1_attlog.dat").write_bytes(LINE)
-    assert next(folder(tmp_path, settle="10m").exports(())) == Settling()
+    assert next(folder(tmp_path, settle="10m").deliveries(0.0)) == Settling()
 
 
 # --- whose it is, and what is not read ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 from pydantic import ValidationError
 
-from drivers.base import BadRecord, RawPunch, TerminalUnavailable
+from drivers.base import BadRecord, RawPunch, Settlement, TerminalUnavailable
 from drivers.line import terminal
 from drivers.line.simulator import NOISE, PATTERN, Simulator
 from drivers.line.terminal import LineOptions, LineTerminal, connect
@@ -39,14 +39,22 @@ def listening(line: Simulator, **more: object) -> Iterator[LineTerminal]:
         yield opened
 
 
+def settled(opened: LineTerminal, timeout_s: float) -> Iterator[LineEvent]:
+    """Yield what is delivered, and settle each."""
+    for delivery in opened.deliveries(timeout_s):
+        (record,) = delivery.records
+        assert delivery.settle(Settlement(1))
+        yield record
+
+
 def received(opened: LineTerminal, count: int) -> list[LineEvent]:
     """Return the next ``count`` things that are said."""
-    return list(islice(opened.events(20.0), count))
+    return list(islice(settled(opened, 20.0), count))
 
 
 def collect(opened: LineTerminal, rest: list[LineEvent]) -> None:
     """Add what is said until the line is lost."""
-    for item in opened.events(20.0):
+    for item in settled(opened, 20.0):
         rest.append(item)  # noqa: PERF402 - what came before the line was lost counts
 
 
@@ -70,12 +78,27 @@ def test_messages_become_events(line: Simulator) -> None:
 def test_time_is_up(line: Simulator) -> None:
     """Silence ends a call, not the conversation."""
     with listening(line) as opened:
-        assert list(opened.events(0.05)) == []
+        assert list(settled(opened, 0.05)) == []
         line.punch("1001")
         assert pins(received(opened, 1)) == ["1001"]
         assert opened.serial() == ""
         assert opened.read_clock() is None
         assert opened.identify().serial == SERIAL
+
+
+def test_an_event_is_delivered_until_it_is_settled(line: Simulator) -> None:
+    """The terminal never says it again, so the driver keeps it; two equal ones are two."""
+    with listening(line) as opened:
+        line.send(b"odd\n")
+        line.send(b"odd\n")
+        line.punch("1001")
+        refused = [next(iter(delivery.records)) for delivery in islice(opened.deliveries(20.0), 3)]
+        again = [next(iter(delivery.records)) for delivery in opened.deliveries(0.0)]
+        assert again == refused
+        assert pins(refused) == [None, None, "1001"]
+        assert received(opened, 1) == refused[:1]
+        assert list(settled(opened, 0.0)) == refused[1:]
+        assert list(settled(opened, 0.0)) == []
 
 
 def test_noise_half_messages_and_a_slow_line(line: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
