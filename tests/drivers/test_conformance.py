@@ -1,7 +1,7 @@
 """Every driver keeps what drivers/base.py promises, against its own simulator and against strangers."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from drivers import OWN
+from drivers import OWN, conformance
 from drivers.anviz.simulator import SimulatedTerminal as AnvizTerminal
 from drivers.anviz.simulator import Simulator as AnvizSimulator
 from drivers.anviz.simulator import history
 from drivers.anviz.transport import ALLOWED as ANVIZ_ALLOWED
-from drivers.base import Driver, DriverError, DriverOptions
+from drivers.base import Delivery, Driver, DriverError, DriverOptions
 from drivers.conformance import CHECKS, Bench
+from drivers.line import terminal as line_terminal
 from drivers.line.simulator import PATTERN
 from drivers.line.simulator import Simulator as LineSimulator
+from drivers.line.terminal import LineTerminal
+from drivers.line.wire import LineEvent
 from drivers.zkteco.simulator import Simulator, build
 from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
 
@@ -180,3 +183,53 @@ def test_violations_are_found(driver: Driver, promise: str, words: str) -> None:
     (check,) = (check for check in CHECKS if check.__name__ == promise)
     with pytest.raises(AssertionError, match=words):
         check(bench)
+
+
+class ForgetfulLine(LineTerminal):
+    """Delivers each event once, settled or not."""
+
+    def deliveries(self, timeout_s: float) -> Generator[Delivery, None, None]:
+        """Forget what was not settled."""
+        self._unsettled.clear()
+        yield from super().deliveries(timeout_s)
+
+
+class StubbornLine(LineTerminal):
+    """Delivers each event for ever."""
+
+    def _forget(self, event: LineEvent) -> bool:
+        del event
+        return True
+
+
+class RepeatingDelivery(Delivery):
+    """A delivery that can be settled again and again."""
+
+    def check_open(self) -> None:
+        """Take it for open."""
+
+
+class RepeatingLine(LineTerminal):
+    """Delivers what may be settled twice."""
+
+    def _offer(self, event: LineEvent) -> Generator[Delivery, None, None]:
+        with RepeatingDelivery((event,), "serial") as delivery:
+            yield delivery
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (ForgetfulLine, "is not delivered again"),
+        (StubbornLine, "a settled delivery is delivered again"),
+        (RepeatingLine, "settled twice"),
+    ],
+)
+def test_a_delivery_that_is_not_kept_is_found(
+    kind: type[LineTerminal], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that forgets what was not stored, or never forgets, is not what the gateway needs."""
+    monkeypatch.setattr(conformance, "TIMEOUT_S", 10.0)
+    monkeypatch.setattr(line_terminal, "LineTerminal", kind)
+    with line(tmp_path) as bench, pytest.raises(AssertionError, match=words):
+        conformance.a_delivery_is_kept_until_it_is_settled(bench)

@@ -268,7 +268,7 @@ def test_a_full_disk_refuses_the_end_of_a_log(tmp_path: Path) -> None:
         assert source.calls[2:] == [f"settled 1 new, {OVERLAP} known"]
 
 
-def test_a_full_disk_holds_what_is_said_once(tmp_path: Path) -> None:
+def test_a_full_disk_holds_what_a_line_sends_once(tmp_path: Path) -> None:
     """A line never says a punch again: it waits in the gateway, and the line goes on."""
     source = Source()
     with opened(tmp_path, source) as office, impatient():
