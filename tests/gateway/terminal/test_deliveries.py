@@ -28,7 +28,7 @@ from drivers.base import (
     TerminalInfo,
     TerminalUnavailable,
 )
-from gateway.control import ask
+from gateway.control import Done, ask
 from gateway.ledger import LedgerReader
 from gateway.pause import Pause
 from tests.broker import WAIT_S, eventually
@@ -427,4 +427,4 @@ def punches(data: Path) -> int:
 def medium(data: Path) -> str | None:
     """Return what the running daemon says of the flash disk; None before it runs."""
     answer = ask(data, "status")
-    return None if answer is None else answer["terminals"]["gate"]["medium"]
+    return answer.data["terminals"]["gate"]["medium"] if isinstance(answer, Done) else None
