@@ -17,8 +17,13 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 """Canonical JSON: sorted keys and no white space."""
 
 
-def inputs_digest(day: DayWork, known: Known, doubts: list[DayDoubt], statuses: list[Status]) -> str:
-    """Return the SHA-256 of all that the verdict on a day depends on; ``statuses`` are the day's and its slots'."""
+def inputs_digest(
+    day: DayWork, known: Known, doubts: list[DayDoubt], standing: list[list[str]], statuses: list[Status]
+) -> str:
+    """Return the SHA-256 of all that the verdict on a day depends on.
+
+    ``standing`` is what standing doubts keep provisional; ``statuses`` are the day's and its slots'.
+    """
     slots, plan = day.slots, day.plan
     first, last = (min([slot.start for slot in slots]), max([slot.end for slot in slots])) if slots else (0, -1)
     touching = [part for found in known.absences if found.start <= last and found.end >= first for part in found.parts]
@@ -35,6 +40,8 @@ def inputs_digest(day: DayWork, known: Known, doubts: list[DayDoubt], statuses: 
         [[*doubt[:5], None if doubt.punch is None else _key(known.punches[doubt.punch])] for doubt in doubts],
         statuses,
     ]
+    if standing:
+        content.append(standing)
     return sha256(_encode(content).encode("utf-8", "surrogatepass")).hexdigest()
 
 

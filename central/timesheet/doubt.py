@@ -13,6 +13,9 @@ FOREVER = 1 << 62
 """After every instant."""
 UNSURE = frozenset({"step", "drift", "unverified", "unmeasured", "host_time"})
 """Suspects of a picked punch whose printed time may be wrong."""
+STANDING = frozenset({"unread", "unenrolled"})
+"""Doubts that stand for what is not known yet, and whose ends move as more is read: they enter reasons and digest only
+by what they keep provisional, never by their times. So a watermark that advances brings no revision by itself."""
 
 
 class DayDoubt(NamedTuple):
@@ -92,6 +95,8 @@ def _explained(day: DayWork, slot: SlotWork, why: list[DayDoubt], clock: list[st
         return "final"
     zone = day.plan.zone
     for doubt in why:
+        if doubt.why in STANDING:
+            continue
         day.reasons.append(
             {
                 "step": "doubt",
@@ -103,6 +108,8 @@ def _explained(day: DayWork, slot: SlotWork, why: list[DayDoubt], clock: list[st
                 "detail": doubt.detail,
             }
         )
+    standing = sorted({doubt.why for doubt in why} & STANDING)
+    day.reasons.extend({"step": "doubt", "what": what, "slot": slot.slot.name} for what in standing)
     day.reasons.extend({"step": "doubt", "what": what, "slot": slot.slot.name} for what in clock)
     return "provisional"
 
@@ -154,6 +161,22 @@ def _would_be_picked(day: DayWork, slot: SlotWork, at: int, punches: tuple[Punch
     chosen = keyed(slot, rule, punches)
     without_key = states is not None and states.isdisjoint(punches[chosen[0]].states)
     return without_key or beyond
+
+
+def standing_effects(day: DayWork, doubts: list[DayDoubt], punches: tuple[Punch, ...], now: int) -> list[list[str]]:
+    """Return what the standing doubts of a settled day keep provisional: slots, each with why; and a flexi arrival."""
+    if all(doubt.why not in STANDING for doubt in doubts):
+        return []
+    found = [
+        [reason["slot"], reason["what"]]
+        for reason in day.reasons
+        if reason["step"] == "doubt" and reason["what"] in STANDING
+    ]
+    if day.flexi and day.arrival is not None and now > day.arrival.end:
+        others = [doubt for doubt in doubts if doubt.why not in STANDING]
+        if could_bring_end_forward(day, doubts, punches) and not could_bring_end_forward(day, others, punches):
+            found.append([day.arrival.slot.name, "arrival"])
+    return found
 
 
 def could_bring_end_forward(day: DayWork, doubts: list[DayDoubt], punches: tuple[Punch, ...]) -> bool:

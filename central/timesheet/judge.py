@@ -4,7 +4,7 @@ from datetime import date
 
 from central.timesheet.claim import claim, sort_punches
 from central.timesheet.digest import inputs_digest
-from central.timesheet.doubt import FOREVER, DayDoubt, gather
+from central.timesheet.doubt import FOREVER, STANDING, DayDoubt, gather, standing_effects
 from central.timesheet.due import apply_leave, join_intervals
 from central.timesheet.known import Known
 from central.timesheet.measure import pick_and_measure
@@ -37,20 +37,24 @@ def judge(span: Span, rules_on: RulesOn) -> Judged:
     now = FOREVER if span.now is None else span.now
     known = Known(punches, claims, absences, leave_of, tuple(sorted(span.orders, key=_order_order)), now)
     unpicked = [index for index, punch in enumerate(punches) if punch.suspect and index not in picked]
-    results = [_result(day, known, gather(day, span, punches, unpicked)) for day in days]
+    found = [_result(day, known, gather(day, span, punches, unpicked)) for day in days]
     free = [index for index in range(len(punches)) if claims.owner[index] is None]
     return Judged(
-        days=tuple(results),
+        days=tuple([result for result, _ in found]),
         unclaimed=tuple([punches[index] for index in free if not claims.unplaced[index]]),
         unplaced=tuple([punches[index] for index in free if claims.unplaced[index]]),
+        awaiting=frozenset([result.date for result, waits in found if waits]),
     )
 
 
-def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> DayResult:
+def _result(day: DayWork, known: Known, doubts: list[DayDoubt]) -> tuple[DayResult, bool]:
+    """Return the verdict on a day, and whether a standing doubt keeps anything of it provisional."""
     verdicts = classify_slots(day, known, doubts)
     status = day_status(verdicts)
-    inputs = inputs_digest(day, known, doubts, [status, *[verdict.status for verdict in verdicts]])
-    return sum_day(day, verdicts, known, doubts, status, inputs)
+    standing = standing_effects(day, doubts, known.punches, known.now) if doubts else []
+    lasting = [doubt for doubt in doubts if doubt.why not in STANDING] if doubts else doubts
+    inputs = inputs_digest(day, known, lasting, standing, [status, *[verdict.status for verdict in verdicts]])
+    return sum_day(day, verdicts, known, doubts, status, inputs), bool(standing)
 
 
 def _leave_order(leave: LeaveDay) -> tuple[object, ...]:

@@ -111,7 +111,7 @@ class Doubt(NamedTuple):
     start: int
     end: int
     why: str
-    """``outage``, ``gap``, ``unread``, ``unattributed``."""
+    """``outage``, ``gap``, ``unread``, ``unattributed``, ``unenrolled``, ``quarantined``, ``unconfirmed``."""
     terminal: str | None = None
     detail: str | None = None
 
@@ -195,3 +195,5 @@ class Judged:
     days: tuple[DayResult, ...]
     unclaimed: tuple[Punch, ...]
     unplaced: tuple[Punch, ...]
+    awaiting: frozenset[calendar_date] = frozenset()
+    """Dates on which a terminal that is not read, or a person who is nowhere enrolled, keeps something provisional."""
