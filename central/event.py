@@ -1,4 +1,4 @@
-"""Decode a message into numbered events, ``info``, or rejections with a reason. Pure.
+"""Decode a message into numbered events, ``info``, states of terminals, or rejections with a reason. Pure.
 
 These functions return a rejection for invalid input and never raise; in a batch, an invalid element rejects itself
 only. ``MAX_BYTES`` and ``MAX_EVENT_BYTES`` bound the memory for any input.
@@ -6,21 +6,31 @@ only. ``MAX_BYTES`` and ``MAX_EVENT_BYTES`` bound the memory for any input.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha1, sha256
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
+IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed"]
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The UUIDv5 namespace of punch ids."""
 QUARANTINE = "hadir.record.quarantined.v1"
 BODY_FORGOTTEN = "hadir.body.forgotten.v1"
+INCIDENTS: Mapping[str, IncidentKind] = {
+    "hadir.terminal.lost.v1": "lost",
+    "hadir.terminal.found.v1": "found",
+    "hadir.gateway.resumed.v1": "resumed",
+    "hadir.terminal.changed.v1": "not_held",
+    QUARANTINE: "quarantined",
+    "hadir.punch.unconfirmed.v1": "unconfirmed",
+}
+"""Events that say that a punch may exist which is not known, by type."""
 MAX_BYTES = 4 * 1024 * 1024
 """Longer messages are rejected without decoding. Gateways send at most 64 KiB, or ``delivery.batch_bytes``."""
 MAX_EVENT_BYTES = 256 * 1024
@@ -33,7 +43,10 @@ MAX_DEPTH = 32
 MAX_SEQUENCE = 2**63 - 1
 """The largest integer of SQLite; the twenty digits of a sequence could hold a larger one."""
 
-_TOPIC = re.compile(r"([a-z0-9-]+/[a-z0-9-]+)/(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info)")
+_TOPIC = re.compile(
+    r"([a-z0-9-]+/[a-z0-9-]+)/"
+    r"(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info|terminal/([a-z0-9-]{1,200})/state)"
+)
 _NAME = re.compile(r"[!-~]{1,200}")
 _LEVEL = re.compile(r"[a-z0-9-]{1,200}")
 _SERIAL = re.compile(r"[ -~]{1,200}")
@@ -53,6 +66,21 @@ class Punch(NamedTuple):
     local_time: str
     instant: int
     """The second of UTC that the event's time names; where it has no offset, that of the local time in its zone."""
+
+
+class Incident(NamedTuple):
+    """What an event says of a time in which a punch may exist that is not known."""
+
+    kind: IncidentKind
+    terminal: str | None
+    """None: all terminals of the gateway."""
+    serial: str | None
+    begin: int | None
+    """A second of UTC; None: since the terminal's log was last known to be complete."""
+    end: int | None
+    """None: not ended yet."""
+    punch: str | None = None
+    """Of an unconfirmed live event, the id of its punch, at whose moment it was."""
 
 
 class Tombstone(NamedTuple):
@@ -81,6 +109,7 @@ class Event(NamedTuple):
     """Why an event of type punch has no :attr:`punch`."""
     tombstones: tuple[Tombstone, ...]
     """The events whose bodies this event declares pruned; invalid entries are left out."""
+    incident: Incident | None = None
 
 
 class StreamEnd(NamedTuple):
@@ -101,13 +130,35 @@ class Info:
     predecessor: StreamEnd | None
 
 
+class Claim(NamedTuple):
+    """A watermark: everything that a terminal's log held at ``until`` is in a stream at or below ``sequence``."""
+
+    until: int
+    """A second of UTC, by the gateway's clock."""
+    sequence: int
+    stream: str | None
+    """None: the gateway's present one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalState:
+    """What the state of a terminal says of its log."""
+
+    terminal: str
+    serial: str | None
+    """None: it was never reached."""
+    has_log: bool
+    """It has a log that can be read to its end, whether or not that was done."""
+    complete: Claim | None
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message, or an element of a batch, that is not stored as an event."""
 
     reason: str
-    """``topic``, ``too_large``, ``not_json``, ``not_an_event``, ``altered``, ``source_mismatch``, ``not_info``, or
-    ``failed`` for a defect of this program. The store has further reasons."""
+    """``topic``, ``too_large``, ``not_json``, ``not_an_event``, ``altered``, ``source_mismatch``, ``not_info``,
+    ``not_a_state``, or ``failed`` for a defect of this program. The store has further reasons."""
     detail: str
     """For people; of the content it holds stream, sequence and digests only."""
     payload: bytes
@@ -147,8 +198,11 @@ def gateway_of(topic: str) -> str | None:
     return match and match[1]
 
 
-def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected]:
-    """Yield the events, ``info`` or rejections of a message, in its order; ``topic`` is relative to ``<root>/v1/``."""
+def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | TerminalState | Rejected]:
+    """Yield the content or the rejections of a message, in its order; ``topic`` is relative to ``<root>/v1/``.
+
+    An empty state of a terminal, which is no longer configured, holds nothing.
+    """
     match = _TOPIC.fullmatch(topic)
     if match is None:
         yield Rejected("topic", "not a topic on which gateways publish events", payload)
@@ -156,6 +210,9 @@ def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Rejected
         yield Rejected("too_large", f"{len(payload)} bytes, at most {MAX_BYTES} are read", payload)
     elif match[2] == "info":
         yield _decode_one(payload, _info)
+    elif match[3] is not None:
+        if payload:
+            yield _decode_one(payload, lambda content: _state(match[3], content))
     elif payload[:_MAX_LEADING_WHITESPACE].lstrip(_WHITESPACE)[:1] != b"[":
         yield _decode_one(payload, lambda content: _event(content, match[1]))
     else:
@@ -254,7 +311,7 @@ def _reject_number(_number: str) -> Any:
 _decode = json.JSONDecoder(parse_float=_reject_number, parse_constant=_reject_number).decode
 
 
-T = TypeVar("T", Event, Info)
+T = TypeVar("T", Event, Info, TerminalState)
 
 
 def _decode_one(text: bytes, convert: Callable[[Any], T]) -> T | Rejected:
@@ -296,6 +353,7 @@ def _event(content: Any, gateway: str) -> Event:
     return Event(
         *(stream, sequence, identity, digest, previous, kind, body, punch, id_mismatch),
         tombstones=tuple(_tombstones(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
+        incident=_incident(INCIDENTS[kind], content) if kind in INCIDENTS else None,
     )
 
 
@@ -455,6 +513,75 @@ def _tombstones(stream: str, sequence: int, data: Any) -> Iterator[Tombstone]:
             )
             if 1 <= tombstone.sequence < (sequence if tombstone.stream == stream else MAX_SEQUENCE):
                 yield tombstone
+
+
+def _incident(kind: IncidentKind, content: dict[str, Any]) -> Incident | None:
+    """Return what an event says of an outage or of a record that is no punch; None where it says nothing of that.
+
+    A time that cannot be read is that of the event: an outage does not vanish because one of its fields is damaged.
+    """
+    given = content.get("data")
+    data: dict[str, Any] = given if isinstance(given, dict) else {}
+    terminal, serial = data.get("terminal"), data.get("serial")
+    terminal, serial = terminal if _fits(_LEVEL, terminal) else None, serial if _fits(_SERIAL, serial) else None
+    at = _second(content.get("recordedtime")) or _second(content.get("time"))
+    if kind == "resumed":
+        if data.get("last_alive") is None and "last_alive" in data:
+            return None  # its first start
+        return _spanned(kind, None, None, _second(data.get("last_alive")) or at, _second(data.get("resumed")) or at)
+    if kind == "not_held" and data.get("what") != "not_held":
+        return None
+    if terminal is None and kind != "not_held":
+        return None
+    begin, end = _second(data.get("from")) or _second(content.get("time")) or at, _second(data.get("to")) or at
+    if kind == "lost":
+        return None if begin is None else Incident(kind, terminal, serial, begin, None)
+    if kind in ("found", "not_held"):
+        return _spanned(kind, terminal, serial, begin, end)
+    punch = data.get("punch") if kind == "unconfirmed" and _fits(_NAME, data.get("punch")) else None
+    return None if at is None else Incident(kind, terminal, serial, None, at, punch)
+
+
+def _spanned(
+    kind: IncidentKind, terminal: str | None, serial: str | None, begin: int | None, end: int | None
+) -> Incident | None:
+    if begin is None or end is None:
+        return None
+    return Incident(kind, terminal, serial, min(begin, end), max(begin, end))
+
+
+def _second(text: Any) -> int | None:
+    """Return the second of UTC of a time with an offset; None where it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.utcoffset() is None else int((moment - _EPOCH_UTC).total_seconds() // 1)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _state(terminal: str, content: Any) -> TerminalState:
+    if not isinstance(content, dict):
+        raise _Invalid("not_a_state", "not a JSON object")
+    serial, complete = content.get("serial"), content.get("complete")
+    if serial is not None and not _fits(_SERIAL, serial):
+        raise _Invalid("not_a_state", "serial is not in the form of the contract")
+    claim = None
+    if complete is not None:
+        if not isinstance(complete, dict):
+            raise _Invalid("not_a_state", "complete is not in the form of the contract")
+        until = _second(complete.get("until"))
+        if until is None:
+            raise _Invalid("not_a_state", "complete.until is not a time with its offset")
+        sequence = int(_text(complete, "sequence", _SEQUENCE, "not_a_state"))
+        if sequence > MAX_SEQUENCE:
+            raise _Invalid("not_a_state", "complete.sequence is out of range")
+        stream = None if complete.get("stream") is None else _text(complete, "stream", _NAME, "not_a_state")
+        claim = Claim(until, sequence, stream)
+    has_log = claim is not None or ("complete" in content and _is_count(content.get("records")))
+    return TerminalState(terminal, serial, has_log, claim)
 
 
 def _info(content: Any) -> Info:

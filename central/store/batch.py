@@ -1,8 +1,8 @@
-"""One batch of events and ``info`` messages, within one transaction: rows are loaded, decided upon in memory, written.
+"""One batch of events, ``info`` messages and states of terminals, within one transaction.
 
-Every event is decided upon in the order of arrival, against the rows and the events of the batch before it; then all
-rows of a table are written by one statement. A defect in one event makes the whole batch fail: the caller rolls it back
-and tries its halves, until the event stands alone.
+Rows are loaded, decided upon in memory, and written. Every event is decided upon in the order of arrival, against the
+rows and the events of the batch before it; then all rows of a table are written by one statement. A defect in one event
+makes the whole batch fail: the caller rolls it back and tries its halves, until the event stands alone.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from central.coverage import MAX_GAPS
-from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, Tombstone, first_previous
+from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, TerminalState, Tombstone, first_previous
 from central.store import marks
 from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
@@ -22,18 +22,19 @@ from central.store.punches import Arrived, PunchBatch, compare_quarantined
 from central.store.remarks import Remark
 from central.store.streams import Gateway, Moment, PlaceClaim, Refused, Stream, Streams
 from central.store.tables import events, forgotten, streams
+from central.store.terminals import TerminalBatch
 
 MAX_CLAIMS = 16
 """Different events, and ids of pruned ones, that may claim one place: two make a fork, more prove nothing more."""
 
 
 class Item(NamedTuple):
-    """An event or ``info``, with what it arrived in."""
+    """An event, ``info`` or state, with what it arrived in."""
 
     topic: str
     gateway: str
     """``site/gateway``, of the topic."""
-    found: Event | Info
+    found: Event | Info | TerminalState
     payload: bytes
     """Of the whole message."""
 
@@ -45,6 +46,8 @@ class Item(NamedTuple):
     @property
     def sequence(self) -> int:
         """Its own sequence, or the highest one that it announces."""
+        if isinstance(self.found, TerminalState):
+            return 0 if self.found.complete is None else self.found.complete.sequence
         return self.found.sequence if isinstance(self.found, Event) else self.found.assigned
 
 
@@ -85,6 +88,7 @@ class Batch:
         arriving = [item.found for item in items if isinstance(item.found, Event)]
         self._punches = PunchBatch(connection, arriving)
         self._findings = Findings(moment.received)
+        self._terminals = TerminalBatch(connection, moment, self._findings)
         self._keys = iter(reserve_keys(connection, events.c.key, len(arriving)))
         self._arrived: list[Arrived] = []
         self._forgotten: list[dict[str, object]] = []
@@ -109,6 +113,11 @@ class Batch:
         gateway = self._streams.gateway(item.gateway)
         if isinstance(item.found, Info):
             self._decide_info(gateway, item.found)
+        elif isinstance(item.found, TerminalState):
+            claim = item.found.complete
+            named = None if claim is None else claim.stream
+            stream = self._streams.current(gateway) if named is None else self._streams.known(gateway, named)
+            self._terminals.state(gateway, item.found, stream)
         elif self._decide_event(gateway, item.found):
             self._outcome.stored += 1
         else:
@@ -250,10 +259,15 @@ class Batch:
             self._connection.execute(insert(forgotten), self._forgotten)
         self._punches.write()
         gaps = self._streams.write()
+        changed = self._terminals.incidents(self._arrived)
+        advances = self._terminals.count(self._streams.streams.values())
         recounted = self._compare()
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]
         marks.mark_punches(self._connection, counting, received)
         marks.mark_recounted(self._connection, recounted, received)
+        marks.mark_changed(self._connection, changed, received)
+        marks.mark_devices(self._connection, [*self._terminals.found, *self._punches.devices], received)
+        marks.mark_advances(self._connection, advances, received)
         marks.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
         self._outcome.remarks += self._findings.write(self._connection)
 
@@ -289,6 +303,10 @@ def _touched(items: Iterable[Item]) -> dict[tuple[str, str], set[int]]:
     """Return the sequences that items touch, by gateway and stream."""
     found: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
     for item in items:
+        if isinstance(item.found, TerminalState):
+            claim = item.found.complete
+            found[item.gateway, "" if claim is None or claim.stream is None else claim.stream] |= set()
+            continue
         places = found[item.gateway, item.found.stream]
         if isinstance(item.found, Event):
             places.add(item.found.sequence)

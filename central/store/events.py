@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
-from central.event import Event, Info, Rejected, gateway_of, read_message
+from central.event import Event, Info, Rejected, TerminalState, gateway_of, read_message
 from central.store import remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.engine import Database, WriterLock
@@ -169,7 +169,7 @@ class _Defect(Exception):  # noqa: N818 - named by what is the matter
     """An item made its batch fail, by a defect of this program or by values that the database does not take."""
 
 
-def _contained(topic: str, message: Message) -> Iterator[Event | Info | Rejected]:
+def _contained(topic: str, message: Message) -> Iterator[Event | Info | TerminalState | Rejected]:
     """Yield what a message holds; a defect of this program in reading it ends it, and is named."""
     if message.cut_from is not None:
         yield Rejected("too_large", f"{message.cut_from} bytes, of which the beginning is here", message.payload)

@@ -69,5 +69,7 @@ _EVENTS = {
     "misidentified": ("error", "punch_misidentified"),
     "claimed_twice": ("error", "punch_claimed_twice"),
     "predecessor": ("error", "predecessor_differs"),
+    "watermark_back": ("error", "watermark_went_back"),
+    "watermark_ahead": ("error", "watermark_ahead_of_clock"),
 }
 _QUOTA = ("error", "quota_reached")

@@ -14,10 +14,12 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Index, case, delet
 from sqlmodel import Field
 
 from central.event import Punch
+from central.store.bodies import body_below
 from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
 from central.store.ownership import Recounted
-from central.store.recorded import body_below
 from central.store.registers import ROW
+from central.store.tables import gaps, gateways, streams
+from central.store.terminals import INCIDENT, Advance, Changed
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
 
 
@@ -47,6 +49,14 @@ class DueRow(Row, table=True):
     """A second of UTC."""
 
 
+class AwaitedRow(Row, table=True):
+    """A day of which something is provisional until a terminal is read further, or a terminal or person is named."""
+
+    __tablename__: ClassVar[Any] = "awaited"
+    person: str = Field(primary_key=True)
+    date: str = Field(primary_key=True)
+
+
 class JudgedByRow(Row, table=True):
     """What verdicts rest on beside facts: since when which version of the judgement, and which text of a policy."""
 
@@ -58,6 +68,9 @@ class JudgedByRow(Row, table=True):
 
 
 AFFECTED, DUE, JUDGED_BY = table(AffectedRow), table(DueRow), table(JudgedByRow)
+AWAITED = table(AwaitedRow)
+NEW_TERMINAL_DAYS = 7
+"""A terminal is used for so long, at most, before its gateway first names it."""
 
 
 REBUILD: Mapping[str, Any] = {"kind": "rebuild"}
@@ -132,6 +145,58 @@ def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[
     mark(connection, marks, {"kind": "gap"}, entered)
 
 
+def mark_changed(connection: Connection, changed: Iterable[Changed], entered: str) -> None:
+    """Mark the days of outages, and of records that are no punches, which have begun, ended or moved."""
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    found = [
+        Mark(
+            f"site:{one.gateway.partition('/')[0]}" if one.serial is None else f"terminal:{one.serial}",
+            _day_at(one.begin, -1),
+            min(_day_at(one.end, 1), last),
+        )
+        for one in changed
+    ]
+    mark(connection, [one for one in found if one.first <= one.last], {"kind": "outage"}, entered)
+
+
+def mark_advances(connection: Connection, advances: Iterable[Advance], entered: str) -> None:
+    """Mark the days that wait for logs which are known further than before."""
+    on = date.fromisoformat(entered[:10])
+    found = [Mark(f"awaited:{one.serial}", on, on) for one in advances]
+    mark(connection, found, {"kind": "watermark"}, entered)
+
+
+def mark_devices(connection: Connection, found: Iterable[tuple[str, str]], entered: str) -> None:
+    """Mark what concerns people since a device (gateway, serial) is known: its own doubts, and those of its gateway.
+
+    People who are enrolled only there had no known terminal before.
+    """
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    marks_of_all = []
+    for gateway, serial in dict.fromkeys(found):
+        begin = min([_day_at(at, -1) for at in _doubts_since(connection, gateway)], default=last)
+        first = min(begin, last - timedelta(days=NEW_TERMINAL_DAYS + 2))
+        marks_of_all += [Mark(f"terminal:{serial}", first, last), Mark(f"awaited:{serial}", last, last)]
+    mark(connection, marks_of_all, {"kind": "terminal"}, entered)
+
+
+def _doubts_since(connection: Connection, gateway: str) -> list[int]:
+    """Return when the first gap and the first incident of a gateway began."""
+    of_gateway = select(gateways.c.id).where(gateways.c.name == gateway).scalar_subquery()
+    of_streams = select(streams.c.id).where(streams.c.gateway == of_gateway)
+    found = [
+        connection.execute(select(func.min(gaps.c.begin)).where(gaps.c.stream.in_(of_streams))).scalar_one(),
+        connection.execute(select(func.min(INCIDENT.c.begin)).where(INCIDENT.c.gateway == of_gateway)).scalar_one(),
+    ]
+    return [at for at in found if at is not None]
+
+
+def _day_at(instant: int, days: int) -> date:
+    """Return the date of UTC so many days after that of an instant; beyond the calendar its first or last date."""
+    number = instant // 86_400 + date(1970, 1, 1).toordinal() + days
+    return date.fromordinal(min(max(number, 1), FOREVER.toordinal()))
+
+
 def mark_of_punch(site: str, punch: Punch) -> Mark:
     """Return the mark of a punch at a site."""
     on = date.fromisoformat(punch.local_time[:10])
@@ -202,6 +267,27 @@ def spread_all(connection: Connection, one: Marked) -> None:
 def spread_place(connection: Connection, one: Marked, place: str) -> None:
     """Make a mark of each person who was enrolled with any PIN at a ``terminal:SERIAL`` or ``site:S``."""
     _spread(connection, one, ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!")
+
+
+def spread_awaited(connection: Connection, one: Marked, place: str) -> None:
+    """Make a mark of each awaited day of people who were ever enrolled at a ``terminal:SERIAL`` or ``site:S``."""
+    enrolled = select(ROW.c.subject).where(
+        ROW.c.kind == "enrolments", ROW.c.other >= f"{place} ", ROW.c.other < f"{place}!"
+    )
+    subject = literal("person:") + AWAITED.c.person
+    found = select(subject, AWAITED.c.date, AWAITED.c.date, literal(one.cause), literal(one.entered)).where(
+        subject.in_(enrolled)
+    )
+    connection.execute(insert(AFFECTED).from_select(["subject", "first", "last", "cause", "entered"], found))
+
+
+def set_awaited(connection: Connection, judged: Mapping[tuple[str, date], bool]) -> None:
+    """Keep which judged days wait for what is not known yet."""
+    if judged:
+        delete_many(connection, AWAITED, ("person", "date"), [(person, on.isoformat()) for person, on in judged])
+    rows = [(person, on.isoformat()) for (person, on), waits in judged.items() if waits]
+    if rows:
+        insert_many(connection, AWAITED, ("person", "date"), rows)
 
 
 def _spread(connection: Connection, one: Marked, *conditions: ColumnElement[bool]) -> None:

@@ -63,6 +63,11 @@ class PunchBatch:
             gateway = arrived.stream.gateway.name
             self._owners.append({"serial": event.punch.serial, "since": "", "gateway": gateway, "entered": received})
 
+    @property
+    def devices(self) -> list[tuple[str, str]]:
+        """The devices (gateway, serial) of which this batch has the first punch."""
+        return [(row["gateway"], row["serial"]) for row in self._owners]
+
     def write(self) -> None:
         """Store the new punches, and whose serial numbers are whose."""
         if self.added:

@@ -25,9 +25,11 @@ from sqlalchemy import (
 )
 from sqlmodel import Field
 
+from central.store.bodies import extent_of_gap
 from central.store.engine import Row, among, chunks, listed, table
 from central.store.ownership import counted_then
 from central.store.tables import claims, events, forgotten, gaps, gateways, ownership, punches, streams
+from central.store.terminals import TERMINAL
 
 
 class UnattributedRow(Row, table=True):
@@ -127,18 +129,32 @@ _CLAIMED = exists().where(claims.c.punch == punches.c.id)
 """Whether several gateways have sent a punch."""
 
 
-def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
-    """Return the sites of each serial number by the date from which on it is there, empty: from the beginning.
+def owners_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the gateways of each serial number by the date from which on it is theirs, empty: from the beginning.
 
-    They are those of the gateways that it belongs to, in order of the dates, now or as known at a moment.
+    In order of the dates, now or as known at a moment. A serial number without punches belongs to the gateway that
+    named it first.
     """
     query = select(ownership.c.serial, ownership.c.since, ownership.c.gateway)
     if known_at is not None:
         query = query.where(ownership.c.entered <= known_at)
     found: dict[str, dict[str, str]] = {}
     for serial, since, gateway in connection.execute(query.order_by(ownership.c.since, ownership.c.id)):
-        found.setdefault(serial, {})[since] = gateway.partition("/")[0]
+        found.setdefault(serial, {})[since] = gateway
+    named = select(TERMINAL.c.serial, gateways.c.name).join(gateways, gateways.c.id == TERMINAL.c.gateway)
+    if known_at is not None:
+        named = named.where(TERMINAL.c.found <= known_at)
+    for serial, gateway in connection.execute(named.order_by(TERMINAL.c.id)):
+        found.setdefault(serial, {"": gateway})
     return found
+
+
+def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, dict[str, str]]:
+    """Return the sites of each serial number, as :func:`owners_of` returns its gateways."""
+    return {
+        serial: {since: gateway.partition("/")[0] for since, gateway in owners.items()}
+        for serial, owners in owners_of(connection, known_at).items()
+    }
 
 
 # --- what is not known --------------------------------------------------------------------------------------------
@@ -251,36 +267,56 @@ def _count(found: dict[tuple[str, ...], Use], use: Use) -> None:
 
 
 class StreamGap(NamedTuple):
-    """Sequences that a stream lacks; ``before`` and ``after`` are the bodies of the nearest events around them."""
+    """Sequences that a stream lacks, with the instants between which their events were recorded."""
 
     gateway: str
+    """``site/gateway``."""
     stream: str
     first: int
     last: int
-    before: str | None
-    after: str | None
+    begin: int
+    end: int
 
 
-def stream_gaps(connection: Connection, sites: Iterable[str], known_at: str | None = None) -> list[StreamGap]:
-    """Return what the streams of sites lack below their last event that is held, as known at a moment or now.
+def stream_gaps(
+    connection: Connection, names: Iterable[str], first: int, last: int, known_at: str | None = None
+) -> list[StreamGap]:
+    """Return what the streams of gateways lack below their last event that is held, between two instants.
 
-    A pruned event is not lacking.
+    A pruned event is not lacking. As known at a moment, or now.
     """
-    wanted = set(sites)
-    query = select(streams.c.id, streams.c.name, gateways.c.name).join(gateways, gateways.c.id == streams.c.gateway)
-    found = []
-    for key, name, gateway in connection.execute(query).all():
-        if gateway.partition("/")[0] not in wanted:
-            continue
+    found: list[StreamGap] = []
+    for part in chunks(sorted(set(names))):
         if known_at is None:
-            held = connection.execute(select(gaps.c.first, gaps.c.last).where(gaps.c.stream == key))
-            missing = [(first, last) for first, last in held]
-        else:
-            missing = _gaps_known_at(connection, key, known_at)
-        for first, last in missing:
-            before = body_below(connection, key, first, known_at)
-            after = _body_above(connection, key, last, known_at)
-            found.append(StreamGap(gateway, name, first, last, before, after))
+            query = (
+                select(gateways.c.name, streams.c.name, gaps.c.first, gaps.c.last, gaps.c.begin, gaps.c.end)
+                .join(streams, streams.c.id == gaps.c.stream)
+                .join(gateways, gateways.c.id == streams.c.gateway)
+                .where(gaps.c.end >= first, gaps.c.begin <= last, gateways.c.name.in_(part))
+                .order_by(gaps.c.stream, gaps.c.first)
+            )
+            found += [StreamGap(*row) for row in connection.execute(query)]
+            continue
+        of_gateways = (
+            select(streams.c.id, gateways.c.name, streams.c.name)
+            .join(gateways, gateways.c.id == streams.c.gateway)
+            .where(gateways.c.name.in_(part), streams.c.found <= known_at)
+            .order_by(streams.c.id)
+        )
+        for key, gateway, name in connection.execute(of_gateways).all():
+            for low, high in _gaps_known_at(connection, key, known_at):
+                begin, end = extent_of_gap(connection, key, low, high, known_at)
+                if end >= first and begin <= last:
+                    found.append(StreamGap(gateway, name, low, high, begin, end))
+    return found
+
+
+def gateways_at(connection: Connection, sites: Iterable[str]) -> list[str]:
+    """Return the gateways (``site/gateway``) of sites."""
+    found: list[str] = []
+    for site in sorted(set(sites)):
+        query = select(gateways.c.name).where(gateways.c.name >= f"{site}/", gateways.c.name < f"{site}0")
+        found += connection.execute(query.order_by(gateways.c.name)).scalars()
     return found
 
 
@@ -294,23 +330,3 @@ def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[t
     numbered = select(held.c.sequence, before.label("before")).subquery()
     query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
     return [(first + 1, last - 1) for first, last in connection.execute(query)]
-
-
-def body_below(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
-    """Return the body of the last event before a place; places of pruned events are passed over."""
-    below = events.c.sequence < sequence
-    return _body(connection, stream, below, known_at, events.c.sequence.desc())
-
-
-def _body_above(connection: Connection, stream: int, sequence: int, known_at: str | None) -> str | None:
-    """Return the body of the first event after a place, likewise."""
-    return _body(connection, stream, events.c.sequence > sequence, known_at, events.c.sequence)
-
-
-def _body(
-    connection: Connection, stream: int, place: ColumnElement[bool], known_at: str | None, order: ColumnElement[Any]
-) -> str | None:
-    query = select(events.c.body).where(events.c.stream == stream, place)
-    if known_at is not None:
-        query = query.where(events.c.received <= known_at)
-    return connection.execute(query.order_by(order, events.c.key).limit(1)).scalar_one_or_none()

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, tuple_, union_all, update
 
 from central.coverage import Coverage
-from central.store.engine import chunks, utc
+from central.store.bodies import extent_of_gap
+from central.store.engine import chunks, insert_many, utc
 from central.store.tables import events, forgotten, gaps, gateways, streams
 
 MAX_GATEWAYS = 10_000
@@ -152,6 +153,10 @@ class Streams:
             self.streams[gateway.key, name] = stream
         return stream
 
+    def known(self, gateway: Gateway, name: str) -> Stream | None:
+        """Return a stream of a gateway if there is one of this name."""
+        return self.streams.get((gateway.key, name))
+
     def current(self, gateway: Gateway) -> Stream | None:
         """Return the stream that a gateway's receipts speak of."""
         return next((stream for stream in self.streams.values() if stream.key == gateway.current), None)
@@ -173,7 +178,10 @@ class Streams:
             stream.changed = True
 
     def write(self) -> list[tuple[Stream, tuple[int, int]]]:
-        """Write what has changed back into the rows; return the gaps that were opened or closed."""
+        """Write what has changed back into the rows; return the gaps that were opened or closed.
+
+        The events of the batch are stored before: the times of a gap are those of the events around it.
+        """
         changed = [stream for stream in self.streams.values() if stream.changed]
         if changed:
             self._connection.execute(
@@ -188,12 +196,13 @@ class Streams:
         for stream in changed:
             now = {(gap.first, gap.last) for gap in stream.coverage.gaps}
             closed += [{"b_stream": stream.key, "b_first": first} for first, _ in stream.stored_gaps - now]
-            opened += [{"stream": stream.key, "first": first, "last": last} for first, last in now - stream.stored_gaps]
+            opened += [(stream.key, first, last) for first, last in now - stream.stored_gaps]
             differing += [(stream, gap) for gap in sorted(now ^ stream.stored_gaps)]
         if closed:
             self._connection.execute(_DELETE_GAP, closed)
         if opened:
-            self._connection.execute(insert(gaps), opened)
+            rows = [(*gap, *extent_of_gap(self._connection, *gap)) for gap in opened]
+            insert_many(self._connection, gaps, ("stream", "first", "last", '"begin"', '"end"'), rows)
         for gateway in self.gateways.values():
             if gateway.changed:
                 self._connection.execute(

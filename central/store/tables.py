@@ -45,10 +45,13 @@ class GapRow(Row, table=True):
     """Sequences that are missing below ``stream.seen``."""
 
     __tablename__: ClassVar[Any] = "gap"
-    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    __table_args__: ClassVar[Any] = (Index("gap_end", "end"), {"sqlite_with_rowid": False})
     stream: int = Field(sa_type=BigInteger, primary_key=True, foreign_key="stream.id")
     first: int = Field(sa_type=BigInteger, primary_key=True)
     last: int = Field(sa_type=BigInteger)
+    begin: int = Field(sa_type=BigInteger)
+    """With ``end``: the seconds of UTC between which its events were recorded."""
+    end: int = Field(sa_type=BigInteger)
 
 
 class EventRow(Row, table=True):

@@ -20,7 +20,8 @@ class Mark(NamedTuple):
     """Days to judge again, both dates included."""
 
     subject: str
-    """``person:K``, ``unit:K``, ``timetable:K``, ``schedule:K``, ``scope:K``, ``policy:K``, ``terminal:SERIAL``, a
+    """``person:K``, ``unit:K``, ``timetable:K``, ``schedule:K``, ``scope:K``, ``policy:K``, ``terminal:SERIAL``,
+    ``awaited:SERIAL`` (days of its people that wait for more to be known), a
     :func:`~central.registers.statements.pin_key`, or a :func:`read_key`."""
     first: date
     last: date

@@ -3,10 +3,10 @@
 Now, or as it was known at a moment. Nothing is stored here.
 """
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import recorded
+from central.store import recorded, terminals
 from central.store.engine import encode, utc
 from central.store.recorded import ZONES_S, Held, Unattributed
 from central.store.registers import Registers
@@ -27,6 +27,7 @@ from central.timesheet.assemble import (
     PersonRows,
     Planned,
     Recorded,
+    Stated,
     assemble,
     not_concerned,
     people_rows,
@@ -34,11 +35,11 @@ from central.timesheet.assemble import (
     rules_for,
 )
 from central.timesheet.attribution import Enrolments, Reader
-from central.timesheet.clock import DAY_S, date_of, midnight
+from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
-from central.timesheet.model import DayResult, Doubt, Punch
+from central.timesheet.model import DayResult, Punch
 from central.timesheet.stored import dump_day
-from central.timesheet.unknown import Gap, UnknownPunch, doubts_of, places_of
+from central.timesheet.unknown import Day, Gap, Incident, Log, Unknown, UnknownPunch, enrolled_on
 
 PERSONAL = (
     "people",
@@ -70,6 +71,8 @@ class Judgement:
     policy: str | None
     due: int | None
     """When time next changes it."""
+    awaits: bool = False
+    """Something of it is provisional until a terminal is read further, or a terminal or an enrolment is named."""
 
     @property
     def status(self) -> str:
@@ -114,9 +117,9 @@ class Facts:
         self._days: dict[str, Days] = {}
         self._days_of_units: dict[str, Days] = {}
         self._punches: dict[str, list[Punch]] = {}
-        self._gaps: list[Gap] = []
-        self._unknown: list[UnknownPunch] = []
-        self._sites_of: dict[str, dict[str, str]] = {}
+        self._unknown = Unknown()
+        self._alike: dict[tuple[Any, ...], tuple[Day, ...]] = {}
+        """Dates of people who are enrolled alike throughout."""
         self._serials: dict[str, str] = {}
 
     def own(self, person: str) -> PersonRows:
@@ -173,30 +176,60 @@ class Facts:
         return Enrolments([row for rows in self._enrolments.values() for row in rows] + others)
 
     def _load_unknown(self, first: int, last: int) -> None:
-        """Read gaps of streams and PINs of nobody, at the sites of the people."""
-        self._sites_of = recorded.sites_of(self._connection, self._known_at)
+        """Read what is not known at the terminals and sites of the people."""
         ends = _date_at(first - ZONES_S), _date_at(last + ZONES_S)  # a terminal's date is not that of UTC
-        places = (places_of(rows, self._sites_of, *ends) for rows in self._enrolments.values())
-        sites = {site for one in places for site in one.all_sites}
-        if not sites:
+        unknown = self._unknown = Unknown(owners=recorded.owners_of(self._connection, self._known_at))
+        rows = [row.record for rows in self._enrolments.values() for row in rows]
+        own = {one.terminal for one in rows if one.terminal is not None}
+        sites = {one.site for one in rows if one.site is not None}
+        sites |= {owner.partition("/")[0] for serial in own for owner in unknown.owners.get(serial, {}).values()}
+        if not own and not sites:
             return
-        for gap in recorded.stream_gaps(self._connection, sites, self._known_at):
-            start, end = _start_of(gap.before), _end_of(gap.after)
-            self._gaps.append(Gap(gap.gateway, gap.stream, gap.first, gap.last, start, end))
-        unknown = self._unattributed(sites, *ends)
+        names = recorded.gateways_at(self._connection, sites)
+        logs: dict[str, Log] = {}
+        for device in terminals.devices(self._connection, names, own, self._known_at):
+            self._serials[device.name] = device.serial
+            found = int(datetime.fromisoformat(device.found).timestamp())
+            before = logs.get(device.serial, Log(found, readable=False, until=None))
+            until = max((one for one in (before.until, device.until) if one is not None), default=None)
+            logs[device.serial] = Log(min(before.found, found), before.readable or device.log, until)
+        unknown.logs = logs
+        around = first - ZONES_S, last + ZONES_S
+        unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
+        unknown.incidents = [
+            Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)
+        ]
+        serials = own | {
+            serial for serial, owners in unknown.owners.items() if not set(owners.values()).isdisjoint(names)
+        }
+        out_of_use: dict[str, list[tuple[date, date | None]]] = {}
+        for row in self._registers.rows("decisions", sorted(f"terminal:{serial}" for serial in serials), *ends):
+            if row.record.decision == "out_of_use":
+                out_of_use.setdefault(row.record.terminal, []).append((row.since, row.until))
+        unknown.out_of_use = out_of_use
+        unknown.punches = self._load_unattributed(sites, first, last, *ends)
+
+    def _load_unattributed(
+        self, sites: set[str], first: int, last: int, since: date, until: date
+    ) -> list[UnknownPunch]:
+        """Read the punches of PINs of nobody, without those that a decision has named a visitor's."""
+        unknown = self._unattributed(sites, since, until)
         if not unknown:
-            return
+            return []
         visitors = self._registers.rows(
-            "decisions", sorted({pin_key(one.pin, one.serial, None) for one in unknown}), *ends
+            "decisions", sorted({pin_key(one.pin, one.serial, None) for one in unknown}), since, until
         )
         wanted = {one for one in unknown if not _is_visitor(one, visitors)}
+        found = []
         for one in recorded.punches_of(self._connection, {use.pin for use in wanted}, first, last, self._known_at):
             use = Unattributed(one.site, one.local_time[:10], one.serial, one.pin)
             punch = _punch(one) if use in wanted else None
             if punch is not None:
+                self._serials.setdefault(punch.terminal, one.serial)
                 reader = Reader(one.serial, one.site)
                 on = date.fromisoformat(use.date)
-                self._unknown.append(UnknownPunch(reader, punch.terminal, one.pin, on, punch.instant, one.id))
+                found.append(UnknownPunch(reader, punch.terminal, one.pin, on, punch.instant, one.id))
+        return found
 
     def _unattributed(self, sites: set[str], first: date, last: date) -> list[Unattributed]:
         if self._known_at is None:
@@ -219,7 +252,7 @@ class Facts:
         """Yield the verdicts on dates of a person; what belongs to dates that have not begun is left out."""
         own, days = self.own(person), self.days(person)
         punches = self._punches.get(person, [])
-        found: dict[tuple[date, ...], dict[date, DayResult]] = {}
+        found: dict[tuple[date, ...], dict[date, tuple[DayResult, bool]]] = {}
         for on in dates:
             planned = days.on(on)
             unit = own.unit_on(on)[1]
@@ -232,8 +265,8 @@ class Facts:
             together = days.together(on)
             if together not in found:
                 found[together] = self._judged(own, days, together, person, punches, now)
-            result = found[together][on]
-            yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now))
+            result, awaits = found[together][on]
+            yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now), awaits)
 
     def _judged(
         self,
@@ -243,17 +276,47 @@ class Facts:
         person: str,
         punches: list[Punch],
         now: int,
-    ) -> dict[date, DayResult]:
-        doubts: list[Doubt] = []
-        if self._gaps or self._unknown:
-            places = places_of(self._enrolments.get(person, ()), self._sites_of, dates[0], dates[-1])
-            doubts = doubts_of(places, self._gaps, self._unknown, {date_of(punch.local) for punch in punches})
-            planned = days.on(dates[0])
-            if doubts and own.decisions and isinstance(planned, Planned):
-                doubts = not_concerned(doubts, own.decisions, planned.days[0].zone, self._serials)
+    ) -> dict[date, tuple[DayResult, bool]]:
+        """Return the verdicts on dates that belong together, and whether each waits for what is not known yet."""
+        planned = [found for on in dates if isinstance(found := days.on(on), Planned)]
+        zone = planned[0].days[0].zone
+        extents = [one.extent for one in planned]
+        ends = min(extent[0] for extent in extents), max(extent[1] for extent in extents)
+        punched = {date_of(punch.local) for punch in punches} if self._unknown.punches else set()
+        doubts = self._unknown.doubts(self._enrolled(own, person, zone, *ends), punched)
+        if doubts and own.decisions:
+            doubts = not_concerned(doubts, own.decisions, zone, self._serials)
         span = assemble(days, own, dates, punches, doubts, now)
         judged = judge(span, rules_for(self.office, own, dates))
-        return {day.date: day for day in judged.days}
+        return {day.date: (day, day.date in judged.awaiting) for day in judged.days}
+
+    def _enrolled(self, own: PersonRows, person: str, zone: Zone, first: int, last: int) -> tuple[Day, ...]:
+        """Return the dates between two instants on the clock of a zone, with where a person is enrolled on each."""
+        rows = self._enrolments.get(person, [])
+        low, high = zone.local(first) // DAY_S, zone.local(last) // DAY_S
+        if len(rows) == 1 and not own.decisions and _holds(rows[0], date_of(low * DAY_S), date_of(high * DAY_S)):
+            one = rows[0].record
+            alike = one.terminal, one.site, zone.name, low, high
+            if alike not in self._alike:
+                self._alike[alike] = tuple(_day(rows, zone, number, ()) for number in range(low, high + 1))
+            return self._alike[alike]
+        settled = [
+            row for row in own.decisions if row.record.decision == "not_concerned" and row.record.terminal is not None
+        ]
+        return tuple(_day(rows, zone, number, settled) for number in range(low, high + 1))
+
+
+def _day(rows: Iterable[StatedRow], zone: Zone, number: int, settled: Iterable[Stated]) -> Day:
+    """Return a date, by its number on the zone's clock, with where a person is enrolled."""
+    on = date_of(number * DAY_S)
+    start, end = zone.instant(number * DAY_S), zone.instant((number + 1) * DAY_S) - 1
+    not_concerned_at = {row.record.terminal for row in settled if _holds(row, on, on)}
+    return Day(on, start, end, enrolled_on(rows, on, not_concerned_at))
+
+
+def _holds(row: Stated, first: date, last: date) -> bool:
+    """Return whether a row is valid on all of some dates."""
+    return row.since <= first and (row.until is None or last <= row.until)
 
 
 def judge_now(
@@ -316,26 +379,6 @@ def _is_visitor(use: Unattributed, visitors: Iterable[StatedRow]) -> bool:
 
 def _date_at(instant: int) -> date:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=instant)).date()
-
-
-def _start_of(body: str | None) -> int:
-    """Return the instant after which the events after one were recorded: that of its own time."""
-    return -(1 << 62) if body is None else _moment(body, "time", "recordedtime") or -(1 << 62)
-
-
-def _end_of(body: str | None) -> int:
-    """Return the instant until which the events before one were recorded: when it was itself."""
-    return 1 << 62 if body is None else _moment(body, "recordedtime", "time") or 1 << 62
-
-
-def _moment(body: str, *names: str) -> int | None:
-    for name in names:
-        try:
-            found = datetime.fromisoformat(json.loads(body)[name])
-            return int(found.timestamp())
-        except (ValueError, LookupError, TypeError, OverflowError):
-            continue
-    return None
 
 
 def _next_end(planned: Planned, now: int) -> int | None:

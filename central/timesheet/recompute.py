@@ -300,6 +300,7 @@ class Recompute:
         )
         self._put_on_record(connection, {one.policy for one in judged if one.policy is not None}, entered)
         marks.set_due(connection, _due(facts, judged, near, instant))
+        marks.set_awaited(connection, {(one.person, one.date): one.awaits for one in judged})
         self.written += len(changed)
         self.judged += len(judged)
 

@@ -1,10 +1,22 @@
 """What may have been recorded and is not known here, as doubts of one person. Pure.
 
-A gap of a gateway's stream is a doubt of the people enrolled where that gateway reads. A PIN that nobody had is a doubt
-of the people of its site who are not enrolled at that terminal, or to whom no punch of that date is attributed.
+Whose doubt it is follows from where the person is enrolled on each date: at single terminals, or at a site, which means
+all terminals of the site; without those that a decision has declared out of use. A doubt that concerns a person on some
+dates only is cut there.
+
+* A gap of a gateway's stream concerns the people enrolled where that gateway reads.
+* A log that is not known to be complete (``unread``) concerns the people of its terminal from there on. Of a person
+  with several terminals the one that was read least far counts. A terminal whose log can be read to its end, and that
+  was never said to be, is unread since a week before it was first named; one that nothing here names, since ever.
+* Outages are doubts where a terminal has no such log: what happened while another one was out is in its log.
+* A record that is no punch, and a live event that the log did not hold, are doubts at their terminal.
+* A PIN that belongs to no person is a doubt of the people of its site who are not enrolled at that terminal, or to whom
+  no punch of that date is attributed.
+* A person without an enrolment, or without a terminal in use, is ``unenrolled``: nothing is known there.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
 
@@ -13,6 +25,8 @@ from central.timesheet.model import Doubt
 
 FOREVER = 1 << 62
 """After every instant."""
+NEW_TERMINAL_S = 7 * 86_400
+"""How long before its gateway first names it a terminal may have been in use."""
 
 
 class Gap(NamedTuple):
@@ -39,55 +53,247 @@ class UnknownPunch(NamedTuple):
     id: str
 
 
-class Places(NamedTuple):
-    """Where a person is enrolled on some dates."""
+class Incident(NamedTuple):
+    """What an event says of a time in which a punch may exist that is not known."""
+
+    gateway: str
+    """``site/gateway``."""
+    kind: str
+    """``lost``, ``found``, ``resumed``, ``not_held``, ``quarantined``, ``unconfirmed``."""
+    terminal: str | None
+    """Its name; None: all terminals of the gateway."""
+    serial: str | None
+    """None: unknown, or all terminals of the gateway."""
+    start: int
+    end: int
+    stream: str
+    sequence: int
+
+
+class Log(NamedTuple):
+    """What is known of the log of a serial number."""
+
+    found: int
+    """When its gateway first named it."""
+    readable: bool
+    """It can be read to its end, and its gateway can say so."""
+    until: int | None
+    """Everything that it held until then is known here; None: that was never said."""
+
+
+class Enrolled(NamedTuple):
+    """Where a person is enrolled on one date."""
 
     terminals: frozenset[str]
     """Serial numbers at which the person has an enrolment of their own."""
     sites: frozenset[str]
     """Sites at all terminals of which the person is enrolled."""
-    all_sites: frozenset[str]
-    """Those sites, and the sites of the terminals."""
+    not_concerned: frozenset[str]
+    """Serial numbers whose doubts a decision has ended for the person on this date."""
 
 
-def places_of(
-    rows: Iterable[EnrolmentRow], sites_of: Mapping[str, Mapping[str, str]], first: date, last: date
-) -> Places:
-    """Return where a person is enrolled on any of the dates.
+class Day(NamedTuple):
+    """One date of a person, by the clock of the plan's zone."""
 
-    ``sites_of``: of each serial number, by ISO date from which on it is there, in order; empty: from the beginning.
-    """
+    date: date
+    start: int
+    """Its first instant."""
+    end: int
+    """Its last instant."""
+    enrolled: Enrolled
+
+
+class _View(NamedTuple):
+    """What one place of enrolment means on one date."""
+
+    in_use: frozenset[str]
+    """Serial numbers of terminals that concern the person."""
+    sites: frozenset[str]
+    """Sites of the enrolments and of the terminals."""
+    own_sites: frozenset[str]
+    without_log: frozenset[str]
+    """Gateways of those terminals that have no log which can be read to its end."""
+    read_until: int | None
+    """None: all logs are known for ever."""
+    nowhere: bool
+    """No terminal in use is known."""
+
+
+@dataclass(slots=True)
+class Unknown:
+    """What is not known at some sites around some dates; answers are kept, as many people are enrolled alike."""
+
+    gaps: list[Gap] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    punches: list[UnknownPunch] = field(default_factory=list)
+    owners: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Gateways of each serial number by the date from which on it is theirs, empty: from the beginning; in order."""
+    logs: Mapping[str, Log] = field(default_factory=dict)
+    """By serial number: of those that a gateway has named."""
+    out_of_use: Mapping[str, Collection[tuple[date, date | None]]] = field(default_factory=dict)
+    """By serial number: first and last dates."""
+    _views: dict[tuple[Enrolled, date], _View] = field(default_factory=dict)
+    _at: dict[tuple[str, date], frozenset[str]] = field(default_factory=dict)
+    _doubts: dict[tuple[Day, ...], tuple[Doubt, ...]] = field(default_factory=dict)
+
+    def doubts(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> list[Doubt]:
+        """Return the doubts of a person on dates in order.
+
+        ``dates_with_punches``: those to which a punch of the person is attributed.
+        """
+        common = self._doubts.get(days)
+        if common is None:
+            common = self._doubts[days] = tuple(self._common(days))
+        if not self.punches:
+            return list(common)
+        return [*common, *self._unattributed(days, dates_with_punches)]
+
+    def _common(self, days: tuple[Day, ...]) -> Iterator[Doubt]:
+        views = [self._view(day.enrolled, day.date) for day in days]
+        for gap in self.gaps:
+            site = gap.gateway.partition("/")[0]
+            detail = f"stream {gap.stream} sequences {gap.first}-{gap.last}"
+            for start, end in _where(days, views, gap.start, gap.end, lambda view, site=site: site in view.sites):  # type: ignore[misc]  # mypy sees no default of a lambda
+                yield Doubt(start, end, "gap", None, detail)
+        seen = set()
+        for incident in self.incidents:
+            concerns: Callable[[_View], bool] = lambda view, one=incident: self._concerns(view, one)  # type: ignore[misc]  # noqa: E731 - likewise
+            why = incident.kind if incident.kind in ("quarantined", "unconfirmed") else "outage"
+            for start, end in _where(days, views, incident.start, incident.end, concerns):
+                if (key := (start, end, why, incident.terminal)) not in seen:  # lost and found state the same outage
+                    seen.add(key)
+                    detail = f"stream {incident.stream} sequence {incident.sequence}"
+                    yield Doubt(start, end, why, incident.terminal, detail)
+        unread = [
+            (max(view.read_until + 1, day.start), day.end)
+            for day, view in zip(days, views, strict=True)
+            if view.read_until is not None and view.read_until < day.end
+        ]
+        for start, end in _joined(unread):
+            yield Doubt(start, FOREVER if end == days[-1].end else end, "unread")
+        nowhere = [(day.start, day.end) for day, view in zip(days, views, strict=True) if view.nowhere]
+        for start, end in _joined(nowhere):
+            yield Doubt(start, end, "unenrolled")
+
+    def _concerns(self, view: _View, incident: Incident) -> bool:
+        if incident.kind in ("quarantined", "unconfirmed"):
+            if incident.serial is None:
+                return incident.gateway.partition("/")[0] in view.sites
+            return incident.serial in view.in_use
+        if incident.terminal is None:
+            return incident.gateway in view.without_log
+        if incident.serial is None:
+            return incident.gateway.partition("/")[0] in view.own_sites
+        return incident.serial in view.in_use and not self._is_readable(incident.serial)
+
+    def _unattributed(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> Iterator[Doubt]:
+        for punch in self.punches:
+            day = next((day for day in days if day.start <= punch.instant <= day.end), None)
+            if day is None:
+                continue
+            view = self._view(day.enrolled, day.date)
+            if punch.reader.site not in view.sites:
+                continue
+            enrolled = punch.reader.serial in day.enrolled.terminals or punch.reader.site in day.enrolled.sites
+            if not enrolled or punch.on not in dates_with_punches:
+                yield Doubt(punch.instant, punch.instant, "unattributed", punch.terminal, f"punch {punch.id}")
+
+    def _view(self, enrolled: Enrolled, on: date) -> _View:
+        found = self._views.get((enrolled, on))
+        if found is None:
+            found = self._views[enrolled, on] = self._seen_from(enrolled, on)
+        return found
+
+    def _seen_from(self, enrolled: Enrolled, on: date) -> _View:
+        serials = set(enrolled.terminals)
+        for site in enrolled.sites:
+            serials |= self._serials_at(site, on)
+        used = {serial for serial in serials if not self._is_out_of_use(serial, on)}
+        in_use = frozenset(used - enrolled.not_concerned)
+        owners = {serial: owner for serial in serials if (owner := self.owner(serial, on)) is not None}
+        read = [until for serial in in_use if (until := self._read_until(serial)) is not None]
+        return _View(
+            in_use=in_use,
+            sites=enrolled.sites | {owner.partition("/")[0] for owner in owners.values()},
+            own_sites=enrolled.sites,
+            without_log=frozenset(
+                owners[serial] for serial in in_use if serial in owners and not self._is_readable(serial)
+            ),
+            read_until=min(read, default=None),
+            nowhere=not used,
+        )
+
+    def owner(self, serial: str, on: date) -> str | None:
+        """Return the gateway to which a serial number belongs on a date; None where nothing here names it."""
+        owners = self.owners.get(serial)
+        if not owners:
+            return None
+        before = [gateway for since, gateway in owners.items() if since <= on.isoformat()]
+        return before[-1] if before else next(iter(owners.values()))
+
+    def _serials_at(self, site: str, on: date) -> frozenset[str]:
+        found = self._at.get((site, on))
+        if found is None:
+            found = self._at[site, on] = frozenset(
+                serial for serial in self.owners if (self.owner(serial, on) or "").partition("/")[0] == site
+            )
+        return found
+
+    def _is_out_of_use(self, serial: str, on: date) -> bool:
+        return any(since <= on and (until is None or on <= until) for since, until in self.out_of_use.get(serial, ()))
+
+    def _is_readable(self, serial: str) -> bool:
+        log = self.logs.get(serial)
+        return log is not None and log.readable
+
+    def _read_until(self, serial: str) -> int | None:
+        """Return up to when a terminal's log is known here; None where it has none that can be read to its end."""
+        log = self.logs.get(serial)
+        if log is None:
+            return None if serial in self.owners else -FOREVER
+        if not log.readable:
+            return None
+        return log.found - NEW_TERMINAL_S if log.until is None else log.until
+
+
+def _where(
+    days: tuple[Day, ...], views: list[_View], start: int, end: int, concerns: Callable[[_View], bool]
+) -> list[tuple[int, int]]:
+    """Return the parts of a time that lie on dates on which it concerns a person; whole where it concerns them all."""
+    touched = [number for number, day in enumerate(days) if day.start <= end and day.end >= start]
+    parts: list[tuple[int, int]] = []
+    before = None
+    for number in touched:
+        if concerns(views[number]):
+            begin = start if number == touched[0] else max(start, days[number].start)
+            stop = end if number == touched[-1] else min(end, days[number].end)
+            if before == number - 1 and parts:
+                parts[-1] = parts[-1][0], stop
+            else:
+                parts.append((begin, stop))
+            before = number
+    return parts
+
+
+def _joined(parts: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return parts in order, those that follow each other without a second between as one."""
+    found: list[tuple[int, int]] = []
+    for start, end in parts:
+        if found and found[-1][1] + 1 >= start:
+            found[-1] = found[-1][0], end
+        else:
+            found.append((start, end))
+    return found
+
+
+def enrolled_on(rows: Iterable[EnrolmentRow], on: date, not_concerned: Collection[str] = ()) -> Enrolled:
+    """Return where a person is enrolled on a date."""
     terminals, sites = set(), set()
     for row in rows:
-        if row.since > last or (row.until is not None and row.until < first):
+        if row.since > on or (row.until is not None and row.until < on):
             continue
         if row.record.terminal is not None:
             terminals.add(row.record.terminal)
         elif row.record.site is not None:
             sites.add(row.record.site)
-    beside = {site for serial in terminals for site in _sites_between(sites_of.get(serial, {}), first, last)}
-    return Places(frozenset(terminals), frozenset(sites), frozenset(sites | beside))
-
-
-def _sites_between(sites: Mapping[str, str], first: date, last: date) -> set[str]:
-    """Return the sites at which a terminal is on any of the dates."""
-    before = [site for since, site in sites.items() if since <= first.isoformat()]
-    return {*before[-1:], *(site for since, site in sites.items() if first.isoformat() < since <= last.isoformat())}
-
-
-def doubts_of(
-    places: Places, gaps: Iterable[Gap], unknown: Iterable[UnknownPunch], dates_with_punches: Collection[date]
-) -> list[Doubt]:
-    """Return the doubts of a person; ``dates_with_punches``: those to which a punch of the person is attributed."""
-    found = [
-        Doubt(gap.start, gap.end, "gap", None, f"stream {gap.stream} sequences {gap.first}-{gap.last}")
-        for gap in gaps
-        if gap.gateway.partition("/")[0] in places.all_sites
-    ]
-    for punch in unknown:
-        if punch.reader.site not in places.all_sites:
-            continue
-        enrolled = punch.reader.serial in places.terminals or punch.reader.site in places.sites
-        if not enrolled or punch.on not in dates_with_punches:
-            found.append(Doubt(punch.instant, punch.instant, "unattributed", punch.terminal, f"punch {punch.id}"))
-    return found
+    return Enrolled(frozenset(terminals), frozenset(sites), frozenset(not_concerned))

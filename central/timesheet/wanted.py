@@ -78,6 +78,9 @@ def expand(connection: Connection, mark: Marked) -> None:
         marks.spread(connection, mark, sorted(names), "assignments")
     elif kind in ("schedule", "policy"):
         marks.spread(connection, mark, [mark.subject], "assignments")
+    elif kind == "awaited":
+        for place in _with_sites(connection, key):
+            marks.spread_awaited(connection, mark, place)
     elif kind in ("terminal", "site"):
         place, _, pin = mark.subject.partition(" ")
         if pin:
@@ -115,13 +118,20 @@ def _sites_with(connection: Connection, place: str, pin: str) -> list[str]:
 def _expand_place(connection: Connection, mark: Marked, place: str) -> None:
     """Mark the people who are enrolled at a terminal or a site, with those of its terminals or of its site."""
     kind, _, key = place.partition(":")
-    sites = recorded.sites_of(connection)
     if kind == "site":
+        sites = recorded.sites_of(connection)
         beside = [f"terminal:{serial}" for serial, there in sites.items() if key in there.values()]
+        places = [place, *beside]
     else:
-        beside = [f"site:{site}" for site in sorted(set(sites.get(key, {}).values()))]
-    for one in (place, *beside):
+        places = _with_sites(connection, key)
+    for one in places:
         marks.spread_place(connection, mark, one)
+
+
+def _with_sites(connection: Connection, serial: str) -> list[str]:
+    """Return a terminal and the sites at which it ever was."""
+    sites = recorded.sites_of(connection).get(serial, {})
+    return [f"terminal:{serial}", *(f"site:{site}" for site in sorted(set(sites.values())))]
 
 
 def dates_of(mark: Marked) -> Iterator[date]:

@@ -76,9 +76,31 @@ class Centre:
         self.store.close()
 
     def enter_office(self) -> None:
-        """Import :data:`OFFICE`."""
+        """Import :data:`OFFICE`, where a terminal without a log is known."""
         for kind, text in OFFICE.items():
             self.enter(kind, text)
+        self.state("lobby", "S1", records=None)
+
+    def state(
+        self, terminal: str, serial: str | None, until: str | None = None, sequence: int = 0, **state: Any
+    ) -> None:
+        """Store a state of a terminal; ``until``: its log is complete until YYYY-MM-DD HH:MM[:SS] in Jakarta."""
+        complete = None
+        if until is not None:
+            moment = datetime.fromisoformat(until).replace(tzinfo=ZoneInfo("Asia/Jakarta"))
+            complete = {"until": utc(moment), "sequence": f"{sequence:020d}", "stream": self.source.stream}
+        state = {"state": "online", "serial": serial, "records": 1, "complete": complete, **state}
+        topic = f"{self.source.gateway}/terminal/{terminal}/state"
+        assert self.store.ingest([Message(topic, json.dumps(state).encode())]).rejected == 0
+
+    def note(self, kind: str, terminal: str | None, **data: Any) -> dict[str, Any]:
+        """Record a note at its present moment, and return its event; the store lacks it still."""
+        given = {**({} if terminal is None else {"terminal": terminal}), **data}
+        subject = terminal or self.source.gateway
+        self.source.record(kind, f"note-{self.source.stream}-{len(self.source.events) + 1}", given, subject)
+        event = self.source.events.pop() | {"time": utc(self.now), "recordedtime": utc(self.now)}
+        self.source.events.append(sealed(event, self.source.end))
+        return self.source.events[-1]
 
     def punches(self, pin: str, /, *times: str, zone: str = "Asia/Jakarta", **data: Any) -> list[dict[str, Any]]:
         """Record punches at YYYY-MM-DD HH:MM:SS at a terminal, and return their events; the store lacks them still."""

@@ -29,7 +29,7 @@ _STREAM = "(SELECT gateway || name FROM stream AS its WHERE its.id = stream)"
 CONTENT = {
     "gateway": f"id, name, {_STREAM}, informed",
     "stream": "gateway, name, seen, assigned, predecessor, predecessor_sequence, predecessor_digest",
-    "gap": f"{_STREAM}, first, last",
+    "gap": f'{_STREAM}, first, last, "begin", "end"',
     "event": f"key, {_STREAM}, sequence, id, digest, previous, type, body",
     "forgotten": f"{_STREAM}, sequence, id, digest, event",
     "unproven": "key",
@@ -39,6 +39,7 @@ CONTENT = {
     "punch": "id, event, terminal, serial, pin, uid, local_time, instant",
     "claim": "punch, gateway, event",
     "ownership": "id, serial, since, gateway, decided_by, paper",
+    "incident": f'event, gateway, {_STREAM}, sequence, kind, terminal, serial, "begin", "end", punch',
 }
 """What the tables hold, but for the moments at which it was stored and the sentences for people."""
 

@@ -195,13 +195,14 @@ def test_people_who_come_and_pins_that_pass_on(centre: Centre) -> None:
     centre.at("2026-09-12 09:00")
 
     assert slots(centre.day("b", "2026-09-10")) == [10, 0]
-    assert centre.day("a", "2026-09-10")["absent"]
+    moved = centre.day("a", "2026-09-10")
+    assert (moved["status"], moved["absent"], moved["cut"]) == ("provisional", False, 0), "nowhere enrolled"
     after = {key: len(centre.history(*key)) for key in centre.digests()}
     changed = {key for key, count in after.items() if count != before.get(key)}
     assert changed == {(person, on) for person in "ab" for on in ("2026-09-10", "2026-09-11")}
     centre.at("2026-09-16 12:00")
     assert centre.history("new", "2026-09-14") == []
-    assert centre.day("new", "2026-09-15")["absent"]
+    assert centre.day("new", "2026-09-15")["status"] == "provisional", "nowhere enrolled"
 
 
 def test_a_pin_without_an_enrolment_is_a_doubt_until_it_has_one(centre: Centre) -> None:

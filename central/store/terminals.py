@@ -1,0 +1,474 @@
+"""What gateways say of their terminals: how far each log is known to be complete here, and what may be missing.
+
+A watermark is a fact with its time of arrival: it is never changed, but for the moment at which it began to count,
+which is when the stream was held up to its sequence. An incident is what a numbered event says of a time in which a
+punch may exist that is not known; the end of an outage follows from the events that end it, whatever arrived first.
+
+The functions work within the caller's transaction.
+"""
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+from sqlalchemy import BigInteger, Connection, Index, bindparam, func, insert, select, text, update
+from sqlmodel import Field
+
+from central.event import INCIDENTS, Event, TerminalState
+from central.store.engine import KEY, Row, chunks, table
+from central.store.findings import Findings
+from central.store.streams import Gateway, Moment, Refused, Stream
+from central.store.tables import events, gaps, gateways, punches, streams
+
+FOREVER = 1 << 62
+"""The end of what has not ended."""
+STEP_S = 60
+"""A watermark is stored where it is this much further than the last one: the usual pause between two visits."""
+AHEAD_S = 300
+"""How far a watermark may lie ahead of this computer's clock; further, one of the two clocks is wrong."""
+UNKNOWN_BEFORE_S = 24 * 3600
+"""How long before it was read a record may have been made that no watermark lies before."""
+KINDS = tuple(INCIDENTS.values())
+MAX_TERMINALS = 1_000
+"""Terminals of one gateway, replaced devices included."""
+
+
+class TerminalRow(Row, table=True):
+    """A device at a terminal of a gateway, as states have named it."""
+
+    __tablename__: ClassVar[Any] = "terminal"
+    __table_args__: ClassVar[Any] = (
+        Index("terminal_device", "gateway", "name", "serial", unique=True),
+        Index("terminal_serial", "serial"),
+    )
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    gateway: int = Field(sa_type=BigInteger, foreign_key="gateway.id")
+    name: str
+    serial: str
+    found: str
+    """When its first state arrived, UTC."""
+    log: str | None = None
+    """When a state first said that it has a log which can be read to its end; null: it never did."""
+
+
+class WatermarkRow(Row, table=True):
+    """Everything that the log of a terminal held at ``until`` is in a stream at or below ``sequence``."""
+
+    __tablename__: ClassVar[Any] = "watermark"
+    __table_args__: ClassVar[Any] = (
+        Index("watermark_until", "terminal", "until"),
+        Index(
+            "watermark_waiting",
+            "stream",
+            sqlite_where=text("counted IS NULL"),
+            postgresql_where=text("counted IS NULL"),
+        ),
+    )
+    id: int | None = Field(default=None, sa_type=KEY, primary_key=True)
+    terminal: int = Field(sa_type=BigInteger, foreign_key="terminal.id")
+    stream: int = Field(sa_type=BigInteger, foreign_key="stream.id")
+    until: int = Field(sa_type=BigInteger)
+    """A second of UTC."""
+    sequence: int = Field(sa_type=BigInteger)
+    received: str
+    counted: str | None = None
+    """Since when the stream is held up to the sequence; null: it is not."""
+
+
+class IncidentRow(Row, table=True):
+    """A time in which a punch may exist that is not known, see :class:`central.event.Incident`."""
+
+    __tablename__: ClassVar[Any] = "incident"
+    __table_args__: ClassVar[Any] = (
+        Index("incident_begin", "gateway", "kind", "begin"),
+        Index("incident_end", "gateway", "kind", "end"),
+        Index("incident_place", "stream", "sequence"),
+        Index(
+            "incident_unresolved",
+            "punch",
+            sqlite_where=text("punch IS NOT NULL"),
+            postgresql_where=text("punch IS NOT NULL"),
+        ),
+    )
+    event: int = Field(sa_type=BigInteger, primary_key=True, foreign_key="event.key")
+    gateway: int = Field(sa_type=BigInteger, foreign_key="gateway.id")
+    stream: int = Field(sa_type=BigInteger, foreign_key="stream.id")
+    sequence: int = Field(sa_type=BigInteger)
+    kind: str
+    terminal: str | None = None
+    serial: str | None = None
+    begin: int = Field(sa_type=BigInteger)
+    end: int = Field(sa_type=BigInteger)
+    """:data:`FOREVER` where nothing that is held ends it."""
+    punch: str | None = None
+    """The punch of an unconfirmed live event, as long as that punch is not held."""
+
+
+TERMINAL, WATERMARK, INCIDENT = table(TerminalRow), table(WatermarkRow), table(IncidentRow)
+
+
+class Advance(NamedTuple):
+    """A watermark that counts since this batch."""
+
+    serial: str
+    before: int | None
+    """How far the log was known to be complete; None: not at all."""
+    until: int
+
+
+class Changed(NamedTuple):
+    """Times of a terminal, or of a gateway, in which doubts have begun, ended or moved."""
+
+    gateway: str
+    serial: str | None
+    """None: unknown, or all terminals of the gateway."""
+    begin: int
+    end: int
+
+
+class _Last(NamedTuple):
+    until: int
+    sequence: int
+    stream: int
+
+
+class TerminalBatch:
+    """The states and incidents of one batch."""
+
+    def __init__(self, connection: Connection, moment: Moment, findings: Findings) -> None:
+        self._connection = connection
+        self._received = moment.received
+        self._now = int(moment.now.timestamp())
+        self._findings = findings
+        self._rows: dict[tuple[int, str, str], tuple[int, bool]] = {}
+        self._last: dict[int, _Last | None] = {}
+        self.found: list[tuple[str, str]] = []
+        """Devices (gateway, serial) of which this batch holds the first state, or the first that names a log."""
+
+    # States.
+
+    def state(self, gateway: Gateway, state: TerminalState, stream: Stream | None) -> None:
+        """Take a state; ``stream`` is the one that its watermark speaks of, None where it is not known here."""
+        if state.serial is None:
+            return
+        terminal = self._device(gateway, state.terminal, state.serial, has_log=state.has_log)
+        claim = state.complete
+        if claim is None or stream is None:
+            return
+        last = self._last_of(terminal)
+        name = f"{state.terminal} {state.serial}"
+        if claim.until > self._now + AHEAD_S:
+            self._findings.note(stream, 0, "watermark_ahead", self._received, f"{name} until {claim.until}")
+            return
+        until = min(claim.until, self._now)
+        if last is not None:
+            back = until < last.until or (stream.key == last.stream and claim.sequence < last.sequence)
+            if back and claim.until < last.until:
+                expected = f"{name} until {last.until} sequence {last.sequence}"
+                self._findings.note(
+                    stream, 0, "watermark_back", expected, f"until {claim.until} sequence {claim.sequence}"
+                )
+            if back or until - last.until < STEP_S:
+                return
+        row = {"terminal": terminal, "stream": stream.key, "until": until, "sequence": claim.sequence}
+        self._connection.execute(insert(WATERMARK), row | {"received": self._received})
+        self._last[terminal] = _Last(until, claim.sequence, stream.key)
+
+    def _device(self, gateway: Gateway, name: str, serial: str, *, has_log: bool) -> int:
+        """Return the key of a device, a new one if there is none; raises Refused."""
+        place = (gateway.key, name, serial)
+        if place not in self._rows:
+            found = self._connection.execute(
+                _DEVICE, {"gateway": gateway.key, "name": name, "serial": serial}
+            ).one_or_none()
+            if found is None:
+                if self._connection.execute(_COUNT_DEVICES, {"gateway": gateway.key}).scalar_one() >= MAX_TERMINALS:
+                    raise Refused("too_many_terminals", MAX_TERMINALS)
+                row = {"gateway": gateway.key, "name": name, "serial": serial, "found": self._received}
+                key = self._connection.execute(_ADD_DEVICE, row | {"log": None}).scalar_one()
+                self.found.append((gateway.name, serial))
+                self._rows[place] = key, False
+            else:
+                self._rows[place] = found.id, found.log is not None
+        key, had_log = self._rows[place]
+        if has_log and not had_log:
+            self._connection.execute(update(TERMINAL).where(TERMINAL.c.id == key).values(log=self._received))
+            self._rows[place] = key, True
+            self.found.append((gateway.name, serial))
+        return key
+
+    def _last_of(self, terminal: int) -> _Last | None:
+        if terminal not in self._last:
+            row = self._connection.execute(_LAST, {"terminal": terminal}).one_or_none()
+            self._last[terminal] = None if row is None else _Last(*row)
+        return self._last[terminal]
+
+    def count(self, touched: Iterable[Stream]) -> list[Advance]:
+        """Let the watermarks count up to whose sequence the streams are held; return those that advance a log."""
+        advances: dict[str, Advance] = {}
+        for part in chunks(stream.key for stream in touched):
+            waiting = self._connection.execute(_WAITING, {"streams": part}).all()
+            held = {key: upto for key, upto in self._connection.execute(_UPTO, {"streams": part})} if waiting else {}  # noqa: C416 - rows are no pairs
+            counting = [row for row in waiting if row.sequence <= held[row.stream]]
+            for row in counting:
+                before = advances.get(row.serial)
+                if before is None:
+                    known = self._connection.execute(_READ, {"serial": row.serial}).scalar_one()
+                    advances[row.serial] = Advance(row.serial, known, max(row.until, known or row.until))
+                else:
+                    advances[row.serial] = before._replace(until=max(before.until, row.until))
+            if counting:
+                self._connection.execute(_COUNT, [{"b_id": row.id, "counted": self._received} for row in counting])
+        return [one for one in advances.values() if one.before is None or one.until > one.before]
+
+    # Incidents.
+
+    def incidents(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
+        """Store the incidents of new events; return where doubts have changed."""
+        rows: list[dict[str, Any]] = [
+            {
+                "event": key,
+                "gateway": stream.gateway.key,
+                "stream": stream.key,
+                "sequence": event.sequence,
+                "kind": event.incident.kind,
+                "terminal": event.incident.terminal,
+                "serial": event.incident.serial,
+                "begin": event.incident.begin if event.incident.begin is not None else self._begin(stream, event),
+                "end": FOREVER if event.incident.end is None else event.incident.end,
+                "punch": event.incident.punch,
+            }
+            for stream, event, key in arrived
+            if event.incident is not None
+        ]
+        if rows:
+            self._connection.execute(insert(INCIDENT), rows)
+        names = {stream.gateway.key: stream.gateway.name for stream, _, _ in arrived}
+        changed = [Changed(names[row["gateway"]], row["serial"], row["begin"], row["end"]) for row in rows]
+        since: dict[int, int] = {}
+        for row in rows:
+            if row["kind"] in ("lost", "found", "resumed"):
+                since[row["gateway"]] = min(row["begin"], since.get(row["gateway"], row["begin"]))
+        for key, begin in since.items():
+            changed += self._end_outages(key, names[key], begin)
+        return changed + self._resolve()
+
+    def _begin(self, stream: Stream, event: Event) -> int:
+        """Return since when a record that is no punch may have been made: since its log was last complete before it."""
+        incident = event.incident
+        assert incident is not None and incident.end is not None, "an outage states its begin"  # noqa: S101, PT018
+        place = {"stream": stream.key, "sequence": event.sequence, "serial": incident.serial}
+        found = self._connection.execute(_COMPLETE_BEFORE, place).scalar_one()
+        return incident.end - UNKNOWN_BEFORE_S if found is None else min(int(found), incident.end)
+
+    def _end_outages(self, gateway: int, name: str, since: int) -> list[Changed]:
+        """Let outages of a gateway's terminals end as the held events say; ``since``: the first begin of new ones."""
+        moved = self._connection.execute(_MOVED_ENDS, {"gateway": gateway, "since": since}).all()
+        if moved:
+            self._connection.execute(_SET_END, [{"b_event": row.event, "end": row.ends} for row in moved])
+        return [Changed(name, row.serial, row.begin, row.end) for row in moved]
+
+    def _resolve(self) -> list[Changed]:
+        """Let each unconfirmed live event lie at the moment of its punch, once that is held."""
+        found = self._connection.execute(_UNRESOLVED).all()
+        if not found:
+            return []
+        self._connection.execute(
+            _RESOLVE, [{"b_event": row.event, "begin": row.instant, "end": row.instant} for row in found]
+        )
+        return [Changed(row.name, row.serial, min(row.begin, row.instant), max(row.end, row.instant)) for row in found]
+
+
+_DEVICE = select(TERMINAL.c.id, TERMINAL.c.log).where(
+    TERMINAL.c.gateway == bindparam("gateway"),
+    TERMINAL.c.name == bindparam("name"),
+    TERMINAL.c.serial == bindparam("serial"),
+)
+_COUNT_DEVICES = select(func.count()).where(TERMINAL.c.gateway == bindparam("gateway"))
+_ADD_DEVICE = insert(TERMINAL).returning(TERMINAL.c.id)
+_LAST = (
+    select(WATERMARK.c.until, WATERMARK.c.sequence, WATERMARK.c.stream)
+    .where(WATERMARK.c.terminal == bindparam("terminal"))
+    .order_by(WATERMARK.c.until.desc())
+    .limit(1)
+)
+_WAITING = (
+    select(WATERMARK.c.id, WATERMARK.c.stream, WATERMARK.c.sequence, WATERMARK.c.until, TERMINAL.c.serial)
+    .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
+    .where(WATERMARK.c.counted.is_(None), WATERMARK.c.stream.in_(bindparam("streams", expanding=True)))
+    .order_by(WATERMARK.c.id)
+)
+_UPTO = select(
+    streams.c.id,
+    func.coalesce(
+        select(func.min(gaps.c.first) - 1).where(gaps.c.stream == streams.c.id).scalar_subquery(), streams.c.seen
+    ),
+).where(streams.c.id.in_(bindparam("streams", expanding=True)))
+_COUNT = update(WATERMARK).where(WATERMARK.c.id == bindparam("b_id")).values(counted=bindparam("counted"))
+_READ = (
+    select(func.max(WATERMARK.c.until))
+    .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
+    .where(TERMINAL.c.serial == bindparam("serial"), WATERMARK.c.counted.is_not(None))
+)
+_COMPLETE_BEFORE = (
+    select(func.max(WATERMARK.c.until))
+    .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
+    .where(
+        WATERMARK.c.stream == bindparam("stream"),
+        WATERMARK.c.sequence < bindparam("sequence"),
+        TERMINAL.c.serial == bindparam("serial"),
+    )
+)
+_LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
+_FOUND = (
+    select(func.min(_ENDING.c.end))
+    .where(
+        _ENDING.c.gateway == _LOST.c.gateway,
+        _ENDING.c.kind == "found",
+        _ENDING.c.terminal == _LOST.c.terminal,
+        _ENDING.c.begin == _LOST.c.begin,
+    )
+    .scalar_subquery()
+)
+_RESUMED = (
+    select(func.min(_ENDING.c.end))
+    .where(_ENDING.c.gateway == _LOST.c.gateway, _ENDING.c.kind == "resumed", _ENDING.c.end > _LOST.c.begin)
+    .scalar_subquery()
+)
+"""A gateway that starts anew states again what is out then: what was out before ends there."""
+_ENDS = func.coalesce(_FOUND, _RESUMED, FOREVER)
+_MOVED_ENDS = select(_LOST.c.event, _LOST.c.serial, _LOST.c.begin, _LOST.c.end, _ENDS.label("ends")).where(
+    _LOST.c.gateway == bindparam("gateway"),
+    _LOST.c.kind == "lost",
+    _LOST.c.end >= bindparam("since"),
+    _LOST.c.end != _ENDS,
+)
+_SET_END = update(INCIDENT).where(INCIDENT.c.event == bindparam("b_event")).values(end=bindparam("end"))
+_UNRESOLVED = (
+    select(INCIDENT.c.event, gateways.c.name, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end, punches.c.instant)
+    .join(punches, punches.c.id == INCIDENT.c.punch)
+    .join(gateways, gateways.c.id == INCIDENT.c.gateway)
+    .where(INCIDENT.c.punch.is_not(None))
+)
+_RESOLVE = (
+    update(INCIDENT)
+    .where(INCIDENT.c.event == bindparam("b_event"))
+    .values(begin=bindparam("begin"), end=bindparam("end"), punch=None)
+)
+
+
+# --- what judging reads -------------------------------------------------------------------------------------------
+
+
+class Device(NamedTuple):
+    """A serial number at a gateway, as states have named it, and how far its log is known here."""
+
+    gateway: str
+    """``site/gateway``."""
+    name: str
+    serial: str
+    found: str
+    log: bool
+    """It has a log that can be read to its end."""
+    until: int | None
+    """Everything that its log held until then is held here; None: that is not known."""
+
+
+def devices(
+    connection: Connection, names: Iterable[str], serials: Iterable[str], known_at: str | None = None
+) -> list[Device]:
+    """Return the devices of gateways (``site/gateway``) and of serial numbers; as known at a moment, or now."""
+    counted = [WATERMARK.c.terminal == TERMINAL.c.id, WATERMARK.c.counted.is_not(None)]
+    if known_at is not None:
+        counted.append(WATERMARK.c.counted <= known_at)
+    newest = select(WATERMARK.c.until).where(*counted).order_by(WATERMARK.c.until.desc()).limit(1).scalar_subquery()
+    query = select(gateways.c.name, TERMINAL.c.name, TERMINAL.c.serial, TERMINAL.c.found, TERMINAL.c.log, newest).join(
+        gateways, gateways.c.id == TERMINAL.c.gateway
+    )
+    if known_at is not None:
+        query = query.where(TERMINAL.c.found <= known_at)
+    rows: dict[tuple[Any, ...], Any] = {}
+    for part in chunks(sorted(set(names))):
+        rows |= {tuple(row[:3]): row for row in connection.execute(query.where(gateways.c.name.in_(part)))}
+    for part in chunks(sorted(set(serials))):
+        rows |= {tuple(row[:3]): row for row in connection.execute(query.where(TERMINAL.c.serial.in_(part)))}
+    return [
+        Device(gateway, name, serial, found, log is not None and (known_at is None or log <= known_at), until)
+        for _, (gateway, name, serial, found, log, until) in sorted(rows.items())
+    ]
+
+
+class Incident(NamedTuple):
+    """An incident as judging reads it."""
+
+    gateway: str
+    """``site/gateway``."""
+    kind: str
+    terminal: str | None
+    serial: str | None
+    begin: int
+    end: int
+    stream: str
+    sequence: int
+
+
+def incidents(
+    connection: Connection, names: Iterable[str], first: int, last: int, known_at: str | None = None
+) -> list[Incident]:
+    """Return what touches two instants of gateways (``site/gateway``); as known at a moment, or now."""
+    if known_at is not None:
+        return _incidents_known_at(connection, set(names), first, last, known_at)
+    found = []
+    for part in chunks(sorted(set(names))):
+        query = _INCIDENTS.where(
+            gateways.c.name.in_(part), INCIDENT.c.kind.in_(KINDS), INCIDENT.c.end >= first, INCIDENT.c.begin <= last
+        )
+        found += [Incident(*row[:8]) for row in connection.execute(query)]
+    return found
+
+
+_INCIDENTS = (
+    select(
+        gateways.c.name,
+        INCIDENT.c.kind,
+        INCIDENT.c.terminal,
+        INCIDENT.c.serial,
+        INCIDENT.c.begin,
+        INCIDENT.c.end,
+        streams.c.name,
+        INCIDENT.c.sequence,
+        events.c.received,
+    )
+    .join(gateways, gateways.c.id == INCIDENT.c.gateway)
+    .join(streams, streams.c.id == INCIDENT.c.stream)
+    .join(events, events.c.key == INCIDENT.c.event)
+    .order_by(INCIDENT.c.stream, INCIDENT.c.sequence, INCIDENT.c.event)
+)
+
+
+def _incidents_known_at(
+    connection: Connection, names: set[str], first: int, last: int, known_at: str
+) -> list[Incident]:
+    """Return what was known at a moment: an outage has the end that the events of that time give it."""
+    known = [
+        Incident(*row[:8])
+        for part in chunks(sorted(names))
+        for row in connection.execute(_INCIDENTS.where(gateways.c.name.in_(part), events.c.received <= known_at))
+    ]
+    found = {(one.gateway, one.terminal, one.begin): one.end for one in reversed(known) if one.kind == "found"}
+    for one in known:
+        if one.kind == "found":
+            key = (one.gateway, one.terminal, one.begin)
+            found[key] = min(found[key], one.end)
+    resumed: dict[str, list[int]] = {}
+    for one in known:
+        if one.kind == "resumed":
+            resumed.setdefault(one.gateway, []).append(one.end)
+    ended = []
+    for one in known:
+        end = one.end
+        if one.kind == "lost":
+            later = [moment for moment in resumed.get(one.gateway, ()) if moment > one.begin]
+            end = found.get((one.gateway, one.terminal, one.begin), min(later, default=FOREVER))
+        if end >= first and one.begin <= last:
+            ended.append(one._replace(end=end))
+    return ended
