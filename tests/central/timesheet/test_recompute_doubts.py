@@ -57,7 +57,7 @@ def utc_text(text: str) -> str:
 
 
 def test_a_missing_punch_is_no_violation_while_its_terminal_is_out(centre: Centre) -> None:
-    """An outage without an end is open until now; its end is told by the event that states it."""
+    """An outage without an end is open until now; it ends by the event that states its end."""
     lost, found = outage(centre, "06:00", "09:00")
     centre.now = clock("06:01")
     centre.receive(lost)
@@ -153,7 +153,7 @@ def test_an_advance_that_changes_nothing_brings_no_revision(centre: Centre) -> N
     assert centre.day("b", DAY)["status"] == "provisional"
 
 
-def test_a_log_that_was_never_said_to_be_complete_is_unread(centre: Centre) -> None:
+def test_a_log_of_which_no_claim_has_arrived_is_unread(centre: Centre) -> None:
     """A terminal that has a log and has claimed nothing protects; one without a log does not."""
     centre.state("gate", "S2", records=120)
     assert doubts(centre.at(f"{DAY} 19:47").day("a", DAY)) == {("unread", "in"), ("unread", "out")}
