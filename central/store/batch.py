@@ -260,8 +260,8 @@ class Batch:
         self._punches.write()
         gaps = self._streams.write()
         changed = self._terminals.incidents(self._arrived)
-        advances = self._terminals.count(self._streams.streams.values())
         recounted = self._compare()
+        advances = self._terminals.count(self._streams.gateways.values())
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]
         marks.mark_punches(self._connection, counting, received)
         marks.mark_recounted(self._connection, recounted, received)

@@ -10,7 +10,20 @@ The functions work within the caller's transaction.
 from collections.abc import Iterable
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Index, bindparam, func, insert, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Index,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlmodel import Field
 
 from central.event import INCIDENTS, Event, TerminalState
@@ -202,12 +215,15 @@ class TerminalBatch:
             self._last[terminal] = None if row is None else _Last(*row)
         return self._last[terminal]
 
-    def count(self, touched: Iterable[Stream]) -> list[Advance]:
-        """Let the watermarks count up to whose sequence the streams are held; return those that advance a log."""
+    def count(self, touched: Iterable[Gateway]) -> list[Advance]:
+        """Let the watermarks count up to whose sequence the streams are held; return those that advance a log.
+
+        What a log held may lie in the stream before: that must be held up to its end, where it is known here.
+        """
         advances: dict[str, Advance] = {}
-        for part in chunks(stream.key for stream in touched):
-            waiting = self._connection.execute(_WAITING, {"streams": part}).all()
-            held = {key: upto for key, upto in self._connection.execute(_UPTO, {"streams": part})} if waiting else {}  # noqa: C416 - rows are no pairs
+        for part in chunks(gateway.key for gateway in touched):
+            waiting = self._connection.execute(_WAITING, {"gateways": part}).all()
+            held = self._held({row.stream for row in waiting})
             counting = [row for row in waiting if row.sequence <= held[row.stream]]
             for row in counting:
                 before = advances.get(row.serial)
@@ -219,6 +235,15 @@ class TerminalBatch:
             if counting:
                 self._connection.execute(_COUNT, [{"b_id": row.id, "counted": self._received} for row in counting])
         return [one for one in advances.values() if one.before is None or one.until > one.before]
+
+    def _held(self, keys: set[int]) -> dict[int, int]:
+        """Return up to which sequence streams are held; -1 as long as the one before lacks its end."""
+        found = {}
+        for part in chunks(sorted(keys)):
+            for row in self._connection.execute(_UPTO, {"streams": part}):
+                whole = row.before is None or row.before >= row.predecessor_sequence
+                found[row.id] = row.upto if whole else -1
+        return found
 
     # Incidents.
 
@@ -294,15 +319,23 @@ _LAST = (
 _WAITING = (
     select(WATERMARK.c.id, WATERMARK.c.stream, WATERMARK.c.sequence, WATERMARK.c.until, TERMINAL.c.serial)
     .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
-    .where(WATERMARK.c.counted.is_(None), WATERMARK.c.stream.in_(bindparam("streams", expanding=True)))
+    .where(WATERMARK.c.counted.is_(None), TERMINAL.c.gateway.in_(bindparam("gateways", expanding=True)))
     .order_by(WATERMARK.c.id)
 )
-_UPTO = select(
-    streams.c.id,
-    func.coalesce(
-        select(func.min(gaps.c.first) - 1).where(gaps.c.stream == streams.c.id).scalar_subquery(), streams.c.seen
-    ),
-).where(streams.c.id.in_(bindparam("streams", expanding=True)))
+_BEFORE = streams.alias("predecessor")
+
+
+def _upto(of: FromClause) -> ColumnElement[int]:
+    """Return up to which sequence a stream is held without a gap."""
+    first_gap = select(func.min(gaps.c.first) - 1).where(gaps.c.stream == of.c.id).scalar_subquery()
+    return func.coalesce(first_gap, of.c.seen)
+
+
+_UPTO = (
+    select(streams.c.id, streams.c.predecessor_sequence, _upto(streams).label("upto"), _upto(_BEFORE).label("before"))
+    .outerjoin(_BEFORE, and_(_BEFORE.c.gateway == streams.c.gateway, _BEFORE.c.name == streams.c.predecessor))
+    .where(streams.c.id.in_(bindparam("streams", expanding=True)))
+)
 _COUNT = update(WATERMARK).where(WATERMARK.c.id == bindparam("b_id")).values(counted=bindparam("counted"))
 _READ = (
     select(func.max(WATERMARK.c.until))

@@ -136,7 +136,12 @@ class LedgerReader:
 
     def assigned(self) -> int:
         """Return the highest sequence assigned in the present stream."""
-        return max(0, self.last_sequence() - self.streams()[-1].base)
+        return self.end_of_stream()[1]
+
+    def end_of_stream(self) -> tuple[str, int]:
+        """Return the present stream and the highest sequence assigned in it."""
+        present = self.streams()[-1]
+        return present.id, max(0, self.last_sequence() - present.base)
 
     @property
     def source(self) -> str:

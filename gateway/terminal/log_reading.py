@@ -181,7 +181,7 @@ class LogReader:
         if begun is None or missing or not (agrees or whole):
             return
         if state.complete is None or begun > state.complete.until:
-            state.complete = Complete(begun, self._context.ledger.last_sequence())
+            state.complete = Complete(begun, *self._context.ledger.end_of_stream())
 
     def _report_reconciliation(self, log: Reading, result: ReadingResult) -> None:
         """Report the result of reading the whole log."""

@@ -16,14 +16,15 @@ UNREAD_LISTED_MAX = 20
 
 
 class Complete(NamedTuple):
-    """The watermark of a terminal: everything that its log held at ``until`` is in the stream up to ``sequence``."""
+    """The watermark of a terminal: everything that its log held at ``until`` is in a stream up to ``sequence``."""
 
     until: datetime
+    stream: str
     sequence: int
 
     def payload(self) -> dict[str, str]:
         """Return it as ``complete`` of the state message."""
-        return {"until": utc_text(self.until), "sequence": f"{self.sequence:020d}"}
+        return {"until": utc_text(self.until), "stream": self.stream, "sequence": f"{self.sequence:020d}"}
 
 
 @dataclass(slots=True)

@@ -10,13 +10,18 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from central.event import Event, Info, Rejected, event_digest, read_message
+from central.event import Event, Info, Rejected, TerminalState, event_digest, read_message
 from central.report import open_readonly, report, verify
 from central.store import Message, Store
 from tests.central.sealing import GATEWAY, STREAM, Source, dumped, payload, sealed
 from tests.mutation import encode_json, mutate_bytes, mutate_json
 
-EVIDENCE = ("punch/lobby", "quarantine/lobby", "note", "note/lobby", "batch", "info")
+EVIDENCE = ("punch/lobby", "quarantine/lobby", "note", "note/lobby", "batch", "info", "terminal/lobby/state")
+STATE = {
+    "serial": "CEXA193960001",
+    "records": 3,
+    "complete": {"until": "2026-09-04T00:30:40.010Z", "stream": STREAM, "sequence": f"{3:020d}"},
+}
 
 
 def attack(seed: int) -> None:
@@ -24,7 +29,7 @@ def attack(seed: int) -> None:
     random = Random(seed)
     topic, message = mutated(random)
     found = list(read_message(f"{GATEWAY}/{topic}", message))
-    assert found, "a message that says nothing"
+    assert found or not message, "a message that says nothing"
     for one in found:
         check_read(one)
     with tempfile.TemporaryDirectory() as folder:
@@ -34,7 +39,7 @@ def attack(seed: int) -> None:
 def mutated(random: Random) -> tuple[str, bytes]:
     """Return topic and payload of an attack: a valid message of any kind with two changes, mostly sealed again."""
     source = valid_stream(random)
-    match random.randrange(5):
+    match random.randrange(6):
         case 0:
             message = mutate_bytes(random.choice((payload(*source.events), source.info())), random)
         case 1:
@@ -45,6 +50,8 @@ def mutated(random: Random) -> tuple[str, bytes]:
             message = encode_json(mutate_json(source.events, random))
         case 3:
             return "batch", encode_json([_mutated_event(event, random) for event in source.events])
+        case 4:
+            return "terminal/lobby/state", encode_json(mutate_json(STATE, random))
         case _:
             message = encode_json(_mutated_event(random.choice(source.events), random))
     return random.choice(EVIDENCE), message
@@ -56,6 +63,10 @@ def valid_stream(random: Random) -> Source:
     source.punches(random.randrange(1, 4))
     source.punch(500, pin="uid:7")
     source.note()
+    out = {"terminal": "lobby", "serial": "S", "from": "2026-09-04T00:10:00.000Z", "to": "2026-09-04T00:20:00.000Z"}
+    source.record("hadir.terminal.found.v1", "found-1", out, "lobby")
+    alive = {"last_alive": "2026-09-04T00:10:00.000Z", "resumed": "2026-09-04T00:20:00.000Z", "clean": True}
+    source.record("hadir.gateway.resumed.v1", "resumed-1", alive, "gw-01")
     source.record(
         "hadir.record.quarantined.v1",
         "7d444840-9dc0-51d1-b245-5ffdce74fad2",
@@ -77,7 +88,7 @@ def _mutated_event(event: dict[str, Any], random: Random) -> Any:
     return changed
 
 
-def check_read(found: Event | Info | Rejected) -> None:
+def check_read(found: Event | Info | TerminalState | Rejected) -> None:
     """Assert that what was read is what it says, or is rejected with a reason that can be stored and shown."""
     if isinstance(found, Event):
         content = json.loads(found.body)

@@ -15,6 +15,7 @@ from central.store.tables import findings
 from central.store.terminals import WATERMARK
 from central.timesheet.facts import judge_now
 from central.timesheet.stored import dump_day
+from tests.central.sealing import Source
 from tests.central.store.office import POLICIES, Centre
 
 DAY = "2026-09-01"
@@ -337,3 +338,18 @@ def test_states_that_cannot_be_read_cost_themselves_alone(centre: Centre) -> Non
     ]
     result = centre.store.ingest([Message(topic, text) for text in (*bad, b"")])
     assert (result.stored, result.rejected) == (0, len(bad))
+
+
+def test_a_watermark_of_a_new_stream_waits_for_the_end_of_the_one_before(centre: Centre) -> None:
+    """What the log held may have been sent in the stream that a rollback ended."""
+    first, second = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 07:00:00")
+    old = centre.source
+    centre.receive(first)
+    centre.source = Source("another")
+    end = {"stream": old.stream, "sequence": 2, "digest": second["digest"]}
+    centre.now = clock("19:50")
+    centre.store.ingest([Message(f"{centre.source.gateway}/info", centre.source.info(end, assigned=0))])
+    centre.state("lobby", "S1", f"{DAY} 19:49", 0)
+    assert doubts(centre.at(f"{DAY} 19:51").day("a", DAY)) == {("unread", "in"), ("unread", "out")}
+    centre.receive(second)
+    assert centre.at(f"{DAY} 19:52").day("a", DAY)["absent"]

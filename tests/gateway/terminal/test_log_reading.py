@@ -50,7 +50,19 @@ def test_it_names_the_last_sequence_of_what_the_log_held(office: Office, script:
     eventually(lambda: watermark(worker).sequence == 21)
     eventually(lambda: office.reports[-1][1]["complete"]["sequence"] == f"{21:020d}")
     topic, payload = office.reports[-1]
-    assert (topic, set(payload["complete"])) == ("terminal/lobby/state", {"until", "sequence"})
+    assert (topic, set(payload["complete"])) == ("terminal/lobby/state", {"until", "stream", "sequence"})
+    assert payload["complete"]["stream"] == office.ledger.stream
+
+
+def test_it_speaks_of_the_present_stream(office: Office, script: Script) -> None:
+    """A new stream counts from 1: numbers of the ledger are not sequences of its streams."""
+    worker = office.visit(live=False)
+    polled(worker)
+    before = office.ledger.stream
+    office.ledger.open_stream("rollback")
+    script.log.append(record("2001", MORNING + timedelta(days=1)))
+    eventually(lambda: watermark(worker).stream != before)
+    eventually(lambda: watermark(worker).sequence == office.ledger.assigned() == 2)
 
 
 def test_a_gateway_whose_clock_is_not_synchronised_claims_nothing(office: Office) -> None:
