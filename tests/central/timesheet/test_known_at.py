@@ -72,6 +72,7 @@ def test_a_later_decision_on_a_terminal_takes_no_punch_from_what_was_known(centr
 
 def test_an_unknown_pin_that_counts_elsewhere_now_was_a_doubt_then(centre: Centre) -> None:
     """The doubt of the former site's people, as known before the decision."""
+    centre.state("gate", "S2", records=None)  # another terminal, which stays
     centre.punched("9", "2026-09-01 07:25:00")
     then = centre.at("2026-09-02 08:00").now
     stored = centre.history("a", "2026-09-01")[-1]
