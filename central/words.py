@@ -128,7 +128,22 @@ def word_of(table: Mapping[str, Text], word: str) -> str:
     return table.get(word, word)
 
 
+def meaning_of(name: str, language: Language) -> str:
+    """Return what a usual name in a policy means; another name is its own meaning."""
+    return MEANINGS[name].into(language) if name in MEANINGS else name
+
+
 def with_meaning(name: str, language: Language) -> str:
     """Return a name of a policy with its usual meaning in brackets."""
-    meaning = MEANINGS[name].into(language) if name in MEANINGS else name
+    meaning = meaning_of(name, language)
     return name if meaning == name else f"{name} ({meaning})"
+
+
+def print_cut(thousandths: int, rupiah: int, language: Language) -> str:
+    """Return a percentage (in thousandths) and an amount, with the decimal sign of the language; ``0 %`` for none."""
+    whole, rest = divmod(thousandths, 1000)
+    point, group = (",", ".") if language is Language.INDONESIAN else (".", ",")
+    decimals = f"{rest:03d}".rstrip("0")
+    percent = f"{whole}{point + decimals if decimals else ''} %"
+    amount = f"Rp{rupiah:,}".replace(",", group)
+    return " + ".join(text for text, there in ((percent, thousandths or not rupiah), (amount, rupiah)) if there)

@@ -13,7 +13,7 @@ from central.policy.document import Node, Path
 from central.policy.load import Policy, Version
 from central.texts import Language, Text, _
 from central.timesheet.rules import Cut, Rules, SlotRule
-from central.words import with_meaning
+from central.words import print_cut, with_meaning
 
 _WORDS: dict[str, Text] = {
     "from": _("From {date} on:"),
@@ -175,15 +175,9 @@ def _value(value: object, language: Language) -> object:
 
 
 def _cut(cut: Cut, language: Language) -> str:
-    whole, rest = divmod(cut.percent, 1000)
-    decimals = f"{rest:03d}".rstrip("0")
-    point = "," if language is Language.INDONESIAN else "."
-    percent = f"{whole}{point + decimals if decimals else ''} %"
-    rupiah = f"Rp{cut.rupiah:,}".replace(",", "." if language is Language.INDONESIAN else ",")
     if not cut.percent and not cut.rupiah:
         return _say("nothing", language)
-    parts = [text for text, amount in ((percent, cut.percent), (rupiah, cut.rupiah)) if amount]
-    return _say("cut", language, cut=" + ".join(parts))
+    return _say("cut", language, cut=print_cut(cut.percent, cut.rupiah, language))
 
 
 _OPEN = 10**7

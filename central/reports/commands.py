@@ -1,4 +1,4 @@
-"""The commands ``hadir-central why``, ``recompute``, ``rebuild`` and ``pins``."""
+"""The commands ``hadir-central why``, ``days``, ``recompute``, ``rebuild`` and ``pins``."""
 # ruff: noqa: T201 - a command line prints
 
 import json
@@ -6,31 +6,40 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from sqlalchemy import Connection
 
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
-from central.registers.lookup import UnknownSubjectError, find_person
+from central.registers.lookup import UnknownSubjectError, find_person, zone_of
 from central.registers.problems import printable
 from central.registers.statements import pin_key
 from central.registers.words import summary
+from central.reports.days import Judged, counts, heads, table, title
 from central.reports.messages import message
 from central.reports.why import Explained, explain
 from central.store import marks, recorded, results
-from central.store.engine import Database, utc
+from central.store.engine import Database, chunks, utc
 from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
-from central.timesheet.facts import judge_now
+from central.timesheet.facts import Facts, judge_now
 from central.timesheet.model import ENGINE
 from central.timesheet.recompute import Recompute
+from central.words import SUBJECTS, word_of
 
 PAUSE_S = 0.15
 """Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
+
+_WIDE = 10_000
+"""Columns of what is not a screen."""
 
 
 def _date(text: str) -> date:
@@ -128,6 +137,74 @@ def _as_json(found: Explained) -> dict[str, Any]:
         for revision in found.history
     ]
     return {**asdict(found), "date": found.date.isoformat(), "history": history}
+
+
+def days(
+    context: typer.Context,
+    db: Db,
+    unit: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The unit, with those below it; else the whole office.")
+    ] = None,
+    on: Annotated[
+        date | None, typer.Option("--date", metavar="DATE", parser=_date, help="YYYY-MM-DD; else yesterday.")
+    ] = None,
+    policies: Policies = None,
+    lang: InLanguage = Language.ENGLISH,
+) -> None:
+    """Show the verdicts on a date: who was complete and on time, late, early or missing, what is provisional and why.
+
+    By unit and name. Exit code 1 where there is no such unit. Hasil penilaian satu tanggal untuk satu unit kerja.
+    """
+    with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+        registers = Registers(connection)
+        if on is None:
+            on = clock_of(context)().astimezone(zone_of(registers.rows("units"))).date() - timedelta(days=1)
+        named = message("days_office", lang)
+        if unit is not None:
+            rows = registers.rows("units", [f"unit:{unit}"], on, on) or registers.rows("units", [f"unit:{unit}"])
+            if not rows:
+                values = {"what": word_of(SUBJECTS, "unit"), "key": unit}
+                print(printable(summary("no_such_key", values, lang)), file=sys.stderr)
+                raise typer.Exit(1)
+            named = rows[-1].record.name
+        found = _of_date(connection, unit, on, OfficePolicies(policies))
+        waiting = marks.numbers(connection)[0]
+    print(printable(title(named, on, lang)))
+    if not found:
+        print(message("days_nobody", lang))
+        return
+    print(counts(found, lang))
+    if waiting:
+        print(message("waiting", lang, marks=waiting))
+    shown = Table(*heads(lang), box=SIMPLE_HEAD, pad_edge=False)
+    for line in table(found, lang):
+        shown.add_row(*(Text(printable(cell)) for cell in line))
+    # What is not a screen, such as a file or a pager, has no width: lines stay whole.
+    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(shown)
+
+
+def _of_date(connection: Connection, unit: str | None, on: date, policies: OfficePolicies) -> list[Judged]:
+    """Return the stored verdicts of all who are employed in a unit, or anywhere, on a date."""
+    registers = Registers(connection)
+    units = None if unit is None else sorted(f"unit:{key}" for key in registers.with_units_below(unit, on, on))
+    rows = registers.rows("people", units, on, on, by="subject" if units is None else "other")
+    people = {row.record.key: row.record for row in rows}
+    stored = {one.person: one for part in chunks(sorted(people)) for one in results.current(connection, part, on, on)}
+    facts = None
+    found = []
+    for key, record in people.items():
+        why: str | None = None
+        content: dict[str, Any] | None = None
+        if key in stored:
+            content = json.loads(stored[key].content)
+            if content is not None and stored[key].status == "none":
+                why, content = content["why"], None
+        else:
+            facts = facts or Facts(connection, policies, sorted(people), on, on)
+            planned = facts.days(key).on(on)
+            why = planned if isinstance(planned, str) else None
+        found.append(Judged(key, record.name, record.unit, content, why))
+    return found
 
 
 def recompute(

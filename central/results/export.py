@@ -53,12 +53,7 @@ def people_of(
         return [person], None
     if unit is None:
         return results.people_judged(connection, first, last), None
-    registers = Registers(connection)
-    units, new = set[str](), {unit}
-    while new:
-        units |= new
-        below = registers.rows("units", sorted(f"unit:{key}" for key in new), first, last, by="other")
-        new = {row.record.key for row in below} - units
+    units = Registers(connection).with_units_below(unit, first, last)
     return results.people_judged(connection, first, last, sorted(units)), units
 
 

@@ -210,6 +210,15 @@ class Registers:
                 ]
         return found
 
+    def with_units_below(self, unit: str, first: date, last: date) -> set[str]:
+        """Return the keys of a unit and of those that are below it on any of the dates."""
+        found, new = set[str](), {unit}
+        while new:
+            found |= new
+            below = self.rows("units", sorted(f"unit:{key}" for key in new), first, last, by="other")
+            new = {row.record.key for row in below} - found
+        return found
+
     def of_identities(self, kind: str, identities: Iterable[str]) -> dict[str, Stated]:
         """Return the rows of a kind that count, by identity."""
         named = listed(ROW.c.identity, identities)
