@@ -388,7 +388,7 @@ def test_digests_are_what_they_always_were() -> None:
     first = events.first_previous(STREAM)
     assert first == "sha256:af76e54b36dc840d7bd5d51a911a3f4ca96de18dbd96b04ca93dfce8bb3ecd66"
     data = {"last_alive": None, "resumed": "2026-09-04T00:30:00.000Z", "clean": True}
-    draft = Draft(UUID(int=1), events.GATEWAY_RESUMED, None, "2026-09-04T00:30:00Z", data)
+    draft = Draft(UUID(int=1), events.GATEWAY_RESUMED, None, "2026-09-04T00:30:00Z", contract.canonical(data))
     body, digest = encode(draft, source=SOURCE, stream=STREAM, sequence=1, recorded=START, previous=first)
     by_hand = (
         '{"data":{"clean":true,"last_alive":null,"resumed":"2026-09-04T00:30:00.000Z"},'
@@ -434,15 +434,16 @@ def test_another_punch_has_another_id(punch: RawPunch, other_pin: str, seconds: 
 def test_the_terminals_digits_are_never_touched(punch: RawPunch, seen_by: ReadingContext) -> None:
     """Local time, PIN, codes and bytes leave as they came, however wrong the clock; time only adds an offset."""
     draft = events.punch_draft(punch, seen_by, occurrence=1, position=None)
-    assert draft.data["local_time"] == punch.local_time.strftime("%Y-%m-%dT%H:%M:%S")
-    assert draft.time.startswith(draft.data["local_time"])
-    assert [draft.data[key] for key in ("pin", "state", "verify", "work_code")] == [
+    data = json.loads(draft.data)
+    assert data["local_time"] == punch.local_time.strftime("%Y-%m-%dT%H:%M:%S")
+    assert draft.time.startswith(data["local_time"])
+    assert [data[key] for key in ("pin", "state", "verify", "work_code")] == [
         punch.pin,
         punch.state,
         punch.verify,
         punch.work_code,
     ]
-    assert bytes.fromhex(draft.data["raw"]) == punch.raw
+    assert bytes.fromhex(data["raw"]) == punch.raw
 
 
 # ---------------------------------------------------------------- a stranger's check

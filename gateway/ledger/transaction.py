@@ -52,7 +52,7 @@ class Transaction:
         )
         head.sequence += 1
         head.digest = digest
-        head.written += len(body.encode())
+        head.written += len(body) if body.isascii() else len(body.encode())
         topic = event.topic_of(draft.type, draft.subject)
         self._rows.append((head.sequence, draft.id.bytes, topic, body, digest, self.now_ms, terminal, day))
         return head.sequence

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.base import BadRecord, RawPunch
+from drivers.base import BadRecord, Labels, RawPunch
 from gateway import event
 from gateway.event import ClockEvidence, ReadingContext, mask_pin, punch_draft, quarantine_draft, utc_text
 
@@ -43,7 +43,8 @@ class Reading:
         context = ReadingContext(
             "lobby", "CEXA193960001", self.zone, "log", NOW, self.synchronised, clock, self.stepped, MINUTE
         )
-        return punch_draft(punch_at(self.shown), context, occurrence=1, position=7).data
+        found: dict[str, Any] = json.loads(punch_draft(punch_at(self.shown), context, occurrence=1, position=7).data)
+        return found
 
     def suspect(self) -> Sequence[str]:
         """Return the flags of the punch."""
@@ -170,15 +171,21 @@ def test_time_is_the_wall_clock_with_its_zones_offset(zone: str, shown: str, tim
     """Also where daylight saving makes the hour doubtful: the digits stay."""
     context = ReadingContext("lobby", "CEXA193960001", ZoneInfo(zone), "log", NOW, True, None, False, MINUTE)
     draft = punch_draft(punch_at(datetime.fromisoformat(shown)), context, occurrence=1, position=None)
-    assert (draft.time, draft.data["local_time"], draft.data["timezone"]) == (time, shown, zone)
+    data = json.loads(draft.data)
+    assert (draft.time, data["local_time"], data["timezone"]) == (time, shown, zone)
 
 
 def test_codes_without_a_known_meaning_have_no_label() -> None:
     """The raw code travels either way."""
     context = ReadingContext("lobby", "CEXA193960001", JAKARTA, "live", NOW, True, None, False, MINUTE)
-    known = punch_draft(RawPunch("1", None, LOCAL_NOW, 5, 15, None, b""), context, occurrence=1, position=None).data
+
+    def data(punch: RawPunch) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(punch_draft(punch, context, occurrence=1, position=None).data)
+        return found
+
+    known = data(RawPunch("1", None, LOCAL_NOW, 5, 15, None, b""))
     assert (known["state_label"], known["verify_label"], known["work_code"]) == ("overtime_out", "face", None)
-    odd = punch_draft(RawPunch("1", None, LOCAL_NOW, 77, 99, "3", b""), context, occurrence=1, position=None).data
+    odd = data(RawPunch("1", None, LOCAL_NOW, 77, 99, "3", b""))
     assert (odd["state"], odd["state_label"], odd["verify"], odd["verify_label"]) == (77, None, 99, None)
 
 
@@ -188,8 +195,9 @@ def test_a_quarantined_record_carries_at_most_1024_bytes(size: int) -> None:
     raw = bytes(range(256)) * (size // 256) + bytes(size % 256)
     context = ReadingContext("lobby", "CEXA193960001", JAKARTA, "log", NOW, True, None, False, MINUTE)
     draft = quarantine_draft(BadRecord(raw, raw, "31 February"), context, occurrence=1, position=0)
-    assert bytes.fromhex(draft.data["raw"]) == raw[:1024]
-    assert (draft.data["size"], draft.data["sha256"]) == (size, sha256(raw).hexdigest())
+    data = json.loads(draft.data)
+    assert bytes.fromhex(data["raw"]) == raw[:1024]
+    assert (data["size"], data["sha256"]) == (size, sha256(raw).hexdigest())
     assert draft.time == "2026-09-04T07:30:00+07:00"
 
 
@@ -254,6 +262,106 @@ def test_uuid5_is_that_of_the_standard_library(identity: UUID, name: str) -> Non
     assert event.uuid5(identity, name) == uuid5(identity, name)
 
 
+def canonical(content: dict[str, Any]) -> str:
+    """Return JSON as the standard library writes it: sorted keys, no white space, UTF-8."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+NUMBERS = st.none() | st.integers(-300, 300) | st.integers()
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1))  # noqa: DTZ001 - wall clocks
+ZONES = st.sampled_from(["Asia/Jakarta", "Asia/Kathmandu", "Europe/Berlin", "America/St_Johns", "Africa/Monrovia"])
+LABELS_OF_A_DRIVER = st.dictionaries(st.none() | st.integers(-300, 300), TEXTS, max_size=4)
+
+
+@given(
+    texts=st.tuples(TEXTS, TEXTS, st.none() | TEXTS, st.none() | TEXTS),
+    numbers=st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS),
+    moments=st.tuples(MOMENTS, MOMENTS, MOMENTS),
+    zone=ZONES,
+    labels=st.tuples(LABELS_OF_A_DRIVER, LABELS_OF_A_DRIVER),
+    offset_ms=st.none() | st.integers(-(10**9), 10**9),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    raw=st.binary(max_size=50),
+    near=st.booleans(),
+)
+def test_a_punch_is_written_as_the_standard_library_writes_it(
+    texts: tuple[str, str, str | None, str | None],
+    numbers: tuple[int | None, int | None, int | None, int | None],
+    moments: tuple[datetime, datetime, datetime],
+    zone: str,
+    labels: tuple[dict[int | None, str], dict[int | None, str]],
+    offset_ms: int | None,
+    flags: tuple[bool, bool, bool],
+    raw: bytes,
+    near: bool,
+) -> None:
+    """Byte for byte the JSON of these members, whatever the driver delivers; the time is that of the zone."""
+    terminal, serial, pin, work_code = texts
+    uid, state, verify, position = numbers
+    local_time, now, measured = moments
+    measured = local_time if near else measured
+    synchronised, stepped, host_time = flags
+    clock = None if offset_ms is None else ClockEvidence(offset_ms, 35, measured.replace(tzinfo=UTC))
+    context = ReadingContext(
+        terminal,
+        serial,
+        ZoneInfo(zone),
+        "log",
+        now.replace(tzinfo=UTC),
+        synchronised,
+        clock,
+        stepped,
+        MINUTE,
+        Labels(*labels),
+        host_time,
+    )
+
+    punch = RawPunch(pin, uid, local_time, state, verify, work_code, raw)
+    draft = punch_draft(punch, context, occurrence=3, position=position)
+
+    moment = local_time.replace(tzinfo=ZoneInfo(zone))
+    near_clock = None
+    if clock is not None and not stepped:
+        apart = moment - timedelta(milliseconds=clock.offset_ms) - clock.measured
+        near_clock = clock if abs(apart) <= DAY else None
+    suspect = {
+        "reset": local_time.year <= 2000,
+        "future": synchronised and moment - context.now > MINUTE,
+        "step": stepped,
+        "drift": synchronised and near_clock is not None and abs(near_clock.offset_ms) > 60_000,
+        "unverified": not synchronised,
+        "host_time": host_time,
+        "unmeasured": near_clock is None and not host_time,
+    }
+    assert draft.time == moment.isoformat()
+    assert draft.data == canonical(
+        {
+            "terminal": terminal,
+            "serial": serial,
+            "pin": pin,
+            **({} if uid is None else {"uid": uid}),
+            "local_time": local_time.isoformat(),
+            "timezone": zone,
+            "occurrence": 3,
+            "state": state,
+            "state_label": labels[0].get(state),
+            "verify": verify,
+            "verify_label": labels[1].get(verify),
+            "work_code": work_code,
+            "via": "log",
+            "position": position,
+            "clock": {
+                "offset_ms": near_clock.offset_ms if near_clock else None,
+                "bound_ms": near_clock.bound_ms if near_clock else None,
+                "measured": utc_text(near_clock.measured) if near_clock else None,
+                "gateway_synchronised": synchronised,
+            },
+            "suspect": [mark for mark, applies in suspect.items() if applies],
+            "raw": raw.hex(),
+        }
+    )
+
+
 @given(
     identity=st.uuids(),
     texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS),
@@ -271,7 +379,7 @@ def test_an_event_is_written_as_the_standard_library_writes_it(
     """Sorted keys, no white space, UTF-8: byte for byte, for any text in any member; the digest fits it."""
     kind, time, source, stream, previous = texts
     recorded = datetime(2026, 9, 7, tzinfo=UTC)
-    draft = event.Draft(identity, kind, subject, time, data)
+    draft = event.Draft(identity, kind, subject, time, canonical(data))
     body, digest = event.encode(
         draft, source=source, stream=stream, sequence=sequence, recorded=recorded, previous=previous
     )
@@ -289,9 +397,6 @@ def test_an_event_is_written_as_the_standard_library_writes_it(
         "recordedtime": "2026-09-07T00:00:00.000Z",
         **({} if subject is None else {"subject": subject}),
     }
-
-    def canonical(content: dict[str, Any]) -> str:
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     assert digest == "sha256:" + sha256((previous + canonical(members)).encode()).hexdigest()
     assert body == canonical({**members, "digest": digest})

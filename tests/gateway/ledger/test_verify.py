@@ -16,6 +16,7 @@ from gateway.event import Draft, encode, first_previous
 from gateway.ledger import LedgerReader
 from gateway.ledger import verify as verify_module
 from gateway.ledger.verify import Verdict
+from tests import contract
 from tests.gateway.test_ledger import SERIAL, Office, logged, made
 
 
@@ -160,7 +161,7 @@ def sealed_again(office: Office, number: int, **changes: Any) -> tuple[str, str]
 
 def seal_of(previous: str, event: dict[str, Any]) -> tuple[str, str]:
     """Seal an event whose fields are given."""
-    draft = Draft(UUID(event["id"]), event["type"], event.get("subject"), event["time"], event["data"])
+    draft = Draft(UUID(event["id"]), event["type"], event.get("subject"), event["time"], contract.canonical(event["data"]))
     return encode(
         draft,
         source=event["source"],
