@@ -161,7 +161,8 @@ def sealed_again(office: Office, number: int, **changes: Any) -> tuple[str, str]
 
 def seal_of(previous: str, event: dict[str, Any]) -> tuple[str, str]:
     """Seal an event whose fields are given."""
-    draft = Draft(UUID(event["id"]), event["type"], event.get("subject"), event["time"], contract.canonical(event["data"]))
+    data = contract.canonical(event["data"])
+    draft = Draft(UUID(event["id"]), event["type"], event.get("subject"), event["time"], data)
     return encode(
         draft,
         source=event["source"],
