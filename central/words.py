@@ -122,6 +122,8 @@ MEANINGS: Mapping[str, Text] = {
 }
 """What usual names in policies mean, where the name does not say it in the language."""
 
+_ARTICLE = in_context("decree", "Art. {article}")
+
 
 def word_of(table: Mapping[str, Text], word: str) -> str:
     """Return a word of a table as a text; a word that the table lacks stays what it is."""
@@ -137,6 +139,24 @@ def with_meaning(name: str, language: Language) -> str:
     """Return a name of a policy with its usual meaning in brackets."""
     meaning = meaning_of(name, language)
     return name if meaning == name else f"{name} ({meaning})"
+
+
+def print_source(decree: str | None, article: str | None, language: Language) -> str:
+    """Return decree and article; of a decree written ``Indonesian / English`` the half of the language."""
+    if article is not None and article[:1].isdigit():
+        article = _ARTICLE.into(language, article=article)
+    return ", ".join(half_of(part, language) for part in (decree, article) if part)
+
+
+def half_of(text: str, language: Language) -> str:
+    """Return a language's half of a text written ``Indonesian / English``; another text as it is."""
+    halves = text.split(" / ")
+    return text if len(halves) != 2 else halves[0 if language is Language.INDONESIAN else 1]
+
+
+def print_decimal(number: str, language: Language) -> str:
+    """Return a decimal number with the decimal sign of the language."""
+    return number.replace(".", ",") if language is Language.INDONESIAN else number
 
 
 def print_cut(thousandths: int, rupiah: int, language: Language) -> str:

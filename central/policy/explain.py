@@ -5,7 +5,6 @@ dated stands under its date, with what ends there; a figure whose source says th
 written ``Indonesian / English`` each language shows its half.
 """
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from central.policy.document import Node, Path
 from central.policy.load import Policy, Version
 from central.texts import Language, Text, _
 from central.timesheet.rules import Cut, Rules, SlotRule
-from central.words import print_cut, with_meaning
+from central.words import half_of, print_cut, print_source, with_meaning
 
 _WORDS: dict[str, Text] = {
     "from": _("From {date} on:"),
@@ -71,7 +70,6 @@ _WORDS: dict[str, Text] = {
     "excused_free": _("Minutes late and early that were excused do not count."),
     "ladder": _("From {days} days in a year on: {level}."),
     "run": _("{days} absent days in a row: {level}."),
-    "article": _("Art. {article}"),
     "unnamed": _("not named in this policy; the program's default"),
     "invented": _("[INVENTED]"),
     "none": _("no class"),
@@ -147,16 +145,8 @@ def _rests_on(path: Path, document: Node, language: Language) -> str:
     if document.at(path) is None:
         return _say("unnamed", language)
     source = document.nearest(path).source
-    article = source.get("article")
-    if article is not None and re.match("[0-9]", article):
-        article = _say("article", language, article=article)
-    named = ", ".join(_half(part, language) for part in (source.get("decree"), article) if part)
-    return "; ".join(part for part in (named, _half(source.get("note", ""), language)) if part)
-
-
-def _half(text: str, language: Language) -> str:
-    halves = text.split(" / ")
-    return text if len(halves) != 2 else halves[0 if language is Language.INDONESIAN else 1]
+    named = print_source(source.get("decree"), source.get("article"), language)
+    return "; ".join(part for part in (named, half_of(source.get("note", ""), language)) if part)
 
 
 def _value(value: object, language: Language) -> object:

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
@@ -112,6 +112,7 @@ def _explained(
         status=status,
         why=reason,
         history=history,
+        zone=zone_of(registers.rows("units")),
         known_at=moment,
         replaced=replaced,
         waiting=0 if known_at is not None else marks.numbers(connection)[0],
@@ -136,7 +137,8 @@ def _as_json(found: Explained) -> dict[str, Any]:
         }
         for revision in found.history
     ]
-    return {**asdict(found), "date": found.date.isoformat(), "history": history}
+    stated = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "zone"}
+    return {**stated, "date": found.date.isoformat(), "history": history}
 
 
 def days(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from central.texts import Language, Text, _
+from central.texts import Language, Text, _, in_context
 
 MESSAGES: Mapping[str, Text] = {
     # heads
@@ -186,6 +186,39 @@ MESSAGES: Mapping[str, Text] = {
     "unknown_pin": _("PIN {pin} at {serial} ({site}): {punches} punches on {days} days, {first} to {last}"),
     "no_unknown_pins": _("every PIN that was read belongs to a person"),
 }
+
+FIELDS: Mapping[str, Text] = {
+    "work_date": in_context("field", "work date"),
+    "kind": in_context("field", "kind"),
+    "status": in_context("field", "status"),
+    "shifts": in_context("field", "shifts"),
+    "absent": in_context("field", "absence"),
+    "worked": in_context("field", "presence"),
+    "class_": in_context("field", "class"),
+    "cut": in_context("field", "cut"),
+    "cut_rp": in_context("field", "cut in rupiah"),
+    "planned_min": in_context("field", "planned minutes"),
+    "present_min": in_context("field", "minutes present"),
+    "counted_min": in_context("field", "minutes counted"),
+    "before_min": in_context("field", "minutes before the due time"),
+    "overtime_min": in_context("field", "minutes of overtime"),
+    "excused": in_context("field", "leave"),
+    "unclaimed": in_context("field", "unclaimed punches"),
+    "repeats": in_context("field", "repeats"),
+    "conditions": in_context("field", "conditions"),
+    "reasons": in_context("field", "reasons"),
+    "name": in_context("field", "name"),
+    "measure": in_context("field", "measure"),
+    "demanded": in_context("field", "duty"),
+    "punches": in_context("field", "number of punches"),
+    "due": in_context("field", "due time"),
+    "due_local": in_context("field", "due time"),
+    "minutes": in_context("field", "minutes"),
+    "missing": in_context("field", "missing punch"),
+    "excused_min": in_context("field", "minutes excused"),
+    "flexi_arrival": in_context("field", "flexible arrival"),
+}
+"""Values of a verdict and of its slots that a revision may change."""
 
 
 def message(code: str, language: Language, **values: Any) -> str:

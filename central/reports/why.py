@@ -1,16 +1,19 @@
 """Why a day is judged as it is, in plain words: plan, punches with evidence, policy, doubts, revisions. Pure."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from central.reports.messages import MESSAGES, message
+from central.moments import print_moment
+from central.reports.messages import FIELDS, MESSAGES, message
 from central.store.results import Revision
-from central.texts import Language
+from central.texts import Language, Text, _
 from central.timesheet.clock import print_local, print_time
-from central.timesheet.render import percent
+from central.words import REGISTERS, VALUES, print_cut, print_decimal, print_source, with_meaning, word_of
 
 Reason = Mapping[str, Any]
 
@@ -28,6 +31,8 @@ class Explained:
     why: str | None
     """Why the date is not judged."""
     history: Sequence[Revision]
+    zone: tzinfo | None
+    """Of the office; for dates without a plan."""
     known_at: str | None
     replaced: str | None
     """What was in force at that moment and is not kept: the text of a ``policy``, or the version of the ``engine``."""
@@ -36,23 +41,24 @@ class Explained:
 
 
 def explain(found: Explained, language: Language) -> Iterator[str]:
-    """Yield the explanation line by line."""
+    """Yield the explanation line by line; moments in the zone of the plan."""
+    zone = _zone(found)
     title = {"name": found.name, "person": found.person, "date": found.date.isoformat()}
     yield message("title", language, **title, status=message(found.status, language))
     if found.known_at is not None:
-        yield message("as_known", language, moment=found.known_at)
+        yield message("as_known", language, moment=print_moment(found.known_at, zone))
         if found.replaced is not None:
             last = found.history[-1] if found.history else None
             what = message(f"replaced_{found.replaced}", language)
-            values = {} if last is None else {"revision": last.revision, "entered": last.entered}
+            values = {} if last is None else _stored(last, zone)
             yield message("replaced" if last else "replaced_unstored", language, what=what, **values)
     elif found.history:
         last = found.history[-1]
-        yield message("as_stored", language, revision=last.revision, entered=last.entered)
+        yield message("as_stored", language, **_stored(last, zone))
     if found.waiting:
         yield message("waiting", language, marks=found.waiting)
     if found.content is not None:
-        yield from _verdict(found.content, language)
+        yield from _verdict(found.content, zone, language)
     elif found.why is not None:
         yield message("not_judged", language, why=message(found.why, language))
     else:
@@ -61,15 +67,25 @@ def explain(found: Explained, language: Language) -> Iterator[str]:
         yield ""
         yield message("head_history", language)
         for revision in found.history:
-            yield "  " + _revision(revision, language)
+            yield "  " + _revision(revision, zone, language)
 
 
-def _verdict(content: Mapping[str, Any], language: Language) -> Iterator[str]:
+def _zone(found: Explained) -> tzinfo | None:
+    reasons = () if found.content is None else found.content["reasons"]
+    name = next((reason["zone"] for reason in reasons if reason["step"] == "plan"), None)
+    return found.zone if name is None else ZoneInfo(name)
+
+
+def _stored(revision: Revision, zone: tzinfo | None) -> dict[str, Any]:
+    return {"revision": revision.revision, "entered": print_moment(revision.entered, zone)}
+
+
+def _verdict(content: Mapping[str, Any], zone: tzinfo | None, language: Language) -> Iterator[str]:
     reasons: list[Reason] = content["reasons"]
     for head, lines in (
         ("head_plan", _plan(content, reasons, language)),
         ("head_slots", _slots(content, reasons, language)),
-        ("head_punches", _punches(content, reasons, language)),
+        ("head_punches", _punches(content, reasons, zone, language)),
         ("head_doubts", _doubts(reasons, language)),
         ("head_day", _day(content, reasons, language)),
     ):
@@ -83,13 +99,13 @@ def _verdict(content: Mapping[str, Any], language: Language) -> Iterator[str]:
 def _plan(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
     for reason in reasons:
         if reason["step"] == "plan":
-            yield f"{message('plan_' + reason['what'], language)}: {reason['version']}"
+            yield f"{message('plan_' + reason['what'], language)}: {_version(reason['version'], language)}"
             yield message("plan_zone", language, **{key: reason[key] for key in ("zone", "work_date", "policy")})
             for other in reason.get("not_taken", ()):
                 what = message(f"plan_{other['what']}", language)
-                yield message("plan_not_taken", language, what=what, version=other["version"])
+                yield message("plan_not_taken", language, what=what, version=_version(other["version"], language))
         elif reason["step"] == "due":
-            values = {**reason, "leave": _joined(reason.get("leave")), "paper": _joined(reason.get("paper"))}
+            values = {**reason, "leave": _leave_words(reason, language), "paper": _joined(reason.get("paper"))}
             code: str = reason["what"]
             code = {"leave": "leave_day", "unknown_slot": "unknown_leave_slot"}.get(code, code)
             yield message(code, language, from_=values.pop("from", None), **values)
@@ -116,17 +132,21 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
                 yield "  " + _class(slot, reason, language, in_place=in_place)
             elif reason["step"] == "pick":
                 what = message(reason["what"], language)
-                yield "  " + message("pick", language, slot=name, what=what, policy=_policy(reason["policy"]))
+                yield "  " + message("pick", language, slot=name, what=what, policy=_policy(reason["policy"], language))
             elif reason["what"] == "end_moved":
-                policy = _policy(reason["policy"])
+                policy = _policy(reason["policy"], language)
                 yield "  " + message("end_moved", language, minutes=reason["by_s"] // 60, policy=policy)
 
 
 def _class(slot: Mapping[str, Any], reason: Reason, language: Language, *, in_place: bool) -> str:
     """Return what a class cuts, or would where its slot is not final, or the rule of the day stands in its place."""
-    values = {"slot": slot["name"], "class_": reason["class"] or "-", "policy": _policy(reason.get("policy"))}
+    values = {"slot": slot["name"], "class_": reason["class"] or "-", "policy": _policy(reason.get("policy"), language)}
     known = "cut" in reason  # verdicts of version 1 hold what is cut, not what would be
-    cut = _cut(reason["cut"], reason["cut_rp"]) if known else _cut(slot["cut"], slot["cut_rp"])
+    cut = (
+        print_cut(reason["cut"], reason["cut_rp"], language)
+        if known
+        else print_cut(slot["cut"], slot["cut_rp"], language)
+    )
     code = "class"
     if in_place:
         code = "class_replaced"
@@ -148,7 +168,9 @@ def _slot(slot: Mapping[str, Any], language: Language) -> str:
     return message(f"slot_{slot['measure']}", language, punch=punch, minutes=slot["minutes"])
 
 
-def _punches(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:
+def _punches(
+    content: Mapping[str, Any], reasons: Iterable[Reason], zone: tzinfo | None, language: Language
+) -> Iterator[str]:
     uses: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
     for reason in reasons:
         named = [*reason.get("punches", ()), *([reason["punch"]] if "punch" in reason else ())]
@@ -167,7 +189,7 @@ def _punches(content: Mapping[str, Any], reasons: Iterable[Reason], language: La
             place="" if punch["stream"] is None else message("place", language, **_placed(punch)),
             use=", ".join(listed),
         )
-        yield from (f"  {line}" for line in _evidence(punch, language))
+        yield from (f"  {line}" for line in _evidence(punch, zone, language))
     if not uses and content["slots"]:
         yield message("no_punches", language)
 
@@ -176,11 +198,11 @@ def _placed(punch: Mapping[str, Any]) -> dict[str, Any]:
     return {key: punch[key] for key in ("stream", "sequence", "id")}
 
 
-def _evidence(punch: Mapping[str, Any], language: Language) -> Iterator[str]:
+def _evidence(punch: Mapping[str, Any], zone: tzinfo | None, language: Language) -> Iterator[str]:
     clock = punch.get("clock")
     if clock is not None and clock.get("offset_ms") is not None:
-        offset = f"{clock['offset_ms'] / 1000:+.1f}"
-        yield message("clock", language, offset=offset, measured=clock.get("measured") or "-")
+        offset = print_decimal(f"{clock['offset_ms'] / 1000:+.1f}", language)
+        yield message("clock", language, offset=offset, measured=print_moment(clock.get("measured") or "-", zone))
     if punch.get("suspect"):
         words = ", ".join(f"{word} ({message(word, language)})" for word in punch["suspect"])
         yield message("suspect", language, suspect=words)
@@ -197,7 +219,7 @@ def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
         if reason.get("terminal"):
             what += message("at_terminal", language, terminal=reason["terminal"])
         if reason.get("detail"):
-            what += f" ({reason['detail']})"
+            what += f" ({_patterned(_DETAILS, reason['detail'], language)})"
         between = "from" in reason and message("between", language, from_=reason["from"], to=reason["to"] or "…")
         yield message("doubt", language, slot=reason["slot"], what=what, between=between or "")
 
@@ -205,31 +227,59 @@ def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
 def _day(content: Mapping[str, Any], reasons: Sequence[Reason], language: Language) -> Iterator[str]:
     for reason in reasons:
         if reason["step"] == "sum" and reason["what"] != "withheld":
-            yield message(reason["what"], language, policy=_policy(reason["policy"]))
+            yield message(reason["what"], language, policy=_policy(reason["policy"], language))
     if content["present_min"] is not None:
         values = {"minutes": content["present_min"], "counted": content["counted_min"]}
         yield message("present_min", language, **values)
     if content["overtime_min"]:
         yield message("overtime", language, minutes=content["overtime_min"])
-    yield message("cut", language, cut=_cut(content["cut"], content["cut_rp"]))
+    yield message("cut", language, cut=print_cut(content["cut"], content["cut_rp"], language))
     for reason in reasons:
         if reason["what"] == "withheld":
             policy = (
-                "" if reason["policy"] is None else message("by_policy", language, policy=_policy(reason["policy"]))
+                ""
+                if reason["policy"] is None
+                else message("by_policy", language, policy=_policy(reason["policy"], language))
             )
-            yield message("withheld", language, cut=_cut(reason["cut"], reason["cut_rp"]), policy=policy)
+            yield message("withheld", language, cut=print_cut(reason["cut"], reason["cut_rp"], language), policy=policy)
 
 
-def _cut(thousandths: int, rupiah: int) -> str:
-    return f"{percent(thousandths)} %" + (f" + Rp {rupiah}" if rupiah else "")
-
-
-def _policy(ref: Mapping[str, Any] | None) -> str:
+def _policy(ref: Mapping[str, Any] | None, language: Language) -> str:
     """Return the line of a policy with its decree and article."""
-    if ref is None:
-        return "-"
-    article = f" {ref['article']}" if ref.get("article") else ""
-    return f"{ref['node']} ({ref['decree'] or '-'}{article})"
+    return "-" if ref is None else f"{ref['node']} ({print_source(ref['decree'], ref.get('article'), language) or '-'})"
+
+
+_SEGMENTS = (
+    (re.compile(r"roster \((?P<paper>.*)\)"), _("roster ({paper})")),
+    (re.compile(r"assigned \((?P<paper>.*)\)"), _("assigned ({paper})")),
+    (re.compile(r"schedule (?P<name>\S+) without this date"), _("schedule {name} without this date")),
+    (re.compile(r"schedule (?P<name>\S+) (?P<since>\S+) \((?P<paper>.*)\)"), _("schedule {name} {since} ({paper})")),
+    (re.compile(r"timetable (?P<name>\S+) without this date"), _("timetable {name} without this date")),
+    (re.compile(r"timetable (?P<name>\S+) (?P<since>\S+) \((?P<paper>.*)\)"), _("timetable {name} {since} ({paper})")),
+    (re.compile(r"calendar (?P<kind>\w+) (?P<name>.*)"), _("calendar: {kind}, {name}")),
+    (re.compile(r"(?P<kind>off)"), _("{kind}")),
+)
+"""Parts of a plan's version as central.timesheet.assemble writes them: they enter digests, so in one language."""
+_DETAILS = (
+    (re.compile(r"stream (?P<stream>\S+) sequences? (?P<numbers>\S+)"), _("stream {stream} sequence {numbers}")),
+    (re.compile(r"punch (?P<id>\S+)"), _("punch {id}")),
+)
+"""Details of doubts as central.timesheet.unknown writes them."""
+
+
+def _version(version: str, language: Language) -> str:
+    return " · ".join(_patterned(_SEGMENTS, part, language) for part in version.split(" · "))
+
+
+def _patterned(patterns: Iterable[tuple[re.Pattern[str], Text]], text: str, language: Language) -> str:
+    """Return what a text of the judgement says in a language; one of no known form stays as it is."""
+    for pattern, words in patterns:
+        if (found := pattern.fullmatch(text)) is not None:
+            values = found.groupdict()
+            return words.into(
+                language, **values | ({"kind": word_of(VALUES, values["kind"])} if "kind" in values else {})
+            )
+    return text
 
 
 def _joined(values: Any) -> str:
@@ -238,14 +288,13 @@ def _joined(values: Any) -> str:
     return values if isinstance(values, str) else ", ".join(str(value) for value in values if value is not None) or "-"
 
 
-def _revision(revision: Revision, language: Language) -> str:
+def _revision(revision: Revision, zone: tzinfo | None, language: Language) -> str:
     changed = "; ".join(_changes(json.loads(revision.changed), language))
     causes = dict.fromkeys(_cause(cause, language) for cause in json.loads(revision.cause))
     return message(
         "revision",
         language,
-        revision=revision.revision,
-        entered=revision.entered,
+        **_stored(revision, zone),
         status=message(revision.status, language),
         changed=f"; {changed}" if changed else "",
         causes=", ".join(causes) or "-",
@@ -254,7 +303,8 @@ def _revision(revision: Revision, language: Language) -> str:
 
 def _changes(changed: Mapping[str, Any], language: Language) -> Iterator[str]:
     if "fields" in changed:
-        yield message("changed_fields", language, fields=", ".join(changed["fields"]))
+        fields = dict.fromkeys(_field(name, language) for name in changed["fields"])
+        yield message("changed_fields", language, fields=", ".join(fields))
     for what, described in (("punches", _punch_words), ("doubts", _doubt_words), ("leave", _leave_words)):
         for part in ("new", "gone"):
             if items := changed.get(what, {}).get(part):
@@ -262,7 +312,14 @@ def _changes(changed: Mapping[str, Any], language: Language) -> Iterator[str]:
                 yield message(f"{what}_{part}", language, items=", ".join(words))
     for what in ("plan", "policy", "engine"):
         if what in changed:
-            yield message(f"{what}_changed", language, old=changed[what][0], new=changed[what][1])
+            old, new = (_version(value, language) if what == "plan" and value else value for value in changed[what])
+            yield message(f"{what}_changed", language, old=old, new=new)
+
+
+def _field(name: str, language: Language) -> str:
+    """Return the name of a value that changed; that of a slot stands after the slot's own name."""
+    slot, dot, part = name.rpartition(".")
+    return f"{slot}{' ' if dot else ''}{FIELDS[part].into(language) if part in FIELDS else part}"
 
 
 def _punch_words(punch: Reason, _language: Language) -> str:
@@ -271,15 +328,19 @@ def _punch_words(punch: Reason, _language: Language) -> str:
 
 
 def _doubt_words(doubt: Reason, language: Language) -> str:
-    detail = f" ({doubt['detail']})" if doubt.get("detail") else ""
+    detail = f" ({_patterned(_DETAILS, doubt['detail'], language)})" if doubt.get("detail") else ""
     return message("suspect_punch" if doubt["what"] == "suspect" else doubt["what"], language) + detail
 
 
-def _leave_words(leave: Reason, _language: Language) -> str:
-    return _joined(leave.get("leave"))
+def _leave_words(leave: Reason, language: Language) -> str:
+    kinds = leave.get("leave")
+    if kinds is None:
+        return ""
+    named = [kinds] if isinstance(kinds, str) else [kind for kind in kinds if kind is not None]
+    return ", ".join(with_meaning(kind, language) for kind in named) or "-"
 
 
 def _cause(cause: Mapping[str, Any], language: Language) -> str:
     code = f"cause_{cause['kind']}"
-    values = {**cause, "from_": cause.get("from")}
+    values = {**cause, "from_": cause.get("from"), "register": word_of(REGISTERS, cause.get("register", ""))}
     return message(code if code in MESSAGES else "cause_other", language, **values)

@@ -1,7 +1,9 @@
 """``why``, ``recompute``, ``rebuild`` and ``pins`` as people and scripts use them."""
 
+import dataclasses
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,9 @@ import pytest
 from sqlalchemy import update
 
 from central.policy.office import OfficePolicies
+from central.reports.messages import FIELDS
 from central.store import marks, results
+from central.timesheet.model import DayResult, SlotResult
 from central.timesheet.recompute import Recompute
 from tests import command
 from tests.central.store.office import POLICIES, Centre
@@ -55,7 +59,7 @@ def test_a_day_is_explained_with_plan_punches_policy_and_revisions(centre: Centr
         "in, due 07:30:00: punch 07:45:10, 15 minutes late (final)",
         "in: TL1, cut 0.5 %, by slots.in.bands[0] (tests of the centre)",
         f"2026-08-31 07:45:10 at lobby, stream {stream} sequence 1",
-        "clock +420.0 s off, measured 2026-08-31T00:29:41.120Z",
+        "clock +420.0 s off, measured 2026-08-31 07:29:41 WIB",
         "vouched for by Kepala BKD, SK 9/2026",
         "doubts that ended the clock was wrong by more than is tolerated",
         "import of decisions by Kepala Contoh, Contoh 1/2026",
@@ -69,6 +73,31 @@ def test_a_day_is_explained_in_indonesian_by_a_name(centre: Centre) -> None:
 
     assert "in: presensi dengan PIN yang belum ada pemiliknya di lobby" in found
     assert "sementara, belum ada potongan untuk ini" in found
+
+
+def test_an_explanation_in_indonesian_has_no_english_word(centre: Centre) -> None:
+    """Of plan, fields, causes and details; moments are those of the office's clock; no name of the code is shown."""
+    found = explained(centre, "a", "2026-08-31", "--lang", "id") + explained(centre, "b", "2026-09-01", "--lang", "id")
+
+    assert not re.search(r"\b(assigned|schedule|timetable|punch|sequence|import|decisions|class_|cut|by)\b", found)
+    assert not re.search(r"\d{4}-\d\d-\d\dT", found)
+    for part in (
+        "rencana unit: ditetapkan (Contoh 1/2026) · jadwal week 2026-01-01 (Contoh 1/2026) · jam kerja office",
+        "diukur 2026-08-31 07:29:41 WIB",
+        "jam meleset +420,0 detik",
+        "potongan 0,5 %",
+        "berubah status, potongan, in status",
+        "impor keputusan oleh Kepala Contoh",
+        "(presensi ",
+    ):
+        assert part in found
+
+
+def test_every_value_that_may_change_has_a_name() -> None:
+    """So that a revision never names one as the code does."""
+    parts = {field.name for kind in (DayResult, SlotResult) for field in dataclasses.fields(kind)}
+
+    assert parts - {"date", "slots", "inputs", "punch"} <= set(FIELDS)
 
 
 def test_a_day_is_explained_as_it_was_known(centre: Centre) -> None:
@@ -121,7 +150,7 @@ def test_the_rule_of_the_day_stands_in_place_of_its_slots_or_would(centre: Centr
     assert "cut of the day: 5 %" in absent
     assert "in: M, cut 1.5 %, withheld" in doubtful
     assert "cut of the day: 1.5 %" in doubtful
-    assert "the day cuts 5 %, by day.all_missing (tests of the centre 9)" in doubtful
+    assert "the day cuts 5 %, by day.all_missing (tests of the centre, Art. 9)" in doubtful
 
 
 def test_leave_that_the_policy_does_not_name_is_shown(centre: Centre) -> None:
@@ -132,7 +161,7 @@ def test_leave_that_the_policy_does_not_name_is_shown(centre: Centre) -> None:
     assert "the policy names no leave anual" in explained(centre, "b", "2026-09-01")
     assert "the policy does not name a kind of leave" in explained(centre, "b", "2026-09-01")
     slot = explained(centre, "a", "2026-09-01", "--lang", "id")
-    assert "izin technical (Contoh 1/2026) menyebut sesi noon, yang tidak ada pada hari ini" in slot
+    assert "izin technical (alasan teknis) (Contoh 1/2026) menyebut sesi noon, yang tidak ada pada hari ini" in slot
 
 
 def test_a_day_as_known_before_a_policys_text_changed_shows_the_text_of_then(centre: Centre, tmp_path: Path) -> None:
@@ -150,7 +179,7 @@ def test_a_day_as_known_before_a_policys_text_changed_shows_the_text_of_then(cen
 
     assert "in: TL1, cut 0.5 %" in then
     assert "the text of the policy was another one at that moment" in then
-    assert "revision 2, stored 2026-09-03T01:00:00.000Z" in then
+    assert "revision 2, stored 2026-09-03 08:00:00 WIB" in then
     assert "in: TL9, cut 0.5 %" in now
     assert "another one" not in now
     unstored = run(centre, *arguments, "2026-08-31T06:00+07:00")[1]
