@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from gateway.cli.base import command_group
-from gateway.cli.options import duration
-from gateway.demo import demo as run_demo
+from gateway.cli.options import Lang, duration
+from gateway.demo.run import demo as run_demo
+from gateway.texts import user_language
 
 app = command_group()
 
@@ -16,13 +17,16 @@ def demo(
     for_s: Annotated[
         float | None,
         typer.Option(
-            "--for", parser=duration, metavar="DURATION", help="End after this time, such as 20s; else Ctrl-C."
+            "--for", parser=duration, metavar="DURATION", help="How long the day takes, such as 20s; then it ends."
         ),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="No live table.")] = False,
+    lang: Lang = None,
 ) -> None:
     """Show everything at work on this computer.
 
-    Four simulated terminals, the gateway, a broker and a centre; at the end all must hold the same punches.
+    Yesterday in an invented office is replayed: four simulated terminals, the gateway, a broker and a centre. At the
+    end all must hold the same punches, and each verdict must be the one that the script of the day means. Without
+    --for everything then goes on running until Ctrl-C.
     """
-    raise typer.Exit(run_demo(for_s, plain=plain))
+    raise typer.Exit(run_demo(for_s, plain=plain, language=lang or user_language()))

@@ -1,0 +1,113 @@
+"""The invented office: its registers as files, moved to another date, and its terminals with what they hold."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date, datetime, timedelta
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from drivers.anviz import simulator as anviz
+from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
+from gateway.demo.clock import ReplayedTime
+from gateway.demo.script import Part, read_script
+
+FILES = files("gateway.demo") / "files"
+WRITTEN = date(2026, 9, 2)
+"""The day of the files as they are shipped; the evening before it belongs to the night shift."""
+REGISTERS = ("units", "people", "timetables", "schedules", "rosters", "assignments", "leave", "enrolments")
+"""The registers in the order in which they are entered."""
+LATE_ENROLMENT = "late-enrolment.csv"
+"""The enrolment of the PIN that nobody has until the end of the day."""
+ZONE = ZoneInfo("Asia/Jakarta")
+SITE = "demo-office"
+BACKLOG = 20_000
+COMM_KEY = 271828
+FAST_BY = timedelta(minutes=7)
+
+Terminal = SimulatedTerminal | anviz.SimulatedTerminal
+Terminals = dict[str, Terminal]
+SERIALS = {
+    "lobby": "DEMO0000000001",
+    "gudang": "DEMO0000000002",
+    "loket": "DEMO0000000003",
+    "pos": "DEMO000000000004",
+}
+
+
+class Office:
+    """The office on its day, with its files in a folder."""
+
+    def __init__(self, day: date, folder: Path) -> None:
+        """Write the files, moved so that ``day`` is their day."""
+        self.day = day
+        self.eve = day - timedelta(days=1)
+        self.folder = folder
+        self.policies = folder / "policies"
+        self.policies.mkdir(parents=True)
+        for source, into in ((FILES, folder), (FILES / "policies", self.policies)):
+            for file in source.iterdir():
+                if file.is_file():
+                    (into / file.name).write_text(moved(file.read_text("utf-8"), day), encoding="utf-8")
+        self.script: list[Part] = read_script((folder / "script.csv").read_text("utf-8"))
+        self.names = dict(_columns(folder / "people.csv", 0, 1))
+        self.pins = dict(_columns(folder / "enrolments.csv", 3, 0)) | dict(_columns(folder / LATE_ENROLMENT, 3, 0))
+
+
+def moved(text: str, day: date) -> str:
+    """Return the text of a file whose day, and the evening before it, are others."""
+    eve = day - timedelta(days=1)
+    marks = {WRITTEN.isoformat(): "\0day", (WRITTEN - timedelta(days=1)).isoformat(): "\0eve"}
+    for written, mark in marks.items():
+        text = text.replace(written, mark)
+    return text.replace("\0day", day.isoformat()).replace("\0eve", eve.isoformat())
+
+
+def _columns(file: Path, key: int, value: int) -> Iterator[tuple[str, str]]:
+    for line in file.read_text("utf-8").splitlines()[1:]:
+        cells = line.split(",")
+        yield cells[key], cells[value]
+
+
+def make_terminals(office: Office, time: ReplayedTime) -> Terminals:
+    """Return the office's terminals at the begin of its day, with what they have recorded until then."""
+    clock = partial(time.local, ZONE)
+    before = datetime(office.eve.year, office.eve.month, office.eve.day, 17)  # noqa: DTZ001 - a wall clock has no zone
+    history = generate(1, BACKLOG, 400, before)
+    terminals: Terminals = {
+        "lobby": SimulatedTerminal(serial=SERIALS["lobby"], users=history.users, log=history.log, now=clock),
+        "gudang": SimulatedTerminal(serial=SERIALS["gudang"], comm_key=COMM_KEY, now=clock),
+        "loket": SimulatedTerminal(serial=SERIALS["loket"], clock_offset=FAST_BY, now=clock),
+        "pos": anviz.SimulatedTerminal(serial=SERIALS["pos"], now=clock),
+    }
+    add_past(office, terminals, clock())
+    return terminals
+
+
+def add_past(office: Office, terminals: Terminals, now: datetime) -> None:
+    """Let the terminals record what the script has before ``now``."""
+    for part in office.script:
+        for moment in (part.arrives, part.leaves):
+            if moment is not None and moment <= now:
+                terminals[part.terminal].punch(office.pins[part.person], 0 if moment is part.arrives else 1, 1, moment)
+
+
+def without_serial_line(office: Office, time: ReplayedTime) -> SimulatedTerminal:
+    """Return the terminal of the serial line as one on the network, with the same serial number and records."""
+    terminal = SimulatedTerminal(serial=SERIALS["pos"], now=partial(time.local, ZONE))
+    add_past(office, dict.fromkeys(SERIALS, terminal), time.local(ZONE))
+    return terminal
+
+
+@contextmanager
+def served(terminal: Terminal) -> Iterator[dict[str, Any]]:
+    """Serve a terminal for the length of a block; yield what a configuration says of it. OSError where it cannot be."""
+    with ExitStack() as stack:
+        if isinstance(terminal, SimulatedTerminal):
+            network = stack.enter_context(Simulator(terminal))
+            yield {"driver": "zkteco", "address": network.address}
+        else:
+            line = stack.enter_context(anviz.Simulator(terminal, baudrate=9600))
+            yield {"driver": "anviz", "port": line.port, "turnaround": "20ms"}

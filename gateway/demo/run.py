@@ -1,0 +1,408 @@
+"""`hadir demo`: the whole road on one machine, without set-up, with numbers and verdicts at the end that must be right.
+
+Four simulated terminals, three on real sockets and one on a serial line, the real daemon in a process of its own, a
+real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by. They replay
+yesterday in an invented office. Everything lives in temporary folders and ends with the command.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from ruamel.yaml import YAML
+
+from drivers.zkteco.simulator import SimulatedTerminal
+from gateway.demo.clock import ReplayedTime
+from gateway.demo.office import (
+    COMM_KEY,
+    LATE_ENROLMENT,
+    REGISTERS,
+    SITE,
+    ZONE,
+    Office,
+    Terminals,
+    make_terminals,
+    served,
+    without_serial_line,
+)
+from gateway.demo.replay import BEGIN, Replay
+from gateway.demo.screen import Screen, Words, print_result
+from gateway.demo.script import Difference, Key, Verdict, differences, verdict_of
+from gateway.demo.subscriber import Subscriber
+from gateway.demo.totals import P, Totals, measure_totals, settle
+from gateway.embedded_broker import embedded_broker, free_port
+from gateway.texts import Language, Message, _
+
+DAY_S = 40.0
+"""How long the day takes where no duration is given; a busy machine takes longer."""
+PATIENCE_S = 120.0
+"""Timeout of a started program to answer or end, on a busy machine."""
+LAST_WORDS = 10
+"""Lines of a program's log that are shown where it failed."""
+CENTRE, GATEWAY = "centre", "daemon"
+_DAEMON = (sys.executable, "-m", "gateway.demo.daemon")
+_CENTRAL = (sys.executable, "-m", "central.cli")
+_REPLAYED_CENTRAL = (sys.executable, "-m", "central.replay")
+_PAPER = ("--by", "demo", "--paper", "Contoh 1/2026")
+
+Processes = dict[str, subprocess.Popen[bytes]]
+
+
+class GaveUp(Exception):  # noqa: N818 - named by what happened
+    """The day cannot be finished: a program ended, nothing moved for long, or the person left."""
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """How far the verdicts are from those meant."""
+
+    differing: tuple[Difference, ...]
+    received: int
+
+    @property
+    def waiting(self) -> Message | None:
+        """How many verdicts are not as meant yet."""
+        if not self.differing:
+            return None
+        return Message(_("the centre to judge {count} more days as they are meant"), count=len(self.differing))
+
+
+@dataclass(frozen=True)
+class _Connected:
+    """Whether the centre has entered the registers and is connected to the broker."""
+
+    connected: bool
+    lines: int
+    """Of its log: they come one after another while it enters the registers."""
+
+    @property
+    def waiting(self) -> Message | None:
+        return None if self.connected else Message(_("the centre to enter the registers of the office"))
+
+
+@dataclass(frozen=True)
+class _Demo:
+    """The parts of a running demo."""
+
+    console: Console
+    words: Words
+    folder: Path
+    office: Office
+    clock: ReplayedTime
+    terminals: Terminals
+    subscriber: Subscriber
+    processes: Processes
+    screen: Screen
+    signals: "_Signals"
+    start_gateway: Callable[[], None]
+    """Start the gateway: after the centre's first connection, from which on the broker keeps messages for it."""
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    def ended(self) -> bool:
+        """Return whether a program has ended, or the person wants no more."""
+        return self.signals.leave.is_set() or any(process.poll() is not None for process in self.processes.values())
+
+    def waited(self, measure: Callable[[], P]) -> P:
+        """Wait as :func:`settle` does; raises GaveUp where something is still missing."""
+        found = self.settle(measure)
+        if found.waiting is not None:
+            raise GaveUp(self.words.message(found.waiting))
+        return found
+
+    def settle(self, measure: Callable[[], P]) -> P:
+        """Wait as long as numbers move, and say what for."""
+
+        def show(waiting: Message) -> None:
+            self.screen.show(self.words.text(_("waiting for {what}"), what=self.words.message(waiting)))
+
+        return settle(measure, self.ended, show)
+
+    def connected(self) -> _Connected:
+        """Look into the centre's log, which is JSON after what the imports print."""
+        lines = (self.folder / f"{CENTRE}.log").read_text("utf-8", errors="replace").splitlines()
+        events = [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
+        return _Connected("broker_found" in events, len(lines))
+
+    def totals(self) -> Totals:
+        """Return punches by place, but for the centre's."""
+        return measure_totals(self.data_dir, sum(terminal.count for terminal in self.terminals.values()))
+
+    def judging(self) -> _Judging:
+        """Compare the verdicts that the centre has published."""
+        judged = {(one.person, one.date): one for one in self.subscriber.judged()}
+        found = {key: one.verdict for key, one in judged.items()}
+        doubts = {key: one.doubts for key, one in judged.items()}
+        return _Judging(tuple(differences(self.office.script, found, doubts)), self.subscriber.received)
+
+    def attribute(self) -> None:
+        """Enter the enrolment of the PIN that nobody had."""
+        command = _import("enrolments", self.folder, self.office.folder / LATE_ENROLMENT, self.office.policies)
+        _central(self.folder, [*_REPLAYED_CENTRAL, str(self.folder / "clock"), *command])
+
+
+def demo(for_s: float | None, *, plain: bool = False, language: Language = Language.ENGLISH) -> int:
+    """Replay the day within about ``for_s`` seconds and end; None: stay after it until Ctrl-C.
+
+    Returns 0 if everything is at the centre and judged as the script means it, 1 if not.
+    """
+    console, words = Console(), Words(language)
+    day = datetime.now(ZONE).date() - timedelta(days=1)
+    with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
+        folder = Path(name)
+        signals = stack.enter_context(_handled_signals())
+        office = Office(day, folder / "office")
+        clock = ReplayedTime(folder / "clock", datetime(day.year, day.month, day.day, tzinfo=ZONE) + BEGIN)
+        stack.callback(clock.close)
+        terminals = make_terminals(office, clock)
+        entries = _serve_all(stack, office, clock, terminals, console, words)
+        port = stack.enter_context(embedded_broker(folder))
+        subscriber = Subscriber(port)
+        stack.callback(subscriber.close)
+        page = f"127.0.0.1:{free_port()}"
+        configuration = _configuration(folder, port, page, entries)
+        processes: Processes = {}
+
+        def start(name: str, command: list[str]) -> None:
+            processes[name] = stack.enter_context(_running(folder, name, command))
+
+        start(CENTRE, _centre_command(folder, office, port))
+        line = words.text(_("status page: {url}"), url=f"http://{page}/")
+        console.print(line, highlight=False, soft_wrap=True)
+        plain = plain or not console.is_terminal
+        screen = Screen(console, office, terminals, clock, subscriber, words, plain=plain)
+        running = _Demo(
+            console=console,
+            words=words,
+            folder=folder,
+            office=office,
+            clock=clock,
+            terminals=terminals,
+            subscriber=subscriber,
+            processes=processes,
+            screen=screen,
+            signals=signals,
+            start_gateway=partial(start, GATEWAY, [*_DAEMON, str(folder / "clock"), str(configuration)]),
+        )
+        code = _run(running, for_s)
+        if for_s is None and code == 0 and not signals.hurry.is_set():
+            _stay(running)
+        return code
+
+
+def _run(running: _Demo, for_s: float | None) -> int:
+    """Play the day, wait for the numbers and verdicts, print them; return the exit code."""
+    words, screen, signals = running.words, running.screen, running.signals
+    replay = Replay(
+        running.office,
+        running.terminals,
+        running.clock,
+        running.data_dir,
+        running.subscriber,
+        running.waited,
+        running.attribute,
+    )
+    pause_s = (DAY_S if for_s is None else for_s) / len(replay.scenes)
+
+    def pause() -> None:
+        hint = _("running; Ctrl-C leaves out the pauses") if for_s is None else _("running")
+        screen.show(words.text(hint))
+        signals.hurry.wait(pause_s)
+
+    gave_up = None
+    with screen:
+        try:
+            running.waited(running.connected)
+            running.start_gateway()
+            replay.play(pause)
+        except GaveUp as exc:
+            gave_up = exc
+        total = running.settle(running.totals)
+        if gave_up is None:
+            running.settle(running.judging)
+    # Queried at the end only: an independent program's results.
+    total = replace(total, at_centre=_at_centre(running.folder))
+    return _print_end(running, total, gave_up)
+
+
+def _print_end(running: _Demo, total: Totals, gave_up: GaveUp | None) -> int:
+    """Print verdicts and totals, and what failed; return the exit code."""
+    console, words, office = running.console, running.words, running.office
+    right = total.right and gave_up is None
+    if gave_up is None:
+        stored = _stored_verdicts(running.folder, office)
+        doubts = {(one.person, one.date): one.doubts for one in running.subscriber.judged()}
+        differing = differences(office.script, stored, doubts)
+        print_result(console, words, office, stored, doubts, differing)
+        right = right and not differing
+    else:
+        line = words.text(_("the day was not finished; it waited for {what}"), what=str(gave_up))
+        console.print(line, style="red", highlight=False, soft_wrap=True)
+    style = "bold green" if total.right else "bold red"
+    console.print(words.message(total.message()), style=style, highlight=False, soft_wrap=True)
+    twice = running.subscriber.arrivals - len(running.subscriber.ids)
+    console.print(words.text(_("{count} punches came twice"), count=f"{twice:,}"), style="dim", highlight=False)
+    for name, process in running.processes.items():
+        if process.poll() is not None or not right:
+            _print_last_words(running, name, process.poll())
+    return 0 if right else 1
+
+
+def _print_last_words(running: _Demo, name: str, code: int | None) -> None:
+    ended = _("the {name} ended with exit code {code}; its last words:") if code is not None else _("the {name} says:")
+    running.console.print(running.words.text(ended, name=name, code=code), style="red")
+    lines = (running.folder / f"{name}.log").read_text("utf-8", errors="replace").splitlines()
+    running.console.print("\n".join(lines[-LAST_WORDS:]), highlight=False)
+
+
+def _stay(running: _Demo) -> None:
+    """Name commands that show more, and leave everything running until Ctrl-C."""
+    words, folder, office = running.words, running.folder, running.office
+    late = next(part for part in office.script if part.meant.provisional)
+    running.console.print(words.text(_("Everything goes on running until Ctrl-C. Look at the page, or try:")))
+    for line in (
+        f"hadir-central why {late.person} {late.date} --db {folder / 'centre.db'} --policies {office.policies}",
+        f"hadir-central export days --from {office.eve} --to {office.day} --db {folder / 'centre.db'}",
+        f"hadir status --config {folder / 'gateway.yaml'}",
+    ):
+        running.console.print(f"  {line}", highlight=False, soft_wrap=True)
+    while not running.signals.hurry.wait(0.5) and not running.ended():
+        pass
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------
+
+
+def _serve_all(
+    stack: ExitStack, office: Office, clock: ReplayedTime, terminals: Terminals, console: Console, words: Words
+) -> dict[str, dict[str, Any]]:
+    """Serve the terminals until ``stack`` ends; return what a configuration says of each.
+
+    Where this machine has no pseudo terminals, as some containers, the one on a serial line is put on the network.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for name, terminal in list(terminals.items()):
+        try:
+            entries[name] = stack.enter_context(served(terminal))
+        except OSError as exc:
+            if isinstance(terminal, SimulatedTerminal):
+                raise
+            text = _("terminal {name} is on the network: no serial line can be simulated on this machine ({reason})")
+            line = words.text(text, name=name, reason=exc.strerror or str(exc))
+            console.print(line, highlight=False, soft_wrap=True)
+            terminals[name] = without_serial_line(office, clock)
+            entries[name] = stack.enter_context(served(terminals[name]))
+    return entries
+
+
+def _configuration(folder: Path, broker_port: int, page: str, entries: dict[str, dict[str, Any]]) -> Path:
+    key = folder / "comm-key"
+    key.write_text(f"{COMM_KEY}\n", encoding="ascii")
+    key.chmod(0o600)
+    extra: dict[str, dict[str, Any]] = {"gudang": {"comm_key_file": key.name}, "loket": {"transport": "udp"}}
+    path = folder / "gateway.yaml"
+    configuration = {
+        "site": SITE,
+        "gateway": "gw-01",
+        "timezone": ZONE.key,
+        "data_dir": "data",
+        "web": {"listen": page},
+        "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
+        # Visits are requested, so that no clock is moved while two are compared.
+        "terminals": [{"name": name, "poll": "1d", **entry, **extra.get(name, {})} for name, entry in entries.items()],
+    }
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump(configuration, file)
+    return path
+
+
+def _centre_command(folder: Path, office: Office, port: int) -> list[str]:
+    """Return the command of the centre's process: it enters the registers, then it receives and judges."""
+    command = [*_REPLAYED_CENTRAL, str(folder / "clock")]
+    for kind in REGISTERS:
+        command += [*_import(kind, folder, office.folder / f"{kind}.csv", office.policies), "--"]
+    inbox = ["inbox", "--broker", f"mqtt://127.0.0.1:{port}", "--db", str(folder / "centre.db")]
+    return [*command, *inbox, "--policies", str(office.policies)]
+
+
+def _import(kind: str, folder: Path, file: Path, policies: Path) -> list[str]:
+    return ["import", kind, str(file), "--db", str(folder / "centre.db"), "--policies", str(policies), *_PAPER]
+
+
+@contextmanager
+def _running(folder: Path, name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run one of our own commands for the length of a block; what it says goes into a file of its name."""
+    with (folder / f"{name}.log").open("wb") as log:
+        # A session of its own: Ctrl-C is for the demo, which then ends the others in their own time.
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own command
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _central(folder: Path, command: list[str]) -> str:
+    """Run a command of the centre to its end and return what it printed; GaveUp where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=folder)  # noqa: S603 - our own command
+    if done.returncode:
+        raise GaveUp(f"{' '.join(command[2:])}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def _at_centre(folder: Path) -> int:
+    """Return the number of distinct punches stored by the centre; 0 where it has no database."""
+    try:
+        found = _central(folder, [*_CENTRAL, "report", "--db", str(folder / "centre.db"), "--json"])
+    except GaveUp:
+        return 0
+    return sum(stream["punches"] for stream in json.loads(found)["streams"])
+
+
+def _stored_verdicts(folder: Path, office: Office) -> dict[Key, Verdict]:
+    """Return the verdicts that the centre has stored, as its export says them."""
+    period = ["--from", office.eve.isoformat(), "--to", office.day.isoformat(), "--format", "json"]
+    rows = json.loads(_central(folder, [*_CENTRAL, "export", "days", *period, "--db", str(folder / "centre.db")]))
+    return {(row["person"], date.fromisoformat(row["date"])): verdict_of(row) for row in rows}
+
+
+class _Signals:
+    """What the person wants: after the first Ctrl-C no more pauses, after the second nothing."""
+
+    def __init__(self) -> None:
+        self.hurry, self.leave = threading.Event(), threading.Event()
+
+    def handle(self, _signal: int, _frame: FrameType | None) -> None:
+        """Take a signal, in a thread: the main thread may hold an event's lock."""
+        threading.Thread(target=(self.leave if self.hurry.is_set() else self.hurry).set).start()
+
+
+@contextmanager
+def _handled_signals() -> Iterator[_Signals]:
+    wanted = _Signals()
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, wanted.handle) for number in signals}
+    try:
+        yield wanted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
