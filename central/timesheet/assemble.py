@@ -10,7 +10,7 @@ entry, so that the same statements entered in another order give the same digest
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -484,9 +484,11 @@ def punch_of(recorded: Recorded) -> Punch:
     """Return a recorded punch as the judgement takes it; its event must be a punch that the store took as one."""
     event, data = recorded.event, recorded.event["data"]
     local = _local(data["local_time"])
-    suspect = data.get("suspect")
+    suspect = _suspects(data.get("suspect"))
     clock = data.get("clock")
     offset = clock.get("offset_ms") if isinstance(clock, dict) else None
+    if "future" in suspect and _is_explained(event, recorded.instant, clock):
+        suspect = tuple(one for one in suspect if one != "future")
     state = data.get("state")
     return Punch(
         instant=recorded.instant,
@@ -494,7 +496,7 @@ def punch_of(recorded: Recorded) -> Punch:
         terminal=data["terminal"],
         sequence=recorded.sequence,
         states=(state,) if _is_whole(state) else (),
-        suspect=_suspects(suspect) if suspect else (),
+        suspect=suspect,
         offset_ms=offset if _is_whole(offset) else None,
         id=event["id"],
         stream=recorded.stream,
@@ -503,7 +505,26 @@ def punch_of(recorded: Recorded) -> Punch:
 
 
 def _suspects(listed: object) -> tuple[str, ...]:
-    return tuple(sorted({item for item in listed if isinstance(item, str)})) if isinstance(listed, list) else ()
+    if not listed or not isinstance(listed, list):
+        return ()
+    return tuple(sorted({item for item in listed if isinstance(item, str)}))
+
+
+def _is_explained(event: Mapping[str, Any], instant: int, clock: object) -> bool:
+    """Return whether the measured offset of a fast clock explains a time that lay ahead when the event was recorded.
+
+    Such a time says what ``drift`` says, and no more: less its offset, within the bound, it is not after recording.
+    """
+    if not isinstance(clock, dict):
+        return False
+    measured = [value for value in (clock.get("offset_ms"), clock.get("bound_ms")) if _is_whole(value)]
+    if len(measured) < 2:
+        return False
+    try:
+        recorded = datetime.fromisoformat(event["recordedtime"])
+        return bool(instant * 1000 - sum(measured) <= recorded.timestamp() * 1000)
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return False
 
 
 def _is_whole(value: object) -> bool:

@@ -334,6 +334,42 @@ def test_a_recorded_punch_keeps_the_terminals_digits_and_the_true_instant() -> N
     assert (found.states, found.suspect, found.offset_ms, found.sequence) == ((1,), ("unmeasured",), None, 7)
 
 
+@pytest.mark.parametrize(
+    ("recorded", "clock", "future"),
+    [
+        ("00:28:01", (420_000, 500), False),  # 07:35:00 on a clock seven minutes fast: it was 07:28:00
+        ("00:27:59.500", (420_000, 500), False),  # the bound of the measurement belongs to it
+        ("00:27:59.499", (420_000, 500), True),
+        ("00:28:01", (300_000, 500), True),  # a measured offset, and a time that it does not explain
+        ("00:28:01", (-420_000, 500), True),
+        ("00:28:01", (None, None), True),
+        ("no time", (420_000, 500), True),
+        ("00:28:01", (420_000, "500"), True),
+    ],
+)
+def test_a_time_ahead_that_the_measured_offset_explains_is_a_fast_clock(
+    recorded: str, clock: tuple[object, object], future: bool
+) -> None:
+    """A live punch of a fast terminal lies ahead when it is recorded; it counts as drift, as if it was read later."""
+    event = {
+        "id": "i",
+        "time": "2026-09-01T07:35:00+07:00",
+        "recordedtime": f"2026-09-01T{recorded}Z",
+        "data": {
+            "local_time": "2026-09-01T07:35:00",
+            "terminal": "loket",
+            "state": 0,
+            "suspect": ["future", "drift"],
+            "clock": {"offset_ms": clock[0], "bound_ms": clock[1]},
+        },
+    }
+    instant = JAKARTA.instant(midnight(TUESDAY) + 7 * 3600 + 35 * 60)
+
+    found = punch_of(Recorded(event, "s", 7, instant))
+
+    assert found.suspect == (("drift", "future") if future else ("drift",))
+
+
 def test_a_plan_whose_timetable_is_missing_is_a_named_condition() -> None:
     """A hole in the registers is no exception, and no absence."""
     rows = office_hours()
