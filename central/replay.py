@@ -1,13 +1,12 @@
 """Commands of ``hadir-central`` on another clock: ``python -m central.replay CLOCK COMMAND … [-- COMMAND …]``.
 
 For demonstrations of a day that is over. CLOCK is a file of eight bytes, a little-endian integer: the milliseconds
-since 1970 (UTC) that the clock showed when this computer was started. Since then it runs with this computer's; whoever
-writes the file moves it. Commands after a ``--`` run one after another, until one fails.
+since 1970 (UTC) that the clock shows. It stands still until whoever writes the file moves it. Commands after a ``--``
+run one after another, until one fails.
 """
 
 import os
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,9 +24,8 @@ class ReplayClock:
 
     def now(self) -> datetime:
         """Return the time that it shows, aware, UTC."""
-        shown_at_start_ms = int.from_bytes(os.pread(self._descriptor, 8, 0), "little", signed=True)
-        since_start = timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
-        return EPOCH + timedelta(milliseconds=shown_at_start_ms) + since_start
+        shown_ms = int.from_bytes(os.pread(self._descriptor, 8, 0), "little", signed=True)
+        return EPOCH + timedelta(milliseconds=shown_ms)
 
 
 def replay(clock: Path, arguments: list[str]) -> None:

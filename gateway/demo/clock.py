@@ -1,12 +1,11 @@
 """The time of a replayed day, shared by several processes.
 
-A file holds eight bytes, a little-endian integer: the milliseconds since 1970 (UTC) that the clock showed when this
-computer was started. Since then it runs as this computer's clock does. One process writes the file and so moves the
-clock, always forward; all others read it each time. The reference centre reads the same file (central/replay.py).
+A file holds eight bytes, a little-endian integer: the milliseconds since 1970 (UTC) that the clock shows. It stands
+still until the one process that writes the file moves it, always forward; all others read it each time. So nothing in
+the day depends on how fast a machine is. The reference centre reads the same file (central/replay.py).
 """
 
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -24,7 +23,7 @@ class ReplayClock:
 
     def now(self) -> datetime:
         """Return the time that it shows, aware, UTC."""
-        return _shown_at_start(self._descriptor) + _since_start()
+        return EPOCH + int.from_bytes(os.pread(self._descriptor, 8, 0), "little", signed=True) * _MILLISECOND
 
     def synchronised(self) -> bool:
         """Return True: the clock is the demo's only time."""
@@ -49,7 +48,7 @@ class ReplayedTime(ReplayClock):
         self._path = path
 
     def move_to(self, moment: datetime) -> None:
-        """Let the clock show ``moment`` from now on; a moment that is past moves nothing."""
+        """Let the clock show ``moment``; a moment that is past moves nothing."""
         if moment > self.now():
             descriptor = os.open(self._path, os.O_WRONLY)
             try:
@@ -63,14 +62,4 @@ class ReplayedTime(ReplayClock):
 
 
 def _encoded(moment: datetime) -> bytes:
-    # A millisecond more than the quotient: the clock is never before the moment that it was moved to.
-    at_start = (moment - EPOCH - _since_start()) // _MILLISECOND + 1
-    return at_start.to_bytes(8, "little", signed=True)
-
-
-def _shown_at_start(descriptor: int) -> datetime:
-    return EPOCH + int.from_bytes(os.pread(descriptor, 8, 0), "little", signed=True) * _MILLISECOND
-
-
-def _since_start() -> timedelta:
-    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+    return ((moment - EPOCH) // _MILLISECOND).to_bytes(8, "little", signed=True)

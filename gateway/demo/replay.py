@@ -14,8 +14,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from drivers.zkteco.simulator import SimulatedTerminal
-from gateway.commands import Refusal
-from gateway.control import Unanswered, ask
+from gateway.control import Done, ask
 from gateway.demo.clock import ReplayedTime
 from gateway.demo.office import ZONE, Office, Terminals
 from gateway.demo.script import Part
@@ -185,7 +184,5 @@ def _visit(data_dir: Path, name: str) -> Future[bool]:
 
 def _answer(data_dir: Path, command: str, *, timeout_s: float = 10.0, **arguments: object) -> dict[str, Any] | None:
     """Return the gateway's answer; None where it has none yet."""
-    try:
-        return ask(data_dir, command, timeout_s=timeout_s, **arguments)
-    except (Refusal, Unanswered, OSError):
-        return None
+    answer = ask(data_dir, command, timeout_s=timeout_s, **arguments)
+    return answer.data if isinstance(answer, Done) else None

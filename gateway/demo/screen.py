@@ -117,6 +117,7 @@ class Screen:
         self._phase = ""
         self._live = None if plain else Live(console=console, refresh_per_second=4, get_renderable=self._picture)
         self._next_line_s = 0.0
+        self._last_line = ""
 
     def __enter__(self) -> None:
         if self._live:
@@ -131,7 +132,10 @@ class Screen:
         self._phase = phase
         if self._live is None and time.monotonic() >= self._next_line_s:
             self._next_line_s = time.monotonic() + LINE_EVERY_S
-            self._console.print(f"{self._state()}; {self._counts()}", highlight=False, soft_wrap=True)
+            line = f"{self._state()}; {self._counts()}"
+            if line != self._last_line:
+                self._console.print(line, highlight=False, soft_wrap=True)
+            self._last_line = line
 
     def _picture(self) -> RenderableType:
         return Group(self._table(), Text(self._counts(), style="bold"), Text(self._state()))

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,9 +12,8 @@ PAPER = ("--by", "Kepala Contoh", "--paper", "Contoh 1/2026")
 
 
 def shows(path: Path, moment: datetime) -> Path:
-    """Let the clock in a file show a moment now."""
-    at_start = moment - timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME)) - EPOCH + timedelta(milliseconds=1)
-    path.write_bytes((at_start // timedelta(milliseconds=1)).to_bytes(8, "little", signed=True))
+    """Let the clock in a file show a moment."""
+    path.write_bytes(((moment - EPOCH) // timedelta(milliseconds=1)).to_bytes(8, "little", signed=True))
     return path
 
 
@@ -25,18 +23,15 @@ def replay(clock: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_the_clock_is_moved_by_its_file_and_runs(tmp_path: Path) -> None:
-    """Whoever writes the file moves it; between two writings it runs with this computer's."""
+def test_the_clock_stands_until_its_file_is_written(tmp_path: Path) -> None:
+    """Whoever writes the file moves it, for all who have opened it."""
     morning, evening = datetime(2026, 9, 2, 7, 30, tzinfo=UTC), datetime(2026, 9, 2, 18, tzinfo=UTC)
     path = shows(tmp_path / "clock", morning)
     clock = ReplayClock(path)
 
-    first = clock.now()
-    while clock.now() == first:
-        time.sleep(0.001)
-    assert morning <= first < clock.now() < morning + timedelta(minutes=30)
+    assert (clock.now(), clock.now()) == (morning, morning)
     shows(path, evening)
-    assert evening <= clock.now() < evening + timedelta(minutes=30)
+    assert clock.now() == evening
 
 
 def test_what_is_entered_bears_the_time_of_the_clock(tmp_path: Path) -> None:
