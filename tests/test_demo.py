@@ -6,43 +6,61 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
 from contextlib import ExitStack
-from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from gateway import demo
-from gateway.demo import STILL_S, _settle, _Sum
+from gateway.demo.clock import ReplayedTime
+from gateway.demo.office import ZONE, Office, make_terminals
+from gateway.demo.run import _serve_all
+from gateway.demo.screen import Words
+from gateway.texts import Language
 
 DEMO = [sys.executable, "-m", "gateway.cli", "demo", "--plain"]
 pytestmark = pytest.mark.timeout(900)  # it waits as long as numbers move, on a busy machine too
 
 
-def started_below(folder: Path) -> set[str]:
-    """Return the command lines of all processes that mention ``folder``."""
-    found = set()
+def started_below(folder: Path) -> dict[int, str]:
+    """Return number and command line of all processes that mention ``folder``."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue  # it ended while we looked
         if str(folder) in line:
-            found.add(line)
+            found[int(process.parent.name)] = line
     return found
 
 
-def test_everything_is_at_the_centre_and_nothing_is_left(tmp_path: Path) -> None:
-    """The sum comes out, the exit code says so, no process and no file stay behind."""
+def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the demo, and return it when its day has begun."""
+    process = subprocess.Popen(
+        [*DEMO, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    assert process.stdout
+    running = next(line for line in process.stdout if line.startswith(("running", "berjalan")))
+    assert re.search(r"[\d,]+ (punches in the terminals|presensi di mesin)", running)
+    return process
+
+
+def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path) -> None:
+    """The sum comes out and so do the verdicts, the exit code says so, no process and no file stay behind."""
     ended = subprocess.run(
         [*DEMO, "--for", "5s"],
         capture_output=True,
         text=True,
         timeout=800,
         check=False,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path), "LC_ALL": "C.UTF-8"},
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -54,74 +72,79 @@ def test_everything_is_at_the_centre_and_nothing_is_left(tmp_path: Path) -> None
     assert receipts[1] == receipts[2]
     assert len(set(found.groups())) == 1
     assert int(found[1].replace(",", "")) > 20_000
+    counted = dict(re.findall(r"│ ([a-z ]+?) +│ +(\d+) │ +\2 │", ended.stdout))
+    assert counted == {
+        "on time": "28",
+        "late": "7",
+        "left early": "1",
+        "a punch is missing": "1",
+        "absent": "1",
+        "on leave": "1",
+        "off duty": "1",
+        "of them provisional": "2",
+    }
+    yesterday = datetime.now(ZONE).date() - timedelta(days=1)
+    assert f"The verdicts on {yesterday}" in ended.stdout
+    assert "Zamrud Contoh: late 3 min; provisional: the terminal's clock is wrong" in ended.stdout
     assert list(tmp_path.iterdir()) == []
-    assert started_below(tmp_path) == set()
+    assert started_below(tmp_path) == {}
 
 
-def test_ctrl_c_ends_it_with_the_sum(tmp_path: Path) -> None:
-    """An impatient visitor still gets the sum, and until then reads what it waits for."""
-    process = subprocess.Popen(
-        DEMO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
-    )
-    assert process.stdout
-    begun = next(line for line in process.stdout if line.startswith("running"))
+def test_ctrl_c_leaves_out_the_pauses(tmp_path: Path) -> None:
+    """An impatient visitor still gets sum and verdicts, here in Indonesian, and until then reads what it waits for."""
+    process = begun(tmp_path, "--for", "1h", "--lang", "id")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=800)
 
-    assert "punches in the terminals" in begun
     assert process.returncode == 0, output
-    assert "waiting for" in output
-    assert "receipts cover" in output.splitlines()[-2]
+    assert "menunggu" in output
+    assert re.search(r"│ tepat waktu +│ +28 │ +28 │", output)
+    assert "tanda terima" in output.splitlines()[-2]
 
 
-# --- how long it waits --------------------------------------------------------------------------------------------
+def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
+    """Nothing was compared, and the exit code does not claim so; no process and no file stay behind."""
+    process = begun(tmp_path, "--for", "1h")
+    deadline = time.monotonic() + 600
+    while process.poll() is None and time.monotonic() < deadline:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1)
+    output, _ = process.communicate(timeout=300)
 
-DONE = _Sum(in_terminals=20_100, in_ledger=20_100, at_centre=0, events=20_110, covered=20_110)
-
-
-def settle(sums: Iterator[_Sum], step_s: float, *, ends_at: float = float("inf")) -> tuple[_Sum, float, list[str]]:
-    """Settle with numbers that are looked at every ``step_s``; return the sum, how long it took, and what was shown."""
-    shown: list[str] = []
-    time_s = [0.0]
-
-    def pause(_: float) -> None:
-        time_s[0] += step_s
-
-    total = _settle(lambda: next(sums), lambda: time_s[0] >= ends_at, shown.append, lambda: time_s[0], pause)
-    return total, time_s[0], shown
+    assert process.returncode == 1, output
+    assert "the day was not finished" in output
+    assert list(tmp_path.iterdir()) == []
+    assert started_below(tmp_path) == {}
 
 
-def test_it_waits_as_long_as_numbers_move() -> None:
-    """However slowly: a busy machine is no failure. What it waits for is shown with how much is missing."""
-    sums = [replace(DONE, in_ledger=count, events=count, covered=0) for count in range(20_000, 20_100, 10)]
-    sums += [replace(DONE, covered=count) for count in range(20_000, 20_110, 10)]
+def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:
+    """The exit code is 1, and its last words are shown."""
+    process = begun(tmp_path, "--for", "1h")
+    daemon = next(number for number, line in started_below(tmp_path).items() if "gateway.demo.daemon" in line)
+    os.kill(daemon, signal.SIGKILL)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=800)
 
-    total, took_s, shown = settle(iter([*sums, DONE]), STILL_S - 1)
-
-    assert total == DONE
-    assert took_s > 20 * (STILL_S - 1)
-    assert shown[0] == "the gateway to read 100 more punches"
-    assert shown[-1] == "the centre's receipts for 10 events"
-
-
-def test_it_gives_up_when_nothing_moves_or_a_program_has_ended() -> None:
-    """The sum is what it is then, and is not right."""
-    stuck = replace(DONE, covered=5)
-
-    total, took_s, _ = settle(iter(lambda: stuck, None), 1.0)
-    assert (total, took_s) == (stuck, STILL_S)
-    assert settle(iter(lambda: stuck, None), 1.0, ends_at=3.0)[1] == 3.0
+    assert process.returncode == 1, output
+    assert "the daemon ended with exit code -9; its last words:" in output
+    assert "gateway_started" in output or "poll_finished" in output
+    assert started_below(tmp_path) == {}
 
 
-def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P2: the serial terminal is left out, and a line says so; the others run."""
+def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """P2: the terminal of the serial line is put on the network with its records, and a line says so."""
 
     def refuse() -> tuple[int, int]:
         raise OSError(28, "No space left on device")  # what a full or missing devpts says
 
     monkeypatch.setattr(os, "openpty", refuse)
-    terminals, texts = demo._terminals(), io.StringIO()
+    day = datetime(2026, 9, 2, 5, 40, tzinfo=ZONE)
+    office, clock = Office(day.date(), tmp_path / "office"), ReplayedTime(tmp_path / "clock", day)
+    terminals, texts = make_terminals(office, clock), io.StringIO()
+    recorded = terminals["pos"].count
     with ExitStack() as stack:
-        entries = demo._serve_all(stack, terminals, Console(file=texts))
-    assert set(entries) == set(terminals) == {"lobby", "gudang", "loket"}
-    assert "without the terminal pos" in texts.getvalue()
+        entries = _serve_all(stack, office, clock, terminals, Console(file=texts), Words(Language.ENGLISH))
+    assert set(entries) == set(terminals) == {"lobby", "gudang", "loket", "pos"}
+    assert entries["pos"]["driver"] == "zkteco"
+    assert terminals["pos"].count == recorded > 0
+    assert "terminal pos is on the network" in texts.getvalue()

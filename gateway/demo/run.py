@@ -256,10 +256,11 @@ def _print_end(running: _Demo, total: Totals, gave_up: GaveUp | None) -> int:
     console.print(words.message(total.message()), style=style, highlight=False, soft_wrap=True)
     twice = running.subscriber.arrivals - len(running.subscriber.ids)
     console.print(words.text(_("{count} punches came twice"), count=f"{twice:,}"), style="dim", highlight=False)
-    for name, process in running.processes.items():
-        if process.poll() is not None or not right:
-            _print_last_words(running, name, process.poll())
-    return 0 if right else 1
+    ended = {name: code for name, process in running.processes.items() if (code := process.poll()) is not None}
+    left = running.signals.leave.is_set()
+    for name in ended or (() if right or left else running.processes):
+        _print_last_words(running, name, ended.get(name))
+    return 0 if right and not ended else 1
 
 
 def _print_last_words(running: _Demo, name: str, code: int | None) -> None:

@@ -231,9 +231,12 @@ def test_internal_error_is_70_without_a_traceback() -> None:
 
 def test_demo_passes_on_what_it_found() -> None:
     """1 where the numbers differ; the duration arrives as seconds."""
-    patch = "import gateway.demo\ngateway.demo.demo = lambda for_s, *, plain: print(for_s, plain) or 1"
-    result = patched(patch, "demo", "--for", "2m", "--plain")
-    assert (result.returncode, result.stdout) == (1, "120.0 True\n")
+    patch = (
+        "import gateway.demo.run as run\n"
+        "run.demo = lambda for_s, *, plain, language: print(for_s, plain, language) or 1"
+    )
+    result = patched(patch, "demo", "--for", "2m", "--plain", "--lang", "id")
+    assert (result.returncode, result.stdout) == (1, "120.0 True id\n")
 
 
 def test_demo_without_its_broker() -> None:
