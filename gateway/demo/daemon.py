@@ -18,6 +18,8 @@ from gateway.terminal.timing import PAUSES, Timing
 
 RETRY = Pause(0.5, 2.0)
 """After a failed visit: a person watches the demo, and its terminals are back soon."""
+LISTEN_SLICE_S = 0.1
+"""Longest wait for live events before a requested visit begins: the day has many of them."""
 
 
 def main(clock_file: Path, configuration: Path) -> int:
@@ -31,7 +33,8 @@ def main(clock_file: Path, configuration: Path) -> int:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     clock = ReplayClock(clock_file)
-    timing = Timing(pauses={**PAUSES, "unavailable": RETRY}, boottime_s=clock.boottime_s)
+    pauses = {**PAUSES, "unavailable": RETRY}
+    timing = Timing(pauses=pauses, listen_slice_s=LISTEN_SLICE_S, boottime_s=clock.boottime_s)
     return Daemon(load(configuration), clock=clock, timing=timing).run(stop)
 
 
