@@ -18,7 +18,7 @@ endef
 .PHONY: help demo test torture lint texts lock bench clients deb check-deb clean
 
 help:
-	@echo "make demo    run the gateway on simulated terminals and an embedded broker; FOR=20s ends it by itself"
+	@echo "make demo    replay a day of an invented office, from punches to verdicts; FOR=20s ends it by itself"
 	@echo "make test    run all tests; JOBS=4 so many at once"
 	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each; INPUTS=60"
 	@echo "             seconds of mutated valid inputs before"

@@ -8,6 +8,7 @@ run one after another, until one fails.
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from central.cli import main
@@ -29,16 +30,24 @@ class ReplayClock:
 
 
 def replay(clock: Path, arguments: list[str]) -> None:
-    """Run the commands; ends the process with the exit code of the first that fails."""
-    now = ReplayClock(clock).now
+    """Run the commands; ends the process with the exit code of the first that fails.
+
+    Each command has the clock a millisecond later than the one before: moments of entry never are the same.
+    """
+    shown, later = ReplayClock(clock), timedelta()
     while arguments:
         end = arguments.index("--") if "--" in arguments else len(arguments)
         command, arguments = arguments[:end], arguments[end + 1 :]
         try:
-            main(command, now)
+            main(command, partial(_after, shown, later))
         except SystemExit as ended:
             if ended.code:
                 raise
+        later += timedelta(milliseconds=1)
+
+
+def _after(clock: ReplayClock, later: timedelta) -> datetime:
+    return clock.now() + later
 
 
 if __name__ == "__main__":

@@ -106,9 +106,8 @@ def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
     process = begun(tmp_path, "--for", "1h")
     assert process.stdout
     process.send_signal(signal.SIGINT)
-    next(
-        line for line in process.stdout if line.startswith("waiting")
-    )  # the first signal was handled: no pause holds it
+    # It waits for something: the first signal was handled, no pause holds it any longer.
+    next(line for line in process.stdout if line.startswith("waiting"))
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=800)
 

@@ -79,14 +79,16 @@ class Replay:
         data_dir: Path,
         subscriber: Subscriber,
         settle: Settle,
+        totals: Callable[[], Progress],
         attribute: Callable[[], None],
     ) -> None:
-        """``attribute`` enters the enrolment that comes late."""
+        """``totals`` counts punches and receipts, ``attribute`` enters the enrolment that comes late."""
         self._terminals = terminals
         self._clock = clock
         self._data_dir = data_dir
         self._subscriber = subscriber
         self._settle = settle
+        self._totals = totals
         self._pins = office.pins
         self._away: set[str] = set()
         midnight = datetime(office.day.year, office.day.month, office.day.day, tzinfo=ZONE)
@@ -109,9 +111,13 @@ class Replay:
         ]
 
     def play(self, pause: Callable[[], None]) -> None:
-        """Play the day from its begin to its end; ``pause`` comes before each scene."""
+        """Play the day from its begin to its end; ``pause`` comes before each scene.
+
+        It begins when the centre has what the terminals held before, so that its verdicts follow the punches.
+        """
         self._settle(self._running)
         self._visit()
+        self._settle(self._totals)
         for scene in self.scenes:
             pause()
             self._move_to(scene.moment)
@@ -157,13 +163,13 @@ class Replay:
 
     def _visit(self) -> None:
         """Let the gateway visit every terminal that it can reach, and wait until it has."""
-        asked = {name: _visit(self._data_dir, name) for name in self._terminals if name not in self._away}
+        requested = {name: _visit(self._data_dir, name) for name in self._terminals if name not in self._away}
 
         def measure() -> _Visits:
-            for name, visit in asked.items():
+            for name, visit in requested.items():
                 if visit.done() and not visit.result():  # the gateway was not ready for it
-                    asked[name] = _visit(self._data_dir, name)
-            unfinished = tuple(name for name, visit in asked.items() if not (visit.done() and visit.result()))
+                    requested[name] = _visit(self._data_dir, name)
+            unfinished = tuple(name for name, visit in requested.items() if not (visit.done() and visit.result()))
             return _Visits(unfinished, len(self._subscriber.ids))
 
         self._settle(measure)

@@ -214,6 +214,7 @@ def _run(running: _Demo, for_s: float | None) -> int:
         running.data_dir,
         running.subscriber,
         running.waited,
+        running.totals,
         running.attribute,
     )
     pause_s = (DAY_S if for_s is None else for_s) / len(replay.scenes)

@@ -16,7 +16,7 @@ IN, OUT = (
 MISSING = SLOT | {"missing": True}
 
 
-def said(*slots: dict[str, Any], **more: Any) -> dict[str, Any]:
+def day_of(*slots: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return what the centre says of a working day."""
     return {"status": "final", "kind": "workday", "excused": {}, "absent": False, "slots": list(slots), **more}
 
@@ -43,18 +43,18 @@ def test_a_script_says_who_punches_when_and_what_is_meant() -> None:
 @pytest.mark.parametrize(
     ("day", "verdict"),
     [
-        (said(IN, OUT), Verdict("on_time")),
-        (said(IN | {"late_min": 12}, OUT), Verdict("late", 12)),
-        (said(IN | {"late_min": 12}, OUT | {"early_min": 5}), Verdict("late", 12, 5)),
-        (said(IN, OUT | {"early_min": 5}), Verdict("early", 0, 5)),
-        (said(IN | {"late_min": 3}, OUT, status="provisional"), Verdict("late", 3, provisional=True)),
-        (said(IN, MISSING), Verdict("missing")),
-        (said(MISSING, MISSING, absent=True), Verdict("absent")),
-        (said(SLOT, SLOT, status="open"), Verdict("expected")),
-        (said(IN, SLOT, status="open"), Verdict("on_time")),
-        (said(SLOT | {"demanded": False}, excused={"annual": "1"}), Verdict("excused")),
-        (said(excused=1000), Verdict("excused")),
-        (said(kind="off"), Verdict("off")),
+        (day_of(IN, OUT), Verdict("on_time")),
+        (day_of(IN | {"late_min": 12}, OUT), Verdict("late", 12)),
+        (day_of(IN | {"late_min": 12}, OUT | {"early_min": 5}), Verdict("late", 12, 5)),
+        (day_of(IN, OUT | {"early_min": 5}), Verdict("early", 0, 5)),
+        (day_of(IN | {"late_min": 3}, OUT, status="provisional"), Verdict("late", 3, provisional=True)),
+        (day_of(IN, MISSING), Verdict("missing")),
+        (day_of(MISSING, MISSING, absent=True), Verdict("absent")),
+        (day_of(SLOT, SLOT, status="open"), Verdict("expected")),
+        (day_of(IN, SLOT, status="open"), Verdict("on_time")),
+        (day_of(SLOT | {"demanded": False}, excused={"annual": "1"}), Verdict("excused")),
+        (day_of(excused=1000), Verdict("excused")),
+        (day_of(kind="off"), Verdict("off")),
         ({"status": "none"}, Verdict("expected")),
     ],
 )
