@@ -1,4 +1,4 @@
-"""Two attacks at once, from the office's network, on the daemon as it is installed: it stays below its memory limit.
+"""Attacks at once, from the office's network, on the daemon as it is installed: it stays below its memory limit.
 
 Measured as the highest resident memory of the process (VmHWM), never as a time.
 """
@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import urllib3
 
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, build
 from tests.broker import CONNECT, Closing, FakeBroker, Packet, connack, eventually, free_port
+from tests.drivers.test_peer_memory import flood_anviz, peer
 from tests.gateway.test_cli import running
 
 ROOT = Path(__file__).parents[2]
@@ -60,9 +62,9 @@ class Attacked:
 
 
 @contextmanager
-def attacked(folder: Path) -> Iterator[Attacked]:
-    """Run the daemon; its terminals serve noise from the moment it is asked for."""
-    terminals = [build(serial=f"SIM{number}", records=5) for number in range(TERMINALS)]
+def attacked(folder: Path, count: int = TERMINALS, others: str = "") -> Iterator[Attacked]:
+    """Run the daemon; its terminals serve noise from the moment it is asked for. ``others``: further entries."""
+    terminals = [build(serial=f"SIM{number}", records=5) for number in range(count)]
     port = free_port()
     there = Attacked(0, port, terminals)
 
@@ -88,7 +90,7 @@ def attacked(folder: Path) -> Iterator[Attacked]:
         config.write_text(
             "site: kantor\ngateway: gw-01\ntimezone: Asia/Jakarta\ndata_dir: data\n"
             f"mqtt: {{url: 'mqtt://127.0.0.1:{broker.port}'}}\n"
-            f"web: {{listen: '127.0.0.1:{port}', token_file: token}}\nterminals:\n{entries}"
+            f"web: {{listen: '127.0.0.1:{port}', token_file: token}}\nterminals:\n{entries}{others}"
         )
         process = stack.enter_context(running("run", "-c", config, "--assume-synchronised"))
         there.pid = process.pid
@@ -125,7 +127,7 @@ def through_the_page(there: Attacked, peers: range = range(2, 6), rounds: int = 
 
 
 def through_the_terminals(there: Attacked) -> None:
-    """Give noise where a log was."""
+    """Give noise where a log was; return when each has been asked for it."""
     requested = [0] * len(there.terminals)
 
     def noise(number: int) -> Callable[[], bytes]:
@@ -138,7 +140,7 @@ def through_the_terminals(there: Attacked) -> None:
     for number, terminal in enumerate(there.terminals):
         terminal.log_body = noise(number)  # type: ignore[method-assign]  # a terminal of an attacker
         terminal.punch("1001")
-    eventually(lambda: all(requested), 120, "the logs are asked for")
+    eventually(lambda: all(requested), 300, "the logs are asked for")
 
 
 def through_the_broker(there: Attacked) -> None:
@@ -171,3 +173,31 @@ def test_one_peer_of_the_page_costs_little(tmp_path: Path) -> None:
         through_the_page(there, peers=range(2, 3))
         eventually(there.healthy)
         assert highest(there.pid) - before < PEER_MIB * MIB
+
+
+ZKTECO, ANVIZ = 8, 4
+"""Fake devices of the test below, twelve together."""
+
+
+def test_twelve_fake_devices_at_once_stay_below_the_services_limit(tmp_path: Path) -> None:
+    """Eight serve logs of noise, four flood their lines, at the same time; never are all the logs in memory at once."""
+    flooded = [tmp_path / f"flooded{number}" for number in range(ANVIZ)]
+    with ExitStack() as stack:
+        ports = [stack.enter_context(peer(partial(flooding, sent=sent))) for sent in flooded]
+        others = "".join(
+            f"  - {{name: a{number}, driver: anviz, port: 'tcp://{port}', poll: 1s, timeout: 1s}}\n"
+            for number, port in enumerate(ports)
+        )
+        there = stack.enter_context(attacked(tmp_path, ZKTECO, others))
+        before = highest(there.pid)
+        through_the_terminals(there)
+        eventually(lambda: all(sent.exists() for sent in flooded), 300, "the floods are read")
+        eventually(there.healthy)
+        assert highest(there.pid) - before < ZKTECO * len(NOISE)
+        assert highest(there.pid) < memory_max()
+
+
+def flooding(connection: socket.socket, sent: Path) -> None:
+    """Flood an Anviz line, at each connection anew."""
+    with suppress(OSError):
+        flood_anviz(connection, sent)
