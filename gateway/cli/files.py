@@ -18,7 +18,7 @@ from drivers.base import RawPunch, TerminalUnavailable
 from gateway.cli.base import Code, Failure, command_group, print_stderr
 from gateway.cli.configuration import load_settings
 from gateway.cli.daemon import data_from_daemon
-from gateway.cli.ledger_access import open_ledger, write_ledger
+from gateway.cli.ledger_access import ledger_failure, open_ledger, write_ledger
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import grouped, print_json, printable
 from gateway.cli.screen import progress
@@ -126,7 +126,7 @@ def _imported(
     except DaemonUnreachable as exc:
         raise Failure(Code.LOCKED, str(exc), "incomplete") from exc
     except LedgerError as exc:
-        raise Failure(Code.DISK, str(exc), "ledger") from exc
+        raise ledger_failure(exc) from exc
     return _row(shown, entry, report)
 
 

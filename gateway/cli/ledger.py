@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
 from gateway.cli.configuration import load_settings
-from gateway.cli.ledger_access import open_ledger
+from gateway.cli.ledger_access import ledger_failure, open_ledger
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import grouped, print_json
 from gateway.cli.screen import rich_console, spinner
@@ -89,7 +89,7 @@ def back_up(
         raise Failure(Code.DISK, f"{settings.data_dir}: {exc.strerror}", "permission") from exc
     except LedgerError as exc:
         hint = "ledger" if (settings.data_dir / FILE_NAME).exists() else "no_ledger"
-        raise Failure(Code.DISK, str(exc), hint) from exc
+        raise ledger_failure(exc, hint) from exc
     print(f"OK: {copy} ({grouped(copy.stat().st_size)} bytes)")
 
 
@@ -107,7 +107,10 @@ def restore_backup(
     they are listed as `verify` lists them, and the exit code is 1.
     """
     settings = load_settings(config)
-    copy = file or newest_backup(settings.backups)
+    try:
+        copy = file or newest_backup(settings.backups)
+    except PermissionError as exc:
+        raise Failure(Code.DISK, f"{settings.backups}: {exc.strerror}", "permission") from exc
     if copy is None:
         raise Failure(Code.DISK, f"{settings.backups}: there is no backup", "no_backup")
     try:
@@ -122,7 +125,7 @@ def restore_backup(
     except LedgerLocked as exc:
         raise Failure(Code.LOCKED, str(exc), "locked") from exc
     except LedgerError as exc:
-        raise Failure(Code.DISK, str(exc), "no_backup") from exc
+        raise ledger_failure(exc, "no_backup") from exc
     print(f"{'OK' if verdict.breach is None else 'restored'}: {copy} is the ledger now")
     print(f"  stream {present.id}, behind sequence {present.last_sequence} of {present.predecessor}")
     if aside is not None:

@@ -8,8 +8,14 @@ from typing import Any
 from gateway.cli.base import Code, Failure
 from gateway.cli.daemon import data_from_daemon
 from gateway.control import TIMEOUT_S
-from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, opened
+from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerNotPermitted, LedgerReader, opened
 from gateway.settings import Settings
+
+
+def ledger_failure(exc: LedgerError, hint: str = "ledger") -> Failure:
+    """Return the failure for a ledger that cannot be used; ``hint`` where that is not for want of a permission."""
+    is_denied = isinstance(exc, LedgerNotPermitted) or isinstance(exc.__cause__, PermissionError)
+    return Failure(Code.DISK, str(exc), "permission" if is_denied else hint)
 
 
 @contextmanager
@@ -25,7 +31,7 @@ def open_ledger(data_dir: Path) -> Iterator[LedgerReader]:
     except PermissionError as exc:
         raise Failure(Code.DISK, f"{data_dir}: {exc.strerror}", "permission") from exc
     except LedgerError as exc:
-        raise Failure(Code.DISK, str(exc), hint) from exc
+        raise ledger_failure(exc, hint) from exc
 
 
 def in_daemon_or_ledger(
@@ -60,4 +66,4 @@ def write_ledger(settings: Settings) -> Iterator[Ledger]:
         what = f"{settings.data_dir}: the gateway that has the ledger did not answer"
         raise Failure(Code.LOCKED, what, "busy") from exc
     except LedgerError as exc:
-        raise Failure(Code.DISK, str(exc), "ledger") from exc
+        raise ledger_failure(exc) from exc

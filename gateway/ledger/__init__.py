@@ -23,6 +23,7 @@ from gateway.ledger.file import (
     LedgerError,
     LedgerFull,
     LedgerLocked,
+    LedgerNotPermitted,
     in_use,
 )
 from gateway.ledger.file_import import BEFORE, ImportCounts
@@ -49,6 +50,7 @@ __all__ = [
     "LedgerError",
     "LedgerFull",
     "LedgerLocked",
+    "LedgerNotPermitted",
     "LedgerReader",
     "Limits",
     "ReadingResult",

@@ -151,10 +151,12 @@ def _reason(exc: BaseException) -> str:
 
 
 def newest_backup(folder: Path) -> Path | None:
-    """Return the newest backup in ``folder``, None without one."""
+    """Return the newest backup in ``folder``, None without one; PermissionError where this user may not see it."""
     try:
         with Folder(folder) as place:
             return max((folder / name for name in _copies(place)), default=None)
+    except PermissionError:
+        raise
     except OSError:
         return None
 

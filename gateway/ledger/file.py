@@ -48,6 +48,10 @@ class LedgerDamaged(LedgerError):  # noqa: N818 - named by the condition
     """The file is damaged; the next start recovers what can be read of it."""
 
 
+class LedgerNotPermitted(LedgerError):  # noqa: N818 - named by the condition
+    """This user may not use the file."""
+
+
 class LedgerAltered(LedgerError):  # noqa: N818 - named by the condition
     """Bodies of events do not fit their digests, and were not set aside yet."""
 
@@ -258,6 +262,8 @@ _ERRORS = {
     sqlite3.SQLITE_IOERR: ("disk I/O error", _LOOK),
 }
 """Primary result code of SQLite (https://sqlite.org/rescode.html) → its meaning, and what to do."""
+_PERMISSIONS = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+"""Primary result codes that may be caused by a missing permission."""
 
 
 def _sqlite_error(exc: BaseException | None) -> tuple[str, str]:
@@ -275,11 +281,23 @@ def sqlite_message(exc: BaseException | None) -> str:
     return _sqlite_error(exc)[0]
 
 
+def _is_not_permitted(folder: Path) -> bool:
+    """Return whether this user may not write to a folder, on a disk that can be written to."""
+    try:
+        is_read_only = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        is_read_only = False
+    return not is_read_only and not os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+
+
 def explained(path: Path, exc: DBAPIError) -> LedgerError:
     """Return the LedgerError of a database error, with what to do about it.
 
-    LedgerFull where the disk is full, LedgerDamaged where the file is damaged.
+    LedgerFull where the disk is full, LedgerDamaged where the file is damaged, LedgerNotPermitted where this user may
+    not write to its folder: SQLite needs that for reading too, unless a gateway runs, whose write-ahead log is there.
     """
+    if getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF in _PERMISSIONS and _is_not_permitted(path.parent):
+        return LedgerNotPermitted(f"{path.parent}: this user may not write there, and the ledger cannot be opened")
     reason, hint = _sqlite_error(exc.orig)
     kind = LedgerFull if is_disk_full(exc) else LedgerDamaged if hint == DAMAGED else LedgerError
     return kind(f"{path}: {reason}; {hint}")
