@@ -232,9 +232,7 @@ def check_version(path: Path, version: int, *, oldest: int = SCHEMA) -> None:
 
 def unusable(data_dir: Path, exc: OSError) -> LedgerError:
     """Return the LedgerError of a folder that cannot contain a ledger."""
-    return LedgerError(
-        f"{data_dir}: {exc.strerror or exc}; data_dir must be a folder that the daemon's user may write to"
-    )
+    return LedgerError(f"{data_dir}: {exc.strerror or exc}; data_dir must be a folder that this user may write to")
 
 
 def is_disk_full(exc: DBAPIError) -> bool:
