@@ -150,14 +150,7 @@ class Daemon:
         """The changed configuration was refused, and an alarm was raised."""
         self._manager = ServiceManager()
         self._zone = ZoneInfo(settings.timezone)
-        retention = settings.retention
-        self._ledger = Ledger(
-            settings.data_dir,
-            settings.source,
-            now=clock.now,
-            limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
-            progress=self._manager.starting,
-        )
+        self._ledger = self._open_ledger()
         self._disk_state: DiskState = "all"
         self._calendar = Calendar(self._zone, wall=lambda: clock.now().timestamp(), failed=self._job_failed)
         self._calendar.each_night("backup", self._back_up)
@@ -186,17 +179,32 @@ class Daemon:
         self._clock_status = ClockStatus(clock, self._ledger.last_sequence)
         self._thread_failure: tuple[str, BaseException] | None = None
         """The first thread of any part or library that an exception ended, and that exception."""
-        try:
-            self._control = Control(settings.data_dir, self._answers())
-        except OSError as exc:
-            self._ledger.close()
-            raise LedgerError(
-                f"{settings.data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
-                "be on a disk of this machine that the daemon's user may write to"
-            ) from exc
+        self._control = self._open_control()
         self._main_loop_at = time.monotonic()
         """Monotonic time of the main loop's last turn."""
         self._page = self._make_page()
+
+    def _open_ledger(self) -> Ledger:
+        settings, retention = self._settings, self._settings.retention
+        return Ledger(
+            settings.data_dir,
+            settings.source,
+            now=self._clock.now,
+            limits=Limits(retention.days, retention.max_bytes, retention.free_floor),
+            progress=self._manager.starting,
+        )
+
+    def _open_control(self) -> Control:
+        """Open the control socket; LedgerError, with the ledger closed, where that is impossible."""
+        data_dir = self._settings.data_dir
+        try:
+            return Control(data_dir, self._answers())
+        except OSError as exc:
+            self._ledger.close()
+            raise LedgerError(
+                f"{data_dir}: the control socket cannot be made there ({exc.strerror or exc}); data_dir must "
+                "be on a disk of this machine that the daemon's user may write to"
+            ) from exc
 
     def _make_page(self) -> "Page | None":
         """Return the status page, where it is configured."""

@@ -127,15 +127,18 @@ def export(
             raise Failure(Code.DISK, f"{printable(exc.filename or to)}: {exc.strerror}", "stick") from exc
     if as_json:
         print_json(row)
-    elif row["bundle"] is None:
-        print("nothing waits for the centre: nothing was written")
     else:
-        print(f"OK: {row['bundle']}: {grouped(row['events'])} events, {grouped(row['bytes'])} bytes")
-        if row["left"]:
-            print(
-                f"  {grouped(row['left'])} more wait and did not fit: export again after the receipt or to another disk"
-            )
-        print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
+        _print_exported(row)
+
+
+def _print_exported(row: dict[str, Any]) -> None:
+    if row["bundle"] is None:
+        print("nothing waits for the centre: nothing was written")
+        return
+    print(f"OK: {row['bundle']}: {grouped(row['events'])} events, {grouped(row['bytes'])} bytes")
+    if row["left"]:
+        print(f"  {grouped(row['left'])} more wait and did not fit: export again after the receipt or to another disk")
+    print("  The flash disk may be taken out. / Flash disk boleh dicabut.")
 
 
 def _check_recipients(texts: list[str]) -> None:

@@ -182,6 +182,11 @@ def init(
         _find_terminals(prompter, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
         written = _write(config, beginning, plan, language)
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
+    _check_and_diagnose(config, language)
+
+
+def _check_and_diagnose(config: Path, language: Language) -> None:
+    """Check the configuration, explain how to start the gateway, and call the doctor."""
     print()
     check(file=None, config=config, for_run=False, as_json=False)
     print(INIT["start"].into(language, file=config))

@@ -9,12 +9,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
@@ -25,6 +25,8 @@ from drivers.zkteco import simulator as zkteco_simulator
 from gateway.cli.base import command_group, print_stderr
 from gateway.cli.options import duration, signed_duration
 from gateway.cli.output import grouped
+
+T = TypeVar("T")
 
 
 class Simulator(Protocol):
@@ -67,6 +69,7 @@ def _simulate() -> None:
     """Serve a simulated terminal."""
 
 
+# Longer than 60 lines, as the next: most of them declare the options, and building a terminal names each once more.
 @simulate.command()
 def zkteco(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 chooses a free one.")] = 4370,
@@ -124,17 +127,8 @@ def zkteco(
     except (ValueError, OSError) as exc:
         raise typer.BadParameter(f"{exc}.") from None
     terminal.model = model
-    try:
-        for order in fault or ():
-            terminal.faults.switch_on(order)
-    except ValueError as exc:
-        raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
-    with _stop_signal() as stop, ExitStack() as stack:
-        try:
-            simulator = stack.enter_context(zkteco_simulator.Simulator(terminal, host, port))
-        except OSError as exc:
-            what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
-            raise typer.BadParameter(what, param_hint="--port") from None
+    _switch(terminal.faults.switch_on, fault)
+    with _serving(lambda: zkteco_simulator.Simulator(terminal, host, port), f"{host}:{port}", "0") as (simulator, stop):
         print(
             f"Terminal {serial} with {grouped(terminal.count)} records at {simulator.address}, TCP and UDP. "
             f"Its clock shows {timezone}. "
@@ -190,11 +184,7 @@ def anviz(
     """
     if not re.fullmatch("pty|tcp:[0-9]{1,5}", port) or int(port.partition(":")[2] or 0) > 65535:
         raise typer.BadParameter("write pty, or tcp: and a port number.", param_hint="--port")
-    try:
-        counted_from = date.fromisoformat(epoch)
-    except ValueError:
-        raise typer.BadParameter("write a date as YYYY-MM-DD.", param_hint="--epoch") from None
-    now = _clock_in(timezone)
+    counted_from, now = _date(epoch, "--epoch"), _clock_in(timezone)
     numbers = dict.fromkeys(device_id or [1])
     terminals = []
     for number in numbers:
@@ -214,17 +204,8 @@ def anviz(
             raise typer.BadParameter(f"{exc}.", param_hint="--records") from None
         terminals.append(terminal)
     simulator = anviz_simulator.Simulator(terminals, port, host=host, baudrate=baudrate)
-    for order in fault or ():
-        try:
-            simulator.faults.switch(order)
-        except ValueError as exc:
-            raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
-    with _stop_signal() as stop, ExitStack() as stack:
-        try:
-            stack.enter_context(simulator)
-        except OSError as exc:
-            what = f"{host} {port} cannot be used ({exc.strerror}); --port tcp:0 chooses a free port."
-            raise typer.BadParameter(what, param_hint="--port") from None
+    _switch(simulator.faults.switch, fault)
+    with _serving(lambda: simulator, f"{host} {port}", "tcp:0") as (_, stop):
         who = f"Terminal {next(iter(numbers))}" if len(numbers) == 1 else f"Terminals {', '.join(map(str, numbers))}"
         print(
             f"{who} with {grouped(records)} records at {simulator.port}. "
@@ -237,6 +218,22 @@ def anviz(
             flush=True,
         )
         _run_console(simulator, stop, punch_every)
+
+
+def _switch(switch: Callable[[str], object], orders: list[str] | None) -> None:
+    """Switch faults on; BadParameter for an unknown one."""
+    try:
+        for order in orders or ():
+            switch(order)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{exc}.", param_hint="--fault") from None
+
+
+def _date(text: str, option: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("write a date as YYYY-MM-DD.", param_hint=option) from None
 
 
 def _clock_in(timezone: str) -> Callable[[], datetime]:
@@ -265,16 +262,28 @@ def text_line(
 
     Lines typed while it runs are commands: punch 1001, noise, half, slow 300, unplug, plug, help.
     """
-    with _stop_signal() as stop, ExitStack() as stack:
-        try:
-            simulator = stack.enter_context(
-                line_simulator.Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
-            )
-        except OSError as exc:
-            what = f"{host}:{port} cannot be used ({exc.strerror}); --port 0 chooses a free port."
-            raise typer.BadParameter(what, param_hint="--port") from None
+
+    def make() -> line_simulator.Simulator:
+        return line_simulator.Simulator(tcp=port, host=host, framing=framing.value, checksum=checksum.value)
+
+    with _serving(make, f"{host}:{port}", "0") as (simulator, stop):
         print(f"A line at {simulator.port}. It is read with pattern: '{line_simulator.PATTERN}'", flush=True)
         _run_console(simulator, stop, punch_every)
+
+
+@contextmanager
+def _serving(make: Callable[[], AbstractContextManager[T]], where: str, free: str) -> Iterator[tuple[T, socket.socket]]:
+    """Start a simulator; yield it with a socket that becomes readable when it is to stop.
+
+    BadParameter where the address ``where`` cannot be used; ``free`` is the port that names any free one.
+    """
+    with _stop_signal() as stop, ExitStack() as stack:
+        try:
+            simulator = stack.enter_context(make())
+        except OSError as exc:
+            what = f"{where} cannot be used ({exc.strerror}); --port {free} chooses a free port."
+            raise typer.BadParameter(what, param_hint="--port") from None
+        yield simulator, stop
 
 
 @contextmanager

@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network
@@ -270,6 +270,8 @@ def _print_probe(found: dict[str, Any]) -> None:
 
 # --- discover -----------------------------------------------------------------------------------------------------
 
+Look = Callable[[Search], Generator[DiscoveredTerminal | None, None, None]]
+"""Searches for terminals; see :class:`drivers.base.Driver`."""
 FEW = 1024
 """Addresses that are searched without --yes, at most."""
 PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8")))
@@ -313,12 +315,7 @@ def discover(
     """
     if as_yaml and as_json:
         raise typer.BadParameter("choose one of the two.", param_hint="--yaml, --json")
-    look = DRIVERS[driver].discover if driver in DRIVERS else None
-    if look is None:
-        searchable = " or ".join(sorted(name for name, known in DRIVERS.items() if known.discover))
-        raise typer.BadParameter(
-            f"terminals of this kind cannot be looked for; write {searchable}.", param_hint="--driver"
-        )
+    look = _searchable(driver)
     spans = spans_of(networks)
     total = sum(size_of(span) for span in spans)
     if not yes:
@@ -330,40 +327,81 @@ def discover(
         rate=rate,
         timeout_s=timeout or 1.0,
     )
-    tried = 0
-    findings: list[DiscoveredTerminal] = []
-    search_error: Failure | None = None
-    try:
-        with closing(look(search)) as settled, _stopping(search.stop) as stopped_by:
-            for finding in progress(settled, total, f"asking {grouped(total)} addresses"):
-                tried += 1
-                if finding is not None:
-                    findings.append(finding)
-    except TerminalUnavailable as exc:
-        search_error = Failure(Code.UNAVAILABLE, str(exc), "no_route")  # what was found before is shown all the same
-    failures = {
-        finding.host: failure_of(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
-    }
-    rows = rows_of(driver, findings, failures)
+    found = _run_search(look, search, total)
+    failures = _failures_of(driver, found.findings)
+    rows = rows_of(driver, found.findings, failures)
     if as_json:
-        print_json({"addresses": total, "asked": tried, "found": rows})
+        print_json({"addresses": total, "asked": found.tried, "found": rows})
     elif as_yaml:
         print("".join(entries_of(rows)), end="")
     else:
         print_rows(rows)
     if not as_json:
-        for hint in dict.fromkeys(failure.hint for failure in failures.values()):
-            errors = [str(failure.args[0]) for failure in failures.values() if failure.hint == hint]
-            print_stderr("\n".join((*errors, *(f"  {line}" for line in hint_lines(hint)))))
-    if search_error is not None:
-        raise search_error
-    if tried < total:
-        print_stderr(f"hadir: stopped; {grouped(tried)} of {grouped(total)} addresses were asked")
-        raise typer.Exit(128 + (stopped_by[0] if stopped_by else signal.SIGINT))
+        _print_failures(failures.values())
+    if found.error is not None:
+        raise found.error
+    if found.tried < total:
+        print_stderr(f"hadir: stopped; {grouped(found.tried)} of {grouped(total)} addresses were asked")
+        raise typer.Exit(128 + (found.stopped_by or signal.SIGINT))
     if not any(row["name"] or row["remark"] == REMARKS["encrypted"] for row in rows):
         raise Failure(
             Code.NEGATIVE, f"no terminal answers in {', '.join(networks)}; addresses asked: {total:,}", "no_terminal"
         )
+
+
+@dataclass(slots=True)
+class _SearchResult:
+    """What a search for terminals came to."""
+
+    findings: list[DiscoveredTerminal] = field(default_factory=list)
+    tried: int = 0
+    """Addresses whose result is known."""
+    error: Failure | None = None
+    """Why the search ended; what was found before is shown all the same."""
+    stopped_by: int | None = None
+    """The signal that ended it."""
+
+
+def _run_search(look: Look, search: Search, total: int) -> _SearchResult:
+    """Search with a progress bar until the end or a signal."""
+    found = _SearchResult()
+    stopped_by: list[int] = []
+    try:
+        with closing(look(search)) as results, _stopping(search.stop) as stopped_by:
+            for finding in progress(results, total, f"asking {grouped(total)} addresses"):
+                found.tried += 1
+                if finding is not None:
+                    found.findings.append(finding)
+    except TerminalUnavailable as exc:
+        found.error = Failure(Code.UNAVAILABLE, str(exc), "no_route")
+    if stopped_by:
+        found.stopped_by = stopped_by[0]
+    return found
+
+
+def _searchable(driver: str) -> Look:
+    """Return the function that searches for terminals of a driver; BadParameter for a driver without one."""
+    look = DRIVERS[driver].discover if driver in DRIVERS else None
+    if look is None:
+        searchable = " or ".join(sorted(name for name, known in DRIVERS.items() if known.discover))
+        raise typer.BadParameter(
+            f"terminals of this kind cannot be looked for; write {searchable}.", param_hint="--driver"
+        )
+    return look
+
+
+def _failures_of(driver: str, findings: list[DiscoveredTerminal]) -> dict[str, Failure]:
+    """Return what went wrong at the addresses that answered, by address."""
+    return {
+        finding.host: failure_of(finding.host, DRIVERS[driver], finding.error) for finding in findings if finding.error
+    }
+
+
+def _print_failures(failures: Collection[Failure]) -> None:
+    """Print what went wrong at the addresses that answered, with each hint once."""
+    for hint in dict.fromkeys(failure.hint for failure in failures):
+        errors = [str(failure.args[0]) for failure in failures if failure.hint == hint]
+        print_stderr("\n".join((*errors, *(f"  {line}" for line in hint_lines(hint)))))
 
 
 @contextmanager
