@@ -63,6 +63,7 @@ MESSAGES: Mapping[str, Text] = {
     "slot_not_due": _("no punch yet"),
     "slot_free": _("not demanded"),
     "slot_excused_min": _("excused, {minutes} minutes"),
+    "no_class": _("no class"),
     "class": _("{slot}: {class_}, cut {cut}, by {policy}"),
     "class_withheld": _("{slot}: {class_}, cut {cut}, withheld until it is final, by {policy}"),
     "class_withheld_unknown": _("{slot}: {class_}, its cut is withheld until it is final, by {policy}"),

@@ -140,7 +140,11 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
 
 def _class(slot: Mapping[str, Any], reason: Reason, language: Language, *, in_place: bool) -> str:
     """Return what a class cuts, or would where its slot is not final, or the rule of the day stands in its place."""
-    values = {"slot": slot["name"], "class_": reason["class"] or "-", "policy": _policy(reason.get("policy"), language)}
+    values = {
+        "slot": slot["name"],
+        "class_": reason["class"] or message("no_class", language),
+        "policy": _policy(reason.get("policy"), language),
+    }
     known = "cut" in reason  # verdicts of version 1 hold what is cut, not what would be
     cut = (
         print_cut(reason["cut"], reason["cut_rp"], language)

@@ -1,0 +1,59 @@
+"""docs/centre-first-day.md: from an empty database to the verdicts on a day, with the page alone."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests import command
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/centre-first-day.md").read_text("utf-8")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WIB")
+_GROWING = re.compile(r"\d+ person-days judged, \d+ revisions written")
+"""Numbers that grow with the calendar."""
+
+
+def steps() -> list[tuple[str, list[str]]]:
+    """Return each command of the page with the lines that it shows."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def comparable(lines: list[str]) -> list[str]:
+    """Return lines without moments, empty lines, rules of tables, and what grows with the calendar."""
+    kept = (" ".join(_MOMENT.sub("MOMENT", line).split()) for line in lines)
+    growing = "days to judge again"
+    return [_GROWING.sub("JUDGED", line) for line in kept if line.strip("─ ") and not line.startswith(growing)]
+
+
+def test_the_page_leads_from_an_empty_database_to_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command prints what the page shows; files are those of the page and of config/templates."""
+    monkeypatch.chdir(tmp_path)
+    Path("config").symlink_to(ROOT / "config")
+    ran = []
+    for line, expected in steps():
+        program, *words = shlex.split(line)
+        if program == "cat":
+            Path(words[0]).write_text("\n".join(expected) + "\n")
+            continue
+        assert program == "hadir-central"
+        result = command.run("central.cli", *words, env=os.environ | {"TERM": "dumb", "TZ": "Asia/Jakarta"})
+        assert result.returncode == 0, (line, result.stderr)
+        assert comparable((result.stdout + result.stderr).splitlines()) == comparable(expected), line
+        ran.append(words[0])
+    assert {"import", "recompute", "days", "why"} <= set(ran)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/judging.md"])
+def test_the_page_is_linked(page: str) -> None:
+    """A newcomer finds it."""
+    assert "centre-first-day.md)" in (ROOT / page).read_text("utf-8")
