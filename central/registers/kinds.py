@@ -46,12 +46,13 @@ CALENDAR = {
 YES = {"yes": True, "ya": True, "true": True, "no": False, "tidak": False, "false": False}
 DECISIONS: Mapping[str, tuple[str, ...]] = {
     "accept": ("person", "suspect"),
-    "not_concerned": ("person",),
+    "not_concerned": (),
     "out_of_use": ("terminal",),
     "visitor": ("terminal", "pin"),
 }
-"""What a decision settles, with the columns it needs: a person's suspect punches stand; an outage did not concern the
-person; a terminal is not used; an unknown PIN is a visitor's or a test's."""
+"""What a decision settles, with the columns it needs: a person's suspect punches stand; what is not known did not
+concern the person, at a terminal or anywhere, or at a terminal concerned no person; a terminal is not used; an unknown
+PIN is a visitor's or a test's."""
 _DECISIONS = {
     "diterima": "accept",
     "tidak terkait": "not_concerned",
@@ -388,7 +389,10 @@ def _order(record: OvertimeOrder) -> Iterator[Complaint]:
 
 def _decision(record: Decision) -> Iterator[Complaint]:
     yield from _interval(record)
-    for column in DECISIONS[record.decision]:
+    needed = DECISIONS[record.decision]
+    if record.decision == "not_concerned" and record.terminal is None:
+        needed = ("person",)
+    for column in needed:
         if getattr(record, column) is None:
             yield (
                 column,

@@ -259,7 +259,7 @@ class Batch:
             self._connection.execute(insert(forgotten), self._forgotten)
         self._punches.write()
         gaps = self._streams.write()
-        changed = self._terminals.incidents(self._arrived)
+        changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(self._punches.added)]
         recounted = self._compare()
         advances = self._terminals.count(self._streams.gateways.values())
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]

@@ -162,6 +162,7 @@ class PunchRow(Row, table=True):
     __table_args__: ClassVar[Any] = (
         Index("punch_local_time", "local_time"),
         Index("punch_instant", "pin", "instant"),
+        Index("punch_serial", "serial", "instant"),
         {"sqlite_with_rowid": False},
     )
     id: str = Field(primary_key=True)

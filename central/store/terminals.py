@@ -29,6 +29,7 @@ from sqlmodel import Field
 from central.event import INCIDENTS, Event, TerminalState
 from central.store.engine import KEY, Row, chunks, table
 from central.store.findings import Findings
+from central.store.punches import Arrived
 from central.store.streams import Gateway, Moment, Refused, Stream
 from central.store.tables import events, gaps, gateways, punches, streams
 
@@ -41,6 +42,8 @@ AHEAD_S = 300
 UNKNOWN_BEFORE_S = 24 * 3600
 """How long before it was read a record may have been made that no watermark lies before."""
 KINDS = tuple(INCIDENTS.values())
+OUTAGES = ("lost", "found", "resumed")
+"""Kinds of incidents during which a terminal may have been out of order."""
 MAX_TERMINALS = 1_000
 """Terminals of one gateway, replaced devices included."""
 
@@ -277,6 +280,31 @@ class TerminalBatch:
             changed += self._end_outages(key, names[key], begin)
         return changed + self._resolve()
 
+    def proofs(self, added: Iterable[Arrived]) -> list[Changed]:
+        """Return the outages that stored punches shorten: the first punch in one proves that its terminal works."""
+        instants: dict[tuple[int, str], set[int]] = {}
+        names: dict[int, str] = {}
+        for stream, event, _ in added:
+            if event.punch is not None and event.punch.instant is not None:
+                names[stream.gateway.key] = stream.gateway.name
+                instants.setdefault((stream.gateway.key, event.punch.serial), set()).add(event.punch.instant)
+        if not instants:
+            return []
+        ends = {
+            "first": min(min(found) for found in instants.values()),
+            "last": max(max(found) for found in instants.values()),
+        }
+        outages: set[tuple[int, str | None, int, int]] = set()
+        for part in chunks(names):
+            outages |= {tuple(row) for row in self._connection.execute(_OUTAGES, ends | {"gateways": part})}
+        return [
+            Changed(names[gateway], serial, begin, end)
+            for gateway, of_serial, begin, end in sorted(outages, key=str)
+            for (key, serial), read in instants.items()
+            if key == gateway and of_serial in (None, serial) and any(begin <= at <= end for at in read)
+            if first_punch(self._connection, serial, begin, end) in read
+        ]
+
     def _begin(self, stream: Stream, event: Event) -> int:
         """Return since when a record that is no punch may have been made: since its log was last complete before it."""
         incident = event.incident
@@ -382,6 +410,16 @@ _UNRESOLVED = (
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
     .where(INCIDENT.c.punch.is_not(None))
 )
+_OUTAGES = (
+    select(INCIDENT.c.gateway, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end)
+    .where(
+        INCIDENT.c.gateway.in_(bindparam("gateways", expanding=True)),
+        INCIDENT.c.kind.in_(OUTAGES),
+        INCIDENT.c.end >= bindparam("first"),
+        INCIDENT.c.begin <= bindparam("last"),
+    )
+    .distinct()
+)
 _RESOLVE = (
     update(INCIDENT)
     .where(INCIDENT.c.event == bindparam("b_event"))
@@ -390,6 +428,20 @@ _RESOLVE = (
 
 
 # --- what judging reads -------------------------------------------------------------------------------------------
+
+
+def first_punch(connection: Connection, serial: str, first: int, last: int, known_at: str | None = None) -> int | None:
+    """Return the instant of the first punch of a serial number between two instants; None where there is none.
+
+    As known at a moment, or now.
+    """
+    query = select(func.min(punches.c.instant)).where(
+        punches.c.serial == serial, punches.c.instant.between(first, last)
+    )
+    if known_at is not None:
+        query = query.join(events, events.c.key == punches.c.event).where(events.c.received <= known_at)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
 
 
 class Device(NamedTuple):

@@ -39,7 +39,7 @@ from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
 from central.timesheet.model import DayResult, Punch
 from central.timesheet.stored import dump_day
-from central.timesheet.unknown import Day, Gap, Incident, Log, Unknown, UnknownPunch, enrolled_on
+from central.timesheet.unknown import Day, Gap, Incident, Log, Unknown, UnknownPunch, enrolled_on, with_proofs
 
 PERSONAL = (
     "people",
@@ -187,8 +187,10 @@ class Facts:
             return
         names = recorded.gateways_at(self._connection, sites)
         logs: dict[str, Log] = {}
+        named: dict[str, dict[str, str]] = {}
         for device in terminals.devices(self._connection, names, own, self._known_at):
             self._serials[device.name] = device.serial
+            named.setdefault(device.gateway, {})[device.serial] = device.name
             found = int(datetime.fromisoformat(device.found).timestamp())
             before = logs.get(device.serial, Log(found, readable=False, until=None))
             until = max((one for one in (before.until, device.until) if one is not None), default=None)
@@ -196,18 +198,20 @@ class Facts:
         unknown.logs = logs
         around = first - ZONES_S, last + ZONES_S
         unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
-        unknown.incidents = [
-            Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)
-        ]
+        incidents = [Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)]
+        unknown.incidents = list(with_proofs(incidents, logs, named, self._first_punch))
         serials = own | {
             serial for serial, owners in unknown.owners.items() if not set(owners.values()).isdisjoint(names)
         }
-        out_of_use: dict[str, list[tuple[date, date | None]]] = {}
+        ended: dict[str, dict[str, list[tuple[date, date | None]]]] = {"out_of_use": {}, "not_concerned": {}}
         for row in self._registers.rows("decisions", sorted(f"terminal:{serial}" for serial in serials), *ends):
-            if row.record.decision == "out_of_use":
-                out_of_use.setdefault(row.record.terminal, []).append((row.since, row.until))
-        unknown.out_of_use = out_of_use
+            if row.record.decision in ended:
+                ended[row.record.decision].setdefault(row.record.terminal, []).append((row.since, row.until))
+        unknown.out_of_use, unknown.settled = ended["out_of_use"], ended["not_concerned"]
         unknown.punches = self._load_unattributed(sites, first, last, *ends)
+
+    def _first_punch(self, serial: str, first: int, last: int) -> int | None:
+        return terminals.first_punch(self._connection, serial, first, last, self._known_at)
 
     def _load_unattributed(
         self, sites: set[str], first: int, last: int, since: date, until: date

@@ -8,7 +8,9 @@ dates only is cut there.
 * A log that is not known to be complete (``unread``) concerns the people of its terminal from there on. Of a person
   with several terminals the one that was read least far counts. A terminal whose log can be read to its end, and that
   was never said to be, is unread since a week before it was first named; one that nothing here names, since ever.
-* Outages are doubts where a terminal has no such log: what happened while another one was out is in its log.
+* An outage is a doubt: whether the terminal stood without power or only the network was down, no event says. The log
+  of a terminal proves that it works again: where there is such a log, the doubt ends at the first punch in the outage.
+  A gateway's own outage is a doubt of such terminals only where it is longer than a restart takes.
 * A record that is no punch, and a live event that the log did not hold, are doubts at their terminal.
 * A PIN that belongs to no person is a doubt of the people of its site who are not enrolled at that terminal, or to whom
   no punch of that date is attributed.
@@ -25,6 +27,10 @@ from central.timesheet.model import Doubt
 
 FOREVER = 1 << 62
 """After every instant."""
+OUTAGES = ("lost", "found", "resumed")
+"""Kinds of incidents during which a terminal may have been out of order."""
+RESTART_S = 300
+"""A gateway that starts again sooner was restarted: its site had power."""
 NEW_TERMINAL_S = 7 * 86_400
 """How long before its gateway first names it a terminal may have been in use."""
 
@@ -132,6 +138,8 @@ class Unknown:
     """By serial number: of those that a gateway has named."""
     out_of_use: Mapping[str, Collection[tuple[date, date | None]]] = field(default_factory=dict)
     """By serial number: first and last dates."""
+    settled: Mapping[str, Collection[tuple[date, date | None]]] = field(default_factory=dict)
+    """By serial number: first and last dates on which a decision has ended its doubts for every person."""
     _views: dict[tuple[Enrolled, date], _View] = field(default_factory=dict)
     _at: dict[tuple[str, date], frozenset[str]] = field(default_factory=dict)
     _doubts: dict[tuple[Day, ...], tuple[Doubt, ...]] = field(default_factory=dict)
@@ -184,7 +192,9 @@ class Unknown:
             return incident.gateway in view.without_log
         if incident.serial is None:
             return incident.gateway.partition("/")[0] in view.own_sites
-        return incident.serial in view.in_use and not self._is_readable(incident.serial)
+        if incident.kind == "not_held" and self._is_readable(incident.serial):
+            return False  # what the gateway could not hold is still in the log
+        return incident.serial in view.in_use
 
     def _unattributed(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> Iterator[Doubt]:
         for punch in self.punches:
@@ -208,8 +218,9 @@ class Unknown:
         serials = set(enrolled.terminals)
         for site in enrolled.sites:
             serials |= self._serials_at(site, on)
-        used = {serial for serial in serials if not self._is_out_of_use(serial, on)}
-        in_use = frozenset(used - enrolled.not_concerned)
+        used = {serial for serial in serials if not _holds(self.out_of_use.get(serial, ()), on)}
+        settled = {serial for serial in used if _holds(self.settled.get(serial, ()), on)}
+        in_use = frozenset(used - settled - enrolled.not_concerned)
         owners = {serial: owner for serial in serials if (owner := self.owner(serial, on)) is not None}
         read = [until for serial in in_use if (until := self._read_until(serial)) is not None]
         return _View(
@@ -239,12 +250,8 @@ class Unknown:
             )
         return found
 
-    def _is_out_of_use(self, serial: str, on: date) -> bool:
-        return any(since <= on and (until is None or on <= until) for since, until in self.out_of_use.get(serial, ()))
-
     def _is_readable(self, serial: str) -> bool:
-        log = self.logs.get(serial)
-        return log is not None and log.readable
+        return _has_log(self.logs, serial)
 
     def _read_until(self, serial: str) -> int | None:
         """Return up to when a terminal's log is known here; None where it has none that can be read to its end."""
@@ -254,6 +261,43 @@ class Unknown:
         if not log.readable:
             return None
         return log.found - NEW_TERMINAL_S if log.until is None else log.until
+
+
+def with_proofs(
+    incidents: Iterable[Incident],
+    logs: Mapping[str, Log],
+    terminals: Mapping[str, Mapping[str, str]],
+    first_punch: Callable[[str, int, int], int | None],
+) -> Iterator[Incident]:
+    """Yield incidents, the outages of terminals that have a log up to the first punch in each.
+
+    ``terminals``: names by serial number of the terminals of a gateway. ``first_punch`` returns the instant of the
+    first punch of a serial number between two instants.
+    """
+    for one in incidents:
+        if one.kind not in OUTAGES or (one.serial is None and one.terminal is not None):
+            yield one
+            continue
+        concerned = {one.serial: one.terminal} if one.serial is not None else dict(terminals.get(one.gateway, {}))
+        if one.serial is None or not _has_log(logs, one.serial):
+            yield one
+        if one.serial is None and one.end - one.start <= RESTART_S:
+            continue
+        for serial, terminal in concerned.items():
+            if serial is None or not _has_log(logs, serial):
+                continue
+            proof = first_punch(serial, one.start, one.end)
+            end = one.end if proof is None else proof - 1
+            if end >= one.start:
+                yield one._replace(terminal=terminal, serial=serial, end=end)
+
+
+def _has_log(logs: Mapping[str, Log], serial: str) -> bool:
+    return serial in logs and logs[serial].readable
+
+
+def _holds(dates: Iterable[tuple[date, date | None]], on: date) -> bool:
+    return any(since <= on and (until is None or on <= until) for since, until in dates)
 
 
 def _where(

@@ -79,6 +79,7 @@ def test_clocks_of_2000_and_2103_and_forty_punches_cost_their_days_nothing(centr
 def test_a_person_hired_and_gone_on_one_day_is_judged_on_that_day_alone(centre: Centre) -> None:
     """Neither the date before nor the one after is an obligation."""
     centre.enter("people", f"key,name,employment,unit,from,until\nc,Contoh Tiga,pns,dinas,{TUESDAY},{TUESDAY}\n")
+    centre.enter("enrolments", f"pin,site,person,from\n1003,3602-bkpsdm,c,{TUESDAY}\n")
     centre.at(EVENING)
 
     assert centre.day("c", TUESDAY)["absent"]

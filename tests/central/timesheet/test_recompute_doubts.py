@@ -202,14 +202,67 @@ def test_a_claim_for_a_stream_that_is_not_known_counts_for_nothing(centre: Centr
     assert doubts(centre.at(f"{DAY} 19:51").day("a", DAY)) == {("unread", "in"), ("unread", "out")}
 
 
-def test_an_outage_of_a_terminal_with_a_log_ends_when_its_log_is_read(centre: Centre) -> None:
-    """What people punched while the network was out is in the log."""
+def slots(day: dict[str, Any]) -> list[str]:
+    """Return the status of each slot of a day."""
+    return [slot["status"] for slot in day["slots"]]
+
+
+def test_an_outage_of_a_terminal_with_a_log_stays_a_doubt_after_its_log_is_read(centre: Centre) -> None:
+    """Without power nobody could punch, and a log shows nothing of that; a decision about the terminal ends it."""
     centre.state("lobby", "S1", f"{DAY} 05:00", 0)
-    events = outage(centre, "06:00", "12:00")
-    centre.receive(*events)
-    assert doubts(centre.at(f"{DAY} 12:01").day("a", DAY)) == {("unread", "in")}
-    centre.state("lobby", "S1", f"{DAY} 12:01", 2)
-    assert [slot["status"] for slot in centre.at(f"{DAY} 12:02").day("a", DAY)["slots"]] == ["final", "open"]
+    centre.receive(*outage(centre, "15:30", "18:00"))
+    assert doubts(centre.at(f"{DAY} 18:01").day("a", DAY)) == {("unread", "in")}
+    centre.now = clock("19:47")
+    centre.state("lobby", "S1", f"{DAY} 19:47", 2)
+    evening = centre.at(f"{DAY} 19:48").day("a", DAY)
+    assert (slots(evening), doubts(evening)) == (["final", "provisional"], {("outage", "out")})
+    assert not evening["absent"]
+
+    centre.enter("decisions", f"decision,terminal,from,until,by,paper\nnot_concerned,S1,{DAY},{DAY},Kepala,BA 4/2026\n")
+    assert centre.at(f"{DAY} 19:49").day("a", DAY)["absent"]
+
+
+def test_a_punch_in_an_outage_proves_that_the_terminal_works_again(centre: Centre) -> None:
+    """Only the network was down from there on: who punches later is late, and before it who was early is not."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    lost, found = outage(centre, "07:00", "12:00")
+    late, proof = centre.punches("1001", f"{DAY} 09:10:00"), centre.punches("1002", f"{DAY} 07:20:00")
+    centre.now = clock("12:00")
+    centre.receive(lost, found)
+    centre.receive(*late)
+    centre.state("lobby", "S1", f"{DAY} 12:00", 4)
+    before = centre.at(f"{DAY} 12:01").day("a", DAY)
+    assert doubts(before) == {("unread", "in"), ("outage", "in")}, "its punch at 07:20 has not arrived"
+
+    centre.now = clock("12:02")
+    centre.receive(*proof)
+
+    (reason,) = [one for one in centre.at(f"{DAY} 12:03").day("a", DAY)["reasons"] if one["step"] == "doubt"]
+    assert (reason["what"], reason["from"], reason["to"]) == ("outage", f"{DAY} 07:00:00", f"{DAY} 07:19:59")
+    assert {"kind": "outage"} in json.loads(centre.history("a", DAY)[-1].cause)
+    with centre.database.reading() as connection:
+        known = judge_now(
+            connection, OfficePolicies(POLICIES), "a", date(2026, 9, 1), int(clock("12:01").timestamp()), clock("12:01")
+        )
+    assert known is not None
+    assert doubts(json.loads(known.content)) == doubts(before), "as known before the punch arrived"
+
+
+def test_a_restart_of_a_gateway_is_no_outage_of_terminals_with_a_log(centre: Centre) -> None:
+    """A longer one may be that of the site's power."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+
+    def starts_again(begin: str, end: str) -> dict[str, Any]:
+        centre.now = clock(end)
+        times = {"last_alive": utc_text(begin), "resumed": utc_text(end)}
+        return centre.note("hadir.gateway.resumed.v1", None, **times, clean=False)
+
+    centre.receive(starts_again("08:00", "08:04"))
+    centre.receive(starts_again("15:50", "18:00"))
+    centre.now = clock("19:47")
+    centre.state("lobby", "S1", f"{DAY} 19:47", 2)
+    found = centre.at(f"{DAY} 19:48").day("a", DAY)
+    assert doubts(found) == {("outage", "out")}
 
 
 def test_a_person_without_an_enrolment_is_never_absent(centre: Centre) -> None:
@@ -310,7 +363,7 @@ def test_what_was_known_of_doubts_at_a_moment_is_known_afterwards(centre: Centre
         centre.at(f"{DAY} {at}:30")
         moments.append((centre.now, centre.history("a", DAY)[-1]))
 
-    assert [revision.status for _, revision in moments] == [*["open"] * 4, *["provisional"] * 2, "final"]
+    assert [revision.status for _, revision in moments] == [*["open"] * 4, *["provisional"] * 3]
     for moment, revision in moments:
         with centre.database.reading() as connection:
             again = judge_now(

@@ -56,6 +56,7 @@ def upgrade() -> None:
     op.create_index("incident_end", "incident", ["gateway", "kind", "end"])
     op.create_index("incident_place", "incident", ["stream", "sequence"])
     op.create_index("incident_unresolved", "incident", ["punch"], sqlite_where=sa.text("punch IS NOT NULL"))
+    op.create_index("punch_serial", "punch", ["serial", "instant"])
     op.create_table(
         "awaited",
         Column("person", String, primary_key=True),
