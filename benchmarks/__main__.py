@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks import (
+    command_line,
     decode,
     drain,
     first_import,
@@ -26,6 +27,7 @@ from benchmarks.figures import Benchmark, Figure, Plan, machine, markdown
 from benchmarks.rig import quiet
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "commands": command_line.run,
     "decode": decode.run,
     "traffic": traffic.run,
     "import": first_import.run,

@@ -1,4 +1,9 @@
-"""Memory of the daemon at rest, after it has imported and delivered a full log."""
+"""Memory of the daemon at rest, after it has imported and delivered a full log.
+
+The aim of 1.25 times the libraries is missed by little: of 77 MB, 60 are the libraries without Rich, 13 the gateway's
+own modules (the drivers' and the configuration's pydantic models 5, the ledger's tables 2), the rest threads,
+connections and what the allocator keeps.
+"""
 
 import subprocess
 import sys
@@ -12,8 +17,14 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 
 AT_REST_MB, PEAK_MB = 80, 120
 TERMINALS = 3
-REST_S = 5.0
-LIBRARIES = "import apscheduler, paho.mqtt.client, pydantic, sqlmodel, structlog, typer, zk"
+REST_S = 65.0
+"""The daemon returns free memory to the system each minute."""
+LIBRARIES = (
+    "import sys; sys.modules['rich'] = None; import apscheduler.schedulers.background, apscheduler.triggers.cron, "
+    "paho.mqtt.client, pydantic, ruamel.yaml, serial, sqlalchemy.dialects.sqlite, sqlmodel, structlog, typer, zk.base"
+)
+"""What the daemon imports of its libraries; without Rich, which structlog would import and the daemon does without."""
+AT_REST_RATIO = 1.25
 
 
 def run(plan: Plan) -> Iterator[Figure]:
@@ -39,10 +50,11 @@ def run(plan: Plan) -> Iterator[Figure]:
     floor = _libraries_mb()
     what = f"daemon with {TERMINALS} terminals after {count:,} punches"
     baseline = f"its libraries alone {floor:.0f} MB"
-    for name, used, aim in (("at rest", rest, AT_REST_MB), ("peak", peak, PEAK_MB)):
-        ratio = f"{used / floor:.2f}"
+    for name, used, aim, aim_ratio in (("at rest", rest, AT_REST_MB, AT_REST_RATIO), ("peak", peak, PEAK_MB, None)):
+        aims = f"≤ {aim} MB" if aim_ratio is None else f"≤ {aim} MB, ≤ {aim_ratio}"
+        met = used <= aim and (aim_ratio is None or used <= aim_ratio * floor)
         yield Figure(
-            f"memory of the {what}, {name}", baseline, f"{used:.0f} MB", ratio, f"≤ {aim} MB", yes_no(used <= aim)
+            f"memory of the {what}, {name}", baseline, f"{used:.0f} MB", f"{used / floor:.2f}", aims, yes_no(met)
         )
 
 

@@ -1,7 +1,6 @@
 """Builds the daemon from its parts, runs it, stops it. The only module that imports all parts."""
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -10,11 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
-
-import structlog
-from structlog.processors import ExceptionRenderer
 
 from drivers import DRIVERS
 from gateway import event as event_module
@@ -27,6 +23,7 @@ from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.incidents import alarm_message, log_incident
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
+from gateway.log import get_logger
 from gateway.mqtt.publisher import Publisher
 from gateway.mqtt.timing import Timing as BrokerTiming
 from gateway.pending import PendingWrites
@@ -39,7 +36,7 @@ from gateway.terminal.pool import Workers
 from gateway.terminal.timing import Timing
 from gateway.terminal.visit import Worker
 from gateway.terminal.visit_requests import VisitPostponed
-from gateway.trace import as_value, described, origin, write
+from gateway.trace import described, origin
 
 if TYPE_CHECKING:
     from gateway.page.server import Page
@@ -59,56 +56,7 @@ WATCHDOG_TRANSACTION_S = 10.0
 SHUTDOWN_S = 30.0
 """Time for an orderly shutdown after a part has failed."""
 
-_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
-"""Log level → priority of the journal, see sd-daemon(3)."""
-
-log = structlog.get_logger("gateway")
-
-
-def configure_logging() -> None:
-    """Log to standard error: coloured key=value pairs on a terminal, otherwise JSON.
-
-    Lines for systemd's journal carry their priority, so that `journalctl -p warning` selects warnings and errors.
-    """
-    person = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.StackInfoRenderer(),
-            # A traceback shows places in the code, never values or a library's text: these may contain PINs and keys.
-            *([] if person else [ExceptionRenderer(as_value)]),
-            structlog.dev.ConsoleRenderer(exception_formatter=write)
-            if person
-            else (_for_the_journal if _is_journal(sys.stderr) else structlog.processors.JSONRenderer()),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    )
-    # APScheduler and paho use the standard library's logging; only their warnings are of interest.
-    logging.basicConfig(level=logging.WARNING, handlers=[_Libraries()])
-
-
-def _is_journal(stream: TextIO) -> bool:
-    """Return whether systemd's journal reads the stream, which it then identifies in the environment."""
-    about = os.fstat(stream.fileno())
-    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
-
-
-def _for_the_journal(logger: object, method: str, event: structlog.typing.EventDict) -> str:
-    line = structlog.processors.JSONRenderer()(logger, method, event)
-    return f"<{_PRIORITIES[event['level']]}>{line!s}"
-
-
-class _Libraries(logging.Handler):
-    """Formats the log records of libraries like all others."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Log the record's message template."""
-        # The template without its values, which may contain personal data.
-        log.warning("library_warned", library=record.name, message=str(record.msg), exc_info=record.exc_info)
+log = get_logger("gateway")
 
 
 def _safe_text(reason: object) -> str:

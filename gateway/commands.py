@@ -14,10 +14,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol, Self, TypeVar
 from zoneinfo import ZoneInfo
 
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.ledger import Judgement, Ledger, LedgerFull, ResendCounts, Selection, receipt_from
+from gateway.log import get_logger
 from gateway.trace import trace
 
 WAITING_MAX = 16
@@ -29,7 +29,7 @@ TALLY_DAYS = 31
 REQUEST_BYTES = 16 * 1024
 """Upper bound of a valid request's size."""
 
-log = structlog.get_logger("commands")
+log = get_logger("commands")
 
 
 class Refusal(Exception):  # noqa: N818 - a result, no defect

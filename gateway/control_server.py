@@ -12,11 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from gateway.commands import Refusal
 from gateway.control import SOCKET_NAME, TIMEOUT_S, at_short_path, read_line
 from gateway.ledger import LedgerError, LedgerFull
+from gateway.log import get_logger
 from gateway.trace import trace
 
 MAX_AT_ONCE = 64
@@ -24,7 +23,7 @@ MAX_AT_ONCE = 64
 RETRY_S = 1.0
 """Pause after a connection could not be accepted or served for lack of descriptors or threads."""
 
-log = structlog.get_logger("control")
+log = get_logger("control")
 
 Command = Callable[[dict[str, Any]], dict[str, Any]]
 

@@ -26,13 +26,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
 
-import structlog
-
 from drivers.base import BadRecord, RawPunch
 from gateway import event
 from gateway.event import ClockEvidence, ReadingContext, utc_text
 from gateway.incidents import NOTES, alarm_message, log_incident
 from gateway.ledger import Ledger, LedgerError, LedgerFull
+from gateway.log import get_logger
 from gateway.trace import trace
 
 NOTES_MAX = 500
@@ -43,7 +42,7 @@ RECORDS_MAX = 10_000
 Kind = Literal["notes", "records"]
 _MAX: dict[Kind, int] = {"notes": NOTES_MAX, "records": RECORDS_MAX}
 
-log = structlog.get_logger("pending")
+log = get_logger("pending")
 
 
 @dataclass(slots=True)

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
 from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from gateway.log import get_logger
 from gateway.trace import trace
 
 STEP_S = 2.0
@@ -25,7 +25,7 @@ NIGHT_HOURS = (1, 3)
 """First and last hour of nightly work: few punches are made, and lines are free."""
 MIDNIGHT = (0, 0)
 
-log = structlog.get_logger("schedule")
+log = get_logger("schedule")
 
 
 class Calendar:

@@ -209,6 +209,17 @@ def test_only_the_ledger_contains_sql() -> None:
     assert speakers == {"ledger"}
 
 
+def test_only_the_log_imports_structlog() -> None:
+    """It imports structlog without Rich; another module that did it first would load both."""
+    importers = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "gateway").rglob("*.py")
+        if {name.split(".")[0] for name in imports(file)} & {"structlog"}
+    }
+
+    assert importers == {"gateway/log.py"}
+
+
 def test_only_the_transport_imports_pyzk() -> None:
     """The library under the driver can be replaced in one file."""
     knowers = {

@@ -8,16 +8,16 @@ from functools import partial
 from types import FrameType
 from typing import Annotated
 
-import structlog
 import typer
 
 from drivers import UNUSABLE
-from gateway.app import Daemon, configure_logging
+from gateway.app import Daemon
 from gateway.cli.base import Code, Failure, command_group
 from gateway.cli.configuration import load_settings
 from gateway.cli.options import DEFAULT_CONFIG, Config
 from gateway.clock import AssumedClock, SystemClock
 from gateway.ledger import LedgerError, LedgerLocked
+from gateway.log import configure_logging, get_logger
 from gateway.settings import load
 
 app = command_group()
@@ -37,7 +37,7 @@ def run(
     settings = load_settings(config)
     configure_logging()
     faulthandler.enable()  # a watchdog's SIGABRT then logs where every thread hung, without values of variables
-    log = structlog.get_logger("gateway")
+    log = get_logger("gateway")
     for unusable in UNUSABLE:
         log.warning("driver_refused", **unusable._asdict())
     stop = threading.Event()

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError
 
@@ -31,13 +30,14 @@ from gateway.ledger.space import DiskState, Limits
 from gateway.ledger.stream import ROLLED_BACK, machine_ids
 from gateway.ledger.transaction import Transaction
 from gateway.ledger.writer import Writer
+from gateway.log import get_logger
 
 LIVE_EXPECTED_S = 30.0
 """After a live punch, further ones are expected for this time."""
 
 T = TypeVar("T")
 
-log = structlog.get_logger("ledger")
+log = get_logger("ledger")
 
 
 def _utc_now() -> datetime:

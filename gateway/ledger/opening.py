@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import sqlalchemy
-import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -20,11 +19,12 @@ from gateway.ledger.file import FILE_NAME, LOCK_NAME, LedgerError, Mark
 from gateway.ledger.space import DiskGuard, Limits, Reserve
 from gateway.ledger.stream import ROLLED_BACK, Location, inode_of, location_from
 from gateway.ledger.transaction import Head
+from gateway.log import get_logger
 
 OLDEST = 1
 """Oldest version of the tables that is migrated."""
 
-log = structlog.get_logger("ledger")
+log = get_logger("ledger")
 
 
 @dataclass(frozen=True, slots=True)

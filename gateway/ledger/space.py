@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import structlog
 from sqlalchemy import Connection, insert
 from sqlalchemy.exc import DBAPIError
 
 from drivers.safe_files import FileRefused, Folder
 from gateway.ledger import file
 from gateway.ledger.schema import SETTLED, TABLES
+from gateway.log import get_logger
 
 DiskState = Literal["all", "news", "none"]
 """What may be read: everything (``all``), no long imports (``news``), nothing (``none``)."""
@@ -40,7 +40,7 @@ COUNT_EVERY = 5000
 VACUUM_PAGES = 1000
 DAY_MS = 86_400_000
 
-log = structlog.get_logger("ledger")
+log = get_logger("ledger")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import structlog
 from paho.mqtt.properties import Properties
 
 from gateway.advice import BROKER_FINDINGS
@@ -26,6 +25,7 @@ from gateway.event import utc_text
 from gateway.findings import FINDINGS
 from gateway.incidents import alarm_message
 from gateway.ledger import Ledger, LedgerError
+from gateway.log import get_logger
 from gateway.mqtt.blocked_topics import BlockedTopics
 from gateway.mqtt.careful import Careful, Pacing
 from gateway.mqtt.failure import BrokerCause, BrokerUnavailable, PauseKind, unreachable
@@ -72,7 +72,7 @@ again with the shortest pause.
 """
 ALARMS_KEPT = 100
 
-log = structlog.get_logger("publisher")
+log = get_logger("publisher")
 
 _EVENT_RECORDED = object()
 _RESEND = object()

@@ -2,10 +2,9 @@
 
 import time
 
-import structlog
-
 from gateway.incidents import alarm_message
 from gateway.ledger import Judgement, Ledger, LedgerFull, info_from, receipt_from
+from gateway.log import get_logger
 from gateway.mqtt.failure import BrokerUnavailable
 from gateway.mqtt.ignored import Ignored
 from gateway.mqtt.mailbox import INFO
@@ -14,7 +13,7 @@ from gateway.mqtt.timing import Timing
 from gateway.mqtt.window import Alarm
 from gateway.texts import Message, _
 
-log = structlog.get_logger("publisher")
+log = get_logger("publisher")
 
 
 class Receipts:

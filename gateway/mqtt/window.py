@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
-import structlog
 from paho.mqtt.properties import Properties
 
 from gateway.incidents import alarm_message
 from gateway.ledger import Ledger, LedgerFull, StoredEvent
+from gateway.log import get_logger
 from gateway.mqtt.blocked_topics import BlockedTopics
 from gateway.mqtt.careful import Careful, Pacing
 from gateway.mqtt.message import BATCH, Array, Message, single
@@ -21,7 +21,7 @@ from gateway.texts import _
 
 FETCH = 500
 
-log = structlog.get_logger("publisher")
+log = get_logger("publisher")
 
 
 Publish = Callable[[Message, bytes, Properties], int]

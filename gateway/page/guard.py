@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from drivers.safe_files import Folder
+from gateway.log import get_logger
 from gateway.settings import host_and_port
 
 COOKIE = "hadir"
@@ -46,7 +46,7 @@ PEERS = 1024
 LOG_INTERVAL_S = 10.0
 """Shortest time between two log lines on wrong tokens; each has their number."""
 
-log = structlog.get_logger("page")
+log = get_logger("page")
 
 
 def peer_of(host: str | None) -> str:

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 import h11
-import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from drivers.textfile import read_secret
+from gateway.log import get_logger
 from gateway.page.guard import cookie_key, peer_of
 from gateway.page.site import site
 from gateway.page.view import View
@@ -35,7 +35,7 @@ UNREAD_S = 30.0
 """A connection is closed when its client reads nothing of a response for this long."""
 CHECK_S = 1.0
 
-log = structlog.get_logger("page")
+log = get_logger("page")
 
 
 class _Connection(H11Protocol):

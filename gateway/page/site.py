@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
-import structlog
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.broker_status import BrokerStatus
+from gateway.log import get_logger
 from gateway.page import chart
 from gateway.page.attention import attention, condition, ever_confirmed, percent, reason_text
 from gateway.page.guard import COOKIE, LOGIN, FailedLogins, Guard, PeerLimit, matches, peer_of, ticket, too_many
@@ -37,7 +37,7 @@ WRONG_DELAY_S = 1.0
 """Delay of the response to a wrong token."""
 MONTH_S = 30 * 86400
 
-log = structlog.get_logger("page")
+log = get_logger("page")
 
 T = TypeVar("T")
 

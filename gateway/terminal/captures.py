@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import structlog
-
 from drivers.base import ProtocolError, UnreadableLog
 from drivers.safe_files import Folder
 from gateway.clock import Clock
+from gateway.log import BoundLogger
 
 CAPTURES_KEPT = 20
 BODIES_KEPT = 5
@@ -16,7 +15,7 @@ BODIES_KEPT = 5
 class Captures:
     """Keeps the newest captures of all terminals; a full disk costs only the capture."""
 
-    def __init__(self, folder: Path, terminal: str, clock: Clock, log: structlog.stdlib.BoundLogger) -> None:
+    def __init__(self, folder: Path, terminal: str, clock: Clock, log: BoundLogger) -> None:
         self._folder = folder
         self._terminal = terminal
         self._clock = clock

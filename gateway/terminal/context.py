@@ -6,8 +6,6 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import structlog
-
 from drivers.base import Driver, Via
 from gateway import event
 from gateway.clock import Clock
@@ -15,6 +13,7 @@ from gateway.event import ClockEvidence, ReadingContext
 from gateway.identities import Identities
 from gateway.incidents import INCIDENTS, alarm_message, log_incident, of_terminal
 from gateway.ledger import KnownTerminal, Ledger
+from gateway.log import BoundLogger, get_logger
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
 from gateway.terminal.state import TerminalState
@@ -36,10 +35,10 @@ class TerminalContext:
     state: TerminalState
     report: Callable[[str, dict[str, Any]], None]
     raise_alarm: Callable[[str, str, str | None], None]
-    log: structlog.stdlib.BoundLogger = field(init=False)
+    log: BoundLogger = field(init=False)
 
     def __post_init__(self) -> None:
-        self.log = structlog.get_logger("worker").bind(terminal=self.settings.name)
+        self.log = get_logger("worker").bind(terminal=self.settings.name)
 
     @property
     def name(self) -> str:

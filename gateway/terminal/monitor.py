@@ -9,18 +9,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import structlog
-
 from gateway import event, forecast
 from gateway.clock import Clock
 from gateway.forecast import Usual
 from gateway.incidents import alarm_message, log_incident, of_terminal
 from gateway.ledger import Ledger
+from gateway.log import get_logger
 from gateway.pending import PendingWrites
 from gateway.terminal.visit import Worker
 from gateway.trace import origin, trace
 
-log = structlog.get_logger("vigil")
+log = get_logger("vigil")
 
 CHECK_GAP_MAX = timedelta(hours=1)
 """Checks are a minute apart; after a longer gap the gateway's clock has stepped or the machine was suspended."""

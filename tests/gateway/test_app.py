@@ -360,7 +360,7 @@ def test_tracebacks_show_no_values(tmp_path: Path) -> None:
     """What goes wrong with a PIN or a key in hand is logged without it, for programs and for people."""
     script = (
         "import structlog\n"
-        "from gateway.app import configure_logging\n"
+        "from gateway.log import configure_logging\n"
         "configure_logging()\n"
         "def open_door(comm_key, pin):\n"
         "    return 1 / 0\n"
@@ -388,7 +388,7 @@ def test_log_for_programs_for_people_and_for_the_journal(tmp_path: Path) -> None
     """JSON, colours, or JSON with the journal's priority in front; what libraries say comes out alike."""
     script = (
         "import logging, structlog\n"
-        "from gateway.app import configure_logging\n"
+        "from gateway.log import configure_logging\n"
         "configure_logging()\n"
         "structlog.get_logger().info('poll_finished', terminal='lobby')\n"
         "logging.getLogger('paho').warning('hm %s', 1)\n"
@@ -424,7 +424,8 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
     script = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from gateway.app import Daemon, configure_logging\n"
+        "from gateway.app import Daemon\n"
+        "from gateway.log import configure_logging\n"
         "from gateway.settings import load\n"
         "from gateway.terminal.visit import Worker\n"
         "def broken(*_): raise ZeroDivisionError('a mistake of ours')\n"
@@ -477,7 +478,8 @@ def test_ledger_that_cannot_be_written_ends_with_its_code(tmp_path: Path, broker
     script = (
         "import resource, signal, sys, threading\n"
         "from pathlib import Path\n"
-        "from gateway.app import Daemon, configure_logging\n"
+        "from gateway.app import Daemon\n"
+        "from gateway.log import configure_logging\n"
         "from gateway.settings import load\n"
         "configure_logging()\n"
         "daemon = Daemon(load(Path(sys.argv[1])))\n"

@@ -149,6 +149,14 @@ def test_a_command_imports_its_own_module_only() -> None:
     assert result.stdout.splitlines()[-1] == str([f"gateway.cli.{name}" for name in ("app", "base", "loading")])
 
 
+def test_the_daemon_loads_no_library_that_it_does_not_use() -> None:
+    """Rich is for the screen, Alembic for the centre, the others for the status page."""
+    unused = "rich", "pygments", "alembic", "jinja2", "starlette", "uvicorn", "cryptography"
+    script = f"import sys, gateway.cli.run; print([name for name in {unused} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_list_of_commands_repeats_their_first_sentence(name: str) -> None:
     """The table stands in for modules that are not imported."""

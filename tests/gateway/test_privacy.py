@@ -19,9 +19,9 @@ from pydantic import BaseModel, ValidationError
 from drivers.base import BadRecord, RawPunch, Reading
 from gateway import event as event_module
 from gateway import trace
-from gateway.app import configure_logging
 from gateway.event import ReadingContext
 from gateway.ledger import Ledger, Limits, Receipt, Selection, backup, newest_backup, restore
+from gateway.log import configure_logging
 from gateway.mqtt.failure import BrokerUnavailable
 from tests.gateway.mutated_messages import SOURCE
 
@@ -143,7 +143,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     stream = io.StringIO()
     before = structlog.get_config()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr("gateway.app._is_journal", lambda _stream: False)
+    monkeypatch.setattr("gateway.log._is_journal", lambda _stream: False)
     configure_logging()
     structlog.configure(cache_logger_on_first_use=False)
     yield stream

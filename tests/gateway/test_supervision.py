@@ -29,7 +29,8 @@ RUN = """
 import sys, threading, time
 from pathlib import Path
 from gateway import app, control, control_server
-from gateway.app import Daemon, configure_logging
+from gateway.app import Daemon
+from gateway.log import configure_logging
 from gateway.settings import load
 {sabotage}
 configure_logging()
