@@ -10,8 +10,9 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-from gateway.app import Daemon, configure_logging
+from gateway.app import Daemon
 from gateway.demo.clock import ReplayClock
+from gateway.log import configure_logging
 from gateway.pause import Pause
 from gateway.settings import load
 from gateway.terminal.timing import PAUSES, Timing
