@@ -89,7 +89,7 @@ def totals(
     ``unit``: of whoever was judged in it on one of the dates. Verdicts and registers are those of a moment, or of now.
     """
     begin, end = _moved(first, -MARGIN), _moved(last, MARGIN)
-    people, _ = people_of(connection, first, last, unit, person)
+    people, units = people_of(connection, first, last, unit, person)
     for part in _parts(people):
         judged: dict[str, list[Revision]] = {}
         for one in _revisions(connection, part, begin, end, known_at):
@@ -97,7 +97,9 @@ def totals(
                 judged.setdefault(one.person, []).append(one)
         facts = Facts(connection, policies, part, begin, end, known_at)
         for key in part:
-            if key in judged:
+            # people_of() also names people whom only a revision that counts no more has in the units
+            here = units is None or any(one.unit in units and first <= one.date <= last for one in judged.get(key, ()))
+            if key in judged and here:
                 yield from _totals(facts, judged[key], first, last)
 
 

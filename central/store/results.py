@@ -226,14 +226,21 @@ def of_unit(connection: Connection, unit: str | None, on: date) -> list[Revision
 
 
 def newest_date(connection: Connection, unit: str | None) -> date | None:
-    """Return the last date on which somebody was judged in a unit."""
+    """Return the last date on which anybody was ever judged in a unit.
+
+    A revision that counts no more is one of these: the message that the broker retains is about that date, and only
+    another one about it says that nobody is left there.
+    """
     of_unit_only = RESULT.c.unit.is_(None) if unit is None else RESULT.c.unit == unit
     found = connection.execute(select(func.max(RESULT.c.date)).where(of_unit_only)).scalar_one()
     return None if found is None else date.fromisoformat(found)
 
 
 def people_judged(connection: Connection, first: date, last: date, units: Iterable[str] | None = None) -> list[str]:
-    """Return the people who have a verdict on any of the dates; those whom a revision has in one of the units."""
+    """Return the people who have a verdict on any of the dates; those whom any revision has in one of the units.
+
+    A revision that counts no more is one of these, so that a caller who asks as known at a moment misses nobody.
+    """
     query = select(RESULT.c.person).where(RESULT.c.date.between(first.isoformat(), last.isoformat())).distinct()
     if units is not None:
         query = query.where(listed(RESULT.c.unit, units))

@@ -78,6 +78,21 @@ def test_days_of_a_unit_a_person_and_a_moment(centre: Centre) -> None:
     assert ([row["late_min"] for row in then], [row["late_min"] for row in now]) == (["15", "0"], ["0", "0"])
 
 
+def test_totals_of_a_unit_have_nobody_who_was_never_there(centre: Centre) -> None:
+    """The wrong unit of a file that was corrected; as known before, the person was there."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
+    head = "key,name,employment,unit,from,until\n"
+    centre.enter("people", f"{head}c,Contoh Tiga,pns,upt,2026-08-24,\nd,Contoh Empat,pns,upt,2026-08-24,\n")
+    centre.at("2026-09-02 06:00")
+    centre.enter("people", f"{head}c,Contoh Tiga,pns,dinas,2026-08-24,\n")
+    centre.at("2026-09-02 07:00")
+    words = ("totals", *WHEN, "--policies", str(POLICIES), "--unit", "upt")
+
+    assert {row["person"] for row in table(exported(centre, *words))} == {"d"}
+    then = table(exported(centre, *words, "--known-at", "2026-09-02T06:30+07:00"))
+    assert {row["person"] for row in then} == {"c", "d"}
+
+
 def test_totals_are_of_whole_periods(centre: Centre) -> None:
     """Those that have one of the dates, by the policy of the person; reasons are left out."""
     words = ("totals", *WHEN, "--policies", str(POLICIES))
