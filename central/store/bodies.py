@@ -10,6 +10,8 @@ from central.store.tables import events
 
 EVER = 1 << 62
 """Beyond every instant, and negated before every one."""
+UNDATED_S = 7 * 86_400
+"""How much older than its arrival a record may be where no clock says how old it is."""
 
 
 def body_below(connection: Connection, stream: int, sequence: int, known_at: str | None = None) -> str | None:
@@ -29,13 +31,27 @@ def extent_of_gap(
     """Return the instants between which the events of a gap were recorded.
 
     It begins with the event before it, by that event's own time: a record that is read later may be no older than the
-    one before it in the log. It ends when the event behind it was recorded.
+    one before it in the log. A clock that was ahead says no more than when the event was recorded, and one that was
+    reset nothing: then it begins :data:`UNDATED_S` before that. It ends when the event behind it was recorded.
     """
     before = body_below(connection, stream, first, known_at)
     after = body_above(connection, stream, last, known_at)
-    begin = None if before is None else _moment(before, "time", "recordedtime")
+    begin = None if before is None else _begin(before)
     end = None if after is None else _moment(after, "recordedtime", "time")
     return -EVER if begin is None else begin, EVER if end is None else end
+
+
+def _begin(body: str) -> int | None:
+    own, stored = _moment(body, "time"), _moment(body, "recordedtime")
+    if own is None or stored is None:
+        return own if stored is None else stored
+    return stored - UNDATED_S if own < stored and _is_reset(body) else min(own, stored)
+
+
+def _is_reset(body: str) -> bool:
+    data = json.loads(body).get("data")
+    suspect = data.get("suspect") if isinstance(data, dict) else None
+    return isinstance(suspect, list) and "reset" in suspect
 
 
 def _moment(body: str, *names: str) -> int | None:

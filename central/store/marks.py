@@ -4,8 +4,6 @@ Marks (``affected``) are deleted in the transaction of the verdicts that they br
 and repeats none.
 """
 
-import json
-import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -14,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Index, case, delet
 from sqlmodel import Field
 
 from central.event import Punch
-from central.store.bodies import body_below
+from central.store.bodies import extent_of_gap
 from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
 from central.store.ownership import Recounted
 from central.store.registers import ROW
@@ -133,15 +131,15 @@ def mark_assigned(
 def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[int, int]]], entered: str) -> None:
     """Mark the days of gaps (gateway, key of the stream, sequences) that were opened or closed.
 
-    The missing events were recorded after the event before them, and until now.
+    The dates are those of any zone between the instants that :func:`extent_of_gap` names.
     """
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
     marks = []
-    for gateway, stream, (first, _) in differing:
-        body = body_below(connection, stream, first, None)
-        time = "" if body is None else str(json.loads(body).get("time"))
-        on = date.fromisoformat(time[:10]) if _DATE.match(time) else date.min
-        marks.append(Mark(f"site:{gateway.partition('/')[0]}", min(on, last), last))
+    for gateway, stream, gap in differing:
+        begin, end = extent_of_gap(connection, stream, *gap)
+        found = Mark(f"site:{gateway.partition('/')[0]}", _day_at(begin, -1), min(_day_at(end, 1), last))
+        if found.first <= found.last:
+            marks.append(found)
     mark(connection, marks, {"kind": "gap"}, entered)
 
 
@@ -210,9 +208,6 @@ def _reading(site: str, punch: Punch) -> Reading:
 
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a wall clock
-
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\dT", re.ASCII)
 
 
 def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:

@@ -148,6 +148,9 @@ class Facts:
         """Read the punches of the people between two instants, and what is not known there."""
         if self._reads_digits():
             first, last = first - ZONES_S, last + ZONES_S
+        self._load_unknown(first, last)
+        if self._unknown.punches:  # whether a date that a window only reaches into has a punch of the person counts
+            first, last = first - DAY_S, last + DAY_S
         pins = {row.record.pin for rows in self._enrolments.values() for row in rows}
         held = recorded.punches_of(self._connection, pins, first, last, self._known_at)
         enrolments = self._enrolments_at(held)
@@ -159,8 +162,7 @@ class Facts:
             person = whose[read]
             if person in self._enrolments and (punch := _punch(one)) is not None:
                 self._punches.setdefault(person, []).append(punch)
-                self._serials[punch.terminal] = one.serial
-        self._load_unknown(first, last)
+                self._serials.setdefault(punch.terminal, one.serial)
 
     def _reads_digits(self) -> bool:
         """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""
@@ -286,7 +288,7 @@ class Facts:
         zone = planned[0].days[0].zone
         extents = [one.extent for one in planned]
         ends = min(extent[0] for extent in extents), max(extent[1] for extent in extents)
-        punched = {date_of(punch.local) for punch in punches} if self._unknown.punches else set()
+        punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
         doubts = self._unknown.doubts(self._enrolled(own, person, zone, *ends), punched)
         if doubts and own.decisions:
             doubts = not_concerned(doubts, own.decisions, zone, self._serials)

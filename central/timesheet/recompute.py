@@ -28,7 +28,7 @@ from central.store.results import Last, Revision
 from central.timesheet.affected import REACH, Mark, read_of
 from central.timesheet.assemble import PersonRows
 from central.timesheet.attribution import Enrolments, Reader
-from central.timesheet.clock import DAY_S, midnight
+from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
 from central.timesheet.model import ENGINE
 from central.timesheet.stored import differences
@@ -219,8 +219,10 @@ class Recompute:
         }
         enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))
         unknown, known = set(), set()
+        clocks: dict[Unattributed, set[int]] = {}
         for on, cause, one in ((on, mark.cause, one) for mark, one in readings for on in dates_of(mark)):
             use = Unattributed(one.site, on.isoformat(), one.serial, one.pin)
+            clocks.setdefault(use, set()).add(one.offset_s)
             person = enrolments.person(Reader(one.serial, one.site), one.pin, on)
             if person is None:
                 unknown.add(use)
@@ -229,10 +231,14 @@ class Recompute:
                 wanted.add(person, on, cause)
                 wanted.offsets.setdefault((person, on), set()).add(one.offset_s)
         ended = recorded.set_unattributed(connection, unknown, known)
-        marks_of_sites = [
-            Mark(f"site:{use.site}", date.fromisoformat(use.date), date.fromisoformat(use.date))
-            for use in unknown | ended
-        ]
+        if not unknown and not ended:
+            return
+        offsets = _offsets_of_units(connection, {date.fromisoformat(use.date) for use in unknown | ended})
+        marks_of_sites = []
+        for use in unknown | ended:
+            on = date.fromisoformat(use.date)
+            alike = clocks[use] == offsets[on]  # else it lies on a neighbour in the zone of some people
+            marks_of_sites.append(Mark(f"site:{use.site}", *padded(on, on, 0 if alike else 1)))
         marks.mark(connection, marks_of_sites, {"kind": "unattributed"}, utc(now))
 
     def _put_on_record(self, connection: Connection, names: set[str], entered: str) -> None:
@@ -315,6 +321,12 @@ def _unattributed(connection: Connection) -> set[Unattributed]:
         for use in used
         if enrolments.person(Reader(use.serial, use.site), use.pin, date.fromisoformat(use.date)) is None
     }
+
+
+def _offsets_of_units(connection: Connection, dates: set[date]) -> dict[date, set[int]]:
+    """Return by how many seconds the clocks of units are before UTC on dates."""
+    zones = {row.record.zone for row in Registers(connection).rows("units") if row.record.zone is not None}
+    return {on: {midnight(on) - zone_named(zone).instant(midnight(on)) for zone in zones} for on in dates}
 
 
 def _differs(one: Judgement, before: Last | None) -> bool:

@@ -13,7 +13,7 @@ dates only is cut there.
   A gateway's own outage is a doubt of such terminals only where it is longer than a restart takes.
 * A record that is no punch, and a live event that the log did not hold, are doubts at their terminal.
 * A PIN that belongs to no person is a doubt of the people of its site who are not enrolled at that terminal, or to whom
-  no punch of that date is attributed.
+  no punch of that date is attributed; the date is that of the plan's clock, whatever zone the terminals are in.
 * A person without an enrolment, or without a terminal in use, is ``unenrolled``: nothing is known there.
 """
 
@@ -147,7 +147,7 @@ class Unknown:
     def doubts(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> list[Doubt]:
         """Return the doubts of a person on dates in order.
 
-        ``dates_with_punches``: those to which a punch of the person is attributed.
+        ``dates_with_punches``: those on which a punch of the person lies, by the clock of the days.
         """
         common = self._doubts.get(days)
         if common is None:
@@ -205,7 +205,7 @@ class Unknown:
             if punch.reader.site not in view.sites:
                 continue
             enrolled = punch.reader.serial in day.enrolled.terminals or punch.reader.site in day.enrolled.sites
-            if not enrolled or punch.on not in dates_with_punches:
+            if not enrolled or day.date not in dates_with_punches:
                 yield Doubt(punch.instant, punch.instant, "unattributed", punch.terminal, f"punch {punch.id}")
 
     def _view(self, enrolled: Enrolled, on: date) -> _View:

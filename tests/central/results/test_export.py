@@ -78,7 +78,7 @@ def test_days_of_a_unit_a_person_and_a_moment(centre: Centre) -> None:
     assert ([row["late_min"] for row in then], [row["late_min"] for row in now]) == (["15", "0"], ["0", "0"])
 
 
-def test_totals_of_a_unit_have_nobody_who_was_never_there(centre: Centre) -> None:
+def test_totals_of_a_unit_are_of_those_who_were_there(centre: Centre) -> None:
     """The wrong unit of a file that was corrected; as known before, the person was there."""
     centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
     head = "key,name,employment,unit,from,until\n"

@@ -246,3 +246,116 @@ def test_of_a_long_range_what_is_recent_is_judged_first(centre: Centre) -> None:
         assert centre.recompute.batch()
 
     assert not centre.history("c", "2020-06-01")
+
+
+def test_a_gap_behind_a_clock_that_was_ahead_is_a_doubt(centre: Centre) -> None:
+    """What follows a punch of 2103 was recorded after that punch arrived, not after 2103."""
+    centre.punched("1002", "2026-08-31 16:05:00")
+    (ahead,) = centre.punches("1002", "2103-01-01 07:00:00", suspect=["future"])
+    centre.source.events.pop()
+    ahead |= {"recordedtime": "2026-08-31T09:06:00.000Z"}
+    centre.source.events.append(sealed(ahead, centre.source.end))
+    centre.punches("1001", "2026-09-01 07:22:00", "2026-09-01 16:03:00")
+    after = centre.punches("1002", "2026-09-02 07:21:00")
+    assert centre.at("2026-09-02 08:00").day("a", "2026-09-01")["status"] == "final"
+
+    centre.receive(centre.source.events[1], *after)
+
+    assert centre.at("2026-09-02 08:10").day("a", "2026-09-01")["status"] == "provisional"
+
+
+def test_a_gap_behind_a_clock_that_was_reset_is_no_doubt_of_decades(centre: Centre) -> None:
+    """What follows a punch of 2000 may be a week older than its arrival."""
+    before = centre.at("2026-09-12 08:00").day("a", "2026-08-31")
+    assert before["status"] == "final"
+    (reset,) = centre.punches("1002", "2000-01-01 00:00:14", suspect=["reset"])
+    centre.source.events.pop()
+    reset |= {"recordedtime": "2026-09-10T01:00:00.000Z"}
+    centre.source.events.append(sealed(reset, centre.source.end))
+    centre.punches("1001", "2026-09-10 07:22:00")
+    after = centre.punches("1002", "2026-09-11 07:21:00")
+
+    centre.receive(centre.source.events[0], *after)
+
+    assert centre.at("2026-09-12 08:10").day("a", "2026-09-10")["status"] == "provisional"
+    assert centre.day("a", "2026-09-04")["status"] == "provisional"
+    assert len(centre.history("a", "2026-08-31")) == 1
+
+
+def test_a_gap_that_begins_on_another_date_in_the_persons_zone_marks_that_date(centre: Centre) -> None:
+    """00:30 in Jayapura is 22:30 of the day before in Jakarta, where a window is open then."""
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\nevening,2026-01-01,in,in,22:40,22:00,23:30\n",
+    )
+    centre.enter("rosters", "person,2026-09-01\na,evening\n")
+    centre.punched("1002", "2026-08-31 07:20:00")
+    centre.punched("1002", "2026-09-01 23:50:00", zone="Asia/Jayapura", serial="S2")
+    assert centre.at("2026-09-02 08:00").day("a", "2026-09-01")["absent"]
+    (early,) = centre.punches("1002", "2026-09-02 00:30:00", zone="Asia/Jayapura", serial="S2")
+    centre.punches("1001", "2026-09-01 22:38:00")
+    after = centre.punches("1002", "2026-09-02 07:21:00")
+
+    centre.receive(early, *after)
+
+    assert centre.at("2026-09-02 08:10").day("a", "2026-09-01")["status"] == "provisional"
+
+
+def test_an_unknown_pin_read_in_another_zone_marks_the_date_of_the_person(centre: Centre) -> None:
+    """23:10 in Jakarta is 01:10 of the next date in Jayapura, whose clerk has a window open then."""
+    centre.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\nearly,2026-01-01,in,in,01:00,00:00,04:00\n",
+    )
+    centre.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
+    centre.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
+    centre.enter("rosters", "person,2026-09-02\nt,early\n")
+    centre.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+    centre.punched("1001", "2026-08-31 07:20:00")
+    assert centre.at("2026-09-03 12:00").day("t", "2026-09-02")["absent"]
+
+    centre.punched("9", "2026-09-01 23:10:00")
+
+    assert centre.at("2026-09-03 13:00").day("t", "2026-09-02")["status"] == "provisional"
+
+
+def test_a_punch_of_the_same_date_in_the_persons_zone_ends_the_doubt_of_an_unknown_pin(centre: Centre) -> None:
+    """The date is the plan's: 23:10 in Jakarta and 01:30 in Jayapura are one date of the clerk of Jayapura."""
+    centre.enter("units", "key,name,zone,from\ntimur,Timur,WIT,2026-01-01\n")
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\n"
+        "early,2026-01-01,in,in,01:00,00:00,04:00\nearly,2026-01-01,out,out,08:00,07:00,09:00\n",
+    )
+    centre.enter("people", "key,name,employment,unit,from\nt,Contoh Timur,pns,timur,2026-08-24\n")
+    centre.enter("assignments", "unit,policy,from\ntimur,graded,2026-01-01\n")
+    centre.enter("rosters", "person,2026-09-02\nt,early\n")
+    centre.enter("enrolments", "pin,site,person,from\n7,3602-bkpsdm,t,2026-01-01\n")
+    centre.punched("9", "2026-09-01 23:10:00")
+    assert centre.at("2026-09-03 12:00").day("t", "2026-09-02")["status"] == "provisional"
+
+    centre.punched("7", "2026-09-02 06:10:00")  # 08:10 in Jayapura: the way out
+
+    found = centre.at("2026-09-03 13:00").day("t", "2026-09-02")
+    assert (found["status"], found["worked"]) == ("final", True)
+
+
+def test_whether_a_date_has_a_punch_does_not_depend_on_what_else_is_judged(centre: Centre) -> None:
+    """A window of the night reaches into a date on which a punch lies behind it."""
+    centre.enter(
+        "timetables",
+        "timetable,from,slot,kind,due,window from,window until\n"
+        "night,2026-01-01,in,in,21:00,19:00,25:00\nnight,2026-01-01,out,out,29:00,28:00,30:30\n",
+    )
+    centre.enter("rosters", "person,2026-09-01,2026-09-02\na,night,off\n")
+    centre.punched("1001", "2026-09-01 20:55:00", "2026-09-02 16:00:00")
+    centre.punched("9", "2026-09-02 05:10:00")
+    centre.at("2026-09-04 10:00")
+    stored = centre.history("a", "2026-09-01")[-1]
+
+    alone = judged_alone(centre, "a", date(2026, 9, 1))
+
+    assert alone is not None
+    assert alone.inputs == stored.inputs
+    assert stored.status == "final"
