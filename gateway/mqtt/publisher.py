@@ -24,16 +24,17 @@ from gateway.commands import Request
 from gateway.event import utc_text
 from gateway.findings import FINDINGS
 from gateway.incidents import alarm_message
-from gateway.ledger import Ledger, LedgerError
+from gateway.ledger import Ledger
 from gateway.log import get_logger
 from gateway.mqtt.blocked_topics import BlockedTopics
 from gateway.mqtt.careful import Careful, Pacing
 from gateway.mqtt.failure import BrokerCause, BrokerUnavailable, PauseKind, unreachable
 from gateway.mqtt.ignored import Ignored
-from gateway.mqtt.mailbox import INFO, RECEIPT, REQUESTS, Received
+from gateway.mqtt.incoming import Incoming
+from gateway.mqtt.mailbox import INFO, RECEIPT, REQUESTS
 from gateway.mqtt.message import Message
 from gateway.mqtt.receipts import Receipts
-from gateway.mqtt.requests import REPLY, request_from
+from gateway.mqtt.requests import REPLY
 from gateway.mqtt.session import (
     BAD_CREDENTIALS,
     BUSY,
@@ -124,7 +125,6 @@ class Publisher:
         self._prefix = settings.topic_prefix
         self._ledger = ledger
         self._introduction = introduction
-        self._requests = requests
         self._now = now
         self._timing = timing = timing or Timing()
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -135,9 +135,10 @@ class Publisher:
         self._careful = Careful(timing.limits_kept_s)
         self._takeover = Takeover(timing.short_session_s, timing.replaced_again_s)
         self._subscriptions = Subscriptions(timing.subscribe_again_s, timing.limits_kept_s)
-        self._ignored = Ignored(timing.ignored_log_s)
         self._unsendable = Unsendable(ledger, self.alarm)
-        self._receipts = Receipts(ledger, self._takeover, self._ignored, self.alarm, timing)
+        ignored = Ignored(timing.ignored_log_s)
+        self._receipts = Receipts(ledger, self._takeover, ignored, self.alarm, timing)
+        self._incoming = Incoming(self._prefix, self._receipts, ignored, requests, self._reply)
         self._problem: str | None = None
         self._cause: BrokerCause | None = None
         self._stopping = False
@@ -423,7 +424,11 @@ class Publisher:
                 case Subscribed() as answer:
                     self._note_subscription(answer)
                 case MessageArrived():
-                    self._process_mailbox(connection)
+                    self._incoming.process(
+                        connection.session.mailbox,
+                        introduced=connection.introduced,
+                        on_new_stream=partial(self._introduce_again, connection),
+                    )
 
     def _disconnected(self, connection: _Connection, end: Disconnected) -> BrokerUnavailable:
         """Return why the session ended, after noting what the next one has to avoid."""
@@ -549,7 +554,7 @@ class Publisher:
             raise BrokerUnavailable(f"the connection to the broker broke ({broken})")
         return size
 
-    # Incoming messages.
+    # Subscriptions and replies.
 
     def _subscribe(self, connection: _Connection, *topics: str) -> None:
         allowed, suspended = self._subscriptions.allowed(topics, time.monotonic())
@@ -582,57 +587,9 @@ class Publisher:
             what = Translatable(_("receipts") if topic == RECEIPT else _("commands"))
             self.alarm("subscription_refused", alarm_message("subscription_refused", topic=topic, why=why, what=what))
 
-    def _process_mailbox(self, connection: _Connection) -> None:
-        statements, requests, ignored = connection.session.mailbox.take()
-        for reason, count in ignored.items():
-            self._ignore("message_ignored", reason, count)
-        if INFO in statements and not connection.introduced:
-            self._handle(INFO, partial(self._receipts.judge_info, statements[INFO].payload))
-        if RECEIPT in statements and statements[RECEIPT].payload:
-            self._handle(RECEIPT, partial(self._note_receipt, connection, statements[RECEIPT].payload))
-        for message in requests:
-            self._handle("cmd", partial(self._forward_request, message))
-
-    def _handle(self, topic: str, work: Callable[[], object]) -> None:
-        """Run ``work`` for one message; an error costs this message only, which is counted as ignored.
-
-        Errors of the broker or the ledger are not caused by the message and propagate.
-        """
-        try:
-            work()
-        except (BrokerUnavailable, LedgerError):
-            raise
-        except Exception as exc:
-            if self._ignored.may_log("message_failed"):
-                log.exception("message_failed", topic=topic)
-            self._ignore("message_ignored", f"{topic}: {type(exc).__name__}")
-
-    def _ignore(self, code: str, reason: str, count: int = 1) -> bool:
-        """Count ignored messages; log each kind once in a while. Return whether it was logged."""
-        total = self._ignored.count(code, count)
-        if total is None:
-            return False
-        log.warning(code, reason=reason, ignored=total)
-        return True
-
-    def _note_receipt(self, connection: _Connection, payload: bytes) -> None:
-        if self._receipts.note(payload):
-            self._introduce_again(connection)
-
-    def _forward_request(self, message: Received) -> None:
-        """Forward a request; its reply is queued in the inbox."""
-        inbox = self._inbox
-        request = request_from(
-            message,
-            self._prefix,
-            lambda topic, payload, correlation: inbox.put(
-                Outgoing(topic, payload, retain=False, correlation=correlation)
-            ),
-        )
-        if isinstance(request, str):
-            self._ignore("request_ignored", request)
-        else:
-            self._requests(request)
+    def _reply(self, topic: str, payload: dict[str, Any], correlation: bytes | None) -> None:
+        """Queue the reply to a request; called from any thread."""
+        self._inbox.put(Outgoing(topic, payload, retain=False, correlation=correlation))
 
     def _close(self, connection: _Connection) -> bool:
         """Publish ``offline`` and wait shortly for acknowledgements, so that fewer events are sent twice.
