@@ -65,23 +65,18 @@ class Held(NamedTuple):
     body: str
 
 
-_HELD = (
-    select(
-        punches.c.id,
-        gateways.c.name,
-        punches.c.serial,
-        punches.c.pin,
-        punches.c.uid,
-        punches.c.local_time,
-        punches.c.instant,
-        streams.c.name,
-        events.c.sequence,
-        events.c.body,
-    )
-    .join(events, events.c.key == punches.c.event)
-    .join(streams, streams.c.id == events.c.stream)
-    .join(gateways, gateways.c.id == streams.c.gateway)
-)
+_HELD = select(
+    punches.c.id,
+    events.c.stream,
+    punches.c.serial,
+    punches.c.pin,
+    punches.c.uid,
+    punches.c.local_time,
+    punches.c.instant,
+    events.c.sequence,
+    events.c.body,
+).join(events, events.c.key == punches.c.event)
+_STREAMS = select(streams.c.id, gateways.c.name, streams.c.name).join(gateways, gateways.c.id == streams.c.gateway)
 
 
 def punches_of(
@@ -94,8 +89,12 @@ def punches_of(
     if known_at is not None:
         query = query.where(events.c.received <= known_at, ~_CLAIMED)
         found += _claimed_then(connection, has_pin, first, last, known_at)
-    for identity, name, serial, pin, uid, *rest in connection.execute(query).all():
-        found.append(Held(identity, name.partition("/")[0], serial, _pin(pin, uid), *rest))
+    held = connection.execute(query).all()
+    named = _STREAMS.where(listed(streams.c.id, {row.stream for row in held}))
+    place = {key: (gateway.partition("/")[0], stream) for key, gateway, stream in connection.execute(named)}
+    for identity, key, serial, pin, uid, local_time, instant, sequence, body in held:
+        site, stream = place[key]
+        found.append(Held(identity, site, serial, _pin(pin, uid), local_time, instant, stream, sequence, body))
     return found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard
 
 from central.registers.cells import OFF
 from central.registers.kinds import ALL, DAY_KINDS
@@ -55,15 +55,6 @@ class Stated(Protocol):
     @property
     def paper(self) -> str:
         """Return on which paper."""
-
-
-class Recorded(NamedTuple):
-    """A punch of the store that belongs to a person: the event that counts, and its place."""
-
-    event: Mapping[str, Any]
-    stream: str
-    sequence: int
-    instant: int
 
 
 Extent = tuple[int, int]
@@ -480,26 +471,25 @@ def _dated(number: int) -> date:
 # --- facts --------------------------------------------------------------------------------------------------------
 
 
-def punch_of(recorded: Recorded) -> Punch:
+def punch_of(event: Mapping[str, Any], stream: str, sequence: int, instant: int) -> Punch:
     """Return a recorded punch as the judgement takes it; its event must be a punch that the store took as one."""
-    event, data = recorded.event, recorded.event["data"]
-    local = _local(data["local_time"])
+    data = event["data"]
     suspect = _suspects(data.get("suspect"))
     clock = data.get("clock")
     offset = clock.get("offset_ms") if isinstance(clock, dict) else None
-    if "future" in suspect and _is_explained(event, recorded.instant, clock):
+    if "future" in suspect and _is_explained(event, instant, clock):
         suspect = tuple(one for one in suspect if one != "future")
     state = data.get("state")
     return Punch(
-        instant=recorded.instant,
-        local=local,
+        instant=instant,
+        local=_local(data["local_time"]),
         terminal=data["terminal"],
-        sequence=recorded.sequence,
+        sequence=sequence,
         states=(state,) if _is_whole(state) else (),
         suspect=suspect,
         offset_ms=offset if _is_whole(offset) else None,
         id=event["id"],
-        stream=recorded.stream,
+        stream=stream,
         clock=clock if isinstance(clock, dict) and offset is not None else None,
     )
 

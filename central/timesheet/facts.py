@@ -26,7 +26,6 @@ from central.timesheet.assemble import (
     Office,
     PersonRows,
     Planned,
-    Recorded,
     Stated,
     assemble,
     not_concerned,
@@ -173,7 +172,7 @@ class Facts:
     def _enrolments_at(self, held: Iterable[Held]) -> Enrolments:
         """Return the enrolments of the people, and those of others that go before these at the terminals."""
         # Keys of the people's own enrolments are looked up too: on other dates another person may have had the PIN.
-        keys = {pin_key(one.pin, one.serial, None) for one in held}
+        keys = {pin_key(pin, serial, None) for pin, serial in {(one.pin, one.serial) for one in held}}
         others = self._registers.rows("enrolments", sorted(keys), by="other") if keys else []
         return Enrolments([row for rows in self._enrolments.values() for row in rows] + others)
 
@@ -366,7 +365,7 @@ def load_rows(registers: Registers, people: Collection[str], first: date, last: 
 def _punch(held: Held) -> Punch | None:
     """Return a punch of the store; None where its body does not say what one must."""
     try:
-        return punch_of(Recorded(load_json(held.body), held.stream, held.sequence, held.instant))
+        return punch_of(load_json(held.body), held.stream, held.sequence, held.instant)
     except (ValueError, LookupError, TypeError, AttributeError):
         log.warning("punch_unreadable", stream=held.stream, sequence=held.sequence)
         return None

@@ -11,7 +11,6 @@ from central.timesheet.assemble import (
     Office,
     PersonRows,
     Planned,
-    Recorded,
     accepted,
     assemble,
     not_concerned,
@@ -327,7 +326,7 @@ def test_a_recorded_punch_keeps_the_terminals_digits_and_the_true_instant() -> N
         },
     }
 
-    found = punch_of(Recorded(event, "s", 7, midnight(TUESDAY)))
+    found = punch_of(event, "s", 7, midnight(TUESDAY))
 
     assert found.local == midnight(TUESDAY) + 8 * 3600
     assert found.instant == midnight(TUESDAY)
@@ -365,7 +364,7 @@ def test_a_time_ahead_that_the_measured_offset_explains_is_a_fast_clock(
     }
     instant = JAKARTA.instant(midnight(TUESDAY) + 7 * 3600 + 35 * 60)
 
-    found = punch_of(Recorded(event, "s", 7, instant))
+    found = punch_of(event, "s", 7, instant)
 
     assert found.suspect == (("drift", "future") if future else ("drift",))
 
