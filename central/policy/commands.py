@@ -3,19 +3,33 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
-from central.options import InLanguage
+from central.options import InLanguage, clock_of, parse_date
 from central.policy.cases import BrokenCaseError, Case, read_cases
 from central.policy.document import DocumentError, Node, Place
 from central.policy.explain import explain
 from central.policy.load import SHIPPED, Library, Policy, PolicyError
 from central.policy.model import json_schema
+from central.policy.office import OfficePolicies
 from central.policy.run import Outcome, results_of, run_case
+from central.policy.trial import Side, Trial, people_on, try_policies
+from central.registers.lookup import UnknownSubjectError, find_person
+from central.registers.words import summary
+from central.reports.days import verdict_of
+from central.reports.messages import message
+from central.screen import print_table
+from central.store.engine import Database
+from central.store.registers import Registers
 from central.texts import Language
+from central.timesheet.render import day_json, total_json
+from central.timesheet.stored import dump_day
+from central.words import print_cut
 
 app = typer.Typer(no_args_is_help=True, help="Decrees as data: check them, and test them by worked examples.")
 
@@ -143,17 +157,135 @@ def explain_(
 
 @app.command("try")
 def try_(
-    file: Annotated[
-        Path, typer.Argument(metavar="CASES", exists=True, dir_okay=False, readable=True, help="A case file.")
+    context: typer.Context,
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CASES] POLICY POLICY",
+            help="A case file, unless --db is given; then two policies: shipped names, or files ending in .yaml.",
+        ),
     ],
-    first: Annotated[str, typer.Argument(metavar="POLICY", help="A shipped name, or a file ending in .yaml.")],
-    second: Annotated[str, typer.Argument(metavar="POLICY", help="The policy to compare with.")],
+    db: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Judge what this database of the centre holds.")
+    ] = None,
+    first: Annotated[
+        date | None, typer.Option("--from", metavar="DATE", parser=parse_date, help="The first date, with --db.")
+    ] = None,
+    last: Annotated[
+        date | None, typer.Option("--to", metavar="DATE", parser=parse_date, help="The last date; else the first.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(metavar="KEY", help="Only this unit, with those below it.")] = None,
+    person: Annotated[str | None, typer.Option(metavar="PERSON", help="Only this person: key, or name.")] = None,
+    lang: InLanguage = Language.ENGLISH,
     as_json: AsJson = False,
     policies: Shipped = SHIPPED,
 ) -> None:
-    """Judge the days of a case file under two policies, side by side; what is expected there plays no part."""
+    """Judge the days of a case file, or of a database, under two policies side by side; nothing is stored.
+
+    What is expected in cases plays no part; what is assigned in the database neither. Totals are of the dates asked
+    for. Coba dua aturan berdampingan.
+    """
+    if len(what) != (3 if db is None else 2):
+        raise typer.BadParameter("write CASES POLICY POLICY, or with --db POLICY POLICY.", param_hint="POLICY")
+    names = what[-2], what[-1]
     library = Library(policies)
-    sides = [_named(library, name) for name in (first, second)]
+    if db is None:
+        if not Path(what[0]).is_file():
+            raise typer.BadParameter(f"no such file: {what[0]}", param_hint="CASES")
+        _try_cases(Path(what[0]), names, [_named(library, name) for name in names], as_json=as_json)
+        return
+    if first is None or (last or first) < first:
+        raise typer.BadParameter("write the first date, and a last one that is not before it.", param_hint="--from")
+    office = OfficePolicies(policies)
+    for name in names:
+        if name.endswith(".yaml") or office.policy(name) is None:
+            office.add(name, _named(library, name))
+    dates = first, last or first
+    with Database(db, read_only=True) as database, database.reading() as connection:
+        people = _people(connection, unit, person, dates, lang)
+        tried = list(try_policies(connection, office, names, people, dates, clock_of(context)()))
+    if as_json:
+        _print(json.dumps([_trial_json(one, names) for one in tried], indent=2, ensure_ascii=False))
+    else:
+        _print_trials(tried, names, lang, with_days=person is not None)
+
+
+def _people(
+    connection: Connection, unit: str | None, person: str | None, dates: tuple[date, date], language: Language
+) -> dict[str, str]:
+    """Return the people to judge; ends the command where there are none."""
+    if unit is not None and person is not None:
+        raise typer.BadParameter("write one of --unit and --person.", param_hint="--unit")
+    if person is None:
+        found = people_on(connection, unit, dates)
+        if not found:
+            _print(message("days_nobody", language))
+            raise typer.Exit(1)
+        return found
+    try:
+        key = find_person(Registers(connection), person).removeprefix("person:")
+    except UnknownSubjectError as error:
+        _print(summary(error.code, error.values, language))
+        raise typer.Exit(1) from None
+    return {key: people_on(connection, None, dates).get(key, key)}
+
+
+def _trial_json(one: Trial, names: tuple[str, str]) -> dict[str, Any]:
+    sides = {
+        name: {
+            "days": {on.isoformat(): day_json(day) for on, day in side.days.items()},
+            "totals": {begin.isoformat(): total_json(found) for begin, found in side.totals.items()},
+        }
+        for name, side in zip(names, one.sides, strict=True)
+    }
+    return {"person": one.person, "name": one.name, **sides}
+
+
+def _print_trials(tried: Sequence[Trial], names: tuple[str, str], language: Language, *, with_days: bool) -> None:
+    lines: list[tuple[str, ...]] = []
+    differing = 0
+    for one in tried:
+        left, right = one.sides
+        rows = [
+            *(("days", on) for on in sorted({*left.days, *right.days}) if with_days),
+            *(("totals", begin) for begin in sorted({*left.totals, *right.totals})),
+        ]
+        before = len(lines)
+        found = False
+        for what, on in rows:
+            cells = [_side(side, what, on, language) for side in one.sides]
+            found = found or cells[0] != cells[1]
+            when = on.isoformat() if what == "days" else message("try_period", language, date=on.isoformat())
+            name = f"{one.name} ({one.person})" if len(lines) == before else ""
+            lines.append((name, when, *cells, "*" if cells[0] != cells[1] else ""))
+        differing += found
+    print_table((*(message(f"try_{head}", language) for head in ("person", "when")), *names, ""), lines)
+    _print(message("try_differing", language, people=len(tried), differing=differing))
+
+
+def _side(side: Side, what: str, on: date, language: Language) -> str:
+    if what == "days":
+        day = side.days.get(on)
+        if day is None:
+            return "-"
+        content = json.loads(dump_day(day))
+        status = "" if day.status == "final" else f" ({message(f'days_not_{day.status}', language)})"
+        return "; ".join(verdict_of(content, language)) + status
+    found = side.totals.get(on)
+    if found is None:
+        return "-"
+    counts = {
+        "late": found.late_min,
+        "early": found.early_min,
+        "missing": found.missing,
+        "absent": found.absent_days,
+        "not_final": found.provisional_days + found.open_days,
+    }
+    parts = [message(f"try_{name}", language, count=count) for name, count in counts.items() if count]
+    return "; ".join((*parts, message("days_cut", language, cut=print_cut(found.cut, found.cut_rp, language))))
+
+
+def _try_cases(file: Path, names: tuple[str, str], sides: Sequence[Policy], *, as_json: bool) -> None:
     tables = []
     faults = 0
     cases: Sequence[Case | DocumentError]
@@ -167,9 +299,9 @@ def try_(
             _print(case)
             continue
         found = [results_of(case.span, policy) for policy in sides]
-        tables.append({"name": case.name, "line": case.place.line, **dict(zip((first, second), found, strict=True))})
+        tables.append({"name": case.name, "line": case.place.line, **dict(zip(names, found, strict=True))})
         if not as_json:
-            _print_sides(case, found, (first, second))
+            _print_sides(case, found, names)
     if as_json:
         _print(json.dumps(tables, indent=2))
     if faults:

@@ -42,6 +42,10 @@ class OfficePolicies(Mapping[str, RulesOn]):
             self._policies[name] = self._load(name)
         return self._policies[name]
 
+    def add(self, name: str, policy: Policy) -> None:
+        """Let a policy be known by a name, before others of it."""
+        self._policies[name] = policy
+
     def digest(self, name: str) -> str | None:
         """Return the SHA-256 of all that a policy says on all dates; None where there is none."""
         policy = self.policy(name)

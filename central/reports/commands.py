@@ -10,10 +10,6 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from sqlalchemy import Connection
 
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
@@ -25,6 +21,7 @@ from central.registers.words import summary
 from central.reports.days import Judged, counts, heads, table, title
 from central.reports.messages import message
 from central.reports.why import Explained, explain
+from central.screen import print_table
 from central.store import marks, recorded, results
 from central.store.engine import Database, chunks, utc
 from central.store.registers import Registers
@@ -37,9 +34,6 @@ from central.words import SUBJECTS, word_of
 
 PAUSE_S = 0.15
 """Between batches: longer than SQLite waits between two attempts, so that an inbox beside this gets the write lock."""
-
-_WIDE = 10_000
-"""Columns of what is not a screen."""
 
 
 def _date(text: str) -> date:
@@ -178,11 +172,7 @@ def days(
     print(counts(found, lang))
     if waiting:
         print(message("waiting", lang, marks=waiting))
-    shown = Table(*heads(lang), box=SIMPLE_HEAD, pad_edge=False)
-    for line in table(found, lang):
-        shown.add_row(*(Text(printable(cell)) for cell in line))
-    # What is not a screen, such as a file or a pager, has no width: lines stay whole.
-    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(shown)
+    print_table(heads(lang), table(found, lang))
 
 
 def _of_date(connection: Connection, unit: str | None, on: date, policies: OfficePolicies) -> list[Judged]:

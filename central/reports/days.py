@@ -89,7 +89,7 @@ def _cells(one: Judged, language: Language) -> tuple[str, str, str]:
     punches = " · ".join(
         _punch(slot, day["date"], language) for slot in day["slots"] if slot["demanded"] or slot["punch"]
     )
-    return punches, "; ".join(_verdict(day, language)), _status(day, language)
+    return punches, "; ".join(verdict_of(day, language)), _status(day, language)
 
 
 def _punch(slot: Mapping[str, Any], on: str, language: Language) -> str:
@@ -101,7 +101,8 @@ def _punch(slot: Mapping[str, Any], on: str, language: Language) -> str:
     return f"{name} {print_time(local)[:5]}{'' if other == on else f' ({other[5:]})'}"
 
 
-def _verdict(day: Mapping[str, Any], language: Language) -> Iterator[str]:
+def verdict_of(day: Mapping[str, Any], language: Language) -> Iterator[str]:
+    """Yield what a verdict, as JSON, comes to."""
     found = states(Judged("", "", None, day, None))
     if "absent" in found:
         yield message("days_absent", language, **_named(day, language))

@@ -179,6 +179,16 @@ MESSAGES: Mapping[str, Text] = {
     "days_provisional": _("provisional: {why}"),
     "days_office": _("Whole office"),
     "days_nobody": _("no person is employed there on this date"),
+    # two policies side by side
+    "try_person": _("person"),
+    "try_when": _("date or period"),
+    "try_period": _("period from {date}"),
+    "try_differing": _("people: {people}, of them with a difference: {differing}"),
+    "try_late": _("late {count} min"),
+    "try_early": _("early {count} min"),
+    "try_missing": _("punches missing {count}"),
+    "try_absent": _("days absent {count}"),
+    "try_not_final": _("days not final {count}"),
     # commands
     "recomputed": _("{judged} person-days judged, {written} revisions written"),
     "set_aside": _("{failed} marks are set aside because judging them failed; report them, and try again with --retry"),

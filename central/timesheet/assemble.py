@@ -147,7 +147,11 @@ def people_rows(rows: Mapping[str, Iterable[Stated]]) -> dict[str, PersonRows]:
 class Office:
     """What people share: units, plans and calendar; with the policies by name."""
 
-    def __init__(self, rows: Mapping[str, Iterable[Stated]], policies: Mapping[str, RulesOn]) -> None:
+    def __init__(
+        self, rows: Mapping[str, Iterable[Stated]], policies: Mapping[str, RulesOn], instead: str | None = None
+    ) -> None:
+        """Take the rows. ``instead``: the policy of everybody on all dates, whatever is assigned."""
+        self._instead = instead
         self._units = _by(rows.get("units", ()), lambda one: one.key)
         assignments = [row for row in rows.get("assignments", ()) if row.record.unit is not None]
         self._schedules_of = _by((row for row in assignments if row.record.schedule), lambda one: one.unit)
@@ -194,6 +198,8 @@ class Office:
 
     def policy_name(self, own: PersonRows, on: date) -> str | None:
         """Return the policy that is valid for a person: the person's own, or the nearest unit's."""
+        if self._instead is not None:
+            return self._instead
         row = _valid(own.policies, on) if own.policies else None
         return self._policy_of_unit(own.unit_on(on)[1], on) if row is None else row.record.policy
 
@@ -256,6 +262,8 @@ class Office:
 
     def _policy_of_unit(self, unit: str | None, on: date) -> str | None:
         """Return the policy of the nearest unit that has one."""
+        if self._instead is not None:
+            return self._instead
         key = unit or "", on
         if key not in self._policies_on:
             row = self._nearest(self._policies_of, unit, on)

@@ -100,13 +100,17 @@ class Facts:
         first: date,
         last: date,
         known_at: datetime | None = None,
+        *,
+        instead: str | None = None,
     ) -> None:
+        """Read the registers. ``instead``: a policy in place of those that are assigned, to try it."""
         self._connection = connection
         self._registers = Registers(connection, known_at)
         self._known_at = None if known_at is None else utc(known_at)
         self._policies = policies
         rows = load_rows(self._registers, people, first, last)
-        self.office = Office(rows, policies)
+        self.office = Office(rows, policies, instead)
+        self._instead = instead
         self.people = people_rows(rows)
         self.rows = rows
         self._enrolments: dict[str, list[StatedRow]] = {person: [] for person in people}
@@ -166,6 +170,8 @@ class Facts:
     def _reads_digits(self) -> bool:
         """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""
         names = {row.record.policy for row in self.rows["assignments"] if row.record.policy is not None}
+        if self._instead is not None:
+            names = {self._instead}
         policies = [policy for name in names if (policy := self._policies.policy(name)) is not None]
         return any(version.rules.zone_of_terminal for policy in policies for version in policy.versions)
 
