@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -23,6 +24,7 @@ from gateway.health import VERSION, Health
 from gateway.identities import Identities
 from gateway.incidents import alarm_message, log_incident
 from gateway.ledger import DiskState, Ledger, LedgerAltered, LedgerError, LedgerFull, Limits, backup
+from gateway.ledger.summary import summary
 from gateway.log import get_logger
 from gateway.mqtt.publisher import Publisher
 from gateway.mqtt.timing import Timing as BrokerTiming
@@ -244,6 +246,9 @@ class Daemon:
     def _answers(self) -> dict[str, Command]:
         return {
             "status": lambda _: self._status(),
+            "summary": lambda request: summary(
+                self._ledger, int(request["days"]), date.fromisoformat(request["since"])
+            ),
             "reload": lambda _: self.reload(),
             "reconcile": partial(self._visit, full=True),
             "visit": partial(self._visit, full=False),

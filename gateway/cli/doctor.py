@@ -21,7 +21,7 @@ from gateway.cli.base import Code, Failure, command_group
 from gateway.cli.messages import DOCTOR, PARTS, STEPS
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
 from gateway.cli.output import open_private, print_json
-from gateway.cli.screen import spinner
+from gateway.cli.progress import spinner
 from gateway.clock import SystemClock
 from gateway.doctor import GATEWAY as MACHINE
 from gateway.doctor import Outcome, Step, examine, ledger_counts, root_of, sections

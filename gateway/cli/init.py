@@ -28,7 +28,7 @@ from gateway.cli.check import check
 from gateway.cli.doctor import doctor
 from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG
 from gateway.cli.options import DEFAULT_CONFIG, Config, Lang
-from gateway.cli.screen import progress
+from gateway.cli.progress import progress
 from gateway.cli.terminals import (
     FEW,
     PRIVATE,

@@ -15,7 +15,8 @@ from gateway.cli.configuration import load_settings
 from gateway.cli.ledger_access import ledger_failure, open_ledger
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import grouped, print_json
-from gateway.cli.screen import rich_console, spinner
+from gateway.cli.progress import spinner
+from gateway.cli.screen import rich_console
 from gateway.control import Failed, NotRunning, ask
 from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerReader, backup, newest_backup, restore
 from gateway.ledger.verify import Verdict

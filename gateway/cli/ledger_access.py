@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from gateway.cli.base import Code, Failure
 from gateway.cli.daemon import data_from_daemon
 from gateway.control import TIMEOUT_S
 from gateway.ledger import FILE_NAME, Ledger, LedgerError, LedgerLocked, LedgerNotPermitted, LedgerReader, opened
+from gateway.ledger.summary import summary
 from gateway.settings import Settings
 
 
@@ -32,6 +34,12 @@ def open_ledger(data_dir: Path) -> Iterator[LedgerReader]:
         raise Failure(Code.DISK, f"{data_dir}: {exc.strerror}", "permission") from exc
     except LedgerError as exc:
         raise ledger_failure(exc, hint) from exc
+
+
+def read_summary(data_dir: Path, days: int, since: date) -> dict[str, Any]:
+    """Return the ledger's :func:`gateway.ledger.summary.summary`."""
+    with open_ledger(data_dir) as ledger:
+        return summary(ledger, days, since)
 
 
 def in_daemon_or_ledger(

@@ -1,18 +1,9 @@
-"""Tables, spinners and progress bars on a terminal window."""
+"""The screen: a Rich console for tables."""
 
-import os
-import stat
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TextIO, TypeVar
+from typing import TextIO
 
 from rich.console import Console
-from rich.progress import track
-
-from drivers.base import Record
-
-T = TypeVar("T")
 
 
 class _Plain(Console):
@@ -24,25 +15,3 @@ def rich_console(file: TextIO | None = None) -> Console:
     """Return a Rich console without markup and highlighting; it breaks lines only on a terminal."""
     file = file or sys.stdout
     return _Plain(file=file, highlight=False, markup=False, emoji=False, width=None if file.isatty() else 250)
-
-
-@contextmanager
-def spinner(text: str) -> Iterator[None]:
-    """Show a spinner while the block runs, if standard error is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    with rich_console(sys.stderr).status(text):
-        yield
-
-
-def with_progress_bar(records: list[Record], file: TextIO) -> Iterable[Record]:
-    """Iterate with a progress bar if the records go to a file; on a screen the records themselves show the progress."""
-    return progress(records, len(records), "writing") if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else records
-
-
-def progress(items: Iterable[T], total: int, text: str) -> Iterable[T]:
-    """Iterate; show a progress bar if standard error is a terminal."""
-    if not sys.stderr.isatty():
-        return items
-    return track(items, text, total, console=rich_console(sys.stderr), transient=True)

@@ -1,8 +1,11 @@
-"""``hadir status``: the state of the gateway and its terminals, once or continuously."""
+"""``hadir status``: the state of the gateway and its terminals, once or continuously.
+
+A running gateway reports what its ledger holds; only where none answers is the ledger read here, by a module that is
+imported then.
+"""
 # ruff: noqa: T201 - a command line prints
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -15,19 +18,20 @@ from gateway.broker_status import BrokerStatus
 from gateway.cli.base import Code, Failure, command_group
 from gateway.cli.configuration import load_settings
 from gateway.cli.daemon import failure_of
-from gateway.cli.ledger_access import open_ledger
+from gateway.cli.loading import load
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
 from gateway.cli.output import local_text, print_fields, print_json
 from gateway.cli.screen import rich_console
-from gateway.cli.watch import COLOURS, Picture, can_watch, draw_repeatedly
-from gateway.control import Done, Failed, ask
-from gateway.ledger import FILE_NAME, KnownTerminal, LedgerReader
+from gateway.control import Done, Failed, NotRunning, ask
 from gateway.page.attention import Item, attention, broker_text, reason_text
 from gateway.page.messages import Messages
 from gateway.settings import Settings
 from gateway.texts import Language, user_language
 
 ALARMS = 5
+COLOURS = {"online": "green", "offline": "red"}
+LEDGER_NAME = "ledger.db"
+"""As :data:`gateway.ledger.FILE_NAME`, whose module takes long to import."""
 
 app = command_group()
 
@@ -98,19 +102,18 @@ def _look(settings: Settings, days: int, since: date = date.min) -> _Seen:
     answer = ask(folder, "status")
     status = answer.data if isinstance(answer, Done) else None
     error = failure_of(answer) if isinstance(answer, Failed) else None
-    counts: dict[str, Any] | None = None
-    terminals: dict[str, dict[str, Any]] = {}
-    tallies: dict[str, list[dict[str, Any]]] = {}
-    if (folder / FILE_NAME).exists():
+    found: dict[str, Any] = {"counts": None, "terminals": {}, "tallies": {}}
+    summary = ask(folder, "summary", days=days, since=since.isoformat()) if status is not None else NotRunning()
+    if isinstance(summary, Done):
+        found = summary.data
+    elif (folder / LEDGER_NAME).exists():  # a gateway of another version has no such command
         try:
-            with open_ledger(folder) as ledger:
-                counts = asdict(ledger.counts())
-                terminals = {known.name: _of_ledger(known) for known in ledger.terminals()}
-                tallies = {name: _tally(ledger, name, days, since) for name in terminals} if days else {}
+            found = load("ledger_access").read_summary(folder, days, since)
         except Failure:
             if status is None:  # with the daemon's status the command is still useful
                 raise
-    return _Seen(status, terminals if status is None else status["terminals"], counts, tallies, error)
+    terminals = found["terminals"] if status is None else status["terminals"]
+    return _Seen(status, terminals, found["counts"], found["tallies"], error)
 
 
 def _messages(settings: Settings, language: Language) -> Messages:
@@ -126,27 +129,23 @@ def _attention(settings: Settings, seen: _Seen, t: Messages) -> list[Item]:
 
 
 def _watch(settings: Settings, language: Language) -> None:
-    if not can_watch():
+    watch = load("watch")
+    if not watch.can_watch():
         raise typer.BadParameter("--watch needs a terminal window to draw in; leave it out.")
 
-    def look() -> Picture:
+    def look() -> Any:
         t = _messages(settings, language)
         try:
             seen = _look(settings, 1, since=t.day - timedelta(days=7))
         except Failure as failure:  # the cause may go away while the screen is shown
-            return Picture(t, {t("gateway"): str(failure.args[0])}, {}, {}, [], [])
+            return watch.Picture(t, {t("gateway"): str(failure.args[0])}, {}, {}, [], [])
         newest = {name: days[-1] for name, days in seen.tallies.items() if days}
         alarms = [{**alarm, "message": t.alarm_text(alarm)} for alarm in (seen.status or {}).get("alarms", [])]
-        return Picture(t, _fields(settings, seen, t), seen.terminals, newest, alarms, _attention(settings, seen, t))
+        return watch.Picture(
+            t, _fields(settings, seen, t), seen.terminals, newest, alarms, _attention(settings, seen, t)
+        )
 
-    draw_repeatedly(look)
-
-
-def _tally(ledger: LedgerReader, name: str, days: int, since: date) -> list[dict[str, Any]]:
-    """Return the counts of a terminal's newest days, after those of its records without a readable date, if any."""
-    tally = ledger.tally(name, since)
-    undated, dated = [day for day in tally if day.day is None], [day for day in tally if day.day is not None]
-    return [{**asdict(day), "day": day.day and day.day.isoformat()} for day in (*undated, *dated[-days:])]
+    watch.draw_repeatedly(look)
 
 
 def _print_tallies(tallies: dict[str, list[dict[str, Any]]], t: Messages) -> None:
@@ -174,19 +173,6 @@ def _print_tallies(tallies: dict[str, list[dict[str, Any]]], t: Messages) -> Non
 
 def _behind(count: int, t: Messages, *, lags: bool) -> str:
     return f"[yellow]{t.number(count)}[/yellow]" if lags else t.number(count)
-
-
-def _of_ledger(known: KnownTerminal) -> dict[str, Any]:
-    """Return a terminal's state as far as the ledger knows it."""
-    return {
-        "state": "unknown",
-        "serial": known.serial,
-        "layout": known.layout,
-        "clock": None,
-        "records": known.in_log,
-        "capacity": None,
-        "last_punch": known.last_punch,
-    }
 
 
 def _fields(settings: Settings, seen: _Seen, t: Messages) -> dict[str, str]:

@@ -64,7 +64,8 @@ from gateway.cli.output import (
     print_fields,
     print_json,
 )
-from gateway.cli.screen import progress, rich_console, spinner, with_progress_bar
+from gateway.cli.progress import progress, spinner, with_progress_bar
+from gateway.cli.screen import rich_console
 from gateway.event import LABELS
 
 TAIL = 8

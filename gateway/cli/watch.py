@@ -23,6 +23,7 @@ from rich.text import Text
 
 from gateway.cli.output import local_text
 from gateway.cli.screen import rich_console
+from gateway.cli.status import COLOURS
 from gateway.page.attention import Item, percent
 from gateway.page.messages import Messages
 
@@ -33,7 +34,6 @@ LEAST_ROWS = 3
 """Rows for terminals, however small the window is."""
 WIDE = 100
 """Window width, in columns, from which serial numbers are shown."""
-COLOURS = {"online": "green", "offline": "red"}
 
 
 @dataclass(frozen=True, slots=True)

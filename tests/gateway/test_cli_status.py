@@ -2,15 +2,21 @@
 
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 from datetime import datetime
 from html import unescape
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from drivers.zkteco.simulator import Simulator, build
 from gateway.advice import obstacle
+from gateway.cli import status
+from gateway.control_server import Control
 from gateway.findings import FINDINGS
+from gateway.ledger import FILE_NAME
 from gateway.page.attention import attention
 from gateway.page.messages import Messages
 from gateway.settings import load
@@ -36,6 +42,40 @@ def test_a_full_disk_is_seen(tmp_path: Path) -> None:
     assert {"room_none"} <= {item["code"] for item in found["attention"]}
     (item,) = [item for item in found["attention"] if item["code"] == "room_none"]
     assert (item["urgent"], item["what"]) == (True, "Disk penuh: pembacaan berhenti")
+
+
+def test_the_status_of_a_running_gateway_needs_no_ledger_here() -> None:
+    """It reports its own: what reads ledgers takes most of the time of every other command."""
+    script = (
+        "import sys, gateway.cli.status; print([name for name in ('sqlalchemy', 'structlog') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+    assert status.LEDGER_NAME == FILE_NAME
+
+
+def test_a_gateway_without_the_newest_command_is_shown_with_its_ledger(tmp_path: Path) -> None:
+    """A gateway of the version before answers ``status`` only; its ledger is read here."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    folder = tmp_path / "data"
+    with running("run", "-c", config):
+        answer = eventually_answered(folder)
+    before = json.loads(hadir("status", "-c", config, "--json").stdout)
+    server = Control(folder, {"status": lambda _: answer})
+    try:
+        shown = json.loads(hadir("status", "-c", config, "--json").stdout)
+    finally:
+        server.close()
+    assert shown["running"] is True
+    assert shown["ledger"] == before["ledger"]
+    assert shown["ledger"]["waiting"] >= 0
+
+
+def eventually_answered(folder: Path) -> dict[str, Any]:
+    """Return the status of a gateway that starts."""
+    eventually(lambda: ask(folder, "status"), 60)
+    answer: dict[str, Any] = ask(folder, "status")
+    return answer
 
 
 def test_status_and_page_have_one_list(tmp_path: Path) -> None:
