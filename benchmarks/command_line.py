@@ -1,8 +1,9 @@
 """Processor time of commands, against that of ``python -c 'import typer, rich'``, which every command needs at least.
 
-`hadir --help` is within the aim. `hadir status` takes 6 times as much and cannot take 2 with these libraries: it reads the configuration
-as the daemon does (pydantic, ruamel.yaml and the drivers' options), and the tables on the screen are Rich's. Where no
-gateway runs and a ledger exists, it also imports what reads ledgers (SQLAlchemy, SQLModel): more than all the rest.
+`hadir --help` is within the aim. `hadir status` takes 6 times as much and cannot take 2 with these libraries: it reads
+the configuration as the daemon does (pydantic, ruamel.yaml and the drivers' options), and the tables on the screen are
+Rich's. Where no gateway runs and a ledger exists, it also imports what reads ledgers (SQLAlchemy, SQLModel): more than
+all the rest.
 """
 
 import resource
