@@ -196,6 +196,24 @@ MESSAGES: Mapping[str, Text] = {
     "differs": _("{person} {date}: stored {stored}, from facts {found}"),
     "unknown_pin": _("PIN {pin} at {serial} ({site}): {punches} punches on {days} days, {first} to {last}"),
     "no_unknown_pins": _("every PIN that was read belongs to a person"),
+    "doubted": _("{verdicts} verdicts of {people} persons, {dates}: {what}. {settled}"),
+    "no_doubts": _("no verdict of these dates is provisional"),
+    "never_read": _("never read"),
+    "read_until": _("read until {until}"),
+    "settle_outage": _(
+        "Enter a decision: `not_concerned` for a person whom it did not hinder, `out_of_use` for a terminal that "
+        "nobody used; or leave of a kind that excuses."
+    ),
+    "settle_gap": _(
+        "The gateway sends what is missing again, as long as it has it. For what is lost: a decision `not_concerned`."
+    ),
+    "settle_unread": _(
+        "It ends when the terminal is read and its gateway says so. A terminal that is gone: a decision `out_of_use`; "
+        "one that the person did not use: `not_concerned` with the terminal."
+    ),
+    "settle_unattributed": _("Import the enrolment of the PIN (`hadir-central pins`), or a decision `visitor`."),
+    "settle_unenrolled": _("Import the person's enrolment, or a decision `not_concerned`."),
+    "settle_clock": _("A decision `accept` lets the punch stand with its suspects."),
 }
 
 FIELDS: Mapping[str, Text] = {

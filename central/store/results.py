@@ -225,6 +225,24 @@ def of_unit(connection: Connection, unit: str | None, on: date) -> list[Revision
     return [_revision(row) for row in connection.execute(query.order_by(RESULT.c.person))]
 
 
+def doubted(connection: Connection, first: date, last: date) -> list[tuple[str, date, str]]:
+    """Return person, date and content of the last revisions between two dates that name a doubt."""
+    later = RESULT.alias("later")
+    query = select(RESULT.c.person, RESULT.c.date, RESULT.c.content).where(
+        RESULT.c.date.between(first.isoformat(), last.isoformat()),
+        RESULT.c.content.contains('"step":"doubt"', autoescape=True),
+        ~select(later.c.revision)
+        .where(
+            later.c.person == RESULT.c.person,
+            later.c.date == RESULT.c.date,
+            later.c.revision > RESULT.c.revision,
+        )
+        .exists(),
+    )
+    rows = connection.execute(query.order_by(RESULT.c.date, RESULT.c.person))
+    return [(person, date.fromisoformat(on), content) for person, on, content in rows]
+
+
 def newest_date(connection: Connection, unit: str | None) -> date | None:
     """Return the last date on which anybody was ever judged in a unit.
 
@@ -233,6 +251,12 @@ def newest_date(connection: Connection, unit: str | None) -> date | None:
     """
     of_unit_only = RESULT.c.unit.is_(None) if unit is None else RESULT.c.unit == unit
     found = connection.execute(select(func.max(RESULT.c.date)).where(of_unit_only)).scalar_one()
+    return None if found is None else date.fromisoformat(found)
+
+
+def newest_day(connection: Connection) -> date | None:
+    """Return the last date on which anybody was judged."""
+    found = connection.execute(select(func.max(RESULT.c.date))).scalar_one()
     return None if found is None else date.fromisoformat(found)
 
 

@@ -157,6 +157,8 @@ class TerminalBatch:
         self._findings = findings
         self._rows: dict[tuple[int, str, str], tuple[int, bool]] = {}
         self._last: dict[int, _Last | None] = {}
+        self._moved: list[Changed] = []
+        """Incidents that a watermark lets begin later."""
         self.found: list[tuple[str, str]] = []
         """Devices (gateway, serial) of which this batch holds the first state, or the first that names a log."""
 
@@ -188,6 +190,12 @@ class TerminalBatch:
         row = {"terminal": terminal, "stream": stream.key, "until": until, "sequence": claim.sequence}
         self._connection.execute(insert(WATERMARK), row | {"received": self._received})
         self._last[terminal] = _Last(until, claim.sequence, stream.key)
+        place = {"stream": stream.key, "sequence": claim.sequence, "serial": state.serial, "until": until}
+        # They arrived before a state that was published before them.
+        for later in self._connection.execute(_LATER, place).all():
+            moved = min(until, later.end)
+            self._connection.execute(update(INCIDENT).where(INCIDENT.c.event == later.event).values(begin=moved))
+            self._moved.append(Changed(gateway.name, state.serial, later.begin, later.end))
 
     def _device(self, gateway: Gateway, name: str, serial: str, *, has_log: bool) -> int:
         """Return the key of a device, a new one if there is none; raises Refused."""
@@ -278,7 +286,7 @@ class TerminalBatch:
                 since[row["gateway"]] = min(row["begin"], since.get(row["gateway"], row["begin"]))
         for key, begin in since.items():
             changed += self._end_outages(key, names[key], begin)
-        return changed + self._resolve()
+        return changed + self._resolve() + self._moved
 
     def proofs(self, added: Iterable[Arrived]) -> list[Changed]:
         """Return the outages that stored punches shorten: the first punch in one proves that its terminal works."""
@@ -378,6 +386,14 @@ _COMPLETE_BEFORE = (
         WATERMARK.c.sequence < bindparam("sequence"),
         TERMINAL.c.serial == bindparam("serial"),
     )
+)
+_LATER = select(INCIDENT.c.event, INCIDENT.c.begin, INCIDENT.c.end).where(
+    INCIDENT.c.stream == bindparam("stream"),
+    INCIDENT.c.sequence > bindparam("sequence"),
+    INCIDENT.c.serial == bindparam("serial"),
+    INCIDENT.c.kind.in_(("quarantined", "unconfirmed")),
+    INCIDENT.c.begin < bindparam("until"),
+    INCIDENT.c.begin < INCIDENT.c.end,
 )
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
 _FOUND = (

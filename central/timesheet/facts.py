@@ -220,6 +220,16 @@ class Facts:
     def _first_punch(self, serial: str, first: int, last: int) -> int | None:
         return terminals.first_punch(self._connection, serial, first, last, self._known_at)
 
+    def least_read(self, person: str, on: date) -> tuple[list[str], int | None]:
+        """Return the terminals of a person whose logs are known least far on a date, and how far (None: for ever)."""
+        rows = self._enrolments.get(person, [])
+        settled = [
+            row.record.terminal
+            for row in self.own(person).decisions
+            if row.record.decision == "not_concerned" and row.record.terminal is not None and _holds(row, on, on)
+        ]
+        return self._unknown.least_read(enrolled_on(rows, on, settled), on)
+
     def _load_unattributed(
         self, sites: set[str], first: int, last: int, since: date, until: date
     ) -> list[UnknownPunch]:

@@ -156,6 +156,12 @@ class Unknown:
             return list(common)
         return [*common, *self._unattributed(days, dates_with_punches)]
 
+    def least_read(self, enrolled: Enrolled, on: date) -> tuple[list[str], int | None]:
+        """Return the terminals whose logs are known least far, of those that concern a person, and how far that is."""
+        view = self._view(enrolled, on)
+        least = view.read_until
+        return sorted(serial for serial in view.in_use if self._read_until(serial) == least is not None), least
+
     def _common(self, days: tuple[Day, ...]) -> Iterator[Doubt]:
         views = [self._view(day.enrolled, day.date) for day in days]
         for gap in self.gaps:

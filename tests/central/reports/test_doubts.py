@@ -1,0 +1,86 @@
+"""``hadir-central doubts``: what keeps verdicts provisional, in numbers, with what settles it."""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from central.reports.doubts import SETTLED_BY, Doubted, doubted, kept_by, line
+from central.reports.messages import MESSAGES
+from central.texts import Language
+from tests import command
+from tests.central.store.office import POLICIES, Centre
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    """Yield a centre with an outage, a log that is not read, a PIN of nobody, and a person who is nowhere enrolled."""
+    found = Centre(tmp_path, datetime(2026, 8, 30, 20, tzinfo=UTC))
+    found.enter_office()
+    found.enter("people", "key,name,employment,unit,from\nnew,Contoh Baru,pns,dinas,2026-09-01\n")
+    found.state("gate", "S2", "2026-08-31 00:00", 0)
+    found.now = datetime(2026, 8, 31, 23, tzinfo=UTC)
+    out = {"serial": "S1", "from": "2026-08-31T23:00:00.000Z", "cause": "unavailable", "reason": "x"}
+    found.receive(found.note("hadir.terminal.lost.v1", "lobby", **out))
+    found.state("gate", "S2", "2026-08-31 23:00", 1)
+    found.punched("9", "2026-09-01 07:25:00")
+    found.at("2026-09-02 08:00")
+    yield found
+    found.close()
+
+
+def listed(centre: Centre, *words: str) -> str:
+    """Return what the command prints."""
+    place = ("--db", centre.database.path, "--policies", str(POLICIES))
+    done = command.run("central.cli", "doubts", *place, *words, env=os.environ | {"TERM": "dumb"})
+    assert done.returncode == 0
+    return done.stdout
+
+
+def found(centre: Centre, *words: str) -> dict[str, dict[str, Any]]:
+    """Return the doubts by what they are."""
+    return {one["what"]: one for one in json.loads(listed(centre, "--json", *words))}
+
+
+def test_each_doubt_is_named_with_how_many_verdicts_it_keeps(centre: Centre) -> None:
+    """Where it is, since when, and how far a log was read."""
+    doubts = found(centre, "--from", "2026-09-01", "--until", "2026-09-01")
+
+    assert {what: (one["verdicts"], one["people"]) for what, one in doubts.items()} == {
+        "outage": (2, 2),
+        "unattributed": (2, 2),
+        "unenrolled": (1, 1),
+        "unread": (2, 2),
+    }
+    assert (doubts["unread"]["terminal"], doubts["unread"]["detail"]) == ("S2", "read until 2026-08-31T16:00:00.000Z")
+    assert doubts["outage"]["terminal"] == "lobby"
+
+
+def test_the_list_says_what_settles_each(centre: Centre) -> None:
+    """In both languages; what is settled is not listed."""
+    text = listed(centre, "--lang", "id", "--until", "2026-09-01")
+    assert "keputusan `out_of_use`" in text
+    assert "pendaftaran pegawai itu" in text
+    rows = "".join(f"not_concerned,{person},2026-01-01,K,P\n" for person in ("a", "b", "new"))
+    centre.enter("decisions", f"decision,person,from,by,paper\n{rows}")
+    centre.at("2026-09-02 08:01")
+    assert listed(centre, "--until", "2026-09-01") == "no verdict of these dates is provisional\n"
+
+
+def test_every_doubt_of_the_judgement_has_words_and_what_settles_it() -> None:
+    """Also in a line for people."""
+    for what, settled in SETTLED_BY.items():
+        assert {what, settled} <= MESSAGES.keys()
+        one = Doubted(what, "lobby", "stream x", 2, 1, date(2026, 9, 1), date(2026, 9, 2))
+        assert "2026-09-01 - 2026-09-02" in line(one, Language.ENGLISH)
+
+
+def test_a_doubt_of_two_slots_counts_once() -> None:
+    """A verdict is a date of a person."""
+    reasons = [{"step": "doubt", "what": "gap", "slot": slot, "detail": "stream x"} for slot in ("in", "out")]
+    (one,) = doubted(kept_by("a", date(2026, 9, 1), [*reasons, {"step": "plan", "what": "x"}]))
+    assert (one.verdicts, one.people) == (1, 1)
