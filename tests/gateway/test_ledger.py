@@ -1751,7 +1751,7 @@ class TestDamage:
         with opened(tmp_path, SOURCE) as ledger:
             assert ledger.next_session() == 1
 
-    @pytest.mark.usefixtures("unprivileged")
+    @pytest.mark.usefixtures("common_place", "unprivileged")  # the folder is made before, wherever TMPDIR is
     def test_unwritable_folder(self, common_place: Path) -> None:
         """A folder that may not be written to is refused with what to do."""
         if os.geteuid() == common_place.stat().st_uid:
@@ -1759,7 +1759,7 @@ class TestDamage:
         with pytest.raises(LedgerError, match=r"ermission.*(data_dir|user)"):
             Ledger(common_place, SOURCE)
 
-    @pytest.mark.usefixtures("unprivileged")
+    @pytest.mark.usefixtures("common_place", "unprivileged")  # the folder is made before, wherever TMPDIR is
     def test_folder_that_cannot_be_made(self, common_place: Path) -> None:
         """A folder that may not be created is refused with what to do."""
         if os.geteuid() == common_place.stat().st_uid:
