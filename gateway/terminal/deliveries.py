@@ -79,7 +79,8 @@ class DeliveryReceiver:
         """Store the records one by one; while the disk is full they wait in memory, since a line sends them once."""
         context, state = self._context, self._context.state
         new = known = quarantined = 0
-        for record in delivery.records:
+        # All of them first: a source that fails in the middle would deliver the stored ones again, as further punches.
+        for record in list(delivery.records):
             reading = context.reading(delivery.via, state.clock, stepped=self._clock.stepped)
             if self._store_final(reading, record):
                 quarantined += isinstance(record, BadRecord)

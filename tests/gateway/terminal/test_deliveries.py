@@ -285,6 +285,31 @@ def test_a_full_disk_holds_what_a_line_sends_once(tmp_path: Path) -> None:
     assert "refused" not in source.calls
 
 
+def that_ends_early(source: Source, kept: Record) -> Yielded:
+    """Deliver a record and fail behind it."""
+
+    def records() -> Iterator[Record]:
+        yield kept
+        if source.offer is not None:
+            raise TerminalUnavailable("the line broke")
+
+    with Delivery(records(), "push", settle=lambda settlement: source.settle((kept,), settlement)) as delivery:
+        yield delivery
+
+
+def test_a_delivery_that_fails_in_the_middle_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Its first records would be further punches when it comes again."""
+    source = Source(offer=that_ends_early)
+    deliver(source, 1)
+    with opened(tmp_path, source) as office:
+        worker = office.visit()
+        eventually(lambda: worker.state.cause == "unavailable")
+        assert office.on_disk() == 0
+        source.offer = None
+        eventually(lambda: not source.kept)
+        assert office.pins() == ["1001"]
+
+
 def out_of_its_block(source: Source, kept: Record) -> Yielded:
     """Deliver what was refused already."""
     with source.delivery((kept,)) as delivery:
