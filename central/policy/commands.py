@@ -269,8 +269,9 @@ def _side(side: Side, what: str, on: date, language: Language) -> str:
         if day is None:
             return "-"
         content = json.loads(dump_day(day))
-        status = "" if day.status == "final" else f" ({message(f'days_not_{day.status}', language)})"
-        return "; ".join(verdict_of(content, language)) + status
+        parts = list(verdict_of(content, language))
+        status = "" if day.status == "final" else message(f"days_not_{day.status}", language)
+        return "; ".join(parts if any(status in part for part in parts) else [*parts, status])
     found = side.totals.get(on)
     if found is None:
         return "-"

@@ -321,7 +321,8 @@ def pins(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False) -
         print(json.dumps([{**one._asdict(), "reader": one.reader._asdict()} for one in found], indent=2))
         return
     for one in found:
-        values = one._asdict() | one.reader._asdict()
+        moments = {name: getattr(one, name).replace("T", " ") for name in ("first", "last")}
+        values = one._asdict() | one.reader._asdict() | moments
         print(printable(message("unknown_pin", lang, **values)))
     if not found:
         print(message("no_unknown_pins", lang))

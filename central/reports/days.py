@@ -113,9 +113,12 @@ def verdict_of(day: Mapping[str, Any], language: Language) -> Iterator[str]:
     if day["excused"]:
         kinds = (with_meaning(kind, language) for kind, _ in day["excused"])
         yield message("days_leave", language, leave=", ".join(kinds))
-    for slot in day["slots"] if "absent" not in found else ():
-        if slot["demanded"]:
-            yield from _exception(slot, language)
+    demanded = [slot for slot in day["slots"] if slot["demanded"]]
+    if demanded and all(slot["missing"] and slot["status"] == "provisional" for slot in demanded):
+        yield message("days_no_punch", language, **_named(demanded[0], language))
+        demanded = []
+    for slot in demanded if "absent" not in found else ():
+        yield from _exception(slot, language)
     if day["cut"] or day["cut_rp"]:
         yield message("days_cut", language, cut=print_cut(day["cut"], day["cut_rp"], language))
 

@@ -217,7 +217,7 @@ def test_pins_that_belong_to_no_person_are_listed(centre: Centre) -> None:
     """How often, where, since when."""
     assert run(centre, "pins") == (
         0,
-        "PIN 9 at S1 (3602-bkpsdm): 1 punches on 1 days, 2026-09-01T07:25:00 to 2026-09-01T07:25:00\n",
+        "PIN 9 at S1 (3602-bkpsdm): punches 1, days 1, 2026-09-01 07:25:00 to 2026-09-01 07:25:00\n",
     )
     (found,) = json.loads(run(centre, "pins", "--json")[1])
     assert (found["pin"], found["reader"]["serial"]) == ("9", "S1")
