@@ -1,9 +1,9 @@
-"""Events on a flash disk: written by the gateway, carried by a person, checked before any of it is sent.
+"""Bundles: events on a flash disk, written by the gateway, carried by a person, verified before any event is sent.
 
-A bundle is a folder. Its parts are JSON lines of the events as they are stored, compressed and, for a centre that has
-given its key, encrypted (age). Its manifest is a file that only grows: a line for each part, written behind the part
-itself and signed together with the line before; the last one says that the bundle is whole. So nothing is renamed, the
-flash disk may be pulled out at any moment, and the next export goes on where the last whole line ends.
+A bundle is a folder. Its parts are JSON lines of the events as they are stored, compressed and, for a centre with a
+public key, encrypted (age). Its manifest is a file that only grows: a line for each part, written after the part itself
+and signed together with the previous line; the last line marks the bundle as complete. Nothing is renamed, the flash
+disk may be removed at any moment, and the next export continues after the last complete line.
 """
 
 import gzip
@@ -137,7 +137,7 @@ def _age() -> Any:
         raise NoEncryptionHere("encrypted bundles need the library pyrage, which is not installed here") from None
 
 
-# --- what a manifest says -----------------------------------------------------------------------------------------
+# --- the manifest -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +219,14 @@ def _to_sign(content: dict[str, Any], before: str) -> bytes:
     return f"{FORMAT}\n{before}\n{_encode(content)}".encode()
 
 
-class _HalfHeader(ValueError):  # noqa: N818 - named by the condition
-    """The export was interrupted before the first line of the manifest was whole."""
+class _IncompleteHeader(ValueError):  # noqa: N818 - named by the condition
+    """The export was interrupted before the first line of the manifest was complete."""
 
 
 def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
-    """Read a manifest up to the first line that is not whole or not rightly signed; ValueError where that is its first.
+    """Read a manifest up to the first line that is incomplete or wrongly signed; ValueError where that is its first.
 
-    Return it, and whether that line was a whole one. What stands behind the end is no part of it, and is not read.
+    Return it, and whether that line was complete. Bytes after the final line are not part of it and are not read.
     """
     found: _Manifest | None = None
     public: Ed25519PublicKey | None = None
@@ -267,7 +267,7 @@ def _manifest_from(file: BinaryIO) -> tuple[_Manifest, bool]:
         spoilt = False
     if found is None:
         if not spoilt and line[: len(_BEGIN)] == _BEGIN[: len(line)]:
-            raise _HalfHeader("its first line is not whole")
+            raise _IncompleteHeader("its first line is not whole")
         raise ValueError("it does not begin as the manifest of a bundle does")
     if len(found.parts) > MOST_PARTS:
         raise ValueError("it has more parts than any that a gateway writes")
@@ -278,7 +278,7 @@ _PART = re.compile(r"part-[0-9]{5}\.jsonl\.gz(\.age)?")
 
 
 def _check_fields(entry: Header | Part | End) -> None:
-    """Raise TypeError where a field is not of the kind that we write, ValueError where no part of ours is such."""
+    """Raise TypeError for a field of another type than is written, ValueError for a value that no part has."""
     for name in entry.__slots__:
         value = getattr(entry, name)
         whole = name in ("first", "last", "events", "bytes", "parts", "left")
@@ -352,13 +352,13 @@ def _events_from(bodies: Iterable[str], part: Part, source: str) -> Iterator[Sto
 
 
 class Writer:
-    """A bundle that is being written. Every method raises OSError where the disk does not take it.
+    """A bundle that is being written. Every method raises OSError where writing fails.
 
     What was written before that is whole: another writer for the same folder goes on behind it.
     """
 
     def __init__(self, folder: Path, header: Header, key: Ed25519PrivateKey, max_bytes: int | None = None) -> None:
-        """Begin, or go on with, the bundle in ``folder``, of which ``header`` must be the header."""
+        """Begin or continue the bundle in ``folder``, whose header must be ``header``."""
         self.folder = folder
         self._key = key
         self._max_bytes = max_bytes
@@ -373,7 +373,7 @@ class Writer:
             parent.make_folder(folder.name)
             self._disk = parent.folder(folder.name)
         try:
-            known = _whole_part_of(self._disk)
+            known = _complete_part_of(self._disk)
             self._manifest = known or _Manifest(header)
             # Opened for reading and writing, and truncated behind the last complete line.
             self._file = self._disk.update(MANIFEST)
@@ -384,7 +384,7 @@ class Writer:
             self._file.truncate(self._manifest.size)
             self._file.seek(self._manifest.size)
             if known is None:
-                self._say("header", header)
+                self._write_line("header", header)
                 self._disk.sync()
         except OSError:
             self.close()
@@ -440,7 +440,7 @@ class Writer:
 
     def finish(self, left: int) -> None:
         """Write the final line of the manifest; ``left`` events did not fit."""
-        self._say("end", End(len(self._manifest.parts), self.events, left))
+        self._write_line("end", End(len(self._manifest.parts), self.events, left))
         self._disk.sync()
         self.close()
 
@@ -472,10 +472,10 @@ class Writer:
             len(data),
             sha256(data).hexdigest(),
         )
-        self._say("part", part)
+        self._write_line("part", part)
         self._manifest.parts.append(part)
 
-    def _say(self, kind: str, entry: Header | Part | End) -> None:
+    def _write_line(self, kind: str, entry: Header | Part | End) -> None:
         line, self._manifest.signature = _signed(kind, entry, self._manifest.signature, self._key)
         safe_files.write_all(self._file, line)
         os.fsync(self._file.fileno())
@@ -483,10 +483,10 @@ class Writer:
 
 
 def unfinished(to: Path, wanted: Header) -> Path | None:
-    """Return a bundle in the folder ``to`` that was begun like ``wanted`` and not finished; None where there is none.
+    """Return the unfinished bundle in the folder ``to`` with a header like ``wanted``; None without one.
 
-    When it was begun does not matter; whose it is, whom it is for and what was chosen does. A folder in which
-    nothing is whole yet is known by its name: left behind, it would stand among the bundles as a damaged one.
+    The header's time may differ; its gateway, recipients and first day may not. A folder without a complete line is
+    recognised by its name: otherwise it would remain among the bundles as a damaged one.
     """
     with Folder(to) as disk:
         for name in disk.names():
@@ -501,14 +501,14 @@ def unfinished(to: Path, wanted: Header) -> Path | None:
 
 
 def stem(source: str) -> str:
-    """Return the begin of the names of a gateway's bundles, of characters that every file system accepts."""
+    """Return the beginning of the names of a gateway's bundles, of characters that every file system accepts."""
     return source.strip("/").replace("/", "-")
 
 
 def _begun_in(folder: Folder) -> _Manifest | None:
-    """Return the manifest in a folder; None where not even its first line is whole, and nothing else is there.
+    """Return the manifest in a folder; None where its first line is incomplete and the folder has no other file.
 
-    Raises OSError and ValueError where it is the folder of something else.
+    Raises OSError and ValueError for a folder that is not a bundle.
     """
     names = folder.names(2)
     if not names:
@@ -516,14 +516,14 @@ def _begun_in(folder: Folder) -> _Manifest | None:
     try:
         with folder.open(MANIFEST) as file:
             return _manifest_from(file)[0]
-    except _HalfHeader:
+    except _IncompleteHeader:
         if names != [MANIFEST]:
             raise
         return None
 
 
-def _whole_part_of(folder: Folder) -> _Manifest | None:
-    """Return what of a manifest is whole, with parts that are; None where nothing is. Raises OSError."""
+def _complete_part_of(folder: Folder) -> _Manifest | None:
+    """Return the complete lines of a manifest whose parts are complete; None without any. Raises OSError."""
     if folder.stat(MANIFEST) is None:
         return None
     try:
@@ -565,7 +565,7 @@ class Bundle:
                 manifest, spoilt = _manifest_from(file)
         except OSError as exc:
             raise BundleError(f"{path}: {exc.strerror}: this is no bundle of `hadir export`") from exc
-        except _HalfHeader as exc:
+        except _IncompleteHeader as exc:
             raise UnfinishedBundle(f"{self.name}: {_UNFINISHED}") from exc
         except ValueError as exc:
             raise BundleError(f"{path}: {exc}") from exc
@@ -587,7 +587,7 @@ class Bundle:
             with Folder(self.folder) as disk, disk.open(part.name) as file:
                 data = file.read(part.bytes + 1)
             if len(data) != part.bytes:
-                raise ValueError("it is cut short, or longer than it was written")  # noqa: TRY301 - told with the name
+                raise ValueError("it is cut short, or longer than it was written")  # noqa: TRY301 - raised again with the name
             if sha256(data).hexdigest() != part.sha256:
                 raise ValueError("its bytes are not those that were written")  # noqa: TRY301
             yield from _events_from(_lines(data, self.header, self._identities), part, self.header.source)
@@ -612,7 +612,7 @@ class Bundle:
                 progress(1)
 
 
-def found(place: Path) -> list[Path]:
+def bundles_at(place: Path) -> list[Path]:
     """Return the bundles at a place: itself, or those in the folder, by name. Links are not followed."""
     try:
         with Folder(place) as folder:

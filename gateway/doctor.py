@@ -1,8 +1,8 @@
-"""Looks for what is in the way between a finger and the centre: small trials, root causes first.
+"""Diagnoses the way from a terminal to the centre by small checks, root causes first.
 
-A trial changes nothing, and takes nobody's place: with a running daemon, terminals are asked through it, because many
-hold one conversation only; and the broker is visited under a client id of its own. Findings are names and values, for
-the command line to put into words; no PIN is among them.
+A check changes nothing and displaces no connection: with a running daemon, terminals are visited by the daemon, since
+many accept one connection only; and the connection to the broker has its own client id. Findings are codes and values,
+whose texts are in :mod:`gateway.findings`; no PIN is among them.
 """
 
 import errno
@@ -74,7 +74,7 @@ Outcome = Literal["passed", "warned", "failed", "skipped"]
 """``failed`` prevents operation; ``warned`` does not, but punches are marked, or operation will fail soon."""
 
 GATEWAY, BROKER = "gateway", "broker"
-"""Sections that are no terminal."""
+"""Sections other than terminals."""
 MACHINE_STEPS = ("network", "daemon", "data_dir", "ledger", "disk", "clock")
 TERMINAL_STEPS = ("route", "port", "key", "serial", "terminal_clock", "log", "record")
 BROKER_STEPS = ("name", "broker_port", "tls", "login", "receipts", "publish", "subscriber", "receipt", "session")
@@ -97,7 +97,7 @@ ANYWHERE = "192.0.2.1"
 STEP_S = 20.0
 """Timeout of a step of this machine or the broker."""
 SLOW_LOG_S = 60.0
-"""How long a terminal may take to prepare the end of its log; one that takes longer is said to."""
+"""Time for a terminal to prepare the end of its log; a longer one is reported."""
 ANSWER_S = 5.0
 RECEIPT_S = 2.0
 """Timeout of a retained message."""
@@ -132,28 +132,28 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Checks of one part; after a check without an answer the later ones are not reached."""
+    """Checks of one part; after a check that times out the later ones are skipped."""
 
     part: str
     steps: tuple[str, ...]
     walk: Callable[[], Iterable[Finding]]
-    """Yields findings in the order of ``steps``; ends early where the next ones make no sense."""
+    """Yields findings in the order of ``steps``; ends early where the remaining checks are impossible."""
     deadline_s: float = STEP_S
     """For each step."""
 
 
 def root_of(step: Step, before: Iterable[Step]) -> Step | None:
-    """Return the step among those before whose trouble is the cause of this one's; None where it stands for itself."""
+    """Return the earlier step whose failure causes this one's; None where it has its own cause."""
     return next((other for other in before if step.finding in CONSEQUENCES.get(other.finding, ())), None)
 
 
 def examine(sections: Iterable[Section]) -> Iterator[Step]:
     """Run all sections concurrently; yield their steps in order, each before its deadline."""
-    for walk in [_Walk(section) for section in sections]:
+    for walk in [_RunningSection(section) for section in sections]:
         yield from walk.steps()
 
 
-class _Walk:
+class _RunningSection:
     """A running section, in a thread of its own; a hung one is abandoned."""
 
     def __init__(self, section: Section) -> None:
@@ -168,7 +168,7 @@ class _Walk:
                 now = time.monotonic()
                 self._found.put((finding, now - began))
                 began = now
-        except BaseException as exc:  # noqa: BLE001 - whoever waits for the steps raises it
+        except BaseException as exc:  # noqa: BLE001 - raised again by steps()
             self._found.put(exc)
         self._found.put(None)
 
@@ -214,12 +214,12 @@ class _Daemon(NamedTuple):
     status: Mapping[str, Any] | None
     """Its status; None where none answers."""
     hidden: str | None = None
-    """The finding that says why one may run all the same; None where it is certain that none does."""
+    """The finding with the reason why one may run although none answers; None where none runs."""
 
 
 def sections(settings: Settings, clock: Clock, timing: Timing | None = None) -> list[Section]:
     """Return all sections of a gateway, in the order of the data flow. ``timing`` is that of the broker."""
-    daemon = _look_for_daemon(settings.data_dir)
+    daemon = _find_daemon(settings.data_dir)
     return [
         Section(GATEWAY, MACHINE_STEPS, lambda: _machine(settings, clock, daemon)),
         *(_terminal_section(settings, entry, clock, daemon) for entry in settings.terminals),
@@ -227,7 +227,7 @@ def sections(settings: Settings, clock: Clock, timing: Timing | None = None) -> 
     ]
 
 
-def _look_for_daemon(data_dir: Path) -> _Daemon:
+def _find_daemon(data_dir: Path) -> _Daemon:
     match ask(data_dir, "status"):
         case Done(daemon_status):
             return _Daemon(daemon_status)
@@ -268,7 +268,7 @@ def _look_at_network(settings: Settings) -> Finding:
         return _skipped("network", "network_unused")
     try:
         plugged = [port for port in INTERFACES.iterdir() if port.name != "lo" and _has_carrier(port)]
-    except OSError:  # no such file system: the routes say it
+    except OSError:  # no such file system: the routes decide
         plugged = [INTERFACES]
     if not plugged:
         return _failed("network", "no_cable")
@@ -325,7 +325,7 @@ def _is_in_a_network() -> bool:
 
 
 def _try_folder(folder: Path) -> Finding:
-    """Write a small file into the data directory, or as near to it as there is a folder, and force it to the disk."""
+    """Write a small file into the data directory, or its nearest existing parent, and force it to the disk."""
     try:
         nearest = next(place for place in (folder, *folder.parents) if place.exists())
         with tempfile.TemporaryFile(dir=nearest, prefix=".doctor-") as file:
@@ -393,13 +393,13 @@ def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock,
 
 
 def _obstacle(cause: str, code: str | None, reason: str, reached: str) -> Iterator[Finding]:
-    """Yield what an error means: the steps before it passed; it belongs to its own step, or to the one reached.
+    """Yield the findings of an error: earlier steps passed; it belongs to its own step, or to the reached one.
 
     ``code`` is the reason for programs, ``reason`` the driver's message.
     """
     step, name = obstacle(cause, code)
     at = TERMINAL_STEPS.index(reached)
-    if TERMINAL_STEPS.index(step) < at:  # an error in the middle of a conversation that had begun
+    if TERMINAL_STEPS.index(step) < at:  # an error after the connection was established
         step, name = reached, "broke_off" if cause == "unavailable" else name
     yield from (_passed(before, "fine") for before in TERMINAL_STEPS[at : TERMINAL_STEPS.index(step)])
     yield _failed(step, name, reason=reason)
@@ -408,7 +408,7 @@ def _obstacle(cause: str, code: str | None, reason: str, reached: str) -> Iterat
 def _findings_of_daemon(
     settings: Settings, entry: TerminalSettings, wait_s: float, daemon_status: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    """Let the running daemon visit a terminal, whose one conversation may be the daemon's; tell what it found."""
+    """Let the running daemon visit a terminal, whose only connection it may hold; yield the findings."""
     answer = ask(settings.data_dir, "visit", timeout_s=wait_s + ANSWER_S, terminal=entry.name, wait_s=wait_s)
     if isinstance(answer, Failed):
         yield _failed("route", "daemon_refuses", reason=answer.message)
@@ -499,7 +499,7 @@ def _judged_serial(entry: TerminalSettings, reported: str, learned: str | None) 
 def _judged_clock(
     entry: TerminalSettings, evidence: tuple[int, int] | None, *, has_clock: bool, synchronised: bool
 ) -> Finding:
-    """Judge a terminal's clock by its offset and the bound of that; None: it shows no possible date."""
+    """Judge a terminal's clock by its offset and the bound of the offset; None: it shows no valid date."""
     if evidence is None:
         return _warned("terminal_clock", "clock_impossible") if has_clock else _skipped("terminal_clock", "no_clock")
     offset_ms, bound_ms = evidence
@@ -577,7 +577,7 @@ def _broker(settings: Settings, clock: Clock, daemon: _Daemon, timing: Timing) -
 
 def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
     try:
-        # null: not demanded yet. What is missing is named before it is.
+        # null: not required yet. The finding reports what will be missing.
         context = tls_context(ours, strict=ours.strict_certificates is not False)
     except (OSError, ValueError) as exc:
         return _failed("tls", "tls_files", reason=str(exc))
@@ -592,7 +592,7 @@ def _try_tls(ours: Mqtt, connection: socket.socket) -> Finding:
         return _failed("tls", "no_tls", reason=getattr(exc, "reason", None) or exc.strerror or str(exc))
 
 
-class _Line:
+class _BrokerConnection:
     """A connection to the broker, independent of the daemon's."""
 
     def __init__(self, session: Session) -> None:
@@ -650,7 +650,7 @@ def _visit_broker(
         yield (login := _judged_login(settings.mqtt, answer))
         if login.outcome == "failed":
             return
-        line = _Line(session)
+        line = _BrokerConnection(session)
         yield _judged_subscription(line.subscribe(RECEIPT))
         trial = _trial(settings, clock)
         yield from _judged_publish(settings, trial, line.publish(trial))
@@ -753,7 +753,7 @@ def _judged_receipt(settings: Settings, payload: bytes | None) -> Finding:
 
 
 def _judged_session(daemon_status: Mapping[str, Any] | None) -> Finding:
-    """Check the status of the daemon's own connection: two machines with one name show only there."""
+    """Check the daemon's own connection: only there two machines with one name are detected."""
     if daemon_status is None:
         return _skipped("session", "no_daemon")
     status = BrokerStatus.of(daemon_status)
@@ -761,5 +761,5 @@ def _judged_session(daemon_status: Mapping[str, Any] | None) -> Finding:
         return _failed("session", "daemon_troubled", reason=status.text())
     if status.connected:
         return _passed("session", "daemon_connected")
-    own = {"taken": "client_taken", "replaced": "copy_stopped"}  # what only the daemon's own connection shows
+    own = {"taken": "client_taken", "replaced": "copy_stopped"}  # detected only by the daemon's own connection
     return _failed("session", own.get(status.cause or "", "daemon_not_connected"), reason=status.text())

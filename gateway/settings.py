@@ -1,7 +1,6 @@
-"""The gateway's configuration: a YAML file becomes frozen settings, or one clear line per mistake.
+"""The gateway's configuration: reads a YAML file into frozen settings, or reports every mistake in one line each.
 
-No line ever repeats a value from the file, except names that must be unique: what somebody wrote in the wrong place may
-be a password.
+No line repeats a value from the file, except names that must be unique: a value in the wrong place may be a password.
 """
 
 import errno
@@ -53,7 +52,7 @@ Location = tuple[int | str, ...]
 _LEVEL = r"[a-z0-9-]+"
 _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))?/?")
 ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
-"""What people in Indonesia call their time zones."""
+"""Common abbreviations of Indonesian time zones → their names."""
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
 _SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
 _LONGEST_LEVEL = 64
@@ -61,9 +60,9 @@ CENTRE_BYTES = 4 * 1024**2
 """The longest message that a centre reads; docs/contract.md promises that none is longer."""
 _QUOTES = ("'", '"')
 _INDICATORS = ("&", "*", "!", "|", ">", "%", "'", '"')
-"""Characters that begin something else than a key in YAML."""
+"""Characters that begin something other than a key in YAML."""
 _OPENING_QUOTES = "\u201c\u201d\u201e\u201f\u2018\u2019\u201a\u201b\u00ab\u00bb"
-"""Quotes that word processors and web pages write."""
+"""Typographic quotes, as word processors and web pages write them."""
 _SECRET_WORD = re.compile(r"pass|pwd|secret|token|key|sandi", re.IGNORECASE)
 
 
@@ -96,14 +95,14 @@ def _root(value: str) -> str:
 
 _OUR_ZONES = "Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)"
 _CLEAR_ZONES = frozenset({"UTC", "GMT", "Etc/UTC", "Etc/GMT", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "Etc/Greenwich"})
-"""Names of zones that mean what they say although they are no region's: UTC."""
+"""Names of UTC, which are unambiguous although they name no region."""
 
 
 def _zone(value: str, info: ValidationInfo) -> str:
     value = ZONES.get(value.strip().upper(), value)
     try:
         ZoneInfo(value)
-    except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, by the kind of nonsense it is given
+    except (OSError, ValueError, LookupError):  # zoneinfo raises any of these, depending on the input
         close = [name for name in available_timezones() if name.lower() == value.strip().lower()]
         raise ValueError(f"not the name of a time zone; write {close[0] if close else _OUR_ZONES}") from None
     if fault := _zone_fault(value):
@@ -112,7 +111,7 @@ def _zone(value: str, info: ValidationInfo) -> str:
 
 
 def _zone_fault(name: str) -> str | None:
-    """Say why a zone that the system knows is hardly the one that is meant; None where it may be."""
+    """Return why a zone that the system knows is probably not the intended one; None where it may be."""
     if name in _CLEAR_ZONES:
         return None
     if name.startswith(("Etc/", "GMT", "UTC")):
@@ -169,7 +168,7 @@ def _is_of_this_machine_only(listen: str) -> bool:
     host, _ = host_and_port(listen)
     try:
         return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:  # any other name may be heard from outside
+    except ValueError:  # any other name may be reachable from outside
         return False
 
 
@@ -244,9 +243,9 @@ Start = Annotated[
 def _find_file(name: Path, folder: Path) -> Path:
     """Find a file among systemd's credentials or beside the configuration.
 
-    systemd names what it hands on of a folder by the parts of its path: ``secrets/lobby-key`` is the credential
-    ``secrets_lobby-key`` where the unit says ``LoadCredential=secrets:``. It comes first, as the file itself may be
-    root's alone.
+    systemd joins the parts of a file's path in a folder of credentials: ``secrets/lobby-key`` is the credential
+    ``secrets_lobby-key`` where the unit has ``LoadCredential=secrets:``. The credential is tried first, since the file
+    itself may be readable by root only.
     """
     places = [folder / name]
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -286,7 +285,7 @@ def _check_secret(name: str, path: Path, info: ValidationInfo) -> None:
 
 
 def holds_certificates(path: Path) -> bool:
-    """Tell whether TLS can take the certificates of authorities from a file."""
+    """Return whether TLS can load certificates of authorities from a file."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except (OSError, ValueError):
@@ -324,7 +323,7 @@ class _Section(BaseModel):
     @field_validator("*")
     @classmethod
     def _file_is_there(cls, value: object, info: ValidationInfo) -> object:
-        """Resolve what any ``*_file`` key names, a driver's own included."""
+        """Resolve the file of any ``*_file`` key, including those of drivers, and check it."""
         name = info.field_name or ""
         if not isinstance(value, Path) or not name.endswith("_file"):
             return value
@@ -355,7 +354,7 @@ def _folder(info: ValidationInfo) -> Path:
 
 
 class Mqtt(_Section):
-    """The broker and how to speak to it."""
+    """The connection to the broker."""
 
     url: Annotated[
         str,
@@ -366,11 +365,11 @@ class Mqtt(_Section):
     root: Annotated[str, AfterValidator(_root), Field(json_schema_extra={"pattern": rf"^{_LEVEL}(/{_LEVEL})*$"})] = (
         "hadir"
     )
-    """What every topic of this gateway begins with."""
+    """First level or levels of every topic of this gateway."""
     protocol: Annotated[
         Literal[5, "3.1.1"], BeforeValidator(lambda value: 5 if value == "5" else value), Field(examples=[5, "3.1.1"])
     ] = 5
-    """Version of MQTT. With 3.1.1 the broker cannot tell the gateway that it refused a message."""
+    """Version of MQTT. With 3.1.1 the broker cannot report that it refused a message."""
     username: Username | None = None
     """The gateway's user name at the broker."""
     password_file: Path | None = None
@@ -378,16 +377,16 @@ class Mqtt(_Section):
     ca_file: Path | None = None
     """Certificates to trust instead of the system's (PEM)."""
     cert_file: Path | None = None
-    """The gateway's own certificate (PEM), where the broker asks for one."""
+    """The gateway's own certificate (PEM), where the broker requires one."""
     key_file: Path | None = None
     """The private key of ``cert_file`` (PEM)."""
     strict_certificates: bool | None = None
-    """true: demand complete certificates, as Python 3.13 does by default; false: never. null: not yet, because offices
-    run with incomplete ones; the doctor names what they lack."""
+    """true: require complete certificates, as Python 3.13 does by default; false: accept incomplete ones; null: accept
+    them too, and the doctor reports what they lack."""
     window: Annotated[int, Field(strict=True, ge=1, le=65535)] = 100
-    """How many messages may wait for the broker's acknowledgement; a lower limit of the broker's wins."""
+    """Maximum number of messages that wait for the broker's acknowledgement; a lower limit of the broker applies."""
     keepalive_s: Annotated[int, Field(strict=True, ge=1, le=65535), between(5, 3600)] = 30
-    """Seconds of silence after which the connection is tested."""
+    """Seconds without traffic after which the connection is tested."""
 
     @property
     def host(self) -> str:
@@ -410,29 +409,30 @@ class Mqtt(_Section):
 
 
 class Delivery(_Section):
-    """How waiting events are sent, and when they count as delivered."""
+    """How waiting events are sent, and what confirms their delivery."""
 
     batch_from: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 200
-    """Send arrays where more events than this wait; 0: never."""
+    """Events are sent as arrays while more than this number wait; 0: never."""
     batch_bytes: Annotated[Bytes, Field(ge=1024, le=268_435_455), between(1024, 16_777_216, " bytes")] = 65536
-    """No message is larger than this, nor than 4 MiB, the most that the centre reads."""
+    """Maximum size of a message; never more than 4 MiB, the maximum that the centre reads."""
     confirm: Literal["auto", "centre", "broker"] = "auto"
-    """Whose word counts: the centre's receipt, the broker's answer, or auto: the broker's until a receipt comes."""
+    """What confirms delivery: the centre's receipt, the broker's acknowledgement, or auto: the broker's until the first
+    receipt arrives."""
 
 
 class Retention(_Section):
-    """How long delivered events stay on this machine."""
+    """How long delivered events are kept on this machine."""
 
     days: Annotated[int, Field(strict=True, ge=1), between(1, 3660)] = 90
-    """How long delivered events are kept, if there is room."""
+    """Days for which delivered events are kept, if the disk has space."""
     max_bytes: Annotated[Bytes, Field(ge=1_048_576), between(1_048_576, 1 << 44, " bytes")] = 2 * 1024**3
-    """How large the kept events may become; at 80 % delivered ones go early."""
+    """Maximum size of all stored events; from 80 % on delivered events are pruned early."""
     free_floor: Annotated[Bytes, Field(ge=0), between(0, 1 << 40, " bytes")] = 256 * 1024**2
-    """How much of the disk stays free."""
+    """Space on the disk that stays free."""
 
 
 class Commands(_Section):
-    """What the centre may ask for."""
+    """Commands that the centre may send."""
 
     allow: tuple[Literal["poll", "reconcile", "replay", "report", "set-clock"], ...] = (
         "poll",
@@ -440,61 +440,61 @@ class Commands(_Section):
         "replay",
         "report",
     )
-    """The commands that are answered; every other is refused."""
+    """The commands that are executed; any other is refused."""
 
 
 class Web(_Section):
     """The status page."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8081"
-    """Where the status page and /metrics are served."""
+    """Address and port of the status page and of /metrics."""
     token_file: Path | None = None
-    """A file that holds what a visitor must know; needed where other machines can reach the page."""
+    """A file with the token for the page; required where other machines can reach the page."""
 
 
 class Clock(_Section):
-    """What to do about the terminal's clock."""
+    """Checking and setting the terminal's clock."""
 
     tolerance: Annotated[Seconds, duration_between("1s", "1d")] = 60.0
-    """How far the clock may be off before punches are marked."""
+    """Offset of the clock from which punches are marked."""
     set: Literal["never", "nightly"] = "never"
     """Whether the gateway sets the clock; nightly needs set-clock in commands.allow."""
 
 
 class TerminalSettings(_Section):
-    """What the gateway itself needs to know about a terminal; the driver's options come beside it in a subclass."""
+    """Options of a terminal that the gateway itself uses; a subclass adds the options of the driver."""
 
     name: Annotated[Level, Field(examples=["lobby"])]
-    """What the office calls the terminal; part of its topics."""
+    """The terminal's name in the office; part of its topics."""
     driver: Annotated[str, AfterValidator(_driver), Field(examples=["zkteco"])]
-    """The family of terminals it belongs to."""
+    """The terminal's family."""
     serial: Annotated[str, AfterValidator(_serial)] | None = None
-    """The serial number that must answer; null: learned at the first visit. Another serial is refused."""
+    """Serial number of the terminal; null: taken from the first visit. A device with another one is refused."""
     poll: Annotated[Seconds, duration_between("1s", "1d")] = 60.0
-    """How often the terminal is asked for new punches."""
+    """Interval between requests for new punches."""
     start: Start = "all"
-    """Where in its log the first reading begins to publish."""
+    """From where in its log the first reading publishes punches."""
     live: bool = True
-    """Hold the connection and hear of punches as they happen; false where other software reads the terminal too."""
+    """Keep the connection open and receive punches as they happen; false where other software reads it too."""
     timezone: Zone | None = None
     """The time zone of its clock; null: the gateway's."""
     clock: Clock = Clock()
-    """What to do about the terminal's clock."""
+    """Checking and setting the terminal's clock."""
     max_set: Annotated[Seconds, duration_between("1s", "1d")] = 600.0
-    """The clock is never set by more than this."""
+    """Maximum offset by which the clock is set."""
     silence: Annotated[Seconds, duration_between("10m", "366d")] | None = 10800.0
-    """So much time without a punch, in hours that usually have some, raises an alarm; null: none."""
+    """Time without a punch, in hours that usually have some, after which an alarm is raised; null: never."""
 
 
 class _AnyTerminal(TerminalSettings):
-    """Stands in where the driver is missing or unknown, so that the other mistakes of the entry are found too."""
+    """Used where the driver is missing or unknown, so that the other mistakes of the entry are found too."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 _TERMINALS = {
     name: cast(
-        "type[TerminalSettings]",  # create_model's type speaks of the common base of both
+        "type[TerminalSettings]",  # create_model's return type is the common base of both
         create_model(f"{name}_terminal", __base__=(TerminalSettings, driver.options), __doc__=f"A {name} terminal."),
     )
     for name, driver in DRIVERS.items()
@@ -528,15 +528,15 @@ class Settings(_Section):
     timezone: Zone
     """The office's time zone."""
     data_dir: Path = Path("/var/lib/hadir")
-    """Where the ledger, backups and captures are kept."""
+    """Folder of the ledger, backups and captures."""
     mqtt: Mqtt
-    """The broker and how to speak to it."""
+    """The connection to the broker."""
     delivery: Delivery = Delivery()
-    """How waiting events are sent, and when they count as delivered."""
+    """How waiting events are sent, and what confirms their delivery."""
     retention: Retention = Retention()
-    """How long delivered events stay on this machine."""
+    """How long delivered events are kept on this machine."""
     commands: Commands = Commands()
-    """What the centre may ask for."""
+    """Commands that the centre may send."""
     web: Web | None = Web()
     """The status page; null: none."""
     terminals: Annotated[
@@ -550,7 +550,7 @@ class Settings(_Section):
 
     @property
     def problems(self) -> tuple["Problem", ...]:
-        """What is to be changed in the file although this version still works with it, and what is to be doubted."""
+        """Values that must be changed although this version accepts them, and values that are probably mistakes."""
         return self._problems
 
     def with_terminals_of(self, other: "Settings") -> "Settings":
@@ -582,17 +582,17 @@ class Settings(_Section):
 
     @property
     def source(self) -> str:
-        """Who speaks in events, and whose the ledger is."""
+        """The ``source`` of this gateway's events, which its ledger bears too."""
         return f"/hadir/{self.site}/{self.gateway}"
 
     @property
     def backups(self) -> Path:
-        """Where copies of the ledger are kept."""
+        """Folder of the copies of the ledger."""
         return self.data_dir / "backups"
 
     @property
     def topic_prefix(self) -> str:
-        """What every topic of this gateway begins with, without a slash at the end."""
+        """The beginning of every topic of this gateway, without a slash at the end."""
         return f"{self.mqtt.root}/v1/{self.site}/{self.gateway}"
 
     def zone(self, terminal: TerminalSettings) -> ZoneInfo:
@@ -628,12 +628,12 @@ def json_schema() -> dict[str, Any]:
 
 
 Severity = Literal["mistake", "newly_refused", "weakening", "doubt"]
-"""A mistake: the file cannot be used. Newly refused: what earlier versions accepted, with which a gateway goes on, and
-warns. A weakening: chosen, but less safe, so that a gateway warns too. A doubt: it may be meant as it is."""
+"""``mistake``: the file cannot be used. ``newly_refused``: earlier versions accepted it; a gateway works with it and
+warns. ``weakening``: it was chosen and is less safe; a gateway warns too. ``doubt``: it is probably not intended."""
 
 
 class Problem(NamedTuple):
-    """One mistake in the file: where it stands (counted from 1), which key, what is wrong and what would be right."""
+    """One mistake in the file: its line and column (from 1), its key, what is wrong and what would be right."""
 
     line: int
     column: int
@@ -642,7 +642,7 @@ class Problem(NamedTuple):
     severity: Severity = "mistake"
 
     def at(self, file: Path) -> str:
-        """Return it as one line that editors and people find the place by."""
+        """Return it as one line, in the form that editors recognise as a place."""
         return f"{file}:{self.line}:{self.column}: {self.path}: {self.message}"
 
 
@@ -660,8 +660,9 @@ class SettingsError(Exception):
 def load(path: Path, *, strict: bool = False) -> Settings:
     """Read the configuration; raises :class:`SettingsError` with every mistake found in it.
 
-    ``strict``: what earlier versions accepted and this one refuses is a mistake too, as for `hadir check`. Otherwise it
-    is used as it was before, for a gateway that has been running with it, and is among ``Settings.problems``.
+    ``strict``: values that earlier versions accepted and this one refuses are mistakes too, as for `hadir check`.
+    Otherwise they keep their earlier meaning, for a gateway that has been running with them, and are listed in
+    ``Settings.problems``.
     """
     root, data, problems = _read(path)
     problems += [
@@ -686,7 +687,7 @@ def load(path: Path, *, strict: bool = False) -> Settings:
 
 
 def _validated(path: Path, root: Node, data: dict[Any, Any], *, strict: bool) -> tuple[Settings | None, list[Problem]]:
-    """Make settings of the values, or say what is wrong with them."""
+    """Return the settings that the values make, or the mistakes in them."""
     try:
         return Settings.model_validate(data, context={"folder": path.absolute().parent, STRICT: strict}), []
     except ValidationError as error:
@@ -798,7 +799,7 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
 
 
 def _scalar_problem(node: ScalarNode) -> tuple[str, Severity] | None:
-    """Say what is wrong with the characters of a value, whatever it is for."""
+    """Return what is wrong with the characters of a value of any key; None where nothing is."""
     text = node.value
     if any(ch == "\0" or "\ud800" <= ch <= "\udfff" for ch in text):
         return _SPECIAL, "mistake"
@@ -810,7 +811,7 @@ def _scalar_problem(node: ScalarNode) -> tuple[str, Severity] | None:
 
 
 def _node_problems(root: Node) -> Iterator[Problem]:
-    """Find keys that are written twice, and characters that nobody means."""
+    """Yield keys that occur twice, and characters that are never intended."""
     waiting: list[tuple[Node, Location]] = [(root, ())]
     seen: set[int] = set()
     while waiting:
@@ -836,7 +837,7 @@ def _node_problems(root: Node) -> Iterator[Problem]:
 
 
 def _across(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str, Severity]]:
-    """Find the mistakes between keys. Works on the raw values, so that they are found beside all others."""
+    """Yield mistakes that concern several keys. Works on the raw values, so that they are found beside all others."""
     found = [*_across_sections(data), *_across_terminals(data)]
     yield from ((where, message, "mistake") for where, message in found)
     known = {where for where, _ in found}
@@ -859,7 +860,7 @@ def _across_sections(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
             yield ("mqtt", "password_file"), "of no use alone; add username"
     web = data.get("web")
     if isinstance(web, dict) and web.get("token_file") is None:
-        with suppress(ValueError):  # what is no address at all is said elsewhere
+        with suppress(ValueError):  # an invalid address is reported elsewhere
             listen = str(web.get("listen", Web().listen))
             if _listening_host(listen) and not _is_of_this_machine_only(listen):
                 yield (
@@ -887,7 +888,7 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
                     yield ("terminals", index, key), message
         port = entry.get("port")
         if isinstance(port, str):
-            # Several terminals may hang on one line, each with a number of its own.
+            # Several terminals may share one line, each with its own number.
             other_index = used.setdefault(("port", f"{port.strip()} {entry.get('device_id', 1)}"), index)
             if other_index != index:
                 message = f"the same as terminals[{other_index}].port, with the same device_id"
@@ -898,7 +899,7 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
 
 
 def _places_taken_twice(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str]]:
-    """Find terminals that are one, however their places are spelled, and ports that two drivers would fight over."""
+    """Yield terminals at one place, however it is spelled, and ports that two drivers would use."""
     terminals = data.get("terminals")
     used: dict[str, int] = {}
     for index, entry in enumerate(terminals if isinstance(terminals, list) else ()):
@@ -929,7 +930,7 @@ def _worth_a_warning(settings: Settings) -> Iterator[tuple[Location, str, Severi
 
 
 def _weakenings(settings: Settings) -> Iterator[tuple[Location, str]]:
-    """Find what makes the gateway less safe for as long as it stays."""
+    """Yield settings that make the gateway less safe."""
     if settings.mqtt.tls and settings.mqtt.strict_certificates is False:
         yield (
             ("mqtt", "strict_certificates"),
@@ -938,7 +939,7 @@ def _weakenings(settings: Settings) -> Iterator[tuple[Location, str]]:
 
 
 def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
-    """Find what may be meant as it is, but rarely is."""
+    """Yield settings that are valid and probably not intended."""
     ours = settings.mqtt
     local = _is_of_this_machine_only(f"{ours.host}:{ours.port}")
     if not ours.tls and ours.port == 8883:
@@ -986,7 +987,7 @@ def _disk_size(folder: Path) -> int | None:
 
 
 def _certificate_doubts(path: Path) -> Iterator[str]:
-    """Say which certificates of authorities are not valid at the time of this machine's clock."""
+    """Yield which certificates of authorities are not valid at the time of this machine's clock."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with suppress(OSError, ValueError):
         context.load_verify_locations(path)
@@ -1007,7 +1008,7 @@ def morning(zone: str) -> str:
     return f"{moment:%H:%M} UTC{day}"
 
 
-_EXPLAINED = {  # pydantic's error type → our words
+_EXPLAINED = {  # pydantic's error type → our message
     "bool_parsing": "neither true nor false; write true or false",
     "bool_type": "neither true nor false; write true or false",
     "float_type": "not a duration; write a number and a unit, such as 10s, 5m or 1h",
@@ -1024,7 +1025,7 @@ _EXPLAINED = {  # pydantic's error type → our words
 
 
 def _explain(data: Mapping[Any, Any], error: Mapping[str, Any]) -> str:
-    """Say in plain words what is wrong and what would be right."""
+    """Return what is wrong and what would be right."""
     kind, location, context = error["type"], error["loc"], error.get("ctx", {})
     if kind == "value_error":
         return " ".join(str(context["error"]).split())
@@ -1067,7 +1068,7 @@ def _model_at(data: Mapping[Any, Any], location: Location) -> type[BaseModel]:
 
 
 def _position(root: Node, location: Location, *, at_key: bool = False) -> tuple[int, int]:
-    """Find where a value, or its key, stands; what is missing counts from the mapping it misses in."""
+    """Return the line and column of a value, or of its key; for a missing key those of its mapping."""
     name = node = root
     for part in location:
         if isinstance(node, SequenceNode) and isinstance(part, int):

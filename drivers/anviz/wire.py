@@ -1,6 +1,6 @@
-"""Bytes of Anviz's protocol TC_B, both directions. Pure: no ports, no clocks.
+"""Frames and records of Anviz's protocol TC_B, both directions. Pure: no ports, no clocks.
 
-A frame, big-endian except for its check sum, whose low byte comes first::
+A frame, big-endian except for its checksum, whose low byte comes first::
 
     | A5 | CH 4 | CMD 1 |       | LEN 2 | DATA n | CRC 2 |        a request
     | A5 | CH 4 | ACK 1 | RET 1 | LEN 2 | DATA n | CRC 2 |        an answer
@@ -8,12 +8,12 @@ A frame, big-endian except for its check sum, whose low byte comes first::
            |      `-- CMD + 0x80
            `-- device id; every device answers a request to 0
 
-The same frames travel on RS-232, RS-485, USB and TCP. On a line that several devices share, and on one that echoes, a
-reader hears questions and answers of others too: the highest bit of the command tells the two apart. A device in
-real-time mode sends an answer of its own accord, DF, whenever somebody punches, also between a request and its answer.
+RS-232, RS-485, USB and TCP carry the same frames. On a line that several devices share, and on one that echoes, a
+reader also receives requests and answers of others: the highest bit of the command distinguishes them. A device in
+real-time mode sends an unrequested answer, DF, at each punch, also between a request and its answer.
 
 Facts come from the vendor's public descriptions of TC_B (versions 2.1 and 2.15), from captured frames, and from the
-agreement of several open implementations; where these contradict the description, the line says so.
+agreement of several open implementations; where these contradict the description, a comment at the line says so.
 """
 
 import struct
@@ -26,7 +26,7 @@ from drivers.base import BadRecord, RawPunch, Record
 
 STX = 0xA5
 BROADCAST = 0
-"""The device id that every device takes for its own."""
+"""The device id that every device answers."""
 
 # Commands, by their numbers in the vendor's description.
 CMD_SERIAL = 0x24
@@ -49,23 +49,24 @@ ALL = 0x01
 NEW = 0x02
 RESEND = 0x10
 
-# First byte of CLEAR. Type 0 deletes every record, type 1 also takes the mark from what nobody has read: no names here.
+# First byte of CLEAR. Type 0 deletes every record, type 1 also removes the mark of unread records: neither has a name
+# here, so that neither can be sent.
 FLAGS_OF_OLDEST = 2
 
 RECORD = 14
 """Bytes of one record."""
 BATCH = 25
-"""Records that one answer holds at most."""
+"""Maximum number of records in an answer."""
 MAX_DATA = 16 * 1024
-"""Longest data believed; the longest known is the template of a face, 15 KB."""
+"""Maximum accepted length of data; the longest known is the template of a face, 15 KB."""
 
 EPOCH = date(2000, 1, 2)
-"""The day from which records count seconds. The description says 1 January; what devices do is this."""
+"""The day from which records count seconds. The description says 1 January; devices count from 2 January."""
 STATE_MASK = 0x0F
-"""The upper half of a state byte says whether a door opened."""
+"""The state is the lower half of its byte; the upper half reports whether a door opened."""
 LAST_YEAR = 2099
 MAX_RECORDS = 1_000_000
-"""Longest log believed; the largest device known holds 200,000 records."""
+"""Maximum accepted length of a log; the largest device known holds 200,000 records."""
 
 _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
@@ -86,11 +87,11 @@ class Frame(NamedTuple):
     command: int
     data: bytes = b""
     ret: int = RET_SUCCESS
-    """Of an answer; a request has none."""
+    """Result code of an answer; None for a request."""
 
     @property
     def is_answer(self) -> bool:
-        """Whether a device sent it; else the frame is a request, perhaps our own come back."""
+        """Whether a device sent it; otherwise it is a request, possibly an echo of our own."""
         return self.command >= ANSWER
 
     def to_bytes(self) -> bytes:
@@ -102,7 +103,7 @@ class Frame(NamedTuple):
 
 
 class FrameReader:
-    """Finds frames in what a line brings; what is no frame is skipped and counted.
+    """Finds frames in received bytes; bytes that belong to no frame are skipped and counted.
 
     A byte that looks like the beginning of a frame and is none hides those behind it until :meth:`pause` is called.
     """
@@ -113,7 +114,7 @@ class FrameReader:
         """Bytes so far that belong to no frame."""
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take what arrived; yield each frame that is now complete. What is incomplete is kept."""
+        """Add received bytes; yield each frame that is now complete. An incomplete one is kept."""
         self._buffer += data
         while (size := self._announced()) is not None and len(self._buffer) >= size:
             raw = bytes(self._buffer[:size])
@@ -124,19 +125,19 @@ class FrameReader:
             yield _frame(raw)
 
     def pause(self) -> Iterator[Frame]:
-        """Give up what is incomplete, because nothing has followed for a while; yield the frames hidden behind it."""
+        """Discard an incomplete frame after a pause; yield the complete frames behind its first byte."""
         while self._buffer:
             self._skip(1)
             yield from self.feed(b"")
 
     @property
     def missing(self) -> int:
-        """How many bytes are known to be needed next; 0 where no frame has begun."""
+        """Number of bytes still needed, as far as known; 0 where no frame has begun."""
         size = self._announced()
         return (size or self._head()) - len(self._buffer) if self._buffer else 0
 
     def _announced(self) -> int | None:
-        """Skip to where a frame begins and return how long it is; None where its head is incomplete."""
+        """Skip to the beginning of a frame and return its length; None where its head is incomplete."""
         while True:
             start = self._buffer.find(STX)
             self._skip(len(self._buffer) if start < 0 else start)
@@ -149,7 +150,7 @@ class FrameReader:
             self._skip(1)
 
     def _head(self) -> int:
-        """Return how many bytes tell how long the frame is."""
+        """Return the number of bytes that determine the frame's length."""
         return 9 if len(self._buffer) > 5 and self._buffer[5] >= ANSWER else 8
 
     def _skip(self, count: int) -> None:
@@ -164,11 +165,11 @@ def _frame(raw: bytes) -> Frame:
     return Frame(channel, command, raw[9:-2], raw[6])
 
 
-# --- what answers hold --------------------------------------------------------------------------------------------
+# --- content of answers --------------------------------------------------------------------------------------------
 
 
 class WireError(ValueError):
-    """Data that this protocol does not allow."""
+    """Data that violates the protocol."""
 
 
 def decode_text(data: bytes) -> str | None:
@@ -178,7 +179,7 @@ def decode_text(data: bytes) -> str | None:
 
 
 def decode_clock(data: bytes) -> datetime | None:
-    """Decode the answer to CLOCK; None where it shows a date that does not exist. WireError where it is none."""
+    """Decode the answer to CLOCK; None for a date that does not exist. WireError for a wrong length."""
     if len(data) != 6:
         raise WireError(f"a clock of {len(data)} bytes; 6 were expected")
     year, *rest = data
@@ -196,12 +197,12 @@ def encode_clock(moment: datetime) -> bytes:
 
 
 class RecordInfo(NamedTuple):
-    """What a device says about its log."""
+    """A device's report about its log."""
 
     records: int
-    """All that it holds."""
+    """Number of records in the log."""
     new: int
-    """Those of them that nobody has acknowledged: the last ones."""
+    """Number of records that were not acknowledged: the last ones of the log."""
 
 
 def decode_record_info(data: bytes) -> RecordInfo:
@@ -217,12 +218,12 @@ def decode_record_info(data: bytes) -> RecordInfo:
 
 
 def encode_record_info(info: RecordInfo, *, users: int) -> bytes:
-    """Encode the answer to RECORD_INFO of a device on which everybody has one finger enrolled."""
+    """Encode the answer to RECORD_INFO of a device on which each user has one finger enrolled."""
     return b"".join(number.to_bytes(3, "big") for number in (users, users, 0, 0, *info))
 
 
 def split_batch(data: bytes) -> list[bytes]:
-    """Return the records of an answer to RECORDS, not decoded. WireError where its count does not fit its length."""
+    """Return the encoded records of an answer to RECORDS. WireError where its count contradicts its length."""
     if not data or len(data) != 1 + data[0] * RECORD:
         raise WireError(f"{len(data)} bytes that say they are {data[0] if data else 'no number of'} records")
     return [data[at : at + RECORD] for at in range(1, len(data), RECORD)]

@@ -50,13 +50,13 @@ def _baudrate(value: int, info: ValidationInfo) -> int:
 
 
 def _round_trips(form: str, sample: datetime, part: str) -> bool:
-    """Return whether a moment that is written in a format is read again as what it was; ``part`` says which of it."""
+    """Return whether a moment formatted with ``form`` is parsed to the same value; ``part`` is date or time."""
     directives = set(re.findall("%(.)", form, re.DOTALL))
     if part == "date" and not directives & _WITH_YEAR:
         return False  # Python 3.13 warns of such formats; without a year 29 February cannot be read at all
     try:
         again = datetime.strptime(sample.strftime(form), form)  # noqa: DTZ007 - as above
-    except (ValueError, re.error, IndexError, KeyError):  # a directive that is none, or one twice
+    except (ValueError, re.error, IndexError, KeyError):  # an invalid or repeated directive
         return False
     if part == "date":
         return again == datetime.combine(sample.date(), datetime.min.time())
@@ -64,7 +64,7 @@ def _round_trips(form: str, sample: datetime, part: str) -> bool:
 
 
 def _format(part: Literal["date", "time"], letters: Mapping[str, str], usual: str) -> AfterValidator:
-    """Refuse formats in which the day, or the time of day, does not come back as it was written."""
+    """Refuse formats in which the day, or the time of day, is not parsed to the value that was formatted."""
 
     def check(form: str, info: ValidationInfo) -> str:
         if not all(_round_trips(form, sample, part) for sample in _SAMPLES):
@@ -91,7 +91,7 @@ def _pattern(value: str) -> str:
 
 
 class LineOptions(DriverOptions):
-    """Options of a terminal that says each punch as a line of text."""
+    """Options of a terminal that sends each punch as a line of text."""
 
     port: Annotated[str, AfterValidator(_port), Field(examples=["/dev/ttyUSB0", "tcp://192.168.1.70:4001"])]
     """The serial device, or a converter on the network as tcp://host:port."""
@@ -100,15 +100,15 @@ class LineOptions(DriverOptions):
     baudrate: Annotated[int, Field(strict=True, ge=300, le=921_600), AfterValidator(_baudrate)] = 9600
     """Speed of the serial device."""
     framing: Framing = "line"
-    """What a message stands between: line (CR, LF or both behind it) or stx (STX before, ETX behind it)."""
+    """Framing of a message: line (CR, LF or both after it) or stx (STX before, ETX after it)."""
     checksum: Checksum = "none"
-    """How a message is checked: xor, sum8 or crc16 (Modbus)."""
+    """Checksum of a message: xor, sum8 or crc16 (Modbus)."""
     encoding: Literal["ascii", "latin-1", "utf-8"] = "ascii"
-    """How its letters are coded."""
+    """Character encoding of a message."""
     date_format: Annotated[str, _format("date", _DATE_LETTERS, "%Y-%m-%d")] = "%Y-%m-%d"
-    """How the group date is written, such as %d/%m/%y."""
+    """Format of the group date, such as %d/%m/%y."""
     time_format: Annotated[str, _format("time", _TIME_LETTERS, "%H:%M:%S")] = "%H:%M:%S"
-    """How the group time is written."""
+    """Format of the group time."""
     serial: str | None = None
     """A serial number for the terminal, without which no punch has an identity."""
 

@@ -1,12 +1,12 @@
 """Lines of text: framed, verified, and parsed by a pattern. Pure: bytes in, records out.
 
-Two ways to mark a message: ``line`` ends it with CR, LF or both; ``stx`` puts it between STX and ETX. The checksum of a
-line is two or four hexadecimal digits at its end, over what stands before them. Behind ETX it is one raw byte or two
-(high byte first), over everything between STX and it, ETX included.
+There are two framings: ``line`` ends a message with CR, LF or both; ``stx`` has it between STX and ETX. The checksum of
+a line is two or four hexadecimal digits at its end, over the bytes before them. After ETX it is one raw byte or two
+(high byte first), over everything between STX and the checksum, ETX included.
 
-The pattern is a regular expression with named groups. ``pin`` names the person; where there is no such group, ``card``
-does, as text. ``date`` and ``time`` come together or not at all. ``state``, ``verify`` and ``work_code`` are what the
-terminal says; a code that the pattern does not name is None, never a guess.
+The pattern is a regular expression with named groups. ``pin`` is the person; without such a group ``card`` is, as text.
+``date`` and ``time`` occur together or not at all. ``state``, ``verify`` and ``work_code`` are the terminal's codes; a
+code without a group is None, never a guess.
 """
 
 import re
@@ -24,7 +24,7 @@ LineEvent = RawPunch | Untimed | BadRecord
 
 STX, ETX = 0x02, 0x03
 MAX_MESSAGE = 256
-"""Bytes of one message; more without an end is noise."""
+"""Maximum bytes of a message; more without an end are noise."""
 MAX_WORK_CODE = 24
 GROUPS = frozenset({"pin", "card", "date", "time", "state", "verify", "work_code"})
 _WIDTHS: dict[Checksum, int] = {"none": 0, "xor": 1, "sum8": 1, "crc16": 2}
@@ -50,7 +50,7 @@ def checksum(kind: Checksum, data: bytes) -> bytes:
 
 
 def encode(text: bytes, framing: Framing, kind: Checksum) -> bytes:
-    """Return ``text`` as it goes over the line."""
+    """Return ``text`` as a terminal sends it: framed, with its checksum."""
     if framing == "stx":
         body = text + bytes((ETX,))
         return bytes((STX,)) + body + checksum(kind, body)
@@ -77,7 +77,7 @@ class FrameReader:
 
     @property
     def missing(self) -> int:
-        """How many bytes are needed next, at least; 0 between two messages."""
+        """Minimum number of bytes still needed; 0 between two messages."""
         return 1 if self._held else 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
@@ -125,7 +125,7 @@ class FrameReader:
                 return
         elif byte in b"\r\n":
             if not self._held.strip(b"\r\n"):
-                self._held.clear()  # line ends between messages are no noise
+                self._held.clear()  # line ends between messages are not noise
             else:
                 yield self._discarded("bytes outside of a message")
             return

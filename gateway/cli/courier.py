@@ -25,6 +25,7 @@ from gateway.bundle import (
     NoEncryptionHere,
     UnfinishedBundle,
     Writer,
+    bundles_at,
     check_recipient,
     identities_from,
     public_text,
@@ -32,7 +33,6 @@ from gateway.bundle import (
     stem,
     unfinished,
 )
-from gateway.bundle import found as found_bundles
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
 from gateway.cli.configuration import load_settings
 from gateway.cli.ledger_access import open_ledger
@@ -375,7 +375,7 @@ def _checked(places: list[Path], identity: Path | None, keys: dict[str, set[str]
     except NoEncryptionHere as exc:
         raise Failure(Code.NEGATIVE, str(exc), "encryption") from exc
     try:
-        folders = dict.fromkeys(folder for place in places for folder in found_bundles(place))
+        folders = dict.fromkeys(folder for place in places for folder in bundles_at(place))
         bundles = sorted((Bundle(folder, identities) for folder in folders), key=lambda bundle: bundle.header.made)
         for bundle in bundles:
             if keys is not None:

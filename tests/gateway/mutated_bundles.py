@@ -16,7 +16,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import bundle as module
-from gateway.bundle import MANIFEST, Bundle, BundleError, End, Header, Part, Writer, found, public_text, unfinished
+from gateway.bundle import MANIFEST, Bundle, BundleError, End, Header, Part, Writer, bundles_at, public_text, unfinished
 from gateway.event import verified
 from gateway.ledger import StoredEvent
 from tests.gateway.mqtt.test_publisher import SOURCE, Office
@@ -98,7 +98,7 @@ def attack(seed: int) -> None:
         stick = Path(name)
         (stick / "bundle").mkdir()
         write(stick / "bundle", Random(seed))
-        assert found(stick) in ([stick / "bundle"], [stick])
+        assert bundles_at(stick) in ([stick / "bundle"], [stick])
         with bounded():
             read(stick / "bundle")
         going_on = unfinished(stick, header())

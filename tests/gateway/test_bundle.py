@@ -28,8 +28,8 @@ from gateway.bundle import (
     NoEncryptionHere,
     UnfinishedBundle,
     Writer,
+    bundles_at,
     check_recipient,
-    found,
     identities_from,
     public_text,
     signing_key,
@@ -518,7 +518,7 @@ def test_what_is_no_file_is_neither_read_nor_written(
     if not begun.is_dir() or begun.is_symlink():
         with pytest.raises(OSError, match=r"link|folder|in the way"):
             Writer(begun, header(key), key)
-    assert found(stick) == [whole]
+    assert bundles_at(stick) == [whole]
     # A part that is to be written: what lies there is taken away, and nothing is written through it.
     going_on = stick / "going-on"
     going_on.mkdir()
@@ -546,8 +546,8 @@ def test_mutated_bundles(seed: int) -> None:
 def test_where_bundles_are(tmp_path: Path, bodies: list[str], key: Ed25519PrivateKey) -> None:
     """A bundle, a disk with some of them, and what is neither."""
     folder = written(tmp_path / "disk", bodies[:3], key)
-    assert found(folder) == [folder]
-    assert found(tmp_path) == [folder]
-    assert found(tmp_path / "data") == [tmp_path / "data"]
+    assert bundles_at(folder) == [folder]
+    assert bundles_at(tmp_path) == [folder]
+    assert bundles_at(tmp_path / "data") == [tmp_path / "data"]
     with pytest.raises(BundleError, match="holds nothing"):
         Bundle(written(tmp_path / "empty", [], key))

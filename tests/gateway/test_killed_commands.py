@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bundle import Bundle, BundleError, found
+from gateway.bundle import Bundle, BundleError, bundles_at
 from gateway.ledger import Ledger, LedgerReader
 from tests.gateway.mqtt.test_publisher import SOURCE, Office
 from tests.gateway.test_cli import configuration, environment
@@ -113,7 +113,7 @@ def test_an_export_that_is_killed_is_no_bundle_and_is_completed(tmp_path: Path, 
     kills = 0
     for at in moments(run, command, tmp_path, prepare):
         kills += 1
-        for folder in found(stick):
+        for folder in bundles_at(stick):
             try:
                 taken = [event.body for event in Bundle(folder).all_events()]
             except BundleError:
@@ -122,7 +122,7 @@ def test_an_export_that_is_killed_is_no_bundle_and_is_completed(tmp_path: Path, 
         assert bodies(tmp_path / "data") == everything
         again, _ = run(command, tmp_path, 0)
         assert again == 0, f"change {at}"
-        whole = [[event.body for event in Bundle(folder).all_events()] for folder in found(stick)]
+        whole = [[event.body for event in Bundle(folder).all_events()] for folder in bundles_at(stick)]
         assert whole in ([everything], [everything, everything]), f"change {at}"  # two: it was killed behind the end
     assert kills > 15
 
