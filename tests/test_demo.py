@@ -91,7 +91,7 @@ def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path
 
 def test_ctrl_c_leaves_out_the_pauses(tmp_path: Path) -> None:
     """An impatient visitor still gets sum and verdicts, here in Indonesian, and until then reads what it waits for."""
-    process = begun(tmp_path, "--for", "1h", "--lang", "id")
+    process = begun(tmp_path, "--for", "10m", "--lang", "id")
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=800)
 
@@ -103,7 +103,7 @@ def test_ctrl_c_leaves_out_the_pauses(tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
     """Nothing was compared, and the exit code does not claim so; no process and no file stay behind."""
-    process = begun(tmp_path, "--for", "1h")
+    process = begun(tmp_path, "--for", "10m")
     assert process.stdout
     process.send_signal(signal.SIGINT)
     # It waits for something: the first signal was handled, no pause holds it any longer.
@@ -119,7 +119,7 @@ def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
 
 def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:
     """The exit code is 1, and its last words are shown."""
-    process = begun(tmp_path, "--for", "1h")
+    process = begun(tmp_path, "--for", "10m")
     daemon = next(number for number, line in started_below(tmp_path).items() if "gateway.demo.daemon" in line)
     os.kill(daemon, signal.SIGKILL)
     process.send_signal(signal.SIGINT)

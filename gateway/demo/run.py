@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -41,7 +42,7 @@ from gateway.demo.replay import BEGIN, Replay
 from gateway.demo.screen import Screen, Words, print_result
 from gateway.demo.script import Difference, Key, Verdict, differences, verdict_of
 from gateway.demo.subscriber import Subscriber
-from gateway.demo.totals import P, Totals, measure_totals, settle
+from gateway.demo.totals import LOOK_S, P, Totals, measure_totals, settle
 from gateway.embedded_broker import embedded_broker, free_port
 from gateway.texts import Language, Message, _
 
@@ -221,8 +222,10 @@ def _run(running: _Demo, for_s: float | None) -> int:
 
     def pause() -> None:
         hint = _("running; Ctrl-C leaves out the pauses") if for_s is None else _("running")
-        screen.show(words.text(hint))
-        signals.hurry.wait(pause_s)
+        until = time.monotonic() + pause_s
+        while not signals.hurry.is_set() and (left_s := until - time.monotonic()) > 0:
+            screen.show(words.text(hint))
+            signals.hurry.wait(min(left_s, LOOK_S))
 
     gave_up = None
     with screen:
