@@ -19,8 +19,9 @@ WRITTEN = date(2026, 9, 2)
 """The day of the files as they are shipped; the evening before it belongs to the night shift."""
 REGISTERS = ("units", "people", "timetables", "schedules", "rosters", "assignments", "leave", "enrolments")
 """The registers in the order in which they are entered."""
-LATE_ENROLMENT = "late-enrolment.csv"
-"""The enrolment of the PIN that nobody has until the end of the day."""
+LATE = {"enrolments": "late-enrolment.csv", "decisions": "late-decision.csv"}
+"""What is entered at the end of the day: the enrolment of the PIN that nobody has until then, and the decision that the
+terminal that was away had power all the time, so that its outage concerned no one."""
 ZONE = ZoneInfo("Asia/Jakarta")
 SITE = "demo-office"
 BACKLOG = 20_000
@@ -53,7 +54,7 @@ class Office:
                     (into / file.name).write_text(moved(file.read_text("utf-8"), day), encoding="utf-8")
         self.script: list[Part] = read_script((folder / "script.csv").read_text("utf-8"))
         self.names = dict(_columns(folder / "people.csv", 0, 1))
-        self.pins = dict(_columns(folder / "enrolments.csv", 3, 0)) | dict(_columns(folder / LATE_ENROLMENT, 3, 0))
+        self.pins = dict(_columns(folder / "enrolments.csv", 3, 0)) | dict(_columns(folder / LATE["enrolments"], 3, 0))
 
 
 def moved(text: str, day: date) -> str:

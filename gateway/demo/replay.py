@@ -27,8 +27,10 @@ BEGIN, END = timedelta(hours=5, minutes=40), timedelta(hours=18, minutes=15)
 CUT_OFF = "gudang"
 """The terminal whose cable is pulled."""
 PULLED, PLUGGED = timedelta(hours=7, minutes=5), timedelta(hours=10, minutes=20)
-ATTRIBUTED = timedelta(hours=17)
-"""When the unknown PIN is entered for its person."""
+LOOKED_AT = timedelta(hours=10, minutes=5)
+"""When the windows of the arrival have ended and that terminal is still away."""
+PAPERS = timedelta(hours=17)
+"""When an official enters the papers of the evening."""
 VISIT_EVERY = timedelta(minutes=15)
 LONG_S = 3600.0
 """Longer than any visit."""
@@ -62,6 +64,23 @@ class _Visits:
 
 
 @dataclass(frozen=True)
+class _Held:
+    """Verdicts that must be provisional, because a punch may be in a terminal that cannot be read."""
+
+    final: int
+    received: int
+    """Verdicts at the subscriber."""
+
+    @property
+    def waiting(self) -> Message | None:
+        """How many are not provisional yet."""
+        if not self.final:
+            return None
+        text = _("the centre to keep {count} more verdicts provisional while {terminal} is away")
+        return Message(text, count=self.final, terminal=CUT_OFF)
+
+
+@dataclass(frozen=True)
 class _Reached:
     """Whether the gateway says of itself what it should."""
 
@@ -80,9 +99,9 @@ class Replay:
         subscriber: Subscriber,
         settle: Settle,
         totals: Callable[[], Progress],
-        attribute: Callable[[], None],
+        enter_late: Callable[[], None],
     ) -> None:
-        """``totals`` counts punches and receipts, ``attribute`` enters the enrolment that comes late."""
+        """``totals`` counts punches and receipts, ``enter_late`` enters the papers of the evening."""
         self._terminals = terminals
         self._clock = clock
         self._data_dir = data_dir
@@ -94,10 +113,14 @@ class Replay:
         midnight = datetime(office.day.year, office.day.month, office.day.day, tzinfo=ZONE)
         self._begin, self._end = midnight + BEGIN, midnight + END
         self._visited = self._begin
+        self._unread = [
+            part for part in office.script if part.terminal == CUT_OFF and not _before(part.arrives, midnight + PULLED)
+        ]
         scenes = [
             Scene(midnight + PULLED, self._pull),
+            Scene(midnight + LOOKED_AT, self._look),
             Scene(midnight + PLUGGED, self._plug),
-            Scene(midnight + ATTRIBUTED, attribute),
+            Scene(midnight + PAPERS, enter_late),
             *(scene for part in office.script for scene in self._punches(part)),
         ]
         self.scenes = sorted(scenes, key=lambda scene: scene.moment)
@@ -145,6 +168,15 @@ class Replay:
         terminal.restart()
         self._settle(self._lost)
 
+    def _look(self) -> None:
+        """Wait until everybody whose punch may be in the terminal that is away is provisionally missing."""
+        self._settle(self._held)
+
+    def _held(self) -> _Held:
+        days = self._subscriber.days
+        held = [one for part in self._unread if (one := days.get(part.key)) is not None and one.verdict.provisional]
+        return _Held(len(self._unread) - len(held), self._subscriber.received)
+
     def _plug(self) -> None:
         terminal = self._terminals[CUT_OFF]
         assert isinstance(terminal, SimulatedTerminal)  # noqa: S101 - as above
@@ -174,6 +206,10 @@ class Replay:
 
         self._settle(measure)
         self._visited = self._clock.now()
+
+
+def _before(moment: datetime | None, limit: datetime) -> bool:
+    return moment is not None and moment.replace(tzinfo=ZONE) < limit
 
 
 def _visit(data_dir: Path, name: str) -> Future[bool]:

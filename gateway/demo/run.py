@@ -28,7 +28,7 @@ from drivers.zkteco.simulator import SimulatedTerminal
 from gateway.demo.clock import ReplayedTime
 from gateway.demo.office import (
     COMM_KEY,
-    LATE_ENROLMENT,
+    LATE,
     REGISTERS,
     SITE,
     ZONE,
@@ -150,10 +150,12 @@ class _Demo:
         doubts = {key: one.doubts for key, one in judged.items()}
         return _Judging(tuple(differences(self.office.script, found, doubts)), self.subscriber.received)
 
-    def attribute(self) -> None:
-        """Enter the enrolment of the PIN that nobody had."""
-        command = _import("enrolments", self.folder, self.office.folder / LATE_ENROLMENT, self.office.policies)
-        _central(self.folder, [*_REPLAYED_CENTRAL, str(self.folder / "clock"), *command])
+    def enter_late(self) -> None:
+        """Enter the papers of the evening."""
+        command = [*_REPLAYED_CENTRAL, str(self.folder / "clock")]
+        for kind, name in LATE.items():
+            command += [*_import(kind, self.folder, self.office.folder / name, self.office.policies), "--"]
+        _central(self.folder, command)
 
 
 def demo(for_s: float | None, *, plain: bool = False, language: Language = Language.ENGLISH) -> int:
@@ -216,7 +218,7 @@ def _run(running: _Demo, for_s: float | None) -> int:
         running.subscriber,
         running.waited,
         running.totals,
-        running.attribute,
+        running.enter_late,
     )
     pause_s = (DAY_S if for_s is None else for_s) / len(replay.scenes)
 

@@ -45,6 +45,9 @@ _DOUBTS: Mapping[str, Translatable] = {
     "unread": _("a terminal is not read yet"),
     "outage": _("a terminal was away"),
     "gap": _("events are missing at the centre"),
+    "unenrolled": _("a PIN is not entered yet"),
+    "quarantined": _("a record could not be read"),
+    "unconfirmed": _("a punch is not in the terminal's log"),
 }
 
 

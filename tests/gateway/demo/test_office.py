@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
-from gateway.demo.office import FILES, LATE_ENROLMENT, REGISTERS, SERIALS, WRITTEN, Office, moved
+from gateway.demo.office import FILES, LATE, REGISTERS, SERIALS, WRITTEN, Office, moved
 from gateway.demo.script import KINDS
 
 NEW_YEAR = date(2027, 1, 1)
@@ -16,7 +16,7 @@ def test_its_files_are_entered_as_any_offices(tmp_path: Path) -> None:
     """As they are shipped, and on a day whose evening before lies in another year."""
     for day in (WRITTEN, NEW_YEAR):
         office, db = Office(day, tmp_path / day.isoformat()), tmp_path / f"{day}.db"
-        for kind, name in [*((kind, f"{kind}.csv") for kind in REGISTERS), ("enrolments", LATE_ENROLMENT)]:
+        for kind, name in [*((kind, f"{kind}.csv") for kind in REGISTERS), *LATE.items()]:
             command = [sys.executable, "-m", "central.cli", "import", kind, str(office.folder / name), "--db", str(db)]
             given = ["--policies", str(office.policies), "--by", "a", "--paper", "b"]
             done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=300, check=False)
@@ -45,7 +45,7 @@ def test_it_has_forty_people_and_all_that_can_happen(tmp_path: Path) -> None:
     assert Counter(part.date for part in office.script) == {office.day: 36, office.eve: 4}
     assert {part.why for part in office.script} == {None, "drift"}
     assert all(name.endswith(" Contoh") for name in office.names.values())
-    assert len((office.folder / LATE_ENROLMENT).read_text().splitlines()) == 2
+    assert all(len((office.folder / name).read_text().splitlines()) == 2 for name in LATE.values())
     units = {line.split(",")[3] for line in (office.folder / "people.csv").read_text().splitlines()[1:]}
     assert units == {"sekretariat", "pelayanan"}
 
