@@ -73,16 +73,17 @@ def _moment(on: calendar_date, text: str) -> datetime | None:
 def verdict_of(day: Mapping[str, Any]) -> Verdict:
     """Return the verdict of a message's data, or of an exported row.
 
-    Slots that are open and empty say nothing yet; on the others the worst counts.
+    Slots that are open and empty say nothing yet; on the others the worst counts. A day that is open may have a slot
+    that is provisional already.
     """
     if day["status"] == "none":
         return Verdict("expected")
-    provisional = day["status"] == "provisional"
+    slots = [slot for slot in day["slots"] if slot["demanded"]]
+    provisional = any(slot["status"] == "provisional" for slot in slots)
     if day["kind"] != "workday":
         return Verdict("off", provisional=provisional)
     if day["excused"]:
         return Verdict("excused", provisional=provisional)
-    slots = [slot for slot in day["slots"] if slot["demanded"]]
     late, early = (sum(slot[name] or 0 for slot in slots) for name in ("late_min", "early_min"))
     kind: Kind = "on_time"
     if day["absent"]:

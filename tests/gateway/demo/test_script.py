@@ -8,7 +8,7 @@ import pytest
 from gateway.demo.script import Part, Verdict, counts, differences, read_script, verdict_of
 
 DAY = date(2026, 9, 2)
-SLOT = {"demanded": True, "late_min": None, "early_min": None, "missing": None, "punch": None}
+SLOT = {"status": "final", "demanded": True, "late_min": None, "early_min": None, "missing": None, "punch": None}
 IN, OUT = (
     SLOT | {"late_min": 0, "missing": False, "punch": "1"},
     SLOT | {"early_min": 0, "missing": False, "punch": "2"},
@@ -47,12 +47,13 @@ def test_a_script_says_who_punches_when_and_what_is_meant() -> None:
         (day_of(IN | {"late_min": 12}, OUT), Verdict("late", 12)),
         (day_of(IN | {"late_min": 12}, OUT | {"early_min": 5}), Verdict("late", 12, 5)),
         (day_of(IN, OUT | {"early_min": 5}), Verdict("early", 0, 5)),
-        (day_of(IN | {"late_min": 3}, OUT, status="provisional"), Verdict("late", 3, provisional=True)),
+        (day_of(IN | {"late_min": 3, "status": "provisional"}, OUT), Verdict("late", 3, provisional=True)),
+        (day_of(MISSING | {"status": "provisional"}, SLOT, status="open"), Verdict("missing", provisional=True)),
         (day_of(IN, MISSING), Verdict("missing")),
         (day_of(MISSING, MISSING, absent=True), Verdict("absent")),
         (day_of(SLOT, SLOT, status="open"), Verdict("expected")),
         (day_of(IN, SLOT, status="open"), Verdict("on_time")),
-        (day_of(SLOT | {"demanded": False}, excused={"annual": "1"}), Verdict("excused")),
+        (day_of(SLOT | {"demanded": False, "status": "provisional"}, excused={"annual": "1"}), Verdict("excused")),
         (day_of(excused=1000), Verdict("excused")),
         (day_of(kind="off"), Verdict("off")),
         ({"status": "none"}, Verdict("expected")),
