@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from central.coverage import MAX_GAPS
 from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, TerminalState, Tombstone, first_previous
-from central.store import marks
+from central.store import marks, tails
 from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
 from central.store.ownership import Recounted
@@ -93,6 +93,8 @@ class Batch:
         self._arrived: list[Arrived] = []
         self._forgotten: list[dict[str, object]] = []
         self._predecessors: list[tuple[Stream, StreamEnd]] = []
+        self._announced: list[Stream] = []
+        """Streams of which a message says how far they reach."""
         self._outcome = Outcome()
 
     def store(self) -> Outcome:
@@ -137,6 +139,7 @@ class Batch:
         if gateway.current != stream.key or not gateway.informed:
             self._streams.set_current(gateway, stream, informed=True)
         self._streams.set_assigned(stream, info.assigned)
+        self._announced.append(stream)
         if info.predecessor is not None:
             self._predecessors.append((stream, info.predecessor))
 
@@ -260,6 +263,10 @@ class Batch:
         self._punches.write()
         gaps = self._streams.write()
         changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(self._punches.added)]
+        for stream in self._announced:
+            tails.announce(self._connection, stream, self._moment)
+        arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
+        marks.mark_tails(self._connection, arrived, received)
         recounted = self._compare()
         advances = self._terminals.count(self._streams.gateways.values())
         counting = [(one.stream.gateway.name, one.event.punch) for one in self._punches.added]

@@ -17,6 +17,7 @@ from central.store.engine import KEY, Row, delete_many, encode, insert_many, lis
 from central.store.ownership import Recounted
 from central.store.registers import ROW
 from central.store.tables import gaps, gateways, streams
+from central.store.tails import Tail
 from central.store.terminals import INCIDENT, Advance, Changed
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
 
@@ -155,6 +156,13 @@ def mark_changed(connection: Connection, changed: Iterable[Changed], entered: st
         for one in changed
     ]
     mark(connection, [one for one in found if one.first <= one.last], {"kind": "outage"}, entered)
+
+
+def mark_tails(connection: Connection, ends: Iterable[Tail], entered: str) -> None:
+    """Mark the days of ends of streams that stay away since now, or have arrived."""
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    found = [Mark(f"site:{one.gateway.partition('/')[0]}", min(_day_at(one.begin, -1), last), last) for one in ends]
+    mark(connection, found, {"kind": "gap"}, entered)
 
 
 def mark_advances(connection: Connection, advances: Iterable[Advance], entered: str) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import marks, recorded, results
+from central.store import marks, recorded, results, tails
 from central.store.engine import Database, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
@@ -141,6 +141,7 @@ class Recompute:
         """Mark what time has changed: days that have begun, windows that have ended; return how many marks."""
         now = self._now()
         with self._database.writing() as connection:
+            marks.mark_tails(connection, tails.miss(connection, now), utc(now))
             return marks.fall_due(connection, int(now.timestamp()), utc(now))
 
     def batch(self) -> int:

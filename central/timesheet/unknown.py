@@ -4,7 +4,8 @@ Whose doubt it is follows from where the person is enrolled on each date: at sin
 all terminals of the site; without those that a decision has declared out of use. A doubt that concerns a person on some
 dates only is cut there.
 
-* A gap of a gateway's stream concerns the people enrolled where that gateway reads.
+* A gap of a gateway's stream concerns the people enrolled where that gateway reads. An announced end of it that stays
+  away concerns them where terminals have no log: a watermark waits for its sequence anyway.
 * A log that is not known to be complete (``unread``) concerns the people of its terminal from there on. Of a person
   with several terminals the one that was read least far counts. A terminal whose log can be read to its end, and that
   was never said to be, is unread since a week before it was first named; one that nothing here names, since ever.
@@ -125,11 +126,22 @@ class _View(NamedTuple):
     """No terminal in use is known."""
 
 
+class Tail(NamedTuple):
+    """The end of a stream, up to a sequence that was announced, which has stayed away since an instant."""
+
+    gateway: str
+    """``site/gateway``."""
+    stream: str
+    assigned: int
+    start: int
+
+
 @dataclass(slots=True)
 class Unknown:
     """What is not known at some sites around some dates; answers are kept, as many people are enrolled alike."""
 
     gaps: list[Gap] = field(default_factory=list)
+    tails: list[Tail] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     punches: list[UnknownPunch] = field(default_factory=list)
     owners: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -168,6 +180,11 @@ class Unknown:
             site = gap.gateway.partition("/")[0]
             detail = f"stream {gap.stream} sequences {gap.first}-{gap.last}"
             for start, end in _where(days, views, gap.start, gap.end, lambda view, site=site: site in view.sites):  # type: ignore[misc]  # mypy sees no default of a lambda
+                yield Doubt(start, end, "gap", None, detail)
+        for tail in self.tails:
+            detail = f"stream {tail.stream} up to sequence {tail.assigned}"
+            behind: Callable[[_View], bool] = lambda view, one=tail: one.gateway in view.without_log  # type: ignore[misc]  # noqa: E731 - mypy sees no default of a lambda
+            for start, end in _where(days, views, tail.start, FOREVER, behind):
                 yield Doubt(start, end, "gap", None, detail)
         seen = set()
         for incident in self.incidents:

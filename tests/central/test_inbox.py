@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,6 +115,39 @@ def subscribe(port: int, db: Path) -> None:
 def receipts(subscriber: Subscriber) -> list[Any]:
     """Return the receipts so far."""
     return [message.payload for message in subscriber.on("/receipt")]
+
+
+def watermarks(db: Path) -> list[tuple[str, int, bool]]:
+    """Return serial number, sequence, and whether it counts, of the watermarks that are stored."""
+    with open_readonly(db) as connection:
+        query = (
+            "SELECT serial, sequence, counted IS NOT NULL FROM watermark "
+            "JOIN terminal ON terminal.id = watermark.terminal ORDER BY watermark.id"
+        )
+        return [(serial, sequence, bool(counted)) for serial, sequence, counted in connection.exec_driver_sql(query)]
+
+
+def test_a_retained_watermark_counts_once_its_stream_is_held(tmp_path: Path, db: Path) -> None:
+    """The broker delivers it at the first subscription and again at the next; the second time it is nothing new."""
+    source = Source()
+    source.punches(2)
+    until = (datetime.now(UTC) - timedelta(minutes=2)).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    complete = {"until": until, "stream": STREAM, "sequence": f"{2:020d}"}
+    state = json.dumps({"serial": "CEXA193960001", "records": 2, "complete": complete}).encode()
+    with Mosquitto(tmp_path) as broker, Sender(broker.port) as sender:
+        subscribe(broker.port, db)
+        sender.publish(("info", source.info()), ("terminal/lobby/state", state), retain=True)
+        sender.send(source.events[0])
+        with Running(broker.port, db):
+            eventually(lambda: watermarks(db) == [("CEXA193960001", 2, False)])
+            sender.send(source.events[1])
+            eventually(lambda: watermarks(db) == [("CEXA193960001", 2, True)])
+        with Running(broker.port, db):
+            sender.send(source.punch(3))
+            eventually(lambda: held(db) == [1, 2, 3])
+    assert watermarks(db) == [("CEXA193960001", 2, True)]
+    with open_readonly(db) as connection:
+        assert connection.exec_driver_sql("SELECT kind FROM finding").fetchall() == []
 
 
 def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path, db: Path) -> None:

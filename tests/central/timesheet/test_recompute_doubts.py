@@ -406,3 +406,28 @@ def test_a_watermark_of_a_new_stream_waits_for_the_end_of_the_one_before(centre:
     assert doubts(centre.at(f"{DAY} 19:51").day("a", DAY)) == {("unread", "in"), ("unread", "out")}
     centre.receive(second)
     assert centre.at(f"{DAY} 19:52").day("a", DAY)["absent"]
+
+
+def test_an_announced_end_that_stays_away_is_a_doubt_until_it_arrives(centre: Centre) -> None:
+    """What is on its way for a minute is none; people of a terminal with a log wait for its watermark instead."""
+    first, second = centre.punches("1002", f"{DAY} 05:50:00", f"{DAY} 16:02:00")
+    topic = f"{centre.source.gateway}/info"
+    centre.now = clock("19:45")
+    centre.receive(first)
+    centre.store.ingest([Message(topic, centre.source.info(assigned=2))])
+    assert centre.at(f"{DAY} 19:45:30").history("a", DAY)[-1].status == "open"
+    late = centre.at(f"{DAY} 19:47:30").day("a", DAY)
+    assert doubts(late) == {("gap", "in"), ("gap", "out")}
+    assert {one["detail"] for one in late["reasons"] if one["step"] == "doubt"} == {
+        f"stream {centre.source.stream} up to sequence 2"
+    }
+    known = centre.now
+    centre.now = clock("19:50")
+    centre.receive(second)
+    assert centre.at(f"{DAY} 19:51").day("a", DAY)["absent"]
+    with centre.database.reading() as connection:
+        again = judge_now(
+            connection, OfficePolicies(POLICIES), "a", date.fromisoformat(DAY), int(known.timestamp()), known
+        )
+    assert again is not None
+    assert again.status == "provisional"
