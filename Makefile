@@ -84,7 +84,7 @@ lint: $(VENV)/stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The code holds English, gateway/locale the translations. Texts without one stay empty in hadir.po, and a test fails.
+# The code holds English, gateway/locale and central/locale the translations. Texts without one stay empty in hadir.po, and a test fails.
 texts: $(VENV)/stamp
 	$(BIN)/python packaging/texts.py
 

@@ -158,7 +158,7 @@ def _read_yaml(text: str, name: str) -> Table:
     try:
         root = compose(text, name)
     except DocumentError as error:
-        raise refuse(str(error.place), "broken_yaml", what=error.message) from None
+        raise refuse(str(error.place), "broken_yaml", what=error.message.removeprefix("not YAML: ")) from None
     if root is None:
         raise refuse(name, "empty")
     if not isinstance(root, SequenceNode):

@@ -36,7 +36,7 @@ MESSAGES: Mapping[str, Text] = {
     "binary": _("holds a NUL byte; not a text file, or a damaged one"),
     "not_utf8": _("not UTF-8 text (as Windows-1252 the sign here would be {seen}); save it as CSV UTF-8"),
     "broken_csv": _("not CSV from this row on ({what}); look for a quotation mark that is not closed or not doubled"),
-    "broken_yaml": _("{what}"),
+    "broken_yaml": _("not YAML that can be read ({what})"),
     "yaml_no_list": _("not a list; begin each entry with a hyphen"),
     "yaml_no_map": _("no entry of `name: value`"),
     "yaml_key": _("a name must be plain text"),

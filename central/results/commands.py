@@ -11,6 +11,7 @@ import typer
 from central.options import Db, KnownAt, Policies, parse_date
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person
+from central.registers.words import summary
 from central.results import export
 from central.store.engine import Database
 from central.store.registers import Registers
@@ -84,8 +85,7 @@ def _key(registers: Registers, person: str | None) -> str | None:
     try:
         return find_person(registers, person).removeprefix("person:")
     except UnknownSubjectError as error:
-        several = f"; several people have that name: {error.values['keys']}" if "keys" in error.values else ""
-        raise typer.BadParameter(f"nobody is known by it{several}.", param_hint="--person") from None
+        raise typer.BadParameter(summary(error.code, error.values), param_hint="--person") from None
 
 
 def _write(rows: Iterator[dict[str, Any]], columns: tuple[str, ...], form: Format) -> None:
