@@ -83,7 +83,10 @@ class Publisher:
             if self.max_packet is not None and len(message.payload) + len(message.topic) + 256 > self.max_packet:
                 self._set_aside(waiting, FOR_GOOD[0x95])
             else:
-                self._in_flight[publish(message)] = waiting
+                try:
+                    self._in_flight[publish(message)] = waiting
+                except Exception as exc:  # noqa: BLE001 - it costs this message only
+                    self._set_aside(waiting, _place(exc))
 
     def published(self, mid: int, code: int) -> bool:
         """Take the broker's answer; return whether the message was one of these."""
@@ -129,8 +132,7 @@ class Publisher:
                 except Exception as exc:  # noqa: BLE001 - it costs this message only
                     failed.append((one, exc))
         for one, error in failed:
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            self._set_aside(one, f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}")
+            self._set_aside(one, _place(error))
         return found
 
     def _message(
@@ -169,3 +171,9 @@ class Publisher:
                 reason_code=code,
                 reason="the broker does not take results from this client; they wait: check its access list and quota",
             )
+
+
+def _place(error: Exception) -> str:
+    """Return type and place of an exception, without its text, which may repeat what was published."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
