@@ -314,6 +314,12 @@ def _changes(changed: Mapping[str, Any], language: Language) -> Iterator[str]:
             if items := changed.get(what, {}).get(part):
                 words = dict.fromkeys(described(item, language) for item in items)
                 yield message(f"{what}_{part}", language, items=", ".join(words))
+    for part in ("new", "gone"):
+        if lines := changed.get("lines", {}).get(part):
+            items = ", ".join(dict.fromkeys(_policy(line["policy"], language) for line in lines))
+            yield message(f"lines_{part}", language, items=items)
+    if "inputs" in changed:
+        yield message("inputs_changed", language)
     for what in ("plan", "policy", "engine"):
         if what in changed:
             old, new = (_version(value, language) if what == "plan" and value else value for value in changed[what])

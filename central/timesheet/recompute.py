@@ -346,6 +346,8 @@ def _revision(one: Judgement, before: Last, text: str | None, causes: list[str],
         changed["unit"] = [before.unit, one.unit]
     if before.revision and before.engine != ENGINE:
         changed["engine"] = [before.engine, ENGINE]
+    if text is not None and not changed:
+        changed["inputs"] = True  # what lies in its windows and has no effect; the cause says what it is
     return Revision(
         person=one.person,
         date=one.date,

@@ -74,7 +74,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     """Return what two verdicts, as JSON, differ in.
 
     ``fields``: names of values, those of a slot after its name. ``punches``, ``doubts``, ``leave``: what is ``new`` and
-    what is ``gone``. ``plan`` and ``policy``: what was and what is. Only what differs is named.
+    what is ``gone``. ``plan`` and ``policy``: what was and what is. ``lines``: where nothing else differs, the lines of
+    the policy that reasons name, ``new`` and ``gone``. Only what differs is named.
     """
     found: dict[str, Any] = {}
     if names := _changed_fields(before, after):
@@ -91,6 +92,14 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
         old_word, new_word = _of_plan(before, what), _of_plan(after, what)
         if old_word != new_word:
             found["plan" if what == "version" else what] = [old_word, new_word]
+    if not found:
+        old, new = _lines(before), _lines(after)
+        lines = {
+            "new": [new[key] for key in new if key not in old],
+            "gone": [old[key] for key in old if key not in new],
+        }
+        if any(lines.values()):
+            found["lines"] = {name: part for name, part in lines.items() if part}
     return found
 
 
@@ -125,6 +134,17 @@ def _punches(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _doubts(content: Mapping[str, Any]) -> dict[str, Any]:
     return {_encode(reason): reason for reason in _reasons(content) if reason["step"] == "doubt"}
+
+
+def _lines(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lines of the policy that reasons name, with what they give."""
+    names = ("policy", "class", "cut", "cut_rp", "slot")
+    found = [
+        {name: reason[name] for name in names if name in reason}
+        for reason in _reasons(content)
+        if isinstance(reason.get("policy"), Mapping)
+    ]
+    return {_encode(line): line for line in found}
 
 
 def _leave(content: Mapping[str, Any]) -> dict[str, Any]:

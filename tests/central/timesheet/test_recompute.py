@@ -387,6 +387,27 @@ def test_another_text_of_a_policy_is_judged_by(centre: Centre, tmp_path: Path) -
     assert json.loads(centre.history("a", "2026-09-01")[-1].cause) == [{"kind": "policy", "policy": "graded"}]
 
 
+def test_no_revision_says_that_nothing_changed(centre: Centre, tmp_path: Path) -> None:
+    """Another article of the decree; an order of overtime that nobody worked; what has no effect is named as such."""
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    text = (POLICIES / "graded.yaml").read_text("utf-8")
+    other = text.replace("source: {decree: tests of the centre, note: no decree}", "source: {decree: SK 2/2026}")
+    (folder / "graded.yaml").write_text(other, "utf-8")
+    centre.punched("1001", "2026-09-01 07:45:00", "2026-09-01 16:05:00")
+    centre.at("2026-09-02 08:00")
+
+    centre.enter("orders", "person,date,begin,end\na,2026-09-01,17:30,18:30\n")
+    centre.at("2026-09-02 09:00")
+    Recompute(centre.database, OfficePolicies(folder), now=lambda: centre.now).run()
+
+    _, ordered, decreed = (json.loads(one.changed) for one in centre.history("a", "2026-09-01"))
+    assert ordered == {"inputs": True}
+    assert json.loads(centre.history("a", "2026-09-01")[1].cause)[0]["register"] == "orders"
+    assert {line["policy"]["decree"] for line in decreed["lines"]["new"]} == {"SK 2/2026"}
+    assert {line["policy"]["decree"] for line in decreed["lines"]["gone"]} == {"tests of the centre"}
+
+
 SHARED = {
     "units": "key,name,parent,zone,from\ndinas,Dinas,,Asia/Jayapura,2026-01-01\n",
     "timetables": "timetable,from,slot,kind,due,window from,window until\noffice,2026-09-01,in,in,08:00,05:45,11:30\n",
