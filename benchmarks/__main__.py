@@ -17,6 +17,7 @@ from benchmarks import (
     judge,
     latency,
     memory,
+    policy,
     recompute,
     serial_line,
     sixty_four,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "slow": slow_terminal.run,
     "judge": judge.run,
     "recompute": recompute.run,
+    "policy": policy.run,
     "ingest": ingest.run,
 }
 

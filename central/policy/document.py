@@ -20,7 +20,7 @@ from ruamel.yaml.reader import ReaderError
 Path = tuple[str | int, ...]
 """Keys and indices that lead to a node."""
 MAX_BYTES = 1024 * 1024
-"""Of a file; a larger one is refused unread, as parsing takes about a minute for each megabyte."""
+"""Of a file; a larger one is refused unread, as parsing takes some seconds for each megabyte."""
 MAX_VALUES = 200_000
 """Values of a document with all aliases expanded; more is refused."""
 _TRUTH = {"true": True, "false": False}
