@@ -750,7 +750,7 @@ def test_in_any_order_places_and_findings_are_those_of_the_definition(centre: Ce
         "DELETE FROM event WHERE sequence = 5",
         "DELETE FROM punch WHERE event = 2",
         "DELETE FROM gap",
-        "INSERT INTO gap VALUES (1, 1, 1)",
+        "INSERT INTO gap (stream, first, last) VALUES (1, 1, 1)",
         "UPDATE stream SET seen = 7",
         "DELETE FROM forgotten",
         "UPDATE forgotten SET digest = 'sha256:' || hex(zeroblob(32))",
