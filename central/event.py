@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed"]
+IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed", "misdated"]
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The UUIDv5 namespace of punch ids."""
@@ -353,7 +353,7 @@ def _event(content: Any, gateway: str) -> Event:
     return Event(
         *(stream, sequence, identity, digest, previous, kind, body, punch, id_mismatch),
         tombstones=tuple(_tombstones(stream, sequence, data)) if kind == BODY_FORGOTTEN else (),
-        incident=_incident(INCIDENTS[kind], content) if kind in INCIDENTS else None,
+        incident=_incident(INCIDENTS[kind], content) if kind in INCIDENTS else _misdated(punch, content),
     )
 
 
@@ -540,6 +540,15 @@ def _incident(kind: IncidentKind, content: dict[str, Any]) -> Incident | None:
         return _spanned(kind, terminal, serial, begin, end)
     punch = data.get("punch") if kind == "unconfirmed" and _fits(_NAME, data.get("punch")) else None
     return None if at is None else Incident(kind, terminal, serial, None, at, punch)
+
+
+def _misdated(punch: Punch | None, content: dict[str, Any]) -> Incident | None:
+    """Return the incident of a punch whose printed time says nothing: it was made at another time."""
+    suspect = None if punch is None else content["data"].get("suspect")
+    if punch is None or not isinstance(suspect, list) or ("reset" not in suspect and "future" not in suspect):
+        return None
+    at = _second(content.get("recordedtime"))
+    return None if at is None else Incident("misdated", punch.terminal, punch.serial, None, at)
 
 
 def _spanned(

@@ -42,6 +42,9 @@ AHEAD_S = 300
 UNKNOWN_BEFORE_S = 24 * 3600
 """How long before it was read a record may have been made that no watermark lies before."""
 KINDS = tuple(INCIDENTS.values())
+"""Kinds of incidents that concern everybody at a terminal."""
+NEAR = 50
+"""Places of a stream around a punch without a date in which its neighbours in time are looked for."""
 OUTAGES = ("lost", "found", "resumed")
 """Kinds of incidents during which a terminal may have been out of order."""
 MAX_TERMINALS = 1_000
@@ -286,7 +289,20 @@ class TerminalBatch:
                 since[row["gateway"]] = min(row["begin"], since.get(row["gateway"], row["begin"]))
         for key, begin in since.items():
             changed += self._end_outages(key, names[key], begin)
-        return changed + self._resolve() + self._moved
+        return changed + self._resolve() + self._moved + self._beside(arrived)
+
+    def _beside(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
+        """Return the punches without a date whose neighbours may have arrived."""
+        near: dict[int, tuple[str, int, int]] = {}
+        for stream, event, _ in arrived:
+            if event.punch is not None:
+                _, low, high = near.get(stream.key, ("", event.sequence, event.sequence))
+                near[stream.key] = stream.gateway.name, min(low, event.sequence), max(high, event.sequence)
+        return [
+            Changed(name, *row)
+            for key, (name, low, high) in near.items()
+            for row in self._connection.execute(_MISDATED_NEAR, {"stream": key, "low": low - NEAR, "high": high + NEAR})
+        ]
 
     def proofs(self, added: Iterable[Arrived]) -> list[Changed]:
         """Return the outages that stored punches shorten: the first punch in one proves that its terminal works."""
@@ -391,7 +407,7 @@ _LATER = select(INCIDENT.c.event, INCIDENT.c.begin, INCIDENT.c.end).where(
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence > bindparam("sequence"),
     INCIDENT.c.serial == bindparam("serial"),
-    INCIDENT.c.kind.in_(("quarantined", "unconfirmed")),
+    INCIDENT.c.kind.in_(("quarantined", "unconfirmed", "misdated")),
     INCIDENT.c.begin < bindparam("until"),
     INCIDENT.c.begin < INCIDENT.c.end,
 )
@@ -435,6 +451,11 @@ _OUTAGES = (
         INCIDENT.c.begin <= bindparam("last"),
     )
     .distinct()
+)
+_MISDATED_NEAR = select(INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end).where(
+    INCIDENT.c.stream == bindparam("stream"),
+    INCIDENT.c.sequence.between(bindparam("low"), bindparam("high")),
+    INCIDENT.c.kind == "misdated",
 )
 _RESOLVE = (
     update(INCIDENT)
@@ -553,7 +574,9 @@ def _incidents_known_at(
     known = [
         Incident(*row[:8])
         for part in chunks(sorted(names))
-        for row in connection.execute(_INCIDENTS.where(gateways.c.name.in_(part), events.c.received <= known_at))
+        for row in connection.execute(
+            _INCIDENTS.where(gateways.c.name.in_(part), INCIDENT.c.kind.in_(KINDS), events.c.received <= known_at)
+        )
     ]
     found = {(one.gateway, one.terminal, one.begin): one.end for one in reversed(known) if one.kind == "found"}
     for one in known:
@@ -573,3 +596,89 @@ def _incidents_known_at(
         if end >= first and one.begin <= last:
             ended.append(one._replace(end=end))
     return ended
+
+
+class Misdated(NamedTuple):
+    """A punch whose printed time says nothing, and the instants between which its stream proves it to lie."""
+
+    event: int
+    site: str
+    serial: str
+    pin: str
+    begin: int
+    end: int
+    stream: str
+    sequence: int
+    body: str
+    id: str
+    local_time: str
+    instant: int
+
+
+def misdated(
+    connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
+) -> list[Misdated]:
+    """Return the punches of PINs that have no date and may lie between two instants.
+
+    Each was made after the log was last complete before it, and after the one before it in the log; before it was
+    recorded, and before the one behind it. As known at a moment, or now.
+    """
+    found = []
+    for part in chunks(sorted(set(pins))):
+        query = _MISDATED.where(punches.c.pin.in_(part), INCIDENT.c.end >= first, INCIDENT.c.begin <= last)
+        if known_at is not None:
+            query = query.where(events.c.received <= known_at)
+        for row in connection.execute(query.order_by(INCIDENT.c.event)).all():
+            one = Misdated(row[0], row[1].partition("/")[0], *row[2:12])
+            before, after = (_neighbour(connection, row.place, one, side, known_at) for side in (-1, 1))
+            begin = max(one.begin, before) if before is not None else one.begin
+            end = min(one.end, after) if after is not None else one.end
+            if begin <= end and end >= first and begin <= last:
+                found.append(one._replace(begin=begin, end=end))
+    return found
+
+
+def _neighbour(connection: Connection, stream: int, one: Misdated, side: int, known_at: str | None) -> int | None:
+    """Return the instant of the nearest punch before (-1) or behind a place, of the same terminal, that has a date."""
+    low, high = sorted((one.sequence + side, one.sequence + side * NEAR))
+    undated = select(INCIDENT.c.event).where(INCIDENT.c.event == events.c.key, INCIDENT.c.kind == "misdated")
+    query = (
+        select(punches.c.instant)
+        .join(events, events.c.key == punches.c.event)
+        .where(
+            events.c.stream == stream,
+            events.c.sequence.between(low, high),
+            punches.c.serial == one.serial,
+            ~undated.exists(),
+        )
+    )
+    if known_at is not None:
+        query = query.where(events.c.received <= known_at)
+    found: int | None = connection.execute(
+        query.order_by(events.c.sequence if side > 0 else events.c.sequence.desc()).limit(1)
+    ).scalar_one_or_none()
+    return found
+
+
+_MISDATED = (
+    select(
+        INCIDENT.c.event,
+        gateways.c.name,
+        punches.c.serial,
+        punches.c.pin,
+        INCIDENT.c.begin,
+        INCIDENT.c.end,
+        streams.c.name,
+        events.c.sequence,
+        events.c.body,
+        punches.c.id,
+        punches.c.local_time,
+        punches.c.instant,
+        INCIDENT.c.stream.label("place"),
+    )
+    .join(punches, punches.c.event == INCIDENT.c.event)
+    .join(events, events.c.key == INCIDENT.c.event)
+    .join(streams, streams.c.id == INCIDENT.c.stream)
+    .join(gateways, gateways.c.id == INCIDENT.c.gateway)
+    .where(INCIDENT.c.kind == "misdated")
+)

@@ -648,7 +648,11 @@ def assemble(
 def _within(punch: Punch, extents: Iterable[Extent], zone: Zone) -> bool:
     """Return whether a punch lies in an extent, by its instant or by its digits read in the plan's zone."""
     instant, printed = punch.instant, zone.instant(punch.local)
-    return any(first <= instant <= last or first <= printed <= last for first, last in extents)
+    low, high = punch.between or (1, 0)  # a punch without a date lies wherever it may have been made
+    return any(
+        first <= instant <= last or first <= printed <= last or (low <= high and low <= last and high >= first)
+        for first, last in extents
+    )
 
 
 def _leave(row: Stated, dates: Sequence[date], zone_on: Callable[[date], Zone]) -> list[LeaveInterval | LeaveDay]:

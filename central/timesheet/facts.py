@@ -4,7 +4,7 @@ Now, or as it was known at a moment. Nothing is stored here.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -36,7 +36,7 @@ from central.timesheet.assemble import (
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
-from central.timesheet.model import DayResult, Punch
+from central.timesheet.model import NEVER_CLAIMED, DayResult, Punch
 from central.timesheet.stored import dump_day
 from central.timesheet.unknown import Day, Gap, Incident, Log, Tail, Unknown, UnknownPunch, enrolled_on, with_proofs
 
@@ -166,6 +166,26 @@ class Facts:
             if person in self._enrolments and (punch := _punch(one)) is not None:
                 self._punches.setdefault(person, []).append(punch)
                 self._serials.setdefault(punch.terminal, one.serial)
+        self._load_misdated(pins, first, last)
+
+    def _load_misdated(self, pins: set[str], first: int, last: int) -> None:
+        """Read the punches of the people whose printed times say nothing, where they may have been made."""
+        found = terminals.misdated(self._connection, pins, first, last, self._known_at)
+        if not found:
+            return
+        keys = {key for one in found for key in (pin_key(one.pin, one.serial, None), pin_key(one.pin, None, one.site))}
+        enrolments = Enrolments(self._registers.rows("enrolments", sorted(keys), by="other"))
+        for one in found:
+            person = enrolments.person(Reader(one.serial, one.site), one.pin, _date_at(one.end))
+            held = Held(one.id, one.site, one.serial, one.pin, one.local_time, one.instant, *one[6:9])
+            punch = _punch(held) if person in self._enrolments else None
+            if person is None or punch is None or NEVER_CLAIMED.isdisjoint(punch.suspect):
+                continue
+            offset = punch.local - punch.instant
+            known = [other for other in self._punches.get(person, []) if other.id != punch.id]
+            between = one.begin, one.end
+            here = replace(punch, between=between, between_local=(one.begin + offset, one.end + offset))
+            self._punches[person] = [*known, here]
 
     def _reads_digits(self) -> bool:
         """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""

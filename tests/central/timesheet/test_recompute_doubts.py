@@ -15,7 +15,7 @@ from central.store.tables import findings
 from central.store.terminals import WATERMARK
 from central.timesheet.facts import judge_now
 from central.timesheet.stored import dump_day
-from tests.central.sealing import Source
+from tests.central.sealing import Source, sealed
 from tests.central.store.office import POLICIES, Centre
 
 DAY = "2026-09-01"
@@ -431,3 +431,22 @@ def test_an_announced_end_that_stays_away_is_a_doubt_until_it_arrives(centre: Ce
         )
     assert again is not None
     assert again.status == "provisional"
+
+
+def test_a_punch_of_a_clock_that_was_reset_is_a_doubt_between_its_neighbours(centre: Centre) -> None:
+    """C20: it was made after the punch before it in the log, and before the one behind it; nobody else is concerned."""
+    zone = {"zone": "Asia/Jakarta"}
+    before = centre.punches("1009", f"{DAY} 07:02:11", **zone)
+    reset = centre.punches("1001", "2000-01-01 00:00:14", suspect=["reset"], **zone)
+    event = centre.source.events.pop() | {"recordedtime": utc_text("19:00")}
+    centre.source.events.append(sealed(event, centre.source.end))
+    reset = [centre.source.events[-1]]
+    after = centre.punches("1009", f"{DAY} 09:00:00", **zone)
+    centre.now = clock("19:01")
+    centre.receive(*before, *reset)
+    assert doubts(centre.at(f"{DAY} 19:50").day("a", DAY)) >= {("suspect", "in"), ("suspect", "out")}
+    centre.receive(*after)
+    found = centre.at(f"{DAY} 19:51").day("a", DAY)
+    reasons = [one for one in found["reasons"] if one["step"] == "doubt" and one["what"] == "suspect"]
+    assert {(one["slot"], one["from"], one["to"]) for one in reasons} == {("in", f"{DAY} 07:02:11", f"{DAY} 09:00:00")}
+    assert ("suspect", "in") not in doubts(centre.day("b", DAY))
