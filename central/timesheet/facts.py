@@ -3,7 +3,7 @@
 Now, or as it was known at a moment. Nothing is stored here.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -36,7 +36,7 @@ from central.timesheet.assemble import (
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
-from central.timesheet.model import NEVER_CLAIMED, DayResult, Punch
+from central.timesheet.model import NEVER_CLAIMED, DayResult, Doubt, Punch
 from central.timesheet.stored import dump_day
 from central.timesheet.unknown import Day, Gap, Incident, Log, Tail, Unknown, UnknownPunch, enrolled_on, with_proofs
 
@@ -326,8 +326,9 @@ class Facts:
         ends = min(extent[0] for extent in extents), max(extent[1] for extent in extents)
         punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
         doubts = self._unknown.doubts(self._enrolled(own, person, zone, *ends), punched)
-        if doubts and own.decisions:
-            doubts = not_concerned(doubts, own.decisions, zone, self._serials)
+        if own.decisions:
+            doubts = not_concerned(doubts, own.decisions, zone, self._serials) if doubts else doubts
+            punches = [one for punch in punches for one in _left(punch, own.decisions, zone, self._serials)]
         span = assemble(days, own, dates, punches, doubts, now)
         judged = judge(span, rules_for(self.office, own, dates))
         return {day.date: (day, day.date in judged.awaiting) for day in judged.days}
@@ -346,6 +347,17 @@ class Facts:
             row for row in own.decisions if row.record.decision == "not_concerned" and row.record.terminal is not None
         ]
         return tuple(_day(rows, zone, number, settled) for number in range(low, high + 1))
+
+
+def _left(punch: Punch, decisions: Iterable[Stated], zone: Zone, serials: Mapping[str, str]) -> Iterator[Punch]:
+    """Yield a punch; one without a date where no decision says that it does not concern the person."""
+    if punch.between is None or punch.between_local is None:
+        yield punch
+        return
+    for left in not_concerned([Doubt(*punch.between, "suspect", punch.terminal)], decisions, zone, serials)[:1]:
+        offset = punch.between_local[0] - punch.between[0]
+        between = left.start, left.end
+        yield replace(punch, between=between, between_local=(left.start + offset, left.end + offset))
 
 
 def _day(rows: Iterable[StatedRow], zone: Zone, number: int, settled: Iterable[Stated]) -> Day:

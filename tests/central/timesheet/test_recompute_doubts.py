@@ -450,3 +450,5 @@ def test_a_punch_of_a_clock_that_was_reset_is_a_doubt_between_its_neighbours(cen
     reasons = [one for one in found["reasons"] if one["step"] == "doubt" and one["what"] == "suspect"]
     assert {(one["slot"], one["from"], one["to"]) for one in reasons} == {("in", f"{DAY} 07:02:11", f"{DAY} 09:00:00")}
     assert ("suspect", "in") not in doubts(centre.day("b", DAY))
+    centre.enter("decisions", f"decision,person,from,until,by,paper\nnot_concerned,a,{DAY},{DAY},Kepala,BA 4/2026\n")
+    assert centre.at(f"{DAY} 19:52").day("a", DAY)["absent"]
