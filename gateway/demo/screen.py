@@ -80,11 +80,13 @@ class Words:
             parts.append(self.text(_("left {minutes} min early"), minutes=verdict.early_min))
         return ", ".join(parts)
 
-    def why(self, verdict: Verdict, doubts: Iterable[str]) -> str:
-        """Return why a verdict is provisional; empty where it is not."""
+    def why(self, verdict: Verdict, doubts: Iterable[str], *, short: bool = False) -> str:
+        """Return why a verdict is provisional; empty where it is not. ``short``: one reason, and how many more."""
         if not verdict.provisional:
             return ""
         known = [self.text(_DOUBTS[doubt]) if doubt in _DOUBTS else doubt for doubt in doubts]
+        if short and len(known) > 1:
+            known = [f"{known[0]} +{len(known) - 1}"]
         return self.text(_("provisional: {why}"), why=", ".join(known)) if known else self.text(_("provisional"))
 
     def counts(self, verdicts: Iterable[Verdict]) -> str:
@@ -175,16 +177,26 @@ class Screen:
         table.add_column(words.text(_("verdict")))
         if wide:
             table.add_column(words.text(_("finger to verdict")), justify="right", no_wrap=True)
-        rows = max(3, min(ROWS, self._console.height - BESIDE_ROWS))
-        seen = [one for one in self._judged() if one.verdict.kind not in ("expected", "off")]
-        for one in seen[-rows:]:
+        for one in self._newest(wide=wide):
             table.add_row(*self._row(one, wide=wide))
         return table
+
+    def _newest(self, *, wide: bool) -> list[Judged]:
+        """Return the verdicts that were received last and fit on the screen, in order."""
+        lines = max(3, min(ROWS, self._console.height - BESIDE_ROWS))
+        found: list[Judged] = []
+        for one in reversed(self._judged()):
+            if one.verdict.kind not in ("expected", "off"):
+                lines -= 2 if one.verdict.provisional and not wide else 1  # a reason takes a second line
+                if lines < 0:
+                    break
+                found.insert(0, one)
+        return found
 
     def _row(self, one: Judged, *, wide: bool) -> list[RenderableType]:
         words = self._words
         verdict = Text(words.verdict(one.verdict), style=_COLOURS.get(one.verdict.kind, ""))
-        why = words.why(one.verdict, one.doubts)
+        why = words.why(one.verdict, one.doubts, short=not wide)
         if why:
             verdict = Text.assemble(verdict, "; ", (why, "magenta"))
         part = self._parts[one.person, one.date]
