@@ -172,12 +172,12 @@ class LogReader:
         """State that everything the log held at ``begun`` is stored, where the count agrees or ``whole`` was read.
 
         ``begun`` is before the count; None: the gateway's clock could not be trusted. A count that is higher than what
-        is stored disproves it, also after a reading of the whole log. The watermark never goes back.
+        is stored disproves it, also after a reading of the whole log; so does a log that ends before what is stored,
+        which a busy terminal answers with. The watermark never goes back.
         """
-        state, records = self._context.state, self._plan.sizes.records
-        stored = self._context.known().in_log
-        agrees = records == stored and self._plan.count_is_reliable
-        missing = records is not None and records > stored
+        state, records, known = self._context.state, self._plan.sizes.records, self._context.known()
+        agrees = records == known.in_log and self._plan.count_is_reliable
+        missing = known.shrunk_to is not None or (records is not None and records > known.in_log)
         if begun is None or missing or not (agrees or whole):
             return
         if state.complete is None or begun > state.complete.until:

@@ -112,6 +112,24 @@ def test_a_count_that_proves_nothing_leaves_it_to_readings_of_the_whole_log(
     assert watermark(worker).until > first.until
 
 
+@pytest.mark.parametrize("left", [0, 9], ids=["empty", "short"])
+def test_a_log_that_shrank_leaves_it_where_it_was(office: Office, script: Script, left: int) -> None:
+    """A busy terminal answers with an empty or a short log: what it holds at that moment is not read."""
+    worker = office.visit(live=False)
+    polled(worker)
+    held = [*script.log, record("2001", MORNING + timedelta(days=1))]
+    del script.log[left:]
+    eventually(lambda: getattr(office.ledger.terminal("lobby"), "shrunk_to", None) == left)
+    first = watermark(worker)
+    polled(worker, 3)
+    worker.request(full=True).result(20)
+    assert watermark(worker) == first
+    assert office.ledger.punches() == 20
+    script.log[:] = held
+    eventually(lambda: watermark(worker).sequence == office.ledger.last_sequence() and office.ledger.punches() == 21)
+    assert watermark(worker).until > first.until
+
+
 def test_a_terminal_that_is_not_read_keeps_its_watermark(
     office: Office, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
