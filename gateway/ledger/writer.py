@@ -119,10 +119,10 @@ class Writer:
 
     def _write(self) -> None:
         jobs: list[_Job] = []
+        stop = False
         try:
             with self._engine.connect() as connection:
                 connection.exec_driver_sql(f"PRAGMA cache_size = -{file.WRITER_CACHE_KIB}")
-                stop = False
                 while not stop:
                     jobs, stop = self._take()
                     self._transaction_began = time.monotonic()
@@ -133,12 +133,10 @@ class Writer:
         except BaseException as exc:  # noqa: BLE001 - waiting callers must receive every error
             self.failure = file.explained(self._path, exc) if isinstance(exc, DBAPIError) else exc
             self._transaction_began = None
-            while True:
-                self._refuse(jobs, exc)
-                following = self._jobs.get()
-                if following is None:
-                    return
-                jobs = [following]
+            self._refuse(jobs, exc)
+            # The stop item may have been taken before the failure: no other follows it.
+            while not stop and (following := self._jobs.get()) is not None:
+                self._refuse([following], exc)
 
     def _take(self) -> tuple[list[_Job], bool]:
         """Wait for jobs, or until marks are due; return all queued jobs, and whether to stop."""

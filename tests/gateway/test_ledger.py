@@ -1393,6 +1393,27 @@ class TestWriter:
         with closing(LedgerReader(office.data_dir)) as reader:
             assert [waiting.sequence for waiting in reader.pending(0, 10)] == [2]
 
+    def test_closing_ends_where_the_last_commit_fails(self, office: Office) -> None:
+        """The disk fails while the ledger is closed: what waits is refused, and the process can end."""
+
+        seen = commits(office.ledger)
+
+        def fail(*_: Any) -> None:
+            if len(seen) == 2:  # the first is of what kept the writer busy
+                raise OSError("the disk is gone")
+
+        with held(office.ledger) as waiting:
+            caller = Caller(lambda: note(office))
+            waiting(1)
+            closing_ = Caller(office.ledger.close)
+            waiting(2)
+            sqlalchemy.event.listen(office.ledger._engine, "before_cursor_execute", fail)
+        caller.join(WAIT_S)
+        closing_.join(WAIT_S)
+        assert (caller.is_alive(), closing_.is_alive()) == (False, False)
+        assert isinstance(caller.error, OSError)
+        assert isinstance(office.ledger.failure, OSError)
+
     def test_closing_leaves_no_caller_waiting(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         """A call that meets the closing is stored or refused, but returns."""
         put, stopped = office.ledger._writer._jobs.put, threading.Event()
