@@ -318,8 +318,9 @@ def _clock_near(moment: datetime, context: ReadingContext) -> ClockEvidence | No
     clock = context.clock
     if clock is None or context.stepped:
         return None
-    true_moment = moment - timedelta(milliseconds=clock.offset_ms)
-    return clock if abs(true_moment - clock.measured) <= MEASUREMENT_REACH else None
+    # As a difference of moments: the true moment may lie outside of the calendar.
+    distance = moment - clock.measured - timedelta(milliseconds=clock.offset_ms)
+    return clock if abs(distance) <= MEASUREMENT_REACH else None
 
 
 def _suspicions(moment: datetime, clock: ClockEvidence | None, context: ReadingContext) -> str:
