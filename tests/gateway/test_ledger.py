@@ -1395,7 +1395,6 @@ class TestWriter:
 
     def test_closing_ends_where_the_last_commit_fails(self, office: Office) -> None:
         """The disk fails while the ledger is closed: what waits is refused, and the process can end."""
-
         seen = commits(office.ledger)
 
         def fail(*_: Any) -> None:
