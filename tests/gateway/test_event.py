@@ -141,7 +141,8 @@ def test_the_reach_counts_from_the_true_moment_of_the_punch() -> None:
 @pytest.mark.parametrize(("shown", "off"), [("0001-01-01T00:00:00", 5), ("9999-12-31T23:59:59", -5)])
 def test_the_ends_of_the_calendar_are_out_of_reach(shown: str, off: int) -> None:
     """A true moment outside of the calendar is no error: such a record costs itself."""
-    assert Reading(shown=datetime.fromisoformat(shown), offset=timedelta(seconds=off)).data()["clock"]["measured"] is None
+    reading = Reading(shown=datetime.fromisoformat(shown), offset=timedelta(seconds=off))
+    assert reading.data()["clock"]["measured"] is None
 
 
 def test_without_a_measurement_there_is_no_drift() -> None:
