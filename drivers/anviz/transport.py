@@ -88,7 +88,13 @@ class Line:
             except TerminalUnavailable as exc:
                 self._fail(str(exc), exc.reason)
                 raise
-            self._listener.start()
+            try:
+                self._listener.start()
+            except RuntimeError as exc:
+                self._port.close()  # otherwise the listener closes it
+                message = f"{self._where} cannot be listened to: this machine has no thread left"
+                self._fail(message)
+                raise TerminalUnavailable(message) from exc
 
     def close(self) -> None:
         """Close the port."""

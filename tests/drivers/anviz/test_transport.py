@@ -82,6 +82,20 @@ def test_another_program_that_holds_the_port(pty: Simulator) -> None:
         raise AssertionError("not opened")  # pragma: no cover
 
 
+def test_a_machine_without_a_thread_left(pty: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port is released, so that the next visit can open it."""
+
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(TerminalUnavailable, match="no thread left"), connect(options(pty.port)):
+        raise AssertionError("nothing listens")  # pragma: no cover
+    monkeypatch.undo()
+    with connect(options(pty.port)) as terminal:
+        assert terminal.serial()
+
+
 def test_a_closed_address_is_unavailable() -> None:
     """The message says which."""
     with socket.socket() as unused:
