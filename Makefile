@@ -39,7 +39,7 @@ python:
 # An environment of another Python, such as that before an upgrade of the system, is made anew.
 $(VENV)/stamp: pyproject.toml constraints.txt | python
 	$(call needs,$(PYTHON) -c "import ensurepip",venv is,$$($(PYTHON) -c 'import sys; print("python3.%d-venv" % sys.version_info[1])'))
-	@[ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
+	@[ -x $(BIN)/pip ] && [ "$$($(BIN)/python --version 2>&1)" = "$$($(PYTHON) --version)" ] || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,courier,demo,dev]'
 	@touch $@
 

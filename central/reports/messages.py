@@ -84,7 +84,7 @@ MESSAGES: Mapping[str, Text] = {
     "use_unclaimed": _("in no window"),
     "clock": _("clock {offset} s off, measured {measured}"),
     "suspect": _("suspect: {suspect}"),
-    "vouched": _("vouched for by {paper}"),
+    "vouched": _("paper: {paper}"),
     "no_punches": _("none"),
     # doubts
     "doubt": _("{slot}: {what}{between}"),
@@ -121,13 +121,13 @@ MESSAGES: Mapping[str, Text] = {
     "condition_state_variants": _("a punch has two different keys"),
     # history
     "revision": _("{revision}  {entered}  {status}{changed}; by {causes}"),
-    "changed_fields": _("changed {fields}"),
-    "punches_new": _("new punches {items}"),
-    "punches_gone": _("punches that left {items}"),
-    "doubts_new": _("new doubts {items}"),
-    "doubts_gone": _("doubts that ended {items}"),
-    "leave_new": _("new leave {items}"),
-    "leave_gone": _("leave that ended {items}"),
+    "changed_fields": _("changed: {fields}"),
+    "punches_new": _("new punches: {items}"),
+    "punches_gone": _("punches that left: {items}"),
+    "doubts_new": _("new doubts: {items}"),
+    "doubts_gone": _("doubts that ended: {items}"),
+    "leave_new": _("new leave: {items}"),
+    "leave_gone": _("leave that ended: {items}"),
     "lines_new": _("now by {items}"),
     "lines_gone": _("no longer by {items}"),
     "inputs_changed": _("the verdict is the same, what it rests on is not"),
@@ -205,8 +205,8 @@ MESSAGES: Mapping[str, Text] = {
     "never_read": _("never read"),
     "read_until": _("read until {until}"),
     "settle_outage": _(
-        "Enter a decision: `not_concerned` for a person whom it did not hinder, `out_of_use` for a terminal that "
-        "nobody used; or leave of a kind that excuses."
+        "Enter a decision: `not_concerned` with the person whom it did not hinder, or with the terminal alone where it "
+        "hindered no person; `out_of_use` for a terminal that was not in use; or leave of a kind that excuses."
     ),
     "settle_gap": _(
         "The gateway sends what is missing again, as long as it has it. For what is lost: a decision `not_concerned`."

@@ -60,8 +60,8 @@ def test_a_day_is_explained_with_plan_punches_policy_and_revisions(centre: Centr
         "in: TL1, cut 0.5 %, by slots.in.bands[0] (tests of the centre)",
         f"2026-08-31 07:45:10 at lobby, stream {stream} sequence 1",
         "clock +420.0 s off, measured 2026-08-31 07:29:41 WIB",
-        "vouched for by Kepala BKD, SK 9/2026",
-        "doubts that ended the clock was wrong by more than is tolerated",
+        "paper: Kepala BKD, SK 9/2026",
+        "doubts that ended: the clock was wrong by more than is tolerated",
         "import of decisions by Kepala Contoh, Contoh 1/2026",
     ):
         assert part in found
@@ -86,7 +86,7 @@ def test_an_explanation_in_indonesian_has_no_english_word(centre: Centre) -> Non
         "diukur 2026-08-31 07:29:41 WIB",
         "jam meleset +420,0 detik",
         "potongan 0,5 %",
-        "berubah status, potongan, in status",
+        "yang berubah: status, potongan, in status",
         "impor keputusan oleh Kepala Contoh",
         "(presensi ",
     ):
