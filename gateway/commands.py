@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol, Self, TypeVar
@@ -229,7 +230,8 @@ class Commands:
                 self._queue.put_nowait(None)
                 break
             except queue.Full:
-                self._queue.get_nowait()
+                with suppress(queue.Empty):  # the thread has taken all of them meanwhile
+                    self._queue.get_nowait()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 

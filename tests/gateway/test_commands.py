@@ -1,6 +1,7 @@
 """What may be asked of the gateway: what is allowed is done once, everything else changes nothing."""
 
 import json
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -306,6 +307,21 @@ def test_stopping_leaves_what_waits(office: Office, monkeypatch: pytest.MonkeyPa
     blocked.go.set()
     eventually(lambda: not office.commands.is_alive)
     assert len(office.lobby.requested) < module.WAITING_MAX
+
+
+def test_stopping_while_the_last_requests_are_taken(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full queue may be empty a moment later: the gateway closes its ledger all the same."""
+    queue_ = office.commands._queue
+    put, full = queue_.put_nowait, [queue.Full]
+
+    def put_once_full(item: Request | None) -> None:
+        if full:
+            raise full.pop()
+        put(item)
+
+    monkeypatch.setattr(queue_, "put_nowait", put_once_full)
+    office.commands.stop(5)
+    assert not office.commands.is_alive
 
 
 def test_arguments_are_read_without_a_daemon() -> None:
