@@ -126,7 +126,9 @@ def mark_assigned(
 ) -> None:
     """Mark what a decision about a serial number touches: its punches, and the people whose doubts are of its site."""
     mark_recounted(connection, recounted, entered)
-    mark(connection, [Mark(f"terminal:{serial}", since, FOREVER)], {"kind": "ownership"}, entered)
+    on = date.fromisoformat(entered[:10])
+    places = [Mark(f"terminal:{serial}", since, FOREVER), Mark(f"awaited:{serial}", on, on)]
+    mark(connection, places, {"kind": "ownership"}, entered)
 
 
 def mark_gaps(connection: Connection, differing: Iterable[tuple[str, int, tuple[int, int]]], entered: str) -> None:

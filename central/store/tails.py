@@ -64,14 +64,20 @@ def announce(connection: Connection, stream: Stream, moment: Moment) -> None:
 
 
 def arrive(connection: Connection, touched: Iterable[Stream], moment: Moment) -> list[Tail]:
-    """Let ends that are held now be held; return those that were a doubt."""
-    seen = {stream.key: stream.coverage.seen for stream in touched if stream.filled}
+    """Let ends that are held now be held; return those that were a doubt.
+
+    What has been announced beyond one is the next end to wait for.
+    """
+    filled = {stream.key: stream for stream in touched if stream.filled}
+    seen = {key: stream.coverage.seen for key, stream in filled.items()}
     if not seen:
         return []
     rows = connection.execute(_WAITING.where(listed(TAIL.c.stream, seen))).all()
     ended = [row for row in rows if row.assigned <= seen[row.stream]]
     for row in ended:
         connection.execute(update(TAIL).where(TAIL.c.id == row.id).values(held=moment.received))
+    for row in ended:
+        announce(connection, filled[row.stream], moment)
     return [Tail(row.gateway, row.name, row.assigned, row.begin) for row in ended if row.missed is not None]
 
 

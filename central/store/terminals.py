@@ -7,7 +7,7 @@ punch may exist that is not known; the end of an outage follows from the events 
 The functions work within the caller's transaction.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from sqlalchemy import (
@@ -18,20 +18,22 @@ from sqlalchemy import (
     Index,
     and_,
     bindparam,
+    exists,
     func,
     insert,
+    or_,
     select,
     text,
     update,
 )
 from sqlmodel import Field
 
-from central.event import INCIDENTS, Event, TerminalState
+from central.event import INCIDENTS, Event, TerminalState, read_stored
 from central.store.engine import KEY, Row, chunks, table
 from central.store.findings import Findings
 from central.store.punches import Arrived
 from central.store.streams import Gateway, Moment, Refused, Stream
-from central.store.tables import events, gaps, gateways, punches, streams
+from central.store.tables import claims, events, gaps, gateways, punches, streams
 
 FOREVER = 1 << 62
 """The end of what has not ended."""
@@ -193,12 +195,14 @@ class TerminalBatch:
         row = {"terminal": terminal, "stream": stream.key, "until": until, "sequence": claim.sequence}
         self._connection.execute(insert(WATERMARK), row | {"received": self._received})
         self._last[terminal] = _Last(until, claim.sequence, stream.key)
-        place = {"stream": stream.key, "sequence": claim.sequence, "serial": state.serial, "until": until}
+        place = {"stream": stream.key, "sequence": claim.sequence, "serial": state.serial}
         # They arrived before a state that was published before them.
         for later in self._connection.execute(_LATER, place).all():
-            moved = min(until, later.end)
-            self._connection.execute(update(INCIDENT).where(INCIDENT.c.event == later.event).values(begin=moved))
-            self._moved.append(Changed(gateway.name, state.serial, later.begin, later.end))
+            last_before = self._connection.execute(_COMPLETE_BEFORE, place | {"sequence": later.sequence}).scalar_one()
+            begin = min(int(last_before), later.end)
+            if begin != later.begin:
+                self._connection.execute(update(INCIDENT).where(INCIDENT.c.event == later.event).values(begin=begin))
+                self._moved.append(Changed(gateway.name, state.serial, min(begin, later.begin), later.end))
 
     def _device(self, gateway: Gateway, name: str, serial: str, *, has_log: bool) -> int:
         """Return the key of a device, a new one if there is none; raises Refused."""
@@ -252,12 +256,14 @@ class TerminalBatch:
 
     def _held(self, keys: set[int]) -> dict[int, int]:
         """Return up to which sequence streams are held; -1 as long as the one before lacks its end."""
-        found = {}
-        for part in chunks(sorted(keys)):
-            for row in self._connection.execute(_UPTO, {"streams": part}):
-                whole = row.before is None or row.before >= row.predecessor_sequence
-                found[row.id] = row.upto if whole else -1
-        return found
+        found, ends = {}, {}
+        new = keys
+        while new:
+            for part in chunks(sorted(new)):
+                for row in self._connection.execute(_UPTO, {"streams": part}):
+                    found[row.id], ends[row.id] = row.upto, (row.predecessor, row.predecessor_sequence)
+            new = {stream for stream, _ in ends.values() if stream is not None} - found.keys()
+        return {key: found[key] if _is_whole(key, found, ends) else -1 for key in keys}
 
     # Incidents.
 
@@ -334,8 +340,7 @@ class TerminalBatch:
         incident = event.incident
         assert incident is not None and incident.end is not None, "an outage states its begin"  # noqa: S101, PT018
         place = {"stream": stream.key, "sequence": event.sequence, "serial": incident.serial}
-        found = self._connection.execute(_COMPLETE_BEFORE, place).scalar_one()
-        return incident.end - UNKNOWN_BEFORE_S if found is None else min(int(found), incident.end)
+        return _since(self._connection.execute(_COMPLETE_BEFORE, place).scalar_one(), incident.end)
 
     def _end_outages(self, gateway: int, name: str, since: int) -> list[Changed]:
         """Let outages of a gateway's terminals end as the held events say; ``since``: the first begin of new ones."""
@@ -353,6 +358,23 @@ class TerminalBatch:
             _RESOLVE, [{"b_event": row.event, "begin": row.instant, "end": row.instant} for row in found]
         )
         return [Changed(row.name, row.serial, min(row.begin, row.instant), max(row.end, row.instant)) for row in found]
+
+
+def _is_whole(key: int, held: Mapping[int, int], ends: Mapping[int, tuple[int | None, int | None]]) -> bool:
+    """Return whether the streams before one, as far as they are known here, are held up to their stated ends."""
+    seen = {key}
+    before, end = ends[key]
+    while before is not None and before not in seen:
+        if end is not None and held[before] < end:
+            return False
+        seen.add(before)
+        before, end = ends[before]
+    return True
+
+
+def _since(complete: int | None, end: int) -> int:
+    """Return since when a record may have been made, by how far its log was complete before it."""
+    return end - UNKNOWN_BEFORE_S if complete is None else min(complete, end)
 
 
 _DEVICE = select(TERMINAL.c.id, TERMINAL.c.log).where(
@@ -384,7 +406,9 @@ def _upto(of: FromClause) -> ColumnElement[int]:
 
 
 _UPTO = (
-    select(streams.c.id, streams.c.predecessor_sequence, _upto(streams).label("upto"), _upto(_BEFORE).label("before"))
+    select(
+        streams.c.id, _upto(streams).label("upto"), _BEFORE.c.id.label("predecessor"), streams.c.predecessor_sequence
+    )
     .outerjoin(_BEFORE, and_(_BEFORE.c.gateway == streams.c.gateway, _BEFORE.c.name == streams.c.predecessor))
     .where(streams.c.id.in_(bindparam("streams", expanding=True)))
 )
@@ -403,12 +427,11 @@ _COMPLETE_BEFORE = (
         TERMINAL.c.serial == bindparam("serial"),
     )
 )
-_LATER = select(INCIDENT.c.event, INCIDENT.c.begin, INCIDENT.c.end).where(
+_LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDENT.c.end).where(
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence > bindparam("sequence"),
     INCIDENT.c.serial == bindparam("serial"),
     INCIDENT.c.kind.in_(("quarantined", "unconfirmed", "misdated")),
-    INCIDENT.c.begin < bindparam("until"),
     INCIDENT.c.begin < INCIDENT.c.end,
 )
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
@@ -456,6 +479,28 @@ _MISDATED_NEAR = select(INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end).whe
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence.between(bindparam("low"), bindparam("high")),
     INCIDENT.c.kind == "misdated",
+)
+_RECORDS = (
+    select(events.c.stream, events.c.body)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+    .where(
+        gateways.c.name == bindparam("gateway"),
+        streams.c.name == bindparam("stream"),
+        events.c.sequence == bindparam("sequence"),
+        events.c.received <= bindparam("known_at"),
+    )
+    .order_by(events.c.key)
+)
+_PUNCH_THEN = select(punches.c.instant).where(
+    punches.c.id == bindparam("id"),
+    exists().where(
+        or_(
+            events.c.key == punches.c.event,
+            events.c.key.in_(select(claims.c.event).where(claims.c.punch == bindparam("id"))),
+        ),
+        events.c.received <= bindparam("known_at"),
+    ),
 )
 _RESOLVE = (
     update(INCIDENT)
@@ -588,7 +633,9 @@ def _incidents_known_at(
         if one.kind == "resumed":
             resumed.setdefault(one.gateway, []).append(one.end)
     ended = []
-    for one in known:
+    for stored in known:
+        record = stored.kind in ("quarantined", "unconfirmed")
+        one = _record_known_at(connection, stored, known_at) if record else stored
         end = one.end
         if one.kind == "lost":
             later = [moment for moment in resumed.get(one.gateway, ()) if moment > one.begin]
@@ -682,3 +729,21 @@ _MISDATED = (
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
     .where(INCIDENT.c.kind == "misdated")
 )
+
+
+def _record_known_at(connection: Connection, one: Incident, known_at: str) -> Incident:
+    """Return when a record that is no punch may have been made, by the watermarks and punches of a moment."""
+    place = {"gateway": one.gateway, "stream": one.stream, "sequence": one.sequence}
+    for stream, body in connection.execute(_RECORDS, place | {"known_at": known_at}):
+        event = read_stored(one.gateway, body)
+        incident = event.incident if isinstance(event, Event) else None
+        if incident is None or incident.end is None or incident.serial != one.serial:
+            continue
+        if incident.punch is not None:
+            instant = connection.execute(_PUNCH_THEN, {"id": incident.punch, "known_at": known_at}).scalar()
+            if instant is not None:
+                return one._replace(begin=instant, end=instant)
+        of_log = {"stream": stream, "sequence": one.sequence, "serial": one.serial}
+        complete = connection.execute(_COMPLETE_BEFORE.where(WATERMARK.c.received <= known_at), of_log).scalar_one()
+        return one._replace(begin=_since(complete, incident.end), end=incident.end)
+    return one

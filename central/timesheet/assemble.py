@@ -585,18 +585,21 @@ def _holds(row: Stated, on: date) -> bool:
 
 
 def not_concerned(
-    doubts: Iterable[Doubt], decisions: Iterable[Stated], zone: Zone, serials: Mapping[str, str]
+    doubts: Iterable[Doubt], decisions: Iterable[Stated], zone: Zone, serial: str | None = None
 ) -> list[Doubt]:
-    """Return the parts of doubts that no decision about the person settles; ``serials``: of each terminal's name."""
+    """Return the parts of doubts that no decision about the person settles; ``serial``: of the terminal of them all.
+
+    Without it decisions about one terminal settle nothing: they do where doubts arise, see
+    :class:`central.timesheet.unknown.Enrolled`.
+    """
     left = list(doubts)
     for row in decisions:
         one = row.record
-        if one.decision != "not_concerned":
+        if one.decision != "not_concerned" or one.terminal not in (None, serial):
             continue
         start = zone.instant(midnight(row.since))
         end = zone.instant(midnight(row.until) + DAY_S) - 1 if row.until is not None else 1 << 62
-        settled = [doubt for doubt in left if one.terminal is None or serials.get(doubt.terminal or "") == one.terminal]
-        left = [doubt for doubt in left if doubt not in settled]
+        settled, left = left, []
         for doubt in settled:
             if doubt.start < start:
                 left.append(doubt._replace(end=min(doubt.end, start - 1)))

@@ -3,7 +3,7 @@
 Now, or as it was known at a moment. Nothing is stored here.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -123,7 +123,8 @@ class Facts:
         self._unknown = Unknown()
         self._alike: dict[tuple[Any, ...], tuple[Day, ...]] = {}
         """Dates of people who are enrolled alike throughout."""
-        self._serials: dict[str, str] = {}
+        self._serials: dict[str | None, str] = {}
+        """By the ids of punches without a date."""
 
     def own(self, person: str) -> PersonRows:
         """Return the rows about a person."""
@@ -165,7 +166,6 @@ class Facts:
             person = whose[read]
             if person in self._enrolments and (punch := _punch(one)) is not None:
                 self._punches.setdefault(person, []).append(punch)
-                self._serials.setdefault(punch.terminal, one.serial)
         self._load_misdated(pins, first, last)
 
     def _load_misdated(self, pins: set[str], first: int, last: int) -> None:
@@ -186,6 +186,7 @@ class Facts:
             between = one.begin, one.end
             here = replace(punch, between=between, between_local=(one.begin + offset, one.end + offset))
             self._punches[person] = [*known, here]
+            self._serials[punch.id] = one.serial
 
     def _reads_digits(self) -> bool:
         """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""
@@ -213,24 +214,30 @@ class Facts:
         if not own and not sites:
             return
         names = recorded.gateways_at(self._connection, sites)
+        serials = own | {
+            serial for serial, owners in unknown.owners.items() if not set(owners.values()).isdisjoint(names)
+        }
         logs: dict[str, Log] = {}
         named: dict[str, dict[str, str]] = {}
-        for device in terminals.devices(self._connection, names, own, self._known_at):
-            self._serials[device.name] = device.serial
+        readers: dict[str, dict[str, str]] = {}
+        for device in terminals.devices(self._connection, names, serials, self._known_at):
             named.setdefault(device.gateway, {})[device.serial] = device.name
+            readers.setdefault(device.serial, {})[device.gateway] = device.name
             found = int(datetime.fromisoformat(device.found).timestamp())
             before = logs.get(device.serial, Log(found, readable=False, until=None))
-            until = max((one for one in (before.until, device.until) if one is not None), default=None)
+            # Of a terminal that belongs to another site a gateway says nothing that could end a doubt.
+            until = (
+                device.until if _site(device.gateway) in map(_site, unknown.owners[device.serial].values()) else None
+            )
+            until = max((one for one in (before.until, until) if one is not None), default=None)
             logs[device.serial] = Log(min(before.found, found), before.readable or device.log, until)
-        unknown.logs = logs
+        unknown.logs, unknown.readers = logs, readers
+        names = sorted({*names, *(gateway for serial in serials for gateway in readers.get(serial, ()))})
         around = first - ZONES_S, last + ZONES_S
         unknown.tails = [Tail(*one) for one in tails.tails(self._connection, names, around[1], self._known_at)]
         unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
         incidents = [Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)]
         unknown.incidents = list(with_proofs(incidents, logs, named, self._first_punch))
-        serials = own | {
-            serial for serial, owners in unknown.owners.items() if not set(owners.values()).isdisjoint(names)
-        }
         ended: dict[str, dict[str, list[tuple[date, date | None]]]] = {"out_of_use": {}, "not_concerned": {}}
         for row in self._registers.rows("decisions", sorted(f"terminal:{serial}" for serial in serials), *ends):
             if row.record.decision in ended:
@@ -267,7 +274,6 @@ class Facts:
             use = Unattributed(one.site, one.local_time[:10], one.serial, one.pin)
             punch = _punch(one) if use in wanted else None
             if punch is not None:
-                self._serials.setdefault(punch.terminal, one.serial)
                 reader = Reader(one.serial, one.site)
                 on = date.fromisoformat(use.date)
                 found.append(UnknownPunch(reader, punch.terminal, one.pin, on, punch.instant, one.id))
@@ -327,8 +333,10 @@ class Facts:
         punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
         doubts = self._unknown.doubts(self._enrolled(own, person, zone, *ends), punched)
         if own.decisions:
-            doubts = not_concerned(doubts, own.decisions, zone, self._serials) if doubts else doubts
-            punches = [one for punch in punches for one in _left(punch, own.decisions, zone, self._serials)]
+            doubts = not_concerned(doubts, own.decisions, zone) if doubts else doubts
+            punches = [
+                one for punch in punches for one in _left(punch, own.decisions, zone, self._serials.get(punch.id))
+            ]
         span = assemble(days, own, dates, punches, doubts, now)
         judged = judge(span, rules_for(self.office, own, dates))
         return {day.date: (day, day.date in judged.awaiting) for day in judged.days}
@@ -349,12 +357,12 @@ class Facts:
         return tuple(_day(rows, zone, number, settled) for number in range(low, high + 1))
 
 
-def _left(punch: Punch, decisions: Iterable[Stated], zone: Zone, serials: Mapping[str, str]) -> Iterator[Punch]:
+def _left(punch: Punch, decisions: Iterable[Stated], zone: Zone, serial: str | None) -> Iterator[Punch]:
     """Yield a punch; one without a date where no decision says that it does not concern the person."""
     if punch.between is None or punch.between_local is None:
         yield punch
         return
-    for left in not_concerned([Doubt(*punch.between, "suspect", punch.terminal)], decisions, zone, serials)[:1]:
+    for left in not_concerned([Doubt(*punch.between, "suspect", punch.terminal)], decisions, zone, serial)[:1]:
         offset = punch.between_local[0] - punch.between[0]
         between = left.start, left.end
         yield replace(punch, between=between, between_local=(left.start + offset, left.end + offset))
@@ -366,6 +374,11 @@ def _day(rows: Iterable[StatedRow], zone: Zone, number: int, settled: Iterable[S
     start, end = zone.instant(number * DAY_S), zone.instant((number + 1) * DAY_S) - 1
     not_concerned_at = {row.record.terminal for row in settled if _holds(row, on, on)}
     return Day(on, start, end, enrolled_on(rows, on, not_concerned_at))
+
+
+def _site(gateway: str) -> str:
+    """Return the site of ``site/gateway``."""
+    return gateway.partition("/")[0]
 
 
 def _holds(row: Stated, first: date, last: date) -> bool:

@@ -124,6 +124,8 @@ class _View(NamedTuple):
     """None: all logs are known for ever."""
     nowhere: bool
     """No terminal in use is known."""
+    ended: frozenset[str]
+    """Serial numbers whose doubts a decision has ended for the person."""
 
 
 class Tail(NamedTuple):
@@ -148,6 +150,8 @@ class Unknown:
     """Gateways of each serial number by the date from which on it is theirs, empty: from the beginning; in order."""
     logs: Mapping[str, Log] = field(default_factory=dict)
     """By serial number: of those that a gateway has named."""
+    readers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Names of each serial number by the gateways that have named it."""
     out_of_use: Mapping[str, Collection[tuple[date, date | None]]] = field(default_factory=dict)
     """By serial number: first and last dates."""
     settled: Mapping[str, Collection[tuple[date, date | None]]] = field(default_factory=dict)
@@ -210,14 +214,29 @@ class Unknown:
         if incident.kind in ("quarantined", "unconfirmed"):
             if incident.serial is None:
                 return incident.gateway.partition("/")[0] in view.sites
-            return incident.serial in view.in_use
+            return self._is_read_by(view, incident.serial, incident)
         if incident.terminal is None:
             return incident.gateway in view.without_log
         if incident.serial is None:
+            named = {serial for serial, by in self.readers.items() if by.get(incident.gateway) == incident.terminal}
+            if named and named <= view.ended:
+                return False
             return incident.gateway.partition("/")[0] in view.own_sites
         if incident.kind == "not_held" and self._is_readable(incident.serial):
             return False  # what the gateway could not hold is still in the log
-        return incident.serial in view.in_use
+        return self._is_read_by(view, incident.serial, incident)
+
+    def _is_read_by(self, view: _View, serial: str, incident: Incident) -> bool:
+        """Return whether a gateway's incident is one of a person's terminal, whoever else is judged with the person.
+
+        Gateways elsewhere count for the terminals that they have named; not with their own outages, which mark days of
+        their own site.
+        """
+        if serial not in view.in_use:
+            return False
+        if incident.gateway.partition("/")[0] in view.sites:
+            return True
+        return incident.kind != "resumed" and incident.gateway in self.readers.get(serial, ())
 
     def _unattributed(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> Iterator[Doubt]:
         for punch in self.punches:
@@ -225,7 +244,7 @@ class Unknown:
             if day is None:
                 continue
             view = self._view(day.enrolled, day.date)
-            if punch.reader.site not in view.sites:
+            if punch.reader.site not in view.sites or punch.reader.serial in day.enrolled.not_concerned:
                 continue
             enrolled = punch.reader.serial in day.enrolled.terminals or punch.reader.site in day.enrolled.sites
             if not enrolled or day.date not in dates_with_punches:
@@ -255,6 +274,7 @@ class Unknown:
             ),
             read_until=min(read, default=None),
             nowhere=not used,
+            ended=enrolled.not_concerned | settled,
         )
 
     def owner(self, serial: str, on: date) -> str | None:

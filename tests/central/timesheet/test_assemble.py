@@ -256,17 +256,18 @@ def test_a_decision_lets_suspect_punches_of_its_dates_stand() -> None:
 
 
 def test_a_decision_takes_an_outage_away_for_its_dates_only() -> None:
-    """What lies beyond the dates, or is of another terminal, stays a doubt."""
+    """What lies beyond the dates stays a doubt; a decision about one terminal settles nothing here."""
     rows = office_hours()
-    rows.decide("not_concerned", "a", TUESDAY, terminal="S1")
+    rows.decide("not_concerned", "a", TUESDAY)
+    rows.decide("not_concerned", "a", date(2026, 9, 2), terminal="S1")
     _, own = known(rows)
     begin, end = JAKARTA.instant(midnight(TUESDAY)), JAKARTA.instant(midnight(date(2026, 9, 2)))
     outage = Doubt(begin - 100, end + 100, "outage", "lobby")
     other = Doubt(begin, begin + 10, "outage", "gate")
 
-    found = not_concerned([outage, other], own.decisions, JAKARTA, {"lobby": "S1", "gate": "S2"})
+    found = not_concerned([outage, other], own.decisions, JAKARTA)
 
-    assert found == [outage._replace(end=begin - 1), other, outage._replace(start=end)]
+    assert found == [outage._replace(end=begin - 1), outage._replace(start=end)]
 
 
 def test_a_night_sees_the_next_morning_and_the_next_day_sees_whose_punch_it_is() -> None:
