@@ -14,6 +14,7 @@ import typer
 from sqlalchemy import Connection
 
 from central.json_text import load_json
+from central.moments import print_moment
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person, zone_of
@@ -306,7 +307,7 @@ def _kept(
             for on in unread[person]:
                 serials, until = facts.least_read(person, on)
                 detail = "never_read" if until is None or until < 0 else "read_until"
-                at = "" if until is None or until < 0 else utc(datetime.fromtimestamp(until, UTC))
+                at = "" if until is None or until < 0 else print_moment(utc(datetime.fromtimestamp(until, UTC)), None)
                 yield Kept(person, on, "unread", ", ".join(serials), message(detail, language, until=at))
 
 

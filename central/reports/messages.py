@@ -212,8 +212,9 @@ MESSAGES: Mapping[str, Text] = {
         "The gateway sends what is missing again, as long as it has it. For what is lost: a decision `not_concerned`."
     ),
     "settle_unread": _(
-        "It ends when the terminal is read and its gateway says so. A terminal that is gone: a decision `out_of_use`; "
-        "one that the person did not use: `not_concerned` with the terminal."
+        "It ends when the terminal is read and its gateway says so, which it does only while its own clock is "
+        "synchronised (`timedatectl` there). A terminal that is gone: a decision `out_of_use`; one that the person did "
+        "not use: `not_concerned` with the terminal."
     ),
     "settle_unattributed": _("Import the enrolment of the PIN (`hadir-central pins`), or a decision `visitor`."),
     "settle_unenrolled": _("Import the person's enrolment, or a decision `not_concerned`."),

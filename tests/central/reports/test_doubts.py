@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from central.moments import print_moment
 from central.reports.doubts import SETTLED_BY, Doubted, doubted, kept_by, line
 from central.reports.messages import MESSAGES
 from central.texts import Language
@@ -56,7 +57,8 @@ def test_each_doubt_is_named_with_how_many_verdicts_it_keeps(centre: Centre) -> 
         "unenrolled": (1, 1),
         "unread": (2, 2),
     }
-    assert (doubts["unread"]["terminal"], doubts["unread"]["detail"]) == ("S2", "read until 2026-08-31T16:00:00.000Z")
+    read_until = print_moment("2026-08-31T16:00:00Z", None)
+    assert (doubts["unread"]["terminal"], doubts["unread"]["detail"]) == ("S2", f"read until {read_until}")
     assert doubts["outage"]["terminal"] == "lobby"
 
 
