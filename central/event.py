@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed", "misdated"]
+IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed", "misdated", "unpublished"]
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The UUIDv5 namespace of punch ids."""
@@ -29,6 +29,7 @@ INCIDENTS: Mapping[str, IncidentKind] = {
     "hadir.terminal.changed.v1": "not_held",
     QUARANTINE: "quarantined",
     "hadir.punch.unconfirmed.v1": "unconfirmed",
+    "hadir.history.withheld.v1": "unpublished",
 }
 """Events that say that a punch may exist which is not known, by type."""
 MAX_BYTES = 4 * 1024 * 1024
@@ -534,6 +535,8 @@ def _incident(kind: IncidentKind, content: dict[str, Any]) -> Incident | None:
     if terminal is None and kind != "not_held":
         return None
     begin, end = _second(data.get("from")) or _second(content.get("time")) or at, _second(data.get("to")) or at
+    if kind == "unpublished":
+        return _spanned(kind, terminal, serial, 0, _chosen_start(data.get("start"), content.get("time")) or at)
     if kind == "lost":
         return None if begin is None else Incident(kind, terminal, serial, begin, None)
     if kind in ("found", "not_held"):
@@ -549,6 +552,15 @@ def _misdated(punch: Punch | None, content: dict[str, Any]) -> Incident | None:
         return None
     at = _second(content.get("recordedtime"))
     return None if at is None else Incident("misdated", punch.terminal, punch.serial, None, at)
+
+
+def _chosen_start(start: Any, time: Any) -> int | None:
+    """Return the last instant before a date, at the offset of an event's time; of another start that time."""
+    if isinstance(start, str) and isinstance(time, str) and _DATE.fullmatch(start):
+        offset = _OFFSET.search(time)
+        midnight = None if offset is None else _second(f"{start}T00:00:00{offset[0]}")
+        return None if midnight is None else midnight - 1
+    return _second(time)
 
 
 def _spanned(
@@ -569,6 +581,8 @@ def _second(text: Any) -> int | None:
 
 
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 
 
 def _state(terminal: str, content: Any) -> TerminalState:

@@ -19,6 +19,7 @@ SETTLED_BY = {
     "unenrolled": "settle_unenrolled",
     "quarantined": "settle_outage",
     "unconfirmed": "settle_outage",
+    "unpublished": "settle_outage",
 }
 """The sentence that says what settles a doubt."""
 

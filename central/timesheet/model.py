@@ -111,7 +111,8 @@ class Doubt(NamedTuple):
     start: int
     end: int
     why: str
-    """``outage``, ``gap``, ``unread``, ``unattributed``, ``unenrolled``, ``quarantined``, ``unconfirmed``."""
+    """``outage``, ``gap``, ``unread``, ``unattributed``, ``unenrolled``, ``quarantined``, ``unconfirmed``,
+    ``unpublished``."""
     terminal: str | None = None
     detail: str | None = None
 

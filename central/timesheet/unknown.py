@@ -12,7 +12,8 @@ dates only is cut there.
 * An outage is a doubt: whether the terminal stood without power or only the network was down, no event says. The log
   of a terminal proves that it works again: where there is such a log, the doubt ends at the first punch in the outage.
   A gateway's own outage is a doubt of such terminals only where it is longer than a restart takes.
-* A record that is no punch, and a live event that the log did not hold, are doubts at their terminal.
+* A record that is no punch, a live event that the log did not hold, and records from before the chosen start of a
+  gateway, which it does not publish, are doubts at their terminal.
 * A PIN that belongs to no person is a doubt of the people of its site who are not enrolled at that terminal, or to whom
   no punch of that date is attributed; the date is that of the plan's clock, whatever zone the terminals are in.
 * A person without an enrolment, or without a terminal in use, is ``unenrolled``: nothing is known there.
@@ -30,6 +31,8 @@ FOREVER = 1 << 62
 """After every instant."""
 OUTAGES = ("lost", "found", "resumed")
 """Kinds of incidents during which a terminal may have been out of order."""
+RECORDS = ("quarantined", "unconfirmed", "unpublished")
+"""Kinds of incidents that speak of records, which are no known punches here."""
 RESTART_S = 300
 """A gateway that starts again sooner was restarted: its site had power."""
 NEW_TERMINAL_S = 7 * 86_400
@@ -66,7 +69,7 @@ class Incident(NamedTuple):
     gateway: str
     """``site/gateway``."""
     kind: str
-    """``lost``, ``found``, ``resumed``, ``not_held``, ``quarantined``, ``unconfirmed``."""
+    """``lost``, ``found``, ``resumed``, ``not_held``, ``quarantined``, ``unconfirmed``, ``unpublished``."""
     terminal: str | None
     """Its name; None: all terminals of the gateway."""
     serial: str | None
@@ -193,7 +196,7 @@ class Unknown:
         seen = set()
         for incident in self.incidents:
             concerns: Callable[[_View], bool] = lambda view, one=incident: self._concerns(view, one)  # type: ignore[misc]  # noqa: E731 - likewise
-            why = incident.kind if incident.kind in ("quarantined", "unconfirmed") else "outage"
+            why = incident.kind if incident.kind in RECORDS else "outage"
             for start, end in _where(days, views, incident.start, incident.end, concerns):
                 if (key := (start, end, why, incident.terminal)) not in seen:  # lost and found state the same outage
                     seen.add(key)
@@ -211,7 +214,7 @@ class Unknown:
             yield Doubt(start, end, "unenrolled")
 
     def _concerns(self, view: _View, incident: Incident) -> bool:
-        if incident.kind in ("quarantined", "unconfirmed"):
+        if incident.kind in RECORDS:
             if incident.serial is None:
                 return incident.gateway.partition("/")[0] in view.sites
             return self._is_read_by(view, incident.serial, incident)

@@ -173,10 +173,12 @@ class LogReader:
 
         ``begun`` is before the count; None: the gateway's clock could not be trusted. A count that is higher than what
         is stored disproves it, also after a reading of the whole log; so does a log that ends before what is stored,
-        which a busy terminal answers with. The watermark never goes back.
+        which a busy terminal answers with. Where the capacity is unknown (Anviz) the count proves nothing: a full log
+        keeps it. The watermark never goes back.
         """
         state, records, known = self._context.state, self._plan.sizes.records, self._context.known()
-        agrees = records == known.in_log and self._plan.count_is_reliable
+        may_be_full = self._plan.sizes.capacity is None
+        agrees = records == known.in_log and self._plan.count_is_reliable and not may_be_full
         missing = known.shrunk_to is not None or (records is not None and records > known.in_log)
         if begun is None or missing or not (agrees or whole):
             return

@@ -98,7 +98,8 @@ class Centre:
         given = {**({} if terminal is None else {"terminal": terminal}), **data}
         subject = terminal or self.source.gateway
         self.source.record(kind, f"note-{self.source.stream}-{len(self.source.events) + 1}", given, subject)
-        event = self.source.events.pop() | {"time": utc(self.now), "recordedtime": utc(self.now)}
+        local = self.now.astimezone(ZoneInfo("Asia/Jakarta")).isoformat()
+        event = self.source.events.pop() | {"time": local, "recordedtime": utc(self.now)}
         self.source.events.append(sealed(event, self.source.end))
         return self.source.events[-1]
 

@@ -265,6 +265,18 @@ def test_a_restart_of_a_gateway_is_no_outage_of_terminals_with_a_log(centre: Cen
     assert doubts(found) == {("outage", "out")}
 
 
+@pytest.mark.parametrize(("start", "missing"), [("2026-09-02", False), ("2026-09-01", True), ("now", False)])
+def test_a_day_before_the_start_of_a_gateway_is_never_absent(centre: Centre, start: str, missing: bool) -> None:
+    """Records before the start that an office chose are in the terminal's log, and are not published."""
+    centre.now = clock("20:00")
+    centre.receive(centre.note("hadir.history.withheld.v1", "lobby", serial="S1", records=5117, start=start))
+    found = centre.at(f"{DAY} 20:01").day("a", DAY)
+    assert found["absent"] is missing
+    assert doubts(found) == (set() if missing else {("unpublished", "in"), ("unpublished", "out")})
+    centre.enter("decisions", f"decision,terminal,from,until,by,paper\nnot_concerned,S1,{DAY},{DAY},Kepala,BA 5/2026\n")
+    assert centre.at(f"{DAY} 20:02").day("a", DAY)["absent"]
+
+
 def test_a_person_without_an_enrolment_is_never_absent(centre: Centre) -> None:
     """Nothing is known there; a decision ends it, and so does an enrolment."""
     centre.enter("people", "key,name,employment,unit,from\nnew,Contoh Baru,pns,dinas,2026-08-24\n")

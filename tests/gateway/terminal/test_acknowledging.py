@@ -276,6 +276,26 @@ def test_full_log_that_overwrites_its_oldest_records(office: Office) -> None:
     assert office.events("terminal.changed") == []
 
 
+def test_a_count_of_a_log_that_may_be_full_advances_no_watermark(office: Office) -> None:
+    """Other software has taken the marks of a full log: its count stays the same, and newer records are unread."""
+    terminal = office.terminal
+    terminal.real_time = False
+    terminal.capacity = 50
+    terminal.append(*history(1, 50, EVENING))
+    worker = office.visit()
+    polled(worker, 2)
+    before = worker.state.complete
+    terminal.unmark()
+    for index in range(3):
+        terminal.punch(str(index + 1))
+    polled(worker, 3)
+
+    assert worker.state.complete == before
+    worker.request(full=True).result(WAIT_S)
+    assert worker.state.complete is not None
+    assert before is None or worker.state.complete.until > before.until
+
+
 def test_other_software_that_takes_the_marks(office: Office) -> None:
     """What it fetched is not marked new any more: the count tells, and the whole log is read."""
     office.terminal.real_time = False
