@@ -201,13 +201,14 @@ MESSAGES: Mapping[str, Text] = {
     "differs": _("{person} {date}: stored {stored}, from facts {found}"),
     "unknown_pin": _("PIN {pin} at {serial} ({site}): punches {punches}, days {days}, {first} to {last}"),
     "no_unknown_pins": _("every PIN that was read belongs to a person"),
-    "doubted": _("{verdicts} verdicts of {people} persons, {dates}: {what}. {settled}"),
+    "doubted": _("verdicts: {verdicts}, people: {people}, {dates}: {what}. {settled}"),
     "no_doubts": _("no verdict of these dates is provisional"),
     "never_read": _("never read"),
     "read_until": _("read until {until}"),
     "settle_outage": _(
         "Enter a decision: `not_concerned` with the person whom it did not hinder, or with the terminal alone where it "
-        "hindered no person; `out_of_use` for a terminal that was not in use; or leave of a kind that excuses."
+        "hindered no person; `out_of_use` for a terminal that was not in use; or leave of a kind that excuses. "
+        "`hadir-central serial list` prints the serial numbers of terminals."
     ),
     "settle_gap": _(
         "The gateway sends what is missing again, as long as it has it. For what is lost: a decision `not_concerned`."
@@ -218,7 +219,10 @@ MESSAGES: Mapping[str, Text] = {
         "not use: `not_concerned` with the terminal."
     ),
     "settle_unattributed": _("Import the enrolment of the PIN (`hadir-central pins`), or a decision `visitor`."),
-    "settle_unenrolled": _("Import the person's enrolment, or a decision `not_concerned`."),
+    "settle_unenrolled": _(
+        "Import the person's enrolment at a terminal, or at a site of which a terminal is read; or a decision "
+        "`not_concerned`."
+    ),
     "settle_clock": _("A decision `accept` lets the punch stand with its suspects."),
 }
 
