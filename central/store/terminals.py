@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Index,
+    Select,
     and_,
     bindparam,
     exists,
@@ -240,9 +241,12 @@ class TerminalBatch:
         """
         advances: dict[str, Advance] = {}
         for part in chunks(gateway.key for gateway in touched):
-            waiting = self._connection.execute(_WAITING, {"gateways": part}).all()
-            held = self._held({row.stream for row in waiting})
-            counting = [row for row in waiting if row.sequence <= held[row.stream]]
+            held = self._held(set(self._connection.execute(_WITH_WAITING, {"gateways": part}).scalars()))
+            counting = [
+                row
+                for stream, upto in sorted(held.items())
+                for row in self._connection.execute(_WAITING, {"stream": stream, "upto": upto})
+            ]
             for row in counting:
                 before = advances.get(row.serial)
                 if before is None:
@@ -393,9 +397,18 @@ _LAST = (
 _WAITING = (
     select(WATERMARK.c.id, WATERMARK.c.stream, WATERMARK.c.sequence, WATERMARK.c.until, TERMINAL.c.serial)
     .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
-    .where(WATERMARK.c.counted.is_(None), TERMINAL.c.gateway.in_(bindparam("gateways", expanding=True)))
+    .where(
+        WATERMARK.c.counted.is_(None),
+        WATERMARK.c.stream == bindparam("stream"),
+        WATERMARK.c.sequence <= bindparam("upto"),
+    )
     .order_by(WATERMARK.c.id)
 )
+_WITH_WAITING = select(streams.c.id).where(
+    streams.c.gateway.in_(bindparam("gateways", expanding=True)),
+    exists().where(WATERMARK.c.stream == streams.c.id, WATERMARK.c.counted.is_(None)),
+)
+"""Streams of gateways: the watermarks that wait are found by their own index, and those that count are not read."""
 _BEFORE = streams.alias("predecessor")
 
 
@@ -413,20 +426,19 @@ _UPTO = (
     .where(streams.c.id.in_(bindparam("streams", expanding=True)))
 )
 _COUNT = update(WATERMARK).where(WATERMARK.c.id == bindparam("b_id")).values(counted=bindparam("counted"))
-_READ = (
-    select(func.max(WATERMARK.c.until))
-    .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
-    .where(TERMINAL.c.serial == bindparam("serial"), WATERMARK.c.counted.is_not(None))
-)
-_COMPLETE_BEFORE = (
-    select(func.max(WATERMARK.c.until))
-    .join(TERMINAL, TERMINAL.c.id == WATERMARK.c.terminal)
-    .where(
-        WATERMARK.c.stream == bindparam("stream"),
-        WATERMARK.c.sequence < bindparam("sequence"),
-        TERMINAL.c.serial == bindparam("serial"),
-    )
-)
+
+
+def _last(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return how far the watermarks of a serial number reach; each terminal's last one is read by its index."""
+    last = select(WATERMARK.c.until).where(WATERMARK.c.terminal == TERMINAL.c.id, *conditions)
+    newest = last.order_by(WATERMARK.c.until.desc()).limit(1).correlate(TERMINAL).scalar_subquery()
+    return select(func.max(newest)).where(TERMINAL.c.serial == bindparam("serial"))
+
+
+_BEFORE_SEQUENCE = WATERMARK.c.stream == bindparam("stream"), WATERMARK.c.sequence < bindparam("sequence")
+_READ = _last(WATERMARK.c.counted.is_not(None))
+_COMPLETE_BEFORE = _last(*_BEFORE_SEQUENCE)
+_COMPLETE_BEFORE_THEN = _last(*_BEFORE_SEQUENCE, WATERMARK.c.received <= bindparam("known_at"))
 _LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDENT.c.end).where(
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence > bindparam("sequence"),
@@ -492,16 +504,15 @@ _RECORDS = (
     )
     .order_by(events.c.key)
 )
-_PUNCH_THEN = select(punches.c.instant).where(
-    punches.c.id == bindparam("id"),
-    exists().where(
-        or_(
-            events.c.key == punches.c.event,
-            events.c.key.in_(select(claims.c.event).where(claims.c.punch == bindparam("id"))),
-        ),
-        events.c.received <= bindparam("known_at"),
+_STORED_THEN = exists().where(
+    or_(
+        events.c.key == punches.c.event,
+        events.c.key.in_(select(claims.c.event).where(claims.c.punch == punches.c.id)),
     ),
+    events.c.received <= bindparam("known_at"),
 )
+"""Whether any gateway's event of a punch was held at a moment; another one may count today."""
+_PUNCH_THEN = select(punches.c.instant).where(punches.c.id == bindparam("id"), _STORED_THEN)
 _RESOLVE = (
     update(INCIDENT)
     .where(INCIDENT.c.event == bindparam("b_event"))
@@ -521,7 +532,7 @@ def first_punch(connection: Connection, serial: str, first: int, last: int, know
         punches.c.serial == serial, punches.c.instant.between(first, last)
     )
     if known_at is not None:
-        query = query.join(events, events.c.key == punches.c.event).where(events.c.received <= known_at)
+        query = query.where(_STORED_THEN).params(known_at=known_at)
     found: int | None = connection.execute(query).scalar_one()
     return found
 
@@ -743,7 +754,7 @@ def _record_known_at(connection: Connection, one: Incident, known_at: str) -> In
             instant = connection.execute(_PUNCH_THEN, {"id": incident.punch, "known_at": known_at}).scalar()
             if instant is not None:
                 return one._replace(begin=instant, end=instant)
-        of_log = {"stream": stream, "sequence": one.sequence, "serial": one.serial}
-        complete = connection.execute(_COMPLETE_BEFORE.where(WATERMARK.c.received <= known_at), of_log).scalar_one()
+        of_log = {"stream": stream, "sequence": one.sequence, "serial": one.serial, "known_at": known_at}
+        complete = connection.execute(_COMPLETE_BEFORE_THEN, of_log).scalar_one()
         return one._replace(begin=_since(complete, incident.end), end=incident.end)
     return one

@@ -6,12 +6,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select, update
 
 from central.policy.office import OfficePolicies
 from central.store import Message, marks, ownership
 from central.store.engine import utc
+from central.store.findings import Findings
+from central.store.streams import Gateway, Moment
+from central.store.terminals import WATERMARK, TerminalBatch
 from central.timesheet.facts import judge_now
-from tests.central.sealing import Source
+from tests.central.sealing import GATEWAY, Source
 from tests.central.store.office import POLICIES, Centre
 from tests.central.timesheet.test_recompute_doubts import DAY, clock, doubts, outage
 
@@ -184,3 +188,60 @@ def test_a_record_long_after_its_log_was_complete_begins_there(centre: Centre, *
         arrive()
     centre.state("lobby", "S1", "2026-09-03 05:54", 2)
     assert doubts(centre.at("2026-09-03 05:55").day("a", DAY)) == {("quarantined", "in"), ("quarantined", "out")}
+
+
+def test_what_a_punch_proved_is_known_as_it_was_before_another_gateway_sent_it(centre: Centre) -> None:
+    """The event that counts today arrived later than the one that ended the doubt of an outage."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    centre.receive(*outage(centre, "05:00", "12:00"))
+    centre.punched("1002", f"{DAY} 05:20:00")
+    centre.now = clock("12:00")
+    centre.state("lobby", "S1", f"{DAY} 12:00", 3)
+    before = doubts(centre.at(f"{DAY} 12:01").day("a", DAY))
+    centre.now = clock("14:00")
+    centre.source = Source("second", "3602-bkpsdm/gw-02")
+    centre.punched("1002", f"{DAY} 05:20:00", state=1)
+    entered = utc(centre.now)
+    with centre.database.writing() as connection:
+        counted = ownership.assign(connection, "S1", centre.source.gateway, DAY, "Kepala", "BA 5/2026", entered)
+        marks.mark_assigned(connection, "S1", date(2026, 9, 1), counted, entered)
+    assert counted
+    assert before == set()
+    assert known_then(centre, "12:01") == before
+
+
+def test_watermarks_that_count_are_not_read_again(centre: Centre) -> None:
+    """A year of them costs a punch, and a state, what one costs."""
+    centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
+    centre.now = clock("12:00")
+    centre.state("lobby", "S1", f"{DAY} 06:00", 1)
+
+    def steps_of_a_state(minute: int) -> int:
+        """Return how many thousand steps SQLite takes to let a new watermark count."""
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        centre.state("lobby", "S1", f"{DAY} 07:{minute:02d}", 3)
+        with centre.database.writing() as connection:
+            connection.execute(update(WATERMARK).where(WATERMARK.c.counted.is_(None)).values(sequence=1))
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            raw.set_progress_handler(count, 1000)
+            batch = TerminalBatch(connection, moment, Findings(moment.received))
+            assert batch.count([Gateway(1, GATEWAY, None, informed=True)])
+            raw.set_progress_handler(None, 0)
+        return steps
+
+    moment = Moment(centre.now, 0.0)
+    few = steps_of_a_state(1)
+    with centre.database.writing() as connection:
+        one = connection.execute(select(WATERMARK.c.terminal, WATERMARK.c.stream)).first()
+        assert one is not None
+        row = {"terminal": one.terminal, "stream": one.stream, "sequence": 1, "received": moment.received}
+        rows = [row | {"until": 1_700_000_000 + 60 * number, "counted": moment.received} for number in range(20_000)]
+        connection.execute(insert(WATERMARK), rows)
+    assert steps_of_a_state(5) <= few + 2
