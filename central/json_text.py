@@ -25,5 +25,5 @@ def load_json(text: str) -> Any:
     """Return the value of JSON text; raises ValueError where it is none."""
     try:
         return from_json(text)
-    except ValueError:  # as above
+    except (ValueError, TypeError):  # as above
         return json.loads(text)

@@ -37,3 +37,9 @@ def test_what_is_no_json_is_a_value_error(text: str) -> None:
     """Readers of stored text catch that error alone."""
     with pytest.raises(ValueError, match=r".+"):
         load_json(text)
+
+
+def test_halves_of_surrogate_pairs_are_read_as_they_were_written() -> None:
+    """Text that UTF-8 cannot hold is kept by the standard library."""
+    value = {"\ud800": ["\udfff"]}
+    assert load_json(dump_json(value)) == value
