@@ -33,7 +33,7 @@ from central.store.terminals import TERMINAL
 
 
 class UnattributedRow(Row, table=True):
-    """A PIN that nobody had when it was read: found by recomputing, deleted when an enrolment says whose it was."""
+    """A PIN that belonged to no person when it was read; deleted when an enrolment names its person."""
 
     __tablename__: ClassVar[Any] = "unattributed"
     site: str = Field(primary_key=True)
@@ -160,7 +160,7 @@ def sites_of(connection: Connection, known_at: str | None = None) -> dict[str, d
 
 
 class Unattributed(NamedTuple):
-    """A PIN that nobody had at a terminal on a date of its clock."""
+    """A PIN that belonged to no person at a terminal on a date of its clock."""
 
     site: str
     date: str
@@ -171,7 +171,7 @@ class Unattributed(NamedTuple):
 def set_unattributed(
     connection: Connection, unknown: Iterable[Unattributed], known: Iterable[Unattributed]
 ) -> set[Unattributed]:
-    """Keep which PINs nobody had, and which of them somebody has now; return those that were kept and are known."""
+    """Keep which PINs belong to no person, and which to one now; return those that were kept and are known."""
     ended = set()
     for batch in chunks(known):
         ended |= {
@@ -189,7 +189,7 @@ def set_unattributed(
 
 
 def replace_unattributed(connection: Connection, unknown: Iterable[Unattributed]) -> None:
-    """Keep that these PINs nobody had, and no others."""
+    """Keep that these PINs belong to no person, and no others."""
     connection.execute(delete(UNATTRIBUTED))
     rows = [one._asdict() for one in sorted(unknown)]
     if rows:
@@ -197,7 +197,7 @@ def replace_unattributed(connection: Connection, unknown: Iterable[Unattributed]
 
 
 def unattributed(connection: Connection, sites: Iterable[str], first: date, last: date) -> list[Unattributed]:
-    """Return the PINs of sites that nobody had on any of the dates."""
+    """Return the PINs of sites that belonged to no person on any of the dates."""
     return [
         Unattributed(*row)
         for row in connection.execute(

@@ -247,7 +247,7 @@ def newest_date(connection: Connection, unit: str | None) -> date | None:
     """Return the last date on which anybody was ever judged in a unit.
 
     A revision that counts no more is one of these: the message that the broker retains is about that date, and only
-    another one about it says that nobody is left there.
+    another one about it says that no person is left there.
     """
     of_unit_only = RESULT.c.unit.is_(None) if unit is None else RESULT.c.unit == unit
     found = connection.execute(select(func.max(RESULT.c.date)).where(of_unit_only)).scalar_one()
@@ -263,7 +263,7 @@ def newest_day(connection: Connection) -> date | None:
 def people_judged(connection: Connection, first: date, last: date, units: Iterable[str] | None = None) -> list[str]:
     """Return the people who have a verdict on any of the dates; those whom any revision has in one of the units.
 
-    A revision that counts no more is one of these, so that a caller who asks as known at a moment misses nobody.
+    A revision that counts no more is one of these, so that a caller who reads as known at a moment misses no person.
     """
     query = select(RESULT.c.person).where(RESULT.c.date.between(first.isoformat(), last.isoformat())).distinct()
     if units is not None:

@@ -261,7 +261,7 @@ class Facts:
     def _load_unattributed(
         self, sites: set[str], first: int, last: int, since: date, until: date
     ) -> list[UnknownPunch]:
-        """Read the punches of PINs of nobody, without those that a decision has named a visitor's."""
+        """Read the punches of PINs without a person, without those that a decision has named a visitor's."""
         unknown = self._unattributed(sites, since, until)
         if not unknown:
             return []
@@ -282,7 +282,7 @@ class Facts:
     def _unattributed(self, sites: set[str], first: date, last: date) -> list[Unattributed]:
         if self._known_at is None:
             return recorded.unattributed(self._connection, sites, first, last)
-        # As known at a moment: what was a PIN of nobody then is found from the punches of the sites themselves.
+        # As known at a moment: what was a PIN without a person then is found from the punches of the sites themselves.
         used = [
             use
             for use in recorded.uses(self._connection, known_at=self._known_at, first=first, last=last)

@@ -313,7 +313,7 @@ class Recompute:
 
 
 def _unattributed(connection: Connection) -> set[Unattributed]:
-    """Return the PINs that nobody had when they were read, of all punches."""
+    """Return the PINs that belonged to no person when they were read, of all punches."""
     used = recorded.uses(connection)
     keys = {key for use in used for key in (pin_key(use.pin, use.serial, None), pin_key(use.pin, None, use.site))}
     enrolments = Enrolments(Registers(connection).rows("enrolments", sorted(keys), by="other"))

@@ -52,7 +52,7 @@ class Gap(NamedTuple):
 
 
 class UnknownPunch(NamedTuple):
-    """A punch of a PIN that nobody had."""
+    """A punch of a PIN that belonged to no person."""
 
     reader: Reader
     terminal: str

@@ -20,8 +20,8 @@ WRITTEN = date(2026, 9, 2)
 REGISTERS = ("units", "people", "timetables", "schedules", "rosters", "assignments", "leave", "enrolments")
 """The registers in the order in which they are entered."""
 LATE = {"enrolments": "late-enrolment.csv", "decisions": "late-decision.csv"}
-"""What is entered at the end of the day: the enrolment of the PIN that nobody has until then, and the decision that the
-terminal that was away had power all the time, so that its outage concerned no one."""
+"""What is entered at the end of the day: the enrolment of the PIN that has no person until then, and the decision that
+the terminal that was away had power all the time, so that its outage concerned no one."""
 ZONE = ZoneInfo("Asia/Jakarta")
 SITE = "demo-office"
 BACKLOG = 20_000

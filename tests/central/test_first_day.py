@@ -8,24 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests import command
+from tests.console import examples
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/centre-first-day.md").read_text("utf-8")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WIB")
 _GROWING = re.compile(r"\d+ person-days judged, \d+ revisions written")
 """Numbers that grow with the calendar."""
-
-
-def steps() -> list[tuple[str, list[str]]]:
-    """Return each command of the page with the lines that it shows."""
-    found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return found
 
 
 def comparable(lines: list[str]) -> list[str]:
@@ -40,7 +29,7 @@ def test_the_page_leads_from_an_empty_database_to_verdicts(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     Path("config").symlink_to(ROOT / "config")
     ran = []
-    for line, expected in steps():
+    for line, expected in examples(PAGE):
         program, *words = shlex.split(line)
         if program == "cat":
             Path(words[0]).write_text("\n".join(expected) + "\n")

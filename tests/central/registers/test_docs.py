@@ -9,22 +9,11 @@ import pytest
 
 from central.registers.kinds import KINDS
 from tests import command
+from tests.console import examples
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "registers.md").read_text()
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d WIB")
-
-
-def examples() -> list[tuple[str, list[str]]]:
-    """Return the commands of the page with the lines that they print."""
-    found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return found
 
 
 def comparable(lines: list[str]) -> list[str]:
@@ -37,7 +26,7 @@ def test_every_example_prints_what_the_page_shows(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     Path("config").symlink_to(ROOT / "config")
     ran = 0
-    for line, expected in examples():
+    for line, expected in examples(PAGE):
         program, *words = shlex.split(line)
         if program == "cat":
             Path(words[0]).write_text("\n".join(expected) + "\n")
