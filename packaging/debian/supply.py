@@ -51,7 +51,7 @@ class Target:
     def of(cls, release: str, architecture: str) -> Self:
         """Return what there is for this pair; KeyError where there is none."""
         python, glibc = {"bookworm": ((3, 11), 36), "trixie": ((3, 13), 41)}[release]
-        # 32-bit ARM has no wheels of pyrage, nor of cffi, which cryptography needs.
+        # 32-bit ARM has no wheels of pyrage, nor of cffi, which cryptography and argon2-cffi need.
         machine, extras = {
             "amd64": ("x86_64", {"centre", "courier"}),
             "arm64": ("aarch64", {"centre", "courier"}),
