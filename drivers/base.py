@@ -22,9 +22,11 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, cast, runtime_checkable
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
 
+from drivers.receiver.registry import Handler, Key
 from drivers.values import Seconds, duration_between
 
 Via = Literal["log", "live", "push", "soap", "serial", "file"]
@@ -549,6 +551,34 @@ Finding = DiscoveredTerminal
 """The former name, for drivers of other packages."""
 
 
+class CallerPort(Protocol):
+    """What the gateway gives to the driver of a terminal that calls this computer. All methods are thread-safe."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The zone of the terminal's clock."""
+
+    def register(self, key: Key, handler: Handler) -> AbstractContextManager[None]:
+        """Let ``handler`` serve the requests of ``key`` within the block; ValueError where another one does."""
+
+    def wake(self) -> None:
+        """Request that :meth:`Delivering.deliveries` is called now, or a visit begins: something has arrived."""
+
+    def trusted_now(self) -> datetime | None:
+        """Return this computer's time, with a zone; None where its clock is not synchronised."""
+
+
+class Attached(Protocol):
+    """A terminal that calls this computer, while the gateway serves it; its state lasts from visit to visit."""
+
+    def connect(self) -> AbstractContextManager[Terminal]:
+        """Begin a visit; TerminalUnavailable where the terminal has not called for so long that it counts as lost.
+
+        Returns at once, and so do all methods of the terminal: hundreds share a few threads.
+        ``deliveries(timeout_s)`` is called with 0, and again after each :meth:`CallerPort.wake`.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A driver as the gateway uses it: name, options, and the function that connects."""
@@ -570,3 +600,7 @@ class Driver:
     """None: the codes of ZKTeco, which many brands share."""
     via: Via = "log"
     """The transport of log records: ``serial`` where the family uses a serial protocol."""
+    attach: Callable[[Any, CallerPort], AbstractContextManager[Attached]] | None = None
+    """Registers a terminal that calls this computer, with an instance of ``options``, a child of
+    :class:`drivers.receiver.caller.CallerOptions`; the gateway keeps the block open as long as it serves the terminal.
+    None: the family does not call. Where it is given, the gateway uses it in place of ``connect``."""
