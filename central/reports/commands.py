@@ -24,6 +24,7 @@ from central.registers.words import summary
 from central.reports.days import Judged, counts, heads, table, title
 from central.reports.doubts import Kept, doubted, kept_by
 from central.reports.doubts import line as doubt_line
+from central.reports.explained import explained
 from central.reports.messages import message
 from central.reports.why import Explained, explain
 from central.screen import print_table
@@ -33,8 +34,7 @@ from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
 from central.timesheet.clock import DAY_S, midnight
-from central.timesheet.facts import Facts, judge_now
-from central.timesheet.model import ENGINE
+from central.timesheet.facts import Facts
 from central.timesheet.recompute import Recompute
 from central.words import SUBJECTS, word_of
 
@@ -68,7 +68,7 @@ def why(
             subject = find_person(Registers(connection, known_at), person)
             moment = clock_of(context)() if known_at is None else known_at
             key = subject.removeprefix("person:")
-            found = _explained(connection, key, on, OfficePolicies(policies), known_at, moment)
+            found = explained(connection, key, on, OfficePolicies(policies), known_at, moment)
     except UnknownSubjectError as error:
         print(printable(summary(error.code, error.values, lang)), file=sys.stderr)
         raise typer.Exit(1) from None
@@ -77,55 +77,6 @@ def why(
         return
     for line in explain(found, lang):
         print(printable(line))
-
-
-def _explained(
-    connection: Connection, person: str, on: date, policies: OfficePolicies, known_at: datetime | None, now: datetime
-) -> Explained:
-    """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then.
-
-    Texts of policies and versions of the judgement are not kept: where another one was in force then, the verdict that
-    was stored then is what was known.
-    """
-    moment = None if known_at is None else utc(known_at)
-    registers = Registers(connection, known_at)
-    rows = registers.rows("people", [f"person:{person}"])
-    history = results.history(connection, person, on, moment)
-    judged = None
-    if known_at is not None or not history:
-        judged = judge_now(connection, policies, person, on, int(now.timestamp()), known_at)
-    replaced = None if judged is None or known_at is None else _replaced(connection, policies, judged.policy, moment)
-    if judged is not None and (replaced is None or not history):
-        content = None if judged.result is None else json.loads(judged.content)
-        status, reason = judged.status, judged.why
-    else:
-        last = history[-1] if history and (known_at is None or replaced is not None) else None
-        stored = None if last is None else json.loads(last.content)
-        content = None if last is None or last.status == "none" else stored
-        status = "none" if last is None else last.status
-        reason = None if stored is None else stored.get("why")
-    return Explained(
-        person=person,
-        name=rows[-1].record.name if rows else person,
-        date=on,
-        content=content,
-        status=status,
-        why=reason,
-        history=history,
-        zone=zone_of(registers.rows("units")),
-        known_at=moment,
-        replaced=replaced,
-        waiting=0 if known_at is not None else marks.numbers(connection)[0],
-    )
-
-
-def _replaced(connection: Connection, policies: OfficePolicies, policy: str | None, moment: str | None) -> str | None:
-    """Return what a verdict rested on at a moment and does not rest on today: ``policy`` or ``engine``; else None."""
-    then = marks.judged_by(connection, moment)
-    if then.get("engine", str(ENGINE)) != str(ENGINE):
-        return "engine"
-    digest = None if policy is None else then.get(f"policy:{policy}")
-    return "policy" if policy is not None and digest not in (None, policies.digest(policy) or "none") else None
 
 
 def _as_json(found: Explained) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from central.moments import print_moment
@@ -40,11 +40,33 @@ class Explained:
     """Marks that are still to be judged."""
 
 
+class Section(NamedTuple):
+    """A part of an explanation."""
+
+    name: str
+    """``plan``, ``slots``, ``punches``, ``doubts``, ``day`` or ``history``."""
+    lines: list[str]
+    """A line that begins with blanks belongs to the one above it."""
+
+
 def explain(found: Explained, language: Language) -> Iterator[str]:
     """Yield the explanation line by line; moments in the zone of the plan."""
-    zone = _zone(found)
     title = {"name": found.name, "person": found.person, "date": found.date.isoformat()}
     yield message("title", language, **title, status=message(found.status, language))
+    yield from state_of_knowledge(found, language)
+    if found.waiting:
+        yield message("waiting", language, marks=found.waiting)
+    if (why := not_judged(found, language)) is not None:
+        yield why
+    for section in sections(found, language):
+        yield ""
+        yield message(f"head_{section.name}", language)
+        yield from (f"  {line}" for line in section.lines)
+
+
+def state_of_knowledge(found: Explained, language: Language) -> Iterator[str]:
+    """Yield which revision is explained, or as known at which moment."""
+    zone = zone_of_plan(found)
     if found.known_at is not None:
         yield message("as_known", language, moment=print_moment(found.known_at, zone))
         if found.replaced is not None:
@@ -53,24 +75,29 @@ def explain(found: Explained, language: Language) -> Iterator[str]:
             values = {} if last is None else _stored(last, zone)
             yield message("replaced" if last else "replaced_unstored", language, what=what, **values)
     elif found.history:
-        last = found.history[-1]
-        yield message("as_stored", language, **_stored(last, zone))
-    if found.waiting:
-        yield message("waiting", language, marks=found.waiting)
+        yield message("as_stored", language, **_stored(found.history[-1], zone))
+
+
+def not_judged(found: Explained, language: Language) -> str | None:
+    """Return why there is no verdict; None where there is one."""
+    if found.content is not None:
+        return None
+    if found.why is not None:
+        return message("not_judged", language, why=message(found.why, language))
+    return message("not_begun", language)
+
+
+def sections(found: Explained, language: Language) -> Iterator[Section]:
+    """Yield the parts of the explanation that have lines."""
+    zone = zone_of_plan(found)
     if found.content is not None:
         yield from _verdict(found.content, zone, language)
-    elif found.why is not None:
-        yield message("not_judged", language, why=message(found.why, language))
-    else:
-        yield message("not_begun", language)
     if found.history:
-        yield ""
-        yield message("head_history", language)
-        for revision in found.history:
-            yield "  " + _revision(revision, zone, language)
+        yield Section("history", [_revision(revision, zone, language) for revision in found.history])
 
 
-def _zone(found: Explained) -> tzinfo | None:
+def zone_of_plan(found: Explained) -> tzinfo | None:
+    """Return the zone of the plan that the verdict names; of the office without one."""
     reasons = () if found.content is None else found.content["reasons"]
     name = next((reason["zone"] for reason in reasons if reason["step"] == "plan"), None)
     return found.zone if name is None else ZoneInfo(name)
@@ -80,20 +107,17 @@ def _stored(revision: Revision, zone: tzinfo | None) -> dict[str, Any]:
     return {"revision": revision.revision, "entered": print_moment(revision.entered, zone)}
 
 
-def _verdict(content: Mapping[str, Any], zone: tzinfo | None, language: Language) -> Iterator[str]:
+def _verdict(content: Mapping[str, Any], zone: tzinfo | None, language: Language) -> Iterator[Section]:
     reasons: list[Reason] = content["reasons"]
-    for head, lines in (
-        ("head_plan", _plan(content, reasons, language)),
-        ("head_slots", _slots(content, reasons, language)),
-        ("head_punches", _punches(content, reasons, zone, language)),
-        ("head_doubts", _doubts(reasons, language)),
-        ("head_day", _day(content, reasons, language)),
+    for name, lines in (
+        ("plan", _plan(content, reasons, language)),
+        ("slots", _slots(content, reasons, language)),
+        ("punches", _punches(content, reasons, zone, language)),
+        ("doubts", _doubts(reasons, language)),
+        ("day", _day(content, reasons, language)),
     ):
-        found = list(lines)
-        if found:
-            yield ""
-            yield message(head, language)
-            yield from (f"  {line}" for line in found)
+        if found := list(lines):
+            yield Section(name, found)
 
 
 def _plan(content: Mapping[str, Any], reasons: Iterable[Reason], language: Language) -> Iterator[str]:

@@ -14,17 +14,15 @@ from sqlalchemy import Connection
 
 from central.policy.office import OfficePolicies
 from central.results.messages import slot_json
+from central.results.periods import PersonPeriod, periods_of
 from central.store import results
 from central.store.engine import utc
 from central.store.registers import Registers
 from central.store.results import Revision
-from central.timesheet.assemble import rules_for
 from central.timesheet.clock import print_local
 from central.timesheet.facts import Facts
-from central.timesheet.model import DayResult
 from central.timesheet.render import percent
 from central.timesheet.stored import load_day
-from central.timesheet.totals import by_period, period_of, total
 
 DAYS = (
     *("person", "date", "work_date", "unit", "policy", "revision", "status", "kind", "absent", "worked"),
@@ -100,43 +98,31 @@ def totals(
             # people_of() also names people whom only a revision that counts no more has in the units
             here = units is None or any(one.unit in units and first <= one.date <= last for one in judged.get(key, ()))
             if key in judged and here:
-                yield from _totals(facts, judged[key], first, last)
+                yield from map(_row, periods_of(facts, judged[key], first, last))
 
 
-def _totals(facts: Facts, judged: Sequence[Revision], first: date, last: date) -> Iterator[dict[str, Any]]:
-    results_of = {(day.date, day.work_date): (one, day) for one in judged for day in [_load(one)]}
-    key = judged[0].person
-    rules_on = rules_for(facts.office, facts.own(key), [one.date for one in judged])
-    try:
-        begins_on = rules_on(judged[-1].date).begins_on
-    except ValueError:  # no policy on any of the dates: the registers were changed, and the days wait to be judged
-        return
-    wanted = period_of(first, begins_on)[0], period_of(last, begins_on)[1]
-    for period, found in by_period([day for _, day in results_of.values()], begins_on).items():
-        if not wanted[0] <= period[0] <= wanted[1]:
-            continue
-        sums = total(period, found, rules_on)
-        newest = results_of[found[-1].date, found[-1].work_date][0]
-        yield {
-            "person": key,
-            "first": sums.first.isoformat(),
-            "last": sums.last.isoformat(),
-            "unit": newest.unit,
-            "policy": newest.policy,
-            "days": sums.days,
-            "shifts": sums.shifts,
-            "absent_days": sums.absent_days,
-            "open_days": sums.open_days,
-            "provisional_days": sums.provisional_days,
-            "planned_min": sums.planned_min,
-            "late_min": sums.late_min,
-            "early_min": sums.early_min,
-            "missing": sums.missing,
-            "cut": percent(sums.cut),
-            "cut_rp": sums.cut_rp,
-            "presence": None if sums.presence is None else percent(sums.presence),
-            "excused": {kind: percent(share) for kind, share in sums.excused},
-        }
+def _row(one: PersonPeriod) -> dict[str, Any]:
+    sums = one.totals
+    return {
+        "person": one.person,
+        "first": sums.first.isoformat(),
+        "last": sums.last.isoformat(),
+        "unit": one.unit,
+        "policy": one.policy,
+        "days": sums.days,
+        "shifts": sums.shifts,
+        "absent_days": sums.absent_days,
+        "open_days": sums.open_days,
+        "provisional_days": sums.provisional_days,
+        "planned_min": sums.planned_min,
+        "late_min": sums.late_min,
+        "early_min": sums.early_min,
+        "missing": sums.missing,
+        "cut": percent(sums.cut),
+        "cut_rp": sums.cut_rp,
+        "presence": None if sums.presence is None else percent(sums.presence),
+        "excused": {kind: percent(share) for kind, share in sums.excused},
+    }
 
 
 def _day(one: Revision) -> dict[str, Any]:
@@ -152,7 +138,7 @@ def _day(one: Revision) -> dict[str, Any]:
     }
     if one.status == "none":
         return row | {"conditions": [json.loads(one.content)["why"]], "slots": []}
-    day = _load(one)
+    day = load_day(one.content, one.inputs)
     final = [slot for slot in day.slots if slot.demanded and slot.status == "final"]
     picked = sorted(slot.punch.local for slot in day.slots if slot.punch is not None)
     return row | {
@@ -176,10 +162,6 @@ def _day(one: Revision) -> dict[str, Any]:
         "inputs": one.inputs,
         "slots": [slot_json(slot) for slot in day.slots],
     }
-
-
-def _load(one: Revision) -> DayResult:
-    return load_day(one.content, one.inputs)
 
 
 def _revisions(

@@ -1,0 +1,1 @@
+"""What the pages show, as typed data: pure functions of verdicts, registers and a moment."""
