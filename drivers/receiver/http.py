@@ -12,7 +12,9 @@ an empty one, and its terminal would forget it: a POST without a length.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
@@ -106,10 +108,6 @@ class Request:
         """Whether the client waits for an interim reply before it sends the body."""
         return self.version >= (1, 1) and self.headers.get("expect", "").lower() == "100-continue"
 
-    def from_peer(self, address: str) -> "Request":
-        """Return the same request with the address of the caller."""
-        return replace(self, peer=address)
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -201,6 +199,11 @@ def _body_length(method: str, headers: Mapping[str, str]) -> int | None:
     if not _LENGTH.fullmatch(length):
         raise BadRequest(400, Fault.LENGTH)
     return int(length)
+
+
+def http_date(moment: datetime) -> str:
+    """Return a time, with a zone, as the value of a ``Date`` header."""
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
 class RequestReader:

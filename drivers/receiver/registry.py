@@ -59,10 +59,11 @@ class Exchange:
         self._send(reply)
         return True
 
-    def abandon(self) -> None:
-        """Refuse later replies: the caller has hung up."""
+    def abandon(self) -> bool:
+        """Refuse later replies; return whether none was given before. Called by the loop."""
         with self._lock:
-            self._open = False
+            was_open, self._open = self._open, False
+        return was_open
 
     @property
     def is_open(self) -> bool:
@@ -74,10 +75,13 @@ class Exchange:
 class Body(Protocol):
     """Takes the body of one request, piece by piece. Called by the loop: no method may block."""
 
-    limit: int
-    """Longest body in bytes; the answer to a longer one is 413."""
-    timeout_s: float
-    """Longest time until the whole body has arrived; then the connection is closed without a reply."""
+    @property
+    def limit(self) -> int | None:
+        """Longest body in bytes; the answer to a longer one is 413. None: what the receiver's settings allow."""
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Longest time until the whole body has arrived, then the connection is closed; None: as the settings say."""
 
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body."""
@@ -93,7 +97,7 @@ class Body(Protocol):
 class Collected:
     """Collects a body in memory. The receiver bounds the memory of all of them, and admits one at a time per key."""
 
-    def __init__(self, limit: int, timeout_s: float, then: Callable[[bytes], Reply | None]) -> None:
+    def __init__(self, limit: int | None, timeout_s: float | None, then: Callable[[bytes], Reply | None]) -> None:
         """``then`` is called with the whole body, as :meth:`Body.end`."""
         self.limit = limit
         self.timeout_s = timeout_s
@@ -114,7 +118,7 @@ class Collected:
 class Discarded:
     """Discards a body and then replies; no byte of it is kept."""
 
-    def __init__(self, limit: int, timeout_s: float, then: Callable[[], Reply]) -> None:
+    def __init__(self, limit: int | None, timeout_s: float | None, then: Callable[[], Reply]) -> None:
         """``then`` returns the reply, after the whole body has arrived."""
         self.limit = limit
         self.timeout_s = timeout_s
@@ -258,14 +262,13 @@ class Registry:
             return key, found
 
     def _find(self, key: Key, request: Request) -> Handler | Refusal:
-        expected = self._expected.get(key)
-        if expected is None:
+        expected, handler = self._expected.get(key), self._handlers.get(key)
+        if expected is None and handler is None:
             # A reply without "OK" in it: what a stranger sends is kept by the terminal until it is configured.
             reply = Reply(401) if self.strangers == "refuse" else Reply(503, b"UNKNOWN DEVICE\n")
             return Refusal(reply, "stranger")
-        if expected.networks and not _is_within(request.peer, expected.networks):
+        if expected is not None and expected.networks and not _is_within(request.peer, expected.networks):
             return Refusal(Reply(503), "elsewhere")
-        handler = self._handlers.get(key)
         return Refusal(Reply(503), "not_served") if handler is None else handler
 
     def _remember(self, key: Key, request: Request) -> Caller:
@@ -276,11 +279,17 @@ class Registry:
             caller = Caller(key, None if expected is None else expected.name, request.peer, now, now)
             if expected is None:
                 strangers = [known for known, other in self._callers.items() if other.name is None]
-                for longest_silent in strangers[: len(strangers) - STRANGERS_MAX + 1]:
+                for longest_silent in strangers[: max(0, len(strangers) - STRANGERS_MAX + 1)]:
                     del self._callers[longest_silent]
         self._callers[key] = caller  # at the end: the order is that of the last call
         caller.see(request, now)
         return caller
+
+    def count(self, key: Key, why: str) -> None:
+        """Count a request of a served caller that a limit refused."""
+        with self._lock:
+            if key in self._callers:
+                self._callers[key].refused[why] += 1
 
     def callers(self) -> list[Caller]:
         """Return those who called since the start, the last one at the end; copies."""
