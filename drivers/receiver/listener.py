@@ -620,10 +620,8 @@ class Receiver:
         found = self._ask(connection, handler, request)
         if isinstance(found, Reply):
             self._discard(connection, found, self._limits.discarded_s)
-        elif isinstance(found, Collected):
-            self._collect(connection, key, request, found)
         else:
-            self._take(connection, found, self._limits.discarded_bytes, self._limits.discarded_s)
+            self._take(connection, found)
 
     def _ask(self, connection: _Connection, handler: Handler, request: Request) -> Reply | Body:
         connection.exchange = exchange = Exchange(lambda reply: self._call(lambda: self._answer(connection, reply)))
@@ -641,42 +639,40 @@ class Receiver:
         if connection.reader.is_complete or too_long or (request.expects_continue and reply.status != 200):
             self._reply(connection, reply)
         else:
-            self._take(connection, Discarded(None, timeout_s, lambda: reply), self._limits.discarded_bytes, timeout_s)
+            self._take(connection, Discarded(None, timeout_s, lambda: reply))
 
-    def _collect(self, connection: _Connection, key: Key, request: Request, body: Collected) -> None:
-        other = self._collecting.get(key)
-        if other is not None and other.state == "body" and other.address == connection.address:
-            self._drop(other, "superseded")  # the caller has given it up: a terminal sends one body at a time
-        elif other is not None:
-            self.registry.count(key, "busy")
-            self._discard(connection, Reply(503), self._limits.body_s)
-            return
-        if self._memory + (request.length or 0) > self._limits.memory_bytes:
-            self.registry.count(key, "no_memory")
-            self._discard(connection, Reply(503), self._limits.body_s)
-            return
-        self._collecting[key] = connection
-        limit = self._limits.body_bytes if body.limit is None else min(body.limit, self._limits.body_bytes)
-        if request.length is not None and request.length <= limit:
-            self._reserve(connection, request.length)
-        self._take(connection, body, limit, self._limits.body_s)
-
-    def _reserve(self, connection: _Connection, size: int) -> None:
-        connection.reserved += size
-        self._memory += size
-
-    def _take(self, connection: _Connection, body: Body, limit: int, timeout_s: float) -> None:
+    def _take(self, connection: _Connection, body: Body) -> None:
         """Receive the body."""
-        request = connection.request
+        request, limits = connection.request, self._limits
         assert request is not None  # noqa: S101 - by the state
-        connection.limit = connection.left = limit if body.limit is None else min(body.limit, limit)
-        seconds = timeout_s if body.timeout_s is None else min(body.timeout_s, timeout_s)
-        connection.deadline = self._now_s() + seconds
+        usual = (limits.body_bytes, limits.body_s) if isinstance(body, Collected) else (None, None)
+        limit, timeout_s = body.limit or usual[0], body.timeout_s or usual[1]
+        connection.limit = connection.left = min(limit or limits.discarded_bytes, limits.discarded_bytes)
+        connection.deadline = self._now_s() + min(timeout_s or limits.discarded_s, limits.discarded_s)
         connection.body, connection.state = body, "body"
         if request.length is not None and request.length > connection.limit:
             self._too_long(connection)
         elif request.expects_continue and not connection.reader.is_complete:
             connection.sock.send(CONTINUE)  # 25 bytes into an empty buffer
+
+    def _admits(self, connection: _Connection, body: Body) -> bool:
+        """Count what a body keeps; return False, with the reason counted, where it is too much."""
+        key, kept = connection.key, body.kept
+        if not kept or key is None:
+            return True
+        other = self._collecting.setdefault(key, connection)
+        if other is not connection:
+            if other.state != "body" or other.address != connection.address:
+                self.registry.count(key, "busy")
+                return False
+            self._drop(other, "superseded")  # the caller has given it up: a terminal sends one body at a time
+            self._collecting[key] = connection
+        self._memory += kept - connection.reserved
+        connection.reserved = kept
+        if self._memory > self._limits.memory_bytes:
+            self.registry.count(key, "no_memory")
+            return False
+        return True
 
     def _too_long(self, connection: _Connection) -> None:
         self._release(connection)
@@ -697,15 +693,12 @@ class Receiver:
         if connection.left < 0:
             self._too_long(connection)
             return
-        if isinstance(body, Collected) and connection.request is not None and connection.request.length is None:
-            self._reserve(connection, len(piece))
-            if self._memory > self._limits.memory_bytes:
-                self._release(connection)
-                self._discard(connection, Reply(503), self._limits.body_s)
-                return
         try:
             if piece:
                 body.feed(piece)
+                if not self._admits(connection, body):
+                    self._discard_rest(connection)
+                    return
             if not reader.is_complete:
                 return
             connection.state = "held"
@@ -719,12 +712,9 @@ class Receiver:
             self._reply(connection, reply)
 
     def _discard_rest(self, connection: _Connection) -> None:
+        """Give up a body; 503 once the rest of it has arrived."""
         self._release(connection)
-        if connection.reader.is_complete:
-            self._reply(connection, Reply(503))
-        else:
-            connection.state = "body"
-            self._discard(connection, Reply(503), self._limits.body_s)
+        self._discard(connection, Reply(503), self._limits.body_s)
 
     def _answer(self, connection: _Connection, reply: Reply) -> None:
         """Send a reply of another thread."""

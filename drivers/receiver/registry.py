@@ -83,6 +83,13 @@ class Body(Protocol):
     def timeout_s(self) -> float | None:
         """Longest time until the whole body has arrived, then the connection is closed; None: as the settings say."""
 
+    @property
+    def kept(self) -> int:
+        """How many bytes it holds in memory now, until the reply; 0 where everything is discarded.
+
+        The receiver bounds the sum of all, and of one key admits one body at a time that keeps anything.
+        """
+
     def feed(self, piece: bytes) -> None:
         """Take the next bytes of the body."""
 
@@ -95,21 +102,23 @@ class Body(Protocol):
 
 
 class Collected:
-    """Collects a body in memory. The receiver bounds the memory of all of them, and admits one at a time per key."""
+    """Collects a body in memory."""
 
     def __init__(self, limit: int | None, timeout_s: float | None, then: Callable[[bytes], Reply | None]) -> None:
         """``then`` is called with the whole body, as :meth:`Body.end`."""
         self.limit = limit
         self.timeout_s = timeout_s
+        self.kept = 0
         self._then = then
         self._body = bytearray()
 
     def feed(self, piece: bytes) -> None:
         """Append to the body."""
         self._body += piece
+        self.kept = len(self._body)
 
     def end(self) -> Reply | None:
-        """Hand the body over."""
+        """Pass the body on."""
         body = bytes(self._body)
         self._body.clear()
         return self._then(body)
@@ -117,6 +126,8 @@ class Collected:
 
 class Discarded:
     """Discards a body and then replies; no byte of it is kept."""
+
+    kept = 0
 
     def __init__(self, limit: int | None, timeout_s: float | None, then: Callable[[], Reply]) -> None:
         """``then`` returns the reply, after the whole body has arrived."""

@@ -24,6 +24,7 @@ class LineCounter:
 
     limit = None
     timeout_s = None
+    kept = 0
 
     def __init__(self) -> None:
         self.lines = 0

@@ -310,7 +310,7 @@ def test_bodies_have_a_longest_length() -> None:
         assert len(running.office.stored) == 1
 
 
-def test_slow_callers_are_cut_off_and_harm_nobody() -> None:
+def test_slow_callers_are_cut_off_and_harm_no_other() -> None:
     """One byte a second holds a connection for a bounded time."""
     with (
         opened(Limits(head_s=0.4, body_s=0.4, discarded_s=0.4)) as running,
@@ -558,7 +558,7 @@ def _mutated(request: bytes, chance: random.Random) -> bytes:
     )
 
 
-def test_valid_requests_mutated_two_at_a_time_harm_nobody() -> None:
+def test_valid_requests_mutated_two_at_a_time_harm_no_other() -> None:
     """Whatever arrives is answered or closed; a body is stored whole or not at all, and others are served."""
     chance = random.Random(14)
     with opened(Limits(rate=1e6, burst=1e6, head_s=5.0, body_s=5.0, discarded_s=5.0)) as running:
