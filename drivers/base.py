@@ -221,6 +221,8 @@ class ClockReading:
 
     local_time: datetime
     round_trip_s: float
+    age_s: float = 0.0
+    """How long ago it was read: a terminal that cannot be requested to show its clock shows it now and then."""
 
 
 class Terminal(Protocol):
@@ -446,7 +448,23 @@ class Delivery:
         return self._settle(settlement)
 
 
-Delivered = Delivery | Refused | Unsettled | Settling
+class Notice(NamedTuple):
+    """Something about a terminal that people have to know; yielded by ``deliveries()`` where it happens."""
+
+    code: Literal[
+        "ack_form_changed",
+        "serial_from_two_addresses",
+        "stamp_reversed",
+        "table_discarded",
+        "table_held",
+        "upload_too_long",
+    ]
+    """Code of the incident: :mod:`gateway.incidents` has its message."""
+    values: Mapping[str, str]
+    """The words in that message; nothing personal."""
+
+
+Delivered = Delivery | Refused | Unsettled | Settling | Notice
 
 
 @runtime_checkable
@@ -464,6 +482,31 @@ class Delivering(Protocol):
         A refused delivery is yielded again by a later call. The gateway closes the generator; the ``with`` block of a
         :class:`Delivery` then refuses what was not settled.
         """
+
+
+class SpanAnswer(NamedTuple):
+    """The result of a request about the records of a span of time."""
+
+    records: int | None
+    """How many the span holds, or how many were delivered again; None: the terminal does not support the request, or
+    has not answered in time."""
+
+
+@runtime_checkable
+class Recountable(Delivering, Protocol):
+    """A terminal that counts the records between two moments, and delivers them again on request.
+
+    It answers minutes later, while it delivers; one request at a time.
+    """
+
+    def request(self, first: datetime, last: datetime, *, again: bool) -> bool:
+        """Request how many records are dated from ``first`` to ``last``, or, with ``again``, these records.
+
+        They arrive as deliveries. False where a request is outstanding.
+        """
+
+    def answer(self) -> SpanAnswer | None:
+        """Return the result of the last request, once; None while it is outstanding."""
 
 
 @contextmanager
@@ -563,6 +606,10 @@ class CallerPort(Protocol):
 
     def wake(self) -> None:
         """Request that :meth:`Delivering.deliveries` is called now, or a visit begins: something has arrived."""
+
+    @property
+    def sets_clock(self) -> bool:
+        """Whether the configuration lets the terminal's clock be set."""
 
     def trusted_now(self) -> datetime | None:
         """Return this computer's time, with a zone; None where its clock is not synchronised."""

@@ -51,6 +51,8 @@ class Timekeeper:
         if reading is None:
             self.evidence = self._shown = None
             return None
+        begun -= timedelta(seconds=reading.age_s)
+        uptime_s -= reading.age_s
         middle = begun + timedelta(seconds=reading.round_trip_s / 2)
         displayed = reading.local_time.replace(tzinfo=self._zone) + timedelta(milliseconds=500)
         offset_ms = round((displayed - middle) / timedelta(milliseconds=1))
@@ -59,17 +61,21 @@ class Timekeeper:
         shown, self._shown = self._shown, (reading.local_time, uptime_s)
         jump = None
         if shown is not None and before is not None:
-            jump = _jump(before, uptime_s - shown[1], (reading.local_time - shown[0]).total_seconds())
+            moved_s = (reading.local_time - shown[0]).total_seconds()
+            jump = _jump(before, evidence, uptime_s - shown[1], moved_s)
         remembered = self._remembered
         if synchronised and remembered is not None and jump is None:
             elapsed_s = (evidence.measured - remembered.measured).total_seconds()
-            jump = _jump(remembered, elapsed_s, elapsed_s + (evidence.offset_ms - remembered.offset_ms) / 1000)
+            moved_s = elapsed_s + (evidence.offset_ms - remembered.offset_ms) / 1000
+            jump = _jump(remembered, evidence, elapsed_s, moved_s)
         if synchronised or jump is not None:
             self._remembered = None
         return jump
 
 
-def _jump(before: ClockEvidence, elapsed_s: float, moved_s: float) -> Jump | None:
-    if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S:
+def _jump(before: ClockEvidence, after: ClockEvidence, elapsed_s: float, moved_s: float) -> Jump | None:
+    # A second of the two bounds is the terminal's display; the rest is what the measurements do not know.
+    unknown_s = max(0.0, (before.bound_ms + after.bound_ms) / 1000 - 1.0)
+    if abs(moved_s - elapsed_s) <= STEP_S + abs(elapsed_s) * STEP_PER_S + unknown_s:
         return None
     return Jump(before, moved_s - elapsed_s)

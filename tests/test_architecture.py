@@ -191,10 +191,11 @@ def test_pure_middle_does_no_io(name: str) -> None:
     assert not {module for module in imports(ROOT / "gateway" / f"{name}.py") if module.split(".")[0] in forbidden}
 
 
-@pytest.mark.parametrize("family", ["zkteco", "anviz", "attlog", "line"])
+@pytest.mark.parametrize("family", ["zkteco", "anviz", "attlog", "line", "push"])
 def test_wire_module_does_no_io(family: str) -> None:
     """The byte layer could run on a file, or on a plane."""
-    modules = [ROOT / "drivers" / family / "wire.py", *(ROOT / "drivers" / family).glob("layouts.py")]
+    folder = ROOT / "drivers" / family
+    modules = [folder / "wire.py", *folder.glob("layouts.py"), *folder.glob("clock.py")]
     assert not set[str]().union(*map(imports, modules)) & {"socket", "time", "threading", "os", "zk", "serial"}
 
 

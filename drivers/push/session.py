@@ -55,6 +55,8 @@ class Batch(NamedTuple):
     """Name and text of the terminal's stamp, to be stored with the records."""
     reply: Reply
     """It may be sent after the records are stored."""
+    acknowledged: tuple[str, bytes]
+    """Name of the table and digest of the upload."""
 
 
 @dataclass(eq=False, slots=True)
@@ -103,7 +105,6 @@ class Session:
         monotonic_s: Callable[[], float],
         trusted_now: Callable[[], datetime | None],
         first_number: int = 1,
-        comm_key: str | None = None,
         sets_clock: bool = False,
     ) -> None:
         """``deliver`` receives a batch and where its reply goes; False where too many wait already.
@@ -123,7 +124,8 @@ class Session:
         self._monotonic_s = monotonic_s
         self._trusted_now = trusted_now
         self._number = first_number
-        self._comm_key = comm_key
+        self._comm_key: str | None = None
+        self._key_is_known = False
         self._sets_clock = sets_clock
         self._lock = Lock()
         self._marks: dict[str, str] | None = None
@@ -138,7 +140,11 @@ class Session:
         """Table → digests of acknowledged uploads of the last minutes."""
         self._plain_acks: set[str] = set()
         """Tables whose uploads are answered with OK alone."""
+        self._has_begun = False
+        """The terminal has received its options, or was requested to fetch them."""
         self._registered = False
+        self._is_security = False
+        """The terminal speaks the security dialect, in which nothing is requested."""
 
     # Called by the worker.
 
@@ -147,24 +153,27 @@ class Session:
         with self._lock:
             self._marks = dict(marks)
 
+    def allow(self, comm_key: str | None) -> None:
+        """Receive the configured communication key, before which no terminal is answered; None: none is required."""
+        with self._lock:
+            self._comm_key, self._key_is_known = comm_key, True
+
     def stored(self, batch: Batch) -> None:
         """Take over the stamp of a stored batch; the terminal gets it when it next begins."""
         with self._lock:
             if batch.mark is not None and self._marks is not None:
                 self._marks[batch.mark[0]] = batch.mark[1]
+        self._note_acknowledged(*batch.acknowledged)
 
     def request(self, verb: str, first: datetime, last: datetime) -> Command | None:
         """Make a request; None where one is outstanding, or the terminal does not support it."""
         with self._lock:
-            if verb in self._unsupported or (self._command is not None and not self._command.is_over):
+            outstanding = self._command is not None and not self._command.is_over
+            if outstanding or self._is_security or verb in self._unsupported:
                 return None
             self._command = Command(verb, first, last, self._monotonic_s(), self._number)
             self._number += 1
             return self._command
-
-    def supports(self, verb: str) -> bool:
-        """Whether the terminal has not refused this command."""
-        return verb not in self._unsupported
 
     def expire(self) -> None:
         """End a command that has waited too long for its result."""
@@ -183,7 +192,7 @@ class Session:
             return REFUSED
         self.clock.contact(before_s, now_s)
         with self._lock:
-            if self._marks is None:
+            if self._marks is None or not self._key_is_known:
                 return REFUSED
         match request.method, request.resource:
             case "GET" | "HEAD", "cdata":
@@ -232,11 +241,13 @@ class Session:
             return OK
         if not self._key_is_shown(request):
             return Reply(401)
-        if query.get("devicetype", "").lower() == "acc":
+        self._is_security = query.get("devicetype", "").lower() == "acc"
+        if self._is_security:
             body = self._security_block(registered=True) if self._registered else b"OK\n"
             return self._dated(Reply(200, body))
         with self._lock:
             marks = dict(self._marks or {})
+            self._has_begun = True
         return self._dated(Reply(200, wire.option_block(self._serial, marks, self._offset())))
 
     def _registry(self, request: Request) -> Reply | Body:
@@ -245,7 +256,7 @@ class Session:
 
         def end(body: bytes) -> Reply:
             self.options = wire.options(body).over(self.options)
-            self._registered = True
+            self._registered = self._is_security = True
             return Reply(200, f"RegistryCode={wire.registry_code(self._serial)}".encode("ascii"))
 
         return _Kept(wire.MAX_OPTIONS, end)
@@ -284,9 +295,13 @@ class Session:
             return Reply(503, b"UNKNOWN DEVICE\n")
         if text := request.query.get("info"):
             self.options = wire.info(text).over(self.options)
-        self.clock.idle()
         now_s = self._monotonic_s()
         with self._lock:
+            if not (self._marks or self._has_begun or self._is_security):
+                # Nothing of it is stored, and it goes on from a place of its own: with its options it begins anew.
+                self._has_begun = True
+                self._number += 1
+                return self._dated(Reply(200, wire.command(self._number - 1, "CHECK")))
             command = self._command
             if command is None or command.is_over:
                 return self._dated(OK)
@@ -335,6 +350,7 @@ class Session:
         if not self._key_is_shown(request):
             return REFUSED
         found = wire.upload(request.resource, query)
+        self._is_security |= found.table in ("events", "state")
         match found.table:
             case "punches" | "events":
                 return _Punches(found, lambda taken: self._take(found, taken, exchange))
@@ -350,16 +366,17 @@ class Session:
             self._notice(Notice("upload_too_long", {"table": found.name}))
             return Reply(413)
         requested = self._is_requested(taken.records)
-        mark = None if requested or found.stamp is None or found.stamp_key is None else (found.stamp_key, found.stamp)
-        if mark is not None and not requested:
-            self._check_stamp(mark)
+        mark = None if requested else self._mark(found)
         reply = self._acknowledgement(found, taken.count, taken.digest, plain=found.table == "events")
+        acknowledged = (found.name, taken.digest)
         if not taken.records and mark is None:
+            self._note_acknowledged(*acknowledged)
             return reply
         received = self._trusted_now()
         if received is not None and not requested:
             self.clock.punches(taken.records, received, self._monotonic_s())
-        return None if self._deliver(Batch(taken.records, mark, reply), exchange) else REFUSED
+        batch = Batch(taken.records, mark, reply, acknowledged)
+        return None if self._deliver(batch, exchange) else REFUSED
 
     def _take_options(self, body: bytes) -> Reply:
         self.options = wire.options(body).over(self.options)
@@ -373,8 +390,9 @@ class Session:
         with self._lock:
             known = (self._marks or {}).get(found.stamp_key or "")
         if found.stamp is None or found.stamp_key is None or found.stamp == known:
+            self._note_acknowledged(found.name, digest)
             return reply
-        batch = Batch([], (found.stamp_key, found.stamp), reply)
+        batch = Batch([], (found.stamp_key, found.stamp), reply, (found.name, digest))
         return None if self._deliver(batch, exchange) else REFUSED
 
     def _judge(self, found: wire.Upload, count: int, digest: bytes, head: bytes, exchange: Exchange) -> Reply | None:
@@ -392,26 +410,38 @@ class Session:
         The same upload again and again means that the terminal does not understand the answer: OK alone is what the
         other firmware expects.
         """
-        name, now_s = found.name, self._monotonic_s()
-        earlier = self._acknowledged.setdefault(name, deque(maxlen=REPEATS - 1))
-        same = [at_s for known, at_s in earlier if known == digest and now_s - at_s <= REPEATS_S]
-        earlier.append((digest, now_s))
-        if count and not plain and name not in self._plain_acks and len(same) >= REPEATS - 1:
+        name = found.name
+        if count and not plain and name not in self._plain_acks and self._is_repeated(name, digest):
             self._plain_acks.add(name)
             self._notice(Notice("ack_form_changed", {"table": name}))
         if plain or name in self._plain_acks:
             return OK
         return Reply(200, (f"{name}={count}" if found.rows else f"OK: {count}").encode("ascii"))
 
-    def _check_stamp(self, mark: tuple[str, str]) -> None:
-        """Report a stamp that runs backwards: a clock that was set back, or another device with this serial number.
+    def _is_repeated(self, table: str, digest: bytes) -> bool:
+        since_s = self._monotonic_s() - REPEATS_S
+        with self._lock:
+            earlier = self._acknowledged.get(table, ())
+            return sum(known == digest and at_s >= since_s for known, at_s in earlier) >= REPEATS - 1
 
-        It is stored and sent back all the same, since only the terminal knows what its stamps mean.
+    def _note_acknowledged(self, table: str, digest: bytes) -> None:
+        with self._lock:
+            self._acknowledged.setdefault(table, deque(maxlen=REPEATS - 1)).append((digest, self._monotonic_s()))
+
+    def _mark(self, found: wire.Upload) -> tuple[str, str] | None:
+        """Return the stamp of an upload of punches; the first one of a terminal without stamps has 0.
+
+        One that runs backwards is reported: a clock that was set back, or another device with this serial number. It is
+        stored and sent back all the same, since only the terminal knows what its stamps mean.
         """
         with self._lock:
-            before = (self._marks or {}).get(mark[0])
-        if before is not None and before.isdecimal() and mark[1].isdecimal() and 0 < int(mark[1]) < int(before):
-            self._notice(Notice("stamp_reversed", {"before": before, "after": mark[1]}))
+            marks = self._marks or {}
+        if found.stamp_key is None or (found.stamp is None and found.stamp_key in marks):
+            return None
+        before, after = marks.get(found.stamp_key, ""), found.stamp or "0"
+        if before.isdecimal() and after.isdecimal() and 0 < int(after) < int(before):
+            self._notice(Notice("stamp_reversed", {"before": before, "after": after}))
+        return found.stamp_key, after
 
 
 class _Kept:

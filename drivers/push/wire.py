@@ -42,10 +42,9 @@ Table = Literal["punches", "drained", "photo", "options", "events", "state", "un
 """What an upload holds: punches of the attendance or the security dialect, options, or data that is discarded."""
 
 DRAINED = frozenset(
-    (
-        "operlog userinfo user users extuser mulcarduser fingertmp templatev10 template fp face facev7 fvein biodata "
-        "userpic biophoto idcard errorlog workcode sms user_sms syslog userauthorize timezone holiday"
-    ).split()
+    {"operlog", "userinfo", "user", "users", "extuser", "mulcarduser", "userpic", "userauthorize", "idcard"}
+    | {"fingertmp", "fp", "template", "templatev10", "face", "facev7", "fvein", "biodata", "biophoto"}
+    | {"errorlog", "syslog", "workcode", "sms", "user_sms", "timezone", "holiday"}
 )
 """Tables without punches: operations, and data of persons that is discarded unread."""
 _FIXED: Mapping[str, Table] = {
@@ -190,6 +189,7 @@ class LineCounter:
 
 _DATE = re.compile(rb" *(\d{4})-(\d\d?)-(\d\d?)[ T](\d\d?):(\d\d?):(\d\d?) *")
 _CODE = re.compile(rb" *(\d{1,9}) *")
+_PACKED = re.compile(rb" *(\d{1,10}) *")
 _HEAD_LINES = (b"CHECK LOG:", b"TableName")
 """Lines between punches that hold none (old firmware)."""
 _KEYS: Mapping[bytes, str] = {
@@ -316,7 +316,7 @@ def _decoded(fields: _Fields, *, lenient: bool) -> Record:
     pin = _text(fields.pin, MAX_PIN)
     if not pin or pin == "0":
         return _bad(raw, "no PIN of 1 to 24 printable ASCII characters")
-    moment = local_time(fields.time)
+    moment = local_time(fields.time, may_be_packed=lenient)
     if moment is None:
         return _bad(raw, "no such date and time")
     codes: list[int | None] = []
@@ -333,13 +333,13 @@ def _decoded(fields: _Fields, *, lenient: bool) -> Record:
     return RawPunch(pin, None, moment, codes[0], codes[1], work_code or None, raw)
 
 
-def local_time(field: bytes) -> datetime | None:
+def local_time(field: bytes, *, may_be_packed: bool) -> datetime | None:
     """Return a terminal's wall clock, from a date and time or from the packed number; None where it is neither."""
     match = _DATE.fullmatch(field)
     try:
         if match is not None:
             return datetime(*map(int, match.groups()))  # type: ignore[arg-type]  # noqa: DTZ001 - a terminal's wall clock has no zone
-        number = _CODE.fullmatch(field) or re.fullmatch(rb" *(\d{10}) *", field)
+        number = _PACKED.fullmatch(field) if may_be_packed else None
         return unpacked(int(number[1])) if number is not None else None
     except ValueError:
         return None
@@ -384,7 +384,7 @@ class Options(NamedTuple):
 
     def over(self, before: "Options") -> "Options":
         """Return these, with those reported before where these are silent."""
-        return Options(*(old if new is None else new for new, old in zip(self, before, strict=True)))
+        return before._replace(**{name: value for name, value in self._asdict().items() if value is not None})
 
 
 _OPTION = re.compile(rb"(?:^|[,\n\r])~?(DeviceName|FWVersion|Platform|TransactionCount|MaxAttLogCount)=([^,\r\n]*)")
@@ -405,7 +405,7 @@ def options(body: bytes) -> Options:
 
 
 def info(text: str) -> Options:
-    """Return what the parameter INFO of getrequest states: firmware, users, fingers, records, address, …"""
+    """Return what the parameter INFO of getrequest states: firmware, users, fingers, records, and more."""
     firmware, *counts = text.split(",")
     return Options(
         firmware=_label(firmware.encode("ascii", "replace")),
@@ -515,7 +515,7 @@ class Result(NamedTuple):
     number: str
     code: int
     """0 or more: done. Below 0: not done, not supported, or no data."""
-    count: int | None = None
+    records: int | None = None
     """Punches in the span of VERIFY SUM, where the terminal states it."""
 
 
@@ -526,7 +526,7 @@ _SUM = re.compile(rb"(?i)\bAttlog(?:Count|Sum)=(\d{1,9})\b")
 def results(body: bytes) -> list[Result]:
     """Return the results in the body of devicecmd. Option lists that follow them, keys among them, are not kept."""
     found = list(_RESULT.finditer(body))
-    ends = [match.start() for match in found[1:]] + [len(body)]
+    ends = [*(match.start() for match in found[1:]), len(body)][: len(found)]
     return [
         Result(match[1].decode("ascii"), int(match[2]), int(total[1]) if total else None)
         for match, end in zip(found, ends, strict=True)

@@ -9,6 +9,7 @@ from drivers.base import (
     Delivery,
     DriverError,
     Export,
+    Notice,
     Record,
     Refused,
     Removable,
@@ -64,7 +65,7 @@ class FolderImport:
                 elif isinstance(item, Refused):
                     self._refuse(item)
                     self._processed.add(item.mark)
-                elif item.file is None:
+                elif isinstance(item, Notice) or item.file is None:
                     raise TypeError("what a removable place delivers is a file")
                 elif self._take(item, item.file, result, known=item.file.sha256 in known):
                     self._processed.add(item.file.mark)

@@ -1,5 +1,6 @@
 """A terminal's clock beside ours."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -82,3 +83,28 @@ def test_a_clock_that_cannot_be_read_is_no_evidence() -> None:
     assert keeper.measure(None, START, 1060.0, synchronised=True) is None
     assert keeper.evidence is None
     assert measure(keeper, 120.0, 3600.0) is None
+
+
+def test_a_measurement_of_before_counts_from_then() -> None:
+    """A terminal that cannot be requested to show its clock shows it now and then."""
+    keeper = Timekeeper(ZONE, None)
+    reading = replace(shown(0.0), age_s=600.0)
+    assert keeper.measure(reading, START + timedelta(seconds=600), 1600, synchronised=True) is None
+    assert keeper.evidence == ClockEvidence(480, 520, START)
+    later = replace(reading, age_s=660.0)
+    assert keeper.measure(later, START + timedelta(seconds=660), 1660, synchronised=True) is None
+    assert keeper.evidence == ClockEvidence(480, 520, START)
+
+
+def test_what_the_bounds_do_not_know_is_no_jump() -> None:
+    """Two estimates of a right clock may differ by their bounds; an hour is a jump all the same."""
+    keeper = Timekeeper(ZONE, None)
+
+    def estimate(after_s: float, off_s: float) -> float | None:
+        reading = replace(shown(after_s, off_s), round_trip_s=20.0)
+        jump = keeper.measure(reading, START + timedelta(seconds=after_s), 1000 + after_s, synchronised=True)
+        return None if jump is None else jump.by_s
+
+    assert estimate(0.0, 20.0) is None
+    assert estimate(600.0, 2.0) is None
+    assert estimate(1200.0, -3580.0) == pytest.approx(-3582.0)
