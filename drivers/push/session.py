@@ -24,7 +24,9 @@ from drivers.receiver.registry import Body, Exchange
 PUNCHES_BYTES = 16 * 1024 * 1024
 """Longest upload of punches. Of a long line only the beginning is kept: a broken one must not block the others."""
 KEPT_BYTES = 4 * 1024 * 1024
-"""Bytes of the records of one upload, at most; a real one has 200 punches and 10 KB."""
+"""Memory for the records of one upload, at most; a real one has 200 punches and 10 KB."""
+RECORD_BYTES = 100
+"""What a record takes beside its bytes."""
 DRAINED_BYTES = 32 * 1024 * 1024
 """Longest upload that is discarded."""
 PUNCHES_S = 30.0
@@ -447,13 +449,17 @@ class Session:
 class _Kept:
     """Keeps the beginning of a body in memory, which is searched and then forgotten."""
 
-    limit = DRAINED_BYTES
-    timeout_s = DRAINED_S
+    limit: int | None = DRAINED_BYTES
+    timeout_s: float | None = DRAINED_S
 
     def __init__(self, most: int, then: Callable[[bytes], Reply]) -> None:
         self._most = most
         self._then = then
         self._body = bytearray()
+
+    @property
+    def kept(self) -> int:
+        return len(self._body)
 
     def feed(self, piece: bytes) -> None:
         self._body += piece[: self._most - len(self._body)]
@@ -465,8 +471,9 @@ class _Kept:
 class _Discarding:
     """Counts the lines of a body, and keeps none of it."""
 
-    limit = DRAINED_BYTES
-    timeout_s = DRAINED_S
+    limit: int | None = DRAINED_BYTES
+    timeout_s: float | None = DRAINED_S
+    kept = 0
 
     def __init__(self, then: Callable[[int, bytes], Reply | None]) -> None:
         self._then = then
@@ -496,8 +503,8 @@ class _Unknown(_Discarding):
 class _Punches:
     """Decodes punches while they arrive; of each line only what may be kept remains in memory."""
 
-    limit = PUNCHES_BYTES
-    timeout_s = PUNCHES_S
+    limit: int | None = PUNCHES_BYTES
+    timeout_s: float | None = PUNCHES_S
 
     def __init__(self, found: wire.Upload, then: Callable[["_Punches"], Reply | None]) -> None:
         self.records: list[Record] = []
@@ -505,7 +512,7 @@ class _Punches:
         self._decode = wire.event if found.table == "events" or found.name == "transaction" else wire.punch
         self._then = then
         self._reader = wire.LineReader()
-        self._kept = 0
+        self.kept = 0
         self._digest = sha256()
 
     @property
@@ -531,8 +538,9 @@ class _Punches:
         record = None if self.is_too_long else self._decode(line)
         if record is None:
             return
-        self._kept += len(record.raw)
-        self.is_too_long = self._kept > KEPT_BYTES
+        self.kept += len(record.raw) + RECORD_BYTES
+        self.is_too_long = self.kept > KEPT_BYTES
         self.records.append(record)
         if self.is_too_long:
             self.records.clear()
+            self.kept = 0

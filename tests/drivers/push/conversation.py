@@ -1,6 +1,7 @@
 """A session with the requests of a terminal, without sockets: for the tests of the driver."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -69,12 +70,13 @@ class Conversation:
         target = target if target.startswith("/") else f"/iclock/{target}"
         joint = "&" if "?" in target else "?"
         head = f"{method} {target}{joint}SN={SERIAL} HTTP/1.0\r\nHost: 10.1.2.3:8088{length}"
-        request = parse_head(head.encode("latin-1")).from_peer(self.address)
+        request = replace(parse_head(head.encode("latin-1")), peer=self.address)
         self.replies.clear()
         exchange = Exchange(self.replies.append)
         found = self.session.begin(request, exchange)
         if isinstance(found, Body):
             sent = body or b""
+            assert found.limit is not None
             assert len(sent) <= found.limit
             for at in range(0, len(sent), step):
                 found.feed(sent[at : at + step])
