@@ -68,6 +68,8 @@ class Coverage:
         """Return whether an event is held at ``sequence``."""
         if not 1 <= sequence <= self.seen:
             return False
+        if not self.gaps:
+            return True
         index = self._gap_index(sequence)
         return index < 0 or self.gaps[index].last < sequence
 

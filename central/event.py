@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha1, sha256
 from operator import itemgetter
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -195,8 +196,15 @@ canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii
 
 def gateway_of(topic: str) -> str | None:
     """Return ``site/gateway`` of a topic below ``<root>/v1/``; None for a topic that the contract does not define."""
+    parts = _parts_of(topic)
+    return parts and parts[0]
+
+
+@lru_cache(maxsize=256)
+def _parts_of(topic: str) -> tuple[str, str, str | None] | None:
+    """Return gateway, kind and terminal of a topic; few topics have nearly all messages."""
     match = _TOPIC.fullmatch(topic)
-    return match and match[1]
+    return match and (match[1], match[2], match[3])
 
 
 def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | TerminalState | Rejected]:
@@ -204,20 +212,22 @@ def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Terminal
 
     An empty state of a terminal, which is no longer configured, holds nothing.
     """
-    match = _TOPIC.fullmatch(topic)
-    if match is None:
+    parts = _parts_of(topic)
+    if parts is None:
         yield Rejected("topic", "not a topic on which gateways publish events", payload)
-    elif len(payload) > MAX_BYTES:
+        return
+    gateway, kind, terminal = parts
+    if len(payload) > MAX_BYTES:
         yield Rejected("too_large", f"{len(payload)} bytes, at most {MAX_BYTES} are read", payload)
-    elif match[2] == "info":
+    elif kind == "info":
         yield _decode_one(payload, _info)
-    elif match[3] is not None:
+    elif terminal is not None:
         if payload:
-            yield _decode_one(payload, lambda content: _state(match[3], content))
+            yield _decode_one(payload, lambda content: _state(terminal, content))
     elif payload[:_MAX_LEADING_WHITESPACE].lstrip(_WHITESPACE)[:1] != b"[":
-        yield _decode_one(payload, lambda content: _event(content, match[1]))
+        yield _decode_one(payload, lambda content: _event(content, gateway))
     else:
-        yield from _batch(payload, match[1])
+        yield from _batch(payload, gateway)
 
 
 def read_stored(gateway: str, body: object) -> Event | Rejected:

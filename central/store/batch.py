@@ -151,7 +151,7 @@ class Batch:
             self._streams.set_current(gateway, stream, informed=False)
         held = coverage.holds(event.sequence)
         claims = stream.claims(event.sequence) if held else []
-        if any(claim.digest == event.digest and claim.previous is not None for claim in claims):
+        if claims and any(claim.digest == event.digest and claim.previous is not None for claim in claims):
             return False
         if len(claims) >= MAX_CLAIMS:
             raise Refused("too_many_forks", MAX_CLAIMS, stream, event.sequence)
@@ -222,10 +222,10 @@ class Batch:
 
         So a link is compared when its second end arrives, in whatever order, and again when a fork adds an end.
         """
-        holds = stream.coverage.holds
-        if sequence == 1 or holds(sequence - 1):
+        coverage = stream.coverage
+        if sequence == 1 or coverage.holds(sequence - 1):
             self._check_link(stream, sequence)
-        if holds(sequence + 1):
+        if sequence < coverage.seen and coverage.holds(sequence + 1):
             self._check_link(stream, sequence + 1)
 
     def _check_link(self, stream: Stream, place: int) -> None:

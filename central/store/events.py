@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
+from central.collector import paused_collector
 from central.event import Event, Info, Rejected, TerminalState, gateway_of, read_message
 from central.store import remarks
 from central.store.batch import Batch, Item, Outcome
@@ -105,21 +106,13 @@ class Store:
         What a message makes fail costs that message, or that element of a batch, which is then rejected. Raises
         StoreError where the file fails; then nothing is stored.
         """
-        items: list[Item] = []
-        rejected: list[tuple[str, Rejected]] = []
-        for message in messages:
-            topic = message.topic.encode("utf-8", "replace").decode()
-            gateway = gateway_of(topic) or ""
-            for found in _contained(topic, message):
-                if isinstance(found, Rejected):
-                    rejected.append((topic, found))
-                else:
-                    items.append(Item(topic, gateway, found, message.payload))
-        moment = Moment(self._now(), self._monotonic_s())
-        try:
-            lines, outcome = self._commit(items, rejected, moment, self._store)
-        except _Defect:
-            lines, outcome = self._commit(items, rejected, moment, self._store_parts)
+        with paused_collector():
+            items, rejected = _read(messages)
+            moment = Moment(self._now(), self._monotonic_s())
+            try:
+                lines, outcome = self._commit(items, rejected, moment, self._store)
+            except _Defect:
+                lines, outcome = self._commit(items, rejected, moment, self._store_parts)
         remarks.write(lines)
         return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
 
@@ -167,6 +160,21 @@ class Store:
 
 class _Defect(Exception):  # noqa: N818 - named by what is the matter
     """An item made its batch fail, by a defect of this program or by values that the database does not take."""
+
+
+def _read(messages: Iterable[Message]) -> tuple[list[Item], list[tuple[str, Rejected]]]:
+    """Return what messages hold, and what of them is rejected, each with its topic."""
+    items: list[Item] = []
+    rejected: list[tuple[str, Rejected]] = []
+    for message in messages:
+        topic = message.topic if message.topic.isascii() else message.topic.encode("utf-8", "replace").decode()
+        gateway = gateway_of(topic) or ""
+        for found in _contained(topic, message):
+            if isinstance(found, Rejected):
+                rejected.append((topic, found))
+            else:
+                items.append(Item(topic, gateway, found, message.payload))
+    return items, rejected
 
 
 def _contained(topic: str, message: Message) -> Iterator[Event | Info | TerminalState | Rejected]:

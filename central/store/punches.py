@@ -1,13 +1,12 @@
 """Punches: stored once by id, and compared where an id is known already."""
 
 from collections.abc import Iterable, Iterator
-from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, insert, literal_column, select, union_all
+from sqlalchemy import Connection, bindparam, insert, literal_column, select, union_all
 
 from central.event import QUARANTINE, Event, Punch, contradicting_fields
-from central.store.engine import chunks, insert_many
+from central.store.engine import in_list, insert_many, json_list
 from central.store.ownership import Recounted, claim, event_in
 from central.store.streams import Stream
 from central.store.tables import events, gateways, ownership, punches, streams
@@ -38,11 +37,9 @@ class PunchBatch:
         serials = {event.punch.serial for event in found if event.punch is not None}
         self._known: set[str] = set()
         self._owned: set[str] = set()
-        parts: Iterable[tuple[list[str], list[str]]] = zip_longest(
-            chunks(event.id for event in found), chunks(sorted(serials)), fillvalue=[]
-        )
-        for ids, numbers in parts:
-            for is_punch, value in connection.execute(_KNOWN, {"ids": ids, "serials": numbers}):
+        if found:
+            arrive = {"ids": json_list(event.id for event in found), "serials": json_list(sorted(serials))}
+            for is_punch, value in connection.execute(_KNOWN, arrive):
                 (self._known if is_punch else self._owned).add(value)
         self.added: list[Arrived] = []
         self.repeated: list[Arrived] = []
@@ -82,7 +79,8 @@ class PunchBatch:
         contradictions: list[Contradiction] = []
         recounted: list[Recounted] = []
         for part in _with_distinct_ids(self.repeated):
-            stored = {row.id: row for row in _first_events(self._connection, part)}
+            ids = json_list(one.event.id for one in part)
+            stored = {row.id: row for row in self._connection.execute(_COUNTING, {"ids": ids})}
             claimed = []
             for arrived in part:
                 first = stored[arrived.event.id]
@@ -125,15 +123,10 @@ def _with_distinct_ids(repeated: list[Arrived]) -> Iterator[list[Arrived]]:
         yield list(part.values())
 
 
-def _first_events(connection: Connection, arrived: list[Arrived]) -> Iterator[Row[Any]]:
-    for part in chunks(one.event.id for one in arrived):
-        yield from connection.execute(_COUNTING, {"ids": part})
-
-
 _KNOWN = union_all(
-    select(literal_column("1"), punches.c.id).where(punches.c.id.in_(bindparam("ids", expanding=True))),
+    select(literal_column("1"), punches.c.id).where(in_list(punches.c.id, "ids")),
     select(literal_column("0"), ownership.c.serial).where(
-        ownership.c.since == "", ownership.c.serial.in_(bindparam("serials", expanding=True))
+        ownership.c.since == "", in_list(ownership.c.serial, "serials")
     ),
 )
 """Which punches are stored, and which serial numbers have had a first punch."""
@@ -146,7 +139,7 @@ _WITH_GATEWAY = (
 _COUNTING = (
     _WITH_GATEWAY.add_columns(punches.c.id)
     .join(punches, punches.c.event == events.c.key)
-    .where(punches.c.id.in_(bindparam("ids", expanding=True)))
+    .where(in_list(punches.c.id, "ids"))
 )
 _QUARANTINED = (
     _WITH_GATEWAY.where(

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, tuple_, union_all, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, null, or_, select, union_all, update
 
 from central.coverage import Coverage
 from central.store.bodies import extent_of_gap
-from central.store.engine import chunks, insert_many, utc
+from central.store.engine import in_list, insert_many, json_list, utc
 from central.store.tables import events, forgotten, gaps, gateways, streams
 
 MAX_GATEWAYS = 10_000
@@ -232,7 +232,7 @@ _SET_GATEWAY = (
 )
 _DELETE_GAP = delete(gaps).where(gaps.c.stream == bindparam("b_stream"), gaps.c.first == bindparam("b_first"))
 _GATEWAYS = select(gateways.c.id, gateways.c.name, gateways.c.stream, gateways.c.informed).where(
-    gateways.c.name.in_(bindparam("names", expanding=True))
+    in_list(gateways.c.name, "names")
 )
 _STREAMS = select(
     streams.c.id,
@@ -242,12 +242,8 @@ _STREAMS = select(
     streams.c.assigned,
     select(func.count()).where(gaps.c.stream == streams.c.id).scalar_subquery(),
 )
-_STREAMS_BY_NAME = _STREAMS.where(
-    # SQLite reads the whole table for several keys of several columns: the first condition leads to the index.
-    streams.c.gateway.in_(bindparam("gateways", expanding=True)),
-    tuple_(streams.c.gateway, streams.c.name).in_(bindparam("places", expanding=True)),
-)
-_STREAMS_BY_KEY = _STREAMS.where(streams.c.id.in_(bindparam("keys", expanding=True)))
+_STREAMS_BY_NAME = _STREAMS.where(in_list(streams.c.gateway, "gateways"), in_list(streams.c.name, "names"))
+_STREAMS_BY_KEY = _STREAMS.where(in_list(streams.c.id, "keys"))
 _GAPS = (
     select(gaps.c.first, gaps.c.last)
     .where(
@@ -265,12 +261,10 @@ _GAPS = (
 _PLACES = union_all(
     select(
         *(events.c.stream, events.c.sequence, events.c.id, events.c.digest, events.c.previous, events.c.key),
-    ).where(events.c.stream == bindparam("stream"), events.c.sequence.in_(bindparam("sequences", expanding=True))),
+    ).where(events.c.stream == bindparam("stream"), in_list(events.c.sequence, "sequences")),
     select(
         *(forgotten.c.stream, forgotten.c.sequence, forgotten.c.id, forgotten.c.digest, null(), forgotten.c.event),
-    ).where(
-        forgotten.c.stream == bindparam("stream"), forgotten.c.sequence.in_(bindparam("sequences", expanding=True))
-    ),
+    ).where(forgotten.c.stream == bindparam("stream"), in_list(forgotten.c.sequence, "sequences")),
 ).order_by("key")
 """Events and, without ``previous``, pruned ones of one stream, in the order of arrival."""
 
@@ -278,8 +272,7 @@ _PLACES = union_all(
 def _load_gateways(connection: Connection, names: set[str]) -> dict[str, Gateway]:
     return {
         name: Gateway(key, name, current, informed)
-        for part in chunks(sorted(names))
-        for key, name, current, informed in connection.execute(_GATEWAYS, {"names": part})
+        for key, name, current, informed in connection.execute(_GATEWAYS, {"names": json_list(sorted(names))})
     }
 
 
@@ -288,13 +281,11 @@ def _load_streams(
 ) -> dict[tuple[int, str], Stream]:
     by_key = {gateway.key: gateway for gateway in known.values()}
     sequences = {(known[gateway].key, name): found for (gateway, name), found in wanted.items() if gateway in known}
-    rows: list[Any] = []
-    for part in chunks(sorted(sequences)):
-        gateways_of_part = sorted({gateway for gateway, _ in part})
-        rows += connection.execute(_STREAMS_BY_NAME, {"gateways": gateways_of_part, "places": part})
+    names = {"gateways": json_list(sorted(by_key)), "names": json_list(sorted({name for _, name in sequences}))}
+    rows: list[Any] = [row for row in connection.execute(_STREAMS_BY_NAME, names) if (row[1], row[2]) in sequences]
     missing = {gateway.current for gateway in known.values() if gateway.current is not None} - {row[0] for row in rows}
-    for keys in chunks(sorted(missing)):
-        rows += connection.execute(_STREAMS_BY_KEY, {"keys": keys})
+    if missing:
+        rows += connection.execute(_STREAMS_BY_KEY, {"keys": json_list(sorted(missing))})
     loaded: dict[tuple[int, str], Stream] = {}
     places: list[tuple[int, int]] = []
     for key, gateway, name, seen, assigned, gap_count in rows:
@@ -323,10 +314,7 @@ def _load_places(connection: Connection, by_key: Mapping[int, Stream], places: l
     for stream, sequence in places:
         wanted.setdefault(stream, []).append(sequence)
     for stream, sequences in wanted.items():
-        for part in chunks(sequences):
-            values = {"stream": stream, "sequences": part}
-            for _, sequence, identity, digest, previous, _ in connection.execute(_PLACES, values):
-                place = by_key[stream].place(sequence)
-                (place.events if previous is not None else place.forgotten).append(
-                    PlaceClaim(identity, digest, previous)
-                )
+        values = {"stream": stream, "sequences": json_list(sequences)}
+        for _, sequence, identity, digest, previous, _ in connection.execute(_PLACES, values):
+            place = by_key[stream].place(sequence)
+            (place.events if previous is not None else place.forgotten).append(PlaceClaim(identity, digest, previous))

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, Index, bindparam, insert, or_, se
 from sqlmodel import Field
 
 from central.store.bodies import extent_of_gap
-from central.store.engine import KEY, Row, listed, table, utc
+from central.store.engine import KEY, Row, in_list, json_list, listed, table, utc
 from central.store.streams import Moment, Stream
 from central.store.tables import gateways, streams
 
@@ -72,7 +72,7 @@ def arrive(connection: Connection, touched: Iterable[Stream], moment: Moment) ->
     seen = {key: stream.coverage.seen for key, stream in filled.items()}
     if not seen:
         return []
-    rows = connection.execute(_WAITING.where(listed(TAIL.c.stream, seen))).all()
+    rows = connection.execute(_WAITING_OF, {"streams": json_list(seen)}).all()
     ended = [row for row in rows if row.assigned <= seen[row.stream]]
     for row in ended:
         connection.execute(update(TAIL).where(TAIL.c.id == row.id).values(held=moment.received))
@@ -120,3 +120,4 @@ _WAITING = (
     .join(gateways, gateways.c.id == streams.c.gateway)
     .where(TAIL.c.held.is_(None))
 )
+_WAITING_OF = _WAITING.where(in_list(TAIL.c.stream, "streams"))

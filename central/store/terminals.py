@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlmodel import Field
 
 from central.event import INCIDENTS, Event, TerminalState, read_stored
-from central.store.engine import KEY, Row, chunks, table
+from central.store.engine import KEY, Row, chunks, in_list, json_list, table
 from central.store.findings import Findings
 from central.store.punches import Arrived
 from central.store.streams import Gateway, Moment, Refused, Stream
@@ -240,22 +240,22 @@ class TerminalBatch:
         What a log held may lie in the stream before: that must be held up to its end, where it is known here.
         """
         advances: dict[str, Advance] = {}
-        for part in chunks(gateway.key for gateway in touched):
-            held = self._held(set(self._connection.execute(_WITH_WAITING, {"gateways": part}).scalars()))
-            counting = [
-                row
-                for stream, upto in sorted(held.items())
-                for row in self._connection.execute(_WAITING, {"stream": stream, "upto": upto})
-            ]
-            for row in counting:
-                before = advances.get(row.serial)
-                if before is None:
-                    known = self._connection.execute(_READ, {"serial": row.serial}).scalar_one()
-                    advances[row.serial] = Advance(row.serial, known, max(row.until, known or row.until))
-                else:
-                    advances[row.serial] = before._replace(until=max(before.until, row.until))
-            if counting:
-                self._connection.execute(_COUNT, [{"b_id": row.id, "counted": self._received} for row in counting])
+        of_touched = {"gateways": json_list(gateway.key for gateway in touched)}
+        held = self._held(set(self._connection.execute(_WITH_WAITING, of_touched).scalars()))
+        counting = [
+            row
+            for stream, upto in sorted(held.items())
+            for row in self._connection.execute(_WAITING, {"stream": stream, "upto": upto})
+        ]
+        for row in counting:
+            before = advances.get(row.serial)
+            if before is None:
+                known = self._connection.execute(_READ, {"serial": row.serial}).scalar_one()
+                advances[row.serial] = Advance(row.serial, known, max(row.until, known or row.until))
+            else:
+                advances[row.serial] = before._replace(until=max(before.until, row.until))
+        if counting:
+            self._connection.execute(_COUNT, [{"b_id": row.id, "counted": self._received} for row in counting])
         return [one for one in advances.values() if one.before is None or one.until > one.before]
 
     def _held(self, keys: set[int]) -> dict[int, int]:
@@ -263,9 +263,8 @@ class TerminalBatch:
         found, ends = {}, {}
         new = keys
         while new:
-            for part in chunks(sorted(new)):
-                for row in self._connection.execute(_UPTO, {"streams": part}):
-                    found[row.id], ends[row.id] = row.upto, (row.predecessor, row.predecessor_sequence)
+            for row in self._connection.execute(_UPTO, {"streams": json_list(sorted(new))}):
+                found[row.id], ends[row.id] = row.upto, (row.predecessor, row.predecessor_sequence)
             new = {stream for stream, _ in ends.values() if stream is not None} - found.keys()
         return {key: found[key] if _is_whole(key, found, ends) else -1 for key in keys}
 
@@ -303,15 +302,16 @@ class TerminalBatch:
 
     def _beside(self, arrived: Iterable[tuple[Stream, Event, int]]) -> list[Changed]:
         """Return the punches without a date whose neighbours may have arrived."""
-        near: dict[int, tuple[str, int, int]] = {}
+        near: dict[int, tuple[str, list[int]]] = {}
         for stream, event, _ in arrived:
             if event.punch is not None:
-                _, low, high = near.get(stream.key, ("", event.sequence, event.sequence))
-                near[stream.key] = stream.gateway.name, min(low, event.sequence), max(high, event.sequence)
+                near.setdefault(stream.key, (stream.gateway.name, []))[1].append(event.sequence)
         return [
             Changed(name, *row)
-            for key, (name, low, high) in near.items()
-            for row in self._connection.execute(_MISDATED_NEAR, {"stream": key, "low": low - NEAR, "high": high + NEAR})
+            for key, (name, read) in near.items()
+            for row in self._connection.execute(
+                _MISDATED_NEAR, {"stream": key, "low": min(read) - NEAR, "high": max(read) + NEAR}
+            )
         ]
 
     def proofs(self, added: Iterable[Arrived]) -> list[Changed]:
@@ -328,9 +328,8 @@ class TerminalBatch:
             "first": min(min(found) for found in instants.values()),
             "last": max(max(found) for found in instants.values()),
         }
-        outages: set[tuple[int, str | None, int, int]] = set()
-        for part in chunks(names):
-            outages |= {tuple(row) for row in self._connection.execute(_OUTAGES, ends | {"gateways": part})}
+        found = self._connection.execute(_OUTAGES, {**ends, "gateways": json_list(names)})
+        outages: set[tuple[int, str | None, int, int]] = {tuple(row) for row in found}
         return [
             Changed(names[gateway], serial, begin, end)
             for gateway, of_serial, begin, end in sorted(outages, key=str)
@@ -405,7 +404,7 @@ _WAITING = (
     .order_by(WATERMARK.c.id)
 )
 _WITH_WAITING = select(streams.c.id).where(
-    streams.c.gateway.in_(bindparam("gateways", expanding=True)),
+    in_list(streams.c.gateway, "gateways"),
     exists().where(WATERMARK.c.stream == streams.c.id, WATERMARK.c.counted.is_(None)),
 )
 """Streams of gateways: the watermarks that wait are found by their own index, and those that count are not read."""
@@ -423,7 +422,7 @@ _UPTO = (
         streams.c.id, _upto(streams).label("upto"), _BEFORE.c.id.label("predecessor"), streams.c.predecessor_sequence
     )
     .outerjoin(_BEFORE, and_(_BEFORE.c.gateway == streams.c.gateway, _BEFORE.c.name == streams.c.predecessor))
-    .where(streams.c.id.in_(bindparam("streams", expanding=True)))
+    .where(in_list(streams.c.id, "streams"))
 )
 _COUNT = update(WATERMARK).where(WATERMARK.c.id == bindparam("b_id")).values(counted=bindparam("counted"))
 
@@ -480,7 +479,7 @@ _UNRESOLVED = (
 _OUTAGES = (
     select(INCIDENT.c.gateway, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end)
     .where(
-        INCIDENT.c.gateway.in_(bindparam("gateways", expanding=True)),
+        in_list(INCIDENT.c.gateway, "gateways"),
         INCIDENT.c.kind.in_(OUTAGES),
         INCIDENT.c.end >= bindparam("first"),
         INCIDENT.c.begin <= bindparam("last"),

@@ -4,10 +4,8 @@ Marks are taken in batches. A batch is one transaction: facts are read, days jud
 deleted together, so that a kill at any moment loses nothing and repeats nothing; any number of processes may do it.
 """
 
-import gc
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -16,6 +14,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection
 
+from central.collector import paused_collector
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
@@ -43,18 +42,6 @@ MAX_CAUSES = 20
 NO_REVISION = Last(0, "none", "", 0, None)
 
 log = structlog.get_logger("recompute")
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Keep the collector of cycles from looking through a batch's millions of objects, which have none."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Recompute:
@@ -148,7 +135,7 @@ class Recompute:
         """Judge what some marks name; return how many marks were handled, 0 where none waits."""
         taken: list[Marked] = []
         try:
-            with _without_collector(), self._database.writing() as connection:
+            with paused_collector(), self._database.writing() as connection:
                 taken = self._take(connection)
                 self._handle(connection, taken)
         except StoreError:
