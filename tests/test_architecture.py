@@ -121,6 +121,7 @@ def test_what_the_centre_decides_needs_no_io(name: str) -> None:
         "contextlib",
         "dataclasses",
         "datetime",
+        "functools",
         "hashlib",
         "heapq",
         "json",
