@@ -2,7 +2,6 @@
 # ruff: noqa: T201 - a command line prints
 
 import json
-import logging
 import os
 import re
 import signal
@@ -16,16 +15,15 @@ from datetime import date
 from enum import IntEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any
 
 import structlog
 import typer
-from structlog.processors import ExceptionRenderer
-from structlog.tracebacks import ExceptionDictTransformer
 from typer.core import TyperGroup
 
 from central import report as reports
 from central.inbox import Broker, Inbox
+from central.log import configure_logging
 from central.options import AsJson, Db, Now, Policies, clock_of, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
@@ -40,6 +38,7 @@ from central.store.engine import utc
 from central.texts import Language, Text, _
 from central.timesheet.recompute import Recompute
 from central.timesheet.worker import PERSON_DAYS, Worker
+from central.web import commands as web_commands
 
 
 class Code(IntEnum):
@@ -137,6 +136,8 @@ app.command()(report_commands.pins)
 app.add_typer(register_commands.app, name="registers")
 app.add_typer(register_commands.calendar, name="calendar")
 app.add_typer(export_commands.app, name="export")
+app.add_typer(web_commands.app, name="account")
+app.command()(web_commands.serve)
 
 
 def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:
@@ -229,7 +230,7 @@ def inbox(
 ) -> None:
     """Receive, store, acknowledge, write receipts, and judge what has changed, until SIGTERM or Ctrl-C."""
     address = _broker(broker, username, password_file, ca_file, cert_file, key_file)
-    _configure_logging()
+    configure_logging()
     log, now = structlog.get_logger("central"), clock_of(context)
     try:
         store = Store(db, now=now)
@@ -475,40 +476,6 @@ def _chain(chain: reports.Chain) -> str:
 
 def _first_few(items: list[str]) -> str:
     return ", ".join(items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
-
-
-def _configure_logging() -> None:
-    """Log to standard error: JSON, or coloured key=value lines on a terminal."""
-    terminal = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # A traceback shows lines of code without the values in them: those may be PINs.
-            *([] if terminal else [ExceptionRenderer(ExceptionDictTransformer(show_locals=False))]),
-            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-            if terminal
-            else structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _StandardError())),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
-
-
-class _StandardError:
-    """Standard error for log lines. A line that cannot be written (full disk, closed pipe) is lost; no exception."""
-
-    def write(self, text: str) -> None:
-        """Write to the descriptor: a text stream would keep a failed line and fail again when the process ends."""
-        data = text.encode("utf-8", "backslashreplace")
-        with suppress(OSError):
-            while data:
-                data = data[os.write(sys.stderr.fileno(), data) :]
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
 
 
 if __name__ == "__main__":

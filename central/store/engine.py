@@ -196,16 +196,25 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, create: bool = False, read_only: bool = False, lock: WriterLock | None = None
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        read_only: bool = False,
+        lock: WriterLock | None = None,
+        busy_s: float = BUSY_S,
     ) -> None:
-        """Open the file. ``lock``: the caller's, where it holds one; bringing a file up to date needs it."""
+        """Open the file. ``lock``: the caller's, where it holds one; bringing a file up to date needs it.
+
+        ``busy_s``: how long a transaction waits for another writer.
+        """
         self.path = path
         self._read_only = read_only
         if create:
             os.close(_create(path, path))
         elif not path.is_file():
             raise StoreError(f"{path}: no such database")
-        self._engine = _engine(path, read_only=read_only)
+        self._engine = _engine(path, read_only=read_only, busy_s=busy_s)
         try:
             with self.reading() as connection:
                 found = _version(connection)
@@ -288,15 +297,15 @@ def _create(path: Path, database: Path) -> int:
     return file
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(path: Path, mode: str, busy_s: float = BUSY_S) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_s, check_same_thread=False)
 
 
-def _engine(path: Path, *, read_only: bool) -> sqlalchemy.Engine:
+def _engine(path: Path, *, read_only: bool, busy_s: float) -> sqlalchemy.Engine:
     engine = sqlalchemy.create_engine(
         "sqlite://",
-        creator=lambda: _connect(path, "ro" if read_only else "rw"),
+        creator=lambda: _connect(path, "ro" if read_only else "rw", busy_s),
         hide_parameters=True,  # they are PINs
         poolclass=sqlalchemy.QueuePool,
         pool_size=2,

@@ -5,7 +5,7 @@ from datetime import date
 from random import Random
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, Index, and_, func, select
+from sqlalchemy import Connection, Index, and_, func, literal_column, select
 from sqlmodel import Field
 
 from central.store import outbox
@@ -273,3 +273,10 @@ def people_judged(connection: Connection, first: date, last: date, units: Iterab
 
 def _revision(row: Any) -> Revision:
     return Revision(**{**row._mapping, "date": date.fromisoformat(row.date)})  # noqa: SLF001 - SQLAlchemy's public name
+
+
+def last_row(connection: Connection) -> int:
+    """Return a number that grows with every revision that is stored; 0 where there is none."""
+    return int(
+        connection.execute(select(func.coalesce(func.max(literal_column("rowid")), 0)).select_from(RESULT)).scalar_one()
+    )

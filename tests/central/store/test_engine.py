@@ -145,7 +145,7 @@ def test_the_migrations_are_one_line() -> None:
 
 def test_migrations_make_the_tables_that_the_program_has(path: Path) -> None:
     """Columns, keys and indexes of the classes of rows are those of a new file."""
-    for module in ("tables", "registers", "results"):
+    for module in ("tables", "registers", "results", "accesses", "sessions"):
         import_module(f"central.store.{module}")
     with Database(path, create=True) as database, database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []

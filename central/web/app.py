@@ -1,0 +1,355 @@
+"""The routes of the pages: from a request to a session, a page's function, the access log, and the response."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import structlog
+from sqlalchemy import Connection
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from central.options import Now
+from central.policy.office import OfficePolicies
+from central.store import accesses, results
+from central.store.accesses import Access
+from central.store.engine import StoreError
+from central.store.registers import Registers, last_row
+from central.texts import Language, Text
+from central.web import messages, sessions
+from central.web.access import Role, Tree, Unit
+from central.web.accounts import Account, AccountFile
+from central.web.database import READERS, Change, Source, Writer
+from central.web.fragments import Fragments
+from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies
+from central.web.layout import Incoming, Layout
+from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
+from central.web.page import Done, Look, Missing, Page, Refusal, Shown
+from central.web.pages import overview
+
+MODULES: tuple[Any, ...] = (overview,)
+"""The modules of the pages; the menu has their order."""
+LOGOUT = "/logout"
+ASSETS = Path(__file__).parent / "assets"
+MOST_FIELDS = 200
+REFRESH_S = 1.0
+"""How often the account file is looked at."""
+_NOWHERE = Page("", "nowhere", messages.TEXTS["error"], lambda _: _nothing(), watched=False)
+"""What an address without a page is."""
+
+log = structlog.get_logger("web")
+
+
+def _nothing() -> Shown:
+    raise Missing
+
+
+class NotLoggedIn(Exception):  # noqa: N818 - named by what is the matter
+    """The request has no session that is valid."""
+
+
+class Stamp(NamedTuple):
+    """What pages depend on in the database; it differs when anything has changed."""
+
+    result: int
+    register: int
+
+
+class Answer(NamedTuple):
+    """What a page came to, in its thread."""
+
+    look: Look
+    outcome: Shown | Done | Refusal
+    touch: Change | None
+
+
+class Centre:
+    """All that the pages share: database, accounts, caches, texts, templates."""
+
+    def __init__(
+        self, source: Source, accounts: AccountFile, *, site: Site, policies: Path | None, own_days: bool, now: Now
+    ) -> None:
+        """``policies``: the folder of the office's own; ``own_days``: accounts with the role *person* may log in."""
+        self._source, self._accounts, self._site = source, accounts, site
+        self._policies, self._own_days, self._now = OfficePolicies(policies), own_days, now
+        self._writer = Writer(source)
+        self._readers = ThreadPoolExecutor(READERS, "web-reader")
+        self._addresses, self._tokens = Buckets(400, 1 / 40), Buckets(120, 1 / 10)
+        self._fragments = Fragments()
+        self._tree: tuple[int, Tree] | None = None
+        self._pages: list[Page] = [page for module in MODULES for page in module.PAGES]
+        self._paths = {page.name: page.path for page in self._pages}
+        self._layout = Layout(self._pages, _texts())
+        self._names = CookieNames(secure=site.secure)
+        self._login = LoginPages(
+            accounts, self._writer, self._layout, site, self._names, own_days=own_days, now=now, incoming=self._incoming
+        )
+
+    def app(self) -> ASGIApp:
+        """Return the ASGI application."""
+        routes = [
+            Route("/healthz", self._healthz),
+            Route("/centre.css", _asset("centre.css", "text/css")),
+            Route("/centre.js", _asset("centre.js", "text/javascript")),
+            Route(LOGIN, self._log_in, methods=["GET", "POST"]),
+            Route(LOGOUT, self._log_out, methods=["POST"]),
+            *(
+                Route(page.path, self._endpoint(page), methods=["GET", "POST"] if page.post else ["GET"])
+                for page in self._pages
+            ),
+        ]
+        handlers: dict[Any, Any] = {
+            HTTPException: self._http_error,
+            Refusal: self._refused,
+            Exception: self._failed,
+        }
+        return Guard(Starlette(routes=routes, exception_handlers=handlers), self._site)
+
+    async def tend(self) -> None:
+        """Read the account file when it changes, until cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_S)
+            if not await asyncio.to_thread(self._accounts.refresh):
+                continue
+            if self._accounts.problem is None:
+                log.info("accounts_read")
+            else:
+                log.error("accounts_not_read", reason=self._accounts.problem, hint="the accounts of before stay valid")
+
+    def stop(self) -> None:
+        """Let what follows changes end."""
+
+    def close(self) -> None:
+        """End the threads and close the database."""
+        self._readers.shutdown()
+        self._login.close()
+        self._writer.close()
+        self._source.close()
+
+    # --- pages --------------------------------------------------------------------------------------------------
+
+    def _endpoint(self, page: Page) -> Callable[[Request], Any]:
+        async def answer(request: Request) -> Response:
+            form = await self._form(request) if request.method == "POST" else None
+            return await self._answer(page, request, form)
+
+        return answer
+
+    async def _answer(self, page: Page, request: Request, form: Mapping[str, str] | None = None) -> Response:
+        """Return the response to a request; nothing about people leaves before the access log has it."""
+        incoming = self._incoming(request)
+        if wait_s := self._wait_s(incoming):
+            return self._layout.error(incoming, Refusal(429, "error_many", wait_s=wait_s))
+        is_ours = form is None or self._is_ours(request, form, incoming.token)
+        try:
+            look, outcome, touch = await self._run(self._outcome, page, incoming, form, is_ours)
+            change = outcome.change if isinstance(outcome, Done) else None
+            try:
+                await self._store(look.accesses, touch, change)
+            except Refusal as refusal:
+                outcome = refusal
+        except NotLoggedIn:
+            return self._login.to_form(incoming)
+        except StoreError as error:
+            return self._no_database(incoming, error)
+        if isinstance(outcome, Done):
+            return RedirectResponse(outcome.to, 303)
+        if isinstance(outcome, Refusal):
+            return self._layout.error(incoming, outcome, look)
+        if page.watched and not look.accesses:
+            raise RuntimeError(f"the page {page.name} shows people's data and reports no access")
+        answer = self._layout.page(incoming, outcome.title, outcome.main, look=look, moment=outcome.moment)
+        return self._remember(request, answer)
+
+    def _outcome(self, page: Page, incoming: Incoming, form: Mapping[str, str] | None, is_ours: bool) -> Answer:
+        """Return what a page comes to; in a thread. Raises NotLoggedIn or StoreError."""
+        with self._source.reading() as connection:
+            found = sessions.find(connection, incoming.token, self._accounts.get, self._now())
+            if found is None or (found[0].role is Role.PERSON and not self._own_days):
+                raise NotLoggedIn
+            account, touch = found
+            look = self._look(page, account, incoming, connection)
+            outcome: Shown | Done | Refusal
+            try:
+                if not page.is_for(look.viewer):
+                    outcome = Missing()
+                elif not is_ours:
+                    outcome = Refusal(403, "error_form")
+                elif form is None or page.post is None:
+                    outcome = page.show(look)
+                else:
+                    outcome = page.post(look, form)
+            except Refusal as refusal:
+                outcome = refusal
+            return Answer(look, outcome, touch)
+
+    def _look(self, page: Page, account: Account, incoming: Incoming, connection: Connection) -> Look:
+        register = last_row(connection)
+        stamp = Stamp(results.last_row(connection), register)
+        return Look(
+            page=page,
+            viewer=account.viewer,
+            t=self._layout.messages(incoming.language),
+            now=self._now(),
+            address=incoming.address,
+            parameters=incoming.parameters,
+            query=incoming.query,
+            connection=connection,
+            tree=self._tree_of(connection, register),
+            policies=self._policies,
+            own_days=self._own_days,
+            render=self._layout.render,
+            cached=lambda key, make: self._fragments.get(key, stamp, make),
+            form_token=sessions.form_token(incoming.token),
+            paths=self._paths,
+        )
+
+    def _tree_of(self, connection: Connection, register: int) -> Tree:
+        known = self._tree
+        if known is None or known[0] != register:
+            rows = Registers(connection).rows("units")
+            units = (
+                Unit(row.record.key, row.record.name, row.record.parent, row.record.zone, row.since, row.until)
+                for row in rows
+            )
+            known = self._tree = register, Tree(tuple(units))
+        return known[1]
+
+    async def _store(self, seen: list[Access], *changes: Change | None) -> None:
+        due = [change for change in changes if change is not None]
+        if not seen and not due:
+            return
+
+        def change(connection: Connection) -> None:
+            for one in due:
+                one(connection)
+            accesses.add(connection, seen)
+
+        await self._writer.write(change)
+
+    # --- login --------------------------------------------------------------------------------------------------
+
+    async def _log_in(self, request: Request) -> Response:
+        incoming = self._incoming(request)
+        if wait_s := self._wait_s(incoming):
+            return self._layout.error(incoming, Refusal(429, "error_many", wait_s=wait_s))
+        if request.method != "POST":
+            return self._remember(request, self._login.form(request))
+        try:
+            return await self._login.login(request, await self._form(request))
+        except Refusal as refusal:
+            return self._layout.error(incoming, refusal)
+        except StoreError as error:
+            return self._no_database(incoming, error)
+
+    async def _log_out(self, request: Request) -> Response:
+        incoming = self._incoming(request)
+        try:
+            if not self._is_ours(request, await self._form(request), incoming.token):
+                return self._layout.error(incoming, Refusal(403, "error_form"))
+            return await self._login.logout(request)
+        except StoreError as error:
+            return self._no_database(incoming, error)
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    def _incoming(self, request: Request) -> Incoming:
+        kept = cookies(request.headers.get("cookie", ""))
+        chosen = request.query_params.get("lang") or kept.get(self._names.language, "")
+        query = {name: value for name, value in request.query_params.items() if name != "lang"}
+        return Incoming(
+            kept.get(self._names.session, ""),
+            self._site.address(request.scope),
+            Language(chosen) if chosen in set(Language) else Language.INDONESIAN,
+            request.url.path,
+            request.path_params,
+            query,
+        )
+
+    def _remember(self, request: Request, answer: Response) -> Response:
+        """Let the browser keep the language that the address names."""
+        chosen = request.query_params.get("lang")
+        if chosen in set(Language):
+            answer.set_cookie(
+                self._names.language, chosen, max_age=YEAR_S, httponly=True, secure=self._site.secure, samesite="lax"
+            )
+        return answer
+
+    def _wait_s(self, incoming: Incoming) -> float:
+        """Count a request; return after how many seconds there is room for it, 0: now."""
+        wait_s = self._addresses.take(incoming.address)
+        return wait_s or (self._tokens.take(sessions.digest(incoming.token)) if incoming.token else 0.0)
+
+    def _is_ours(self, request: Request, form: Mapping[str, str], token: str) -> bool:
+        return self._site.is_own_origin(request.headers) and sessions.is_form_token(form.get("form", ""), token)
+
+    async def _form(self, request: Request) -> dict[str, str]:
+        """Return the fields of a form, the first of each; raises :class:`Refusal`."""
+        body = b""
+        try:
+            async for part in request.stream():
+                body += part
+                if len(body) > BODY_BYTES:
+                    raise Refusal(413, "error_large")
+            pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        except (ClientDisconnect, ValueError):
+            raise Refusal(400, "error_form") from None
+        return {name: value.replace("\0", "") for name, value in reversed(pairs)}
+
+    async def _run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    # --- errors -------------------------------------------------------------------------------------------------
+
+    def _no_database(self, incoming: Incoming, error: StoreError) -> Response:
+        log.error("database_not_usable", reason=str(error))
+        return self._layout.error(incoming, Refusal(503, "error_database"))
+
+    async def _http_error(self, request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:  # also for whoever is not logged in: the login, as at any page
+            return await self._answer(_NOWHERE, request)
+        return self._layout.error(self._incoming(request), Refusal(error.status_code, "error_missing"))
+
+    async def _refused(self, request: Request, refusal: Refusal) -> Response:
+        return self._layout.error(self._incoming(request), refusal)
+
+    async def _failed(self, request: Request, error: Exception) -> Response:
+        log.error("page_failed", page=getattr(request.scope.get("route"), "path", None), exc_info=error)
+        return self._layout.error(self._incoming(request), Refusal(500, "error_internal"))
+
+    async def _healthz(self, _: Request) -> Response:
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._readers, self._probe)
+        except StoreError:
+            return JSONResponse({"status": "failing", "reason": "database"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    def _probe(self) -> None:
+        with self._source.reading() as connection:
+            last_row(connection)
+
+
+def _texts() -> dict[str, Text]:
+    found: dict[str, Text] = {}
+    for module in (messages, *MODULES):
+        texts: Mapping[str, Text] = getattr(module, "TEXTS", {})
+        if twice := found.keys() & texts.keys():
+            raise ValueError(f"texts of two modules: {', '.join(sorted(twice))}")
+        found.update(texts)
+    return found
+
+
+def _asset(name: str, media_type: str) -> Callable[[Request], Any]:
+    content = (ASSETS / name).read_bytes()
+
+    async def served(_: Request) -> Response:
+        return PlainTextResponse(content, media_type=media_type)
+
+    return served

@@ -1,0 +1,241 @@
+"""The commands ``hadir-central serve`` and ``hadir-central account``."""
+# ruff: noqa: T201 - a command line prints
+
+import getpass
+import ipaddress
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+
+from central.log import configure_logging
+from central.options import AsJson, Db, Policies, clock_of
+from central.secret import SecretError, read_secret
+from central.web.access import WITH_UNITS, Role
+from central.web.accounts import NAME, Account, AccountFile, AccountsError, editing, read_accounts
+
+File = Annotated[Path, typer.Option("--accounts", metavar="FILE", help="The file of accounts (YAML).")]
+PasswordFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A file that holds the password; else it is entered.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9, dot, hyphen, underscore.")]
+Units = Annotated[
+    list[str] | None, typer.Option("--unit", metavar="KEY", help="A unit with all below it; may be repeated.")
+]
+Person = Annotated[str | None, typer.Option(metavar="KEY", help="The person whose account it is.")]
+
+app = typer.Typer(no_args_is_help=True, help="Accounts of the pages: who may see and do what.")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"hadir-central: {message}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _passwords() -> Any:
+    """Return the module of the hashes; it needs a library of the extra ``centre``."""
+    try:
+        from central.web import passwords  # noqa: PLC0415 - a library that not every installation has
+    except ModuleNotFoundError:
+        _refuse(
+            "passwords need argon2-cffi: pip install 'hadir-gateway[centre]'. 32-bit ARM has no ready-made one: "
+            "run the pages on a 64-bit system"
+        )
+    return passwords
+
+
+@app.command("add")
+def add(
+    name: Name,
+    role: Annotated[Role, typer.Option(help="What the account is for.")],
+    accounts: File,
+    unit: Units = None,
+    person: Person = None,
+    password_file: PasswordFile = None,
+) -> None:
+    """Add an account, and set its password. Tambah akun dan kata sandinya."""
+    hashing = _passwords()
+    if not NAME.fullmatch(name):
+        raise typer.BadParameter("write a-z, 0-9, dot, hyphen and underscore, at most 64.", param_hint="NAME")
+    if role in WITH_UNITS and not unit:
+        raise typer.BadParameter(f"the role {role} needs --unit KEY.", param_hint="--unit")
+    if role not in WITH_UNITS and unit:
+        raise typer.BadParameter(f"the role {role} has no units.", param_hint="--unit")
+    if role is Role.PERSON and person is None:
+        raise typer.BadParameter("the role person needs --person KEY.", param_hint="--person")
+    try:
+        if accounts.exists() and name in read_accounts(accounts):
+            _refuse(f"{accounts}: there is an account {name}; `account passwd` changes its password")
+        password = hashing.hash_password(_new_password(password_file, hashing))
+        with editing(accounts) as edited:
+            edited.add(Account(name, role, tuple(dict.fromkeys(unit or ())), person, password))
+    except AccountsError as error:
+        _refuse(str(error))
+    print(f"{name} can log in ({role})")
+    if person is None and role in (Role.SUPERIOR, Role.BKD):
+        print(f"{name} cannot approve requests without --person KEY: whose own request it is could not be known")
+
+
+@app.command("passwd")
+def passwd(name: Name, accounts: File, password_file: PasswordFile = None) -> None:
+    """Set another password; browsers that are logged in have to log in again. Ganti kata sandi."""
+    hashing = _passwords()
+    try:
+        with editing(accounts) as edited:
+            edited.existing(name)
+        password = hashing.hash_password(_new_password(password_file, hashing))
+        with editing(accounts) as edited:
+            edited.put(replace(edited.existing(name), password=password))
+    except AccountsError as error:
+        _refuse(str(error))
+    print(f"{name} has another password")
+
+
+@app.command("list")
+def list_accounts(accounts: File, as_json: AsJson = False) -> None:
+    """Show the accounts, without their hashes. Tampilkan akun."""
+    try:
+        found = read_accounts(accounts)
+    except AccountsError as error:
+        _refuse(str(error))
+    if as_json:
+        rows = [
+            {
+                "name": one.name,
+                "role": one.role,
+                "units": one.units,
+                "person": one.person,
+                "can_log_in": one.password is not None,
+            }
+            for one in found.values()
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for one in found.values():
+        more = [f"units {', '.join(one.units)}" if one.units else "", f"person {one.person}" if one.person else ""]
+        more.append("" if one.password else "no password yet")
+        print("  ".join(filter(None, (f"{one.name:20}", f"{one.role:9}", *more))).rstrip())
+
+
+@app.command("remove")
+def remove(name: Name, accounts: File) -> None:
+    """Remove an account; browsers that are logged in with it are logged out. Hapus akun."""
+    try:
+        with editing(accounts) as edited:
+            edited.remove(name)
+    except AccountsError as error:
+        _refuse(str(error))
+    print(f"{name} is removed; what it has done stays in the access log")
+
+
+def _new_password(file: Path | None, hashing: Any) -> str:
+    if file is not None:
+        try:
+            password = read_secret(file)
+        except (OSError, SecretError) as error:
+            raise AccountsError(f"{file}: {error}") from None
+    elif sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise AccountsError("the two passwords differ; nothing was changed")
+    else:
+        raise AccountsError("no screen to enter a password at; write it into a file and name it with --password-file")
+    if not hashing.SHORTEST <= len(password) <= hashing.LONGEST:
+        raise AccountsError(f"a password has {hashing.SHORTEST} to {hashing.LONGEST} characters; a sentence is best")
+    return password
+
+
+def serve(
+    context: typer.Context,
+    db: Db,
+    accounts: File,
+    listen: Annotated[str, typer.Option(metavar="ADDRESS:PORT", help="Where the pages are served.")] = "127.0.0.1:8090",
+    cert_file: Annotated[Path | None, typer.Option(metavar="FILE", help="The server's certificate (PEM).")] = None,
+    key_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key (PEM).")] = None,
+    public_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="https://NAME of the reverse proxy before this server.")
+    ] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Where the reverse proxy connects from; else loopback.")
+    ] = None,
+    policies: Policies = None,
+    own_days: Annotated[bool, typer.Option("--own-days", help="Let accounts with the role person log in.")] = False,
+) -> None:
+    """Serve the pages for superiors, operators, the personnel agency and auditors, until SIGTERM or Ctrl-C.
+
+    Halaman presensi untuk atasan, operator, BKD dan pemeriksa.
+    """
+    _passwords()
+    from central.web.app import Centre  # noqa: PLC0415 - other commands start faster without the server
+    from central.web.database import Source  # noqa: PLC0415
+    from central.web.guard import Site  # noqa: PLC0415
+    from central.web.server import Listening, open_socket  # noqa: PLC0415
+    from central.web.server import serve as run  # noqa: PLC0415
+
+    host, port = _address(listen)
+    public = None if public_url is None else _public(public_url)
+    _check_tls(host, cert_file, key_file, public)
+    proxies = proxy or ["127.0.0.1", "::1"]
+    site = Site(listens=host, tls=cert_file is not None, public_url=public, proxies=proxies)
+    try:
+        known = AccountFile(accounts)
+    except AccountsError as error:
+        _refuse(str(error))
+    source = Source(db)
+    configure_logging()
+    try:
+        listening = open_socket(host, port)
+    except OSError as error:
+        source.close()
+        _refuse(f"{listen}: {error.strerror or error}; another program may use the port: choose another one, --listen")
+    centre = Centre(source, known, site=site, policies=policies, own_days=own_days, now=clock_of(context))
+    scheme = "https" if cert_file is not None else "http"
+    port = listening.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    with listening:
+        run(
+            centre,
+            site,
+            Listening(host, port, cert_file, key_file),
+            listening,
+            lambda: print(f"{public or f'{scheme}://{shown}:{port}'}/", flush=True),
+        )
+
+
+def _address(listen: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{listen}")
+        host, port = parts.hostname or "", parts.port
+        ipaddress.ip_address(host)
+    except ValueError:
+        host, port = "", None
+    if not host or port is None:
+        raise typer.BadParameter("write an IP address and a port, such as 127.0.0.1:8090.", param_hint="--listen")
+    return host, port
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise typer.BadParameter("write https://NAME, without a path.", param_hint="--public-url")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _check_tls(host: str, cert_file: Path | None, key_file: Path | None, public: str | None) -> None:
+    if (cert_file is None) != (key_file is None):
+        raise typer.BadParameter("a certificate needs its key, and a key its certificate.", param_hint="--cert-file")
+    for option, file in (("--cert-file", cert_file), ("--key-file", key_file)):
+        if file is not None and not file.is_file():
+            raise typer.BadParameter(f"{file} is no file.", param_hint=option)
+    if key_file is not None and key_file.stat().st_mode & 0o007:
+        raise typer.BadParameter(f"everybody here can read it; run: chmod 600 {key_file}", param_hint="--key-file")
+    if cert_file is None and public is None and not ipaddress.ip_address(host).is_loopback:
+        raise typer.BadParameter(
+            "passwords and people's data would cross the network unencrypted. Name --cert-file and --key-file, or "
+            "leave it on 127.0.0.1 behind a web server with TLS and name its --public-url.",
+            param_hint="--listen",
+        )

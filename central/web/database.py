@@ -1,0 +1,142 @@
+"""The database as the pages use it: read in threads, written by one, and opened anew where the file is another one."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from central.store.engine import Database, StoreError
+
+READERS = 4
+"""Threads that read and render; more would only wait for each other."""
+BUSY_S = 5.0
+"""How long a change waits for another process that writes; an import of 100,000 rows holds the file for longer."""
+WAITING = 2_000
+"""Changes that may wait for the writer; further ones fail."""
+
+Change = Callable[[Connection], None]
+
+
+class Source:
+    """The centre's database; every method raises StoreError while it cannot be used.
+
+    A file that was replaced (restored from a backup) is another file under the same name: open connections would go on
+    with the old one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; raises StoreError where that fails, or where it is of another version."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._identity: tuple[int, int] | None = None
+        self._reading: Database | None = None
+        self._writing: Database | None = None
+        self._opened()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._drop()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection that sees one moment of the database and cannot write."""
+        with self._opened()[0].reading() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Yield a connection within a transaction that writes."""
+        with self._opened()[1].writing() as connection:
+            yield connection
+
+    def _opened(self) -> tuple[Database, Database]:
+        with self._lock:
+            try:
+                found = self._path.stat()
+            except OSError as error:
+                self._drop()
+                raise StoreError(f"{self._path}: {error.strerror}") from error
+            identity = found.st_dev, found.st_ino
+            if identity != self._identity:
+                self._drop()
+            if self._reading is None or self._writing is None:
+                self._reading = Database(self._path, read_only=True, busy_s=BUSY_S)
+                self._writing = Database(self._path, busy_s=BUSY_S)
+                self._identity = identity
+            return self._reading, self._writing
+
+    def _drop(self) -> None:
+        for database in (self._reading, self._writing):
+            if database is not None:
+                database.close()
+        self._reading = self._writing = self._identity = None
+
+
+class Writer:
+    """Makes changes in the order in which they come; those that wait at the same time share one transaction.
+
+    A transaction is durable when it ends, which takes some milliseconds however many changes it holds.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._thread = ThreadPoolExecutor(1, "web-writer")
+        self._waiting: list[tuple[Change, asyncio.Future[None]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def write(self, change: Change) -> None:
+        """Make a change durably; raises StoreError where that fails, and nothing of this change is stored then."""
+        if len(self._waiting) >= WAITING:
+            raise StoreError("too many changes wait for the database")
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append((change, done))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+        await done
+
+    async def _drain(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
+                await loop.run_in_executor(self._thread, self._transact, [change for change, _ in batch])
+            except Exception as error:  # noqa: BLE001 - each waiting request gets it
+                await self._alone(batch, error)
+            else:
+                for _, done in batch:
+                    _settle(done, None)
+
+    async def _alone(self, batch: list[tuple[Change, "asyncio.Future[None]"]], error: Exception) -> None:
+        """Make each change of a failed batch by itself: a bad one costs itself; a busy file fails all at once."""
+        loop = asyncio.get_running_loop()
+        for change, done in batch:
+            failure: Exception | None = error
+            if len(batch) > 1 and not isinstance(error, StoreError):
+                try:
+                    await loop.run_in_executor(self._thread, self._transact, [change])
+                    failure = None
+                except Exception as alone:  # noqa: BLE001 - as above
+                    failure = alone
+            _settle(done, failure)
+
+    def _transact(self, changes: list[Change]) -> None:
+        with self._source.writing() as connection:
+            for change in changes:
+                change(connection)
+
+    def close(self) -> None:
+        """End the thread once the changes that have begun are made."""
+        self._thread.shutdown()
+
+
+def _settle(done: "asyncio.Future[None]", failure: Exception | None) -> None:
+    with suppress(asyncio.InvalidStateError):  # the request was given up meanwhile
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
