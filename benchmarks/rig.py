@@ -216,7 +216,9 @@ class RunningDaemon:
 def daemon(folder: Path, settings: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Iterator[RunningDaemon]:
     """Run ``hadir run`` with ``settings`` for the length of a block."""
     configuration = folder / "gateway.yaml"
-    configuration.write_text(json.dumps(settings), encoding="utf-8")  # JSON is YAML
+    # JSON is YAML. Each key has a line of its own, as where people write them: `hadir status` looks for one of them.
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in settings.items()]
+    configuration.write_text("".join(lines), encoding="utf-8")
     command = [sys.executable, "-m", "gateway.cli", "run", "--config", str(configuration), "--assume-synchronised"]
     with (folder / "daemon.log").open("wb") as log:
         process = subprocess.Popen(

@@ -6,8 +6,6 @@ Used by the doctor, the status page, `hadir status`, and the setting of clocks.
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from drivers.base import Reason
-
 ZONES_MS = 26 * 3_600_000
 """No two time zones differ by more."""
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
@@ -30,22 +28,23 @@ class Obstacle(NamedTuple):
 
 
 _BY_REASON: Mapping[str, Obstacle] = {
-    Reason.NAME_UNKNOWN: Obstacle("route", "terminal_name_unknown"),
-    Reason.NO_ROUTE: Obstacle("route", "no_route"),
-    Reason.PORT_CLOSED: Obstacle("port", "port_closed"),
-    Reason.PORT_PERMISSION: Obstacle("port", "port_permission"),
-    Reason.PORT_IN_USE: Obstacle("port", "port_in_use"),
-    Reason.PORT_MISSING: Obstacle("port", "port_missing"),
-    Reason.FILES_UNREADABLE: Obstacle("port", "files_unreadable"),
-    Reason.KEY_FILE: Obstacle("key", "key_file"),
-    Reason.KEY_REFUSED: Obstacle("key", "key_refused"),
-    Reason.ENCRYPTED: Obstacle("key", "encrypted"),
-    Reason.ACCESS_PANEL: Obstacle("key", "panel"),
-    Reason.SERIAL_UNREPORTED: Obstacle("serial", "serial_not_told"),
-    Reason.SERIAL_DIFFERS: Obstacle("serial", "serial_differs"),
-    Reason.SERIAL_TWICE: Obstacle("serial", "serial_twice"),
-    Reason.LAYOUT_UNKNOWN: Obstacle("record", "layout_unknown"),
+    "name_unknown": Obstacle("route", "terminal_name_unknown"),
+    "no_route": Obstacle("route", "no_route"),
+    "port_closed": Obstacle("port", "port_closed"),
+    "port_permission": Obstacle("port", "port_permission"),
+    "port_in_use": Obstacle("port", "port_in_use"),
+    "port_missing": Obstacle("port", "port_missing"),
+    "files_unreadable": Obstacle("port", "files_unreadable"),
+    "key_file": Obstacle("key", "key_file"),
+    "key_refused": Obstacle("key", "key_refused"),
+    "encrypted": Obstacle("key", "encrypted"),
+    "access_panel": Obstacle("key", "panel"),
+    "serial_unreported": Obstacle("serial", "serial_not_told"),
+    "serial_differs": Obstacle("serial", "serial_differs"),
+    "serial_twice": Obstacle("serial", "serial_twice"),
+    "layout_unknown": Obstacle("record", "layout_unknown"),
 }
+"""Value of a :class:`drivers.base.Reason` → its meaning. With the class, `hadir status` would import all drivers."""
 _BY_CAUSE = {
     "unavailable": Obstacle("port", "silent"),
     "protocol": Obstacle("key", "not_a_terminal"),

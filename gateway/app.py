@@ -246,6 +246,7 @@ class Daemon:
     def _answers(self) -> dict[str, Command]:
         return {
             "status": lambda _: self._status(),
+            "office": lambda _: self._settings.office.data(self._settings.digest),
             "summary": lambda request: summary(
                 self._ledger, int(request["days"]), date.fromisoformat(request["since"])
             ),

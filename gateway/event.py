@@ -18,25 +18,27 @@ from uuid import uuid5 as standard_uuid5
 from zoneinfo import ZoneInfo
 
 from drivers.base import BadRecord, Labels, RawPunch, Record, Via
+from gateway import event_types
 
 NAMESPACE = standard_uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 NOTE_NAMESPACE = standard_uuid5(NAMESPACE_URL, "urn:hadir:note:v1")
 
-RECORDED = "hadir.punch.recorded.v1"
-CONFIRMED = "hadir.punch.confirmed.v1"
-UNCONFIRMED = "hadir.punch.unconfirmed.v1"
-QUARANTINED = "hadir.record.quarantined.v1"
-TERMINAL_LOST = "hadir.terminal.lost.v1"
-TERMINAL_FOUND = "hadir.terminal.found.v1"
-TERMINAL_CHANGED = "hadir.terminal.changed.v1"
-CLOCK_STEPPED = "hadir.clock.stepped.v1"
-CLOCK_SET = "hadir.clock.set.v1"
-CLOCK_SYNCHRONISED = "hadir.clock.synchronised.v1"
-GATEWAY_RESUMED = "hadir.gateway.resumed.v1"
-STREAM_OPENED = "hadir.stream.opened.v1"
-HISTORY_WITHHELD = "hadir.history.withheld.v1"
-BODY_FORGOTTEN = "hadir.body.forgotten.v1"
-FILE_IMPORTED = "hadir.file.imported.v1"
+# The types are used with the functions below.
+RECORDED = event_types.RECORDED
+CONFIRMED = event_types.CONFIRMED
+UNCONFIRMED = event_types.UNCONFIRMED
+QUARANTINED = event_types.QUARANTINED
+TERMINAL_LOST = event_types.TERMINAL_LOST
+TERMINAL_FOUND = event_types.TERMINAL_FOUND
+TERMINAL_CHANGED = event_types.TERMINAL_CHANGED
+CLOCK_STEPPED = event_types.CLOCK_STEPPED
+CLOCK_SET = event_types.CLOCK_SET
+CLOCK_SYNCHRONISED = event_types.CLOCK_SYNCHRONISED
+GATEWAY_RESUMED = event_types.GATEWAY_RESUMED
+STREAM_OPENED = event_types.STREAM_OPENED
+HISTORY_WITHHELD = event_types.HISTORY_WITHHELD
+BODY_FORGOTTEN = event_types.BODY_FORGOTTEN
+FILE_IMPORTED = event_types.FILE_IMPORTED
 
 STATE_LABELS: dict[int | None, str] = {
     0: "check_in",

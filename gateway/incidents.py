@@ -7,7 +7,7 @@ topics, and in the language of the reader elsewhere: :mod:`gateway.texts`.
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from gateway import event
+from gateway import event_types as event
 from gateway.texts import Language, Message, Text, _
 
 Level = Literal["info", "warning", "error"]

@@ -46,6 +46,7 @@ from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
 from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_warning
 from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, duration_between, host_fault, refuse_newly
+from gateway.office import DEFAULT_DATA_DIR, Office, digest_of
 
 Location = tuple[int | str, ...]
 
@@ -308,7 +309,10 @@ def _check_pair(certificate: Path, key: Path, info: ValidationInfo) -> None:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    # Most programs validate a few sections and one or two drivers' options: a validator is built when it is first used.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True, defer_build=True
+    )
 
     @field_validator("url", "address", "port", "listen", mode="before", check_fields=False)
     @classmethod
@@ -527,7 +531,7 @@ class Settings(_Section):
     """Name of this machine, unique in the office; part of every topic."""
     timezone: Zone
     """The office's time zone."""
-    data_dir: Path = Path("/var/lib/hadir")
+    data_dir: Path = DEFAULT_DATA_DIR
     """Folder of the ledger, backups and captures."""
     mqtt: Mqtt
     """The connection to the broker."""
@@ -547,6 +551,7 @@ class Settings(_Section):
     """The terminals to read."""
 
     _problems: tuple["Problem", ...] = PrivateAttr(())
+    _digest: str = PrivateAttr("")
 
     @property
     def problems(self) -> tuple["Problem", ...]:
@@ -557,7 +562,20 @@ class Settings(_Section):
         """Return a copy that has the terminals of ``other``, and its problems."""
         copy = self.model_copy(update={"terminals": other.terminals})
         copy._problems = other.problems  # noqa: SLF001 - ours
+        same = all(getattr(self, key) == getattr(other, key) for key in type(self).model_fields if key != "terminals")
+        copy._digest = other.digest if same else ""  # noqa: SLF001 - ours
         return copy
+
+    @property
+    def digest(self) -> str:
+        """The :func:`gateway.office.digest_of` the file with all these values; empty where no single file has them."""
+        return self._digest
+
+    @property
+    def office(self) -> Office:
+        """What `hadir status` shows of it."""
+        tolerances = {terminal.name: terminal.clock.tolerance for terminal in self.terminals}
+        return Office(self.site, self.gateway, self.timezone, self.data_dir, self.mqtt.url, tolerances)
 
     @field_validator("data_dir")
     @classmethod
@@ -664,7 +682,7 @@ def load(path: Path, *, strict: bool = False) -> Settings:
     Otherwise they keep their earlier meaning, for a gateway that has been running with them, and are listed in
     ``Settings.problems``.
     """
-    root, data, problems = _read(path)
+    text, root, data, problems = _read(path)
     problems += [
         Problem(*_position(root, where), _dotted(where), message, severity)
         for where, message, severity in _across(data, path.absolute().parent)
@@ -683,6 +701,7 @@ def load(path: Path, *, strict: bool = False) -> Settings:
         for where, message, severity in _worth_a_warning(settings)
     ]
     settings._problems = tuple(sorted(set(problems)))  # noqa: SLF001 - ours
+    settings._digest = digest_of(text)  # noqa: SLF001 - ours
     return settings
 
 
@@ -762,8 +781,8 @@ def _syntax_problem(text: str, error: MarkedYAMLError) -> tuple[Any, str]:
     return mark, message
 
 
-def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
-    """Return the file as nodes, which know their place, and as values; with the keys that are written twice."""
+def _read(path: Path) -> tuple[str, Node, dict[Any, Any], list[Problem]]:
+    """Return the file as text, as nodes, which know their place, and as values; with keys that are written twice."""
 
     def stop(line: int, column: int, message: str) -> SettingsError:
         return SettingsError(path, [Problem(line, column, "(file)", message)])
@@ -795,7 +814,7 @@ def _read(path: Path) -> tuple[Node, dict[Any, Any], list[Problem]]:
         raise SettingsError(path, [empty], missing=True)
     if not isinstance(data, dict):
         raise stop(*_mark(root), "does not consist of keys; write key: value on each line")
-    return root, data, list(_node_problems(root))
+    return text, root, data, list(_node_problems(root))
 
 
 def _scalar_problem(node: ScalarNode) -> tuple[str, Severity] | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from gateway.cli.base import Code, Failure, print_stderr
+from gateway.office import Office
 from gateway.settings import Settings, SettingsError, TerminalSettings, load
 
 
@@ -14,6 +15,11 @@ def load_settings(path: Path) -> Settings:
         return load(path)
     except SettingsError as exc:
         raise misconfigured(exc) from None
+
+
+def office_in(path: Path) -> Office:
+    """Return what `hadir status` shows of a configuration; as :func:`load_settings`."""
+    return load_settings(path).office
 
 
 def misconfigured(exc: SettingsError) -> Failure:

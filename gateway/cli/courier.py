@@ -36,9 +36,11 @@ from gateway.bundle import (
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
 from gateway.cli.configuration import load_settings
 from gateway.cli.ledger_access import open_ledger
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, duration
-from gateway.cli.output import grouped, print_json, printable
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
+from gateway.cli.output import grouped, print_json
 from gateway.cli.screen import rich_console
+from gateway.cli.terminal_options import duration
+from gateway.cli.untrusted import printable
 from gateway.courier import Courier, CourierDisconnected, CourierRefused, Outcome
 from gateway.event import utc_text
 from gateway.ledger import LedgerReader

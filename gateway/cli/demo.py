@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from gateway.cli.base import command_group
-from gateway.cli.options import Lang, duration
+from gateway.cli.options import Lang
+from gateway.cli.terminal_options import duration
 from gateway.demo.run import demo as run_demo
 from gateway.texts import user_language
 

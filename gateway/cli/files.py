@@ -20,8 +20,9 @@ from gateway.cli.configuration import load_settings
 from gateway.cli.daemon import data_from_daemon
 from gateway.cli.ledger_access import ledger_failure, open_ledger, write_ledger
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
-from gateway.cli.output import grouped, print_json, printable
+from gateway.cli.output import grouped, print_json
 from gateway.cli.progress import progress
+from gateway.cli.untrusted import printable
 from gateway.clock import SystemClock
 from gateway.file_import import (
     DaemonSink,

@@ -1,4 +1,4 @@
-"""Text and JSON that commands print: fields, counts, durations, times."""
+"""Text and JSON that commands print: fields, counts, durations, times. It imports no driver."""
 # ruff: noqa: T201 - a command line prints
 
 import json
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal, TextIO
-
-from drivers import safe_files
 
 
 def print_json(value: object) -> None:
@@ -61,11 +59,6 @@ def offset_text(offset_ms: int, bound_ms: int) -> str:
 def local_text(utc: str | None, zone: tzinfo | None) -> str:
     """Return a UTC timestamp (ISO 8601) in local time; ``-`` for None."""
     return "-" if utc is None else f"{datetime.fromisoformat(utc).astimezone(zone):%Y-%m-%d %H:%M:%S}"
-
-
-def printable(text: object) -> str:
-    """Return an untrusted text with unprintable characters replaced; see :func:`drivers.safe_files.printable`."""
-    return safe_files.printable(str(text))
 
 
 def open_private(path: Path, mode: Literal["w", "x"]) -> TextIO:

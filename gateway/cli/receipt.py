@@ -11,7 +11,8 @@ from gateway.cli.base import Code, Failure, command_group
 from gateway.cli.configuration import load_settings
 from gateway.cli.ledger_access import in_daemon_or_ledger
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
-from gateway.cli.output import grouped, print_json, printable
+from gateway.cli.output import grouped, print_json
+from gateway.cli.untrusted import printable
 from gateway.commands import Refusal, take_receipt
 
 RECEIPT_BYTES = 64 * 1024

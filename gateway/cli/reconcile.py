@@ -8,8 +8,9 @@ import typer
 from gateway.cli.base import command_group
 from gateway.cli.configuration import configured_terminal, load_settings
 from gateway.cli.daemon import data_from_daemon, not_running
-from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, duration
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import grouped, print_json
+from gateway.cli.terminal_options import duration
 from gateway.control import TIMEOUT_S
 
 RECONCILE_WAIT_S = 60.0

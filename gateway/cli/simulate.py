@@ -23,8 +23,8 @@ from drivers.anviz import simulator as anviz_simulator
 from drivers.line import simulator as line_simulator
 from drivers.zkteco import simulator as zkteco_simulator
 from gateway.cli.base import command_group, print_stderr
-from gateway.cli.options import duration, signed_duration
 from gateway.cli.output import grouped
+from gateway.cli.terminal_options import duration, signed_duration
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """``hadir status``: the state of the gateway and its terminals, once or continuously.
 
-A running gateway reports what its ledger holds; only where none answers is the ledger read here, by a module that is
-imported then.
+A running gateway reports what its ledger holds and, where it has read the same configuration, what is shown of that.
+Only otherwise are they read here, by modules that are imported then.
 """
 # ruff: noqa: T201 - a command line prints
 
@@ -16,16 +16,15 @@ from rich.text import Text
 
 from gateway.broker_status import BrokerStatus
 from gateway.cli.base import Code, Failure, command_group
-from gateway.cli.configuration import load_settings
 from gateway.cli.daemon import failure_of
 from gateway.cli.loading import load
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config, Lang
 from gateway.cli.output import local_text, print_fields, print_json
 from gateway.cli.screen import rich_console
 from gateway.control import Done, Failed, NotRunning, ask
+from gateway.office import Office, running_office
 from gateway.page.attention import Item, attention, broker_text, reason_text
 from gateway.page.messages import Messages
-from gateway.settings import Settings
 from gateway.texts import Language, user_language
 
 ALARMS = 5
@@ -52,28 +51,28 @@ def status(
 
     Ends with 0 where the daemon answers, whatever there is to look at; with 3 where none does.
     """
-    settings = load_settings(config)
+    office = running_office(config) or load("configuration").office_in(config)
     language = lang or user_language()
     if watch:
         if as_json:
             raise typer.BadParameter("choose one of --json and --watch.")
-        _watch(settings, language)
+        _watch(office, language)
         return
-    seen = _look(settings, days)
-    t = _messages(settings, language)
-    items = _attention(settings, seen, t)
+    seen = _look(office, days)
+    t = _messages(office, language)
+    items = _attention(office, seen, t)
     if as_json:
         running = {"running": seen.status is not None or seen.error is not None, **(seen.status or {})}
         to_do = {"attention": [item._asdict() for item in items]}
         print_json({**running, **to_do, "terminals": seen.terminals, "ledger": seen.counts, "tallies": seen.tallies})
     else:
-        _print_status(settings, seen, items, t)
+        _print_status(office, seen, items, t)
         _print_tallies(seen.tallies, t)
-        _print_alarms(settings, seen, t)
+        _print_alarms(office, seen, t)
     if seen.error is not None:
         raise seen.error
     if seen.status is None:
-        what = f"the daemon is not running (nothing answers in {settings.data_dir})"
+        what = f"the daemon is not running (nothing answers in {office.data_dir})"
         raise Failure(Code.NOT_RUNNING, what, "not_running")
 
 
@@ -90,9 +89,9 @@ class _Seen(NamedTuple):
     """Why a running daemon did not answer."""
 
 
-def _look(settings: Settings, days: int, since: date = date.min) -> _Seen:
+def _look(office: Office, days: int, since: date = date.min) -> _Seen:
     """Query the daemon and read the ledger; tallies are those of the newest ``days`` days, none before ``since``."""
-    folder = settings.data_dir
+    folder = office.data_dir
     try:
         next(folder.iterdir(), None)
     except FileNotFoundError:
@@ -116,34 +115,31 @@ def _look(settings: Settings, days: int, since: date = date.min) -> _Seen:
     return _Seen(status, terminals, found["counts"], found["tallies"], error)
 
 
-def _messages(settings: Settings, language: Language) -> Messages:
-    return Messages(language.value, datetime.now(ZoneInfo(settings.timezone)))
+def _messages(office: Office, language: Language) -> Messages:
+    return Messages(language.value, datetime.now(ZoneInfo(office.timezone)))
 
 
-def _attention(settings: Settings, seen: _Seen, t: Messages) -> list[Item]:
+def _attention(office: Office, seen: _Seen, t: Messages) -> list[Item]:
     """Return the items that need a person's attention, as on the status page; none where no daemon answers."""
     if seen.status is None:
         return []
-    tolerances = {terminal.name: terminal.clock.tolerance for terminal in settings.terminals}
-    return attention(seen.status, tolerances, t)
+    return attention(seen.status, office.tolerances, t)
 
 
-def _watch(settings: Settings, language: Language) -> None:
+def _watch(office: Office, language: Language) -> None:
     watch = load("watch")
     if not watch.can_watch():
         raise typer.BadParameter("--watch needs a terminal window to draw in; leave it out.")
 
     def look() -> Any:
-        t = _messages(settings, language)
+        t = _messages(office, language)
         try:
-            seen = _look(settings, 1, since=t.day - timedelta(days=7))
+            seen = _look(office, 1, since=t.day - timedelta(days=7))
         except Failure as failure:  # the cause may go away while the screen is shown
             return watch.Picture(t, {t("gateway"): str(failure.args[0])}, {}, {}, [], [])
         newest = {name: days[-1] for name, days in seen.tallies.items() if days}
         alarms = [{**alarm, "message": t.alarm_text(alarm)} for alarm in (seen.status or {}).get("alarms", [])]
-        return watch.Picture(
-            t, _fields(settings, seen, t), seen.terminals, newest, alarms, _attention(settings, seen, t)
-        )
+        return watch.Picture(t, _fields(office, seen, t), seen.terminals, newest, alarms, _attention(office, seen, t))
 
     watch.draw_repeatedly(look)
 
@@ -175,21 +171,21 @@ def _behind(count: int, t: Messages, *, lags: bool) -> str:
     return f"[yellow]{t.number(count)}[/yellow]" if lags else t.number(count)
 
 
-def _fields(settings: Settings, seen: _Seen, t: Messages) -> dict[str, str]:
+def _fields(office: Office, seen: _Seen, t: Messages) -> dict[str, str]:
     """Return the state of the gateway itself: label → text."""
     status, counts = seen.status, seen.counts
-    name = f"{settings.site}/{settings.gateway}"
+    name = f"{office.site}/{office.gateway}"
     fields = {t("gateway"): t("gateway_stopped", gateway=name)}
     if status is not None:
         health = status["health"]
         uptime, version = t.span(health["uptime_s"]), status["version"]
         waiting = t("events_wait", count=t.number(health["backlog"]))
         if health["backlog"]:
-            since = local_text(health["oldest_waiting"], ZoneInfo(settings.timezone))
+            since = local_text(health["oldest_waiting"], ZoneInfo(office.timezone))
             waiting += ", " + t("waiting_since", since=since)
         fields = {
             t("gateway"): t("gateway_runs", gateway=name, version=version, uptime=uptime),
-            t("broker_field"): f"{settings.mqtt.url}, {broker_text(BrokerStatus.of(status), t)}; {waiting}",
+            t("broker_field"): f"{office.broker}, {broker_text(BrokerStatus.of(status), t)}; {waiting}",
             t("clock_field"): t("clock_synchronised" if health["clock_synchronised"] else "clock_unsynchronised"),
             t("disk_field"): _disk_text(health, t),
         }
@@ -211,19 +207,19 @@ def _disk_text(health: dict[str, Any], t: Messages) -> str:
     return free + enough + ("" if health["room"] == "all" else f"; {t('disk_' + health['room'])}")
 
 
-def _print_alarms(settings: Settings, seen: _Seen, t: Messages) -> None:
+def _print_alarms(office: Office, seen: _Seen, t: Messages) -> None:
     """Print the newest alarms since the daemon started."""
     alarms = (seen.status or {}).get("alarms", [])
     if not alarms:
         return
     print(f"\n{t('newest_alarms')}:")
     for alarm in alarms[:ALARMS]:
-        moment = local_text(alarm["at"], ZoneInfo(settings.timezone))
+        moment = local_text(alarm["at"], ZoneInfo(office.timezone))
         print(f"  {moment}  {alarm['alarm']}: {t.alarm_text(alarm)}")
 
 
-def _print_status(settings: Settings, seen: _Seen, items: list[Item], t: Messages) -> None:
-    print_fields(_fields(settings, seen, t))
+def _print_status(office: Office, seen: _Seen, items: list[Item], t: Messages) -> None:
+    print_fields(_fields(office, seen, t))
     for item in items:
         print(f"\n{'!!' if item.urgent else '! '} {item.what}")
         if item.do:
@@ -231,7 +227,7 @@ def _print_status(settings: Settings, seen: _Seen, items: list[Item], t: Message
     if not seen.terminals:
         return
     print()
-    console, zone = rich_console(), ZoneInfo(settings.timezone)
+    console, zone = rich_console(), ZoneInfo(office.timezone)
     table = Table(t("column_terminal"), t("column_state"), box=None, pad_edge=False, header_style="bold")
     for heading in ("column_since", "column_serial", "column_last_punch", "column_clock", "column_records"):
         table.add_column(t(heading), no_wrap=True)

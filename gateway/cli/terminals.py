@@ -53,7 +53,7 @@ from drivers.base import (
 from drivers.values import STRICT
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
 from gateway.cli.configuration import load_settings
-from gateway.cli.options import DEFAULT_CONFIG, Address, AsJson, CommKey, Config, DriverName, Timeout, Udp, duration
+from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
 from gateway.cli.output import (
     code_text,
     duration_text,
@@ -66,6 +66,7 @@ from gateway.cli.output import (
 )
 from gateway.cli.progress import progress, spinner, with_progress_bar
 from gateway.cli.screen import rich_console
+from gateway.cli.terminal_options import Address, CommKey, DriverName, Timeout, Udp, duration
 from gateway.event import LABELS
 
 TAIL = 8

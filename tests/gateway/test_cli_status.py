@@ -17,6 +17,7 @@ from gateway.cli import status
 from gateway.control_server import Control
 from gateway.findings import FINDINGS
 from gateway.ledger import FILE_NAME
+from gateway.office import running_office
 from gateway.page.attention import attention
 from gateway.page.messages import Messages
 from gateway.settings import load
@@ -44,14 +45,37 @@ def test_a_full_disk_is_seen(tmp_path: Path) -> None:
     assert (item["urgent"], item["what"]) == (True, "Disk penuh: pembacaan berhenti")
 
 
-def test_the_status_of_a_running_gateway_needs_no_ledger_here() -> None:
-    """It reports its own: what reads ledgers takes most of the time of every other command."""
-    script = (
-        "import sys, gateway.cli.status; print([name for name in ('sqlalchemy', 'structlog') if name in sys.modules])"
-    )
+def test_the_status_of_a_running_gateway_needs_neither_ledger_nor_configuration_here() -> None:
+    """It reports its own: what reads them takes most of the time of every other command."""
+    heavy = "sqlalchemy", "structlog", "pydantic", "ruamel.yaml", "drivers", "gateway.settings"
+    script = f"import sys, gateway.cli.status; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
     assert status.LEDGER_NAME == FILE_NAME
+
+
+def test_a_running_gateway_that_read_the_same_file_reports_what_is_shown_of_it(tmp_path: Path) -> None:
+    """A change of the file is read, checked and shown as before the gateway takes it."""
+    config = configuration(tmp_path, lobby="127.0.0.1:9")
+    with running("run", "-c", config):
+        eventually_answered(tmp_path / "data")
+        office = running_office(config)
+        assert office == load(config).office
+        shown = json.loads(hadir("status", "-c", config, "--json").stdout)
+        assert shown["running"] is True
+        config.write_text(config.read_text().replace("lobby", "gudang"))
+        assert running_office(config) is None
+        assert hadir("reload", "-c", config).returncode == 0
+        office = running_office(config)
+        assert office is not None
+        assert set(office.tolerances) == {"gudang"}
+        config.write_text(config.read_text() + "retention: {days: 7}\n")
+        assert hadir("reload", "-c", config).returncode == 0
+        assert running_office(config) is None, "the days take effect at the next start"
+        config.write_text(config.read_text() + "nonsense: 1\n")
+        done = hadir("status", "-c", config)
+    assert done.returncode == 78
+    assert "nonsense: unknown key" in done.stderr
 
 
 def test_a_gateway_without_the_newest_command_is_shown_with_its_ledger(tmp_path: Path) -> None:
