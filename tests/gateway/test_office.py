@@ -85,7 +85,7 @@ def test_any_other_text_is_read_and_checked_here(config: Path) -> None:
         server.close()
 
 
-def test_what_cannot_be_read_or_asked_is_left_to_the_parser(config: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_left_to_the_parser(config: Path, tmp_path: Path) -> None:
     """No file, no UTF-8, no gateway, one of an earlier version, an answer of another kind; a pipe is not emptied."""
     assert running_office(config) is None
     config.write_bytes(b"data_dir: data\n\xff")
