@@ -3,11 +3,11 @@
 The limit does only what no program can leave out: a UUID of version 5 and a SHA-256 for each event, and the same rows
 by ``sqlite3.executemany`` with the same fsyncs. Everything else, the decoding of the log among it, is done before.
 
-The aim of 1.5 times the limit cannot be met in Python. Of about 31 µs a punch, where the limit takes 11, the rows and the
-commit take 12 (as in the limit, without its UUID and SHA-256), asking which identities are known 2, the draft of the
-event with its clocks 3.7, its envelope and digest 2.5, its identity 2, its fingerprint 1.2, reading and decoding the log
-3, and the rest is the loop over slices, SQLAlchemy and the lists of rows. Without any of the last two lines but one
-UUID, one SHA-256, one fingerprint and the bare text of the JSON it would still take about 21.
+The aim of 1.5 times the limit cannot be met in Python. Of about 31 µs a punch, where the limit takes 11, the rows and
+their commit take 10, asking which identities are known 2, the draft of the event with its clocks 3.7, its envelope and
+digest 2.5, its identity 2, its fingerprint 1.2, reading and decoding the log 3, and the rest is the loop over slices,
+SQLAlchemy and the lists of rows. With only one UUID, one SHA-256, one fingerprint and the bare text of the JSON beside
+the database it would still take about 20.
 """
 
 import json
