@@ -22,6 +22,7 @@ import typer
 from typer.core import TyperGroup
 
 from central import report as reports
+from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
 from central.log import configure_logging
 from central.options import AsJson, Db, Now, Policies, clock_of, system_now
@@ -138,6 +139,7 @@ app.add_typer(register_commands.calendar, name="calendar")
 app.add_typer(export_commands.app, name="export")
 app.add_typer(web_commands.app, name="account")
 app.command()(web_commands.serve)
+app.add_typer(closing_commands.app, name="period")
 
 
 def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:

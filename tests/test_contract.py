@@ -93,6 +93,7 @@ def test_what_is_retained_is_what_describes_a_present_state() -> None:
         "receipt": True,
         "result/v1/dinas/day": False,
         "result/v1/dinas/summary": True,
+        "result/v1/dinas/period": False,
     }
     assert {topic: contract.is_retained(topic) for topic in topics} == topics
 

@@ -6,7 +6,8 @@ Rows hold keys of people, no names. Percentages are text with at most three deci
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Any, TextIO
 
@@ -14,13 +15,12 @@ from sqlalchemy import Connection
 
 from central.policy.office import OfficePolicies
 from central.results.messages import slot_json
-from central.results.periods import PersonPeriod, periods_of
+from central.results.periods import PersonPeriod, people_periods
 from central.store import results
 from central.store.engine import utc
 from central.store.registers import Registers
 from central.store.results import Revision
 from central.timesheet.clock import print_local
-from central.timesheet.facts import Facts
 from central.timesheet.render import percent
 from central.timesheet.stored import load_day
 
@@ -37,8 +37,6 @@ TOTALS = (
 """The columns of totals; new ones are added at the end."""
 PEOPLE = 100
 """People read at once."""
-MARGIN = timedelta(days=40)
-"""Days beyond those asked for that a period of theirs may have."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
@@ -86,22 +84,15 @@ def totals(
 
     ``unit``: of whoever was judged in it on one of the dates. Verdicts and registers are those of a moment, or of now.
     """
-    begin, end = _moved(first, -MARGIN), _moved(last, MARGIN)
     people, units = people_of(connection, first, last, unit, person)
-    for part in _parts(people):
-        judged: dict[str, list[Revision]] = {}
-        for one in _revisions(connection, part, begin, end, known_at):
-            if one.status != "none":
-                judged.setdefault(one.person, []).append(one)
-        facts = Facts(connection, policies, part, begin, end, known_at)
-        for key in part:
-            # people_of() also names people whom only a revision that counts no more has in the units
-            here = units is None or any(one.unit in units and first <= one.date <= last for one in judged.get(key, ()))
-            if key in judged and here:
-                yield from map(_row, periods_of(facts, judged[key], first, last))
+    for found in people_periods(connection, policies, people, first, last, known_at):
+        # people_of() also names people whom only a revision that counts no more has in the units
+        if units is None or any(one.unit in units and first <= one.date <= last for one in found.judged):
+            yield total_row(found)
 
 
-def _row(one: PersonPeriod) -> dict[str, Any]:
+def total_row(one: PersonPeriod) -> dict[str, Any]:
+    """Return what a period comes to, by :data:`TOTALS`."""
     sums = one.totals
     return {
         "person": one.person,
@@ -176,13 +167,6 @@ def _parts(people: Iterable[str]) -> Iterator[list[str]]:
         yield part
 
 
-def _moved(on: date, by: timedelta) -> date:
-    try:
-        return on + by
-    except OverflowError:
-        return date.max if by > timedelta() else date.min
-
-
 def write_csv(rows: Iterable[dict[str, Any]], columns: Sequence[str], file: TextIO) -> int:
     """Write rows with a head as CSV; return how many. No cell can be read as a formula; an unknown value is empty."""
     table = csv.writer(file, lineterminator="\n")
@@ -209,7 +193,7 @@ def _cell(value: object) -> object:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
+    if isinstance(value, int | Decimal):
         return value
     if isinstance(value, dict):
         value = " ".join(f"{name}:{part}" for name, part in value.items())

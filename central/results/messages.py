@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
+from central.store.closings import Closing, StoredAdjustment
 from central.store.results import Revision
 from central.timesheet.model import DayResult, SlotResult
 from central.timesheet.render import percent
 from central.timesheet.stored import load_day
 
 DAY, SUMMARY = "hadir.day.judged.v1", "hadir.unit.summarised.v1"
+CLOSED, ADJUSTED = "hadir.period.closed.v1", "hadir.adjustment.made.v1"
 MAX_REASONS = 100
 """Reasons, and doubts, that a message names."""
 _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
@@ -62,6 +64,43 @@ def summary_message(
     data = {"unit": unit, "date": on.isoformat(), **count(days)}
     identity = f"{unit or '-'}/{on.isoformat()}/{number}"
     return _message(unit, "summary", SUMMARY, identity, unit or "-", now, data, root)._replace(retain=retain)
+
+
+def closed_message(closing: Closing, people: int, adjustments: int, root: str) -> Message:
+    """Return the message about a closed period; it names nobody."""
+    still_open = json.loads(closing.still_open)
+    data = {
+        "closing": closing.id,
+        "unit": closing.unit,
+        "first": closing.first.isoformat(),
+        "last": closing.last.isoformat(),
+        "people": people,
+        "adjustments": adjustments,
+        "open": len(still_open["open"]),
+        "provisional": len(still_open["provisional"]),
+        "digest": closing.digest,
+    }
+    identity = f"closing/{closing.unit}/{closing.first.isoformat()}/{closing.id}"
+    return _message(closing.unit, "period", CLOSED, identity, closing.unit, closing.entered, data, root)
+
+
+def adjustment_message(closing: Closing, one: StoredAdjustment, root: str) -> Message:
+    """Return the message about an adjustment; kinds of leave stay here, they may be about health."""
+    content = json.loads(one.content)
+    for part in ("before", "after"):
+        if content[part] is not None:
+            del content[part]["excused"]
+    data = {
+        "closing": closing.id,
+        "carried_by": {"unit": closing.unit, "first": closing.first.isoformat(), "last": closing.last.isoformat()},
+        "person": one.person,
+        "unit": one.unit,
+        "first": one.first,
+        "last": one.last,
+        **content,
+    }
+    identity = f"adjustment/{one.person}/{one.first}/{closing.id}"
+    return _message(one.unit, "period", ADJUSTED, identity, one.person, closing.entered, data, root)
 
 
 def count(days: Iterable[DayResult]) -> dict[str, int]:

@@ -1,14 +1,25 @@
 """What the periods of a person come to, from stored verdicts and the policies that are valid now."""
 
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from sqlalchemy import Connection
+
+from central.policy.office import OfficePolicies
+from central.store import results
+from central.store.engine import chunks, utc
 from central.store.results import Revision
 from central.timesheet.assemble import rules_for
 from central.timesheet.facts import Facts
+from central.timesheet.model import DayResult
 from central.timesheet.stored import load_day
 from central.timesheet.totals import Totals, by_period, period_of, total
+
+PEOPLE = 100
+"""People read at once."""
+MARGIN = timedelta(days=40)
+"""Days beyond those asked for that a period of theirs may have."""
 
 
 class PersonPeriod(NamedTuple):
@@ -19,6 +30,35 @@ class PersonPeriod(NamedTuple):
     """With the policy: those of the period's last verdict."""
     policy: str | None
     totals: Totals
+    days: Sequence[tuple[Revision, DayResult]]
+    """What it is counted from, by work date."""
+    judged: Sequence[Revision]
+    """All verdicts that were read, also those of other periods near it."""
+
+
+def people_periods(
+    connection: Connection,
+    policies: OfficePolicies,
+    people: Iterable[str],
+    first: date,
+    last: date,
+    known_at: datetime | None = None,
+) -> Iterator[PersonPeriod]:
+    """Yield each period of people that has one of the dates, in the order of the people; whole periods.
+
+    Verdicts and registers are those of a moment, or of now.
+    """
+    begin, end = _moved(first, -MARGIN), _moved(last, MARGIN)
+    moment = None if known_at is None else utc(known_at)
+    for part in chunks(people, PEOPLE):
+        judged: dict[str, list[Revision]] = {}
+        for one in results.current(connection, part, begin, end, moment):
+            if one.status != "none":
+                judged.setdefault(one.person, []).append(one)
+        facts = Facts(connection, policies, part, begin, end, known_at)
+        for key in part:
+            if key in judged:
+                yield from periods_of(facts, judged[key], first, last)
 
 
 def periods_of(facts: Facts, judged: Sequence[Revision], first: date, last: date) -> Iterator[PersonPeriod]:
@@ -38,5 +78,13 @@ def periods_of(facts: Facts, judged: Sequence[Revision], first: date, last: date
     wanted = period_of(first, begins_on)[0], period_of(last, begins_on)[1]
     for period, found in by_period([day for _, day in results_of.values()], begins_on).items():
         if wanted[0] <= period[0] <= wanted[1]:
-            newest = results_of[found[-1].date, found[-1].work_date][0]
-            yield PersonPeriod(judged[0].person, newest.unit, newest.policy, total(period, found, rules_on))
+            days = [(results_of[day.date, day.work_date][0], day) for day in found]
+            newest, sums = days[-1][0], total(period, found, rules_on)
+            yield PersonPeriod(judged[0].person, newest.unit, newest.policy, sums, days, judged)
+
+
+def _moved(on: date, by: timedelta) -> date:
+    try:
+        return on + by
+    except OverflowError:
+        return date.max if by > timedelta() else date.min

@@ -12,9 +12,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import structlog
+from sqlalchemy import Connection
 
-from central.results.messages import Message, day_message, summary_message
-from central.store import outbox, results
+from central.results.messages import Message, adjustment_message, closed_message, day_message, summary_message
+from central.store import closings, outbox, results
 from central.store.engine import Database, utc
 from central.store.outbox import Waiting
 from central.store.results import Revision
@@ -119,16 +120,19 @@ class Publisher:
         failed: list[tuple[Waiting, Exception]] = []
         with self.database.reading() as connection:
             waiting = outbox.take(connection, room, sent, held)
-            keys = [(one.person, one.date, one.revision) for one in waiting if one.person]
+            keys = [(one.person, one.date, one.revision) for one in waiting if one.person and one.closing is None]
             revisions = results.exactly(connection, keys)
             for one in waiting:
                 unit = one.unit or None
                 people, newest = [], False
-                if not one.person:
+                if one.closing is None and not one.person:
                     people = results.of_unit(connection, unit, one.date)
                     newest = one.date == results.newest_date(connection, unit)
                 try:
-                    found.append((one, self._message(one, revisions, people, newest=newest)))
+                    if one.closing is None:
+                        found.append((one, self._message(one, revisions, people, newest=newest)))
+                    else:
+                        found.append((one, self._of_closing(connection, one, one.closing)))
                 except Exception as exc:  # noqa: BLE001 - it costs this message only
                     failed.append((one, exc))
         for one, error in failed:
@@ -147,6 +151,19 @@ class Publisher:
             return day_message(revisions[waiting.person, waiting.date, waiting.revision], self.root)
         moment = utc(self.now())
         return summary_message(waiting.unit or None, waiting.date, waiting.id, people, moment, self.root, retain=newest)
+
+    def _of_closing(self, connection: Connection, waiting: Waiting, number: int) -> Message:
+        closing = closings.find(connection, number)
+        if closing is None:
+            raise LookupError(number)
+        adjustments = closings.adjustments_of(connection, number)
+        if not waiting.person:
+            people = len({one.person for one in closings.totals_of(connection, number)})
+            return closed_message(closing, people, len(adjustments), self.root)
+        key = waiting.person, waiting.date.isoformat()
+        return adjustment_message(
+            closing, next(one for one in adjustments if (one.person, one.first) == key), self.root
+        )
 
     def _set_aside(self, waiting: Waiting, reason: str) -> None:
         with self.database.writing() as connection:

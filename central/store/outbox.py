@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import Connection, Index, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, Index, delete, func, select, update
 from sqlmodel import Field
 
 from central.store.engine import KEY, Row, among, chunks, insert_many, table
@@ -30,7 +30,9 @@ class OutboxRow(Row, table=True):
     person: str
     """Empty: the summary of the unit."""
     revision: int
-    """0 of a summary."""
+    """0 of a summary, and of what a closing says."""
+    closing: int | None = Field(default=None, sa_type=BigInteger)
+    """The closing that this is about: the closed period of the unit, or of the person the adjustment."""
     refused: str | None = None
     """Why the message is set aside; null while it waits."""
 
@@ -46,6 +48,7 @@ class Waiting(NamedTuple):
     date: date
     person: str
     revision: int
+    closing: int | None = None
 
 
 def add(
@@ -56,23 +59,37 @@ def add(
     """Let messages about revisions (unit, date, person, revision) and about units' dates wait for the broker."""
     pairs = sorted({(unit or "", on.isoformat()) for unit, on in summaries})
     for part in chunks(pairs, PAIRS):
-        connection.execute(delete(OUTBOX).where(OUTBOX.c.person == "", among((OUTBOX.c.unit, OUTBOX.c.date), part)))
+        newer = OUTBOX.c.person == "", OUTBOX.c.closing.is_(None), among((OUTBOX.c.unit, OUTBOX.c.date), part)
+        connection.execute(delete(OUTBOX).where(*newer))
     rows = [(unit or "", on.isoformat(), person, revision) for unit, on, person, revision in days]
     rows += [(unit, on, "", 0) for unit, on in pairs]
     if rows:
         insert_many(connection, OUTBOX, ("unit", "date", "person", "revision"), rows)
 
 
+def add_closing(
+    connection: Connection,
+    number: int,
+    closed: tuple[str, date],
+    adjusted: Iterable[tuple[str | None, date, str]],
+) -> None:
+    """Let the messages about a closing (unit, first date) and its adjustments (unit, first date, person) wait."""
+    unit, first = closed
+    rows = [(unit, first.isoformat(), "", 0, number)]
+    rows += [(of or "", on.isoformat(), person, 0, number) for of, on, person in adjusted]
+    insert_many(connection, OUTBOX, ("unit", "date", "person", "revision", "closing"), rows)
+
+
 def take(connection: Connection, limit: int, sent: Collection[int], held: Collection[str]) -> list[Waiting]:
     """Return the oldest messages that wait, but those that were sent already, and those of units that are held."""
     query = (
-        select(OUTBOX.c.id, OUTBOX.c.unit, OUTBOX.c.date, OUTBOX.c.person, OUTBOX.c.revision)
+        select(OUTBOX.c.id, OUTBOX.c.unit, OUTBOX.c.date, OUTBOX.c.person, OUTBOX.c.revision, OUTBOX.c.closing)
         .where(OUTBOX.c.refused.is_(None), OUTBOX.c.id.not_in(sent), OUTBOX.c.unit.not_in(held))
         .order_by(OUTBOX.c.id)
         .limit(limit)
     )
     return [
-        Waiting(row.id, row.unit, date.fromisoformat(row.date), row.person, row.revision)
+        Waiting(row.id, row.unit, date.fromisoformat(row.date), row.person, row.revision, row.closing)
         for row in connection.execute(query)
     ]
 

@@ -16,7 +16,11 @@ import pytest
 from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
+from central.closing.close import close
 from central.inbox import Broker, Inbox
+from central.policy.office import OfficePolicies
+from central.registers.importing import Paper, enter_file
+from central.registers.read import scan_register
 from central.results.messages import Message
 from central.results.publisher import HOLD_S, INTERVAL_S, MAX_IN_FLIGHT, Publisher
 from central.store import Store, marks, outbox, results
@@ -26,7 +30,7 @@ from central.timesheet.affected import Mark
 from tests import contract
 from tests.broker import WAIT_S, Subscriber, eventually
 from tests.broker import Broker as Mosquitto
-from tests.central.store.office import Centre
+from tests.central.store.office import POLICIES, Centre
 
 CRASH = [sys.executable, str(Path(__file__).parent / "crash_results.py")]
 
@@ -159,6 +163,41 @@ def test_results_reach_subscribers_as_the_contract_says(centre: Centre, tmp_path
         "missing": 0,
         "absent": 1,
     }
+
+
+def test_a_closing_and_its_adjustments_are_published_as_the_contract_says(centre: Centre) -> None:
+    """Without names and kinds of leave; a summary of the same date does not take the closing's place."""
+    office = OfficePolicies(POLICIES)
+    for on, moment in ((date(2026, 8, 31), "2026-09-02 05:00"), (date(2026, 9, 1), "2026-10-02 05:00")):
+        centre.at(moment)
+        close(centre.database, office, "dinas", on, closed_by="Kepala", paper="Contoh 9", now=centre.now)
+        if on.month == 8:
+            leave = "person,kind,from,until,paper\na,sick,2026-08-31,2026-08-31,Contoh 10/2026\n"
+            enter_file(
+                centre.database,
+                scan_register(_file(centre, leave), "leave"),
+                office,
+                Paper("Kepala Contoh", "Contoh 10/2026"),
+                centre.now,
+            )
+    with centre.database.writing() as connection:
+        outbox.add(connection, [], [("dinas", date(2026, 8, 1)), ("dinas", date(2026, 9, 1))])
+    sink, clock = Sink(), Clock()
+    drain(Publisher(centre.database, monotonic_s=clock), sink, clock)
+
+    closed = [event for event in sink.published if event["type"] == "hadir.period.closed.v1"]
+    (adjusted,) = [event for event in sink.published if event["type"] == "hadir.adjustment.made.v1"]
+    assert [event["id"] for event in closed] == ["closing/dinas/2026-08-01/1", "closing/dinas/2026-09-01/2"]
+    assert [event["data"]["adjustments"] for event in closed] == [0, 1]
+    assert (adjusted["id"], adjusted["data"]["cut"]) == ("adjustment/a/2026-08-01/2", "-0.5")
+    assert not any(word in json.dumps([closed, adjusted]) for word in ("Contoh", "Kepala", "sick", "1001"))
+    assert numbers(centre) == (0, 0)
+
+
+def _file(centre: Centre, text: str) -> Path:
+    path = centre.folder / "later.csv"
+    path.write_text(text, "utf-8")
+    return path
 
 
 def test_messages_are_stored_with_their_revisions_or_not_at_all(centre: Centre) -> None:
