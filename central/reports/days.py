@@ -4,7 +4,7 @@ People stand by unit and name, never by minutes; who was complete and on time is
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -89,7 +89,7 @@ def _cells(one: Judged, language: Language) -> tuple[str, str, str]:
     punches = " · ".join(
         _punch(slot, day["date"], language) for slot in day["slots"] if slot["demanded"] or slot["punch"]
     )
-    return punches, "; ".join(verdict_of(day, language)), _status(day, language)
+    return punches, "; ".join(verdict_of(day, language)), status_of(day, language)
 
 
 def _punch(slot: Mapping[str, Any], on: str, language: Language) -> str:
@@ -101,8 +101,10 @@ def _punch(slot: Mapping[str, Any], on: str, language: Language) -> str:
     return f"{name} {print_time(local)[:5]}{'' if other == on else f' ({other[5:]})'}"
 
 
-def verdict_of(day: Mapping[str, Any], language: Language) -> Iterator[str]:
-    """Yield what a verdict, as JSON, comes to."""
+def verdict_of(
+    day: Mapping[str, Any], language: Language, named: Callable[[str, Language], str] = with_meaning
+) -> Iterator[str]:
+    """Yield what a verdict, as JSON, comes to; ``named`` returns the words for a kind of leave."""
     found = states(Judged("", "", None, day, None))
     if "absent" in found:
         yield message("days_absent", language, **_named(day, language))
@@ -111,21 +113,21 @@ def verdict_of(day: Mapping[str, Any], language: Language) -> Iterator[str]:
     elif "complete" in found:
         yield message("days_complete", language)
     if day["excused"]:
-        kinds = (with_meaning(kind, language) for kind, _ in day["excused"])
+        kinds = (named(kind, language) for kind, _ in day["excused"])
         yield message("days_leave", language, leave=", ".join(kinds))
     demanded = [slot for slot in day["slots"] if slot["demanded"]]
     if demanded and all(slot["missing"] and slot["status"] == "provisional" for slot in demanded):
         yield message("days_no_punch", language, **_named(demanded[0], language))
         demanded = []
     for slot in demanded if "absent" not in found else ():
-        yield from _exception(slot, language)
+        yield from _exception(slot, language, named)
     if day["cut"] or day["cut_rp"]:
         yield message("days_cut", language, cut=print_cut(day["cut"], day["cut_rp"], language))
 
 
-def _exception(slot: Mapping[str, Any], language: Language) -> Iterator[str]:
+def _exception(slot: Mapping[str, Any], language: Language, named: Callable[[str, Language], str]) -> Iterator[str]:
     if slot["excused"] is not None:
-        yield message("days_leave", language, leave=with_meaning(slot["excused"], language))
+        yield message("days_leave", language, leave=named(slot["excused"], language))
     elif slot["missing"]:
         yield message("days_missing", language, slot=meaning_of(slot["kind"], language), **_named(slot, language))
     elif slot["minutes"] and slot["measure"] in ("late", "early"):
@@ -138,7 +140,7 @@ def _named(judged: Mapping[str, Any], language: Language) -> dict[str, str]:
     return {"name": f" ({name})" if name else ""}
 
 
-def _status(day: Mapping[str, Any], language: Language) -> str:
+def status_of(day: Mapping[str, Any], language: Language) -> str:
     """Return the status, and why a verdict is provisional."""
     if day["status"] != "provisional":
         return message(f"days_{day['status']}", language)

@@ -92,6 +92,16 @@ def last_revisions(
     return found
 
 
+def last_numbers(connection: Connection, people: Iterable[str], first: date, last: date) -> list[tuple[str, date, int]]:
+    """Return person, date and number of the last revision of each day of people that has one."""
+    query = (
+        select(RESULT.c.person, RESULT.c.date, func.max(RESULT.c.revision))
+        .where(listed(RESULT.c.person, people), RESULT.c.date.between(first.isoformat(), last.isoformat()))
+        .group_by(RESULT.c.person, RESULT.c.date)
+    )
+    return [(person, date.fromisoformat(on), number) for person, on, number in connection.execute(query)]
+
+
 def first_dates(connection: Connection, people: Iterable[str]) -> dict[str, date]:
     """Return the first date of each person that has a verdict."""
     query = select(RESULT.c.person, func.min(RESULT.c.date)).where(listed(RESULT.c.person, people))

@@ -44,10 +44,8 @@ AHEAD_S = 300
 """How far a watermark may lie ahead of this computer's clock; further, one of the two clocks is wrong."""
 UNKNOWN_BEFORE_S = 24 * 3600
 """How long before it was read a record may have been made that no watermark lies before."""
-KINDS = (*INCIDENTS.values(), "log_lost")
+KINDS = tuple(INCIDENTS.values())
 """Kinds of incidents that concern everybody at a terminal."""
-SINCE_COMPLETE = ("quarantined", "unconfirmed", "log_lost")
-"""Those that begin where the terminal's log was last complete before them."""
 NEAR = 50
 """Places of a stream around a punch without a date in which its neighbours in time are looked for."""
 OUTAGES = ("lost", "found", "resumed")
@@ -83,7 +81,6 @@ class WatermarkRow(Row, table=True):
         Index(
             "watermark_waiting",
             "stream",
-            "sequence",
             sqlite_where=text("counted IS NULL"),
             postgresql_where=text("counted IS NULL"),
         ),
@@ -445,7 +442,7 @@ _LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDEN
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence > bindparam("sequence"),
     INCIDENT.c.serial == bindparam("serial"),
-    INCIDENT.c.kind.in_((*SINCE_COMPLETE, "misdated")),
+    INCIDENT.c.kind.in_(("quarantined", "unconfirmed", "misdated")),
     INCIDENT.c.begin < INCIDENT.c.end,
 )
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
@@ -647,7 +644,7 @@ def _incidents_known_at(
             resumed.setdefault(one.gateway, []).append(one.end)
     ended = []
     for stored in known:
-        record = stored.kind in SINCE_COMPLETE
+        record = stored.kind in ("quarantined", "unconfirmed")
         one = _record_known_at(connection, stored, known_at) if record else stored
         end = one.end
         if one.kind == "lost":

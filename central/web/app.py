@@ -32,9 +32,9 @@ from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies
 from central.web.layout import Incoming, Layout
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
 from central.web.page import Done, Look, Missing, Page, Refusal, Shown
-from central.web.pages import overview
+from central.web.pages import overview, period, person, today, units
 
-MODULES: tuple[Any, ...] = (overview,)
+MODULES: tuple[Any, ...] = (overview, units, today, person, period)
 """The modules of the pages; the menu has their order."""
 LOGOUT = "/logout"
 ASSETS = Path(__file__).parent / "assets"

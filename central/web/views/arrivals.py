@@ -86,14 +86,15 @@ def gather(times: Sequence[int], before: Mapping[date, Sequence[int]], *, people
         first = min(found[0] for found in known) // HOUR_S * HOUR_S
         last = max(found[-1] for found in known)
         points = range(first, min(last, limit) + 2 * STEP_S, STEP_S)
-        usual = tuple(round(median(bisect_right(found, point) for found in known)) for point in points)
+        curve = [round(median(bisect_right(found, point) for found in known)) for point in points]
+        usual = tuple(curve[: curve.index(curve[-1]) + 1])  # later arrivals of single dates are not usual
     return Arrivals(people, kept, usual, first, until)
 
 
 def draw(arrivals: Arrivals, *, width: int, height: int, hours_apart: int = 1) -> Drawing:
     """Return the drawing, in SVG user units; every ``hours_apart`` hours have a label."""
     first, last = _hours(arrivals)
-    top = _round_up(max(1, arrivals.people, len(arrivals.times), *(arrivals.usual or ())))
+    top = round_up(max(1, arrivals.people, len(arrivals.times), *(arrivals.usual or ())))
     base, right = height - BOTTOM, width - RIGHT
     per_second = (right - LEFT) / ((last - first) * HOUR_S)
     unit = (base - TOP) / top
@@ -148,7 +149,7 @@ def _hours(arrivals: Arrivals) -> tuple[int, int]:
     return (min(first, FIRST_HOUR) if first < LAST_HOUR else first), max(last, min(first, FIRST_HOUR) + 4)
 
 
-def _round_up(value: float) -> int:
+def round_up(value: float) -> int:
     """Return the next larger of 2, 4, 6, 10, 20, 40, 60, 100 …: round numbers whose half is an integer."""
     power = 1
     while power * 10 < value:

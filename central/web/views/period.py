@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     last: date
     """The dates of the period on which the person is in the unit, from the first to the last."""
     whole: bool
-    """Whether the person is in the unit on all dates of the period on which the person is employed at all."""
+    """Whether nothing of the period lies elsewhere."""
     numbers: Numbers
     not_judged: int
     """Dates without a verdict."""
@@ -33,14 +33,10 @@ class Entry(NamedTuple):
 
     @property
     def full(self) -> bool:
-        """Return whether every date of duty is complete and on time or excused, and all are final."""
+        """Return whether every date of duty is complete and on time or excused, as far as dates are final."""
         counted = self.numbers
-        return (
-            counted.duty > 0
-            and not self.not_judged
-            and counted.complete + counted.excused >= counted.duty
-            and not (counted.late or counted.early or counted.missing or counted.absent or counted.waiting)
-        )
+        exceptions = counted.late or counted.early or counted.missing or counted.absent
+        return counted.complete > 0 and not exceptions and not self.not_judged
 
 
 class DayNumbers(NamedTuple):

@@ -43,6 +43,8 @@ class Standing(NamedTuple):
     """Wall clock of the punch that counts as leaving."""
     due: int | None = None
     """The instant of the first demanded due time."""
+    due_local: int | None = None
+    """The same on the wall clock of the plan."""
     late_min: int = 0
     early_min: int = 0
     """Minutes late and early, also those that may still change."""
@@ -80,6 +82,7 @@ def standing_of(day: Mapping[str, Any]) -> Standing:
         _mark_slots(demanded, expected, marks, unsettled)
         if not marks - {PRESENT, ON_TIME} and day["status"] == "final":
             marks.add(COMPLETE)
+    first = min(expected, key=lambda slot: slot["due"], default=None)
     late = [slot for slot in day["slots"] if slot["measure"] == "late" and slot["punch"] is not None]
     early = [slot for slot in day["slots"] if slot["measure"] == "early" and slot["punch"] is not None]
     final = [slot for slot in demanded if slot["status"] == "final"]
@@ -91,7 +94,8 @@ def standing_of(day: Mapping[str, Any]) -> Standing:
         kind=day["kind"],
         arrived=late[0]["punch"]["local"] if late else None,
         left=early[-1]["punch"]["local"] if early else None,
-        due=min((slot["due"] for slot in expected), default=None),
+        due=first["due"] if first else None,
+        due_local=first["due_local"] if first else None,
         late_min=sum(slot["minutes"] or 0 for slot in expected if slot["measure"] == "late"),
         early_min=sum(
             slot["minutes"] or 0 for slot in expected if slot["measure"] == "early" and slot["status"] != OPEN

@@ -22,5 +22,4 @@ def upgrade() -> None:
         Column("missed", String),
         Column("held", String),
     )
-    is_open = sa.text("held IS NULL")
-    op.create_index("tail_open", "tail", ["stream"], sqlite_where=is_open, postgresql_where=is_open)
+    op.create_index("tail_open", "tail", ["stream"], sqlite_where=sa.text("held IS NULL"))

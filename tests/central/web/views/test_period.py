@@ -25,7 +25,7 @@ def one(name: str, *standings: Standing | None, whole: bool = True, totals: Any 
 
 
 def test_full_attendance_is_a_figure_like_absence() -> None:
-    """Leave does not end it; a date that is not final, or not judged, does not make it."""
+    """Leave and dates that are not final do not end it; a date that is not judged does."""
     entries = [
         one("full", GOOD, LEAVE, OFF),
         one("late", GOOD, LATE),
@@ -40,7 +40,7 @@ def test_full_attendance_is_a_figure_like_absence() -> None:
 
     assert {name: [entry.person.key for entry in found.showing(name)] for name, _ in found.figures} == {
         "people": ["absent", "full", "late", "no policy", "not judged", "nothing", "waiting"],
-        "full": ["full"],
+        "full": ["full", "waiting"],
         "late": ["late"],
         "early": [],
         "missing": [],

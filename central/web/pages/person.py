@@ -1,0 +1,346 @@
+"""A person's month as a calendar, and a date of it with all its reasons; also as known at a moment."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from central.registers.kinds import Person
+from central.reports.explained import explained
+from central.reports.messages import message
+from central.reports.why import not_judged as no_verdict
+from central.reports.why import sections, state_of_knowledge
+from central.results.periods import PersonPeriod, periods_of
+from central.store import results
+from central.store.engine import utc
+from central.texts import Text, _, in_context
+from central.timesheet.clock import print_time
+from central.timesheet.facts import Facts
+from central.timesheet.model import Reason
+from central.timesheet.totals import period_of
+from central.web.messages import Messages
+from central.web.page import Look, Missing, Page, SeenPerson, Shown, Wrong
+from central.web.pages.today import line_of
+from central.web.verdicts import Entry, entry_of, verdicts_of
+from central.web.views.codes import CODES
+from central.web.views.day_strip import strip
+from central.web.views.person import Month, last_of, month, neighbours
+from central.web.views.standing import Standing, not_judged
+from central.words import VALUES, meaning_of, print_cut, print_source
+
+AROUND = timedelta(days=45)
+"""Days around the middle of a month in which its period lies, whatever day of the month periods begin on."""
+DAYS = ("duty", "complete", "late", "early", "missing", "absent", "excused", "waiting")
+NUMBER_TEXTS: Mapping[str, Text] = {
+    "duty": in_context("figure", "days of duty"),
+    "complete": in_context("figure", "complete and on time"),
+    "late": in_context("figure", "late"),
+    "early": in_context("figure", "left early"),
+    "missing": in_context("figure", "a punch is missing"),
+    "absent": in_context("figure", "absent"),
+    "excused": in_context("figure", "on leave or duty elsewhere"),
+    "waiting": in_context("figure", "not final yet"),
+}
+TEXTS: Mapping[str, Text] = {
+    "person_page": _("A person's month"),
+    "day_page": _("A person's day"),
+    "person_title": _("{name}: {month}"),
+    "day_title": _("{name}: {date}"),
+    "person_figures": _("What the month comes to"),
+    "person_minutes": _("{minutes} minutes"),
+    "person_calendar": _("Calendar"),
+    "person_elsewhere": _("not in your units"),
+    "person_codes": _("What the codes mean"),
+    "person_days": _("Day by day"),
+    "person_date": _("date"),
+    "person_rules": _("By the policy"),
+    "person_period": _("Period {first} to {last}"),
+    "person_cut": _("Cut of the period: {cut}"),
+    "person_cut_open": _("{days} dates are not final yet and cut nothing so far."),
+    "person_presence": _("Presence: {percent} %"),
+    "person_no_rules": _("No policy is assigned in this period, so it has no totals."),
+    "person_partial": _("Only a part of this period lies in your units, so its totals are not shown."),
+    "person_work": _("Result of work (SKP, daily report)"),
+    "person_work_about": _(
+        "Presence is an instrument and not the judgement of a person. What was achieved stands in the SKP and in the "
+        "daily reports (LKH), which are kept elsewhere. No reference to them is entered here for this month."
+    ),
+    "person_known": _("What was known then"),
+    "person_known_about": _("Shows verdicts as they stood at a moment, by all that had been entered until then."),
+    "person_known_at": _("Moment"),
+    "person_known_now": _("Show what is known now"),
+    "person_as_known": _("As known at {moment}."),
+    "person_month": _("The month of this person"),
+    "person_unit_on": _("The unit on {date}"),
+    "person_verdict": _("Verdict"),
+    "day_strip": _("The day on the clock"),
+    "day_strip_words": _("Due: {due}. Punches that count: {punches}."),
+    "day_due": in_context("legend", "due time"),
+    "day_punch": in_context("legend", "punch that counts"),
+    "day_other": in_context("legend", "other punch"),
+    "moment_form": _("a moment is written YYYY-MM-DDTHH:MM"),
+    "total_bucket": _("{cut}: full spans of minutes that add up in the period, by {policy}"),
+    "total_counter": _("{cut} for {date}: it happened more often than is free, by {policy}"),
+    "total_leave": _("{cut} for leave on {date}, by {policy}"),
+    "total_cap": _("limited to {cut}, by {policy}"),
+    "total_all_missing": _("in place of all: {days} days absent, by {policy}"),
+}
+
+
+class DayLine(NamedTuple):
+    """A date in words."""
+
+    on: date
+    codes: tuple[str, ...]
+    symbol: str
+    tone: str
+    arrived: str
+    left: str
+    verdict: str
+    status: str
+
+
+def page_of_month(look: Look) -> Shown:
+    """Return the page of a person's month."""
+    key = look.parameters["person"]
+    first = look.month_of("month", look.today())
+    last = last_of(first)
+    seen = look.person(key, first, last)
+    employed = [row for row in seen.rows if _touches(row, first, last) and _is_seen(seen, row, first, last)]
+    named = employed[-1] if employed else _last_seen(seen)
+    zone_unit = named.unit
+    known = known_at(look, zone_unit)
+
+    def values() -> Mapping[str, Any]:
+        entries = _entries(look, key, first, last, known)
+        standings = {on: entry.standing for on, entry in entries.items()}
+        today = look.today(zone_unit)
+        standings |= _without(look, key, [on for on in _dates(first, last) if on not in standings], today)
+        view = month(first, last, seen.is_seen, standings)
+        before, after = neighbours(first)
+        return {
+            "person": named,
+            "places": _places(look, employed),
+            "view": view,
+            "numbers": [(name, getattr(view.numbers, name), _minutes(view, name)) for name in DAYS],
+            "number_texts": NUMBER_TEXTS,
+            "weekdays": [look.t.weekday(date(2026, 6, 1) + timedelta(days=number)) for number in range(7)],
+            "lines": list(_lines(look, view, entries)),
+            "codes": CODES,
+            "first": first,
+            "month_before": before,
+            "month_after": after,
+            "today": today,
+            "totals": _totals(look, seen, first, known),
+            "known": known,
+            "known_words": None if known is None else look.t.moment(known, look.zone(zone_unit)),
+            "known_default": f"{look.now.astimezone(look.zone(zone_unit)):%Y-%m-%dT%H:%M}",
+        }
+
+    title = look.t("person_title", name=named.name, month=look.t.month(first))
+    return look.show("person.html", values, title=title)
+
+
+def page_of_day(look: Look) -> Shown:
+    """Return the page of a person's date; raises :class:`Missing` where the viewer does not see the person on it."""
+    key = look.parameters["person"]
+    on = look.day_of("date", look.today())
+    seen = look.person(key, on, on)
+    row = seen.row(on)
+    if row is None:
+        raise Missing
+    known = known_at(look, row.unit)
+
+    def values() -> Mapping[str, Any]:
+        moment = look.now if known is None else known
+        found = explained(look.connection, key, on, look.policies, known, moment)
+        standing = None if found.content is None else entry_of(found.content)
+        words = None
+        if standing is not None:
+            words = line_of(standing.standing, standing.standing.marks, standing.words[look.language], on, look.t)
+        content = found.content
+        strips = (
+            {}
+            if content is None
+            else {
+                "wide": strip(content, on, width=960),
+                "narrow": strip(content, on, width=340, hours_apart=3),
+            }
+        )
+        return {
+            "person": row,
+            "strips": {size: one for size, one in strips.items() if one is not None},
+            "described": _strip_words(content, look.t),
+            "places": _places(look, [row], on),
+            "on": on,
+            "day_before": on - timedelta(days=1),
+            "day_after": on + timedelta(days=1),
+            "status": message(found.status, look.language),
+            "knowledge": list(state_of_knowledge(found, look.language)),
+            "why": no_verdict(found, look.language),
+            "words": words,
+            "sections": [
+                (section.name, message(f"head_{section.name}", look.language), _nested(section.lines))
+                for section in sections(found, look.language)
+            ],
+            "known": known,
+            "known_words": None if known is None else look.t.moment(known, look.zone(row.unit)),
+            "known_default": f"{look.now.astimezone(look.zone(row.unit)):%Y-%m-%dT%H:%M}",
+        }
+
+    return look.show("day.html", values, title=look.t("day_title", name=row.name, date=look.t.date(on)))
+
+
+def _strip_words(content: Mapping[str, Any] | None, t: Messages) -> str:
+    slots = [] if content is None else [slot for slot in content["slots"] if slot["demanded"] or slot["punch"]]
+    due = ", ".join(print_time(slot["due_local"])[:5] for slot in slots if slot["demanded"])
+    punches = ", ".join(print_time(slot["punch"]["local"]) for slot in slots if slot["punch"] is not None)
+    return t("day_strip_words", due=due or "-", punches=punches or "-")
+
+
+def known_at(look: Look, unit: str | None) -> datetime | None:
+    """Return the moment that the address names, in the zone of a unit; None: now. Raises :class:`Wrong`."""
+    text = look.query.get("known", "")
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None:
+            zone = look.zone(unit)
+            found = found.astimezone() if zone is None else found.replace(tzinfo=zone)
+        utc(found)
+    except (ValueError, OverflowError, OSError):
+        raise Wrong("moment_form") from None
+    return found
+
+
+def _touches(row: Person, first: date, last: date) -> bool:
+    return row.since <= last and (row.until is None or row.until >= first)
+
+
+def _is_seen(seen: SeenPerson, row: Person, first: date, last: date) -> bool:
+    begin, end = max(row.since, first), last if row.until is None else min(row.until, last)
+    return any(seen.row(on) is row for on in _dates(begin, end))
+
+
+def _last_seen(seen: SeenPerson) -> Person:
+    """Return the last row of which the viewer sees a date; the page was refused if there were none."""
+    for row in reversed(seen.rows):
+        for on in (row.since, row.until):
+            if on is not None and seen.row(on) is row:
+                return row
+    return seen.rows[-1]
+
+
+def _dates(first: date, last: date) -> Iterator[date]:
+    return (date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1))
+
+
+def _places(look: Look, rows: Sequence[Person], on: date | None = None) -> list[tuple[str | None, str, str]]:
+    """Return unit, its name on a date and the kind of employment of each row."""
+    found = []
+    for row in rows:
+        unit = None if row.unit is None else look.tree.on(on or row.since).get(row.unit)
+        name = row.unit or "-" if unit is None else unit.name
+        words = VALUES.get(row.employment)
+        found.append((row.unit, name, row.employment.upper() if words is None else look.t.into(words)))
+    return found
+
+
+def _entries(look: Look, key: str, first: date, last: date, known: datetime | None) -> dict[date, Entry]:
+    if known is None:
+        kept = verdicts_of(look.connection).entries(look.connection, [key], first, last)
+        return {on: entry for (_, on), (_, entry) in kept.items()}
+    then = results.current(look.connection, [key], first, last, utc(known))
+    return {one.date: entry_of(json.loads(one.content)) for one in then}
+
+
+def _without(look: Look, key: str, dates: Sequence[date], today: date) -> dict[date, Standing]:
+    """Return the standing of dates without a verdict that have come; with why, where that is known."""
+    past = [on for on in dates if on <= today]
+    if not past:
+        return {}
+    days = Facts(look.connection, look.policies, [key], past[0], past[-1]).days(key)
+    return {on: not_judged(found if isinstance(found := days.on(on), str) else None) for on in past}
+
+
+def _minutes(view: Month, name: str) -> int | None:
+    return {"late": view.numbers.late_min, "early": view.numbers.early_min}.get(name)
+
+
+def _lines(look: Look, view: Month, entries: Mapping[date, Entry]) -> Iterator[DayLine]:
+    for day in view.days:
+        if day.standing is None:
+            continue
+        entry = entries.get(day.on)
+        words = ("", "") if entry is None else entry.words[look.language]
+        yield DayLine(day.on, day.codes, *line_of(day.standing, day.standing.marks, words, day.on, look.t))
+
+
+def _totals(look: Look, seen: SeenPerson, first: date, known: datetime | None) -> Mapping[str, Any] | None:
+    """Return what the period that holds the middle of the month comes to; None where there is no policy."""
+    middle = first.replace(day=15)
+    facts = Facts(look.connection, look.policies, [seen.key], middle - AROUND, middle + AROUND, known)
+    rules = facts.office.rules(facts.own(seen.key), middle)
+    if rules is None:
+        return None
+    begin, end = period_of(middle, rules.begins_on)
+    if not is_whole(seen.rows, seen.is_seen, begin, end):
+        return {"first": begin, "last": end, "cut": None}
+    moment = None if known is None else utc(known)
+    judged = [one for one in results.current(look.connection, [seen.key], begin, end, moment) if one.status != "none"]
+    found = next(iter(periods_of(facts, judged, middle, middle)), None) if judged else None
+    return None if found is None else totals_words(found, look.t)
+
+
+def is_whole(rows: Sequence[Person], is_seen: Callable[[date], bool], first: date, last: date) -> bool:
+    """Return whether the viewer sees a person on all dates of a period on which the person is employed."""
+    return all(is_seen(on) for on in _dates(first, last) if any(_touches(row, on, on) for row in rows))
+
+
+def totals_words(found: PersonPeriod, t: Messages) -> Mapping[str, Any]:
+    """Return the totals of a period for a template, each cut with its article."""
+    sums = found.totals
+    words = list(_total_reasons(sums.reasons, t))
+    return {
+        "first": sums.first,
+        "last": sums.last,
+        "policy": found.policy,
+        "cut": print_cut(sums.cut, sums.cut_rp, t.language),
+        "open": sums.open_days + sums.provisional_days,
+        "presence": None if sums.presence is None else t.decimal(f"{sums.presence / 1000:g}"),
+        "excused": [(meaning_of(kind, t.language), t.decimal(f"{share / 1000:g}")) for kind, share in sums.excused],
+        "reasons": words,
+    }
+
+
+def _total_reasons(reasons: Sequence[Reason], t: Messages) -> Iterator[str]:
+    for reason in reasons:
+        ref = reason["policy"]
+        policy = (
+            "-" if ref is None else f"{ref['node']} ({print_source(ref['decree'], ref.get('article'), t.language)})"
+        )
+        values = {
+            "policy": policy,
+            "date": reason.get("date", ""),
+            "days": reason.get("days", ""),
+            "cut": print_cut(reason.get("cut", 0), reason.get("cut_rp", 0), t.language),
+        }
+        yield t(f"total_{reason['what']}", **values)
+
+
+def _nested(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return lines with those that belong to them."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("  ") and found:
+            found[-1][1].append(line.strip())
+        else:
+            found.append((line.strip(), []))
+    return found
+
+
+PAGES = [
+    Page("/person/{person:path}", "person", TEXTS["person_page"], page_of_month),
+    Page("/day/{person:path}", "day", TEXTS["day_page"], page_of_day),
+]
