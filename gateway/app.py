@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from drivers import DRIVERS
 from gateway import event as event_module
 from gateway import file_import, memory
+from gateway.callers import Callers
 from gateway.clock import Clock, ClockStatus, SystemClock
 from gateway.commands import Commands, Refusal, take_receipt
 from gateway.control_server import Command, Control
@@ -35,6 +36,7 @@ from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
 from gateway.terminal.monitor import TerminalMonitor
 from gateway.terminal.pool import Workers
+from gateway.terminal.runner import Crew
 from gateway.terminal.timing import Timing
 from gateway.terminal.visit import Worker
 from gateway.terminal.visit_requests import VisitPostponed
@@ -106,6 +108,8 @@ class Daemon:
         self._calendar.each_night("backup", self._back_up)
         self._calendar.each_night("settings", partial(self._warn_of_settings, alarm=True))
         self._workers = Workers(self._create_worker, self._calendar, on_removed=self._clear_retained_state)
+        self._crew = Crew()
+        self._callers = Callers(clock, self._alarm)
         self._health = Health(settings, self._ledger, self._workers, clock)
         self._commands = Commands(
             settings.commands.allow,
@@ -168,7 +172,7 @@ class Daemon:
 
     def _status(self) -> dict[str, Any]:
         """Return the status for the control socket and the page."""
-        return self._health.local_status(self._publisher)
+        return {**self._health.local_status(self._publisher), "receiver": self._callers.status()}
 
     def _problem(self) -> str | None:
         """Return which part has failed, and why; None while all work."""
@@ -192,7 +196,12 @@ class Daemon:
             pending=self._pending,
             identities=self._identities,
             timing=self._timing,
+            crew=self._crew,
+            port=self._callers.port,
         )
+
+    def _alarm(self, code: str, message: str, terminal: str | None) -> None:
+        self._publisher.alarm(code, message, terminal)
 
     def _clear_retained_state(self, name: str) -> None:
         """Remove the retained state of a terminal that is no longer configured."""
@@ -215,6 +224,7 @@ class Daemon:
                 )
                 raise Refusal("settings_refused", str(exc)) from None
             found = difference(self._settings, wanted)
+            self._change_receiver(wanted)
             self._workers.change(found)
             self._settings = applied(self._settings, wanted)
             self._warn_of_settings()
@@ -223,6 +233,20 @@ class Daemon:
                 self._settings_refused = False
                 self._publisher.alarm("settings_reloaded", alarm_message("settings_reloaded"))
             return found.payload()
+
+    def _change_receiver(self, wanted: Settings) -> None:
+        """Listen as the new settings say; Refusal, with nothing changed, where that is impossible."""
+        try:
+            self._callers.change(wanted)
+        except OSError as exc:
+            listen = "" if wanted.receiver is None else wanted.receiver.listen
+            reason = exc.strerror or str(exc)
+            log.error("receiver_unchanged", listen=listen, reason=reason)  # noqa: TRY400 - the reason says all
+            raise Refusal(
+                "receiver_unavailable",
+                f"receiver.listen {listen} cannot be used ({reason}); nothing is changed, and the gateway goes on with "
+                "the configuration before",
+            ) from None
 
     def _warn_of_settings(self, *, alarm: bool = False) -> None:
         """Log settings in effect that are outdated or weaken security."""
@@ -319,6 +343,7 @@ class Daemon:
         self._warn_of_settings()
         self._commands.start()
         self._publisher.start()
+        self._callers.open(self._settings)
         self._workers.advance()
         self._calendar.start()
         if self._page is not None:
@@ -450,6 +475,7 @@ class Daemon:
                 next_health += HEALTH_S
                 self._ledger.alive()
                 self._monitor.check()
+                self._callers.check()
                 memory.release_memory()
                 self._publisher.announce("health", self._health.health())
                 # A broker may have dropped the end of the stream: only the highest sequence shows this to the centre.
@@ -496,6 +522,8 @@ class Daemon:
         for name, part in (("publisher", self._publisher), ("commands", self._commands), ("control", self._control)):
             if not part.is_alive:
                 return name, "its thread has ended"
+        if self._callers.has_failed:
+            return "receiver", "its thread has ended"
         ended = self._workers.ended()
         return None if ended is None else (f"worker {ended}", "its thread has ended")
 
@@ -505,6 +533,7 @@ class Daemon:
             self._page.stop()
         self._calendar.stop()
         self._workers.stop(WORKERS_STOP_S)
+        self._callers.close()
         with suppress(LedgerError):  # the ledger's failure is already being handled
             self._pending.close()
         self._commands.stop(0.5)

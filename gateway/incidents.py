@@ -133,6 +133,22 @@ INCIDENTS: Mapping[str, Incident] = {
         all=_("no punch at any terminal since {since}; is it a holiday?"),
     ),
     "terminal_heard": _incident("warning", None, _("Heard again"), _("punches are heard again")),
+    # Terminals that call this machine.
+    "receiver_unavailable": _incident(
+        "error",
+        None,
+        _("The port for terminals that call cannot be opened"),
+        _("no terminal can call {listen}: {reason}; it is tried again"),
+    ),
+    "stranger_called": _incident(
+        "warning",
+        None,
+        _("A terminal calls that is not configured"),
+        _(
+            "a terminal with serial number {serial} calls from {address} and is not configured; it keeps its punches; "
+            "if it is yours, add it to the configuration"
+        ),
+    ),
     # The broker and the centre.
     "delivery_refused": _incident(
         None,

@@ -44,6 +44,7 @@ from ruamel.yaml.scanner import ScannerError
 
 from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
+from drivers.receiver.caller import CallerOptions
 from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_warning
 from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, duration_between, host_fault, refuse_newly
 from gateway.office import DEFAULT_DATA_DIR, Office, digest_of
@@ -137,6 +138,21 @@ def _url(value: str, info: ValidationInfo) -> str:
 
 def _listen(value: str, info: ValidationInfo) -> str:
     _host(_listening_host(value), info)
+    return value
+
+
+def _listen_here(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        address = None
+    if address is None or (address.version == 6) != host.startswith("["):
+        raise ValueError(
+            "not an address of a machine with a port; write one of this machine's, such as 192.168.1.10:8088, or "
+            "0.0.0.0:8088 for all of them"
+        )
+    _port(port)
     return value
 
 
@@ -456,6 +472,50 @@ class Web(_Section):
     """A file with the token for the page; required where other machines can reach the page."""
 
 
+class ReceiverLimits(_Section):
+    """What callers can take; what is above harms no other one."""
+
+    connections: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
+    """Connections at a time, of all callers together."""
+    per_address: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 8
+    """Connections at a time from one address; raise it where many terminals call through one proxy or router."""
+    head_bytes: Annotated[Bytes, Field(ge=1024, le=65536)] = 8192
+    """Longest request line with headers."""
+    head_timeout: Annotated[Seconds, duration_between("1s", "5m")] = 10.0
+    """Longest time for the request line and the headers, and for reading a reply."""
+    body_bytes: Annotated[Bytes, Field(ge=65536, le=64 * 1024**2)] = 4 * 1024**2
+    """Longest upload that is read as a whole."""
+    body_timeout: Annotated[Seconds, duration_between("1s", "10m")] = 30.0
+    """Longest time for such an upload."""
+    discard_bytes: Annotated[Bytes, Field(ge=65536, le=1024**3)] = 32 * 1024**2
+    """Longest upload at all, such as photos, of which nothing is kept."""
+    discard_timeout: Annotated[Seconds, duration_between("1s", "1h")] = 120.0
+    """Longest time for any upload."""
+    memory_bytes: Annotated[Bytes, Field(ge=1024**2, le=1024**3)] = 8 * 1024**2
+    """Memory for uploads that wait for the ledger, of all callers together."""
+    hold: Annotated[Seconds, duration_between("100ms", "1m")] = 8.0
+    """Longest wait of an upload for the ledger; then its caller is requested to repeat it later."""
+    requests_per_second: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
+    """Requests of one terminal in a second, on average."""
+    burst: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 60
+    """Requests of one terminal at once, above that average."""
+
+
+class Receiver(_Section):
+    """The port for terminals and apps that call this machine."""
+
+    listen: Annotated[str, AfterValidator(_listen_here), Field(examples=["192.168.1.10:8088"])]
+    """Address and port of this machine that terminals call: their "cloud server" or ADMS server."""
+    strangers: Literal["hold", "refuse"] = "hold"
+    """What terminals that are not configured get: hold (503: they keep their records and call again), refuse (401)."""
+    cert_file: Path | None = None
+    """The certificate for TLS (PEM), where the terminals can speak it."""
+    key_file: Path | None = None
+    """The private key of ``cert_file`` (PEM)."""
+    limits: ReceiverLimits = ReceiverLimits()
+    """What callers can take."""
+
+
 class Clock(_Section):
     """Checking and setting the terminal's clock."""
 
@@ -543,6 +603,8 @@ class Settings(_Section):
     """Commands that the centre may send."""
     web: Web | None = Web()
     """The status page; null: none."""
+    receiver: Receiver | None = None
+    """The port for terminals and apps that call this machine; null: no port is opened."""
     terminals: Annotated[
         tuple[Annotated[TerminalSettings, PlainValidator(_terminal)], ...],
         BeforeValidator(_not_empty),  # min_length would not count the entries that have mistakes
@@ -558,9 +620,9 @@ class Settings(_Section):
         """Values that must be changed although this version accepts them, and values that are probably mistakes."""
         return self._problems
 
-    def with_terminals_of(self, other: "Settings") -> "Settings":
-        """Return a copy that has the terminals of ``other``, and its problems."""
-        copy = self.model_copy(update={"terminals": other.terminals})
+    def with_changes_of(self, other: "Settings") -> "Settings":
+        """Return a copy that has the terminals and the receiver of ``other``, and its problems."""
+        copy = self.model_copy(update={"terminals": other.terminals, "receiver": other.receiver})
         copy._problems = other.problems  # noqa: SLF001 - ours
         same = all(getattr(self, key) == getattr(other, key) for key in type(self).model_fields if key != "terminals")
         copy._digest = other.digest if same else ""  # noqa: SLF001 - ours
@@ -877,6 +939,7 @@ def _across_sections(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
                 yield ("mqtt", key), f"of no use alone; add {other}"
         if mqtt.get("password_file") is not None and mqtt.get("username") is None:
             yield ("mqtt", "password_file"), "of no use alone; add username"
+    yield from _across_receiver(data)
     web = data.get("web")
     if isinstance(web, dict) and web.get("token_file") is None:
         with suppress(ValueError):  # an invalid address is reported elsewhere
@@ -888,6 +951,33 @@ def _across_sections(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
                 )
 
 
+_RECEIVER_MISSING = (
+    "terminals of this family call this machine, which opens no port; add receiver: and below it listen: with an "
+    "address of this machine, such as 192.168.1.10:8088"
+)
+
+
+def _across_receiver(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
+    """Yield mistakes in the section ``receiver``, and what needs one that is missing."""
+    receiver, terminals = data.get("receiver"), data.get("terminals")
+    if receiver is None:
+        for index, entry in enumerate(terminals if isinstance(terminals, list) else ()):
+            if issubclass(_model_of(entry), CallerOptions):
+                yield ("terminals", index, "driver"), _RECEIVER_MISSING
+                return
+    if not isinstance(receiver, dict):
+        return
+    for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if receiver.get(key) is not None and receiver.get(other) is None:
+            yield ("receiver", key), f"of no use alone; add {other}"
+    web = data.get("web", {})
+    if isinstance(web, dict) and isinstance(receiver.get("listen"), str):
+        with suppress(ValueError):
+            ours, page = host_and_port(receiver["listen"]), host_and_port(str(web.get("listen", Web().listen)))
+            if ours[1] == page[1] and (ours[0] == page[0] or {ours[0], page[0]} & {"0.0.0.0", "::"}):  # noqa: S104 - compared
+                yield ("receiver", "listen"), "the port of the status page, web.listen; write another one, such as 8088"
+
+
 def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]:
     terminals = data.get("terminals")
     commands = data.get("commands")
@@ -897,7 +987,9 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
     for index, entry in enumerate(terminals if isinstance(terminals, list) else ()):
         if not isinstance(entry, dict):
             continue
-        for key in ("name", "serial", "address"):
+        # A folder of exports may hold those of several terminals.
+        own_path = ("path",) if issubclass(_model_of(entry), CallerOptions) else ()
+        for key in ("name", "serial", "address", *own_path):
             value = entry.get(key)
             if isinstance(value, str):
                 mine = value.strip().lower().removesuffix(":4370") if key == "address" else value
@@ -980,6 +1072,8 @@ def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
         yield ("delivery", "batch_bytes"), "the centre reads 4 MiB at most, so this means 4 MiB; write 4MiB or less"
     if ours.ca_file is not None:
         yield from ((("mqtt", "ca_file"), doubt) for doubt in _certificate_doubts(ours.ca_file))
+    if settings.receiver is not None and host_and_port(settings.receiver.listen)[1] < 1024:
+        yield ("receiver", "listen"), "ports below 1024 need rights that the service does not have; write 8088"
     size = _disk_size(settings.data_dir)
     if size is not None and settings.retention.free_floor >= size:
         yield ("retention", "free_floor"), "more than the whole disk holds: nothing would be read; write less"
@@ -1069,8 +1163,9 @@ def _explain(data: Mapping[Any, Any], error: Mapping[str, Any]) -> str:
             files = [name for name in _SECRET_FILES if name in fields] or ["mqtt.password_file", "comm_key_file"]
             better = f"put it in a file of its own, and name that file with {' or '.join(files)}"
             return f"a secret does not belong in this file; {better}"
-        close = get_close_matches(key.lower(), fields, 1)
-        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; write one of {', '.join(fields)}"
+        names = [field.alias or name for name, field in fields.items()]
+        close = get_close_matches(key.lower(), names, 1)
+        return f"unknown key; did you mean {close[0]}?" if close else f"unknown key; write one of {', '.join(names)}"
     return f"not accepted; {error['msg'].replace('Input should be', 'write')}"
 
 

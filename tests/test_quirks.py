@@ -10,6 +10,7 @@ import re
 import resource
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -271,8 +272,9 @@ def office_of(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def cpu_share(worker: Worker) -> float:
     """Watch the worker's thread for a moment; return how much of it it was busy."""
-    assert worker._thread.ident is not None
-    clock = time.pthread_getcpuclockid(worker._thread.ident)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == f"worker-{worker.name}"]
+    assert thread.ident is not None
+    clock = time.pthread_getcpuclockid(thread.ident)
     used, begun = time.clock_gettime(clock), time.monotonic()
     time.sleep(WATCH_S)  # the length of the watch, not a wait for something
     return (time.clock_gettime(clock) - used) / (time.monotonic() - begun)

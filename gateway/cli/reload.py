@@ -14,7 +14,7 @@ app = command_group()
 
 @app.command()
 def reload(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Have the running gateway read its configuration again, and apply what has changed of terminals."""
+    """Have the running gateway read its configuration again, and apply changed terminals and receiver."""
     settings = load_settings(config)
     answer = data_from_daemon(settings.data_dir, "reload", refused=_not_taken, timeout_s=RELOAD_S)
     if answer is None:
@@ -26,6 +26,7 @@ def reload(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
         "added": ", ".join(answer["added"]),
         "changed": ", ".join(f"{name} ({', '.join(keys)})" for name, keys in answer["changed"].items()),
         "removed": ", ".join(answer["removed"]),
+        "receiver": ", ".join(answer.get("receiver", ())),  # a daemon of an earlier version has none
     }
     if any(applied.values()):
         print_fields({what: names for what, names in applied.items() if names})

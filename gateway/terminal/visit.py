@@ -1,4 +1,4 @@
-"""Reads one terminal: connect, read new records, receive live events, repeat. One thread and one connection each.
+"""Reads one terminal: connect, read new records, receive live events, repeat. One connection each.
 
 Each visit queries the serial number, the clock and the record count. A count without change ends the visit. Otherwise
 the end of the log is read together with a few known records in front of it, which prove that it continues the stored
@@ -9,14 +9,17 @@ ten times as long. A visit that a person requests begins at once.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from drivers.base import (
+    Attached,
+    CallerPort,
     Driver,
     DriverError,
     Logged,
@@ -50,6 +53,7 @@ from gateway.terminal.log_reading import LogReader, Stopped
 from gateway.terminal.outage import Outage
 from gateway.terminal.reading_plan import ReadingPlan
 from gateway.terminal.release import release_withheld
+from gateway.terminal.runner import Crew, OwnThread, Runner
 from gateway.terminal.state import Cause, TerminalState
 from gateway.terminal.tally import tally
 from gateway.terminal.timing import Timing
@@ -62,7 +66,11 @@ DISK_FULL_REASON = "there is no room on the gateway's disk; make room, and it is
 
 
 class Worker:
-    """Reads one terminal continuously. Its thread ends by :meth:`stop`, or with ``failure`` set by a defect."""
+    """Reads one terminal continuously, until :meth:`stop`.
+
+    It runs in a thread of its own where it waits for a terminal's answers, and with others in the threads of a crew
+    where the terminal calls: :mod:`gateway.terminal.runner`.
+    """
 
     def __init__(
         self,
@@ -79,8 +87,13 @@ class Worker:
         pending: PendingWrites | None = None,
         identities: Identities | None = None,
         timing: Timing | None = None,
+        crew: Crew | None = None,
+        port: Callable[[TerminalSettings, ZoneInfo, Callable[[], None]], CallerPort] | None = None,
     ) -> None:
         """``report`` receives the terminal's state when it changes, ``publish`` tallies, ``alarm`` alarms.
+
+        For a terminal that calls, ``crew`` runs the worker, and ``port`` returns its way to the receiver; the function
+        that it is given wakes the worker.
 
         Messages for ``report`` describe the present and are to be retained; tallies are not.
         ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
@@ -102,7 +115,8 @@ class Worker:
         )
         self._log = self._context.log
         self._stopping = threading.Event()
-        self._wake = threading.Event()
+        self._due = threading.Event()
+        """A poll is requested."""
         self._requests = VisitRequests()
         self._plan = ReadingPlan(self._context.timing)
         self._outage = Outage()
@@ -123,7 +137,16 @@ class Worker:
         self._date_check = DateCheck(self._context, self._plan)
         self._driver_fault: str | None = None
         """Origin of the last exception of the driver that is no DriverError, until a visit ends without one."""
-        self._thread = threading.Thread(target=self._run, name=f"worker-{settings.name}", daemon=True)
+        self._runner: Runner = OwnThread(f"worker-{settings.name}", self._due)
+        self._port: CallerPort | None = None
+        self._attached: Attached | None = None
+        """The terminal that calls, from the first visit on."""
+        self._attachment = ExitStack()
+        if driver.attach is not None:
+            if crew is None or port is None:
+                raise ValueError(f"the driver {driver.name} needs a crew and a port")
+            self._runner = crew.runner()
+            self._port = port(settings, zone, self._runner.wake)
 
     @property
     def settings(self) -> TerminalSettings:
@@ -171,22 +194,25 @@ class Worker:
             # A machine that is off at night misses the hour of the nightly reading: it is done at the start.
             read = state.last_full_reading
             self._plan.full_due |= read is None or context.clock.now() - read > FULL_READING_DUE
-        self._thread.start()
+        self._runner.start(self._rounds())
+
+    def _wake(self) -> None:
+        self._due.set()
+        self._runner.wake()
 
     def stop(self) -> None:
-        """Signal the thread to end; the connection is closed properly if the terminal responds."""
+        """Request the end; the connection is closed properly if the terminal responds."""
         self._stopping.set()
-        self._wake.set()
+        self._wake()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; return whether it has ended."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        """Wait for the end; return whether it has ended."""
+        return self._runner.join(timeout_s)
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether it runs."""
+        return self._runner.is_alive
 
     def request(self, *, full: bool = False) -> Future[dict[str, Any] | None]:
         """Request a visit now; ``full`` for one that reads the whole log, whenever that was done last.
@@ -196,7 +222,7 @@ class Worker:
         that is replaced; it is cancelled where the terminal is no longer visited.
         """
         done = self._requests.put(full=full)
-        self._wake.set()
+        self._wake()
         return done
 
     def hand_over_requests(self, successor: "Worker") -> None:
@@ -211,7 +237,7 @@ class Worker:
         """Request that a wrong clock is set at the next quiet moment of two hours; False if it cannot be set."""
         accepted = self._clock_check.request()
         if accepted:
-            self._wake.set()
+            self._wake()
         return accepted
 
     def schedule_nightly_work(self) -> None:
@@ -219,7 +245,7 @@ class Worker:
         self._plan.full_due = True
         if self.settings.clock.set == "nightly":
             self._clock_check.schedule()
-        self._wake.set()
+        self._wake()
 
     def release(self, first: date, last: date) -> int:
         """Publish the withheld records of the days from ``first`` to ``last``; return their number.
@@ -239,15 +265,17 @@ class Worker:
         """Publish the terminal's state."""
         self._context.publish_state()
 
-    # The thread.
+    # Its run.
 
-    def _run(self) -> None:
+    def _rounds(self) -> Generator[float, None, None]:
+        """Visit the terminal again and again; yield each pause, in seconds."""
         try:
-            while not self._stopping.is_set():
-                pause_s = self._run_visit()
-                if not self._stopping.is_set():
-                    self._wake.wait(pause_s)
-                self._wake.clear()
+            with self._attachment:
+                while not self._stopping.is_set():
+                    pause_s = yield from self._run_visit()
+                    if not self._stopping.is_set():
+                        yield pause_s
+                    self._due.clear()
         except Stopped:
             self._log.info("import_interrupted")
         except BaseException as exc:
@@ -258,7 +286,7 @@ class Worker:
             self._log.exception("worker_failed")
             raise
 
-    def _run_visit(self) -> float:
+    def _run_visit(self) -> Generator[float, None, float]:
         """Visit the terminal and handle every error of the driver; return the pause before the next visit.
 
         An unexpected exception of a driver costs this terminal only. Errors of the ledger, and errors while a failure
@@ -266,7 +294,7 @@ class Worker:
         """
         self._context.pending.flush()
         try:
-            pause_s = self._visit()
+            pause_s = yield from self._visit()
         except LedgerFull as exc:
             # Nothing is lost: the terminal's log is the buffer, and what was not stored is read again.
             self._log.warning("reading_paused", reason=str(exc))
@@ -289,13 +317,21 @@ class Worker:
         self._driver_fault = where
         return self._record_failure("internal", alarm_message("driver_failed", where=where))
 
-    def _visit(self) -> float:
+    def _conversation(self) -> AbstractContextManager[Terminal]:
+        driver = self._context.driver
+        if driver.attach is None or self._port is None:
+            return driver.connect(self.settings)
+        if self._attached is None:
+            self._attached = self._attachment.enter_context(driver.attach(self.settings, self._port))
+        return self._attached.connect()
+
+    def _visit(self) -> Generator[float, None, float]:
         """Connect to the terminal, poll it and receive live events; return the pause before the next visit."""
         now_s, poll_s = self._context.timing.monotonic_s, self.settings.poll
         next_poll_s = now_s() + poll_s
         self._plan.connected()
         try:
-            with self._context.driver.connect(self.settings) as terminal:
+            with self._conversation() as terminal:
                 self._clock_check.connected(terminal)
                 self._identity.check(terminal, after_failure=self._outage.since is not None)
                 while True:
@@ -307,7 +343,7 @@ class Worker:
                     if self._plan.announcements.register_again():
                         self._plan.proof_due = True
                         return 0.0
-                    self._listen(terminal, next_poll_s)
+                    yield from self._listen(terminal, next_poll_s)
                     if self._stopping.is_set():
                         break
         except TerminalUnavailable as exc:
@@ -324,13 +360,20 @@ class Worker:
         self.state.complete = None
         self._live.enabled = self.settings.live
 
-    def _listen(self, terminal: Terminal, until_s: float) -> None:
-        """Store live events until the next poll is due or requested."""
+    def _listen(self, terminal: Terminal, until_s: float) -> Generator[float, None, None]:
+        """Store live events until the next poll is due or requested.
+
+        A terminal that calls wakes the worker from its pauses; another one is waited for by its driver.
+        """
         timing, live = self._context.timing, self._live
         live.received_at_s = timing.monotonic_s()
-        while (left_s := until_s - timing.monotonic_s()) > 0 and not self._wake.is_set():
+        while (left_s := until_s - timing.monotonic_s()) > 0 and not self._due.is_set():
             if self._plan.hinted and self._plan.may_read():
                 break
+            if self._attached is not None:
+                self._receive(terminal, 0.0)
+                yield left_s
+                continue
             if not self._receive(terminal, min(left_s, timing.listen_slice_s)):
                 break
             if timing.monotonic_s() - live.received_at_s >= timing.idle_probe_s:
@@ -338,7 +381,7 @@ class Worker:
                 terminal.read_clock()
                 live.received_at_s = timing.monotonic_s()
         if not self._stopping.is_set():
-            self._wake.clear()
+            self._due.clear()
 
     def _receive(self, terminal: Terminal, for_s: float) -> bool:
         """Store what the terminal sends by itself within ``for_s`` seconds; return whether it may send more."""
@@ -359,7 +402,7 @@ class Worker:
         reading = context.reading(context.driver.via, state.clock, stepped=self._clock_check.unread_step)
         self._live.drain(terminal)  # events are registered before reading, so that no punch is missed between
         if self.settings.live and brings_records(terminal):
-            self._deliveries.receive(terminal, context.timing.drain_s)
+            self._deliveries.receive(terminal, context.timing.drain_s if self._attached is None else 0.0)
         self._clock_check.stepped = False
         result = self._read_new(terminal, reading, full_requested=full_requested)
         state.last_visit = context.clock.now()

@@ -33,6 +33,7 @@ from tests.gateway.test_app import daemon as process_of
 from tests.gateway.test_cli import hadir
 
 PREFIX = "hadir/v1/office/gw/"
+NOTHING: dict[str, Any] = {"added": [], "changed": {}, "removed": [], "receiver": [], "restart": []}
 
 
 def connects(terminal: SimulatedTerminal) -> int:
@@ -84,6 +85,7 @@ def test_terminals_come_go_and_change() -> None:
         "added": ["kantin"],
         "changed": {"lobby": ["poll", "clock"], "gate": ["driver"]},
         "removed": ["gudang"],
+        "receiver": [],
         "restart": [],
     }
 
@@ -188,7 +190,7 @@ def test_others_are_not_touched(office: Office) -> None:
             eventually(lambda: [one["name"] for one in centre.on("/info")[-1].payload["terminals"]] == ["lobby"])
             still_live(9)
             assert set(daemon._calendar.next_runs()) == {"backup", "settings", "night-lobby", "tally-lobby"}
-            assert daemon.reload() == {"added": [], "changed": {}, "removed": [], "restart": []}
+            assert daemon.reload() == NOTHING
             with Subscriber(office.broker.port, f"{PREFIX}terminal/+/state") as late:
                 eventually(lambda: late.on("lobby/state"))
                 assert late.on("gudang/state") == []
@@ -345,7 +347,13 @@ def test_a_hang_up_and_the_command_reload(office: Office) -> None:
             assert (done.returncode, done.stdout.split()) == (0, ["changed", "gudang", "(poll)"])
             assert "after a restart only: retention.days" in done.stderr
             done = hadir("reload", "--json", *config)
-            assert json.loads(done.stdout) == {"added": [], "changed": {}, "removed": [], "restart": ["retention.days"]}
+            assert json.loads(done.stdout) == {
+                "added": [],
+                "changed": {},
+                "removed": [],
+                "receiver": [],
+                "restart": ["retention.days"],
+            }
             assert hadir("reload", *config).stdout == "no terminal has changed\n"
             office.write("wobsite: 1\n")
             process.send_signal(signal.SIGHUP)

@@ -444,7 +444,7 @@ DURATION = "a number and a unit, such as 10s, 5m or 1h"
             GOOD + "colour: blue\n",
             (
                 "10:1: colour: unknown key; write one of site, gateway, timezone, data_dir, mqtt, delivery, retention, "
-                "commands, web, terminals"
+                "commands, web, receiver, terminals"
             ),
         ),
         (GOOD + "web:\n  lisen: x\n", "11:3: web.lisen: unknown key; did you mean listen?"),

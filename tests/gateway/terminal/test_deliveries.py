@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -156,7 +157,7 @@ class Office(office_module.Office):
     def visits(self) -> Iterator[Callable[[], object]]:
         """Yield a function that visits a terminal with a log once."""
         worker = self.create_worker()
-        yield worker._run_visit
+        yield lambda: deque(worker._run_visit(), maxlen=0)
         self.workers.remove(worker)  # its thread never ran
 
     def on_disk(self) -> int:

@@ -6,8 +6,8 @@
 import os
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -78,18 +78,19 @@ class SteppedWorker(Worker):
 
     def visit(self) -> None:
         """Hold one conversation, to the end of the script."""
-        self._run_visit()
+        deque(self._run_visit(), maxlen=0)
         self._stopping.clear()
 
     def _report_driver_fault(self, exc: BaseException) -> float:
         raise exc  # a power cut, or a mistake of the gateway
 
-    def _listen(self, terminal: Terminal, until_s: float) -> None:  # noqa: ARG002 - the test decides how long
+    def _listen(self, terminal: Terminal, until_s: float) -> Generator[float, None, None]:  # noqa: ARG002 - the test decides
         if not self.script:
             self._stopping.set()
             return
         self.script.pop(0)()
         self._live.receive(terminal, HEAR_S)
+        yield from ()
 
     def _drain(self, terminal: object) -> None:
         if self.meanwhile:

@@ -227,7 +227,7 @@ def test_the_mark_of_a_step_outlives_a_reading_that_finds_no_room(office: Office
     stepped.off = timedelta(hours=-1)
     eventually(lambda: "clock_stepped" in office.alarms)
     eventually(lambda: disk.refused > 2)
-    worker._wake.set()  # the pause of a full disk is over
+    worker._wake()  # the pause of a full disk is over
     disk.empty()
     eventually(lambda: "2001" in office.pins())
     (data,) = [event["data"] for event in office.events("punch.recorded") if event["data"]["pin"] == "2001"]
