@@ -624,7 +624,7 @@ class Settings(_Section):
         """Return a copy that has the terminals and the receiver of ``other``, and its problems."""
         copy = self.model_copy(update={"terminals": other.terminals, "receiver": other.receiver})
         copy._problems = other.problems  # noqa: SLF001 - ours
-        same = all(getattr(self, key) == getattr(other, key) for key in type(self).model_fields if key != "terminals")
+        same = all(getattr(copy, key) == getattr(other, key) for key in type(self).model_fields)
         copy._digest = other.digest if same else ""  # noqa: SLF001 - ours
         return copy
 

@@ -119,8 +119,8 @@ def test_settings_that_no_file_has_have_no_digest(config: Path) -> None:
     config.write_text(f"data_dir: data\nretention: {{days: 7}}\n{REST}")
     more = load(config)
     assert before.digest
-    assert before.with_terminals_of(terminals).digest == terminals.digest != before.digest
-    assert before.with_terminals_of(more).digest == ""
+    assert before.with_changes_of(terminals).digest == terminals.digest != before.digest
+    assert before.with_changes_of(more).digest == ""
     assert Settings.model_validate({**dict(before), "mqtt": before.mqtt}).digest == ""
 
 
