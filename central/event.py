@@ -17,7 +17,9 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
 
-IncidentKind = Literal["lost", "found", "resumed", "not_held", "quarantined", "unconfirmed", "misdated", "unpublished"]
+IncidentKind = Literal[
+    "lost", "found", "resumed", "not_held", "quarantined", "unconfirmed", "misdated", "unpublished", "log_lost"
+]
 PUNCH = "hadir.punch.recorded.v1"
 PUNCH_NAMESPACE = uuid5(NAMESPACE_URL, "urn:hadir:punch:v1")
 """The UUIDv5 namespace of punch ids."""
@@ -33,6 +35,8 @@ INCIDENTS: Mapping[str, IncidentKind] = {
     "hadir.history.withheld.v1": "unpublished",
 }
 """Events that say that a punch may exist which is not known, by type."""
+LOG_CHANGES = ("log_cleared", "log_shrunk", "log_wrapped")
+"""What a terminal's log may have lost records by, before they were read."""
 MAX_BYTES = 4 * 1024 * 1024
 """Longer messages are rejected without decoding. Gateways send at most 64 KiB, or ``delivery.batch_bytes``."""
 MAX_EVENT_BYTES = 256 * 1024
@@ -47,7 +51,7 @@ MAX_SEQUENCE = 2**63 - 1
 
 _TOPIC = re.compile(
     r"([a-z0-9-]+/[a-z0-9-]+)/"
-    r"(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info|terminal/([a-z0-9-]{1,200})/state)"
+    r"(punch/[a-z0-9-]+|quarantine/[a-z0-9-]+|note(?:/[a-z0-9-]+)?|batch|info|state|terminal/([a-z0-9-]{1,200})/state)"
 )
 _NAME = re.compile(r"[!-~]{1,200}")
 _LEVEL = re.compile(r"[a-z0-9-]{1,200}")
@@ -139,7 +143,7 @@ class Claim(NamedTuple):
     """A second of UTC, by the gateway's clock."""
     sequence: int
     stream: str | None
-    """None: the gateway's present one."""
+    """None: it is not said, and the watermark counts for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,17 @@ class TerminalState:
     has_log: bool
     """It has a log that can be read to its end, whether or not that was done."""
     complete: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """Whether a gateway is connected, as it says itself or as its will says."""
+
+    online: bool
+    session: int | None
+    """The number of the connection: the same where it begins and where it ends."""
+    at: int | None
+    """A second of UTC, by the gateway's clock; None in a will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +222,10 @@ def _parts_of(topic: str) -> tuple[str, str, str | None] | None:
     return match and (match[1], match[2], match[3])
 
 
-def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | TerminalState | Rejected]:
+def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | TerminalState | GatewayState | Rejected]:
     """Yield the content or the rejections of a message, in its order; ``topic`` is relative to ``<root>/v1/``.
 
-    An empty state of a terminal, which is no longer configured, holds nothing.
+    An empty state, of a terminal or gateway that is no longer configured, holds nothing.
     """
     parts = _parts_of(topic)
     if parts is None:
@@ -221,6 +236,9 @@ def read_message(topic: str, payload: bytes) -> Iterator[Event | Info | Terminal
         yield Rejected("too_large", f"{len(payload)} bytes, at most {MAX_BYTES} are read", payload)
     elif kind == "info":
         yield _decode_one(payload, _info)
+    elif kind == "state":
+        if payload:
+            yield _decode_one(payload, _gateway_state)
     elif terminal is not None:
         if payload:
             yield _decode_one(payload, lambda content: _state(terminal, content))
@@ -322,7 +340,7 @@ def _reject_number(_number: str) -> Any:
 _decode = json.JSONDecoder(parse_float=_reject_number, parse_constant=_reject_number).decode
 
 
-T = TypeVar("T", Event, Info, TerminalState)
+T = TypeVar("T", Event, Info, TerminalState, GatewayState)
 
 
 def _decode_one(text: bytes, convert: Callable[[Any], T]) -> T | Rejected:
@@ -540,6 +558,8 @@ def _incident(kind: IncidentKind, content: dict[str, Any]) -> Incident | None:
         if data.get("last_alive") is None and "last_alive" in data:
             return None  # its first start
         return _spanned(kind, None, None, _second(data.get("last_alive")) or at, _second(data.get("resumed")) or at)
+    if kind == "not_held" and data.get("what") in LOG_CHANGES:
+        return None if at is None or terminal is None else Incident("log_lost", terminal, serial, None, at)
     if kind == "not_held" and data.get("what") != "not_held":
         return None
     if terminal is None and kind != "not_held":
@@ -615,6 +635,17 @@ def _state(terminal: str, content: Any) -> TerminalState:
         claim = Claim(until, sequence, stream)
     has_log = claim is not None or ("complete" in content and _is_count(content.get("records")))
     return TerminalState(terminal, serial, has_log, claim)
+
+
+def _gateway_state(content: Any) -> GatewayState:
+    if not isinstance(content, dict):
+        raise _Invalid("not_a_state", "not a JSON object")
+    state, session = content.get("state"), content.get("session")
+    if state not in ("online", "offline"):
+        raise _Invalid("not_a_state", "state is neither online nor offline")
+    if session is not None and not _is_count(session):
+        raise _Invalid("not_a_state", "session is not a number")
+    return GatewayState(state == "online", session, _second(content.get("at")))
 
 
 def _info(content: Any) -> Info:

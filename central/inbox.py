@@ -34,7 +34,7 @@ from central.secret import read_secret
 from central.store import IngestResult, Message, Store
 from central.wire import MAX_PACKET, BoundedClient, PublishPacket
 
-TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info", "terminal/+/state")
+TOPICS = ("punch/+", "quarantine/+", "note", "note/+", "batch", "info", "state", "terminal/+/state")
 """The topics subscribed to below each gateway's prefix."""
 SESSION_EXPIRY_S = 14 * 24 * 3600
 """How long the broker keeps messages while this client is not connected; its configuration may shorten that."""

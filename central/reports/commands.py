@@ -4,17 +4,14 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import fields
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Connection
 
-from central.json_text import load_json
-from central.moments import print_moment
 from central.options import AsJson, Db, InLanguage, KnownAt, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person, zone_of
@@ -22,18 +19,18 @@ from central.registers.problems import printable
 from central.registers.statements import pin_key
 from central.registers.words import summary
 from central.reports.days import Judged, counts, heads, table, title
-from central.reports.doubts import Kept, doubted, kept_by
+from central.reports.doubts import doubted
 from central.reports.doubts import line as doubt_line
 from central.reports.explained import explained
+from central.reports.kept import kept
 from central.reports.messages import message
 from central.reports.why import Explained, explain
 from central.screen import print_table
 from central.store import marks, recorded, results
-from central.store.engine import Database, chunks, utc
+from central.store.engine import Database, chunks
 from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
-from central.timesheet.clock import DAY_S, midnight
 from central.timesheet.facts import Facts
 from central.timesheet.recompute import Recompute
 from central.words import SUBJECTS, word_of
@@ -229,7 +226,7 @@ def doubts(
     with closing(Database(db, read_only=True)) as database, database.reading() as connection:
         until = last or results.newest_day(connection) or date.min
         since = first or date.fromordinal(max(until.toordinal() - 31, 1))
-        found = doubted(_kept(connection, OfficePolicies(policies), since, until, lang))
+        found = doubted(kept(connection, OfficePolicies(policies), since, until, lang))
     if as_json:
         rows = [{**one._asdict(), "first": one.first.isoformat(), "last": one.last.isoformat()} for one in found]
         print(json.dumps(rows, indent=2))
@@ -238,28 +235,6 @@ def doubts(
         print(printable(doubt_line(one, lang)))
     if not found:
         print(message("no_doubts", lang))
-
-
-def _kept(
-    connection: Connection, policies: OfficePolicies, first: date, last: date, language: Language
-) -> Iterator[Kept]:
-    """Yield what keeps verdicts provisional; logs that are not read as they are now, with their terminals."""
-    unread: dict[str, set[date]] = {}
-    for person, on, content in results.doubted(connection, first, last):
-        for one in kept_by(person, on, load_json(content)["reasons"]):
-            if one.what == "unread":
-                unread.setdefault(person, set()).add(on)
-            else:
-                yield one
-    for people in chunks(sorted(unread)):
-        facts = Facts(connection, policies, people, first, last)
-        facts.load_recorded(midnight(first), midnight(last) + DAY_S)
-        for person in people:
-            for on in unread[person]:
-                serials, until = facts.least_read(person, on)
-                detail = "never_read" if until is None or until < 0 else "read_until"
-                at = "" if until is None or until < 0 else print_moment(utc(datetime.fromtimestamp(until, UTC)), None)
-                yield Kept(person, on, "unread", ", ".join(serials), message(detail, language, until=at))
 
 
 def pins(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False) -> None:

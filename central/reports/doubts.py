@@ -20,6 +20,7 @@ SETTLED_BY = {
     "quarantined": "settle_outage",
     "unconfirmed": "settle_outage",
     "unpublished": "settle_outage",
+    "log_lost": "settle_outage",
 }
 """The sentence that says what settles a doubt."""
 

@@ -96,6 +96,7 @@ MESSAGES: Mapping[str, Text] = {
     "unenrolled": _("the person has no enrolment at a terminal in use"),
     "quarantined": _("a record that could not be read as a punch"),
     "unpublished": _("records from before the gateway's chosen start are not published"),
+    "log_lost": _("a terminal's log lost records, which may not have been read"),
     "unconfirmed": _("a live event that the terminal's log did not hold"),
     "unattributed": _("a punch of a PIN that belongs to no person"),
     "suspect_punch": _("a punch with a doubtful clock may lie here"),

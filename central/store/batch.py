@@ -13,8 +13,18 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from central.coverage import MAX_GAPS
-from central.event import QUARANTINE, Event, Info, Rejected, StreamEnd, TerminalState, Tombstone, first_previous
-from central.store import marks, tails
+from central.event import (
+    QUARANTINE,
+    Event,
+    GatewayState,
+    Info,
+    Rejected,
+    StreamEnd,
+    TerminalState,
+    Tombstone,
+    first_previous,
+)
+from central.store import marks, offline, tails
 from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
 from central.store.ownership import Recounted
@@ -34,7 +44,7 @@ class Item(NamedTuple):
     topic: str
     gateway: str
     """``site/gateway``, of the topic."""
-    found: Event | Info | TerminalState
+    found: Event | Info | TerminalState | GatewayState
     payload: bytes
     """Of the whole message."""
 
@@ -46,6 +56,8 @@ class Item(NamedTuple):
     @property
     def sequence(self) -> int:
         """Its own sequence, or the highest one that it announces."""
+        if isinstance(self.found, GatewayState):
+            return 0
         if isinstance(self.found, TerminalState):
             return 0 if self.found.complete is None else self.found.complete.sequence
         return self.found.sequence if isinstance(self.found, Event) else self.found.assigned
@@ -95,6 +107,7 @@ class Batch:
         self._predecessors: list[tuple[Stream, StreamEnd]] = []
         self._announced: list[Stream] = []
         """Streams of which a message says how far they reach."""
+        self._states: list[tuple[Gateway, GatewayState]] = []
         self._outcome = Outcome()
 
     def store(self) -> Outcome:
@@ -115,10 +128,16 @@ class Batch:
         gateway = self._streams.gateway(item.gateway)
         if isinstance(item.found, Info):
             self._decide_info(gateway, item.found)
+        elif isinstance(item.found, GatewayState):
+            self._states.append((gateway, item.found))
         elif isinstance(item.found, TerminalState):
-            claim = item.found.complete
+            claim, current = item.found.complete, self._streams.current(gateway)
             named = None if claim is None else claim.stream
-            stream = self._streams.current(gateway) if named is None else self._streams.known(gateway, named)
+            if claim is not None and named is None and current is not None:
+                # Another stream may have begun, in which a low sequence says nothing about this one.
+                found = f"{item.found.terminal} until {claim.until} sequence {claim.sequence}"
+                self._findings.note(current, 0, "watermark_unplaced", "the stream of `complete`", found)
+            stream = None if named is None else self._streams.known(gateway, named)
             self._terminals.state(gateway, item.found, stream)
         elif self._decide_event(gateway, item.found):
             self._outcome.stored += 1
@@ -265,6 +284,8 @@ class Batch:
         changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(self._punches.added)]
         for stream in self._announced:
             tails.announce(self._connection, stream, self._moment)
+        for gateway, state in self._states:
+            offline.take(self._connection, gateway, state, self._streams.current(gateway), self._moment)
         arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
         marks.mark_tails(self._connection, arrived, received)
         recounted = self._compare()
@@ -313,6 +334,9 @@ def _touched(items: Iterable[Item]) -> dict[tuple[str, str], set[int]]:
         if isinstance(item.found, TerminalState):
             claim = item.found.complete
             found[item.gateway, "" if claim is None or claim.stream is None else claim.stream] |= set()
+            continue
+        if isinstance(item.found, GatewayState):
+            found[item.gateway, ""] |= set()
             continue
         places = found[item.gateway, item.found.stream]
         if isinstance(item.found, Event):

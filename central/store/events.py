@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import DBAPIError
 
 from central.collector import paused_collector
-from central.event import Event, Info, Rejected, TerminalState, gateway_of, read_message
+from central.event import Event, GatewayState, Info, Rejected, TerminalState, gateway_of, read_message
 from central.store import remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.engine import Database, WriterLock
@@ -177,7 +177,7 @@ def _read(messages: Iterable[Message]) -> tuple[list[Item], list[tuple[str, Reje
     return items, rejected
 
 
-def _contained(topic: str, message: Message) -> Iterator[Event | Info | TerminalState | Rejected]:
+def _contained(topic: str, message: Message) -> Iterator[Event | Info | TerminalState | GatewayState | Rejected]:
     """Yield what a message holds; a defect of this program in reading it ends it, and is named."""
     if message.cut_from is not None:
         yield Rejected("too_large", f"{message.cut_from} bytes, of which the beginning is here", message.payload)

@@ -70,6 +70,7 @@ _EVENTS = {
     "claimed_twice": ("error", "punch_claimed_twice"),
     "predecessor": ("error", "predecessor_differs"),
     "watermark_back": ("error", "watermark_went_back"),
+    "watermark_unplaced": ("warning", "watermark_unplaced"),
     "watermark_ahead": ("error", "watermark_ahead_of_clock"),
 }
 _QUOTA = ("error", "quota_reached")

@@ -14,6 +14,7 @@ from sqlmodel import Field
 from central.event import Punch
 from central.store.bodies import extent_of_gap
 from central.store.engine import KEY, Row, delete_many, encode, insert_many, listed, table
+from central.store.offline import Offline
 from central.store.ownership import Recounted
 from central.store.registers import ROW
 from central.store.tables import gaps, gateways, streams
@@ -165,6 +166,13 @@ def mark_tails(connection: Connection, ends: Iterable[Tail], entered: str) -> No
     last = date.fromisoformat(entered[:10]) + timedelta(days=1)
     found = [Mark(f"site:{one.gateway.partition('/')[0]}", min(_day_at(one.begin, -1), last), last) for one in ends]
     mark(connection, found, {"kind": "gap"}, entered)
+
+
+def mark_offline(connection: Connection, episodes: Iterable[Offline], entered: str) -> None:
+    """Mark the days since which gateways are not known to run, or were not."""
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    found = [Mark(f"site:{one.gateway.partition('/')[0]}", min(_day_at(one.begin, -1), last), last) for one in episodes]
+    mark(connection, found, {"kind": "outage"}, entered)
 
 
 def mark_advances(connection: Connection, advances: Iterable[Advance], entered: str) -> None:

@@ -19,6 +19,8 @@ class GatewayRow(Row, table=True):
     """The stream that its receipts speak of."""
     informed: bool = False
     """Its own ``info`` named that stream."""
+    session: int | None = Field(default=None, sa_type=BigInteger)
+    """The number of its last connection that its state named online."""
 
 
 class StreamRow(Row, table=True):

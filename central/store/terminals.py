@@ -44,8 +44,10 @@ AHEAD_S = 300
 """How far a watermark may lie ahead of this computer's clock; further, one of the two clocks is wrong."""
 UNKNOWN_BEFORE_S = 24 * 3600
 """How long before it was read a record may have been made that no watermark lies before."""
-KINDS = tuple(INCIDENTS.values())
+KINDS = (*INCIDENTS.values(), "log_lost")
 """Kinds of incidents that concern everybody at a terminal."""
+SINCE_COMPLETE = ("quarantined", "unconfirmed", "log_lost")
+"""Those that begin where the terminal's log was last complete before them."""
 NEAR = 50
 """Places of a stream around a punch without a date in which its neighbours in time are looked for."""
 OUTAGES = ("lost", "found", "resumed")
@@ -81,6 +83,7 @@ class WatermarkRow(Row, table=True):
         Index(
             "watermark_waiting",
             "stream",
+            "sequence",
             sqlite_where=text("counted IS NULL"),
             postgresql_where=text("counted IS NULL"),
         ),
@@ -442,7 +445,7 @@ _LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDEN
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence > bindparam("sequence"),
     INCIDENT.c.serial == bindparam("serial"),
-    INCIDENT.c.kind.in_(("quarantined", "unconfirmed", "misdated")),
+    INCIDENT.c.kind.in_((*SINCE_COMPLETE, "misdated")),
     INCIDENT.c.begin < INCIDENT.c.end,
 )
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
@@ -644,7 +647,7 @@ def _incidents_known_at(
             resumed.setdefault(one.gateway, []).append(one.end)
     ended = []
     for stored in known:
-        record = stored.kind in ("quarantined", "unconfirmed")
+        record = stored.kind in SINCE_COMPLETE
         one = _record_known_at(connection, stored, known_at) if record else stored
         end = one.end
         if one.kind == "lost":

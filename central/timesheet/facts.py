@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import recorded, tails, terminals
+from central.store import offline, recorded, tails, terminals
 from central.store.engine import encode, utc
 from central.store.recorded import ZONES_S, Held, Unattributed
 from central.store.registers import Registers
@@ -38,7 +38,18 @@ from central.timesheet.clock import DAY_S, Zone, date_of, midnight
 from central.timesheet.judge import judge
 from central.timesheet.model import NEVER_CLAIMED, DayResult, Doubt, Punch
 from central.timesheet.stored import dump_day
-from central.timesheet.unknown import Day, Gap, Incident, Log, Tail, Unknown, UnknownPunch, enrolled_on, with_proofs
+from central.timesheet.unknown import (
+    Day,
+    Gap,
+    Incident,
+    Log,
+    Offline,
+    Tail,
+    Unknown,
+    UnknownPunch,
+    enrolled_on,
+    with_proofs,
+)
 
 PERSONAL = (
     "people",
@@ -235,6 +246,7 @@ class Facts:
         names = sorted({*names, *(gateway for serial in serials for gateway in readers.get(serial, ()))})
         around = first - ZONES_S, last + ZONES_S
         unknown.tails = [Tail(*one) for one in tails.tails(self._connection, names, around[1], self._known_at)]
+        unknown.offline = [Offline(*one) for one in offline.offline(self._connection, names, around[1], self._known_at)]
         unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
         incidents = [Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)]
         unknown.incidents = list(with_proofs(incidents, logs, named, self._first_punch))

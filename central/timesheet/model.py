@@ -112,7 +112,7 @@ class Doubt(NamedTuple):
     end: int
     why: str
     """``outage``, ``gap``, ``unread``, ``unattributed``, ``unenrolled``, ``quarantined``, ``unconfirmed``,
-    ``unpublished``."""
+    ``unpublished``, ``log_lost``."""
     terminal: str | None = None
     detail: str | None = None
 

@@ -18,7 +18,7 @@ from central.collector import paused_collector
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import marks, recorded, results, tails
+from central.store import marks, offline, recorded, results, tails
 from central.store.engine import Database, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
@@ -129,6 +129,7 @@ class Recompute:
         now = self._now()
         with self._database.writing() as connection:
             marks.mark_tails(connection, tails.miss(connection, now), utc(now))
+            marks.mark_offline(connection, offline.advance(connection, now), utc(now))
             return marks.fall_due(connection, int(now.timestamp()), utc(now))
 
     def batch(self) -> int:

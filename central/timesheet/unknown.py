@@ -12,8 +12,10 @@ dates only is cut there.
 * An outage is a doubt: whether the terminal stood without power or only the network was down, no event says. The log
   of a terminal proves that it works again: where there is such a log, the doubt ends at the first punch in the outage.
   A gateway's own outage is a doubt of such terminals only where it is longer than a restart takes.
+* A gateway that its own state names offline is a doubt where terminals have no log; with a log they are unread.
 * A record that is no punch, a live event that the log did not hold, and records from before the chosen start of a
-  gateway, which it does not publish, are doubts at their terminal.
+  gateway, which it does not publish, are doubts at their terminal. So is a log that was cleared, shrank or wrapped:
+  from when it was last known to be complete until that was seen.
 * A PIN that belongs to no person is a doubt of the people of its site who are not enrolled at that terminal, or to whom
   no punch of that date is attributed; the date is that of the plan's clock, whatever zone the terminals are in.
 * A person without an enrolment, or without a terminal in use, is ``unenrolled``: nothing is known there.
@@ -31,7 +33,7 @@ FOREVER = 1 << 62
 """After every instant."""
 OUTAGES = ("lost", "found", "resumed")
 """Kinds of incidents during which a terminal may have been out of order."""
-RECORDS = ("quarantined", "unconfirmed", "unpublished")
+RECORDS = ("quarantined", "unconfirmed", "unpublished", "log_lost")
 """Kinds of incidents that speak of records, which are no known punches here."""
 RESTART_S = 300
 """A gateway that starts again sooner was restarted: its site had power."""
@@ -69,7 +71,7 @@ class Incident(NamedTuple):
     gateway: str
     """``site/gateway``."""
     kind: str
-    """``lost``, ``found``, ``resumed``, ``not_held``, ``quarantined``, ``unconfirmed``, ``unpublished``."""
+    """``lost``, ``found``, ``resumed``, ``not_held``, or one of :data:`RECORDS`."""
     terminal: str | None
     """Its name; None: all terminals of the gateway."""
     serial: str | None
@@ -141,12 +143,21 @@ class Tail(NamedTuple):
     start: int
 
 
+class Offline(NamedTuple):
+    """A gateway that is not known to run since an instant."""
+
+    gateway: str
+    """``site/gateway``."""
+    start: int
+
+
 @dataclass(slots=True)
 class Unknown:
     """What is not known at some sites around some dates; answers are kept, as many people are enrolled alike."""
 
     gaps: list[Gap] = field(default_factory=list)
     tails: list[Tail] = field(default_factory=list)
+    offline: list[Offline] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     punches: list[UnknownPunch] = field(default_factory=list)
     owners: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -193,6 +204,10 @@ class Unknown:
             behind: Callable[[_View], bool] = lambda view, one=tail: one.gateway in view.without_log  # type: ignore[misc]  # noqa: E731 - mypy sees no default of a lambda
             for start, end in _where(days, views, tail.start, FOREVER, behind):
                 yield Doubt(start, end, "gap", None, detail)
+        for away in self.offline:
+            out: Callable[[_View], bool] = lambda view, one=away: one.gateway in view.without_log  # type: ignore[misc]  # noqa: E731 - likewise
+            for start, end in _where(days, views, away.start, FOREVER, out):
+                yield Doubt(start, end, "outage", None, f"gateway {away.gateway} offline")
         seen = set()
         for incident in self.incidents:
             concerns: Callable[[_View], bool] = lambda view, one=incident: self._concerns(view, one)  # type: ignore[misc]  # noqa: E731 - likewise

@@ -10,18 +10,20 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from central.event import Event, Info, Rejected, TerminalState, event_digest, read_message
+from central.event import Event, GatewayState, Info, Rejected, TerminalState, event_digest, read_message
 from central.report import open_readonly, report, verify
 from central.store import Message, Store
 from tests.central.sealing import GATEWAY, STREAM, Source, dumped, payload, sealed
 from tests.mutation import encode_json, mutate_bytes, mutate_json
 
-EVIDENCE = ("punch/lobby", "quarantine/lobby", "note", "note/lobby", "batch", "info", "terminal/lobby/state")
+EVIDENCE = ("punch/lobby", "quarantine/lobby", "note", "note/lobby", "batch", "info", "state", "terminal/lobby/state")
 STATE = {
     "serial": "CEXA193960001",
     "records": 3,
     "complete": {"until": "2026-09-04T00:30:40.010Z", "stream": STREAM, "sequence": f"{3:020d}"},
 }
+
+OFFLINE = {"state": "offline", "session": 12, "at": "2026-09-04T00:30:41.000Z"}
 
 
 def attack(seed: int) -> None:
@@ -39,7 +41,7 @@ def attack(seed: int) -> None:
 def mutated(random: Random) -> tuple[str, bytes]:
     """Return topic and payload of an attack: a valid message of any kind with two changes, mostly sealed again."""
     source = valid_stream(random)
-    match random.randrange(6):
+    match random.randrange(7):
         case 0:
             message = mutate_bytes(random.choice((payload(*source.events), source.info())), random)
         case 1:
@@ -52,6 +54,8 @@ def mutated(random: Random) -> tuple[str, bytes]:
             return "batch", encode_json([_mutated_event(event, random) for event in source.events])
         case 4:
             return "terminal/lobby/state", encode_json(mutate_json(STATE, random))
+        case 5:
+            return "state", encode_json(mutate_json(OFFLINE, random))
         case _:
             message = encode_json(_mutated_event(random.choice(source.events), random))
     return random.choice(EVIDENCE), message
@@ -88,7 +92,7 @@ def _mutated_event(event: dict[str, Any], random: Random) -> Any:
     return changed
 
 
-def check_read(found: Event | Info | TerminalState | Rejected) -> None:
+def check_read(found: Event | Info | TerminalState | GatewayState | Rejected) -> None:
     """Assert that what was read is what it says, or is rejected with a reason that can be stored and shown."""
     if isinstance(found, Event):
         content = json.loads(found.body)

@@ -1,5 +1,6 @@
 """The two ends of an inbox: a gateway's publishing, and what is in the database then."""
 
+import socket
 from pathlib import Path
 from typing import Self
 
@@ -16,8 +17,10 @@ BASE = f"hadir/v1/{GATEWAY}"
 class Sender:
     """Publishes as a gateway does: with QoS 1, and knows what the broker acknowledged."""
 
-    def __init__(self, port: int) -> None:
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    def __init__(self, port: int, will: tuple[str, bytes] | None = None) -> None:
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
+        if will is not None:
+            self._client.will_set(f"{BASE}/{will[0]}", will[1], 1, retain=True)
         self._client.max_inflight_messages_set(20)
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()
@@ -29,6 +32,13 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def vanish(self) -> None:
+        """Break the connection without a word, so that the broker publishes the will."""
+        connection = self._client.socket()
+        assert isinstance(connection, socket.socket)
+        connection.shutdown(socket.SHUT_RDWR)
+        eventually(lambda: not self._client.is_connected())
 
     def send(self, *events: Event) -> None:
         """Publish each event in a message of its own and wait until the broker has them."""

@@ -107,7 +107,7 @@ def test_a_gateway_whose_first_message_fails_is_not_half_there(centre: Centre, m
         patch.setattr(PunchBatch, "write", lambda *_: 1 / 0)
         assert centre.ingest(source.punch(1)) == IngestResult(rejected=1)
         assert centre.store.empty
-        assert centre.rows("SELECT * FROM gateway UNION ALL SELECT id, name, gateway, seen FROM stream") == []
+        assert centre.rows("SELECT name FROM gateway UNION ALL SELECT name FROM stream") == []
 
     assert centre.ingest(source.events[0]) == IngestResult(stored=1)
     assert centre.held_range() == (1, ())

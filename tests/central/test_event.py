@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from central.event import MAX_BYTES, MAX_EVENT_BYTES, Event, Info, Rejected, TerminalState, gateway_of, read_message
+from central.event import (
+    MAX_BYTES,
+    MAX_EVENT_BYTES,
+    Event,
+    GatewayState,
+    Info,
+    Rejected,
+    TerminalState,
+    gateway_of,
+    read_message,
+)
 from tests import contract
 from tests.central.mutated import attack, check_read, mutated, valid_stream
 from tests.central.sealing import GATEWAY, Source, batch, dumped, payload, sealed
@@ -16,7 +26,7 @@ PUNCHES = f"{GATEWAY}/punch/lobby"
 BATCH = f"{GATEWAY}/batch"
 
 
-def only(topic: str, message: bytes) -> Event | Info | TerminalState | Rejected:
+def only(topic: str, message: bytes) -> Event | Info | TerminalState | GatewayState | Rejected:
     """Return the one thing that a message says."""
     (output,) = read_message(topic, message)
     return output

@@ -150,6 +150,28 @@ def test_a_retained_watermark_counts_once_its_stream_is_held(tmp_path: Path, db:
         assert connection.exec_driver_sql("SELECT kind FROM finding").fetchall() == []
 
 
+def offline(db: Path) -> list[tuple[int, bool]]:
+    """Return the connections that ended, and whether the gateway is online again."""
+    with open_readonly(db) as connection:
+        found = connection.exec_driver_sql("SELECT session, online IS NOT NULL FROM offline ORDER BY id")
+        return [(session, bool(online)) for session, online in found]
+
+
+def test_the_will_of_a_gateway_is_a_fact(tmp_path: Path, db: Path) -> None:
+    """The broker publishes it when the gateway vanishes, retains it, and delivers it again at each subscription."""
+    with Mosquitto(tmp_path) as broker:
+        subscribe(broker.port, db)
+        with Sender(broker.port, will=("state", b'{"session":7,"state":"offline"}')) as sender:
+            sender.publish(("state", b'{"at":"2026-09-04T00:30:00.000Z","session":7,"state":"online"}'), retain=True)
+            sender.vanish()
+        for _ in range(2):
+            with Running(broker.port, db):
+                eventually(lambda: offline(db) == [(7, False)])
+        with Running(broker.port, db), Sender(broker.port) as sender:
+            sender.publish(("state", b'{"at":"2026-09-04T00:32:00.000Z","session":8,"state":"online"}'), retain=True)
+            eventually(lambda: offline(db) == [(7, True)])
+
+
 def test_single_events_batches_and_info_are_stored_and_receipted(tmp_path: Path, db: Path) -> None:
     """What the contract lists for evidence arrives; the receipt is retained and of the contract's form."""
     source = Source()

@@ -7,13 +7,14 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -145,7 +146,7 @@ def test_the_migrations_are_one_line() -> None:
 
 def test_migrations_make_the_tables_that_the_program_has(path: Path) -> None:
     """Columns, keys and indexes of the classes of rows are those of a new file."""
-    for module in ("tables", "registers", "results", "accesses", "sessions"):
+    for module in ("tables", "registers", "results", "accesses", "sessions", "recorded"):
         import_module(f"central.store.{module}")
     with Database(path, create=True) as database, database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
@@ -198,6 +199,36 @@ def test_a_kill_while_a_file_is_brought_up_to_date_leaves_it_as_it_was(file: Pat
         assert connection.execute("PRAGMA user_version").fetchone() == version
     Store(path).close()
     assert len(content(path)["event"]) == 14
+
+
+def test_logs_that_lost_records_before_the_update_are_doubts_after_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seventh migration reads them from the stored events, with the watermark before each."""
+    source, store = Source(), Store(path)
+    for what in ("log_cleared", "firmware"):
+        source.record("hadir.terminal.changed.v1", what, {"terminal": "lobby", "serial": "S", "what": what}, "lobby")
+    state = b'{"serial":"S","complete":{"until":"2026-09-04T00:20:00Z","stream":"%b","sequence":"%020d"}}'
+    store.ingest([Message(f"{GATEWAY}/info", source.info())])
+    store.ingest([Message(f"{GATEWAY}/terminal/lobby/state", state % (source.stream.encode(), 0))])
+    store.ingest([message(event, GATEWAY) for event in source.events])
+    store.close()
+    before = content(path)["incident"]
+    assert [row[4] for row in before] == ["log_lost"]
+    old = path.with_name("old.db")
+    migrate = command.upgrade
+    with monkeypatch.context() as patch, suppress(StoreError):
+        patch.setattr(command, "upgrade", lambda config, _: migrate(config, "0006"))
+        Database(old, create=True).close()
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("ATTACH ? AS new", (str(path),))
+        for table in ("gateway", "stream", "event", "terminal", "watermark"):
+            columns = ", ".join(f'"{row[1]}"' for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")  # noqa: S608 - our own words
+
+    Store(old).close()
+
+    assert content(old)["incident"] == before
 
 
 def test_a_file_of_a_later_version_is_refused_and_left_alone(path: Path) -> None:

@@ -464,3 +464,37 @@ def test_a_punch_of_a_clock_that_was_reset_is_a_doubt_between_its_neighbours(cen
     assert ("suspect", "in") not in doubts(centre.day("b", DAY))
     centre.enter("decisions", f"decision,person,from,until,by,paper\nnot_concerned,a,{DAY},{DAY},Kepala,BA 4/2026\n")
     assert centre.at(f"{DAY} 19:52").day("a", DAY)["absent"]
+
+
+@pytest.mark.parametrize("what", ["log_cleared", "log_shrunk", "log_wrapped", "log_filling"])
+def test_a_log_that_lost_records_is_a_doubt_since_it_was_last_complete(centre: Centre, what: str) -> None:
+    """What a terminal lost before it was read stands in no later reading; other changes of it are no doubt."""
+    centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
+    centre.now = clock("06:00")
+    centre.state("lobby", "S1", f"{DAY} 06:00", 1)
+    centre.now = clock("11:00")
+    centre.receive(centre.note("hadir.terminal.changed.v1", "lobby", serial="S1", what=what, records_after=0))
+    centre.now = clock("19:47")
+    centre.state("lobby", "S1", f"{DAY} 19:47", 2)
+    found = centre.at(f"{DAY} 19:48").day("a", DAY)
+    if what == "log_filling":
+        assert (found["absent"], doubts(found)) == (True, set())
+        return
+    assert (found["absent"], doubts(found)) == (False, {("log_lost", "in")})
+    (reason,) = [one for one in found["reasons"] if one["step"] == "doubt"]
+    assert (reason["from"], reason["to"]) == (f"{DAY} 06:00:00", f"{DAY} 11:00:00")
+    centre.enter("decisions", f"decision,terminal,from,until,by,paper\nnot_concerned,S1,{DAY},{DAY},Kepala,BA 6/2026\n")
+    assert centre.at(f"{DAY} 19:49").day("a", DAY)["absent"]
+
+
+def test_a_claim_that_names_no_stream_counts_for_nothing(centre: Centre) -> None:
+    """The sequence may be one of a new stream that is not known here, and low there."""
+    centre.store.ingest([Message(f"{centre.source.gateway}/info", centre.source.info())])
+    centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
+    centre.now = clock("19:50")
+    until = {"until": clock("19:49").isoformat(), "sequence": f"{1:020d}"}
+    centre.state("lobby", "S1", complete=until)
+    centre.state("lobby", "S1", complete=until)
+    assert doubts(centre.at(f"{DAY} 19:51").day("a", DAY)) == {("unread", "in"), ("unread", "out")}
+    with centre.database.reading() as connection:
+        assert connection.execute(select(findings.c.kind)).scalars().all() == ["watermark_unplaced"]

@@ -38,7 +38,8 @@ def upgrade() -> None:
         Column("counted", String),
     )
     op.create_index("watermark_until", "watermark", ["terminal", "until"])
-    op.create_index("watermark_waiting", "watermark", ["stream"], sqlite_where=sa.text("counted IS NULL"))
+    waits, unresolved = sa.text("counted IS NULL"), sa.text("punch IS NOT NULL")
+    op.create_index("watermark_waiting", "watermark", ["stream"], sqlite_where=waits, postgresql_where=waits)
     op.create_table(
         "incident",
         Column("event", BigInteger, ForeignKey("event.key"), primary_key=True),
@@ -55,7 +56,7 @@ def upgrade() -> None:
     op.create_index("incident_begin", "incident", ["gateway", "kind", "begin"])
     op.create_index("incident_end", "incident", ["gateway", "kind", "end"])
     op.create_index("incident_place", "incident", ["stream", "sequence"])
-    op.create_index("incident_unresolved", "incident", ["punch"], sqlite_where=sa.text("punch IS NOT NULL"))
+    op.create_index("incident_unresolved", "incident", ["punch"], sqlite_where=unresolved, postgresql_where=unresolved)
     op.create_index("punch_serial", "punch", ["serial", "instant"])
     op.create_table(
         "awaited",

@@ -22,4 +22,5 @@ def upgrade() -> None:
         Column("missed", String),
         Column("held", String),
     )
-    op.create_index("tail_open", "tail", ["stream"], sqlite_where=sa.text("held IS NULL"))
+    is_open = sa.text("held IS NULL")
+    op.create_index("tail_open", "tail", ["stream"], sqlite_where=is_open, postgresql_where=is_open)
