@@ -285,6 +285,12 @@ def _revision(row: Any) -> Revision:
     return Revision(**{**row._mapping, "date": date.fromisoformat(row.date)})  # noqa: SLF001 - SQLAlchemy's public name
 
 
+def units_since(connection: Connection, row: int) -> frozenset[str | None]:
+    """Return the units of the revisions that were stored after a row of :func:`last_row`."""
+    query = select(RESULT.c.unit).where(literal_column("rowid") > row).distinct()
+    return frozenset(connection.execute(query).scalars())
+
+
 def last_row(connection: Connection) -> int:
     """Return a number that grows with every revision that is stored; 0 where there is none."""
     return int(

@@ -1,6 +1,7 @@
 """The routes of the pages: from a request to a session, a page's function, the access log, and the response."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,9 @@ from sqlalchemy import Connection
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from central.options import Now
 from central.policy.office import OfficePolicies
@@ -28,8 +29,9 @@ from central.web.access import Role, Tree, Unit
 from central.web.accounts import Account, AccountFile
 from central.web.database import READERS, Change, Source, Writer
 from central.web.fragments import Fragments
-from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies
+from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies, retry_after
 from central.web.layout import Incoming, Layout
+from central.web.live import Follower, Live, parts
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
 from central.web.page import Done, Look, Missing, Page, Refusal, Shown
 from central.web.pages import overview, period, person, today, units
@@ -56,10 +58,11 @@ class NotLoggedIn(Exception):  # noqa: N818 - named by what is the matter
 
 
 class Stamp(NamedTuple):
-    """What pages depend on in the database; it differs when anything has changed."""
+    """What pages depend on: it differs when anything has changed in the database, and every minute."""
 
     result: int
     register: int
+    minute: int
 
 
 class Answer(NamedTuple):
@@ -77,12 +80,12 @@ class Centre:
         self, source: Source, accounts: AccountFile, *, site: Site, policies: Path | None, own_days: bool, now: Now
     ) -> None:
         """``policies``: the folder of the office's own; ``own_days``: accounts with the role *person* may log in."""
-        self._source, self._accounts, self._site = source, accounts, site
+        self._source, self.accounts, self._site = source, accounts, site
         self._policies, self._own_days, self._now = OfficePolicies(policies), own_days, now
         self._writer = Writer(source)
         self._readers = ThreadPoolExecutor(READERS, "web-reader")
         self._addresses, self._tokens = Buckets(400, 1 / 40), Buckets(120, 1 / 10)
-        self._fragments = Fragments()
+        self._fragments, self._live = Fragments(), Live(self._poll)
         self._tree: tuple[int, Tree] | None = None
         self._pages: list[Page] = [page for module in MODULES for page in module.PAGES]
         self._paths = {page.name: page.path for page in self._pages}
@@ -104,6 +107,7 @@ class Centre:
                 Route(page.path, self._endpoint(page), methods=["GET", "POST"] if page.post else ["GET"])
                 for page in self._pages
             ),
+            *(Route(f"/live{page.path}", self._feed(page)) for page in self._pages if page.live),
         ]
         handlers: dict[Any, Any] = {
             HTTPException: self._http_error,
@@ -116,15 +120,16 @@ class Centre:
         """Read the account file when it changes, until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
-            if not await asyncio.to_thread(self._accounts.refresh):
+            if not await asyncio.to_thread(self.accounts.refresh):
                 continue
-            if self._accounts.problem is None:
+            if self.accounts.problem is None:
                 log.info("accounts_read")
             else:
-                log.error("accounts_not_read", reason=self._accounts.problem, hint="the accounts of before stay valid")
+                log.error("accounts_not_read", reason=self.accounts.problem, hint="the accounts of before stay valid")
 
     def stop(self) -> None:
-        """Let what follows changes end."""
+        """Let all that follow changes end."""
+        self._live.stop()
 
     def close(self) -> None:
         """End the threads and close the database."""
@@ -165,13 +170,14 @@ class Centre:
             return self._layout.error(incoming, outcome, look)
         if page.watched and not look.accesses:
             raise RuntimeError(f"the page {page.name} shows people's data and reports no access")
-        answer = self._layout.page(incoming, outcome.title, outcome.main, look=look, moment=outcome.moment)
+        live = outcome.live is not None
+        answer = self._layout.page(incoming, outcome.title, outcome.main, look=look, moment=outcome.moment, live=live)
         return self._remember(request, answer)
 
     def _outcome(self, page: Page, incoming: Incoming, form: Mapping[str, str] | None, is_ours: bool) -> Answer:
         """Return what a page comes to; in a thread. Raises NotLoggedIn or StoreError."""
         with self._source.reading() as connection:
-            found = sessions.find(connection, incoming.token, self._accounts.get, self._now())
+            found = sessions.find(connection, incoming.token, self.accounts.get, self._now())
             if found is None or (found[0].role is Role.PERSON and not self._own_days):
                 raise NotLoggedIn
             account, touch = found
@@ -192,12 +198,13 @@ class Centre:
 
     def _look(self, page: Page, account: Account, incoming: Incoming, connection: Connection) -> Look:
         register = last_row(connection)
-        stamp = Stamp(results.last_row(connection), register)
+        now = self._now()
+        stamp = Stamp(results.last_row(connection), register, int(now.timestamp()) // 60)
         return Look(
             page=page,
             viewer=account.viewer,
             t=self._layout.messages(incoming.language),
-            now=self._now(),
+            now=now,
             address=incoming.address,
             parameters=incoming.parameters,
             query=incoming.query,
@@ -234,6 +241,51 @@ class Centre:
 
         await self._writer.write(change)
 
+    # --- live parts ---------------------------------------------------------------------------------------------
+
+    def _feed(self, page: Page) -> Callable[[Request], Any]:
+        """Return the endpoint that sends a page's live part when it changes (server-sent events)."""
+
+        async def respond(request: Request) -> ASGIApp:
+            incoming = self._incoming(request)
+
+            async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+                # The place is taken and released in one function, so that it is released whatever is awaited between.
+                if wait_s := self._wait_s(incoming):
+                    await Response(status_code=503, headers=retry_after(wait_s))(scope, receive, send)
+                    return
+                with self._live.following(incoming.address) as follower:
+                    if follower is None:
+                        await Response(status_code=503, headers=retry_after(60.0))(scope, receive, send)
+                        return
+                    events = parts(self._live, follower, _Part(self, page, incoming, follower).make)
+                    await StreamingResponse(events, media_type="text/event-stream")(scope, receive, send)
+
+            return answer
+
+        return respond
+
+    async def part(self, page: Page, incoming: Incoming, *, first: bool) -> Shown | None:
+        """Return a page as it is now; None where the viewer sees it no more. The first look enters the access log."""
+        try:
+            look, outcome, touch = await self._run(self._outcome, page, incoming, None, True)
+        except NotLoggedIn:
+            return None
+        seen = [one._replace(what=f"{one.what} live") for one in look.accesses]
+        shown = outcome if isinstance(outcome, Shown) and outcome.live is not None else None
+        await self._store(seen if first or shown is None else [], touch)
+        return shown
+
+    async def _poll(self, newest: int) -> tuple[int, frozenset[str | None] | None]:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._changed, newest)
+
+    def _changed(self, newest: int) -> tuple[int, frozenset[str | None] | None]:
+        with self._source.reading() as connection:
+            last = results.last_row(connection)
+            if newest < 0 or last < newest:  # the first look, or another database
+                return last, None
+            return last, results.units_since(connection, newest) if last > newest else frozenset()
+
     # --- login --------------------------------------------------------------------------------------------------
 
     async def _log_in(self, request: Request) -> Response:
@@ -262,12 +314,13 @@ class Centre:
 
     def _incoming(self, request: Request) -> Incoming:
         kept = cookies(request.headers.get("cookie", ""))
-        chosen = request.query_params.get("lang") or kept.get(self._names.language, "")
+        wanted = request.query_params.get("lang"), kept.get(self._names.language)
+        language = next((Language(one) for one in wanted if one in set(Language)), Language.INDONESIAN)
         query = {name: value for name, value in request.query_params.items() if name != "lang"}
         return Incoming(
             kept.get(self._names.session, ""),
             self._site.address(request.scope),
-            Language(chosen) if chosen in set(Language) else Language.INDONESIAN,
+            language,
             request.url.path,
             request.path_params,
             query,
@@ -334,6 +387,22 @@ class Centre:
     def _probe(self) -> None:
         with self._source.reading() as connection:
             last_row(connection)
+
+
+class _Part:
+    """The live part of a page for one follower."""
+
+    def __init__(self, centre: Centre, page: Page, incoming: Incoming, follower: Follower) -> None:
+        self._centre, self._page, self._incoming, self._follower = centre, page, incoming, follower
+        self._first = True
+
+    async def make(self) -> str | None:
+        shown = await self._centre.part(self._page, self._incoming, first=self._first)
+        self._first = False
+        if shown is None:
+            return None
+        self._follower.units = shown.units
+        return json.dumps(str(shown.live))
 
 
 def _texts() -> dict[str, Text]:

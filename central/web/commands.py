@@ -173,7 +173,7 @@ def serve(
     from central.web.app import Centre  # noqa: PLC0415 - other commands start faster without the server
     from central.web.database import Source  # noqa: PLC0415
     from central.web.guard import Site  # noqa: PLC0415
-    from central.web.server import Listening, open_socket  # noqa: PLC0415
+    from central.web.server import Tls, open_socket  # noqa: PLC0415
     from central.web.server import serve as run  # noqa: PLC0415
 
     host, port = _address(listen)
@@ -196,14 +196,9 @@ def serve(
     scheme = "https" if cert_file is not None else "http"
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
+    tls = None if cert_file is None or key_file is None else Tls(cert_file, key_file)
     with listening:
-        run(
-            centre,
-            site,
-            Listening(host, port, cert_file, key_file),
-            listening,
-            lambda: print(f"{public or f'{scheme}://{shown}:{port}'}/", flush=True),
-        )
+        run(centre, site, tls, listening, lambda: print(f"{public or f'{scheme}://{shown}:{port}'}/", flush=True))
 
 
 def _address(listen: str) -> tuple[str, int]:

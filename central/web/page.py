@@ -94,7 +94,7 @@ class Page:
     watched: bool = True
     """It shows data of people, or what people can be inferred from."""
     live: bool = False
-    """Its live part is sent anew when a result changes."""
+    """Its live part, see :meth:`Look.show`, is sent anew when a result changes."""
     post: "Callable[[Look, Mapping[str, str]], Done] | None" = None
     """What a form of the page does; called when its origin and token are verified."""
     roles: frozenset[Role] = frozenset(Role)
@@ -126,6 +126,8 @@ class SeenPerson:
         return self.row(on) is not None
 
 
+_PLACE = Markup('<div id="live" data-live>{}</div>')
+"""Where the script puts each new live part."""
 Render = Callable[[str, Mapping[str, Any]], Markup]
 """Renders a template of ``central/web/templates``."""
 Cached = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
@@ -313,14 +315,15 @@ class Look:
 
         ``key``: what the values depend on besides the database and the language, where they do not depend on the
         viewer; None: they are never shared. Checks stand before this call. ``live``: the template of the live part,
-        which gets the same values; the page's own template has it as ``live``. ``units``: whose results it shows.
-        Templates have ``t``, ``url`` and ``language``.
+        which gets the same values; the page's own template places it by ``{{ live }}``. ``units``: whose results it
+        shows. Templates have ``t``, ``url`` and ``language``.
         """
 
         def make() -> tuple[Markup, Markup | None, str]:
             given = {"t": self.t, "url": self.url, "language": self.language, **values()}
             part = None if live is None else self.render(live, given)
-            return self.render(template, {**given, "live": part}), part, utc(self.now)
+            placed = None if part is None else _PLACE.format(part)
+            return self.render(template, {**given, "live": placed}), part, utc(self.now)
 
         shared = key is not None
         main, part, moment = (

@@ -33,13 +33,11 @@ CHECK_S = 1.0
 log = structlog.get_logger("web")
 
 
-class Listening(NamedTuple):
-    """Where the pages are served."""
+class Tls(NamedTuple):
+    """The server's certificate and its key."""
 
-    host: str
-    port: int
-    cert_file: Path | None
-    key_file: Path | None
+    cert_file: Path
+    key_file: Path
 
 
 def _protocol(site: Site) -> type[H11Protocol]:
@@ -90,52 +88,54 @@ def open_socket(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=256)
 
 
-def serve(centre: Centre, site: Site, listening: Listening, sockets: socket.socket, ready: Callable[[], Any]) -> None:
-    """Serve the pages; ``ready`` is called once, when the first request would be answered. Raises OSError."""
-    with suppress(ValueError, OSError):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
-    config = uvicorn.Config(
-        centre.app(),
-        http=_protocol(site),
-        ws="none",
-        loop="asyncio",
-        lifespan="off",
-        log_config=None,
-        log_level="error",  # at level warning, every request that is not HTTP would be logged
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        proxy_headers=False,
-        timeout_keep_alive=IDLE_S,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-        h11_max_incomplete_event_size=HEAD_BYTES,
-        ssl_certfile=listening.cert_file,
-        ssl_keyfile=listening.key_file,
-    )
-    server = _Server(config, centre, ready)
-    try:
-        server.run(sockets=[sockets])
-    finally:
-        centre.close()
-
-
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn's server, with the tasks of the pages beside it."""
 
-    def __init__(self, config: uvicorn.Config, centre: Centre, ready: Callable[[], Any]) -> None:
+    def __init__(self, centre: Centre, site: Site, tls: Tls | None, ready: Callable[[], Any]) -> None:
+        """``ready`` is called once, when a request would be answered."""
+        config = uvicorn.Config(
+            centre.app(),
+            http=_protocol(site),
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="error",  # at level warning, every request that is not HTTP would be logged
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=SHUTDOWN_S,
+            h11_max_incomplete_event_size=HEAD_BYTES,
+            ssl_certfile=None if tls is None else tls.cert_file,
+            ssl_keyfile=None if tls is None else tls.key_file,
+        )
         super().__init__(config)
         self._centre, self._ready = centre, ready
         self._tending: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and begin to tend the pages."""
         await super().startup(sockets)
         self._tending = asyncio.create_task(self._centre.tend())
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let feeds end, then connections."""
         if self._tending is not None:
             self._tending.cancel()
         self._centre.stop()
         await super().shutdown(sockets)
+
+
+def serve(centre: Centre, site: Site, tls: Tls | None, listening: socket.socket, ready: Callable[[], Any]) -> None:
+    """Serve the pages until a signal."""
+    with suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    try:
+        Server(centre, site, tls, ready).run(sockets=[listening])
+    finally:
+        centre.close()

@@ -6,7 +6,7 @@ const AGAIN_MS = 5000;
 function follow(part) {
   const state = document.getElementById("live-state");
   const show = (text) => { if (state) state.textContent = text; };
-  const feed = new EventSource(part.dataset.live);
+  const feed = new EventSource("/live" + location.pathname + location.search);
   feed.onopen = () => show(state.dataset.on);
   feed.onmessage = (message) => {
     if (part.contains(document.activeElement)) return; // the next change comes when the focus is elsewhere

@@ -1,0 +1,113 @@
+"""Live parts of pages: one look at the database for all who follow, and a bounded number of them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from central.store.engine import StoreError
+
+POLL_S = 0.5
+"""How often the database is looked at while anybody follows."""
+PAUSE_S = 1.0
+"""Shortest time between two parts that are sent to one follower."""
+QUIET_S = 20.0
+"""After this time without a change a part is made all the same, since the login may have ended, and a comment is sent,
+so that a broken connection is noticed."""
+FOLLOWERS = 320
+"""Followers at a time; one address has at most four fifths of the places: an office may have one address."""
+
+Poll = Callable[[int], Awaitable[tuple[int, frozenset[str | None] | None]]]
+"""Returns the number of the newest change and whose results have changed since a number; None: anything may have."""
+
+
+class Follower:
+    """One browser that follows a page."""
+
+    def __init__(self) -> None:
+        self.units: frozenset[str] | None = None
+        """Whose results its page shows; None: any."""
+        self.changed = asyncio.Event()
+
+    async def wait(self) -> bool:
+        """Wait for a change, or for some time; return whether there was one."""
+        try:
+            await asyncio.wait_for(self.changed.wait(), QUIET_S)
+        except TimeoutError:
+            return False
+        self.changed.clear()
+        return True
+
+
+class Live:
+    """Wakes followers when what they show has changed."""
+
+    def __init__(self, poll: Poll) -> None:
+        self._poll = poll
+        self._followers: set[Follower] = set()
+        self._places: Counter[str] = Counter()
+        self._task: asyncio.Task[None] | None = None
+        self.stopping = False
+
+    @contextmanager
+    def following(self, address: str) -> Iterator[Follower | None]:
+        """Yield a follower, or None where all places are taken."""
+        if self.stopping or self._places.total() >= FOLLOWERS or self._places[address] >= FOLLOWERS * 4 // 5:
+            yield None
+            return
+        self._places[address] += 1
+        follower = Follower()
+        self._followers.add(follower)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
+            self._places[address] -= 1
+            self._places += Counter()  # drops addresses without a place
+
+    def stop(self) -> None:
+        """Let all followers end."""
+        self.stopping = True
+        for follower in self._followers:
+            follower.changed.set()
+
+    async def _watch(self) -> None:
+        """Look at the database until nobody follows."""
+        newest = -1
+        while self._followers and not self.stopping:
+            try:
+                newest, units = await self._poll(newest)
+            except StoreError:
+                units = None  # each follower finds out by itself
+                await asyncio.sleep(PAUSE_S)
+            for follower in self._followers:
+                if units is None or (units and (follower.units is None or follower.units & units)):
+                    follower.changed.set()
+            await asyncio.sleep(POLL_S)
+
+
+async def parts(live: Live, follower: Follower, make: Callable[[], Awaitable[str | None]]) -> AsyncIterator[str]:
+    """Yield the events of a feed: the part as it is now and whenever it is another one; a last one where it ends.
+
+    ``make`` returns the part as JSON; None: the viewer sees it no more. It raises StoreError while the database cannot
+    be used.
+    """
+    yield "retry: 3000\n\n"
+    sent: str | None = None
+    while not live.stopping:
+        try:
+            part = await make()
+        except StoreError:
+            yield ": the database cannot be used\n\n"
+        else:
+            if part is None:
+                yield "event: ended\ndata: -\n\n"
+                return
+            if part != sent:
+                yield f"data: {part}\n\n"
+                sent = part
+                await asyncio.sleep(PAUSE_S)
+        if not await follower.wait():
+            yield ": still here\n\n"
