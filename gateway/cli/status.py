@@ -28,6 +28,8 @@ from gateway.page.messages import Messages
 from gateway.texts import Language, user_language
 
 ALARMS = 5
+STRANGERS = 20
+"""Lines for terminals that call and are not configured; --json and the page have all."""
 COLOURS = {"online": "green", "offline": "red"}
 LEDGER_NAME = "ledger.db"
 """As :data:`gateway.ledger.FILE_NAME`, whose module takes long to import."""
@@ -242,10 +244,27 @@ def _print_status(office: Office, seen: _Seen, items: list[Item], t: Messages) -
             t.fullness(state["records"], state["capacity"]),
         )
     console.print(table)
+    _print_strangers(seen, zone, t)
     codes = (seen.status or {}).get("reason_codes", {})
     for name, state in seen.terminals.items():
         for line in _remarks(state, codes.get(name), t):
             console.print(f"{name}: {line}", soft_wrap=True)
+
+
+def _print_strangers(seen: _Seen, zone: ZoneInfo, t: Messages) -> None:
+    """Print the terminals that call and are not configured, the last one first."""
+    strangers = ((seen.status or {}).get("receiver") or {}).get("strangers", [])
+    if not strangers:
+        return
+    print(f"\n{t('strangers_title')}:")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("column_serial", "column_address", "column_last_call"):
+        table.add_column(t(heading), no_wrap=True)
+    for caller in strangers[:STRANGERS]:
+        table.add_row(caller["serial"], caller["address"], local_text(caller["last_seen"], zone))
+    rich_console().print(table)
+    if len(strangers) > STRANGERS:
+        print(t("more_terminals", count=t.number(len(strangers) - STRANGERS)))
 
 
 def _remarks(state: dict[str, Any], reason_code: str | None, t: Messages) -> Iterator[str]:

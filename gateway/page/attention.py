@@ -12,6 +12,8 @@ from gateway.texts import Language as Spoken
 
 FULL_FROM = 80
 """Fill level of a log, in per cent, from which it is shown."""
+STRANGERS_SHOWN = 5
+"""Terminals that are not configured and named in the item about them; all of them have a list of their own."""
 UNCONFIRMED = timedelta(days=1)
 """How much older than the last event sent the centre's last receipt may be."""
 _UNFINISHED = ("refused", "protocol", "internal")
@@ -34,7 +36,7 @@ class Item(NamedTuple):
 
 def attention(status: Mapping[str, Any], tolerances: Mapping[str, float], messages: Messages) -> list[Item]:
     """Return the items, urgent ones first; ``tolerances`` holds how many seconds each terminal's clock may be off."""
-    items = [*_gateway(status, messages)]
+    items = [*_gateway(status, messages), *_receiver(status.get("receiver"), messages)]
     synchronised = status["health"]["clock_synchronised"]
     for name, state in status["terminals"].items():
         code = status.get("reason_codes", {}).get(name)
@@ -75,6 +77,28 @@ def _gateway(status: Mapping[str, Any], t: Messages) -> Iterator[Item]:
     elif health["last_sent"] is not None and _apart(confirmed, health["last_sent"]) > UNCONFIRMED:
         what = t("unconfirmed_since", since=t.utc(confirmed))
         yield Item("unconfirmed_since", urgent=False, what=what, do=t("unconfirmed_do"))
+
+
+def _receiver(receiver: Mapping[str, Any] | None, t: Messages) -> Iterator[Item]:
+    """Yield what there is to do about terminals that call."""
+    if receiver is None:
+        return
+    if not receiver["open"] and receiver["problem"]:
+        what = t("receiver_closed", listen=receiver["listen"])
+        yield Item("receiver_closed", True, what, t("receiver_closed_do"), receiver["problem"])
+    strangers = receiver["strangers"]
+    if len(strangers) == 1:
+        what = t("strangers_one", serial=strangers[0]["serial"], address=strangers[0]["address"])
+        yield Item("strangers", False, what, t("strangers_do"))
+    elif strangers:
+        shown = ", ".join(f"{caller['serial']} ({caller['address']})" for caller in strangers[:STRANGERS_SHOWN])
+        more = ", …" if len(strangers) > STRANGERS_SHOWN else ""
+        what = t("strangers", count=t.number(len(strangers)))
+        yield Item("strangers", False, what, t("strangers_do"), shown + more)
+    for name, caller in receiver["callers"].items():
+        if caller["refused"].get("elsewhere"):
+            what = t("caller_elsewhere", terminal=name, address=caller["address"])
+            yield Item("caller_elsewhere", False, what, t("caller_elsewhere_do"))
 
 
 def _terminal(

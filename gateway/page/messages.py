@@ -56,6 +56,18 @@ TEXTS: Mapping[str, Text] = {
     "terminal_full_on": _("At this pace it is full on {day}."),
     "terminal_silent": _("{terminal} answers, but no punch since {since}"),
     "terminal_silent_do": _("Try it with a finger."),
+    "receiver_closed": _("No terminal can call: the port {listen} is not open"),
+    "receiver_closed_do": _(
+        "Another program may use the port, or the address is not this machine's: correct receiver.listen, then "
+        "hadir reload."
+    ),
+    "strangers": _("{count} terminals call that are not configured"),
+    "strangers_one": _("A terminal calls that is not configured: {serial}, from {address}"),
+    "strangers_do": _("They keep their punches. Add those of the office to the configuration, then hadir reload."),
+    "caller_elsewhere": _("{terminal} calls from an address where it may not be: {address}"),
+    "caller_elsewhere_do": _(
+        "It keeps its punches. If it moved, correct from: in its entry, then hadir reload; if not, find out what calls."
+    ),
     # Figures.
     "figures": _("On the way to the centre"),
     "broker": _("Broker"),
@@ -95,6 +107,11 @@ TEXTS: Mapping[str, Text] = {
     "medium_reading": _("is being read: leave it"),
     "medium_safe": _("safe to remove"),
     "unread": _("{files} files are NOT read: {names}"),
+    # Terminals that call and are not configured.
+    "strangers_title": _("Terminals that call and are not configured"),
+    "address": _("Address"),
+    "last_call": _("Last call"),
+    "first_call": _("First call"),
     # The live feed.
     "feed": _("Punches as they come"),
     "feed_live": _("live"),
@@ -194,6 +211,8 @@ TEXTS: Mapping[str, Text] = {
     "column_short_log": _("in log"),
     "column_short_ledger": _("ledger"),
     "column_short_centre": _("centre"),
+    "column_address": _("address"),
+    "column_last_call": _("last call"),
     "more_terminals": _("{count} more"),
     "quit": _("q ends"),
     "newest_alarms": _("newest alarms since the start"),

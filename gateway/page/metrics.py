@@ -48,6 +48,16 @@ def _gateway(status: Mapping[str, Any], counts: Counts, now: datetime) -> Iterat
     yield gauge("memory_bytes", "Resident memory of the daemon.", health["memory_bytes"])
     yield gauge("reading_postponed", "1 while a full disk lets not everything be read.", health["room"] != "all")
     yield gauge("clock_synchronised", "1 while the machine's clock is.", health["clock_synchronised"])
+    receiver = status.get("receiver")
+    if receiver is not None:
+        yield gauge("receiver_open", "1 while terminals can call.", receiver["open"])
+        yield gauge("receiver_strangers", "Terminals that called and are not configured.", len(receiver["strangers"]))
+        yield _Metric(
+            "receiver_replies_total",
+            "counter",
+            "Replies to terminals that call, by status code.",
+            [({"code": code}, number) for code, number in receiver["replies"].items()],
+        )
     alarms = Counter(alarm["alarm"] for alarm in status["alarms"])
     yield _Metric(
         "alarms",

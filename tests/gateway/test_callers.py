@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from structlog.testing import capture_logs
 
 from drivers.base import (
@@ -37,6 +38,7 @@ from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.drivers.receiver.caller import get, post, to_end
 from tests.gateway import office as office_module
 from tests.gateway.office import Clock
+from tests.gateway.test_cli import hadir
 from tests.gateway.test_reload import NOTHING
 from tests.gateway.test_reload import Office as DaemonOffice
 
@@ -408,3 +410,30 @@ def test_a_port_that_is_taken_at_the_start_keeps_no_terminal_waiting(
         events = [line["event"] for line in logged]
         assert (events.count("receiver_unavailable"), events.count("receiver_opened")) == (1, 1)
         assert any(alarm["alarm"] == "receiver_unavailable" for alarm in daemon._status()["alarms"])
+
+
+def test_strangers_are_listed_by_status_page_and_metrics(daemon_office: Receiving) -> None:
+    """With serial number and address: what is needed to add them, or to find them."""
+    office, port, page = daemon_office, free_port(), free_port()
+    office.more = receiver_of(port) + f"web: {{listen: '127.0.0.1:{page}'}}\n"
+    with office.running() as daemon:
+        eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
+        call(port)
+        shown = hadir("status", "-c", str(office.file), "--lang", "en").stdout
+        assert "A terminal calls that is not configured: SYN0000000001, from 127.0.0.1" in shown
+        assert "SYN0000000001  127.0.0.1" in shown
+        assert "Terminals that call and are not configured" in shown
+        reported = json.loads(hadir("status", "-c", str(office.file), "--json").stdout)
+        assert reported["receiver"]["strangers"][0]["requests"] == {"getrequest": 1}
+        html, metrics = (
+            urllib3.request("GET", f"http://127.0.0.1:{page}{path}", retries=False, timeout=WAIT_S).data.decode()
+            for path in ("/?lang=id", "/metrics")
+        )
+        assert "Mesin yang menghubungi gateway dan belum terdaftar" in html
+        assert "<td>127.0.0.1</td>" in html
+        metrics = urllib3.request(
+            "GET", f"http://127.0.0.1:{page}/metrics", retries=False, timeout=WAIT_S
+        ).data.decode()
+        assert "hadir_receiver_open 1\n" in metrics
+        assert "hadir_receiver_strangers 1\n" in metrics
+        assert 'hadir_receiver_replies_total{code="503"} 1\n' in metrics

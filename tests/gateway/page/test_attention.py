@@ -226,3 +226,58 @@ def test_a_centre_that_has_never_confirmed() -> None:
 def test_the_card_of_a_terminal_says_how_it_is(state: str, cause: str | None, expected: str) -> None:
     """One that answers and refuses is not called silent."""
     assert EN(condition({"state": state, "cause": cause})) == expected
+
+
+def receiver(**changes: Any) -> dict[str, Any]:
+    """Return the status of a receiver where all is well but for what is said."""
+    return {"listen": "10.1.2.3:8088", "open": True, "problem": None, "strangers": [], "callers": {}} | changes
+
+
+def caller(number: int, **refused: int) -> dict[str, Any]:
+    """Return a terminal that called."""
+    return {"serial": f"SYN{number}", "address": f"10.1.2.{number}", "refused": refused}
+
+
+@pytest.mark.parametrize(
+    ("state", "urgent", "what", "detail"),
+    [
+        (
+            receiver(open=False, problem="Address already in use"),
+            True,
+            "No terminal can call: the port 10.1.2.3:8088 is not open",
+            "Address already in use",
+        ),
+        (
+            receiver(strangers=[caller(7)]),
+            False,
+            "A terminal calls that is not configured: SYN7, from 10.1.2.7",
+            "",
+        ),
+        (
+            receiver(strangers=[caller(number) for number in range(7)]),
+            False,
+            "7 terminals call that are not configured",
+            "SYN0 (10.1.2.0), SYN1 (10.1.2.1), SYN2 (10.1.2.2), SYN3 (10.1.2.3), SYN4 (10.1.2.4), …",
+        ),
+        (
+            receiver(callers={"gate": caller(9, elsewhere=3), "lobby": caller(8, too_often=1)}),
+            False,
+            "gate calls from an address where it may not be: 10.1.2.9",
+            "",
+        ),
+    ],
+)
+def test_terminals_that_call_need_a_person_too(state: dict[str, Any], urgent: bool, what: str, detail: str) -> None:
+    """Each with advice, in both languages."""
+    (item,) = attention(seen() | {"receiver": state}, {"lobby": 60.0}, EN)
+    (translated,) = attention(seen() | {"receiver": state}, {"lobby": 60.0}, ID)
+
+    assert (item.urgent, item.what, item.detail) == (urgent, what, detail)
+    assert item.do.endswith("hadir reload.") or "find out" in item.do
+    assert (translated.what, translated.do) != (item.what, item.do)
+
+
+@pytest.mark.parametrize("state", [None, receiver(), receiver(open=False)])
+def test_a_receiver_that_is_off_or_well_needs_no_one(state: dict[str, Any] | None) -> None:
+    """Also for the moment in which it opens."""
+    assert attention(seen() | {"receiver": state}, {"lobby": 60.0}, EN) == []
