@@ -17,6 +17,7 @@ from benchmarks import (
     judge,
     latency,
     memory,
+    pages,
     policy,
     recompute,
     serial_line,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "recompute": recompute.run,
     "policy": policy.run,
     "ingest": ingest.run,
+    "pages": pages.run,
 }
 
 

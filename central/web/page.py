@@ -245,8 +245,12 @@ class Look:
         """
         self.unit(unit, on)
         keys = self.tree.below(frozenset({unit}), on) if below else {unit}
-        rows = self.registers.rows("people", [f"unit:{key}" for key in keys], on, on, by="other")
-        found = sorted((row.record for row in rows), key=lambda one: (one.name.casefold(), one.key))
+
+        def make() -> list[PersonRecord]:
+            rows = self.registers.rows("people", [f"unit:{key}" for key in sorted(keys)], on, on, by="other")
+            return sorted((row.record for row in rows), key=lambda one: (one.name.casefold(), one.key))
+
+        found: list[PersonRecord] = self.cached(("people", unit, on, below), make)
         self.report(unit=unit, first=on, last=on, people=len(found))
         return found
 

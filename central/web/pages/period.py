@@ -89,13 +89,15 @@ def page_of_period(look: Look) -> Shown:
     last = last_of(first)
     on = _date_of_unit(look, key, first, last)
     unit = look.unit(key, on)
-    employed = _employed(look, key, first, last)
+    reader = look.viewer.role, look.viewer.units
+    employed: list[Employment] = look.cached(
+        ("employed", key, first, reader), lambda: _employed(look, key, first, last)
+    )
     shown = look.query.get("show", "people")
     if shown not in views.FIGURES:
         raise Missing
     look.report(unit=key, first=first, last=last, people=len(employed))
     crumbs = crumbs_of(look, unit, on)
-    days = tuple(sorted({day for one in employed for day in one.dates}))
 
     def values() -> Mapping[str, Any]:
         view = _period(look, employed, first, last)
@@ -131,7 +133,7 @@ def page_of_period(look: Look) -> Shown:
     return look.show(
         "period.html",
         values,
-        key=(key, first, shown, on, tuple(one.key for one in crumbs), days),
+        key=(key, first, shown, on, look.today(key), tuple(one.key for one in crumbs), reader),
         title=look.t("period_title", unit=unit.name, month=look.t.month(first)),
     )
 
