@@ -29,7 +29,10 @@ from pydantic import BaseModel, ConfigDict
 from drivers.receiver.registry import Handler, Key
 from drivers.values import Seconds, duration_between
 
-Via = Literal["log", "live", "push", "soap", "serial", "file"]
+Via = Literal["log", "live", "push", "soap", "serial", "file", "app"]
+
+MARK_MOST = 255
+"""Maximum length of the name and of the text of a mark, in characters: see :class:`Delivery`."""
 
 OVERLAP = 8
 """Number of known records in front of new ones, which prove that a reading continues the stored log."""
@@ -134,6 +137,8 @@ class RawPunch(NamedTuple):
     work_code: str | None
     """None where this kind of record has no work code."""
     raw: bytes
+    source_id: str | None = None
+    """The source's own identifier of the record, where it has one; ``raw`` contains it. See :class:`Delivery`."""
 
 
 class BadRecord(NamedTuple):
@@ -396,6 +401,7 @@ class Delivery:
         total: int | None = None,
         layout: str | None = None,
         file: Export | None = None,
+        mark: tuple[str, str] | None = None,
         settle: Callable[[Settlement], bool] = lambda _settlement: True,
         refuse: Callable[[], None] = lambda: None,
     ) -> None:
@@ -403,8 +409,17 @@ class Delivery:
 
         ``start`` is the position of the first of them in the terminal's log, with ``total`` records in that log at this
         moment and its ``layout``, as in a :class:`Reading`; ``records`` can then be iterated again, and all have a
-        time. Without ``start`` they have no place in a log: those of a ``file`` are known by their content, and each
-        other one is a punch of its own, also where two are equal.
+        time. Without ``start`` they have no place in a log: those of a ``file`` are known by their keys.
+
+        All others are collected in memory and stored in one transaction, all or none. With ``via`` "serial" each is a
+        punch of its own, also where two are equal: a line sends each once. With any other ``via`` the source may send
+        them again, in the same delivery or later: a record equal to a stored one in person, time, state, verify, work
+        code and ``source_id`` is that punch (None equals everything: one of two formats lacks the field), and records
+        of one person and second that differ are numbered by their first arrival. Such records need a time.
+
+        ``mark`` is a name and an opaque text that is stored in the same transaction, also where no record is new, and
+        replaces the text stored under this name before: see :class:`Resumable`. Only for records without ``start`` and
+        ``file``.
 
         ``settle`` is called after the records are stored, ``refuse`` where they are not. ``settle`` returns False
         where the source did not receive the answer, or the report in it; raises DriverError where the conversation
@@ -412,8 +427,13 @@ class Delivery:
         """
         if (start is None) != (total is None):
             raise ValueError("a delivery has both start and total, or neither")
+        if mark is not None and (start is not None or file is not None):
+            raise ValueError("a mark belongs to records that have neither a place in a log nor a file")
+        if mark is not None and max(map(len, mark)) > MARK_MOST:
+            raise ValueError(f"the name and the text of a mark have up to {MARK_MOST} characters")
         self.records = records
         self.via = via
+        self.mark = mark
         self.start = start
         self.reading: Reading | None = None
         """The records as a part of the terminal's log; None without ``start``."""
@@ -507,6 +527,21 @@ class Recountable(Delivering, Protocol):
 
     def answer(self) -> SpanAnswer | None:
         """Return the result of the last request, once; None while it is outstanding."""
+
+
+@runtime_checkable
+class Resumable(Delivering, Protocol):
+    """A terminal that continues where its last stored delivery ended: its deliveries have marks, such as PUSH stamps.
+
+    A driver keeps no state between two conversations; the gateway stores the marks with the records.
+    """
+
+    def resume(self, marks: Mapping[str, str]) -> None:
+        """Receive the stored text of each mark; called once, before every other method of the terminal.
+
+        Empty at the first contact, after the serial number changed, and where a damaged ledger was recovered: the
+        terminal then sends everything again, and what is stored already is recognised.
+        """
 
 
 @contextmanager

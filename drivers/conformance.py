@@ -38,10 +38,12 @@ from drivers.base import (
     Ranged,
     RawPunch,
     Removable,
+    Resumable,
     Settlement,
     Sizes,
     Terminal,
     TerminalInfo,
+    Untimed,
 )
 
 TIMEOUT_S = 30.0
@@ -142,6 +144,24 @@ def a_delivery_is_kept_until_it_is_settled(bench: Bench) -> None:
     _require(rest == kept, "a settled delivery is delivered again")
 
 
+def a_delivery_can_be_recognised(bench: Bench) -> None:
+    """Deliver records that may be sent again with a time, and marks only where they are received again."""
+    with bench.driver.connect(bench.options) as terminal:
+        if not isinstance(terminal, Delivering) or isinstance(terminal, Logged | Removable):
+            return
+        if isinstance(terminal, Resumable):
+            terminal.resume({})
+        if bench.punch is not None:
+            bench.punch()
+        until = time.monotonic() + TIMEOUT_S
+        found = 0
+        while not found and bench.punch is not None and time.monotonic() < until:
+            with closing(terminal.deliveries(LISTEN_S)) as items:
+                for item in items:
+                    if isinstance(item, Delivery):
+                        found += _check_recognisable(item, terminal)
+
+
 def a_silent_peer_is_left_in_time(bench: Bench) -> None:
     """Check that a visit to a peer that sends nothing ends, with a DriverError or without records."""
     _visit_peer(bench, b"", stay=True)
@@ -189,12 +209,27 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     its_interfaces_return_their_types,
     a_visit_changes_nothing,
     a_delivery_is_kept_until_it_is_settled,
+    a_delivery_can_be_recognised,
     a_silent_peer_is_left_in_time,
     a_closing_peer_ends_the_visit,
     another_protocol_ends_the_visit,
     a_closed_port_is_a_driver_error,
     its_options_are_documented,
 )
+
+
+def _check_recognisable(delivery: Delivery, terminal: Delivering) -> int:
+    """Return the number of a delivery's records; AssertionError where a repetition of it could not be recognised."""
+    records = list(delivery.records)
+    once = delivery.via == "serial"
+    _require(
+        once or not any(isinstance(record, Untimed) for record in records), "a record that is repeated has no time"
+    )
+    _require(delivery.mark is None or not once, "a mark needs a source that sends its records again")
+    _require(delivery.mark is None or isinstance(terminal, Resumable), "marks are delivered, and never received again")
+    identified = ((record.source_id or "", record.raw) for record in records if isinstance(record, RawPunch))
+    _require(all(source_id.encode() in raw for source_id, raw in identified), "raw does not contain source_id")
+    return len(records)
 
 
 def _require(kept: bool, promise: str) -> None:

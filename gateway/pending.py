@@ -5,7 +5,8 @@ What a full ledger means for each note stands in :data:`gateway.incidents.NOTES`
 =============================================  =================================================================
 what is written                                when the disk is full
 =============================================  =================================================================
-punch of a terminal without a log              waits here: the terminal sends it only once
+record of a line                               waits here: a line sends it only once
+other delivery without a place in a log        refused: its source sends it again
 measurement, threshold, answer by date         the newest waits here
 record of a log, live event of such a terminal not stored: the terminal's log is the buffer, it is read again
 file on a flash disk                           not read to its end: the file stays where it is
@@ -20,13 +21,13 @@ ends while the disk is full, waiting writes are lost, and the log states their n
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from drivers.base import BadRecord, RawPunch
+from drivers.base import Record, Settlement, Untimed
 from gateway import event
 from gateway.event import ClockEvidence, ReadingContext, utc_text
 from gateway.incidents import NOTES, alarm_message, log_incident
@@ -45,6 +46,15 @@ _MAX: dict[Kind, int] = {"notes": NOTES_MAX, "records": RECORDS_MAX}
 log = get_logger("pending")
 
 
+class _Write(NamedTuple):
+    """A waiting write."""
+
+    kind: Kind
+    store: Callable[[], object]
+    size: int
+    """Number of notes or records that it stores."""
+
+
 @dataclass(slots=True)
 class _Dropped:
     """Counts of dropped writes, and the time of the first and the last."""
@@ -60,7 +70,7 @@ class _Queue:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while a write is stored, which keeps their order."""
-    writes: deque[tuple[Kind, Callable[[], object]]] = field(default_factory=deque)
+    writes: deque[_Write] = field(default_factory=deque)
     newest: dict[str, Callable[[], object]] = field(default_factory=dict)
     """Name → write; a later one replaces an earlier one."""
     counts: dict[Kind, int] = field(default_factory=lambda: {"notes": 0, "records": 0})
@@ -96,11 +106,12 @@ class PendingWrites:
         queue.serial = data.get("serial") or queue.serial
         self._write(subject, "notes", partial(self._ledger.record_note, event_type, subject, moment, data))
 
-    def record_final(self, context: ReadingContext, record: RawPunch | BadRecord) -> bool:
-        """Store a record of a terminal without a log; False where it is not new."""
+    def record_delivery(self, context: ReadingContext, records: Sequence[Record | Untimed]) -> Settlement:
+        """Store records that are sent only once; those that must wait count as new."""
         self._queue(context.terminal).serial = context.serial
-        new = self._write(context.terminal, "records", partial(self._ledger.record_final, context, record))
-        return new is not False
+        store = partial(self._ledger.record_delivery, context, records)
+        stored = self._write(context.terminal, "records", store, len(records))
+        return stored if isinstance(stored, Settlement) else Settlement(len(records))
 
     def remember(self, name: str, *, ranged: bool | None = None, threshold: int | None = None) -> None:
         """Store properties of a terminal; see :meth:`Ledger.remember`."""
@@ -142,8 +153,8 @@ class PendingWrites:
         with self._queues_lock:
             return self._queues.setdefault(subject, _Queue())
 
-    def _write(self, subject: str | None, kind: Kind, store: Callable[[], object]) -> object:
-        """Run ``store`` now and return its result, or enqueue it and return None."""
+    def _write(self, subject: str | None, kind: Kind, store: Callable[[], object], size: int = 1) -> object:
+        """Run ``store`` now and return its result, or enqueue it and return None. It stores ``size`` of its kind."""
         queue = self._queue(subject)
         with queue.lock:
             try:
@@ -152,17 +163,17 @@ class PendingWrites:
             except LedgerFull:
                 pass
             except LedgerError:
-                self._hold(subject, queue, kind, store)  # to be logged as lost: the ledger is unusable
+                self._hold(subject, queue, _Write(kind, store, size))  # to be logged as lost: the ledger is unusable
                 raise
-            self._hold(subject, queue, kind, store)
+            self._hold(subject, queue, _Write(kind, store, size))
         return None
 
-    def _hold(self, subject: str | None, queue: _Queue, kind: Kind, store: Callable[[], object]) -> None:
-        if queue.counts[kind] < _MAX[kind]:
-            queue.writes.append((kind, store))
-            queue.counts[kind] += 1
+    def _hold(self, subject: str | None, queue: _Queue, write: _Write) -> None:
+        if queue.counts[write.kind] + write.size <= _MAX[write.kind]:
+            queue.writes.append(write)
+            queue.counts[write.kind] += write.size
         else:
-            self._drop(subject, queue, kind)
+            self._drop(subject, queue, write.kind, write.size)
 
     def _replace(self, subject: str, name: str, store: Callable[[], object]) -> None:
         queue = self._queue(subject)
@@ -170,13 +181,14 @@ class PendingWrites:
             queue.newest[name] = store
             self._drain(subject, queue)
 
-    def _drop(self, subject: str | None, queue: _Queue, kind: Kind) -> None:
+    def _drop(self, subject: str | None, queue: _Queue, kind: Kind, size: int) -> None:
         now = self._now()
         if queue.dropped is None:
             queue.dropped = _Dropped(now, now, {"notes": 0, "records": 0})
         queue.dropped.last = now
-        queue.dropped.counts[kind] += 1
-        if queue.dropped.counts[kind] == 1:
+        is_first = not queue.dropped.counts[kind]
+        queue.dropped.counts[kind] += size
+        if is_first:
             log_incident(log, "writes_not_held", terminal=subject, what=kind, most=_MAX[kind])
             variant = "terminal" if subject else ""
             message = alarm_message("writes_not_held", variant, terminal=subject, most=_MAX[kind], kind=kind)
@@ -186,10 +198,10 @@ class PendingWrites:
         """Store waiting writes; return whether the queue is empty. The caller holds the queue's lock."""
         try:
             while queue.writes:
-                kind, store = queue.writes[0]
-                self._store_isolated(subject, store)
+                write = queue.writes[0]
+                self._store_isolated(subject, write.store)
                 queue.writes.popleft()
-                queue.counts[kind] -= 1
+                queue.counts[write.kind] -= write.size
             if queue.dropped is not None and subject is not None:
                 self._store_isolated(subject, partial(self._note_dropped, subject, queue.serial, queue.dropped))
             queue.dropped = None

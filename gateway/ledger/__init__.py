@@ -9,11 +9,13 @@ Modules, the lowest first: ``schema`` (tables, migration), ``file`` (opening, cr
 and their breaks), ``transaction`` (one commit), ``delivery`` (receipts and resending), ``space`` (pruning, and the
 limits of a full disk), ``writer`` (the queue and its commits), ``verify`` (verification of all events), ``reader``
 (what any process may read), ``reading`` (a reading of a terminal's log is aligned with the stored log and stored),
-``file_import`` (the same for a file), ``recovery`` (of a damaged file), ``copies`` (backups and their restoration),
-``opening`` (what is done before the first commit), ``ledger`` (the public interface).
+``file_import`` (the same for a file), ``arrivals`` (the same for a delivery without a place in a log), ``recovery`` (of
+a damaged file), ``copies`` (backups and their restoration), ``opening`` (what is done before the first commit),
+``ledger`` (the public interface).
 """
 
 from drivers.base import OVERLAP
+from gateway.ledger.arrivals import SENT_ONCE
 from gateway.ledger.copies import backup, newest_backup, restore
 from gateway.ledger.delivery import Judgement, Receipt, ResendCounts, RetainedInfo, Selection, info_from, receipt_from
 from gateway.ledger.file import (
@@ -38,6 +40,7 @@ __all__ = [
     "ENGINE",
     "FILE_NAME",
     "OVERLAP",
+    "SENT_ONCE",
     "SLICE",
     "Counts",
     "DayCounts",

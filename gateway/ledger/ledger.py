@@ -15,16 +15,17 @@ from typing import Any, TypeVar
 from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError
 
-from drivers.base import BadRecord, RawPunch, Reading, Record
+from drivers.base import BadRecord, RawPunch, Reading, Record, Settlement, Untimed
 from gateway import event as event_module
 from gateway.event import ClockEvidence, ReadingContext
 from gateway.ledger import delivery, file
+from gateway.ledger.arrivals import Arrival
 from gateway.ledger.delivery import DeliveryMark, Judged, Judgement, Receipt, ResendCounts, RetainedInfo, Selection
 from gateway.ledger.file import FILE_NAME, LedgerError, LedgerFull
 from gateway.ledger.file_import import FileSlice, ImportCounts
 from gateway.ledger.opening import open_file
 from gateway.ledger.reader import LedgerReader
-from gateway.ledger.reading import SLICE, SLICE_MIN, LogImport, ReadingResult, Start, day_of, draft_of, released_draft
+from gateway.ledger.reading import SLICE, SLICE_MIN, LogImport, ReadingResult, Start, released_draft
 from gateway.ledger.schema import TABLES, UNDATED, KnownTerminal, milliseconds
 from gateway.ledger.space import DiskState, Limits
 from gateway.ledger.stream import ROLLED_BACK, machine_ids
@@ -205,8 +206,8 @@ class Ledger(LedgerReader):
                 (serial, name, serial),
             ).rowcount
             if changed:
-                # The old device's log, which could have confirmed them, is gone, and so are its user numbers.
-                for table in ("unconfirmed", "binding", "log_day"):
+                # The old device's log, which could have confirmed them, is gone; so are its user numbers and marks.
+                for table in ("unconfirmed", "binding", "log_day", "mark"):
                     transaction.connection.exec_driver_sql(
                         f"DELETE FROM {table} WHERE terminal = (SELECT number FROM terminal WHERE name = ?)", (name,)
                     )
@@ -314,30 +315,15 @@ class Ledger(LedgerReader):
             return SLICE // SLICE_MIN
         return self._imports_running
 
-    def record_final(self, context: ReadingContext, record: Record) -> bool:
-        """Store a record of a terminal without a log; an unreadable record with known bytes is not new.
+    def record_delivery(
+        self, context: ReadingContext, records: Sequence[Record | Untimed], mark: tuple[str, str] | None = None
+    ) -> Settlement:
+        """Store the new records of a delivery without a place in a log, and its mark, in one transaction.
 
-        No log can confirm it, and only its arrival distinguishes two of them: a known key is a further occurrence.
+        See :mod:`gateway.ledger.arrivals`. Raises TypeError, with nothing stored, for a record without a time that may
+        be sent again.
         """
-        number = self._number(context.terminal)
-        record = event_module.checked(record)
-
-        def work(transaction: Transaction) -> bool:
-            occurrence = 1
-            first = identity = event_module.identity_of(context.serial, record, 1)
-            while transaction.holds(identity.bytes):
-                if isinstance(record, BadRecord):
-                    return False
-                occurrence += 1
-                identity = event_module.identity_of(context.serial, record, occurrence)
-            transaction.add(draft_of(record, context, occurrence, None, first), terminal=number, day=day_of(record))
-            if isinstance(record, RawPunch):
-                transaction.connection.exec_driver_sql(
-                    "UPDATE terminal SET last_punch = ? WHERE number = ?", (record.local_time.isoformat(), number)
-                )
-            return True
-
-        return self.do(work)
+        return self.do(Arrival(self._number(context.terminal), context, records, mark).store)
 
     def record_file(
         self, context: ReadingContext, records: Sequence[Record], *, before: Sequence[Record] = (), begun_at: int

@@ -357,6 +357,19 @@ class LedgerReader:
         )
         return {row[0] for row in rows}
 
+    def marks(self, name: str, serial: str | None = None) -> dict[str, str]:
+        """Return the text of each mark of a terminal; none where it is known by another serial number than ``serial``.
+
+        See :class:`drivers.base.Resumable`.
+        """
+        rows = self._rows(
+            "SELECT mark.name, mark.text FROM mark JOIN terminal ON terminal.number = mark.terminal "
+            "WHERE terminal.name = :name AND terminal.serial = coalesce(:serial, terminal.serial)",
+            name=name,
+            serial=serial,
+        )
+        return dict(tuple(row) for row in rows)
+
     def held(self, serial: str, records: Sequence[Record]) -> int:
         """Count those of a few records whose keys are stored for the terminal with this serial."""
         identities = [event_module.identity_of(serial, event_module.checked(record), 1).bytes for record in records]

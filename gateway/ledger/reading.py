@@ -23,7 +23,7 @@ from gateway.event import Draft, ReadingContext
 from gateway.ledger.file import LedgerError
 from gateway.ledger.reader import LedgerReader
 from gateway.ledger.schema import INSERT_PLACE, TABLES, UNDATED, KnownTerminal, milliseconds
-from gateway.ledger.transaction import Transaction, unconfirmed
+from gateway.ledger.transaction import Content, Transaction, unconfirmed
 from gateway.ledger.writer import Writer
 
 SLICE = 500
@@ -369,7 +369,7 @@ class LogImport:
             days[day] += 1
             if plan.withheld_until is None and self._begins_publishing(record):
                 self._withhold(transaction, position)
-            if identity in live and isinstance(record, RawPunch):
+            if identity in live and isinstance(record, RawPunch) and _is_of(record, live[identity]):
                 sequence: int | None = self._confirm(transaction, record, live.pop(identity), log_position)
                 if plan.matching:
                     self._matching[identity] += 1
@@ -479,9 +479,9 @@ class LogImport:
         occurrence = 1
         wanted = identity
         while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
-            unplaced = unconfirmed(transaction.connection, [wanted]) if occurrence > 1 else {}
-            if unplaced and isinstance(record, RawPunch):
-                return 0, self._confirm(transaction, record, unplaced[wanted], slice_.log_position_of(position))
+            unplaced = unconfirmed(transaction.connection, [wanted]).get(wanted) if occurrence > 1 else None
+            if unplaced is not None and isinstance(record, RawPunch) and _is_of(record, unplaced):
+                return 0, self._confirm(transaction, record, unplaced, slice_.log_position_of(position))
             occurrence += 1
             wanted = event.identity_of(serial, record, occurrence).bytes
         return occurrence, None
@@ -491,12 +491,15 @@ class LogImport:
 
         A note is added where its fields differ, or where it had been reported missing.
         """
-        fields = (row.state, row.verify, row.work_code), (record.state, record.verify, record.work_code)
-        # None: one of the two formats lacks the field.
-        differs = any(None not in pair and pair[0] != pair[1] for pair in zip(*fields, strict=True))
+        content = Content.of(record)
+        differs = not Content.of_row(row).equals(content)
         if differs or row.reported:
             live = UUID(bytes=row.id)
             transaction.add(event.confirmed_draft(record, self._context, punch_event=live, position=position))
+        if differs:
+            transaction.connection.exec_driver_sql(
+                "UPDATE event SET content = ? WHERE id = ?", (content.text(), row.id)
+            )
         if row.unplaced:
             transaction.connection.exec_driver_sql("UPDATE event SET unplaced = NULL WHERE id = ?", (row.id,))
         else:
@@ -569,6 +572,14 @@ def draft_of(record: Record, context: ReadingContext, occurrence: int, position:
         return event.quarantine_draft(record, context, occurrence=occurrence, position=position)
     identity = first if occurrence == 1 else None
     return event.punch_draft(record, context, occurrence=occurrence, position=position, identity=identity)
+
+
+def _is_of(record: RawPunch, row: Any) -> bool:
+    """Return whether a record of the log is that of a row of :func:`unconfirmed`, which has the record's key.
+
+    Delivered records of one second are distinguished by their content. The log decides about all others.
+    """
+    return row.content is None or Content.of_row(row).equals(Content.of(record))
 
 
 def _has_gap(alignment: Alignment, known: KnownTerminal) -> bool:

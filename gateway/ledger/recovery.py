@@ -19,7 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert
 
-from drivers.base import BadRecord, RawPunch
+from drivers.base import BadRecord, RawPunch, Via
 from gateway import event as event_module
 from gateway.alignment import fingerprint
 from gateway.ledger import file
@@ -27,16 +27,22 @@ from gateway.ledger.file import LedgerError, Mark
 from gateway.ledger.reading import decoded
 from gateway.ledger.schema import INSERT_PLACE, INSERT_STREAM, SCHEMA, TABLES, UNDATED, milliseconds
 from gateway.ledger.stream import SALVAGED
+from gateway.ledger.transaction import Content
 
 BATCH = 1000
 OPERATIONS = 200_000
 """Number of SQLite virtual machine steps between two progress callbacks."""
 SIDES = ("", "-wal", "-shm")
-_EVENT_COLUMNS = ("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day", "unplaced")
+_EVENT_COLUMNS = (
+    *("sequence", "id", "topic", "body", "digest", "recorded_ms", "sent_ms", "terminal", "day"),
+    *("unplaced", "content"),
+)
 _SAVE_EVENT = (
     f"INSERT OR IGNORE INTO event ({', '.join(_EVENT_COLUMNS)}) VALUES ({', '.join('?' * len(_EVENT_COLUMNS))})"
 )
 _BODY = re.compile(rb'\{"data":\{.{1,200000}?"type":"hadir\.[a-z.]{1,60}\.v[0-9]{1,3}"\}', re.DOTALL)
+WITHOUT_PLACE: frozenset[Via] = frozenset({"file", "push", "soap", "app"})
+"""How records arrive that have no place in a log, and that a reading of the log may contain."""
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
@@ -292,7 +298,8 @@ class _Recovery:
         """Yield every verified event with its body; some of them twice."""
         for row in self._damaged.rows("event", "sequence"):
             if isinstance(row.get("body"), str):
-                yield from _verified(row["body"])
+                for event in _verified(row["body"]):
+                    yield event | {"content": _content(row.get("content"))}
         if "event" not in self._damaged.whole:
             for body in self._damaged.bodies():
                 yield from _verified(body)
@@ -332,7 +339,9 @@ class _Recovery:
                 "terminal": self._number(str(subject), data["serial"]) if record else None,
                 "day": day,
                 # A reading of the log clears the mark; without a recovered place it does so again.
-                "unplaced": (record and data.get("via") == "file" and sequence not in self._placed) or None,
+                "unplaced": (record and data.get("via") in WITHOUT_PLACE and sequence not in self._placed) or None,
+                # Without it the body tells two punches of one second apart, but for the identifiers of an app.
+                "content": event.get("content"),
             }
         )
 
@@ -340,7 +349,8 @@ class _Recovery:
         """Keep a row of a pruned event: it cannot be verified, but may be all that is left of the event."""
         if len(row["id"]) == 16 and _DIGEST.fullmatch(row["digest"]):
             sent_ms = row["sent_ms"] if isinstance(row["sent_ms"], int) else row["recorded_ms"]
-            self._insert({**row, "sent_ms": sent_ms, "unplaced": bool(row.get("unplaced")) or None})
+            unplaced = bool(row.get("unplaced")) or None
+            self._insert({**row, "sent_ms": sent_ms, "unplaced": unplaced, "content": _content(row.get("content"))})
 
     def _insert(self, row: dict[str, Any]) -> None:
         values = tuple(row.get(name) for name in _EVENT_COLUMNS)
@@ -482,6 +492,13 @@ class _Recovery:
 
 def _fits(row: dict[str, Any], **kinds: type) -> bool:
     return all(isinstance(row.get(name), kind) for name, kind in kinds.items())
+
+
+def _content(value: Any) -> str | None:
+    """Return a value of column ``content`` that is sound, else None."""
+    with suppress(ValueError, TypeError):
+        return value if Content(*json.loads(value)).text() == value else None
+    return None
 
 
 def _verified(body: str) -> Iterator[dict[str, Any]]:

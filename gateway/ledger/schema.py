@@ -3,9 +3,10 @@
 Tables: ``event`` (the numbered events), ``terminal``, ``place`` (each terminal's log order, position by position),
 ``unconfirmed`` (live punches not yet found in the log), ``withheld`` (history before a terminal's chosen start),
 ``binding`` (PINs of a terminal's internal user numbers), ``log_day`` (records of each day in a terminal's log),
-``file`` and ``landmark`` (imported files, and the context of their records of a reset clock), ``stream`` (the ledger's
-streams), ``delivery`` (one row: how far the centre has confirmed), ``missing`` (events it lacks below that),
-``forgotten`` (pruned events that were listed in a note) and ``gateway`` (one row: owner, location, sessions).
+``file`` and ``landmark`` (imported files, and the context of their records of a reset clock), ``mark`` (how far a
+terminal that sends its records by itself has sent them), ``stream`` (the ledger's streams), ``delivery`` (one row: how
+far the centre has confirmed), ``missing`` (events it lacks below that), ``forgotten`` (pruned events that were listed
+in a note) and ``gateway`` (one row: owner, location, sessions).
 """
 
 from datetime import UTC, datetime
@@ -78,7 +79,10 @@ class EventRow(SQLModel, table=True):
     day: int | None = None
     """The record's day by the terminal's clock; ``UNDATED`` for an unreadable one, None for every other event."""
     unplaced: bool | None = None
-    """The record is from a file, and no reading of the terminal's log has contained it yet."""
+    """The record is from a file or was delivered, and no reading of the terminal's log has contained it yet."""
+    content: str | None = None
+    """The fields that distinguish punches of one person and second, as :class:`gateway.ledger.transaction.Content`
+    writes them, where the body may not have them: of a delivered punch, and of a live one that the log corrected."""
 
 
 class KnownTerminal(SQLModel):
@@ -250,6 +254,16 @@ class FileRow(SQLModel, table=True):
     """JSON, including the lines that could not be read."""
 
 
+class MarkRow(SQLModel, table=True):
+    """An opaque text that a terminal's driver stored together with the records of a delivery."""
+
+    __tablename__: ClassVar[Any] = "mark"
+    __table_args__: ClassVar[Any] = {"sqlite_with_rowid": False}
+    terminal: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    text: str
+
+
 # Statements of the hot path are plain SQL: an import of 100,000 records runs each of them 100,000 times.
 INSERT_EVENT = (
     "INSERT INTO event (sequence, id, topic, body, digest, recorded_ms, terminal, day) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -265,6 +279,7 @@ _TABLE_NAMES = (
     *("event", "place", "unconfirmed", "withheld", "gateway", "stream", "terminal", "binding", "log_day"),
     *_DELIVERY_TABLES,
     *_FILE_TABLES,
+    "mark",
 )
 TABLES = {name: SQLModel.metadata.tables[name] for name in _TABLE_NAMES}
 CONFIRMED = (

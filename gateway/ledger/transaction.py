@@ -1,17 +1,50 @@
 """One write transaction of the ledger."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from drivers.base import BadRecord, Record
 from gateway import event
 from gateway.event import Draft
 from gateway.ledger.schema import INSERT_EVENT, INSERT_STREAM, milliseconds
 from gateway.ledger.stream import Stream
+
+
+class Content(NamedTuple):
+    """The fields that distinguish two punches of one person and second."""
+
+    state: int | None = None
+    verify: int | None = None
+    work_code: str | None = None
+    source_id: str | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> "Content":
+        """Return the content of a record; an unreadable one is distinguished by its key alone."""
+        if isinstance(record, BadRecord):
+            return cls()
+        return cls(record.state, record.verify, record.work_code, record.source_id)
+
+    @classmethod
+    def of_row(cls, row: Any) -> "Content":
+        """Return the content in a row's ``content``, else in its ``state``, ``verify`` and ``work_code``."""
+        if row.content is not None:
+            return cls(*json.loads(row.content))
+        return cls(row.state, row.verify, row.work_code)
+
+    def text(self) -> str:
+        """Return it as column ``content`` of table ``event`` holds it."""
+        return json.dumps(self, separators=(",", ":"))
+
+    def equals(self, other: "Content") -> bool:
+        """Return whether both may be one punch: None means that one of two formats lacks the field."""
+        return all(None in pair or pair[0] == pair[1] for pair in zip(self, other, strict=True))
 
 
 @dataclass(slots=True)
@@ -111,11 +144,33 @@ class Transaction:
             for row in self.connection.exec_driver_sql(f"SELECT {columns} FROM {table} WHERE id IN ({marks})", values)
         }
 
+    def contents(self, identities: Sequence[bytes]) -> dict[bytes, Content]:
+        """Return the contents of those of ``identities`` that the ledger holds, as far as they are known.
+
+        A live punch has none until the log has confirmed it: the log decides about its fields.
+        """
+        self.flush()
+        marks, values = _listed(identities)
+        rows = self.connection.exec_driver_sql(
+            f"SELECT id, content, {_fields('body', 'data.')} FROM event WHERE id IN ({marks}) UNION ALL "
+            f"SELECT id, NULL, {_fields('record', '')} FROM withheld WHERE id IN ({marks})",
+            (*values, *values),
+        )
+        found = {row.id: Content.of_row(row) for row in rows}
+        live = self.connection.exec_driver_sql(f"SELECT id FROM unconfirmed WHERE id IN ({marks})", values)
+        return found | {row.id: Content() for row in live}
+
     def sequence_of(self, identity: bytes) -> int | None:
         """Return the sequence of the event with this identity; None where it is withheld."""
         self.flush()
         found = self.connection.exec_driver_sql("SELECT sequence FROM event WHERE id = ?", (identity,)).scalar()
         return None if found is None else int(found)
+
+
+def _fields(column: str, path: str) -> str:
+    """Return the columns ``state``, ``verify`` and ``work_code`` out of a column of JSON, NULL where it is damaged."""
+    sound = f"CASE WHEN json_valid({column}) THEN {column} END"
+    return ", ".join(f"json_extract({sound}, '$.{path}{name}') AS {name}" for name in ("state", "verify", "work_code"))
 
 
 def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
@@ -131,14 +186,14 @@ def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
 def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[bytes, Any]:
     """Return the rows of those of ``identities`` that are punches not yet found in the log, by identity.
 
-    ``unplaced`` distinguishes records of a file from live punches.
+    ``unplaced`` distinguishes records of a file and delivered ones from live punches, ``content`` is that of delivered
+    ones.
     """
     marks, values = _listed(identities)
-    fields = ", ".join(f"json_extract(body, '$.data.{name}')" for name in ("state", "verify", "work_code"))
     rows = connection.exec_driver_sql(
-        "SELECT id, sequence, state, verify, work_code, reported, 0 AS unplaced FROM unconfirmed "
+        "SELECT id, sequence, state, verify, work_code, reported, 0 AS unplaced, NULL AS content FROM unconfirmed "
         f"WHERE id IN ({marks}) UNION ALL "
-        f"SELECT id, sequence, {fields}, 0, 1 FROM event WHERE id IN ({marks}) AND unplaced",
+        f"SELECT id, sequence, {_fields('body', 'data.')}, 0, 1, content FROM event WHERE id IN ({marks}) AND unplaced",
         (*values, *values),
     )
     return {row.id: row for row in rows}

@@ -5,12 +5,13 @@ two costs a second delivery, never a punch. Where storing fails the delivery is 
 
 How the records are stored depends on what is known of their place: those with a position in a log are laid against the
 stored order (:mod:`gateway.terminal.log_reading`), those of a file are matched by key (:mod:`gateway.terminal.folder`),
-and all others are final, which is this module.
+and all others are this module: those that a line sends once are final, those that may be sent again are known by their
+content (:mod:`gateway.ledger.arrivals`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from datetime import datetime
 from typing import TypeGuard
 
 from drivers.base import (
@@ -25,7 +26,9 @@ from drivers.base import (
     Settlement,
     Untimed,
 )
+from gateway import event
 from gateway.event import ReadingContext
+from gateway.ledger import SENT_ONCE
 from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
 
@@ -53,7 +56,7 @@ def brings_records(terminal: object) -> TypeGuard[Delivering]:
 
 
 class DeliveryReceiver:
-    """The records of one terminal without a log; they are final, because no log can confirm them."""
+    """The records that one terminal sends by itself, without a place in a log."""
 
     def __init__(self, context: TerminalContext, clock: ClockCheck) -> None:
         self._context = context
@@ -69,6 +72,8 @@ class DeliveryReceiver:
                     raise TypeError(f"{type(item).__name__} is delivered by removable places only")
                 if item.start is not None or item.file is not None:
                     raise TypeError("records with a position need a log, and files a removable place")
+                if item.mark is not None and item.via in SENT_ONCE:
+                    raise TypeError("a mark needs a source that sends its records again")
                 anything = True
                 settlement = self._store(item)
                 if not item.settle(settlement):
@@ -76,38 +81,39 @@ class DeliveryReceiver:
         return anything
 
     def _store(self, delivery: Delivery) -> Settlement:
-        """Store the records one by one; while the disk is full they wait in memory, since a line sends them once."""
-        context, state = self._context, self._context.state
-        new = known = quarantined = 0
-        # All of them first: a source that fails in the middle would deliver the stored ones again, as further punches.
-        for record in list(delivery.records):
-            reading = context.reading(delivery.via, state.clock, stepped=self._clock.stepped)
-            if self._store_final(reading, record):
-                quarantined += isinstance(record, BadRecord)
-                new += not isinstance(record, BadRecord)
-            else:
-                known += 1
-        return Settlement(new, known, quarantined)
+        """Store the records in one transaction; raises LedgerFull for those that their source sends again.
 
-    def _store_final(self, reading: ReadingContext, record: Record | Untimed) -> bool:
+        While the disk is full, records that are sent only once wait in memory.
+        """
         context, state = self._context, self._context.state
-        if isinstance(record, Untimed):
-            moment = reading.now.astimezone(context.zone).replace(tzinfo=None, microsecond=0)
-            reading = replace(reading, host_time=True)
-            record = RawPunch(record.pin, None, moment, record.state, record.verify, record.work_code, record.raw)
-        new = context.pending.record_final(reading, record)
-        if isinstance(record, RawPunch):
-            state.last_punch = record.local_time.isoformat()
+        records = list(delivery.records)  # outside of the transaction, which does not wait for a driver
+        reading = context.reading(delivery.via, state.clock, stepped=self._clock.stepped)
+        if delivery.via in SENT_ONCE:
+            settlement = context.pending.record_delivery(reading, records)
+        else:
+            settlement = context.ledger.record_delivery(reading, records, delivery.mark)
+        times = [_local_time(reading, record) for record in records if not isinstance(record, BadRecord)]
+        if times:
+            state.last_punch = times[-1].isoformat()
+        if settlement.new:
             state.last_new = reading.now
-        elif new:
-            self._report_bad_record(record)
-        return new
+        if settlement.quarantined:
+            self._report_bad_records(records)
+        return settlement
 
-    def _report_bad_record(self, record: BadRecord) -> None:
+    def _report_bad_records(self, records: Sequence[Record | Untimed]) -> None:
         timing = self._context.timing
         now_s, last_s = timing.monotonic_s(), self._bad_record_alarm_at_s
         if last_s is not None and now_s - last_s < timing.bad_record_alarm_s:
             return
         self._bad_record_alarm_at_s = now_s
-        self._context.log.warning("record_quarantined", reason=record.reason)
-        self._context.alarm("line_unreadable", reason=record.reason)
+        checked = (record if isinstance(record, Untimed) else event.checked(record) for record in records)
+        reason = next((record.reason for record in checked if isinstance(record, BadRecord)), "it is no valid punch")
+        self._context.log.warning("record_quarantined", reason=reason)
+        self._context.alarm("line_unreadable", reason=reason)
+
+
+def _local_time(reading: ReadingContext, record: RawPunch | Untimed) -> datetime:
+    if isinstance(record, RawPunch):
+        return record.local_time
+    return reading.now.astimezone(reading.zone).replace(tzinfo=None, microsecond=0)

@@ -26,6 +26,7 @@ from drivers.base import (
     ProtocolError,
     Reason,
     Removable,
+    Resumable,
     Terminal,
     TerminalRefused,
     TerminalUnavailable,
@@ -332,6 +333,8 @@ class Worker:
         self._plan.connected()
         try:
             with self._conversation() as terminal:
+                if isinstance(terminal, Resumable):
+                    terminal.resume(self._context.ledger.marks(self.name, self.settings.serial))
                 self._clock_check.connected(terminal)
                 self._identity.check(terminal, after_failure=self._outage.since is not None)
                 while True:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +14,7 @@ from drivers.anviz.simulator import SimulatedTerminal as AnvizTerminal
 from drivers.anviz.simulator import Simulator as AnvizSimulator
 from drivers.anviz.simulator import history
 from drivers.anviz.transport import ALLOWED as ANVIZ_ALLOWED
-from drivers.base import Delivery, Driver, DriverError, DriverOptions
+from drivers.base import Delivery, Driver, DriverError, DriverOptions, RawPunch, Untimed
 from drivers.conformance import CHECKS, Bench
 from drivers.line import terminal as line_terminal
 from drivers.line.simulator import PATTERN
@@ -215,6 +215,39 @@ class RepeatingLine(LineTerminal):
     def _offer(self, event: LineEvent) -> Generator[Delivery, None, None]:
         with RepeatingDelivery((event,), "serial") as delivery:
             yield delivery
+
+
+class CallingLine(LineTerminal):
+    """Delivers each event as a caller that sends it again until it is settled."""
+
+    parts: ClassVar[dict[str, Any]] = {}
+
+    def _offer(self, event: LineEvent) -> Generator[Delivery, None, None]:
+        if isinstance(event, RawPunch) and "source_id" in self.parts:
+            event = event._replace(source_id=self.parts["source_id"])
+        elif "timed" not in self.parts:
+            event = Untimed("1", 0, 1, None, b"1")
+        with Delivery((event,), self.parts.get("via", "push"), mark=self.parts.get("mark")) as delivery:
+            yield delivery
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({}, "has no time"),
+        ({"timed": True, "mark": ("ATTLOG", "1")}, "never received again"),
+        ({"timed": True, "mark": ("ATTLOG", "1"), "via": "serial"}, "sends its records again"),
+        ({"source_id": "not in its bytes"}, "does not contain source_id"),
+    ],
+)
+def test_a_delivery_that_cannot_be_recognised_is_found(
+    parts: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be another punch when it is sent again, or marks that lead nowhere."""
+    monkeypatch.setattr(CallingLine, "parts", parts)
+    monkeypatch.setattr(line_terminal, "LineTerminal", CallingLine)
+    with line(tmp_path) as bench, pytest.raises(AssertionError, match=words):
+        conformance.a_delivery_can_be_recognised(bench)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_everything_is_stored_in_its_order_when_there_is_room(ledger: Ledger) ->
         if number % 2:
             note(pending, "gate", number)
         else:
-            assert pending.record_final(WITNESS, line(number))
+            assert pending.record_delivery(WITNESS, [line(number)])
     assert bodies(ledger) == []
     assert pending.waiting() == 6
     disk.empty()
@@ -80,8 +80,8 @@ def test_the_same_punch_twice_stays_two(ledger: Ledger) -> None:
     """StoredEvent changes nothing about occurrences."""
     pending, disk = PendingWrites(ledger), FullDisk(ledger)
     disk.fill()
-    pending.record_final(WITNESS, line(1))
-    pending.record_final(WITNESS, line(1))
+    pending.record_delivery(WITNESS, [line(1)])
+    pending.record_delivery(WITNESS, [line(1)])
     disk.empty()
     pending.flush()
     assert ['"occurrence":1' in body for body in bodies(ledger)] == [True, False]
@@ -96,7 +96,7 @@ def test_what_exceeds_the_bound_is_counted_alarmed_and_noted(ledger: Ledger, mon
     disk.fill()
     with capture_logs() as logged:
         for number in range(8):
-            pending.record_final(WITNESS, line(number))
+            pending.record_delivery(WITNESS, [line(number)])
     assert [entry["event"] for entry in logged] == ["writes_not_held"]
     assert alarms == ["writes_not_held"]
     disk.empty()
@@ -145,7 +145,7 @@ def test_what_is_lost_at_the_end_is_logged(ledger: Ledger) -> None:
     pending, disk = PendingWrites(ledger), FullDisk(ledger)
     disk.fill()
     note(pending, "gate", 1)
-    pending.record_final(WITNESS, line(1))
+    pending.record_delivery(WITNESS, [line(1)])
     with capture_logs() as logged:
         pending.close()
     assert [(entry["event"], entry["notes"], entry["records"]) for entry in logged] == [("writes_lost", 1, 1)]
@@ -158,7 +158,7 @@ def test_what_a_failed_ledger_does_not_take_is_logged(ledger: Ledger) -> None:
     note(pending, "gate", 1)
     ledger.close()
     with pytest.raises(LedgerError):
-        pending.record_final(WITNESS, line(1))
+        pending.record_delivery(WITNESS, [line(1)])
     with capture_logs() as logged, pytest.raises(LedgerError):
         pending.close()
     assert [(entry["event"], entry["notes"], entry["records"]) for entry in logged] == [("writes_lost", 1, 1)]

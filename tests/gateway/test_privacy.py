@@ -110,7 +110,8 @@ def a_day(folder: Path) -> Iterator[Callable[[], object]]:
     yield lambda: ledger().record_reading(context(), Reading(0, 6, records(5), "40"))
     yield lambda: ledger().record_reading(context(), Reading(0, 3, records(2), "40"))
     yield lambda: ledger().record_reading(context(), Reading(0, 3, records(2, None), "8", by_uid=True), pins={7: PIN})
-    yield lambda: ledger().record_final(context("serial"), late)
+    yield lambda: ledger().record_delivery(context("serial"), [late])
+    yield lambda: ledger().record_delivery(context("app"), [late._replace(source_id=PIN)], ("ATTLOG", PIN))
     yield lambda: ledger().record_file(context("file"), records(8), begun_at=1)
     yield lambda: ledger().note_file(
         context("file"), {"sha256": "0" * 64, "name": "x.dat", "size": 5}, {"defects": [PIN]}
