@@ -13,7 +13,7 @@ from central.texts import Text, _, in_context
 from central.timesheet.facts import Facts
 from central.timesheet.totals import period_of
 from central.web.page import Look, Missing, Page, Shown
-from central.web.pages.person import AROUND
+from central.web.pages.person import AROUND, rules_date
 from central.web.pages.today import crumbs_of
 from central.web.verdicts import Key, verdicts_of
 from central.web.views import period as views
@@ -210,16 +210,18 @@ def _total(
     look: Look, facts: Facts, person: str, middle: date, dates: frozenset[date], keys: Sequence[Key]
 ) -> PersonPeriod | None:
     own = facts.own(person)
-    rules = facts.office.rules(own, middle)
+    reference = rules_date(facts, person, middle)
+    rules = facts.office.rules(own, reference)
     if rules is None:
         return None
-    first, last = period_of(middle, rules.begins_on)
+    first, last = period_of(reference, rules.begins_on)
     span = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
     if any(own.unit_on(on)[0] and not _is_within(look, own.unit_on(on)[1], on, dates, middle) for on in span):
         return None
     within = [key for key in keys if first <= key[1] <= last]
     judged = [one for one in results.exactly(look.connection, within).values() if one.status != "none"]
-    return next(periods_of(facts, sorted(judged, key=lambda one: one.date), middle, middle), None) if judged else None
+    in_order = sorted(judged, key=lambda one: one.date)
+    return next(periods_of(facts, in_order, reference, reference), None) if judged else None
 
 
 def _is_within(look: Look, unit: str | None, on: date, dates: frozenset[date], middle: date) -> bool:

@@ -281,16 +281,27 @@ def _totals(look: Look, seen: SeenPerson, first: date, known: datetime | None) -
     """Return what the period that holds the middle of the month comes to; None where there is no policy."""
     middle = first.replace(day=15)
     facts = Facts(look.connection, look.policies, [seen.key], middle - AROUND, middle + AROUND, known)
-    rules = facts.office.rules(facts.own(seen.key), middle)
+    if not is_whole(seen.rows, seen.is_seen, first, last_of(first)):
+        return {"cut": None}
+    on = rules_date(facts, seen.key, middle)
+    rules = facts.office.rules(facts.own(seen.key), on)
     if rules is None:
         return None
-    begin, end = period_of(middle, rules.begins_on)
+    begin, end = period_of(on, rules.begins_on)
     if not is_whole(seen.rows, seen.is_seen, begin, end):
-        return {"first": begin, "last": end, "cut": None}
+        return {"cut": None}
     moment = None if known is None else utc(known)
     judged = [one for one in results.current(look.connection, [seen.key], begin, end, moment) if one.status != "none"]
-    found = next(iter(periods_of(facts, judged, middle, middle)), None) if judged else None
+    found = next(iter(periods_of(facts, judged, on, on)), None) if judged else None
     return None if found is None else totals_words(found, look.t)
+
+
+def rules_date(facts: Facts, person: str, middle: date) -> date:
+    """Return the middle of a month, or its first date on which the person is employed where that is none."""
+    own = facts.own(person)
+    first = middle.replace(day=1)
+    dates = (middle, *_dates(first, last_of(first)))
+    return next((on for on in dates if own.unit_on(on)[0]), middle)
 
 
 def is_whole(rows: Sequence[Person], is_seen: Callable[[date], bool], first: date, last: date) -> bool:
