@@ -34,6 +34,7 @@ from central.registers.show_command import show
 from central.reports import commands as report_commands
 from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
+from central.sheets import commands as sheet_commands
 from central.store import Database, Store, StoreError, StoreLocked, marks, ownership
 from central.store.engine import utc
 from central.texts import Language, Text, _
@@ -140,6 +141,7 @@ app.add_typer(export_commands.app, name="export")
 app.add_typer(web_commands.app, name="account")
 app.command()(web_commands.serve)
 app.add_typer(closing_commands.app, name="period")
+app.add_typer(sheet_commands.app, name="sheet")
 
 
 def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:

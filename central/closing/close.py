@@ -11,13 +11,17 @@ from sqlalchemy import Connection
 
 from central.closing.adjust import NUMBERS, adjust
 from central.closing.files import files_for
+from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
 from central.reports.doubts import kept_by
 from central.results.export import total_row
 from central.results.periods import PersonPeriod, people_periods
+from central.sheets.lines import Closed
+from central.sheets.settings import Settings
+from central.sheets.source import live_period, today_in, unit_name
 from central.store import closings, outbox, results
-from central.store.closings import ClosedTotal, Closing, StoredAdjustment
+from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
 from central.store.registers import Registers
 
@@ -74,6 +78,8 @@ class Draft:
     policies: Mapping[str, str]
     closed_elsewhere: int
     """People of the unit whose period was closed with another one."""
+    periods: Sequence[PersonPeriod] = field(repr=False)
+    """What the totals are counted from."""
     newest: Mapping[tuple[str, str], int] = field(repr=False)
     """The revisions that were read."""
 
@@ -116,6 +122,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
         still_open=_still_open(ours),
         policies=_digests(policies, totals),
         closed_elsewhere=len(found) - len(ours),
+        periods=ours,
         newest=_newest(connection, people, first, last),
     )
 
@@ -130,6 +137,7 @@ def close(
     paper: str,
     now: datetime,
     with_open: bool = False,
+    settings: Settings | None = None,
 ) -> int:
     """Close the period that has a date; return the closing's number.
 
@@ -139,8 +147,10 @@ def close(
     for _try in range(TRIES):
         with database.reading() as connection:
             read = draft(connection, policies, unit, on, now)
-        if read.still_open and not with_open:
-            raise ClosingError("closing_open", open=len(read.still_open.open_) + len(read.still_open.provisional))
+            if read.still_open and not with_open:
+                count = len(read.still_open.open_) + len(read.still_open.provisional)
+                raise ClosingError("closing_open", open=count)
+            files = _files(connection, read, settings or Settings(), closed_by, paper, now)
         with database.writing() as connection:
             _refuse_second(connection, unit, on)
             people = [one.person for one in read.totals]
@@ -150,11 +160,25 @@ def close(
             everybody = sorted({person for person, _ in read.newest})
             if _newest(connection, everybody, read.first, read.last) != read.newest:
                 continue
-            return _store(connection, read, closed_by, paper, now)
+            return _store(connection, read, files, closed_by, paper, now)
     raise ClosingError("closing_changing", unit=unit)
 
 
-def _store(connection: Connection, read: Draft, closed_by: str, paper: str, now: datetime) -> int:
+def _files(
+    connection: Connection, read: Draft, settings: Settings, closed_by: str, paper: str, now: datetime
+) -> list[KeptFile]:
+    """Make the files of a closing before it is stored: nothing else can be written meanwhile."""
+    registers = Registers(connection)
+    zone = zone_of(registers.rows("units"))
+    closed = Closed(print_moment(utc(now), zone), closed_by, paper)
+    name = unit_name(registers, read.unit, read.first)
+    period = live_period(registers, read.unit, name, read.periods, read.adjustments, closed)
+    return files_for(period, read.totals, read.adjustments, settings, today_in(connection, now))
+
+
+def _store(
+    connection: Connection, read: Draft, files: Sequence[KeptFile], closed_by: str, paper: str, now: datetime
+) -> int:
     closing = {
         "unit": read.unit,
         "first": read.first.isoformat(),
@@ -166,7 +190,7 @@ def _store(connection: Connection, read: Draft, closed_by: str, paper: str, now:
         "policies": encode(dict(read.policies)),
     }
     number = closings.add(connection, closing, read.totals, read.adjustments)
-    closings.keep_files(connection, number, files_for(read.totals, read.adjustments))
+    closings.keep_files(connection, number, files)
     adjusted = ((one.unit, date.fromisoformat(one.first), one.person) for one in read.adjustments)
     outbox.add_closing(connection, number, (read.unit, read.first), adjusted)
     return number

@@ -19,6 +19,7 @@ from central.options import AsJson, By, Db, InLanguage, Paper, Policies, clock_o
 from central.policy.office import OfficePolicies
 from central.registers.problems import printable
 from central.reports.messages import MESSAGES as REASONS
+from central.sheets.settings import SettingsError, load_settings
 from central.store import closings
 from central.store.closings import StoredAdjustment
 from central.store.engine import Database
@@ -71,6 +72,9 @@ def close_period(
         bool, typer.Option("--with-open", help="Close although verdicts are open or provisional; they cut nothing.")
     ] = False,
     policies: Policies = None,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", metavar="FILE", help="Signatories and codes of the sheets, in YAML.")
+    ] = None,
     lang: InLanguage = Language.ENGLISH,
 ) -> None:
     """Close the period of a unit that has a date: its totals stay as they are, whatever is known later.
@@ -78,10 +82,22 @@ def close_period(
     Exit code 1 where it was not closed. Tutup periode satu unit kerja.
     """
     office = OfficePolicies(policies)
+    try:
+        given = load_settings(settings)
+    except SettingsError as error:
+        raise typer.BadParameter(str(error), param_hint="--settings") from None
     with closing_after(Database(db)) as database:
         try:
             number = close(
-                database, office, unit, on, closed_by=by, paper=paper, now=clock_of(context)(), with_open=with_open
+                database,
+                office,
+                unit,
+                on,
+                closed_by=by,
+                paper=paper,
+                now=clock_of(context)(),
+                with_open=with_open,
+                settings=given,
             )
         except ClosingError as error:
             raise _refused(error, lang) from None
