@@ -184,7 +184,7 @@ def test_wrong_passwords_at_once_are_counted_before_they_are_verified(served: Se
     assert set(answers) <= {401, 429}
 
 
-def test_a_browser_without_cookies_is_told_so(served: Served) -> None:
+def test_a_browser_without_cookies_gets_an_explanation(served: Served) -> None:
     """It would else come back to the login without a reason."""
     answer = served.browser(None, keeps_cookies=False).login("chief")
     assert answer.status == 403
