@@ -281,7 +281,8 @@ class Batch:
             self._connection.execute(insert(forgotten), self._forgotten)
         self._punches.write()
         gaps = self._streams.write()
-        changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(self._punches.added)]
+        punched = [*self._punches.added, *self._punches.repeated]
+        changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(punched)]
         for stream in self._announced:
             tails.announce(self._connection, stream, self._moment)
         for gateway, state in self._states:

@@ -48,6 +48,8 @@ KINDS = (*INCIDENTS.values(), "log_lost")
 """Kinds of incidents that concern everybody at a terminal."""
 SINCE_COMPLETE = ("quarantined", "unconfirmed", "log_lost")
 """Those that begin where the terminal's log was last complete before them."""
+FAST_OR_SLOW_S = 3600
+"""By how much a terminal's clock may be wrong for its punches to prove anything."""
 NEAR = 50
 """Places of a stream around a punch without a date in which its neighbours in time are looked for."""
 OUTAGES = ("lost", "found", "resumed")
@@ -317,28 +319,32 @@ class TerminalBatch:
             )
         ]
 
-    def proofs(self, added: Iterable[Arrived]) -> list[Changed]:
-        """Return the outages that stored punches shorten: the first punch in one proves that its terminal works."""
-        instants: dict[tuple[int, str], set[int]] = {}
-        names: dict[int, str] = {}
-        for stream, event, _ in added:
+    def proofs(self, arrived: Iterable[Arrived]) -> list[Changed]:
+        """Return the outages that punches may shorten, as they prove that a terminal worked.
+
+        An outage that has not ended is not shortened by any punch.
+        """
+        instants: dict[str, set[int]] = {}
+        keys = set()
+        for stream, event, _ in arrived:
             if event.punch is not None and event.punch.instant is not None:
-                names[stream.gateway.key] = stream.gateway.name
-                instants.setdefault((stream.gateway.key, event.punch.serial), set()).add(event.punch.instant)
+                keys.add(stream.gateway.key)
+                instants.setdefault(event.punch.serial, set()).add(event.punch.instant)
         if not instants:
             return []
         ends = {
-            "first": min(min(found) for found in instants.values()),
-            "last": max(max(found) for found in instants.values()),
+            "first": min(min(read) for read in instants.values()) - FAST_OR_SLOW_S,
+            "last": max(max(read) for read in instants.values()) + FAST_OR_SLOW_S,
         }
-        found = self._connection.execute(_OUTAGES, {**ends, "gateways": json_list(names)})
-        outages: set[tuple[int, str | None, int, int]] = {tuple(row) for row in found}
+        found = self._connection.execute(
+            _OUTAGES, {**ends, "gateways": json_list(sorted(keys)), "serials": json_list(sorted(instants))}
+        )
         return [
-            Changed(names[gateway], serial, begin, end)
-            for gateway, of_serial, begin, end in sorted(outages, key=str)
-            for (key, serial), read in instants.items()
-            if key == gateway and of_serial in (None, serial) and any(begin <= at <= end for at in read)
-            if first_punch(self._connection, serial, begin, end) in read
+            Changed(name, serial, begin, end)
+            for name, of_serial, begin, end in sorted((tuple(row) for row in found), key=str)
+            for serial, read in instants.items()
+            if of_serial in (None, serial)
+            if any(begin - FAST_OR_SLOW_S <= at <= end + FAST_OR_SLOW_S for at in read)
         ]
 
     def _begin(self, stream: Stream, event: Event) -> int:
@@ -480,15 +486,21 @@ _UNRESOLVED = (
     .where(INCIDENT.c.punch.is_not(None))
 )
 _OUTAGES = (
-    select(INCIDENT.c.gateway, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end)
+    select(gateways.c.name, INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end)
+    .join(gateways, gateways.c.id == INCIDENT.c.gateway)
     .where(
-        in_list(INCIDENT.c.gateway, "gateways"),
+        or_(
+            in_list(INCIDENT.c.gateway, "gateways"),
+            INCIDENT.c.gateway.in_(select(TERMINAL.c.gateway).where(in_list(TERMINAL.c.serial, "serials"))),
+        ),
         INCIDENT.c.kind.in_(OUTAGES),
         INCIDENT.c.end >= bindparam("first"),
+        INCIDENT.c.end < FOREVER,
         INCIDENT.c.begin <= bindparam("last"),
     )
     .distinct()
 )
+"""Outages that have ended, of gateways that sent punches or have named their terminals."""
 _MISDATED_NEAR = select(INCIDENT.c.serial, INCIDENT.c.begin, INCIDENT.c.end).where(
     INCIDENT.c.stream == bindparam("stream"),
     INCIDENT.c.sequence.between(bindparam("low"), bindparam("high")),
@@ -525,18 +537,55 @@ _RESOLVE = (
 # --- what judging reads -------------------------------------------------------------------------------------------
 
 
-def first_punch(connection: Connection, serial: str, first: int, last: int, known_at: str | None = None) -> int | None:
-    """Return the instant of the first punch of a serial number between two instants; None where there is none.
+class Recording(NamedTuple):
+    """A punch as one gateway recorded it."""
+
+    instant: int
+    """The second of UTC that the counting event's time names."""
+    gateway: str
+    """``site/gateway``."""
+    stream: str
+    sequence: int
+    body: str
+
+
+def recordings(
+    connection: Connection, serial: str, first: int, last: int, known_at: str | None = None
+) -> list[Recording]:
+    """Return the punches of a serial number with printed times between two instants, of each gateway that sent them.
 
     As known at a moment, or now.
     """
-    query = select(func.min(punches.c.instant)).where(
-        punches.c.serial == serial, punches.c.instant.between(first, last)
-    )
-    if known_at is not None:
-        query = query.where(_STORED_THEN).params(known_at=known_at)
-    found: int | None = connection.execute(query).scalar_one()
+    found: list[Recording] = []
+    for query in (_COUNTING, _CLAIMED):
+        if known_at is not None:
+            query = query.where(events.c.received <= known_at)  # noqa: PLW2901 - the same with one more condition
+        rows = connection.execute(query, {"serial": serial, "first": first, "last": last})
+        found += [Recording(*row) for row in rows]
     return found
+
+
+_OF_SERIAL = (
+    punches.c.serial == bindparam("serial"),
+    punches.c.instant.between(bindparam("first"), bindparam("last")),
+)
+_RECORDING = select(punches.c.instant, gateways.c.name, streams.c.name, events.c.sequence, events.c.body)
+_COUNTING = (
+    _RECORDING.select_from(punches)
+    .join(events, events.c.key == punches.c.event)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+    .where(*_OF_SERIAL)
+)
+_CLAIMED = (
+    _RECORDING.select_from(punches)
+    .join(claims, claims.c.punch == punches.c.id)
+    .join(events, events.c.key == claims.c.event)
+    .join(streams, streams.c.id == events.c.stream)
+    .join(gateways, gateways.c.id == streams.c.gateway)
+    .where(*_OF_SERIAL)
+)
+"""Of punches that several gateways have sent, the first event of each."""
 
 
 class Device(NamedTuple):

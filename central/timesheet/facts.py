@@ -19,6 +19,7 @@ from central.store.engine import encode, utc
 from central.store.recorded import ZONES_S, Held, Unattributed
 from central.store.registers import Registers
 from central.store.registers import Stated as StatedRow
+from central.store.terminals import FAST_OR_SLOW_S, Recording
 from central.timesheet.affected import REACH
 from central.timesheet.assemble import (
     ROUNDS,
@@ -44,6 +45,7 @@ from central.timesheet.unknown import (
     Incident,
     Log,
     Offline,
+    Proof,
     Tail,
     Unknown,
     UnknownPunch,
@@ -134,6 +136,7 @@ class Facts:
         self._unknown = Unknown()
         self._alike: dict[tuple[Any, ...], tuple[Day, ...]] = {}
         """Dates of people who are enrolled alike throughout."""
+        self._proven: dict[tuple[str, int, int], list[Proof]] = {}
         self._serials: dict[str | None, str] = {}
         """By the ids of punches without a date."""
 
@@ -249,7 +252,7 @@ class Facts:
         unknown.offline = [Offline(*one) for one in offline.offline(self._connection, names, around[1], self._known_at)]
         unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
         incidents = [Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)]
-        unknown.incidents = list(with_proofs(incidents, logs, named, self._first_punch))
+        unknown.incidents = list(with_proofs(incidents, logs, named, self._proofs))
         ended: dict[str, dict[str, list[tuple[date, date | None]]]] = {"out_of_use": {}, "not_concerned": {}}
         for row in self._registers.rows("decisions", sorted(f"terminal:{serial}" for serial in serials), *ends):
             if row.record.decision in ended:
@@ -257,8 +260,14 @@ class Facts:
         unknown.out_of_use, unknown.settled = ended["out_of_use"], ended["not_concerned"]
         unknown.punches = self._load_unattributed(sites, first, last, *ends)
 
-    def _first_punch(self, serial: str, first: int, last: int) -> int | None:
-        return terminals.first_punch(self._connection, serial, first, last, self._known_at)
+    def _proofs(self, serial: str, first: int, last: int) -> list[Proof]:
+        """Return what the log of a serial number proves between two instants; lost and found state the same ones."""
+        key = serial, first, last
+        if key not in self._proven:
+            around = first - FAST_OR_SLOW_S, last + FAST_OR_SLOW_S
+            read = terminals.recordings(self._connection, serial, *around, self._known_at)
+            self._proven[key] = [proof for one in read if (proof := _proof(one)) is not None]
+        return self._proven[key]
 
     def least_read(self, person: str, on: date) -> tuple[list[str], int | None]:
         """Return the terminals of a person whose logs are known least far on a date, and how far (None: for ever)."""
@@ -443,6 +452,23 @@ def _punch(held: Held) -> Punch | None:
     except (ValueError, LookupError, TypeError, AttributeError):
         log.warning("punch_unreadable", stream=held.stream, sequence=held.sequence)
         return None
+
+
+def _proof(one: Recording) -> Proof | None:
+    """Return what a punch proves of its terminal; None where no measurement of the clock speaks for its time."""
+    try:
+        event = load_json(one.body)
+        punch = punch_of(event, one.stream, one.sequence, one.instant)
+        recorded_at = int(datetime.fromisoformat(event["recordedtime"]).timestamp())
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+    if not set(punch.suspect) <= {"drift"} or (punch.suspect and punch.offset_ms is None):
+        return None
+    bound = (punch.clock or {}).get("bound_ms")
+    bound_ms = bound if isinstance(bound, int) else 0
+    true_ms = one.instant * 1000 - (punch.offset_ms or 0)
+    first, last = (true_ms - bound_ms) // 1000, -((-true_ms - bound_ms) // 1000)
+    return Proof(first, last, recorded_at, one.gateway, one.stream, one.sequence)
 
 
 def _is_visitor(use: Unattributed, visitors: Iterable[StatedRow]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from central.timesheet.clock import Zone
 
-ENGINE = 2
+ENGINE = 3
 """Version of what the judgement means; part of every digest of inputs."""
 
 Kind = Literal["workday", "off", "holiday"]

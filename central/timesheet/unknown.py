@@ -10,8 +10,11 @@ dates only is cut there.
   with several terminals the one that was read least far counts. A terminal whose log can be read to its end, and that
   was never said to be, is unread since a week before it was first named; one that nothing here names, since ever.
 * An outage is a doubt: whether the terminal stood without power or only the network was down, no event says. The log
-  of a terminal proves that it works again: where there is such a log, the doubt ends at the first punch in the outage.
-  A gateway's own outage is a doubt of such terminals only where it is longer than a restart takes.
+  of a terminal proves when it worked: where there is such a log, and the outage has ended, the doubt ends at the first
+  punch in it that proves so, and begins again where the log is silent for longer than :data:`SILENCE_S`: a terminal on
+  its battery works at first. A punch proves that the terminal worked where its clock was measured and it was recorded
+  behind the loss; its true time counts. A gateway's own outage is a doubt of such terminals only where it is longer
+  than a restart takes.
 * A gateway that its own state names offline is a doubt where terminals have no log; with a log they are unread.
 * A record that is no punch, a live event that the log did not hold, and records from before the chosen start of a
   gateway, which it does not publish, are doubts at their terminal. So is a log that was cleared, shrank or wrapped:
@@ -37,6 +40,8 @@ RECORDS = ("quarantined", "unconfirmed", "unpublished", "log_lost")
 """Kinds of incidents that speak of records, which are no known punches here."""
 RESTART_S = 300
 """A gateway that starts again sooner was restarted: its site had power."""
+SILENCE_S = 900
+"""How long a terminal that works may have no punch in an outage: a shorter cut of its power leaves time to return."""
 NEW_TERMINAL_S = 7 * 86_400
 """How long before its gateway first names it a terminal may have been in use."""
 
@@ -78,6 +83,19 @@ class Incident(NamedTuple):
     """None: unknown, or all terminals of the gateway."""
     start: int
     end: int
+    stream: str
+    sequence: int
+
+
+class Proof(NamedTuple):
+    """A punch that proves when its terminal worked: its clock was measured."""
+
+    first: int
+    """With ``last``: the instants between which it was made, by the measured clock."""
+    last: int
+    recorded: int
+    """When its gateway recorded it."""
+    gateway: str
     stream: str
     sequence: int
 
@@ -328,14 +346,16 @@ def with_proofs(
     incidents: Iterable[Incident],
     logs: Mapping[str, Log],
     terminals: Mapping[str, Mapping[str, str]],
-    first_punch: Callable[[str, int, int], int | None],
+    proofs: Callable[[str, int, int], Iterable[Proof]],
 ) -> Iterator[Incident]:
-    """Yield incidents, the outages of terminals that have a log up to the first punch in each.
+    """Yield incidents, of the outages of terminals that have a log the parts in which nothing proves that they worked.
 
-    ``terminals``: names by serial number of the terminals of a gateway. ``first_punch`` returns the instant of the
-    first punch of a serial number between two instants.
+    ``terminals``: names by serial number of the terminals of a gateway. ``proofs`` returns what a serial number's log
+    proves between two instants.
     """
-    for one in incidents:
+    every = list(incidents)
+    losses = {(one.gateway, one.terminal, one.start): one for one in every if one.kind == "lost"}
+    for one in every:
         if one.kind not in OUTAGES or (one.serial is None and one.terminal is not None):
             yield one
             continue
@@ -347,10 +367,31 @@ def with_proofs(
         for serial, terminal in concerned.items():
             if serial is None or not _has_log(logs, serial):
                 continue
-            proof = first_punch(serial, one.start, one.end)
-            end = one.end if proof is None else proof - 1
-            if end >= one.start:
-                yield one._replace(terminal=terminal, serial=serial, end=end)
+            # A terminal is read before it is stated to be found.
+            loss = losses.get((one.gateway, one.terminal, one.start)) if one.kind == "found" else one
+            found = [] if one.end >= FOREVER else proofs(serial, one.start, one.end)
+            behind = (proof for proof in found if loss is None or _follows(proof, loss))
+            for start, end in _unproven(one, behind):
+                yield one._replace(terminal=terminal, serial=serial, start=start, end=end)
+
+
+def _unproven(outage: Incident, proofs: Iterable[Proof]) -> Iterator[tuple[int, int]]:
+    """Yield the parts of an outage before the first proof, and those without one for longer than :data:`SILENCE_S`."""
+    start, silence = outage.start, 0
+    for proof in sorted(proofs):
+        if proof.first <= outage.start or proof.last > outage.end or proof.recorded < outage.start:
+            continue
+        if proof.last - start > silence:
+            yield start, proof.last - 1
+        start, silence = max(start, proof.first + 1), SILENCE_S
+    if not silence or outage.end - start > silence:
+        yield start, outage.end
+
+
+def _follows(proof: Proof, loss: Incident) -> bool:
+    """Return whether a punch was recorded behind the begin of an outage."""
+    same = (proof.gateway, proof.stream) == (loss.gateway, loss.stream)
+    return not same or proof.sequence > loss.sequence
 
 
 def _has_log(logs: Mapping[str, Log], serial: str) -> bool:

@@ -193,14 +193,14 @@ def test_a_record_long_after_its_log_was_complete_begins_there(centre: Centre, *
 def test_what_a_punch_proved_is_known_as_it_was_before_another_gateway_sent_it(centre: Centre) -> None:
     """The event that counts today arrived later than the one that ended the doubt of an outage."""
     centre.state("lobby", "S1", f"{DAY} 05:00", 0)
-    centre.receive(*outage(centre, "05:00", "12:00"))
-    centre.punched("1002", f"{DAY} 05:20:00")
+    centre.receive(*outage(centre, "05:40", "05:50"))
+    centre.punched("1002", f"{DAY} 05:44:00")
     centre.now = clock("12:00")
     centre.state("lobby", "S1", f"{DAY} 12:00", 3)
     before = doubts(centre.at(f"{DAY} 12:01").day("a", DAY))
     centre.now = clock("14:00")
     centre.source = Source("second", "3602-bkpsdm/gw-02")
-    centre.punched("1002", f"{DAY} 05:20:00", state=1)
+    centre.punched("1002", f"{DAY} 05:44:00", state=1)
     entered = utc(centre.now)
     with centre.database.writing() as connection:
         counted = ownership.assign(connection, "S1", centre.source.gateway, DAY, "Kepala", "BA 5/2026", entered)

@@ -222,10 +222,26 @@ def test_an_outage_of_a_terminal_with_a_log_stays_a_doubt_after_its_log_is_read(
     assert centre.at(f"{DAY} 19:49").day("a", DAY)["absent"]
 
 
+def between(day: dict[str, Any]) -> set[tuple[str, str]]:
+    """Return the times of a day's outages as HH:MM:SS."""
+    named = [one for one in day["reasons"] if one["step"] == "doubt" and one["what"] == "outage"]
+    return {(one["from"][11:], one["to"][11:]) for one in named}
+
+
+def recorded_at(centre: Centre, text: str, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the last events of the gateway as they are where it recorded them at HH:MM."""
+    rest, end = centre.source.events[: -len(events)], centre.source.events[-len(events)]["previous"]
+    for event in events:
+        rest.append(sealed(event | {"recordedtime": utc_text(text)}, end))
+        end = rest[-1]["digest"]
+    centre.source.events[:] = rest
+    return rest[-len(events) :]
+
+
 def test_a_punch_in_an_outage_proves_that_the_terminal_works_again(centre: Centre) -> None:
     """Only the network was down from there on: who punches later is late, and before it who was early is not."""
     centre.state("lobby", "S1", f"{DAY} 05:00", 0)
-    lost, found = outage(centre, "07:00", "12:00")
+    lost, found = outage(centre, "07:00", "07:30")
     late, proof = centre.punches("1001", f"{DAY} 09:10:00"), centre.punches("1002", f"{DAY} 07:20:00")
     centre.now = clock("12:00")
     centre.receive(lost, found)
@@ -237,8 +253,7 @@ def test_a_punch_in_an_outage_proves_that_the_terminal_works_again(centre: Centr
     centre.now = clock("12:02")
     centre.receive(*proof)
 
-    (reason,) = [one for one in centre.at(f"{DAY} 12:03").day("a", DAY)["reasons"] if one["step"] == "doubt"]
-    assert (reason["what"], reason["from"], reason["to"]) == ("outage", f"{DAY} 07:00:00", f"{DAY} 07:19:59")
+    assert between(centre.at(f"{DAY} 12:03").day("a", DAY)) == {("07:00:00", "07:19:59")}
     assert {"kind": "outage"} in json.loads(centre.history("a", DAY)[-1].cause)
     with centre.database.reading() as connection:
         known = judge_now(
@@ -246,6 +261,83 @@ def test_a_punch_in_an_outage_proves_that_the_terminal_works_again(centre: Centr
         )
     assert known is not None
     assert doubts(json.loads(known.content)) == doubts(before), "as known before the punch arrived"
+
+
+def test_a_terminal_on_its_battery_proves_nothing_of_the_time_after_it(centre: Centre) -> None:
+    """A power cut: the network is gone at once, the terminal an hour later, and nobody can punch at 16:00."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    events = outage(centre, "15:00", "18:00")
+    events += centre.punches("1009", f"{DAY} 15:05:00", f"{DAY} 15:19:00", f"{DAY} 15:30:00", f"{DAY} 17:50:00")
+    centre.now = clock("18:01")
+    centre.receive(*events)
+    centre.now = clock("19:47")
+    centre.state("lobby", "S1", f"{DAY} 19:47", 6)
+    found = centre.at(f"{DAY} 19:48").day("a", DAY)
+    assert between(found) == {("15:00:00", "15:04:59"), ("15:30:01", "17:49:59")}
+    assert not found["absent"]
+
+
+@pytest.mark.parametrize("suspect", ["step", "unverified", "unmeasured", "drift", "future", "reset"])
+def test_a_punch_whose_clock_is_in_doubt_proves_nothing(centre: Centre, suspect: str) -> None:
+    """It may have been made before the loss."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    events = outage(centre, "07:00", "07:30")
+    events += centre.punches("1009", f"{DAY} 07:20:00", suspect=[suspect])
+    centre.now = clock("07:31")
+    centre.receive(*events)
+    assert between(centre.at(f"{DAY} 12:00").day("a", DAY)) == {("07:00:00", "07:30:00")}
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "expected"),
+    [
+        (420_000, {("07:00:00", "07:18:00")}),
+        (60_000, {("07:00:00", "07:04:02")}),
+        (-60_000, {("07:00:00", "07:06:02")}),
+    ],
+)
+def test_of_a_clock_that_was_measured_the_true_time_proves(
+    centre: Centre, offset_ms: int, expected: set[tuple[str, str]]
+) -> None:
+    """A terminal seven minutes fast prints a time in the outage for a punch made before it."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    events = outage(centre, "07:00", "07:18")
+    measured = {"offset_ms": offset_ms, "bound_ms": 2_500, "measured": utc_text("07:30"), "gateway_synchronised": True}
+    events += centre.punches("1009", f"{DAY} 07:05:00", f"{DAY} 07:06:00", suspect=["drift"], clock=measured)
+    centre.now = clock("07:31")
+    centre.receive(*recorded_at(centre, "07:30", *events))
+    assert between(centre.at(f"{DAY} 12:00").day("a", DAY)) == expected
+
+
+@pytest.mark.parametrize("recorded", ["06:59", "07:30"])
+def test_a_punch_that_was_recorded_before_the_loss_proves_nothing(centre: Centre, recorded: str) -> None:
+    """By when it was recorded, and by its place in the stream."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    early = recorded_at(centre, recorded, *centre.punches("1009", f"{DAY} 07:05:00"))
+    centre.now = clock("07:31")
+    centre.receive(*early, *outage(centre, "07:00", "07:20"))
+    assert between(centre.at(f"{DAY} 12:00").day("a", DAY)) == {("07:00:00", "07:20:00")}
+
+
+def test_no_punch_shortens_an_outage_that_has_not_ended(centre: Centre) -> None:
+    """The terminal is still out: what may follow is not known."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    events = outage(centre, "07:00", None) + centre.punches("1009", f"{DAY} 07:05:00")
+    centre.now = clock("07:31")
+    centre.receive(*events)
+    centre.now = clock("19:47")
+    centre.state("lobby", "S1", f"{DAY} 19:47", 2)
+    assert doubts(centre.at(f"{DAY} 19:48").day("a", DAY)) >= {("outage", "in"), ("outage", "out")}
+
+
+def test_a_later_loss_begins_a_new_doubt(centre: Centre) -> None:
+    """What proved the end of the first proves nothing of the second."""
+    centre.state("lobby", "S1", f"{DAY} 05:00", 0)
+    events = outage(centre, "07:00", "07:10") + centre.punches("1009", f"{DAY} 07:05:00")
+    events += outage(centre, "07:20", "07:30")
+    centre.now = clock("07:31")
+    centre.receive(*events)
+    assert between(centre.at(f"{DAY} 12:00").day("a", DAY)) == {("07:00:00", "07:04:59"), ("07:20:00", "07:30:00")}
 
 
 def test_a_restart_of_a_gateway_is_no_outage_of_terminals_with_a_log(centre: Centre) -> None:
