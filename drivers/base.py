@@ -69,6 +69,8 @@ class Reason(StrEnum):
     """A terminal with another serial number answers."""
     SERIAL_TWICE = "serial_twice"
     """The serial number belongs to another configured terminal."""
+    NOT_CALLED = "not_called"
+    """The terminal calls by itself, and has not done so for long."""
     LAYOUT_UNKNOWN = "layout_unknown"
     """No known record layout fits the log."""
 

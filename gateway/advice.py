@@ -42,6 +42,7 @@ _BY_REASON: Mapping[str, Obstacle] = {
     "serial_unreported": Obstacle("serial", "serial_not_told"),
     "serial_differs": Obstacle("serial", "serial_differs"),
     "serial_twice": Obstacle("serial", "serial_twice"),
+    "not_called": Obstacle("route", "not_called"),
     "layout_unknown": Obstacle("record", "layout_unknown"),
 }
 """Value of a :class:`drivers.base.Reason` → its meaning. With the class, `hadir status` would import all drivers."""

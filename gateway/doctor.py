@@ -40,8 +40,10 @@ from drivers.base import (
     UnreadableLog,
     marked_new,
 )
+from drivers.receiver.listener import open_socket
 from gateway.advice import judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
+from gateway.caller_check import judge_caller, judge_receiver
 from gateway.clock import Clock
 from gateway.control import Done, Failed, ask
 from gateway.event import utc_text
@@ -66,7 +68,7 @@ from gateway.mqtt.session import (
     tls_context,
 )
 from gateway.mqtt.timing import Timing
-from gateway.settings import Mqtt, Settings, TerminalSettings
+from gateway.settings import Mqtt, Settings, TerminalSettings, host_and_port
 from gateway.timekeeper import Timekeeper
 
 T = TypeVar("T")
@@ -75,7 +77,7 @@ Outcome = Literal["passed", "warned", "failed", "skipped"]
 
 GATEWAY, BROKER = "gateway", "broker"
 """Sections other than terminals."""
-MACHINE_STEPS = ("network", "daemon", "data_dir", "ledger", "disk", "clock")
+MACHINE_STEPS = ("network", "daemon", "data_dir", "ledger", "disk", "clock", "receiver")
 TERMINAL_STEPS = ("route", "port", "key", "serial", "terminal_clock", "log", "record")
 BROKER_STEPS = ("name", "broker_port", "tls", "login", "receipts", "publish", "subscriber", "receipt", "session")
 
@@ -87,6 +89,7 @@ CONSEQUENCES: Mapping[str, frozenset[str]] = {
 } | {
     "clock_not_synchronised": frozenset({"clock_unjudged"}),
     "daemon_mute": frozenset({"daemon_silent"}),
+    "strangers_call": frozenset({"another_serial_calls"}),
 }
 """Finding → findings with the same remedy, which need no advice of their own."""
 INTERFACES = Path("/sys/class/net")
@@ -259,6 +262,24 @@ def _machine(settings: Settings, clock: Clock, daemon: _Daemon) -> Iterator[Find
     # A daemon may be configured to trust this machine's clock.
     synchronised = daemon_status["health"]["clock_synchronised"] if daemon_status else clock.synchronised()
     yield _passed("clock", "clock_synchronised") if synchronised else _warned("clock", "clock_not_synchronised")
+    yield _look_at_receiver(settings, daemon)
+
+
+def _look_at_receiver(settings: Settings, daemon: _Daemon) -> Finding:
+    """Judge the port for terminals that call; without a daemon, try whether it can be opened."""
+    if settings.receiver is None:
+        return _skipped("receiver", "receiver_unused")
+    if daemon.status is not None:
+        seen = daemon.status.get("receiver")
+        return _skipped("receiver", "receiver_unreported") if seen is None else Finding(*judge_receiver(seen))
+    if daemon.hidden is not None:
+        return _skipped("receiver", "left_alone")
+    listen = settings.receiver.listen
+    try:
+        open_socket(*host_and_port(listen)).close()
+    except OSError as exc:
+        return _failed("receiver", "receiver_closed", listen=listen, reason=os.strerror(exc.errno or 0))
+    return _passed("receiver", "receiver_free", listen=listen)
 
 
 def _look_at_network(settings: Settings) -> Finding:
@@ -379,6 +400,8 @@ def _mebibytes(size: int) -> str:
 
 def _terminal_section(settings: Settings, entry: TerminalSettings, clock: Clock, daemon: _Daemon) -> Section:
     patience_s: float = getattr(entry, "timeout", ANSWER_S)
+    if DRIVERS[entry.driver].attach is not None:
+        return Section(entry.name, TERMINAL_STEPS, lambda: _findings_of_caller(entry, clock, daemon))
     if daemon.hidden is not None:  # it may hold the terminal's only connection
         return Section(entry.name, TERMINAL_STEPS, lambda: [_skipped("route", "left_alone")])
     if (daemon_status := daemon.status) is not None:
@@ -428,6 +451,37 @@ def _findings_of_daemon(
         return
     yield from (_passed(step, "daemon_holds_it") for step in ("route", "port", "key"))
     yield _passed("serial", "serial", serial=state["serial"])
+    yield from _findings_of_state(entry, state, daemon_status)
+
+
+def _findings_of_caller(entry: TerminalSettings, clock: Clock, daemon: _Daemon) -> Iterator[Finding]:
+    """Judge a terminal that calls by what the running daemon has seen of it."""
+    if daemon.hidden is not None:
+        yield _skipped("route", "left_alone")
+        return
+    receiver = (daemon.status or {}).get("receiver")
+    if daemon.status is None or receiver is None:
+        yield _skipped("route", "calls_only")
+        return
+    if not receiver["open"]:
+        yield _failed("route", "receiver_closed", listen=receiver["listen"], reason=receiver["problem"])
+        return
+    state = daemon.status["terminals"].get(entry.name)
+    if state is None:
+        yield _failed("route", "daemon_refuses", reason="hadir reload")
+        return
+    found = [*judge_caller(entry.name, receiver, last_punch=state["last_punch"], now=clock.now())]
+    yield from (Finding(*one) for one in found if one.step != "record")
+    if found[-1].outcome == "failed":
+        return
+    for finding in _findings_of_state(entry, state, daemon.status):
+        yield Finding(*found[-1]) if finding.step == found[-1].step else finding
+
+
+def _findings_of_state(
+    entry: TerminalSettings, state: Mapping[str, Any], daemon_status: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Yield the findings about the clock, the log and the last record, as the running daemon knows them."""
     clock = state["clock"]
     synchronised = daemon_status["health"]["clock_synchronised"]
     evidence = None if clock is None else (clock["offset_ms"], clock["bound_ms"])

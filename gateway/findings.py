@@ -91,6 +91,77 @@ FINDINGS: Mapping[str, FindingText] = {
         _("not synchronised: punches are marked unverified"),
         _("Switch on time synchronisation (`timedatectl set-ntp true`) with a time server that can be reached."),
     ),
+    # Terminals that call.
+    "receiver_unused": FindingText(_("none is configured, and no terminal needs one")),
+    "receiver_open": FindingText(_("{listen} is open")),
+    "receiver_free": FindingText(_("{listen} can be opened")),
+    "receiver_unreported": FindingText(_("the daemon does not report it; restart the daemon after an upgrade")),
+    "receiver_closed": FindingText(
+        _("{listen} is not open ({reason}): no terminal can call"),
+        _("Write an address of this computer (`ip address`) and a free port in receiver.listen, then `hadir reload`."),
+    ),
+    "callers_without_tls": FindingText(
+        _("callers speak without encryption, and the receiver has a certificate: {count} connections failed"),
+        _("Switch HTTPS on in the terminals, or remove cert_file and key_file from receiver."),
+    ),
+    "callers_with_tls": FindingText(
+        _("callers speak HTTPS, and the receiver has no certificate: {addresses}"),
+        _("Switch HTTPS off in the terminal's menu (Cloud Server Setting), or give the receiver a certificate."),
+    ),
+    "strangers_call": FindingText(
+        _("terminals call that are not configured: {serials}"),
+        _("Add those of the office (`driver: push`, `serial:`), then `hadir reload`. They keep their punches."),
+    ),
+    "calls_only": FindingText(_("it calls the gateway, and no daemon runs here that it could call")),
+    "calls": FindingText(_("it calls from {address}")),
+    "never_called": FindingText(
+        _("it has never called"),
+        _(
+            "In its menu (COMM. > Cloud Server Setting, or ADMS) write server address {host} and port {port}, each in "
+            "its own field; domain name off, proxy off, HTTPS off; then restart the terminal. Compare its own IP "
+            "address, mask and gateway, and let this computer's firewall admit the port."
+        ),
+    ),
+    "receiver_is_local": FindingText(
+        _("it has never called, and {listen} can be reached from this computer only"),
+        _("Write this computer's address in the office's network (`ip address`) in receiver.listen, then reload."),
+    ),
+    "not_called": FindingText(
+        _("it does not call ({reason})"),
+        _("Check its power and network cable; `hadir doctor` names what to compare in its menu."),
+    ),
+    "another_serial_calls": FindingText(
+        _("it has never called; terminals with other serial numbers do: {serials}"),
+        _("If one of these is this terminal, correct `serial:` in its entry, then `hadir reload`."),
+    ),
+    "called_from_elsewhere": FindingText(
+        _("it calls from {address}, which `from:` does not allow"),
+        _("If the terminal has this address now, correct `from:`; if not, find out what uses its serial number."),
+    ),
+    "stopped_calling": FindingText(
+        _("it has not called for {minutes} minutes, last from {address}"),
+        _("Check its power, its network cable and whether somebody changed its server settings."),
+    ),
+    "proxy_is_on": FindingText(
+        _("it calls through a proxy setting, from {address}"),
+        _("Switch the proxy off in its menu (COMM. > Cloud Server Setting); some models are sold with it on."),
+    ),
+    "port_in_address": FindingText(
+        _("a port stands in its field for the server address: {host}"),
+        _("Write the address alone there, and the port in its own field."),
+    ),
+    "calls_too_often": FindingText(
+        _("it calls more often than the limit allows"),
+        _("Restart it; if that does not help, find out whether a second device uses its serial number."),
+    ),
+    "access_control_mode": FindingText(
+        _("it calls as an access-control panel (A&C PUSH)"),
+        _("Switch it to T&A PUSH in Menu > System > Device type, where it has that; some of its records are not sent."),
+    ),
+    "only_polls": FindingText(
+        _("it calls, and no punch has arrived yet"),
+        _("Punch once at the terminal. If nothing arrives within two minutes, restart it and try again."),
+    ),
     # Terminals.
     "daemon_holds_it": FindingText(_("the daemon talks to it")),
     "left_alone": FindingText(_("not tried: a daemon may be talking to it")),

@@ -127,10 +127,10 @@ class Status:
     """Address → the last fault of a request from there, of the last hundred with one."""
 
 
-def open_socket(config: Config) -> socket.socket:
+def open_socket(host: str, port: int) -> socket.socket:
     """Return a listening socket; OSError where the port is taken or the address is not of this machine."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    listening = socket.create_server((config.host, config.port), family=family, backlog=128)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.create_server((host, port), family=family, backlog=128)
     listening.setblocking(False)
     return listening
 
@@ -396,14 +396,14 @@ class Receiver:
         """Listen elsewhere; where that fails, go on as before and raise OSError."""
         before = self._config
         try:
-            listening = open_socket(config)
+            listening = open_socket(config.host, config.port)
         except OSError as exc:
             if exc.errno != errno.EADDRINUSE or self._listening is None or before is None or before.port != config.port:
                 raise
             # The port of this receiver itself, on another address or all of them.
             self._stop_listening()
             try:
-                listening = open_socket(config)
+                listening = open_socket(config.host, config.port)
             except OSError:
                 self._try_again(before)
                 raise
@@ -425,7 +425,7 @@ class Receiver:
     def _try_again(self, config: Config) -> None:
         try:
             self._tls = tls_context(config)
-            self._listen(open_socket(config))
+            self._listen(open_socket(config.host, config.port))
         except OSError as exc:
             self._unavailable(config, _problem(exc))
         else:

@@ -10,6 +10,7 @@ STEPS = {
     "ledger": _("ledger"),
     "disk": _("room on the disk"),
     "clock": _("this computer's clock"),
+    "receiver": _("port for terminals that call"),
     "route": _("way to it"),
     "port": _("port"),
     "key": _("communication key"),
