@@ -3,17 +3,34 @@
 
 const AGAIN_MS = 5000;
 
+let newest = null; // what was received and is not shown yet
+
+// Text of a part without what its reader has unfolded.
+function content(part) {
+  const copy = part.cloneNode(true);
+  for (const one of copy.querySelectorAll("details")) one.removeAttribute("open");
+  return copy.innerHTML;
+}
+
+// Nothing is exchanged under the keyboard's focus, or where it is the same.
+function renew(part) {
+  if (!newest || part.contains(document.activeElement)) return;
+  if (content(newest.body) !== content(part)) {
+    const open = new Set([...part.querySelectorAll("details[open][id]")].map((one) => one.id));
+    part.replaceChildren(...newest.body.childNodes);
+    for (const id of open) part.querySelector("#" + CSS.escape(id))?.setAttribute("open", "");
+  }
+  newest = null;
+}
+
 function follow(part) {
   const state = document.getElementById("live-state");
   const show = (text) => { if (state) state.textContent = text; };
   const feed = new EventSource("/live" + location.pathname + location.search);
   feed.onopen = () => show(state.dataset.on);
   feed.onmessage = (message) => {
-    if (part.contains(document.activeElement)) return; // the next change comes when the focus is elsewhere
-    const open = new Set([...part.querySelectorAll("details[open][id]")].map((one) => one.id));
-    const fresh = new DOMParser().parseFromString(JSON.parse(message.data), "text/html");
-    part.replaceChildren(...fresh.body.childNodes);
-    for (const id of open) part.querySelector("#" + CSS.escape(id))?.setAttribute("open", "");
+    newest = new DOMParser().parseFromString(JSON.parse(message.data), "text/html");
+    renew(part);
   };
   feed.addEventListener("ended", () => { feed.close(); show(state.dataset.ended); });
   feed.onerror = () => {
@@ -23,4 +40,7 @@ function follow(part) {
 }
 
 const part = document.querySelector("[data-live]");
-if (part) follow(part);
+if (part) {
+  part.addEventListener("focusout", () => setTimeout(renew, 0, part));
+  follow(part);
+}

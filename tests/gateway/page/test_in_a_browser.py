@@ -1,59 +1,15 @@
 """The page as people meet it: in Chromium, on a telephone, in the dark, with a keyboard, without scripts."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.broker import WAIT_S
+from tests.chromium import CONTRASTS, REACHABLE, Browser, console_messages, open_all, renewed, run_chromium, show, soon
 from tests.gateway.page.office import Office, office
-
-MISSING = "these tests need a browser: apt-get install chromium chromium-driver"
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
-CONTRASTS = """
-const linear = (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
-const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
-const luminance = (colour) => {
-  const [red, green, blue] = channels(colour).map(linear);
-  return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-};
-const ground = (element) => {
-  for (let at = element; at; at = at.parentElement) {
-    const colour = getComputedStyle(at).backgroundColor;
-    if ((channels(colour)[3] ?? 1) === 1) return colour;
-  }
-};
-const found = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-while (texts.nextNode()) {
-  const element = texts.currentNode.parentElement;
-  if (!texts.currentNode.data.trim() || !element.checkVisibility()) continue;
-  if (element.matches("title, desc, noscript")) continue;
-  const style = getComputedStyle(element);
-  const both = [element instanceof SVGElement ? style.fill : style.color, ground(element)].map(luminance).sort();
-  found.push([texts.currentNode.data.trim(), (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)]);
-}
-return found;
-"""
-REACHABLE = "a[href], button, input, summary"
-
-Browser = webdriver.Chrome
 
 
 @pytest.fixture(scope="module")
@@ -66,47 +22,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Run Debian's Chromium; its absence is a failure, never a reason to skip."""
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert browser, MISSING
-    assert driver, MISSING
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"intl.accept_languages": "id"})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as chromium:
+    """Run Debian's Chromium."""
+    with run_chromium(tmp_path_factory.mktemp("chromium")) as chromium:
         yield chromium
 
 
 @pytest.fixture
 def browser(chromium: Browser) -> Browser:
     """Return the browser as if nothing had been done with it."""
-    chromium.delete_all_cookies()
-    chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    console_messages(chromium)
-    show(chromium, width=1280)
-    return chromium
-
-
-def show(browser: Browser, *, width: int, scheme: str = "light") -> None:
-    """Give the screen a width, and its owner a liking for the dark or the light."""
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    scheme_wished = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme_wished)
-
-
-def console_messages(browser: Browser) -> list[Any]:
-    """Return what the browser has complained of since it was asked last."""
-    complaints: list[Any] = browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium's
-    return complaints
-
-
-def soon(browser: Browser) -> WebDriverWait[Browser]:
-    """Wait for what the page does by itself; an element that it exchanges meanwhile is looked for again."""
-    return WebDriverWait(browser, WAIT_S, ignored_exceptions=[StaleElementReferenceException])
+    return renewed(chromium)
 
 
 def feed(browser: Browser) -> list[str]:
@@ -115,11 +39,6 @@ def feed(browser: Browser) -> list[str]:
         "return [...document.querySelectorAll('#feed tbody tr')].map((row) => row.textContent)"
     )
     return rows
-
-
-def open_all(browser: Browser) -> None:
-    """Unfold everything."""
-    browser.execute_script("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
 
 
 @pytest.mark.parametrize("language", ["id", "en"])
