@@ -81,13 +81,21 @@ def doubted(kept: Iterable[Kept]) -> list[Doubted]:
 
 def line(one: Doubted, language: Language) -> str:
     """Return a doubt as a line for people: how many verdicts, why, where, and what settles it."""
-    what = message("suspect_punch" if one.what == "suspect" else one.what, language)
-    if one.terminal:
-        what += message("at_terminal", language, terminal=one.terminal)
-    if one.detail:
-        what += f" ({one.detail})"
     dates = " - ".join(dict.fromkeys((one.first.isoformat(), one.last.isoformat())))
-    settled = message(SETTLED_BY.get(one.what, "settle_clock"), language)
+    what, settled = what_of(one, language), settled_by(one, language)
     return message(
         "doubted", language, verdicts=one.verdicts, people=one.people, dates=dates, what=what, settled=settled
     )
+
+
+def what_of(one: Doubted, language: Language) -> str:
+    """Return why verdicts are provisional, and where."""
+    what = message("suspect_punch" if one.what == "suspect" else one.what, language)
+    if one.terminal:
+        what += message("at_terminal", language, terminal=one.terminal)
+    return f"{what} ({one.detail})" if one.detail else what
+
+
+def settled_by(one: Doubted, language: Language) -> str:
+    """Return what settles a doubt."""
+    return message(SETTLED_BY.get(one.what, "settle_clock"), language)

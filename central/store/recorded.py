@@ -329,3 +329,8 @@ def _gaps_known_at(connection: Connection, stream: int, known_at: str) -> list[t
     numbered = select(held.c.sequence, before.label("before")).subquery()
     query = select(numbered.c.before, numbered.c.sequence).where(numbered.c.sequence > numbered.c.before + 1)
     return [(first + 1, last - 1) for first, last in connection.execute(query)]
+
+
+def gateways_known(connection: Connection) -> list[str]:
+    """Return all gateways (``site/gateway``) that have sent anything."""
+    return list(connection.execute(select(gateways.c.name).order_by(gateways.c.name)).scalars())

@@ -5,6 +5,7 @@ import getpass
 import ipaddress
 import json
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,7 +15,10 @@ import typer
 
 from central.log import configure_logging
 from central.options import AsJson, Db, Policies, clock_of
+from central.registers.problems import printable
 from central.secret import SecretError, read_secret
+from central.store import accesses
+from central.store.engine import Database
 from central.web.access import WITH_UNITS, Role
 from central.web.accounts import NAME, Account, AccountFile, AccountsError, editing, read_accounts
 
@@ -147,6 +151,46 @@ def _new_password(file: Path | None, hashing: Any) -> str:
     if not hashing.SHORTEST <= len(password) <= hashing.LONGEST:
         raise AccountsError(f"a password has {hashing.SHORTEST} to {hashing.LONGEST} characters; a sentence is best")
     return password
+
+
+access = typer.Typer(no_args_is_help=True, help="The log of who looked at whose data.")
+
+
+@access.command("verify")
+def verify_access(db: Db) -> None:
+    """Recompute the digest of every line of the access log; exit code 1 where one is altered or missing.
+
+    Periksa keutuhan catatan akses.
+    """
+    with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+        found = accesses.verify(connection)
+    if found.broken is not None:
+        print(f"WRONG: line {found.broken} of the access log does not follow from the one before it")
+        raise typer.Exit(1)
+    print(f"OK: {found.rows} lines; digest of the last one: {found.digest or '-'}")
+    print("Compare both with what an auditor has noted: a log that was cut off or made anew is whole in itself.")
+
+
+@access.command("list")
+def list_accesses(
+    db: Db,
+    account: Annotated[str | None, typer.Option(metavar="NAME", help="Looks of one account.")] = None,
+    person: Annotated[str | None, typer.Option(metavar="KEY", help="Looks at one person.")] = None,
+    unit: Annotated[str | None, typer.Option(metavar="KEY", help="Looks at one unit.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Lines, the newest first.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """Show who looked at whose data. Tampilkan siapa melihat data siapa."""
+    with closing(Database(db, read_only=True)) as database, database.reading() as connection:
+        found = accesses.newest(connection, most, account=account, person=person, unit=unit)
+    if as_json:
+        print(json.dumps([{"id": one.id, **one.access._asdict(), "digest": one.digest} for one in found], indent=2))
+        return
+    for one in found:
+        look = one.access
+        whose = " ".join(filter(None, (look.person, look.unit, look.first, look.last)))
+        refused = " refused" if look.refused else ""
+        print(printable(f"{one.id} {look.at} {look.account} ({look.role}) {look.address} {look.what}{refused} {whose}"))
 
 
 def serve(
