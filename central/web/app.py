@@ -100,6 +100,7 @@ class Centre:
         routes = [
             Route("/healthz", self._healthz),
             Route("/centre.css", _asset("centre.css", "text/css")),
+            Route("/centre.svg", _asset("centre.svg", "image/svg+xml")),
             Route("/centre.js", _asset("centre.js", "text/javascript")),
             Route(LOGIN, self._log_in, methods=["GET", "POST"]),
             Route(LOGOUT, self._log_out, methods=["POST"]),

@@ -1,14 +1,13 @@
 """What all pages have around them: head, menu, language, the account, and pages that say what went wrong."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from central.texts import Language, Text
@@ -17,7 +16,6 @@ from central.web.messages import LANGUAGES, Messages
 from central.web.page import Look, Page, Refusal
 
 TEMPLATES = Path(__file__).parent / "templates"
-_VERSION = re.compile(r"[^0-9A-Za-z.]")
 
 
 class Incoming(NamedTuple):
@@ -30,6 +28,14 @@ class Incoming(NamedTuple):
     path: str
     parameters: Mapping[str, str]
     query: Mapping[str, str]
+
+
+def code(text: str) -> Markup:
+    """Return a text in which what stands between backticks, such as a command, is marked as code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts)
 
 
 class Layout:
@@ -45,6 +51,7 @@ class Layout:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        self._templates.filters["code"] = code
 
     def messages(self, language: Language) -> Messages:
         """Return the texts in a language."""

@@ -59,13 +59,18 @@ def show(look: Look) -> Shown:
 
 
 def _used(look: Look, on: date) -> Iterator[Used]:
-    units = {unit.key: unit for unit in look.units(on)}
-    rows = look.registers.rows("assignments", [f"unit:{key}" for key in units], on, on)
+    """Yield what applies to the units of the scope; a root of it has what the units above it hand down."""
+    units, everything = {unit.key: unit for unit in look.units(on)}, look.tree.on(on)
+    rows = look.registers.rows("assignments", [f"unit:{key}" for key in everything], on, on)
     found = {row.record.unit: row for row in rows if row.record.policy is not None}
     for key, unit in units.items():
-        if (row := found.get(key)) is not None:
+        row, above, seen = found.get(key), unit.parent, {key}
+        while row is None and above is not None and above not in units and above in everything and above not in seen:
+            seen.add(above)
+            row, above = found.get(above), everything[above].parent
+        if row is not None:
             name = row.record.policy
-            yield Used(unit.name, name, name in look.policies, row.since, row.paper)
+            yield Used(unit.name, name, name in look.policies, row.since, row.paper if row.record.unit == key else "")
 
 
 def title_of(policy: Policy, language: Language) -> str:

@@ -178,10 +178,12 @@ def token(answer: Answer) -> str:
 class Served:
     """The office with its pages, until it is closed; the office's clock is that of the pages."""
 
-    def __init__(self, folder: Path, *, own_days: bool = False, **site: Any) -> None:
-        """Serve the pages of an office in a folder, with those of the tests beside them."""
+    def __init__(
+        self, folder: Path, *, registers: Mapping[str, str] | None = None, own_days: bool = False, **site: Any
+    ) -> None:
+        """Serve the pages of an office in a folder; ``registers`` instead of the usual ones."""
         self.office = Centre(folder, datetime(2026, 9, 3, 8, tzinfo=ZoneInfo("Asia/Jakarta")))
-        for kind, content in {**OFFICE, "units": UNITS, "people": PEOPLE}.items():
+        for kind, content in {**OFFICE, "units": UNITS, "people": PEOPLE, **(registers or {})}.items():
             self.office.enter(kind, content)
         self.accounts = write_accounts(folder / "accounts.yaml")
         self.port = 0
