@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from central.web import live
+from central.web.guard import Buckets
 from tests.central.web.site import ACCOUNTS, PASSWORD, Browser, Served, token, with_test_pages, write_accounts
 
 
@@ -494,7 +495,8 @@ def test_a_request_with_two_host_names_is_refused(served: Served) -> None:
 def test_a_flood_of_an_account_waits_and_others_do_not(served: Served) -> None:
     """429 with the seconds to wait."""
     browser, other = served.browser("chief"), served.browser("clerk")
-    answers = [browser.get("/") for _ in range(150)]
+    served.pages._tokens = Buckets(20, 3600.0)  # no machine is too slow for that
+    answers = [browser.get("/") for _ in range(25)]
     assert answers[0].status == 200
     assert answers[-1].status == 429
     assert int(answers[-1].headers["retry-after"]) >= 1
