@@ -1,4 +1,4 @@
-"""A person's month as a calendar, and a date of it with all its reasons; also as known at a moment."""
+"""A person's month as a calendar, and what it comes to; also as known at a moment."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,24 +6,18 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from central.registers.kinds import Person
-from central.reports.explained import explained
-from central.reports.messages import message
-from central.reports.why import not_judged as no_verdict
-from central.reports.why import sections, state_of_knowledge
 from central.results.periods import PersonPeriod, periods_of
 from central.store import results
 from central.store.engine import utc
 from central.texts import Text, _, in_context
-from central.timesheet.clock import print_time
 from central.timesheet.facts import Facts
 from central.timesheet.model import Reason
 from central.timesheet.totals import period_of
 from central.web.messages import Messages
-from central.web.page import Look, Missing, Page, SeenPerson, Shown, Wrong
+from central.web.page import Look, Page, SeenPerson, Shown, Wrong
 from central.web.pages.today import line_of
 from central.web.verdicts import Entry, entry_of, verdicts_of
 from central.web.views.codes import CODES
-from central.web.views.day_strip import strip
 from central.web.views.person import Month, last_of, month, neighbours
 from central.web.views.standing import Standing, not_judged
 from central.words import VALUES, meaning_of, print_cut, print_source
@@ -43,9 +37,7 @@ NUMBER_TEXTS: Mapping[str, Text] = {
 }
 TEXTS: Mapping[str, Text] = {
     "person_page": _("A person's month"),
-    "day_page": _("A person's day"),
     "person_title": _("{name}: {month}"),
-    "day_title": _("{name}: {date}"),
     "person_figures": _("What the month comes to"),
     "person_minutes": _("{minutes} minutes"),
     "person_calendar": _("Calendar"),
@@ -70,14 +62,7 @@ TEXTS: Mapping[str, Text] = {
     "person_known_at": _("Moment"),
     "person_known_now": _("Show what is known now"),
     "person_as_known": _("As known at {moment}."),
-    "person_month": _("The month of this person"),
     "person_unit_on": _("The unit on {date}"),
-    "person_verdict": _("Verdict"),
-    "day_strip": _("The day on the clock"),
-    "day_strip_words": _("Due: {due}. Punches that count: {punches}."),
-    "day_due": in_context("legend", "due time"),
-    "day_punch": in_context("legend", "punch that counts"),
-    "day_other": in_context("legend", "other punch"),
     "moment_form": _("a moment is written YYYY-MM-DDTHH:MM"),
     "total_bucket": _("{cut}: full spans of minutes that add up in the period, by {policy}"),
     "total_counter": _("{cut} for {date}: it happened more often than is free, by {policy}"),
@@ -120,7 +105,7 @@ def page_of_month(look: Look) -> Shown:
         before, after = neighbours(first)
         return {
             "person": named,
-            "places": _places(look, employed),
+            "places": places_of(look, employed),
             "view": view,
             "numbers": [(name, getattr(view.numbers, name), _minutes(view, name)) for name in DAYS],
             "number_texts": NUMBER_TEXTS,
@@ -131,6 +116,7 @@ def page_of_month(look: Look) -> Shown:
             "month_before": before,
             "month_after": after,
             "today": today,
+            "policies": look.policies,
             "totals": _totals(look, seen, first, known),
             "known": known,
             "known_words": None if known is None else look.t.moment(known, look.zone(zone_unit)),
@@ -139,63 +125,6 @@ def page_of_month(look: Look) -> Shown:
 
     title = look.t("person_title", name=named.name, month=look.t.month(first))
     return look.show("person.html", values, title=title)
-
-
-def page_of_day(look: Look) -> Shown:
-    """Return the page of a person's date; raises :class:`Missing` where the viewer does not see the person on it."""
-    key = look.parameters["person"]
-    on = look.day_of("date", look.today())
-    seen = look.person(key, on, on)
-    row = seen.row(on)
-    if row is None:
-        raise Missing
-    known = known_at(look, row.unit)
-
-    def values() -> Mapping[str, Any]:
-        moment = look.now if known is None else known
-        found = explained(look.connection, key, on, look.policies, known, moment)
-        standing = None if found.content is None else entry_of(found.content)
-        words = None
-        if standing is not None:
-            words = line_of(standing.standing, standing.standing.marks, standing.words[look.language], on, look.t)
-        content = found.content
-        strips = (
-            {}
-            if content is None
-            else {
-                "wide": strip(content, on, width=960),
-                "narrow": strip(content, on, width=340, hours_apart=3),
-            }
-        )
-        return {
-            "person": row,
-            "strips": {size: one for size, one in strips.items() if one is not None},
-            "described": _strip_words(content, look.t),
-            "places": _places(look, [row], on),
-            "on": on,
-            "day_before": on - timedelta(days=1),
-            "day_after": on + timedelta(days=1),
-            "status": message(found.status, look.language),
-            "knowledge": list(state_of_knowledge(found, look.language)),
-            "why": no_verdict(found, look.language),
-            "words": words,
-            "sections": [
-                (section.name, message(f"head_{section.name}", look.language), _nested(section.lines))
-                for section in sections(found, look.language)
-            ],
-            "known": known,
-            "known_words": None if known is None else look.t.moment(known, look.zone(row.unit)),
-            "known_default": f"{look.now.astimezone(look.zone(row.unit)):%Y-%m-%dT%H:%M}",
-        }
-
-    return look.show("day.html", values, title=look.t("day_title", name=row.name, date=look.t.date(on)))
-
-
-def _strip_words(content: Mapping[str, Any] | None, t: Messages) -> str:
-    slots = [] if content is None else [slot for slot in content["slots"] if slot["demanded"] or slot["punch"]]
-    due = ", ".join(print_time(slot["due_local"])[:5] for slot in slots if slot["demanded"])
-    punches = ", ".join(print_time(slot["punch"]["local"]) for slot in slots if slot["punch"] is not None)
-    return t("day_strip_words", due=due or "-", punches=punches or "-")
 
 
 def known_at(look: Look, unit: str | None) -> datetime | None:
@@ -236,7 +165,7 @@ def _dates(first: date, last: date) -> Iterator[date]:
     return (date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1))
 
 
-def _places(look: Look, rows: Sequence[Person], on: date | None = None) -> list[tuple[str | None, str, str]]:
+def places_of(look: Look, rows: Sequence[Person], on: date | None = None) -> list[tuple[str | None, str, str]]:
     """Return unit, its name on a date and the kind of employment of each row."""
     found = []
     for row in rows:
@@ -340,18 +269,4 @@ def _total_reasons(reasons: Sequence[Reason], t: Messages) -> Iterator[str]:
         yield t(f"total_{reason['what']}", **values)
 
 
-def _nested(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Return lines with those that belong to them."""
-    found: list[tuple[str, list[str]]] = []
-    for line in lines:
-        if line.startswith("  ") and found:
-            found[-1][1].append(line.strip())
-        else:
-            found.append((line.strip(), []))
-    return found
-
-
-PAGES = [
-    Page("/person/{person:path}", "person", TEXTS["person_page"], page_of_month),
-    Page("/day/{person:path}", "day", TEXTS["day_page"], page_of_day),
-]
+PAGES = [Page("/person/{person:path}", "person", TEXTS["person_page"], page_of_month)]

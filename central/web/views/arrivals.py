@@ -140,7 +140,8 @@ def _steps(times: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _hours(arrivals: Arrivals) -> tuple[int, int]:
-    ends = [*arrivals.times[:1], *arrivals.times[-1:]]
+    most = arrivals.times[: -(-len(arrivals.times) * 9 // 10)]  # single late ones do not stretch the drawing
+    ends = [*most[:1], *most[-1:]]
     if arrivals.usual is not None:
         ends += [arrivals.usual_from, arrivals.usual_from + (len(arrivals.usual) - 1) * STEP_S]
     if not ends:

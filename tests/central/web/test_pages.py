@@ -56,7 +56,8 @@ def test_a_person_of_a_figure_leads_to_the_reasons(chief: Browser) -> None:
     addresses = re.findall(r'href="(/day/[^"]+)"', page.body)
     assert addresses == ["/day/a?date=2026-08-31", "/day/d?date=2026-08-31"]
 
-    found = texts(chief.get(addresses[0]))
+    day = chief.get(addresses[0])
+    found = texts(day)
 
     for part in (
         "▲ 15 min late (TL1); cut 0.5 %",
@@ -68,6 +69,8 @@ def test_a_person_of_a_figure_leads_to_the_reasons(chief: Browser) -> None:
         "import of decisions by Kepala Contoh",
     ):
         assert part in found
+    assert 'href="/policies/graded"' in day.body
+    assert chief.get("/policies/graded").status == 200
 
 
 def test_people_stand_by_unit_and_name_never_by_minutes(chief: Browser) -> None:

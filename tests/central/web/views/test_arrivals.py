@@ -59,6 +59,14 @@ def test_the_drawing_stays_within_its_frame(times: list[int], until: int | None,
     assert len(drawing.hours) >= 5
 
 
+def test_one_late_arrival_does_not_stretch_the_drawing() -> None:
+    """As that of a guard in the evening; a shift that is a tenth of the people does."""
+    day = [7 * H + 60 * number for number in range(20)]
+
+    assert draw(gather([*day, 21 * H], {}, people=21, until=None), width=900, height=200).hours[-1].label == "10"
+    assert draw(gather([*day, *[21 * H] * 4], {}, people=24, until=None), width=900, height=200).hours[-1].label == "22"
+
+
 def test_the_table_has_a_row_where_the_curve_grows() -> None:
     """Quarters in which nobody comes are left out; a date that goes on ends at its present quarter."""
     found = Arrivals(people=3, times=(7 * H, 7 * H + 60, 8 * H), usual=None, usual_from=0, until=None)

@@ -1,0 +1,108 @@
+"""A person's date with all its reasons, down to punch and article; also as known at a moment."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from central.reports.explained import explained
+from central.reports.messages import message
+from central.reports.why import not_judged as no_verdict
+from central.reports.why import sections, state_of_knowledge
+from central.texts import Text, _, in_context
+from central.timesheet.clock import print_time
+from central.web.messages import Messages
+from central.web.page import Look, Missing, Page, Shown
+from central.web.pages.person import known_at, places_of
+from central.web.pages.today import line_of
+from central.web.verdicts import entry_of
+from central.web.views.day_strip import strip
+
+TEXTS: Mapping[str, Text] = {
+    "day_page": _("A person's day"),
+    "day_title": _("{name}: {date}"),
+    "day_verdict": _("Verdict"),
+    "day_strip": _("The day on the clock"),
+    "day_strip_words": _("Due: {due}. Punches that count: {punches}."),
+    "day_due": in_context("legend", "due time"),
+    "day_punch": in_context("legend", "punch that counts"),
+    "day_other": in_context("legend", "other punch"),
+    "day_month": _("The month of this person"),
+    "day_policy": _("The policy in sentences: {policy}"),
+}
+
+
+def page_of_day(look: Look) -> Shown:
+    """Return the page of a person's date; raises :class:`Missing` where the viewer does not see the person on it."""
+    key = look.parameters["person"]
+    on = look.day_of("date", look.today())
+    seen = look.person(key, on, on)
+    row = seen.row(on)
+    if row is None:
+        raise Missing
+    known = known_at(look, row.unit)
+
+    def values() -> Mapping[str, Any]:
+        moment = look.now if known is None else known
+        found = explained(look.connection, key, on, look.policies, known, moment)
+        standing = None if found.content is None else entry_of(found.content)
+        words = None
+        if standing is not None:
+            words = line_of(standing.standing, standing.standing.marks, standing.words[look.language], on, look.t)
+        content = found.content
+        strips = (
+            {}
+            if content is None
+            else {
+                "wide": strip(content, on, width=960),
+                "narrow": strip(content, on, width=340, hours_apart=3),
+            }
+        )
+        return {
+            "person": row,
+            "strips": {size: one for size, one in strips.items() if one is not None},
+            "described": _strip_words(content, look.t),
+            "places": places_of(look, [row], on),
+            "on": on,
+            "day_before": on - timedelta(days=1),
+            "day_after": on + timedelta(days=1),
+            "policy": None if content is None else _policy(content),
+            "policies": look.policies,
+            "status": message(found.status, look.language),
+            "knowledge": list(state_of_knowledge(found, look.language)),
+            "why": no_verdict(found, look.language),
+            "words": words,
+            "sections": [
+                (section.name, message(f"head_{section.name}", look.language), _nested(section.lines))
+                for section in sections(found, look.language)
+            ],
+            "known": known,
+            "known_words": None if known is None else look.t.moment(known, look.zone(row.unit)),
+            "known_default": f"{look.now.astimezone(look.zone(row.unit)):%Y-%m-%dT%H:%M}",
+        }
+
+    return look.show("day.html", values, title=look.t("day_title", name=row.name, date=look.t.date(on)))
+
+
+def _policy(content: Mapping[str, Any]) -> str | None:
+    return next((reason["policy"] for reason in content["reasons"] if reason["step"] == "plan"), None)
+
+
+def _strip_words(content: Mapping[str, Any] | None, t: Messages) -> str:
+    slots = [] if content is None else [slot for slot in content["slots"] if slot["demanded"] or slot["punch"]]
+    due = ", ".join(print_time(slot["due_local"])[:5] for slot in slots if slot["demanded"])
+    punches = ", ".join(print_time(slot["punch"]["local"]) for slot in slots if slot["punch"] is not None)
+    return t("day_strip_words", due=due or "-", punches=punches or "-")
+
+
+def _nested(lines: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return lines with those that belong to them."""
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
+        if line.startswith("  ") and found:
+            found[-1][1].append(line.strip())
+        else:
+            found.append((line.strip(), []))
+    return found
+
+
+PAGES = [Page("/day/{person:path}", "day", TEXTS["day_page"], page_of_day)]
