@@ -296,6 +296,7 @@ class Batch:
         marks.mark_recounted(self._connection, recounted, received)
         marks.mark_changed(self._connection, changed, received)
         marks.mark_devices(self._connection, [*self._terminals.found, *self._punches.devices], received)
+        marks.mark_owners(self._connection, self._punches.devices, received)
         marks.mark_advances(self._connection, advances, received)
         marks.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
         self._outcome.remarks += self._findings.write(self._connection)

@@ -8,7 +8,20 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Index, case, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Index,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlmodel import Field
 
 from central.event import Punch
@@ -19,7 +32,7 @@ from central.store.ownership import Recounted
 from central.store.registers import ROW
 from central.store.tables import gaps, gateways, streams
 from central.store.tails import Tail
-from central.store.terminals import INCIDENT, Advance, Changed
+from central.store.terminals import INCIDENT, TERMINAL, Advance, Changed
 from central.timesheet.affected import FOREVER, Mark, Reading, coalesced, read_key
 
 
@@ -194,6 +207,30 @@ def mark_devices(connection: Connection, found: Iterable[tuple[str, str]], enter
         first = min(begin, last - timedelta(days=NEW_TERMINAL_DAYS + 2))
         marks_of_all += [Mark(f"terminal:{serial}", first, last), Mark(f"awaited:{serial}", last, last)]
     mark(connection, marks_of_all, {"kind": "terminal"}, entered)
+
+
+def mark_owners(connection: Connection, devices: Iterable[tuple[str, str]], entered: str) -> None:
+    """Mark all days at devices (gateway, serial) of which the first punch came, where another gateway had named them.
+
+    They were that gateway's until now, whose doubts concern their people no more.
+    """
+    last = date.fromisoformat(entered[:10]) + timedelta(days=1)
+    found = []
+    for gateway, serial in devices:
+        former = connection.execute(_NAMED_FIRST, {"serial": serial}).scalar()
+        if former is not None and former != gateway:
+            places = f"terminal:{serial}", f"site:{former.partition('/')[0]}"
+            found += [Mark(place, date.min, last) for place in places]
+    mark(connection, found, {"kind": "ownership"}, entered)
+
+
+_NAMED_FIRST = (
+    select(gateways.c.name)
+    .join(TERMINAL, TERMINAL.c.gateway == gateways.c.id)
+    .where(TERMINAL.c.serial == bindparam("serial"))
+    .order_by(TERMINAL.c.id)
+    .limit(1)
+)
 
 
 def _doubts_since(connection: Connection, gateway: str) -> list[int]:

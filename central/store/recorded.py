@@ -44,6 +44,7 @@ class UnattributedRow(Row, table=True):
 
 
 UNATTRIBUTED = table(UnattributedRow)
+DAY_S = 86_400
 ZONES_S = 26 * 3600
 """How far apart two wall clocks can be."""
 
@@ -83,12 +84,12 @@ def punches_of(
     connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str | None = None
 ) -> list[Held]:
     """Return the punches of PINs, wherever they were read, between two instants."""
-    has_pin = _has_pin(pins)
-    query = _HELD.where(has_pin, punches.c.instant.between(first, last))
+    pins = list(pins)
+    query = _HELD.where(_has_pin(pins, first, last))
     found: list[Held] = []
     if known_at is not None:
         query = query.where(events.c.received <= known_at, ~_CLAIMED)
-        found += _claimed_then(connection, has_pin, first, last, known_at)
+        found += _claimed_then(connection, pins, first, last, known_at)
     held = connection.execute(query).all()
     named = _STREAMS.where(listed(streams.c.id, {row.stream for row in held}))
     place = {key: (gateway.partition("/")[0], stream) for key, gateway, stream in connection.execute(named)}
@@ -98,12 +99,10 @@ def punches_of(
     return found
 
 
-def _claimed_then(
-    connection: Connection, has_pin: ColumnElement[bool], first: int, last: int, known_at: str
-) -> Iterator[Held]:
+def _claimed_then(connection: Connection, pins: Iterable[str], first: int, last: int, known_at: str) -> Iterator[Held]:
     """Yield the punches that several gateways have sent, with the event that counted at a moment."""
-    near = punches.c.instant.between(first - ZONES_S, last + ZONES_S)  # another event may name another zone
-    for one in counted_then(connection, known_at, has_pin, near):
+    near = _has_pin(pins, first - ZONES_S, last + ZONES_S)  # another event may name another zone
+    for one in counted_then(connection, known_at, near):
         punch, event = one.punch, one.event
         if first <= punch.instant <= last:
             site, pin = one.gateway.partition("/")[0], _pin(punch.pin, punch.uid)
@@ -111,12 +110,20 @@ def _claimed_then(
             yield Held(one.id, site, punch.serial, pin, punch.local_time, punch.instant, *place)
 
 
-def _has_pin(pins: Iterable[str]) -> ColumnElement[bool]:
-    """Return the condition that a punch has one of the PINs; ``uid:N`` where the terminal gave none."""
+def _has_pin(pins: Iterable[str], first: int, last: int) -> ColumnElement[bool]:
+    """Return the condition that a punch has one of the PINs; ``uid:N`` where the terminal gave none.
+
+    The instants stand in each part of it: databases look for each part by an index of its own.
+    """
     named = list(pins)
     numbers = [int(pin[4:]) for pin in named if _UID.fullmatch(pin)]
-    has = listed(punches.c.pin, named)
-    return or_(has, and_(punches.c.pin.is_(None), listed(punches.c.uid, numbers))) if numbers else has
+    within = punches.c.instant.between(first, last)
+    has = and_(listed(punches.c.pin, named), within)
+    return or_(has, and_(punches.c.pin.is_(None), listed(punches.c.uid, numbers), within)) if numbers else has
+
+
+def _midnight(on: date) -> int:
+    return (on.toordinal() - date(1970, 1, 1).toordinal()) * DAY_S
 
 
 def _pin(pin: str | None, uid: int | None) -> str:
@@ -243,7 +250,8 @@ def uses(
     )
     if known_at is not None:
         query = query.where(events.c.received <= known_at, ~_CLAIMED)
-    of_pins = [] if pins is None else [_has_pin(pins)]
+    ends = _midnight(first) - ZONES_S, _midnight(last) + DAY_S + ZONES_S
+    of_pins = [] if pins is None else [_has_pin(pins, *ends)]
     found: dict[tuple[str, ...], Use] = {}
     for name, *rest in connection.execute(query.where(*of_pins)):
         _count(found, Use(name.partition("/")[0], *rest))

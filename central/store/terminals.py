@@ -32,6 +32,7 @@ from sqlmodel import Field
 from central.event import INCIDENTS, Event, TerminalState, read_stored
 from central.store.engine import KEY, Row, chunks, in_list, json_list, table
 from central.store.findings import Findings
+from central.store.ownership import counted_then
 from central.store.punches import Arrived
 from central.store.streams import Gateway, Moment, Refused, Stream
 from central.store.tables import claims, events, gaps, gateways, punches, streams
@@ -455,23 +456,20 @@ _LATER = select(INCIDENT.c.event, INCIDENT.c.sequence, INCIDENT.c.begin, INCIDEN
     INCIDENT.c.begin < INCIDENT.c.end,
 )
 _LOST, _ENDING = INCIDENT.alias("lost"), INCIDENT.alias("ending")
-_FOUND = (
-    select(func.min(_ENDING.c.end))
-    .where(
-        _ENDING.c.gateway == _LOST.c.gateway,
-        _ENDING.c.kind == "found",
-        _ENDING.c.terminal == _LOST.c.terminal,
-        _ENDING.c.begin == _LOST.c.begin,
-    )
-    .scalar_subquery()
-)
-_RESUMED = (
-    select(func.min(_ENDING.c.end))
-    .where(_ENDING.c.gateway == _LOST.c.gateway, _ENDING.c.kind == "resumed", _ENDING.c.end > _LOST.c.begin)
-    .scalar_subquery()
-)
-"""A gateway that starts anew states again what is out then: what was out before ends there."""
-_ENDS = func.coalesce(_FOUND, _RESUMED, FOREVER)
+
+
+def _ends(lost: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return the end of a loss, by its found event, else by the next start of its gateway.
+
+    A gateway that starts anew states again what is out then: what was out before ends there.
+    """
+    end = select(func.min(_ENDING.c.end)).where(_ENDING.c.gateway == lost.c.gateway, *conditions).correlate(lost)
+    found = end.where(_ENDING.c.kind == "found", _ENDING.c.terminal == lost.c.terminal, _ENDING.c.begin == lost.c.begin)
+    resumed = end.where(_ENDING.c.kind == "resumed", _ENDING.c.end > lost.c.begin)
+    return func.coalesce(found.scalar_subquery(), resumed.scalar_subquery(), FOREVER)
+
+
+_ENDS = _ends(_LOST)
 _MOVED_ENDS = select(_LOST.c.event, _LOST.c.serial, _LOST.c.begin, _LOST.c.end, _ENDS.label("ends")).where(
     _LOST.c.gateway == bindparam("gateway"),
     _LOST.c.kind == "lost",
@@ -678,33 +676,39 @@ def _incidents_known_at(
     connection: Connection, names: set[str], first: int, last: int, known_at: str
 ) -> list[Incident]:
     """Return what was known at a moment: an outage has the end that the events of that time give it."""
-    known = [
-        Incident(*row[:8])
-        for part in chunks(sorted(names))
-        for row in connection.execute(
-            _INCIDENTS.where(gateways.c.name.in_(part), INCIDENT.c.kind.in_(KINDS), events.c.received <= known_at)
-        )
-    ]
-    found = {(one.gateway, one.terminal, one.begin): one.end for one in reversed(known) if one.kind == "found"}
-    for one in known:
-        if one.kind == "found":
-            key = (one.gateway, one.terminal, one.begin)
-            found[key] = min(found[key], one.end)
-    resumed: dict[str, list[int]] = {}
-    for one in known:
-        if one.kind == "resumed":
-            resumed.setdefault(one.gateway, []).append(one.end)
-    ended = []
-    for stored in known:
-        record = stored.kind in SINCE_COMPLETE
-        one = _record_known_at(connection, stored, known_at) if record else stored
-        end = one.end
-        if one.kind == "lost":
-            later = [moment for moment in resumed.get(one.gateway, ()) if moment > one.begin]
-            end = found.get((one.gateway, one.terminal, one.begin), min(later, default=FOREVER))
-        if end >= first and one.begin <= last:
-            ended.append(one._replace(end=end))
-    return ended
+    times = {"known_at": known_at, "first": first, "last": last}
+    found = []
+    for part in chunks(sorted(names)):
+        for row in connection.execute(_INCIDENTS_THEN.where(gateways.c.name.in_(part)), times):
+            one = Incident(*row[:8])
+            if one.kind in SINCE_COMPLETE:
+                one = _record_known_at(connection, one, known_at)
+            elif one.kind == "lost":
+                one = one._replace(end=row.ends)
+            if one.end >= first and one.begin <= last:
+                found.append(one)
+    return found
+
+
+_HELD_THEN = events.alias("held_then")
+_ENDS_THEN = _ends(
+    INCIDENT,
+    exists()
+    .where(_HELD_THEN.c.key == _ENDING.c.event, _HELD_THEN.c.received <= bindparam("known_at"))
+    .correlate(_ENDING),
+)
+_BEGUN, _NOT_OVER = INCIDENT.c.begin <= bindparam("last"), INCIDENT.c.end >= bindparam("first")
+_INCIDENTS_THEN = _INCIDENTS.add_columns(_ENDS_THEN.label("ends")).where(
+    events.c.received <= bindparam("known_at"),
+    or_(
+        and_(INCIDENT.c.kind.in_(("found", "resumed", "not_held", "unpublished")), _BEGUN, _NOT_OVER),
+        and_(INCIDENT.c.kind == "lost", _BEGUN, bindparam("first") <= _ENDS_THEN),
+        and_(INCIDENT.c.kind.in_(("quarantined", "log_lost")), _NOT_OVER),
+        INCIDENT.c.kind == "unconfirmed",
+    ),
+)
+"""What may have touched two instants, as known at a moment: the begin of a record, and both times of a live event, have
+moved since."""
 
 
 class Misdated(NamedTuple):
@@ -734,11 +738,17 @@ def misdated(
     """
     found = []
     for part in chunks(sorted(set(pins))):
-        query = _MISDATED.where(punches.c.pin.in_(part), INCIDENT.c.end >= first, INCIDENT.c.begin <= last)
-        if known_at is not None:
-            query = query.where(events.c.received <= known_at)
-        for row in connection.execute(query.order_by(INCIDENT.c.event)).all():
+        rows = (
+            connection.execute(_MISDATED_NOW, {"pins": part, "first": first, "last": last}).all()
+            if known_at is None
+            else _misdated_then(connection, part, first, known_at)
+        )
+        for row in rows:
             one = Misdated(row[0], row[1].partition("/")[0], *row[2:12])
+            if known_at is not None:
+                of_log = {"stream": row.place, "sequence": one.sequence, "serial": one.serial, "known_at": known_at}
+                complete = connection.execute(_COMPLETE_BEFORE_THEN, of_log).scalar_one()
+                one = one._replace(begin=_since(complete, one.end))
             before, after = (_neighbour(connection, row.place, one, side, known_at) for side in (-1, 1))
             begin = max(one.begin, before) if before is not None else one.begin
             end = min(one.end, after) if after is not None else one.end
@@ -747,13 +757,29 @@ def misdated(
     return found
 
 
+def _misdated_then(connection: Connection, pins: list[str], first: int, known_at: str) -> list[Any]:
+    """Return the punches that had no date by the events that counted at a moment; another one may count today."""
+    values = {"pins": pins, "first": first, "known_at": known_at}
+    rows = list(connection.execute(_MISDATED_THEN, values))
+    claimed = connection.execute(_MISDATED_CLAIMED, values).all()
+    if claimed:
+        ids = [row.id for row in claimed]
+        counted = {
+            (one.id, one.gateway, one.event.stream, one.event.sequence)
+            for part in chunks(dict.fromkeys(ids))
+            for one in counted_then(connection, known_at, punches.c.id.in_(part))
+        }
+        rows += [row for row in claimed if (row.id, row[1], row[6], row.sequence) in counted]
+    return sorted(rows, key=lambda row: int(row.event))
+
+
 def _neighbour(connection: Connection, stream: int, one: Misdated, side: int, known_at: str | None) -> int | None:
     """Return the instant of the nearest punch before (-1) or behind a place, of the same terminal, that has a date."""
     low, high = sorted((one.sequence + side, one.sequence + side * NEAR))
     undated = select(INCIDENT.c.event).where(INCIDENT.c.event == events.c.key, INCIDENT.c.kind == "misdated")
     query = (
         select(punches.c.instant)
-        .join(events, events.c.key == punches.c.event)
+        .join(events, events.c.id == punches.c.id)  # whichever gateway's event of it counts
         .where(
             events.c.stream == stream,
             events.c.sequence.between(low, high),
@@ -785,11 +811,23 @@ _MISDATED = (
         punches.c.instant,
         INCIDENT.c.stream.label("place"),
     )
-    .join(punches, punches.c.event == INCIDENT.c.event)
+    .select_from(INCIDENT)
     .join(events, events.c.key == INCIDENT.c.event)
     .join(streams, streams.c.id == INCIDENT.c.stream)
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
-    .where(INCIDENT.c.kind == "misdated")
+    .where(
+        INCIDENT.c.kind == "misdated",
+        INCIDENT.c.end >= bindparam("first"),
+        punches.c.pin.in_(bindparam("pins", expanding=True)),
+    )
+)
+_COUNTS, _THEN = punches.c.event == INCIDENT.c.event, events.c.received <= bindparam("known_at")
+_MISDATED_NOW = _MISDATED.join(punches, _COUNTS).where(INCIDENT.c.begin <= bindparam("last")).order_by(INCIDENT.c.event)
+_MISDATED_THEN = _MISDATED.join(punches, _COUNTS).where(_THEN, ~exists().where(claims.c.punch == punches.c.id))
+_MISDATED_CLAIMED = (
+    _MISDATED.join(claims, claims.c.event == INCIDENT.c.event)
+    .join(punches, punches.c.id == claims.c.punch)
+    .where(_THEN)
 )
 
 

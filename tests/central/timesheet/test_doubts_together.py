@@ -15,9 +15,9 @@ from central.store.findings import Findings
 from central.store.streams import Gateway, Moment
 from central.store.terminals import WATERMARK, TerminalBatch
 from central.timesheet.facts import judge_now
-from tests.central.sealing import GATEWAY, Source
+from tests.central.sealing import GATEWAY, Source, sealed
 from tests.central.store.office import POLICIES, Centre
-from tests.central.timesheet.test_recompute_doubts import DAY, clock, doubts, outage
+from tests.central.timesheet.test_recompute_doubts import DAY, clock, doubts, outage, utc_text
 
 ELSEWHERE = "3601-dinkes/gw-02"
 """A gateway of another site."""
@@ -245,3 +245,35 @@ def test_watermarks_that_count_are_not_read_again(centre: Centre) -> None:
         rows = [row | {"until": 1_700_000_000 + 60 * number, "counted": moment.received} for number in range(20_000)]
         connection.execute(insert(WATERMARK), rows)
     assert steps_of_a_state(5) <= few + 2
+
+
+def test_a_first_punch_from_another_gateway_moves_a_terminal_with_all_its_days(centre: Centre) -> None:
+    """The gateway that named it first was out weeks ago; its outage does not concern the terminal's people any more."""
+    centre.now = clock("12:00")
+    alive = {"last_alive": utc_text("06:00"), "resumed": utc_text("12:00"), "clean": False}
+    centre.receive(centre.note("hadir.gateway.resumed.v1", None, **alive))
+    assert doubts(centre.at(f"{DAY} 19:48").day("a", DAY)) == {("outage", "in"), ("outage", "out")}
+    centre.at("2026-09-25 08:00")
+    centre.source = Source("second", "3602-bkpsdm/gw-02")
+    centre.punched("1002", "2026-09-25 07:00:00")
+    assert centre.at("2026-09-25 08:10").day("a", DAY)["absent"]
+
+
+def test_a_punch_without_a_date_is_known_as_it_was_before_its_watermark(centre: Centre) -> None:
+    """The state that says up to when the log was complete before it arrives later."""
+    centre.receive(*centre.punches("1002", f"{DAY} 05:50:00"))
+    centre.punches("1001", "2000-01-01 00:00:14", suspect=["reset"])
+    event = centre.source.events.pop() | {"recordedtime": utc_text("19:00")}
+    centre.source.events.append(sealed(event, centre.source.end))
+    between = centre.punches("1009", f"{DAY} 06:10:00")
+    centre.now = clock("19:01")
+    centre.receive(centre.source.events[1])
+    before = doubts(centre.at(f"{DAY} 19:50").day("a", DAY))
+    assert ("suspect", "in") in before
+    centre.now = clock("19:51")
+    centre.state("lobby", "S1", f"{DAY} 12:00", 1)
+    centre.receive(*between)
+    after = doubts(centre.at(f"{DAY} 19:52").day("a", DAY))
+    assert ("suspect", "in") not in after
+    assert after == known_then(centre, "19:52")
+    assert before == known_then(centre, "19:50")
