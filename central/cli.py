@@ -32,6 +32,7 @@ from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
 from central.reports import commands as report_commands
+from central.requests import commands as request_commands
 from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
 from central.sheets import commands as sheet_commands
@@ -143,6 +144,7 @@ app.add_typer(web_commands.access, name="access")
 app.command()(web_commands.serve)
 app.add_typer(closing_commands.app, name="period")
 app.add_typer(sheet_commands.app, name="sheet")
+app.add_typer(request_commands.app, name="request")
 
 
 def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:

@@ -127,20 +127,27 @@ def enter_file(
     with database.writing() as connection:
         if last_row(connection) != found.seen:
             found = preview(connection, scan, policies, withdraw=withdraw)
-        if not found.changes:
-            return found, None
-        entry = Entry(scan.kind, scan.file, scan.sha256, paper.by, paper.paper, withdraw)
-        statements = [one for new, old in found.changes if (one := new if new is not None else old) is not None]
-        entered = enter(connection, entry, statements, now)
-        cause = {
-            "kind": "import",
-            "number": entered.number,
-            "register": scan.kind,
-            "file": scan.file,
-            **paper._asdict(),
-        }
-        mark(connection, found.marks, cause, entered.moment)
-        return found, entered
+        return found, enter_preview(connection, scan, found, paper, now, withdraw=withdraw)
+
+
+def enter_preview(
+    connection: Connection, scan: Scan, found: Preview, paper: Paper, now: datetime, *, withdraw: bool = False
+) -> Entered | None:
+    """Enter what a preview of this transaction has found; return when: None where it changes nothing."""
+    if not found.changes:
+        return None
+    entry = Entry(scan.kind, scan.file, scan.sha256, paper.by, paper.paper, withdraw)
+    statements = [one for new, old in found.changes if (one := new if new is not None else old) is not None]
+    entered = enter(connection, entry, statements, now)
+    cause = {
+        "kind": "import",
+        "number": entered.number,
+        "register": scan.kind,
+        "file": scan.file,
+        **paper._asdict(),
+    }
+    mark(connection, found.marks, cause, entered.moment)
+    return entered
 
 
 def _changes(sources: Sequence[Source], current: dict[str, Stated]) -> tuple[Change, ...]:

@@ -1,10 +1,12 @@
 """A file of a register becomes records, all of them or none; every mistake is named at its place."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from difflib import get_close_matches
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,15 @@ def scan_register(path: Path, kind: str, sheet: str | None = None) -> Scan:
     """Read the rows of a file; raises RegisterFileError only where its columns, or all its rows, cannot be read."""
     table = read_table(path, lambda word: plain(word) in ALL_HEADS, sheet)
     return _Reader(table, kind).read()
+
+
+def scan_row(values: Mapping[str, str], kind: str, name: str) -> Scan:
+    """Read one row, whose values stand under heads of columns as in a file; ``name`` stands for the file."""
+    heads = tuple(values)
+    rows = [Row(1, heads), Row(2, tuple(values.values()))]
+    table = Table(name, rows, lambda _row, column: f"{name}: {heads[column] if column < len(heads) else '-'}")
+    digest = sha256(json.dumps([kind, dict(values)], ensure_ascii=False).encode()).hexdigest()
+    return _Reader(replace(table, sha256=digest), kind).read()
 
 
 class _Reader:

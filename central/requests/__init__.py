@@ -1,0 +1,1 @@
+"""Requests: a row of a register that one person enters and another approves, and notes on days."""
