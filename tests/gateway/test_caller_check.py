@@ -114,7 +114,7 @@ def test_a_terminal_is_judged_by_its_calls(seen: dict[str, Any], last_punch: str
         check_texts(one)
 
 
-def test_where_to_type_what_is_said_with_the_address() -> None:
+def test_the_address_stands_beside_the_menu_where_it_is_typed() -> None:
     """Of all addresses of this computer none is the terminal's."""
     (found,) = judge_caller("gate", receiver(), last_punch=None, now=NOW)
     (anywhere,) = judge_caller("gate", receiver(listen="0.0.0.0:8088"), last_punch=None, now=NOW + timedelta(1))
