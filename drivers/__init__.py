@@ -27,10 +27,11 @@ from drivers.base import (
     TerminalUnavailable,
 )
 from drivers.line import DRIVER as LINE
+from drivers.push.terminal import DRIVER as PUSH
 from drivers.zkteco import DRIVER as ZKTECO
 
 GROUP = "hadir.drivers"
-OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, ZKTECO)}
+OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, PUSH, ZKTECO)}
 
 FORMER_NAMES = {
     "Acknowledging": "Delivering",

@@ -27,6 +27,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict
 
 from drivers.receiver.registry import Handler, Key
+from drivers.textfile import read_comm_key
 from drivers.values import Seconds, duration_between
 
 Via = Literal["log", "live", "push", "soap", "serial", "file", "app"]
@@ -579,6 +580,11 @@ class DriverOptions(BaseModel):
     """Bound on one small request and its answer."""
     bulk_timeout: Annotated[Seconds, duration_between("1s", "1h")] = 120.0
     """Bound on one prepare or one chunk of a log."""
+
+    @staticmethod
+    def read_comm_key(path: Path) -> object:
+        """Read a file with a communication key of this family; raises OSError, or TextFileError for another content."""
+        return read_comm_key(path)
 
     def place(self) -> str | None:
         """Return the normalised address or port; no two terminals share one. None: no fixed place."""

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from drivers.base import (
     OVERLAP,
     BadRecord,
+    CallerPort,
     ClockReading,
     Delivered,
     Delivering,
@@ -37,10 +38,12 @@ from drivers.base import (
     Logged,
     Ranged,
     RawPunch,
+    Recountable,
     Removable,
     Resumable,
     Settlement,
     Sizes,
+    SpanAnswer,
     Terminal,
     TerminalInfo,
     Untimed,
@@ -71,6 +74,21 @@ class Bench:
     options_for_port: Callable[[int], DriverOptions] | None = None
     """Options that reach a TCP port of this machine, with time-outs of half a second at most; None where the family
     has no TCP port."""
+    port: CallerPort | None = None
+    """Where a terminal that calls is served; None for families that do not call."""
+
+    @contextmanager
+    def connect(self) -> Iterator[Terminal]:
+        """Begin a visit, as the gateway does."""
+        with ExitStack() as stack:
+            if self.driver.attach is None or self.port is None:
+                terminal = stack.enter_context(self.driver.connect(self.options))
+            else:
+                attached = stack.enter_context(self.driver.attach(self.options, self.port))
+                terminal = stack.enter_context(attached.connect())
+            if isinstance(terminal, Resumable):
+                terminal.resume({})
+            yield terminal
 
 
 def run_to_end(work: Callable[[], object]) -> BaseException | None:
@@ -92,7 +110,7 @@ def run_to_end(work: Callable[[], object]) -> BaseException | None:
 
 def its_interfaces_return_their_types(bench: Bench) -> None:
     """Identity, clock, sizes, log, users, live punches: each in the types of drivers.base, and the log byte by byte."""
-    with bench.driver.connect(bench.options) as terminal:
+    with bench.connect() as terminal:
         _require(isinstance(terminal.serial(), str), "serial() is a text")
         _require(isinstance(terminal.identify(), TerminalInfo), "identify() is a TerminalInfo")
         clock = terminal.read_clock()
@@ -104,6 +122,8 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
         if isinstance(terminal, Ranged):
             found = terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 2), None)  # noqa: DTZ001 - wall clocks
             _require(found is None or isinstance(found, list), "between() is a list or None")
+        if isinstance(terminal, Recountable):
+            _recount(terminal)
         if isinstance(terminal, Enrolled):
             _require(all(isinstance(pin, str) for pin in terminal.pins().values()), "PINs are texts")
         if isinstance(terminal, Removable):
@@ -120,17 +140,17 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
 def a_visit_changes_nothing(bench: Bench) -> None:
     """Only commands of the allow-list are sent, and a visit changes nothing."""
     before = bench.state()
-    with bench.driver.connect(bench.options) as terminal:
+    with bench.connect() as terminal:
         _use_all_interfaces(terminal)
     _require(set(bench.received()) <= set(bench.allowed), f"sent and not allowed: {set(bench.received())}")
     _require(bench.state() == before, "the terminal is not as it was before the visit")
-    with bench.driver.connect(bench.options) as terminal:
+    with bench.connect() as terminal:
         _require(isinstance(terminal.serial(), str), "a second visit is like the first")
 
 
 def a_delivery_is_kept_until_it_is_settled(bench: Bench) -> None:
     """Deliver records again where they were not settled, and not where they were; settle once only."""
-    with bench.driver.connect(bench.options) as terminal:
+    with bench.connect() as terminal:
         if not isinstance(terminal, Delivering):
             return
         bring = bench.punch if bench.punch is not None and not isinstance(terminal, Logged | Removable) else None
@@ -192,8 +212,11 @@ def a_closed_port_is_a_driver_error(bench: Bench) -> None:
 def its_options_are_documented(bench: Bench) -> None:
     """Each option has a docstring, and a number of seconds without its unit is refused."""
     _require(bench.driver.options.__doc__ is not None, "the options have no docstring")
-    given = {name: f"{value}s" if isinstance(value, float) else value for name, value in bench.options}
-    for name, field in bench.driver.options.model_fields.items():
+    fields = bench.driver.options.model_fields
+    given = {
+        fields[name].alias or name: f"{value}s" if isinstance(value, float) else value for name, value in bench.options
+    }
+    for name, field in fields.items():
         _require(bool(field.description), f"the option {name} has no docstring")
         if field.annotation is not float:
             continue
@@ -284,6 +307,18 @@ def _delivered(
     return raws
 
 
+def _recount(terminal: Recountable) -> None:
+    """Let the terminal count a span, and deliver it again; each request ends with one answer."""
+    span = (datetime(2020, 1, 1), datetime(2020, 1, 2))  # noqa: DTZ001 - wall clocks
+    for again in (False, True):
+        _require(terminal.request(*span, again=again), "a request is refused although none is outstanding")
+        until = time.monotonic() + TIMEOUT_S
+        while (answer := terminal.answer()) is None and time.monotonic() < until:
+            _require(not terminal.request(*span, again=again), "a second request while one is outstanding")
+            _deliver(terminal, settle=True)
+        _require(isinstance(answer, SpanAnswer), "answer() is a SpanAnswer, in the end")
+
+
 def _listen(terminal: Live, punch: Callable[[], object] | None) -> None:
     _require(run_to_end(lambda: list(terminal.events(LISTEN_S))) is None, "listening while nothing happens is no error")
     if punch is None:
@@ -353,6 +388,8 @@ def _use_all_interfaces(terminal: Terminal) -> None:
         _deliver(terminal)
     if isinstance(terminal, Ranged):
         terminal.between(datetime(2020, 1, 1), datetime(2020, 1, 1) + timedelta(days=1), None)  # noqa: DTZ001 - wall clocks
+    if isinstance(terminal, Recountable):
+        _recount(terminal)
     if isinstance(terminal, Enrolled):
         terminal.pins()
     if isinstance(terminal, Live):

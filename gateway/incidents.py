@@ -124,6 +124,57 @@ INCIDENTS: Mapping[str, Incident] = {
         _("A line cannot be read"),
         _("what it says cannot be read ({reason}); the bytes are kept"),
     ),
+    "serial_from_two_addresses": _incident(
+        "warning",
+        None,
+        _("One serial number from two addresses"),
+        _(
+            "it calls from {served}, and from {refused} at the same time, which is refused; find out which device has "
+            "its serial number"
+        ),
+    ),
+    "stamp_reversed": _incident(
+        "warning",
+        None,
+        _("A terminal's stamp runs backwards"),
+        _(
+            "it states {after} as its place after {before}: its clock was set back, or another device has its serial "
+            "number"
+        ),
+    ),
+    "table_held": _incident(
+        "error",
+        None,
+        _("A terminal has punches that are not understood"),
+        _("it sends punches as {table}, which this version does not know; they stay in the terminal: report this"),
+    ),
+    "table_discarded": _incident(
+        "warning",
+        None,
+        _("A terminal sends what is not known"),
+        _("it sends {table}, which this version does not know and which holds no punches; it is discarded"),
+    ),
+    "ack_form_changed": _incident(
+        "warning",
+        None,
+        _("A terminal repeats what was stored"),
+        _("it sent the same {table} again and again; it now gets another form of the answer"),
+    ),
+    "upload_too_long": _incident(
+        "error",
+        None,
+        _("A terminal sends too much at once"),
+        _("it sends more {table} at once than the gateway takes; it stays in the terminal: report this"),
+    ),
+    "records_not_delivered": _incident(
+        "warning",
+        None,
+        _("A terminal counts more than it sends"),
+        _(
+            "it counts {records} records more than it sends (from {days}); export its attendance log to a flash disk "
+            "and import it"
+        ),
+    ),
     "file_refused": _incident("warning", None, _("A file is refused"), _("{file} is not read: {reason}")),
     "terminal_silent": _incident(
         "warning",

@@ -277,13 +277,14 @@ def _find_file(name: Path, folder: Path) -> Path:
     raise ValueError(f"no such file {looked}; write the name of a file that exists, never the secret itself")
 
 
-def _check_secret(name: str, path: Path, info: ValidationInfo) -> None:
+def _check_secret(name: str, path: Path, info: ValidationInfo, model: type[BaseModel]) -> None:
     if path.stat().st_mode & 0o004:
         raise ValueError(f"everybody on this machine can read this secret; run: chmod 600 {path}")
     if name == "key_file":
         return
     if name == "comm_key_file":
-        read_comm_key(path)
+        read = model.read_comm_key if issubclass(model, DriverOptions) else read_comm_key
+        read(path)
         return
     try:
         secret = read_secret(path)
@@ -352,7 +353,7 @@ class _Section(BaseModel):
             if not os.access(found, os.R_OK):
                 raise PermissionError
             if name in _SECRET_FILES:
-                _check_secret(name, found, info)
+                _check_secret(name, found, info, cls)
             if name == "ca_file" and not holds_certificates(found):
                 refuse_newly(
                     info, "the file holds no certificate that can be read; it begins -----BEGIN CERTIFICATE-----"
@@ -521,8 +522,8 @@ class Clock(_Section):
 
     tolerance: Annotated[Seconds, duration_between("1s", "1d")] = 60.0
     """Offset of the clock from which punches are marked."""
-    set: Literal["never", "nightly"] = "never"
-    """Whether the gateway sets the clock; nightly needs set-clock in commands.allow."""
+    set: Literal["never", "nightly", "always"] = "never"
+    """Whether the gateway sets the clock; nightly needs set-clock in commands.allow; always: terminals that call."""
 
 
 class TerminalSettings(_Section):
@@ -1007,6 +1008,14 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
         clock = entry.get("clock")
         if isinstance(clock, dict) and clock.get("set") == "nightly" and not may_set:
             yield ("terminals", index, "clock", "set"), "not allowed; add set-clock to commands.allow, or write never"
+        calls = issubclass(_model_of(entry), CallerOptions)
+        if isinstance(clock, dict) and clock.get("set") == ("nightly" if calls else "always"):
+            better = (
+                "a terminal that calls sets its clock itself; write always or never"
+                if calls
+                else ("only terminals that call take the time at each answer; write nightly or never")
+            )
+            yield ("terminals", index, "clock", "set"), better
 
 
 def _places_taken_twice(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str]]:

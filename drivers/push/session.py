@@ -37,6 +37,8 @@ RESEND_S = 120.0
 """A command is sent again where the terminal continues to poll without its result for this time."""
 SAME_ADDRESS_S = 2.0 * wire.DELAY_S
 """After this time without a request from its address, a terminal may call from another."""
+SILENCE_S = 90.0
+"""After this time without a call the worker may wait for the next one; a terminal calls 60 s after an error."""
 REPEATS_S = 120.0
 REPEATS = 3
 """An upload that is acknowledged and arrives so often within :data:`REPEATS_S` shows that the form of the answer is
@@ -104,12 +106,15 @@ class Session:
         *,
         deliver: Callable[[Batch, Exchange], bool],
         notice: Callable[[Notice], None],
+        wake: Callable[[], None] = lambda: None,
         monotonic_s: Callable[[], float],
         trusted_now: Callable[[], datetime | None],
         first_number: int = 1,
         sets_clock: bool = False,
     ) -> None:
         """``deliver`` receives a batch and where its reply goes; False where too many wait already.
+
+        ``wake`` is called when a command is over, and at the first call after a silence.
 
         ``trusted_now`` is this computer's time, None while it is not synchronised. ``first_number`` numbers the first
         command; it differs from the numbers of an earlier process, whose results may still arrive.
@@ -123,6 +128,7 @@ class Session:
         self._zone = zone
         self._deliver = deliver
         self._notice = notice
+        self._wake = wake
         self._monotonic_s = monotonic_s
         self._trusted_now = trusted_now
         self._number = first_number
@@ -190,6 +196,8 @@ class Session:
         """Answer a request, or return what takes its body."""
         now_s = self._monotonic_s()
         before_s, self.last_call_s = self.last_call_s, now_s
+        if before_s is None or now_s - before_s > SILENCE_S:
+            self._wake()
         if self._is_elsewhere(request.peer, now_s):
             return REFUSED
         self.clock.contact(before_s, now_s)
@@ -309,7 +317,7 @@ class Session:
                 return self._dated(OK)
             if command.result is not None or now_s - command.queued_s > COMMAND_S:
                 # The poll after the result: the records that it was to bring have arrived.
-                command.is_over = True
+                self._end(command)
                 return self._dated(OK)
             if command.sent_s is not None and now_s - command.sent_s < RESEND_S:
                 return self._dated(OK)
@@ -326,8 +334,12 @@ class Session:
                 # -1 also means that the span is empty.
                 if result.code < -1 or (result.code < 0 and command.verb == "VERIFY SUM ATTLOG"):
                     self._unsupported.add(command.verb)
-                    command.is_over = True
+                    self._end(command)
         return OK
+
+    def _end(self, command: Command) -> None:
+        command.is_over = True
+        self._wake()
 
     def _is_requested(self, records: list[Record]) -> bool:
         """Count records that answer a command, and return whether all of an upload do."""

@@ -21,6 +21,7 @@ import typer
 
 from drivers.anviz import simulator as anviz_simulator
 from drivers.line import simulator as line_simulator
+from drivers.push import simulator as push_simulator
 from drivers.zkteco import simulator as zkteco_simulator
 from gateway.cli.base import command_group, print_stderr
 from gateway.cli.output import grouped
@@ -268,6 +269,69 @@ def text_line(
 
     with _serving(make, f"{host}:{port}", "0") as (simulator, stop):
         print(f"A line at {simulator.port}. It is read with pattern: '{line_simulator.PATTERN}'", flush=True)
+        _run_console(simulator, stop, punch_every)
+
+
+class Firmware(StrEnum):
+    """Dialect of a terminal that calls."""
+
+    V20 = "2.0"
+    V22 = "2.2"
+    V24 = "2.4"
+    V242 = "2.4.2"
+    ACC = "acc"
+
+
+@simulate.command()
+def push(
+    server: Annotated[
+        str, typer.Option(metavar="URL", help="The receiver that it calls, as typed into its menu.")
+    ] = "http://127.0.0.1:8088",
+    serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
+    firmware: Annotated[
+        Firmware, typer.Option(help="Dialect: 2.0 and 2.2 speak HTTP/1.0, acc is that of access control.")
+    ] = Firmware.V24,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated K40",
+    comm_key: Annotated[str | None, typer.Option(help="The key that it sends as pushcommkey.")] = None,
+    records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
+    clock_offset: Annotated[
+        float,
+        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
+    ] = 0.0,
+    timezone: ClockZone = OFFICE_ZONE,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+    ] = None,
+    pace: Annotated[
+        float, typer.Option(min=0.001, max=10.0, help="Factor of all its pauses; 0.1 calls ten times as often.")
+    ] = 1.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
+    ] = None,
+) -> None:
+    """Call a receiver like a ZKTeco terminal with PUSH (ADMS) until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, rush 20, clock -1h, restart, fault lost-reply, status, help.
+    """
+    now = _clock_in(timezone)
+    terminal = push_simulator.SimulatedTerminal(
+        serial=serial, firmware=firmware.value, model=model, comm_key=comm_key, now=now
+    )
+    terminal.offset = timedelta(seconds=clock_offset)
+    terminal.log += push_simulator.history(seed, records, terminal.clock())
+    _switch(terminal.faults.switch, fault)
+    try:
+        simulator = push_simulator.Simulator(terminal, server, pace=pace)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{exc}.", param_hint="--server") from None
+    with _serving(lambda: simulator, server, "0") as (_, stop):
+        print(
+            f"Terminal {serial} with {grouped(records)} records, firmware {firmware.value}, calls {server}. "
+            f"Its clock shows {timezone}.",
+            flush=True,
+        )
         _run_console(simulator, stop, punch_every)
 
 

@@ -303,6 +303,21 @@ class LedgerReader:
         )
         return [DayCounts(None if row[0] == UNDATED else date.fromordinal(row[0]), *row[1:]) for row in rows]
 
+    def count_days(self, serial: str, first: date, last: date) -> int:
+        """Count the records dated from ``first`` to ``last`` of all terminals with this serial number.
+
+        Withheld and pruned ones are among them.
+        """
+        found = "FROM {} JOIN terminal ON terminal.number = {}.terminal WHERE terminal.serial = :serial "
+        ((count,),) = self._rows(
+            f"SELECT (SELECT count(*) {found.format('event', 'event')} AND day BETWEEN :first AND :last) + "
+            f"(SELECT count(*) {found.format('withheld', 'withheld')} AND day BETWEEN :first AND :last)",
+            serial=serial,
+            first=first.toordinal(),
+            last=last.toordinal(),
+        )
+        return int(count)
+
     def hours(self, name: str, since: date) -> dict[tuple[date, int], int]:
         """Count a terminal's punches of each day and hour by its clock, from ``since`` on, withheld ones among them.
 

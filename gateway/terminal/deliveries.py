@@ -20,6 +20,7 @@ from drivers.base import (
     Delivering,
     Delivery,
     Logged,
+    Notice,
     RawPunch,
     Record,
     Removable,
@@ -62,12 +63,17 @@ class DeliveryReceiver:
         self._context = context
         self._clock = clock
         self._bad_record_alarm_at_s: float | None = None
+        self._notices_at_s: dict[tuple[str, str], float] = {}
+        """Code and table of a notice → when it was reported last."""
 
     def receive(self, terminal: Delivering, for_s: float) -> bool:
         """Store and settle what is delivered within ``for_s`` seconds; return whether there was anything."""
         anything = False
         with received(terminal, for_s) as items:
             for item in items:
+                if isinstance(item, Notice):
+                    self._report(item)
+                    continue
                 if not isinstance(item, Delivery):
                     raise TypeError(f"{type(item).__name__} is delivered by removable places only")
                 if item.start is not None or item.file is not None:
@@ -79,6 +85,15 @@ class DeliveryReceiver:
                 if not item.settle(settlement):
                     self._context.log.warning("receipt_refused", via=item.via)
         return anything
+
+    def _report(self, notice: Notice) -> None:
+        """Report what a driver noticed, at most once in a while."""
+        timing = self._context.timing
+        now_s, key = timing.monotonic_s(), (notice.code, notice.values.get("table", ""))
+        last_s = self._notices_at_s.get(key)
+        if last_s is None or now_s - last_s >= timing.bad_record_alarm_s:
+            self._notices_at_s[key] = now_s
+            self._context.incident(notice.code, logged=notice.values, values=notice.values)
 
     def _store(self, delivery: Delivery) -> Settlement:
         """Store the records in one transaction; raises LedgerFull for those that their source sends again.

@@ -42,6 +42,15 @@ class IdentityCheck:
             state.info = replace(terminal.identify(), serial=reported)
         self._report_changes(terminal, state.info)
 
+    def complete(self, terminal: Terminal) -> None:
+        """Take over what a terminal that calls has reported of itself since the visit began."""
+        state = self._context.state
+        if state.info is not None and state.info.firmware is None:
+            info = replace(terminal.identify(), serial=state.info.serial)
+            if info != state.info:
+                state.info = info
+                self._report_changes(terminal, info)
+
     def _verified(self, reported: str | None, stored: str | None) -> str:
         """Return the serial number of the device. Raises TerminalRefused where it is not the expected one."""
         context = self._context

@@ -25,6 +25,7 @@ from drivers.base import (
     Logged,
     ProtocolError,
     Reason,
+    Recountable,
     Removable,
     Resumable,
     Terminal,
@@ -53,12 +54,13 @@ from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.log_reading import LogReader, Stopped
 from gateway.terminal.outage import Outage
 from gateway.terminal.reading_plan import ReadingPlan
+from gateway.terminal.recount import Recount
 from gateway.terminal.release import release_withheld
 from gateway.terminal.runner import Crew, OwnThread, Runner
 from gateway.terminal.state import Cause, TerminalState
 from gateway.terminal.tally import tally
 from gateway.terminal.timing import Timing
-from gateway.terminal.visit_requests import VisitRequests
+from gateway.terminal.visit_requests import VisitRequest, VisitRequests
 from gateway.texts import Message
 from gateway.trace import origin, trace
 
@@ -136,6 +138,11 @@ class Worker:
         )
         self._folder = FolderImport(self._context, self._stopping)
         self._date_check = DateCheck(self._context, self._plan)
+        self._recount = Recount(self._context)
+        self._is_delivering = False
+        """The terminal has delivered records since the last poll: a recount that nobody requested waits."""
+        self._recount_requests: list[VisitRequest] = []
+        """Requests that the recount under way will answer."""
         self._driver_fault: str | None = None
         """Origin of the last exception of the driver that is no DriverError, until a visit ends without one."""
         self._runner: Runner = OwnThread(f"worker-{settings.name}", self._due)
@@ -173,7 +180,7 @@ class Worker:
         """
         same_driver = self.settings.driver == before.settings.driver
         before.hand_over_requests(self)
-        self._plan.full_due = before._plan.full_due  # noqa: SLF001 - same class
+        self._plan.full_due = before._plan.full_due or before._recount.is_running  # noqa: SLF001 - same class
         self._clock_check.follow(before._clock_check, same_driver=same_driver)  # noqa: SLF001
         if same_driver:
             self._context.state = before.state
@@ -195,6 +202,7 @@ class Worker:
             # A machine that is off at night misses the hour of the nightly reading: it is done at the start.
             read = state.last_full_reading
             self._plan.full_due |= read is None or context.clock.now() - read > FULL_READING_DUE
+        self._plan.full_due |= self._port is not None  # what was not delivered only a recount shows
         self._runner.start(self._rounds())
 
     def _wake(self) -> None:
@@ -341,7 +349,7 @@ class Worker:
                     self._poll(terminal)
                     self._record_success()
                     next_poll_s = now_s() + poll_s
-                    if not (self._live.enabled_for(terminal) or (self.settings.live and brings_records(terminal))):
+                    if not (self._live.enabled_for(terminal) or self._waits_for(terminal)):
                         break
                     if self._plan.announcements.register_again():
                         self._plan.proof_due = True
@@ -357,9 +365,14 @@ class Worker:
             return self._record_failure("protocol", str(exc), exc)
         return max(0.0, next_poll_s - now_s())
 
+    def _waits_for(self, terminal: Terminal) -> bool:
+        """Whether deliveries are waited for between polls; one that calls is refused while nothing waits for it."""
+        return brings_records(terminal) and (self.settings.live or self._attached is not None)
+
     def _start_anew(self) -> None:
         """Forget what is true of another device only."""
         self._clock_check.forget()
+        self._recount.forget()
         self.state.complete = None
         self._live.enabled = self.settings.live
 
@@ -375,7 +388,9 @@ class Worker:
                 break
             if self._attached is not None:
                 self._receive(terminal, 0.0)
-                yield left_s
+                self._advance_recount(terminal)
+                if not self._due.is_set():
+                    yield left_s
                 continue
             if not self._receive(terminal, min(left_s, timing.listen_slice_s)):
                 break
@@ -392,6 +407,7 @@ class Worker:
             self._live.receive(terminal, for_s)
             return self._live.enabled
         if self._deliveries.receive(terminal, for_s):
+            self._is_delivering = True
             self._live.received_at_s = self._context.timing.monotonic_s()
         return True
 
@@ -402,10 +418,12 @@ class Worker:
         requests = self._requests.waiting()  # a visit that fails leaves them to the next
         full_requested = any(request.full for request in requests)
         self._clock_check.measure(terminal)
+        if self._attached is not None:
+            self._identity.complete(terminal)
         reading = context.reading(context.driver.via, state.clock, stepped=self._clock_check.unread_step)
         self._live.drain(terminal)  # events are registered before reading, so that no punch is missed between
-        if self.settings.live and brings_records(terminal):
-            self._deliveries.receive(terminal, context.timing.drain_s if self._attached is None else 0.0)
+        if self._waits_for(terminal):
+            self._receive(terminal, context.timing.drain_s if self._attached is None else 0.0)
         self._clock_check.stepped = False
         result = self._read_new(terminal, reading, full_requested=full_requested)
         state.last_visit = context.clock.now()
@@ -414,7 +432,10 @@ class Worker:
             self._plan.full_due |= full_requested
             self._requests.postpone(requests, DISK_FULL_REASON)
         else:
-            self._requests.answer(requests, state.reconciliation)
+            waiting = isinstance(terminal, Recountable) and self._recount.is_running
+            self._recount_requests = [request for request in requests if request.full and waiting]
+            self._requests.answer([other for other in requests if not (other.full and waiting)], state.reconciliation)
+        self._advance_recount(terminal)
         self._date_check.run(terminal, reading)
         self._clock_check.correct(terminal, caught_up=self._plan.caught_up)
 
@@ -428,8 +449,21 @@ class Worker:
             if result is None:
                 self._plan.full_due |= due
             return result
+        if isinstance(terminal, Recountable):
+            if full_requested or (self._plan.full_due and not self._is_delivering):
+                self._plan.full_due = False
+                self._recount.begin()
+            self._is_delivering = False
         self._clock_check.all_read()
         return ReadingResult()
+
+    def _advance_recount(self, terminal: Terminal) -> None:
+        """Go on with the recount under way, if there is one; answer those who requested it."""
+        if isinstance(terminal, Recountable) and self._recount.advance(terminal):
+            self._requests.answer(self._recount_requests, self.state.reconciliation)
+            self._recount_requests = []
+            self.publish_tally()
+            self._context.publish_state()
 
     def _report_poll(self, result: ReadingResult, begun_s: float) -> None:
         state = self.state
@@ -483,6 +517,7 @@ class Worker:
             log_incident(self._log, "terminal_found", away_s=round((now - ended.since).total_seconds()))
             context.raise_alarm("terminal_found", alarm_message("terminal_found", terminal=self.name), self.name)
             self._date_check.schedule(context.timing.date_check_after_outage_s)
+            self._plan.full_due |= self._attached is not None  # what it did meanwhile only its count shows
         if not state.online:
             state.since = now
         state.online, state.cause, state.reason, state.reason_code = True, None, None, None

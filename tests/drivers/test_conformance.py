@@ -21,8 +21,12 @@ from drivers.line.simulator import PATTERN
 from drivers.line.simulator import Simulator as LineSimulator
 from drivers.line.terminal import LineTerminal
 from drivers.line.wire import LineEvent
+from drivers.push.simulator import SimulatedTerminal as PushTerminal
+from drivers.push.simulator import Simulator as PushSimulator
+from drivers.push.wire import ALLOWED as PUSH_ALLOWED
 from drivers.zkteco.simulator import Simulator, build
 from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
+from tests.drivers.push.office import receiving
 
 ROOT = Path(__file__).parent.parent.parent
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock
@@ -107,10 +111,28 @@ def zkteco(_folder: Path) -> Iterator[Bench]:
         )
 
 
+@contextmanager
+def push(_folder: Path) -> Iterator[Bench]:
+    """Let a terminal call a receiver."""
+    terminal = PushTerminal(serial=SERIAL, now=lambda: NOON)
+    with receiving(SERIAL) as (url, port), PushSimulator(terminal, url, pace=0.002) as simulator:
+        yield Bench(
+            OWN["push"],
+            options("push", serial=SERIAL),
+            (),
+            received=lambda: terminal.commands,
+            allowed=PUSH_ALLOWED,
+            state=lambda: (terminal.refused_writes, terminal.log),
+            punch=lambda: simulator.punch("1001"),
+            port=port,
+        )
+
+
 BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "anviz": anviz,
     "attlog": attlog,
     "line": line,
+    "push": push,
     "zkteco": zkteco,
 }
 
@@ -127,7 +149,8 @@ def test_check_passes(name: str, promise: Callable[[Bench], None], tmp_path: Pat
 def test_options_are_in_a_file_that_explains_them(name: str) -> None:
     """What nobody can find nobody can use."""
     reported = "".join(path.read_text("utf-8") for path in (ROOT / "config").glob("*.example.yaml"))
-    missing = [option for option in OWN[name].options.model_fields if not re.search(rf"\b{option}:", reported)]
+    fields = [field.alias or option for option, field in OWN[name].options.model_fields.items()]
+    missing = [option for option in fields if not re.search(rf"\b{option}:", reported)]
     assert missing == []
 
 

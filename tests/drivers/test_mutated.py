@@ -6,13 +6,21 @@ import pytest
 
 from tests.drivers.anviz import mutated as anviz
 from tests.drivers.line import mutated as line
+from tests.drivers.push import mutated as push
 from tests.drivers.zkteco import mutated as zkteco
 
 SEEDS = 1500
 CONVERSATIONS = 8
 
 
-@pytest.mark.parametrize("attack", [zkteco.attack, anviz.attack, line.attack], ids=["zkteco", "anviz", "line"])
+PUSH = [push.attack, push.attack_others, push.attack_head]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [zkteco.attack, anviz.attack, line.attack, *PUSH],
+    ids=["zkteco", "anviz", "line", "push", "push-others", "push-heads"],
+)
 def test_mutated_bytes(attack: Callable[[int], None]) -> None:
     """Neither another exception nor a record that is none."""
     for seed in range(SEEDS):

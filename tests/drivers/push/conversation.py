@@ -87,6 +87,11 @@ class Conversation:
         reply.encode()
         return reply
 
+    def send_head(self, head: bytes) -> Reply | None:
+        """Begin with the bytes of a head; return the reply, or None where a body is expected."""
+        found = self.session.begin(replace(parse_head(head), peer=self.address), Exchange(self.replies.append))
+        return found if isinstance(found, Reply) else None
+
     def text(self, target: str, body: bytes | None = None) -> str:
         """Return the text of the reply, which must be 200."""
         reply = self.send(target, body)
