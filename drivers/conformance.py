@@ -158,7 +158,11 @@ def a_delivery_is_kept_until_it_is_settled(bench: Bench) -> None:
         if not first:
             return
         again = _delivered(terminal, None, settle=True)
-        _require(again == first, "a delivery that was not settled is not delivered again")
+        # A terminal that calls may have sent the first one several times meanwhile.
+        _require(
+            list(dict.fromkeys(again)) == list(dict.fromkeys(first)),
+            "a delivery that was not settled is not delivered again",
+        )
         rest = _delivered(terminal, None, wait=False)
     kept = first[-OVERLAP:] if isinstance(terminal, Logged) else []
     _require(rest == kept, "a settled delivery is delivered again")
@@ -166,11 +170,9 @@ def a_delivery_is_kept_until_it_is_settled(bench: Bench) -> None:
 
 def a_delivery_can_be_recognised(bench: Bench) -> None:
     """Deliver records that may be sent again with a time, and marks only where they are received again."""
-    with bench.driver.connect(bench.options) as terminal:
+    with bench.connect() as terminal:
         if not isinstance(terminal, Delivering) or isinstance(terminal, Logged | Removable):
             return
-        if isinstance(terminal, Resumable):
-            terminal.resume({})
         if bench.punch is not None:
             bench.punch()
         until = time.monotonic() + TIMEOUT_S

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from threading import Condition
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import model_validator
 
@@ -23,6 +23,7 @@ from drivers.base import (
     Driver,
     Notice,
     Reason,
+    Settlement,
     SpanAnswer,
     TerminalInfo,
     TerminalRefused,
@@ -82,6 +83,14 @@ class PushOptions(CallerOptions):
             ) from exc
 
 
+class _Upload(NamedTuple):
+    """A batch that waits for the worker."""
+
+    batch: Batch
+    exchange: Exchange
+    """Where its reply goes."""
+
+
 class PushCaller:
     """A terminal as long as the gateway serves it; made by :func:`attach`. Thread-safe."""
 
@@ -91,7 +100,7 @@ class PushCaller:
         self._monotonic_s = monotonic_s
         self._begun_s = monotonic_s()
         self._arrived = Condition()
-        self._waiting: deque[tuple[Batch, Exchange]] = deque()
+        self._waiting: deque[_Upload] = deque()
         self._notices: deque[Notice] = deque(maxlen=NOTICES_MAX)
         self.command: Command | None = None
         """The outstanding request, or the last one whose result was not fetched."""
@@ -126,7 +135,7 @@ class PushCaller:
         """Return the last estimate of the terminal's clock."""
         return self.session.clock.reading(self._monotonic_s())
 
-    def taken(self, timeout_s: float) -> Notice | tuple[Batch, Exchange] | None:
+    def taken(self, timeout_s: float) -> Notice | _Upload | None:
         """Return what has arrived; None where nothing does within ``timeout_s`` seconds."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._waiting or self._notices, timeout_s)
@@ -138,18 +147,18 @@ class PushCaller:
         """Refuse what waits; the terminal sends it again."""
         with self._arrived:
             waiting, self._waiting = list(self._waiting), deque()
-        for _, exchange in waiting:
-            exchange.reply(REFUSED)
+        for upload in waiting:
+            upload.exchange.reply(REFUSED)
 
     # Called by the receiver's loop, through the session.
 
     def _deliver(self, batch: Batch, exchange: Exchange) -> bool:
         with self._arrived:
-            while self._waiting and not self._waiting[0][1].is_open:
+            while self._waiting and not self._waiting[0].exchange.is_open:
                 self._waiting.popleft()  # held too long: its terminal sends it again
             if len(self._waiting) >= WAITING_MAX:
                 return False
-            self._waiting.append((batch, exchange))
+            self._waiting.append(_Upload(batch, exchange))
             self._arrived.notify_all()
         self._port.wake()
         return True
@@ -193,22 +202,21 @@ class PushTerminal:
             if isinstance(item, Notice):
                 yield item
                 continue
-            batch, exchange = item
-            if not exchange.is_open:
-                continue  # held too long: its terminal sends it again
-            with Delivery(
-                batch.records,
-                "push",
-                mark=batch.mark,
-                settle=lambda _settlement, batch=batch, exchange=exchange: self._settle(batch, exchange),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                refuse=lambda exchange=exchange: exchange.reply(REFUSED),  # type: ignore[misc]  # as above
-            ) as delivery:
-                yield delivery
+            # A batch that was held too long is left out: its terminal sends it again.
+            if item.exchange.is_open:
+                yield from self._offered(item)
         caller.check_contact()
 
-    def _settle(self, batch: Batch, exchange: Exchange) -> bool:
-        self._caller.session.stored(batch)
-        return exchange.reply(batch.reply)
+    def _offered(self, upload: _Upload) -> Generator[Delivery, None, None]:
+        def settle(_settlement: Settlement) -> bool:
+            self._caller.session.stored(upload.batch)
+            return upload.exchange.reply(upload.batch.reply)
+
+        def refuse() -> None:
+            upload.exchange.reply(REFUSED)
+
+        with Delivery(upload.batch.records, "push", mark=upload.batch.mark, settle=settle, refuse=refuse) as delivery:
+            yield delivery
 
     def request(self, first: datetime, last: datetime, *, again: bool) -> bool:
         """Request the number of the punches of a span, or the punches; see :class:`drivers.base.Recountable`."""

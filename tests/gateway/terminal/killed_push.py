@@ -23,7 +23,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return settle(delivery, settlement)
 
-    Delivery.settle = counted  # type: ignore[method-assign]
+    Delivery.settle = counted  # type: ignore[method-assign,assignment]
     sys.argv = ["hadir", "run", "-c", configuration]
     cli.main()
 
