@@ -37,8 +37,6 @@ RESEND_S = 120.0
 """A command is sent again where the terminal continues to poll without its result for this time."""
 SAME_ADDRESS_S = 2.0 * wire.DELAY_S
 """After this time without a request from its address, a terminal may call from another."""
-SILENCE_S = 90.0
-"""After this time without a call the worker may wait for the next one; a terminal calls 60 s after an error."""
 REPEATS_S = 120.0
 REPEATS = 3
 """An upload that is acknowledged and arrives so often within :data:`REPEATS_S` shows that the form of the answer is
@@ -107,6 +105,7 @@ class Session:
         deliver: Callable[[Batch, Exchange], bool],
         notice: Callable[[Notice], None],
         wake: Callable[[], None] = lambda: None,
+        silence_s: float = 75.0,
         monotonic_s: Callable[[], float],
         trusted_now: Callable[[], datetime | None],
         first_number: int = 1,
@@ -114,7 +113,7 @@ class Session:
     ) -> None:
         """``deliver`` receives a batch and where its reply goes; False where too many wait already.
 
-        ``wake`` is called when a command is over, and at the first call after a silence.
+        ``wake`` is called when a command is over, and at the first call after ``silence_s`` seconds without one.
 
         ``trusted_now`` is this computer's time, None while it is not synchronised. ``first_number`` numbers the first
         command; it differs from the numbers of an earlier process, whose results may still arrive.
@@ -129,6 +128,7 @@ class Session:
         self._deliver = deliver
         self._notice = notice
         self._wake = wake
+        self._silence_s = silence_s
         self._monotonic_s = monotonic_s
         self._trusted_now = trusted_now
         self._number = first_number
@@ -196,7 +196,7 @@ class Session:
         """Answer a request, or return what takes its body."""
         now_s = self._monotonic_s()
         before_s, self.last_call_s = self.last_call_s, now_s
-        if before_s is None or now_s - before_s > SILENCE_S:
+        if before_s is None or now_s - before_s > self._silence_s:
             self._wake()
         if self._is_elsewhere(request.peer, now_s):
             return REFUSED

@@ -34,7 +34,7 @@ BATCH = 100
 """Punches of one upload; fewer after a failure, as firmware does."""
 BATCH_LEAST = 30
 TRIES = 3
-RETRY_S = 0.3
+RETRY_S = 3.0
 READ_ONLY = ("DATA QUERY ATTLOG", "VERIFY SUM ATTLOG", "CHECK", "LOG", "INFO")
 """Commands that change nothing; all others are counted as refused writes."""
 HELP = (
@@ -606,7 +606,10 @@ class Simulator:
         self._result(f"ID={identity}&Return={0 if found else -1}&CMD=DATA QUERY ATTLOG\n")
 
     def _result(self, text: str) -> None:
-        self._send("devicecmd", "", text.encode())
+        """Send the result of a command; firmware keeps it until the server has it."""
+        while (reply := self._send("devicecmd", "", text.encode())) is None or reply.status != 200:
+            if self._stop.wait(RETRY_S * self._pace):
+                return
 
 
 def _options(text: str) -> dict[str, str]:

@@ -94,7 +94,10 @@ class _Upload(NamedTuple):
 class PushCaller:
     """A terminal as long as the gateway serves it; made by :func:`attach`. Thread-safe."""
 
-    def __init__(self, options: PushOptions, port: CallerPort, monotonic_s: Callable[[], float]) -> None:
+    def __init__(
+        self, options: PushOptions, port: CallerPort, monotonic_s: Callable[[], float], lost_s: float = LOST_S
+    ) -> None:
+        self._lost_s = lost_s
         self._options = options
         self._port = port
         self._monotonic_s = monotonic_s
@@ -110,6 +113,7 @@ class PushCaller:
             deliver=self._deliver,
             notice=self._note,
             wake=port.wake,
+            silence_s=lost_s / 2,
             monotonic_s=monotonic_s,
             trusted_now=port.trusted_now,
             first_number=int(time.time()),
@@ -118,7 +122,7 @@ class PushCaller:
 
     @contextmanager
     def connect(self) -> Iterator["PushTerminal"]:
-        """Begin a visit; TerminalUnavailable where the terminal has not called for :data:`LOST_S`."""
+        """Begin a visit; TerminalUnavailable where the terminal has not called for so long."""
         self.session.allow(self._options.comm_key())
         self.check_contact()
         yield PushTerminal(self, self._options)
@@ -127,7 +131,7 @@ class PushCaller:
         """Raise TerminalUnavailable where the terminal has not called for so long that it counts as lost."""
         last_s = self.session.last_call_s
         silent_s = self._monotonic_s() - (self._begun_s if last_s is None else last_s)
-        if silent_s > LOST_S:
+        if silent_s > self._lost_s:
             never = "" if last_s is not None else ", not once since the gateway serves it"
             raise TerminalUnavailable(f"the terminal has not called for {silent_s:.0f} s{never}")
 
@@ -242,10 +246,14 @@ class PushTerminal:
 
 @contextmanager
 def attach(
-    options: PushOptions, port: CallerPort, monotonic_s: Callable[[], float] = time.monotonic
+    options: PushOptions,
+    port: CallerPort,
+    monotonic_s: Callable[[], float] = time.monotonic,
+    *,
+    lost_s: float = LOST_S,
 ) -> Iterator[PushCaller]:
-    """Serve the terminal within the block."""
-    caller = PushCaller(options, port, monotonic_s)
+    """Serve the terminal within the block; it counts as lost after ``lost_s`` seconds without a call."""
+    caller = PushCaller(options, port, monotonic_s, lost_s)
     try:
         with port.register(options.key(), caller.session):
             yield caller

@@ -171,6 +171,7 @@ def test_other_commands_are_refused() -> None:
     """What would change the terminal is counted; the tests of the driver rely on it."""
     terminal = terminal_of("2.4")
     simulator = Simulator(terminal, "http://127.0.0.1:9")
+    simulator._stop.set()
     for text in ("CLEAR LOG", "DATA DELETE USERINFO PIN=7", "REBOOT", "DATA QUERY ATTLOG *"):
         simulator._execute("1", text)
     assert terminal.refused_writes == ["CLEAR LOG", "DATA DELETE USERINFO PIN=7", "REBOOT"]

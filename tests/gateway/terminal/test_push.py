@@ -7,8 +7,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from drivers import DRIVERS
 from drivers.push.simulator import FIRMWARES, Firmware, SimulatedTerminal, Simulator, history
+from drivers.push.terminal import attach
 from drivers.receiver.registry import Expected, Serial
 from gateway.callers import Callers
 from gateway.ledger import Ledger, LedgerFull
@@ -27,7 +29,7 @@ from tests.gateway.office import ZONE, Clock
 from tests.gateway.test_callers import settings_with
 
 SERIAL = "SIM0000000001"
-PACE = 0.005
+PACE = 0.01
 ROOT = Path(__file__).parent.parent.parent.parent
 
 
@@ -44,7 +46,7 @@ class Office(office_module.Office):
         worker = Worker(
             self.settings(**changes),
             ZONE,
-            DRIVERS["push"],
+            self.driver or DRIVERS["push"],
             self.ledger,
             self.clock,
             captures=self.folder / "captures",
@@ -235,10 +237,9 @@ def test_faults(office: Office, fault: str) -> None:
         assert secret not in kept
 
 
-def test_no_call_is_an_outage(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_call_is_an_outage(office: Office) -> None:
     """The terminal is lost after a while, and found with its next call."""
-    monkeypatch.setattr("drivers.push.terminal.LOST_S", 1.0)
-    monkeypatch.setattr("drivers.push.session.SILENCE_S", 0.5)
+    office.driver = replace(DRIVERS["push"], attach=partial(attach, lost_s=1.0))
     worker = office.visit()
     eventually(lambda: worker.state.cause == "unavailable")
     terminal = office.terminal("2.4", 3)
@@ -246,7 +247,7 @@ def test_no_call_is_an_outage(office: Office, monkeypatch: pytest.MonkeyPatch) -
         eventually(lambda: office.has_all(terminal))
         eventually(lambda: worker.state.online)
     eventually(lambda: worker.state.cause == "unavailable")
-    assert len(office.events("terminal.lost")) >= 2
+    eventually(lambda: len(office.events("terminal.lost")) >= 2)
     assert office.events("terminal.found")
 
 
