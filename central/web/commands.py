@@ -241,8 +241,10 @@ def serve(
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     tls = None if cert_file is None or key_file is None else Tls(cert_file, key_file)
+    ours = f"{scheme}://{shown}:{port}/"
+    addresses = ours if public is None else f"{public}/ by way of {ours}"
     with listening:
-        run(centre, site, tls, listening, lambda: print(f"{public or f'{scheme}://{shown}:{port}'}/", flush=True))
+        run(centre, site, tls, listening, lambda: print(addresses, flush=True))
 
 
 def _address(listen: str) -> tuple[str, int]:

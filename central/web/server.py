@@ -2,9 +2,11 @@
 
 import asyncio
 import resource
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,6 +116,23 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._centre, self._ready = centre, ready
         self._tending: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C end the server, and the process with 0: uvicorn would end it by the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        self.should_exit = True
+        signal.signal(number, signal.SIG_DFL)  # a second signal ends the process at once
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to tend the pages."""
