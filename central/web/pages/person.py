@@ -166,13 +166,16 @@ def _dates(first: date, last: date) -> Iterator[date]:
 
 
 def places_of(look: Look, rows: Sequence[Person], on: date | None = None) -> list[tuple[str | None, str, str]]:
-    """Return unit, its name on a date and the kind of employment of each row."""
+    """Return of each row the unit, where its pages are the viewer's, its name on a date, and the kind of employment."""
     found = []
     for row in rows:
         unit = None if row.unit is None else look.tree.on(on or row.since).get(row.unit)
         name = row.unit or "-" if unit is None else unit.name
         words = VALUES.get(row.employment)
-        found.append((row.unit, name, row.employment.upper() if words is None else look.t.into(words)))
+        seen = unit is not None and unit.key in look.scope.units(on or row.since)
+        found.append(
+            (row.unit if seen else None, name, row.employment.upper() if words is None else look.t.into(words))
+        )
     return found
 
 
