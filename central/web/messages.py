@@ -41,6 +41,7 @@ TEXTS: Mapping[str, Text] = {
     "home": _("Overview"),
     "home_units": _("Your units"),
     "home_all": _("All units"),
+    "home_own": _("Your days"),
     "home_none": _(
         "This account has no unit that the registers know today. The administrator can change that: "
         "hadir-central account list shows the account's units."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from central.web.access import ALL_UNITS
+from central.web.access import ALL_UNITS, Role
 from central.web.messages import TEXTS as COMMON
 from central.web.page import Look, Page, Shown
 
@@ -14,7 +14,8 @@ def show(look: Look) -> Shown:
     def values() -> Mapping[str, Any]:
         today = look.today()
         everything = look.viewer.role in ALL_UNITS
-        return {"units": look.scope.roots(today), "everything": everything, "paths": look.paths}
+        own = look.viewer.person if look.viewer.role is Role.PERSON else None
+        return {"units": look.scope.roots(today), "everything": everything, "own": own}
 
     return look.show("overview.html", values)
 

@@ -269,6 +269,7 @@ def test_the_own_days_need_to_be_switched_on(served: Served, tmp_path: Path) -> 
     served.own_days = True
     served.begin()
     browser = served.browser("own")
+    assert 'href="/person/a"' in browser.get("/").body
     assert browser.get("/test/person/a").status == 200
     assert browser.get("/test/person/b").status == 404
     assert browser.get("/test/unit/dinas").status == 404
