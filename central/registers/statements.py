@@ -196,9 +196,12 @@ def compose(kind: str, lines: Sequence[Line]) -> list[Source]:
 def records_of(kind: str, content: str) -> tuple[Any, ...]:
     """Return the records in a statement's content; raises ValueError where it holds none."""
     record, names, dates = _fields(kind)
+    nested = content.find("[", 1) > 0  # most contents hold no list in a record
     found = []
     for item in load_json(content):
-        values: list[Any] = [tuple(value) if isinstance(value := item.get(name), list) else value for name in names]
+        values: list[Any] = list(map(item.get, names))
+        if nested:
+            values = [tuple(value) if isinstance(value, list) else value for value in values]
         for index in dates:
             if values[index] is not None:
                 values[index] = date.fromisoformat(values[index])

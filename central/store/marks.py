@@ -272,10 +272,11 @@ def waiting(connection: Connection, limit: int, after: int = 0) -> list[Marked]:
 
 
 def _waiting(connection: Connection, limit: int, after: int, of: ColumnElement[bool]) -> list[Marked]:
-    query = select(AFFECTED).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after, of).order_by(AFFECTED.c.id)
+    columns = (AFFECTED.c[name] for name in Marked._fields)
+    query = select(*columns).where(AFFECTED.c.failed.is_(None), AFFECTED.c.id > after, of).order_by(AFFECTED.c.id)
     return [
-        Marked(row.id, row.subject, date.fromisoformat(row.first), date.fromisoformat(row.last), row.cause, row.entered)
-        for row in connection.execute(query.limit(limit))
+        Marked(number, subject, date.fromisoformat(first), date.fromisoformat(last), cause, when)
+        for number, subject, first, last, cause, when in connection.execute(query.limit(limit))
     ]
 
 

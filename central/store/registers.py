@@ -7,7 +7,7 @@ moment, only rows entered until then exist.
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Index, Select, exists, func, insert, or_, select
@@ -142,8 +142,7 @@ class Stated:
     @property
     def record(self) -> Any:
         """Return the first record, the only one but of timetables, schedules and calendar."""
-        found = self._records
-        return (self.records if found is None else found)[0]
+        return (self._records or self.records)[0]
 
     def ended(self, until: date) -> "Stated":
         """Return it as valid until a date."""
@@ -366,14 +365,14 @@ def _earlier(day: date, days: int) -> date:
 
 def _versions(rows: Iterable[Stated]) -> Iterator[Stated]:
     """Let each version end where the next one of its subject begins; rows are in order of subject and date."""
-    for _, versions in groupby(rows, key=lambda row: row.statement.subject):
-        ordered = list(versions)
-        for row, following in zip(ordered, [*ordered[1:], None], strict=True):
-            if following is None:
-                yield row
-            else:
-                until = following.since - timedelta(days=1)
-                yield row.ended(until)
+    before: Stated | None = None
+    for row in rows:
+        if before is not None:
+            follows = row.statement.subject == before.statement.subject
+            yield before.ended(row.since - timedelta(days=1)) if follows else before
+        before = row
+    if before is not None:
+        yield before
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

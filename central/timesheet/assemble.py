@@ -127,7 +127,10 @@ def people_rows(rows: Mapping[str, Iterable[Stated]]) -> dict[str, PersonRows]:
     found: dict[str, PersonRows] = {}
 
     def of(person: str) -> PersonRows:
-        return found.setdefault(person, PersonRows())
+        own = found.get(person)
+        if own is None:
+            own = found[person] = PersonRows()
+        return own
 
     for row in rows.get("people", ()):
         of(row.record.key).employment.append(row)
@@ -387,13 +390,51 @@ def _leave_s(leave: Iterable[Stated], on: date) -> int:
 # --- which days belong together -----------------------------------------------------------------------------------
 
 
+class Together:
+    """Planned dates that belong together, with what all people who share them have in common."""
+
+    __slots__ = ("dates", "ends", "extents", "local_dates", "local_days", "plans", "rules_on", "zone", "zones")
+
+    def __init__(self, dates: tuple[date, ...], planned: Sequence[Planned], rules_on: RulesOn) -> None:
+        """Take dates in order, those of them that are planned, and the policy of each."""
+        self.dates = dates
+        self.plans = tuple(plan for one in planned for plan in one.days)
+        self.zone = planned[0].days[0].zone
+        self.zones = {one.days[0].date: one.days[0].zone for one in planned}
+        self.extents = tuple(one.extent for one in planned)
+        self.ends: Extent = min(first for first, _ in self.extents), max(last for _, last in self.extents)
+        low, high = (self.zone.local(end) // DAY_S for end in self.ends)
+        self.local_days = range(low, high + 1)
+        """Numbers of the days that the extents touch on the clock of the zone."""
+        self.local_dates = date_of(low * DAY_S), date_of(high * DAY_S)
+        """The first and the last of these."""
+        self.rules_on = rules_on
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a verdict on a date rests on beside what is stated and recorded about one person."""
+
+    unit: str | None
+    policy: str | None
+    planned: Planned | WhyNone
+
+
 class Days:
-    """The planned dates of one person, and which of them a verdict depends on."""
+    """The planned dates of one person, or of people of one unit without plans of their own.
+
+    All that is the same for these people is found once, and which dates a verdict depends on.
+    """
 
     def __init__(self, office: Office, own: PersonRows) -> None:
         self._office = office
         self._own = own
         self._planned: dict[date, Planned | WhyNone] = {}
+        self._around: dict[date, Around] = {}
+        self._together: dict[tuple[date, ...], Together] = {}
+        self._belonging: dict[date, Together] = {}
+        self._begins: dict[date, int | None] = {}
+        self._next: dict[date, tuple[date, int] | None] = {}
         self._alone: tuple[date, date] | None = None
         """Dates of which is known that no window around them reaches beyond its date."""
 
@@ -403,6 +444,42 @@ class Days:
         if found is None:
             found = self._planned[on] = self._office.planned(self._own, on)
         return found
+
+    def around(self, on: date) -> Around:
+        """Return unit, policy and plans of a date."""
+        found = self._around.get(on)
+        if found is None:
+            unit, policy = self._own.unit_on(on)[1], self._office.policy_name(self._own, on)
+            found = self._around[on] = Around(unit, policy, self.on(on))
+        return found
+
+    def belonging(self, on: date) -> Together:
+        """Return the dates that belong together with a planned date."""
+        found = self._belonging.get(on)
+        if found is None:
+            dates = self.together(on)
+            if dates not in self._together:
+                planned = [one for each in dates if isinstance(one := self.on(each), Planned)]
+                self._together[dates] = Together(dates, planned, rules_for(self._office, self._own, dates))
+            found = self._belonging[on] = self._together[dates]
+        return found
+
+    def begin(self, on: date) -> int | None:
+        """Return when a date begins; None where it is no day of employment."""
+        if on not in self._begins:
+            employed, unit = self._own.unit_on(on)
+            zone = self._office.zone(unit, on) if employed else None
+            begin = midnight(on) if zone is None else zone.instant(midnight(on))
+            self._begins[on] = begin if employed else None
+        return self._begins[on]
+
+    def next_begin(self, on: date) -> tuple[date, int] | None:
+        """Return the next day of employment, as far as rows were read, and when it begins."""
+        if on not in self._next:
+            near = (on + timedelta(days=number) for number in range(1, REACH + 1))
+            begins = ((day, begin) for day in near if (begin := self.begin(day)) is not None)
+            self._next[on] = next(begins, None)
+        return self._next[on]
 
     def alone(self, first: date, last: date) -> bool:
         """Return whether no window of the dates, and of those around, reaches beyond its own date."""
@@ -505,6 +582,8 @@ def punch_of(event: Mapping[str, Any], stream: str, sequence: int, instant: int)
 def _suspects(listed: object) -> tuple[str, ...]:
     if not listed or not isinstance(listed, list):
         return ()
+    if len(listed) == 1 and isinstance(listed[0], str):
+        return (listed[0],)
     return tuple(sorted({item for item in listed if isinstance(item, str)}))
 
 
@@ -612,9 +691,8 @@ def not_concerned(
 
 
 def assemble(
-    days: Days,
+    together: Together,
     own: PersonRows,
-    dates: Sequence[date],
     punches: Iterable[Punch],
     doubts: Iterable[Doubt],
     now: int,
@@ -624,18 +702,14 @@ def assemble(
     Only punches that lie within the dates and their windows enter, so that a verdict does not depend on what else was
     judged with it.
     """
-    planned = [found for on in dates if isinstance(found := days.on(on), Planned)]
-    extents = [one.extent for one in planned]
-    zone = planned[0].days[0].zone
+    dates, extents, zone, zones = together.dates, together.extents, together.zone, together.zones
     near = tuple([punch for punch in punches if _within(punch, extents, zone)])
-    plans = tuple([plan for one in planned for plan in one.days])
     if own.states_nothing:
-        return Span(plans, near, doubts=tuple(doubts), now=now)
-    zones = {one.days[0].date: one.days[0].zone for one in planned}
+        return Span(together.plans, near, doubts=tuple(doubts), now=now)
     stated = stated_punches(own, lambda on: zones.get(on, zone))
     near += tuple(punch for punch in stated if _within(punch, extents, zone))
     return Span(
-        days=plans,
+        days=together.plans,
         punches=tuple(accepted(punch, own.decisions) for punch in near),
         leave=tuple(part for row in own.leave for part in _leave(row, dates, lambda on: zones.get(on, zone))),
         orders=tuple(
@@ -648,14 +722,15 @@ def assemble(
     )
 
 
-def _within(punch: Punch, extents: Iterable[Extent], zone: Zone) -> bool:
+def _within(punch: Punch, extents: Sequence[Extent], zone: Zone) -> bool:
     """Return whether a punch lies in an extent, by its instant or by its digits read in the plan's zone."""
-    instant, printed = punch.instant, zone.instant(punch.local)
+    instant = punch.instant
+    for first, last in extents:
+        if first <= instant <= last:
+            return True
+    printed = zone.instant(punch.local)
     low, high = punch.between or (1, 0)  # a punch without a date lies wherever it may have been made
-    return any(
-        first <= instant <= last or first <= printed <= last or (low <= high and low <= last and high >= first)
-        for first, last in extents
-    )
+    return any(first <= printed <= last or (low <= high and low <= last and high >= first) for first, last in extents)
 
 
 def _leave(row: Stated, dates: Sequence[date], zone_on: Callable[[date], Zone]) -> list[LeaveInterval | LeaveDay]:

@@ -3,10 +3,9 @@
 Now, or as it was known at a moment. Nothing is stored here.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection
@@ -28,11 +27,11 @@ from central.timesheet.assemble import (
     PersonRows,
     Planned,
     Stated,
+    Together,
     assemble,
     not_concerned,
     people_rows,
     punch_of,
-    rules_for,
 )
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, Zone, date_of, midnight
@@ -132,10 +131,12 @@ class Facts:
         self._dates = first, last
         self._days: dict[str, Days] = {}
         self._days_of_units: dict[str, Days] = {}
-        self._punches: dict[str, list[Punch]] = {}
+        self._held: dict[str, list[Held]] = {}
+        self._misdated: dict[str, dict[str, Punch]] = {}
+        """Punches without a date, by person and id."""
         self._unknown = Unknown()
-        self._alike: dict[tuple[Any, ...], tuple[Day, ...]] = {}
-        """Dates of people who are enrolled alike throughout."""
+        self._alike: dict[tuple[Together, str | None, str | None], tuple[Day, ...]] = {}
+        """Dates of people who are enrolled alike throughout: at a terminal, or at a site."""
         self._proven: dict[tuple[str, int, int], list[Proof]] = {}
         self._serials: dict[str | None, str] = {}
         """By the ids of punches without a date."""
@@ -178,8 +179,8 @@ class Facts:
             if read not in whose:
                 whose[read] = enrolments.person(Reader(one.serial, one.site), one.pin, date.fromisoformat(read[3]))
             person = whose[read]
-            if person in self._enrolments and (punch := _punch(one)) is not None:
-                self._punches.setdefault(person, []).append(punch)
+            if person in self._enrolments:
+                self._held.setdefault(person, []).append(one)
         self._load_misdated(pins, first, last)
 
     def _load_misdated(self, pins: set[str], first: int, last: int) -> None:
@@ -196,11 +197,18 @@ class Facts:
             if person is None or punch is None or NEVER_CLAIMED.isdisjoint(punch.suspect):
                 continue
             offset = punch.local - punch.instant
-            known = [other for other in self._punches.get(person, []) if other.id != punch.id]
             between = one.begin, one.end
             here = replace(punch, between=between, between_local=(one.begin + offset, one.end + offset))
-            self._punches[person] = [*known, here]
+            self._misdated.setdefault(person, {})[one.id] = here
             self._serials[punch.id] = one.serial
+
+    def _punches_of(self, person: str) -> list[Punch]:
+        """Return the punches of a person; they are read from their events only here, and not kept."""
+        undated = self._misdated.get(person, {})
+        found = [
+            punch for one in self._held.get(person, ()) if one.id not in undated and (punch := _punch(one)) is not None
+        ]
+        return [*found, *undated.values()] if undated else found
 
     def _reads_digits(self) -> bool:
         """Return whether a policy reads terminals' digits in the plan's zone, wherever the terminals are."""
@@ -320,62 +328,55 @@ class Facts:
     def judge(self, person: str, dates: Iterable[date], now: int) -> Iterator[Judgement]:
         """Yield the verdicts on dates of a person; what belongs to dates that have not begun is left out."""
         own, days = self.own(person), self.days(person)
-        punches = self._punches.get(person, [])
-        found: dict[tuple[date, ...], dict[date, tuple[DayResult, bool]]] = {}
+        punches = self._punches_of(person)
+        found: dict[Together, dict[date, tuple[DayResult, bool]]] = {}
         for on in dates:
-            planned = days.on(on)
-            unit = own.unit_on(on)[1]
-            policy = self.office.policy_name(own, on)
+            around = days.around(on)
+            unit, policy, planned = around.unit, around.policy, around.planned
             if not isinstance(planned, Planned):
                 yield Judgement(person, on, None, planned, unit, policy if planned == "unknown_policy" else None, None)
                 continue
             if planned.own_date[0] > now:
                 continue
-            together = days.together(on)
-            if together not in found:
-                found[together] = self._judged(own, days, together, person, punches, now)
-            result, awaits = found[together][on]
+            together = days.belonging(on)
+            judged = found.get(together)
+            if judged is None:
+                judged = found[together] = self._judged(own, together, person, punches, now)
+            result, awaits = judged[on]
             yield Judgement(person, on, result, None, unit, policy, _next_end(planned, now), awaits)
 
     def _judged(
-        self,
-        own: PersonRows,
-        days: Days,
-        dates: tuple[date, ...],
-        person: str,
-        punches: list[Punch],
-        now: int,
+        self, own: PersonRows, together: Together, person: str, punches: list[Punch], now: int
     ) -> dict[date, tuple[DayResult, bool]]:
         """Return the verdicts on dates that belong together, and whether each waits for what is not known yet."""
-        planned = [found for on in dates if isinstance(found := days.on(on), Planned)]
-        zone = planned[0].days[0].zone
-        extents = [one.extent for one in planned]
-        ends = min(extent[0] for extent in extents), max(extent[1] for extent in extents)
-        punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
-        doubts = self._unknown.doubts(self._enrolled(own, person, zone, *ends), punched)
+        zone = together.zone
+        doubts = self._doubts(own, together, person, punches)
         if own.decisions:
             doubts = not_concerned(doubts, own.decisions, zone) if doubts else doubts
             punches = [
                 one for punch in punches for one in _left(punch, own.decisions, zone, self._serials.get(punch.id))
             ]
-        span = assemble(days, own, dates, punches, doubts, now)
-        judged = judge(span, rules_for(self.office, own, dates))
+        judged = judge(assemble(together, own, punches, doubts, now), together.rules_on)
         return {day.date: (day, day.date in judged.awaiting) for day in judged.days}
 
-    def _enrolled(self, own: PersonRows, person: str, zone: Zone, first: int, last: int) -> tuple[Day, ...]:
-        """Return the dates between two instants on the clock of a zone, with where a person is enrolled on each."""
+    def _doubts(self, own: PersonRows, together: Together, person: str, punches: list[Punch]) -> Sequence[Doubt]:
+        """Return the doubts of a person on dates that belong together; of people who are enrolled alike found once."""
         rows = self._enrolments.get(person, [])
-        low, high = zone.local(first) // DAY_S, zone.local(last) // DAY_S
-        if len(rows) == 1 and not own.decisions and _holds(rows[0], date_of(low * DAY_S), date_of(high * DAY_S)):
-            one = rows[0].record
-            alike = one.terminal, one.site, zone.name, low, high
-            if alike not in self._alike:
-                self._alike[alike] = tuple(_day(rows, zone, number, ()) for number in range(low, high + 1))
-            return self._alike[alike]
-        settled = [
-            row for row in own.decisions if row.record.decision == "not_concerned" and row.record.terminal is not None
-        ]
-        return tuple(_day(rows, zone, number, settled) for number in range(low, high + 1))
+        zone = together.zone
+        if len(rows) == 1 and not own.decisions and _holds(rows[0], *together.local_dates):
+            alike = together, rows[0].record.terminal, rows[0].record.site
+            days = self._alike.get(alike)
+            if days is None:
+                days = self._alike[alike] = tuple(_day(rows, zone, number, ()) for number in together.local_days)
+        else:
+            settled = [
+                row
+                for row in own.decisions
+                if row.record.decision == "not_concerned" and row.record.terminal is not None
+            ]
+            days = tuple(_day(rows, zone, number, settled) for number in together.local_days)
+        punched = {date_of(zone.local(punch.instant)) for punch in punches} if self._unknown.punches else set()
+        return self._unknown.doubts(days, punched)
 
 
 def _left(punch: Punch, decisions: Iterable[Stated], zone: Zone, serial: str | None) -> Iterator[Punch]:

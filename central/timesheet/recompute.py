@@ -5,7 +5,7 @@ deleted together, so that a kill at any moment loses nothing and repeats nothing
 """
 
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -25,7 +25,6 @@ from central.store.recorded import Unattributed
 from central.store.registers import Registers
 from central.store.results import Last, Revision
 from central.timesheet.affected import REACH, Mark, read_of
-from central.timesheet.assemble import PersonRows
 from central.timesheet.attribution import Enrolments, Reader
 from central.timesheet.clock import DAY_S, midnight, zone_named
 from central.timesheet.facts import WIDE, Facts, Judgement, extent_of, judge_now, padded
@@ -39,7 +38,6 @@ PERSON_DAYS = 4_000
 """Person-days of a batch, about; a single mark of one person may have more."""
 MAX_CAUSES = 20
 """Causes that a revision names."""
-NO_REVISION = Last(0, "none", "", 0, None)
 
 log = structlog.get_logger("recompute")
 
@@ -269,35 +267,28 @@ class Recompute:
         ]
         facts.load_recorded(min(ends), max(ends))
         before = results.last_revisions(connection, people, min(every), max(every))
-        judged = [one for person in people for one in facts.judge(person, sorted(near[person]), instant)]
-        changed = [one for one in judged if _differs(one, before.get((one.person, one.date)))]
-        texts = results.contents(
-            connection,
-            [
-                (one.person, one.date, last.revision)
-                for one in changed
-                if (last := before.get((one.person, one.date))) is not None
-            ],
-        )
         entered = utc(now)
-        results.add(
-            connection,
-            [
-                _revision(
-                    one,
-                    before.get((one.person, one.date), NO_REVISION),
-                    texts.get((one.person, one.date)),
-                    near[one.person][one.date],
-                    entered,
-                )
-                for one in changed
-            ],
-        )
-        self._put_on_record(connection, {one.policy for one in judged if one.policy is not None}, entered)
-        marks.set_due(connection, _due(facts, judged, near, instant))
-        marks.set_awaited(connection, {(one.person, one.date): one.awaits for one in judged})
-        self.written += len(changed)
-        self.judged += len(judged)
+        revisions: list[Revision] = []
+        due: dict[tuple[str, date], int | None] = {}
+        awaited: dict[tuple[str, date], bool] = {}
+        names: set[str] = set()
+        for person in people:
+            causes = near[person]
+            # Of each verdict only its text is kept, while it is new: all of them at once would fill much memory.
+            for one in facts.judge(person, sorted(causes), instant):
+                day = person, one.date
+                due[day], awaited[day] = one.due, one.awaits
+                if one.policy is not None:
+                    names.add(one.policy)
+                last = before.get(day)
+                if _differs(one, last):
+                    revisions.append(_revision(one, last, causes[one.date], entered))
+        results.add(connection, _with_changes(connection, revisions, before))
+        self._put_on_record(connection, names, entered)
+        marks.set_due(connection, _due(facts, due, near, instant))
+        marks.set_awaited(connection, awaited)
+        self.written += len(revisions)
+        self.judged += len(due)
 
 
 def _unattributed(connection: Connection) -> set[Unattributed]:
@@ -325,62 +316,68 @@ def _differs(one: Judgement, before: Last | None) -> bool:
     return moved or (before.inputs, before.status) != (one.inputs, one.status)
 
 
-def _revision(one: Judgement, before: Last, text: str | None, causes: list[str], entered: str) -> Revision:
-    content = one.content
-    changed = {} if text is None else differences(load_json(text), load_json(content))
-    if text is not None and before.status != one.status and "status" not in changed.get("fields", ()):
-        changed.setdefault("fields", []).insert(0, "status")
-    if text is not None and before.unit != one.unit:
-        changed["unit"] = [before.unit, one.unit]
-    if before.revision and before.engine != ENGINE:
-        changed["engine"] = [before.engine, ENGINE]
-    if text is not None and not changed:
-        changed["inputs"] = True  # what lies in its windows and has no effect; the cause says what it is
+def _revision(one: Judgement, before: Last | None, causes: list[str], entered: str) -> Revision:
+    """Return what is stored of a verdict, without what differs from the revision before."""
     return Revision(
         person=one.person,
         date=one.date,
-        revision=before.revision + 1,
+        revision=1 if before is None else before.revision + 1,
         status=one.status,
         unit=one.unit,
         policy=one.policy,
         inputs=one.inputs,
         engine=ENGINE,
-        content=content,
-        changed=encode(changed),
+        content=one.content,
+        changed="{}",
         cause="[" + ",".join(causes[:MAX_CAUSES]) + "]",
         entered=entered,
     )
 
 
+def _with_changes(
+    connection: Connection, revisions: list[Revision], before: Mapping[tuple[str, date], Last]
+) -> list[Revision]:
+    """Return revisions, each with what differs from the one before."""
+    later = [(one.person, one.date, one.revision - 1) for one in revisions if one.revision > 1]
+    texts = results.contents(connection, later)
+    found = []
+    for one in revisions:
+        day = one.person, one.date
+        last = before.get(day)
+        found.append(one if last is None else one._replace(changed=encode(_changed(one, last, texts.get(day)))))
+    return found
+
+
+def _changed(one: Revision, before: Last, text: str | None) -> dict[str, Any]:
+    """Return what differs from the revision before; ``text`` is its content."""
+    changed = {} if text is None else differences(load_json(text), load_json(one.content))
+    if text is not None and before.status != one.status and "status" not in changed.get("fields", ()):
+        changed.setdefault("fields", []).insert(0, "status")
+    if text is not None and before.unit != one.unit:
+        changed["unit"] = [before.unit, one.unit]
+    if before.engine != ENGINE:
+        changed["engine"] = [before.engine, ENGINE]
+    if text is not None and not changed:
+        changed["inputs"] = True  # what lies in its windows and has no effect; the cause says what it is
+    return changed
+
+
 def _due(
-    facts: Facts, judged: Iterable[Judgement], touched: Mapping[str, Mapping[date, Any]], now: int
+    facts: Facts,
+    judged: Mapping[tuple[str, date], int | None],
+    touched: Mapping[str, Mapping[date, Any]],
+    now: int,
 ) -> dict[tuple[str, date], int | None]:
     """Return when time next changes what was judged: windows end, and the next day begins."""
     due: dict[tuple[str, date], int | None] = {(person, on): None for person, dates in touched.items() for on in dates}
-    due |= {(one.person, one.date): one.due for one in judged}
+    due |= judged
     for person, dates in touched.items():
+        days = facts.days(person)
         for on in dates:
-            begin = _begin_of(facts, person, on)
+            begin = days.begin(on)
             if begin is not None and begin > now:
                 due[person, on] = begin
-            following = _next_employed(facts.own(person), on)
-            begin = None if following is None else _begin_of(facts, person, following)
-            if following is not None and begin is not None and begin > now:
-                due[person, following] = begin
+            following = days.next_begin(on)
+            if following is not None and following[1] > now:
+                due[person, following[0]] = following[1]
     return due
-
-
-def _next_employed(own: PersonRows, on: date) -> date | None:
-    """Return the next date after one on which a person is employed, as far as rows were read."""
-    near = (on + timedelta(days=number) for number in range(1, REACH + 1))
-    return next((day for day in near if own.unit_on(day)[0]), None)
-
-
-def _begin_of(facts: Facts, person: str, on: date) -> int | None:
-    """Return when a date begins for a person who is employed on it."""
-    own = facts.own(person)
-    employed, unit = own.unit_on(on)
-    if not employed:
-        return None
-    zone = facts.office.zone(unit, on)
-    return midnight(on) if zone is None else zone.instant(midnight(on))

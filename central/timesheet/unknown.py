@@ -24,7 +24,7 @@ dates only is cut there.
 * A person without an enrolment, or without a terminal in use, is ``unenrolled``: nothing is known there.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
@@ -192,7 +192,7 @@ class Unknown:
     _at: dict[tuple[str, date], frozenset[str]] = field(default_factory=dict)
     _doubts: dict[tuple[Day, ...], tuple[Doubt, ...]] = field(default_factory=dict)
 
-    def doubts(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> list[Doubt]:
+    def doubts(self, days: tuple[Day, ...], dates_with_punches: Collection[date]) -> Sequence[Doubt]:
         """Return the doubts of a person on dates in order.
 
         ``dates_with_punches``: those on which a punch of the person lies, by the clock of the days.
@@ -201,7 +201,7 @@ class Unknown:
         if common is None:
             common = self._doubts[days] = tuple(self._common(days))
         if not self.punches:
-            return list(common)
+            return common
         return [*common, *self._unattributed(days, dates_with_punches)]
 
     def least_read(self, enrolled: Enrolled, on: date) -> tuple[list[str], int | None]:

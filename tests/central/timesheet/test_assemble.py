@@ -16,7 +16,6 @@ from central.timesheet.assemble import (
     not_concerned,
     people_rows,
     punch_of,
-    rules_for,
 )
 from central.timesheet.clock import midnight, zone_named
 from central.timesheet.judge import judge
@@ -46,10 +45,9 @@ def at(text: str, **more: object) -> Punch:
 def judged(rows: Rows, on: date, *punches: Punch, doubts: tuple[Doubt, ...] = (), person: str = "a") -> DayResult:
     """Return the verdict on a date."""
     office, own = known(rows, person)
-    days = Days(office, own)
-    dates = days.together(on)
-    span = assemble(days, own, dates, punches, doubts, LATER)
-    found = judge(span, rules_for(office, own, dates))
+    together = Days(office, own).belonging(on)
+    span = assemble(together, own, punches, doubts, LATER)
+    found = judge(span, together.rules_on)
     return next(day for day in found.days if day.date == on)
 
 
@@ -227,9 +225,8 @@ def test_leave_orders_corrections_and_presence_enter_the_span() -> None:
     rows.correction("a", TUESDAY, "07:25")
     rows.presence("a", TUESDAY, "12:31", "app")
     office, own = known(rows)
-    days = Days(office, own)
 
-    span = assemble(days, own, (TUESDAY,), [], [], LATER)
+    span = assemble(Days(office, own).belonging(TUESDAY), own, [], [], LATER)
 
     assert [(part.kind, part.paper) for part in span.leave] == [("annual", "Contoh 1/2026")]
     assert span.orders[0].end - span.orders[0].start == 5400
