@@ -142,6 +142,12 @@ def note(connection: Connection, person: str, on: date, what: str, by: str, text
     requests.add_note(connection, Note(person, on.isoformat(), what, by, utc(now), text.strip()))
 
 
+def row_of(request: Request) -> dict[str, str]:
+    """Return the row of a request: heads of columns and texts, as they were entered."""
+    found: dict[str, str] = json.loads(request.content)
+    return found
+
+
 def _waiting(connection: Connection, number: int) -> tuple[Request, list[Step]]:
     found = requests.find(connection, number)
     if found is None:

@@ -34,9 +34,9 @@ from central.web.layout import Incoming, Layout
 from central.web.live import Follower, Live, parts
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
 from central.web.page import Done, Look, Missing, Page, Refusal, Shown
-from central.web.pages import access_log, day, evidence, overview, period, person, pins, policy, today, units
+from central.web.pages import access_log, day, evidence, overview, period, person, pins, policy, requests, today, units
 
-MODULES: tuple[Any, ...] = (overview, units, today, person, day, period, pins, evidence, policy, access_log)
+MODULES: tuple[Any, ...] = (overview, units, today, person, day, period, requests, pins, evidence, policy, access_log)
 """The modules of the pages; the menu has their order."""
 LOGOUT = "/logout"
 ASSETS = Path(__file__).parent / "assets"

@@ -1,0 +1,316 @@
+"""Requests: what waits in the viewer's units, entering a new one, and deciding; notes and answers on a day.
+
+An unknown person and one of another unit are one answer, also in a form.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from central.registers.kinds import KINDS as REGISTER_KINDS
+from central.registers.problems import RegisterFileError
+from central.requests import messages as request_messages
+from central.requests import requests as acts
+from central.requests.messages import STATES, STEPS
+from central.requests.requests import KINDS, MAX_PAPER, MAX_TEXT, Person, RequestError
+from central.store import requests as stored
+from central.store.requests import ENTERED, Note, Request, Step
+from central.texts import Text, _, into
+from central.web.access import ALL_UNITS, Action
+from central.web.page import Done, Look, Missing, Page, Refusal, Shown
+from central.words import COLUMNS, REGISTERS, word_of
+
+MOST = 200
+"""Requests on the page."""
+OF_THE_APPROVAL = frozenset(("by", "paper"))
+"""Columns of registers that the approval fills in."""
+TEXTS: Mapping[str, Text] = {
+    **request_messages.MESSAGES,
+    "requests_page": _("Requests"),
+    "requests_about": _(
+        "A request counts once another person has approved it with a paper. The punch itself is never touched; every "
+        "step stays here with its name and moment."
+    ),
+    "requests_waiting": _("Waiting"),
+    "requests_decided": _("Decided"),
+    "requests_none": _("Nothing waits here."),
+    "requests_new": _("New request"),
+    "requests_what": _("What"),
+    "requests_who": _("Person"),
+    "requests_steps": _("Steps"),
+    "requests_decide": _("Decide"),
+    "requests_paper": _("Paper: number and date"),
+    "requests_reason": _("Reason"),
+    "requests_remark": _("Remark"),
+    "requests_approve": _("Approve"),
+    "requests_refuse": _("Refuse"),
+    "requests_withdraw": _("Withdraw"),
+    "requests_own": _("your own request: another person decides it"),
+    "requests_send": _("Send the request"),
+    "requests_required": _("required"),
+    "requests_form": _("the form names no step of a request"),
+    "requests_mistake": _("{mistake}"),
+    "requests_kind": _("Kind"),
+    "requests_closed": _("Where a period is closed, an approval becomes an adjustment of the next one."),
+    "notes_page": _("Notes"),
+    "notes_about": _(
+        "A superior's note and the person's answer stand beside the verdict; the verdict does not depend on them."
+    ),
+    "notes_none": _("Nothing is written about this day."),
+    "notes_note": _("Note"),
+    "notes_answer": _("Answer"),
+    "notes_write": _("Write"),
+}
+
+
+class Shows(NamedTuple):
+    """A request as the page shows it."""
+
+    request: Request
+    steps: Sequence[Step]
+    kind: str
+    row: Sequence[tuple[str, str]]
+    name: str | None
+    """Of the person, where the viewer sees her."""
+    may_decide: bool
+    own: bool
+    may_withdraw: bool
+
+
+def show(look: Look) -> Shown:
+    """Return the requests of the viewer's people: those that wait, then the newest decided ones."""
+    everything = look.viewer.role in ALL_UNITS
+    found = list(_of_viewer(look, everything))
+    waiting = [one for one in found if one.steps[-1].what == ENTERED]
+    decided = [one for one in found if one.steps[-1].what != ENTERED]
+    look.report(people=len({one.request.person for one in found}))
+
+    def values() -> Mapping[str, Any]:
+        return {
+            "waiting": waiting,
+            "decided": decided,
+            "kinds": [(kind, into(word_of(REGISTERS, kind), look.language)) for kind in _kinds(look)],
+            "may_request": look.viewer.may(Action.REQUEST),
+            "form_token": look.form_token,
+            "states": {name: text.into(look.language) for name, text in STATES.items()},
+            "words": {name: text.into(look.language) for name, text in STEPS.items()},
+            "most_text": MAX_TEXT,
+            "most_paper": MAX_PAPER,
+        }
+
+    return look.show("requests.html", values)
+
+
+def decide(look: Look, form: Mapping[str, str]) -> Done:
+    """Approve, refuse or withdraw a request of the viewer's people."""
+    try:
+        number, step = int(form.get("number", "")), form.get("step", "")
+    except ValueError:
+        raise Refusal(400, "requests_form") from None
+    found = stored.find(look.connection, number) if 0 < number < 1 << 62 else None
+    if found is None or not _is_seen(look, found[0]):
+        raise Missing
+    request, by = found[0], Person(look.viewer.account, look.viewer.person)
+    look.report(person=request.person, people=1)
+    paper, reason = form.get("paper", ""), form.get("reason", "")
+    match step:
+        case "approve" | "refuse" if not look.viewer.may(Action.APPROVE):
+            raise Missing
+        case "approve" | "refuse" if not look.viewer.may_approve(request.person or "", request.requested_by):
+            raise Refusal(403, "request_own", number=number)
+        case "approve":
+            return _done(
+                look, lambda one: acts.approve(one, look.policies, number, by, paper, reason, look.now), "requests"
+            )
+        case "refuse":
+            return _done(look, lambda one: acts.refuse(one, number, by, reason, look.now), "requests")
+        case "withdraw":
+            return _done(look, lambda one: acts.withdraw(one, number, by, reason, look.now), "requests")
+    raise Refusal(400, "requests_form")
+
+
+def show_new(look: Look) -> Shown:
+    """Return the form of a new request."""
+    kind = look.query.get("kind", "leave")
+    if kind not in _kinds(look):
+        raise Missing
+    person = look.query.get("person", "")
+
+    def values() -> Mapping[str, Any]:
+        columns = [one for one in REGISTER_KINDS[kind].columns if one.name not in OF_THE_APPROVAL]
+        return {
+            "kind": kind,
+            "kinds": [(name, into(word_of(REGISTERS, name), look.language)) for name in _kinds(look)],
+            "fields": [
+                (one.name, into(word_of(COLUMNS, one.name), look.language), one.required, _input(one.name))
+                for one in columns
+                if one.name != "reason"
+            ],
+            "given": {"person": person},
+            "form_token": look.form_token,
+            "most_text": MAX_TEXT,
+        }
+
+    return look.show("request_new.html", values)
+
+
+def enter(look: Look, form: Mapping[str, str]) -> Done:
+    """Enter a request about a person whom the viewer sees on its first date."""
+    kind = form.get("kind", "")
+    if kind not in _kinds(look):
+        raise Missing
+    names = [one.name for one in REGISTER_KINDS[kind].columns if one.name not in OF_THE_APPROVAL]
+    row = {name: form.get(f"row-{name}", "") for name in names}
+    reason = form.get("reason", "")
+    if "reason" in row:
+        row["reason"] = reason
+    person = row.get("person", "").strip()
+    if person:
+        look.person(person)
+    elif look.viewer.role not in ALL_UNITS:
+        raise Missing
+    with _refusals(look):
+        subject = acts.subject_of(look.connection, kind, row)
+    if person and not look.scope.holds(subject.unit, person, subject.first):
+        raise Missing
+    by = Person(look.viewer.account, look.viewer.person)
+    return _done(look, lambda one: acts.enter(one, look.policies, kind, row, by, reason, look.now), "requests")
+
+
+def show_notes(look: Look) -> Shown:
+    """Return what was noted and answered on a day, and the form for another one."""
+    person, on = _noted(look)
+    found = stored.notes_of(look.connection, person, on, on)
+
+    def values() -> Mapping[str, Any]:
+        return {
+            "person": person,
+            "on": on,
+            "notes": found,
+            "kinds": {"note": look.t("notes_note"), "answer": look.t("notes_answer")},
+            "writes": _writes(look),
+            "may_request": look.viewer.may(Action.REQUEST),
+            "form_token": look.form_token,
+            "most_text": MAX_TEXT,
+        }
+
+    return look.show("notes.html", values)
+
+
+def write_note(look: Look, form: Mapping[str, str]) -> Done:
+    """Store a superior's note, or the person's own answer."""
+    person, on = _noted(look)
+    what = _writes(look)
+    if what is None:
+        raise Missing
+    by, text = look.viewer.account, form.get("text", "")
+    to = look.url("notes", person=person, date=on)
+    return Done(to, _change(look, lambda one: acts.note(one, person, on, what, by, text, look.now)))
+
+
+def notes_of(look: Look, person: str, on: date) -> list[Note]:
+    """Return the notes of a day; the caller has checked that the viewer sees it."""
+    return stored.notes_of(look.connection, person, on, on)
+
+
+def _noted(look: Look) -> tuple[str, date]:
+    on = look.day_of("date", look.today())
+    seen = look.person(look.parameters["person"], on, on)
+    if not seen.is_seen(on):
+        raise Missing
+    return seen.key, on
+
+
+def _writes(look: Look) -> str | None:
+    """Return what the viewer writes on a day: a note, or as the person an answer."""
+    if look.viewer.may(Action.ANSWER):
+        return "answer"
+    return "note" if look.viewer.may(Action.NOTE) else None
+
+
+def _kinds(look: Look) -> Sequence[str]:
+    return KINDS if look.viewer.may(Action.REQUEST) else ()
+
+
+def _input(column: str) -> str:
+    return "date" if column in ("from", "until", "date") else "text"
+
+
+def _is_seen(look: Look, request: Request) -> bool:
+    if request.person is None:
+        return look.viewer.role in ALL_UNITS
+    return look.scope.holds(request.unit, request.person, date.fromisoformat(request.first))
+
+
+def _of_viewer(look: Look, everything: bool) -> Iterator[Shows]:
+    # A few hundred of the newest are looked through; older ones that wait come first.
+    waiting = stored.listing(look.connection, what=ENTERED, limit=10 * MOST)
+    rest = [one for one in stored.listing(look.connection, limit=10 * MOST) if one[1][-1].what != ENTERED]
+    seen = [(request, steps) for request, steps in [*waiting, *rest] if everything or _is_seen(look, request)][:MOST]
+    keys = sorted({request.person for request, _ in seen if request.person is not None})
+    rows = look.registers.rows("people", [f"person:{key}" for key in keys]) if keys else []
+    names = {row.record.key: row.record.name for row in rows}
+    for request, steps in seen:
+        yield _shown(look, request, steps, names)
+
+
+def _shown(look: Look, request: Request, steps: Sequence[Step], names: Mapping[str, str]) -> Shows:
+    content: dict[str, str] = _row(request)
+    row = [(into(word_of(COLUMNS, head), look.language), text) for head, text in content.items() if text.strip()]
+    waits = steps[-1].what == ENTERED
+    approves = look.viewer.may(Action.APPROVE)
+    allowed = look.viewer.may_approve(request.person or "", request.requested_by)
+    ours = look.viewer.person is not None and look.viewer.person == request.requester
+    return Shows(
+        request,
+        steps,
+        into(word_of(REGISTERS, request.kind), look.language),
+        row,
+        None if request.person is None else names.get(request.person, request.person),
+        may_decide=waits and approves and allowed and not ours,
+        own=waits and approves and (not allowed or ours),
+        may_withdraw=waits and request.requested_by == look.viewer.account,
+    )
+
+
+def _row(request: Request) -> dict[str, str]:
+    found: dict[str, str] = acts.row_of(request)
+    return {head: text for head, text in found.items() if head not in OF_THE_APPROVAL and head != "person"}
+
+
+def _done(look: Look, act: Callable[[Connection], object], page: str) -> Done:
+    return Done(look.url(page), _change(look, act))
+
+
+def _change(look: Look, act: Callable[[Connection], object]) -> Callable[[Connection], None]:
+    def change(connection: Connection) -> None:
+        with _refusals(look):
+            act(connection)
+
+    return change
+
+
+@contextmanager
+def _refusals(look: Look) -> Iterator[None]:
+    """Convert what a step refuses into a page that says so."""
+    try:
+        yield
+    except RequestError as error:
+        raise Refusal(_STATUS.get(error.code, 400), error.code, **error.values) from None
+    except RegisterFileError as error:
+        mistake = "; ".join(problem.text(look.language) for problem in error.problems[:3])
+        raise Refusal(400, "requests_mistake", mistake=mistake) from None
+
+
+_STATUS = dict.fromkeys(("request_approved", "request_refused", "request_withdrawn"), 409) | dict.fromkeys(
+    ("request_own", "request_not_own"), 403
+)
+"""What a browser gets where it is not the form that is wrong."""
+PAGES = [
+    Page("/requests", "requests", TEXTS["requests_page"], show, in_menu=True, post=decide),
+    Page("/request/new", "request_new", TEXTS["requests_new"], show_new, Action.REQUEST, watched=False, post=enter),
+    Page("/notes/{person:path}", "notes", TEXTS["notes_page"], show_notes, post=write_note),
+]

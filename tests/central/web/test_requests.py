@@ -1,0 +1,191 @@
+"""Requests on the pages: entered by one account, decided by another; what is foreign is not even refused otherwise."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from central.store import requests
+from central.store.requests import Request, Step
+from tests.central.web.site import Answer, Browser, Served, token
+
+LEAVE = {
+    "kind": "leave",
+    "row-person": "b",
+    "row-kind": "sick",
+    "row-from": "2026-08-31",
+    "row-until": "2026-08-31",
+    "reason": "<b>demam</b>",
+}
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """Yield the pages of an office."""
+    found = Served(tmp_path, own_days=True)
+    yield found
+    found.end()
+    found.office.close()
+
+
+def enter(browser: Browser, **changes: str) -> Answer:
+    """Send the form of a new request."""
+    kind = changes.get("kind", "leave")
+    form = token(browser.get(f"/request/new?kind={kind}"))
+    fields = {name.replace("_", "-") if name.startswith("row") else name: text for name, text in changes.items()}
+    return browser.post("/request/new", {**LEAVE, **fields, "form": form})
+
+
+def decide(browser: Browser, step: str, number: int = 1, **fields: str) -> Answer:
+    """Send one of the forms that decide a request."""
+    form = token(browser.get("/requests"))
+    return browser.post("/requests", {"form": form, "number": str(number), "step": step, **fields})
+
+
+def stored(served: Served) -> list[tuple[Request, list[Step]]]:
+    """Return all requests."""
+    with served.office.database.reading() as connection:
+        return requests.listing(connection)
+
+
+def steps(served: Served) -> list[list[tuple[str, str]]]:
+    """Return the steps of all requests, newest request first."""
+    return [[(step.what, step.by) for step in found] for _, found in stored(served)]
+
+
+def test_a_request_is_entered_seen_and_approved_by_another_account(served: Served) -> None:
+    """Operator enters, superior approves with a paper; the register has it, and both are in the access log."""
+    clerk, chief = served.browser("clerk"), served.browser("chief")
+    assert (enter(clerk).status, enter(clerk).to) == (303, "/requests")
+    page = chief.get("/requests?lang=en").body
+    assert "&lt;b&gt;demam&lt;/b&gt;" in page
+    assert "Contoh &lt;b&gt;Dua&lt;/b&gt;" in page
+    assert decide(chief, "approve", paper="Contoh 7/2026").status == 303
+    assert decide(chief, "refuse", 2, reason="ganda").status == 303
+    assert steps(served) == [
+        [("entered", "clerk"), ("refused", "chief")],
+        [("entered", "clerk"), ("approved", "chief")],
+    ]
+    served.office.at("2026-09-03 09:00")
+    assert served.office.day("b", "2026-08-31")["excused"] == [["sick", 1000]]
+    assert ("chief", "requests", None, "b", False) in served.log()
+
+
+def test_a_second_approval_says_who_was_faster(served: Served) -> None:
+    """409, and nothing is entered twice."""
+    enter(served.browser("clerk"))
+    chief, bkd = served.browser("chief"), served.browser("bkd1")
+    form = token(bkd.get("/requests?lang=en"))
+    assert decide(chief, "approve", paper="Contoh 7/2026").status == 303
+    answer = bkd.post("/requests", {"form": form, "number": "1", "step": "approve", "paper": "Contoh 8/2026"})
+    assert answer.status == 409
+    assert "chief" in answer.body
+    assert steps(served) == [[("entered", "clerk"), ("approved", "chief")]]
+
+
+def test_no_account_decides_an_own_request(served: Served) -> None:
+    """Neither what it entered, nor what is about its person; the form is not even shown."""
+    chief, bkd = served.browser("chief"), served.browser("bkd1")
+    assert enter(chief, row_person="a").status == 303
+    assert 'value="approve"' not in chief.get("/requests").body
+    assert decide(chief, "approve", paper="Contoh").status == 403
+    assert decide(bkd, "approve", paper="Contoh").status == 303
+    assert enter(bkd, row_person="a").status == 303
+    assert decide(bkd, "approve", 2, paper="Contoh").status == 403
+    assert decide(chief, "approve", 2, paper="Contoh").status == 403
+
+
+def test_roles_without_the_right_have_no_form_and_no_step(served: Served) -> None:
+    """Operators do not approve, auditors do neither."""
+    clerk, auditor = served.browser("clerk"), served.browser("audit")
+    enter(clerk)
+    assert decide(clerk, "approve", paper="Contoh").status == 404
+    assert auditor.get("/request/new").status == 404
+    assert 'value="approve"' not in auditor.get("/requests").body
+    assert decide(clerk, "withdraw", reason="salah").status == 303
+    assert steps(served) == [[("entered", "clerk"), ("withdrawn", "clerk")]]
+
+
+def test_requests_of_foreign_people_do_not_exist(served: Served) -> None:
+    """Neither in the list nor by number; a foreign person, one of other dates and none at all are one answer."""
+    enter(served.browser("clerk"))
+    other = served.browser("other")
+    assert "demam" not in other.get("/requests").body
+    foreign = decide(other, "withdraw", 1, reason="x")
+    unknown = decide(other, "withdraw", 999, reason="x")
+    assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
+    assert foreign.status == 404
+    answers = [
+        enter(other, row_person=person) for person in ("a", "nobody", "b")
+    ]  # `b` is at the school from September
+    assert {(answer.status, answer.body) for answer in answers} == {(404, answers[0].body)}
+    assert enter(other, row_person="").status == 404
+    assert enter(other, row_from="2026-09-02", row_until="2026-09-02").status == 303
+    assert len(stored(served)) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"row_from": "31 Agustus"},
+        {"row_until": "2026-08-01"},
+        {"row_kind": ""},
+        {"reason": ""},
+        {"reason": "x" * 10_000},
+        {"row_kind": "x" * 5_000},
+        {"row_begin": "25:99"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_form_that_is_wrong_says_what_and_stores_nothing(served: Served, change: dict[str, str]) -> None:
+    """400, in the language of the browser."""
+    answer = enter(served.browser("clerk"), **change)
+    assert answer.status == 400
+    assert stored(served) == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"number": "x"}, {"number": "1", "step": "close"}, {"number": "-1"}, {"number": "9" * 40}]
+)
+def test_a_step_that_is_none_changes_nothing(served: Served, fields: dict[str, str]) -> None:
+    """Altered forms."""
+    enter(served.browser("clerk"))
+    bkd = served.browser("bkd1")
+    answer = bkd.post("/requests", {"form": token(bkd.get("/requests")), **fields})
+    assert answer.status in (400, 404)
+    assert steps(served) == [[("entered", "clerk")]]
+
+
+def test_every_form_of_a_kind_is_shown_and_unknown_kinds_are_no_page(served: Served) -> None:
+    """Leave, corrections, orders and decisions, in both languages."""
+    bkd = served.browser("bkd1")
+    for kind in ("leave", "corrections", "orders", "decisions"):
+        for language in ("id", "en"):
+            assert 'name="row-' in bkd.get(f"/request/new?kind={kind}&lang={language}").body
+    assert bkd.get("/request/new?kind=people").status == 404
+
+
+def test_a_decision_about_a_terminal_is_for_the_personnel_agency(served: Served) -> None:
+    """It is about everybody there."""
+    served.office.punched("9999", "2026-09-02 07:00:00")
+    fields = {"kind": "decisions", "row_decision": "visitor", "row_terminal": "S1", "row_pin": "9999", "row_person": ""}
+    given = {**fields, "row_from": "2026-09-02", "row_until": "2026-09-02", "row_kind": ""}
+    assert enter(served.browser("chief"), **given).status == 404
+    assert enter(served.browser("bkd1"), **given).status == 303
+    assert 'value="approve"' not in served.browser("chief").get("/requests").body
+
+
+def test_notes_and_answers_on_a_day(served: Served) -> None:
+    """The superior notes, the person answers; who does not see the day sees neither."""
+    chief, own, other = served.browser("chief"), served.browser("own"), served.browser("other")
+    path = "/notes/a?date=2026-09-01"
+    for browser, words in ((chief, "sudah <ditanya>"), (own, "ban bocor")):
+        answer = browser.post(path, {"form": token(browser.get(path)), "text": words})
+        assert (answer.status, answer.to) == (303, path)
+    page = own.get(path).body
+    assert "sudah &lt;ditanya&gt;" in page
+    assert "ban bocor" in page
+    assert other.get(path).status == 404
+    audit = served.browser("audit")
+    assert 'name="text"' not in audit.get(path).body
+    assert chief.post(path, {"form": token(chief.get(path)), "text": "x" * 5000}).status == 400
