@@ -114,6 +114,18 @@ def test_a_restart_and_a_second_server_keep_sessions(served: Served) -> None:
     assert browser.get("/").status == 303
 
 
+def test_a_session_does_not_depend_on_the_reader_s_clock(served: Served) -> None:
+    """Its cookie has no date of the browser's: the server alone decides when it ends; no script reads it."""
+    cookies = served.browser().login("chief").headers.get_all("set-cookie") or []
+    session = next(cookie for cookie in cookies if cookie.startswith("hadir-centre=")).lower()
+    assert "expires" not in session
+    assert "max-age" not in session
+    assert "httponly" in session
+    assert "samesite=lax" in session
+    wrong = {"Date": "Mon, 01 Jan 1990 00:00:00 GMT", "If-Modified-Since": "Mon, 01 Jan 2090 00:00:00 GMT"}
+    assert served.browser("chief").get("/", **wrong).status == 200
+
+
 def test_the_oldest_session_of_an_account_ends_with_the_twenty_first(served: Served) -> None:
     """An account that logs in everywhere does not fill the database."""
     browsers = []
