@@ -228,8 +228,12 @@ class Look:
     # --- what the viewer sees -----------------------------------------------------------------------------------
 
     def unit(self, key: str, on: date) -> Unit:
-        """Return a unit of a date; raises :class:`Missing` for one that the viewer does not see, or that is none."""
+        """Return a unit of a date; raises :class:`Missing` for one that the viewer does not see, or that is none.
+
+        The attempt is reported to the access log then.
+        """
         if key not in self.scope.units(on):
+            self.report(unit=key, first=on, last=on, refused=True)
             raise Missing
         return self.tree.on(on)[key]
 

@@ -143,6 +143,7 @@ def _date_of_unit(look: Look, key: str, first: date, last: date) -> date:
     for on in (min(max(look.today(key), first), last), last, first):
         if key in look.scope.units(on):
             return on
+    look.unit(key, last)  # refuses, and reports it
     raise Missing
 
 

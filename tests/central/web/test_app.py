@@ -233,6 +233,8 @@ def test_a_foreign_unit_and_none_at_all_are_the_same(served: Served) -> None:
     assert browser.get("/test/unit/school").status == 200
     for query in ("", "?date=2026-08-30", "?date=2025-01-01"):
         _same(served, browser, f"/test/unit/dinas{query}", f"/test/unit/xxxxx{query}")
+    assert served.log().count(("other", "test_unit", "dinas", None, 1)) == 3
+    assert served.log().count(("other", "test_unit", "xxxxx", None, 1)) == 3
 
 
 def test_a_foreign_person_and_none_at_all_are_the_same(served: Served) -> None:
