@@ -522,6 +522,9 @@ class Recountable(Delivering, Protocol):
     It answers minutes later, while it delivers; one request at a time.
     """
 
+    def log_sizes(self) -> Sizes:
+        """Return what the terminal last reported of its log, without a request."""
+
     def request(self, first: datetime, last: datetime, *, again: bool) -> bool:
         """Request how many records are dated from ``first`` to ``last``, or, with ``again``, these records.
 

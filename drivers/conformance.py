@@ -311,6 +311,7 @@ def _delivered(
 
 def _recount(terminal: Recountable) -> None:
     """Let the terminal count a span, and deliver it again; each request ends with one answer."""
+    _require(isinstance(terminal.log_sizes(), Sizes), "log_sizes() is a Sizes")
     span = (datetime(2020, 1, 1), datetime(2020, 1, 2))  # noqa: DTZ001 - wall clocks
     for again in (False, True):
         _require(terminal.request(*span, again=again), "a request is refused although none is outstanding")

@@ -331,9 +331,11 @@ class Session:
                 if command is None or command.is_over or result.number != str(command.number):
                     continue
                 command.result = result
-                # -1 also means that the span is empty.
-                if result.code < -1 or (result.code < 0 and command.verb == "VERIFY SUM ATTLOG"):
+                counts = command.verb == "VERIFY SUM ATTLOG"
+                refused = result.code < (0 if counts else -1)  # of a query -1 also means that the span is empty
+                if refused:
                     self._unsupported.add(command.verb)
+                if refused or counts:
                     self._end(command)
         return OK
 

@@ -24,6 +24,7 @@ from drivers.base import (
     Notice,
     Reason,
     Settlement,
+    Sizes,
     SpanAnswer,
     TerminalInfo,
     TerminalRefused,
@@ -221,6 +222,11 @@ class PushTerminal:
 
         with Delivery(upload.batch.records, "push", mark=upload.batch.mark, settle=settle, refuse=refuse) as delivery:
             yield delivery
+
+    def log_sizes(self) -> Sizes:
+        """Return the number of records and the capacity that it last reported; old firmware reports neither."""
+        known = self._caller.session.options
+        return Sizes(known.records, known.capacity)
 
     def request(self, first: datetime, last: datetime, *, again: bool) -> bool:
         """Request the number of the punches of a span, or the punches; see :class:`drivers.base.Recountable`."""

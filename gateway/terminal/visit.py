@@ -450,6 +450,7 @@ class Worker:
                 self._plan.full_due |= due
             return result
         if isinstance(terminal, Recountable):
+            self.state.sizes = terminal.log_sizes()
             if full_requested or (self._plan.full_due and not self._is_delivering):
                 self._plan.full_due = False
                 self._recount.begin()

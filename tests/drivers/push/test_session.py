@@ -335,7 +335,7 @@ def test_a_terminal_without_stamps_begins_anew_only_once(terminal: Conversation)
 
 
 def test_a_count(terminal: Conversation) -> None:
-    """One command at a time; it is over with the poll after its result."""
+    """One command at a time; it is over with its result, so that the next poll fetches the next one."""
     command = terminal.session.request("VERIFY SUM ATTLOG", *DAY)
     assert command is not None
     assert terminal.session.request("VERIFY SUM ATTLOG", *DAY) is None
@@ -343,11 +343,10 @@ def test_a_count(terminal: Conversation) -> None:
     assert terminal.text("getrequest") == f"C:{command.number}:{text}\n"
     assert terminal.text("getrequest") == "OK", "not sent again at once"
     assert terminal.text("devicecmd", f"ID={command.number}&Return=0&CMD=VERIFY SUM&AttlogCount=12".encode()) == "OK"
-    assert not command.is_over
-    assert terminal.text("getrequest") == "OK"
     assert command.is_over
     assert command.result is not None
     assert command.result.records == 12
+    assert terminal.text("getrequest") == "OK"
     assert terminal.session.request("VERIFY SUM ATTLOG", *DAY) is not None
 
 
