@@ -102,6 +102,7 @@ class Layout:
             columns.verifies,
             columns.work_codes,
             raws,
+            repeat(None),  # no source_id: _punch makes tuples without default values
             strict=False,
         )
         # No time and no PIN is false but None.
@@ -110,7 +111,7 @@ class Layout:
         return [*map(_punch, rows)]
 
     def _record(self, row: tuple[Any, ...], packed: int) -> Record:
-        pin, uid, moment, *_, raw = row
+        pin, uid, moment, *_, raw, _source_id = row
         if moment is not None and (pin is not None or uid is not None):
             return RawPunch(*row)
         reason = (

@@ -379,3 +379,14 @@ def test_an_update_to_another_layout_is_noticed_whatever_the_count(updated: str,
 def test_an_unknown_layout_name_is_no_layout() -> None:
     """A name from elsewhere is ignored, also for an empty log."""
     assert choose(b"", 0, "unheard-of").name == "40"
+
+
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
+def test_a_decoded_punch_has_every_field(layout: str) -> None:
+    """Punches are made without their class's default values; one field too few fails far from here."""
+    stride = layouts.LAYOUTS[layout].stride
+    found = layouts.LAYOUTS[layout].decode(bytes([0x31]) * stride * 3)
+    punches = [record for record in found if isinstance(record, RawPunch)]
+    assert len(punches) == 3
+    assert all(len(punch) == len(RawPunch._fields) for punch in punches)
+    assert all(punch == RawPunch(*punch) for punch in punches)
