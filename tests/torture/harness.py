@@ -29,10 +29,11 @@ from central.report import open_readonly, report, verify
 from central.store import StoreError
 from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
+from drivers.push import simulator as push
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.event import punch_id
 from gateway.ledger import LedgerReader
-from tests.broker import WAIT_S, Broker, eventually
+from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.torture.disk import Disk
 from tests.torture.link import Link
 
@@ -69,6 +70,13 @@ GATEWAY_STEPS_S = (-86_400.0, -7200.0, -30.0, -1.0, 5.0, 3600.0, 100_000.0)
 COMM_KEY = 271828
 SAVED_S = 3
 """The broker saves what it holds so often; what came since is lost with the power."""
+
+CALL_FAULTS = ("lost-reply=2", "cut-upload=2", "repeat=2", "slow=1ms", "chunked", "expect", "proxy", "wrong-serial")
+"""What terminals that call do for a while."""
+CALLERS_SHARE = 0.3
+"""How many of all punches are made at terminals that call."""
+CALL_PACE = 0.02
+"""Their pauses, as a factor of those of an office."""
 
 SimulatedAnviz = anviz.SimulatedTerminal
 
@@ -149,6 +157,8 @@ class Torture:
         self._did: Counter[str] = Counter()
         self._folder = folder
         self._terminals = _terminals(self._chance)
+        self._callers = _callers(self._chance)
+        self._receiver_port = free_port()
         self._clock_file = folder / "clock-offset"
         self._clock_off_s = 0.0
         self._library = library
@@ -158,6 +168,7 @@ class Torture:
         begun = time.monotonic()
         with ExitStack() as stack:
             entries = {name: self._served(terminal, stack) for name, terminal in self._terminals.items()}
+            entries |= {name: self._calling(terminal, stack) for name, terminal in self._callers.items()}
             self._broker = stack.enter_context(Broker(self._folder, *self._broker_lines()))
             self._link = stack.enter_context(Link(self._broker.port))
             self._gateway = _Program(
@@ -182,6 +193,7 @@ class Torture:
             assert self._inbox.stop() == 0, f"the inbox did not end well; see {self._inbox.log}"
             events = self._check()
         records = sum(terminal.count for terminal in self._terminals.values())
+        records += sum(len(terminal.log) for terminal in self._callers.values())
         return Outcome(self._seed, self._did, records, events, time.monotonic() - begun)
 
     def _served(self, terminal: SimulatedTerminal | SimulatedAnviz, stack: ExitStack) -> dict[str, Any]:
@@ -191,6 +203,11 @@ class Torture:
             return {"driver": "anviz", "port": self._line.port, "turnaround": "20ms"}
         simulator = stack.enter_context(Simulator(terminal))
         return {"driver": "zkteco", "address": simulator.address, "bulk_timeout": "5s"}
+
+    def _calling(self, terminal: push.SimulatedTerminal, stack: ExitStack) -> dict[str, Any]:
+        """Let a terminal call the gateway until ``stack`` is closed; return what a configuration says of it."""
+        stack.enter_context(push.Simulator(terminal, f"http://127.0.0.1:{self._receiver_port}", pace=CALL_PACE))
+        return {"driver": "push", "serial": terminal.serial}
 
     def _broker_lines(self) -> list[str]:
         saving = ["persistence true", f"persistence_location {self._folder / 'broker'}/"]
@@ -208,6 +225,7 @@ class Torture:
                 "timezone": ZONE.key,
                 "data_dir": str(data_dir),
                 "web": None,
+                "receiver": {"listen": f"127.0.0.1:{self._receiver_port}"},
                 "mqtt": {"url": self._link.url},
                 "delivery": {"batch_from": 50, "batch_bytes": "4KiB"},
                 "retention": {"free_floor": 0},  # how full this machine's disk is does not matter here
@@ -233,6 +251,11 @@ class Torture:
 
         def punch() -> None:
             while not stopping.wait(chance.expovariate(PUNCHES_PER_S)):
+                if chance.random() < CALLERS_SHARE:
+                    chance.choice(list(self._callers.values())).punch(
+                        str(chance.randrange(3001, 3005)), chance.choice((0, 1))
+                    )
+                    continue
                 terminal = chance.choice(list(self._terminals.values()))
                 terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1, 4, 5)))
 
@@ -261,6 +284,7 @@ class Torture:
             ("clock stepped", self._step_clock),
             ("gateway's clock stepped", self._step_gateway),
             ("serial line faulty", self._spoil_line),
+            ("calling terminal faulty", self._spoil_caller),
         )
         what, work = self._chance.choice(torments)
         self._did[what] += 1
@@ -328,6 +352,13 @@ class Torture:
         self._pass(0.3, 1.5)
         self._mend_line()
 
+    def _spoil_caller(self) -> None:
+        faults = self._chance.choice(list(self._callers.values())).faults
+        fault = self._chance.choice(CALL_FAULTS)
+        faults.switch(fault)
+        self._pass(0.3, 1.5)
+        faults.switch(f"{fault.partition('=')[0]}=off")
+
     def _mend_line(self) -> None:
         self._line.plug()
         self._line.faults = anviz.Faults()
@@ -351,6 +382,11 @@ class Torture:
                 person = record.pin or terminal.users[record.uid or 0]  # a log of 8 bytes each tells of numbers only
                 seen[person, record.local_time] += 1
                 expected.add(punch_id(terminal.serial, person, record.local_time, seen[person, record.local_time]))
+        for caller in self._callers.values():
+            # Equal lines are one punch; those of one second that differ are numbered.
+            occurrences = Counter((made.pin, made.moment) for made in set(caller.log))
+            for (pin, moment), count in occurrences.items():
+                expected |= {punch_id(caller.serial, pin, moment, number + 1) for number in range(count)}
         return expected
 
     def _settle(self) -> None:
@@ -413,6 +449,7 @@ class Torture:
         _check_same(expected, punches, "centre")
         assert sum(terminal.refused_writes for terminal in self._zkteco()) == 0
         assert sum(terminal.refused for terminal in self._line.terminals.values()) == 0
+        assert not any(terminal.refused_writes for terminal in self._callers.values())
         return counts.sequence
 
 
@@ -436,3 +473,16 @@ def _terminals(chance: random.Random) -> dict[str, SimulatedTerminal | Simulated
         "loket": SimulatedTerminal(serial="TORTURE000003", users=few, layout="8", comm_key=COMM_KEY, now=clock),
         "pos": anviz.SimulatedTerminal(serial="TORTURE000000004", users=few, now=clock),
     }
+
+
+def _callers(chance: random.Random) -> dict[str, push.SimulatedTerminal]:
+    """Return terminals that call. Their clocks are right: what one that is set back hides is found at night only."""
+
+    def clock() -> datetime:
+        return datetime.now(ZONE).replace(tzinfo=None)
+
+    new = push.SimulatedTerminal(serial="TORTURE000005", firmware="2.4", now=clock)
+    old = push.SimulatedTerminal(serial="TORTURE000006", firmware="2.0", now=clock)
+    for terminal in (new, old):
+        terminal.log += push.history(chance.randrange(10**6), 300, HISTORY_ENDS)
+    return {"aula": new, "halaman": old}
