@@ -194,8 +194,10 @@ def try_(
             raise typer.BadParameter(f"no such file: {what[0]}", param_hint="CASES")
         _try_cases(Path(what[0]), names, [_named(library, name) for name in names], as_json=as_json)
         return
-    if first is None or (last or first) < first:
-        raise typer.BadParameter("write the first date, and a last one that is not before it.", param_hint="--from")
+    if first is None:
+        raise typer.BadParameter("with --db, write the first date to judge: --from YYYY-MM-DD.", param_hint="--from")
+    if last is not None and last < first:
+        raise typer.BadParameter(f"{last} is before the first date, {first}.", param_hint="--to")
     office = OfficePolicies(policies)
     for name in names:
         if name.endswith(".yaml") or office.policy(name) is None:

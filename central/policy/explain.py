@@ -29,7 +29,7 @@ _WORDS: dict[str, Text] = {
     "state": _("{kind}: a punch with a matching state key goes first."),
     "states": _("{kind}: state keys that count: {states}."),
     "counts_as": _("{kind}: its punches count as {other} too."),
-    "starts": _("{kind}: asked only of days that begin between {first} and {last}."),
+    "starts": _("{kind}: demanded only on days that begin between {first} and {last}."),
     "threshold": _("{kind}: up to {minutes} min are forgiven; beyond that all of it counts."),
     "threshold_exact": _("{kind}: up to {minutes} min are forgiven, to the second; beyond that all of it counts."),
     "offset": _("{kind}: the first {minutes} min do not count."),

@@ -298,12 +298,16 @@ Complaint = tuple[str, str, Mapping[str, str]]
 """Column, code and values of a message."""
 
 
+Check = Callable[[Any], Iterator[Complaint]]
+
+
 class Kind(NamedTuple):
     """A kind of register."""
 
     record: type
     columns: tuple[Column, ...]
-    check: Callable[[Any], Iterator[Complaint]] = lambda _record: iter(())
+    checks: tuple[Check, ...] = ()
+    """What the fields of one record say together."""
     defines: tuple[str, str] | None = None
     """Which keys a file of this kind makes known, and the field that holds them."""
     grid: bool = False
@@ -338,14 +342,12 @@ def _interval(record: Any) -> Iterator[Complaint]:
         yield "until", "ends_before_begin", {"begin": record.since.isoformat(), "end": record.until.isoformat()}
 
 
-def _enrolment(record: Enrolment) -> Iterator[Complaint]:
-    yield from _interval(record)
-    yield from _one_of(record, "terminal", "site")
+def _one_of(first: str, second: str) -> Check:
+    def check(record: Any) -> Iterator[Complaint]:
+        if (getattr(record, first) is None) == (getattr(record, second) is None):
+            yield first, "one_of", {"first": word_of(COLUMNS, first), "second": word_of(COLUMNS, second)}
 
-
-def _one_of(record: Any, first: str, second: str) -> Iterator[Complaint]:
-    if (getattr(record, first) is None) == (getattr(record, second) is None):
-        yield first, "one_of", {"first": word_of(COLUMNS, first), "second": word_of(COLUMNS, second)}
+    return check
 
 
 def _slot(record: TimetableSlot) -> Iterator[Complaint]:
@@ -356,8 +358,6 @@ def _slot(record: TimetableSlot) -> Iterator[Complaint]:
 
 
 def _assignment(record: Assignment) -> Iterator[Complaint]:
-    yield from _interval(record)
-    yield from _one_of(record, "person", "unit")
     if record.schedule is None and record.policy is None:
         yield "schedule", "nothing_assigned", {}
 
@@ -369,8 +369,7 @@ def _calendar(record: CalendarEntry) -> Iterator[Complaint]:
         yield "until", "calendar_too_long", {}
 
 
-def _leave(record: Leave) -> Iterator[Complaint]:
-    yield from _interval(record)
+def _hours(record: Leave) -> Iterator[Complaint]:
     hours = record.begin is not None or record.end is not None
     if hours and (record.begin is None or record.end is None):
         yield ("begin" if record.begin is None else "end"), "begin_and_end", {}
@@ -378,6 +377,10 @@ def _leave(record: Leave) -> Iterator[Complaint]:
         yield "end", "hours_end_before_begin", {}
     if hours and record.slot is not None:
         yield "slot", "hours_or_slot", {}
+
+
+def _one_date(record: Leave) -> Iterator[Complaint]:
+    hours = record.begin is not None or record.end is not None
     if (hours or record.slot is not None) and record.until not in (None, record.since):
         yield "until", "one_date_only", {}
 
@@ -388,7 +391,6 @@ def _order(record: OvertimeOrder) -> Iterator[Complaint]:
 
 
 def _decision(record: Decision) -> Iterator[Complaint]:
-    yield from _interval(record)
     needed = DECISIONS[record.decision]
     if record.decision == "not_concerned" and record.terminal is None:
         needed = ("person",)
@@ -418,7 +420,7 @@ KINDS: Mapping[str, Kind] = {
             _SINCE,
             _UNTIL,
         ),
-        _interval,
+        (_interval,),
         ("people", "key"),
     ),
     "units": Kind(
@@ -431,7 +433,7 @@ KINDS: Mapping[str, Kind] = {
             _SINCE,
             _UNTIL,
         ),
-        _interval,
+        (_interval,),
         ("units", "key"),
     ),
     "enrolments": Kind(
@@ -444,7 +446,7 @@ KINDS: Mapping[str, Kind] = {
             _SINCE,
             _UNTIL,
         ),
-        _enrolment,
+        (_interval, _one_of("terminal", "site")),
     ),
     "timetables": Kind(
         TimetableSlot,
@@ -459,7 +461,7 @@ KINDS: Mapping[str, Kind] = {
             Column("break min", cells.whole(1440), required=False, field="break_min", default=0),
             Column("shifts", cells.whole(4), required=False, default=1),
         ),
-        _slot,
+        (_slot,),
         ("timetables", "timetable"),
     ),
     "schedules": Kind(
@@ -492,7 +494,7 @@ KINDS: Mapping[str, Kind] = {
             _SINCE,
             _UNTIL,
         ),
-        _assignment,
+        (_interval, _one_of("person", "unit"), _assignment),
     ),
     "calendar": Kind(
         CalendarEntry,
@@ -504,7 +506,7 @@ KINDS: Mapping[str, Kind] = {
             Column("name", cells.text),
             Column("estimated", cells.choice(YES), required=False, default=False),
         ),
-        _calendar,
+        (_calendar,),
     ),
     "leave": Kind(
         Leave,
@@ -518,12 +520,12 @@ KINDS: Mapping[str, Kind] = {
             Column("slot", cells.code, required=False),
             _PAPER,
         ),
-        _leave,
+        (_interval, _hours, _one_date),
     ),
     "orders": Kind(
         OvertimeOrder,
         (_PERSON, Column("date", cells.day), Column("begin", cells.clock), Column("end", cells.clock), _PAPER),
-        _order,
+        (_order,),
     ),
     "corrections": Kind(
         Correction,
@@ -550,7 +552,7 @@ KINDS: Mapping[str, Kind] = {
             Column("by", cells.text),
             Column("paper", cells.text),
         ),
-        _decision,
+        (_interval, _decision),
     ),
     "presence": Kind(
         Presence,

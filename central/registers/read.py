@@ -1,18 +1,20 @@
 """A file of a register becomes records, all of them or none; every mistake is named at its place."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from difflib import get_close_matches
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from central.registers import rules
 from central.registers.cells import Wrong, clean, day, plain
-from central.registers.kinds import HEADS, KINDS, Kind, Known, References, RosterDay, heads_of
+from central.registers.kinds import HEADS, KINDS, Complaint, Kind, Known, References, RosterDay, heads_of
 from central.registers.problems import Problem, Problems, refuse
 from central.registers.rows import MAX_ENTRIES, Formula, Row, Table, Value
 from central.registers.rules import Line
@@ -251,7 +253,7 @@ class _Reader:
         self._check_width(row)
         fields, good = self._parse(row, [column.name for column in self._kind.columns])
         record = self._kind.record(**fields) if good else None
-        wrong = [] if record is None else list(self._kind.check(record))
+        wrong = list(self._checked(fields) if record is None else _complaints(self._kind, record))
         for name, code, values in wrong:
             self._problems.add(self._at(row, name), code, **values)
         if record is None or wrong:
@@ -259,6 +261,12 @@ class _Reader:
             return []
         place = row.places[0] if row.places else self._table.locate(row.number, 0)
         return [Line(place, record, lambda name: self._at(row, name))]
+
+    def _checked(self, fields: Mapping[str, Any]) -> Iterator[Complaint]:
+        """Yield what the cells of a row that can be read say together, where one that cannot be read plays no part."""
+        required = {column.field or column.name for column in self._kind.columns if column.required}
+        read = {name: value for name, value in fields.items() if value is not None or name not in required}
+        return _complaints(self._kind, SimpleNamespace(**read))
 
     def _grid_row(self, row: Row) -> list[Line]:
         self._check_width(row)
@@ -285,6 +293,13 @@ class _Reader:
 
     def _roster_line(self, row: Row, place: str, record: RosterDay) -> Line:
         return Line(place, record, lambda name: self._at(row, name) if name == "person" else place)
+
+
+def _complaints(kind: Kind, record: Any) -> Iterator[Complaint]:
+    """Yield what is wrong with the fields of a record together; a check that needs a missing field is left out."""
+    for check in kind.checks:
+        with suppress(AttributeError):
+            yield from check(record)
 
 
 def _same(place: str, _column: str) -> str:

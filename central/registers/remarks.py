@@ -65,11 +65,21 @@ def remarks_on(
     changed = [source for source in sources if source.statement.identity in identities]
     found = [_unseen_places(connection, kind, sources, identities)]
     found.append(_outside_validity(registers, kind, sources, identities))
+    if kind == "decisions":
+        found.append(_ending_unread(changed))
     if kind == "leave":
         found.append(_overlapping_leave(registers, changed))
     if kind in ("leave", "corrections"):
         found.append(_against_plans(registers, policies, changed))
     return chain.from_iterable(found)
+
+
+def _ending_unread(changed: Sequence[Source]) -> Iterator[Problem]:
+    """Yield a remark on each decision that ends every doubt about a terminal, also that its log is not read yet."""
+    for source in changed:
+        record = source.lines[0].record
+        if record.decision == "not_concerned" and record.terminal is not None:
+            yield Problem(source.lines[0].at("terminal"), "ends_unread", {"seen": record.terminal})
 
 
 def _outside_validity(

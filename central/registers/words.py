@@ -133,6 +133,10 @@ MESSAGES: Mapping[str, Text] = {
     "policy_overlaps": _("another policy is assigned at {other} at the same time"),
     "unit_above_itself": _("{unit} is above itself"),
     "outside_validity": _("{key} is not valid on {date} in the register {kind}"),
+    "ends_unread": _(
+        "this decision ends every doubt about {seen} on these dates, `unread` too: a punch that its log still holds is "
+        "missing until it is read"
+    ),
     "terminal_unseen": _(
         "no punch of the serial number {seen} is held yet; compare it with `hadir-central serial list`"
     ),

@@ -210,7 +210,8 @@ def _run(worker: Recompute) -> None:
 def doubts(
     db: Db,
     first: Annotated[
-        date | None, typer.Option("--from", metavar="DATE", parser=_date, help="YYYY-MM-DD; else 31 days ago.")
+        date | None,
+        typer.Option("--since", "--from", metavar="DATE", parser=_date, help="YYYY-MM-DD; else 31 days earlier."),
     ] = None,
     last: Annotated[
         date | None, typer.Option("--until", metavar="DATE", parser=_date, help="YYYY-MM-DD; else the newest.")
@@ -231,6 +232,7 @@ def doubts(
         rows = [{**one._asdict(), "first": one.first.isoformat(), "last": one.last.isoformat()} for one in found]
         print(json.dumps(rows, indent=2))
         return
+    print(message("doubts_span", lang, first=since, last=until))
     for one in found:
         print(printable(doubt_line(one, lang)))
     if not found:

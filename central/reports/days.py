@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from central.reports.messages import message
 from central.texts import Language
 from central.timesheet.clock import date_of, print_time
-from central.words import VALUES, meaning_of, print_cut, with_meaning
+from central.words import VALUES, meaning_of, print_cut
 
 COUNTED = ("complete", "late", "early", "missing", "absent", "excused", "no_duty", "open", "provisional", "none")
 """What a person's date can be, in the order of the summary; late, early and missing count final slots only."""
@@ -102,7 +102,7 @@ def _punch(slot: Mapping[str, Any], on: str, language: Language) -> str:
 
 
 def verdict_of(
-    day: Mapping[str, Any], language: Language, named: Callable[[str, Language], str] = with_meaning
+    day: Mapping[str, Any], language: Language, named: Callable[[str, Language], str] = meaning_of
 ) -> Iterator[str]:
     """Yield what a verdict, as JSON, comes to; ``named`` returns the words for a kind of leave."""
     found = states(Judged("", "", None, day, None))

@@ -52,7 +52,7 @@ MESSAGES: Mapping[str, Text] = {
         "the policy names no leave {leave}: what it excuses is not cut; check the word with which it was entered"
     ),
     "unknown_leave_slot": _("leave {leave} ({paper}) names the slot {slot}, which this day does not have"),
-    "not_required": _("{slot} is not asked for on this day"),
+    "not_required": _("{slot} is not demanded on this day"),
     # slots
     "slot": _("{slot}, due {due}: {what} ({status})"),
     "slot_on_time": _("punch {punch}, on time"),
@@ -203,6 +203,7 @@ MESSAGES: Mapping[str, Text] = {
     "unknown_pin": _("PIN {pin} at {serial} ({site}): punches {punches}, days {days}, {first} to {last}"),
     "no_unknown_pins": _("every PIN that was read belongs to a person"),
     "doubted": _("verdicts: {verdicts}, people: {people}, {dates}: {what}. {settled}"),
+    "doubts_span": _("Dates {first} to {last}; for earlier ones write --since DATE."),
     "no_doubts": _("no verdict of these dates is provisional"),
     "never_read": _("never read"),
     "read_until": _("read until {until}"),

@@ -624,6 +624,18 @@ def devices(
     ]
 
 
+def serials_at(connection: Connection, stream: str, sequence: int, terminal: str) -> list[str]:
+    """Return the serial number that an incident states; else those of the devices of its terminal's name."""
+    at = select(INCIDENT.c.gateway, INCIDENT.c.serial).join(streams, streams.c.id == INCIDENT.c.stream)
+    row = connection.execute(at.where(streams.c.name == stream, INCIDENT.c.sequence == sequence)).first()
+    if row is None:
+        return []
+    if row.serial is not None:
+        return [row.serial]
+    named = select(TERMINAL.c.serial).where(TERMINAL.c.gateway == row.gateway, TERMINAL.c.name == terminal)
+    return list(connection.execute(named.order_by(TERMINAL.c.id)).scalars())
+
+
 class Incident(NamedTuple):
     """An incident as judging reads it."""
 

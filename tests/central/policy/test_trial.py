@@ -64,7 +64,7 @@ def run(centre: Centre, *words: str) -> tuple[int, str]:
     """Return the exit code and the output of the command."""
     options = ("--db", centre.database.path, "--policies", POLICIES)
     done = command.run("central.cli", "policy", "try", *words, *options, env=os.environ | {"TERM": "dumb"})
-    return done.returncode, done.stdout
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_people_stand_side_by_side(centre: Centre) -> None:
@@ -99,5 +99,7 @@ def test_what_cannot_be_tried_is_named(centre: Centre) -> None:
     assert run(centre, "graded", "starter", "--from", "2026-08-31", "--person", "zz")[0] == 1
     assert run(centre, "graded", "starter", "--from", "2026-08-31", "--unit", "zz")[0] == 1
     assert run(centre, "cases.yaml", "graded", "starter", "--from", "2026-08-31")[0] == 2
-    assert run(centre, "graded", "starter")[0] == 2
+    code, output = run(centre, "graded", "starter")
+    assert code == 2
+    assert "write the first date to judge" in " ".join(output.split())
     assert run(centre, "graded", "starter", "--from", "2026-08-31", "--to", "2026-08-30")[0] == 2

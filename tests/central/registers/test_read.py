@@ -223,3 +223,20 @@ def test_a_schedule_that_lacks_days_is_named_beside_mistakes_of_another(tmp_path
     rows = "a,2026-01-01,1,x\na,2026-01-01,3,x\nb,2026-01-01,1,x\nb,2026-13-01,2,x\nb,2026-01-01,3,x\n"
     found = refused(write_csv(tmp_path, "schedule,from,day,timetable\n" + rows), "schedules")
     assert found == [("file.csv:5:2", "no_such_date"), ("file.csv:2:1", "schedule_lacks_days")]
+
+
+def test_a_cell_that_cannot_be_read_hides_no_other_mistake_of_its_row(tmp_path: Path) -> None:
+    """What the other cells say together is checked; what needs the unreadable one is not guessed."""
+    text = (
+        "person,kind,from,until,begin,end,slot\n"
+        "a,annual,2026-09-03,2026-09-01,8 o'clock,,\n"
+        "a,annual,someday,2026-09-01,12:00,10:00,\n"
+        "a,annual,2026-09-01,,8 o'clock,,in\n"
+    )
+    assert refused(write_csv(tmp_path, text), "leave") == [
+        ("file.csv:2:5", "time_form"),
+        ("file.csv:2:4", "ends_before_begin"),
+        ("file.csv:3:3", "date_form"),
+        ("file.csv:3:6", "hours_end_before_begin"),
+        ("file.csv:4:5", "time_form"),
+    ]

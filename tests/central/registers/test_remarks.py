@@ -103,3 +103,16 @@ def test_remarks_are_limited(centre: Centre) -> None:
     rows += "".join(f"a,sick,2026-09-{day:02d},,,,\n" for day in range(1, 31))
 
     assert len(remarks(centre, "leave", LEAVE + rows)) == MAX_REMARKS
+
+
+def test_a_decision_that_ends_unread_is_noted(centre: Centre) -> None:
+    """Who enters it the evening of an outage, before the log is read, makes people missing."""
+    head = "decision,person,terminal,pin,from,until,by,paper\n"
+    rows = (
+        "not_concerned,,S1,,2026-09-01,2026-09-01,K,P\n"
+        "not_concerned,a,,,2026-09-01,2026-09-01,K,P\n"
+        "visitor,,S1,77,2026-09-01,2026-09-01,K,P\n"
+    )
+    found = [one for one in remarks(centre, "decisions", head + rows) if one[1] == "ends_unread"]
+    assert [place for place, _, _ in found] == ["file.csv:2:3"]
+    assert "`unread` too" in found[0][2]

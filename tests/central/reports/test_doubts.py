@@ -59,7 +59,7 @@ def test_each_doubt_is_named_with_how_many_verdicts_it_keeps(centre: Centre) -> 
     }
     read_until = print_moment("2026-08-31T16:00:00Z", None)
     assert (doubts["unread"]["terminal"], doubts["unread"]["detail"]) == ("S2", f"read until {read_until}")
-    assert doubts["outage"]["terminal"] == "lobby"
+    assert doubts["outage"]["terminal"] == "lobby (S1)", "decisions name the serial number"
 
 
 def test_the_list_says_what_settles_each(centre: Centre) -> None:
@@ -70,7 +70,11 @@ def test_the_list_says_what_settles_each(centre: Centre) -> None:
     rows = "".join(f"not_concerned,{person},2026-01-01,K,P\n" for person in ("a", "b", "new"))
     centre.enter("decisions", f"decision,person,from,by,paper\n{rows}")
     centre.at("2026-09-02 08:01")
-    assert listed(centre, "--until", "2026-09-01") == "no verdict of these dates is provisional\n"
+    assert listed(centre, "--until", "2026-09-01") == (
+        "Dates 2026-08-01 to 2026-09-01; for earlier ones write --since DATE.\n"
+        "no verdict of these dates is provisional\n"
+    )
+    assert "2026-07-01" in listed(centre, "--since", "2026-07-01", "--until", "2026-09-01")
 
 
 def test_every_doubt_of_the_judgement_has_words_and_what_settles_it() -> None:
