@@ -67,8 +67,8 @@ browser:
 systemd-analyze:
 	$(call needs,command -v systemd-analyze,systemd-analyze is,systemd)
 
-# Many tests wait for something; JOBS=0 runs them one after the other.
-JOBS ?= $(shell nproc)
+# Most tests wait for something most of the time; JOBS=0 runs them one after the other.
+JOBS ?= $(shell expr 2 '*' $$(nproc))
 test: $(VENV)/stamp mosquitto compiler browser systemd-analyze
 	$(BIN)/pytest --numprocesses $(JOBS)
 

@@ -45,8 +45,10 @@ def central(*arguments: object) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def running(*arguments: object, limit: Callable[[], None] | None = None) -> Iterator[subprocess.Popen[str]]:
     """Run an inbox for the length of a block."""
-    process = command.drained(
-        subprocess.Popen(
+    if limit is None:
+        process = command.start("central.cli", "inbox", *arguments, env=environment())
+    else:
+        process = subprocess.Popen(
             [*CENTRAL, "inbox", *map(str, arguments)],
             env=environment(),
             stdout=subprocess.PIPE,
@@ -54,7 +56,7 @@ def running(*arguments: object, limit: Callable[[], None] | None = None) -> Iter
             text=True,
             preexec_fn=limit,  # noqa: PLW1509 - a limit, set between fork and exec, takes no lock
         )
-    )
+    process = command.drained(process)
     try:
         yield process
     finally:

@@ -35,6 +35,7 @@ from tests.broker import (
     suback,
 )
 from tests.broker import Broker as Mosquitto
+from tests.central.fresh import fresh_database
 from tests.central.receiving import BASE, Sender, check_whole, held, wait_for
 from tests.central.sealing import STREAM, Event, Source, batch, payload
 from tests.command import drained
@@ -62,6 +63,8 @@ class Running:
 
     def __init__(self, port: int, db: Path, *, admitted: bool = True) -> None:
         self.clock = Clock()
+        if not db.exists():
+            fresh_database(db)
         self.store = Store(db, monotonic_s=self.clock)
         self.inbox = Inbox(Broker("127.0.0.1", port, tls=False), self.store)
         self._admitted = threading.Event()

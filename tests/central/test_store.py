@@ -21,6 +21,7 @@ from drivers.base import RawPunch, Reading
 from gateway.event import GATEWAY_RESUMED, ReadingContext
 from gateway.ledger import opened as ledger_opened
 from gateway.ledger.delivery import Receipt
+from tests.central.fresh import fresh_database
 from tests.central.sealing import GATEWAY, STREAM, Event, Source, batch, payload, sealed
 
 PUNCHES = f"{GATEWAY}/punch/lobby"
@@ -52,6 +53,8 @@ class Centre:
     log: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if not self.path.exists():
+            fresh_database(self.path)
         self.open()
 
     def open(self) -> None:

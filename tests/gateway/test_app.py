@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,7 +24,7 @@ from gateway.event import RECORDED
 from gateway.ledger import LedgerReader
 from gateway.mqtt.timing import Timing
 from gateway.settings import load
-from tests import contract, control
+from tests import command, contract, control
 from tests.broker import WAIT_S, Broker, Subscriber, eventually, program
 
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -49,15 +50,11 @@ def configured(folder: Path, broker: Broker, terminals: dict[str, str]) -> Path:
 
 
 @contextmanager
-def daemon(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+def daemon(file: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `hadir run` and kill it at the end if it is still there."""
     with (file.parent / "daemon.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", "run", "--config", str(file), "--assume-synchronised"],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
+        arguments = ("run", "--config", file, "--assume-synchronised")
+        process = command.start("gateway.cli", *arguments, env=os.environ, output=log)
     try:
         yield process
     finally:
@@ -187,16 +184,19 @@ def test_resumption_is_on_record(tmp_path: Path, broker: Broker) -> None:
     """After a kill and after a clean stop the next start says since when the gateway was away, and which it was."""
     with Simulator(SimulatedTerminal(serial="S1", now=here)) as simulator, Subscriber(broker.port) as subscriber:
         file = configured(tmp_path, broker, {"lobby": simulator.address})
-        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
+
+        def notes() -> list[dict[str, Any]]:
+            return [m.payload for m in subscriber.messages if m.topic.endswith("/gw/note")]
+
+        for before, how in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGTERM)):
             with daemon(file) as process:
                 eventually(lambda: control.ask(tmp_path / "data", "status"))
+                eventually(lambda count=before: len(notes()) == count)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
                 process.send_signal(how)
                 process.wait(WAIT_S)
-        eventually(lambda: len([m for m in subscriber.messages if m.topic.endswith("/gw/note")]) == 2)
-        notes = [m.payload for m in subscriber.messages if m.topic.endswith("/gw/note")]
 
-    assert [note["type"] for note in notes] == ["hadir.gateway.resumed.v1"] * 2
-    assert [note["data"]["clean"] for note in notes] == [False, True]
+    assert [note["type"] for note in notes()] == ["hadir.gateway.resumed.v1"] * 2
+    assert [note["data"]["clean"] for note in notes()] == [False, True]
 
 
 def test_broker_outage_is_bridged(tmp_path: Path) -> None:

@@ -52,17 +52,7 @@ def hadir(*arguments: object, stdin: str = "", **env: str) -> subprocess.Complet
 @contextmanager
 def running(*arguments: object, **env: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command for the length of a block."""
-    process = command.drained(
-        subprocess.Popen(
-            [*HADIR, *map(str, arguments)],
-            env=environment(**env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-    )
+    process = command.drained(command.start("gateway.cli", *arguments, env=environment(**env)))
     try:
         yield process
     finally:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from central.store.marks import waiting
 from central.store.registers import BATCH, Entered, Registers, last_row
 from central.store.tables import OwnershipRow
 from central.texts import Language
+from tests.central.fresh import content_of, fresh_database
+from tests.central.fresh import put as put_content
 from tests.central.registers.files import TEMPLATES, write_csv
 
 NOW = datetime(2026, 9, 5, 3, tzinfo=UTC)
@@ -37,11 +40,19 @@ ORDER = ("units", "people", "timetables", "schedules")
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """Yield a database with the templates of units, people, timetables and schedules."""
-    opened = Database(tmp_path / "centre.db", create=True)
-    for kind in ORDER:
-        put(opened, kind, TEMPLATE[kind])
-    yield opened
-    opened.close()
+    put_content(tmp_path / "centre.db", _with_templates())
+    with Database(tmp_path / "centre.db") as opened:
+        yield opened
+
+
+@cache
+def _with_templates() -> bytes:
+    def fill(path: Path) -> None:
+        with Database(fresh_database(path)) as database:
+            for kind in ORDER:
+                put(database, kind, TEMPLATE[kind])
+
+    return content_of(fill)
 
 
 def put(

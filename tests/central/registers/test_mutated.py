@@ -15,6 +15,7 @@ from central.registers.statements import compose
 from central.store.engine import Database
 from central.store.registers import Registers, last_row
 from central.texts import Language
+from tests.central.fresh import fresh_database
 from tests.central.registers.files import TEMPLATES, taken
 from tests.central.registers.test_importing import ORDER, POLICIES, TEMPLATE, put
 
@@ -91,7 +92,7 @@ def mutated(rows: list[list[str]], chance: random.Random) -> list[list[str]]:
 def test_a_mutated_template_is_taken_whole_or_refused(tmp_path: Path, kind: str) -> None:
     """A hundred of each, one after the other in one database: what was taken counts, and takes nothing again."""
     chance = random.Random(kind)
-    database = Database(tmp_path / "centre.db", create=True)
+    database = Database(fresh_database(tmp_path / "centre.db"))
     for register in ORDER:
         put(database, register, TEMPLATE[register])
     rows = rows_of(next(path for path in TEMPLATES.iterdir() if path.stem == kind), kind)

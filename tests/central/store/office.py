@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from central.store import Message, Store, results
 from central.store.engine import Database, utc
 from central.store.results import Revision
 from central.timesheet.recompute import Recompute
+from tests.central.fresh import content_of, fresh_database, put
 from tests.central.sealing import Source, batch, punch_id, sealed
 
 POLICIES = Path(__file__).parent.parent / "timesheet" / "policies"
@@ -49,6 +51,10 @@ class Centre:
 
     def __post_init__(self) -> None:
         """Create the database."""
+        fresh_database(self.folder / "centre.db")
+        self._open()
+
+    def _open(self) -> None:
         self.store = Store(self.folder / "centre.db", now=lambda: self.now)
         self.database = self.store.database
         self.recompute = self.worker()
@@ -76,7 +82,17 @@ class Centre:
         self.store.close()
 
     def enter_office(self) -> None:
-        """Import :data:`OFFICE`, where a terminal without a log is known."""
+        """Import :data:`OFFICE`, where a terminal without a log is known; the first thing that happens to a centre."""
+        assert not self._files
+        assert not self.source.events
+        self._files = len(OFFICE)
+        self.close()
+        path = self.folder / "centre.db"
+        path.unlink()
+        put(path, _entered(self.now))
+        self._open()
+
+    def _enter_files(self) -> None:
         for kind, text in OFFICE.items():
             self.enter(kind, text)
         self.state("lobby", "S1", records=None)
@@ -169,3 +185,15 @@ class Centre:
 def slots(day: dict[str, Any], part: str = "minutes") -> list[Any]:
     """Return one value of each slot of a verdict."""
     return [slot[part] for slot in day["slots"]]
+
+
+@cache
+def _entered(now: datetime) -> bytes:
+    """Return the database of a centre in which :data:`OFFICE` was entered, file by file as by the command."""
+
+    def fill(path: Path) -> None:
+        centre = Centre(path.parent, now)
+        centre._enter_files()
+        centre.close()
+
+    return content_of(fill)

@@ -12,6 +12,7 @@ from central.registers.rules import Line
 from central.registers.statements import compose, pin_key
 from central.store.engine import METADATA, Database
 from central.store.registers import Entered, Entry, Registers, enter
+from tests.central.fresh import fresh_database
 
 JANUARY, SEPTEMBER = date(2026, 1, 1), date(2026, 9, 1)
 NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
@@ -20,7 +21,7 @@ NOON = datetime(2026, 9, 5, 12, tzinfo=UTC)
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """Yield a new database."""
-    opened = Database(tmp_path / "centre.db", create=True)
+    opened = Database(fresh_database(tmp_path / "centre.db"))
     yield opened
     opened.close()
 

@@ -1,15 +1,15 @@
 """Judging inside the process of an inbox: real broker, real process."""
 
 import json
-import subprocess
-import sys
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from central.timesheet.worker import ADVANCE_S, CHECK_S, Worker
-from tests.broker import Broker, eventually
+from tests import command
+from tests.broker import WAIT_S, Broker, eventually
 from tests.central.receiving import Sender
 from tests.central.store.office import POLICIES, Centre
 
@@ -32,15 +32,16 @@ def test_an_inbox_judges_the_punches_that_it_receives(tmp_path: Path) -> None:
         return found and json.loads(found[-1].content)["worked"]
 
     with Broker(tmp_path) as broker, Sender(broker.port) as sender:
-        command = [sys.executable, "-m", "central.cli", "inbox", "--broker", f"mqtt://127.0.0.1:{broker.port}"]
-        options = ["--db", str(centre.database.path), "--policies", str(POLICIES)]
-        with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL) as process:
-            try:
-                eventually(lambda: judged("a", punches))
-                eventually(lambda: judged("b", later))
-            finally:
-                process.terminate()
-        assert process.returncode == 0
+        options = ("--broker", f"mqtt://127.0.0.1:{broker.port}", "--db", centre.database.path, "--policies", POLICIES)
+        with (tmp_path / "log").open("w") as log:
+            process = command.start("central.cli", "inbox", *options, env=os.environ, output=log)
+        try:
+            eventually(lambda: judged("a", punches))
+            eventually(lambda: judged("b", later))
+        finally:
+            process.terminate()
+            code = process.wait(WAIT_S)
+        assert code == 0
 
 
 class Steps:

@@ -229,13 +229,19 @@ def borders(layout: str) -> list[int]:
     return sorted({0, 1, 2, 40, small - 1, small, small + 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 2 * chunk + 1})
 
 
-@pytest.mark.parametrize("pinned", [False, True], ids=["unpinned", "pinned"])
 @pytest.mark.parametrize(
-    ("layout", "udp", "count"),
-    [(layout, udp, count) for layout, udp in EVERY_TRANSPORT for count in borders(layout)],
+    ("layout", "udp", "count", "pinned"),
+    [
+        (layout, udp, count, (place + udp) % 2 == 1)
+        for layout, udp in EVERY_TRANSPORT
+        for place, count in enumerate(borders(layout))
+    ],
 )
 def test_a_log_is_read_whole(layout: str, udp: bool, count: int, pinned: bool) -> None:
-    """Whatever the layout, the road and the length, the reading is the log, record by record."""
+    """Whatever the layout, the transport and the length, the reading is the log, record by record.
+
+    A layout is pinned at each length over one of the two transports: no code looks at both.
+    """
     with talking(simulated(layout, count), udp=udp) as (zk, simulator):
         reading = zk.read(layout=layout if pinned else None)
         assert (reading.start, reading.total) == (0, count)
@@ -394,8 +400,9 @@ def test_a_tail_that_reads_like_nothing_is_read_whole() -> None:
 
 
 @every_transport
-@pytest.mark.parametrize("count", [0, 1, 2, 39, 1000])
-@pytest.mark.parametrize("pinned", [False, True], ids=["unpinned", "pinned"])
+@pytest.mark.parametrize(
+    ("count", "pinned"), [(0, True), (1, False), (2, True), (39, False), (1000, True), (1000, False)]
+)
 def test_a_punch_between_the_count_and_the_reading_appears(layout: str, udp: bool, count: int, pinned: bool) -> None:
     """What was added after the count is delivered, and nothing that nobody did."""
     with talking(simulated(layout, count), udp=udp) as (zk, simulator):

@@ -1,13 +1,13 @@
 """The invented office: its files are registers as the templates have them, whatever day it is."""
 
-import subprocess
-import sys
+import os
 from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
 from gateway.demo.office import FILES, LATE, REGISTERS, SERIALS, WRITTEN, Office, moved
 from gateway.demo.script import KINDS
+from tests import command
 
 NEW_YEAR = date(2027, 1, 1)
 
@@ -17,9 +17,8 @@ def test_its_files_are_entered_as_any_offices(tmp_path: Path) -> None:
     for day in (WRITTEN, NEW_YEAR):
         office, db = Office(day, tmp_path / day.isoformat()), tmp_path / f"{day}.db"
         for kind, name in [*((kind, f"{kind}.csv") for kind in REGISTERS), *LATE.items()]:
-            command = [sys.executable, "-m", "central.cli", "import", kind, str(office.folder / name), "--db", str(db)]
-            given = ["--policies", str(office.policies), "--by", "a", "--paper", "b"]
-            done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=300, check=False)
+            given = ("--db", db, "--policies", office.policies, "--by", "a", "--paper", "b")
+            done = command.run("central.cli", "import", kind, office.folder / name, *given, env=os.environ)
             assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -207,7 +207,7 @@ class Swallowing(Proxy):
 def test_a_line_that_dies_in_silence_is_left_at_the_keep_alive(office: Office, tmp_path: Path, logs: list[Log]) -> None:
     """What was on its way goes again over another connection."""
     with Broker(tmp_path) as broker, Swallowing(broker.port) as line, Subscriber(broker.port) as subscriber:
-        publisher = office.publisher(line.url, keepalive_s=5)
+        publisher = office.publisher(line.url, keepalive_s=2)
         eventually(lambda: publisher.connected)
         line.dead.set()
         office.punches(3)

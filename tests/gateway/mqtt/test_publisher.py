@@ -810,7 +810,7 @@ def test_a_password_file_that_disappears_is_explained(tmp_path: Path, office: Of
     secret.chmod(0o600)
     settings = office.settings("mqtt://127.0.0.1:9", username="gw-01", password_file="password")
     secret.unlink()
-    publisher = Publisher(settings, office.ledger)
+    publisher = Publisher(settings, office.ledger, timing=QUICK)
     office._publishers.append(publisher)
     publisher.start()
     eventually(lambda: named(logs, "broker_lost"))
@@ -866,6 +866,7 @@ def test_a_broker_that_hangs_up_after_each_refusal_gets_the_rest(
 
 def test_what_ends_connections_without_a_word_is_found_by_sending_one_by_one(office: Office) -> None:
     """A broker that closes on one topic, and whose answers are lost with it, is asked event by event."""
+    office.timing = replace(QUICK, ack_s=5.0)
     office.punches(50, "gate")
     office.punches(10)
     in_flight: list[list[int]] = []
