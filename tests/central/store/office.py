@@ -50,8 +50,9 @@ class Centre:
     _files: int = 0
 
     def __post_init__(self) -> None:
-        """Create the database."""
-        fresh_database(self.folder / "centre.db")
+        """Open the database, which is new unless there is one."""
+        if not (self.folder / "centre.db").exists():
+            fresh_database(self.folder / "centre.db")
         self._open()
 
     def _open(self) -> None:
