@@ -2,11 +2,12 @@
 
 Each server runs in a process of its own and answers polls, and uploads of ten lines, on a new connection for each, as
 terminals open them. The receiver hands an upload to eight threads, as many as run the workers, which reply without
-storing it: what the ledger takes is measured elsewhere.
+storing it. Then the whole way: the daemon with 300 terminals of `driver: push`, from the post to the subscriber.
 """
 
 import argparse
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -20,7 +21,18 @@ from statistics import quantiles
 from typing import NamedTuple
 
 from benchmarks.figures import Figure, Plan, times, yes_no
-from benchmarks.rig import wait_for
+from benchmarks.latency import Post
+from benchmarks.rig import (
+    PREFIX,
+    RunningDaemon,
+    broker,
+    daemon,
+    memory_kib,
+    office_time,
+    settings_of,
+    subscriber,
+    wait_for,
+)
 
 TERMINALS = 300
 POLLS_PER_S = 100.0
@@ -33,6 +45,10 @@ AT_ONCE = 32
 P99_RATIO, CPU_RATIO = 10.0, 1.0
 LINE = b"0042\t2026-11-30 07:01:02\t0\t1\t0\t0\t0\n"
 READY_S = 30.0
+MORNING_S = 60
+REST_S = 65.0
+"""The daemon returns free memory to the system each minute."""
+MORE_MB = 50
 TICKS_PER_S = 100
 """Unit of the processor time in /proc: Linux has no other for programs."""
 
@@ -51,6 +67,11 @@ class Load(NamedTuple):
 def run(plan: Plan) -> Iterator[Figure]:
     """Measure both servers with the same requests."""
     bare, ours = _load("bare", plan), _load("receiver", plan)
+    yield from _compared(bare, ours)
+    yield from _morning(bare.p99_ms, plan)
+
+
+def _compared(bare: Load, ours: Load) -> Iterator[Figure]:
     what = f"{TERMINALS} terminals that call"
     ratio = ours.p99_ms / bare.p99_ms
     yield Figure(
@@ -79,12 +100,16 @@ def run(plan: Plan) -> Iterator[Figure]:
 
 def _load(kind: str, plan: Plan) -> Load:
     with _server(kind) as (process, port):
-        _as_fast_as_possible(port, 200)
-        took = _at_pace(port, plan.size(POLLS))
+
+        def call(number: int) -> None:
+            _demand(_exchange(port, _request(number)))
+
+        _as_fast_as_possible(call, 200)
+        took = _at_pace(call, plan.size(POLLS))
         before = _cpu_s(process.pid)
         begun = time.monotonic()
         count = plan.size(UPLOADS)
-        _as_fast_as_possible(port, count)
+        _as_fast_as_possible(call, count)
         elapsed_s = time.monotonic() - begun
         cpu_s = _cpu_s(process.pid) - before
     p99 = quantiles(took, n=100, method="inclusive")[98]
@@ -107,7 +132,7 @@ def _server(kind: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 def _answers(port: int) -> bool:
     try:
-        return _exchange(port, 0).endswith(b"OK")
+        return _exchange(port, _request(1)).startswith(b"HTTP/1.1 ")
     except OSError:
         return False
 
@@ -118,52 +143,139 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def _serial(number: int) -> str:
+    return f"SYN{number % TERMINALS:010}"
+
+
 def _request(number: int) -> bytes:
-    serial = f"SYN{number % TERMINALS:010}"
-    if number % UPLOAD_EVERY:
-        head = f"GET /iclock/getrequest?SN={serial} HTTP/1.1\r\nHost: 10.1.2.3:8088\r\n"
-        return f"{head}User-Agent: iClock Proxy/1.09\r\nConnection: close\r\nAccept: */*\r\n\r\n".encode()
-    body = LINE * 10
-    head = f"POST /iclock/cdata?SN={serial}&table=ATTLOG&Stamp=9999 HTTP/1.1\r\nHost: 10.1.2.3:8088\r\n"
+    if number % UPLOAD_EVERY == 0:
+        return _upload(number, LINE * 10)
+    head = f"GET /iclock/getrequest?SN={_serial(number)} HTTP/1.1\r\nHost: 10.1.2.3:8088\r\n"
+    return f"{head}User-Agent: iClock Proxy/1.09\r\nConnection: close\r\nAccept: */*\r\n\r\n".encode()
+
+
+def _upload(number: int, body: bytes) -> bytes:
+    head = f"POST /iclock/cdata?SN={_serial(number)}&table=ATTLOG&Stamp=9999 HTTP/1.1\r\nHost: 10.1.2.3:8088\r\n"
     return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def _exchange(port: int, number: int) -> bytes:
+def _exchange(port: int, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), READY_S) as sock:
-        sock.sendall(_request(number))
+        sock.sendall(request)
         received = b""
         while data := sock.recv(4096):
             received += data
-    return received.removesuffix(b"OK: 10") + b"OK" if received.endswith(b"OK: 10") else received
+    return received
 
 
-def _checked(port: int, number: int) -> None:
-    reply = _exchange(port, number)
-    if not (reply.startswith(b"HTTP/1.1 200") and reply.endswith(b"OK")):
+def _demand(reply: bytes) -> None:
+    if not reply.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"the server answered {reply[:100]!r}")
 
 
-def _at_pace(port: int, count: int) -> list[float]:
-    """Send requests at the pace of the terminals; return how long each took, in seconds."""
+def _at_pace(call: Callable[[int], None], count: int) -> list[float]:
+    """Make calls at the pace of the terminals; return how long each took, in seconds."""
     took: list[float] = []
 
-    def call(number: int, due_s: float) -> None:
+    def call_when_due(number: int, due_s: float) -> None:
         time.sleep(max(0.0, due_s - time.monotonic()))
         begun = time.monotonic()
-        _checked(port, number)
+        call(number)
         took.append(time.monotonic() - begun)
 
     with ThreadPoolExecutor(16) as pool:
         start = time.monotonic() + 0.1
-        for done in [pool.submit(call, number, start + number / POLLS_PER_S) for number in range(count)]:
+        for done in [pool.submit(call_when_due, number, start + number / POLLS_PER_S) for number in range(count)]:
             done.result()
     return took
 
 
-def _as_fast_as_possible(port: int, count: int) -> None:
+def _as_fast_as_possible(call: Callable[[int], None], count: int) -> None:
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for done in [pool.submit(_checked, port, number) for number in range(count)]:
+        for done in [pool.submit(call, number) for number in range(count)]:
             done.result()
+
+
+# --- the daemon -------------------------------------------------------------------------------------------------------
+
+
+def _morning(bare_p99_ms: float, plan: Plan) -> Iterator[Figure]:
+    """Measure the daemon with all terminals: memory at rest, then a morning, post to subscriber."""
+    folder = plan.fresh("morning")
+    post = Post()
+    with ExitStack() as stack:
+        broker_port = stack.enter_context(broker(folder))
+        idle = settings_of(broker_port, {"none": "127.0.0.1:9"})
+        with daemon(plan.fresh("idle"), idle) as running:
+            wait_for(lambda: running.status() is not None, READY_S, "the idle daemon")
+            time.sleep(REST_S)
+            idle_kib, _ = memory_kib(running.pid)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = idle | {
+            "receiver": {"listen": f"127.0.0.1:{port}", "limits": {"per_address": 64}},
+            "terminals": [
+                {"name": f"terminal-{number}", "driver": "push", "serial": _serial(number)}
+                for number in range(TERMINALS)
+            ],
+        }
+        stack.enter_context(subscriber(broker_port, f"{PREFIX}/#", lambda body: _arrived(body, post)))
+        running = stack.enter_context(daemon(folder, settings))
+        wait_for(lambda: _answers(port), READY_S, "the daemon's receiver")
+        _as_fast_as_possible(lambda number: _handshake(port, number), TERMINALS)
+        wait_for(lambda: _online(running) == TERMINALS, 4 * READY_S, "every terminal online", 0.5)
+        count = plan.size(int(MORNING_S * POLLS_PER_S))
+        _at_pace(lambda number: _poll_or_punch(port, number, post), count)
+        spread = post.spread()
+        time.sleep(REST_S)
+        full_kib, _ = memory_kib(running.pid)
+    above_mb = (full_kib - idle_kib) * 1024 / 1e6
+    ratio = spread.p99 / bare_p99_ms
+    yield Figure(
+        f"{TERMINALS} terminals that call, {POLLS_PER_S / UPLOAD_EVERY:.0f} punches a second, post to subscriber",
+        f"request to starlette p99 {bare_p99_ms:.1f} ms",
+        str(spread),
+        f"p99 {times(ratio)}",
+        f"≤ {times(P99_RATIO)}",
+        yes_no(ratio <= P99_RATIO),
+    )
+    yield Figure(
+        f"memory of the daemon with {TERMINALS} terminals that call, after that",
+        f"idle daemon {idle_kib * 1024 / 1e6:.0f} MB",
+        f"{above_mb:.0f} MB more",
+        "-",
+        f"≤ {MORE_MB} MB more",
+        yes_no(above_mb <= MORE_MB),
+    )
+
+
+def _online(running: RunningDaemon) -> int:
+    status = running.status()
+    return 0 if status is None else int(status["health"]["terminals_online"])
+
+
+def _handshake(port: int, number: int) -> None:
+    head = f"GET /iclock/cdata?SN={_serial(number)}&options=all&pushver=2.4.1&DeviceType=att HTTP/1.1\r\n\r\n"
+    _demand(_exchange(port, head.encode()))
+
+
+def _poll_or_punch(port: int, number: int, post: Post) -> None:
+    """Let a terminal poll, or upload one punch of another person."""
+    if number % UPLOAD_EVERY:
+        _demand(_exchange(port, _request(number)))
+        return
+    pin = str(100_000 + number)
+    body = f"{pin}\t{office_time():%Y-%m-%d %H:%M:%S}\t0\t1\t0\t0\t0\n".encode()
+    post.leave(pin)
+    _demand(_exchange(port, _upload(number, body)))
+
+
+def _arrived(body: bytes, post: Post) -> None:
+    found = json.loads(body)
+    for event in found if isinstance(found, list) else [found]:
+        data = event.get("data") if isinstance(event, dict) else None
+        if isinstance(data, dict) and data.get("pin"):
+            post.arrive(data["pin"])
 
 
 # --- the servers ------------------------------------------------------------------------------------------------------

@@ -216,10 +216,14 @@ def _printable(text: str) -> str:
     return "".join(ch if " " <= ch <= "~" else "?" for ch in text[:64])
 
 
+def serial_of(text: str) -> Serial | None:
+    """Return a text as a serial number; None where no terminal that calls can have it."""
+    return Serial(text) if _SERIAL.fullmatch(text) else None
+
+
 def key_of(request: Request) -> Serial | None:
     """Return the serial number that a request states; None where it states none that a terminal can have."""
-    serial = request.query.get("sn", "")
-    return Serial(serial) if _SERIAL.fullmatch(serial) else None
+    return serial_of(request.query.get("sn", ""))
 
 
 class Registry:

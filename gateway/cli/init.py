@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from drivers import DRIVERS
 from drivers.base import DiscoveredTerminal, Search, TerminalUnavailable
+from drivers.receiver.registry import serial_of
 from drivers.textfile import MAX_SECRET, TextFileError, decode, read_secret, read_text, secret_in, secret_warning
 from drivers.values import STRICT
 from gateway.cli.base import Code, Failure, command_group, print_stderr
@@ -40,11 +41,15 @@ from gateway.cli.terminals import (
     size_of,
     spans_of,
 )
-from gateway.settings import Level, Mqtt, SettingsError, Username, Zone, holds_certificates, load
+from gateway.settings import Level, Mqtt, SettingsError, Username, Zone, holds_certificates, host_and_port, load
 from gateway.texts import Language, user_language
 
 DRIVER = "zkteco"
 """The driver whose terminals can be discovered."""
+CALLER_DRIVER = "push"
+"""The driver of terminals that call this computer."""
+CALLER_PORT = 8088
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - where this computer has no address yet
 KEY_TRIES = 3
 """Attempts with a communication key, at most: some terminals lock after repeated wrong keys."""
 SECRETS = "secrets"
@@ -69,6 +74,8 @@ class _Plan:
     data_dir: Path | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     """Terminals, as rows of `hadir discover`."""
+    listen: str | None = None
+    """Address and port for terminals that call; None where none does."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Name of a secret file, as written in the configuration → its content."""
 
@@ -147,7 +154,11 @@ def init(
     ] = None,
     terminals: Annotated[
         list[str] | None,
-        typer.Option("--terminal", metavar="NAME=ADDRESS", help="A terminal that need not answer now; several times."),
+        typer.Option(
+            "--terminal",
+            metavar="NAME=ADDRESS",
+            help="A terminal that need not answer now, or NAME@SERIAL for one that calls (ADMS); several times.",
+        ),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, show_default=False, help="Where terminals listen; 4370 by default.")
@@ -182,6 +193,9 @@ def init(
         _find_terminals(prompter, plan, [*(networks or ()), *(terminals or ())], port, comm_key_file)
         written = _write(config, beginning, plan, language)
         print(INIT["written"].into(language, files=", ".join(map(str, written))))
+        if plan.listen is not None:
+            address, caller_port = host_and_port(plan.listen)
+            print(INIT["calling"].into(language, address=address, port=caller_port))
     _check_and_diagnose(config, language)
 
 
@@ -294,13 +308,21 @@ class _Places:
     networks: list[IPv4Network]
     named: dict[str, str]
     """Name of a terminal → its address."""
+    calling: dict[str, str]
+    """Name of a terminal that calls this computer → its serial number."""
 
 
 def _places(text: str) -> _Places:
-    """Parse networks, addresses and NAME=ADDRESS, separated by blanks or commas; ValueError for anything else."""
-    places = _Places([], {})
+    """Parse networks, addresses, NAME=ADDRESS and NAME@SERIAL, separated by blanks or commas; else ValueError."""
+    places = _Places([], {}, {})
     items = [item for item in re.split(r"[\s,]+", text) if item]
     for item in items:
+        name, at, serial = item.partition("@")
+        if at:
+            if serial_of(serial) is None or name in places.calling or serial in places.calling.values():
+                raise ValueError
+            places.calling[_level(name)] = serial
+            continue
         name, equals, address = item.partition("=")
         if not equals:
             places.networks.append(IPv4Network(item, strict=False))
@@ -309,19 +331,27 @@ def _places(text: str) -> _Places:
         places.named[name] = address
     places.networks = spans_of([str(network) for network in places.networks])
     private = all(any(network.subnet_of(known) for known in PRIVATE) for network in places.networks)
-    if not items or not private or sum(map(size_of, places.networks)) > FEW:
+    if not items or not private or set(places.named) & set(places.calling) or sum(map(size_of, places.networks)) > FEW:
         raise ValueError
     return places
 
 
-def _own_network() -> str | None:
-    """Return the /24 network of the address that this computer's default route uses; None without one."""
+def _own_address() -> str | None:
+    """Return the address that this computer's default route uses; None without one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing: for UDP the system only looks up the route
-            network = IPv4Network(f"{probe.getsockname()[0]}/24", strict=False)
+            return str(probe.getsockname()[0])
         except OSError:
             return None
+
+
+def _own_network() -> str | None:
+    """Return the /24 network of this computer's address; None without one."""
+    address = _own_address()
+    if address is None:
+        return None
+    network = IPv4Network(f"{address}/24", strict=False)
     return str(network) if any(network.subnet_of(known) for known in PRIVATE) else None
 
 
@@ -366,8 +396,11 @@ def _find_terminals(
                     row["comm_key_file"] = KEY
                     plan.secrets[KEY] = key
         if prompter.interactive:
-            _ask_about(prompter, plan, rows, port, set(places.named))
+            _ask_about(prompter, plan, rows, port, {*places.named, *places.calling})
         rows += [_row_of(name, address) for name, address in places.named.items()]
+        rows += [_row_of(name, "", CALLER_DRIVER, serial) for name, serial in places.calling.items()]
+        if places.calling:
+            plan.listen = f"{_own_address() or ANY_ADDRESS}:{CALLER_PORT}"
         if any(row["name"] for row in rows):
             plan.rows = rows
         elif not prompter.interactive:
@@ -404,9 +437,9 @@ def _rows(findings: "list[DiscoveredTerminal]") -> list[dict[str, Any]]:
     return rows_of(DRIVER, findings, failures)
 
 
-def _row_of(name: str, address: str) -> dict[str, Any]:
+def _row_of(name: str, address: str, driver: str = DRIVER, serial: str = "") -> dict[str, Any]:
     """Return the row of a terminal that has not been contacted yet."""
-    return {"name": name, "driver": DRIVER, "address": address, "serial": "", "remark": None}
+    return {"name": name, "driver": driver, "address": address, "serial": serial, "remark": None}
 
 
 def _ask_about(prompter: _Prompter, plan: _Plan, rows: list[dict[str, Any]], port: int | None, taken: set[str]) -> None:
@@ -534,5 +567,7 @@ def _lines(plan: _Plan, language: Language) -> Iterator[str]:
         yield f"  password_file: {PASSWORD}\n"
     if plan.ca_file is not None:
         yield f"  ca_file: {json.dumps(str(plan.ca_file), ensure_ascii=False)}\n"
+    if plan.listen is not None:
+        yield f"\n{comment('receiver')}receiver:\n  listen: {plan.listen}\n"
     yield f"\n{comment('terminals')}terminals:\n"
     yield from entries_of(plan.rows)

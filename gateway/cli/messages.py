@@ -53,7 +53,10 @@ QUESTIONS = {
     "username": _("User name at the broker (- for none)"),
     "password": _("Its password (not shown; empty for none)"),
     "ca_file": _("File with the certificate of the broker's authority (- for the system's)"),
-    "range": _("Where terminals are: networks such as 192.168.1.0/24, addresses, or NAME=ADDRESS for one that is off"),
+    "range": _(
+        "Where terminals are: networks such as 192.168.1.0/24, addresses, NAME=ADDRESS for one that is off, or "
+        "NAME@SERIAL for one that calls this computer (ADMS, cloud server)"
+    ),
     "key": _("{address} wants its communication key (not shown; empty to leave it for later)"),
     "name": _("{address}, {model}, serial {serial}: its name (a-z, 0-9 and -; - alone leaves it out)"),
 }
@@ -68,7 +71,8 @@ WRONG = {
     "password": _("The password begins or ends with a blank, or has an invisible character."),
     "ca_file": _("There is no such file to read, or no certificate (PEM) in it."),
     "range": _(
-        "No private network or address (192.168.1.0/24, 192.168.1.201, lobby=192.168.1.201); 1,024 addresses at most."
+        "No private network or address (192.168.1.0/24, 192.168.1.201, lobby=192.168.1.201), and no serial number "
+        "(gate@SYN0000000001); 1,024 addresses at most."
     ),
     "key": _("A key is a number from 0 to 999999."),
     "key_refused": _("The terminal refuses this key."),
@@ -80,6 +84,10 @@ WRONG = {
 INIT = {
     "exists": _("{file} is there already: nothing is written."),
     "written": _("Written: {files}"),
+    "calling": _(
+        "Type into the terminals that call (COMM. > Cloud Server Setting, or ADMS): server address {address}, "
+        "port {port}; proxy and HTTPS off."
+    ),
     "start": _("Start it with: systemctl start hadir, or hadir run -c {file}"),
 }
 
@@ -94,6 +102,7 @@ COMMENTS = {
     "timezone": _("The time zone of the office: Asia/Jakarta (WIB), Asia/Makassar (WITA) or Asia/Jayapura (WIT)."),
     "data_dir": _("The folder of the ledger."),
     "mqtt": _("The broker that passes the punches on to the centre. Passwords are in files of their own, never here."),
+    "receiver": _("The port for terminals that call this computer; its address and port are typed into them."),
     "terminals": _(
         "The terminals: one entry for each. A serial number makes sure that no other terminal is read in its place."
     ),

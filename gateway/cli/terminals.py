@@ -504,7 +504,7 @@ def entries_of(rows: list[dict[str, Any]]) -> Iterator[str]:
         if row["name"] is None:
             yield f"  # {row['address']}: {row['remark']}\n"
             continue
-        lines = [f"- {key}: {row[key]}" if key == "name" else f"  {key}: {row[key]}" for key in ENTRY if key in row]
+        lines = [f"- {key}: {row[key]}" if key == "name" else f"  {key}: {row[key]}" for key in ENTRY if row.get(key)]
         if "comm_key_file" in row:
             lines.append(f"  comm_key_file: {json.dumps(row['comm_key_file'])}")
         if re.fullmatch("[!-~]+", row["serial"]):
