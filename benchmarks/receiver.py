@@ -256,7 +256,8 @@ def _online(running: RunningDaemon) -> int:
 
 def _handshake(port: int, number: int) -> None:
     head = f"GET /iclock/cdata?SN={_serial(number)}&options=all&pushver=2.4.1&DeviceType=att HTTP/1.1\r\n\r\n"
-    _demand(_exchange(port, head.encode()))
+    # Until its worker runs the answer is 503, and a terminal repeats the call.
+    wait_for(lambda: _exchange(port, head.encode()).startswith(b"HTTP/1.1 200"), READY_S, f"handshake {number}", 0.5)
 
 
 def _poll_or_punch(port: int, number: int, post: Post) -> None:

@@ -476,9 +476,9 @@ class Web(_Section):
 class ReceiverLimits(_Section):
     """What callers can take; what is above harms no other one."""
 
-    connections: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 64
+    connections: Annotated[int, Field(strict=True, ge=1, le=512)] = 64  # a service has 1,024 descriptors, for all parts
     """Connections at a time, of all callers together."""
-    per_address: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 8
+    per_address: Annotated[int, Field(strict=True, ge=1, le=512)] = 8
     """Connections at a time from one address; raise it where many terminals call through one proxy or router."""
     head_bytes: Annotated[Bytes, Field(ge=1024, le=65536)] = 8192
     """Longest request line with headers."""
