@@ -134,7 +134,9 @@ class PushCaller:
         silent_s = self._monotonic_s() - (self._begun_s if last_s is None else last_s)
         if silent_s > self._lost_s:
             never = "" if last_s is not None else ", not once since the gateway serves it"
-            raise TerminalUnavailable(f"the terminal has not called for {silent_s:.0f} s{never}")
+            raise TerminalUnavailable(
+                f"the terminal has not called for {silent_s:.0f} s{never}", reason=Reason.NOT_CALLED
+            )
 
     def reading(self) -> ClockReading | None:
         """Return the last estimate of the terminal's clock."""

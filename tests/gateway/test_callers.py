@@ -437,3 +437,40 @@ def test_strangers_are_listed_by_status_page_and_metrics(daemon_office: Receivin
         assert "hadir_receiver_open 1\n" in metrics
         assert "hadir_receiver_strangers 1\n" in metrics
         assert 'hadir_receiver_replies_total{code="503"} 1\n' in metrics
+
+
+def test_the_doctor_judges_terminals_by_their_calls(daemon_office: Receiving) -> None:
+    """One that never called, one that only polls, in both languages; without a daemon the port is tried."""
+    office, port = daemon_office, free_port()
+    office.entries = {
+        "gate": {"driver": "push", "serial": SN, "poll": "1s"},
+        "aula": {"driver": "push", "serial": "SYN0000000002", "poll": "1s"},
+        "gudang": {"driver": "push", "serial": "SYN0000000003", "from": "192.0.2.0/24", "poll": "1s"},
+    }
+    office.more = receiver_of(port)
+    config = ("-c", str(office.file))
+    office.write()
+    assert f"127.0.0.1:{port} can be opened" in hadir("doctor", *config, "--lang", "en").stdout
+    with office.running() as daemon:
+        eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
+        never = hadir("doctor", *config, "--lang", "en").stdout
+        assert never.count(f"127.0.0.1:{port} can be reached from this computer only") >= 3
+
+        def gate_is_online() -> bool:
+            call(port)
+            return bool(daemon._status()["terminals"]["gate"]["state"] == "online")
+
+        eventually(gate_is_online)
+        with socket.create_connection(("127.0.0.1", port), WAIT_S) as sock:
+            sock.sendall(get(query="SN=SYN0000000003"))
+            assert b" 503 " in to_end(sock)
+        english, indonesian = (hadir("doctor", *config, "--lang", language).stdout for language in ("en", "id"))
+        assert "it calls, and no punch has arrived yet" in english
+        assert "it calls from 127.0.0.1, which `from:` does not allow" in english
+        assert "mesin menghubungi gateway, tetapi belum ada presensi yang masuk" in indonesian
+        assert "yang tidak diizinkan oleh `from:`" in indonesian
+        with socket.create_connection(("127.0.0.1", port), WAIT_S) as sock:
+            sock.sendall(get(query="SN=OTHER1"))
+            to_end(sock)
+        third = hadir("doctor", *config, "--lang", "en").stdout
+        assert "terminals with other serial numbers do: OTHER1 (127.0.0.1)" in third

@@ -17,7 +17,7 @@ import pytest
 from drivers.textfile import read_secret
 from drivers.zkteco.simulator import Simulator, build
 from gateway.cli.messages import QUESTIONS, WRONG
-from gateway.settings import Settings, load
+from gateway.settings import Settings, host_and_port, load
 from gateway.texts import Language
 from tests.authority import Authority
 from tests.broker import WAIT_S, Broker
@@ -217,6 +217,10 @@ def test_without_a_person_options_are_required(tmp_path: Path) -> None:
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--password-file", "-"), "--username"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--comm-key-file", "/nonexistent"), "no secret"),
         ((*SITE, "--terminal", "lobi=10.0.0.010"), "private"),
+        ((*SITE, "--terminal", "lobi@"), "no serial number"),
+        ((*SITE, "--terminal", "lobi@SYN.1"), "no serial number"),
+        ((*SITE, "--terminal", "lobi@SYN1", "--terminal", "aula@SYN1"), "no serial number"),
+        ((*SITE, "--terminal", "lobi@SYN1", "--terminal", "lobi=10.0.0.1"), "no serial number"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--timezone", "Etc/GMT+7"), "No time zone"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--username", "gw\u00a0"), "no blank at an end"),
         ((*SITE, "--terminal", "lobi=10.0.0.1", "--broker", "mqtts://h", "--ca-file", "/nonexistent"), "no such file"),
@@ -228,6 +232,24 @@ def test_options_that_are_wrong(tmp_path: Path, options: tuple[str, ...], advice
     assert done.returncode == 2, done.stderr
     assert advice in " ".join(done.stderr.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_terminals_that_call_are_named_by_serial_number(tmp_path: Path) -> None:
+    """They are added with the port that they call, and what to type into them is printed."""
+    config = tmp_path / "gateway.yaml"
+    calling = ("--terminal", "gate@SYN0000000001", "--terminal", "aula@SYN0000000002")
+    done = hadir("init", "-c", config, *SITE, *calling, "--lang", "en", "--data-dir", tmp_path / "data")
+
+    settings = load(config, strict=True)
+    assert [(entry.name, entry.driver, entry.serial) for entry in settings.terminals] == [
+        ("gate", "push", "SYN0000000001"),
+        ("aula", "push", "SYN0000000002"),
+    ]
+    assert settings.receiver is not None
+    address, port = host_and_port(settings.receiver.listen)
+    assert port == 8088
+    assert f"server address {address}, port 8088" in done.stdout
+    assert "no daemon runs here that it could call" in done.stdout  # the doctor, of each
 
 
 def test_no_terminal_answers(tmp_path: Path) -> None:
