@@ -38,6 +38,7 @@ def page_of_day(look: Look) -> Shown:
     seen = look.person(key, on, on)
     row = seen.row(on)
     if row is None:
+        look.report(person=key, first=on, last=on, refused=True)
         raise Missing
     known = known_at(look, row.unit)
 

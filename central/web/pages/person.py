@@ -100,7 +100,9 @@ def page_of_month(look: Look) -> Shown:
         entries = _entries(look, key, first, last, known)
         standings = {on: entry.standing for on, entry in entries.items()}
         today = look.today(zone_unit)
-        standings |= _without(look, key, [on for on in _dates(first, last) if on not in standings], today)
+        begun = today if known is None else min(today, known.astimezone(look.zone(zone_unit)).date())
+        without = [on for on in _dates(first, last) if on not in standings and on <= begun]
+        standings |= _without(look, key, without, known)
         view = month(first, last, seen.is_seen, standings)
         before, after = neighbours(first)
         return {
@@ -187,13 +189,12 @@ def _entries(look: Look, key: str, first: date, last: date, known: datetime | No
     return {one.date: entry_of(json.loads(one.content)) for one in then}
 
 
-def _without(look: Look, key: str, dates: Sequence[date], today: date) -> dict[date, Standing]:
-    """Return the standing of dates without a verdict that have come; with why, where that is known."""
-    past = [on for on in dates if on <= today]
-    if not past:
+def _without(look: Look, key: str, dates: Sequence[date], known: datetime | None) -> dict[date, Standing]:
+    """Return the standing of dates without a verdict, with why there is none, where that is known."""
+    if not dates:
         return {}
-    days = Facts(look.connection, look.policies, [key], past[0], past[-1]).days(key)
-    return {on: not_judged(found if isinstance(found := days.on(on), str) else None) for on in past}
+    days = Facts(look.connection, look.policies, [key], dates[0], dates[-1], known).days(key)
+    return {on: not_judged(found if isinstance(found := days.on(on), str) else None) for on in dates}
 
 
 def _minutes(view: Month, name: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any
 from central.registers.kinds import Person
 from central.texts import Text, _
 from central.web.page import Look, Page, Shown
-from central.web.pages.today import FIGURE_TEXTS, not_judged_yet
+from central.web.pages.today import FIGURE_TEXTS
 from central.web.verdicts import verdicts_of
 from central.web.views import standing as marks
 from central.web.views.standing import Standing
@@ -55,10 +55,7 @@ def page_of_units(look: Look) -> Shown:
 def _standings(look: Look, people: list[Person], on: date) -> dict[str, tuple[int | None, Standing]]:
     keys = sorted({one.key for one in people})
     found = verdicts_of(look.connection).standings(look.connection, keys, on, on)
-    standings: dict[str, tuple[int | None, Standing]] = {person: (None, one) for (person, _), one in found.items()}
-    if missing := [key for key in keys if key not in standings]:
-        standings |= {person: (None, one) for person, one in not_judged_yet(look, missing, on).items()}
-    return standings
+    return {person: (None, one) for (person, _), one in found.items()}
 
 
 PAGES = [Page("/units", "units", TEXTS["units_page"], page_of_units, in_menu=True)]

@@ -133,6 +133,7 @@ def test_a_person_who_moved_is_each_units_on_its_dates(served: Served) -> None:
     assert "/day/b" not in september.body
     assert "are not shown" in texts(september)
     assert clinic.get("/day/b?date=2026-09-01").status == 404
+    assert served.log()[-1] == ("clerk", "day", None, "b", 1)
     assert school.get("/day/b?date=2026-08-31").status == 404
     assert "Dua" in clinic.get("/today/clinic?date=2026-08-31").body
     assert "Dua" not in clinic.get("/today/clinic?date=2026-09-01").body
@@ -209,6 +210,8 @@ def test_a_date_is_shown_as_it_was_known(chief: Browser) -> None:
     assert "15 min late (provisional)" in found
     assert "SK 9/2026" not in found
     month = chief.get(f"/person/a?month=2026-08&{then}&lang=en").body
+    before = texts(chief.get("/person/a?month=2026-09&known=2026-09-01T07:00&lang=en"))
+    assert re.search(r"Wed 2\b", before) is None
     assert 'day waiting"><a href="/day/a?date=2026-08-31&amp;known=2026-09-03T08%3A15%3A00%2B07%3A00"' in month
     assert re.search(r'day exception"><a href="/day/a\?date=2026-08-31"', chief.get("/person/a?month=2026-08").body)
 
