@@ -19,8 +19,10 @@ PEOPLE = 300
 TOGETHER = 500
 """Events of one transaction: as many as a broker sends before one is acknowledged."""
 RUNS = 3
-AIM = 0.8
-"""One and a half times what the store did before it worked on rows, which was 0.55 times the baseline."""
+BEFORE = {"single messages": 0.42, "batches": 0.45}
+"""What the store did of the baseline's rate before it worked on rows, with its state in memory; measured by turns."""
+AIM = 1.5
+"""How many times that rate."""
 GATEWAY, STREAM, SERIAL = "3602-bkpsdm/gw-01", "6f9c2d1e-8a47-4c53-9b0e-2f6d1a7c4e80", "CEXA193960001"
 START = datetime(2026, 9, 1, 6)  # noqa: DTZ001 - a terminal's wall clock has no zone
 _TABLES = """
@@ -53,8 +55,8 @@ def run(plan: Plan) -> Iterator[Figure]:
             baseline=f"{base:,.0f}/s a core, row by row",
             ours=f"{rate:,.0f}/s a core",
             ratio=f"{rate / base:.2f} {TIMES}",
-            aim=f"at least {AIM:g} {TIMES}",
-            met=yes_no(rate >= AIM * base),
+            aim=f"at least {AIM * BEFORE[what]:.2f} {TIMES}, {AIM:g} {TIMES} the store before it worked on rows",
+            met=yes_no(rate >= AIM * BEFORE[what] * base),
         )
 
 

@@ -748,28 +748,28 @@ def misdated(
     Each was made after the log was last complete before it, and after the one before it in the log; before it was
     recorded, and before the one behind it. As known at a moment, or now.
     """
+    named = json_list(set(pins))
+    rows = (
+        connection.execute(_MISDATED_NOW, {"pins": named, "first": first, "last": last}).all()
+        if known_at is None
+        else _misdated_then(connection, named, first, known_at)
+    )
     found = []
-    for part in chunks(sorted(set(pins))):
-        rows = (
-            connection.execute(_MISDATED_NOW, {"pins": part, "first": first, "last": last}).all()
-            if known_at is None
-            else _misdated_then(connection, part, first, known_at)
-        )
-        for row in rows:
-            one = Misdated(row[0], row[1].partition("/")[0], *row[2:12])
-            if known_at is not None:
-                of_log = {"stream": row.place, "sequence": one.sequence, "serial": one.serial, "known_at": known_at}
-                complete = connection.execute(_COMPLETE_BEFORE_THEN, of_log).scalar_one()
-                one = one._replace(begin=_since(complete, one.end))
-            before, after = (_neighbour(connection, row.place, one, side, known_at) for side in (-1, 1))
-            begin = max(one.begin, before) if before is not None else one.begin
-            end = min(one.end, after) if after is not None else one.end
-            if begin <= end and end >= first and begin <= last:
-                found.append(one._replace(begin=begin, end=end))
+    for row in sorted(rows, key=lambda row: int(row.event)):
+        one = Misdated(row[0], row[1].partition("/")[0], *row[2:12])
+        if known_at is not None:
+            of_log = {"stream": row.place, "sequence": one.sequence, "serial": one.serial, "known_at": known_at}
+            complete = connection.execute(_COMPLETE_BEFORE_THEN, of_log).scalar_one()
+            one = one._replace(begin=_since(complete, one.end))
+        before, after = (_neighbour(connection, row.place, one, side, known_at) for side in (-1, 1))
+        begin = max(one.begin, before) if before is not None else one.begin
+        end = min(one.end, after) if after is not None else one.end
+        if begin <= end and end >= first and begin <= last:
+            found.append(one._replace(begin=begin, end=end))
     return found
 
 
-def _misdated_then(connection: Connection, pins: list[str], first: int, known_at: str) -> list[Any]:
+def _misdated_then(connection: Connection, pins: str, first: int, known_at: str) -> list[Any]:
     """Return the punches that had no date by the events that counted at a moment; another one may count today."""
     values = {"pins": pins, "first": first, "known_at": known_at}
     rows = list(connection.execute(_MISDATED_THEN, values))
@@ -782,7 +782,7 @@ def _misdated_then(connection: Connection, pins: list[str], first: int, known_at
             for one in counted_then(connection, known_at, punches.c.id.in_(part))
         }
         rows += [row for row in claimed if (row.id, row[1], row[6], row.sequence) in counted]
-    return sorted(rows, key=lambda row: int(row.event))
+    return rows
 
 
 def _neighbour(connection: Connection, stream: int, one: Misdated, side: int, known_at: str | None) -> int | None:
@@ -828,13 +828,16 @@ _MISDATED = (
     .join(streams, streams.c.id == INCIDENT.c.stream)
     .join(gateways, gateways.c.id == INCIDENT.c.gateway)
     .where(
+        INCIDENT.c.gateway.in_(select(gateways.c.id)),
         INCIDENT.c.kind == "misdated",
         INCIDENT.c.end >= bindparam("first"),
-        punches.c.pin.in_(bindparam("pins", expanding=True)),
+        in_list(func.coalesce(punches.c.pin, ""), "pins"),
     )
 )
-_COUNTS, _THEN = punches.c.event == INCIDENT.c.event, events.c.received <= bindparam("known_at")
-_MISDATED_NOW = _MISDATED.join(punches, _COUNTS).where(INCIDENT.c.begin <= bindparam("last")).order_by(INCIDENT.c.event)
+"""Found by the incidents of all gateways, which are few, not by the index of all that a PIN ever was read."""
+_COUNTS = and_(punches.c.event == INCIDENT.c.event, punches.c.id == events.c.id)
+_THEN = events.c.received <= bindparam("known_at")
+_MISDATED_NOW = _MISDATED.join(punches, _COUNTS).where(INCIDENT.c.begin <= bindparam("last"))
 _MISDATED_THEN = _MISDATED.join(punches, _COUNTS).where(_THEN, ~exists().where(claims.c.punch == punches.c.id))
 _MISDATED_CLAIMED = (
     _MISDATED.join(claims, claims.c.event == INCIDENT.c.event)
