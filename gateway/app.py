@@ -34,6 +34,7 @@ from gateway.reload import Difference, applied, difference
 from gateway.schedule import Calendar
 from gateway.service import ServiceManager
 from gateway.settings import Settings, SettingsError, Severity, TerminalSettings
+from gateway.terminal.entries import Entries
 from gateway.terminal.monitor import TerminalMonitor
 from gateway.terminal.pool import Workers
 from gateway.terminal.runner import Crew
@@ -128,6 +129,7 @@ class Daemon:
         )
         self._pending = PendingWrites(self._ledger, now=clock.now, alarm=self._publisher.alarm)
         self._identities = Identities(settings.data_dir)
+        self._entries = Entries()
         self._workers.change(Difference(added=settings.terminals))
         self._monitor = TerminalMonitor(self._workers, self._ledger, clock, self._publisher.alarm, self._pending)
         self._clock_status = ClockStatus(clock, self._ledger.last_sequence)
@@ -195,6 +197,7 @@ class Daemon:
             alarm=self._publisher.alarm,
             pending=self._pending,
             identities=self._identities,
+            entries=self._entries,
             timing=self._timing,
             crew=self._crew,
             port=self._callers.port,

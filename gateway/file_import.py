@@ -122,7 +122,7 @@ class LedgerSink:
             raise WrongTerminal(f"the file is of the terminal with serial {serial}, and {name} is {expected}")
         serial = expected or serial or ""
         others = [other.name for other in self._ledger.terminals() if other.serial == serial and other.name != name]
-        if others and self._settings.serial is None:
+        if others and self._settings.serial is None and (known is None or known.serial != serial):
             raise WrongTerminal(
                 f"the terminal with serial {serial} is known as {others[0]}; import the file for {others[0]}"
             )

@@ -994,9 +994,12 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
             value = entry.get(key)
             if isinstance(value, str):
                 mine = value.strip().lower().removesuffix(":4370") if key == "address" else value
-                other_index = used.setdefault((key, mine), index)
+                # A terminal that can be reached in several ways has one entry for each driver.
+                shared = f"{entry.get('driver')} {mine}" if key == "serial" else mine
+                other_index = used.setdefault((key, shared), index)
                 if other_index != index:
-                    message = f"the same as terminals[{other_index}].{key}; every terminal has its own"
+                    each = "every terminal has its own, and one entry for each driver" if key == "serial" else ""
+                    message = f"the same as terminals[{other_index}].{key}; {each or 'every terminal has its own'}"
                     yield ("terminals", index, key), message
         port = entry.get("port")
         if isinstance(port, str):

@@ -27,6 +27,12 @@ VERIFY_BATCH = 2000
 _UNSETTLED = f"body IS NOT NULL AND parked IS NOT {delivery.ALTERED} AND recorded_ms >= :since AND NOT {SETTLED}"
 
 
+_NUMBERS = (
+    "numbers AS (SELECT number FROM terminal WHERE serial = (SELECT serial FROM terminal WHERE number = :terminal))"
+)
+"""The numbers of all names that the device of a terminal has had, and has: entries with different drivers share it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
     """An event as stored in the ledger."""
@@ -285,12 +291,15 @@ class LedgerReader:
         )
 
     def tally(self, name: str, since: date = date.min) -> list[DayCounts]:
-        """Return the delivery counts of each day from ``since`` on; records without a day first."""
+        """Return the delivery counts of each day from ``since`` on; records without a day first.
+
+        Those recorded under another name of the same serial number count too: the log holds them.
+        """
         rows = self._rows(
-            "WITH events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
+            f"WITH {_NUMBERS}, events AS (SELECT day, count(*) AS recorded, count(sent_ms) AS sent, "
             f"sum({CONFIRMED}) AS confirmed FROM event "
-            "WHERE terminal = :terminal AND (day >= :since OR day = :undated) GROUP BY day), "
-            "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal = :terminal GROUP BY day), "
+            "WHERE terminal IN numbers AND (day >= :since OR day = :undated) GROUP BY day), "
+            "held AS (SELECT day, count(*) AS withheld FROM withheld WHERE terminal IN numbers GROUP BY day), "
             "days AS (SELECT day FROM events UNION SELECT day FROM held "
             "UNION SELECT day FROM log_day WHERE terminal = :terminal) "
             "SELECT day, (SELECT records FROM log_day WHERE terminal = :terminal AND log_day.day = days.day), "
@@ -321,13 +330,13 @@ class LedgerReader:
     def hours(self, name: str, since: date) -> dict[tuple[date, int], int]:
         """Count a terminal's punches of each day and hour by its clock, from ``since`` on, withheld ones among them.
 
-        Pruned punches are not counted.
+        Pruned punches are not counted, those recorded under another name of the same serial number are.
         """
         hour = "CAST(substr(json_extract({}, '$.{}local_time'), 12, 2) AS INTEGER) AS hour"
         rows = self._rows(
-            f"SELECT day, hour, count(*) FROM (SELECT day, {hour.format('body', 'data.')} FROM event "
-            "WHERE terminal = :terminal AND day >= :since AND topic LIKE 'punch/%' UNION ALL "
-            f"SELECT day, {hour.format('record', '')} FROM withheld WHERE terminal = :terminal AND day >= :since) "
+            f"WITH {_NUMBERS} SELECT day, hour, count(*) FROM (SELECT day, {hour.format('body', 'data.')} FROM event "
+            "WHERE terminal IN numbers AND day >= :since AND topic LIKE 'punch/%' UNION ALL "
+            f"SELECT day, {hour.format('record', '')} FROM withheld WHERE terminal IN numbers AND day >= :since) "
             "WHERE hour IS NOT NULL GROUP BY day, hour",
             terminal=self._number_of(name),
             since=since.toordinal(),

@@ -16,6 +16,7 @@ from gateway.ledger import KnownTerminal, Ledger
 from gateway.log import BoundLogger, get_logger
 from gateway.pending import PendingWrites
 from gateway.settings import TerminalSettings
+from gateway.terminal.entries import Entries
 from gateway.terminal.state import TerminalState
 from gateway.terminal.timing import Timing
 
@@ -31,6 +32,7 @@ class TerminalContext:
     clock: Clock
     pending: PendingWrites
     identities: Identities
+    entries: Entries
     timing: Timing
     state: TerminalState
     report: Callable[[str, dict[str, Any]], None]
@@ -46,7 +48,8 @@ class TerminalContext:
         return self.settings.name
 
     def publish_state(self) -> None:
-        """Publish the terminal's state."""
+        """Publish the terminal's state, with the newest watermark of all its entries."""
+        self.state.complete = self.entries.newest(self.state.serial, self.state.complete)
         self.report(f"terminal/{self.name}/state", self.state.payload())
 
     def alarm(self, code: str, variant: str = "", /, **values: object) -> None:

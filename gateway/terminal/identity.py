@@ -75,10 +75,10 @@ class IdentityCheck:
             for other in context.ledger.terminals()
             if other.serial == reported and other.name != context.name
         ]
-        if others and configured is None:
+        if others and configured is None and not context.entries.may_share(context.name, others):
             raise TerminalRefused(
                 f"serial {reported} is known as terminal {others[0]}; if it was renamed or moved, write "
-                f"`serial: {reported}` here and remove the other entry",
+                f"`serial: {reported}` here and remove the other entry; two entries of one terminal have two drivers",
                 reason=Reason.SERIAL_TWICE,
             )
         return reported

@@ -26,7 +26,7 @@ CHECK_GAP_MAX = timedelta(hours=1)
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Monitored:
     """One terminal and its usual activity."""
 
@@ -47,11 +47,10 @@ class _Monitored:
         """The zone of its clock."""
         return self.worker.zone
 
-    @property
-    def since(self) -> datetime:
-        """When a new record was last received from it, or could first have been received."""
-        state = self.worker.state
-        return max(moment for moment in (state.since, state.last_new, _EARLIEST) if moment is not None)
+    def is_same_terminal(self, other: "_Monitored") -> bool:
+        """Return whether both are entries of one terminal."""
+        serial = self.worker.state.serial
+        return self is other or (serial is not None and serial == other.worker.state.serial)
 
 
 class TerminalMonitor:
@@ -143,6 +142,8 @@ class TerminalMonitor:
         records, capacity = worker.state.sizes.records, worker.state.sizes.capacity
         if reported is None or records is None or not capacity:
             return
+        if any(earlier.worker.state.sizes.capacity for earlier in self._earlier_entries(monitored)):
+            return  # the same log: it is reported once
         fills = forecast.fills(records, capacity, monitored.per_day, now.astimezone(monitored.zone).date())
         worker.state.full_on = fills
         reached = forecast.threshold(records, capacity)
@@ -170,14 +171,19 @@ class TerminalMonitor:
 
     def _check_silence(self, monitored: _Monitored, now: datetime) -> None:
         state = monitored.worker.state
-        if not state.online or monitored.silent or not self._exceeds_silence(monitored, monitored.since, now):
+        begin = self._since(monitored)
+        if not state.online or monitored.silent or not self._exceeds_silence(monitored, begin, now):
             return  # an offline terminal is reported by its worker
-        state.silent_since = monitored.since
-        since = f"{monitored.since.astimezone(monitored.zone):%Y-%m-%d %H:%M}"
-        others = [other for other in self._terminals if other is not monitored and other.worker.state.online]
+        if any(earlier.worker.state.online for earlier in self._earlier_entries(monitored)):
+            return
+        state.silent_since = begin
+        since = f"{begin.astimezone(monitored.zone):%Y-%m-%d %H:%M}"
+        others = [
+            other for other in self._terminals if not other.is_same_terminal(monitored) and other.worker.state.online
+        ]
         # A day without punches is a holiday, a flood or a strike, which no calendar lists: one alarm for all terminals,
         # not one for each, so that alarms stay rare enough to be read.
-        if others and all(self._exceeds_silence(monitored, other.since, now) for other in others):
+        if others and all(self._exceeds_silence(monitored, self._since(other), now) for other in others):
             if self._all_silent is None:
                 self._all_silent = now
                 self._raise_alarm("terminal_silent", alarm_message("terminal_silent", "all", since=since), None)
@@ -189,17 +195,37 @@ class TerminalMonitor:
 
     def _check_activity(self, monitored: _Monitored, now: datetime) -> None:
         state, name = monitored.worker.state, monitored.worker.name
-        if state.last_new is None:
+        last_new = self._last_new(monitored)
+        if last_new is None:
             return
-        if self._all_silent is not None and state.last_new > self._all_silent:
+        if self._all_silent is not None and last_new > self._all_silent:
             self._all_silent, self._counted_from = None, now
             self._raise_alarm("terminal_heard", alarm_message("terminal_heard"), None)
-        if state.silent_since is None or state.last_new <= state.silent_since:
+        if state.silent_since is None or last_new <= state.silent_since:
             return
         state.silent_since = None
         if monitored.silent:
             monitored.silent = False
             self._raise_alarm("terminal_heard", of_terminal(name, alarm_message("terminal_heard")), name)
+
+    def _entries(self, monitored: _Monitored) -> list[_Monitored]:
+        """Return all entries of a terminal."""
+        return [other for other in self._terminals if monitored.is_same_terminal(other)]
+
+    def _earlier_entries(self, monitored: _Monitored) -> list[_Monitored]:
+        """Return the entries of the same terminal that stand before one; alarms are raised for the first."""
+        entries = self._entries(monitored)
+        return entries[: entries.index(monitored)]
+
+    def _last_new(self, monitored: _Monitored) -> datetime | None:
+        """Return when a new record was last received from a terminal, through any of its entries."""
+        received = (entry.worker.state.last_new for entry in self._entries(monitored))
+        return max((moment for moment in received if moment is not None), default=None)
+
+    def _since(self, monitored: _Monitored) -> datetime:
+        """Return when a new record was last received from a terminal, or could first have been received."""
+        moments = (monitored.worker.state.since, self._last_new(monitored), _EARLIEST)
+        return max(moment for moment in moments if moment is not None)
 
     def _exceeds_silence(self, monitored: _Monitored, since: datetime, now: datetime) -> bool:
         """Return whether more of a terminal's usual time than ``silence`` has passed since ``since``."""

@@ -48,6 +48,7 @@ from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.context import TerminalContext
 from gateway.terminal.date_check import DateCheck
 from gateway.terminal.deliveries import DeliveryReceiver, brings_records
+from gateway.terminal.entries import Entries
 from gateway.terminal.folder import FolderImport
 from gateway.terminal.identity import IdentityCheck
 from gateway.terminal.live_events import LiveReceiver
@@ -89,6 +90,7 @@ class Worker:
         alarm: Callable[[str, str, str | None], None] = lambda _code, _message, _terminal: None,
         pending: PendingWrites | None = None,
         identities: Identities | None = None,
+        entries: Entries | None = None,
         timing: Timing | None = None,
         crew: Crew | None = None,
         port: Callable[[TerminalSettings, ZoneInfo, Callable[[], None]], CallerPort] | None = None,
@@ -99,7 +101,7 @@ class Worker:
         that it is given wakes the worker.
 
         Messages for ``report`` describe the present and are to be retained; tallies are not.
-        ``pending`` and ``identities`` are the gateway's; None: the worker has its own.
+        ``pending``, ``identities`` and ``entries`` are the gateway's; None: the worker has its own.
         """
         self.name = settings.name
         self._publish = publish
@@ -111,12 +113,14 @@ class Worker:
             clock=clock,
             pending=pending or PendingWrites(ledger, now=clock.now, alarm=alarm),
             identities=identities or Identities(None),
+            entries=entries or Entries(),
             timing=timing or Timing(),
             state=TerminalState(since=clock.now()),
             report=report,
             raise_alarm=alarm,
         )
         self._log = self._context.log
+        self._context.entries.add(self.name, settings.driver)
         self._stopping = threading.Event()
         self._due = threading.Event()
         """A poll is requested."""
@@ -240,6 +244,7 @@ class Worker:
 
     def cancel_requests(self) -> None:
         """Cancel waiting and future requests: the terminal is no longer visited."""
+        self._context.entries.remove(self.name)
         self._requests.close()
 
     def request_set_clock(self) -> bool:
@@ -502,7 +507,9 @@ class Worker:
                 context.note(event.TERMINAL_LOST, **{"from": utc_text(since), "cause": cause, "reason": reason})
             code = "terminal_refused" if cause == "refused" else "terminal_lost"
             code = "log_unreadable" if isinstance(exc, UnreadableLog) else code
-            if cause != "internal":  # driver_failed is raised already
+            context.entries.note_visit(self.name, state.serial, online=False)
+            lost = cause == "refused" or not self._is_online_elsewhere()
+            if lost and cause != "internal":  # driver_failed is raised already
                 context.alarm(code, reason=_for_people(cause, state.reason_code, reason))
             context.publish_state()
         return context.timing.pauses[cause].after(self._outage.failures)
@@ -516,13 +523,20 @@ class Worker:
             times = {"from": utc_text(ended.since), "to": utc_text(now)}
             context.note(event.TERMINAL_FOUND, **times, cause=ended.cause)
             log_incident(self._log, "terminal_found", away_s=round((now - ended.since).total_seconds()))
-            context.raise_alarm("terminal_found", alarm_message("terminal_found", terminal=self.name), self.name)
+            if not self._is_online_elsewhere():
+                context.raise_alarm("terminal_found", alarm_message("terminal_found", terminal=self.name), self.name)
             self._date_check.schedule(context.timing.date_check_after_outage_s)
             self._plan.full_due |= self._attached is not None  # what it did meanwhile only its count shows
         if not state.online:
             state.since = now
         state.online, state.cause, state.reason, state.reason_code = True, None, None, None
+        context.entries.note_visit(self.name, state.serial, online=True)
         context.publish_state()
+
+    def _is_online_elsewhere(self) -> bool:
+        """Return whether another entry reaches this terminal: then people need not be alarmed about it."""
+        serial = self.state.serial or self.settings.serial
+        return serial is not None and self._context.entries.is_online_elsewhere(self.name, serial)
 
 
 def _for_people(cause: Cause, code: Reason | None, reason: str) -> Message:

@@ -15,6 +15,7 @@ from drivers.base import Driver
 from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
+from gateway.terminal.entries import Entries
 from gateway.terminal.timing import PAUSES, Timing
 from gateway.terminal.visit import Worker
 from tests import contract
@@ -59,6 +60,7 @@ class Office:
     published: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
+    entries: Entries = field(default_factory=Entries)
     may_fail: bool = False
     """The test's driver raises what no driver may."""
 
@@ -108,6 +110,7 @@ class Office:
             report=lambda topic, payload: self.reports.append((topic, payload)),
             publish=lambda topic, payload: self.published.append((topic, payload)),
             alarm=lambda code, _message, _terminal: self.alarms.append(code),
+            entries=self.entries,
             timing=self.timing,
         )
         self.workers.append(worker)

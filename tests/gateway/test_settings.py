@@ -573,7 +573,15 @@ def test_wrong_value(config: Path, text: str, line: str) -> None:
 def test_two_terminals_that_are_one(config: Path, more: str, line: str) -> None:
     """Names, serials and addresses are unique."""
     text = GOOD + f"    serial: S1\n  - {{name: x, {more}, driver: zkteco}}\n".replace("name: x, ", "", 1)
-    assert mistakes(config, text) == [f"{line}; every terminal has its own"]
+    more = ", and one entry for each driver" if "serial" in line else ""
+    assert mistakes(config, text) == [f"{line}; every terminal has its own{more}"]
+
+
+def test_one_terminal_has_an_entry_for_each_driver(config: Path) -> None:
+    """Read over the network and from a flash disk: one serial number."""
+    text = GOOD + "    serial: S1\n  - {name: b, driver: attlog, path: /media/absen, serial: S1}\n"
+    config.write_text(text)
+    assert [entry.serial for entry in load(config, strict=True).terminals] == ["S1", "S1"]
 
 
 def anviz(**options: object) -> str:

@@ -154,6 +154,26 @@ def test_a_silent_terminal_is_reported_once_and_so_is_its_next_punch(office: Off
     assert office.workers[0].state.silent_since is None
 
 
+def test_entries_of_one_terminal_are_watched_as_one(office: Office) -> None:
+    """Punches through one entry end the silence of both; one alarm for silence, and one for a full log."""
+    office.open("lobby", "lobby-push", "gudang")
+    office.workers[1].state.serial = office.workers[0].state.serial
+    for hour in (7, 12, 16):
+        office.until(0, hour, 30)
+        office.received(1, 2)
+    office.until(0, 16, 45)
+    before = list(office.alarms)
+    for worker in office.workers[:2]:
+        worker.state.sizes = Sizes(96_000, 100_000)
+    for hour in (7, 12, 16):
+        office.until(1, hour, 30)
+        office.received(2)
+    office.until(1, 18)
+
+    assert before == []
+    assert office.alarms == [("log_filling", "lobby"), ("terminal_silent", "lobby")]
+
+
 def test_a_terminal_with_another_worker_is_the_same_terminal(office: Office) -> None:
     """What was told of it is not told again, and mends; where it goes, nobody watches it."""
     office.open("lobby")
