@@ -50,9 +50,11 @@ class StillOpen:
     """Person and date: a window has not ended."""
     provisional: Sequence[tuple[str, str, tuple[str, ...]]]
     """Person, date and doubts."""
+    unjudged: Sequence[str]
+    """People of the unit without any verdict, for want of a plan or a policy; nothing is closed of them."""
 
-    def __bool__(self) -> bool:
-        return bool(self.open_ or self.provisional)
+    def __len__(self) -> int:
+        return len(self.open_) + len(self.provisional) + len(self.unjudged)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class StillOpen:
             "open": [list(one) for one in self.open_],
             "provisional": [[person, on, list(whats)] for person, on, whats in self.provisional],
             "doubts": dict(sorted(doubts.items())),
+            "unjudged": list(self.unjudged),
         }
 
 
@@ -119,7 +122,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
         last=last,
         totals=totals,
         adjustments=list(_adjustments(connection, policies, units, {one.person for one in totals}, first, last)),
-        still_open=_still_open(ours),
+        still_open=_still_open(ours, _unjudged(registers, units, set(judged), first, last)),
         policies=_digests(policies, totals),
         closed_elsewhere=len(found) - len(ours),
         periods=ours,
@@ -147,21 +150,61 @@ def close(
     for _try in range(TRIES):
         with database.reading() as connection:
             read = draft(connection, policies, unit, on, now)
-            if read.still_open and not with_open:
-                count = len(read.still_open.open_) + len(read.still_open.provisional)
-                raise ClosingError("closing_open", open=count)
-            files = _files(connection, read, settings or Settings(), closed_by, paper, now)
-        with database.writing() as connection:
-            _refuse_second(connection, unit, on)
-            people = [one.person for one in read.totals]
-            closed = {key for part in chunks(people) for key in closings.closed_of(connection, part)}
-            if any((one.person, one.first) in closed for one in read.totals):
-                continue
-            everybody = sorted({person for person, _ in read.newest})
-            if _newest(connection, everybody, read.first, read.last) != read.newest:
-                continue
-            return _store(connection, read, files, closed_by, paper, now)
+            prepared = prepare(
+                connection, read, closed_by, paper, now, with_open=with_open, settings=settings or Settings()
+            )
+        try:
+            with database.writing() as connection:
+                return prepared.store(connection)
+        except ClosingError as error:
+            if error.code != "closing_changing":
+                raise
     raise ClosingError("closing_changing", unit=unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A closing with its files, which is stored if nothing has changed since it was read."""
+
+    draft: Draft
+    files: Sequence[KeptFile]
+    closed_by: str
+    paper: str
+    now: datetime
+
+    def store(self, connection: Connection) -> int:
+        """Store it in the caller's writing transaction; return its number. Raises ClosingError."""
+        read = self.draft
+        for on in {read.first, read.last}:
+            _refuse_second(connection, read.unit, on)
+        people = [one.person for one in read.totals]
+        closed = {key for part in chunks(people) for key in closings.closed_of(connection, part)}
+        everybody = sorted({person for person, _ in read.newest})
+        if (
+            any((one.person, one.first) in closed for one in read.totals)
+            or _newest(connection, everybody, read.first, read.last) != read.newest
+        ):
+            raise ClosingError("closing_changing", unit=read.unit)
+        return _store(connection, read, self.files, self.closed_by, self.paper, self.now)
+
+
+def prepare(
+    connection: Connection,
+    read: Draft,
+    closed_by: str,
+    paper: str,
+    now: datetime,
+    *,
+    with_open: bool = False,
+    settings: Settings,
+) -> Prepared:
+    """Return a closing with its files, from what was read in this transaction.
+
+    Raises ClosingError where verdicts are open or provisional and ``with_open`` is not given.
+    """
+    if read.still_open and not with_open:
+        raise ClosingError("closing_open", open=len(read.still_open))
+    return Prepared(read, _files(connection, read, settings, closed_by, paper, now), closed_by, paper, now)
 
 
 def _files(
@@ -220,7 +263,13 @@ def _key(one: PersonPeriod) -> tuple[str, str]:
     return one.person, one.totals.first.isoformat()
 
 
-def _still_open(found: Iterable[PersonPeriod]) -> StillOpen:
+def _unjudged(registers: Registers, units: Iterable[str], judged: set[str], first: date, last: date) -> list[str]:
+    """Return the people who are employed in units on any of the dates and have no verdict near them."""
+    rows = registers.rows("people", sorted(f"unit:{key}" for key in units), first, last, by="other")
+    return sorted({row.record.key for row in rows} - judged)
+
+
+def _still_open(found: Iterable[PersonPeriod], unjudged: Sequence[str]) -> StillOpen:
     open_: list[tuple[str, str]] = []
     provisional: list[tuple[str, str, tuple[str, ...]]] = []
     for one in found:
@@ -231,7 +280,7 @@ def _still_open(found: Iterable[PersonPeriod]) -> StillOpen:
             elif day.status == "provisional":
                 whats = dict.fromkeys(kept.what for kept in kept_by(revision.person, day.date, day.reasons))
                 provisional.append((revision.person, on, tuple(whats)))
-    return StillOpen(open_, provisional)
+    return StillOpen(open_, provisional, unjudged)
 
 
 def _digests(policies: OfficePolicies, totals: Iterable[ClosedTotal]) -> dict[str, str]:

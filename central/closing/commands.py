@@ -204,7 +204,8 @@ def _lines(read: Draft, language: Language) -> Iterator[str]:
 
 
 def _open(still_open: StillOpen, language: Language) -> Iterator[str]:
-    lines = [message("open_day", language, person=person, date=on) for person, on in still_open.open_]
+    lines = [message("closing_unjudged_person", language, person=person) for person in still_open.unjudged]
+    lines += [message("open_day", language, person=person, date=on) for person, on in still_open.open_]
     for person, on, whats in still_open.provisional:
         doubts = ", ".join(REASONS["suspect_punch" if what == "suspect" else what].into(language) for what in whats)
         lines.append(message("provisional_day", language, person=person, date=on, doubts=doubts))

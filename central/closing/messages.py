@@ -17,7 +17,7 @@ MESSAGES: Mapping[str, Text] = {
         "see `hadir-central period list`."
     ),
     "closing_open": _(
-        "{open} verdicts are open or provisional. Settle them, or close with --with-open: they cut nothing, "
+        "{open} verdicts are open, provisional or missing. Settle them, or close with --with-open: they cut nothing, "
         "and what becomes final later is an adjustment of the next period."
     ),
     "closing_twice": _(
@@ -33,6 +33,7 @@ MESSAGES: Mapping[str, Text] = {
     "no_open": _("Every verdict is final."),
     "open_head": _("{count} verdicts are not final:"),
     "open_day": _("  {person}, {date}: a window has not ended"),
+    "closing_unjudged_person": _("  {person}: no verdict in the period; a plan or a policy is missing"),
     "provisional_day": _("  {person}, {date}: provisional: {doubts}"),
     "more": _("  … and {count} more"),
     "no_adjustments": _("No closed period has changed."),

@@ -33,10 +33,36 @@ from central.web.guard import BODY_BYTES, Buckets, Guard, Site, cookies, retry_a
 from central.web.layout import Incoming, Layout
 from central.web.live import Follower, Live, parts
 from central.web.login import LOGIN, YEAR_S, CookieNames, LoginPages
-from central.web.page import Done, Look, Missing, Page, Refusal, Shown
-from central.web.pages import access_log, day, evidence, overview, period, person, pins, policy, requests, today, units
+from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
+from central.web.pages import (
+    access_log,
+    closing,
+    day,
+    evidence,
+    overview,
+    period,
+    person,
+    pins,
+    policy,
+    requests,
+    today,
+    units,
+)
 
-MODULES: tuple[Any, ...] = (overview, units, today, person, day, period, requests, pins, evidence, policy, access_log)
+MODULES: tuple[Any, ...] = (
+    overview,
+    units,
+    today,
+    person,
+    day,
+    period,
+    requests,
+    closing,
+    pins,
+    evidence,
+    policy,
+    access_log,
+)
 """The modules of the pages; the menu has their order."""
 LOGOUT = "/logout"
 ASSETS = Path(__file__).parent / "assets"
@@ -69,7 +95,7 @@ class Answer(NamedTuple):
     """What a page came to, in its thread."""
 
     look: Look
-    outcome: Shown | Done | Refusal
+    outcome: Shown | Sent | Done | Refusal
     touch: Change | None
 
 
@@ -171,6 +197,8 @@ class Centre:
             return self._layout.error(incoming, outcome, look)
         if page.watched and not look.accesses:
             raise RuntimeError(f"the page {page.name} shows people's data and reports no access")
+        if isinstance(outcome, Sent):
+            return _file(outcome)
         live = outcome.live is not None
         answer = self._layout.page(incoming, outcome.title, outcome.main, look=look, moment=outcome.moment, live=live)
         return self._remember(request, answer)
@@ -183,7 +211,7 @@ class Centre:
                 raise NotLoggedIn
             account, touch = found
             look = self._look(page, account, incoming, connection)
-            outcome: Shown | Done | Refusal
+            outcome: Shown | Sent | Done | Refusal
             try:
                 if not page.is_for(look.viewer):
                     outcome = Missing()
@@ -404,6 +432,17 @@ class _Part:
             return None
         self._follower.units = shown.units
         return json.dumps(str(shown.live))
+
+
+def _file(sent: Sent) -> Response:
+    """Return a file for the browser to store: it is not shown within the pages' origin, whatever it holds."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{sent.name}"',
+        "Content-Security-Policy": "sandbox",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(sent.content, media_type=sent.media_type, headers=headers)
 
 
 def _texts() -> dict[str, Text]:

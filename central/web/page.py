@@ -70,6 +70,14 @@ class Shown(NamedTuple):
     """As of when."""
 
 
+class Sent(NamedTuple):
+    """A file that is sent as it is, for the browser to store."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
 class Done(NamedTuple):
     """What a form leads to: changes, and the page that is shown then."""
 
@@ -88,7 +96,7 @@ class Page:
     name: str
     """Of its address in :meth:`Look.url`, and in the access log."""
     title: Text
-    show: "Callable[[Look], Shown]"
+    show: "Callable[[Look], Shown | Sent]"
     action: Action = Action.SEE
     in_menu: bool = False
     watched: bool = True

@@ -1,0 +1,189 @@
+"""Closing a unit's period on a page: what is still open, closing it, what was closed, and the files made then."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from central.closing import messages as closing_messages
+from central.closing.close import ClosingError, Draft, draft, prepare
+from central.reports.messages import MESSAGES as REASONS
+from central.sheets.settings import Settings
+from central.store import closings
+from central.texts import Text, _
+from central.web.access import Action
+from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
+
+MOST = 50
+"""Verdicts and adjustments that are listed; the others are counted."""
+MAX_PAPER = 200
+TEXTS: Mapping[str, Text] = {
+    **{code: text for code, text in closing_messages.MESSAGES.items() if code.startswith("closing_")},
+    "closings_page": _("Closing"),
+    "closings_about": _(
+        "A closed period does not move: totals and sheets stay as they are. What becomes known later is an adjustment, "
+        "which the next closing carries."
+    ),
+    "closings_none": _("No period was closed yet."),
+    "closings_of": _("Closed periods"),
+    "closings_unit": _("Unit"),
+    "closings_period": _("Period"),
+    "closings_when": _("Closed"),
+    "closings_paper": _("Paper"),
+    "closings_files": _("Files"),
+    "closings_choose": _("Close a period"),
+    "closings_date": _("A date of the period"),
+    "closings_see": _("See what is open"),
+    "closing_page": _("Close the period"),
+    "closing_people": _("people"),
+    "closing_open_count": _("not final"),
+    "closing_adjustment_count": _("adjustments of closed periods"),
+    "closing_not_final": _("What is not final cuts nothing; once it is, it becomes an adjustment of the next period."),
+    "closing_with_open": _("close although verdicts are not final"),
+    "closing_go": _("Close it for good"),
+    "closing_paper_form": _("write the paper: number and date, at most 200 characters"),
+    "closing_more": _("and {count} more"),
+    "closing_damaged": _("the file {name} of closing {number} is not the one that was stored"),
+    "closing_no_verdict": _("no verdict in the period; a plan or a policy is missing"),
+    "closing_window": _("a window has not ended"),
+}
+
+
+class OpenDay(NamedTuple):
+    """A verdict that is not final."""
+
+    person: str
+    on: str
+    why: str
+
+
+def show(look: Look) -> Shown:
+    """Return the closed periods of the viewer's units, and the way to close another one."""
+    today = look.today()
+    seen = {unit.key: unit.name for unit in look.units(today)}
+    found = [one for one in closings.listing(look.connection) if one.unit in seen]
+    files = {one.id: closings.files_of(look.connection, one.id) for one in found}
+
+    def values() -> Mapping[str, Any]:
+        return {
+            "closings": list(reversed(found)),
+            "names": seen,
+            "files": files,
+            "may_close": look.viewer.may(Action.CLOSE),
+            "units": list(seen.items()),
+            "last_month": date.fromordinal(today.replace(day=1).toordinal() - 1),
+        }
+
+    return look.show("closings.html", values)
+
+
+def show_draft(look: Look) -> Shown:
+    """Return what closing a period would fix, with the form that does it."""
+    unit, on = _unit_and_date(look)
+    read, refusal = _draft(look, unit, on)
+    look.report(unit=unit, first=read.first if read else on, last=read.last if read else on, people=_people(read))
+
+    def values() -> Mapping[str, Any]:
+        days = [] if read is None else _open_days(read, look)
+        return {
+            "unit": unit,
+            "name": look.unit(unit, look.today()).name,
+            "on": on,
+            "read": read,
+            "people": _people(read),
+            "refusal": None if refusal is None else look.t(refusal.what, **refusal.values),
+            "open": days[:MOST],
+            "more": max(0, len(days) - MOST),
+            "count": len(days),
+            "form_token": look.form_token,
+        }
+
+    return look.show("closing.html", values)
+
+
+def close_period(look: Look, form: Mapping[str, str]) -> Done:
+    """Close the period, on a paper; as it was read, or not at all."""
+    unit, on = _unit_and_date(look)
+    paper = form.get("paper", "").strip()
+    if not paper or len(paper) > MAX_PAPER or not paper.isprintable():
+        raise Refusal(400, "closing_paper_form")
+    read, refusal = _draft(look, unit, on)
+    if read is None or refusal is not None:
+        raise refusal or Missing()
+    with_open = form.get("with-open") == "yes"
+    with _refusals():
+        account = look.viewer.account
+        prepared = prepare(look.connection, read, account, paper, look.now, with_open=with_open, settings=Settings())
+
+    def change(connection: Connection) -> None:
+        with _refusals():
+            prepared.store(connection)
+
+    look.report(unit=unit, first=read.first, last=read.last, people=_people(read))
+    return Done(look.url("closings"), change)
+
+
+def _unit_and_date(look: Look) -> tuple[str, date]:
+    unit = look.query.get("unit", "")
+    look.unit(unit, look.today())
+    return unit, look.day_of("date", look.today())
+
+
+def _draft(look: Look, unit: str, on: date) -> tuple[Draft | None, Refusal | None]:
+    try:
+        with _refusals():
+            return draft(look.connection, look.policies, unit, on, look.now), None
+    except Refusal as refusal:
+        return None, refusal
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Convert what a closing refuses into a page that says so."""
+    try:
+        yield
+    except ClosingError as error:
+        raise Refusal(409, error.code, **error.values) from None
+
+
+def _people(read: Draft | None) -> int:
+    return 0 if read is None else len({one.person for one in read.totals})
+
+
+def _open_days(read: Draft, look: Look) -> Sequence[OpenDay]:
+    window = look.t("closing_window")
+    missing = look.t("closing_no_verdict")
+    found = [OpenDay(person, read.last.isoformat(), missing) for person in read.still_open.unjudged]
+    found += [OpenDay(person, on, window) for person, on in read.still_open.open_]
+    for person, on, whats in read.still_open.provisional:
+        names = ("suspect_punch" if what == "suspect" else what for what in whats)
+        found.append(OpenDay(person, on, ", ".join(REASONS[name].into(look.language) for name in names)))
+    return found
+
+
+def show_file(look: Look) -> Sent:
+    """Return a file that was made at a closing, byte for byte."""
+    text = look.parameters["number"]
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else 0
+    closing = closings.find(look.connection, number)
+    if closing is None or closing.unit not in look.scope.units(look.today()):
+        raise Missing
+    found = closings.file_of(look.connection, number, look.parameters["name"])
+    if found is None:
+        raise Missing
+    people = len({one.person for one in closings.totals_of(look.connection, number)})
+    look.report(unit=closing.unit, first=closing.first, last=closing.last, people=people)
+    kept, digest = found
+    if sha256(kept.content).hexdigest() != digest:
+        raise Refusal(409, "closing_damaged", number=number, name=kept.name)
+    return Sent(f"{closing.unit}-{closing.first:%Y-%m}-{kept.name}".replace("/", "-"), kept.media_type, kept.content)
+
+
+PAGES = [
+    Page("/closings", "closings", TEXTS["closings_page"], show, in_menu=True, watched=False),
+    Page("/closings/{number}/{name}", "closing_file", TEXTS["closings_files"], show_file),
+    Page("/closing", "closing", TEXTS["closing_page"], show_draft, Action.CLOSE, post=close_period),
+]

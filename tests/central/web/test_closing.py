@@ -1,0 +1,97 @@
+"""Closing a period on the pages: by BKD alone, once, with what is open in view; the files as they were made."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from central.store import closings
+from tests.central.web.site import Answer, Browser, Served, token
+
+PATH = "/closing?unit=office&date=2026-08-31"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """Yield the pages of an office whose August is over; two people have no PIN yet."""
+    found = Served(tmp_path)
+    found.office.at("2026-09-03 09:00")
+    yield found
+    found.end()
+    found.office.close()
+
+
+def close(browser: Browser, path: str = PATH, **fields: str) -> Answer:
+    """Send the form that closes a period."""
+    return browser.post(path, {"form": token(browser.get(path)), "paper": "Contoh 9/2026", **fields})
+
+
+def numbers(served: Served) -> list[int]:
+    """Return the numbers of all closings."""
+    with served.office.database.reading() as connection:
+        return [one.id for one in closings.listing(connection)]
+
+
+def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
+    """Open verdicts are listed with links and need a choice; then it is closed, once."""
+    bkd = served.browser("bkd1")
+    page = bkd.get(PATH + "&lang=en").body
+    assert "/day/c/1?date=2026-08-31" in page
+    assert close(bkd).status == 409
+    assert numbers(served) == []
+    form = token(bkd.get(PATH))
+    given = {"form": form, "paper": "Contoh 9/2026", "with-open": "yes"}
+    assert bkd.post(PATH, given).to == "/closings"
+    second = bkd.post(PATH, given)
+    assert (second.status, numbers(served)) == (409, [1])
+    assert "bkd1" in second.body
+    assert "bkd1" in bkd.get(PATH).body
+    assert ("bkd1", "closing", "office", None, False) in served.log()
+
+
+@pytest.mark.parametrize("paper", ["", "  ", "x" * 10_000, "a\x1bb"])
+def test_a_paper_is_wanted(served: Served, paper: str) -> None:
+    """400, and nothing is closed."""
+    assert close(served.browser("bkd1"), paper=paper, **{"with-open": "yes"}).status == 400
+    assert numbers(served) == []
+
+
+def test_other_roles_do_not_close(served: Served) -> None:
+    """The page is none for them, and a form of BKD's page does not help."""
+    for account in ("chief", "clerk", "audit"):
+        browser = served.browser(account)
+        assert browser.get(PATH).status == 404
+        form = token(browser.get("/requests"))
+        assert browser.post(PATH, {"form": form, "paper": "Contoh", "with-open": "yes"}).status == 404
+    assert numbers(served) == []
+
+
+def test_a_period_that_is_not_over_or_no_unit(served: Served) -> None:
+    """Said in words; a unit that does not exist is no page."""
+    bkd = served.browser("bkd1")
+    assert "belum berakhir" in bkd.get("/closing?unit=office&date=2026-09-02").body
+    assert bkd.get("/closing?unit=nowhere&date=2026-08-31").status == 404
+    assert bkd.get("/closing?unit=office&date=yesterday").status == 400
+
+
+def test_files_are_handed_out_as_they_were_to_those_who_see_the_unit(served: Served) -> None:
+    """As attachments, byte for byte; a superior of a part does not get the whole's; a changed file is refused."""
+    bkd, chief = served.browser("bkd1"), served.browser("chief")
+    close(bkd, **{"with-open": "yes"})
+    page = bkd.get("/closings").body
+    assert "/closings/1/recap.xlsx" in page
+    assert "/closings/1/" not in chief.get("/closings").body
+    answer = bkd.get("/closings/1/recap.html")
+    with served.office.database.reading() as connection:
+        found = closings.file_of(connection, 1, "recap.html")
+    assert found is not None
+    assert answer.body.encode() == found[0].content
+    assert answer.headers["content-disposition"].startswith("attachment")
+    foreign, unknown = chief.get("/closings/1/recap.html"), chief.get("/closings/99/recap.html")
+    assert (foreign.status, foreign.body) == (unknown.status, unknown.body)
+    assert {bkd.get(f"/closings/{name}").status for name in ("1/nothing", "x/recap.html", "1e3/recap.html")} == {404}
+    assert ("bkd1", "closing_file", "office", None, False) in served.log()
+    with served.office.database.writing() as connection:
+        connection.execute(text("UPDATE kept_file SET content = x'00' WHERE name = 'recap.html'"))
+    assert bkd.get("/closings/1/recap.html").status == 409
