@@ -1009,16 +1009,17 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
                 message = f"the same as terminals[{other_index}].port, with the same device_id"
                 yield ("terminals", index, "port"), f"{message}; every terminal on a line has its own number"
         clock = entry.get("clock")
-        if isinstance(clock, dict) and clock.get("set") == "nightly" and not may_set:
-            yield ("terminals", index, "clock", "set"), "not allowed; add set-clock to commands.allow, or write never"
+        wanted = clock.get("set") if isinstance(clock, dict) else None
         calls = issubclass(_model_of(entry), CallerOptions)
-        if isinstance(clock, dict) and clock.get("set") == ("nightly" if calls else "always"):
-            better = (
-                "a terminal that calls sets its clock itself; write always or never"
-                if calls
-                else ("only terminals that call take the time at each answer; write nightly or never")
-            )
-            yield ("terminals", index, "clock", "set"), better
+        found = None
+        if wanted == "nightly" and calls:
+            found = "a terminal that calls sets its clock itself; write always or never"
+        elif wanted == "nightly" and not may_set:
+            found = "not allowed; add set-clock to commands.allow, or write never"
+        elif wanted == "always" and not calls:
+            found = "only terminals that call take the time from each answer; write nightly or never"
+        if found is not None:
+            yield ("terminals", index, "clock", "set"), found
 
 
 def _places_taken_twice(data: Mapping[Any, Any], folder: Path) -> Iterator[tuple[Location, str]]:

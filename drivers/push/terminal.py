@@ -13,7 +13,8 @@ from pathlib import Path
 from threading import Condition
 from typing import NamedTuple, Self
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from drivers.base import (
     CallerPort,
@@ -278,4 +279,11 @@ def connect(options: PushOptions) -> Iterator[PushTerminal]:
     yield  # makes this a generator
 
 
-DRIVER = Driver("push", PushOptions, connect, via="push", attach=attach)
+def at(address: str) -> PushOptions:
+    """Raise ValidationError: no address reaches such a terminal."""
+    text = "a terminal of this family cannot be called; it calls the gateway: docs/push.md"
+    details = InitErrorDetails(type=PydanticCustomError("not_callable", text), input=address)
+    raise ValidationError.from_exception_data("push", [details])
+
+
+DRIVER = Driver("push", PushOptions, connect, at=at, via="push", attach=attach)

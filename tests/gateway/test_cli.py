@@ -30,7 +30,7 @@ from gateway.cli import hint_lines
 from gateway.cli.app import COMMANDS, LazyCommand
 from gateway.settings import load
 from tests import command
-from tests.broker import WAIT_S, Broker, Subscriber, eventually
+from tests.broker import WAIT_S, Broker, Subscriber, eventually, free_port
 from tests.control import ask
 from tests.drivers.zkteco import foreign_services
 
@@ -175,7 +175,7 @@ def test_installed_command_tells_its_version() -> None:
         (["discover", "10.0.0.0/24", "--rate", "5000"], "less than or equal to 200"),
         (["discover", "10.0.0.0/24", "--driver", "soap"], "write zkteco"),
         (["discover", "10.0.0.0/24", "--yaml", "--json"], "choose one"),
-        (["probe", "10.0.0.1", "--driver", "anvis"], "write anviz or attlog or line or zkteco"),
+        (["probe", "10.0.0.1", "--driver", "anvis"], "write anviz or attlog or line or push or zkteco"),
         (["probe", "10.0.0.1", "--driver", "anviz"], "write a device file such as /dev/ttyUSB0"),
         (["probe", "10.0.0.1", "--comm-key-file", "/nonexistent"], "cannot be read (No such file or directory)"),
         (["read", "10.0.0.1", "--format", "xml"], "csv"),
@@ -186,6 +186,9 @@ def test_installed_command_tells_its_version() -> None:
         (["simulate", "anviz", "--port", "5010"], "write pty, or tcp:"),
         (["simulate", "anviz", "--epoch", "soon"], "YYYY-MM-DD"),
         (["simulate", "anviz", "--fault", "fire"], "no fault 'fire'"),
+        (["simulate", "push", "--fault", "fire"], "no fault 'fire'"),
+        (["simulate", "push", "--server", "https://127.0.0.1"], "write http://HOST:PORT"),
+        (["probe", "10.0.0.1", "--driver", "push"], "cannot be called; it calls the gateway"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_right(arguments: list[str], advice: str) -> None:
@@ -671,6 +674,25 @@ def test_simulate_obeys_its_input_and_outlives_it(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_S) == 0
         process.stdin = None
+
+
+def test_simulate_calls_a_receiver() -> None:
+    """Its punches wait while the receiver is not there; lines typed are answered."""
+    server = f"http://127.0.0.1:{free_port()}"
+    with running("simulate", "push", "--server", server, "--records", 7, "--pace", 0.01) as process:
+        assert process.stdin
+        assert process.stdout
+        assert "with 7 records, firmware 2.4, calls http://127.0.0.1:" in process.stdout.readline()
+        for command, answer in [
+            ("punch 0042", "0042 punched at"),
+            ("fault lost-reply=2", "lost-reply is 2."),
+            ("status", "offline, 8 records, 0 acknowledged"),
+        ]:
+            process.stdin.write(f"{command}\n")
+            process.stdin.flush()
+            assert answer in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
 
 
 def test_simulate_has_the_faults_of_its_options() -> None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from drivers import DRIVERS
+from drivers.push.terminal import PushOptions
 from drivers.textfile import read_secret
 from gateway.settings import Settings, SettingsError, json_schema, load
 from tests.authority import Authority
@@ -648,6 +649,50 @@ def test_nightly_clock_needs_the_command(config: Path, allow: str) -> None:
     assert "10:18: terminals[0].clock.set: not allowed; add set-clock to commands.allow, or write never" in mistakes(
         config, GOOD + "    clock: {set: nightly}\n" + allow
     )
+
+
+PUSH = """site: office
+gateway: gw
+timezone: Asia/Jakarta
+mqtt: {url: "mqtt://broker"}
+receiver: {listen: "127.0.0.1:8088"}
+terminals:
+  - name: loket-3
+    driver: push
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "mistake"),
+    [
+        ("", "serial is missing; a terminal that calls is known by its serial number"),
+        ("    serial: SYN1\n    clock: {set: nightly}\n", "clock.set: a terminal that calls sets its clock itself"),
+        ("    serial: SYN1\n    from: 10.0.0.300\n", "from: not an address or network"),
+        ("    serial: SYN1\n    address: 10.0.0.3\n", "address: unknown key"),
+    ],
+)
+def test_mistakes_in_terminals_that_call(config: Path, more: str, mistake: str) -> None:
+    """Each says what is right."""
+    (line,) = mistakes(config, PUSH + more)
+    assert mistake in line
+
+
+def test_a_terminal_that_calls(config: Path) -> None:
+    """Its key may be any text; its clock is set by each answer, or never."""
+    secret(config.parent, "key", "0123456789ABCDEFabcdef\n")
+    more = "    serial: SYN1\n    from: 10.0.0.0/24, 10.1.0.7\n    comm_key_file: key\n    clock: {set: always}\n"
+    config.write_text(PUSH + more, encoding="utf-8")
+    (terminal,) = load(config).terminals
+    assert isinstance(terminal, PushOptions)
+    assert terminal.key().value == "SYN1"
+    assert terminal.comm_key() == "0123456789ABCDEFabcdef"
+    assert len(terminal.expected().networks) == 2
+
+
+def test_only_terminals_that_call_take_the_time_from_answers(config: Path) -> None:
+    """A terminal that is called has its clock set by a command."""
+    (line,) = mistakes(config, GOOD + "    clock: {set: always}\n")
+    assert "only terminals that call take the time" in line
 
 
 def test_all_mistakes_at_once_in_the_order_of_the_file(config: Path) -> None:

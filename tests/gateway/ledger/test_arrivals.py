@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +257,15 @@ def test_one_punch_by_several_ways_is_one_event(tmp_path_factory: pytest.TempPat
         found = Counter((one["pin"], one["local_time"], one["state"]) for one in data(ledger))
         assert found == Counter((one.pin, one.local_time.isoformat(), one.state) for one in log)
         assert ledger.verify().breach is None
+
+
+def test_the_records_of_a_span_are_counted(ledger: Ledger) -> None:
+    """By their dates, of every entry with the serial number; what cannot be read has no date."""
+    day = timedelta(days=1)
+    deliver(ledger, *(punch(second=number, base=MORNING + number * day) for number in range(5)))
+    deliver(ledger, BadRecord(b"x", b"x", "no punch"))
+    first = MORNING.date()
+    assert ledger.count_days(SERIAL, first, first + 4 * day) == 5
+    assert ledger.count_days(SERIAL, first + day, first + 2 * day) == 2
+    assert ledger.count_days(SERIAL, date.min, first - day) == 0
+    assert ledger.count_days("OTHER", date.min, date.max) == 0
