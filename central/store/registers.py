@@ -209,6 +209,21 @@ class Registers:
                 ]
         return found
 
+    def statements(self, kind: str, keys: Iterable[str]) -> list[Statement]:
+        """Return what a kind that has no versions states of subjects, on whatever dates, by first date.
+
+        It takes one look-up, also where nothing is stated: how long it takes does not say whether a subject exists.
+        """
+        named = listed(ROW.c.subject, keys)
+        query = self._last(ROW.c.id, *_STATEMENT).where(~ROW.c.withdrawn, ROW.c.kind == kind, named)
+        found = []
+        for _id, one, identity, subject, other, since, until, content in self._connection.execute(
+            query.order_by(ROW.c.valid_from, ROW.c.id)
+        ):
+            last = None if until is None else date.fromisoformat(until)
+            found.append(Statement(one, identity, subject, other, date.fromisoformat(since), last, content))
+        return found
+
     def with_units_below(self, unit: str, first: date, last: date) -> set[str]:
         """Return the keys of a unit and of those that are below it on any of the dates."""
         found, new = set[str](), {unit}

@@ -23,6 +23,7 @@ from markupsafe import Markup
 from sqlalchemy import Connection
 
 from central.registers.kinds import Person as PersonRecord
+from central.registers.statements import records_of
 from central.store.accesses import Access
 from central.store.engine import utc
 from central.store.registers import Registers
@@ -271,8 +272,8 @@ class Look:
 
         The look, at the dates from ``first`` to ``last``, is reported to the access log.
         """
-        rows = self.registers.rows("people", [f"person:{key}"])
-        records = tuple(row.record for row in rows)
+        found = self.registers.statements("people", [f"person:{key}"])
+        records = tuple(records_of("people", one.content)[0] for one in found)
         if not any(self._is_ever_seen(record) for record in records):
             self.report(person=key, first=first, last=last, refused=True)
             raise Missing

@@ -26,6 +26,8 @@ from central.web.guard import Site
 from central.web.page import Done, Look, Page, Refusal, Shown
 from tests.central.store.office import OFFICE, POLICIES, Centre
 
+WAIT_S = 180.0
+"""Longer than anything takes on a busy machine."""
 PASSWORD = "correct horse battery"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 """Cheap: the tests log in a hundred times."""
@@ -138,7 +140,9 @@ class Browser:
         self, method: str, path: str, body: str | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Return the response to a request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60, source_address=(self.address, 0))
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=WAIT_S, source_address=(self.address, 0)
+        )
         given = dict(headers or {})
         if self.cookies and "Cookie" not in given:
             given["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -207,12 +211,12 @@ class Served:
         self.server = server.Server(self.pages, site, None, ready.set)
         self._thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
-        assert ready.wait(30)
+        assert ready.wait(WAIT_S)
 
     def end(self) -> None:
         """Stop the server."""
         self.server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(WAIT_S)
         assert not self._thread.is_alive()
         self.pages.close()
 

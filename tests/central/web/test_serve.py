@@ -14,10 +14,8 @@ from urllib.parse import urlencode
 import pytest
 
 from central.store.engine import Database
-from tests.central.web.site import ACCOUNTS, PASSWORD, Browser, token, write_accounts
+from tests.central.web.site import ACCOUNTS, PASSWORD, WAIT_S, Browser, token, write_accounts
 from tests.command import run
-
-WAIT_S = 60
 
 
 @pytest.fixture
