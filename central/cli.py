@@ -25,13 +25,14 @@ from central import report as reports
 from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
 from central.log import configure_logging
-from central.options import AsJson, Db, Now, Policies, clock_of, system_now
+from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
 from central.registers import commands as register_commands
 from central.registers.import_command import import_file
 from central.registers.show_command import show
 from central.reports import commands as report_commands
+from central.reports.messages import message
 from central.requests import commands as request_commands
 from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
@@ -299,8 +300,11 @@ def _broker(
 
 
 @app.command()
-def report(db: Db, as_json: AsJson = False) -> None:
-    """Show the events held of each gateway and stream, and the missing ones; also while an inbox runs."""
+def report(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False) -> None:
+    """Show the events held of each gateway and stream, and the missing ones; also while an inbox runs.
+
+    Event yang tersimpan dan yang kurang, per gateway.
+    """
     try:
         with reports.open_readonly(db) as connection:
             result = reports.report(connection)
@@ -310,12 +314,13 @@ def report(db: Db, as_json: AsJson = False) -> None:
         print(json.dumps(asdict(result), indent=2))
         return
     if not result.streams:
-        print("no messages from a gateway yet")
+        print(message("report_nothing", lang))
     for stream in result.streams:
-        _print_stream(stream)
+        _print_stream(stream, lang)
     for kind in result.rejected:
-        counted = f", {kind.only_counted} of them only counted" if kind.only_counted else ""
-        _show(f"rejected: {kind.messages} from {kind.gateway or 'topics of no gateway'}: {kind.reason}{counted}")
+        counted = message("report_counted", lang, count=kind.only_counted) if kind.only_counted else ""
+        gateway = kind.gateway or message("report_no_gateway", lang)
+        _show(message("report_rejected", lang, count=kind.messages, gateway=gateway, reason=kind.reason) + counted)
 
 
 @app.command()
@@ -423,40 +428,43 @@ def _show(text: str) -> None:
     print("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
 
 
-def _print_stream(stream: reports.StreamReport) -> None:
-    _show(f"{stream.gateway} stream {stream.stream}{'' if stream.current else ' (ended)'}")
-    missing = f"{_count(stream.missing)} missing: {_ranges(stream.missing)}" if stream.missing else "nothing missing"
-    _show(f"  held      1 to {stream.upto}, {missing}")
+def _print_stream(stream: reports.StreamReport, lang: Language) -> None:
+    def line(label: str, text: str) -> None:
+        _show(f"  {message(f'report_{label}', lang):10}{text}")
+
+    ended = "" if stream.current else message("report_ended", lang)
+    _show(f"{stream.gateway} stream {stream.stream}{ended}")
+    missing = {"count": _count(stream.missing), "places": _ranges(stream.missing)}
+    lacking = message("report_missing", lang, **missing) if stream.missing else message("report_complete", lang)
+    line("held", message("report_upto", lang, upto=stream.upto, missing=lacking))
     if stream.unproven:
-        _show(f"  unproven  {_unproven(stream)}")
+        line("unproven", _unproven(stream, lang))
     if stream.gone:
-        _show(f"  gone      {_pruned(stream)}")
-    _show(f"  events    {stream.events}, of them {stream.punches} punches that count by this stream")
-    _show(f"  chain     {_chain(stream.chain)}")
+        line("gone", _pruned(stream, lang))
+    line("events", message("report_punches", lang, events=stream.events, punches=stream.punches))
+    line("chain", _chain(stream.chain, lang))
     if stream.predecessor is not None:
         before = stream.predecessor
-        states = {
-            "matches": "as we hold it",
-            "differs": "OTHERWISE than we hold it",
-            "not_held": "which we do not hold",
-        }
-        beyond = f"; {before.held_beyond} events after that are held" if before.held_beyond else ""
-        _show(f"  follows   {before.stream} after sequence {before.sequence}, {states[before.state]}{beyond}")
-    findings = {"FORKS": stream.forks, "MISNAMED": stream.misidentified, "CLAIMED": stream.claimed_twice}
+        state = message(f"report_{before.state}", lang)
+        beyond = message("report_beyond", lang, count=before.held_beyond) if before.held_beyond else ""
+        of_before = {"stream": before.stream, "sequence": before.sequence, "state": state}
+        line("follows", message("report_after", lang, **of_before) + beyond)
+    findings = {"forks": stream.forks, "misnamed": stream.misidentified, "claimed": stream.claimed_twice}
     for label, places in findings.items():
         if places:
-            _show(f"  {label:9} {len(places)}, at {_first_few([str(place) for place in places])}")
+            at = _first_few([str(place) for place in places])
+            line(label, message("report_places", lang, count=len(places), places=at))
     if stream.quotas:
-        _show(f"  REFUSED   some of it was not stored: {', '.join(stream.quotas)}")
+        line("refused", message("report_quotas", lang, quotas=", ".join(stream.quotas)))
 
 
-def _unproven(stream: reports.StreamReport) -> str:
-    places = f"{_count(stream.unproven)} missing again: {_ranges(stream.unproven)}"
-    return f"{places}; an older version stored them without their whole content, which is requested again"
+def _unproven(stream: reports.StreamReport, lang: Language = Language.ENGLISH) -> str:
+    places = {"count": _count(stream.unproven), "places": _ranges(stream.unproven)}
+    return message("report_unproven_why", lang, **places)
 
 
-def _pruned(stream: reports.StreamReport) -> str:
-    return f"{_count(stream.gone)} by id and digest alone, content gone at the gateway: {_ranges(stream.gone)}"
+def _pruned(stream: reports.StreamReport, lang: Language = Language.ENGLISH) -> str:
+    return message("report_gone_why", lang, count=_count(stream.gone), places=_ranges(stream.gone))
 
 
 def _count(ranges: list[tuple[int, int]]) -> int:
@@ -467,17 +475,18 @@ def _ranges(ranges: list[tuple[int, int]]) -> str:
     return _first_few([str(first) if first == last else f"{first}-{last}" for first, last in ranges])
 
 
-def _chain(chain: reports.Chain) -> str:
+def _chain(chain: reports.Chain, lang: Language) -> str:
     if chain.state == "empty":
-        return "nothing held"
-    verified = f"verified from {chain.first} to {chain.last}" if chain.last >= chain.first else "nothing verified"
+        return message("report_empty", lang)
+    verified = message("report_verified", lang, first=chain.first, last=chain.last)
+    if chain.last < chain.first:
+        verified = message("report_unverified", lang)
     if chain.state == "joined":
-        verified += "; joined in mid-stream, the first `previous` is taken on trust"
+        verified += message("report_joined", lang)
     if chain.first_break is not None:
         place = chain.first_break
-        verified += (
-            f"; {chain.breaks} BROKEN, first at {place.sequence}: expected {place.expected}, found {place.found}"
-        )
+        found = {"place": place.sequence, "expected": place.expected, "found": place.found}
+        verified += message("report_broken", lang, count=chain.breaks, **found)
     return verified
 
 

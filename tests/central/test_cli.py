@@ -323,6 +323,10 @@ def test_a_report_for_people_names_everything_that_is_wrong(db: Path) -> None:
         ("punch/lobby", b"{"),
     )
 
+    indonesian = central("report", "--db", db, "--lang", "id").stdout
+    assert "tersimpan 1 sampai" in indonesian
+    assert "CABANG" in indonesian
+    assert "nothing" not in indonesian
     result = central("report", "--db", db)
 
     assert result.returncode == 0
