@@ -42,7 +42,7 @@ class IdentityCheck:
             state.info = replace(terminal.identify(), serial=reported)
         self._report_changes(terminal, state.info)
 
-    def complete(self, terminal: Terminal) -> None:
+    def refresh(self, terminal: Terminal) -> None:
         """Take over what a terminal that calls has reported of itself since the visit began."""
         state = self._context.state
         if state.info is not None and state.info.firmware is None:

@@ -424,7 +424,7 @@ class Worker:
         full_requested = any(request.full for request in requests)
         self._clock_check.measure(terminal)
         if self._attached is not None:
-            self._identity.complete(terminal)
+            self._identity.refresh(terminal)
         reading = context.reading(context.driver.via, state.clock, stepped=self._clock_check.unread_step)
         self._live.drain(terminal)  # events are registered before reading, so that no punch is missed between
         if self._waits_for(terminal):
