@@ -15,13 +15,16 @@ All functions raise OSError; its subclass :class:`FileRefused` where an entry is
 
 import errno
 import os
+import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, Self
 
+_DRAFT = re.compile(r"\.[0-9a-f]{24}\.hadir")
 MAX_NAMES = 10_000
 """Names that are read of one folder; no folder of ours, and no terminal's, has as many."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -191,6 +194,13 @@ class Folder:
             with suppress(OSError):
                 self.remove(temporary)
             raise
+
+    def remove_drafts(self, min_age_s: float = 60.0) -> None:
+        """Remove the drafts of processes that were killed; a younger one may be under way in another process."""
+        for name in filter(_DRAFT.fullmatch, self.names()):
+            found = self.stat(name)
+            if found is not None and stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime > min_age_s:
+                self.remove(name)
 
     def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Write a file whole or not at all; see :meth:`draft`."""

@@ -78,6 +78,7 @@ def signing_key(data_dir: Path) -> Ed25519PrivateKey:
     """
     path = data_dir / KEY_NAME
     with Folder(data_dir) as folder:
+        folder.remove_drafts()  # of a process that was killed while it made a key: it may hold one
         if folder.stat(KEY_NAME) is None:
             _make_key(folder)
         data = folder.read(KEY_NAME, KEY_BYTES)

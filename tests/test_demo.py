@@ -18,6 +18,7 @@ from gateway.demo.office import ZONE, Office, make_terminals
 from gateway.demo.run import _serve_all
 from gateway.demo.screen import Words
 from gateway.texts import Language
+from tests.broker import WAIT_S, eventually
 
 DEMO = [sys.executable, "-m", "gateway.cli", "demo", "--plain"]
 pytestmark = pytest.mark.timeout(900)  # it waits as long as numbers move, on a busy machine too
@@ -115,6 +116,17 @@ def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
     assert "the day was not finished" in output
     assert list(tmp_path.iterdir()) == []
     assert started_below(tmp_path) == {}
+
+
+def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path) -> None:
+    """Nothing of it can end them: the kernel does."""
+    process = begun(tmp_path, "--for", "10m")
+    others = {number for number in started_below(tmp_path) if number != process.pid}
+    process.kill()
+    process.communicate(timeout=WAIT_S)
+
+    assert others
+    eventually(lambda: started_below(tmp_path) == {})
 
 
 def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ yesterday in an invented office. Everything lives in temporary folders and ends 
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -353,9 +354,10 @@ def _import(kind: str, folder: Path, file: Path, policies: Path) -> list[str]:
 @contextmanager
 def _running(folder: Path, name: str, command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run one of our own commands for the length of a block; what it says goes into a file of its name."""
+    bound = [sys.executable, "-m", "gateway.demo.bound", str(os.getpid()), *command]
     with (folder / f"{name}.log").open("wb") as log:
         # A session of its own: Ctrl-C is for the demo, which then ends the others in their own time.
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own command
+        process = subprocess.Popen(bound, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - our own command
     try:
         yield process
     finally:

@@ -6,8 +6,11 @@ import os
 import re
 import resource
 import shutil
+import signal
 import stat
+import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +38,7 @@ from gateway.bundle import (
     signing_key,
     unfinished,
 )
+from tests.broker import WAIT_S
 from tests.drivers.hostile import PLANTS, Plant, untouched
 from tests.gateway.mqtt.test_publisher import NOW, SOURCE, Office
 from tests.gateway.mutated_bundles import attack, bounded, office, packed, sign
@@ -111,6 +115,22 @@ def test_texts_may_hold_any_line_separator(tmp_path: Path, key: Ed25519PrivateKe
     office.close()
     assert carried(written(tmp_path / "b", bodies, key)) == bodies
     assert "\u2028" in bodies[0]
+
+
+@pytest.mark.parametrize("call", ["link", "fsync", "unlink"])
+def test_a_killed_creation_of_the_key_leaves_nothing_for_long(tmp_path: Path, call: str) -> None:
+    """The next run after a minute removes the draft, which holds a key; a younger one may be another process's."""
+    killed = f"import os, signal; os.{call} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)"
+    program = f"from pathlib import Path; from gateway.bundle import signing_key; {killed}; signing_key(Path('.'))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, timeout=WAIT_S, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (draft,) = tmp_path.glob(".*.hadir")
+    signing_key(tmp_path)
+    assert draft.exists()
+    os.utime(draft, (time.time() - 100,) * 2)
+    key = public_text(signing_key(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [module.KEY_NAME]
+    assert public_text(signing_key(tmp_path)) == key
 
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
