@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from central.web.app import MODULES
+from central.web.pages.access_log import WHAT
 from tests.central.web.evidence import serve_evidence
 from tests.central.web.site import Served
 
@@ -112,6 +114,13 @@ def test_auditors_see_who_looked_at_whom(served: Served) -> None:
     older = page.body.rpartition('<a href="/access?before=')[2].partition('"')[0]
     assert int(older) > 1
     assert "<tbody>" in audit.get(f"/access?before={older}").body
+
+
+def test_the_access_log_has_a_word_for_each_page_with_people() -> None:
+    """Else auditors would read the program's own name for it."""
+    watched = {page.name for module in MODULES for page in module.PAGES if page.watched or page.post}
+    assert watched <= WHAT.keys()
+    assert len(watched) > 8
 
 
 def test_the_new_pages_are_in_both_languages(served: Served, tmp_path: Path) -> None:
