@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from central import store
 from central.report import open_readonly, verify
 from central.store import Database, Message, Store, StoreError, StoreLocked
 from central.store.engine import METADATA, WriterLock, revisions
@@ -146,8 +148,8 @@ def test_the_migrations_are_one_line() -> None:
 
 def test_migrations_make_the_tables_that_the_program_has(path: Path) -> None:
     """Columns, keys and indexes of the classes of rows are those of a new file."""
-    for module in ("tables", "registers", "results", "accesses", "sessions", "recorded"):
-        import_module(f"central.store.{module}")
+    for module in iter_modules(store.__path__):
+        import_module(f"central.store.{module.name}")
     with Database(path, create=True) as database, database.reading() as connection:
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
@@ -170,13 +172,13 @@ def test_a_file_of_each_earlier_shape_becomes_what_a_new_one_is(file: Path, tmp_
     assert [tuple(row) for row in kept] == bodies
     assert {receipt[:2] for receipt in upgraded.receipts()} == {receipt[:2] for receipt in fresh.receipts()}
     again = Source("another", OTHER)
-    for store in (upgraded, fresh):
-        store.ingest([*messages(), message(again.punch(7) if not again.events else again.events[0], OTHER)])
+    for one in (upgraded, fresh):
+        one.ingest([*messages(), message(again.punch(7) if not again.events else again.events[0], OTHER)])
     assert content(old) == content(new)
     with open_readonly(old) as connection:
         faults = {fault.what for fault in verify(connection)}
     assert faults == {"a fork: different events claim this place"}
-    for store in (upgraded, fresh):
+    for one in (upgraded, fresh):
         store.close()
 
 
