@@ -179,7 +179,7 @@ def test_a_file_of_each_earlier_shape_becomes_what_a_new_one_is(file: Path, tmp_
         faults = {fault.what for fault in verify(connection)}
     assert faults == {"a fork: different events claim this place"}
     for one in (upgraded, fresh):
-        store.close()
+        one.close()
 
 
 @pytest.mark.parametrize("file", STORED, ids=lambda file: file.name)
