@@ -463,9 +463,15 @@ def _ends(lost: FromClause, *conditions: ColumnElement[bool]) -> ColumnElement[i
 
     A gateway that starts anew states again what is out then: what was out before ends there.
     """
-    end = select(func.min(_ENDING.c.end)).where(_ENDING.c.gateway == lost.c.gateway, *conditions).correlate(lost)
-    found = end.where(_ENDING.c.kind == "found", _ENDING.c.terminal == lost.c.terminal, _ENDING.c.begin == lost.c.begin)
-    resumed = end.where(_ENDING.c.kind == "resumed", _ENDING.c.end > lost.c.begin)
+    of_gateway = _ENDING.c.gateway == lost.c.gateway
+    # The sum keeps SQLite from looking for the least end among all found events instead of those of this begin.
+    found = select(func.min(_ENDING.c.end + 0)).where(
+        of_gateway, _ENDING.c.kind == "found", _ENDING.c.terminal == lost.c.terminal, _ENDING.c.begin == lost.c.begin
+    )
+    resumed = select(func.min(_ENDING.c.end)).where(
+        of_gateway, _ENDING.c.kind == "resumed", _ENDING.c.end > lost.c.begin
+    )
+    found, resumed = (one.where(*conditions).correlate(lost) for one in (found, resumed))
     return func.coalesce(found.scalar_subquery(), resumed.scalar_subquery(), FOREVER)
 
 
@@ -689,16 +695,19 @@ def _incidents_known_at(
 ) -> list[Incident]:
     """Return what was known at a moment: an outage has the end that the events of that time give it."""
     times = {"known_at": known_at, "first": first, "last": last}
-    found = []
+    rows: list[Any] = []
     for part in chunks(sorted(names)):
-        for row in connection.execute(_INCIDENTS_THEN.where(gateways.c.name.in_(part)), times):
-            one = Incident(*row[:8])
-            if one.kind in SINCE_COMPLETE:
-                one = _record_known_at(connection, one, known_at)
-            elif one.kind == "lost":
-                one = one._replace(end=row.ends)
-            if one.end >= first and one.begin <= last:
-                found.append(one)
+        for query in _INCIDENTS_THEN:
+            rows += connection.execute(query.where(gateways.c.name.in_(part)), times)
+    found = []
+    for row in sorted(rows, key=lambda row: (row.place, row.sequence, row.event)):
+        one = Incident(*row[:8])
+        if one.kind in SINCE_COMPLETE:
+            one = _record_known_at(connection, one, known_at)
+        elif one.kind == "lost":
+            one = one._replace(end=row.ends)
+        if one.end >= first and one.begin <= last:
+            found.append(one)
     return found
 
 
@@ -710,17 +719,21 @@ _ENDS_THEN = _ends(
     .correlate(_ENDING),
 )
 _BEGUN, _NOT_OVER = INCIDENT.c.begin <= bindparam("last"), INCIDENT.c.end >= bindparam("first")
-_INCIDENTS_THEN = _INCIDENTS.add_columns(_ENDS_THEN.label("ends")).where(
-    events.c.received <= bindparam("known_at"),
-    or_(
+_INCIDENTS_THEN = [
+    _INCIDENTS.add_columns(_ENDS_THEN.label("ends"), INCIDENT.c.stream.label("place"), INCIDENT.c.event).where(
+        events.c.received <= bindparam("known_at"), condition
+    )
+    for condition in (
         and_(INCIDENT.c.kind.in_(("found", "resumed", "not_held", "unpublished")), _BEGUN, _NOT_OVER),
         and_(INCIDENT.c.kind == "lost", _BEGUN, bindparam("first") <= _ENDS_THEN),
         and_(INCIDENT.c.kind.in_(("quarantined", "log_lost")), _NOT_OVER),
         INCIDENT.c.kind == "unconfirmed",
-    ),
-)
-"""What may have touched two instants, as known at a moment: the begin of a record, and both times of a live event, have
-moved since."""
+    )
+]
+"""What may have touched two instants, as known at a moment, each kind by an index.
+
+The begin of a record, and both times of a live event, may have moved since.
+"""
 
 
 class Misdated(NamedTuple):
