@@ -424,11 +424,13 @@ class Session:
         """Return the reply to an upload, in the form that its terminal expects.
 
         The same upload again and again means that the terminal does not understand the answer: OK alone is what the
-        other firmware expects.
+        other firmware expects. Where replies were lost instead, the next repetition changes it back.
         """
         name = found.name
-        if count and not plain and name not in self._plain_acks and self._is_repeated(name, digest):
-            self._plain_acks.add(name)
+        if count and not plain and self._is_repeated(name, digest):
+            with self._lock:
+                self._plain_acks ^= {name}
+                self._acknowledged[name].clear()
             self._notice(Notice("ack_form_changed", {"table": name}))
         if plain or name in self._plain_acks:
             return OK

@@ -200,11 +200,17 @@ def test_a_stamp_that_runs_backwards(terminal: Conversation) -> None:
 
 def test_a_terminal_that_does_not_understand_the_answer(terminal: Conversation) -> None:
     """The third time that it sends an acknowledged upload it gets the other form, and from then on."""
-    answers = [terminal.text("cdata?table=ATTLOG&Stamp=1", punch("7")) for _ in range(4)]
-    assert answers == ["OK: 1", "OK: 1", "OK", "OK"]
+    answers = [terminal.text("cdata?table=ATTLOG&Stamp=1", punch("7")) for _ in range(3)]
+    assert answers == ["OK: 1", "OK: 1", "OK"]
     assert terminal.text("cdata?table=ATTLOG&Stamp=2", punch("8")) == "OK"
     assert terminal.text("cdata?table=BIODATA", b"A=1\n") == "OK: 1"
     assert [notice.code for notice in terminal.notices] == ["ack_form_changed"]
+
+
+def test_a_form_that_does_not_help_is_changed_back(terminal: Conversation) -> None:
+    """Replies were lost, and the terminal understands only the first form."""
+    answers = [terminal.text("cdata?table=ATTLOG&Stamp=1", punch("7")) for _ in range(6)]
+    assert answers == ["OK: 1", "OK: 1", "OK", "OK", "OK: 1", "OK: 1"]
 
 
 def test_repeats_of_minutes_are_not_a_loop(terminal: Conversation) -> None:
