@@ -206,7 +206,7 @@ def test_settings_that_are_wrong_say_where(centre: Centre, tmp_path: Path, text:
 
 def test_the_template_of_settings_is_one() -> None:
     """As people begin from it."""
-    found = load_settings(Path(__file__).parents[3] / "config" / "templates" / "sheets.yaml")
+    found = load_settings(Path(__file__).parents[3] / "config" / "sheets.example.yaml")
     assert found.csv["annex"].columns[0].value == "person"
     with pytest.raises(SettingsError):
         load_settings(Path("/nonexistent"))
