@@ -3,6 +3,7 @@
 import json
 import queue
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -110,8 +111,8 @@ class Day:
 
     def visit(self) -> None:
         """Visit both."""
-        self.lobby._run_visit()
-        self.gate._run_visit()
+        deque(self.lobby._run_visit(), maxlen=0)
+        deque(self.gate._run_visit(), maxlen=0)
 
     def punches(self, *pins: int) -> None:
         """Let people punch at both terminals."""
