@@ -128,7 +128,7 @@ class LoginPages:
         token = sessions.new_token()
         before = request.cookies.get(self._names.session)
         await self._writer.write(sessions.begin(account, token, before, self._now()))
-        log.info("login", address=self._site.address(request.scope), account=account.name)
+        log.info("login_accepted", address=self._site.address(request.scope), account=account.name)
         answer = RedirectResponse(_next(fields.get("next", "")), 303)
         self._set(answer, self._names.session, token)
         self._set(answer, self._names.form, sessions.new_token())

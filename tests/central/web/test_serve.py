@@ -55,7 +55,7 @@ def test_the_server_prints_its_address_and_ends_with_a_signal(office: Path) -> N
         assert process.wait(WAIT_S) == 0
         assert process.stderr is not None
         log = process.stderr.read()
-    assert '"event": "login"' in log
+    assert '"event": "login_accepted"' in log
     assert "Traceback" not in log
     assert "correct horse" not in log
 
