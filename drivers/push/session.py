@@ -59,6 +59,8 @@ class Batch(NamedTuple):
     """It may be sent after the records are stored."""
     acknowledged: tuple[str, bytes]
     """Name of the table and digest of the upload."""
+    answers: "Command | None" = None
+    """The command that it answers."""
 
 
 @dataclass(eq=False, slots=True)
@@ -72,10 +74,15 @@ class Command:
     number: int = 0
     sent_s: float | None = None
     result: wire.Result | None = None
-    lines: int = 0
-    """Records of the span that arrived while it was outstanding."""
+    stored: Counter[bytes] = field(default_factory=Counter)
+    """Records of the span that were stored while it was outstanding, each as often as one upload had it at most."""
     is_over: bool = False
     """Whether nothing more is expected of it."""
+
+    @property
+    def lines(self) -> int:
+        """Number of records of the span that are stored; what was refused and sent again counts once."""
+        return self.stored.total()
 
 
 @dataclass(slots=True)
@@ -171,6 +178,8 @@ class Session:
         with self._lock:
             if batch.mark is not None and self._marks is not None:
                 self._marks[batch.mark[0]] = batch.mark[1]
+            if batch.answers is not None:
+                batch.answers.stored |= Counter(record.raw for record in batch.records)
         self._note_acknowledged(*batch.acknowledged)
 
     def request(self, verb: str, first: datetime, last: datetime) -> Command | None:
@@ -214,7 +223,7 @@ class Session:
             case "POST", "cdata" | "fdata" | "querydata":
                 return self._upload(request, exchange)
             case "POST", "devicecmd":
-                return _Kept(wire.MAX_OPTIONS, self._results)
+                return _Kept(wire.MAX_OPTIONS, self._results) if self._key_is_shown(request) else REFUSED
             case "POST", "registry":
                 return self._registry(request)
             case _, "push":
@@ -224,8 +233,13 @@ class Session:
         return NOT_FOUND
 
     def _is_elsewhere(self, address: str, now_s: float) -> bool:
-        """Whether another address uses the serial number now; the first one is served, the other one is reported."""
+        """Whether another address uses the serial number now; the first one is served, the other one is reported.
+
+        Where a communication key is configured, an address that has not shown it keeps no other one out.
+        """
         known = self._address
+        if known is not None and self._comm_key is not None and self._key_shown_by != known.address:
+            known = None
         if known is None or known.address == address or now_s - known.last_s > SAME_ADDRESS_S:
             self._address = _Address(address, now_s)
             return False
@@ -343,18 +357,15 @@ class Session:
         command.is_over = True
         self._wake()
 
-    def _is_requested(self, records: list[Record]) -> bool:
-        """Count records that answer a command, and return whether all of an upload do."""
+    def _requested_by(self, records: list[Record]) -> Command | None:
+        """Return the command that all records of an upload answer; None where none is outstanding."""
         with self._lock:
             command = self._command
             if command is None or command.is_over or command.sent_s is None or command.verb != "DATA QUERY ATTLOG":
-                return False
+                return None
             punches = [record for record in records if isinstance(record, RawPunch)]
-            inside = sum(command.first <= punch.local_time <= command.last for punch in punches)
-            if inside < len(punches):
-                return False
-            command.lines += len(records)
-            return True
+            inside = all(command.first <= punch.local_time <= command.last for punch in punches)
+            return command if inside else None
 
     # Uploads.
 
@@ -381,17 +392,19 @@ class Session:
         if taken.is_too_long:
             self._notice(Notice("upload_too_long", {"table": found.name}))
             return Reply(413)
-        requested = self._is_requested(taken.records)
-        mark = None if requested else self._mark(found)
-        reply = self._acknowledgement(found, taken.count, taken.digest, plain=found.table == "events")
+        command = self._requested_by(taken.records)
+        mark = None if command is not None else self._mark(found)
+        reply = self._acknowledgement(
+            found, taken.count, taken.digest, plain=found.table == "events" and not found.rows
+        )
         acknowledged = (found.name, taken.digest)
         if not taken.records and mark is None:
             self._note_acknowledged(*acknowledged)
             return reply
         received = self._trusted_now()
-        if received is not None and not requested:
+        if received is not None and command is None:
             self.clock.punches(taken.records, received, self._monotonic_s())
-        batch = Batch(taken.records, mark, reply, acknowledged)
+        batch = Batch(taken.records, mark, reply, acknowledged, command)
         return None if self._deliver(batch, exchange) else REFUSED
 
     def _take_options(self, body: bytes) -> Reply:

@@ -100,9 +100,10 @@ def upload(endpoint: str, parameters: Mapping[str, str]) -> Upload:
         name = "ATTLOG"
     lower = printable(name).lower()
     table: Table = _FIXED.get(lower, "drained" if lower in DRAINED else "unknown")
-    if rows and table not in ("punches", "unknown"):
+    if rows and table not in ("punches", "events", "unknown"):
         table = "drained"
-    key = _STAMPED.get(lower)
+    # The stamp of records of a requested span would skip what lies between them and the newest sent ones.
+    key = None if "starttime" in parameters else _STAMPED.get(lower)
     names = {"ATTLOG": ("stamp",), "OPERLOG": ("opstamp", "stamp"), "ATTPHOTO": ("photostamp", "stamp")}
     stamp = next((parameters[part] for part in names.get(key or "", ()) if part in parameters), None)
     return Upload(table, lower, key, stamp if stamp and _STAMP.fullmatch(stamp) else None, rows)

@@ -113,6 +113,27 @@ def test_one_serial_number_from_two_addresses(terminal: Conversation) -> None:
     assert terminal.text("cdata?table=ATTLOG", punch("7")) == "OK: 1"
 
 
+def test_an_address_without_the_key_keeps_no_terminal_out() -> None:
+    """Anybody can call with a serial number before the terminal does; results of commands need the key, too."""
+    terminal = Conversation(comm_key="secret")
+    terminal.address = "192.168.1.66"
+    assert terminal.send("getrequest").status == 503
+    terminal.address = "192.168.1.201"
+    assert terminal.send("cdata?options=all&pushcommkey=secret").status == 200
+    command = terminal.session.request("VERIFY SUM ATTLOG", *DAY)
+    assert command is not None
+    terminal.text("getrequest")
+    terminal.address = "192.168.1.66"
+    result = f"ID={command.number}&Return=0&CMD=VERIFY SUM&AttlogCount=0".encode()
+    assert terminal.send("devicecmd", result).status == 503
+    assert [notice.code for notice in terminal.notices] == ["serial_from_two_addresses"]
+    terminal.now_s += module.SAME_ADDRESS_S + 1
+    assert terminal.send("devicecmd", result).status == 503, "after a silence of the terminal"
+    assert command.result is None
+    terminal.address = "192.168.1.201"
+    assert terminal.text("getrequest") == "OK"
+
+
 # --- punches ------------------------------------------------------------------------------------------------------
 
 
@@ -414,6 +435,30 @@ def test_requested_punches_do_not_move_the_stamp(terminal: Conversation) -> None
     assert (command.is_over, command.lines) == (True, 2)
 
 
+def test_requested_punches_count_once_and_when_they_are_stored(terminal: Conversation) -> None:
+    """Else a batch that was refused and sent again would stand for another one that never came."""
+    command = terminal.session.request("DATA QUERY ATTLOG", *DAY)
+    assert command is not None
+    terminal.text("getrequest")
+    some = [punch(str(pin), "2026-11-29 07:00:00") for pin in range(1, 6)]
+    terminal.is_stored = False
+    assert terminal.send("cdata?table=ATTLOG&Stamp=100", b"".join(some)).status == 503
+    assert command.lines == 0
+    terminal.is_stored = True
+    assert terminal.text("cdata?table=ATTLOG&Stamp=100", b"".join(some)) == "OK: 5"
+    assert terminal.text("cdata?table=ATTLOG&Stamp=100", b"".join(some[:3])) == "OK: 3", "the reply was lost"
+    assert command.lines == 5
+    assert terminal.text("cdata?table=ATTLOG&Stamp=100", some[4] * 2) == "OK: 2", "the terminal holds it twice"
+    assert command.lines == 6
+
+
+def test_the_stamp_of_a_span_is_not_stored(terminal: Conversation) -> None:
+    """Some firmware repeats the span of the request in its upload, also after the command was over."""
+    target = "cdata?table=ATTLOG&Stamp=900&StartTime=2026-11-29&EndTime=2026-11-30"
+    assert terminal.text(target, punch("7", "2026-11-29 07:00:00")) == "OK: 1"
+    assert [batch.mark for batch in terminal.batches] == [None]
+
+
 def test_an_empty_span(terminal: Conversation) -> None:
     """Some firmware answers -1 where there is nothing; the command is known all the same."""
     command = terminal.session.request("DATA QUERY ATTLOG", *DAY)
@@ -452,6 +497,13 @@ def test_tables_of_the_security_dialect(terminal: Conversation) -> None:
     assert [terminal.text(target, body) for _ in range(3)] == ["user=2", "user=2", "OK"]
     assert terminal.text("querydata?type=tabledata&tablename=biophoto&count=1", b"biophoto pin=7\n") == "biophoto=1"
     assert terminal.batches == []
+
+
+def test_events_in_a_table_of_the_security_dialect(terminal: Conversation) -> None:
+    """The events hold punches however they are announced."""
+    line = b"time=2026-11-30 07:01:02\tpin=7\tcardno=1\tevent=0\tinoutstatus=0\tverifytype=1\n"
+    assert terminal.text("cdata?table=tabledata&tablename=rtlog&count=1", line) == "rtlog=1"
+    assert terminal.pins() == ["7"]
 
 
 def test_nothing_is_requested_in_the_security_dialect(terminal: Conversation) -> None:
