@@ -346,7 +346,8 @@ class Daemon:
         self._warn_of_settings()
         self._commands.start()
         self._publisher.start()
-        self._callers.open(self._settings)
+        with self._reloading:  # a reload may come before the daemon runs
+            self._callers.open(self._settings)
         self._workers.advance()
         self._calendar.start()
         if self._page is not None:
