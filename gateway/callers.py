@@ -21,6 +21,8 @@ STRANGER_EVERY = timedelta(days=1)
 """A terminal that is not configured is reported so often while it calls."""
 STRANGER_ALARMS = 10
 """Alarms about such terminals in that time; the status lists all."""
+STRANGER_REPORTS = 1000
+"""Lines in the log about such terminals in that time: anybody can call with any number of serial numbers."""
 
 log = get_logger("receiver")
 
@@ -133,6 +135,8 @@ class Callers:
         for caller in self._registry.callers():
             if caller.name is not None or caller.key in self._reported or now - caller.last_seen > STRANGER_EVERY:
                 continue
+            if len(self._reported) >= STRANGER_REPORTS:
+                break
             self._reported[caller.key] = now
             log_incident(log, "stranger_called", serial=caller.key.value, address=caller.address)
             if len(self._reported) <= STRANGER_ALARMS:

@@ -156,7 +156,7 @@ def parse_head(head: bytes) -> Request:
         if found is None:
             continue
         name, value = found[1].decode("ascii").lower(), found[2].decode("latin-1")
-        if headers.setdefault(name, value) != value and name == "content-length":
+        if headers.setdefault(name, value) != value and name in ("content-length", "transfer-encoding"):
             raise BadRequest(400, Fault.LENGTH)
     path, _, query = target.partition("#")[0].partition("?")
     bare = _ABSOLUTE.sub("", path, count=1) if _ABSOLUTE.match(path) else path

@@ -618,7 +618,10 @@ class Receiver:
             return
         connection.key = key
         found = self._ask(connection, handler, request)
-        if isinstance(found, Reply):
+        if isinstance(found, Reply) and found.status != 200:
+            connection.key = None  # nothing of it is received for anybody: it makes room for others
+            self._discard(connection, found, self._limits.body_s)
+        elif isinstance(found, Reply):
             self._discard(connection, found, self._limits.discarded_s)
         else:
             self._take(connection, found)

@@ -28,6 +28,7 @@ from drivers.receiver.caller import CallerOptions
 from drivers.receiver.http import Reply, Request
 from drivers.receiver.registry import Body, Collected, Exchange, Expected, Key, Serial
 from gateway import app
+from gateway import callers as callers_module
 from gateway.callers import Callers, config_of
 from gateway.commands import Refusal
 from gateway.pause import Pause
@@ -291,6 +292,20 @@ def test_strangers_are_reported_once_a_day(office: Office) -> None:
         office.exchange(get(query="SN=OTHER0"))
         office.callers.check()
         assert len(logged) == 13
+
+
+def test_a_flood_of_strangers_fills_neither_memory_nor_log(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody can call with any number of serial numbers, and each would be a line of the log."""
+    monkeypatch.setattr(callers_module, "STRANGER_REPORTS", 20)
+    with capture_logs() as logged:
+        for number in range(50):
+            assert office.exchange(get(query=f"SN=OTHER{number}")) == b"503"
+            office.callers.check()
+        assert len(logged) == 20
+        office.clock.offset = timedelta(days=2)
+        office.exchange(get(query="SN=OTHER0"))
+        office.callers.check()
+        assert len(logged) == 21
 
 
 def test_the_time_is_given_only_while_it_is_trusted(office: Office) -> None:

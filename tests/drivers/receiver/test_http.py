@@ -132,6 +132,11 @@ def test_a_body_that_ends_early_is_not_whole() -> None:
         (b"POST /x HTTP/1.1\r\nContent-Length: 1_0\r\n\r\n", 400, Fault.LENGTH),
         (b"POST /x HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 400, Fault.LENGTH),
         (b"POST /x HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400, Fault.LENGTH),
+        (
+            b"POST /x HTTP/1.1\nContent-Length: 9\nTransfer-Encoding: identity\nTransfer-Encoding: chunked\n\n",
+            400,
+            Fault.LENGTH,
+        ),
         (b"POST /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, Fault.CHUNKS),
         (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, Fault.CHUNKS),
         (b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400, Fault.CHUNKS),

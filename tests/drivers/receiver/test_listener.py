@@ -351,6 +351,20 @@ def test_a_flood_of_connections_does_not_keep_a_terminal_out() -> None:
             sock.close()
 
 
+def test_uploads_that_were_refused_keep_no_terminal_out() -> None:
+    """Anybody can state the serial number of a terminal, and send the body of a refused request slowly."""
+    with opened(Limits(connections=5, per_address=100)) as running:
+        running.office.error = ValueError
+        slow = [running.dial() for _ in range(5)]
+        for sock in slow:
+            sock.sendall(post(LINES, length=4000))
+        until(lambda: len(running.office.requests) == 5)
+        running.office.error = None
+        assert running.exchange(get()) == OK
+        for sock in slow:
+            sock.close()
+
+
 def test_connections_that_are_served_are_not_closed_for_new_ones() -> None:
     """An upload under way is worth more than a new connection."""
     with opened(Limits(connections=1)) as running, running.dial() as held:
