@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,14 +16,15 @@ from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
 from central.reports.doubts import kept_by
 from central.results.export import total_row
-from central.results.periods import PersonPeriod, people_periods
+from central.results.periods import PersonPeriod, people_between, people_periods
 from central.sheets.lines import Closed
 from central.sheets.settings import Settings
-from central.sheets.source import live_period, today_in, unit_name
+from central.sheets.source import Counted, counted_of, live_period, today_in, unit_name
 from central.store import closings, outbox, results
 from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
 from central.store.registers import Registers
+from central.web.views.standing import Standing
 
 REACH = timedelta(days=31)
 """A period that has a date begins and ends at most so far from it."""
@@ -81,10 +82,24 @@ class Draft:
     policies: Mapping[str, str]
     closed_elsewhere: int
     """People of the unit whose period was closed with another one."""
-    periods: Sequence[PersonPeriod] = field(repr=False)
-    """What the totals are counted from."""
+    on: date
+    """The date that was named."""
+    periods: Sequence[Counted] = field(repr=False)
+    """What sheets count."""
     newest: Mapping[tuple[str, str], int] = field(repr=False)
     """The revisions that were read."""
+    adjusting: Mapping[tuple[str, str], ClosedTotal | None] = field(repr=False)
+    """What counted, when it was read, of each period that is adjusted; None: it was not closed."""
+
+
+class _Read(NamedTuple):
+    """A person's period as it was read; small, since thousands are held at once."""
+
+    closed: ClosedTotal
+    counted: Counted
+    open_: Sequence[tuple[str, str]]
+    provisional: Sequence[tuple[str, str, tuple[str, ...]]]
+    policies: frozenset[str]
 
 
 def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date, now: datetime) -> Draft:
@@ -98,35 +113,42 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     units = registers.with_units_below(unit, on - REACH, on + REACH)
     _refuse_second(connection, unit, on)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
-    found = [one for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
+    equal: dict[Standing, Standing] = {}
+    found = [_read(one, equal) for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
     if not found:
         raise ClosingError("closing_no_verdicts", unit=unit, date=on.isoformat())
-    first = min(one.totals.first for one in found)
-    last = max(one.totals.last for one in found)
+    first, last = _extent(found)
     today = now.astimezone(zone_of(registers.rows("units"))).date()
     if last >= today:
         raise ClosingError("closing_not_over", unit=unit, first=first.isoformat(), last=last.isoformat())
     if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE):
         raise ClosingError("closing_unjudged", marks=waiting)
-    people = [one.person for one in found]
-    already = set[tuple[str, str]]()
-    for part in chunks(people):
-        already |= set(closings.closed_of(connection, part))
-    ours = [one for one in found if _key(one) not in already]
+    ours = list(_not_closed(connection, policies, found, equal))
     if not ours:
         raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
-    totals = [_closed(one) for one in ours]
+    first, last = _extent(ours)
+    totals = [one.closed for one in ours]
+    adjustments = list(_adjustments(connection, policies, units, totals, on, first, last))
+    counting = _counting(connection, [one.person for one in adjustments])
     return Draft(
         unit=unit,
         first=first,
         last=last,
         totals=totals,
-        adjustments=list(_adjustments(connection, policies, units, {one.person for one in totals}, first, last)),
-        still_open=_still_open(ours, _unjudged(registers, units, set(judged), first, last)),
-        policies=_digests(policies, totals),
+        adjustments=adjustments,
+        still_open=StillOpen(
+            [day for one in ours for day in one.open_],
+            [day for one in ours for day in one.provisional],
+            _unjudged(registers, units, set(judged), first, last),
+        ),
+        policies={
+            name: policies.digest(name) or "none" for name in sorted({name for one in ours for name in one.policies})
+        },
         closed_elsewhere=len(found) - len(ours),
-        periods=ours,
-        newest=_newest(connection, people, first, last),
+        on=on,
+        periods=[one.counted for one in ours],
+        newest=_newest(connection, [one.person for one in totals], first, last),
+        adjusting={(one.person, one.first): counting.get((one.person, one.first)) for one in adjustments},
     )
 
 
@@ -175,14 +197,14 @@ class Prepared:
     def store(self, connection: Connection) -> int:
         """Store it in the caller's writing transaction; return its number. Raises ClosingError."""
         read = self.draft
-        for on in {read.first, read.last}:
-            _refuse_second(connection, read.unit, on)
+        _refuse_second(connection, read.unit, read.on)
         people = [one.person for one in read.totals]
-        closed = {key for part in chunks(people) for key in closings.closed_of(connection, part)}
-        everybody = sorted({person for person, _ in read.newest})
+        closed = _counting(connection, people)
+        counting = _counting(connection, {person for person, _ in read.adjusting})
         if (
             any((one.person, one.first) in closed for one in read.totals)
-            or _newest(connection, everybody, read.first, read.last) != read.newest
+            or any(counting.get(key) != before for key, before in read.adjusting.items())
+            or _newest(connection, people, read.first, read.last) != read.newest
         ):
             raise ClosingError("closing_changing", unit=read.unit)
         return _store(connection, read, self.files, self.closed_by, self.paper, self.now)
@@ -253,39 +275,81 @@ def _refuse_second(connection: Connection, unit: str, on: date) -> None:
             )
 
 
-def _closed(one: PersonPeriod) -> ClosedTotal:
+def _read(one: PersonPeriod, equal: dict[Standing, Standing]) -> _Read:
     row = total_row(one)
     revisions = {day.date.isoformat(): revision.revision for revision, day in one.days}
-    return ClosedTotal(row["person"], row["first"], row["last"], row["unit"], encode(row), encode(revisions))
+    open_: list[tuple[str, str]] = []
+    provisional: list[tuple[str, str, tuple[str, ...]]] = []
+    for _, day in one.days:
+        on = day.date.isoformat()
+        if day.status == "open":
+            open_.append((one.person, on))
+        elif day.status == "provisional":
+            whats = dict.fromkeys(kept.what for kept in kept_by(one.person, day.date, day.reasons))
+            provisional.append((one.person, on, tuple(whats)))
+    return _Read(
+        ClosedTotal(row["person"], row["first"], row["last"], row["unit"], encode(row), encode(revisions)),
+        counted_of(one, equal),
+        open_,
+        provisional,
+        frozenset(revision.policy for revision, _ in one.days if revision.policy is not None),
+    )
 
 
-def _key(one: PersonPeriod) -> tuple[str, str]:
-    return one.person, one.totals.first.isoformat()
+def _extent(found: Iterable[_Read]) -> tuple[date, date]:
+    """Return the first and last date of periods."""
+    totals = [one.closed for one in found]
+    return (
+        date.fromisoformat(min(one.first for one in totals)),
+        date.fromisoformat(max(one.last for one in totals)),
+    )
+
+
+def _not_closed(
+    connection: Connection, policies: OfficePolicies, found: Iterable[_Read], equal: dict[Standing, Standing]
+) -> Iterator[_Read]:
+    """Yield the periods that are not closed; of one that overlaps a closed one, the dates that are not.
+
+    Periods overlap where a person's policy begins them on another day of the month than before.
+    """
+    for part in chunks(found):
+        closed: dict[str, list[tuple[date, date]]] = {}
+        for (person, first), total in _counting(connection, [one.closed.person for one in part]).items():
+            closed.setdefault(person, []).append((date.fromisoformat(first), date.fromisoformat(total.last)))
+        rest: dict[tuple[date, date], list[str]] = {}
+        for one in part:
+            own = date.fromisoformat(one.closed.first), date.fromisoformat(one.closed.last)
+            left = without(own, closed.get(one.closed.person, ()))
+            if left == own:
+                yield one
+            elif left is not None:
+                rest.setdefault(left, []).append(one.closed.person)
+        for (begin, end), people in sorted(rest.items()):
+            for period in people_between(connection, policies, people, begin, end):
+                yield _read(period, equal)
+
+
+def without(period: tuple[date, date], taken: Iterable[tuple[date, date]]) -> tuple[date, date] | None:
+    """Return the earliest dates of a period that none of others has, as first and last; None: there are none."""
+    first, last = period
+    for begin, end in sorted(taken):
+        if end < first or begin > last:
+            continue
+        if begin > first:
+            return first, begin - timedelta(days=1)
+        first = end + timedelta(days=1)
+    return (first, last) if first <= last else None
+
+
+def _counting(connection: Connection, people: Iterable[str]) -> dict[tuple[str, str], ClosedTotal]:
+    """Return the closed periods of people as they count now, by person and first date."""
+    return {key: total for part in chunks(people) for key, (_, total) in closings.closed_of(connection, part).items()}
 
 
 def _unjudged(registers: Registers, units: Iterable[str], judged: set[str], first: date, last: date) -> list[str]:
     """Return the people who are employed in units on any of the dates and have no verdict near them."""
     rows = registers.rows("people", sorted(f"unit:{key}" for key in units), first, last, by="other")
     return sorted({row.record.key for row in rows} - judged)
-
-
-def _still_open(found: Iterable[PersonPeriod], unjudged: Sequence[str]) -> StillOpen:
-    open_: list[tuple[str, str]] = []
-    provisional: list[tuple[str, str, tuple[str, ...]]] = []
-    for one in found:
-        for revision, day in one.days:
-            on = day.date.isoformat()
-            if day.status == "open":
-                open_.append((revision.person, on))
-            elif day.status == "provisional":
-                whats = dict.fromkeys(kept.what for kept in kept_by(revision.person, day.date, day.reasons))
-                provisional.append((revision.person, on, tuple(whats)))
-    return StillOpen(open_, provisional, unjudged)
-
-
-def _digests(policies: OfficePolicies, totals: Iterable[ClosedTotal]) -> dict[str, str]:
-    names = {json.loads(one.content)["policy"] for one in totals} - {None}
-    return {name: policies.digest(name) or "none" for name in sorted(names)}
 
 
 def _newest(connection: Connection, people: Sequence[str], first: date, last: date) -> dict[tuple[str, str], int]:
@@ -295,69 +359,85 @@ def _newest(connection: Connection, people: Sequence[str], first: date, last: da
     return found
 
 
-def pending(
-    connection: Connection, policies: OfficePolicies, units: Iterable[str], people: Iterable[str], before: date
-) -> Iterator[StoredAdjustment]:
-    """Yield what later knowledge changes in the periods of people that were closed and ended before a date.
-
-    Also of people who were found later to belong to a closed period of the units.
-    """
-    digests = {one.id: json.loads(one.policies) for one in closings.listing(connection)}
-    for part in chunks(sorted(set(people) | set(_found_later(connection, units, before)))):
-        periods: dict[tuple[str, str], list[tuple[int, ClosedTotal]]] = {}
-        for closing, total in closings.closed_of(connection, part).values():
-            if total.last < before.isoformat():
-                periods.setdefault((total.first, total.last), []).append((closing, total))
-        for (first, last), closed in sorted(periods.items()):
-            yield from _changed(
-                connection, policies, digests, closed, date.fromisoformat(first), date.fromisoformat(last)
-            )
-        yield from _new(connection, policies, set(units), part, before)
-
-
 def _adjustments(
-    connection: Connection, policies: OfficePolicies, units: set[str], people: set[str], first: date, last: date
+    connection: Connection,
+    policies: OfficePolicies,
+    units: set[str],
+    totals: Sequence[ClosedTotal],
+    on: date,
+    first: date,
+    last: date,
 ) -> Iterator[StoredAdjustment]:
-    """Yield the adjustments that a closing carries: of its people, and of those who have left its units since."""
-    absent = sorted(set(closings.people_closed(connection, sorted(units))) - people)
-    elsewhere = {one.person for one in people_periods(connection, policies, absent, first, last)}
-    left = set(absent) - elsewhere
-    yield from pending(connection, policies, units, people | left, first)
+    """Yield the adjustments that a closing carries.
+
+    They are those of its people's earlier periods, of the periods of people who have left its units and are in no unit
+    now, and of people who were found later to belong to a closed period of its units.
+    """
+    before = {one.person: one.first for one in totals}
+    absent = sorted(set(closings.people_closed(connection, sorted(units))) - set(before))
+    periods = people_periods(connection, policies, absent, on, on)
+    elsewhere = {one.person for one in periods if one.unit is not None}
+    before |= dict.fromkeys(set(absent) - elsewhere, last.isoformat())
+    missed = list(_missed(connection, units, first))
+    found_later = {person for *_, people in missed for person in people}
+    before = dict.fromkeys(found_later, first.isoformat()) | before
+    changed = _changed_policies(connection, policies)
+    for part in chunks(sorted(before)):
+        closed: dict[tuple[str, str], list[tuple[int, ClosedTotal]]] = {}
+        for closing, total in closings.closed_of(connection, part).values():
+            if total.last < before[total.person]:
+                closed.setdefault((total.first, total.last), []).append((closing, total))
+        for (begin, end), those in sorted(closed.items()):
+            dates = date.fromisoformat(begin), date.fromisoformat(end)
+            yield from _changed(connection, policies, changed, those, *dates)
+    yield from _new(connection, policies, missed)
+
+
+def _changed_policies(connection: Connection, policies: OfficePolicies) -> set[int]:
+    """Return the closings of which a policy says something else now."""
+    now: dict[str, str] = {}
+    found = set[int]()
+    for one in closings.listing(connection):
+        for name, digest in json.loads(one.policies).items():
+            if name not in now:
+                now[name] = policies.digest(name) or "none"
+            if now[name] != digest:
+                found.add(one.id)
+    return found
 
 
 def _changed(
     connection: Connection,
     policies: OfficePolicies,
-    digests: Mapping[int, Mapping[str, str]],
+    changed: set[int],
     closed: Sequence[tuple[int, ClosedTotal]],
     first: date,
     last: date,
 ) -> Iterator[StoredAdjustment]:
-    """Yield the adjustments of people of one closed period."""
+    """Yield the adjustments of people of one closed period; ``changed``: closings of which a policy has changed."""
     newest: dict[str, dict[str, int]] = {}
     for (person, on), revision in _newest(connection, [one.person for _, one in closed], first, last).items():
         newest.setdefault(person, {})[on] = revision
+    # A night shift of a date before the period may have become work of it.
+    nights = closings.revised_after(connection, [(one.person, closing) for closing, one in closed], first - EDGE, first)
     differing: dict[str, ClosedTotal] = {}
     for closing, one in closed:
         counted, now = json.loads(one.revisions), newest.get(one.person, {})
-        new_dates = {on for on in now if first.isoformat() <= on <= last.isoformat()} - set(counted)
-        policy = json.loads(one.content)["policy"]
-        text = digests.get(closing, {}).get(policy) if policy is not None else None
+        inside = {on for on in now if first.isoformat() <= on <= last.isoformat()}
         if (
-            new_dates
-            or any(now.get(on) != revision for on, revision in counted.items())
-            or (text is not None and text != (policies.digest(policy) or "none"))
+            closing in changed
+            or one.person in nights
+            or inside - set(counted)
+            or any(now.get(on) != seen for on, seen in counted.items())
         ):
             differing[one.person] = one
     if not differing:
         return
-    found = {one.person: one for one in people_periods(connection, policies, sorted(differing), first, first)}
+    found = {one.person: one for one in people_between(connection, policies, sorted(differing), first, last)}
     for person, one in differing.items():
-        now_total = found.get(person)
-        if now_total is not None and now_total.totals.first.isoformat() != one.first:
-            now_total = None
-        after = _nothing(json.loads(one.content)) if now_total is None else total_row(now_total)
-        yield from _adjustment(one, after, now_total)
+        total = found.get(person)
+        after = _nothing(json.loads(one.content)) if total is None else total_row(total)
+        yield from _adjustment(one, after, total)
 
 
 def _nothing(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -385,30 +465,33 @@ def _adjustment(
         )
 
 
-def _closings_before(connection: Connection, units: Iterable[str], before: date) -> list[Closing]:
-    return [one for one in closings.listing(connection, sorted(units)) if one.last < before]
+def _missed(connection: Connection, units: set[str], before: date) -> Iterator[tuple[Closing, set[str], Sequence[str]]]:
+    """Yield earlier closings, with their units, and the people judged in these whose period was not closed in it.
 
-
-def _found_later(connection: Connection, units: Iterable[str], before: date) -> Iterator[str]:
-    """Yield the people who have verdicts in closed periods of units, and are perhaps none of their closings."""
-    for one in _closings_before(connection, units, before):
+    Of a closing of a unit above, only the units that are closed now: another closing has the others.
+    """
+    for one in closings.listing(connection):
+        if one.last >= before:
+            continue
         under = Registers(connection).with_units_below(one.unit, one.first, one.last)
-        yield from results.people_judged(connection, one.first, one.last, sorted(under))
+        if one.unit not in units:
+            under &= units
+        if under:
+            judged = results.people_judged(connection, one.first, one.last, sorted(under))
+            people = sorted(set(judged) - closings.people_closed_between(connection, one.first, one.last))
+            if people:
+                yield one, under, people
 
 
 def _new(
-    connection: Connection, policies: OfficePolicies, units: set[str], people: Sequence[str], before: date
+    connection: Connection, policies: OfficePolicies, missed: Iterable[tuple[Closing, set[str], Sequence[str]]]
 ) -> Iterator[StoredAdjustment]:
     """Yield the closed periods of people who were not among those of any closing of them."""
-    known = closings.closed_of(connection, people)
     done = set[tuple[str, str]]()
-    for closing in _closings_before(connection, units, before):
-        under = Registers(connection).with_units_below(closing.unit, closing.first, closing.last)
-        judged = set(results.people_judged(connection, closing.first, closing.last, sorted(under)))
-        for one in people_periods(
-            connection, policies, [key for key in people if key in judged], closing.first, closing.last
-        ):
-            key = _key(one)
+    for closing, under, people in missed:
+        known = _counting(connection, people)
+        for one in people_periods(connection, policies, people, closing.first, closing.last):
+            key = one.person, one.totals.first.isoformat()
             inside = closing.first <= one.totals.first and one.totals.last <= closing.last
             if key not in known and key not in done and inside and one.unit in under:
                 done.add(key)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -33,6 +33,27 @@ PEOPLE = 100
 """People whose year is read at once."""
 
 
+class Counted(NamedTuple):
+    """A person's period as sheets count it: small, so that those of ten thousand people fit into memory."""
+
+    person: str
+    total: Mapping[str, Any]
+    """A row of totals."""
+    days: Mapping[date, Standing]
+
+
+def counted_of(one: PersonPeriod, equal: dict[Standing, Standing]) -> Counted:
+    """Return what sheets count of a period; ``equal`` holds each standing once for all people of a sheet."""
+    days = {day.date: _shared(standing_of(json.loads(revision.content)), equal) for revision, day in one.days}
+    return Counted(one.person, total_row(one), days)
+
+
+def _shared(found: Standing, equal: dict[Standing, Standing]) -> Standing:
+    """Return a standing with what a grid shows of it, the same object for equal ones."""
+    slim = Standing(found.status, found.marks, found.unsettled, found.kind, found.why, excused=found.excused)
+    return equal.setdefault(slim, slim)
+
+
 class NoSheetError(Exception):
     """There is nothing to print; ``code`` names the reason in :mod:`central.sheets.messages`."""
 
@@ -54,7 +75,9 @@ def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on:
         return closed_period(connection, closed, name, zone_of(registers.rows("units")))
     units = registers.with_units_below(unit, on - REACH, on + REACH)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
-    found = [one for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
+    equal: dict[Standing, Standing] = {}
+    periods = people_periods(connection, policies, judged, on, on)
+    found = [counted_of(one, equal) for one in periods if one.unit in units]
     if not found:
         raise NoSheetError("no_verdicts", unit=unit, date=on.isoformat())
     return live_period(registers, unit, name, found)
@@ -72,7 +95,7 @@ def live_period(
     registers: Registers,
     unit: str,
     name: str,
-    found: Sequence[PersonPeriod],
+    found: Sequence[Counted],
     adjustments: Iterable[StoredAdjustment] = (),
     closed: Closed | None = None,
 ) -> UnitPeriod:
@@ -82,11 +105,11 @@ def live_period(
     lines = []
     for one in found:
         own_name, nip = people.get(one.person, (one.person, None))
-        days = {day.date: standing_of(json.loads(revision.content)) for revision, day in one.days}
         percent, rupiah = carried.pop(one.person, (Decimal(0), 0))
-        lines.append(Line(one.person, own_name, nip, days, total_row(one), percent, rupiah))
+        lines.append(Line(one.person, own_name, nip, one.days, one.total, percent, rupiah))
     lines += _only_carried(registers, carried)
-    first, last = min(one.totals.first for one in found), max(one.totals.last for one in found)
+    first, last = min(one.total["first"] for one in found), max(one.total["last"] for one in found)
+    first, last = date.fromisoformat(first), date.fromisoformat(last)
     return UnitPeriod(unit, name, first, last, ordered(lines), closed)
 
 
@@ -99,9 +122,10 @@ def closed_period(connection: Connection, closing: Closing, name: str, zone: tzi
         (one.person, date.fromisoformat(on), revision) for one in totals for on, revision in _counted(one.revisions)
     ]
     found: dict[str, dict[date, Standing]] = {}
+    equal: dict[Standing, Standing] = {}
     for part in chunks(wanted):
         for (person, on, _), revision in results.exactly(connection, part).items():
-            found.setdefault(person, {})[on] = standing_of(json.loads(revision.content))
+            found.setdefault(person, {})[on] = _shared(standing_of(json.loads(revision.content)), equal)
     lines = []
     for one in totals:
         own_name, nip = people.get(one.person, (one.person, None))

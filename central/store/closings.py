@@ -240,6 +240,33 @@ def people_closed(connection: Connection, units: Iterable[str]) -> list[str]:
     return sorted(connection.execute(query).scalars())
 
 
+def people_closed_between(connection: Connection, first: date, last: date) -> set[str]:
+    """Return the people of whom a period is closed, or was adjusted from nothing, that lies between two dates."""
+    found = set[str]()
+    for one in (CLOSED, ADJUSTMENT):
+        inside = one.c.first >= first.isoformat(), one.c.last <= last.isoformat()
+        found |= set(connection.execute(select(one.c.person).where(*inside).distinct()).scalars())
+    return found
+
+
+def revised_after(connection: Connection, people: Iterable[tuple[str, int]], first: date, before: date) -> set[str]:
+    """Return those people, each with a closing, of whom a date has a revision that is newer than the closing."""
+    found = set[str]()
+    closed: dict[int, list[str]] = {}
+    for person, number in people:
+        closed.setdefault(number, []).append(person)
+    for number, those in closed.items():
+        entered = select(CLOSING.c.entered).where(CLOSING.c.id == number).scalar_subquery()
+        query = select(RESULT.c.person).where(
+            listed(RESULT.c.person, those),
+            RESULT.c.date >= first.isoformat(),
+            RESULT.c.date < before.isoformat(),
+            RESULT.c.entered > entered,
+        )
+        found |= set(connection.execute(query.distinct()).scalars())
+    return found
+
+
 def marks_touching(connection: Connection, first: date, last: date) -> int:
     """Return how many marks about any of the dates wait; those that are set aside too."""
     query = select(func.count()).where(AFFECTED.c.first <= last.isoformat(), AFFECTED.c.last >= first.isoformat())

@@ -3,17 +3,19 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from typer.testing import CliRunner
 
 from central.cli import app
-from central.closing.close import ClosingError, close
+from central.closing.close import ClosingError, close, draft, prepare, without
 from central.policy.office import OfficePolicies
+from central.sheets.settings import Settings
 from central.store import closings, outbox
 from central.store.closings import StoredAdjustment
 from tests.central.store.office import POLICIES, Centre
@@ -283,3 +285,146 @@ def test_commands_speak_both_languages(centre: Centre) -> None:
     assert "BKD Contoh" in found
     assert "not over" in run(centre, "status", "dinas", "2026-10-01", code=1)
     assert "belum berakhir" in run(centre, "status", "dinas", "2026-10-01", "--lang", "id", code=1)
+
+
+def policies_with(folder: Path, name: str, more: str, *, without: str = "") -> OfficePolicies:
+    """Return the office's policies, with lines added to one of them, and a text taken out."""
+    folder.mkdir()
+    for file in POLICIES.glob("*.yaml"):
+        (folder / file.name).write_text(file.read_text("utf-8"), "utf-8")
+    changed = folder / f"{name}.yaml"
+    changed.write_text(changed.read_text("utf-8").replace(without, "") + more, "utf-8")
+    return OfficePolicies(folder)
+
+
+def closed_by(centre: Centre, office: OfficePolicies, on: date, unit: str = "dinas", **more: Any) -> int:
+    """Close a period under other policies."""
+    given = {"closed_by": "BKD", "paper": "Contoh", "now": centre.now, **more}
+    return close(centre.database, office, unit, on, **given)
+
+
+def test_one_adjustment_of_a_person_who_left_is_carried_by_one_of_two_closings_at_once(centre: Centre) -> None:
+    """The unit and the one above it are closed at once: what is given back to `d` is given back once."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
+    people = "key,name,employment,unit,from,until\n"
+    centre.enter("people", people + "d,Contoh Empat,pppk,upt,2026-08-24,\nc,Contoh Tiga,pns,upt,2026-08-24,\n")
+    centre.at("2026-10-02 09:00")
+    closed(centre, with_open=True)
+    centre.enter("people", people + "d,Contoh Empat,pppk,upt,2026-08-24,2026-09-30\n")
+    centre.enter("leave", "person,kind,from,until,paper\nd,annual,2026-09-02,2026-09-02,Contoh 11/2026\n")
+    centre.at("2026-11-02 08:00")
+    office = OfficePolicies(POLICIES)
+    prepared = []
+    with centre.database.reading() as connection:
+        for unit in ("upt", "dinas"):
+            read = draft(connection, office, unit, OCTOBER, centre.now)
+            assert ("d", "2026-09-01") in {(one.person, one.first) for one in read.adjustments}
+            if unit == "dinas":  # as if `c` were closed elsewhere: the two share nobody
+                read = replace(read, totals=[one for one in read.totals if one.person == "a"], newest={})
+            prepared.append(prepare(connection, read, "BKD", "X", centre.now, with_open=True, settings=Settings()))
+    with centre.database.writing() as connection:
+        first = prepared[0].store(connection)
+    with pytest.raises(ClosingError) as caught, centre.database.writing() as connection:
+        replace(prepared[1], draft=replace(prepared[1].draft, newest=newest_of(connection, "a"))).store(connection)
+    assert caught.value.code == "closing_changing"
+    assert ("d", "2026-09-01") in adjustments(centre, first)
+    assert adjustments(centre, closed(centre, OCTOBER)) == {}
+
+
+def newest_of(connection: Connection, person: str) -> dict[tuple[str, str], int]:
+    """Return the revisions of October as a draft has them."""
+    return closings.newest_revisions(connection, [person], date(2026, 9, 29), date(2026, 11, 2))
+
+
+def test_periods_of_a_unit_that_begin_on_different_days_are_closed_month_after_month(
+    centre: Centre, tmp_path: Path
+) -> None:
+    """`c` is under a policy whose periods begin on the 26th; what `a` is given back of September is in October."""
+    office = policies_with(tmp_path / "policies", "flat", "\nperiod: {begins_on: 26}\n")
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
+    centre.enter("assignments", "unit,schedule,policy,from\nupt,week,flat,2026-01-01\n")
+    centre.enter("people", "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,upt,2026-08-24,\n")
+    centre.enter("enrolments", "pin,site,person,from,until\n1003,3602-bkpsdm,c,2026-01-01,\n")
+    centre.at("2026-10-02 09:00")
+    found = totals(centre, closed_by(centre, office, SEPTEMBER))
+    assert {key: row["first"] for key, row in found.items()} == {
+        "a": "2026-09-01",
+        "b": "2026-09-01",
+        "c": "2026-08-26",
+    }
+    centre.enter("leave", "person,kind,from,until,paper\na,sick,2026-09-01,2026-09-01,Contoh 10/2026\n")
+    for on, now in ((OCTOBER, "2026-11-02 08:00"), (date(2026, 11, 15), "2026-12-02 08:00")):
+        centre.at(now)
+        number = closed_by(centre, office, on)
+        assert set(totals(centre, number)) == {"a", "b", "c"}
+        assert set(adjustments(centre, number)) == ({("a", "2026-09-01")} if on == OCTOBER else set())
+
+
+def test_a_policy_whose_periods_begin_on_another_day_moves_no_closed_period(centre: Centre, tmp_path: Path) -> None:
+    """The dates that were closed stay: only the late day is given back, and no date is counted twice."""
+    first = totals(centre, closed(centre))
+    office = policies_with(tmp_path / "policies", "graded", "\nperiod: {begins_on: 26}\n")
+    centre.enter("leave", "person,kind,from,until,paper\na,annual,2026-09-01,2026-09-01,Contoh 10/2026\n")
+    centre.at("2026-11-02 08:00")
+    number = closed_by(centre, office, OCTOBER)
+    found = adjustments(centre, number)
+    assert {key: one["cut"] for key, one in found.items()} == {("a", "2026-09-01"): "-0.5"}
+    assert found["a", "2026-09-01"]["after"]["days"] == first["a"]["days"]
+    assert {(row["first"], row["last"]) for row in totals(centre, number).values()} == {("2026-10-01", "2026-10-25")}
+
+
+@pytest.mark.parametrize(
+    ("period", "taken", "left"),
+    [
+        ((1, 30), [], (1, 30)),
+        ((1, 30), [(1, 5)], (6, 30)),
+        ((1, 30), [(26, 30)], (1, 25)),
+        ((1, 30), [(1, 10), (11, 30)], None),
+        ((5, 20), [(1, 30)], None),
+        ((5, 20), [(1, 4), (21, 30)], (5, 20)),
+        ((1, 30), [(10, 12), (20, 22)], (1, 9)),
+    ],
+)
+def test_dates_that_are_closed_are_taken_out(
+    period: tuple[int, int], taken: list[tuple[int, int]], left: tuple[int, int] | None
+) -> None:
+    """The earliest dates that none of the closed periods has."""
+
+    def dates(days: tuple[int, int]) -> tuple[date, date]:
+        return date(2026, 9, days[0]), date(2026, 9, days[1])
+
+    assert without(dates(period), map(dates, taken)) == (None if left is None else dates(left))
+
+
+def test_the_text_of_a_policy_of_the_first_days_adjusts_too(centre: Centre, tmp_path: Path) -> None:
+    """`d` had another policy until the 14th; its rules of leave are mended after the closing."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,,Asia/Jakarta,2026-01-01,\n")
+    centre.enter("assignments", "unit,schedule,policy,from\nupt,week,flat,2026-01-01\n")
+    people = "key,name,employment,unit,from,until\n"
+    centre.enter(
+        "people", people + "d,Contoh Empat,pns,upt,2026-08-24,2026-09-14\nd,Contoh Empat,pns,dinas,2026-09-15,\n"
+    )
+    centre.enter("leave", "person,kind,from,until,paper\nd,permission,2026-09-02,2026-09-03,Contoh 9/2026\n")
+    centre.at("2026-10-02 09:00")
+    before = totals(centre, closed(centre, with_open=True))["d"]
+    assert before["excused"] == {"permission": "2"}
+    office = policies_with(
+        tmp_path / "policies", "flat", "\nleave: {permission: {cut: '5'}}\n", without='leave: {permission: {cut: "2"}}'
+    )
+    centre.at("2026-11-02 08:00")
+    found = adjustments(centre, closed_by(centre, office, OCTOBER, with_open=True))
+    assert {key: one["cut"] for key, one in found.items()} == {("d", "2026-09-01"): "6"}
+
+
+def test_who_was_found_later_is_adjusted_by_the_unit_that_is_closed_now(centre: Centre) -> None:
+    """September was closed with the unit above, October with the unit itself: `c` is carried by the latter."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
+    people = "key,name,employment,unit,from,until\n"
+    centre.enter("people", people + "b,Contoh Dua,pppk,upt,2026-08-24,\n")
+    centre.at("2026-10-02 09:00")
+    closed(centre)
+    centre.enter("people", people + "c,Contoh Tiga,pns,upt,2026-08-24,\n")
+    centre.enter("enrolments", "pin,site,person,from,until\n1003,3602-bkpsdm,c,2026-01-01,\n")
+    centre.at("2026-11-02 08:00")
+    assert set(adjustments(centre, closed(centre, OCTOBER, unit="upt"))) == {("c", "2026-09-01")}
+    assert adjustments(centre, closed(centre, OCTOBER)) == {}
