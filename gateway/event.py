@@ -64,6 +64,8 @@ LABELS = Labels(STATE_LABELS, VERIFY_LABELS)
 
 MEASUREMENT_REACH = timedelta(hours=24)
 """Maximum distance between a punch and a clock measurement that applies to it."""
+FIRST_YEAR = 1970
+"""An earlier time is no terminal's: before, a zone's offset has seconds, which the contract cannot express."""
 RESET_YEAR = 2000
 """Terminals start in this year after their clock lost power."""
 RAW_LIMIT = 1024
@@ -125,16 +127,25 @@ def checked(record: Record) -> Record:
     """Return a record that conforms to the contract: its PIN without padding, or a BadRecord where that is no PIN.
 
     A PIN is 1 to 24 printable ASCII characters and does not begin with ``uid:``, which would give two persons one
-    identity: see :func:`person_key`. Records of external drivers are checked likewise.
+    identity: see :func:`person_key`. Records of external drivers are checked likewise. A time before
+    :data:`FIRST_YEAR` is no punch's either.
     """
-    if isinstance(record, BadRecord) or record.pin is None:
+    if isinstance(record, BadRecord):
+        return record
+    if record.local_time.year < FIRST_YEAR:
+        return _unfit(record, f"a time before {FIRST_YEAR}")
+    if record.pin is None:
         return record
     pin = record.pin.rstrip("\0").strip(" ")
     if 1 <= len(pin) <= PIN_MOST and pin.isascii() and pin.isprintable() and not pin.startswith("uid:"):
         return record if pin == record.pin else record._replace(pin=pin)
+    return _unfit(record, "PIN is not 1 to 24 printable ASCII characters, or begins with uid:")
+
+
+def _unfit(record: RawPunch, reason: str) -> BadRecord:
     fields = (record.pin, record.local_time.isoformat(), record.state, record.verify, record.work_code)
     stable = json.dumps(fields).encode()
-    return BadRecord(record.raw or stable, stable, "PIN is not 1 to 24 printable ASCII characters, or begins with uid:")
+    return BadRecord(record.raw or stable, stable, reason)
 
 
 def person_key(pin: str | None, uid: int | None) -> str:

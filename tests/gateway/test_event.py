@@ -255,6 +255,17 @@ def test_what_is_no_pin_is_quarantined(pin: str) -> None:
     assert bad.stable == event.checked(record).stable  # type: ignore[union-attr]  # it is a BadRecord too
 
 
+@pytest.mark.parametrize("pin", ["7", None])
+def test_a_time_without_an_offset_of_minutes_is_quarantined(pin: str | None) -> None:
+    """Before 1932 that of Jakarta has seconds, which an event cannot express; a terminal's clock begins later."""
+    record = RawPunch(pin, 7, datetime(1, 1, 1), 0, 1, "0", b"raw")  # noqa: DTZ001 - a terminal's clock
+    bad = event.checked(record)
+    assert isinstance(bad, BadRecord)
+    assert bad.raw == b"raw"
+    kept = record._replace(local_time=datetime(1970, 1, 1))  # noqa: DTZ001 - as above
+    assert event.checked(kept) == kept
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS,
