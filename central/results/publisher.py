@@ -156,14 +156,12 @@ class Publisher:
         closing = closings.find(connection, number)
         if closing is None:
             raise LookupError(number)
-        adjustments = closings.adjustments_of(connection, number)
         if not waiting.person:
-            people = len({one.person for one in closings.totals_of(connection, number)})
-            return closed_message(closing, people, len(adjustments), self.root)
-        key = waiting.person, waiting.date.isoformat()
-        return adjustment_message(
-            closing, next(one for one in adjustments if (one.person, one.first) == key), self.root
-        )
+            return closed_message(closing, *closings.counts_of(connection, number), self.root)
+        adjustment = closings.adjustment_of(connection, number, waiting.person, waiting.date)
+        if adjustment is None:
+            raise LookupError(number, waiting.date)
+        return adjustment_message(closing, adjustment, self.root)
 
     def _set_aside(self, waiting: Waiting, reason: str) -> None:
         with self.database.writing() as connection:

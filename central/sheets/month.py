@@ -36,8 +36,8 @@ def recap(period: UnitPeriod, settings: Settings, language: Language, today: dat
     sums = Counter[str]()
     rows: list[list[Cell]] = []
     for number, line in enumerate(period.lines, 1):
-        codes = {on: _codes(line.days.get(on), settings) for on in dates}
-        found = Counter(code for of_day in codes.values() for code in of_day)
+        codes = _grid(line, dates, settings)
+        found = Counter(code for of_date in codes.values() for of_day in of_date for code in of_day)
         counts = {
             "planned_days": int(line.total["days"]),
             "present_days": sum(_present(one) for one in line.days.values()),
@@ -50,7 +50,7 @@ def recap(period: UnitPeriod, settings: Settings, language: Language, today: dat
         cut = Decimal(line.total["cut"])
         nip: list[Cell] = [line.nip] if with_nip else []
         first: list[Cell] = [number, line.name, *nip, line.person]
-        grid: list[Cell] = [" ".join(codes[on]) for on in dates]
+        grid: list[Cell] = [" ".join(dict.fromkeys(code for of_day in codes[on] for code in of_day)) for on in dates]
         rows.append([*first, *grid, *counts.values(), cut, line.carried, cut + line.carried])
     empty: list[Cell] = [None] * (len(dates) + (2 if with_nip else 1))
     total: list[Cell] = [None, message("sum", language), *empty]
@@ -117,9 +117,18 @@ def full_attendance(period: UnitPeriod, settings: Settings, language: Language, 
 _WIDTHS: Mapping[str, int] = {"number": 4, "name": 26, "nip": 26, "person": 10}
 
 
-def _codes(found: Standing | None, settings: Settings) -> Sequence[str]:
-    if found is None:
-        return ()
+def _grid(line: Line, dates: Sequence[date], settings: Settings) -> dict[date, list[Sequence[str]]]:
+    """Return the codes of each day by the column that it stands in.
+
+    A night shift at the end of a month may be planned outside the period that it is work of: the nearest column has it.
+    """
+    found: dict[date, list[Sequence[str]]] = {on: [] for on in dates}
+    for on, one in sorted(line.days.items()):
+        found[min(max(on, dates[0]), dates[-1])].append(_codes(one, settings))
+    return found
+
+
+def _codes(found: Standing, settings: Settings) -> Sequence[str]:
     own = [settings.leave_codes.get(kind) for kind in found.excused]
     usual = [LEAVE.get(kind, OTHER_LEAVE) for kind in found.excused]
     replaced = {code: mine for code, mine in zip(usual, own, strict=True) if mine is not None}

@@ -64,15 +64,17 @@ class NoSheetError(Exception):
 
 
 def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
-    """Return the period that holds a date: as it was closed with this unit, or as it stands now.
+    """Return the period that holds a date: as it was closed with this unit or one above, or as it stands now.
 
     Raises NoSheetError where there is no such unit, or no verdict.
     """
     registers = Registers(connection)
     name = unit_name(registers, unit, on)
-    closed = next((one for one in closings.listing(connection, [unit]) if one.first <= on <= one.last), None)
-    if closed is not None:
-        return closed_period(connection, closed, name, zone_of(registers.rows("units")))
+    for closing in sorted(closings.listing(connection), key=lambda one: one.unit != unit):
+        if closing.first <= on <= closing.last:
+            closed = closed_period(connection, closing, unit, zone_of(registers.rows("units")))
+            if closed.lines:
+                return closed
     units = registers.with_units_below(unit, on - REACH, on + REACH)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
     equal: dict[Standing, Standing] = {}
@@ -113,11 +115,25 @@ def live_period(
     return UnitPeriod(unit, name, first, last, ordered(lines), closed)
 
 
-def closed_period(connection: Connection, closing: Closing, name: str, zone: tzinfo | None) -> UnitPeriod:
-    """Return a period as it was closed: the totals and the revisions of then, whatever is known now."""
+def closed_period(connection: Connection, closing: Closing, unit: str, zone: tzinfo | None) -> UnitPeriod:
+    """Return a unit's period as it was closed with it or a unit above: totals, revisions and names of then.
+
+    It has no line where the closing was of other units.
+    """
+    then = Registers(connection, datetime.fromisoformat(closing.entered))
     totals = closings.totals_of(connection, closing.id)
-    people = names_of(Registers(connection), [one.person for one in totals])
-    carried = carried_of(closings.adjustments_of(connection, closing.id))
+    adjustments = closings.adjustments_of(connection, closing.id)
+    if unit != closing.unit:
+        above = then.with_units_below(closing.unit, closing.first, closing.last)
+        below = then.with_units_below(unit, closing.first, closing.last) if unit in above else set()
+        elsewhere = {one.person for one in totals if one.unit not in below}
+        totals = [one for one in totals if one.unit in below]
+        own = {one.person for one in totals}
+        adjustments = [
+            one for one in adjustments if one.person in own or (one.unit in below and one.person not in elsewhere)
+        ]
+    people = names_of(then, [one.person for one in totals])
+    carried = carried_of(adjustments)
     wanted = [
         (one.person, date.fromisoformat(on), revision) for one in totals for on, revision in _counted(one.revisions)
     ]
@@ -132,9 +148,10 @@ def closed_period(connection: Connection, closing: Closing, name: str, zone: tzi
         percent, rupiah = carried.pop(one.person, (Decimal(0), 0))
         days = found.get(one.person, {})
         lines.append(Line(one.person, own_name, nip, days, json.loads(one.content), percent, rupiah))
-    lines += _only_carried(Registers(connection), carried)
+    lines += _only_carried(then, carried)
     closed = Closed(print_moment(closing.entered, zone), closing.closed_by, closing.paper)
-    return UnitPeriod(closing.unit, name, closing.first, closing.last, ordered(lines), closed)
+    name = unit_name(then, unit, closing.first) if lines else unit
+    return UnitPeriod(unit, name, closing.first, closing.last, ordered(lines), closed)
 
 
 def _only_carried(registers: Registers, carried: Mapping[str, tuple[Decimal, int]]) -> list[Line]:

@@ -198,6 +198,21 @@ def adjustments_of(connection: Connection, number: int) -> list[StoredAdjustment
     return [StoredAdjustment(*row) for row in connection.execute(query)]
 
 
+def adjustment_of(connection: Connection, number: int, person: str, first: date) -> StoredAdjustment | None:
+    """Return what a closing carries of one closed period."""
+    columns = [ADJUSTMENT.c[name] for name in StoredAdjustment._fields]
+    of = ADJUSTMENT.c.closing == number, ADJUSTMENT.c.person == person, ADJUSTMENT.c.first == first.isoformat()
+    row = connection.execute(select(*columns).where(*of)).one_or_none()
+    return None if row is None else StoredAdjustment(*row)
+
+
+def counts_of(connection: Connection, number: int) -> tuple[int, int]:
+    """Return how many people a closing closed, and how many adjustments it carries."""
+    people = select(func.count(CLOSED.c.person.distinct())).where(CLOSED.c.closing == number)
+    adjustments = select(func.count()).where(ADJUSTMENT.c.closing == number)
+    return connection.execute(people).scalar_one(), connection.execute(adjustments).scalar_one()
+
+
 def files_of(connection: Connection, number: int) -> list[tuple[str, str, int]]:
     """Return name, SHA-256 and size of the files made at a closing."""
     columns = KEPT_FILE.c.name, KEPT_FILE.c.sha256, func.length(KEPT_FILE.c.content)

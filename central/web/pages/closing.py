@@ -174,7 +174,7 @@ def show_file(look: Look) -> Sent:
     found = closings.file_of(look.connection, number, look.parameters["name"])
     if found is None:
         raise Missing
-    people = len({one.person for one in closings.totals_of(look.connection, number)})
+    people, _adjustments = closings.counts_of(look.connection, number)
     look.report(unit=closing.unit, first=closing.first, last=closing.last, people=people)
     kept, digest = found
     if sha256(kept.content).hexdigest() != digest:

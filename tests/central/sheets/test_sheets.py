@@ -19,10 +19,13 @@ from central.cli import app
 from central.closing.close import close
 from central.policy.office import OfficePolicies
 from central.sheets import write
-from central.sheets.settings import SettingsError, load_settings
+from central.sheets.lines import Line, UnitPeriod
+from central.sheets.month import recap
+from central.sheets.settings import Settings, SettingsError, load_settings
 from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.store import closings
 from central.texts import Language
+from central.web.views.standing import COMPLETE, LATE, PRESENT, Standing
 from tests.central.store.office import POLICIES, Centre
 
 HOSTILE = '=HYPERLINK("http://x","y")'
@@ -278,3 +281,46 @@ def test_english_where_it_is_wanted(centre: Centre, tmp_path: Path) -> None:
     file = tmp_path / "recap.html"
     sheet(centre, "recap", "dinas", "2026-09-15", "-o", str(file), "--lang", Language.ENGLISH)
     assert "Attendance recap" in file.read_text("utf-8")
+
+
+def test_a_unit_has_the_sheet_of_the_closing_of_the_unit_above(centre: Centre) -> None:
+    """Its people as they were closed, and nobody else's; whatever is known later."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,UPT Contoh,dinas,,2026-01-01,\n")
+    centre.enter("people", "key,name,employment,unit,from,until\ne,Contoh Lima,pns,upt,2026-09-29,\n")
+    centre.enter("enrolments", "pin,site,person,from,until\n1005,3602-bkpsdm,e,2026-01-01,\n")
+    centre.at("2026-10-02 09:00")
+    closed(centre, date(2026, 9, 15))
+    before = table(centre, "annex", "upt", "2026-09-15")
+    assert [(row["Kode pegawai"], row["TK"]) for row in before] == [("e", "2")]
+    centre.enter("leave", "person,kind,from,until,paper\ne,annual,2026-09-29,2026-09-29,Contoh 10/2026\n")
+    centre.at("2026-11-02 08:00")
+    assert table(centre, "annex", "upt", "2026-09-15") == before
+    closed(centre, date(2026, 10, 15))
+    (row,) = table(centre, "annex", "upt", "2026-10-15")
+    assert Decimal(row["Potongan bulan lalu %"]) < 0
+
+
+def test_a_closed_sheet_has_the_names_of_its_closing(centre: Centre) -> None:
+    """A name that has changed since is in the next sheet."""
+    closed(centre, date(2026, 9, 15))
+    before = table(centre, "annex", "dinas", "2026-09-15")
+    rows = "key,name,employment,unit,from,until\nd,Contoh Empat,pns,dinas,2026-09-29,2026-09-30\n"
+    centre.at("2026-10-02 09:00")
+    centre.enter("people", rows + "d,Contoh Keempat,pns,dinas,2026-10-01,\n")
+    centre.at("2026-11-02 08:00")
+    assert table(centre, "annex", "dinas", "2026-09-15") == before
+    assert "Contoh Keempat" in {row["Nama"] for row in table(centre, "annex", "dinas", "2026-10-15")}
+
+
+def test_a_night_shift_planned_outside_the_period_stands_in_the_nearest_column() -> None:
+    """It is work of the period: what the sums count, a cell shows."""
+    late = Standing("final", frozenset({LATE, PRESENT}), frozenset(), kind="workday")
+    fine = Standing("final", frozenset({COMPLETE, PRESENT}), frozenset(), kind="workday")
+    days = {date(2026, 8, 31): late, date(2026, 9, 1): fine}
+    total = {**dict.fromkeys(("late_min", "early_min", "open_days", "provisional_days"), 0), "days": 2, "cut": "0"}
+    line = Line("a", "Contoh", None, days, total, Decimal(0), 0)
+    period = UnitPeriod("dinas", "Dinas", date(2026, 9, 1), date(2026, 9, 30), [line], None)
+    found = recap(period, Settings(), Language.INDONESIAN, date(2026, 10, 1))
+    (cells,) = found.rows
+    row = dict(zip([column.name for column in found.columns], cells, strict=True))
+    assert (row["2026-09-01"], row["TL"], row["present_days"], row["planned_days"]) == ("TL H", 1, 2, 2)
