@@ -20,7 +20,7 @@ from central.store import requests as stored
 from central.store.requests import ENTERED, Note, Request, Step
 from central.texts import Text, _, into
 from central.web.access import ALL_UNITS, Action
-from central.web.page import Done, Look, Missing, Page, Refusal, Shown
+from central.web.page import LAST_DAY, Done, Look, Missing, Page, Refusal, Shown
 from central.words import COLUMNS, REGISTERS, word_of
 
 MOST = 200
@@ -48,6 +48,7 @@ TEXTS: Mapping[str, Text] = {
     "requests_approve": _("Approve"),
     "requests_refuse": _("Refuse"),
     "requests_withdraw": _("Withdraw"),
+    "requests_beyond": _("on some of its dates the person is in another unit: the personnel agency decides it"),
     "requests_own": _("your own request: another person decides it"),
     "requests_send": _("Send the request"),
     "requests_required": _("required"),
@@ -76,6 +77,8 @@ class Shows(NamedTuple):
     name: str | None
     """Of the person, where the viewer sees her."""
     may_decide: bool
+    beyond: bool
+    """Some of its dates are not in the viewer's units."""
     own: bool
     may_withdraw: bool
 
@@ -119,6 +122,8 @@ def decide(look: Look, form: Mapping[str, str]) -> Done:
     match step:
         case "approve" | "refuse" if not look.viewer.may(Action.APPROVE):
             raise Missing
+        case "approve" | "refuse" if not _may_decide(look, request):
+            raise Refusal(403, "requests_beyond")
         case "approve" | "refuse" if not look.viewer.may_approve(request.person or "", request.requested_by):
             raise Refusal(403, "request_own", number=number)
         case "approve":
@@ -158,7 +163,7 @@ def show_new(look: Look) -> Shown:
 
 
 def enter(look: Look, form: Mapping[str, str]) -> Done:
-    """Enter a request about a person whom the viewer sees on its first date."""
+    """Enter a request about a person whom the viewer sees on all its dates."""
     kind = form.get("kind", "")
     if kind not in _kinds(look):
         raise Missing
@@ -174,7 +179,7 @@ def enter(look: Look, form: Mapping[str, str]) -> Done:
         raise Missing
     with _refusals(look):
         subject = acts.subject_of(look.connection, kind, row)
-    if person and not look.scope.holds(subject.unit, person, subject.first):
+    if person and not _sees_all(look, person, subject.first, subject.last):
         raise Missing
     by = Person(look.viewer.account, look.viewer.person)
     return _done(look, lambda one: acts.enter(one, look.policies, kind, row, by, reason, look.now), "requests")
@@ -245,6 +250,24 @@ def _is_seen(look: Look, request: Request) -> bool:
     return look.scope.holds(request.unit, request.person, date.fromisoformat(request.first))
 
 
+def _may_decide(look: Look, request: Request) -> bool:
+    """Return whether all dates of a request are in the viewer's units: whoever sees some of them sees it."""
+    last = None if request.last is None else date.fromisoformat(request.last)
+    return request.person is None or _sees_all(look, request.person, date.fromisoformat(request.first), last)
+
+
+def _sees_all(look: Look, person: str, first: date, last: date | None) -> bool:
+    """Return whether the viewer sees a person on all dates of a row; of those without a row, she is in no unit."""
+    if look.viewer.role in ALL_UNITS:
+        return True
+    rows = look.registers.rows("people", [f"person:{person}"], first, last or date.max)
+    return bool(rows) and all(
+        look.scope.holds(row.record.unit, person, on)
+        for row in rows
+        for on in (max(row.since, first), min(row.until or date.max, last or row.since, LAST_DAY))
+    )
+
+
 def _of_viewer(look: Look, everything: bool) -> Iterator[Shows]:
     # A few hundred of the newest are looked through; older ones that wait come first.
     waiting = stored.listing(look.connection, what=ENTERED, limit=10 * MOST)
@@ -264,13 +287,16 @@ def _shown(look: Look, request: Request, steps: Sequence[Step], names: Mapping[s
     approves = look.viewer.may(Action.APPROVE)
     allowed = look.viewer.may_approve(request.person or "", request.requested_by)
     ours = look.viewer.person is not None and look.viewer.person == request.requester
+    decides = waits and approves and allowed and not ours
+    within = decides and _may_decide(look, request)
     return Shows(
         request,
         steps,
         into(word_of(REGISTERS, request.kind), look.language),
         row,
         None if request.person is None else names.get(request.person, request.person),
-        may_decide=waits and approves and allowed and not ours,
+        may_decide=within,
+        beyond=decides and not within,
         own=waits and approves and (not allowed or ours),
         may_withdraw=waits and request.requested_by == look.viewer.account,
     )

@@ -189,3 +189,24 @@ def test_notes_and_answers_on_a_day(served: Served) -> None:
     audit = served.browser("audit")
     assert 'name="text"' not in audit.get(path).body
     assert chief.post(path, {"form": token(chief.get(path)), "text": "x" * 5000}).status == 400
+
+
+def test_a_request_that_reaches_into_another_unit_is_for_whoever_sees_all_its_dates(served: Served) -> None:
+    """`b` is at the clinic until August and at the school from September: neither decides about the other's days."""
+    clerk, chief, other, bkd = (served.browser(name) for name in ("clerk", "chief", "other", "bkd1"))
+    unknown = enter(clerk, row_person="nobody")
+    for until in ("2026-09-02", "2027-01-01"):
+        answer = enter(clerk, row_until=until)
+        assert (answer.status, answer.body) == (404, unknown.body)
+    served.office.enter(
+        "leave", "person,kind,from,until,paper\nb,maternity,2026-09-01,2026-09-04,Rahasia 1/2026\n", "Rahasia 1/2026"
+    )
+    assert "Rahasia" not in enter(clerk, row_until="2026-09-02").body
+    assert enter(other, row_from="2026-08-31", row_until="2026-09-05").status == 404
+    assert stored(served) == []
+    assert enter(served.browser("audit")).status == 404
+    assert enter(bkd, row_kind="annual", row_until="2026-09-05").status == 303
+    assert 'value="approve"' not in chief.get("/requests").body
+    assert decide(chief, "approve", paper="Contoh").status == 403
+    assert enter(clerk).status == 303
+    assert 'value="approve"' in chief.get("/requests").body
