@@ -111,6 +111,9 @@ def test_a_client_that_would_be_refused_need_not_send(office: Opened) -> None:
         (b"GET /iclock/../../etc/passwd HTTP/1.1\r\n\r\n", 404),
         (get("exchange", f"SN={SN}&type=publickey"), 404),
         (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\0\r\n\r\n", 400),
+        (b"GET" + b" " * 8000 + b"x\r\n\r\n", 400),  # minutes of a regular expression
+        (b"GET / HTTP/1.1\r\nA: x" + b" " * 8000 + b"x\r\n\r\n", 404),
+        (b"GET  HTTP/1.1\r\n\r\n", 400),
     ],
 )
 def test_what_cannot_be_served_gets_an_answer_without_ok_in_it(office: Opened, request_: bytes, status: int) -> None:
