@@ -187,6 +187,7 @@ class Centre:
                 await self._store(look.accesses, touch, change)
             except Refusal as refusal:
                 outcome = refusal
+                await self._store(look.accesses, touch)  # the transaction that was refused had them too
         except NotLoggedIn:
             return self._login.to_form(incoming)
         except StoreError as error:

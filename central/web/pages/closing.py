@@ -13,6 +13,7 @@ from central.closing.close import ClosingError, Draft, draft, prepare
 from central.reports.messages import MESSAGES as REASONS
 from central.sheets.settings import Settings
 from central.store import closings
+from central.store.closings import Closing
 from central.texts import Text, _
 from central.web.access import Action
 from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
@@ -64,13 +65,14 @@ def show(look: Look) -> Shown:
     """Return the closed periods of the viewer's units, and the way to close another one."""
     today = look.today()
     seen = {unit.key: unit.name for unit in look.units(today)}
-    found = [one for one in closings.listing(look.connection) if one.unit in seen]
+    found = [one for one in closings.listing(look.connection) if _is_seen(look, one)]
+    names = {one.id: look.tree.on(_tree_date(look, one))[one.unit].name for one in found}
     files = {one.id: closings.files_of(look.connection, one.id) for one in found}
 
     def values() -> Mapping[str, Any]:
         return {
             "closings": list(reversed(found)),
-            "names": seen,
+            "names": names,
             "files": files,
             "may_close": look.viewer.may(Action.CLOSE),
             "units": list(seen.items()),
@@ -78,6 +80,16 @@ def show(look: Look) -> Shown:
         }
 
     return look.show("closings.html", values)
+
+
+def _is_seen(look: Look, closing: Closing) -> bool:
+    """Return whether the viewer saw the unit when the period ended: it may have ended, or moved, since."""
+    return closing.unit in look.scope.units(_tree_date(look, closing))
+
+
+def _tree_date(look: Look, closing: Closing) -> date:
+    """Return the last date of a closed period, or the first one where the unit ended within it."""
+    return closing.last if closing.unit in look.tree.on(closing.last) else closing.first
 
 
 def show_draft(look: Look) -> Shown:
@@ -169,7 +181,7 @@ def show_file(look: Look) -> Sent:
     text = look.parameters["number"]
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 18 else 0
     closing = closings.find(look.connection, number)
-    if closing is None or closing.unit not in look.scope.units(look.today()):
+    if closing is None or not _is_seen(look, closing):
         raise Missing
     found = closings.file_of(look.connection, number, look.parameters["name"])
     if found is None:

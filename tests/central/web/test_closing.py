@@ -95,3 +95,14 @@ def test_files_are_handed_out_as_they_were_to_those_who_see_the_unit(served: Ser
     with served.office.database.writing() as connection:
         connection.execute(text("UPDATE kept_file SET content = x'00' WHERE name = 'recap.html'"))
     assert bkd.get("/closings/1/recap.html").status == 409
+
+
+def test_files_of_a_unit_that_has_ended_stay_with_those_who_saw_it(served: Served) -> None:
+    """The clinic is closed down in September; August's sheets are there as before."""
+    close(served.browser("bkd1"), "/closing?unit=clinic&date=2026-08-31", **{"with-open": "yes"})
+    assert numbers(served) == [1]
+    served.office.enter("units", "key,name,parent,zone,from,until\nclinic,Klinik,dinas,,2026-01-01,2026-09-01\n")
+    served.office.at("2026-09-04 09:00")
+    for browser in (served.browser("bkd1"), served.browser("chief")):
+        assert "/closings/1/recap.html" in browser.get("/closings").body
+        assert browser.get("/closings/1/recap.html").status == 200

@@ -210,3 +210,12 @@ def test_a_request_that_reaches_into_another_unit_is_for_whoever_sees_all_its_da
     assert decide(chief, "approve", paper="Contoh").status == 403
     assert enter(clerk).status == 303
     assert 'value="approve"' in chief.get("/requests").body
+
+
+def test_a_refused_change_is_in_the_access_log_too(served: Served) -> None:
+    """What the register says of the mistake is shown, so the look is stored although nothing else is."""
+    clerk = served.browser("clerk")
+    assert enter(clerk).status == 303
+    before = len(served.log())
+    assert enter(clerk, reason="x" * 5_000).status == 400
+    assert ("clerk", "request_new", None, "b", False) in served.log()[before:]
