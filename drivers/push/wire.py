@@ -239,15 +239,16 @@ def punch(line: CutLine) -> Record | None:
     fields = text.split(b"\t")
     if fields[0].strip().upper() == b"ATTLOG":
         fields = fields[1:]
-    if b"=" in fields[0]:
+    raw = b"\t".join(fields[:KEPT_FIELDS])
+    is_positional = len(fields) > 1 and _DATE.fullmatch(fields[1]) is not None
+    if b"=" in (fields[0] if is_positional else raw):
         pairs, raw = _pairs(text, line)
         return _decoded(_of_pairs(pairs, raw), lenient=False)
     whole = line.sha256 is None or len(fields) > KEPT_FIELDS
-    raw = b"\t".join(fields[:KEPT_FIELDS])
     if not whole:
         return BadRecord(raw, raw, f"a line of {line.size} bytes", line.size, line.sha256)
     if len(fields) < 2:
-        return _bad(raw, "no TABs between fields")
+        return _bad(b",".join(raw.split(b",")[:KEPT_FIELDS]), "no TABs between fields")
     rest = [*fields[2:5], None, None, None]
     return _decoded(_Fields(fields[0], fields[1], rest[0], rest[1], rest[2], raw), lenient=False)
 
@@ -292,8 +293,10 @@ def _pairs(text: bytes, line: CutLine | None) -> tuple[dict[str, bytes], bytes]:
         words = key.split()
         meaning = _KEYS.get(words[-1].lower()) if equals and words else None
         if meaning is not None and meaning not in pairs:
+            if b"=" in value:  # further pairs behind a blank, which may be anything
+                value = value.partition(b" ")[0]
             pairs[meaning] = value
-            kept.append(part)
+            kept.append(key + b"=" + value)
     return pairs, separator.join(kept)
 
 

@@ -121,6 +121,24 @@ def test_bad_lines_keep_their_bytes(line: bytes, reason: str) -> None:
     assert reason in found.reason
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        (b"USER\tPIN=7\tName=Siti\tPasswd=1", b"PIN=7"),
+        (b"FP\tPIN=7\tTMP=VEVNUExBVEU", b"PIN=7"),
+        (b"PIN=7 Name=Siti\tDateTime=2026-11-30 07:00:00", b"PIN=7\tDateTime=2026-11-30 07:00:00"),
+        (b"7,2026-11-30 07:00:00,0,1,0,0,0,3201234567890001,9", b"7,2026-11-30 07:00:00,0,1,0,0,0"),
+        (b"7\t0000-00-00\t0\t1\t0\t0\t0\t36.5\tQUJD==", b"7\t0000-00-00\t0\t1\t0\t0\t0"),
+    ],
+)
+def test_what_stands_among_punches_by_mistake_leaves_no_personal_data(line: bytes, kept: bytes) -> None:
+    """Names, templates and identity numbers are cut from unusual lines, too; what is known of them is kept."""
+    record = one(line)
+    assert record is not None
+    assert record.raw == kept
+    assert not isinstance(record, RawPunch) or record.pin == "7"
+
+
 def test_neighbours_of_bad_lines_are_read() -> None:
     """An empty line is none; four lines hold something."""
     body = b"\n12\t2026-02-31 07:00:00\t0\t1\nno tabs\n\t2026-11-30 07:00:00\t0\t1\n7\t2026-11-30 07:00:05\t0\t1\n"
