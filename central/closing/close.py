@@ -23,7 +23,7 @@ from central.sheets.source import Counted, counted_of, live_period, today_in, un
 from central.store import closings, outbox, results
 from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
-from central.store.registers import Registers
+from central.store.registers import Registers, Stated
 from central.web.views.standing import Standing
 
 REACH = timedelta(days=31)
@@ -121,7 +121,8 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     today = now.astimezone(zone_of(registers.rows("units"))).date()
     if last >= today:
         raise ClosingError("closing_not_over", unit=unit, first=first.isoformat(), last=last.isoformat())
-    if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE):
+    staff = {row.record.key for row in _staff(registers, units, first - EDGE, last + EDGE)}
+    if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE, sorted(staff.union(judged))):
         raise ClosingError("closing_unjudged", marks=waiting)
     ours = list(_not_closed(connection, policies, found, equal))
     if not ours:
@@ -348,8 +349,11 @@ def _counting(connection: Connection, people: Iterable[str]) -> dict[tuple[str, 
 
 def _unjudged(registers: Registers, units: Iterable[str], judged: set[str], first: date, last: date) -> list[str]:
     """Return the people who are employed in units on any of the dates and have no verdict near them."""
-    rows = registers.rows("people", sorted(f"unit:{key}" for key in units), first, last, by="other")
-    return sorted({row.record.key for row in rows} - judged)
+    return sorted({row.record.key for row in _staff(registers, units, first, last)} - judged)
+
+
+def _staff(registers: Registers, units: Iterable[str], first: date, last: date) -> list[Stated]:
+    return registers.rows("people", sorted(f"unit:{key}" for key in units), first, last, by="other")
 
 
 def _newest(connection: Connection, people: Sequence[str], first: date, last: date) -> dict[tuple[str, str], int]:

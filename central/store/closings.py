@@ -282,9 +282,17 @@ def revised_after(connection: Connection, people: Iterable[tuple[str, int]], fir
     return found
 
 
-def marks_touching(connection: Connection, first: date, last: date) -> int:
-    """Return how many marks about any of the dates wait; those that are set aside too."""
-    query = select(func.count()).where(AFFECTED.c.first <= last.isoformat(), AFFECTED.c.last >= first.isoformat())
+def marks_touching(connection: Connection, first: date, last: date, people: Iterable[str]) -> int:
+    """Return how many marks about any of the dates wait, those that are set aside too.
+
+    Of marks about one person, only those about ``people``; what another mark touches is known when it is judged.
+    """
+    ours = listed(AFFECTED.c.subject, [f"person:{key}" for key in people])
+    query = select(func.count()).where(
+        AFFECTED.c.first <= last.isoformat(),
+        AFFECTED.c.last >= first.isoformat(),
+        ours | ~AFFECTED.c.subject.startswith("person:"),
+    )
     return connection.execute(query).scalar_one()
 
 

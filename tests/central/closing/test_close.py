@@ -16,8 +16,9 @@ from central.cli import app
 from central.closing.close import ClosingError, close, draft, prepare, without
 from central.policy.office import OfficePolicies
 from central.sheets.settings import Settings
-from central.store import closings, outbox
+from central.store import closings, marks, outbox
 from central.store.closings import StoredAdjustment
+from central.timesheet.affected import Mark
 from tests.central.store.office import POLICIES, Centre
 
 SEPTEMBER, OCTOBER = date(2026, 9, 15), date(2026, 10, 15)
@@ -428,3 +429,16 @@ def test_who_was_found_later_is_adjusted_by_the_unit_that_is_closed_now(centre: 
     centre.at("2026-11-02 08:00")
     assert set(adjustments(centre, closed(centre, OCTOBER, unit="upt"))) == {("c", "2026-09-01")}
     assert adjustments(centre, closed(centre, OCTOBER)) == {}
+
+
+def test_a_mark_about_a_person_of_another_unit_stops_no_closing(centre: Centre) -> None:
+    """One that is set aside waits for a mended program; the other units close meanwhile."""
+    centre.enter("units", "key,name,parent,zone,from,until\nlain,Contoh,,Asia/Jakarta,2026-01-01,\n")
+    centre.enter("people", "key,name,employment,unit,from,until\nx,Contoh Sepuluh,pns,lain,2026-08-24,\n")
+    centre.at("2026-10-02 09:00")
+    september = date(2026, 9, 1)
+    with centre.database.writing() as connection:
+        marks.mark(connection, [Mark("person:x", september, september)], {"kind": "punch"}, "2026-10-02T02:00:00.000Z")
+        (one,) = marks.waiting(connection, 10)
+        marks.set_aside(connection, one.id, "ValueError in judge.py:1")
+    closed(centre)
