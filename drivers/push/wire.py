@@ -524,7 +524,8 @@ class Result(NamedTuple):
 
 
 _RESULT = re.compile(rb"(?i)\bID=([0-9A-Za-z]{1,20})&Return=(-?\d{1,9})(?:&([^\r\n]*))?")
-_SUM = re.compile(rb"(?i)\bAttlog(?:Count|Sum)=(\d{1,9})\b")
+_COUNT = re.compile(rb"(?i)\bAttlogCount=(\d{1,9})\b")
+_SUM = re.compile(rb"(?i)\bAttlogSum=(\d{1,9})\b")
 
 
 def results(body: bytes) -> list[Result]:
@@ -534,5 +535,5 @@ def results(body: bytes) -> list[Result]:
     return [
         Result(match[1].decode("ascii"), int(match[2]), int(total[1]) if total else None)
         for match, end in zip(found, ends, strict=True)
-        for total in (_SUM.search(body, match.start(), end),)
+        for total in (_COUNT.search(body, match.start(), end) or _SUM.search(body, match.start(), end),)
     ]

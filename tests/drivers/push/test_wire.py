@@ -418,6 +418,7 @@ def test_no_command_of_the_list_changes_a_terminal() -> None:
         ),
         (b"ID=7&Return=0&CMD=VERIFY SUM&AttlogSum=3\r\n", [("7", 0, 3)]),
         (b"ID=7&Return=0&CMD=VERIFY SUM\nAttlogCount=0\n", [("7", 0, 0)]),
+        (b"ID=7&Return=0&CMD=VERIFY SUM\nAttlogSum=99\nAttlogCount=12\n", [("7", 0, 12)]),
         (b"id=7&return=0&cmd=INFO\n~DeviceName=X\nComKey=9\n", [("7", 0, None)]),
         (b"ID=1&Return=0&CMD=VERIFY SUM\nID=2&Return=0&CMD=VERIFY SUM&AttlogCount=5", [("1", 0, None), ("2", 0, 5)]),
         (b"\xff\xfe", []),
