@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
+from central.moments import print_moment
 from central.options import AsJson, By, Db, InLanguage, Paper, Policies, clock_of
 from central.policy.office import OfficePolicies
 from central.registers.commands import print_mistakes
@@ -22,7 +23,7 @@ from central.store import requests
 from central.store.engine import Database
 from central.store.requests import Request, Step
 from central.texts import Language, into
-from central.words import REGISTERS, word_of
+from central.words import COLUMNS, REGISTERS, word_of
 
 app = typer.Typer(no_args_is_help=True, help="Requests: rows of registers that another person approves.")
 
@@ -127,13 +128,16 @@ def list_requests(
 
 def lines_of(one: Request, steps: list[Step], language: Language) -> Iterator[str]:
     """Yield a request with its steps, for people."""
-    row = ", ".join(f"{head} {text}" for head, text in json.loads(one.content).items())
+    given = [(into(word_of(COLUMNS, head), language), text) for head, text in json.loads(one.content).items() if text]
+    row = ", ".join(f"{head} {text}" for head, text in given)
     kind, state = into(word_of(REGISTERS, one.kind), language), STATES[steps[-1].what].into(language)
     yield message("request_line", language, number=one.id, kind=kind, what=row, state=state)
     for step in steps:
         reason, paper = (f": {step.reason}" if step.reason else ""), (f" ({step.paper})" if step.paper else "")
         what = STEPS[step.what].into(language)
-        yield message("request_step", language, at=step.at, by=step.by, what=what, reason=reason, paper=paper)
+        yield message(
+            "request_step", language, at=print_moment(step.at, None), by=step.by, what=what, reason=reason, paper=paper
+        )
 
 
 def _do(db: Path, act: Callable[[Connection], str], language: Language) -> None:

@@ -71,6 +71,7 @@ def show(look: Look) -> Shown:
 
     def values() -> Mapping[str, Any]:
         return {
+            "moment": lambda at: look.t.moment(at, look.zone()),
             "closings": list(reversed(found)),
             "names": names,
             "files": files,

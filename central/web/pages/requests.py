@@ -38,6 +38,10 @@ TEXTS: Mapping[str, Text] = {
     "requests_decided": _("Decided"),
     "requests_none": _("Nothing waits here."),
     "requests_new": _("New request"),
+    "requests_hint_person": _("the person's key, such as p-0001: the address of the person's page ends with it"),
+    "requests_hint_kind": _("annual, sick, important, duty or another kind that the page Policies names"),
+    "requests_hint_time": _("such as 16:05"),
+    "requests_hint_slot": _("in or out, as the date's page names it; may stay empty"),
     "requests_what": _("What"),
     "requests_who": _("Person"),
     "requests_steps": _("Steps"),
@@ -67,6 +71,17 @@ TEXTS: Mapping[str, Text] = {
 }
 
 
+HINTS = {
+    "person": "requests_hint_person",
+    "kind": "requests_hint_kind",
+    "begin": "requests_hint_time",
+    "end": "requests_hint_time",
+    "time": "requests_hint_time",
+    "slot": "requests_hint_slot",
+}
+"""What is typed into a field, by its column."""
+
+
 class Shows(NamedTuple):
     """A request as the page shows it."""
 
@@ -93,6 +108,7 @@ def show(look: Look) -> Shown:
 
     def values() -> Mapping[str, Any]:
         return {
+            "moment": lambda at: look.t.moment(at, look.zone()),
             "waiting": waiting,
             "decided": decided,
             "kinds": [(kind, into(word_of(REGISTERS, kind), look.language)) for kind in _kinds(look)],
@@ -154,6 +170,7 @@ def show_new(look: Look) -> Shown:
                 for one in columns
                 if one.name != "reason"
             ],
+            "hints": {name: look.t(text) for name, text in HINTS.items() if (name, kind) != ("kind", "decisions")},
             "given": {"person": person},
             "form_token": look.form_token,
             "most_text": MAX_TEXT,
@@ -194,6 +211,7 @@ def show_notes(look: Look) -> Shown:
         return {
             "person": person,
             "on": on,
+            "moment": lambda at: look.t.moment(at, look.zone()),
             "notes": found,
             "kinds": {"note": look.t("notes_note"), "answer": look.t("notes_answer")},
             "writes": _writes(look),

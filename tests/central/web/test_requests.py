@@ -58,6 +58,7 @@ def test_a_request_is_entered_seen_and_approved_by_another_account(served: Serve
     clerk, chief = served.browser("clerk"), served.browser("chief")
     assert (enter(clerk).status, enter(clerk).to) == (303, "/requests")
     page = chief.get("/requests?lang=en").body
+    assert " UTC ·" not in page, "the office is not in UTC"
     assert "&lt;b&gt;demam&lt;/b&gt;" in page
     assert "Contoh &lt;b&gt;Dua&lt;/b&gt;" in page
     assert decide(chief, "approve", paper="Contoh 7/2026").status == 303
@@ -161,7 +162,8 @@ def test_every_form_of_a_kind_is_shown_and_unknown_kinds_are_no_page(served: Ser
     bkd = served.browser("bkd1")
     for kind in ("leave", "corrections", "orders", "decisions"):
         for language in ("id", "en"):
-            assert 'name="row-' in bkd.get(f"/request/new?kind={kind}&lang={language}").body
+            form = bkd.get(f"/request/new?kind={kind}&lang={language}").body
+            assert 'name="row-' in form and 'id="hint-person"' in form
     assert bkd.get("/request/new?kind=people").status == 404
 
 
