@@ -45,7 +45,7 @@ COMMANDS = {
     "reload": Entry(
         "reload",
         GATEWAY,
-        "Have the running gateway read its configuration again, and apply what has changed of terminals.",
+        "Have the running gateway read its configuration again, and apply changed terminals and receiver.",
     ),
     "status": Entry(
         "status", GATEWAY, "Show the state of the gateway and its terminals, and what a person should look at."

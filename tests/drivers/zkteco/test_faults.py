@@ -329,8 +329,8 @@ def test_stale_bytes_and_new_numbers_change_no_punch() -> None:
     spoilt = served(terminal)
     assert spoilt != honest
     assert len(spoilt) == len(honest)
-    punches = [record[:-1] for record in layouts.LAYOUTS["40"].decode(spoilt[4:])]
-    assert punches == [record[:-1] for record in terminal.records()]
+    punches = [record[:6] for record in layouts.LAYOUTS["40"].decode(spoilt[4:])]  # all but the bytes themselves
+    assert punches == [record[:6] for record in terminal.records()]
     assert spoilt[4:6] != honest[4:6]
 
 
