@@ -57,52 +57,38 @@ InSettings = Annotated[
 Builder = Callable[[UnitPeriod, Settings, Language, date], Sheet]
 
 
-@app.command()
-def recap(
-    context: typer.Context,
-    unit: Unit,
-    on: OnDate,
-    db: Db,
-    output: Output,
-    form: AsFormat = None,
-    settings: InSettings = None,
-    policies: Policies = None,
-    lang: InLanguage = Language.INDONESIAN,
-) -> None:
-    """Write the monthly recap: person and date with codes, sums, minutes, cut, cut of last month. Rekap bulanan."""
-    _of_unit(context, month.recap, unit, on, db, output, form, settings, policies, lang)
+def _add_unit_command(name: str, builder: Builder, explained: str) -> None:
+    """Add the command that writes one sheet of a unit's period."""
+
+    @app.command(name, help=explained)
+    def write_sheet(
+        context: typer.Context,
+        unit: Unit,
+        on: OnDate,
+        db: Db,
+        output: Output,
+        form: AsFormat = None,
+        settings: InSettings = None,
+        policies: Policies = None,
+        lang: InLanguage = Language.INDONESIAN,
+    ) -> None:
+        def build(connection: Connection, given: Settings, today: date) -> Sheet:
+            return builder(source.unit_period(connection, OfficePolicies(policies), unit, on), given, lang, today)
+
+        _write(context, build, db, output, form, settings, lang)
 
 
-@app.command()
-def annex(
-    context: typer.Context,
-    unit: Unit,
-    on: OnDate,
-    db: Db,
-    output: Output,
-    form: AsFormat = None,
-    settings: InSettings = None,
-    policies: Policies = None,
-    lang: InLanguage = Language.INDONESIAN,
-) -> None:
-    """Write the annex to the payment: cuts in percent, and those of last month. Lampiran pembayaran."""
-    _of_unit(context, month.annex, unit, on, db, output, form, settings, policies, lang)
-
-
-@app.command()
-def full(
-    context: typer.Context,
-    unit: Unit,
-    on: OnDate,
-    db: Db,
-    output: Output,
-    form: AsFormat = None,
-    settings: InSettings = None,
-    policies: Policies = None,
-    lang: InLanguage = Language.INDONESIAN,
-) -> None:
-    """Write the list of full attendance, by name. Daftar kehadiran penuh."""
-    _of_unit(context, month.full_attendance, unit, on, db, output, form, settings, policies, lang)
+_add_unit_command(
+    "recap",
+    month.recap,
+    "Write the monthly recap: person and date with codes, sums, minutes, cut, cut of last month. Rekap bulanan.",
+)
+_add_unit_command(
+    "annex",
+    month.annex,
+    "Write the annex to the payment: cuts in percent, and those of last month. Lampiran pembayaran.",
+)
+_add_unit_command("full", month.full_attendance, "Write the list of full attendance, by name. Daftar kehadiran penuh.")
 
 
 @app.command()
@@ -184,24 +170,6 @@ def outages(
 def _check(first: date, last: date) -> None:
     if last < first:
         raise typer.BadParameter("is before --from.", param_hint="--to")
-
-
-def _of_unit(
-    context: typer.Context,
-    builder: Builder,
-    unit: str,
-    on: date,
-    db: Path,
-    output: Path,
-    form: Format | None,
-    settings: Path | None,
-    policies: Path | None,
-    language: Language,
-) -> None:
-    def build(connection: Connection, given: Settings, today: date) -> Sheet:
-        return builder(source.unit_period(connection, OfficePolicies(policies), unit, on), given, language, today)
-
-    _write(context, build, db, output, form, settings, language)
 
 
 def _write(
