@@ -140,7 +140,7 @@ FINDINGS: Mapping[str, FindingText] = {
     ),
     "stopped_calling": FindingText(
         _("it has not called for {minutes} minutes, last from {address}"),
-        _("Check its power, its network cable and whether somebody changed its server settings."),
+        _("Check its power, its network cable and whether its server settings were changed."),
     ),
     "proxy_is_on": FindingText(
         _("it calls through a proxy setting, from {address}"),

@@ -20,7 +20,7 @@ from central.timesheet.totals import Totals, by_period, period_of, total, work_o
 PEOPLE = 100
 """People read at once."""
 MARGIN = timedelta(days=40)
-"""Days beyond those asked for that a period of theirs may have."""
+"""Days that a period may have beyond the requested dates."""
 
 
 class PersonPeriod(NamedTuple):

@@ -456,7 +456,7 @@ def _punch(held: Held) -> Punch | None:
 
 
 def _proof(one: Recording) -> Proof | None:
-    """Return what a punch proves of its terminal; None where no measurement of the clock speaks for its time."""
+    """Return what a punch proves of its terminal; None where its time rests on no measurement of the clock."""
     try:
         event = load_json(one.body)
         punch = punch_of(event, one.stream, one.sequence, one.instant)

@@ -145,7 +145,7 @@ Cached = Callable[[tuple[Any, ...], Callable[[], Any]], Any]
 
 @dataclass
 class Look:
-    """One request of a viewer: what it asks for, what the viewer sees, and what it has shown of people."""
+    """One request of a viewer: what it requests, what the viewer sees, and what was shown of people."""
 
     page: Page
     viewer: Viewer

@@ -21,7 +21,7 @@ from central.web.guard import Site, peer_of
 CONNECTIONS = 640
 """Connections at a time; further ones are closed. One address has at most half of them, but a proxy all."""
 FILES = 4096
-"""Descriptors that the process asks for: each connection needs one."""
+"""File descriptors that the process requests: each connection needs one."""
 HEAD_BYTES = 16 * 1024
 """Request line and headers, at most."""
 SHUTDOWN_S = 3

@@ -94,7 +94,7 @@ def zkteco(
     ] = None,
     timezone: ClockZone = OFFICE_ZONE,
     punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
     ] = None,
     one_conversation: Annotated[bool, typer.Option("--one-conversation", help="Serve one client at a time.")] = False,
     fault: Annotated[
@@ -176,7 +176,7 @@ def anviz(
     ] = None,
     timezone: ClockZone = OFFICE_ZONE,
     punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
     ] = None,
 ) -> None:
     """Serve Anviz terminals on a serial line or a TCP port until Ctrl-C.
@@ -256,7 +256,7 @@ def text_line(
     framing: Annotated[Framing, typer.Option(help="What a message stands between.")] = Framing.LINE,
     checksum: Annotated[Checksum, typer.Option(help="How a message is checked.")] = Checksum.NONE,
     punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
     ] = None,
 ) -> None:
     """Talk like a terminal on a serial line, or behind a TCP converter, until Ctrl-C.
@@ -301,7 +301,7 @@ def push(
     ] = 0.0,
     timezone: ClockZone = OFFICE_ZONE,
     punch_every: Annotated[
-        float | None, typer.Option(parser=duration, metavar="DURATION", help="Somebody punches this often.")
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
     ] = None,
     pace: Annotated[
         float, typer.Option(min=0.001, max=10.0, help="Factor of all its pauses; 0.1 calls ten times as often.")

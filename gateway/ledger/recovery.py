@@ -340,7 +340,7 @@ class _Recovery:
                 "day": day,
                 # A reading of the log clears the mark; without a recovered place it does so again.
                 "unplaced": (record and data.get("via") in WITHOUT_PLACE and sequence not in self._placed) or None,
-                # Without it the body tells two punches of one second apart, but for the identifiers of an app.
+                # Without it two punches of one second differ by their bodies, but for the identifiers of an app.
                 "content": event.get("content"),
             }
         )
