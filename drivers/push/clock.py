@@ -2,8 +2,8 @@
 
 A punch is received after it was made. So the terminal's clock is at least as far ahead as a punch's time lies ahead of
 its reception, and no more than the delay further. Punches are sent within a second or two while nothing is in the way;
-a punch that waited in the terminal proves nothing about it. What waited is recognised by three signs: several punches in one
-upload, a gap in the contact before it, and offsets that do not agree with each other.
+a punch that waited in the terminal proves nothing about it. What waited is recognised by three signs: several punches
+in one upload, a gap in the contact before it, and offsets that do not agree with each other.
 """
 
 from collections import deque
