@@ -155,8 +155,10 @@ def test_container_without_pseudo_terminals(monkeypatch: pytest.MonkeyPatch, tmp
     terminals, texts = make_terminals(office, clock), io.StringIO()
     recorded = terminals["pos"].count
     with ExitStack() as stack:
-        entries = _serve_all(stack, office, clock, terminals, Console(file=texts), Words(Language.ENGLISH))
-    assert set(entries) == set(terminals) == {"lobby", "gudang", "loket", "pos"}
+        entries = _serve_all(
+            stack, office, clock, terminals, "127.0.0.1:9", Console(file=texts), Words(Language.ENGLISH)
+        )
+    assert set(entries) == set(terminals) == {"lobby", "gudang", "loket", "pos", "aula"}
     assert entries["pos"]["driver"] == "zkteco"
     assert terminals["pos"].count == recorded > 0
     assert "terminal pos is on the network" in texts.getvalue()

@@ -155,6 +155,8 @@ class SimulatedTerminal:
         self.refused_writes: list[str] = []
         """Commands that would have changed it."""
         self.registry_code: str | None = None
+        self.woken = threading.Event()
+        """Set where its loop has something to do before the present pause is over."""
         self._now = now
         self._lock = threading.Lock()
         self._sent = 0
@@ -176,11 +178,17 @@ class SimulatedTerminal:
         """Return what its clock shows."""
         return (self._now() + self.offset).replace(microsecond=0)
 
-    def punch(self, pin: str, state: int = 0, verify: int = 1, *, moment: datetime | None = None) -> datetime:
-        """Make a punch, and return its time."""
+    @property
+    def count(self) -> int:
+        """Number of punches in its log."""
+        return len(self.log)
+
+    def punch(self, pin: str, state: int = 0, verify: int = 1, moment: datetime | None = None) -> datetime:
+        """Make a punch, which is uploaded at once, and return its time."""
         made = Punch(pin, moment or self.clock(), state, verify)
         with self._lock:
             self.log.append(made)
+        self.woken.set()
         return made.moment
 
     def begin(self, options: dict[str, str]) -> None:
@@ -369,7 +377,7 @@ class Simulator:
         self._call = Call(terminal, server, timeout_s)
         self._pace = pace
         self._stop = threading.Event()
-        self._wake = threading.Event()
+        self._wake = terminal.woken
         self._restart = threading.Event()
         self._batch = BATCH
         self._delay_s, self._error_delay_s = 10.0, 60.0
@@ -401,9 +409,7 @@ class Simulator:
 
     def punch(self, pin: str, state: int = 0, verify: int = 1) -> datetime:
         """Make a punch, which is uploaded at once, and return its time."""
-        moment = self.terminal.punch(pin, state, verify)
-        self._wake.set()
-        return moment
+        return self.terminal.punch(pin, state, verify)
 
     def restart(self) -> None:
         """Switch the terminal off and on: it begins anew."""

@@ -26,7 +26,7 @@ def demo(
 ) -> None:
     """Show everything at work on this computer.
 
-    Yesterday in an invented office is replayed: four simulated terminals, the gateway, a broker and a centre. At the
+    Yesterday in an invented office is replayed: five simulated terminals, the gateway, a broker and a centre. At the
     end all must hold the same punches, and each verdict must be the one that the script of the day means. Without
     --for everything then goes on running until Ctrl-C.
     """

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from drivers.anviz import simulator as anviz
+from drivers.push import simulator as push
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.demo.clock import ReplayedTime
 from gateway.demo.script import Part, read_script
@@ -27,14 +28,17 @@ SITE = "demo-office"
 BACKLOG = 20_000
 COMM_KEY = 271828
 FAST_BY = timedelta(minutes=7)
+CALLS_FASTER = 0.02
+"""Its pauses of 15 s between two calls would be most of the day."""
 
-Terminal = SimulatedTerminal | anviz.SimulatedTerminal
+Terminal = SimulatedTerminal | anviz.SimulatedTerminal | push.SimulatedTerminal
 Terminals = dict[str, Terminal]
 SERIALS = {
     "lobby": "DEMO0000000001",
     "gudang": "DEMO0000000002",
     "loket": "DEMO0000000003",
     "pos": "DEMO000000000004",
+    "aula": "DEMO0000000005",
 }
 
 
@@ -82,6 +86,7 @@ def make_terminals(office: Office, time: ReplayedTime) -> Terminals:
         "gudang": SimulatedTerminal(serial=SERIALS["gudang"], comm_key=COMM_KEY, now=clock),
         "loket": SimulatedTerminal(serial=SERIALS["loket"], clock_offset=FAST_BY, now=clock),
         "pos": anviz.SimulatedTerminal(serial=SERIALS["pos"], now=clock),
+        "aula": push.SimulatedTerminal(serial=SERIALS["aula"], now=clock),
     }
     add_past(office, terminals, clock())
     return terminals
@@ -103,12 +108,18 @@ def without_serial_line(office: Office, time: ReplayedTime) -> SimulatedTerminal
 
 
 @contextmanager
-def served(terminal: Terminal) -> Iterator[dict[str, Any]]:
-    """Serve a terminal for the length of a block; yield what a configuration says of it. OSError where it cannot be."""
+def served(terminal: Terminal, receiver: str) -> Iterator[dict[str, Any]]:
+    """Serve a terminal for the length of a block, or let it call ``receiver``, an address with a port.
+
+    Yield what a configuration says of it. OSError where it cannot be served.
+    """
     with ExitStack() as stack:
         if isinstance(terminal, SimulatedTerminal):
             network = stack.enter_context(Simulator(terminal))
             yield {"driver": "zkteco", "address": network.address}
+        elif isinstance(terminal, push.SimulatedTerminal):
+            stack.enter_context(push.Simulator(terminal, f"http://{receiver}", pace=CALLS_FASTER))
+            yield {"driver": "push", "serial": terminal.serial}
         else:
             line = stack.enter_context(anviz.Simulator(terminal, baudrate=9600))
             yield {"driver": "anviz", "port": line.port, "turnaround": "20ms"}

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 
+from drivers.push import simulator as push
 from drivers.zkteco.simulator import SimulatedTerminal
 from gateway.control import Done, ask
 from gateway.demo.clock import ReplayedTime
@@ -160,6 +161,9 @@ class Replay:
         pin, shown = self._pins[part.person], terminal.clock()
         self._subscriber.fingers[part.terminal, pin, shown.isoformat()] = time.monotonic()
         terminal.punch(pin, state, 1, shown)
+        if isinstance(terminal, push.SimulatedTerminal):
+            # Its clock is estimated from the delay of its calls, in which the day must not pass.
+            self._settle(lambda: _delivered(part.terminal, terminal))
 
     def _pull(self) -> None:
         terminal = self._terminals[CUT_OFF]
@@ -207,6 +211,12 @@ class Replay:
 
         self._settle(measure)
         self._visited = self._clock.now()
+
+
+def _delivered(name: str, terminal: push.SimulatedTerminal) -> _Reached:
+    """Whether the gateway has acknowledged all punches of a terminal that calls."""
+    delivered = len(terminal.acknowledged) == terminal.count
+    return _Reached(None if delivered else Message(_("{terminal} to deliver its punches"), terminal=name))
 
 
 def _before(moment: datetime | None, limit: datetime) -> bool:

@@ -1,8 +1,8 @@
 """`hadir demo`: the whole road on one machine, without set-up, with numbers and verdicts at the end that must be right.
 
-Four simulated terminals, three on real sockets and one on a serial line, the real daemon in a process of its own, a
-real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by. They replay
-yesterday in an invented office. Everything lives in temporary folders and ends with the command.
+Five simulated terminals, three on real sockets, one on a serial line and one that calls, the real daemon in a process of
+its own, a real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by. They
+replay yesterday in an invented office. Everything lives in temporary folders and ends with the command.
 """
 
 import json
@@ -25,7 +25,7 @@ from typing import Any
 from rich.console import Console
 from ruamel.yaml import YAML
 
-from drivers.zkteco.simulator import SimulatedTerminal
+from drivers.anviz import simulator as anviz
 from gateway.demo.clock import ReplayedTime
 from gateway.demo.office import (
     COMM_KEY,
@@ -173,12 +173,13 @@ def demo(for_s: float | None, *, plain: bool = False, language: Language = Langu
         clock = ReplayedTime(folder / "clock", datetime(day.year, day.month, day.day, tzinfo=ZONE) + BEGIN)
         stack.callback(clock.close)
         terminals = make_terminals(office, clock)
-        entries = _serve_all(stack, office, clock, terminals, console, words)
+        receiver = f"127.0.0.1:{free_port()}"
+        entries = _serve_all(stack, office, clock, terminals, receiver, console, words)
         port = stack.enter_context(embedded_broker(folder))
         subscriber = Subscriber(port)
         stack.callback(subscriber.close)
         page = f"127.0.0.1:{free_port()}"
-        configuration = _configuration(folder, port, page, entries)
+        configuration = _configuration(folder, port, page, receiver, entries)
         processes: Processes = {}
 
         def start(name: str, command: list[str]) -> None:
@@ -296,7 +297,13 @@ def _stay(running: _Demo) -> None:
 
 
 def _serve_all(
-    stack: ExitStack, office: Office, clock: ReplayedTime, terminals: Terminals, console: Console, words: Words
+    stack: ExitStack,
+    office: Office,
+    clock: ReplayedTime,
+    terminals: Terminals,
+    receiver: str,
+    console: Console,
+    words: Words,
 ) -> dict[str, dict[str, Any]]:
     """Serve the terminals until ``stack`` ends; return what a configuration says of each.
 
@@ -305,19 +312,21 @@ def _serve_all(
     entries: dict[str, dict[str, Any]] = {}
     for name, terminal in list(terminals.items()):
         try:
-            entries[name] = stack.enter_context(served(terminal))
+            entries[name] = stack.enter_context(served(terminal, receiver))
         except OSError as exc:
-            if isinstance(terminal, SimulatedTerminal):
+            if not isinstance(terminal, anviz.SimulatedTerminal):
                 raise
             text = _("terminal {name} is on the network: no serial line can be simulated on this machine ({reason})")
             line = words.text(text, name=name, reason=exc.strerror or str(exc))
             console.print(line, highlight=False, soft_wrap=True)
             terminals[name] = without_serial_line(office, clock)
-            entries[name] = stack.enter_context(served(terminals[name]))
+            entries[name] = stack.enter_context(served(terminals[name], receiver))
     return entries
 
 
-def _configuration(folder: Path, broker_port: int, page: str, entries: dict[str, dict[str, Any]]) -> Path:
+def _configuration(
+    folder: Path, broker_port: int, page: str, receiver: str, entries: dict[str, dict[str, Any]]
+) -> Path:
     key = folder / "comm-key"
     key.write_text(f"{COMM_KEY}\n", encoding="ascii")
     key.chmod(0o600)
@@ -329,6 +338,7 @@ def _configuration(folder: Path, broker_port: int, page: str, entries: dict[str,
         "timezone": ZONE.key,
         "data_dir": "data",
         "web": {"listen": page},
+        "receiver": {"listen": receiver},
         "mqtt": {"url": f"mqtt://127.0.0.1:{broker_port}"},
         # Visits are requested, so that no clock is moved while two are compared.
         "terminals": [{"name": name, "poll": "1d", **entry, **extra.get(name, {})} for name, entry in entries.items()],
