@@ -1,8 +1,8 @@
 """`hadir demo`: the whole road on one machine, without set-up, with numbers and verdicts at the end that must be right.
 
 Five simulated terminals, three on real sockets, one on a serial line and one that calls, the real daemon in a process
-of its own, a real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by. They
-replay yesterday in an invented office. Everything lives in temporary folders and ends with the command.
+of its own, a real MQTT 5 broker, the reference centre in another process, and a subscriber that shows what passes by.
+They replay yesterday in an invented office. Everything lives in temporary folders and ends with the command.
 """
 
 import json
