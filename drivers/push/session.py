@@ -41,6 +41,8 @@ REPEATS_S = 120.0
 REPEATS = 3
 """An upload that is acknowledged and arrives so often within :data:`REPEATS_S` shows that the form of the answer is
 not the one its terminal expects."""
+TEMPORARY = frozenset((-1001, -1003, -1005))
+"""Results of a terminal that is full, too late or busy now: another day the same command may succeed."""
 UNKNOWN_MAX = 20
 """Names of unknown tables that are remembered for one terminal."""
 
@@ -347,7 +349,7 @@ class Session:
                 command.result = result
                 counts = command.verb == "VERIFY SUM ATTLOG"
                 refused = result.code < (0 if counts else -1)  # of a query -1 also means that the span is empty
-                if refused:
+                if refused and result.code not in TEMPORARY:
                     self._unsupported.add(command.verb)
                 if refused or counts:
                     self._end(command)

@@ -791,11 +791,13 @@ class Receiver:
             del self._of_group[connection.group]
 
     def _has_token(self, key: Key) -> bool:
+        """Take a token; a refused request takes none, or a caller that repeats it at once would never get one."""
         limits, now_s = self._limits, self._now_s()
         tokens, at_s = self._rates.get(key, (limits.burst, now_s))
         tokens = min(limits.burst, tokens + (now_s - at_s) * limits.rate)
-        self._rates[key] = (max(0.0, tokens - 1), now_s)
-        return tokens >= 1
+        granted = tokens >= 1
+        self._rates[key] = (tokens - 1 if granted else tokens, now_s)
+        return granted
 
 
 def _problem(exc: OSError) -> str:

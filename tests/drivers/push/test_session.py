@@ -412,6 +412,16 @@ def test_an_unsupported_command_is_not_sent_again(terminal: Conversation, code: 
     assert terminal.text("getrequest") == "OK"
 
 
+def test_a_busy_terminal_is_requested_again(terminal: Conversation) -> None:
+    """It could not upload what was requested, for example: that ends this request, not all later ones."""
+    command = terminal.session.request("DATA QUERY ATTLOG", *DAY)
+    assert command is not None
+    terminal.text("getrequest")
+    terminal.text("devicecmd", f"ID={command.number}&Return=-1005&CMD=DATA QUERY ATTLOG\n".encode())
+    assert command.is_over
+    assert terminal.session.request("DATA QUERY ATTLOG", *DAY) is not None
+
+
 def test_results_of_other_commands_are_ignored(terminal: Conversation) -> None:
     """An earlier process may have sent them, or anybody."""
     command = terminal.session.request("VERIFY SUM ATTLOG", *DAY)

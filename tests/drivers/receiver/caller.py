@@ -127,13 +127,20 @@ def until(condition: Callable[[], object], seconds: float = WAIT_S) -> None:
 
 @contextmanager
 def opened(
-    limits: Limits | None = None, *, served: bool = True, expected: Expected | None = None, **config: Any
+    limits: Limits | None = None,
+    *,
+    served: bool = True,
+    expected: Expected | None = None,
+    monotonic_s: Callable[[], float] = time.monotonic,
+    **config: Any,
 ) -> Iterator[Opened]:
     """Yield a receiver on a free port; ``served``: a handler is registered for the serial number of this module."""
     reports: list[tuple[str, dict[str, Any]]] = []
     registry, office = Registry(), Office()
     registry.expect({Serial(SN): expected or Expected("lobby")})
-    receiver = Receiver(registry, report=lambda event, /, **fields: reports.append((event, fields)))
+    receiver = Receiver(
+        registry, report=lambda event, /, **fields: reports.append((event, fields)), monotonic_s=monotonic_s
+    )
     receiver.configure(Config("127.0.0.1", 0, limits=limits or Limits(), **config))
     receiver.start()
     try:

@@ -390,6 +390,18 @@ def test_a_terminal_that_calls_too_often_is_slowed_down() -> None:
         assert caller.refused == {"too_often": 2}
 
 
+def test_a_terminal_that_repeats_a_refused_call_at_once_is_served_at_the_rate() -> None:
+    """A refused call takes nothing from its share, or repeating it faster than the rate would never end."""
+    clock = [0.0]
+    with opened(Limits(rate=20, burst=1), monotonic_s=lambda: clock[0]) as running:
+        replies = []
+        for _ in range(12):
+            replies.append(status_of(running.exchange(get())))
+            clock[0] += 0.03
+
+        assert replies == [200, 503] * 6
+
+
 def test_the_bodies_that_wait_have_a_bound_in_memory() -> None:
     """The next one comes again later."""
     with opened(Limits(memory_bytes=10_000)) as running, running.registry.register(Serial("B"), running.office):
