@@ -1,5 +1,6 @@
 """`hadir demo`, as a newcomer runs it."""
 
+import http.client
 import io
 import os
 import re
@@ -9,12 +10,13 @@ import sys
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from rich.console import Console
 
 from gateway.demo.clock import ReplayedTime
-from gateway.demo.office import ZONE, Office, make_terminals
+from gateway.demo.office import PASSWORD, ZONE, Office, make_terminals
 from gateway.demo.run import _serve_all
 from gateway.demo.screen import Words
 from gateway.texts import Language
@@ -37,8 +39,8 @@ def started_below(folder: Path) -> dict[int, str]:
     return found
 
 
-def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start the demo, and return it when its day has begun."""
+def begun(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """Start the demo; return it when its day has begun, and the lines that it has printed until then."""
     process = subprocess.Popen(
         [*DEMO, *arguments],
         stdout=subprocess.PIPE,
@@ -47,9 +49,40 @@ def begun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         env={**os.environ, "TMPDIR": str(folder)},
     )
     assert process.stdout
-    running = next(line for line in process.stdout if line.startswith(("running", "berjalan")))
-    assert re.search(r"[\d,]+ (punches in the terminals|presensi di mesin)", running)
-    return process
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(("running", "berjalan")):
+            break
+    assert re.search(r"[\d,]+ (punches in the terminals|presensi di mesin)", lines[-1])
+    return process, lines
+
+
+def text_of(address: str, path: str, cookies: str = "", fields: dict[str, str] | None = None) -> tuple[str, str]:
+    """Request a page, or send a form; return its text and the cookies that it sets."""
+    connection = http.client.HTTPConnection(address, timeout=WAIT_S)
+    given = {"Cookie": cookies, "Origin": f"http://{address}", "Content-Type": "application/x-www-form-urlencoded"}
+    connection.request("GET" if fields is None else "POST", path, urlencode(fields) if fields else None, given)
+    answer = connection.getresponse()
+    assert answer.status in (200, 303), answer.status
+    found = [line.partition(";")[0] for line in answer.headers.get_all("set-cookie") or ()]
+    text = answer.read().decode()
+    connection.close()
+    return text, "; ".join(found)
+
+
+def look_at_pages(status: str, centre: str) -> None:
+    """Open the pages at the addresses of the first lines: the gateway's, and a unit's day after a login."""
+    assert status.startswith("halaman status: ")
+    assert re.match(r"halaman pusat: .* akun atasan, operator, bkd, pemeriksa; kata sandi ", centre)
+    assert centre.endswith(f" {PASSWORD}\n")
+    page, address = (re.findall(r"http://(127\.0\.0\.1:\d+)/", line)[0] for line in (status, centre))
+    assert "gudang" in text_of(page, "/")[0]
+    form, cookies = text_of(address, "/login")
+    (token,) = re.findall(r'name="form" value="([0-9a-f]+)"', form)
+    fields = {"form": token, "account": "atasan", "password": PASSWORD, "next": "/"}
+    _, session = text_of(address, "/login", cookies, fields)
+    eventually(lambda: "Melati Contoh" in text_of(address, "/today/sekretariat", session)[0])
 
 
 def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path) -> None:
@@ -91,8 +124,12 @@ def test_everything_is_at_the_centre_as_meant_and_nothing_is_left(tmp_path: Path
 
 
 def test_ctrl_c_leaves_out_the_pauses(tmp_path: Path) -> None:
-    """An impatient visitor still gets sum and verdicts, here in Indonesian, and until then reads what it waits for."""
-    process = begun(tmp_path, "--for", "10m", "--lang", "id")
+    """An impatient visitor still gets sum and verdicts, here in Indonesian, and until then reads what it waits for.
+
+    Both pages answer at the addresses that are printed first, and the centre's shows people.
+    """
+    process, lines = begun(tmp_path, "--for", "10m", "--lang", "id")
+    look_at_pages(*lines[:2])
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=800)
 
@@ -104,7 +141,7 @@ def test_ctrl_c_leaves_out_the_pauses(tmp_path: Path) -> None:
 
 def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
     """Nothing was compared, and the exit code does not claim so; no process and no file stay behind."""
-    process = begun(tmp_path, "--for", "10m")
+    process, _ = begun(tmp_path, "--for", "10m")
     assert process.stdout
     process.send_signal(signal.SIGINT)
     # It waits for something: the first signal was handled, no pause holds it any longer.
@@ -120,7 +157,7 @@ def test_a_second_ctrl_c_ends_it(tmp_path: Path) -> None:
 
 def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path) -> None:
     """Nothing of it can end them: the kernel does."""
-    process = begun(tmp_path, "--for", "10m")
+    process, _ = begun(tmp_path, "--for", "10m")
     others = {number for number in started_below(tmp_path) if number != process.pid}
     process.kill()
     process.communicate(timeout=WAIT_S)
@@ -131,7 +168,7 @@ def test_a_demo_that_is_killed_leaves_no_program_behind(tmp_path: Path) -> None:
 
 def test_a_program_that_ends_too_early_is_named(tmp_path: Path) -> None:
     """The exit code is 1, and its last words are shown."""
-    process = begun(tmp_path, "--for", "10m")
+    process, _ = begun(tmp_path, "--for", "10m")
     daemon = next(number for number, line in started_below(tmp_path).items() if "gateway.demo.daemon" in line)
     os.kill(daemon, signal.SIGKILL)
     process.send_signal(signal.SIGINT)

@@ -103,11 +103,24 @@ class Centre:
     """All that the pages share: database, accounts, caches, texts, templates."""
 
     def __init__(
-        self, source: Source, accounts: AccountFile, *, site: Site, policies: Path | None, own_days: bool, now: Now
+        self,
+        source: Source,
+        accounts: AccountFile,
+        *,
+        site: Site,
+        policies: Path | None,
+        own_days: bool,
+        now: Now,
+        session_now: Now,
     ) -> None:
-        """``policies``: the folder of the office's own; ``own_days``: accounts with the role *person* may log in."""
+        """``policies``: the folder of the office's own; ``own_days``: accounts with the role *person* may log in.
+
+        ``now`` is the clock of what pages show and store, ``session_now`` that of logins: they differ where a day is
+        replayed, in which twelve hours pass within a minute.
+        """
         self._source, self.accounts, self._site = source, accounts, site
         self._policies, self._own_days, self._now = OfficePolicies(policies), own_days, now
+        self._session_now = session_now
         self._writer = Writer(source)
         self._readers = ThreadPoolExecutor(READERS, "web-reader")
         self._addresses, self._tokens = Buckets(400, 1 / 40), Buckets(120, 1 / 10)
@@ -118,7 +131,14 @@ class Centre:
         self._layout = Layout(self._pages, _texts())
         self._names = CookieNames(secure=site.secure)
         self._login = LoginPages(
-            accounts, self._writer, self._layout, site, self._names, own_days=own_days, now=now, incoming=self._incoming
+            accounts,
+            self._writer,
+            self._layout,
+            site,
+            self._names,
+            own_days=own_days,
+            now=session_now,
+            incoming=self._incoming,
         )
 
     def app(self) -> ASGIApp:
@@ -207,7 +227,7 @@ class Centre:
     def _outcome(self, page: Page, incoming: Incoming, form: Mapping[str, str] | None, is_ours: bool) -> Answer:
         """Return what a page comes to; in a thread. Raises NotLoggedIn or StoreError."""
         with self._source.reading() as connection:
-            found = sessions.find(connection, incoming.token, self.accounts.get, self._now())
+            found = sessions.find(connection, incoming.token, self.accounts.get, self._session_now())
             if found is None or (found[0].role is Role.PERSON and not self._own_days):
                 raise NotLoggedIn
             account, touch = found

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import typer
 
 from central.log import configure_logging
-from central.options import AsJson, Db, Policies, clock_of
+from central.options import AsJson, Db, Policies, clock_of, system_now
 from central.registers.problems import printable
 from central.secret import SecretError, read_secret
 from central.store import accesses
@@ -236,7 +236,15 @@ def serve(
     except OSError as error:
         source.close()
         _refuse(f"{listen}: {error.strerror or error}; another program may use the port: choose another one, --listen")
-    centre = Centre(source, known, site=site, policies=policies, own_days=own_days, now=clock_of(context))
+    centre = Centre(
+        source,
+        known,
+        site=site,
+        policies=policies,
+        own_days=own_days,
+        now=clock_of(context),
+        session_now=system_now,
+    )
     scheme = "https" if cert_file is not None else "http"
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host

@@ -25,6 +25,9 @@ LATE = {"enrolments": "late-enrolment.csv", "decisions": "late-decision.csv"}
 the terminal that was away had power all the time, so that its outage concerned no one."""
 ZONE = ZoneInfo("Asia/Jakarta")
 SITE = "demo-office"
+ACCOUNTS = "accounts.yaml"
+PASSWORD = "presensi-contoh"  # noqa: S105 - printed; it opens pages of invented people, on this machine only
+"""Of all accounts of that file."""
 BACKLOG = 20_000
 COMM_KEY = 271828
 FAST_BY = timedelta(minutes=7)
@@ -56,6 +59,7 @@ class Office:
             for file in source.iterdir():
                 if file.is_file():
                     (into / file.name).write_text(moved(file.read_text("utf-8"), day), encoding="utf-8")
+        (folder / ACCOUNTS).chmod(0o600)
         self.script: list[Part] = read_script((folder / "script.csv").read_text("utf-8"))
         self.names = dict(_columns(folder / "people.csv", 0, 1))
         self.pins = dict(_columns(folder / "enrolments.csv", 3, 0)) | dict(_columns(folder / LATE["enrolments"], 3, 0))

@@ -8,6 +8,7 @@ They replay yesterday in an invented office. Everything lives in temporary folde
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,8 +29,10 @@ from ruamel.yaml import YAML
 from drivers.anviz import simulator as anviz
 from gateway.demo.clock import ReplayedTime
 from gateway.demo.office import (
+    ACCOUNTS,
     COMM_KEY,
     LATE,
+    PASSWORD,
     REGISTERS,
     SITE,
     ZONE,
@@ -44,7 +47,7 @@ from gateway.demo.screen import Screen, Words, print_result
 from gateway.demo.script import Difference, Key, Verdict, differences, verdict_of
 from gateway.demo.subscriber import Subscriber
 from gateway.demo.totals import LOOK_S, P, Totals, measure_totals, settle
-from gateway.embedded_broker import embedded_broker, free_port
+from gateway.embedded_broker import embedded_broker
 from gateway.texts import Language, Message, _
 
 DAY_S = 40.0
@@ -53,7 +56,7 @@ PATIENCE_S = 120.0
 """Timeout of a started program to answer or end, on a busy machine."""
 LAST_WORDS = 10
 """Lines of a program's log that are shown where it failed."""
-CENTRE, GATEWAY = "centre", "daemon"
+CENTRE, GATEWAY, PAGES = "centre", "daemon", "pages"
 _DAEMON = (sys.executable, "-m", "gateway.demo.daemon")
 _CENTRAL = (sys.executable, "-m", "central.cli")
 _REPLAYED_CENTRAL = (sys.executable, "-m", "central.replay")
@@ -95,6 +98,17 @@ class _Connected:
 
 
 @dataclass(frozen=True)
+class _Serving:
+    """Which pages do not answer yet, by their address."""
+
+    silent: tuple[str, ...]
+
+    @property
+    def waiting(self) -> Message | None:
+        return Message(_("the pages at {addresses}"), addresses=", ".join(self.silent)) if self.silent else None
+
+
+@dataclass(frozen=True)
 class _Demo:
     """The parts of a running demo."""
 
@@ -108,8 +122,11 @@ class _Demo:
     processes: Processes
     screen: Screen
     signals: "_Signals"
-    start_gateway: Callable[[], None]
-    """Start the gateway: after the centre's first connection, from which on the broker keeps messages for it."""
+    addresses: tuple[str, ...]
+    """Of the pages: host and port."""
+    start_others: Callable[[], None]
+    """Start gateway and pages: after the centre's first connection. From then on the broker keeps messages for it, and
+    its database exists."""
 
     @property
     def data_dir(self) -> Path:
@@ -140,6 +157,10 @@ class _Demo:
         events = [json.loads(line)["event"] for line in lines if line.startswith("{") and line.endswith("}")]
         return _Connected("broker_found" in events, len(lines))
 
+    def serving(self) -> _Serving:
+        """Look which pages take connections."""
+        return _Serving(tuple(address for address in self.addresses if not _listens(address)))
+
     def totals(self) -> Totals:
         """Return punches by place, but for the centre's."""
         return measure_totals(self.data_dir, sum(terminal.count for terminal in self.terminals.values()))
@@ -169,25 +190,29 @@ def demo(for_s: float | None, *, plain: bool = False, language: Language = Langu
     with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
         folder = Path(name)
         signals = stack.enter_context(_handled_signals())
+        page = stack.enter_context(_reserved())
+        pages = _announce(stack, page, console, words)
         office = Office(day, folder / "office")
         clock = ReplayedTime(folder / "clock", datetime(day.year, day.month, day.day, tzinfo=ZONE) + BEGIN)
         stack.callback(clock.close)
         terminals = make_terminals(office, clock)
-        receiver = f"127.0.0.1:{free_port()}"
+        receiver = stack.enter_context(_reserved())
         entries = _serve_all(stack, office, clock, terminals, receiver, console, words)
         port = stack.enter_context(embedded_broker(folder))
         subscriber = Subscriber(port)
         stack.callback(subscriber.close)
-        page = f"127.0.0.1:{free_port()}"
         configuration = _configuration(folder, port, page, receiver, entries)
         processes: Processes = {}
 
         def start(name: str, command: list[str]) -> None:
             processes[name] = stack.enter_context(_running(folder, name, command))
 
+        def start_others() -> None:
+            start(GATEWAY, [*_DAEMON, str(folder / "clock"), str(configuration)])
+            if pages is not None:
+                start(PAGES, _pages_command(folder, office, pages))
+
         start(CENTRE, _centre_command(folder, office, port))
-        line = words.text(_("status page: {url}"), url=f"http://{page}/")
-        console.print(line, highlight=False, soft_wrap=True)
         plain = plain or not console.is_terminal
         screen = Screen(console, office, terminals, clock, subscriber, words, plain=plain)
         running = _Demo(
@@ -201,7 +226,8 @@ def demo(for_s: float | None, *, plain: bool = False, language: Language = Langu
             processes=processes,
             screen=screen,
             signals=signals,
-            start_gateway=partial(start, GATEWAY, [*_DAEMON, str(folder / "clock"), str(configuration)]),
+            addresses=tuple(filter(None, (page, pages))),
+            start_others=start_others,
         )
         code = _run(running, for_s)
         if for_s is None and code == 0 and not signals.hurry.is_set():
@@ -235,7 +261,8 @@ def _run(running: _Demo, for_s: float | None) -> int:
     with screen:
         try:
             running.waited(running.connected)
-            running.start_gateway()
+            running.start_others()
+            running.waited(running.serving)
             replay.play(pause)
         except GaveUp as exc:
             gave_up = exc
@@ -282,7 +309,7 @@ def _stay(running: _Demo) -> None:
     """Name commands that show more, and leave everything running until Ctrl-C."""
     words, folder, office = running.words, running.folder, running.office
     late = next(part for part in office.script if part.meant.provisional)
-    running.console.print(words.text(_("Everything goes on running until Ctrl-C. Look at the page, or try:")))
+    running.console.print(words.text(_("Everything goes on running until Ctrl-C. Look at the pages, or try:")))
     for line in (
         f"hadir-central why {late.person} {late.date} --db {folder / 'centre.db'} --policies {office.policies}",
         f"hadir-central export days --from {office.eve} --to {office.day} --db {folder / 'centre.db'}",
@@ -291,6 +318,21 @@ def _stay(running: _Demo) -> None:
         running.console.print(f"  {line}", highlight=False, soft_wrap=True)
     while not running.signals.hurry.wait(0.5) and not running.ended():
         pass
+
+
+def _announce(stack: ExitStack, page: str, console: Console, words: Words) -> str | None:
+    """Print the addresses of the pages first of all; return that of the centre's, None where it cannot serve any."""
+    lines = [words.text(_("status page: {url}"), url=f"http://{page}/")]
+    pages = None
+    if find_spec("argon2") is None:
+        lines.append(words.text(_("no pages of the centre: they need pip install 'hadir-gateway[centre]'")))
+    else:
+        pages = stack.enter_context(_reserved())
+        text = _("the centre's pages: {url}  accounts atasan (superior), operator, bkd, pemeriksa; password {password}")
+        lines.append(words.text(text, url=f"http://{pages}/", password=PASSWORD))
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+    return pages
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------
@@ -355,6 +397,31 @@ def _centre_command(folder: Path, office: Office, port: int) -> list[str]:
         command += [*_import(kind, folder, office.folder / f"{kind}.csv", office.policies), "--"]
     inbox = ["inbox", "--broker", f"mqtt://127.0.0.1:{port}", "--db", str(folder / "centre.db")]
     return [*command, *inbox, "--policies", str(office.policies)]
+
+
+def _pages_command(folder: Path, office: Office, address: str) -> list[str]:
+    """Return the command of the centre's pages, which show the day's time."""
+    accounts = ["--accounts", str(office.folder / ACCOUNTS), "--policies", str(office.policies)]
+    serve = ["serve", "--db", str(folder / "centre.db"), "--listen", address, *accounts]
+    return [*_REPLAYED_CENTRAL, str(folder / "clock"), *serve]
+
+
+@contextmanager
+def _reserved() -> Iterator[str]:
+    """Yield an address of this machine whose port is given to no other program for the length of a block.
+
+    A server may listen at it, since servers set SO_REUSEADDR as this socket does, which never listens.
+    """
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{held.getsockname()[1]}"
+
+
+def _listens(address: str) -> bool:
+    host, _colon, port = address.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def _import(kind: str, folder: Path, file: Path, policies: Path) -> list[str]:

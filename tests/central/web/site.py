@@ -206,6 +206,7 @@ class Served:
             policies=POLICIES,
             own_days=self.own_days,
             now=lambda: self.office.now,
+            session_now=lambda: self.office.now,
         )
         ready = threading.Event()
         self.server = server.Server(self.pages, site, None, ready.set)
