@@ -17,9 +17,18 @@ from central.registers.lookup import zone_of
 from central.reports.doubts import kept_by
 from central.results.export import total_row
 from central.results.periods import PersonPeriod, people_between, people_periods
-from central.sheets.lines import Closed
+from central.sheets.lines import Closed, UnitPeriod
 from central.sheets.settings import Settings
-from central.sheets.source import Counted, counted_of, live_period, today_in, unit_name
+from central.sheets.source import (
+    Counted,
+    NoSheetError,
+    closed_elsewhere,
+    closed_period,
+    counted_of,
+    live_period,
+    today_in,
+    unit_name,
+)
 from central.store import closings, outbox, results
 from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
@@ -110,27 +119,68 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     registers = Registers(connection)
     if not registers.rows("units", [f"unit:{unit}"]):
         raise ClosingError("closing_no_unit", unit=unit)
-    units = registers.with_units_below(unit, on - REACH, on + REACH)
     _refuse_second(connection, unit, on)
+    found = _found(connection, policies, unit, on)
+    first, last = _extent(found.periods)
+    today = now.astimezone(zone_of(registers.rows("units"))).date()
+    if last >= today:
+        raise ClosingError("closing_not_over", unit=unit, first=first.isoformat(), last=last.isoformat())
+    staff = {row.record.key for row in _staff(registers, found.units, first - EDGE, last + EDGE)}
+    if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE, sorted(staff.union(found.judged))):
+        raise ClosingError("closing_unjudged", marks=waiting)
+    read = _draft(connection, policies, unit, on, found)
+    if not read.totals:
+        raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
+    return read
+
+
+def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
+    """Return the period that holds a date: as it was closed with this unit or one above, or as it stands now.
+
+    As it stands now it has the adjustments that its closing would carry. Raises NoSheetError where there is no such
+    unit, or no verdict.
+    """
+    registers = Registers(connection)
+    name = unit_name(registers, unit, on)
+    for closing in sorted(closings.listing(connection), key=lambda one: one.unit != unit):
+        if closing.first <= on <= closing.last:
+            closed = closed_period(connection, closing, unit, on)
+            if closed.lines:
+                return closed
+    try:
+        read = _draft(connection, policies, unit, on, _found(connection, policies, unit, on))
+    except ClosingError:
+        raise NoSheetError("no_verdicts", unit=unit, date=on.isoformat()) from None
+    return _sheet_of(connection, read, name, None)
+
+
+class _Found(NamedTuple):
+    """The periods of a unit's people that have a date, closed or not."""
+
+    units: set[str]
+    judged: Sequence[str]
+    periods: Sequence[_Read]
+    equal: dict[Standing, Standing]
+
+
+def _found(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> _Found:
+    units = Registers(connection).with_units_below(unit, on - REACH, on + REACH)
     judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
     equal: dict[Standing, Standing] = {}
     found = [_read(one, equal) for one in people_periods(connection, policies, judged, on, on) if one.unit in units]
     if not found:
         raise ClosingError("closing_no_verdicts", unit=unit, date=on.isoformat())
-    first, last = _extent(found)
-    today = now.astimezone(zone_of(registers.rows("units"))).date()
-    if last >= today:
-        raise ClosingError("closing_not_over", unit=unit, first=first.isoformat(), last=last.isoformat())
-    staff = {row.record.key for row in _staff(registers, units, first - EDGE, last + EDGE)}
-    if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE, sorted(staff.union(judged))):
-        raise ClosingError("closing_unjudged", marks=waiting)
-    ours = list(_not_closed(connection, policies, found, equal))
-    if not ours:
-        raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
-    first, last = _extent(ours)
+    return _Found(units, judged, found, equal)
+
+
+def _draft(connection: Connection, policies: OfficePolicies, unit: str, on: date, found: _Found) -> Draft:
+    """Read what a closing would fix of periods; without totals where all of them were closed with other units."""
+    ours = list(_not_closed(connection, policies, found.periods, found.equal))
+    first, last = _extent(ours or found.periods)
     totals = [one.closed for one in ours]
-    adjustments = list(_adjustments(connection, policies, units, totals, on, first, last))
+    adjustments = list(_adjustments(connection, policies, found.units, totals, on, first, last))
     counting = _counting(connection, [one.person for one in adjustments])
+    own = {one.person for one in totals}
     return Draft(
         unit=unit,
         first=first,
@@ -140,15 +190,15 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
         still_open=StillOpen(
             [day for one in ours for day in one.open_],
             [day for one in ours for day in one.provisional],
-            _unjudged(registers, units, set(judged), first, last),
+            _unjudged(Registers(connection), found.units, set(found.judged), first, last),
         ),
         policies={
             name: policies.digest(name) or "none" for name in sorted({name for one in ours for name in one.policies})
         },
-        closed_elsewhere=len(found) - len(ours),
+        closed_elsewhere=len({one.closed.person for one in found.periods} - own),
         on=on,
         periods=[one.counted for one in ours],
-        newest=_newest(connection, [one.person for one in totals], first, last),
+        newest=_newest(connection, sorted(own), first, last),
         adjusting={(one.person, one.first): counting.get((one.person, one.first)) for one in adjustments},
     )
 
@@ -237,9 +287,16 @@ def _files(
     registers = Registers(connection)
     zone = zone_of(registers.rows("units"))
     closed = Closed(print_moment(utc(now), zone), closed_by, paper)
-    name = unit_name(registers, read.unit, read.first)
-    period = live_period(registers, read.unit, name, read.periods, read.adjustments, closed)
+    period = _sheet_of(connection, read, unit_name(registers, read.unit, read.first), closed)
     return files_for(period, read.totals, read.adjustments, settings, today_in(connection, now))
+
+
+def _sheet_of(connection: Connection, read: Draft, name: str, closed: Closed | None) -> UnitPeriod:
+    """Return what sheets are built from, with the people whose period was closed with other units."""
+    units = Registers(connection).with_units_below(read.unit, read.on - REACH, read.on + REACH)
+    others = closed_elsewhere(connection, units, read.on, {one.person for one in read.totals})
+    extent = read.first, read.last
+    return live_period(Registers(connection), (read.unit, name), extent, read.periods, read.adjustments, closed, others)
 
 
 def _store(
@@ -394,7 +451,7 @@ def _adjustments(
         for (begin, end), those in sorted(closed.items()):
             dates = date.fromisoformat(begin), date.fromisoformat(end)
             yield from _changed(connection, policies, changed, those, *dates)
-    yield from _new(connection, policies, missed)
+    yield from _new(connection, policies, missed, before)
 
 
 def _changed_policies(connection: Connection, policies: OfficePolicies) -> set[int]:
@@ -475,7 +532,7 @@ def _missed(connection: Connection, units: set[str], before: date) -> Iterator[t
     Of a closing of a unit above, only the units that are closed now: another closing has the others.
     """
     for one in closings.listing(connection):
-        if one.last >= before:
+        if one.first >= before:
             continue
         under = Registers(connection).with_units_below(one.unit, one.first, one.last)
         if one.unit not in units:
@@ -488,15 +545,29 @@ def _missed(connection: Connection, units: set[str], before: date) -> Iterator[t
 
 
 def _new(
-    connection: Connection, policies: OfficePolicies, missed: Iterable[tuple[Closing, set[str], Sequence[str]]]
+    connection: Connection,
+    policies: OfficePolicies,
+    missed: Iterable[tuple[Closing, set[str], Sequence[str]]],
+    before: Mapping[str, str],
 ) -> Iterator[StoredAdjustment]:
-    """Yield the closed periods of people who were not among those of any closing of them."""
+    """Yield the periods of people who were not among those of any closing of them, or the dates that no closing has.
+
+    They are periods as the person's policy begins them, on whatever day of the month, that have a date of a closed
+    period and end before what is closed of the person now (``before``).
+    """
     done = set[tuple[str, str]]()
     for closing, under, people in missed:
-        known = _counting(connection, people)
+        closed: dict[str, list[tuple[date, date]]] = {}
+        for (person, first), total in _counting(connection, people).items():
+            closed.setdefault(person, []).append((date.fromisoformat(first), date.fromisoformat(total.last)))
         for one in people_periods(connection, policies, people, closing.first, closing.last):
-            key = one.person, one.totals.first.isoformat()
-            inside = closing.first <= one.totals.first and one.totals.last <= closing.last
-            if key not in known and key not in done and inside and one.unit in under:
-                done.add(key)
-                yield from _adjustment(None, total_row(one), one)
+            own = one.totals.first, one.totals.last
+            left = without(own, closed.get(one.person, ()))
+            if left is None or one.unit not in under or own[1].isoformat() >= before[one.person]:
+                continue
+            key = one.person, left[0].isoformat()
+            if key in done:
+                continue
+            done.add(key)
+            for rest in [one] if left == own else people_between(connection, policies, [one.person], *left):
+                yield from _adjustment(None, total_row(rest), rest)

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
+from central.closing.close import unit_period
 from central.options import Db, InLanguage, Policies, clock_of, parse_date
 from central.policy.office import OfficePolicies
 from central.registers.lookup import UnknownSubjectError, find_person
@@ -73,7 +74,7 @@ def _add_unit_command(name: str, builder: Builder, explained: str) -> None:
         lang: InLanguage = Language.INDONESIAN,
     ) -> None:
         def build(connection: Connection, given: Settings, today: date) -> Sheet:
-            return builder(source.unit_period(connection, OfficePolicies(policies), unit, on), given, lang, today)
+            return builder(unit_period(connection, OfficePolicies(policies), unit, on), given, lang, today)
 
         _write(context, build, db, output, form, settings, lang)
 

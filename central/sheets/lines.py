@@ -1,6 +1,6 @@
 """What sheets are built from: each person's period in a unit, with verdicts, totals and adjustments.
 
-Pure: read by :mod:`central.sheets.source` from the database.
+Pure: read by :mod:`central.sheets.source` and :mod:`central.closing.close` from the database.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 from central.web.views.standing import Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A person's period."""
 
     person: str
@@ -26,6 +25,8 @@ class Line:
     carried: Decimal
     """Percent that adjustments of earlier periods cut in addition; negative: given back."""
     carried_rp: int
+    closing: int | None = None
+    """The closing of another unit that fixed it; None: it belongs to the closing of the sheet's own period."""
 
 
 class Closed(NamedTuple):
@@ -35,6 +36,18 @@ class Closed(NamedTuple):
     """The moment, for people."""
     by: str
     paper: str
+
+
+class Elsewhere(NamedTuple):
+    """A closing of another unit that fixed the period of people of this one."""
+
+    number: int
+    unit: str
+    """Its name."""
+    on: str
+    """The moment, for people."""
+    paper: str
+    people: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,8 @@ class UnitPeriod:
     """By name."""
     closed: Closed | None
     """None: it is not closed, and may still change."""
+    elsewhere: Sequence[Elsewhere] = ()
+    """Closings of other units that have some of the lines."""
 
     @property
     def dates(self) -> list[date]:

@@ -66,6 +66,15 @@ MESSAGES: Mapping[str, Text] = {
     "grid_counts": _("The other columns count the days that have the code; a day may have several."),
     "not_final": _("What stands behind ? may still change; it cuts nothing."),
     "carried": _("The cut of last month is what later knowledge changed in closed periods; a minus gives back."),
+    "carried_waits": _("It waits: the closing of this period carries it, and until then it may still change."),
+    "elsewhere": _(
+        "{people} people were closed with {unit} (closing {number} of {on}, {paper}): their lines are as they were "
+        "closed."
+    ),
+    "elsewhere_annex": _(
+        "{people} people were closed with {unit} (closing {number} of {on}, {paper}): they are in the annex of that "
+        "closing, not in this one."
+    ),
     "full_note": _(
         "Every day of duty complete and on time or excused, all of it final. In the order of names, without a ranking."
     ),

@@ -58,24 +58,30 @@ def recap(period: UnitPeriod, settings: Settings, language: Language, today: dat
     total += [sums[name] for name in counted_names]
     total += [None, None, None]
     notes = [
+        *_elsewhere(period, "elsewhere", language),
         "; ".join(_legend(settings, language)),
         message("h_counts", language) + " " + message("grid_counts", language),
         message("not_final", language),
-        message("carried", language),
+        *_carried(period, language),
     ]
     return _sheet("recap", period, settings, language, today, columns, rows, total, notes)
 
 
 def annex(period: UnitPeriod, settings: Settings, language: Language, today: date) -> Sheet:
-    """Return the annex to the payment: percent of the period, what earlier periods are adjusted by, and the sum."""
-    with_nip = any(line.nip for line in period.lines)
-    in_rupiah = any(line.total["cut_rp"] or line.carried_rp for line in period.lines)
+    """Return the annex to the payment: percent of the period, what earlier periods are adjusted by, and the sum.
+
+    People whose period was closed with another unit are in that closing's annex: here they are counted only, so that
+    two annexes never pay one person.
+    """
+    lines = [line for line in period.lines if line.closing is None]
+    with_nip = any(line.nip for line in lines)
+    in_rupiah = any(line.total["cut_rp"] or line.carried_rp for line in lines)
     names = ["number", "name", *(["nip"] if with_nip else []), "person", "planned_days", "absent_days", "late_min"]
     names += ["early_min", "not_final", "cut", "carried", "cut_sum"]
     names += ["cut_rp", "carried_rp", "cut_sum_rp"] if in_rupiah else []
     columns = [Column(name, head(name, language), _WIDTHS.get(name, 10)) for name in names]
     rows: list[list[Cell]] = []
-    for number, line in enumerate(period.lines, 1):
+    for number, line in enumerate(lines, 1):
         total, cut = line.total, Decimal(line.total["cut"])
         values: dict[str, Cell] = {
             "number": number,
@@ -95,7 +101,8 @@ def annex(period: UnitPeriod, settings: Settings, language: Language, today: dat
             "cut_sum_rp": total["cut_rp"] + line.carried_rp,
         }
         rows.append([values[name] for name in names])
-    notes = [message("carried", language), message("not_final", language)]
+    notes = [*_elsewhere(period, "elsewhere_annex", language), *_carried(period, language)]
+    notes.append(message("not_final", language))
     return _sheet("annex", period, settings, language, today, columns, rows, (), notes)
 
 
@@ -110,7 +117,8 @@ def full_attendance(period: UnitPeriod, settings: Settings, language: Language, 
         nip: list[Cell] = [line.nip] if with_nip else []
         present = sum(_present(one) for one in line.days.values())
         rows.append([number, line.name, *nip, line.person, line.total["days"], present])
-    notes = [message("full_note", language), *([] if rows else [message("full_none", language)])]
+    none = [] if rows else [message("full_none", language)]
+    notes = [*_elsewhere(period, "elsewhere", language), message("full_note", language), *none]
     return _sheet("full", period, settings, language, today, columns, rows, (), notes)
 
 
@@ -154,6 +162,19 @@ def _legend(settings: Settings, language: Language) -> Iterator[str]:
         yield message("legend", language, short=code, meaning=meaning.into(language))
     for code in sorted(set(own) - set(CODES)):
         yield message("legend", language, short=code, meaning=own[code])
+
+
+def _elsewhere(period: UnitPeriod, code: str, language: Language) -> Iterator[str]:
+    """Yield a note for each closing of another unit that has people of this one."""
+    for one in period.elsewhere:
+        yield message(code, language, **one._asdict())
+
+
+def _carried(period: UnitPeriod, language: Language) -> Iterator[str]:
+    """Yield what the cut of last month is, and before a closing that it waits for it."""
+    yield message("carried", language)
+    if period.closed is None and any(line.carried or line.carried_rp for line in period.lines if line.closing is None):
+        yield message("carried_waits", language)
 
 
 def _sheet(

@@ -1,8 +1,8 @@
-"""Reads what sheets are built from: a unit's period as it stands, or as it was closed."""
+"""Reads what sheets are built from: a closed period, and the parts of one that stands as it is now."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from collections.abc import Container, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
 from central.results.export import total_row
-from central.results.periods import PersonPeriod, people_periods
+from central.results.periods import PersonPeriod
 from central.sheets.evidence import Year
-from central.sheets.lines import Closed, Line, UnitPeriod, ordered
+from central.sheets.lines import Closed, Elsewhere, Line, UnitPeriod, ordered
 from central.store import closings, results
-from central.store.closings import Closing, StoredAdjustment
+from central.store.closings import ClosedTotal, Closing, StoredAdjustment
 from central.store.engine import chunks
 from central.store.registers import Registers
 from central.store.results import Revision
@@ -27,8 +27,6 @@ from central.timesheet.facts import Facts
 from central.timesheet.stored import load_day
 from central.web.views.standing import Standing, not_judged, standing_of
 
-REACH = timedelta(days=31)
-"""A period that has a date begins and ends at most so far from it."""
 PEOPLE = 100
 """People whose year is read at once."""
 
@@ -63,28 +61,6 @@ class NoSheetError(Exception):
         self.values = values
 
 
-def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
-    """Return the period that holds a date: as it was closed with this unit or one above, or as it stands now.
-
-    Raises NoSheetError where there is no such unit, or no verdict.
-    """
-    registers = Registers(connection)
-    name = unit_name(registers, unit, on)
-    for closing in sorted(closings.listing(connection), key=lambda one: one.unit != unit):
-        if closing.first <= on <= closing.last:
-            closed = closed_period(connection, closing, unit, zone_of(registers.rows("units")))
-            if closed.lines:
-                return closed
-    units = registers.with_units_below(unit, on - REACH, on + REACH)
-    judged = results.people_judged(connection, on - REACH, on + REACH, sorted(units))
-    equal: dict[Standing, Standing] = {}
-    periods = people_periods(connection, policies, judged, on, on)
-    found = [counted_of(one, equal) for one in periods if one.unit in units]
-    if not found:
-        raise NoSheetError("no_verdicts", unit=unit, date=on.isoformat())
-    return live_period(registers, unit, name, found)
-
-
 def unit_name(registers: Registers, unit: str, on: date) -> str:
     """Return a unit's name on a date, or its last one; raises NoSheetError where there is no such unit."""
     rows = registers.rows("units", [f"unit:{unit}"], on, on) or registers.rows("units", [f"unit:{unit}"])
@@ -95,13 +71,17 @@ def unit_name(registers: Registers, unit: str, on: date) -> str:
 
 def live_period(
     registers: Registers,
-    unit: str,
-    name: str,
+    unit: tuple[str, str],
+    extent: tuple[date, date],
     found: Sequence[Counted],
     adjustments: Iterable[StoredAdjustment] = (),
     closed: Closed | None = None,
+    others: Sequence[tuple[Elsewhere, Sequence[Line]]] = (),
 ) -> UnitPeriod:
-    """Return a period that was just read, with the adjustments that its closing carries."""
+    """Return the period of a unit (key, name) that was just read, with the adjustments that its closing carries.
+
+    ``others``: closings of other units with the lines of the people whom they closed.
+    """
     people = names_of(registers, [one.person for one in found])
     carried = carried_of(adjustments)
     lines = []
@@ -110,28 +90,74 @@ def live_period(
         percent, rupiah = carried.pop(one.person, (Decimal(0), 0))
         lines.append(Line(one.person, own_name, nip, one.days, one.total, percent, rupiah))
     lines += _only_carried(registers, carried)
-    first, last = min(one.total["first"] for one in found), max(one.total["last"] for one in found)
-    first, last = date.fromisoformat(first), date.fromisoformat(last)
-    return UnitPeriod(unit, name, first, last, ordered(lines), closed)
+    lines += [line for _, those in others for line in those]
+    return UnitPeriod(*unit, *extent, ordered(lines), closed, [one for one, _ in others])
 
 
-def closed_period(connection: Connection, closing: Closing, unit: str, zone: tzinfo | None) -> UnitPeriod:
+def closed_period(connection: Connection, closing: Closing, unit: str, on: date) -> UnitPeriod:
     """Return a unit's period as it was closed with it or a unit above: totals, revisions and names of then.
 
-    It has no line where the closing was of other units.
+    With it are the people whose period that has the date was closed with other units. It has no line where the closing
+    was of other units.
     """
     then = Registers(connection, datetime.fromisoformat(closing.entered))
     totals = closings.totals_of(connection, closing.id)
     adjustments = closings.adjustments_of(connection, closing.id)
+    below = then.with_units_below(unit, closing.first, closing.last)
     if unit != closing.unit:
         above = then.with_units_below(closing.unit, closing.first, closing.last)
-        below = then.with_units_below(unit, closing.first, closing.last) if unit in above else set()
+        below = below if unit in above else set()
         elsewhere = {one.person for one in totals if one.unit not in below}
         totals = [one for one in totals if one.unit in below]
         own = {one.person for one in totals}
         adjustments = [
             one for one in adjustments if one.person in own or (one.unit in below and one.person not in elsewhere)
         ]
+    lines = _closed_lines(connection, then, totals, adjustments)
+    others: list[tuple[Elsewhere, list[Line]]] = []
+    if lines:
+        others = closed_elsewhere(connection, below, on, {one.person for one in lines}, but=closing.id)
+    closed = Closed(_moment(connection, closing), closing.closed_by, closing.paper)
+    name = unit_name(then, unit, closing.first) if lines else unit
+    every = ordered([*lines, *(line for _, those in others for line in those)])
+    return UnitPeriod(unit, name, closing.first, closing.last, every, closed, [one for one, _ in others])
+
+
+def closed_elsewhere(
+    connection: Connection, units: Iterable[str], on: date, own: Container[str], but: int | None = None
+) -> list[tuple[Elsewhere, list[Line]]]:
+    """Return the closings that fixed the period with a date of other people than ``own`` in units, with their lines.
+
+    ``but``: a closing that is left out.
+    """
+    keys, found = set(units), list[tuple[Elsewhere, list[Line]]]()
+    for closing in closings.listing(connection):
+        if closing.id == but or not closing.first <= on <= closing.last:
+            continue
+        totals = [
+            one
+            for one in closings.totals_of(connection, closing.id)
+            if one.unit in keys and one.person not in own and one.first <= on.isoformat() <= one.last
+        ]
+        if not totals:
+            continue
+        people = {one.person for one in totals}
+        then = Registers(connection, datetime.fromisoformat(closing.entered))
+        adjustments = [one for one in closings.adjustments_of(connection, closing.id) if one.person in people]
+        lines = [line._replace(closing=closing.id) for line in _closed_lines(connection, then, totals, adjustments)]
+        name = unit_name(then, closing.unit, closing.first)
+        found.append((Elsewhere(closing.id, name, _moment(connection, closing), closing.paper, len(people)), lines))
+    return found
+
+
+def _moment(connection: Connection, closing: Closing) -> str:
+    return print_moment(closing.entered, zone_of(Registers(connection).rows("units")))
+
+
+def _closed_lines(
+    connection: Connection, then: Registers, totals: Sequence[ClosedTotal], adjustments: Iterable[StoredAdjustment]
+) -> list[Line]:
+    """Return the lines of closed totals, with the revisions that they were counted from and names of then."""
     people = names_of(then, [one.person for one in totals])
     carried = carried_of(adjustments)
     wanted = [
@@ -148,10 +174,7 @@ def closed_period(connection: Connection, closing: Closing, unit: str, zone: tzi
         percent, rupiah = carried.pop(one.person, (Decimal(0), 0))
         days = found.get(one.person, {})
         lines.append(Line(one.person, own_name, nip, days, json.loads(one.content), percent, rupiah))
-    lines += _only_carried(then, carried)
-    closed = Closed(print_moment(closing.entered, zone), closing.closed_by, closing.paper)
-    name = unit_name(then, unit, closing.first) if lines else unit
-    return UnitPeriod(unit, name, closing.first, closing.last, ordered(lines), closed)
+    return lines + _only_carried(then, carried)
 
 
 def _only_carried(registers: Registers, carried: Mapping[str, tuple[Decimal, int]]) -> list[Line]:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -442,3 +443,28 @@ def test_a_mark_about_a_person_of_another_unit_stops_no_closing(centre: Centre) 
         (one,) = marks.waiting(connection, 10)
         marks.set_aside(connection, one.id, "ValueError in judge.py:1")
     closed(centre)
+
+
+@pytest.mark.parametrize("begins_on", [1, 16, 26])
+def test_who_was_found_later_is_adjusted_on_whatever_day_the_period_begins(
+    centre: Centre, tmp_path: Path, begins_on: int
+) -> None:
+    """`c` is imported in October: each date since September is in one total or one adjustment, in due time."""
+    office = policies_with(tmp_path / "policies", "flat", f"\nperiod: {{begins_on: {begins_on}}}\n")
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,Contoh,dinas,,2026-01-01,\n")
+    centre.enter("assignments", "unit,schedule,policy,from\nupt,week,flat,2026-01-01\n")
+    centre.at("2026-10-02 09:00")
+    closed_by(centre, office, SEPTEMBER)
+    centre.enter("people", "key,name,employment,unit,from,until\nc,Contoh Tiga,pns,upt,2026-09-01,\n")
+    centre.enter("enrolments", "pin,site,person,from,until\n1003,3602-bkpsdm,c,2026-01-01,\n")
+    found: list[tuple[str, str]] = []
+    for on, now in ((OCTOBER, "2026-11-02 08:00"), (date(2026, 11, 15), "2026-12-02 08:00")):
+        centre.at(now)
+        number = closed_by(centre, office, on)
+        found += [(row["first"], row["last"]) for key, row in totals(centre, number).items() if key == "c"]
+        with centre.database.reading() as connection:
+            found += [(one.first, one.last) for one in closings.adjustments_of(connection, number)]
+    found.sort()
+    assert found[0][0] <= "2026-09-01"
+    spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in found]
+    assert all((begin - end).days == 1 for (_, end), (begin, _) in pairwise(spans)), found

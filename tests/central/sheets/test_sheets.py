@@ -114,6 +114,45 @@ def test_whoever_left_is_in_the_annex_while_something_is_given_back(centre: Cent
     assert (row["Nama"], row["Hari kerja"], row["Potongan bulan lalu %"]) == ("Contoh Satu", "0", "-0.5")
 
 
+def test_a_sheet_of_the_unit_above_says_who_was_closed_below(centre: Centre) -> None:
+    """Recap: with their closed lines; annex: named by count and closing, so that no person is in two; closed or not."""
+    centre.enter("units", "key,name,parent,zone,from,until\nupt,UPT Contoh,dinas,,2026-01-01,\n")
+    centre.enter("people", "key,name,employment,unit,from,until\nd,Contoh Empat,pns,upt,2026-09-29,\n")
+    centre.at("2026-10-02 09:00")
+    office = OfficePolicies(POLICIES)
+    on = date(2026, 9, 15)
+    before = table(centre, "recap", "dinas", "2026-09-15")
+    close(centre.database, office, "upt", on, closed_by="BKD", paper="Contoh 8/2026", now=centre.now)
+    for state in ("waits", "closed"):
+        assert table(centre, "recap", "dinas", "2026-09-15") == before
+        assert "d" not in {row["Kode pegawai"] for row in table(centre, "annex", "dinas", "2026-09-15")}
+        for name in ("recap", "annex", "full"):
+            file = centre.folder / f"{name}-{state}.html"
+            sheet(centre, name, "dinas", "2026-09-15", "-o", str(file))
+            assert "1 pegawai ditutup bersama UPT Contoh (penutupan 1" in file.read_text("utf-8")
+        if state == "waits":
+            number = closed(centre, on)
+    with centre.database.reading() as connection:
+        kept = closings.file_of(connection, number, "recap.html")
+    assert kept is not None
+    assert "UPT Contoh (penutupan 1" in kept[0].content.decode()
+    assert [row["Kode pegawai"] for row in table(centre, "annex", "upt", "2026-09-15")] == ["d"]
+
+
+def test_a_sheet_before_the_closing_has_the_adjustments_that_wait(centre: Centre) -> None:
+    """As the closing will carry them, and says that they wait."""
+    closed(centre, date(2026, 9, 15))
+    centre.enter("leave", "person,kind,from,until,paper\na,annual,2026-09-01,2026-09-01,Contoh 10/2026\n")
+    centre.at("2026-11-02 08:00")
+    waits = table(centre, "annex", "dinas", "2026-10-15")
+    file = centre.folder / "waits.html"
+    sheet(centre, "annex", "dinas", "2026-10-15", "-o", str(file), "--lang", "en")
+    assert "It waits: the closing of this period carries it" in file.read_text("utf-8")
+    closed(centre, date(2026, 10, 15))
+    assert table(centre, "annex", "dinas", "2026-10-15") == waits
+    assert {row["Kode pegawai"]: row["Potongan bulan lalu %"] for row in waits}["a"] == "-0.5"
+
+
 def test_files_of_a_closing_are_the_sheets_as_they_were_filed(centre: Centre) -> None:
     """Recap and annex as XLSX and HTML, the list of full attendance; they open, and their digests hold."""
     number = closed(centre, date(2026, 9, 15))
