@@ -18,13 +18,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from central.options import Now
-from central.policy.office import OfficePolicies
 from central.store import accesses, results
 from central.store.accesses import Access
 from central.store.engine import StoreError
 from central.store.registers import Registers, last_row
 from central.texts import Language, Text
-from central.web import messages, sessions
+from central.web import messages, reloaded, sessions
 from central.web.access import Role, Tree, Unit
 from central.web.accounts import Account, AccountFile
 from central.web.database import READERS, Change, Source, Writer
@@ -84,11 +83,13 @@ class NotLoggedIn(Exception):  # noqa: N818 - named by what is the matter
 
 
 class Stamp(NamedTuple):
-    """What pages depend on: it differs when anything has changed in the database, and every minute."""
+    """What pages depend on: it differs when anything has changed in the database or the policies, and every minute."""
 
     result: int
     register: int
     minute: int
+    policies: int
+    """The version of those that were read last."""
 
 
 class Answer(NamedTuple):
@@ -112,15 +113,17 @@ class Centre:
         own_days: bool,
         now: Now,
         session_now: Now,
+        settings: Path | None = None,
     ) -> None:
         """``policies``: the folder of the office's own; ``own_days``: accounts with the role *person* may log in.
 
         ``now`` is the clock of what pages show and store, ``session_now`` that of logins: they differ where a day is
-        replayed, in which twelve hours pass within a minute.
+        replayed, in which twelve hours pass within a minute. ``settings``: of the sheets; raises SettingsError where
+        they cannot be used.
         """
         self._source, self.accounts, self._site = source, accounts, site
-        self._policies, self._own_days, self._now = OfficePolicies(policies), own_days, now
-        self._session_now = session_now
+        self._own_days, self._now, self._session_now = own_days, now, session_now
+        self.policies, self.settings = reloaded.policies(policies), reloaded.sheet_settings(settings)
         self._writer = Writer(source)
         self._readers = ThreadPoolExecutor(READERS, "web-reader")
         self._addresses, self._tokens = Buckets(400, 1 / 40), Buckets(120, 1 / 10)
@@ -164,9 +167,16 @@ class Centre:
         return Guard(Starlette(routes=routes, exception_handlers=handlers), self._site)
 
     async def tend(self) -> None:
-        """Read the account file when it changes, until cancelled."""
+        """Read accounts, policies and settings again when their files change, until cancelled."""
         while True:
             await asyncio.sleep(REFRESH_S)
+            for what, one in (("policies", self.policies), ("settings", self.settings)):
+                if not await asyncio.to_thread(one.refresh):
+                    continue
+                if one.problem is None:
+                    log.info("files_read", what=what)
+                else:
+                    log.error("files_not_read", what=what, reason=one.problem, hint="those of before stay valid")
             if not await asyncio.to_thread(self.accounts.refresh):
                 continue
             if self.accounts.problem is None:
@@ -249,7 +259,8 @@ class Centre:
     def _look(self, page: Page, account: Account, incoming: Incoming, connection: Connection) -> Look:
         register = last_row(connection)
         now = self._now()
-        stamp = Stamp(results.last_row(connection), register, int(now.timestamp()) // 60)
+        version, policies = self.policies.version, self.policies.value
+        stamp = Stamp(results.last_row(connection), register, int(now.timestamp()) // 60, version)
         return Look(
             page=page,
             viewer=account.viewer,
@@ -260,7 +271,9 @@ class Centre:
             query=incoming.query,
             connection=connection,
             tree=self._tree_of(connection, register),
-            policies=self._policies,
+            policies=policies,
+            policies_version=version,
+            settings=self.settings.value,
             own_days=self._own_days,
             render=self._layout.render,
             cached=lambda key, make: self._fragments.get(key, stamp, make),

@@ -17,6 +17,7 @@ from central.log import configure_logging
 from central.options import AsJson, Db, Policies, clock_of, system_now
 from central.registers.problems import printable
 from central.secret import SecretError, read_secret
+from central.sheets.settings import SettingsError
 from central.store import accesses
 from central.store.engine import Database
 from central.web.access import WITH_UNITS, Role
@@ -207,6 +208,10 @@ def serve(
         list[str] | None, typer.Option(metavar="ADDRESS", help="Where the reverse proxy connects from; else loopback.")
     ] = None,
     policies: Policies = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option("--settings", metavar="FILE", help="Of sheets (YAML): signatories, leave codes, place."),
+    ] = None,
     own_days: Annotated[bool, typer.Option("--own-days", help="Let accounts with the role person log in.")] = False,
 ) -> None:
     """Serve the pages for superiors, operators, the personnel agency and auditors, until SIGTERM or Ctrl-C.
@@ -236,15 +241,21 @@ def serve(
     except OSError as error:
         source.close()
         _refuse(f"{listen}: {error.strerror or error}; another program may use the port: choose another one, --listen")
-    centre = Centre(
-        source,
-        known,
-        site=site,
-        policies=policies,
-        own_days=own_days,
-        now=clock_of(context),
-        session_now=system_now,
-    )
+    try:
+        centre = Centre(
+            source,
+            known,
+            site=site,
+            policies=policies,
+            own_days=own_days,
+            now=clock_of(context),
+            session_now=system_now,
+            settings=settings,
+        )
+    except SettingsError as error:
+        source.close()
+        listening.close()
+        raise typer.BadParameter(str(error), param_hint="--settings") from None
     scheme = "https" if cert_file is not None else "http"
     port = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host

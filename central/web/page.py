@@ -24,6 +24,7 @@ from sqlalchemy import Connection
 
 from central.registers.kinds import Person as PersonRecord
 from central.registers.statements import records_of
+from central.sheets.settings import Settings
 from central.store.accesses import Access
 from central.store.engine import utc
 from central.store.registers import Registers
@@ -160,6 +161,10 @@ class Look:
     tree: Tree
     policies: Any
     """The office's policies, :class:`central.policy.office.OfficePolicies`."""
+    policies_version: int
+    """Another one for each time that they were read."""
+    settings: Settings
+    """What the office sets for its sheets."""
     own_days: bool
     """Accounts with the role *person* are switched on."""
     render: Render

@@ -11,7 +11,6 @@ from sqlalchemy import Connection
 from central.closing import messages as closing_messages
 from central.closing.close import ClosingError, Draft, draft, prepare
 from central.reports.messages import MESSAGES as REASONS
-from central.sheets.settings import Settings
 from central.store import closings
 from central.store.closings import Closing
 from central.texts import Text, _
@@ -129,7 +128,7 @@ def close_period(look: Look, form: Mapping[str, str]) -> Done:
     with_open = form.get("with-open") == "yes"
     with _refusals():
         account = look.viewer.account
-        prepared = prepare(look.connection, read, account, paper, look.now, with_open=with_open, settings=Settings())
+        prepared = prepare(look.connection, read, account, paper, look.now, with_open=with_open, settings=look.settings)
 
     def change(connection: Connection) -> None:
         with _refusals():

@@ -187,7 +187,7 @@ def _totals(look: Look, employed: Sequence[Employment], first: date) -> dict[str
     middle = first.replace(day=15)
     begin, end = middle - AROUND, middle + AROUND
     kept = verdicts_of(look.connection).periods
-    register = last_row(look.connection)
+    register = last_row(look.connection), look.policies_version
     dates = {one.person.key: frozenset(one.dates) for one in employed}
     numbers: dict[str, list[Key]] = {}
     for key in results.last_numbers(look.connection, sorted(dates), begin, end):

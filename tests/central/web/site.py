@@ -190,6 +190,8 @@ class Served:
         for kind, content in {**OFFICE, "units": UNITS, "people": PEOPLE, **(registers or {})}.items():
             self.office.enter(kind, content)
         self.accounts = write_accounts(folder / "accounts.yaml")
+        self.policies, self.settings = POLICIES, folder / "sheets.yaml"
+        self.settings.write_text("place: Contoh\n")
         self.port = 0
         self.own_days, self._site = own_days, site
         self.begin()
@@ -203,7 +205,8 @@ class Served:
             Source(self.office.folder / "centre.db"),
             AccountFile(self.accounts),
             site=site,
-            policies=POLICIES,
+            policies=self.policies,
+            settings=self.settings,
             own_days=self.own_days,
             now=lambda: self.office.now,
             session_now=lambda: self.office.now,

@@ -1,13 +1,15 @@
 """Closing a period on the pages: by BKD alone, once, with what is open in view; the files as they were made."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from central.store import closings
-from tests.central.web.site import Answer, Browser, Served, token
+from tests.central.store.office import POLICIES
+from tests.central.web.site import WAIT_S, Answer, Browser, Served, token
 
 PATH = "/closing?unit=office&date=2026-08-31"
 
@@ -106,3 +108,47 @@ def test_files_of_a_unit_that_has_ended_stay_with_those_who_saw_it(served: Serve
     for browser in (served.browser("bkd1"), served.browser("chief")):
         assert "/closings/1/recap.html" in browser.get("/closings").body
         assert browser.get("/closings/1/recap.html").status == 200
+
+
+def test_sheets_have_the_office_s_settings_and_a_mistake_in_them_keeps_those_of_before(
+    served: Served, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The file is read again while the server runs; the closing's recap has its signatory."""
+    served.settings.write_text("place: Kota Contoh\nsignatories: [{title: Kepala, name: Nama Contoh}]\n")
+    wait(lambda: served.pages.settings.value.place == "Kota Contoh")
+    served.settings.write_text("place: [\n")
+    wait(lambda: served.pages.settings.problem is not None)
+    bkd = served.browser("bkd1")
+    assert close(bkd, **{"with-open": "yes"}).status == 303
+    recap = bkd.get("/closings/1/recap.html").body
+    assert "Kota Contoh, " in recap
+    assert "Nama Contoh" in recap
+    assert "files_not_read" in capfd.readouterr().out
+
+
+def test_policies_are_read_again_and_a_mistake_keeps_those_of_before(served: Served, tmp_path: Path) -> None:
+    """Another sentence on the page without a restart; a broken file takes nothing away."""
+    served.end()
+    served.policies = tmp_path / "policies"
+    served.policies.mkdir()
+    for file in POLICIES.glob("*.yaml"):
+        (served.policies / file.name).write_text(file.read_text("utf-8"), "utf-8")
+    served.begin()
+    browser, graded = served.browser("chief"), served.policies / "graded.yaml"
+    before = browser.get("/policies/graded?lang=en").body
+    assert "Periods begin on day 26" not in before
+    text = graded.read_text("utf-8")
+    graded.write_text("period: {begins_on: 99}\n" + text, "utf-8")
+    wait(lambda: served.pages.policies.problem is not None)
+    assert browser.get("/policies/graded?lang=en").body.partition("<main")[2] == before.partition("<main")[2]
+    graded.write_text(text + "\nperiod: {begins_on: 26}\n", "utf-8")
+    wait(lambda: served.pages.policies.problem is None)
+    assert "Periods begin on day 26" in browser.get("/policies/graded?lang=en").body
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
