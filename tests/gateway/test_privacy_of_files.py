@@ -34,7 +34,7 @@ WRITES = ("create", "write_all", "rename", "fsync")
 """What every file of ours is written by; see :mod:`drivers.safe_files`."""
 
 
-class _Plan:
+class WritePlan:
     """Which write of the day fails, once, and how many there were."""
 
     def __init__(self, target: int | None, failure: Callable[[str], Exception]) -> None:
@@ -148,10 +148,10 @@ def report(folder: Path, stream: io.StringIO) -> None:
     stream.write(path.read_text())
 
 
-def run(folder: Path, target: int | None, failure: Callable[[str], Exception], stream: io.StringIO) -> _Plan:
+def run(folder: Path, target: int | None, failure: Callable[[str], Exception], stream: io.StringIO) -> WritePlan:
     """Live through a day in which one write fails; show what people would be shown."""
     folder.mkdir()
-    plan = _Plan(target, failure)
+    plan = WritePlan(target, failure)
     with pytest.MonkeyPatch.context() as patch:
         day = Day(folder / "data")
         plan.install(patch)
