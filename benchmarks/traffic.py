@@ -18,7 +18,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.clock import AssumedClock
 from gateway.ledger import opened
 from gateway.settings import Settings
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 
 IDLE_BYTES = 300
 IDLE_SHARE = 1000

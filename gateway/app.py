@@ -39,8 +39,8 @@ from gateway.terminal.monitor import TerminalMonitor
 from gateway.terminal.pool import Workers
 from gateway.terminal.runner import Crew
 from gateway.terminal.timing import Timing
-from gateway.terminal.visit import Worker
 from gateway.terminal.visit_requests import VisitPostponed
+from gateway.terminal.worker import Worker
 from gateway.trace import described, origin
 
 if TYPE_CHECKING:

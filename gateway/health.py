@@ -14,7 +14,7 @@ from gateway.event import utc_text
 from gateway.ledger import Ledger
 from gateway.mqtt.publisher import Publisher
 from gateway.settings import Settings
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from gateway.texts import Message
 
 VERSION = version("hadir-gateway")

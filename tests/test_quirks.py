@@ -34,7 +34,7 @@ from gateway.ledger import Ledger
 from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
 from gateway.terminal.timing import PAUSES, Timing
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests import contract
 from tests.broker import WAIT_S
 
@@ -158,8 +158,8 @@ class Office:
     def lost(self, cause: str, reason: str) -> None:
         """Wait until the terminal is given up for this cause; see that it is said once however often it is tried."""
         eventually(lambda: self.worker.state.cause == cause)
-        failures = self.worker._outage.failures
-        eventually(lambda: self.worker._outage.failures >= failures + 1)
+        failures = self.worker._visits._reachability.outage.failures
+        eventually(lambda: self.worker._visits._reachability.outage.failures >= failures + 1)
         assert len(self.output("terminal_lost")) == 1
         assert re.search(reason, self.output("terminal_lost")[0]["reason"]), self.output("terminal_lost")
         assert len(self.events("terminal.lost")) == 1

@@ -16,7 +16,7 @@ from gateway.incidents import alarm_message, log_incident, of_terminal
 from gateway.ledger import Ledger
 from gateway.log import get_logger
 from gateway.pending import PendingWrites
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from gateway.trace import origin, trace
 
 log = get_logger("vigil")

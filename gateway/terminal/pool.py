@@ -12,7 +12,7 @@ from functools import partial
 from gateway.reload import Difference
 from gateway.schedule import MIDNIGHT, Calendar
 from gateway.settings import TerminalSettings
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 
 
 class Workers(Collection[Worker]):

@@ -17,7 +17,7 @@ from gateway.pause import Pause
 from gateway.settings import Settings, TerminalSettings
 from gateway.terminal.entries import Entries
 from gateway.terminal.timing import PAUSES, Timing
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests import contract
 from tests.broker import WAIT_S, eventually
 

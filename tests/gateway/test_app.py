@@ -427,9 +427,9 @@ def test_a_part_that_fails_ends_the_process_loudly(tmp_path: Path, broker: Broke
         "from gateway.app import Daemon\n"
         "from gateway.log import configure_logging\n"
         "from gateway.settings import load\n"
-        "from gateway.terminal.visit import Worker\n"
+        "from gateway.terminal.visit import Reachability, Visits\n"
         "def broken(*_): raise ZeroDivisionError('a mistake of ours')\n"
-        "Worker._poll = Worker._record_failure = broken\n"
+        "Visits._poll = Reachability.failed = broken\n"
         "configure_logging()\n"
         "sys.exit(Daemon(load(Path(sys.argv[1]))).run(threading.Event()))\n"
     )

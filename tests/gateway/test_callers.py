@@ -34,7 +34,7 @@ from gateway.commands import Refusal
 from gateway.pause import Pause
 from gateway.settings import Settings
 from gateway.terminal.runner import Crew
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, Broker, eventually, free_port
 from tests.drivers.receiver.caller import get, post, to_end
 from tests.gateway import office as office_module

@@ -28,7 +28,7 @@ from gateway.pending import PendingWrites
 from gateway.settings import Settings
 from gateway.terminal.clock_check import ClockCheck
 from gateway.terminal.timing import Timing
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.office import ZONE, Clock
 from tests.gateway.scripted import Script, history, record
@@ -111,8 +111,8 @@ class Day:
 
     def visit(self) -> None:
         """Visit both."""
-        deque(self.lobby._run_visit(), maxlen=0)
-        deque(self.gate._run_visit(), maxlen=0)
+        deque(self.lobby._visits._run_visit(), maxlen=0)
+        deque(self.gate._visits._run_visit(), maxlen=0)
 
     def punches(self, *pins: int) -> None:
         """Let people punch at both terminals."""

@@ -72,7 +72,7 @@ def a_day(day: Day, folder: Path, stream: io.StringIO) -> Iterator[Callable[[], 
     def visit_that_fails(exc: ProtocolError) -> None:
         exc.capture = f"< {RAW.hex()} {NAME.hex()} {PIN}"
         day.script.silence = exc
-        deque(day.lobby._run_visit(), maxlen=0)
+        deque(day.lobby._visits._run_visit(), maxlen=0)
         day.script.silence = None
 
     yield lambda: visit_that_fails(ProtocolError("the answer could not be understood"))

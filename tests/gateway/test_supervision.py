@@ -21,7 +21,7 @@ from drivers.zkteco.simulator import SimulatedTerminal, Simulator
 from gateway.app import Daemon
 from gateway.ledger import LedgerReader
 from gateway.settings import load
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, Broker, Subscriber, eventually
 from tests.gateway.test_app import configured, here
 
@@ -49,7 +49,7 @@ HANGING = (
 SABOTAGES = {
     "worker": (
         "thread worker-lobby",
-        BROKEN + "from gateway.terminal import visit\nvisit.Worker._poll = visit.Worker._record_failure = broken",
+        BROKEN + "from gateway.terminal import visit\nvisit.Visits._poll = visit.Reachability.failed = broken",
     ),
     "publisher": (
         "thread publisher",

@@ -171,7 +171,7 @@ class Office(office_module.Office):
     def visits(self) -> Iterator[Callable[[], object]]:
         """Yield a function that visits a terminal with a log once."""
         worker = self.create_worker()
-        yield lambda: deque(worker._run_visit(), maxlen=0)
+        yield lambda: deque(worker._visits._run_visit(), maxlen=0)
         self.workers.remove(worker)  # its thread never ran
 
     def on_disk(self) -> int:

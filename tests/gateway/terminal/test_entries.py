@@ -11,7 +11,7 @@ from drivers.base import RawPunch, Reason, Record, TerminalUnavailable
 from drivers.line.simulator import PATTERN
 from gateway import event
 from gateway.pause import Pause
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import eventually
 from tests.gateway.office import Office, polled
 from tests.gateway.scripted import Script, record

@@ -9,7 +9,7 @@ import pytest
 from drivers.base import Sizes
 from gateway.pause import Pause
 from gateway.terminal.state import Complete
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually
 from tests.gateway.office import Office, polled
 from tests.gateway.scripted import Script, ScriptedTerminal, history, record

@@ -17,7 +17,7 @@ from gateway.event import ReadingContext
 from gateway.ledger import Ledger
 from gateway.settings import Settings
 from gateway.terminal.monitor import TerminalMonitor
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests import contract
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.gateway.scripted import Script, record

@@ -22,7 +22,7 @@ from drivers.receiver.registry import Expected, Serial
 from gateway.callers import Callers
 from gateway.ledger import Ledger, LedgerFull
 from gateway.terminal.runner import Crew
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually, free_port
 from tests.gateway import office as office_module
 from tests.gateway.office import ZONE, Clock
@@ -262,7 +262,7 @@ def test_the_clock_is_estimated_from_live_punches(office: Office) -> None:
             eventually(lambda: office.has_all(terminal))
             office.clock.offset += timedelta(seconds=1)
         assert worker.state.clock is None  # three within a second may have waited
-    monotonic = worker._attached.session.clock._samples  # type: ignore[union-attr]
+    monotonic = worker._visits._attached.session.clock._samples  # type: ignore[union-attr]
     assert len(monotonic) == 3
 
 

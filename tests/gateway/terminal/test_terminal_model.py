@@ -33,7 +33,7 @@ from gateway.ledger import Ledger, ReadingResult, reading
 from gateway.settings import Settings
 from gateway.terminal.live_events import LiveReceiver
 from gateway.terminal.timing import Timing
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.gateway.full_disk import FullDisk, impatient
 from tests.power_cut import PowerCut
 
@@ -74,14 +74,18 @@ class SteppedWorker(Worker):
         """What happens while it listens; a poll follows each."""
         self.meanwhile: list[Callable[[], None]] = []
         """What happens before a reading and after each slice of it, one each time."""
+        visits = self._visits
+        self._live = visits._live
         self._live.drain = self._drain  # type: ignore[method-assign]  # the test acts before each
+        visits._listen = self._listen  # type: ignore[method-assign]  # the test decides
+        visits._reachability.failed_by_driver = self._fail  # type: ignore[method-assign]
 
     def visit(self) -> None:
         """Hold one conversation, to the end of the script."""
-        deque(self._run_visit(), maxlen=0)
+        deque(self._visits._run_visit(), maxlen=0)
         self._stopping.clear()
 
-    def _report_driver_fault(self, exc: BaseException) -> float:
+    def _fail(self, exc: BaseException) -> float:
         raise exc  # a power cut, or a mistake of the gateway
 
     def _listen(self, terminal: Terminal, until_s: float) -> Generator[float, None, None]:  # noqa: ARG002 - the test decides
@@ -207,7 +211,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
             captures=self.folder / "captures",
             timing=Timing(monotonic_s=lambda: self.monotonic_s),
         )
-        read_new = worker._log_reader.read_new
+        read_new = worker._visits._log_reader.read_new
 
         def read_and_check(*arguments: Any, **options: Any) -> ReadingResult | None:
             held, before = {number for number, _ in self.log}, worker.state.complete
@@ -218,7 +222,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
                 self.known |= held
             return result
 
-        worker._log_reader.read_new = read_and_check  # type: ignore[method-assign]  # the model checks each claim
+        worker._visits._log_reader.read_new = read_and_check  # type: ignore[method-assign]  # the model checks each claim
 
     def teardown(self) -> None:
         """Remove everything."""
@@ -401,8 +405,8 @@ class TerminalAndGateway(RuleBasedStateMachine):
         self.worker.script, self.worker.meanwhile = [], []
         worker, terminal = self.worker, self.terminal
         honest = not terminal.faults.on and not self.doubtful and terminal.count < terminal.capacity
-        honest = honest and not worker._outage.failures and not self.disk.refused
-        if honest and worker._plan.caught_up and not amidst:
+        honest = honest and not worker._visits._reachability.outage.failures and not self.disk.refused
+        if honest and worker._visits.plan.caught_up and not amidst:
             event("complete after a poll")
             self.known |= {number for number, _ in self.log}
         self.compare()
@@ -428,7 +432,7 @@ class TerminalAndGateway(RuleBasedStateMachine):
             self.worker.request(full=True)
         self.worker.meanwhile = [lambda: None] * after + [fail]
         self.poll()
-        if self.worker._outage.failures:
+        if self.worker._visits._reachability.outage.failures:
             event("visit failed between measuring and reading" if not after else "visit failed between slices")
 
     @rule(commit=st.integers(0, 3), commits=st.integers(1, 3), live=st.booleans())

@@ -482,7 +482,7 @@ def test_a_hint_during_a_reading_means_the_next_one(office: Office, monkeypatch:
     def hinted(*arguments: Any, **options: Any) -> Any:
         stored = original(*arguments, **options)
         if office.terminal.commands[wire.CMD_PREPARE_BUFFER] == reads + 1:
-            worker._plan.hinted = True
+            worker._visits.plan.hinted = True
         return stored
 
     monkeypatch.setattr(worker._context.ledger, "record_reading", hinted)

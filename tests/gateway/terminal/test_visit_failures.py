@@ -112,7 +112,7 @@ def broken(office: Office, where: str, exc: BaseException) -> None:
     office.driver = raising(office.script, where, exc)
     with capture_logs() as logged:
         worker = office.visit(live=False)
-        eventually(lambda: worker.state.cause == "internal" and worker._outage.failures > 3)
+        eventually(lambda: worker.state.cause == "internal" and worker._visits._reachability.outage.failures > 3)
         assert type(exc).__name__ in (worker.state.reason or "")
         assert not worker.state.online
         worker._context.driver = office.script.driver()
@@ -203,10 +203,10 @@ def test_the_mark_of_a_step_outlives_the_rest_of_a_slow_terminal(office: Office)
     """The log is read when the terminal has had its rest."""
 
     def disturb() -> None:
-        office.workers[0]._plan.rest_until_s = time.monotonic() + 1000
+        office.workers[0]._visits.plan.rest_until_s = time.monotonic() + 1000
 
     def mend() -> None:
-        office.workers[0]._plan.rest_until_s = 0.0
+        office.workers[0]._visits.plan.rest_until_s = 0.0
 
     stepped_while(office, disturb, mend)
 
@@ -410,8 +410,8 @@ def test_a_large_log_that_has_shrunk_is_read_at_once(office: Office) -> None:
     office.script.log = history(3000, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._plan.whole_read_at_s = time.monotonic()
-    worker._plan.rest_until_s = time.monotonic() + 1000
+    worker._visits.plan.whole_read_at_s = time.monotonic()
+    worker._visits.plan.rest_until_s = time.monotonic() + 1000
     office.script.log = [
         record(5000 + number % 90, MORNING + timedelta(days=9, minutes=number)) for number in range(2000)
     ]
@@ -426,10 +426,10 @@ def test_the_pause_of_a_whole_reading_ends_with_the_live_events_that_justified_i
     office.script.log = history(1500, MORNING)
     worker = office.visit()
     polled(worker, 2)
-    worker._plan.whole_read_at_s = time.monotonic()
+    worker._visits.plan.whole_read_at_s = time.monotonic()
     broken_end = [record("9999", one.local_time) for one in history(1500, MORNING)]  # type: ignore[union-attr]
     office.script.log = [*broken_end, record("2001", MORNING + timedelta(days=9))]
-    eventually(lambda: worker._plan.whole_waits)
+    eventually(lambda: worker._visits.plan.whole_waits)
     polled(worker, 3)
     assert office.ledger.punches() == 1500
     office.script.silence = TerminalUnavailable("it restarts")

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from drivers.base import Hint, RawPunch, Record, TerminalRefused, TerminalUnavailable, UnreadableLog
 from gateway.pause import Pause
 from gateway.terminal import captures
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests import contract
 from tests.broker import WAIT_S, eventually
 from tests.drivers.hostile import PLANTS, Plant, untouched
@@ -102,7 +102,7 @@ def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_cir
     office.script.prepared_s = 0.02
     worker = office.visit(poll="1h")
     polled(worker)
-    worker._plan.rest_until_s = time.monotonic() + LONG_S
+    worker._visits.plan.rest_until_s = time.monotonic() + LONG_S
     requested = office.script.clock_requests
 
     office.script.reported.put(Hint("a uid without a PIN"))
@@ -110,7 +110,7 @@ def test_a_hint_during_the_peace_is_kept_and_does_not_make_the_worker_run_in_cir
     eventually(lambda: "2001" in office.pins())
     quiet = office.script.clock_requests
     office.script.log.append(record("2002", MORNING + timedelta(days=1)))
-    worker._plan.rest_until_s = 0.0
+    worker._visits.plan.rest_until_s = 0.0
     eventually(lambda: "2002" in office.pins())
 
     assert quiet == requested
@@ -151,7 +151,7 @@ def test_reading_backwards_respects_the_peace_of_a_slow_terminal(office: Office)
     eventually(lambda: len(office.script.reads) == 2)
     polled(worker, 3)
     waiting = list(office.script.reads)
-    worker._plan.rest_until_s = 0.0
+    worker._visits.plan.rest_until_s = 0.0
     eventually(lambda: len(office.script.reads) == 3)
 
     assert waiting == [0, 1492]
@@ -486,7 +486,7 @@ def test_a_record_that_only_the_answer_by_date_shows_makes_the_whole_log_be_read
     place = office.script.log[20]
     assert isinstance(place, RawPunch)
     office.script.log[20] = record("2001", place.local_time)
-    worker._date_check._next_s = 0.0
+    worker._visits._date_check._next_s = 0.0
 
     worker.request()
 
@@ -586,7 +586,7 @@ def test_events_that_come_are_no_silence(office: Office) -> None:
         polled(worker, 2)
 
     eventually(lambda: len(office.pins()) == 15)
-    assert worker._plan.announcements.silent is False
+    assert worker._visits.plan.announcements.silent is False
 
 
 # ---------------------------------------------------------------- setting the clock
