@@ -53,7 +53,7 @@ SABOTAGES = {
     ),
     "publisher": (
         "thread publisher",
-        BROKEN + "from gateway.mqtt import publisher\npublisher.Publisher._fill_window = broken",
+        BROKEN + "from gateway.mqtt import connection\nconnection.Connection._fill_window = broken",
     ),
     "ledger": ("ledger", BROKEN + "from gateway.ledger import writer\nwriter.Writer._commit = broken"),
     "commands": ("thread commands", BROKEN + "from gateway import commands\ncommands.Commands._work = broken"),

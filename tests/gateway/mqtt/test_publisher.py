@@ -37,6 +37,7 @@ from gateway.ledger.stream import Location, inode_of, machine_ids
 from gateway.mqtt import publisher as publisher_module
 from gateway.mqtt import window as window_module
 from gateway.mqtt.careful import PACKET_MAX, Careful, Pacing
+from gateway.mqtt.connection import Connection
 from gateway.mqtt.failure import cause_of, error_text
 from gateway.mqtt.publisher import Publisher
 from gateway.mqtt.session import Session
@@ -594,14 +595,14 @@ def test_a_probe_of_a_silent_topic_stays_within_the_receive_maximum(
     office.punches(3)
     office.punches(200, "gate")
     in_flight = []
-    publish = Publisher._publish
+    publish = Connection._publish
 
-    def watched(publisher: Publisher, connection: Any, *args: Any, **options: Any) -> Any:
-        result = publish(publisher, connection, *args, **options)
-        in_flight.append(len(connection.in_flight))
+    def watched(connection: Connection, *args: Any, **options: Any) -> Any:
+        result = publish(connection, *args, **options)
+        in_flight.append(len(connection._in_flight))
         return result
 
-    monkeypatch.setattr(Publisher, "_publish", watched)
+    monkeypatch.setattr(Connection, "_publish", watched)
     acl = "topic read #\n" + "".join(OTHERS_WRITE.format(end) for end in ("state", "alarm", "punch/gate"))
     with (
         Broker(tmp_path, "max_inflight_messages 4", acl=acl) as broker,
@@ -755,19 +756,19 @@ def test_old_connections_leave_nothing_behind(office: Office, monkeypatch: pytes
     eventually(lambda: not any(thread.name.startswith("paho") for thread in threading.enumerate()))
 
 
-def test_an_idle_publisher_rests(office: Office, broker: Broker) -> None:
+def test_an_idle_publisher_rests(office: Office, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to do costs no processor time, also with a topic that nobody hears."""
     office.punches(5)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._blocked.topics)
+    eventually(lambda: publisher._context.blocked.topics)
     turns = []
-    patience = publisher._next_timeout
+    patience = Connection._next_timeout
 
-    def counted(connection: Any) -> float:
+    def counted(connection: Connection) -> float:
         turns.append(1)
         return patience(connection)
 
-    publisher._next_timeout = counted  # type: ignore[method-assign]
+    monkeypatch.setattr(Connection, "_next_timeout", counted)
     time.sleep(1)
     assert len(turns) < 20
 
@@ -963,7 +964,7 @@ def test_a_new_event_is_a_reason_to_try_a_silent_topic(office: Office, broker: B
     office.timing = replace(QUICK, retry_initial_s=300.0)
     office.punches(30)
     publisher = office.publisher(broker.url)
-    eventually(lambda: publisher._blocked.topics)
+    eventually(lambda: publisher._context.blocked.topics)
     with Subscriber(broker.port) as subscriber:
         office.punches(1)
         messages = subscriber.wait_for(received(31))
@@ -1490,7 +1491,7 @@ def test_a_centre_that_left_out_batch_gets_everything_one_by_one(
         mailbox.wait_for(lambda messages: messages)
         assert publisher.status_text == "connected; nobody subscribes to batch"
         with Subscriber(broker.port, PREFIX + "batch") as late:
-            eventually(lambda: time.monotonic() >= publisher._blocked.topics["batch"].due)
+            eventually(lambda: time.monotonic() >= publisher._context.blocked.topics["batch"].due)
             office.punches(100)
             late.wait_for(lambda messages: len(numbers(messages)) == 100)
             office.all_sent()
@@ -1503,7 +1504,7 @@ def test_without_any_subscriber_nothing_is_sent(office: Office, broker: Broker) 
     """Neither arrays nor single events: all is kept, and whoever comes gets it."""
     office.punches(100)
     publisher = office.publisher(broker.url, delivery=ARRAYS)
-    eventually(lambda: set(publisher._blocked.topics) == {"batch", "punch/lobby"})
+    eventually(lambda: set(publisher._context.blocked.topics) == {"batch", "punch/lobby"})
     assert office.waiting == 100
     with Subscriber(broker.port) as subscriber:
         subscriber.wait_for(received(100))
@@ -1542,7 +1543,7 @@ def test_events_of_a_silent_topic_are_in_no_array(tmp_path: Path, office: Office
     with Broker(tmp_path, acl=allowed) as broker, Subscriber(broker.port) as subscriber:
         publisher = office.publisher(broker.url, delivery=ARRAYS)
         office.punches(1)
-        eventually(lambda: "punch/lobby" in publisher._blocked.topics)
+        eventually(lambda: "punch/lobby" in publisher._context.blocked.topics)
         office.punches(15)
         office.punches(100, "gate")
         subscriber.wait_for(lambda messages: len(numbers(messages)) == 100)
