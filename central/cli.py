@@ -3,7 +3,6 @@
 
 import json
 import os
-import re
 import signal
 import stat
 import sys
@@ -25,7 +24,8 @@ from central import report as reports
 from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
 from central.log import configure_logging
-from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, system_now
+from central.operation import commands as operation_commands
+from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, defaults_from, settings_path, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
 from central.registers import commands as register_commands
@@ -36,6 +36,7 @@ from central.reports.messages import message
 from central.requests import commands as request_commands
 from central.results import commands as export_commands
 from central.secret import SecretError, read_secret
+from central.settings import BROKER_URL, DEFAULT, VARIABLE, SettingsError, check_root, check_url
 from central.sheets import commands as sheet_commands
 from central.store import Database, Store, StoreError, StoreLocked, marks, ownership
 from central.store.engine import utc
@@ -52,11 +53,12 @@ class Code(IntEnum):
     INTERNAL = 70
     DISK = 74
     LOCKED = 75
+    CONFIG = 78
 
 
 EPILOG = """Exit codes: 0 done · 1 a check found something · 2 wrong usage
 
-70 internal error · 74 database or disk · 75 database in use by another inbox"""
+70 internal error · 74 database or disk · 75 database in use by another inbox · 78 settings"""
 
 HINTS: dict[str, Text] = {
     "database": _(
@@ -67,6 +69,9 @@ HINTS: dict[str, Text] = {
     ),
     "no_database": _("Check --db; `hadir-central inbox` and `import` create the file when they first run."),
     "locked": _("Only one inbox may write into a database: stop the other, or name another file with --db."),
+    "settings": _(
+        "Mend the line that is named, then `hadir-central check`; `hadir-central init` writes the first settings."
+    ),
     "internal": _(
         "This is a mistake in hadir-central. Run it again with HADIR_DEBUG=1 for the details, and report them."
     ),
@@ -80,8 +85,6 @@ def hint_lines(hint: str) -> tuple[str, str]:
     return text.into(Language.ENGLISH), text.into(Language.INDONESIAN)
 
 
-_URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
-_ROOT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
 SHOWN = 5
 """Ranges and places of a kind that `report` prints for people."""
 
@@ -114,6 +117,9 @@ class _Commands(TyperGroup):
             refusal = Failure(Code.LOCKED if locked else Code.DISK, str(error), "locked" if locked else "database")
             _print_error(str(refusal))
             raise typer.Exit(refusal.code) from None
+        except SettingsError as error:
+            _print_error(str(Failure(Code.CONFIG, "\n".join(error.lines), "settings")))
+            raise typer.Exit(Code.CONFIG) from None
         except BrokenPipeError:
             # The reader of the output has closed the pipe; the rest is discarded.
             _discard_output()
@@ -128,6 +134,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EPILOG,
 )
+app.command()(operation_commands.init)
+app.command()(operation_commands.check)
 app.add_typer(policy_commands.app, name="policy")
 app.command("import")(import_file)
 app.command()(show)
@@ -188,9 +196,10 @@ def _print_error(text: str) -> None:
 
 
 def _check_root(root: str) -> str:
-    if not _ROOT.fullmatch(root):
-        raise typer.BadParameter("write one or more levels of a-z, 0-9 and hyphens, such as hadir.")
-    return root
+    try:
+        return check_root(root)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
 
 
 def _show_version(wanted: bool) -> None:
@@ -205,6 +214,16 @@ def _file(text: str) -> Any:
 
 @app.callback()
 def _central(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help=f"The settings, for options that are left out; else ${VARIABLE}, else {DEFAULT}.",
+        ),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -213,6 +232,9 @@ def _central(
 
     Penerima di pusat: menyimpan kiriman gateway absensi dan mengirim tanda terima.
     """
+    path = settings_path(context)
+    if config is not None or VARIABLE in os.environ or path.exists():
+        context.default_map = dict(defaults_from(path, context.command))
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -271,9 +293,11 @@ def _broker(
     cert_file: Path | None,
     key_file: Path | None,
 ) -> Broker:
-    match = _URL.fullmatch(url)
-    if match is None or not 0 < int(match[3] or 1) < 65536:
-        raise typer.BadParameter("write mqtt://host:1883, or mqtts://host:8883 for TLS.", param_hint="--broker")
+    try:
+        match = BROKER_URL.fullmatch(check_url(url))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--broker") from None
+    assert match is not None, "check_url has matched it"  # noqa: S101 - for the type checker
     tls = match[1] == "mqtts"
     if not tls and (ca_file or cert_file or key_file):
         raise typer.BadParameter("files for TLS have no effect with mqtt://; write mqtts://.", param_hint="--broker")

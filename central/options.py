@@ -1,12 +1,15 @@
 """Options that several commands of ``hadir-central`` have, and the clock that all of them read."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from central.settings import DEFAULT, EVERY, OF, VARIABLE, load_settings
 from central.texts import Language
 
 Now = Callable[[], datetime]
@@ -22,6 +25,37 @@ def clock_of(context: typer.Context) -> Now:
     """Return the clock that the command line was started with; this computer's by default."""
     given: Now | None = context.obj
     return system_now if given is None else given
+
+
+def settings_path(context: typer.Context) -> Path:
+    """Return the file of settings: that of ``--config``, of the environment, or the usual one."""
+    given: Path | None = context.find_root().params.get("config")
+    return given or Path(os.environ.get(VARIABLE) or DEFAULT)
+
+
+def defaults_from(path: Path, command: Any) -> Mapping[str, Any]:
+    """Return what the options of a group's commands are where they are left out, as click takes it.
+
+    The file is read when the first value of it is needed, so that a mistake in it stops no command that needs none.
+    """
+    settings = cache(lambda: load_settings(path))
+
+    def values(command: Any, words: str) -> dict[str, Any]:
+        if words in _OF_SETTINGS:
+            return {}
+        every = [key for key in EVERY if any(one.name == key and one.default in _REPLACED for one in command.params)]
+        found: dict[str, Any] = {key: lambda key=key: EVERY[key](settings()) for key in every}
+        found |= {key: lambda key=key: OF[words][key](settings()) for key in OF.get(words, {})}
+        below = getattr(command, "commands", {})
+        return found | {name: values(inner, f"{words} {name}".strip()) for name, inner in below.items()}
+
+    return values(command, "")
+
+
+_OF_SETTINGS = ("init", "check", "doctor")
+"""Commands that read or write the settings themselves: a mistake in them is their result."""
+_REPLACED = (None, Language.ENGLISH)
+"""Defaults of options that the settings replace."""
 
 
 def parse_date(text: str) -> date:

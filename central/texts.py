@@ -4,6 +4,7 @@
 translated where it is shown. Placeholders are those of :meth:`str.format`.
 """
 
+import os
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import cache
@@ -20,6 +21,12 @@ class Language(StrEnum):
 
     ENGLISH = "en"
     INDONESIAN = "id"
+
+
+def user_language() -> Language:
+    """Return the language of this computer's user: Indonesian if the locale is Indonesian, else English."""
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return Language.INDONESIAN if locale.partition("_")[0].lower() in ("id", "in") else Language.ENGLISH
 
 
 @runtime_checkable

@@ -45,6 +45,7 @@ from sqlalchemy.orm import registry
 from sqlmodel import SQLModel
 
 from central.event import decode_text
+from central.files import give_to_owner
 from central.json_text import dump_json
 
 KEY = BigInteger().with_variant(Integer(), "sqlite")
@@ -293,6 +294,7 @@ def _create(path: Path, database: Path) -> int:
             return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as exc:
         raise explained(database, exc) from exc
+    give_to_owner(file, path.parent)  # SQLite does the same with -wal and -shm
     os.fchmod(file, FILE_MODE)  # -wal and -shm get the mode of the file from SQLite
     return file
 

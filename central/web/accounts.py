@@ -19,6 +19,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
+from central.files import give_to_owner
 from central.json_text import dump_json
 from central.policy.document import DocumentError, Node, Place, parse, read_text
 from central.web.access import WITH_UNITS, Role, Viewer
@@ -266,6 +267,7 @@ class Edited:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     file.write(text)
                     file.flush()
+                    give_to_owner(file.fileno(), self._path if self._path.exists() else self._path.parent)
                     os.fchmod(file.fileno(), mode)
                     os.fsync(file.fileno())
                 Path(name).replace(self._path)

@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
-from urllib.parse import urlsplit
 
 import typer
 
@@ -17,6 +16,7 @@ from central.log import configure_logging
 from central.options import AsJson, Db, Policies, clock_of, system_now
 from central.registers.problems import printable
 from central.secret import SecretError, read_secret
+from central.settings import address_of, check_public
 from central.sheets.settings import SettingsError
 from central.store import accesses
 from central.store.engine import Database
@@ -268,21 +268,16 @@ def serve(
 
 def _address(listen: str) -> tuple[str, int]:
     try:
-        parts = urlsplit(f"//{listen}")
-        host, port = parts.hostname or "", parts.port
-        ipaddress.ip_address(host)
-    except ValueError:
-        host, port = "", None
-    if not host or port is None:
-        raise typer.BadParameter("write an IP address and a port, such as 127.0.0.1:8090.", param_hint="--listen")
-    return host, port
+        return address_of(listen)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--listen") from None
 
 
 def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise typer.BadParameter("write https://NAME, without a path.", param_hint="--public-url")
-    return f"{parts.scheme}://{parts.netloc.lower()}"
+    try:
+        return check_public(url)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="--public-url") from None
 
 
 def _check_tls(host: str, cert_file: Path | None, key_file: Path | None, public: str | None) -> None:

@@ -1,0 +1,59 @@
+"""Texts of ``hadir-central init`` and ``check``."""
+
+from central.texts import _
+
+QUESTIONS = {
+    "data": _("Folder for the database, the accounts and the copies"),
+    "broker": _("Address of the broker, such as mqtts://broker.example.go.id:8883"),
+    "username": _("User name of the centre at the broker (- for none)"),
+    "password": _("Its password (not shown; empty for none)"),
+    "ca_file": _("File with the certificate of the broker's authority (- for the system's)"),
+    "account": _("Name of the first account, for the personnel agency (BKD)"),
+    "account_password": _("Its password, 10 characters or more (not shown; empty for one made by chance)"),
+    "policy": _("Policy to begin with"),
+    "unit": _("Key of the office's uppermost unit (a-z, 0-9 and -)"),
+}
+"""Questions of ``init``."""
+
+WRONG = {
+    "data": _("Write the full path of a folder, one line of text."),
+    "broker": _("No broker's address: mqtt://host:1883, or mqtts://host:8883 with TLS; no user or password in it."),
+    "username": _("One line of text without blanks at its ends."),
+    "password": _("The password begins or ends with a blank, or has an invisible character."),
+    "ca_file": _("There is no such file to read, or no certificate (PEM) in it."),
+    "account": _("Only a-z, 0-9, dot, hyphen and underscore, at most 64."),
+    "account_password": _("A password has 10 to 200 characters; a sentence is best."),
+    "policy": _("None of these policies: {names}"),
+    "unit": _("Only a-z, 0-9 and hyphens."),
+}
+"""Why an answer is wrong."""
+
+INIT = {
+    "policies": _("Policies that are shipped; any can be replaced later, from a date on:"),
+    "exists": _("{file} is there already: nothing is written."),
+    "written": _("Written: {files}"),
+    "made_password": _("{name} has a password that was made by chance, in {file}. Remove the file once it is noted."),
+    "next": _("Next:"),
+    "next_start": _(
+        "  1. systemctl enable --now hadir-central hadir-central-serve   (or: hadir-central inbox, hadir-central serve)"
+    ),
+    "next_doctor": _("  2. hadir-central doctor   what is in the way, from the broker to the last copy"),
+    "next_registers": _(
+        "  3. hadir-central import units …, people …: the registers; {file} gives the unit {unit} the policy {policy}"
+    ),
+    "right": _("OK: {file}: broker {broker}, database {database}, pages at {pages}"),
+}
+
+COMMENTS = {
+    "head": _(
+        "Settings of a Hadir centre, made by `hadir-central init`. What else can be set: centre.example.yaml\n"
+        "(in config/, or /usr/share/doc/hadir-central/examples/ where the package is installed).\n"
+        "Verify them after each change with `hadir-central check`; `hadir-central doctor` names what is in the way."
+    ),
+    "language": _("Language of what the commands print: en or id."),
+    "data": _("The folder of the database, the accounts and the copies."),
+    "broker": _("The broker that gateways publish to. Passwords are in files of their own, never here."),
+    "pages": _("Where the pages are served. Behind a web server with TLS, its address is the public_url."),
+    "policies": _("The folder of the office's own policies; shipped ones need no file there."),
+}
+"""Comments in the settings that ``init`` writes."""

@@ -1,0 +1,257 @@
+"""The centre's settings: one YAML file that the commands of a machine share, ``config/centre.example.yaml``.
+
+An option on the command line goes before the file. Files and folders that the file names are looked for beside it; a
+file among systemd's credentials goes first, because the file itself may be readable by root only.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.types import StringConstraints
+
+from central.policy.document import DocumentError, Node, parse, read_text
+from central.texts import Language
+
+DEFAULT = Path("/etc/hadir-central/centre.yaml")
+VARIABLE = "HADIR_CENTRE_CONFIG"
+"""The environment variable that names another file."""
+BROKER_URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?")
+ROOT = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+)*")
+
+
+class SettingsError(Exception):
+    """The file cannot be used; ``lines`` name each mistake by file, line and column."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def check_url(text: str) -> str:
+    """Return a broker's address; ValueError says what is right."""
+    match = BROKER_URL.fullmatch(text)
+    if match is None or not 0 < int(match[3] or 1) < 65536:
+        raise ValueError("write mqtt://host:1883, or mqtts://host:8883 for TLS")
+    return text
+
+
+def check_root(text: str) -> str:
+    """Return the first levels of the topics; ValueError says what is right."""
+    if not ROOT.fullmatch(text):
+        raise ValueError("write one or more levels of a-z, 0-9 and hyphens, such as hadir")
+    return text
+
+
+def address_of(text: str) -> tuple[str, int]:
+    """Return the address and the port that pages are served at; ValueError says what is right."""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "", parts.port
+        ipaddress.ip_address(host)
+    except ValueError:
+        host, port = "", None
+    if not host or port is None:
+        raise ValueError("write an IP address and a port, such as 127.0.0.1:8090")
+    return host, port
+
+
+def check_public(text: str) -> str:
+    """Return the address of a reverse proxy, without a slash at its end; ValueError says what is right."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError("write https://NAME, without a path")
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _listening(text: str) -> str:
+    address_of(text)
+    return text
+
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f]*$")]
+_File = Annotated[Path, Field(strict=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class BrokerSettings(_Part):
+    """The broker that gateways publish to."""
+
+    url: Annotated[Line, AfterValidator(check_url)]
+    username: Line | None = None
+    password_file: _File | None = None
+    ca_file: _File | None = None
+    cert_file: _File | None = None
+    key_file: _File | None = None
+    root: Annotated[Line, AfterValidator(check_root)] = "hadir"
+    client_id: Line = "hadir-central"
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.url.startswith("mqtt:") and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError("files for TLS have no effect with mqtt://; write mqtts://")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a certificate needs its key, and a key its certificate")
+        if self.password_file is not None and self.username is None:
+            raise ValueError("a password has no effect without `username:`")
+        return self
+
+
+class PagesSettings(_Part):
+    """The pages that ``hadir-central serve`` shows."""
+
+    listen: Annotated[Line, AfterValidator(_listening)] = "127.0.0.1:8090"
+    cert_file: _File | None = None
+    key_file: _File | None = None
+    public_url: Annotated[Line, AfterValidator(check_public)] | None = None
+    proxies: Annotated[list[Line], Field(max_length=20)] = []
+    own_days: bool = False
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("a certificate needs its key, and a key its certificate")
+        host, _port = address_of(self.listen)
+        if self.cert_file is None and self.public_url is None and not ipaddress.ip_address(host).is_loopback:
+            raise ValueError(
+                "passwords and people's data would cross the network unencrypted; write `cert_file:` and `key_file:`, "
+                "or leave `listen:` on 127.0.0.1 behind a web server with TLS and write its `public_url:`"
+            )
+        return self
+
+
+class BackupSettings(_Part):
+    """Copies of the database."""
+
+    folder: _File | None = None
+    """None: ``backups`` in the data folder."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 14
+    """How many complete copies there are to be in the folder; older ones are removed after a new one."""
+
+
+class Settings(_Part):
+    """What a machine's commands share."""
+
+    data: _File = Path("/var/lib/hadir-central")
+    broker: BrokerSettings
+    accounts: _File | None = None
+    """None: ``accounts.yaml`` in the data folder."""
+    policies: _File | None = None
+    """The folder of the office's own policies."""
+    language: Annotated[Language, Field(strict=False)] = Language.ENGLISH
+    pages: PagesSettings = PagesSettings()
+    backup: BackupSettings = BackupSettings()
+
+    paths: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("", "data"),
+        ("", "accounts"),
+        ("", "policies"),
+        *(("broker", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
+        *(("pages", name) for name in ("cert_file", "key_file")),
+        ("backup", "folder"),
+    )
+    """Keys whose values are files or folders."""
+
+    @property
+    def database(self) -> Path:
+        """Return the centre's database."""
+        return self.data / "centre.db"
+
+    @property
+    def account_file(self) -> Path:
+        """Return the file of accounts."""
+        return self.accounts or self.data / "accounts.yaml"
+
+    @property
+    def backups(self) -> Path:
+        """Return the folder of the copies."""
+        return self.backup.folder or self.data / "backups"
+
+
+def load_settings(path: Path) -> Settings:
+    """Read settings, with every path made absolute; raises SettingsError with all mistakes."""
+    try:
+        document = parse(read_text(path), str(path))
+    except DocumentError as error:
+        raise SettingsError([str(error)]) from None
+    if not isinstance(document.value, dict):
+        raise SettingsError([f"{document.place}: write the keys of the settings, such as `broker:`"])
+    try:
+        found = Settings.model_validate(document.plain())
+    except ValidationError as error:
+        raise SettingsError([_mistake(document, one) for one in error.errors(include_url=False)]) from None
+    return _placed(found, path.absolute().parent)
+
+
+def _mistake(document: Node, error: Mapping[str, Any]) -> str:
+    keys = tuple(error["loc"])
+    node = document.nearest(keys)
+    place, what = node.place, str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        above = document.nearest(keys[:-1])
+        place, what = above.keys.get(str(keys[-1]), place), "unknown here; remove it, or mend its name"
+    elif error["type"] == "missing":
+        what = "is missing"
+    return f"{place}: {'.'.join(map(str, keys)) or 'settings'}: {what[:1].lower()}{what[1:]}"
+
+
+def _placed(settings: Settings, folder: Path) -> Settings:
+    changed: dict[str, dict[str, Path]] = {}
+    for part, name in Settings.paths:
+        value = getattr(getattr(settings, part) if part else settings, name)
+        if value is not None:
+            changed.setdefault(part, {})[name] = _place(value, folder)
+    parts = {part: getattr(settings, part).model_copy(update=new) for part, new in changed.items() if part}
+    return settings.model_copy(update=parts | changed[""])
+
+
+def _place(path: Path, folder: Path) -> Path:
+    """Return where a file is: systemd names the credential ``secrets_NAME`` for the file ``secrets/NAME``."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and not path.is_absolute():
+        credential = Path(credentials, "_".join(path.parts))
+        if credential.is_file():
+            return credential
+    return folder / path
+
+
+EVERY: Mapping[str, Callable[[Settings], object]] = {
+    "db": lambda settings: str(settings.database),
+    "accounts": lambda settings: str(settings.account_file),
+    "policies": lambda settings: _text(settings.policies),
+    "lang": lambda settings: settings.language.value,
+}
+"""Options of all commands, by the names of their parameters, with their values from the settings."""
+OF: Mapping[str, Mapping[str, Callable[[Settings], object]]] = {
+    "inbox": {
+        "broker": lambda settings: settings.broker.url,
+        "username": lambda settings: settings.broker.username,
+        "password_file": lambda settings: _text(settings.broker.password_file),
+        "ca_file": lambda settings: _text(settings.broker.ca_file),
+        "cert_file": lambda settings: _text(settings.broker.cert_file),
+        "key_file": lambda settings: _text(settings.broker.key_file),
+        "root": lambda settings: settings.broker.root,
+        "client_id": lambda settings: settings.broker.client_id,
+    },
+    "serve": {
+        "listen": lambda settings: settings.pages.listen,
+        "cert_file": lambda settings: _text(settings.pages.cert_file),
+        "key_file": lambda settings: _text(settings.pages.key_file),
+        "public_url": lambda settings: settings.pages.public_url,
+        "proxy": lambda settings: settings.pages.proxies or None,
+        "own_days": lambda settings: settings.pages.own_days,
+    },
+}
+"""Options of one command."""
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
