@@ -146,6 +146,8 @@ class Settings(_Part):
     """None: ``accounts.yaml`` in the data folder."""
     policies: _File | None = None
     """The folder of the office's own policies."""
+    sheets: _File | None = None
+    """Settings of sheets, see :mod:`central.sheets.settings`."""
     language: Annotated[Language, Field(strict=False)] = Language.ENGLISH
     pages: PagesSettings = PagesSettings()
     backup: BackupSettings = BackupSettings()
@@ -154,6 +156,7 @@ class Settings(_Part):
         ("", "data"),
         ("", "accounts"),
         ("", "policies"),
+        ("", "sheets"),
         *(("broker", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
         *(("pages", name) for name in ("cert_file", "key_file")),
         ("backup", "folder"),
@@ -227,6 +230,7 @@ EVERY: Mapping[str, Callable[[Settings], object]] = {
     "db": lambda settings: str(settings.database),
     "accounts": lambda settings: str(settings.account_file),
     "policies": lambda settings: _text(settings.policies),
+    "settings": lambda settings: _text(settings.sheets),
     "lang": lambda settings: settings.language.value,
 }
 """Options of all commands, by the names of their parameters, with their values from the settings."""
