@@ -90,7 +90,7 @@ def test_commands_take_what_is_left_out_from_the_settings(tmp_path: Path) -> Non
 
     assert f"{tmp_path}/d/centre.db: no such database" in central("-c", path, "report")
     assert "other.db: no such database" in central("report", "--db", "other.db", HADIR_CENTRE_CONFIG=str(path))
-    assert "does not exist" in central("-c", path, "days")  # --policies own, which is not there
+    assert "Invalid value for '--policies'" in central("-c", path, "days")  # there is no folder `own`
     (tmp_path / "d").mkdir()
     (tmp_path / "own").mkdir()
     units = tmp_path / "units.csv"
