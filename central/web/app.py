@@ -216,8 +216,9 @@ class Centre:
             try:
                 await self._store(look.accesses, touch, change)
             except Refusal as refusal:
-                outcome = refusal
                 await self._store(look.accesses, touch)  # the transaction that was refused had them too
+                look, outcome, touch = await self._run(self._outcome, page, incoming, form, is_ours, refusal)
+                await self._store(look.accesses, touch)
         except NotLoggedIn:
             return self._login.to_form(incoming)
         except StoreError as error:
@@ -231,11 +232,29 @@ class Centre:
         if isinstance(outcome, Sent):
             return _file(outcome)
         live = outcome.live is not None
-        answer = self._layout.page(incoming, outcome.title, outcome.main, look=look, moment=outcome.moment, live=live)
+        answer = self._layout.page(
+            incoming,
+            outcome.title,
+            outcome.main,
+            look=look,
+            moment=outcome.moment,
+            live=live,
+            status=outcome.status,
+        )
         return self._remember(request, answer)
 
-    def _outcome(self, page: Page, incoming: Incoming, form: Mapping[str, str] | None, is_ours: bool) -> Answer:
-        """Return what a page comes to; in a thread. Raises NotLoggedIn or StoreError."""
+    def _outcome(
+        self,
+        page: Page,
+        incoming: Incoming,
+        form: Mapping[str, str] | None,
+        is_ours: bool,
+        refused: Refusal | None = None,
+    ) -> Answer:
+        """Return what a page comes to; in a thread. Raises NotLoggedIn or StoreError.
+
+        ``refused``: why the change that the form leads to was not made.
+        """
         with self._source.reading() as connection:
             found = sessions.find(connection, incoming.token, self.accounts.get, self._session_now())
             if found is None or (found[0].role is Role.PERSON and not self._own_days):
@@ -250,8 +269,10 @@ class Centre:
                     outcome = Refusal(403, "error_form")
                 elif form is None or page.post is None:
                     outcome = page.show(look)
+                elif refused is not None:
+                    outcome = _again(page, look, form, refused)
                 else:
-                    outcome = page.post(look, form)
+                    outcome = _posted(page, page.post, look, form)
             except Refusal as refusal:
                 outcome = refusal
             return Answer(look, outcome, touch)
@@ -417,7 +438,8 @@ class Centre:
             pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
         except (ClientDisconnect, ValueError):
             raise Refusal(400, "error_form") from None
-        return {name: value.replace("\0", "") for name, value in reversed(pairs)}
+        # A browser sends each line break as two characters, and counts it as one.
+        return {name: value.replace("\0", "").replace("\r\n", "\n") for name, value in reversed(pairs)}
 
     async def _run(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
@@ -450,6 +472,23 @@ class Centre:
     def _probe(self) -> None:
         with self._source.reading() as connection:
             last_row(connection)
+
+
+def _posted(
+    page: Page, post: Callable[[Look, Mapping[str, str]], Done], look: Look, form: Mapping[str, str]
+) -> Done | Shown:
+    """Return what a form leads to, or the form once more. Raises Refusal."""
+    try:
+        return post(look, form)
+    except Refusal as refusal:
+        return _again(page, look, form, refusal)
+
+
+def _again(page: Page, look: Look, form: Mapping[str, str], refusal: Refusal) -> Shown:
+    """Return the form once more, with what was typed. Raises Refusal where the page has no way to."""
+    if page.again is None:
+        raise refusal
+    return page.again(look, form, refusal)._replace(status=refusal.status)
 
 
 class _Part:

@@ -68,8 +68,16 @@ class LoginPages:
         """End the threads."""
         self._threads.shutdown()
 
-    def form(self, request: Request, problem: str | None = None, status: int = 200, **values: object) -> Response:
-        """Return the form, with what is wrong."""
+    def form(
+        self,
+        request: Request,
+        problem: str | None = None,
+        status: int = 200,
+        fields: Mapping[str, str] | None = None,
+        **values: object,
+    ) -> Response:
+        """Return the form, with what is wrong and what was typed, but the password."""
+        typed = fields or {}
         incoming = self._incoming(request)
         t = self._layout.messages(incoming.language)
         token = request.cookies.get(self._names.form, "")
@@ -81,8 +89,8 @@ class LoginPages:
             "problem": None if problem is None else t(problem, **values),
             "notice": t("login_ended") if "ended" in incoming.query else t("login_needed"),
             "form_token": sessions.form_token(token),
-            "next": _next(incoming.query.get("next", "")),
-            "account": "",
+            "next": _next(incoming.query.get("next", typed.get("next", ""))),
+            "account": typed.get("account", "").strip()[:64],
         }
         answer = self._layout.page(incoming, t("login"), self._layout.render("login.html", given), status=status)
         if fresh:
@@ -100,17 +108,17 @@ class LoginPages:
         address, account = self._site.address(request.scope), self._account(name)
         known = self._is_known(request, account)
         if wait_s := self._limits.wait_s(address, name[: passwords.LONGEST], known=known):
-            answer = self.form(request, "login_wait", 429, seconds=math.ceil(wait_s))
+            answer = self.form(request, "login_wait", 429, fields, seconds=math.ceil(wait_s))
             answer.headers.update(retry_after(wait_s))
             return answer
         if self._waiting >= WAITING:
-            return self.form(request, "login_busy", 503)
+            return self.form(request, "login_busy", 503, fields)
         # Counted before the verification: attempts that are sent at once would else all be verified.
         self._limits.wrong(address, name[: passwords.LONGEST], known=known)
         matches = await self._matches(account, password)  # also where there is no account: it takes as long
         if account is None or not matches:
             log.warning("login_refused", address=address, account=None if account is None else account.name)
-            return self.form(request, "login_wrong", 401)
+            return self.form(request, "login_wrong", 401, fields)
         self._limits.right(address, name, known=known)
         return await self._begin(request, account, fields)
 

@@ -125,9 +125,13 @@ class Messages:
         """Return the month of a date: September 2026."""
         return f"{MONTHS[day.month - 1].into(self.language)} {day.year}"
 
+    def day(self, day: date) -> str:
+        """Return a date without its weekday: 2 September 2026."""
+        return f"{day.day} {self.month(day)}"
+
     def date(self, day: date) -> str:
         """Return a date: Wednesday, 2 September 2026."""
-        return f"{self.weekday(day)}, {day.day} {self.month(day)}"
+        return f"{self.weekday(day)}, {self.day(day)}"
 
     def moment(self, moment: str | datetime, zone: tzinfo | None) -> str:
         """Return a moment in a zone with the zone's name; None: this computer's."""

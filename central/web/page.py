@@ -70,6 +70,7 @@ class Shown(NamedTuple):
     """Whose results the live part shows; None: any."""
     moment: str
     """As of when."""
+    status: int = 200
 
 
 class Sent(NamedTuple):
@@ -107,6 +108,11 @@ class Page:
     """Its live part, see :meth:`Look.show`, is sent anew when a result changes."""
     post: "Callable[[Look, Mapping[str, str]], Done] | None" = None
     """What a form of the page does; called when its origin and token are verified."""
+    again: "Callable[[Look, Mapping[str, str], Refusal], Shown] | None" = None
+    """Shows the form once more with what was typed into it and why it was refused; None: a page that only says why.
+
+    It raises the refusal, or another one, where there is no form to show.
+    """
     roles: frozenset[Role] = frozenset(Role)
     """Roles that have the page, of those that have the action."""
 
@@ -284,6 +290,11 @@ class Look:
             raise Missing
         self.report(person=key, first=first, last=last, people=1)
         return SeenPerson(key, records, self.scope)
+
+    def sees(self, key: str) -> bool:
+        """Return whether the viewer sees a person on any date; nothing is reported."""
+        rows = self.registers.statements("people", [f"person:{key}"])
+        return any(self._is_ever_seen(records_of("people", one.content)[0]) for one in rows)
 
     def _is_ever_seen(self, row: PersonRecord) -> bool:
         """Return whether the viewer sees a person on any date of a row: it can begin where a unit's row begins."""

@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 from central.closing import messages as closing_messages
 from central.closing.close import ClosingError, Draft, draft, prepare
 from central.reports.messages import MESSAGES as REASONS
+from central.sheets.source import names_of
 from central.store import closings
 from central.store.closings import Closing
-from central.texts import Text, _
+from central.texts import Text, _, in_context
 from central.web.access import Action
 from central.web.page import Done, Look, Missing, Page, Refusal, Sent, Shown
 
@@ -21,7 +22,27 @@ MOST = 50
 """Verdicts and adjustments that are listed; the others are counted."""
 MAX_PAPER = 200
 TEXTS: Mapping[str, Text] = {
-    **{code: text for code, text in closing_messages.MESSAGES.items() if code.startswith("closing_")},
+    **{
+        code: closing_messages.MESSAGES[code]
+        for code in ("closing_no_verdicts", "closing_not_over", "closing_changing")
+    },
+    "closing_no_unit": _("There is no unit {unit}."),
+    "closing_unjudged": _(
+        "{marks} changes about these dates are still to be judged. That takes minutes as a rule: load the page again. "
+        "If it stays, tell the administrator."
+    ),
+    "closing_all_elsewhere": _(
+        "The period that holds {date} was closed with other units for all people of {unit}: see the list of closed "
+        "periods."
+    ),
+    "closing_open": _(
+        "{open} verdicts are open, provisional or missing. Settle them first, or choose below to close although they "
+        "are not final: they cut nothing, and what becomes final later is an adjustment of the next period."
+    ),
+    "closing_twice": _(
+        "The period of {unit} from {first} to {last} was closed on {entered} by {closed_by} (closing {number}). It "
+        "does not move: what becomes known later is an adjustment of the next period."
+    ),
     "closings_page": _("Closing"),
     "closings_about": _(
         "A closed period does not move: totals and sheets stay as they are. What becomes known later is an adjustment, "
@@ -52,11 +73,21 @@ TEXTS: Mapping[str, Text] = {
 }
 
 
+FILES: Mapping[str, Text] = {
+    "recap": in_context("file", "Recap"),
+    "annex": in_context("file", "Annex"),
+    "full": in_context("file", "Full attendance"),
+    "totals": in_context("file", "Totals"),
+    "adjustments": in_context("file", "Adjustments"),
+}
+
+
 class OpenDay(NamedTuple):
     """A verdict that is not final."""
 
     person: str
-    on: str
+    name: str
+    on: date
     why: str
 
 
@@ -74,12 +105,20 @@ def show(look: Look) -> Shown:
             "closings": list(reversed(found)),
             "names": names,
             "files": files,
+            "file_words": lambda name: _file_words(look, name),
             "may_close": look.viewer.may(Action.CLOSE),
             "units": list(seen.items()),
             "last_month": date.fromordinal(today.replace(day=1).toordinal() - 1),
         }
 
     return look.show("closings.html", values)
+
+
+def _file_words(look: Look, name: str) -> str:
+    """Return what a file is, and its format: names of files say nothing to officials."""
+    stem, _dot, suffix = name.rpartition(".")
+    title = FILES.get(stem)
+    return name if title is None else f"{title.into(look.language)} ({'Excel' if suffix == 'xlsx' else suffix.upper()})"
 
 
 def _is_seen(look: Look, closing: Closing) -> bool:
@@ -94,8 +133,20 @@ def _tree_date(look: Look, closing: Closing) -> date:
 
 def show_draft(look: Look) -> Shown:
     """Return what closing a period would fix, with the form that does it."""
+    return _shown(look, {}, None)
+
+
+def close_again(look: Look, form: Mapping[str, str], refusal: Refusal) -> Shown:
+    """Return the page with what was typed."""
+    if isinstance(refusal, Missing):
+        raise refusal
+    return _shown(look, form, refusal)
+
+
+def _shown(look: Look, typed: Mapping[str, str], refused: Refusal | None) -> Shown:
     unit, on = _unit_and_date(look)
-    read, refusal = _draft(look, unit, on)
+    read, cannot = _draft(look, unit, on)
+    refusal = cannot or refused
     look.report(unit=unit, first=read.first if read else on, last=read.last if read else on, people=_people(read))
 
     def values() -> Mapping[str, Any]:
@@ -106,10 +157,12 @@ def show_draft(look: Look) -> Shown:
             "on": on,
             "read": read,
             "people": _people(read),
-            "refusal": None if refusal is None else look.t(refusal.what, **refusal.values),
+            "problem": None if refusal is None else look.t(refusal.what, **refusal.values),
             "open": days[:MOST],
             "more": max(0, len(days) - MOST),
             "count": len(days),
+            "paper": typed.get("paper", ""),
+            "with_open": typed.get("with-open") == "yes",
             "form_token": look.form_token,
         }
 
@@ -126,12 +179,12 @@ def close_period(look: Look, form: Mapping[str, str]) -> Done:
     if read is None or refusal is not None:
         raise refusal or Missing()
     with_open = form.get("with-open") == "yes"
-    with _refusals():
+    with _refusals(look):
         account = look.viewer.account
         prepared = prepare(look.connection, read, account, paper, look.now, with_open=with_open, settings=look.settings)
 
     def change(connection: Connection) -> None:
-        with _refusals():
+        with _refusals(look):
             prepared.store(connection)
 
     look.report(unit=unit, first=read.first, last=read.last, people=_people(read))
@@ -146,19 +199,32 @@ def _unit_and_date(look: Look) -> tuple[str, date]:
 
 def _draft(look: Look, unit: str, on: date) -> tuple[Draft | None, Refusal | None]:
     try:
-        with _refusals():
+        with _refusals(look):
             return draft(look.connection, look.policies, unit, on, look.now), None
     except Refusal as refusal:
         return None, refusal
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Convert what a closing refuses into a page that says so."""
+def _refusals(look: Look) -> Iterator[None]:
+    """Convert what a closing refuses into a page that says so, with dates and units as pages have them."""
     try:
         yield
     except ClosingError as error:
-        raise Refusal(409, error.code, **error.values) from None
+        values = {name: _worded(look, name, value) for name, value in error.values.items()}
+        raise Refusal(409, error.code, **values) from None
+
+
+def _worded(look: Look, name: str, value: object) -> object:
+    match name:
+        case "first" | "last" | "date":
+            return look.t.day(date.fromisoformat(str(value)))
+        case "entered":
+            return look.t.moment(str(value), look.zone())
+        case "unit":
+            unit = look.tree.on(look.today()).get(str(value))
+            return value if unit is None else unit.name
+    return value
 
 
 def _people(read: Draft | None) -> int:
@@ -168,12 +234,14 @@ def _people(read: Draft | None) -> int:
 def _open_days(read: Draft, look: Look) -> Sequence[OpenDay]:
     window = look.t("closing_window")
     missing = look.t("closing_no_verdict")
-    found = [OpenDay(person, read.last.isoformat(), missing) for person in read.still_open.unjudged]
-    found += [OpenDay(person, on, window) for person, on in read.still_open.open_]
+    found = [(person, read.last, missing) for person in read.still_open.unjudged]
+    found += [(person, date.fromisoformat(on), window) for person, on in read.still_open.open_]
     for person, on, whats in read.still_open.provisional:
         names = ("suspect_punch" if what == "suspect" else what for what in whats)
-        found.append(OpenDay(person, on, ", ".join(REASONS[name].into(look.language) for name in names)))
-    return found
+        why = ", ".join(REASONS[name].into(look.language) for name in names)
+        found.append((person, date.fromisoformat(on), why))
+    named = names_of(look.registers, {person for person, *_ in found[:MOST]})
+    return [OpenDay(person, named.get(person, (person, None))[0], on, why) for person, on, why in found]
 
 
 def show_file(look: Look) -> Sent:
@@ -197,5 +265,5 @@ def show_file(look: Look) -> Sent:
 PAGES = [
     Page("/closings", "closings", TEXTS["closings_page"], show, in_menu=True, watched=False),
     Page("/closings/{number}/{name}", "closing_file", TEXTS["closings_files"], show_file),
-    Page("/closing", "closing", TEXTS["closing_page"], show_draft, Action.CLOSE, post=close_period),
+    Page("/closing", "closing", TEXTS["closing_page"], show_draft, Action.CLOSE, post=close_period, again=close_again),
 ]

@@ -4,31 +4,36 @@ An unknown person and one of another unit are one answer, also in a form.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from central.registers.kinds import DECISIONS, SUSPECTS, Column
 from central.registers.kinds import KINDS as REGISTER_KINDS
-from central.registers.problems import RegisterFileError
+from central.registers.problems import RegisterFileError, printable
+from central.registers.words import message
 from central.requests import messages as request_messages
 from central.requests import requests as acts
 from central.requests.messages import STATES, STEPS
 from central.requests.requests import KINDS, MAX_PAPER, MAX_TEXT, Person, RequestError
+from central.store import marks
 from central.store import requests as stored
 from central.store.requests import ENTERED, Note, Request, Step
 from central.texts import Text, _, into
-from central.web.access import ALL_UNITS, Action
+from central.web.access import ALL_UNITS, Action, Role
 from central.web.page import LAST_DAY, Done, Look, Missing, Page, Refusal, Shown
-from central.words import COLUMNS, REGISTERS, word_of
+from central.words import COLUMNS, REGISTERS, VALUES, meaning_of, word_of
 
 MOST = 200
 """Requests on the page."""
 OF_THE_APPROVAL = frozenset(("by", "paper"))
 """Columns of registers that the approval fills in."""
+_OWN_WORDS = frozenset(("request_kind", "request_unknown", "request_own", "request_cell"))
+"""Codes whose text on the command line names commands, or columns of files."""
 TEXTS: Mapping[str, Text] = {
-    **request_messages.MESSAGES,
+    **{code: text for code, text in request_messages.MESSAGES.items() if code not in _OWN_WORDS},
     "requests_page": _("Requests"),
     "requests_about": _(
         "A request counts once another person has approved it with a paper. The punch itself is never touched; every "
@@ -38,10 +43,22 @@ TEXTS: Mapping[str, Text] = {
     "requests_decided": _("Decided"),
     "requests_none": _("Nothing waits here."),
     "requests_new": _("New request"),
-    "requests_hint_person": _("the person's key, such as p-0001: the address of the person's page ends with it"),
-    "requests_hint_kind": _("annual, sick, important, duty or another kind that the page Policies names"),
+    "requests_hint_person": _("the name, or the key if several people have the name"),
     "requests_hint_time": _("such as 16:05"),
-    "requests_hint_slot": _("in or out, as the date's page names it; may stay empty"),
+    "requests_hint_serial": _("the serial number, as the page Evidence shows it"),
+    "requests_any_slot": _("the whole day"),
+    "requests_any_suspect": _("all"),
+    "requests_choose": _("choose"),
+    "requests_person": _(
+        "There is no person of this name or key whom this account sees on all of these dates. Correct the name, the "
+        "key or the dates."
+    ),
+    "requests_several": _("Several people have this name; write one of their keys: {keys}."),
+    "request_kind": _("This kind of request does not exist; choose one of the list."),
+    "request_unknown": _("There is no request {number} any more; the list below shows all."),
+    "request_own": _("Request {number} is your own, or about you: another person decides it."),
+    "request_cell": _("{column}: at most {most} characters."),
+    "requests_field": _("{column}: {mistake}"),
     "requests_what": _("What"),
     "requests_who": _("Person"),
     "requests_steps": _("Steps"),
@@ -73,13 +90,29 @@ TEXTS: Mapping[str, Text] = {
 
 HINTS = {
     "person": "requests_hint_person",
-    "kind": "requests_hint_kind",
     "begin": "requests_hint_time",
     "end": "requests_hint_time",
     "time": "requests_hint_time",
-    "slot": "requests_hint_slot",
+    "terminal": "requests_hint_serial",
 }
 """What is typed into a field, by its column."""
+LEAVE = ("annual", "sick", "important", "maternity", "long", "duty", "training", "remote", "technical", "permission")
+"""Usual kinds of leave, in the order of the list; those that only a policy names follow."""
+MOST_NAMES = 500
+"""People who are offered by name; of more, a name or a key is typed."""
+
+
+class Field(NamedTuple):
+    """A field of the form."""
+
+    name: str
+    head: str
+    required: bool
+    type: str
+    """Of the input; ``select`` for one that is chosen."""
+    choices: Sequence[tuple[str, str]]
+    """Value and words."""
+    value: str
 
 
 class Shows(NamedTuple):
@@ -100,6 +133,10 @@ class Shows(NamedTuple):
 
 def show(look: Look) -> Shown:
     """Return the requests of the viewer's people: those that wait, then the newest decided ones."""
+    return _list(look, {}, None)
+
+
+def _list(look: Look, typed: Mapping[str, str], refusal: Refusal | None) -> Shown:
     everything = look.viewer.role in ALL_UNITS
     found = list(_of_viewer(look, everything))
     waiting = [one for one in found if one.steps[-1].what == ENTERED]
@@ -118,9 +155,18 @@ def show(look: Look) -> Shown:
             "words": {name: text.into(look.language) for name, text in STEPS.items()},
             "most_text": MAX_TEXT,
             "most_paper": MAX_PAPER,
+            "problem": None if refusal is None else look.t(refusal.what, **refusal.values),
+            "typed": {(typed.get("number"), typed.get("step")): typed},
         }
 
     return look.show("requests.html", values)
+
+
+def decide_again(look: Look, form: Mapping[str, str], refusal: Refusal) -> Shown:
+    """Return the list with what was typed about a request; what is foreign stays what does not exist."""
+    if isinstance(refusal, Missing):
+        raise refusal
+    return _list(look, form, refusal)
 
 
 def decide(look: Look, form: Mapping[str, str]) -> Done:
@@ -158,25 +204,105 @@ def show_new(look: Look) -> Shown:
     kind = look.query.get("kind", "leave")
     if kind not in _kinds(look):
         raise Missing
-    person = look.query.get("person", "")
+    return _form(look, kind, {"row-person": look.query.get("person", "")}, None)
+
+
+def enter_again(look: Look, form: Mapping[str, str], refusal: Refusal) -> Shown:
+    """Return the form with what was typed; an unknown person and one of another unit are one answer."""
+    kind = form.get("kind", "")
+    if kind not in _kinds(look):
+        raise refusal
+    return _form(look, kind, form, refusal)
+
+
+def _form(look: Look, kind: str, typed: Mapping[str, str], refusal: Refusal | None) -> Shown:
+    names = _names(look)
+    look.report(people=len(names))
 
     def values() -> Mapping[str, Any]:
         columns = [one for one in REGISTER_KINDS[kind].columns if one.name not in OF_THE_APPROVAL]
+        fields = [_field(look, kind, one, typed.get(f"row-{one.name}", "")) for one in columns if one.name != "reason"]
         return {
             "kind": kind,
             "kinds": [(name, into(word_of(REGISTERS, name), look.language)) for name in _kinds(look)],
-            "fields": [
-                (one.name, into(word_of(COLUMNS, one.name), look.language), one.required, _input(one.name))
-                for one in columns
-                if one.name != "reason"
-            ],
-            "hints": {name: look.t(text) for name, text in HINTS.items() if (name, kind) != ("kind", "decisions")},
-            "given": {"person": person},
+            "fields": fields,
+            "hints": {name: look.t(text) for name, text in HINTS.items()},
+            "names": names,
+            "reason": typed.get("reason", ""),
+            "problem": None if refusal is None else look.t(refusal.what, **refusal.values),
+            "wrong": None if refusal is None else refusal.values.get("field"),
             "form_token": look.form_token,
             "most_text": MAX_TEXT,
         }
 
     return look.show("request_new.html", values)
+
+
+def _field(look: Look, kind: str, column: Column, value: str) -> Field:
+    choices = list(_choices(look, kind, column.name))
+    if choices and value and value not in {one for one, _ in choices}:
+        choices.append((value, value))
+    type_ = "select" if choices else "date" if column.name in ("from", "until", "date") else "text"
+    head = into(word_of(COLUMNS, column.name), look.language)
+    return Field(column.name, head, column.required, type_, choices, value)
+
+
+def _choices(look: Look, kind: str, column: str) -> Iterator[tuple[str, str]]:
+    """Yield what can be chosen in a field, value and words; nothing where it is typed."""
+    match kind, column:
+        case "leave", "kind":
+            on = look.today()
+            rules = (look.policies[name] for name in marks.policies(look.connection) if name in look.policies)
+            named = {one for rules_on in rules for one in rules_on(on).leave}
+            for name in (*LEAVE, *sorted(named - set(LEAVE))):
+                yield name, meaning_of(name, look.language)
+        case _, "slot":
+            yield "", look.t("requests_any_slot") if kind == "leave" else "-"
+            rows = look.registers.rows("timetables")
+            for name in sorted({record.slot for row in rows for record in row.records}):
+                yield name, meaning_of(name, look.language)
+        case _, "decision":
+            for name in DECISIONS:
+                yield name, into(word_of(VALUES, name), look.language)
+        case _, "suspect":
+            yield "", "-"
+            yield " ".join(SUSPECTS), look.t("requests_any_suspect")
+            for name in SUSPECTS:
+                yield name, meaning_of(name, look.language)
+
+
+def _names(look: Look) -> list[tuple[str, str]]:
+    """Return key and name of the people whom the viewer sees today, to choose from; none where they are too many."""
+    if look.viewer.role is Role.PERSON:
+        return []
+    on = look.today()
+    units = [f"unit:{key}" for key in sorted(look.scope.units(on))]
+    rows = look.registers.rows("people", units, on, on, by="other") if units else []
+    found = sorted({(row.record.name, row.record.key) for row in rows})
+    return [(key, name) for name, key in found] if len(found) <= MOST_NAMES else []
+
+
+def _key_of(look: Look, person: str) -> str:
+    """Return the key of a person whom the viewer sees, by key or by a name that only one of those has.
+
+    Raises Refusal, alike for an unknown person and one of another unit.
+    """
+    if look.sees(person):
+        return look.person(person).key
+    words = person.split()
+    rows = look.registers.containing("people", max(words, key=len)) if words else []
+    named = {row.record.key for row in rows if row.record.name.casefold() == " ".join(words).casefold()}
+    keys = sorted(key for key in named if look.sees(key))
+    if len(keys) == 1:
+        return look.person(keys[0]).key
+    if keys:
+        raise Refusal(409, "requests_several", keys=", ".join(keys[:20]), field="person")
+    look.report(person=person, refused=True)
+    raise _no_person()
+
+
+def _no_person() -> Refusal:
+    return Refusal(404, "requests_person", field="person")
 
 
 def enter(look: Look, form: Mapping[str, str]) -> Done:
@@ -188,22 +314,33 @@ def enter(look: Look, form: Mapping[str, str]) -> Done:
     row = {name: form.get(f"row-{name}", "") for name in names}
     reason = form.get("reason", "")
     if "reason" in row:
-        row["reason"] = reason
+        row["reason"] = " ".join(reason.split())
     person = row.get("person", "").strip()
     if person:
-        look.person(person)
+        person = row["person"] = _key_of(look, person)
     elif look.viewer.role not in ALL_UNITS:
-        raise Missing
+        raise _no_person()
     with _refusals(look):
         subject = acts.subject_of(look.connection, kind, row)
     if person and not _sees_all(look, person, subject.first, subject.last):
-        raise Missing
+        raise _no_person()
     by = Person(look.viewer.account, look.viewer.person)
     return _done(look, lambda one: acts.enter(one, look.policies, kind, row, by, reason, look.now), "requests")
 
 
 def show_notes(look: Look) -> Shown:
     """Return what was noted and answered on a day, and the form for another one."""
+    return _notes(look, "", None)
+
+
+def write_again(look: Look, form: Mapping[str, str], refusal: Refusal) -> Shown:
+    """Return the page with what was typed."""
+    if isinstance(refusal, Missing):
+        raise refusal
+    return _notes(look, form.get("text", ""), refusal)
+
+
+def _notes(look: Look, typed: str, refusal: Refusal | None) -> Shown:
     person, on = _noted(look)
     found = stored.notes_of(look.connection, person, on, on)
 
@@ -215,6 +352,8 @@ def show_notes(look: Look) -> Shown:
             "notes": found,
             "kinds": {"note": look.t("notes_note"), "answer": look.t("notes_answer")},
             "writes": _writes(look),
+            "typed": typed,
+            "problem": None if refusal is None else look.t(refusal.what, **refusal.values),
             "may_request": look.viewer.may(Action.REQUEST),
             "form_token": look.form_token,
             "most_text": MAX_TEXT,
@@ -258,10 +397,6 @@ def _kinds(look: Look) -> Sequence[str]:
     return KINDS if look.viewer.may(Action.REQUEST) else ()
 
 
-def _input(column: str) -> str:
-    return "date" if column in ("from", "until", "date") else "text"
-
-
 def _is_seen(look: Look, request: Request) -> bool:
     if request.person is None:
         return look.viewer.role in ALL_UNITS
@@ -300,7 +435,11 @@ def _of_viewer(look: Look, everything: bool) -> Iterator[Shows]:
 
 def _shown(look: Look, request: Request, steps: Sequence[Step], names: Mapping[str, str]) -> Shows:
     content: dict[str, str] = _row(request)
-    row = [(into(word_of(COLUMNS, head), look.language), text) for head, text in content.items() if text.strip()]
+    row = [
+        (into(word_of(COLUMNS, head), look.language), _worded(look, head, text))
+        for head, text in content.items()
+        if text.strip()
+    ]
     waits = steps[-1].what == ENTERED
     approves = look.viewer.may(Action.APPROVE)
     allowed = look.viewer.may_approve(request.person or "", request.requested_by)
@@ -325,6 +464,19 @@ def _row(request: Request) -> dict[str, str]:
     return {head: text for head, text in found.items() if head not in OF_THE_APPROVAL and head != "person"}
 
 
+def _worded(look: Look, column: str, text: str) -> str:
+    """Return a value of a row in words, where it is one that the form offers."""
+    match column:
+        case "kind" | "slot" | "suspect":
+            return ", ".join(meaning_of(word, look.language) for word in text.split())
+        case "decision":
+            return into(word_of(VALUES, text), look.language)
+        case "from" | "until" | "date":
+            with suppress(ValueError):
+                return look.t.date(date.fromisoformat(text))
+    return text
+
+
 def _done(look: Look, act: Callable[[Connection], object], page: str) -> Done:
     return Done(look.url(page), _change(look, act))
 
@@ -343,10 +495,27 @@ def _refusals(look: Look) -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        raise Refusal(_STATUS.get(error.code, 400), error.code, **error.values) from None
+        values = dict(error.values)
+        if "column" in values:
+            values = {**values, "field": values["column"], "column": word_of(COLUMNS, str(values["column"]))}
+        if "at" in values:
+            values["at"] = look.t.moment(str(values["at"]), look.zone())
+        raise Refusal(_STATUS.get(error.code, 400), error.code, **values) from None
     except RegisterFileError as error:
-        mistake = "; ".join(problem.text(look.language) for problem in error.problems[:3])
-        raise Refusal(400, "requests_mistake", mistake=mistake) from None
+        raise _mistake(look, error) from None
+
+
+def _mistake(look: Look, error: RegisterFileError) -> Refusal:
+    """Return what is wrong with a row, by the names of the form's fields."""
+    found, field = [], None
+    for problem in error.problems[:3]:
+        name = problem.place.rpartition(": ")[2]
+        text = message(problem.code, problem.values, look.language)
+        if name in COLUMNS:
+            field = field or name
+            text = look.t("requests_field", column=COLUMNS[name], mistake=text)
+        found.append(printable(text))
+    return Refusal(400, "requests_mistake", mistake="; ".join(found), field=field)
 
 
 _STATUS = dict.fromkeys(("request_approved", "request_refused", "request_withdrawn"), 409) | dict.fromkeys(
@@ -354,7 +523,7 @@ _STATUS = dict.fromkeys(("request_approved", "request_refused", "request_withdra
 )
 """What a browser gets where it is not the form that is wrong."""
 PAGES = [
-    Page("/requests", "requests", TEXTS["requests_page"], show, in_menu=True, post=decide),
-    Page("/request/new", "request_new", TEXTS["requests_new"], show_new, Action.REQUEST, watched=False, post=enter),
-    Page("/notes/{person:path}", "notes", TEXTS["notes_page"], show_notes, post=write_note),
+    Page("/requests", "requests", TEXTS["requests_page"], show, in_menu=True, post=decide, again=decide_again),
+    Page("/request/new", "request_new", TEXTS["requests_new"], show_new, Action.REQUEST, post=enter, again=enter_again),
+    Page("/notes/{person:path}", "notes", TEXTS["notes_page"], show_notes, post=write_note, again=write_again),
 ]

@@ -1,5 +1,6 @@
 """Closing a period on the pages: by BKD alone, once, with what is open in view; the files as they were made."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +41,10 @@ def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
     bkd = served.browser("bkd1")
     page = bkd.get(PATH + "&lang=en").body
     assert "/day/c/1?date=2026-08-31" in page
-    assert close(bkd).status == 409
+    refused = close(bkd)
+    assert refused.status == 409
+    assert 'value="Contoh 9/2026"' in refused.body
+    assert not re.search("--|hadir-central", refused.body.partition("<main")[2])
     assert numbers(served) == []
     form = token(bkd.get(PATH))
     given = {"form": form, "paper": "Contoh 9/2026", "with-open": "yes"}
@@ -54,8 +58,11 @@ def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
 
 @pytest.mark.parametrize("paper", ["", "  ", "x" * 10_000, "a\x1bb"])
 def test_a_paper_is_wanted(served: Served, paper: str) -> None:
-    """400, and nothing is closed."""
-    assert close(served.browser("bkd1"), paper=paper, **{"with-open": "yes"}).status == 400
+    """400, and nothing is closed; the form is there again as it was sent."""
+    answer = close(served.browser("bkd1"), paper=paper, **{"with-open": "yes"})
+    assert answer.status == 400
+    assert f'value="{paper.strip()}"' in answer.body or not paper.strip()
+    assert 'value="yes" checked' in answer.body
     assert numbers(served) == []
 
 
