@@ -76,6 +76,8 @@ class Faults:
     """The terminal calls with another serial number."""
     proxy: bool = False
     """A proxy is configured in the terminal: it sends absolute URIs."""
+    typed_port: bool = False
+    """The port stands in the terminal's field for the address, too."""
     chunked: bool = False
     """Bodies are sent in chunks, by firmware that speaks HTTP/1.1."""
     expect: bool = False
@@ -334,7 +336,7 @@ class Call:
             target = f"http://{self.host}:{self.port}{target}"
         lines = [
             f"{'GET' if body is None else 'POST'} {target} HTTP/{terminal.version}",
-            f"Host: {self.host}:{self.port}",
+            f"Host: {self.host}:{self.port}{f':{self.port}' if terminal.faults.typed_port else ''}",
         ]
         if terminal.version == "1.0":
             lines += ["User-Agent: iClock Proxy/1.09", "Connection: close", "Accept: */*"]

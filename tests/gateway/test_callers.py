@@ -24,15 +24,18 @@ from drivers.base import (
     TerminalInfo,
     TerminalUnavailable,
 )
+from drivers.push.simulator import SimulatedTerminal, Simulator
 from drivers.receiver.caller import CallerOptions
 from drivers.receiver.http import Reply, Request
 from drivers.receiver.registry import Body, Collected, Exchange, Expected, Key, Serial
 from gateway import app
 from gateway import callers as callers_module
 from gateway.callers import Callers, config_of
+from gateway.clock import SystemClock
 from gateway.commands import Refusal
+from gateway.doctor import examine, sections
 from gateway.pause import Pause
-from gateway.settings import Settings
+from gateway.settings import Settings, load
 from gateway.terminal.runner import Crew
 from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, Broker, eventually, free_port
@@ -489,3 +492,37 @@ def test_the_doctor_judges_terminals_by_their_calls(daemon_office: Receiving) ->
             to_end(sock)
         third = hadir("doctor", *config, "--lang", "en").stdout
         assert "terminals with other serial numbers do: OTHER1 (127.0.0.1)" in third
+
+
+def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
+    """Tried with terminals that are: nobody calls, another serial number, only polls, proxy, port in the address, acc."""
+    office, port = daemon_office, free_port()
+    faults = {"gate": "mute", "aula": "proxy", "gudang": "typed-port", "pos": None, "lobby": "wrong-serial"}
+    terminals = {
+        name: SimulatedTerminal(serial=f"SYN000000000{place}", firmware="acc" if name == "pos" else "2.4")
+        for place, name in enumerate(faults)
+    }
+    office.entries = {name: {"driver": "push", "serial": one.serial, "poll": "1d"} for name, one in terminals.items()}
+    office.more = f"receiver: {{listen: '0.0.0.0:{port}'}}\n"
+
+    def steps(name: str) -> set[str]:
+        """Return the doctor's findings about a terminal."""
+        (section,) = [one for one in sections(load(office.file), SystemClock()) if one.part == name]
+        return {step.finding for step in examine([section])}
+
+    with office.running() as daemon, ExitStack() as stack:
+        eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
+        assert steps("gate") >= {"never_called"}
+        for name, terminal in terminals.items():
+            if fault := faults[name]:
+                terminal.faults.switch(fault)
+            terminal.punch("1001")
+            stack.enter_context(Simulator(terminal, f"http://127.0.0.1:{port}", pace=0.02))
+        status = daemon._status
+        eventually(lambda: len(status()["receiver"]["callers"]) == 4 and status()["receiver"]["strangers"])
+        eventually(lambda: all(status()["terminals"][name]["last_punch"] for name in ("aula", "gudang", "pos")))
+        assert steps("gate") >= {"calls", "only_polls"}
+        assert steps("aula") >= {"proxy_is_on", "last_punch"}
+        assert steps("gudang") >= {"port_in_address", "last_punch"}
+        assert steps("pos") >= {"access_control_mode", "last_punch"}
+        assert steps("lobby") >= {"another_serial_calls"}
