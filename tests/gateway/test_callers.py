@@ -495,7 +495,7 @@ def test_the_doctor_judges_terminals_by_their_calls(daemon_office: Receiving) ->
 
 
 def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
-    """Tried with terminals that are: nobody calls, another serial number, only polls, proxy, port in the address, acc."""
+    """Tried with terminals that are: nobody calls, another serial number, only polls, proxy, typed port, A&C."""
     office, port = daemon_office, free_port()
     faults = {"gate": "mute", "aula": "proxy", "gudang": "typed-port", "pos": None, "lobby": "wrong-serial"}
     terminals = {
