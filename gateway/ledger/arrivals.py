@@ -3,6 +3,9 @@
 Their source sends a delivery again where the answer was lost, as it was, cut otherwise, or with others. Therefore a
 record is known by its content, as :class:`drivers.base.Delivery` describes; only a line sends each record once. Where
 the terminal's log can be read too, a reading of it finds these records as it finds those of a file.
+
+A live punch may have other fields than the record of it. It is taken for one delivered record of its person and second:
+an equal one if the delivery has it, else the first; other records of that second are other punches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +34,10 @@ class Arrival:
     mark: tuple[str, str] | None
     _stored: dict[bytes, list[Content]] = field(default_factory=dict)
     """First identity of a slice's records → contents of the stored occurrences, as far as they were examined."""
+    _live: dict[bytes, Content] = field(default_factory=dict)
+    """First identity of a slice's records → the fields of a live punch that no delivered record was taken for."""
+    _delivered: set[tuple[bytes, Content]] = field(default_factory=set)
+    """First identities and contents of the slice's records."""
 
     def __post_init__(self) -> None:
         """Raise TypeError for a record without a time that may be sent again: it could not be recognised."""
@@ -51,6 +58,10 @@ class Arrival:
             firsts = [event.identity_of(self.context.serial, record, 1) for record, _ in timed]
             found = transaction.contents([first.bytes for first in firsts])
             self._stored = {first.bytes: [found[first.bytes]] if first.bytes in found else [] for first in firsts}
+            self._live = transaction.live([first.bytes for first in firsts]) if self._repeats else {}
+            self._delivered = {
+                (first.bytes, Content.of(record)) for first, (record, _) in zip(firsts, timed, strict=True)
+            }
             for first, (record, context) in zip(firsts, timed, strict=True):
                 stored, occurrence = self._occurrence(transaction, record, first.bytes)
                 if not occurrence:
@@ -80,7 +91,12 @@ class Arrival:
         The record returned is an unreadable one where there are too many of its person and second.
         """
         content = Content.of(record)
-        for stored in self._occurrences(transaction, record, key):
+        if key in self._live and self._claims(transaction, content, key):
+            return record, 0
+        occurrences = self._occurrences(transaction, record, key)
+        if key in self._live:
+            next(occurrences)  # the live punch is another one
+        for stored in occurrences:
             if isinstance(record, BadRecord) or (self._repeats and stored.equals(content)):
                 return record, 0
         known = self._stored[key]
@@ -92,6 +108,19 @@ class Arrival:
             return self._occurrence(transaction, excess, key)
         known.append(content)
         return record, len(known)
+
+    def _claims(self, transaction: Transaction, content: Content, key: bytes) -> bool:
+        """Take the record for the live punch of its person and second, unless an equal one of the delivery is."""
+        live = self._live[key]
+        if not live.equals(content) and any(
+            identity == key and live.equals(other) for identity, other in self._delivered
+        ):
+            return False
+        del self._live[key]
+        self._stored[key][0] = content
+        sql = "UPDATE event SET content = ? WHERE id = ?"
+        transaction.connection.exec_driver_sql(sql, (content.text(), key))
+        return True
 
     def _occurrences(self, transaction: Transaction, record: Record, key: bytes) -> Iterator[Content]:
         """Yield the contents of all stored occurrences of a record's key."""

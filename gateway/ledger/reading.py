@@ -355,7 +355,7 @@ class LogImport:
         first_identities = [event.identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
-        live = unconfirmed(transaction.connection, identities) if slice_.present else {}
+        slice_.live = live = unconfirmed(transaction.connection, identities) if slice_.present else {}
         places: list[tuple[object, ...]] = []
         withheld = []
         days: Counter[int] = Counter()
@@ -484,6 +484,16 @@ class LogImport:
                 return 0, self._confirm(transaction, record, unplaced, slice_.log_position_of(position))
             occurrence += 1
             wanted = event.identity_of(serial, record, occurrence).bytes
+        live = slice_.live.get(identity)
+        if (
+            live is not None
+            and live.claimed is not None
+            and isinstance(record, RawPunch)
+            and Content(live.state, live.verify, live.work_code).equals(Content.of(record))
+        ):
+            # A delivered record with other fields was taken for the live punch of this one.
+            del slice_.live[identity]
+            return 0, self._confirm(transaction, record, live, slice_.log_position_of(position))
         return occurrence, None
 
     def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
@@ -496,7 +506,7 @@ class LogImport:
         if differs or row.reported:
             live = UUID(bytes=row.id)
             transaction.add(event.confirmed_draft(record, self._context, punch_event=live, position=position))
-        if differs:
+        if differs or row.claimed is not None:
             transaction.connection.exec_driver_sql(
                 "UPDATE event SET content = ? WHERE id = ?", (content.text(), row.id)
             )
@@ -555,6 +565,8 @@ class _Slice:
     closes: bool = False
     present: set[bytes] = field(default_factory=set)
     """First identities stored before, and those added in this slice."""
+    live: dict[bytes, Any] = field(default_factory=dict)
+    """First identity → row of :func:`unconfirmed`, of records that no record of the log was found for."""
 
     def log_position_of(self, position: int) -> int:
         """Return the log position of the record at ``position`` of the stored order."""
@@ -577,8 +589,11 @@ def draft_of(record: Record, context: ReadingContext, occurrence: int, position:
 def _is_of(record: RawPunch, row: Any) -> bool:
     """Return whether a record of the log is that of a row of :func:`unconfirmed`, which has the record's key.
 
-    Delivered records of one second are distinguished by their content. The log decides about all others.
+    Delivered records of one second are distinguished by their content, and so are live punches that a delivered record
+    was taken for. The log decides about all others.
     """
+    if row.claimed is not None:
+        return Content(*json.loads(row.claimed)).equals(Content.of(record))
     return row.content is None or Content.of_row(row).equals(Content.of(record))
 
 

@@ -82,7 +82,8 @@ class EventRow(SQLModel, table=True):
     """The record is from a file or was delivered, and no reading of the terminal's log has contained it yet."""
     content: str | None = None
     """The fields that distinguish punches of one person and second, as :class:`gateway.ledger.transaction.Content`
-    writes them, where the body may not have them: of a delivered punch, and of a live one that the log corrected."""
+    writes them, where the body may not have them: of a delivered punch, and of a live one that the log corrected, or
+    that a delivered record was taken for."""
 
 
 class KnownTerminal(SQLModel):

@@ -147,7 +147,7 @@ class Transaction:
     def contents(self, identities: Sequence[bytes]) -> dict[bytes, Content]:
         """Return the contents of those of ``identities`` that the ledger holds, as far as they are known.
 
-        A live punch has none until the log has confirmed it: the log decides about its fields.
+        A live punch has none until the log has confirmed it, or a delivered record was taken for it: see :meth:`live`.
         """
         self.flush()
         marks, values = _listed(identities)
@@ -157,14 +157,31 @@ class Transaction:
             (*values, *values),
         )
         found = {row.id: Content.of_row(row) for row in rows}
-        live = self.connection.exec_driver_sql(f"SELECT id FROM unconfirmed WHERE id IN ({marks})", values)
-        return found | {row.id: Content() for row in live}
+        return found | dict.fromkeys(self.live(identities), Content())
+
+    def live(self, identities: Sequence[bytes]) -> dict[bytes, Content]:
+        """Return the fields of those of ``identities`` that are live punches, in neither a log nor a delivery yet.
+
+        The log may show other fields for them: firmware reports some codes otherwise while a person stands before it.
+        """
+        self.flush()
+        marks, values = _listed(identities)
+        rows = self.connection.exec_driver_sql(
+            "SELECT id, NULL AS content, state, verify, work_code FROM unconfirmed "
+            f"WHERE id IN ({marks}) AND {_CLAIMED} IS NULL",
+            values,
+        )
+        return {row.id: Content.of_row(row) for row in rows}
 
     def sequence_of(self, identity: bytes) -> int | None:
         """Return the sequence of the event with this identity; None where it is withheld."""
         self.flush()
         found = self.connection.exec_driver_sql("SELECT sequence FROM event WHERE id = ?", (identity,)).scalar()
         return None if found is None else int(found)
+
+
+_CLAIMED = "(SELECT event.content FROM event WHERE event.id = unconfirmed.id)"
+"""The content of the delivered record that was taken for a live punch."""
 
 
 def _fields(column: str, path: str) -> str:
@@ -186,14 +203,15 @@ def present(connection: Connection, identities: Sequence[bytes]) -> set[bytes]:
 def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[bytes, Any]:
     """Return the rows of those of ``identities`` that are punches not yet found in the log, by identity.
 
-    ``unplaced`` distinguishes records of a file and delivered ones from live punches, ``content`` is that of delivered
-    ones.
+    ``unplaced`` distinguishes records of a file and delivered ones from live punches. ``content`` is that of delivered
+    ones, ``claimed`` that of the delivered record that was taken for a live punch.
     """
     marks, values = _listed(identities)
     rows = connection.exec_driver_sql(
-        "SELECT id, sequence, state, verify, work_code, reported, 0 AS unplaced, NULL AS content FROM unconfirmed "
-        f"WHERE id IN ({marks}) UNION ALL "
-        f"SELECT id, sequence, {_fields('body', 'data.')}, 0, 1, content FROM event WHERE id IN ({marks}) AND unplaced",
+        "SELECT id, sequence, state, verify, work_code, reported, 0 AS unplaced, NULL AS content, "
+        f"{_CLAIMED} AS claimed FROM unconfirmed WHERE id IN ({marks}) UNION ALL "
+        f"SELECT id, sequence, {_fields('body', 'data.')}, 0, 1, content, NULL FROM event "
+        f"WHERE id IN ({marks}) AND unplaced",
         (*values, *values),
     )
     return {row.id: row for row in rows}
