@@ -1,5 +1,6 @@
 """Words that texts of the centre share: of registers, their columns and values, and usual names in policies. Pure."""
 
+import re
 from collections.abc import Mapping
 
 from central.texts import Language, Text, in_context
@@ -122,6 +123,26 @@ MEANINGS: Mapping[str, Text] = {
 }
 """What usual names in policies mean, where the name does not say it in the language."""
 
+_RULES: tuple[tuple[re.Pattern[str], Text], ...] = (
+    (re.compile(r"slots\.(?P<kind>[^.]+)\.bands\[(?P<index>\d+)\].*"), in_context("rule", "{kind}, class {number}")),
+    (re.compile(r"slots\.(?P<kind>[^.]+)\.missing.*"), in_context("rule", "{kind}, without a punch")),
+    (re.compile(r"slots\.(?P<kind>[^.]+)\.pick"), in_context("rule", "{kind}, which punch counts")),
+    (re.compile(r"slots\.(?P<kind>[^.]+)\.grace.*"), in_context("rule", "{kind}, tolerance")),
+    (re.compile(r"slots\.(?P<kind>[^.]+).*"), in_context("rule", "{kind}")),
+    (re.compile(r"flexi.*"), in_context("rule", "flexible hours")),
+    (re.compile(r"day\.all_missing.*"), in_context("rule", "a whole day without punches")),
+    (re.compile(r"day\.cap.*"), in_context("rule", "limit of a day")),
+    (re.compile(r"day.*"), in_context("rule", "rules of the day")),
+    (re.compile(r"leave\.(?P<kind>[^.]+).*"), in_context("rule", "leave, {kind}")),
+    (re.compile(r"period\.buckets.*"), in_context("rule", "minutes that add up in the period")),
+    (re.compile(r"period\.counters.*"), in_context("rule", "how often it happens in the period")),
+    (re.compile(r"period\.all_missing.*"), in_context("rule", "absences in the period")),
+    (re.compile(r"period\.cap.*"), in_context("rule", "limit of the period")),
+    (re.compile(r"period.*"), in_context("rule", "rules of the period")),
+    (re.compile(r"discipline.*"), in_context("rule", "discipline")),
+    (re.compile(r"rounding"), in_context("rule", "rounding of minutes")),
+)
+"""What lines of a policy are about, by their path in its file."""
 _ARTICLE = in_context("decree", "Art. {article}")
 
 
@@ -139,6 +160,16 @@ def with_meaning(name: str, language: Language) -> str:
     """Return a name of a policy with its usual meaning in brackets."""
     meaning = meaning_of(name, language)
     return name if meaning == name else f"{name} ({meaning})"
+
+
+def rule_words(node: str, language: Language) -> str:
+    """Return what a line of a policy, given as its path such as ``slots.in.pick``, is about; an unknown path itself."""
+    for pattern, words in _RULES:
+        if (found := pattern.fullmatch(node)) is not None:
+            values = found.groupdict()
+            kind = meaning_of(values.get("kind") or "", language)
+            return words.into(language, kind=kind, number=int(values.get("index") or 0) + 1)
+    return node
 
 
 def print_source(decree: str | None, article: str | None, language: Language) -> str:

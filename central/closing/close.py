@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -62,9 +62,14 @@ class StillOpen:
     """Person, date and doubts."""
     unjudged: Sequence[str]
     """People of the unit without any verdict, for want of a plan or a policy; nothing is closed of them."""
+    set_aside: Sequence[tuple[str, str, str]] = ()
+    """Changes that could not be judged for a fault of the program: subject, first and last date.
+
+    What they bring once they can be judged is an adjustment.
+    """
 
     def __len__(self) -> int:
-        return len(self.open_) + len(self.provisional) + len(self.unjudged)
+        return len(self.open_) + len(self.provisional) + len(self.unjudged) + len(self.set_aside)
 
     @property
     def content(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class StillOpen:
             "provisional": [[person, on, list(whats)] for person, on, whats in self.provisional],
             "doubts": dict(sorted(doubts.items())),
             "unjudged": list(self.unjudged),
+            "set_aside": [list(one) for one in self.set_aside],
         }
 
 
@@ -115,6 +121,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     """Read what closing the period that has a date would fix, for a unit with those below it.
 
     Raises ClosingError: there is no such unit or no verdict, the period is not over, or changes wait to be judged.
+    Changes that were set aside, because judging them failed, are among what is still open.
     """
     registers = Registers(connection)
     if not registers.rows("units", [f"unit:{unit}"]):
@@ -126,12 +133,14 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     if last >= today:
         raise ClosingError("closing_not_over", unit=unit, first=first.isoformat(), last=last.isoformat())
     staff = {row.record.key for row in _staff(registers, found.units, first - EDGE, last + EDGE)}
-    if waiting := closings.marks_touching(connection, first - EDGE, last + EDGE, sorted(staff.union(found.judged))):
+    ours = sorted(staff.union(found.judged))
+    waiting, set_aside = closings.marks_touching(connection, first - EDGE, last + EDGE, ours)
+    if waiting:
         raise ClosingError("closing_unjudged", marks=waiting)
     read = _draft(connection, policies, unit, on, found)
     if not read.totals:
         raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
-    return read
+    return replace(read, still_open=replace(read.still_open, set_aside=set_aside))
 
 
 def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:

@@ -209,6 +209,8 @@ def _open(still_open: StillOpen, language: Language) -> Iterator[str]:
     for person, on, whats in still_open.provisional:
         doubts = ", ".join(REASONS["suspect_punch" if what == "suspect" else what].into(language) for what in whats)
         lines.append(message("provisional_day", language, person=person, date=on, doubts=doubts))
+    for subject, first, last in still_open.set_aside:
+        lines.append(message("set_aside_change", language, subject=subject, first=first, last=last))
     if not lines:
         yield message("no_open", language)
         return

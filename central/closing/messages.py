@@ -17,8 +17,8 @@ MESSAGES: Mapping[str, Text] = {
         "see `hadir-central period list`."
     ),
     "closing_open": _(
-        "{open} verdicts are open, provisional or missing. Settle them, or close with --with-open: they cut nothing, "
-        "and what becomes final later is an adjustment of the next period."
+        "{open} verdicts are open, provisional or missing, or could not be judged. Settle them, or close with "
+        "--with-open: they cut nothing, and what becomes final later is an adjustment of the next period."
     ),
     "closing_twice": _(
         "The period of {unit} from {first} to {last} was closed on {entered} by {closed_by} (closing {number}). "
@@ -35,6 +35,10 @@ MESSAGES: Mapping[str, Text] = {
     "open_day": _("  {person}, {date}: a window has not ended"),
     "closing_unjudged_person": _("  {person}: no verdict in the period; a plan or a policy is missing"),
     "provisional_day": _("  {person}, {date}: provisional: {doubts}"),
+    "set_aside_change": _(
+        "  {subject}, {first} to {last}: a change could not be judged for a fault of the program; after an update "
+        "`hadir-central recompute --retry`, and what it brings is an adjustment"
+    ),
     "more": _("  … and {count} more"),
     "no_adjustments": _("No closed period has changed."),
     "adjustments_head": _("{count} adjustments of closed periods:"),

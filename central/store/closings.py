@@ -282,18 +282,25 @@ def revised_after(connection: Connection, people: Iterable[tuple[str, int]], fir
     return found
 
 
-def marks_touching(connection: Connection, first: date, last: date, people: Iterable[str]) -> int:
-    """Return how many marks about any of the dates wait, those that are set aside too.
+def marks_touching(
+    connection: Connection, first: date, last: date, people: Iterable[str]
+) -> tuple[int, list[tuple[str, str, str]]]:
+    """Return how many marks about any of the dates wait, and subject, first and last date of those set aside.
 
     Of marks about one person, only those about ``people``; what another mark touches is known when it is judged.
     """
     ours = listed(AFFECTED.c.subject, [f"person:{key}" for key in people])
-    query = select(func.count()).where(
+    touching = (
         AFFECTED.c.first <= last.isoformat(),
         AFFECTED.c.last >= first.isoformat(),
         ours | ~AFFECTED.c.subject.startswith("person:"),
     )
-    return connection.execute(query).scalar_one()
+    count = select(func.count()).where(*touching, AFFECTED.c.failed.is_(None))
+    aside = select(AFFECTED.c.subject, AFFECTED.c.first, AFFECTED.c.last).where(
+        *touching, AFFECTED.c.failed.is_not(None)
+    )
+    found = [(row.subject, row.first, row.last) for row in connection.execute(aside.order_by(AFFECTED.c.id))]
+    return connection.execute(count).scalar_one(), found
 
 
 def newest_revisions(

@@ -45,6 +45,7 @@ from central.web.pages import (
     policy,
     requests,
     today,
+    unassigned,
     units,
 )
 
@@ -58,6 +59,7 @@ MODULES: tuple[Any, ...] = (
     requests,
     closing,
     pins,
+    unassigned,
     evidence,
     policy,
     access_log,

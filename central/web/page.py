@@ -29,7 +29,7 @@ from central.store.accesses import Access
 from central.store.engine import utc
 from central.store.registers import Registers
 from central.texts import Language, Text
-from central.web.access import Action, Role, Scope, Tree, Unit, Viewer
+from central.web.access import ALL_UNITS, Action, Role, Scope, Tree, Unit, Viewer
 from central.web.messages import Messages
 
 FIRST_DAY, LAST_DAY = date(2000, 1, 1), date(2100, 12, 31)
@@ -277,6 +277,19 @@ class Look:
         found: list[PersonRecord] = self.cached(("people", unit, on, below), make)
         self.report(unit=unit, first=on, last=on, people=len(found))
         return found
+
+    def people_in_no_unit(self, on: date) -> list[PersonRecord]:
+        """Return the people of a date who are in no unit, or in one that does not exist then, by name.
+
+        For viewers whose scope is everything: others do not see them. The look is reported to the access log.
+        """
+        if self.viewer.role not in ALL_UNITS:
+            raise Missing
+        units = self.tree.on(on)
+        rows = self.registers.rows("people", None, on, on)
+        found = [row.record for row in rows if row.record.unit is None or row.record.unit not in units]
+        self.report(first=on, last=on, people=len(found))
+        return sorted(found, key=lambda one: (one.name.casefold(), one.key))
 
     def person(self, key: str, first: date | None = None, last: date | None = None) -> SeenPerson:
         """Return a person whom the viewer sees on any date; raises :class:`Missing`.

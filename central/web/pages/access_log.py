@@ -24,6 +24,7 @@ WHAT: Mapping[str, Text] = {
     "request_new": in_context("look", "a new request"),
     "notes": in_context("look", "notes on a person's dates"),
     "pins": in_context("look", "unknown PINs"),
+    "unassigned": in_context("look", "people without a unit"),
     "evidence": in_context("look", "evidence"),
     "access_log": in_context("look", "the access log"),
 }

@@ -36,8 +36,9 @@ TEXTS: Mapping[str, Text] = {
         "periods."
     ),
     "closing_open": _(
-        "{open} verdicts are open, provisional or missing. Settle them first, or choose below to close although they "
-        "are not final: they cut nothing, and what becomes final later is an adjustment of the next period."
+        "{open} verdicts are open, provisional or missing, or could not be judged. Settle them first, or choose "
+        "below to close although they are not final: they cut nothing, and what becomes final later is an adjustment "
+        "of the next period."
     ),
     "closing_twice": _(
         "The period of {unit} from {first} to {last} was closed on {entered} by {closed_by} (closing {number}). It "
@@ -70,6 +71,10 @@ TEXTS: Mapping[str, Text] = {
     "closing_damaged": _("the file {name} of closing {number} is not the one that was stored"),
     "closing_no_verdict": _("no verdict in the period; a plan or a policy is missing"),
     "closing_window": _("a window has not ended"),
+    "closing_set_aside": _(
+        "a change of these dates could not be judged for a fault of the program; the administrator has it judged again "
+        "after an update, and what it brings is an adjustment"
+    ),
 }
 
 
@@ -85,7 +90,8 @@ FILES: Mapping[str, Text] = {
 class OpenDay(NamedTuple):
     """A verdict that is not final."""
 
-    person: str
+    person: str | None
+    """None: it is about more than one."""
     name: str
     on: date
     why: str
@@ -240,8 +246,19 @@ def _open_days(read: Draft, look: Look) -> Sequence[OpenDay]:
         names = ("suspect_punch" if what == "suspect" else what for what in whats)
         why = ", ".join(REASONS[name].into(look.language) for name in names)
         found.append((person, date.fromisoformat(on), why))
+    aside = look.t("closing_set_aside")
+    found += [
+        (subject.removeprefix("person:"), date.fromisoformat(first), aside)
+        for subject, first, _last in read.still_open.set_aside
+        if subject.startswith("person:")
+    ]
     named = names_of(look.registers, {person for person, *_ in found[:MOST]})
-    return [OpenDay(person, named.get(person, (person, None))[0], on, why) for person, on, why in found]
+    others = [
+        OpenDay(None, subject, date.fromisoformat(first), aside)
+        for subject, first, _last in read.still_open.set_aside
+        if not subject.startswith("person:")
+    ]
+    return others + [OpenDay(person, named.get(person, (person, None))[0], on, why) for person, on, why in found]
 
 
 def show_file(look: Look) -> Sent:

@@ -1,14 +1,15 @@
 """A person's date with all its reasons, down to punch and article; also as known at a moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from central.json_text import load_json
 from central.reports.explained import explained
 from central.reports.messages import message
 from central.reports.why import not_judged as no_verdict
 from central.reports.why import sections, state_of_knowledge
-from central.texts import Text, _, in_context
+from central.texts import Language, Text, _, in_context
 from central.timesheet.clock import print_time
 from central.web.messages import Messages
 from central.web.page import Look, Missing, Page, Shown
@@ -16,6 +17,7 @@ from central.web.pages.person import known_at, places_of
 from central.web.pages.today import line_of
 from central.web.verdicts import entry_of
 from central.web.views.day_strip import strip
+from central.words import rule_words
 
 TEXTS: Mapping[str, Text] = {
     "day_page": _("A person's day"),
@@ -50,6 +52,7 @@ def page_of_day(look: Look) -> Shown:
         if standing is not None:
             words = line_of(standing.standing, standing.standing.marks, standing.words[look.language], on, look.t)
         content = found.content
+        rules = dict(_rules([content, *(load_json(one.changed) for one in found.history)], look.language))
         strips = (
             {}
             if content is None
@@ -73,7 +76,11 @@ def page_of_day(look: Look) -> Shown:
             "why": no_verdict(found, look.language),
             "words": words,
             "sections": [
-                (section.name, message(f"head_{section.name}", look.language), _nested(section.lines))
+                (
+                    section.name,
+                    message(f"head_{section.name}", look.language),
+                    _nested([_worded(line, rules) for line in section.lines]),
+                )
                 for section in sections(found, look.language)
             ],
             "known": known,
@@ -93,6 +100,24 @@ def _strip_words(content: Mapping[str, Any] | None, t: Messages) -> str:
     due = ", ".join(print_time(slot["due_local"])[:5] for slot in slots if slot["demanded"])
     punches = ", ".join(print_time(slot["punch"]["local"]) for slot in slots if slot["punch"] is not None)
     return t("day_strip_words", due=due or "-", punches=punches or "-")
+
+
+def _rules(part: Any, language: Language) -> Iterator[tuple[str, str]]:
+    """Yield the lines of policies that a verdict names, as its explanation prints them, with words for officials."""
+    if isinstance(part, Mapping):
+        node = part.get("node")
+        if isinstance(node, str):
+            yield f"{node} (", f"{rule_words(node, language)} ("
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            yield from _rules(one, language)
+
+
+def _worded(line: str, rules: Mapping[str, str]) -> str:
+    for node in sorted(rules, key=len, reverse=True):
+        line = line.replace(node, rules[node])
+    return line
 
 
 def _nested(lines: Sequence[str]) -> list[tuple[str, list[str]]]:

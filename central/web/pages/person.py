@@ -20,7 +20,7 @@ from central.web.verdicts import Entry, entry_of, verdicts_of
 from central.web.views.codes import CODES
 from central.web.views.person import Month, last_of, month, neighbours
 from central.web.views.standing import Standing, not_judged
-from central.words import VALUES, meaning_of, print_cut, print_source
+from central.words import VALUES, meaning_of, print_cut, print_source, rule_words
 
 AROUND = timedelta(days=45)
 """Days around the middle of a month in which its period lies, whatever day of the month periods begin on."""
@@ -261,9 +261,8 @@ def totals_words(found: PersonPeriod, t: Messages) -> Mapping[str, Any]:
 def _total_reasons(reasons: Sequence[Reason], t: Messages) -> Iterator[str]:
     for reason in reasons:
         ref = reason["policy"]
-        policy = (
-            "-" if ref is None else f"{ref['node']} ({print_source(ref['decree'], ref.get('article'), t.language)})"
-        )
+        source = "" if ref is None else print_source(ref["decree"], ref.get("article"), t.language)
+        policy = "-" if ref is None else f"{rule_words(ref['node'], t.language)} ({source})"
         values = {
             "policy": policy,
             "date": reason.get("date", ""),

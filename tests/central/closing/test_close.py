@@ -468,3 +468,31 @@ def test_who_was_found_later_is_adjusted_on_whatever_day_the_period_begins(
     assert found[0][0] <= "2026-09-01"
     spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in found]
     assert all((begin - end).days == 1 for (_, end), (begin, _) in pairwise(spans)), found
+
+
+@pytest.mark.parametrize("subject", ["unit:dinas", "person:a", "terminal:S1"])
+def test_a_change_that_is_set_aside_is_named_among_what_is_open_and_stops_nothing_for_ever(
+    centre: Centre, subject: str
+) -> None:
+    """A choice, like an open verdict, which the closing keeps; judged after an update, it is an adjustment."""
+    september = date(2026, 9, 1)
+    with centre.database.writing() as connection:
+        marks.mark(connection, [Mark(subject, september, september)], {"kind": "import"}, "2026-10-02T02:00:00.000Z")
+    assert refused(centre) == "closing_unjudged"
+    with centre.database.writing() as connection:
+        (one,) = marks.waiting(connection, 10)
+        marks.set_aside(connection, one.id, "ValueError in judge.py:1")
+    assert refused(centre) == "closing_open"
+    assert f"{subject}, 2026-09-01 to 2026-09-01: a change could not be judged" in run(
+        centre, "status", "dinas", "2026-09-15"
+    )
+    number = closed(centre, with_open=True)
+    with centre.database.reading() as connection:
+        stored = closings.find(connection, number)
+    assert stored is not None
+    assert json.loads(stored.still_open)["set_aside"] == [[subject, "2026-09-01", "2026-09-01"]]
+    centre.enter("leave", "person,kind,from,until,paper\na,sick,2026-09-01,2026-09-01,Contoh 10/2026\n")
+    with centre.database.writing() as connection:
+        marks.retry(connection)
+    centre.at("2026-11-02 08:00")
+    assert ("a", "2026-09-01") in adjustments(centre, closed(centre, OCTOBER))

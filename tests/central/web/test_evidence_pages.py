@@ -137,3 +137,19 @@ def test_the_new_pages_are_in_both_languages(served: Served, tmp_path: Path) -> 
         assert theirs not in indonesian
         assert f"<h1>{theirs}</h1>" in english
         assert ours not in english
+
+
+def test_people_without_a_unit_are_listed_for_those_who_see_everything(served: Served) -> None:
+    """In none, or in one that has ended; with what to do. Others have no such page."""
+    served.office.enter("people", "key,name,employment,unit,from,until\nx,Contoh <i>Tanpa</i>,pns,,2026-08-24,\n")
+    for account in ("bkd1", "audit"):
+        browser = served.browser(account)
+        page = browser.get("/unassigned?lang=en")
+        assert page.status == 200
+        assert "Contoh &lt;i&gt;Tanpa&lt;/i&gt;" in page.body
+        assert "register of people" in page.body
+        assert "/unassigned" in browser.get("/").body
+    for account in ("chief", "clerk"):
+        browser = served.browser(account)
+        assert browser.get("/unassigned").status == 404
+        assert "/unassigned" not in browser.get("/").body

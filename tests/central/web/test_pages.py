@@ -62,7 +62,7 @@ def test_a_person_of_a_figure_leads_to_the_reasons(chief: Browser) -> None:
     for part in (
         "▲ 15 min late (TL1); cut 0.5 %",
         "in, due 07:30:00: punch 07:45:10, 15 minutes late (final)",
-        "in: TL1, cut 0.5 %, by slots.in.bands[0] (tests of the centre)",
+        "in: TL1, cut 0.5 %, by in, class 1 (tests of the centre)",
         "sequence 1, id ",
         "paper: Kepala BKD, SK 9/2026",
         "Due: 07:30, 16:00. Punches that count: 07:45:10, 16:01:00.",
