@@ -25,6 +25,7 @@ from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
 from central.log import configure_logging
 from central.operation import commands as operation_commands
+from central.operation import copy_commands
 from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, defaults_from, settings_path, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
@@ -136,6 +137,8 @@ app = typer.Typer(
 )
 app.command()(operation_commands.init)
 app.command()(operation_commands.check)
+app.command()(copy_commands.backup)
+app.command()(copy_commands.restore)
 app.add_typer(policy_commands.app, name="policy")
 app.command("import")(import_file)
 app.command()(show)

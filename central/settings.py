@@ -245,6 +245,10 @@ OF: Mapping[str, Mapping[str, Callable[[Settings], object]]] = {
         "root": lambda settings: settings.broker.root,
         "client_id": lambda settings: settings.broker.client_id,
     },
+    "backup": {
+        "to": lambda settings: str(settings.backups),
+        "keep": lambda settings: settings.backup.keep,
+    },
     "serve": {
         "listen": lambda settings: settings.pages.listen,
         "cert_file": lambda settings: _text(settings.pages.cert_file),

@@ -1,4 +1,4 @@
-"""Texts of ``hadir-central init`` and ``check``."""
+"""Texts of ``hadir-central init``, ``check``, ``backup`` and ``restore``."""
 
 from central.texts import _
 
@@ -57,3 +57,30 @@ COMMENTS = {
     "policies": _("The folder of the office's own policies; shipped ones need no file there."),
 }
 """Comments in the settings that ``init`` writes."""
+
+COPIES = {
+    "made": _("OK: {copy}: {events} events of {streams} streams, verified by reading them again"),
+    "removed": _("older copies removed: {copies}"),
+    "none": _("{folder}: no complete copy in it"),
+    "restored": _("OK: {database} is the copy {copy} now: {events} events"),
+    "aside": _("What was there is kept: {file}. It holds people's data; remove it when it is no longer needed."),
+    "unknown": _("Not in the copy: what was received and entered after {made}. Gateways send their part again."),
+    "again": _(
+        "{events} events are not in the copy. Gateways send them again once the inbox runs, as far as they still have "
+        "them; `hadir-central report` shows what is missing."
+    ),
+    "lost_imports": _("Not in the copy, import again: files of registers: {rows}, the last at {last}"),
+    "lost_requests": _("Not in the copy, enter again: steps of requests: {rows}, the last at {last}"),
+    "lost_notes": _("Not in the copy, enter again: notes and answers on days: {rows}, the last at {last}"),
+    "lost_decisions": _("Not in the copy, enter again: decisions on terminals: {rows}, the last at {last}"),
+    "lost_closings": _("Not in the copy, close again: closed periods: {rows}, the last at {last}"),
+    "lost_looks": _("Lines of the access log that only the file set aside has: {rows}, the last at {last}"),
+    "written": _("put back: {file}"),
+    "differing": _("differs from the copy, left as it is: {file}"),
+    "secret": _("missing, and in no copy: {file}"),
+    "start": _(
+        "Next: systemctl start hadir-central hadir-central-serve, then hadir-central doctor. Programs that keep results "
+        "by revision take them anew (`hadir-central export days`)."
+    ),
+}
+"""What ``backup`` and ``restore`` have done."""

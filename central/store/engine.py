@@ -17,7 +17,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -220,6 +220,8 @@ class Database:
             with self.reading() as connection:
                 found = _version(connection)
             if found == revisions()[-1]:
+                if create:
+                    keep_log(path)  # a restore that was killed leaves the file without
                 return
             self._bring_up_to_date(found, lock, create=create)
         except BaseException:
@@ -265,7 +267,7 @@ class Database:
         ours = None if lock is not None else WriterLock(self.path, LOCK_WAIT_S)
         try:
             with closing(_connect(self.path, "rw")) as driver:
-                driver.execute("PRAGMA journal_mode = WAL")  # not within a transaction, and it stays with the file
+                driver.execute(_WAL)  # not within a transaction, and it stays with the file
             with self.writing() as connection:
                 if _version(connection) != revisions()[-1]:
                     _migrate(connection)
@@ -277,6 +279,15 @@ class Database:
 _BEGIN = "begin_statement"
 """Execution option: how SQLite begins the transaction; the driver would do it at the first change, too late."""
 EMPTY, FOREIGN, _OLD = "empty", "foreign", "version "
+
+
+def keep_log(path: Path) -> None:
+    """Let the file have a write-ahead log, so that readers and a writer do not wait for each other; or leave it."""
+    with suppress(sqlite3.Error), closing(_connect(path, "rw", busy_s=1.0)) as driver:
+        driver.execute(_WAL)
+
+
+_WAL = "PRAGMA journal_mode = WAL"
 
 
 def explained(path: Path, exc: OSError | sqlite3.Error | DBAPIError) -> StoreError:
