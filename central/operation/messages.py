@@ -79,8 +79,8 @@ COPIES = {
     "differing": _("differs from the copy, left as it is: {file}"),
     "secret": _("missing, and in no copy: {file}"),
     "start": _(
-        "Next: systemctl start hadir-central hadir-central-serve, then hadir-central doctor. Programs that keep results "
-        "by revision take them anew (`hadir-central export days`)."
+        "Next: systemctl start hadir-central hadir-central-serve, then hadir-central doctor. Programs that keep "
+        "results by revision take them anew (`hadir-central export days`)."
     ),
 }
 """What ``backup`` and ``restore`` have done."""
