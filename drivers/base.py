@@ -72,6 +72,8 @@ class Reason(StrEnum):
     """The serial number belongs to another configured terminal."""
     NOT_CALLED = "not_called"
     """The terminal calls by itself, and has not done so for long."""
+    FIRST_CALL = "first_call"
+    """The terminal calls by itself, and its first call is waited for. No error."""
     LAYOUT_UNKNOWN = "layout_unknown"
     """No known record layout fits the log."""
 
@@ -672,6 +674,15 @@ class Attached(Protocol):
         """
 
 
+@runtime_checkable
+class Awaited(Attached, Protocol):
+    """A terminal that calls regularly: until its first call it is waited for, and is neither online nor lost."""
+
+    @property
+    def has_called(self) -> bool:
+        """Whether it has called since the gateway serves it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Driver:
     """A driver as the gateway uses it: name, options, and the function that connects."""
@@ -697,3 +708,5 @@ class Driver:
     """Registers a terminal that calls this computer, with an instance of ``options``, a child of
     :class:`drivers.receiver.caller.CallerOptions`; the gateway keeps the block open as long as it serves the terminal.
     None: the family does not call. Where it is given, the gateway uses it in place of ``connect``."""
+    has_log: bool = True
+    """Whether its terminals have a log in which records have places: the entry's ``start`` is a place in it."""

@@ -43,6 +43,7 @@ _BY_REASON: Mapping[str, Obstacle] = {
     "serial_differs": Obstacle("serial", "serial_differs"),
     "serial_twice": Obstacle("serial", "serial_twice"),
     "not_called": Obstacle("route", "not_called"),
+    "first_call": Obstacle("route", "first_call"),
     "layout_unknown": Obstacle("record", "layout_unknown"),
 }
 """Value of a :class:`drivers.base.Reason` → its meaning. With the class, `hadir status` would import all drivers."""

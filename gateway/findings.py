@@ -130,6 +130,10 @@ FINDINGS: Mapping[str, FindingText] = {
         _("it does not call ({reason})"),
         _("Check its power and network cable; `hadir doctor` names what to compare in its menu."),
     ),
+    "first_call": FindingText(
+        _("its first call is awaited ({reason})"),
+        _("A terminal calls within two minutes. If not, `hadir doctor` names what to compare in its menu."),
+    ),
     "another_serial_calls": FindingText(
         _("it has never called; terminals with other serial numbers do: {serials}"),
         _("If one of these is this terminal, correct `serial:` in its entry, then `hadir reload`."),

@@ -1096,6 +1096,11 @@ def _doubts(settings: Settings) -> Iterator[tuple[Location, str]]:
             zones.append((("terminals", index, "timezone"), terminal.timezone))
         if isinstance(terminal.start, date) and terminal.start > datetime.now(UTC).date() + timedelta(days=1):
             yield ("terminals", index, "start"), "a day in the future: until then nothing is published"
+        if terminal.start != "all" and not DRIVERS[terminal.driver].has_log:
+            yield (
+                ("terminals", index, "start"),
+                f"driver {terminal.driver} has no log with places to start at: every punch is published; remove it",
+            )
         if terminal.max_set < terminal.clock.tolerance and terminal.clock.set == "nightly":
             yield ("terminals", index, "max_set"), "less than clock.tolerance: the clock is never set"
     for where, zone in zones:

@@ -434,4 +434,4 @@ def connect(options: AttlogOptions) -> Iterator[AttlogTerminal]:
     yield AttlogTerminal(options)
 
 
-DRIVER = Driver("attlog", AttlogOptions, connect)
+DRIVER = Driver("attlog", AttlogOptions, connect, has_log=False)

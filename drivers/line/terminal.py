@@ -254,4 +254,4 @@ def connect(options: LineOptions) -> Iterator[LineTerminal]:
         port.close()
 
 
-DRIVER = Driver("line", LineOptions, connect)
+DRIVER = Driver("line", LineOptions, connect, has_log=False)

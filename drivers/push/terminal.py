@@ -139,6 +139,11 @@ class PushCaller:
                 f"the terminal has not called for {silent_s:.0f} s{never}", reason=Reason.NOT_CALLED
             )
 
+    @property
+    def has_called(self) -> bool:
+        """Whether the terminal has called since the gateway serves it."""
+        return self.session.last_call_s is not None
+
     def reading(self) -> ClockReading | None:
         """Return the last estimate of the terminal's clock."""
         return self.session.clock.reading(self._monotonic_s())
@@ -286,4 +291,4 @@ def at(address: str) -> PushOptions:
     raise ValidationError.from_exception_data("push", [details])
 
 
-DRIVER = Driver("push", PushOptions, connect, at=at, via="push", attach=attach)
+DRIVER = Driver("push", PushOptions, connect, at=at, via="push", attach=attach, has_log=False)

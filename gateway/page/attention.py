@@ -129,6 +129,8 @@ def _offline(name: str, state: Mapping[str, Any], reason_code: str | None, t: Me
     finding = obstacle(cause, reason_code).name
     detail = reason_text(state, reason_code, t)
     do = "" if cause is None else _advice(finding, t)
+    if reason_code == "first_call":
+        return Item("terminal_awaited", False, t("terminal_awaited", terminal=name), _advice(finding, t))
     if state["since"] is None or cause is None:
         return Item("terminal_waiting", False, t("terminal_waiting", terminal=name), do, detail)
     code = f"terminal_{cause}" if cause in _UNFINISHED else "terminal_offline"
@@ -149,7 +151,7 @@ def reason_text(state: Mapping[str, Any], code: str | None, t: Messages) -> str:
     if t.spoken is Spoken.ENGLISH or not reason:
         return reason
     if state["cause"] is None:
-        return t("unvisited")
+        return t(condition(state, code))
     return FINDINGS[obstacle(state["cause"], code).name].text.into(t.spoken, reason=reason)
 
 
@@ -176,10 +178,12 @@ def _apart(earlier: str, later: str) -> timedelta:
     return datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
 
 
-def condition(state: Mapping[str, Any]) -> str:
+def condition(state: Mapping[str, Any], code: str | None) -> str:
     """Return the name of the text for a terminal's condition; a terminal that answers and refuses is not *offline*."""
     if state["state"] == "online":
         return "online"
+    if code == "first_call":
+        return "awaited"
     by_cause = {None: "unvisited", "refused": "refusing", "protocol": "unreadable", "internal": "unreadable"}
     return by_cause.get(state["cause"], "offline")
 

@@ -121,6 +121,7 @@ class _Pages:
         view = self._view
         status, day = view.status(), view.day()
         passed, behind = view.newest(FEED_ROWS)
+        codes = status.get("reason_codes", {})
         return self._render(
             "page.html",
             messages,
@@ -129,8 +130,8 @@ class _Pages:
             connected=BrokerStatus.of(status).connected,
             confirmed=ever_confirmed(status),
             percent=percent,
-            condition=condition,
-            reason=lambda name, state: reason_text(state, status.get("reason_codes", {}).get(name), messages),
+            condition=lambda name, state: condition(state, codes.get(name)),
+            reason=lambda name, state: reason_text(state, codes.get(name), messages),
             attention=attention(status, view.tolerances, messages),
             now=view.now().astimezone(view.zone),
             name=view.name,

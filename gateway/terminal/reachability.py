@@ -81,6 +81,14 @@ class Reachability:
         context.publish_state()
         return ended
 
+    def not_called_yet(self) -> None:
+        """Record that the first call of a terminal is waited for; one that is known as online or lost remains so."""
+        context, state = self._context, self._context.state
+        if state.online or self.outage.since is not None or state.reason_code is Reason.FIRST_CALL:
+            return
+        state.reason, state.reason_code = "waiting for its first call", Reason.FIRST_CALL
+        context.publish_state()
+
     def _is_online_elsewhere(self) -> bool:
         """Return whether another entry reaches this terminal: then people need not be alarmed about it."""
         context = self._context

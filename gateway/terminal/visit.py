@@ -16,10 +16,12 @@ from pathlib import Path
 
 from drivers.base import (
     Attached,
+    Awaited,
     CallerPort,
     DriverError,
     Logged,
     ProtocolError,
+    Reason,
     Recountable,
     Removable,
     Resumable,
@@ -226,6 +228,8 @@ class Visits:
                 break
             if self._attached is not None:
                 self._receive(terminal, 0.0)
+                if self._context.state.reason_code is Reason.FIRST_CALL:
+                    self._succeeded()
                 self._advance_recount(terminal)
                 if not self._due.is_set():
                     yield left_s
@@ -329,6 +333,9 @@ class Visits:
         return self._reachability.failed(cause, str(exc), exc)
 
     def _succeeded(self) -> None:
+        if isinstance(self._attached, Awaited) and not self._attached.has_called:
+            self._reachability.not_called_yet()
+            return
         if self._reachability.succeeded() is not None:
             self._date_check.schedule(self._context.timing.date_check_after_outage_s)
             self.plan.full_due |= self._attached is not None  # what it did meanwhile only its count shows

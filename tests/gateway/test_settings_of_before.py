@@ -208,6 +208,8 @@ def test_check_ends_with_78_and_says_what_07_30_is(tmp_path: Path) -> None:
         (changed("mqtt://broker", "mqtt://localhost\n  username: gw\n  password_file: pw"), None),
         (GOOD + "retention: {free_floor: 1TB}\n", "10:25: retention.free_floor: more than the whole disk holds"),
         (terminal("start: 2999-01-01"), "10:12: terminals[0].start: a day in the future"),
+        (anviz("start: now"), None),
+        (line_terminal("start: now"), "terminals[1].start: driver line has no log with places to start at"),
     ],
 )
 def test_what_may_be_meant_is_a_warning(tmp_path: Path, text: str, doubt: str | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from gateway.advice import BROKER_FINDINGS
 from gateway.broker_status import BrokerStatus
 from gateway.findings import FINDINGS
-from gateway.page.attention import attention, condition, ever_confirmed
+from gateway.page.attention import attention, condition, ever_confirmed, reason_text
 from gateway.page.messages import Messages
 from gateway.texts import Language
 
@@ -225,7 +225,17 @@ def test_a_centre_that_has_never_confirmed() -> None:
 )
 def test_the_card_of_a_terminal_says_how_it_is(state: str, cause: str | None, expected: str) -> None:
     """One that answers and refuses is not called silent."""
-    assert EN(condition({"state": state, "cause": cause})) == expected
+    assert EN(condition({"state": state, "cause": cause}, None)) == expected
+
+
+def test_a_terminal_whose_first_call_is_awaited() -> None:
+    """Neither *not read yet*, which nothing could end, nor *no answer*."""
+    state = {"state": "offline", "cause": None, "since": None, "reason": "waiting for its first call"}
+    assert EN(condition(state, "first_call")) == "waits for its first call"
+    assert reason_text(state, "first_call", ID) == "menunggu mesin menghubungi gateway untuk pertama kali"
+    assert looked_at(**state, reason_code="first_call") == [
+        (False, "lobby has not called yet since the gateway started")
+    ]
 
 
 def receiver(**changes: Any) -> dict[str, Any]:

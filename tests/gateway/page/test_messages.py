@@ -40,6 +40,7 @@ def test_every_text_is_used_and_every_one_used_is_there() -> None:
         "refusing",
         "unreadable",
         "unvisited",
+        "awaited",
         "right",
         "ahead",
         "behind",

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from drivers import DRIVERS
+from drivers.base import ClockReading
 from drivers.push.simulator import FIRMWARES, Firmware, SimulatedTerminal, Simulator, history
-from drivers.push.terminal import attach
+from drivers.push.terminal import PushCaller, attach
 from drivers.receiver.registry import Expected, Serial
 from gateway.callers import Callers
 from gateway.ledger import Ledger, LedgerFull
@@ -249,6 +250,46 @@ def test_no_call_is_an_outage(office: Office) -> None:
     eventually(lambda: worker.state.cause == "unavailable")
     eventually(lambda: len(office.events("terminal.lost")) >= 2)
     assert office.events("terminal.found")
+
+
+def test_the_first_call_is_waited_for(office: Office) -> None:
+    """Until then it is neither online nor lost, whatever else has happened; with the call it is online."""
+    worker = office.visit()
+    eventually(lambda: worker.state.reason == "waiting for its first call")
+    waiting = [payload for topic, payload in office.reports if topic.startswith("terminal/")][-1]
+    assert (waiting["state"], waiting["cause"]) == ("offline", None)
+    assert worker.request().result(WAIT_S) is None  # a requested visit finds nothing, and ends
+    assert not worker.state.online
+    with office.call(office.terminal("2.4", 1)):
+        eventually(lambda: worker.state.online)
+    assert worker.state.reason is None
+    assert office.alarms == []
+    assert office.events("terminal.lost") == office.events("terminal.found") == []
+
+
+def test_a_clock_that_the_terminal_sets_by_our_answers_is_noted(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the measurements before and after; a step to a wrong time is one of its own."""
+    offset = timedelta(hours=1)
+
+    def reading(_caller: PushCaller) -> ClockReading:
+        return ClockReading(office.clock.now().astimezone(ZONE).replace(tzinfo=None) + offset, 20.0)
+
+    monkeypatch.setattr(PushCaller, "reading", reading)
+    worker = office.visit(clock={"set": "always"})
+    with office.call(office.terminal()):
+        eventually(lambda: worker.state.clock is not None and worker.state.clock.offset_ms > 3_500_000)
+        offset = timedelta(0)
+        eventually(lambda: office.events("clock.set"))
+        (note,) = office.events("clock.set")
+        assert note["data"]["before"]["offset_ms"] > 3_500_000
+        assert abs(note["data"]["after"]["offset_ms"]) <= 21_500
+        eventually(lambda: "clock_set" in office.alarms)
+        assert office.events("clock.stepped") == []
+        offset = timedelta(hours=-2)
+        eventually(lambda: office.events("clock.stepped"))
+    assert len(office.events("clock.set")) == 1
 
 
 def test_the_clock_is_estimated_from_live_punches(office: Office) -> None:
