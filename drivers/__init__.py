@@ -28,10 +28,11 @@ from drivers.base import (
 )
 from drivers.line import DRIVER as LINE
 from drivers.push.terminal import DRIVER as PUSH
+from drivers.soap import DRIVER as SOAP
 from drivers.zkteco import DRIVER as ZKTECO
 
 GROUP = "hadir.drivers"
-OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, PUSH, ZKTECO)}
+OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, PUSH, SOAP, ZKTECO)}
 
 FORMER_NAMES = {
     "Acknowledging": "Delivering",

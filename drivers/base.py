@@ -74,6 +74,10 @@ class Reason(StrEnum):
     """The terminal calls by itself, and has not done so for long."""
     FIRST_CALL = "first_call"
     """The terminal calls by itself, and its first call is waited for. No error."""
+    SERVICE_MISSING = "service_missing"
+    """The terminal has no web service for its log."""
+    LOG_CUT = "log_cut"
+    """The terminal sends fewer records than it counts."""
     LAYOUT_UNKNOWN = "layout_unknown"
     """No known record layout fits the log."""
 
@@ -202,6 +206,8 @@ class Reading:
     """The records carry ``uid`` instead of ``pin``: see :class:`Enrolled`."""
     prepared_s: float = 0.0
     """How long the terminal prepared its log before it sent any of it; it serves no other request meanwhile."""
+    whole_only: bool = False
+    """The terminal can only send its whole log: a long one is read at intervals."""
 
 
 @dataclass(frozen=True, slots=True)

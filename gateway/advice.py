@@ -44,6 +44,8 @@ _BY_REASON: Mapping[str, Obstacle] = {
     "serial_twice": Obstacle("serial", "serial_twice"),
     "not_called": Obstacle("route", "not_called"),
     "first_call": Obstacle("route", "first_call"),
+    "service_missing": Obstacle("key", "service_missing"),
+    "log_cut": Obstacle("record", "log_cut"),
     "layout_unknown": Obstacle("record", "layout_unknown"),
 }
 """Value of a :class:`drivers.base.Reason` → its meaning. With the class, `hadir status` would import all drivers."""

@@ -234,6 +234,17 @@ FINDINGS: Mapping[str, FindingText] = {
         _("a door panel answers ({reason})"),
         _("Correct the address: it is not the terminal's."),
     ),
+    "service_missing": FindingText(
+        _("it has no web service for its log ({reason})"),
+        _(
+            "Write `driver: zkteco` in its entry; where port 4370 is shut too, let the terminal call this computer "
+            "(`driver: push`). `hadir probe` shows which ways it offers."
+        ),
+    ),
+    "log_cut": FindingText(
+        _("its web service does not send the whole log ({reason})"),
+        _("Write `driver: zkteco` in its entry: over port 4370 the log is read in parts. Nothing is lost meanwhile."),
+    ),
     "refuses": FindingText(
         _("refused ({reason})"),
         _("Look at the terminal's own menu."),

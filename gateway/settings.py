@@ -995,7 +995,7 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
             if isinstance(value, str):
                 mine = value.strip().lower().removesuffix(":4370") if key == "address" else value
                 # A terminal that can be reached in several ways has one entry for each driver.
-                shared = f"{entry.get('driver')} {mine}" if key == "serial" else mine
+                shared = f"{entry.get('driver')} {mine}" if key in ("serial", "address") else mine
                 other_index = used.setdefault((key, shared), index)
                 if other_index != index:
                     each = "every terminal has its own, and one entry for each driver" if key == "serial" else ""

@@ -192,7 +192,7 @@ def test_pure_middle_does_no_io(name: str) -> None:
     assert not {module for module in imports(ROOT / "gateway" / f"{name}.py") if module.split(".")[0] in forbidden}
 
 
-@pytest.mark.parametrize("family", ["zkteco", "anviz", "attlog", "line", "push"])
+@pytest.mark.parametrize("family", ["zkteco", "anviz", "attlog", "line", "push", "soap"])
 def test_wire_module_does_no_io(family: str) -> None:
     """The byte layer could run on a file, or on a plane."""
     folder = ROOT / "drivers" / family

@@ -109,6 +109,8 @@ class LogImport:
         self._earlier_records: dict[bytes, deque[int | None]] = {}
         """The same for a log of internal numbers, whose records are matched by their bytes and never resolved again."""
         self._days: Counter[int] = Counter()
+        self._is_shared = reader.has_other_log(known)
+        """Another entry reads a log of the same terminal: its records are these, and only its places are others."""
         self._stored = ReadingResult()
         self._records: Iterator[Record] = iter(())
         """The records not known yet."""
@@ -355,6 +357,8 @@ class LogImport:
         first_identities = [event.identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
+        if self._is_shared and slice_.present:
+            slice_.own = self._own_places(transaction, slice_, records, identities)
         slice_.live = live = unconfirmed(transaction.connection, identities) if slice_.present else {}
         places: list[tuple[object, ...]] = []
         withheld = []
@@ -371,6 +375,7 @@ class LogImport:
                 self._withhold(transaction, position)
             if identity in live and isinstance(record, RawPunch) and _is_of(record, live[identity]):
                 sequence: int | None = self._confirm(transaction, record, live.pop(identity), log_position)
+                slice_.own.add(identity)
                 if plan.matching:
                     self._matching[identity] += 1
             else:
@@ -379,6 +384,7 @@ class LogImport:
                     first = first_identities[index]
                     draft = draft_of(record, context, occurrence, log_position, first)
                     slice_.present.add(draft.id.bytes)
+                    slice_.own.add(draft.id.bytes)
                     if plan.withheld_until is None or position < plan.withheld_until:
                         withheld.append(_withheld(draft.id.bytes, plan, context.serial, position, record))
                         stored.withheld += 1
@@ -479,9 +485,15 @@ class LogImport:
         occurrence = 1
         wanted = identity
         while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
-            unplaced = unconfirmed(transaction.connection, [wanted]).get(wanted) if occurrence > 1 else None
+            unplaced = None
+            if occurrence > 1 or self._is_shared:
+                unplaced = unconfirmed(transaction.connection, [wanted]).get(wanted)
             if unplaced is not None and isinstance(record, RawPunch) and _is_of(record, unplaced):
+                slice_.own.add(wanted)
                 return 0, self._confirm(transaction, record, unplaced, slice_.log_position_of(position))
+            if self._is_shared and unplaced is None and wanted not in slice_.own:
+                slice_.own.add(wanted)
+                return 0, transaction.sequence_of(wanted)
             occurrence += 1
             wanted = event.identity_of(serial, record, occurrence).bytes
         live = slice_.live.get(identity)
@@ -495,6 +507,25 @@ class LogImport:
             del slice_.live[identity]
             return 0, self._confirm(transaction, record, live, slice_.log_position_of(position))
         return occurrence, None
+
+    def _own_places(
+        self, transaction: Transaction, slice_: "_Slice", records: list[Record], identities: list[bytes]
+    ) -> set[bytes]:
+        """Return which stored occurrences of the keys of a slice are records of this log."""
+        keys = {
+            identity: (record, fingerprint(placed))
+            for identity, record, placed in zip(identities, records, slice_.records, strict=True)
+            if identity in slice_.present
+        }
+        prints: dict[bytes, bytes] = {}
+        occurrence = 1
+        while keys:
+            prints |= {identity: print_ for identity, (_, print_) in keys.items()}
+            occurrence += 1
+            serial = self._context.serial
+            further = {event.identity_of(serial, key[0], occurrence).bytes: key for key in keys.values()}
+            keys = {identity: further[identity] for identity in transaction.present([*further])}
+        return transaction.placed(prints, self._known.number, self._known.first_generation)
 
     def _confirm(self, transaction: Transaction, record: RawPunch, row: Any, position: int) -> int:
         """Confirm a live punch, or one from a file, by its record in the log.
@@ -567,6 +598,8 @@ class _Slice:
     """First identities stored before, and those added in this slice."""
     live: dict[bytes, Any] = field(default_factory=dict)
     """First identity → row of :func:`unconfirmed`, of records that no record of the log was found for."""
+    own: set[bytes] = field(default_factory=set)
+    """Those identities whose records this log holds, where another entry reads a log of the same terminal too."""
 
     def log_position_of(self, position: int) -> int:
         """Return the log position of the record at ``position`` of the stored order."""

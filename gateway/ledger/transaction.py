@@ -1,7 +1,7 @@
 """One write transaction of the ledger."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -144,6 +144,37 @@ class Transaction:
             for row in self.connection.exec_driver_sql(f"SELECT {columns} FROM {table} WHERE id IN ({marks})", values)
         }
 
+    def placed(self, prints: Mapping[bytes, bytes], terminal: int, generation: int) -> set[bytes]:
+        """Return those identities whose records are in a terminal's log, of this generation or a later one.
+
+        ``prints``: identity → fingerprint of its record, in the order of the occurrences. A withheld record has no
+        event; as many of them are in the log as there are places of its fingerprint without one.
+        """
+        sequences = self.sequences([*prints])
+        events = {sequence: identity for identity, sequence in sequences.items() if sequence is not None}
+        marks, places = _listed([*events])
+        of_the_log = "FROM place WHERE terminal = ? AND generation >= ?"
+        rows = self.connection.exec_driver_sql(
+            f"SELECT sequence {of_the_log} AND sequence IN ({marks})", (terminal, generation, *places)
+        )
+        found = {events[row[0]] for row in rows}
+        if len(events) < len(sequences):
+            withheld = [identity for identity in prints if identity in sequences and sequences[identity] is None]
+            marks, wanted = _listed([prints[identity] for identity in withheld])
+            counts: dict[bytes, int] = dict(
+                self.connection.exec_driver_sql(
+                    f"SELECT fingerprint, count(*) {of_the_log} AND sequence IS NULL AND fingerprint IN ({marks}) "
+                    "GROUP BY fingerprint",
+                    (terminal, generation, *wanted),
+                ).all()
+            )
+            for identity in withheld:
+                print_ = prints[identity]
+                counts[print_] = counts.get(print_, 0) - 1
+                if counts[print_] >= 0:
+                    found.add(identity)
+        return found
+
     def contents(self, identities: Sequence[bytes]) -> dict[bytes, Content]:
         """Return the contents of those of ``identities`` that the ledger holds, as far as they are known.
 
@@ -217,7 +248,7 @@ def unconfirmed(connection: Connection, identities: Sequence[bytes]) -> dict[byt
     return {row.id: row for row in rows}
 
 
-def _listed(values: Sequence[bytes]) -> tuple[str, tuple[bytes | None, ...]]:
+def _listed(values: Sequence[bytes] | Sequence[int]) -> tuple[str, tuple[bytes | int | None, ...]]:
     """Return placeholders for ``values``, and the values padded with NULL to a power of two.
 
     Otherwise each length would be a statement of its own, and the library caches the last hundred, a megabyte in all.

@@ -112,7 +112,7 @@ class LogReader:
                 return None
         while plan.may_begin(extent, known, full=full):
             log = terminal.read(extent.start, known.layout)
-            plan.prepared(log.prepared_s, log.total, extent, whole=log.start == 0)
+            plan.prepared(log.prepared_s, log.total, extent, whole=log.start == 0, whole_only=log.whole_only)
             try:
                 return self._store(terminal, known, reading, log)
             except Unaligned:

@@ -89,6 +89,8 @@ class ReadingPlan:
     """Start of the next reading, after one without overlap with the stored log."""
     whole_waits: bool = False
     """Only the whole log can be read, and its interval has not elapsed."""
+    whole_only: bool = False
+    """The terminal sends its whole log whatever part is requested: readings of it have an interval."""
     read_at_s: float | None = None
     whole_read_at_s: float | None = None
     rest_until_s: float = 0.0
@@ -132,10 +134,14 @@ class ReadingPlan:
         return records not in (None, self.wrong_count) and (capacity is None or records < capacity)
 
     def may_read(self) -> bool:
-        """Return whether the pause after the last reading is over; without working live events there is none."""
+        """Return whether the pause after the last reading is over; without working live events there is none.
+
+        A terminal that can only send its whole log has one in any case.
+        """
         if self.whole_waits and not self._may_read_whole_log():
             return False
-        return self.timing.monotonic_s() >= self.rest_until_s or not self._announced_reliably
+        rests = self._announced_reliably or self.whole_only
+        return self.timing.monotonic_s() >= self.rest_until_s or not rests
 
     def fits(self, disk: str, known: KnownTerminal) -> bool:
         """Return whether the disk has space for the reading; imports are the first to wait."""
@@ -154,16 +160,18 @@ class ReadingPlan:
 
     def may_begin(self, extent: Extent, known: KnownTerminal, *, full: bool) -> bool:
         """Return whether this part may be read now: a whole log that is not requested has an interval."""
-        self.whole_waits = extent.start == 0 and not full and known.tail_start > 0 and not self._may_read_whole_log()
+        whole = extent.start == 0 or self.whole_only
+        self.whole_waits = whole and not full and known.tail_start > 0 and not self._may_read_whole_log()
         return not self.whole_waits
 
-    def prepared(self, prepared_s: float, total: int, extent: Extent, *, whole: bool) -> None:
+    def prepared(self, prepared_s: float, total: int, extent: Extent, *, whole: bool, whole_only: bool = False) -> None:
         """Set the earliest time of the next reading after the terminal prepared its log, ``whole`` or from a start."""
         now_s = self.timing.monotonic_s()
+        self.whole_only = whole_only
         self.rest_until_s = now_s + self.timing.rest_factor * prepared_s
         if whole and total > SMALL_LOG:
             self.whole_read_at_s = now_s
-            if extent.start:  # it cannot send the end alone
+            if extent.start and (not whole_only or self._announced_reliably):  # it cannot send the end alone
                 self.rest_until_s = max(self.rest_until_s, now_s + self.timing.whole_read_s)
 
     def widen(self, extent: Extent, known: KnownTerminal, total: int, *, whole: bool) -> Extent:
@@ -205,8 +213,13 @@ class ReadingPlan:
         return known.shrunk_to is not None or self.sizes.records != known.in_log
 
     def _may_read_whole_log(self) -> bool:
-        """Return whether the interval of reading the whole log has elapsed; live events make it longer."""
-        again_s = self.timing.whole_read_s if self._announced_reliably else self.timing.uncounted_read_s
+        """Return whether the interval of reading the whole log has elapsed; live events make it longer.
+
+        So does a count that is missing: without it each reading is one of the whole log, also where nothing is new.
+        """
+        uncounted = self.whole_only and self.sizes.records is None
+        hourly = self._announced_reliably or uncounted
+        again_s = self.timing.whole_read_s if hourly else self.timing.uncounted_read_s
         return self._elapsed(self.whole_read_at_s, again_s)
 
     def _elapsed(self, since_s: float | None, interval_s: float) -> bool:

@@ -24,6 +24,8 @@ from drivers.line.wire import LineEvent
 from drivers.push.simulator import SimulatedTerminal as PushTerminal
 from drivers.push.simulator import Simulator as PushSimulator
 from drivers.push.wire import ALLOWED as PUSH_ALLOWED
+from drivers.soap.simulator import Simulator as SoapSimulator
+from drivers.soap.wire import ALLOWED as SOAP_ALLOWED
 from drivers.zkteco.simulator import Simulator, build
 from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
 from tests.drivers.push.office import receiving
@@ -128,11 +130,37 @@ def push(_folder: Path) -> Iterator[Bench]:
         )
 
 
+@contextmanager
+def soap(_folder: Path) -> Iterator[Bench]:
+    """Put a terminal with a web service on the network."""
+    terminal = build(records=RECORDS, now=lambda: NOON)
+    with SoapSimulator(terminal) as simulator:
+        web = {"web_port": simulator.web.port}
+        yield Bench(
+            OWN["soap"],
+            options("soap", address=simulator.address, **web),
+            [wire_row(record) for record in terminal.records() if isinstance(record, RawPunch)],
+            received=lambda: [*terminal.commands, *simulator.web.methods],
+            allowed=ZKTECO_ALLOWED | SOAP_ALLOWED,
+            state=lambda: (terminal.log_body(), terminal.users, terminal.enabled, simulator.web.refused_writes),
+            punch=lambda: terminal.punch(terminal.any_pin()),
+            options_for_port=lambda port: soon("soap", address=f"127.0.0.1:{port}", web_port=port, serial=SERIAL),
+        )
+
+
+def wire_row(record: RawPunch) -> bytes:
+    """Return a record as old firmware writes it."""
+    text = f"<PIN>{record.pin}</PIN><DateTime>{record.local_time}</DateTime><Verified>{record.verify}</Verified>"
+    code = record.work_code or "0"
+    return f"<Row>{text}<Status>{record.state}</Status><WorkCode>{code}</WorkCode></Row>".encode("ascii")
+
+
 BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "anviz": anviz,
     "attlog": attlog,
     "line": line,
     "push": push,
+    "soap": soap,
     "zkteco": zkteco,
 }
 

@@ -1,7 +1,7 @@
 """The typed commands of a simulated ZKTeco terminal."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from drivers.console import Console, count_of_punches, new_clock, number
 from drivers.zkteco.simulator.terminal import SimulatedTerminal
@@ -13,21 +13,29 @@ HELP = (
 
 
 class TerminalConsole(Console):
-    """Commands for ``terminal``; ``status`` returns the sentence about it and its traffic."""
+    """Commands for ``terminal``; ``status`` returns the sentence about it and its traffic.
 
-    def __init__(self, terminal: SimulatedTerminal, status: Callable[[], str]) -> None:
+    ``faults`` are the commands that list and switch faults, in place of those of the terminal's own protocol.
+    """
+
+    def __init__(
+        self,
+        terminal: SimulatedTerminal,
+        status: Callable[[], str],
+        *,
+        help_text: str = HELP,
+        faults: Mapping[str, Callable[..., str]] | None = None,
+    ) -> None:
         self._terminal = terminal
         self._random = random.Random(0)  # noqa: S311 - chooses the persons of a rush
         super().__init__(
-            HELP,
+            help_text,
             {
                 "punch PIN [STATE] [VERIFY]": self._punch,
                 "rush N": self._rush,
                 "clock CHANGE": self._clock,
                 "status": status,
-                "faults": terminal.faults.listing,
-                "fault ORDER": terminal.faults.switch_on,
-                "fault NAME off": terminal.faults.switch_off,
+                **(faults or _own_faults(terminal)),
             },
         )
 
@@ -50,6 +58,14 @@ class TerminalConsole(Console):
         terminal = self._terminal
         terminal.set_clock(new_clock(terminal.clock(), change, "2000-01-01T00:00:00"))
         return f"The clock shows {terminal.clock():%Y-%m-%d %H:%M:%S}, {offset(terminal)}."
+
+
+def _own_faults(terminal: SimulatedTerminal) -> Mapping[str, Callable[..., str]]:
+    return {
+        "faults": terminal.faults.listing,
+        "fault ORDER": terminal.faults.switch_on,
+        "fault NAME off": terminal.faults.switch_off,
+    }
 
 
 def offset(terminal: SimulatedTerminal) -> str:

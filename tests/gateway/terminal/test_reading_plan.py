@@ -215,3 +215,53 @@ def test_silence_is_reported_once() -> None:
     """The log line is written when the second poll in a row finds unannounced punches."""
     plan, _ = settled()
     assert [plan.announcements.missed() for _ in range(4)] == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("records", "announced", "interval"),
+    [
+        (LENGTH + 1, False, "uncounted_read_s"),
+        (LENGTH + 1, True, "whole_read_s"),
+        (None, False, "whole_read_s"),
+    ],
+)
+def test_a_terminal_that_only_sends_its_whole_log_is_read_at_intervals(
+    records: int | None, announced: bool, interval: str
+) -> None:
+    """Ten minutes with a count, an hour with live events or without a count; a person does not wait."""
+    plan, time = settled(records)
+    plan.announcements.registered = announced
+    state = known()
+    plan.prepared(20.0, LENGTH, plan.extent(state, full=False), whole=True, whole_only=True)
+    plan.stored()
+    plan.finished(complete=True)
+    wait_s = getattr(plan.timing, interval)
+
+    def reads() -> bool:
+        decided = observed(plan, records) == "read"
+        begins = decided and plan.may_begin(plan.extent(state, full=False), state, full=False)
+        if decided and not begins:
+            plan.finished(complete=False)
+        return begins
+
+    assert not reads()
+    time.now_s += wait_s - 1
+    assert not reads()
+    assert plan.decide(state, requested=True) == "read"
+    assert plan.may_begin(plan.extent(state, full=True), state, full=True)
+    assert not reads()
+    time.now_s += 1
+    assert reads()
+
+
+def test_a_short_log_that_is_only_sent_whole_is_read_at_once_and_then_rests() -> None:
+    """Ten times as long as the terminal needed for it."""
+    plan, time = settled(11, CAPACITY)
+    plan.announcements.registered = False
+    state = known(length=10)
+    plan.prepared(2.0, 10, plan.extent(state, full=False), whole=True, whole_only=True)
+    plan.observe(Sizes(11, CAPACITY), state)
+    assert plan.decide(state, requested=False) == "wait"
+    time.now_s += 20
+    assert plan.decide(state, requested=False) == "read"
+    assert plan.may_begin(plan.extent(state, full=False), state, full=False)
