@@ -24,7 +24,8 @@ from central.event import (
     Tombstone,
     first_previous,
 )
-from central.store import marks, offline, tails
+from central.store import contact, marks, offline, tails
+from central.store.bodies import recorded_at
 from central.store.engine import insert_many, reserve_keys
 from central.store.findings import Findings
 from central.store.ownership import Recounted
@@ -108,6 +109,8 @@ class Batch:
         self._announced: list[Stream] = []
         """Streams of which a message says how far they reach."""
         self._states: list[tuple[Gateway, GatewayState]] = []
+        self._read_until: dict[int, int] = {}
+        """Keys of gateways that have read a log to its end, with when they did last."""
         self._outcome = Outcome()
 
     def store(self) -> Outcome:
@@ -139,6 +142,8 @@ class Batch:
                 self._findings.note(current, 0, "watermark_unplaced", "the stream of `complete`", found)
             stream = None if named is None else self._streams.known(gateway, named)
             self._terminals.state(gateway, item.found, stream)
+            if claim is not None:
+                self._read_until[gateway.key] = max(claim.until, self._read_until.get(gateway.key, claim.until))
         elif self._decide_event(gateway, item.found):
             self._outcome.stored += 1
         else:
@@ -285,7 +290,9 @@ class Batch:
         changed = [*self._terminals.incidents(self._arrived), *self._terminals.proofs(punched)]
         for stream in self._announced:
             tails.announce(self._connection, stream, self._moment)
+        self._show()
         for gateway, state in self._states:
+            contact.born(self._connection, gateway.key, state, self._moment.now)
             offline.take(self._connection, gateway, state, self._streams.current(gateway), self._moment)
         arrived = tails.arrive(self._connection, self._streams.streams.values(), self._moment)
         marks.mark_tails(self._connection, arrived, received)
@@ -300,6 +307,17 @@ class Batch:
         marks.mark_advances(self._connection, advances, received)
         marks.mark_gaps(self._connection, [(one.gateway.name, one.key, gap) for one, gap in gaps], received)
         self._outcome.remarks += self._findings.write(self._connection)
+
+    def _show(self) -> None:
+        """Let what has arrived show which gateways run, where any is away."""
+        if not (self._arrived or self._read_until) or not contact.waits(self._connection):
+            return
+        latest = dict(self._read_until)
+        newest = {stream.key: (stream.gateway.key, event) for stream, event, _ in self._arrived}
+        for gateway, event in newest.values():
+            at = recorded_at(event.body)
+            latest[gateway] = max(at, latest.get(gateway, at))
+        contact.show(self._connection, latest, self._moment.now)
 
     def _compare(self) -> list[Recounted]:
         """Find what contradicts stored events: punches and records of one id, and the ends of streams before.

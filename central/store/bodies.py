@@ -41,6 +41,12 @@ def extent_of_gap(
     return -EVER if begin is None else begin, EVER if end is None else end
 
 
+def recorded_at(body: str) -> int:
+    """Return the second of UTC at which an event was recorded; before all others where it does not say."""
+    found = _moment(body, "recordedtime", "time")
+    return -EVER if found is None else found
+
+
 def _begin(body: str) -> int | None:
     own, stored = _moment(body, "time"), _moment(body, "recordedtime")
     if own is None or stored is None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from central.collector import paused_collector
 from central.event import Event, GatewayState, Info, Rejected, TerminalState, gateway_of, read_message
-from central.store import remarks
+from central.store import contact, remarks
 from central.store.batch import Batch, Item, Outcome
 from central.store.engine import Database, WriterLock
 from central.store.receipts import Receipt, Receipts
@@ -115,6 +115,21 @@ class Store:
                 lines, outcome = self._commit(items, rejected, moment, self._store_parts)
         remarks.write(lines)
         return IngestResult(outcome.stored, outcome.repeated, len(rejected) + len(outcome.rejected))
+
+    def begin_contact(self) -> None:
+        """Note that a connection to the broker is about to begin."""
+        with self.database.writing() as connection:
+            contact.begin(connection, self._now())
+
+    def keep_contact(self) -> None:
+        """Note that the connection lasts; call it every :data:`central.store.contact.KEPT_S` seconds, or sooner."""
+        with self.database.writing() as connection:
+            contact.keep(connection, self._now())
+
+    def lose_contact(self) -> None:
+        """Note that there is no connection, before anything is judged: what gateways recorded since may be missing."""
+        with self.database.writing() as connection:
+            contact.lose(connection, self._now())
 
     def receipts(self) -> Iterator[Receipt]:
         """Yield for each gateway what its receipt may say now."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import offline, recorded, tails, terminals
+from central.store import contact, offline, recorded, tails, terminals
 from central.store.engine import encode, utc
 from central.store.recorded import ZONES_S, Held, Unattributed
 from central.store.registers import Registers
@@ -258,6 +258,8 @@ class Facts:
         around = first - ZONES_S, last + ZONES_S
         unknown.tails = [Tail(*one) for one in tails.tails(self._connection, names, around[1], self._known_at)]
         unknown.offline = [Offline(*one) for one in offline.offline(self._connection, names, around[1], self._known_at)]
+        away = contact.away(self._connection, names, around[1], self._known_at)
+        unknown.offline += [Offline(*one, "out of contact") for one in away]
         unknown.gaps = [Gap(*gap) for gap in recorded.stream_gaps(self._connection, names, *around, self._known_at)]
         incidents = [Incident(*one) for one in terminals.incidents(self._connection, names, *around, self._known_at)]
         unknown.incidents = list(with_proofs(incidents, logs, named, self._proofs))

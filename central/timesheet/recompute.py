@@ -18,7 +18,7 @@ from central.collector import paused_collector
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import marks, offline, recorded, results, tails
+from central.store import contact, marks, offline, recorded, results, tails
 from central.store.engine import Database, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
@@ -112,7 +112,11 @@ class Recompute:
         """
         now = self._now()
         with self._database.reading() as connection:
-            if marks.numbers(connection)[0] or (marks.next_due(connection) or now.timestamp()) < now.timestamp():
+            if (
+                marks.numbers(connection)[0]
+                or contact.undecided(connection)
+                or (marks.next_due(connection) or now.timestamp()) < now.timestamp()
+            ):
                 return []
             found = []
             for person, on in results.sample(connection, sample, random):
@@ -127,7 +131,9 @@ class Recompute:
         now = self._now()
         with self._database.writing() as connection:
             marks.mark_tails(connection, tails.miss(connection, now), utc(now))
-            marks.mark_offline(connection, offline.advance(connection, now), utc(now))
+            contact.lapse(connection, now)
+            episodes = [*offline.advance(connection, now), *contact.advance(connection, now)]
+            marks.mark_offline(connection, episodes, utc(now))
             return marks.fall_due(connection, int(now.timestamp()), utc(now))
 
     def batch(self) -> int:

@@ -15,7 +15,8 @@ dates only is cut there.
   its battery works at first. A punch proves that the terminal worked where its clock was measured and it was recorded
   behind the loss; its true time counts. A gateway's own outage is a doubt of such terminals only where it is longer
   than a restart takes.
-* A gateway that its own state names offline is a doubt where terminals have no log; with a log they are unread.
+* A gateway that its own state names offline, or that is out of contact since the centre had no connection, is a doubt
+  where terminals have no log; with a log they are unread.
 * A record that is no punch, a live event that the log did not hold, and records from before the chosen start of a
   gateway, which it does not publish, are doubts at their terminal. So is a log that was cleared, shrank or wrapped:
   from when it was last known to be complete until that was seen.
@@ -167,6 +168,8 @@ class Offline(NamedTuple):
     gateway: str
     """``site/gateway``."""
     start: int
+    why: str = "offline"
+    """``offline``: by its own state; ``out of contact``: the centre had no connection to the broker."""
 
 
 @dataclass(slots=True)
@@ -225,7 +228,7 @@ class Unknown:
         for away in self.offline:
             out: Callable[[_View], bool] = lambda view, one=away: one.gateway in view.without_log  # type: ignore[misc]  # noqa: E731 - likewise
             for start, end in _where(days, views, away.start, FOREVER, out):
-                yield Doubt(start, end, "outage", None, f"gateway {away.gateway} offline")
+                yield Doubt(start, end, "outage", None, f"gateway {away.gateway} {away.why}")
         seen = set()
         for incident in self.incidents:
             concerns: Callable[[_View], bool] = lambda view, one=incident: self._concerns(view, one)  # type: ignore[misc]  # noqa: E731 - likewise
