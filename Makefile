@@ -52,6 +52,11 @@ mosquitto:
 	$(call needs,PATH="$$PATH:/usr/sbin" command -v mosquitto && command -v mosquitto_sub && command -v openssl,\
 	  the mosquitto broker is,mosquitto mosquitto-clients openssl)
 
+# The lines for an app's developers in docs/webhook.md are run with it.
+.PHONY: curl
+curl:
+	$(call needs,command -v curl,curl is,curl)
+
 # A power cut is made by a library that the tests compile.
 .PHONY: compiler
 compiler:
@@ -69,7 +74,7 @@ systemd-analyze:
 
 # Most tests wait for something most of the time; JOBS=0 runs them one after the other.
 JOBS ?= $(shell expr 2 '*' $$(nproc))
-test: $(VENV)/stamp mosquitto compiler browser systemd-analyze
+test: $(VENV)/stamp mosquitto curl compiler browser systemd-analyze
 	$(BIN)/pytest --numprocesses $(JOBS)
 
 SEEDS ?= 20

@@ -29,10 +29,11 @@ from drivers.base import (
 from drivers.line import DRIVER as LINE
 from drivers.push.terminal import DRIVER as PUSH
 from drivers.soap import DRIVER as SOAP
+from drivers.webhook.terminal import DRIVER as WEBHOOK
 from drivers.zkteco import DRIVER as ZKTECO
 
 GROUP = "hadir.drivers"
-OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, PUSH, SOAP, ZKTECO)}
+OWN = {driver.name: driver for driver in (ANVIZ, ATTLOG, LINE, PUSH, SOAP, WEBHOOK, ZKTECO)}
 
 FORMER_NAMES = {
     "Acknowledging": "Delivering",

@@ -484,7 +484,9 @@ class Notice(NamedTuple):
 
     code: Literal[
         "ack_form_changed",
+        "post_unreadable",
         "serial_from_two_addresses",
+        "signature_refused",
         "stamp_reversed",
         "table_discarded",
         "table_held",
@@ -657,6 +659,12 @@ class CallerPort(Protocol):
 
     def register(self, key: Key, handler: Handler) -> AbstractContextManager[None]:
         """Let ``handler`` serve the requests of ``key`` within the block; ValueError where another one does."""
+
+    def count_refused(self, key: Key, why: str) -> None:
+        """Count a request of ``key`` that its handler refused, by the reason; for the status and the doctor."""
+
+    def note_ahead(self, key: Key, seconds: int) -> None:
+        """Note how far the latest time in an upload of ``key`` lies ahead of its reception; less than 0: behind."""
 
     def wake(self) -> None:
         """Request that :meth:`Delivering.deliveries` is called now, or a visit begins: something has arrived."""

@@ -7,6 +7,7 @@ is always refused.
 
 import errno
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def read_secret(path: Path) -> str:
     Raises TextFileError for no line or several, OSError where the file cannot be read.
     """
     return secret_in(read_text(path, MAX_SECRET))
+
+
+def read_token(path: Path) -> str:
+    """Read a secret that programs share: 16 or more printable characters without blanks. Raises as read_secret does."""
+    secret = read_secret(path)
+    if not re.fullmatch(r"[!-~]{16,}", secret):
+        raise TextFileError(
+            "the file holds no token; write 16 or more letters and digits without blanks in it, such as those of "
+            "openssl rand -hex 16"
+        )
+    return secret
 
 
 def secret_in(text: str) -> str:

@@ -76,6 +76,14 @@ class Port:
         """Let ``handler`` serve the requests of ``key`` within the block."""
         return self._registry.register(key, handler)
 
+    def count_refused(self, key: Key, why: str) -> None:
+        """Count a request that its handler refused."""
+        self._registry.count(key, why)
+
+    def note_ahead(self, key: Key, seconds: int) -> None:
+        """Note how far the latest time in an upload lies ahead of its reception."""
+        self._registry.note_ahead(key, seconds)
+
     @property
     def sets_clock(self) -> bool:
         """Whether the configuration lets the terminal's clock be set."""
@@ -192,4 +200,5 @@ def _caller(caller: Caller) -> dict[str, Any]:
         "proxied": caller.is_proxied,
         "device_type": caller.device_type,
         "push_version": caller.push_version,
+        "ahead_s": caller.ahead_s,
     }

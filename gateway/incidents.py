@@ -166,6 +166,21 @@ INCIDENTS: Mapping[str, Incident] = {
         _("A terminal sends too much at once"),
         _("it sends more {table} at once than the gateway takes; it stays in the terminal: report this"),
     ),
+    "signature_refused": _incident(
+        "warning",
+        None,
+        _("A post with a wrong signature"),
+        _(
+            "posts arrive whose signature is wrong, and are refused; compare the app's secret with secret_file; if the "
+            "app has the right one, find out what else posts there"
+        ),
+    ),
+    "post_unreadable": _incident(
+        "warning",
+        None,
+        _("A post cannot be read"),
+        _("it posts what cannot be read and is refused ({reason}); the app keeps it: show this to its developers"),
+    ),
     "records_not_delivered": _incident(
         "warning",
         None,

@@ -45,7 +45,7 @@ from ruamel.yaml.scanner import ScannerError
 from drivers import DRIVERS, no_such_driver
 from drivers.base import DriverOptions
 from drivers.receiver.caller import CallerOptions
-from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, secret_warning
+from drivers.textfile import TextFileError, read_comm_key, read_secret, read_text, read_token, secret_warning
 from drivers.values import NEWLY_REFUSED, STRICT, Seconds, between, duration_between, host_fault, refuse_newly
 from gateway.office import DEFAULT_DATA_DIR, Office, digest_of
 
@@ -56,7 +56,7 @@ _URL = re.compile(r"(mqtts?)://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]+))
 ZONES = {"WIB": "Asia/Jakarta", "WITA": "Asia/Makassar", "WIT": "Asia/Jayapura"}
 """Common abbreviations of Indonesian time zones → their names."""
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(B|[KMGT]i?B)")
-_SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file")
+_SECRET_FILES = ("password_file", "key_file", "comm_key_file", "token_file", "secret_file")
 _LONGEST_LEVEL = 64
 CENTRE_BYTES = 4 * 1024**2
 """The longest message that a centre reads; docs/contract.md promises that none is longer."""
@@ -286,19 +286,17 @@ def _check_secret(name: str, path: Path, info: ValidationInfo, model: type[BaseM
         read = model.read_comm_key if issubclass(model, DriverOptions) else read_comm_key
         read(path)
         return
+    if name in ("token_file", "secret_file"):
+        read_token(path)
+        return
     try:
         secret = read_secret(path)
     except TextFileError as fault:
-        if name != "password_file" or not fault.accepted_before:
+        if not fault.accepted_before:
             raise
         refuse_newly(info, str(fault))  # the broker refused it, and the gateway ran
         return
-    if name == "token_file" and not re.fullmatch(r"[!-~]{16,}", secret):
-        raise ValueError(
-            "the file holds no token; write 16 or more letters and digits without blanks in it, such as those of "
-            "openssl rand -hex 16"
-        )
-    if name == "password_file" and (doubt := secret_warning(secret)):
+    if doubt := secret_warning(secret):
         refuse_newly(info, doubt)
 
 
@@ -989,9 +987,10 @@ def _across_terminals(data: Mapping[Any, Any]) -> Iterator[tuple[Location, str]]
         if not isinstance(entry, dict):
             continue
         # A folder of exports may hold those of several terminals.
-        own_path = ("path",) if issubclass(_model_of(entry), CallerOptions) else ()
+        model = _model_of(entry)
+        own_path = ("path",) if issubclass(model, CallerOptions) and "path" in model.model_fields else ()
         for key in ("name", "serial", "address", *own_path):
-            value = entry.get(key)
+            value = entry.get(key, entry.get("name") if key in own_path else None)  # an app's path is its name
             if isinstance(value, str):
                 mine = value.strip().lower().removesuffix(":4370") if key == "address" else value
                 # A terminal that can be reached in several ways has one entry for each driver.

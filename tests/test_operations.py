@@ -116,7 +116,7 @@ def test_paths_are_those_of_the_service(page: str, tmp_path: Path) -> None:
     known = {
         *("/etc/hadir", "/etc/hadir/gateway.yaml", f"/etc/hadir/{SECRETS}", "/etc/machine-id", "/dev/stdin"),
         *(str(data), f"{data}/{settings.backups.name}", f"{data}/{FILE_NAME}", "/var/lib/private/hadir"),
-        *("/var/lib/private/hadir-salinan", STICK),
+        *("/var/lib/private/hadir-salinan", STICK, f"/etc/hadir/{SECRETS}/presensi"),
     }
     found = {path.rstrip("/.") for code in codes(page) for path in re.findall(r"(?<![\w.:/])/[a-z][\w./-]*", code)}
     assert {path for path in found if not path.startswith(f"{STICK}/")} <= known

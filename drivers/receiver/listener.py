@@ -13,8 +13,9 @@ sends a head slowly       closed after ``head_s``
 sends a body slowly       closed without a reply after ``body_s``, or ``discarded_s`` where nothing of it is kept
 sends too long a body     received and discarded, then 413; closed where it is longer than ``discarded_bytes`` too
 ends a body early         closed without a reply
-sends too often           more than ``rate`` a second per key, after ``burst`` at once: 503
-sends two bodies at once  of one key: the newer is read where both come from one address, else 503 to it
+sends too often           more than ``rate`` a second per key, after ``burst`` at once: 503, an app 429
+sends two bodies at once  of one serial number: the newer is read where both come from one address, else 503 to it; an
+                          app may send four, a fifth gets 503
 fills the memory          ``memory_bytes`` of collected bodies wait already: 503
 reads no reply            closed after ``head_s``
 ========================= ==========================================================================================
@@ -38,7 +39,18 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from drivers.receiver.http import CONTINUE, BadRequest, Reply, Request, RequestReader
-from drivers.receiver.registry import Body, Collected, Discarded, Exchange, Handler, Key, Refusal, Registry
+from drivers.receiver.registry import (
+    BODIES_OF_APP,
+    Body,
+    Collected,
+    Discarded,
+    Exchange,
+    Handler,
+    Key,
+    Refusal,
+    Registry,
+    UrlPath,
+)
 
 RECEIVE_BYTES = 16 * 1024
 ACCEPTED_AT_ONCE = 32
@@ -51,6 +63,8 @@ SWEEP_S = 0.25
 RETRY_S = (2.0, 60.0)
 """Shortest and longest pause before a port that could not be opened is tried again."""
 CONFIGURE_S = 10.0
+RETRY_AFTER_S = 5
+"""What an app that posts too often is told to wait."""
 CLOSE_S = 1.0
 """Time for the replies under way when the receiver closes."""
 ACCEPT_PAUSE_S = 1.0
@@ -239,7 +253,7 @@ class Receiver:
         self._next_sweep_s = 0.0
         self._connections: set[_Connection] = set()
         self._of_group: Counter[str] = Counter()
-        self._collecting: dict[Key, _Connection] = {}
+        self._collecting: dict[Key, list[_Connection]] = {}
         self._rates: dict[Key, tuple[float, float]] = {}
         """Key → tokens at a time."""
         self._memory = 0
@@ -614,7 +628,8 @@ class Receiver:
         key, handler = route
         if not self._has_token(key):
             self.registry.count(key, "too_often")
-            self._discard(connection, Reply(503), self._limits.body_s)
+            too_often = Reply(429, b"", {"Retry-After": str(RETRY_AFTER_S)}) if isinstance(key, UrlPath) else Reply(503)
+            self._discard(connection, too_often, self._limits.body_s)
             return
         connection.key = key
         found = self._ask(connection, handler, request)
@@ -663,13 +678,19 @@ class Receiver:
         key, kept = connection.key, body.kept
         if not kept or key is None:
             return True
-        other = self._collecting.setdefault(key, connection)
-        if other is not connection:
-            if other.state != "body" or other.address != connection.address:
+        others = self._collecting.setdefault(key, [])
+        if connection not in others:
+            if isinstance(key, UrlPath):
+                is_busy = len(others) >= BODIES_OF_APP
+            else:
+                is_busy = any(other.state != "body" or other.address != connection.address for other in others)
+            if is_busy:
                 self.registry.count(key, "busy")
                 return False
-            self._drop(other, "superseded")  # the caller has given it up: a terminal sends one body at a time
-            self._collecting[key] = connection
+            if not isinstance(key, UrlPath):
+                for other in tuple(others):
+                    self._drop(other, "superseded")  # the caller has given it up: a terminal sends one body at a time
+            self._collecting.setdefault(key, []).append(connection)
         self._memory += kept - connection.reserved
         connection.reserved = kept
         if self._memory > self._limits.memory_bytes:
@@ -679,6 +700,8 @@ class Receiver:
 
     def _too_long(self, connection: _Connection) -> None:
         self._release(connection)
+        if connection.key is not None:
+            self.registry.count(connection.key, "too_long")
         if connection.limit >= self._limits.discarded_bytes:
             self._drop(connection, "too_long")
         else:
@@ -771,8 +794,11 @@ class Receiver:
         """Let go of what a connection holds of the shared memory."""
         self._memory -= connection.reserved
         connection.reserved = 0
-        if connection.key is not None and self._collecting.get(connection.key) is connection:
-            del self._collecting[connection.key]
+        collecting = self._collecting.get(connection.key, []) if connection.key is not None else []
+        if connection in collecting:
+            collecting.remove(connection)
+            if not collecting and connection.key is not None:
+                del self._collecting[connection.key]
 
     def _drop(self, connection: _Connection, why: str | None = None) -> None:
         if connection.state == "closed":

@@ -38,6 +38,10 @@ class UrlPath(NamedTuple):
     value: str
 
 
+BODIES_OF_APP = 4
+"""Bodies that the source of one :class:`UrlPath` may send at once: an app has many users. A terminal sends one."""
+
+
 Key = Serial | UrlPath
 
 
@@ -87,7 +91,8 @@ class Body(Protocol):
     def kept(self) -> int:
         """How many bytes it holds in memory now, until the reply; 0 where everything is discarded.
 
-        The receiver bounds the sum of all, and of one key admits one body at a time that keeps anything.
+        The receiver bounds the sum of all. Of a terminal it admits one body at a time that keeps anything, of an app
+        :data:`BODIES_OF_APP`.
         """
 
     def feed(self, piece: bytes) -> None:
@@ -197,6 +202,8 @@ class Caller:
     device_type: str = ""
     """As stated at the handshake: ``att``, or ``acc`` for access control."""
     push_version: str = ""
+    ahead_s: int | None = None
+    """How far the latest time in its last upload lies ahead of the reception, in seconds, where its driver notes it."""
 
     def see(self, request: Request, now: datetime) -> None:
         """Update with a request."""
@@ -301,10 +308,16 @@ class Registry:
         return caller
 
     def count(self, key: Key, why: str) -> None:
-        """Count a request of a served caller that a limit refused."""
+        """Count a request of a served caller that a limit, or its handler, refused."""
         with self._lock:
             if key in self._callers:
                 self._callers[key].refused[why] += 1
+
+    def note_ahead(self, key: Key, seconds: int) -> None:
+        """Note how far the latest time in an upload lies ahead of its reception."""
+        with self._lock:
+            if key in self._callers:
+                self._callers[key].ahead_s = seconds
 
     def callers(self) -> list[Caller]:
         """Return those who called since the start, the last one at the end; copies."""

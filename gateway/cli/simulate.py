@@ -22,6 +22,8 @@ import typer
 from drivers.anviz import simulator as anviz_simulator
 from drivers.line import simulator as line_simulator
 from drivers.push import simulator as push_simulator
+from drivers.textfile import TextFileError, read_token
+from drivers.webhook import simulator as webhook_simulator
 from drivers.zkteco import simulator as zkteco_simulator
 from gateway.cli.base import command_group, print_stderr
 from gateway.cli.output import grouped
@@ -330,6 +332,61 @@ def push(
         print(
             f"Terminal {serial} with {grouped(records)} records, firmware {firmware.value}, calls {server}. "
             f"Its clock shows {timezone}.",
+            flush=True,
+        )
+        _run_console(simulator, stop, punch_every)
+
+
+@simulate.command()
+def webhook(
+    secret_file: Annotated[
+        Path,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="The file with the secret that signs posts."),
+    ],
+    server: Annotated[
+        str, typer.Option(metavar="URL", help="The receiver that it posts to.")
+    ] = "http://127.0.0.1:8088",
+    path: Annotated[str, typer.Option(help="It posts to /hook/ and this.")] = "presensi",
+    records: Annotated[int, typer.Option(min=0, help="Records to begin with.")] = 0,
+    seed: Annotated[int, typer.Option(help="Part of the records' identifiers.")] = 1,
+    clock_offset: Annotated[
+        float,
+        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
+    ] = 0.0,
+    timezone: ClockZone = OFFICE_ZONE,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
+    ] = None,
+    pace: Annotated[
+        float, typer.Option(min=0.001, max=10.0, help="Factor of all its pauses; 0.1 posts ten times as often.")
+    ] = 1.0,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
+    ] = None,
+) -> None:
+    """Post to a receiver like an attendance app until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, rush 20, clock -1h, fault lost-reply, status, help.
+    """
+    now = _clock_in(timezone)
+    try:
+        secret = read_token(secret_file)
+    except (OSError, TextFileError) as exc:
+        raise typer.BadParameter(f"{exc}.", param_hint="--secret-file") from None
+    zone = ZoneInfo(timezone)
+    app = webhook_simulator.App(zone=zone, now=lambda: now().replace(tzinfo=zone), name=path, seed=seed)
+    app.offset = timedelta(seconds=clock_offset)
+    for index in range(records):
+        app.punch(str(1001 + index % 50), moment=app.clock() - timedelta(seconds=97 * (records - index)))
+    _switch(app.faults.switch, fault)
+    try:
+        simulator = webhook_simulator.Simulator(app, server, path, secret, pace=pace)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{exc}.", param_hint="--server") from None
+    with _serving(lambda: simulator, server, "0") as (_, stop):
+        print(
+            f"An app with {grouped(records)} records posts to {server}/hook/{path}. Its clock shows {timezone}.",
             flush=True,
         )
         _run_console(simulator, stop, punch_every)

@@ -26,9 +26,12 @@ from drivers.push.simulator import Simulator as PushSimulator
 from drivers.push.wire import ALLOWED as PUSH_ALLOWED
 from drivers.soap.simulator import Simulator as SoapSimulator
 from drivers.soap.wire import ALLOWED as SOAP_ALLOWED
+from drivers.webhook.simulator import App
+from drivers.webhook.simulator import Simulator as WebhookSimulator
 from drivers.zkteco.simulator import Simulator, build
 from drivers.zkteco.transport import ALLOWED as ZKTECO_ALLOWED
-from tests.drivers.push.office import receiving
+from tests.drivers.push.office import ZONE, receiving
+from tests.drivers.webhook import office as webhook_office
 
 ROOT = Path(__file__).parent.parent.parent
 NOON = datetime(2026, 9, 4, 12)  # noqa: DTZ001 - a terminal's wall clock
@@ -155,12 +158,33 @@ def wire_row(record: RawPunch) -> bytes:
     return f"<Row>{text}<Status>{record.state}</Status><WorkCode>{code}</WorkCode></Row>".encode("ascii")
 
 
+@contextmanager
+def webhook(folder: Path) -> Iterator[Bench]:
+    """Let an app post to a receiver."""
+    app = App(zone=ZONE)
+    with (
+        webhook_office.receiving() as (url, port),
+        WebhookSimulator(app, url, webhook_office.PATH, webhook_office.SECRET, pace=0.002) as simulator,
+    ):
+        yield Bench(
+            OWN["webhook"],
+            options("webhook", **webhook_office.entry(folder)),
+            (),
+            received=tuple,
+            allowed=(),
+            state=lambda: app.records,
+            punch=lambda: simulator.punch("1001"),
+            port=port,
+        )
+
+
 BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "anviz": anviz,
     "attlog": attlog,
     "line": line,
     "push": push,
     "soap": soap,
+    "webhook": webhook,
     "zkteco": zkteco,
 }
 

@@ -12,7 +12,7 @@ from drivers.base import Notice, RawPunch, Record
 from drivers.push.session import Batch, Session
 from drivers.push.terminal import PushOptions
 from drivers.receiver.listener import Config, Receiver
-from drivers.receiver.registry import Exchange, Expected, Handler, Key, Registry, Serial
+from drivers.receiver.registry import Caller, Exchange, Expected, Handler, Key, Registry, Serial
 
 SERIAL = "SIM0000000001"
 ZONE = ZoneInfo("Asia/Jakarta")
@@ -31,6 +31,18 @@ class Port:
     def register(self, key: Key, handler: Handler) -> AbstractContextManager[None]:
         """Let ``handler`` serve the requests of ``key`` within the block."""
         return self._registry.register(key, handler)
+
+    def count_refused(self, key: Key, why: str) -> None:
+        """Count a request that its handler refused."""
+        self._registry.count(key, why)
+
+    def note_ahead(self, key: Key, seconds: int) -> None:
+        """Note how far the latest time in an upload lies ahead of its reception."""
+        self._registry.note_ahead(key, seconds)
+
+    def callers(self) -> list[Caller]:
+        """Return what the registry remembers of callers."""
+        return self._registry.callers()
 
     def wake(self) -> None:
         """Note that something has arrived."""
