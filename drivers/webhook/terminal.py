@@ -337,4 +337,4 @@ def at(address: str) -> WebhookOptions:
     raise ValidationError.from_exception_data("webhook", [details])
 
 
-DRIVER = Driver("webhook", WebhookOptions, connect, at=at, via="app", attach=attach)
+DRIVER = Driver("webhook", WebhookOptions, connect, at=at, via="app", attach=attach, has_log=False)

@@ -24,7 +24,7 @@ from drivers.zkteco import simulator as zkteco
 from gateway.callers import Callers
 from gateway.ledger import Ledger, LedgerFull
 from gateway.terminal.runner import Crew
-from gateway.terminal.visit import Worker
+from gateway.terminal.worker import Worker
 from tests.broker import WAIT_S, eventually, free_port
 from tests.drivers.webhook.office import PATH, SECRET, SERIAL, answer, body_of, exchange, request
 from tests.drivers.webhook.office import entry as entry_of
