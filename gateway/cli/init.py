@@ -7,7 +7,6 @@ Secrets go into files of their own.
 import json
 import os
 import re
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from gateway.cli.base import Code, Failure, command_group, print_stderr
 from gateway.cli.check import check
 from gateway.cli.doctor import doctor
 from gateway.cli.messages import COMMENTS, INIT, QUESTIONS, WRONG
+from gateway.cli.network import own_address
 from gateway.cli.options import DEFAULT_CONFIG, Config, Lang
 from gateway.cli.progress import progress
 from gateway.cli.terminals import (
@@ -336,19 +336,9 @@ def _places(text: str) -> _Places:
     return places
 
 
-def _own_address() -> str | None:
-    """Return the address that this computer's default route uses; None without one."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # sends nothing: for UDP the system only looks up the route
-            return str(probe.getsockname()[0])
-        except OSError:
-            return None
-
-
 def _own_network() -> str | None:
     """Return the /24 network of this computer's address; None without one."""
-    address = _own_address()
+    address = own_address()
     if address is None:
         return None
     network = IPv4Network(f"{address}/24", strict=False)
@@ -400,7 +390,7 @@ def _find_terminals(
         rows += [_row_of(name, address) for name, address in places.named.items()]
         rows += [_row_of(name, "", CALLER_DRIVER, serial) for name, serial in places.calling.items()]
         if places.calling:
-            plan.listen = f"{_own_address() or ANY_ADDRESS}:{CALLER_PORT}"
+            plan.listen = f"{own_address() or ANY_ADDRESS}:{CALLER_PORT}"
         if any(row["name"] for row in rows):
             plan.rows = rows
         elif not prompter.interactive:

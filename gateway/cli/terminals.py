@@ -67,7 +67,9 @@ from gateway.cli.output import (
 from gateway.cli.progress import progress, spinner, with_progress_bar
 from gateway.cli.screen import rich_console
 from gateway.cli.terminal_options import Address, CommKey, DriverName, Timeout, Udp, duration
+from gateway.cli.ways import ways_of
 from gateway.event import LABELS
+from gateway.settings import Settings, SettingsError, load
 
 TAIL = 8
 """Records that a probe reads to detect the layout of the log."""
@@ -160,25 +162,50 @@ def probe(
     config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
-    """Ask who answers at an address: serial, clock, log.
+    """Ask who answers at an address: serial, clock, log, and which ways it offers.
 
-    Reads the end of the log only, to see how it is laid out. Nothing changes at the terminal.
+    Reads the end of the log only, to see how it is laid out. Of a ZKTeco terminal it tries port 4370 over TCP and UDP
+    and the web service, each for seconds, and whether it calls the gateway that runs here. Nothing changes at the
+    terminal. Ends with an error where the terminal does not answer the driver and offers no other way.
     """
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     found: dict[str, Any] = {"address": target.where, "driver": target.driver.name}
-    failure = None
+    failure, cause = None, None
     try:
         with spinner(f"asking {target.where} …"), target.session() as terminal:
             _inspect(terminal, target, found)
     except Failure as exc:
-        failure = exc  # what was read before the failure is shown all the same
+        failure, cause = exc, exc.__cause__  # what was read before the failure is shown all the same
         found["error"] = _plain_failure(exc)
+    if target.driver.name == "zkteco":
+        with spinner(f"asking {target.where} …"):
+            settings = _settings_or_none(config)
+            met = cause if isinstance(cause, DriverError) else None
+            found["ways"] = [way._asdict() for way in ways_of(target.options, found.get("serial"), met, settings)]
+    ways = found.get("ways", [])
     if as_json:
         print_json(found)
-    elif "serial" in found:
-        _print_probe(found)
-    if failure is not None:
+    else:
+        if "serial" in found:
+            _print_probe(found)
+        _print_ways(target.where, ways)
+    if failure is not None and not (failure.code is Code.UNAVAILABLE and any(way["offered"] for way in ways)):
         raise failure
+
+
+def _settings_or_none(config: Path) -> Settings | None:
+    """Return the configuration of the gateway here; None where there is none to be read."""
+    try:
+        return load(config)
+    except SettingsError:
+        return None
+
+
+def _print_ways(where: str, ways: list[dict[str, Any]]) -> None:
+    if ways:
+        print(f"Ways to read {where}:")
+        marks = {True: "yes", False: "no", None: "?"}
+        print_fields({way["name"]: f"{marks[way['offered']]}: {way['detail']}" for way in ways})
 
 
 def _plain_failure(failure: Failure) -> dict[str, Any]:

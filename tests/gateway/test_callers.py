@@ -28,6 +28,7 @@ from drivers.push.simulator import SimulatedTerminal, Simulator
 from drivers.receiver.caller import CallerOptions
 from drivers.receiver.http import Reply, Request
 from drivers.receiver.registry import Body, Collected, Exchange, Expected, Key, Serial
+from drivers.zkteco import simulator as network
 from gateway import app
 from gateway import callers as callers_module
 from gateway.callers import Callers, config_of
@@ -492,6 +493,38 @@ def test_the_doctor_judges_terminals_by_their_calls(daemon_office: Receiving) ->
             to_end(sock)
         third = hadir("doctor", *config, "--lang", "en").stdout
         assert "terminals with other serial numbers do: OTHER1 (127.0.0.1)" in third
+
+
+def test_a_probe_says_which_ways_a_terminal_offers(daemon_office: Receiving) -> None:
+    """Over both transports of port 4370, and whether it calls: known by its serial number, else by its address."""
+    office, port = daemon_office, free_port()
+    office.more = receiver_of(port)
+    config = ("-c", str(office.file))
+    with network.Simulator(network.SimulatedTerminal(serial=SN)) as terminal, office.running() as daemon:
+        eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
+
+        def ways(*arguments: str) -> dict[str, tuple[bool | None, str]]:
+            done = hadir("probe", *arguments, *config, "--json")
+            assert done.returncode == 0, done.stderr
+            return {way["name"]: (way["offered"], way["detail"]) for way in json.loads(done.stdout)["ways"]}
+
+        found = ways(terminal.address)
+        assert found["4370 over TCP"] == (True, "`driver: zkteco`")
+        assert found["4370 over UDP"] == (True, "`driver: zkteco`, `transport: udp`")
+        assert found["PUSH (it calls)"][0] is False
+        assert f"server address 127.0.0.1 and port {port}" in found["PUSH (it calls)"][1]
+        call(port)
+        assert ways(terminal.address)["PUSH (it calls)"][1].endswith("`driver: push`, `serial: SYN0000000001`")
+        # Its port is shut: then its address is what is known.
+        found = ways("127.0.0.1:1", "--timeout", "1s")
+        assert found["4370 over TCP"] == (False, "the port is closed")
+        assert found["PUSH (it calls)"][0] is True
+        in_words = hadir("probe", "127.0.0.1:1", "--timeout", "1s", *config)
+        assert in_words.returncode == 0
+        assert "Ways to read 127.0.0.1:1:" in in_words.stdout
+    alone = hadir("probe", "127.0.0.1:1", "--timeout", "1s", *config)
+    assert alone.returncode == 69
+    assert "no gateway runs here" in alone.stdout
 
 
 def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
