@@ -74,7 +74,9 @@ COMMANDS = {
     "import": Entry(
         "files", TERMINALS, "Store the punches of files that a terminal wrote to a flash disk, and publish them."
     ),
-    "probe": Entry("terminals", TERMINALS, "Ask who answers at an address: serial, clock, log, and which ways it offers."),
+    "probe": Entry(
+        "terminals", TERMINALS, "Ask who answers at an address: serial, clock, log, and which ways it offers."
+    ),
     "discover": Entry(
         "terminals", TERMINALS, "Look for terminals in a network; print lines to paste into the configuration."
     ),

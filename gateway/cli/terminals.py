@@ -50,7 +50,9 @@ from drivers.base import (
     TerminalUnavailable,
     marked_new,
 )
+from drivers.soap.terminal import SoapOptions
 from drivers.values import STRICT
+from drivers.zkteco.terminal import ZktecoOptions
 from gateway.cli.base import Code, Failure, command_group, hint_lines, print_stderr
 from gateway.cli.configuration import load_settings
 from gateway.cli.options import DEFAULT_CONFIG, AsJson, Config
@@ -164,9 +166,9 @@ def probe(
 ) -> None:
     """Ask who answers at an address: serial, clock, log, and which ways it offers.
 
-    Reads the end of the log only, to see how it is laid out. Of a ZKTeco terminal it tries port 4370 over TCP and UDP
-    and the web service, each for seconds, and whether it calls the gateway that runs here. Nothing changes at the
-    terminal. Ends with an error where the terminal does not answer the driver and offers no other way.
+    Reads the end of the log only, to see how it is laid out. Of a ZKTeco or Solution terminal it tries port 4370 over
+    TCP and UDP and the web service, each for seconds, and whether it calls the gateway that runs here. Nothing changes
+    at the terminal. Ends with an error where the terminal does not answer the driver and offers no other way.
     """
     target = _target(address, config, driver, udp=udp, comm_key_file=comm_key_file, timeout=timeout)
     found: dict[str, Any] = {"address": target.where, "driver": target.driver.name}
@@ -177,7 +179,7 @@ def probe(
     except Failure as exc:
         failure, cause = exc, exc.__cause__  # what was read before the failure is shown all the same
         found["error"] = _plain_failure(exc)
-    if target.driver.name == "zkteco":
+    if isinstance(target.options, ZktecoOptions | SoapOptions):
         with spinner(f"asking {target.where} …"):
             settings = _settings_or_none(config)
             met = cause if isinstance(cause, DriverError) else None

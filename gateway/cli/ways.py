@@ -5,11 +5,14 @@ known from the gateway that runs here: its receiver knows who called.
 """
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from drivers import DRIVERS
-from drivers.base import DriverError, TerminalRefused, TerminalUnavailable
+from drivers.base import DriverError, Reason, TerminalRefused, TerminalUnavailable
+from drivers.soap.service import Service
+from drivers.soap.terminal import SoapOptions
+from drivers.soap.wire import PATH
+from drivers.zkteco.terminal import ZktecoOptions
 from gateway.cli.network import own_address
 from gateway.control import Done, Failed, ask
 from gateway.settings import Settings, host_and_port
@@ -23,17 +26,18 @@ MENU = (
     "in its menu (COMM. > Cloud Server Setting, or ADMS) type server address {host} and port {port}, each in its own "
     "field; domain name off, proxy off, HTTPS off; device type T&A PUSH; then switch it off and on"
 )
-_KNOWN = {
-    "key_refused": "it answers, and refuses the communication key",
-    "key_file": "the file of the communication key cannot be read",
-    "encrypted": "it answers, and wants the encrypted variant",
-    "access_panel": "a door access panel answers",
-    "port_closed": "the port is closed",
-    "no_route": "no route to it",
-    "name_unknown": "its name cannot be resolved",
-    "service_missing": "a web server without this service",
+_KNOWN: Mapping[Reason | None, str] = {
+    Reason.KEY_REFUSED: "it answers, and refuses the communication key",
+    Reason.KEY_FILE: "the file of the communication key cannot be read",
+    Reason.ENCRYPTED: "it answers, and wants the encrypted variant",
+    Reason.ACCESS_PANEL: "a door access panel answers",
+    Reason.PORT_CLOSED: "the port is closed",
+    Reason.NO_ROUTE: "no route to it",
+    Reason.NAME_UNKNOWN: "its name cannot be resolved",
+    Reason.SERVICE_MISSING: f"no web service {PATH}",
 }
-"""Value of a :class:`drivers.base.Reason` → what was found."""
+"""What was found."""
+Options = ZktecoOptions | SoapOptions
 
 
 class Way(NamedTuple):
@@ -46,23 +50,27 @@ class Way(NamedTuple):
     """For people: what was found, how the way is configured, or what to do."""
 
 
-def ways_of(options: Any, serial: str | None, met: DriverError | None, settings: Settings | None) -> Iterator[Way]:
-    """Yield the ways of the terminal at ``options``, which are those of driver zkteco.
+def ways_of(options: Options, serial: str | None, met: DriverError | None, settings: Settings | None) -> Iterator[Way]:
+    """Yield the ways of the terminal at an address.
 
     ``serial`` is what it reported, ``met`` the error that ended the conversation held with ``options``. ``settings``
     are those of the gateway here.
     """
+    if isinstance(options, SoapOptions):
+        port_4370, web_port, held = options.port_4370(), options.web_port, "soap"
+    else:
+        port_4370, web_port, held = options, 80, options.transport
     for transport in ("tcp", "udp"):
-        error = met if transport == options.transport else _met_4370(options, transport)
+        error = met if transport == held else _met_4370(port_4370, transport)
         how = "`driver: zkteco`" if transport == "tcp" else "`driver: zkteco`, `transport: udp`"
         yield _judged(f"4370 over {transport.upper()}", error, how)
     host = options.address.partition(":")[0]
-    if "soap" in DRIVERS:
-        yield _judged("SOAP, port 80", _met_service(options, host), "`driver: soap`")
+    error = met if held == "soap" else _met_service(port_4370, host, web_port)
+    yield _judged(f"SOAP, port {web_port}", error, "`driver: soap`")
     yield _calls(host, serial, settings)
 
 
-def _met_4370(options: Any, transport: str) -> DriverError | None:
+def _met_4370(options: ZktecoOptions, transport: str) -> DriverError | None:
     """Hold a conversation over a transport; return the error that ended it."""
     changed = {"transport": transport, "timeout": min(options.timeout, LOOK_S)}
     try:
@@ -73,12 +81,11 @@ def _met_4370(options: Any, transport: str) -> DriverError | None:
     return None
 
 
-def _met_service(options: Any, host: str) -> DriverError | None:
+def _met_service(options: ZktecoOptions, host: str, port: int) -> DriverError | None:
     """Request the time from the web service, which changes nothing; return the error that ended it."""
-    service = import_module("drivers.soap.service").Service
     try:
         key = options.comm_key()
-        service(host, 80, key, timeout_s=LOOK_S, bulk_timeout_s=LOOK_S, may_be_absent=True).clock()
+        Service(host, port, key, timeout_s=LOOK_S, bulk_timeout_s=LOOK_S, may_be_absent=True).clock()
     except DriverError as exc:
         return exc
     return None
@@ -87,9 +94,11 @@ def _met_service(options: Any, host: str) -> DriverError | None:
 def _judged(name: str, error: DriverError | None, how: str) -> Way:
     if error is None:
         return Way(name, True, how)
-    reason = str(error.reason or "")
-    found = _KNOWN.get(reason) or ("no answer" if isinstance(error, TerminalUnavailable) else "something else answers")
-    return Way(name, isinstance(error, TerminalRefused) and reason in ("key_refused", "key_file"), found)
+    found = _KNOWN.get(error.reason)
+    if found is None:
+        found = "no answer" if isinstance(error, TerminalUnavailable) else "something else answers"
+    offered = isinstance(error, TerminalRefused) and error.reason in (Reason.KEY_REFUSED, Reason.KEY_FILE)
+    return Way(name, offered, found)
 
 
 def _calls(host: str, serial: str | None, settings: Settings | None) -> Way:

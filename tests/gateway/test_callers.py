@@ -28,6 +28,7 @@ from drivers.push.simulator import SimulatedTerminal, Simulator
 from drivers.receiver.caller import CallerOptions
 from drivers.receiver.http import Reply, Request
 from drivers.receiver.registry import Body, Collected, Exchange, Expected, Key, Serial
+from drivers.soap import simulator as web
 from drivers.zkteco import simulator as network
 from gateway import app
 from gateway import callers as callers_module
@@ -500,13 +501,14 @@ def test_a_probe_says_which_ways_a_terminal_offers(daemon_office: Receiving) -> 
     office, port = daemon_office, free_port()
     office.more = receiver_of(port)
     config = ("-c", str(office.file))
+
+    def ways(*arguments: str) -> dict[str, tuple[bool | None, str]]:
+        done = hadir("probe", *arguments, *config, "--json")
+        assert done.returncode == 0, done.stderr
+        return {way["name"]: (way["offered"], way["detail"]) for way in json.loads(done.stdout)["ways"]}
+
     with network.Simulator(network.SimulatedTerminal(serial=SN)) as terminal, office.running() as daemon:
         eventually(lambda: (daemon._status()["receiver"] or {}).get("open"))
-
-        def ways(*arguments: str) -> dict[str, tuple[bool | None, str]]:
-            done = hadir("probe", *arguments, *config, "--json")
-            assert done.returncode == 0, done.stderr
-            return {way["name"]: (way["offered"], way["detail"]) for way in json.loads(done.stdout)["ways"]}
 
         found = ways(terminal.address)
         assert found["4370 over TCP"] == (True, "`driver: zkteco`")
@@ -525,6 +527,15 @@ def test_a_probe_says_which_ways_a_terminal_offers(daemon_office: Receiving) -> 
     alone = hadir("probe", "127.0.0.1:1", "--timeout", "1s", *config)
     assert alone.returncode == 69
     assert "no gateway runs here" in alone.stdout
+    with web.Simulator(network.SimulatedTerminal(serial=SN)) as solution:
+        office.entries["aula"] = {"driver": "soap", "address": solution.address, "web_port": solution.web.port}
+        office.write()
+        found = ways("aula")
+        assert [found[name][0] for name in ("4370 over TCP", "4370 over UDP", f"SOAP, port {solution.web.port}")] == [
+            True,
+            True,
+            True,
+        ]
 
 
 def test_the_doctor_finds_what_was_set_wrongly_at_a_terminal(daemon_office: Receiving) -> None:
