@@ -26,6 +26,7 @@ from central.inbox import Broker, Inbox
 from central.log import configure_logging
 from central.operation import commands as operation_commands
 from central.operation import copy_commands
+from central.operation.doctor import doctor
 from central.options import AsJson, Db, InLanguage, Now, Policies, clock_of, defaults_from, settings_path, system_now
 from central.policy import commands as policy_commands
 from central.policy.office import OfficePolicies
@@ -137,6 +138,7 @@ app = typer.Typer(
 )
 app.command()(operation_commands.init)
 app.command()(operation_commands.check)
+app.command()(doctor)
 app.command()(copy_commands.backup)
 app.command()(copy_commands.restore)
 app.add_typer(policy_commands.app, name="policy")

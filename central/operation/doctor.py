@@ -1,0 +1,323 @@
+"""``hadir-central doctor``: every part of a centre looked at once, and what to do about what is in the way."""
+# ruff: noqa: T201 - a command line prints
+
+import ctypes
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from central.operation import copies
+from central.operation.broker_check import certificate_in, check_broker, expiry
+from central.operation.findings import DOCTOR, FINDINGS, PARTS
+from central.operation.steps import Step, failed, passed, warned
+from central.options import AsJson, clock_of, settings_path
+from central.policy.office import OfficePolicies
+from central.registers.problems import printable
+from central.settings import Settings, address_of, load_settings
+from central.store.engine import Database, StoreError
+from central.store.survey import Survey, survey, units_known
+from central.texts import Language
+from central.web.access import Role
+from central.web.accounts import AccountsError, read_accounts
+
+ROOM_LEAST, ROOM_WANTED = 200 * 1024 * 1024, 2 * 1024 * 1024 * 1024
+"""Bytes that are to be free: below the first nothing goes on for long, below the second a person should look."""
+BACKUP_AGE = timedelta(days=2)
+PAGES_S = 20.0
+NAMES = 5
+"""Names of a kind that one line shows."""
+_MARKS = {"passed": ("✓", "+"), "warned": ("!", "!"), "failed": ("✗", "X")}
+
+
+def doctor(
+    context: typer.Context,
+    lang: Annotated[Language | None, typer.Option("--lang", help="Language; else that of the settings.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find what is in the way: database, disk, clock, broker and its access list, registers, evidence, pages, copies.
+
+    Memeriksa semuanya. Changes nothing. Below each ✗ (in the way) and ! (to be mended) stands what to do; exit code 0
+    means neither.
+    """
+    config = settings_path(context)
+    settings = load_settings(config)
+    language = lang or settings.language
+    steps = []
+    for step in examine(settings, clock_of(context)().astimezone()):
+        steps.append(step)
+        if not as_json:
+            for line in _lines(step, language):
+                print(line, flush=True)
+    troubled = [step for step in steps if step.outcome != "passed"]
+    if as_json:
+        rows = [
+            {
+                "part": step.part,
+                "outcome": step.outcome,
+                "finding": step.finding,
+                "text": _text(step, language),
+                "advice": _advice(step, language),
+            }
+            for step in steps
+        ]
+        print(json.dumps({"ok": not troubled, "steps": rows}, indent=2, ensure_ascii=False))
+    else:
+        counts = {name: sum(step.outcome == name for step in steps) for name in ("failed", "warned")}
+        print(_printed("\n" + DOCTOR["counted" if troubled else "well"].into(language, **counts)))
+    if troubled:
+        raise typer.Exit(1)
+
+
+def examine(settings: Settings, now: datetime) -> Iterator[Step]:
+    """Yield every step; a part that cannot be looked at is named once, and the others follow. ``now`` is local."""
+    found = None
+    for step in _database(settings, now):
+        if isinstance(step, Survey):
+            found = step
+        else:
+            yield step
+    yield _receiver(settings.database)
+    yield from _disk(settings)
+    yield passed("centre", "clock") if _synchronised() else warned("centre", "clock_free")
+    yield _backup(settings, now)
+    yield from check_broker(settings.broker)
+    yield from _accounts(settings, now)
+    yield from _policies(settings, found)
+    if found is not None:
+        yield from _people(found)
+        yield from _evidence(found)
+        yield from _results(found)
+    yield from _pages(settings)
+
+
+# --- the centre ---------------------------------------------------------------------------------------------------
+
+
+def _database(settings: Settings, now: datetime) -> Iterator[Step | Survey]:
+    path = settings.database
+    if not path.is_file():
+        yield failed("centre", "no_database", file=path)
+        return
+    try:
+        with closing(Database(path, read_only=True)) as database, database.reading() as connection:
+            yield passed("centre", "database", file=path, size=_mib(path.stat().st_size))
+            yield survey(connection, now)
+    except StoreError as error:
+        yield failed("centre", "old_database" if "older version" in str(error) else "bad_database", reason=error)
+
+
+def _receiver(database: Path) -> Step:
+    """Judge by the lock that a receiver holds, without taking it for more than a moment."""
+    try:
+        lock = os.open(f"{database}.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return failed("centre", "receiver_stopped")
+    except OSError as error:
+        return failed("centre", "receiver_hidden", reason=error.strerror)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return passed("centre", "receiver")
+    finally:
+        os.close(lock)
+    return failed("centre", "receiver_stopped")
+
+
+def _disk(settings: Settings) -> Iterator[Step]:
+    for folder in dict.fromkeys((settings.data, settings.backups)):
+        if folder.is_dir():
+            free = shutil.disk_usage(folder).free
+            judge = failed if free < ROOM_LEAST else warned if free < ROOM_WANTED else passed
+            yield judge("centre", "room" if judge is passed else "little_room", folder=folder, free=_mib(free))
+
+
+def _backup(settings: Settings, now: datetime) -> Step:
+    folder = settings.backups
+    try:
+        newest = copies.newest(folder)
+    except OSError as error:
+        return warned("centre", "copies_hidden", folder=folder, reason=error.strerror)
+    if newest is None:
+        return warned("centre", "no_copy", folder=folder)
+    age = now - copies.made_at(newest)
+    judge = passed if age < BACKUP_AGE else warned
+    return judge(
+        "centre", "copy" if judge is passed else "old_copy", copy=newest.name, hours=int(age.total_seconds() // 3600)
+    )
+
+
+def _synchronised() -> bool:
+    """Return whether the kernel's clock follows a time source (adjtimex(2)); False where that is not known."""
+    request = ctypes.create_string_buffer(512)  # modes = 0: read only
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(request)
+    except (OSError, AttributeError):
+        return False
+    return 0 <= state < 5  # 5 is TIME_ERROR
+
+
+# --- the office ---------------------------------------------------------------------------------------------------
+
+
+def _accounts(settings: Settings, now: datetime) -> Iterator[Step]:
+    try:
+        accounts = read_accounts(settings.account_file)
+    except AccountsError as error:
+        yield failed("office", "bad_accounts", reason=error)
+        return
+    if not any(one.role is Role.BKD and one.password for one in accounts.values()):
+        yield failed("office", "no_bkd", file=settings.account_file)
+    with suppress(StoreError), closing(Database(settings.database, read_only=True)) as database:
+        with database.reading() as connection:
+            units = units_known(connection, now.date())
+        strange = sorted({unit for one in accounts.values() for unit in one.units} - units)
+        if strange:
+            yield warned("office", "strange_units", units=_listed(strange))
+    yield passed("office", "accounts", count=len(accounts))
+
+
+def _policies(settings: Settings, found: Survey | None) -> Iterator[Step]:
+    folder = settings.policies
+    if folder is not None and not folder.is_dir():
+        yield failed("office", "no_policies", folder=folder)
+        folder = None
+    policies = OfficePolicies(folder)
+    known = set(policies)
+    for reason in policies.problems.values():
+        yield failed("office", "bad_policy", reason=reason)
+    used = found.policies if found is not None else ()
+    if unknown := [name for name in used if name not in known]:
+        yield failed("office", "unknown_policies", names=_listed(unknown))
+    elif found is not None and found.people and not used:
+        yield warned("office", "no_policy")
+    else:
+        yield passed("office", "policies", names=_listed(used) or "-")
+
+
+def _people(found: Survey) -> Iterator[Step]:
+    if not found.people:
+        yield warned("office", "no_people")
+        return
+    if found.without_unit:
+        yield warned("office", "without_unit", count=found.without_unit)
+    if found.marks:
+        yield passed("office", "judging", marks=found.marks)
+    elif found.without_plan:
+        yield warned("office", "without_plan", count=found.without_plan)
+    yield passed("office", "people", count=found.people)
+
+
+def _evidence(found: Survey) -> Iterator[Step]:
+    if not found.gateways:
+        yield warned("evidence", "no_gateways")
+        return
+    yield passed("evidence", "gateways", count=found.gateways)
+    if found.away:
+        yield warned("evidence", "away", names=_listed(found.away))
+    if found.missing:
+        yield warned("evidence", "missing", count=found.missing)
+    if found.unread:
+        yield warned("evidence", "unread", names=_listed(found.unread))
+    if found.findings:
+        yield warned("evidence", "findings", count=found.findings)
+    if found.rejected:
+        yield warned("evidence", "rejected", count=found.rejected)
+
+
+def _results(found: Survey) -> Iterator[Step]:
+    if found.failed:
+        yield failed("evidence", "marks_failed", count=found.failed)
+    if found.refused:
+        yield warned("evidence", "refused", count=found.refused)
+    if found.waiting:
+        yield passed("evidence", "waiting", count=found.waiting)
+
+
+# --- the pages ----------------------------------------------------------------------------------------------------
+
+
+def _pages(settings: Settings) -> Iterator[Step]:
+    pages = settings.pages
+    if pages.cert_file is not None and pages.key_file is not None:
+        try:
+            yield expiry("pages", "certificate", certificate_in(str(pages.cert_file), str(pages.key_file)))
+        except (OSError, ssl.SSLError, TypeError, KeyError) as error:
+            reason = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or error
+            yield failed("pages", "bad_certificate", file=pages.cert_file, reason=reason)
+    host, port = address_of(pages.listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - the address is asked for, not opened
+    try:
+        status = _status(host, port, tls=pages.cert_file is not None)
+    except OSError as error:
+        yield failed("pages", "pages_silent", listen=pages.listen, reason=error.strerror or error)
+        return
+    except http.client.HTTPException as error:
+        yield failed("pages", "pages_strange", listen=pages.listen, reason=type(error).__name__)
+        return
+    if status == http.client.OK:
+        yield passed("pages", "pages", listen=pages.listen)
+    else:
+        yield failed("pages", "pages_ill", listen=pages.listen, status=status)
+
+
+def _status(host: str, port: int, *, tls: bool) -> int:
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is this computer; only a status is read
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=PAGES_S, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=PAGES_S)
+    with closing(connection):
+        connection.request("GET", "/healthz", headers={"Host": f"127.0.0.1:{port}"})
+        return connection.getresponse().status
+
+
+# --- printing -----------------------------------------------------------------------------------------------------
+
+
+def _text(step: Step, language: Language) -> str:
+    return printable(FINDINGS[step.finding][0].into(language, **step.values))
+
+
+def _advice(step: Step, language: Language) -> str | None:
+    advice = FINDINGS[step.finding][1]
+    return None if advice is None or step.outcome == "passed" else printable(advice.into(language, **step.values))
+
+
+def _lines(step: Step, language: Language) -> Iterator[str]:
+    mark, plain = _MARKS[step.outcome]
+    part = PARTS[step.part].into(language)
+    yield _printed(f"{mark} {part:<8} {_text(step, language)}", plain)
+    if (advice := _advice(step, language)) is not None:
+        yield _printed(f"    → {advice}")
+
+
+def _printed(text: str, mark: str = "") -> str:
+    """Return a line as the output can print it."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeError, LookupError):
+        text = (mark + text[1:] if mark else text).replace("→", "->").replace("✗", "X").replace("✓", "+")
+        return text.encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def _listed(names: "list[str] | tuple[str, ...]") -> str:
+    return ", ".join(names[:NAMES]) + (", …" if len(names) > NAMES else "")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1024 / 1024:,.0f} MiB"

@@ -1,0 +1,179 @@
+"""`hadir-central doctor`: each thing that is in the way is named with its remedy, and a sound centre has none."""
+
+import json
+import re
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from central.operation import doctor
+from central.operation.broker_check import certificate_in
+from central.operation.findings import FINDINGS
+from central.operation.steps import Step
+from central.policy.load import SHIPPED
+from central.settings import load_settings
+from central.store.engine import Database
+from central.web.access import Role
+from central.web.accounts import Account, editing
+from central.web.passwords import hash_password
+from tests import command
+from tests.broker import WAIT_S, Broker, eventually, free_port
+from tests.central.test_cli import environment
+from tests.central.test_cli import running as inbox
+
+TEMPLATES = Path(__file__).parents[3] / "config" / "templates"
+ACL = """\
+user centre
+topic read hadir/v1/#
+topic write hadir/v1/+/+/receipt
+topic write hadir/result/v1/#
+
+user half
+topic read hadir/v1/+/+/punch/+
+"""
+REGISTERS = {
+    "units": "key,name,parent,zone,from\nu,U,,Asia/Jakarta,2026-01-01\n",
+    "timetables": "",
+    "schedules": "",
+    "people": "key,name,employment,unit,from\np-1,Satu,pns,u,2026-01-01\np-2,Dua,pns,,2026-01-01\n",
+    "assignments": "person,unit,schedule,policy,from,until\n,u,,none-such,2026-01-01,\n",
+}
+
+
+def central(*arguments: object) -> tuple[int, str]:
+    """Run a command to its end; return its exit code and what it printed."""
+    done = command.run("central.cli", *arguments, env=environment())
+    return done.returncode, done.stdout + done.stderr
+
+
+def settings(folder: Path, broker: str, user: str = "centre", **more: Any) -> Path:
+    """Write settings; ``more`` are keys at the top."""
+    (folder / "secrets").mkdir(exist_ok=True)
+    (folder / "secrets/password").write_text(f"{user}'s\n")
+    (folder / "secrets/password").chmod(0o600)
+    text = {
+        "broker": {"url": broker, "username": user, "password_file": "secrets/password"},
+        "data": str(folder),
+        "pages": {"listen": f"127.0.0.1:{free_port()}"},
+    } | more
+    path = folder / "centre.yaml"
+    path.write_text(json.dumps(text))
+    return path
+
+
+def found(path: Path, now: datetime | None = None) -> dict[str, Step]:
+    """Return the steps by their findings."""
+    return {step.finding: step for step in doctor.examine(load_settings(path), now or datetime.now(UTC).astimezone())}
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[None]:
+    """Run the pages for the length of a block."""
+    process = command.drained(command.start("central.cli", "-c", path, "serve", env=environment()))
+    try:
+        eventually(lambda: "pages" in {step.finding for step in doctor._pages(load_settings(path))})
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_each_thing_in_the_way_is_named_and_a_sound_centre_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From nothing to a centre that runs: the findings go one after the other."""
+    monkeypatch.setattr(doctor, "_synchronised", lambda: True)
+    monkeypatch.setattr(doctor, "ROOM_WANTED", 0)
+    with Broker(tmp_path, users={"centre": "centre's", "half": "half's"}, acl=ACL) as broker:
+        path = settings(tmp_path, broker.url)
+        steps = found(path)
+        assert {"no_database", "receiver_stopped", "no_copy", "bad_accounts", "pages_silent"} <= steps.keys()
+        assert {"broker_login", "broker_subscribes", "broker_receipts"} <= steps.keys()
+
+        half = found(settings(tmp_path, broker.url, "half"))
+        assert half["broker_receipt"].outcome == "failed"
+        assert "broker_refuses" in found(settings(tmp_path, broker.url, "nobody"))
+        assert "Connection refused" in found(settings(tmp_path, "mqtt://127.0.0.1:9"))["broker_silent"].values["reason"]
+        (tmp_path / "secrets/password").unlink()
+        assert "No such file" in found(path)["broker_files"].values["reason"]
+
+        own = tmp_path / "own/none-such.yaml"
+        own.parent.mkdir()
+        own.write_text((SHIPPED / "starter.yaml").read_text("utf-8").replace("policy: starter", "policy: none-such"))
+        path = settings(tmp_path, broker.url, policies=str(own.parent))
+        Database(tmp_path / "centre.db", create=True).close()
+        for kind, text in REGISTERS.items():
+            (tmp_path / f"{kind}.csv").write_text(text or (TEMPLATES / f"{kind}.csv").read_text("utf-8"))
+            code, output = central("-c", path, "import", kind, tmp_path / f"{kind}.csv", "--by", "x", "--paper", "y")
+            assert code == 0, output
+        own.unlink()
+        with editing(tmp_path / "accounts.yaml") as edited:
+            edited.add(Account("kadis", Role.SUPERIOR, ("u", "gone"), None, None))
+        steps = found(path)
+        assert steps["unknown_policies"].values == {"names": "none-such"}
+        assert steps["strange_units"].values == {"units": "gone"}
+        assert steps["without_unit"].values == {"count": 1}
+        assert {"no_bkd", "judging", "no_gateways"} <= steps.keys()
+        assert central("-c", path, "recompute")[0] == 0
+        assert found(path)["without_plan"].values == {"count": 2}
+
+        with editing(tmp_path / "accounts.yaml") as edited:
+            edited.put(Account("bkd", Role.BKD, (), None, hash_password("a sentence of mine")))
+            edited.remove("kadis")
+        assert central("-c", path, "backup")[0] == 0
+        later = datetime.now(UTC).astimezone() + timedelta(days=3)
+        assert "old_copy" in found(path, later)
+        login = ("--username", "centre", "--password-file", tmp_path / "secrets/password")
+        with inbox("--broker", broker.url, "--db", tmp_path / "centre.db", *login):
+            eventually(lambda: "receiver" in found(path))
+            with serving(path):
+                steps = found(path)
+                in_the_way = {name for name, step in steps.items() if step.outcome != "passed"}
+                assert in_the_way == {"unknown_policies", "without_unit", "without_plan", "no_gateways"}
+                for language in ("en", "id"):
+                    code, output = central("-c", path, "doctor", "--lang", language)
+                    assert code == 1
+                    assert re.search(r"^✗ \w+ +.*none-such\n    → ", output, re.MULTILINE), output
+                code, output = central("-c", path, "doctor", "--json")
+                assert {step["finding"] for step in json.loads(output)["steps"]} >= steps.keys() - {"clock"}
+
+
+def test_certificates_are_judged_by_their_end_and_their_authority(tmp_path: Path) -> None:
+    """Of the pages by their files; one that has ended or does not fit its key is named."""
+
+    def made(name: str, *more: str) -> tuple[str, str]:
+        key, certificate = tmp_path / f"{name}-key.pem", tmp_path / f"{name}.pem"
+        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", *more]
+        words += ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost"]
+        subprocess.run([*words], check=True, capture_output=True, timeout=WAIT_S)
+        key.chmod(0o600)
+        return str(certificate), str(key)
+
+    steps = {}
+    long, short = made("long", "-days", "400"), made("short", "-days", "5")
+    for name, (certificate, key) in {"long": long, "short": short, "other": (long[0], short[1])}.items():
+        pages = {"listen": f"127.0.0.1:{free_port()}", "cert_file": certificate, "key_file": key}
+        path = settings(tmp_path, "mqtt://127.0.0.1:9", pages=pages)
+        steps[name] = {step.finding for step in doctor._pages(load_settings(path))}
+    assert steps == {
+        "long": {"certificate", "pages_silent"},
+        "short": {"certificate_ends", "pages_silent"},
+        "other": {"bad_certificate", "pages_silent"},
+    }
+    with pytest.raises((ssl.SSLError, OSError)):
+        certificate_in(str(tmp_path / "none.pem"), short[1])
+
+
+def test_every_finding_in_the_way_has_a_remedy() -> None:
+    """And each code that the steps use has a text."""
+    files = [Path(doctor.__file__), Path(doctor.__file__).with_name("broker_check.py")]
+    used = set(re.findall(r'(passed|warned|failed)\((?:PART|"\w+"), "(\w+)"', "".join(map(Path.read_text, files))))
+    assert len(used) > 40
+    assert {code for _, code in used} <= FINDINGS.keys()
+    assert [code for kind, code in used if kind != "passed" and FINDINGS[code][1] is None] == []
