@@ -27,8 +27,8 @@ help:
 	@echo "make lock    pin what pyproject.toml needs in requirements.lock and constraints.txt; UPGRADE=1 takes newer versions"
 	@echo "make bench   measure; prints the table that README quotes"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
-	@echo "make deb     build the Debian package; ARCH=arm64 for a Raspberry Pi, RELEASE=trixie for Debian 13"
-	@echo "make check-deb take it through its life in a fresh Debian; RELEASE=trixie; needs root and Debian's archive"
+	@echo "make deb     build the Debian packages of gateway and centre; ARCH=arm64 for a Raspberry Pi, RELEASE=trixie for Debian 13"
+	@echo "make check-deb take them through their life in a fresh Debian; RELEASE=trixie; needs root and Debian's archive"
 	@echo "make clean   remove the virtual environment and caches"
 
 .PHONY: python
@@ -117,8 +117,11 @@ clients: $(VENV)/stamp node
 ARCH ?= $(shell dpkg --print-architecture)
 REVISION ?= 1
 RELEASE ?= bookworm
+# The gateway's and the centre's; the centre has none for 32-bit ARM.
+PACKAGES ?= hadir $(if $(filter armhf,$(ARCH)),,hadir-central)
 deb: $(VENV)/stamp
-	PYTHON=$(BIN)/python packaging/debian/build $(RELEASE) $(ARCH) $(REVISION)
+	@for package in $(PACKAGES); do \
+	  PYTHON=$(BIN)/python packaging/debian/build $$package $(RELEASE) $(ARCH) $(REVISION) || exit; done
 
 .PHONY: debian-tools
 debian-tools:
@@ -129,6 +132,7 @@ check-deb: debian-tools
 	$(MAKE) deb ARCH=$(ARCH) RELEASE=$(RELEASE) REVISION=0
 	$(MAKE) deb ARCH=$(ARCH) RELEASE=$(RELEASE) REVISION=1
 	tests/packaging/check_deb.sh $(RELEASE) $(ARCH)
+	tests/packaging/check_deb_central.sh $(RELEASE) $(ARCH)
 
 clean:
 	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

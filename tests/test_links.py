@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from central.operation.messages import COMMENTS as OF_THE_CENTRE
+from central.texts import Language as CentreLanguage
 from gateway.cli.messages import COMMENTS
 from gateway.findings import FINDINGS
 from gateway.texts import Language
@@ -73,10 +75,14 @@ def test_links_in_the_package(installed: Path) -> None:
 def test_samples_that_pages_name_are_shipped(installed: Path) -> None:
     """Samples by the paths that pages, the packaged configuration, manual pages and advice name."""
     texts = [page.read_text("utf-8") for page in installed.rglob("*.md")]
-    texts += [(ROOT / "packaging" / "debian" / name).read_text("utf-8") for name in ("gateway.yaml", "describe.py")]
+    packaging = ROOT / "packaging" / "debian"
+    texts += [(packaging / name).read_text("utf-8") for name in ("hadir/gateway.yaml", "describe.py")]
+    texts += [text.into(language) for text in OF_THE_CENTRE.values() for language in CentreLanguage]
     texts += [comment.translated(language) for comment in COMMENTS.values() for language in Language]
-    named = {name.rstrip(".") for text in texts for name in re.findall(r"/usr/share/doc/hadir/([\w./-]*)", text)}
-    named |= {f"examples/{name}" for name in ("mosquitto.conf", "acl", "emqx-acl.conf", "serial.conf", "central.env")}
+    named = {
+        name.rstrip(".") for text in texts for name in re.findall(r"/usr/share/doc/hadir(?:-central)?/([\w./-]*)", text)
+    }
+    named |= {f"examples/{name}" for name in ("mosquitto.conf", "acl", "emqx-acl.conf", "serial.conf", "people.csv")}
     assert len(named) > 6
     assert [name for name in named if not (installed / name).exists()] == []
 

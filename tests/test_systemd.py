@@ -11,7 +11,8 @@ import pytest
 from tests.broker import WAIT_S
 
 UNITS = Path(__file__).parent.parent / "systemd"
-SERVICES = ["hadir.service", "hadir-central.service"]
+OF_THE_CENTRE = sorted(path.name for path in UNITS.glob("hadir-central*.service"))
+SERVICES = ["hadir.service", *OF_THE_CENTRE]
 
 
 @pytest.fixture
@@ -20,8 +21,11 @@ def folder(tmp_path: Path) -> Path:
     programs = Path(sys.executable).parent
     for unit in SERVICES:
         text = (UNITS / unit).read_text("ascii")
-        assert "ExecStart=/opt/hadir/bin/" in text
-        (tmp_path / unit).write_text(text.replace("/opt/hadir/bin/", f"{programs}/"))
+        home = f"/opt/{'hadir' if unit == 'hadir.service' else 'hadir-central'}/bin/"
+        assert f"ExecStart={home}" in text
+        (tmp_path / unit).write_text(text.replace(home, f"{programs}/"))
+    for timer in UNITS.glob("*.timer"):
+        shutil.copy(timer, tmp_path)
     return tmp_path
 
 
@@ -37,8 +41,10 @@ def analyse(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
 
 
-@pytest.mark.parametrize("unit", SERVICES)
-@pytest.mark.parametrize("serial", [False, True])
+@pytest.mark.parametrize(
+    ("unit", "serial"),
+    [("hadir.service", True), *((unit, False) for unit in (*SERVICES, *(path.name for path in UNITS.glob("*.timer"))))],
+)
 def test_systemd_finds_nothing_wrong(folder: Path, unit: str, serial: bool) -> None:
     """No unknown key, no missing program, no contradiction: not one line."""
     if serial:
@@ -51,7 +57,7 @@ def test_systemd_finds_nothing_wrong(folder: Path, unit: str, serial: bool) -> N
 
 @pytest.mark.parametrize(
     ("unit", "serial", "threshold"),
-    [("hadir.service", False, 15), ("hadir.service", True, 20), ("hadir-central.service", False, 15)],
+    [("hadir.service", False, 15), ("hadir.service", True, 20), *((unit, False, 15) for unit in OF_THE_CENTRE)],
 )
 def test_exposure_is_low(folder: Path, unit: str, serial: bool, threshold: int) -> None:
     """In tenths: 1.5 over the network, 2.0 with serial ports."""
@@ -91,4 +97,5 @@ def test_each_service_has_only_its_own_secrets() -> None:
         for line in (UNITS / unit).read_text("ascii").splitlines()
         if line.startswith("LoadCredential=")
     }
-    assert folders == {"secrets:/etc/hadir/secrets", "secrets:/etc/hadir/central-secrets"}
+    assert folders == {"secrets:/etc/hadir/secrets", "secrets:/etc/hadir-central/secrets"}
+    assert "LoadCredential" not in (UNITS / "hadir-central-backup.service").read_text("ascii")

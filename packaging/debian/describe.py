@@ -1,4 +1,4 @@
-"""Writes manual pages and bash completions of the commands as they describe themselves: describe.py DIRECTORY."""
+"""Writes manual page and bash completion of a program as it describes itself: describe.py PACKAGE DIRECTORY."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -57,9 +57,11 @@ PROGRAMS = (
         "reference centre: receive what Hadir gateways publish",
         {name: centre.hint_lines(name) for name in centre.HINTS},
         (
-            ("/etc/hadir/central.env", "Broker and options of the service."),
-            ("/etc/hadir/central-secrets/", "Passwords and keys; the service has NAME as secrets_NAME."),
-            ("/var/lib/hadir-central/centre.db", "The service's database."),
+            ("/etc/hadir-central/centre.yaml", "The settings; `hadir-central init` writes them."),
+            ("/etc/hadir-central/secrets/", "Passwords and keys; the settings name them as secrets/NAME."),
+            ("/etc/hadir-central/policies/", "The office's own policies."),
+            ("/var/lib/hadir-central/", "The database, the accounts, copies."),
+            ("/usr/share/doc/hadir-central/examples/", "Every setting explained; templates of registers."),
         ),
     ),
 )
@@ -144,15 +146,15 @@ def completion(program: Program, all_of_it: list[Command]) -> str:
     )
 
 
-def main(target: Path) -> None:
-    """Write man/NAME.1 and completions/NAME below a folder."""
+def main(package: str, target: Path) -> None:
+    """Write man/NAME.1 and completions/NAME of a package's program below a folder."""
     for folder in ("man", "completions"):
         (target / folder).mkdir(parents=True, exist_ok=True)
-    for program in PROGRAMS:
+    for program in [program for program in PROGRAMS if program.name == package]:
         all_of_it = list(commands(typer.main.get_command(program.app), program.name))
         (target / "man" / f"{program.name}.1").write_text(page(program, all_of_it), encoding="utf-8")
         (target / "completions" / program.name).write_text(completion(program, all_of_it), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

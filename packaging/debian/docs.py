@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ("config/*.yaml", "systemd/serial.conf", "packaging/debian/central.env", "docs/broker/*")
+SAMPLES = ("config/*.yaml", "config/templates/*", "systemd/serial.conf", "docs/broker/*")
 _LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 
 

@@ -1,9 +1,9 @@
 """Puts the libraries of the Debian package in place: what the project needs, as requirements.lock pins it.
 
-``supply.py RELEASE ARCHITECTURE VERSION WORK`` builds the project, downloads every library that it needs on the target,
-verifies each file against the hashes of the lock, and unpacks all of them into ``WORK/root``; ``WORK/sbom.json`` lists
-them (CycloneDX 1.6). Markers are evaluated for the target, which need not be this machine. Nothing else is downloaded,
-not even to build with: the build tools are those of this environment.
+``supply.py PACKAGE RELEASE ARCHITECTURE VERSION WORK`` builds the project, downloads every library that the package
+needs on the target, verifies each file against the hashes of the lock, and unpacks all of them into ``WORK/root``;
+``WORK/sbom.json`` lists them (CycloneDX 1.6). Markers are evaluated for the target, which need not be this machine.
+Nothing else is downloaded, not even to build with: the build tools are those of this environment.
 """
 
 import hashlib
@@ -48,15 +48,17 @@ class Target:
     """Of the project."""
 
     @classmethod
-    def of(cls, release: str, architecture: str) -> Self:
+    def of(cls, package: str, release: str, architecture: str) -> Self:
         """Return what there is for this pair; KeyError where there is none."""
         python, glibc = {"bookworm": ((3, 11), 36), "trixie": ((3, 13), 41)}[release]
         # 32-bit ARM has no wheels of pyrage, nor of cffi, which cryptography and argon2-cffi need.
         machine, extras = {
-            "amd64": ("x86_64", {"centre", "courier"}),
-            "arm64": ("aarch64", {"centre", "courier"}),
-            "armhf": ("armv7l", {"centre"}),
-        }[architecture]
+            ("hadir", "amd64"): ("x86_64", {"courier"}),
+            ("hadir", "arm64"): ("aarch64", {"courier"}),
+            ("hadir", "armhf"): ("armv7l", set[str]()),
+            ("hadir-central", "amd64"): ("x86_64", {"centre"}),
+            ("hadir-central", "arm64"): ("aarch64", {"centre"}),
+        }[package, architecture]
         return cls(python, glibc, machine, frozenset(extras))
 
     @property
@@ -234,11 +236,11 @@ def _pip(*arguments: str) -> None:
 
 
 def sbom(
-    release: str, architecture: str, version: str, root: Library, libraries: Mapping[str, Library]
+    name: str, release: str, architecture: str, version: str, root: Library, libraries: Mapping[str, Library]
 ) -> dict[str, Any]:
     """Return a CycloneDX 1.6 description of the package; the same package gives the same one."""
-    package = f"pkg:deb/hadir/hadir@{quote(version)}?arch={architecture}&distro={release}"
-    environment = Target.of(release, architecture).environment
+    package = f"pkg:deb/hadir/{name}@{quote(version)}?arch={architecture}&distro={release}"
+    environment = Target.of(name, release, architecture).environment
 
     def needs(library: Library, extras: frozenset[str]) -> list[str]:
         names = {canonicalize_name(r.name) for line in library.requires for r in _holding((line, extras), environment)}
@@ -256,7 +258,7 @@ def sbom(
             "component": {
                 "type": "application",
                 "bom-ref": package,
-                "name": "hadir",
+                "name": name,
                 "version": version,
                 "licenses": _licenses(root),
                 "purl": package,
@@ -275,7 +277,7 @@ def sbom(
             for library in everything
         ],
         "dependencies": [
-            {"ref": package, "dependsOn": needs(root, Target.of(release, architecture).extras)},
+            {"ref": package, "dependsOn": needs(root, Target.of(name, release, architecture).extras)},
             *({"ref": _purl(library), "dependsOn": needs(library, frozenset())} for library in everything),
         ],
     }
@@ -295,23 +297,23 @@ def _licenses(library: Library) -> list[dict[str, Any]]:
     return [{"license": {"name": name}} for name in names or ([declared] if declared else [])]
 
 
-def main(release: str, architecture: str, version: str, work: Path) -> None:
+def main(package: str, release: str, architecture: str, version: str, work: Path) -> None:
     """Put the project and its libraries into ``work/root`` and describe them in ``work/sbom.json``."""
-    target = Target.of(release, architecture)
+    target = Target.of(package, release, architecture)
     wheels = work / "wheels"
     root = Library.read(built(".", work / "project"))
     libraries = gather(
         root, target.extras, target.environment, locked(LOCK.read_text("ascii")), fetcher(wheels, target)
     )
-    site = work / "root/opt/hadir/lib/python{}.{}/site-packages".format(*target.python)
+    site = work / f"root/opt/{package}/lib/python{{}}.{{}}/site-packages".format(*target.python)
     files = [str(library.wheel) for library in (root, *libraries.values())]
     _pip("install", "--no-deps", "--no-index", "--no-compile", "--target", str(site), *target.pip_options, *files)
-    description = sbom(release, architecture, version, root, libraries)
+    description = sbom(package, release, architecture, version, root, libraries)
     (work / "sbom.json").write_text(json.dumps(description, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+        main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], Path(sys.argv[5]))
     except SupplyError as exc:
         sys.exit(f"supply.py: {exc}")

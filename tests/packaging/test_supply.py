@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 LOCK = (ROOT / "requirements.lock").read_text("ascii")
 CONSTRAINTS = (ROOT / "constraints.txt").read_text("ascii")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TRIXIE = Target.of("trixie", "arm64")
+TRIXIE = Target.of("hadir", "trixie", "arm64")
 
 
 def wheel(folder: Path, name: str, version: str, *requires: str, lines: Sequence[str] = ()) -> Path:
@@ -148,7 +148,7 @@ def test_the_bill_of_materials_names_each_library_its_hash_and_licence(registry:
     far = wheel(registry, "far", "2+local", lines=["Classifier: License :: OSI Approved :: BSD License"])
     found = gather(root, frozenset(), TRIXIE.environment, pins(near, far), fetcher(tmp_path / "wheels", TRIXIE))
 
-    bill = sbom("trixie", "arm64", "0.1.0-1+deb13", root, found)
+    bill = sbom("hadir", "trixie", "arm64", "0.1.0-1+deb13", root, found)
 
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     assert bill["metadata"]["component"]["licenses"] == [{"expression": "GPL-2.0-or-later"}]
@@ -163,13 +163,14 @@ def test_the_bill_of_materials_names_each_library_its_hash_and_licence(registry:
         {"ref": "pkg:pypi/far@2%2Blocal", "dependsOn": []},
         {"ref": "pkg:pypi/near@1", "dependsOn": ["pkg:pypi/far@2%2Blocal"]},
     ]
-    assert sbom("trixie", "arm64", "0.1.0-1+deb13", root, found) == bill
+    assert sbom("hadir", "trixie", "arm64", "0.1.0-1+deb13", root, found) == bill
 
 
 def test_offices_get_nothing_that_only_the_demo_needs() -> None:
     """The demo's broker is an extra of its own, and no package has it."""
     assert not any(line.startswith("iotcore") for line in PROJECT["dependencies"])
     for release in ("bookworm", "trixie"):
-        for architecture in ("amd64", "arm64", "armhf"):
-            assert "demo" not in Target.of(release, architecture).extras
+        for package, architectures in (("hadir", ("amd64", "arm64", "armhf")), ("hadir-central", ("amd64", "arm64"))):
+            for architecture in architectures:
+                assert not Target.of(package, release, architecture).extras & {"demo", "dev"}
     assert locked(LOCK).keys() >= supply.SOURCE_ONLY
