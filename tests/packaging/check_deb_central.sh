@@ -92,7 +92,7 @@ expect 74 "exit code of the receiver" "$(code 'timeout 60 hadir-central inbox')"
 grep -h "request_step" "$tree/srv/output"
 expect "$before" "content" "$(in_tree sqlite3 /var/lib/hadir-central/centre.db .dump | sha256sum)"
 mv "$data/sound.db" "$data/centre.db" && rm -f "$data"/centre.db-*
-expect 124 "the receiver runs until it is stopped" "$(code 'timeout --preserve-status --signal=KILL 30 hadir-central inbox; [ $? = 137 ] && exit 124; exit 1')"
+expect 124 "the receiver runs until it is stopped" "$(code 'timeout 30 hadir-central inbox')"
 expect 0 "exit code of a reader afterwards" "$(code 'hadir-central report')"
 rm -f "$data"/centre.db* && mv "$data/kept.db" "$data/centre.db"
 
