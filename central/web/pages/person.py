@@ -211,7 +211,12 @@ def _lines(look: Look, view: Month, entries: Mapping[date, Entry]) -> Iterator[D
 
 
 def _totals(look: Look, seen: SeenPerson, first: date, known: datetime | None) -> Mapping[str, Any] | None:
-    """Return what the period that holds the middle of the month comes to; None where there is no policy."""
+    """Return what the period that holds the middle of the month comes to; None where there is no policy.
+
+    Of a month of which the viewer sees no date, it is as if the person were employed nowhere then.
+    """
+    if not any(map(seen.is_seen, _dates(first, last_of(first)))):
+        return None
     middle = first.replace(day=15)
     facts = Facts(look.connection, look.policies, [seen.key], middle - AROUND, middle + AROUND, known)
     if not is_whole(seen.rows, seen.is_seen, first, last_of(first)):
