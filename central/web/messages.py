@@ -133,6 +133,15 @@ class Messages:
         """Return a date: Wednesday, 2 September 2026."""
         return f"{self.weekday(day)}, {self.day(day)}"
 
+    def when(self, moment: str, zone: tzinfo | None) -> str:
+        """Return a moment as letters have it, to the minute: 2 September 2026, 08:30 WIB."""
+        text = print_moment(moment, zone)
+        try:
+            at = datetime.fromisoformat(text[:19])
+        except ValueError:
+            return text
+        return f"{self.day(at.date())}, {at:%H:%M} {text[20:]}".rstrip()
+
     def moment(self, moment: str | datetime, zone: tzinfo | None) -> str:
         """Return a moment in a zone with the zone's name; None: this computer's."""
         return print_moment(moment if isinstance(moment, str) else moment.isoformat(), zone)

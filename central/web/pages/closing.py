@@ -107,7 +107,7 @@ def show(look: Look) -> Shown:
 
     def values() -> Mapping[str, Any]:
         return {
-            "moment": lambda at: look.t.moment(at, look.zone()),
+            "moment": lambda at: look.t.when(at, look.zone()),
             "closings": list(reversed(found)),
             "names": names,
             "files": files,
@@ -226,7 +226,7 @@ def _worded(look: Look, name: str, value: object) -> object:
         case "first" | "last" | "date":
             return look.t.day(date.fromisoformat(str(value)))
         case "entered":
-            return look.t.moment(str(value), look.zone())
+            return look.t.when(str(value), look.zone())
         case "unit":
             unit = look.tree.on(look.today()).get(str(value))
             return value if unit is None else unit.name

@@ -145,10 +145,10 @@ def _list(look: Look, typed: Mapping[str, str], refusal: Refusal | None) -> Show
 
     def values() -> Mapping[str, Any]:
         return {
-            "moment": lambda at: look.t.moment(at, look.zone()),
+            "moment": lambda at: look.t.when(at, look.zone()),
             "waiting": waiting,
             "decided": decided,
-            "kinds": [(kind, into(word_of(REGISTERS, kind), look.language)) for kind in _kinds(look)],
+            "kinds": [(kind, _capital(into(word_of(REGISTERS, kind), look.language))) for kind in _kinds(look)],
             "may_request": look.viewer.may(Action.REQUEST),
             "form_token": look.form_token,
             "states": {name: text.into(look.language) for name, text in STATES.items()},
@@ -224,7 +224,7 @@ def _form(look: Look, kind: str, typed: Mapping[str, str], refusal: Refusal | No
         fields = [_field(look, kind, one, typed.get(f"row-{one.name}", "")) for one in columns if one.name != "reason"]
         return {
             "kind": kind,
-            "kinds": [(name, into(word_of(REGISTERS, name), look.language)) for name in _kinds(look)],
+            "kinds": [(name, _capital(into(word_of(REGISTERS, name), look.language))) for name in _kinds(look)],
             "fields": fields,
             "hints": {name: look.t(text) for name, text in HINTS.items()},
             "names": names,
@@ -238,12 +238,16 @@ def _form(look: Look, kind: str, typed: Mapping[str, str], refusal: Refusal | No
     return look.show("request_new.html", values)
 
 
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _field(look: Look, kind: str, column: Column, value: str) -> Field:
     choices = list(_choices(look, kind, column.name))
     if choices and value and value not in {one for one, _ in choices}:
         choices.append((value, value))
     type_ = "select" if choices else "date" if column.name in ("from", "until", "date") else "text"
-    head = into(word_of(COLUMNS, column.name), look.language)
+    head = _capital(into(word_of(COLUMNS, column.name), look.language))
     return Field(column.name, head, column.required, type_, choices, value)
 
 
@@ -348,7 +352,7 @@ def _notes(look: Look, typed: str, refusal: Refusal | None) -> Shown:
         return {
             "person": person,
             "on": on,
-            "moment": lambda at: look.t.moment(at, look.zone()),
+            "moment": lambda at: look.t.when(at, look.zone()),
             "notes": found,
             "kinds": {"note": look.t("notes_note"), "answer": look.t("notes_answer")},
             "writes": _writes(look),
@@ -435,8 +439,10 @@ def _of_viewer(look: Look, everything: bool) -> Iterator[Shows]:
 
 def _shown(look: Look, request: Request, steps: Sequence[Step], names: Mapping[str, str]) -> Shows:
     content: dict[str, str] = _row(request)
+    if content.get("reason") == " ".join(steps[0].reason.split()):
+        del content["reason"]  # it stands with the first step
     row = [
-        (into(word_of(COLUMNS, head), look.language), _worded(look, head, text))
+        (_capital(into(word_of(COLUMNS, head), look.language)), _worded(look, head, text))
         for head, text in content.items()
         if text.strip()
     ]
@@ -449,7 +455,7 @@ def _shown(look: Look, request: Request, steps: Sequence[Step], names: Mapping[s
     return Shows(
         request,
         steps,
-        into(word_of(REGISTERS, request.kind), look.language),
+        _capital(into(word_of(REGISTERS, request.kind), look.language)),
         row,
         None if request.person is None else names.get(request.person, request.person),
         may_decide=within,
@@ -499,7 +505,7 @@ def _refusals(look: Look) -> Iterator[None]:
         if "column" in values:
             values = {**values, "field": values["column"], "column": word_of(COLUMNS, str(values["column"]))}
         if "at" in values:
-            values["at"] = look.t.moment(str(values["at"]), look.zone())
+            values["at"] = look.t.when(str(values["at"]), look.zone())
         raise Refusal(_STATUS.get(error.code, 400), error.code, **values) from None
     except RegisterFileError as error:
         raise _mistake(look, error) from None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from central.texts import Text, _, into
 from central.web.access import ALL_UNITS
 from central.web.page import Look, Page, Shown
-from central.words import VALUES, word_of
+from central.words import VALUES
 
 MOST = 500
 """People on the page."""
@@ -56,7 +56,7 @@ def show(look: Look) -> Shown:
             Person(
                 one.key,
                 one.name,
-                into(word_of(VALUES, one.employment), look.language),
+                into(VALUES[one.employment], look.language) if one.employment in VALUES else one.employment.upper(),
                 look.t.day(one.since),
                 one.unit,
             )
