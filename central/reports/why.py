@@ -13,7 +13,7 @@ from central.reports.messages import FIELDS, MESSAGES, message
 from central.store.results import Revision
 from central.texts import Language, Text, _
 from central.timesheet.clock import print_local, print_time
-from central.words import REGISTERS, VALUES, print_cut, print_decimal, print_source, with_meaning, word_of
+from central.words import REGISTERS, VALUES, meaning_of, print_cut, print_decimal, print_source, with_meaning, word_of
 
 Reason = Mapping[str, Any]
 
@@ -144,7 +144,7 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
         yield message(
             "slot",
             language,
-            slot=name,
+            slot=meaning_of(name, language),
             due=print_time(slot["due_local"]),
             what=_slot(slot, language),
             status=message(slot["status"], language),
@@ -156,7 +156,8 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
                 yield "  " + _class(slot, reason, language, in_place=in_place)
             elif reason["step"] == "pick":
                 what = message(reason["what"], language)
-                yield "  " + message("pick", language, slot=name, what=what, policy=_policy(reason["policy"], language))
+                words = {"slot": meaning_of(name, language), "policy": _policy(reason["policy"], language)}
+                yield "  " + message("pick", language, what=what, **words)
             elif reason["what"] == "end_moved":
                 policy = _policy(reason["policy"], language)
                 yield "  " + message("end_moved", language, minutes=reason["by_s"] // 60, policy=policy)
@@ -165,7 +166,7 @@ def _slots(content: Mapping[str, Any], reasons: Sequence[Reason], language: Lang
 def _class(slot: Mapping[str, Any], reason: Reason, language: Language, *, in_place: bool) -> str:
     """Return what a class cuts, or would where its slot is not final, or the rule of the day stands in its place."""
     values = {
-        "slot": slot["name"],
+        "slot": meaning_of(slot["name"], language),
         "class_": reason["class"] or message("no_class", language),
         "policy": _policy(reason.get("policy"), language),
     }
@@ -204,7 +205,7 @@ def _punches(
         named = [*reason.get("punches", ()), *([reason["punch"]] if "punch" in reason else ())]
         for punch in named:
             what = "pick" if reason["step"] == "pick" else reason["what"]
-            use = message(f"use_{what}", language, slot=reason.get("slot", ""))
+            use = message(f"use_{what}", language, slot=meaning_of(reason.get("slot", ""), language))
             listed = uses.setdefault(json.dumps(punch, sort_keys=True), (punch, []))[1]
             if use not in listed:
                 listed.append(use)
@@ -249,7 +250,7 @@ def _doubts(reasons: Iterable[Reason], language: Language) -> Iterator[str]:
         if reason.get("detail"):
             what += f" ({_patterned(_DETAILS, reason['detail'], language)})"
         between = "from" in reason and message("between", language, from_=reason["from"], to=reason["to"] or "…")
-        yield message("doubt", language, slot=reason["slot"], what=what, between=between or "")
+        yield message("doubt", language, slot=meaning_of(reason["slot"], language), what=what, between=between or "")
 
 
 def _day(content: Mapping[str, Any], reasons: Sequence[Reason], language: Language) -> Iterator[str]:
@@ -353,7 +354,7 @@ def _changes(changed: Mapping[str, Any], language: Language) -> Iterator[str]:
 def _field(name: str, language: Language) -> str:
     """Return the name of a value that changed; that of a slot stands after the slot's own name."""
     slot, dot, part = name.rpartition(".")
-    return f"{slot}{' ' if dot else ''}{FIELDS[part].into(language) if part in FIELDS else part}"
+    return f"{meaning_of(slot, language)}{' ' if dot else ''}{FIELDS[part].into(language) if part in FIELDS else part}"
 
 
 def _punch_words(punch: Reason, _language: Language) -> str:

@@ -1,7 +1,7 @@
 """Texts of sheets by their codes."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 
 from central.texts import Language, Text, _, in_context
 
@@ -123,3 +123,15 @@ def head(name: str, language: Language) -> str:
 def print_day(on: date, language: Language) -> str:
     """Return a date as letters have it: 1 September 2026."""
     return f"{on.day} {MONTHS[on.month].into(language)} {on.year}"
+
+
+def print_when(moment: str, language: Language) -> str:
+    """Return a moment that :func:`central.moments.print_moment` wrote as letters have it: 1 September 2026, 08:00 WIB.
+
+    What is no such moment stays what it is.
+    """
+    try:
+        at = datetime.fromisoformat(moment[:19])
+    except ValueError:
+        return moment
+    return f"{print_day(at.date(), language)}, {at:%H:%M} {moment[20:]}".rstrip()

@@ -6,7 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 from central.sheets.lines import Line, UnitPeriod
-from central.sheets.messages import TITLES, head, message, print_day
+from central.sheets.messages import TITLES, head, message, print_day, print_when
 from central.sheets.settings import Settings
 from central.sheets.sheet import Cell, Column, Sheet, Signatory
 from central.texts import Language
@@ -167,7 +167,7 @@ def _legend(settings: Settings, language: Language) -> Iterator[str]:
 def _elsewhere(period: UnitPeriod, code: str, language: Language) -> Iterator[str]:
     """Yield a note for each closing of another unit that has people of this one."""
     for one in period.elsewhere:
-        yield message(code, language, **one._asdict())
+        yield message(code, language, **one._replace(on=print_when(one.on, language))._asdict())
 
 
 def _carried(period: UnitPeriod, language: Language) -> Iterator[str]:
@@ -199,4 +199,5 @@ def standing_of_period(period: UnitPeriod, language: Language) -> str:
     """Return whether the period is closed, as a sentence."""
     if period.closed is None:
         return message("not_closed", language)
-    return message("closed", language, **period.closed._asdict())
+    on = print_when(period.closed.on, language)
+    return message("closed", language, **period.closed._replace(on=on)._asdict())

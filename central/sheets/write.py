@@ -16,6 +16,7 @@ from central.sheets.messages import message
 from central.sheets.settings import Output, SettingsError, Table
 from central.sheets.sheet import Cell, Sheet
 from central.texts import Language
+from central.words import print_decimal
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet that reads CSV takes for the beginning of a formula."""
@@ -129,14 +130,17 @@ def html(sheet: Sheet, file: TextIO, language: Language) -> int:
             count += 1
             yield cells
 
-    stream = _PAGE.stream(sheet=sheet, rows=counted(), language=language.value, shown=_shown)
+    stream = _PAGE.stream(
+        sheet=sheet, rows=counted(), language=language.value, shown=lambda value: _shown(value, language)
+    )
     stream.enable_buffering(50)
     file.writelines(stream)
     return count
 
 
-def _shown(value: Cell) -> str:
-    return "" if value is None else f"{value:f}" if isinstance(value, Decimal) else str(value)
+def _shown(value: Cell, language: Language) -> str:
+    """Return a cell for people, with the decimal sign of the language."""
+    return "" if value is None else print_decimal(f"{value:f}", language) if isinstance(value, Decimal) else str(value)
 
 
 _PAGE = jinja2.Environment(

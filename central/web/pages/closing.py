@@ -56,6 +56,7 @@ TEXTS: Mapping[str, Text] = {
     "closings_when": _("Closed"),
     "closings_paper": _("Paper"),
     "closings_files": _("Files"),
+    "closings_print": _("to print"),
     "closings_choose": _("Close a period"),
     "closings_date": _("A date of the period"),
     "closings_see": _("See what is open"),
@@ -103,7 +104,17 @@ def show(look: Look) -> Shown:
     seen = {unit.key: unit.name for unit in look.units(today)}
     found = [one for one in closings.listing(look.connection) if _is_seen(look, one)]
     names = {one.id: look.tree.on(_tree_date(look, one))[one.unit].name for one in found}
-    files = {one.id: closings.files_of(look.connection, one.id) for one in found}
+    order = list(FILES)
+    files = {
+        one.id: sorted(
+            closings.files_of(look.connection, one.id),
+            key=lambda file: (
+                order.index(stem) if (stem := file[0].partition(".")[0]) in FILES else len(order),
+                file[0],
+            ),
+        )
+        for one in found
+    }
 
     def values() -> Mapping[str, Any]:
         return {
@@ -124,7 +135,8 @@ def _file_words(look: Look, name: str) -> str:
     """Return what a file is, and its format: names of files say nothing to officials."""
     stem, _dot, suffix = name.rpartition(".")
     title = FILES.get(stem)
-    return name if title is None else f"{title.into(look.language)} ({'Excel' if suffix == 'xlsx' else suffix.upper()})"
+    form = {"xlsx": "Excel", "html": look.t("closings_print")}.get(suffix, suffix.upper())
+    return name if title is None else f"{title.into(look.language)} ({form})"
 
 
 def _is_seen(look: Look, closing: Closing) -> bool:

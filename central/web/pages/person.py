@@ -57,6 +57,7 @@ TEXTS: Mapping[str, Text] = {
         "Presence is an instrument and not the judgement of a person. What was achieved stands in the SKP and in the "
         "daily reports (LKH), which are kept elsewhere. No reference to them is entered here for this month."
     ),
+    "person_unseen": _("In this month the person is in none of your units: totals are not shown."),
     "person_known": _("What was known then"),
     "person_known_about": _("Shows verdicts as they stood at a moment, by all that had been entered until then."),
     "person_known_at": _("Moment"),
@@ -213,21 +214,21 @@ def _lines(look: Look, view: Month, entries: Mapping[date, Entry]) -> Iterator[D
 def _totals(look: Look, seen: SeenPerson, first: date, known: datetime | None) -> Mapping[str, Any] | None:
     """Return what the period that holds the middle of the month comes to; None where there is no policy.
 
-    Of a month of which the viewer sees no date, it is as if the person were employed nowhere then.
+    Of a month of which the viewer sees no date, it is the same whether the person is employed elsewhere or nowhere.
     """
     if not any(map(seen.is_seen, _dates(first, last_of(first)))):
-        return None
+        return {"cut": None, "unseen": True}
     middle = first.replace(day=15)
     facts = Facts(look.connection, look.policies, [seen.key], middle - AROUND, middle + AROUND, known)
     if not is_whole(seen.rows, seen.is_seen, first, last_of(first)):
-        return {"cut": None}
+        return {"cut": None, "unseen": False}
     on = rules_date(facts, seen.key, middle)
     rules = facts.office.rules(facts.own(seen.key), on)
     if rules is None:
         return None
     begin, end = period_of(on, rules.begins_on)
     if not is_whole(seen.rows, seen.is_seen, begin, end):
-        return {"cut": None}
+        return {"cut": None, "unseen": False}
     moment = None if known is None else utc(known)
     judged = [one for one in results.current(look.connection, [seen.key], begin, end, moment) if one.status != "none"]
     found = next(iter(periods_of(facts, judged, on, on)), None) if judged else None

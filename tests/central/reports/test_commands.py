@@ -71,7 +71,7 @@ def test_a_day_is_explained_in_indonesian_by_a_name(centre: Centre) -> None:
     """A name that only one person has is a key."""
     found = explained(centre, "contoh satu", "2026-09-01", "--lang", "id")
 
-    assert "in: presensi dengan PIN yang belum ada pemiliknya di lobby" in found
+    assert "masuk: presensi dengan PIN yang belum ada pemiliknya di lobby" in found
     assert "sementara, belum ada potongan untuk ini" in found
 
 
@@ -86,7 +86,7 @@ def test_an_explanation_in_indonesian_has_no_english_word(centre: Centre) -> Non
         "diukur 2026-08-31 07:29:41 WIB",
         "jam meleset +420,0 detik",
         "potongan 0,5 %",
-        "yang berubah: status, potongan, in status",
+        "yang berubah: status, potongan, masuk status",
         "impor keputusan oleh Kepala Contoh",
         "(presensi ",
     ):

@@ -120,17 +120,17 @@ def request_leave(chromium: Browser, served: Served, person: str, on: date) -> N
 
 
 def close(chromium: Browser, served: Served, on: date) -> str:
-    """Close the whole office's month as BKD; return what the page said before."""
+    """Close the whole office's month as BKD; return what the page draft before."""
     log_in(chromium, served, "bkd1")
     go(chromium, served, "/closings")
     enter(chromium, "unit", "Kabupaten Contoh")
     enter(chromium, "date", str(on))
     click(chromium, "Lihat yang masih terbuka")
-    said = main(chromium)
+    draft = main(chromium)
     enter(chromium, "paper", "SK 900/3/2026")
     click(chromium, "Tutup secara permanen")
     assert "SK 900/3/2026" in main(chromium)
-    return said
+    return draft
 
 
 def kept(chromium: Browser, number: int, name: str) -> str:
@@ -154,14 +154,14 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     """By operator, superior and BKD in turn, each with a browser; the closed sheet never moves."""
     request_leave(chromium, served, "Budi Contoh", ABSENT)
     served.office.at("2026-10-02 10:00")
-    said = close(chromium, served, date(2026, 9, 15))
-    assert "1 September 2026" in said
-    assert "30 September 2026" in said
-    assert "3 pegawai · 0 belum final · 0 penyesuaian" in said
+    draft = close(chromium, served, date(2026, 9, 15))
+    assert "1 September 2026" in draft
+    assert "30 September 2026" in draft
+    assert "3 pegawai · 0 belum final · 0 penyesuaian" in draft
     recap, annex = kept(chromium, 1, "recap.html"), kept(chromium, 1, "annex.html")
     assert {"S", "TL"} <= set(cells(recap, "Budi Contoh"))
     assert "TK" not in cells(recap, "Budi Contoh")
-    assert cells(annex, "Budi Contoh")[-3:] == ["0.5", "0", "0.5"]
+    assert cells(annex, "Budi Contoh")[-3:] == ["0,5", "0", "0,5"]
     assert "Ani Contoh" in kept(chromium, 1, "full.html")
     page = tmp_path / "recap.html"
     page.write_text(recap, "utf-8")
@@ -176,7 +176,7 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     request_leave(chromium, served, "Budi Contoh", LATE)
     served.office.at("2026-11-02 09:00")
     assert "1 penyesuaian" in close(chromium, served, date(2026, 10, 15))
-    assert cells(kept(chromium, 2, "annex.html"), "Budi Contoh")[-3:] == ["0", "-0.5", "-0.5"]
+    assert cells(kept(chromium, 2, "annex.html"), "Budi Contoh")[-3:] == ["0", "-0,5", "-0,5"]
     assert kept(chromium, 1, "recap.html") == recap
     go(chromium, served, "/closing?unit=office&date=2026-09-15")
     assert "sudah ditutup pada 2 Oktober 2026, 10:00 WIB oleh bkd1 (penutupan 1)" in main(chromium)
