@@ -4,8 +4,9 @@
 read the same file reports what is shown. Where none runs, the command reads the configuration as the daemon does
 (pydantic, ruamel.yaml and the drivers' options), which takes longer than all the rest.
 
-The aim is missed: a Typer command with one option takes 2.5 times the baseline by itself, since Typer converts its
-values with pydantic; Rich's tables add 0.4, own modules and texts 0.4, the two requests and the output 0.2.
+Its options are read without Typer, which converts values with pydantic: a Typer command with one option takes 2.5 times
+the baseline by itself. What is left beside the baseline are Rich's tables, own modules and texts, the three requests
+and the output.
 """
 
 import resource

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from gateway.cli.base import EPILOG, Code, Failure, print_stderr
+from gateway.cli.direct import status_options
 from gateway.cli.loading import load
 
 
@@ -133,16 +135,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except Failure as failure:
-            _debug(failure.__cause__)
-            print_stderr(str(failure))
-            raise typer.Exit(failure.code) from None
-        except BrokenPipeError:
-            # The reader of the output has closed it; the rest is discarded.
-            _abandon_output()
-            raise typer.Exit(128 + signal.SIGPIPE) from None
+        return _reported(lambda: super(Commands, self).invoke(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the options before the command; they may print the help."""
@@ -151,6 +144,20 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             _abandon_output()
             raise typer.Exit(128 + signal.SIGPIPE) from None
+
+
+def _reported(command: Callable[[], Any]) -> Any:
+    """Run a command; a failure becomes its message and exit code."""
+    try:
+        return command()
+    except Failure as failure:
+        _debug(failure.__cause__)
+        print_stderr(str(failure))
+        raise typer.Exit(failure.code) from None
+    except BrokenPipeError:
+        # The reader of the output has closed it; the rest is discarded.
+        _abandon_output()
+        raise typer.Exit(128 + signal.SIGPIPE) from None
 
 
 app = typer.Typer(
@@ -187,7 +194,13 @@ def main() -> None:
     sys.stdout, sys.stderr = map(_tolerant, (sys.stdout, sys.stderr))
     output = _output()
     try:
-        app(prog_name="hadir")
+        options = status_options(sys.argv[2:]) if sys.argv[1:2] == ["status"] else None
+        if options is None:
+            app(prog_name="hadir")
+        else:
+            _reported(lambda: load("status").status(**options))
+    except typer.Exit as exc:
+        sys.exit(exc.exit_code)
     except SystemExit:
         if _output() != output:  # Click prints the help, and has redirected the output after a broken pipe
             sys.exit(128 + signal.SIGPIPE)

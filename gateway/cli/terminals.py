@@ -341,8 +341,8 @@ def discover(
 ) -> None:
     """Look for terminals in a network; print lines to paste into the configuration.
 
-    Each address is tried over TCP, then UDP, at most 32 at a time. A device that answers is asked for serial, clock
-    and count; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
+    Each address is tried over TCP, then UDP, at most 32 at a time. Serial, clock and count are read from a
+    device that answers; nothing changes at a terminal. Ctrl-C or SIGTERM ends the search with what was found.
     """
     if as_yaml and as_json:
         raise typer.BadParameter("choose one of the two.", param_hint="--yaml, --json")
@@ -362,7 +362,8 @@ def discover(
     failures = _failures_of(driver, found.findings)
     rows = rows_of(driver, found.findings, failures)
     if as_json:
-        print_json({"addresses": total, "asked": found.tried, "found": rows})
+        tried = {"tried": found.tried, "asked": found.tried}  # the second is its former name
+        print_json({"addresses": total, **tried, "found": rows})
     elif as_yaml:
         print("".join(entries_of(rows)), end="")
     else:

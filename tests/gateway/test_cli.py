@@ -479,7 +479,7 @@ def test_discover_as_json(neighbourhood: int) -> None:
     result = hadir("discover", "127.45.1.0/28", "127.45.1.1", "127.45.1.3/28", "--port", neighbourhood, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     found = json.loads(result.stdout)
-    assert (found["addresses"], found["asked"], len(found["found"])) == (14, 14, 9)
+    assert (found["addresses"], found["tried"], found["asked"], len(found["found"])) == (14, 14, 14, 9)
     first, panel = found["found"][0], found["found"][5]
     assert (first["name"], first["serial"], first["records"], first["error"]) == ("x100-c-id-1", "0000123456", 20, None)
     assert abs(first["clock"]["offset_ms"] - 420_000) <= first["clock"]["bound_ms"]

@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+from typer.main import get_group
+
 from drivers.zkteco.simulator import Simulator, build
 from gateway.advice import obstacle
 from gateway.cli import status
+from gateway.cli.direct import status_options
 from gateway.control_server import Control
 from gateway.findings import FINDINGS
 from gateway.ledger import FILE_NAME
@@ -155,3 +159,40 @@ def test_a_simulated_terminal_shows_the_offices_time_on_any_machine(tmp_path: Pa
         config = configuration(tmp_path, lobby=address[1])
         found = json.loads(hadir("probe", "lobby", "-c", config, "--json", TZ="UTC").stdout)
     assert abs(found["clock"]["offset_ms"]) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        ([], True),
+        (["-c", "a.yaml"], True),
+        (["-ca.yaml", "--json"], True),
+        (["--config=a.yaml", "--days=7", "--lang", "id"], True),
+        (["--days", "0", "--config", "b.yaml", "--config", "a.yaml"], True),
+        (["--watch"], False),
+        (["-w"], False),
+        (["-h"], False),
+        (["--help"], False),
+        (["--conf", "a.yaml"], False),
+        (["--days", "-1"], False),
+        (["--days", "x"], False),
+        (["--days"], False),
+        (["--lang", "nl"], False),
+        (["--json", "more"], False),
+        (["--json=1"], False),
+    ],
+)
+def test_options_are_read_as_typer_reads_them(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], *, read: bool
+) -> None:
+    """What is not written in full, or is wrong, is left to Typer; both read the same values."""
+    monkeypatch.setenv("HADIR_CONFIG", "/from/environment.yaml")
+    options = status_options(arguments)
+    assert (options is not None) is read
+    if options is not None:
+        command = get_group(status.app).commands["status"]
+        with command.make_context("status", list(arguments)) as context:
+            given = context.params
+        lang = given["lang"] and Language(given["lang"])
+        typed = {"config": Path(given["config"]), "days": int(given["days"]), "as_json": given["as_json"], "lang": lang}
+        assert {"days": 3, "lang": None, "as_json": False, **options} == typed
