@@ -15,17 +15,19 @@ define needs
   if [ "$$(id -u)" = 0 ]; then $(APT) $(3) >/dev/null; else echo "$(2) missing: sudo apt install $(3)"; exit 1; fi; }
 endef
 
-.PHONY: help demo test torture lint texts lock bench clients deb check-deb clean
+.PHONY: help demo test torture lint texts lock bench pictures clients deb check-deb clean
 
 help:
-	@echo "make demo    replay a day of an invented office, from punches to verdicts; FOR=20s ends it by itself"
+	@echo "make demo    replay a day of an invented office, from punches to verdicts; FOR=20s ends it by itself,"
+	@echo "             HOLD=10:10 lets the day stand still then"
 	@echo "make test    run all tests; JOBS=4 so many at once"
 	@echo "make torture torment gateway, broker and centre; SEEDS=200 for so many seeds, SECONDS=20 for each; INPUTS=60"
 	@echo "             seconds of mutated valid inputs before"
 	@echo "make lint    ruff and mypy"
 	@echo "make texts   collect the texts for people from the code, and compile their translations"
 	@echo "make lock    pin what pyproject.toml needs in requirements.lock and constraints.txt; UPGRADE=1 takes newer versions"
-	@echo "make bench   measure; prints the table that README quotes"
+	@echo "make bench   measure; prints the table that benchmarks/README.md quotes"
+	@echo "make pictures take the pictures of the documentation anew, from the demo"
 	@echo "make clients check the simulator with a client in another language; needs the npm registry"
 	@echo "make deb     build the Debian packages of gateway and centre; ARCH=arm64 for a Raspberry Pi, RELEASE=trixie for Debian 13"
 	@echo "make check-deb take them through their life in a fresh Debian; RELEASE=trixie; needs root and Debian's archive"
@@ -43,8 +45,10 @@ $(VENV)/stamp: pyproject.toml constraints.txt | python
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[centre,courier,demo,dev]'
 	@touch $@
 
+# Five weeks before the day are invented, so that its pages have a month to show.
+WEEKS ?= 5
 demo: $(VENV)/stamp
-	$(BIN)/hadir demo $(if $(FOR),--for $(FOR))
+	$(BIN)/hadir demo $(if $(FOR),--for $(FOR)) $(if $(HOLD),--hold $(HOLD)) --weeks $(WEEKS)
 
 # The tests need a real broker; Debian's is the one that offices run.
 .PHONY: mosquitto
@@ -104,6 +108,13 @@ lock: | python
 
 bench: $(VENV)/stamp mosquitto
 	$(BIN)/python -m benchmarks
+
+.PHONY: pngquant
+pngquant:
+	$(call needs,command -v pngquant,pngquant is,pngquant)
+
+pictures: $(VENV)/stamp browser pngquant
+	$(BIN)/python docs/pictures/make.py
 
 # Not part of the tests: it fetches a package from npm, of the exact version and content that the lock file names.
 .PHONY: node

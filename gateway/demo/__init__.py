@@ -4,6 +4,7 @@
 the command.
 
     office      the office's files, moved to another date, and its terminals
+    past        what its people did in the weeks before
     script      who punches where and when, and which verdict is meant; what the centre says of a day
     clock       the time of the day, shared by all programs
     daemon      the gateway's process on that clock

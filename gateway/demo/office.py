@@ -1,5 +1,7 @@
 """The invented office: its registers as files, moved to another date, and its terminals with what they hold."""
 
+import csv
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, timedelta
@@ -13,11 +15,14 @@ from drivers.anviz import simulator as anviz
 from drivers.push import simulator as push
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.demo.clock import ReplayedTime
-from gateway.demo.script import Part, read_script
+from gateway.demo.past import Punch, past
+from gateway.demo.script import Key, Part, read_script
 
 FILES = files("gateway.demo") / "files"
 WRITTEN = date(2026, 9, 2)
 """The day of the files as they are shipped; the evening before it belongs to the night shift."""
+FIRST = date(2026, 7, 29)
+"""The first date of the files: that of the weeks before the day, whose punches are invented."""
 REGISTERS = ("units", "people", "timetables", "schedules", "rosters", "assignments", "leave", "enrolments")
 """The registers in the order in which they are entered."""
 LATE = {"enrolments": "late-enrolment.csv", "decisions": "late-decision.csv"}
@@ -48,30 +53,43 @@ SERIALS = {
 class Office:
     """The office on its day, with its files in a folder."""
 
-    def __init__(self, day: date, folder: Path) -> None:
-        """Write the files, moved so that ``day`` is their day."""
+    def __init__(self, day: date, folder: Path, weeks: int = 0) -> None:
+        """Write the files, moved so that ``day`` is their day; the office works since so many weeks, or the eve."""
         self.day = day
         self.eve = day - timedelta(days=1)
+        self.first = min(self.eve, day - timedelta(weeks=weeks))
         self.folder = folder
         self.policies = folder / "policies"
         self.policies.mkdir(parents=True)
         for source, into in ((FILES, folder), (FILES / "policies", self.policies)):
             for file in source.iterdir():
                 if file.is_file():
-                    (into / file.name).write_text(moved(file.read_text("utf-8"), day), encoding="utf-8")
+                    (into / file.name).write_text(moved(file.read_text("utf-8"), day, self.first), encoding="utf-8")
         (folder / ACCOUNTS).chmod(0o600)
         self.script: list[Part] = read_script((folder / "script.csv").read_text("utf-8"))
         self.names = dict(_columns(folder / "people.csv", 0, 1))
-        self.pins = dict(_columns(folder / "enrolments.csv", 3, 0)) | dict(_columns(folder / LATE["enrolments"], 3, 0))
+        enrolled = dict(_columns(folder / "enrolments.csv", 3, 0))
+        self.pins = enrolled | dict(_columns(folder / LATE["enrolments"], 3, 0))
+        known = [part for part in self.script if part.person in enrolled]
+        self.past: list[Punch] = past(known, self.first, self.eve, set(_leave(folder / "leave.csv")))
 
 
-def moved(text: str, day: date) -> str:
-    """Return the text of a file whose day, and the evening before it, are others."""
-    eve = day - timedelta(days=1)
-    marks = {WRITTEN.isoformat(): "\0day", (WRITTEN - timedelta(days=1)).isoformat(): "\0eve"}
-    for written, mark in marks.items():
-        text = text.replace(written, mark)
-    return text.replace("\0day", day.isoformat()).replace("\0eve", eve.isoformat())
+def moved(text: str, day: date, first: date) -> str:
+    """Return the text of a file with all its dates moved, so that its day and its first date are others."""
+
+    def date_of(found: re.Match[str]) -> str:
+        written = date.fromisoformat(found[0])
+        return (first if written == FIRST else written + (day - WRITTEN)).isoformat()
+
+    return re.sub(r"\b\d{4}-\d\d-\d\d\b", date_of, text)
+
+
+def _leave(file: Path) -> Iterator[Key]:
+    """Yield who is on leave when."""
+    with file.open(encoding="utf-8") as opened:
+        for row in csv.DictReader(opened):
+            since, until = (date.fromisoformat(row[name]) for name in ("from", "until"))
+            yield from ((row["person"], since + timedelta(days=number)) for number in range((until - since).days + 1))
 
 
 def _columns(file: Path, key: int, value: int) -> Iterator[tuple[str, str]]:
@@ -83,8 +101,8 @@ def _columns(file: Path, key: int, value: int) -> Iterator[tuple[str, str]]:
 def make_terminals(office: Office, time: ReplayedTime) -> Terminals:
     """Return the office's terminals at the begin of its day, with what they have recorded until then."""
     clock = partial(time.local, ZONE)
-    before = datetime(office.eve.year, office.eve.month, office.eve.day, 17)  # noqa: DTZ001 - a wall clock has no zone
-    history = generate(1, BACKLOG, 400, before)
+    first = office.first
+    history = generate(1, BACKLOG, 400, datetime(first.year, first.month, first.day))  # noqa: DTZ001 - a wall clock
     terminals: Terminals = {
         "lobby": SimulatedTerminal(serial=SERIALS["lobby"], users=history.users, log=history.log, now=clock),
         "gudang": SimulatedTerminal(serial=SERIALS["gudang"], comm_key=COMM_KEY, now=clock),
@@ -92,6 +110,8 @@ def make_terminals(office: Office, time: ReplayedTime) -> Terminals:
         "pos": anviz.SimulatedTerminal(serial=SERIALS["pos"], now=clock),
         "aula": push.SimulatedTerminal(serial=SERIALS["aula"], now=clock),
     }
+    for one in office.past:
+        terminals[one.terminal].punch(office.pins[one.person], one.state, 1, one.moment)
     add_past(office, terminals, clock())
     return terminals
 

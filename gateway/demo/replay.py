@@ -101,8 +101,12 @@ class Replay:
         settle: Settle,
         totals: Callable[[], Progress],
         enter_late: Callable[[], None],
+        hold: tuple[timedelta, Callable[[], None]] | None = None,
     ) -> None:
-        """``totals`` counts punches and receipts, ``enter_late`` enters the papers of the evening."""
+        """``totals`` counts punches and receipts, ``enter_late`` enters the papers of the evening.
+
+        ``hold``: a time of the day, and what is done then before the day goes on.
+        """
         self._terminals = terminals
         self._clock = clock
         self._data_dir = data_dir
@@ -124,6 +128,8 @@ class Replay:
             Scene(midnight + PAPERS, enter_late),
             *(scene for part in office.script for scene in self._punches(part)),
         ]
+        if hold is not None:
+            scenes.append(Scene(midnight + hold[0], hold[1]))
         self.scenes = sorted(scenes, key=lambda scene: scene.moment)
 
     def _punches(self, part: Part) -> list[Scene]:

@@ -163,7 +163,8 @@ class _Demo:
 
     def totals(self) -> Totals:
         """Return punches by place, but for the centre's."""
-        return measure_totals(self.data_dir, sum(terminal.count for terminal in self.terminals.values()))
+        found = measure_totals(self.data_dir, sum(terminal.count for terminal in self.terminals.values()))
+        return replace(found, verdicts=self.subscriber.received)
 
     def judging(self) -> _Judging:
         """Compare the verdicts that the centre has published."""
@@ -180,19 +181,28 @@ class _Demo:
         _central(self.folder, command)
 
 
-def demo(for_s: float | None, *, plain: bool = False, language: Language = Language.ENGLISH) -> int:
-    """Replay the day within about ``for_s`` seconds and end; None: stay after it until Ctrl-C.
+def demo(
+    for_s: float | None,
+    *,
+    plain: bool = False,
+    language: Language = Language.ENGLISH,
+    day: date | None = None,
+    hold: timedelta | None = None,
+    weeks: int = 0,
+) -> int:
+    """Replay the day, by default yesterday, within about ``for_s`` seconds and end; None: stay after it until Ctrl-C.
 
+    ``weeks`` with invented punches lie before it. At ``hold``, a time of the day, all stands still until Ctrl-C.
     Returns 0 if everything is at the centre and judged as the script means it, 1 if not.
     """
     console, words = Console(), Words(language)
-    day = datetime.now(ZONE).date() - timedelta(days=1)
+    day = day or datetime.now(ZONE).date() - timedelta(days=1)
     with tempfile.TemporaryDirectory(prefix="hadir-demo-") as name, ExitStack() as stack:
         folder = Path(name)
         signals = stack.enter_context(_handled_signals())
         page = stack.enter_context(_reserved())
         pages = _announce(stack, page, console, words)
-        office = Office(day, folder / "office")
+        office = Office(day, folder / "office", weeks)
         clock = ReplayedTime(folder / "clock", datetime(day.year, day.month, day.day, tzinfo=ZONE) + BEGIN)
         stack.callback(clock.close)
         terminals = make_terminals(office, clock)
@@ -229,15 +239,21 @@ def demo(for_s: float | None, *, plain: bool = False, language: Language = Langu
             addresses=tuple(filter(None, (page, pages))),
             start_others=start_others,
         )
-        code = _run(running, for_s)
+        code = _run(running, for_s, hold)
         if for_s is None and code == 0 and not signals.hurry.is_set():
             _stay(running)
         return code
 
 
-def _run(running: _Demo, for_s: float | None) -> int:
+def _run(running: _Demo, for_s: float | None, hold: timedelta | None) -> int:
     """Play the day, wait for the numbers and verdicts, print them; return the exit code."""
     words, screen, signals = running.words, running.screen, running.signals
+
+    def stand_still() -> None:
+        while not signals.hurry.is_set() and not running.ended():
+            screen.show(words.text(_("the day stands still; Ctrl-C lets it go on")))
+            signals.hurry.wait(LOOK_S)
+
     replay = Replay(
         running.office,
         running.terminals,
@@ -247,6 +263,7 @@ def _run(running: _Demo, for_s: float | None) -> int:
         running.waited,
         running.totals,
         running.enter_late,
+        None if hold is None else (hold, stand_still),
     )
     pause_s = (DAY_S if for_s is None else for_s) / len(replay.scenes)
 

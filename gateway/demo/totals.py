@@ -53,6 +53,8 @@ class Totals:
     at_centre: int
     events: int
     covered: int
+    verdicts: int = 0
+    """Received so far: a centre that judges moves, although it stores nothing meanwhile."""
 
     @property
     def right(self) -> bool:

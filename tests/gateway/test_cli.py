@@ -232,12 +232,9 @@ def test_internal_error_is_70_without_a_traceback() -> None:
 
 def test_demo_passes_on_what_it_found() -> None:
     """1 where the numbers differ; the duration arrives as seconds."""
-    patch = (
-        "import gateway.demo.run as run\n"
-        "run.demo = lambda for_s, *, plain, language: print(for_s, plain, language) or 1"
-    )
-    result = patched(patch, "demo", "--for", "2m", "--plain", "--lang", "id")
-    assert (result.returncode, result.stdout) == (1, "120.0 True id\n")
+    patch = "import gateway.demo.run as run\nrun.demo = lambda *given, **named: print(*given, *named.values()) or 1"
+    result = patched(patch, "demo", "--for", "2m", "--plain", "--lang", "id", "--date", "2026-10-01", "--hold", "10:10")
+    assert (result.returncode, result.stdout) == (1, "120.0 True id 2026-10-01 10:10:00 0\n")
 
 
 def test_demo_without_its_broker() -> None:

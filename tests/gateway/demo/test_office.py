@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
-from gateway.demo.office import FILES, LATE, REGISTERS, SERIALS, WRITTEN, Office, moved
+from gateway.demo.office import FILES, FIRST, LATE, REGISTERS, SERIALS, WRITTEN, Office, moved
 from gateway.demo.script import KINDS
 from tests import command
 
@@ -14,8 +14,8 @@ NEW_YEAR = date(2027, 1, 1)
 
 def test_its_files_are_entered_as_any_offices(tmp_path: Path) -> None:
     """As they are shipped, and on a day whose evening before lies in another year."""
-    for day in (WRITTEN, NEW_YEAR):
-        office, db = Office(day, tmp_path / day.isoformat()), tmp_path / f"{day}.db"
+    for day, weeks in ((WRITTEN, 0), (NEW_YEAR, 5)):
+        office, db = Office(day, tmp_path / day.isoformat(), weeks), tmp_path / f"{day}.db"
         for kind, name in [*((kind, f"{kind}.csv") for kind in REGISTERS), *LATE.items()]:
             given = ("--db", db, "--policies", office.policies, "--by", "a", "--paper", "b")
             done = command.run("central.cli", "import", kind, office.folder / name, *given, env=os.environ)
@@ -23,12 +23,12 @@ def test_its_files_are_entered_as_any_offices(tmp_path: Path) -> None:
 
 
 def test_a_file_moves_with_its_day() -> None:
-    """Both dates at once, also where the new day is the old evening."""
-    text = "2026-09-01 2026-09-02 2026-09-03"
+    """All dates by as many days; nothing that only looks like one."""
+    text = "2026-09-01 2026-09-02,2026-07-29 Contoh 1/2026 12026-09-01"
 
-    assert moved(text, WRITTEN) == text
-    assert moved(text, NEW_YEAR) == "2026-12-31 2027-01-01 2026-09-03"
-    assert moved(text, WRITTEN - timedelta(days=1)) == "2026-08-31 2026-09-01 2026-09-03"
+    assert moved(text, WRITTEN, FIRST) == text
+    first = date(2026, 12, 1)
+    assert moved(text, NEW_YEAR, first) == "2026-12-31 2027-01-01,2026-12-01 Contoh 1/2026 12026-09-01"
 
 
 def test_it_has_forty_people_and_all_that_can_happen(tmp_path: Path) -> None:
@@ -50,9 +50,24 @@ def test_it_has_forty_people_and_all_that_can_happen(tmp_path: Path) -> None:
 
 
 def test_the_shipped_files_name_no_other_date() -> None:
-    """A date that is not moved would be that of nobody's day."""
-    dates = {WRITTEN.isoformat(), (WRITTEN - timedelta(days=1)).isoformat()}
+    """All lie between the first of the weeks before and the day."""
     for file in FILES.iterdir():
         if file.is_file():
             cells = file.read_text("utf-8").replace("\n", ",").split(",")
-            assert {cell for cell in cells if cell.startswith("20") and "-" in cell} <= dates
+            dates = {cell for cell in cells if cell.startswith("20") and "-" in cell}
+            assert all(FIRST <= date.fromisoformat(cell) <= WRITTEN for cell in dates)
+
+
+def test_the_weeks_before_are_those_of_an_office(tmp_path: Path) -> None:
+    """In the order of time, on working days, of people who are there by then; the same each time; none on leave."""
+    office = Office(NEW_YEAR, tmp_path / "office", 5)
+    found = office.past
+
+    assert found == sorted(found) == Office(NEW_YEAR, tmp_path / "again", 5).past
+    assert {one.moment.date() for one in Office(NEW_YEAR, tmp_path / "short").past} == {office.eve}
+    assert {one.moment.weekday() for one in found} == {0, 1, 2, 3, 4}
+    assert found[0].moment.date() >= office.first
+    assert found[-1].moment.date() <= office.eve
+    assert "p-0120" not in {one.person for one in found if one.moment.date() == NEW_YEAR - timedelta(days=20)}
+    assert "p-0116" not in {one.person for one in found}, "whose PIN is entered in the evening of the day"
+    assert len({one.person for one in found}) == 35
