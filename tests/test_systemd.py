@@ -81,6 +81,10 @@ def test_the_unit_allows_what_the_gateway_needs(folder: Path) -> None:
     assert question > filtered.index("SystemCallFilter=~@privileged @resources")
     assert "ProtectClock=yes" not in filtered
     service = unit["Service"]
+    # Pages and terminals that call reach ports from 1024 on; below that the service would need a right of root.
+    assert {"AF_INET", "AF_INET6"} <= set(service["RestrictAddressFamilies"].split())
+    assert not {"PrivateNetwork", "SocketBindDeny", "IPAddressDeny", "AmbientCapabilities"} & set(service)
+    assert service["CapabilityBoundingSet"] == ""
     assert service["Type"] == "notify"
     assert service["RestartPreventExitStatus"] == "78"
     from gateway.app import LEDGER_HUNG_S, SHUTDOWN_S, WATCHDOG_TRANSACTION_S

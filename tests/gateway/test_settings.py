@@ -677,6 +677,31 @@ def test_mistakes_in_terminals_that_call(config: Path, more: str, mistake: str) 
     assert mistake in line
 
 
+@pytest.mark.parametrize(
+    ("receiver", "more", "mistake"),
+    [
+        (None, "", "terminals[0].driver: "),
+        ("{listen: '127.0.0.1:8088', cert_file: pem}", "", "receiver.cert_file: of no use alone; add key_file"),
+        ("{listen: '127.0.0.1:8088', key_file: pem}", "", "receiver.key_file: of no use alone; add cert_file"),
+        ("{listen: '127.0.0.1:8081'}", "", "receiver.listen: the port of the status page"),
+        ("{listen: '8088'}", "", "receiver.listen: "),
+        ("{listen: '127.0.0.1:70000'}", "", "receiver.listen: "),
+        (
+            "{listen: '127.0.0.1:8088'}",
+            "  - {name: aula, driver: push, serial: SYN1}\n",
+            "terminals[1].serial: ",
+        ),
+    ],
+)
+def test_mistakes_in_the_receiver(config: Path, receiver: str | None, more: str, mistake: str) -> None:
+    """A missing section, a certificate without its key, a port that is none or another's, a serial number twice."""
+    secret(config.parent, "pem")
+    line = "" if receiver is None else f"receiver: {receiver}\n"
+    text = PUSH.replace('receiver: {listen: "127.0.0.1:8088"}\n', line) + "    serial: SYN1\n" + more
+    (found,) = mistakes(config, text)
+    assert mistake in found
+
+
 def test_a_terminal_that_calls(config: Path) -> None:
     """Its key may be any text; its clock is set by each answer, or never."""
     secret(config.parent, "key", "0123456789ABCDEFabcdef\n")

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -533,6 +534,35 @@ def test_terminals_that_can_speak_tls(tmp_path: Path) -> None:
             sock.sendall(b"\x16\x03")
             assert running.exchange(get(), tls=context) == OK
         until(lambda: running.receiver.status().closed.get("tls", 0) >= 1)
+
+
+def test_handshakes_that_stall_take_neither_places_nor_memory(tmp_path: Path) -> None:
+    """A flood of them: nothing sent, half a greeting, a whole one without an answer to ours. A terminal is served."""
+    authority = Authority(tmp_path, "ca")
+    made = authority.issue("receiver")
+    files: dict[str, Any] = {"cert_file": made.certificate, "key_file": made.key}
+    context = ssl.create_default_context(cafile=authority.ca)
+    greeting = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), greeting, server_hostname="127.0.0.1").do_handshake()
+    hello = greeting.read()
+    with opened(Limits(connections=20, per_address=1000), **files) as running, ExitStack() as stack:
+        assert running.exchange(get(), tls=context) == OK
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for part in (b"", hello[: len(hello) // 2], hello) * 100:
+            sock = stack.enter_context(running.dial())
+            with suppress(OSError):  # it may be closed already, to make room
+                sock.sendall(part)
+            assert running.receiver.status().connections <= 20
+        assert running.exchange(get(), tls=context) == OK
+        assert running.exchange(post(LINES), tls=context).endswith(b"OK: 1")
+        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 30 * 1024**2
+    with opened(Limits(head_s=0.4), **files) as running, running.dial() as silent, running.dial() as half:
+        half.sendall(hello[:100])
+        until(lambda: running.receiver.status().closed.get("slow") == 2)
+        for sock in (silent, half):
+            with suppress(ConnectionResetError):
+                assert to_end(sock) == b""
 
 
 def test_a_certificate_that_cannot_be_used_changes_nothing(tmp_path: Path) -> None:
