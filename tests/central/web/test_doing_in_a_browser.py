@@ -51,8 +51,8 @@ def work(served: Served, first: date, last: date) -> None:
         on = first + timedelta(days=number)
         for pin in ("1001", "1002", "1003") if on.weekday() < 5 else ():
             if (pin, on) != ("1002", ABSENT):
-                came = "07:52:00" if (pin, on) == ("1002", LATE) else "07:15:00"
-                served.office.punched(pin, f"{on} {came}", f"{on} 16:05:00")
+                arrived = "07:52:00" if (pin, on) == ("1002", LATE) else "07:15:00"
+                served.office.punched(pin, f"{on} {arrived}", f"{on} 16:05:00")
 
 
 @pytest.fixture(scope="module")
