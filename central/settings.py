@@ -7,7 +7,7 @@ file among systemd's credentials goes first, because the file itself may be read
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -179,8 +179,11 @@ class Settings(_Part):
         return self.backup.folder or self.data / "backups"
 
 
-def load_settings(path: Path) -> Settings:
-    """Read settings, with every path made absolute; raises SettingsError with all mistakes."""
+def load_settings(path: Path, *, files: bool = False) -> Settings:
+    """Read settings, with every path made absolute; raises SettingsError with all mistakes.
+
+    ``files``: what they name has to be there, too, but for what commands make themselves.
+    """
     try:
         document = parse(read_text(path), str(path))
     except DocumentError as error:
@@ -191,7 +194,23 @@ def load_settings(path: Path) -> Settings:
         found = Settings.model_validate(document.plain())
     except ValidationError as error:
         raise SettingsError([_mistake(document, one) for one in error.errors(include_url=False)]) from None
-    return _placed(found, path.absolute().parent)
+    placed = _placed(found, path.absolute().parent)
+    if files and (missing := list(_missing(document, placed))):
+        raise SettingsError(missing)
+    return placed
+
+
+def _missing(document: Node, settings: Settings) -> Iterator[str]:
+    for part, name in Settings.paths:
+        value = getattr(getattr(settings, part) if part else settings, name)
+        keys = tuple(filter(None, (part, name)))
+        if keys not in _MADE and value is not None and not os.path.exists(value):  # noqa: PTH110 - never raises
+            place = document.nearest(keys).place
+            yield f"{place}: {'.'.join(keys)}: {value} is not there, or is not for this user to see"
+
+
+_MADE = (("data",), ("accounts",), ("backup", "folder"))
+"""Keys whose files and folders commands make."""
 
 
 def _mistake(document: Node, error: Mapping[str, Any]) -> str:

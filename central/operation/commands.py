@@ -183,7 +183,7 @@ def check(
 
 
 def _check(config: Path, language: Language) -> None:
-    settings = load_settings(config)
+    settings = load_settings(config, files=True)
     values = {"broker": settings.broker.url, "database": settings.database, "pages": settings.pages.listen}
     print(INIT["right"].into(language, file=config, **values))
 

@@ -74,10 +74,12 @@ def test_files_are_beside_the_settings_or_among_credentials(tmp_path: Path, monk
     path = written(tmp_path, f"{RIGHT}  username: c\n  password_file: secrets/p\ndata: d\n")
     assert load_settings(path).broker.password_file == tmp_path / "secrets/p"
     assert load_settings(path).backups == tmp_path / "d/backups"
+    with pytest.raises(SettingsError, match=r":4:18: broker.password_file: .*secrets/p is not there"):
+        load_settings(path, files=True)
     (tmp_path / "credentials").mkdir()
     (tmp_path / "credentials/secrets_p").write_text("x")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "credentials"))
-    assert load_settings(path).broker.password_file == tmp_path / "credentials/secrets_p"
+    assert load_settings(path, files=True).broker.password_file == tmp_path / "credentials/secrets_p"
 
 
 def test_commands_take_what_is_left_out_from_the_settings(tmp_path: Path) -> None:
