@@ -24,6 +24,7 @@ from central import report as reports
 from central.closing import commands as closing_commands
 from central.inbox import Broker, Inbox
 from central.log import configure_logging
+from central.mail import commands as mail_commands
 from central.operation import commands as operation_commands
 from central.operation import copy_commands
 from central.operation.doctor import doctor
@@ -37,10 +38,11 @@ from central.reports import commands as report_commands
 from central.reports.messages import message
 from central.requests import commands as request_commands
 from central.results import commands as export_commands
+from central.rights import commands as rights_commands
 from central.secret import SecretError, read_secret
 from central.settings import BROKER_URL, DEFAULT, VARIABLE, SettingsError, check_root, check_url
 from central.sheets import commands as sheet_commands
-from central.store import Database, Store, StoreError, StoreLocked, marks, ownership
+from central.store import Database, Store, StoreError, StoreLocked, marks, ownership, retention
 from central.store.engine import utc
 from central.texts import Language, Text, _
 from central.timesheet.recompute import Recompute
@@ -159,6 +161,10 @@ app.command()(web_commands.serve)
 app.add_typer(closing_commands.app, name="period")
 app.add_typer(sheet_commands.app, name="sheet")
 app.add_typer(request_commands.app, name="request")
+app.add_typer(mail_commands.app, name="mail")
+app.add_typer(rights_commands.hold, name="hold")
+app.add_typer(rights_commands.app, name="retention")
+app.add_typer(rights_commands.person, name="person")
 
 
 def main(arguments: Sequence[str] | None = None, now: Now = system_now) -> None:
@@ -356,8 +362,8 @@ def report(db: Db, lang: InLanguage = Language.ENGLISH, as_json: AsJson = False)
 def verify(db: Db) -> None:
     """Verify every stored event: content, digest, identity, chain; exit code 1 if a fault is found.
 
-    What cannot be verified is named and counted: content that gateways have removed, and the first `previous` after
-    missing events.
+    What cannot be verified is named and counted: content that gateways have removed or retention has deleted, and the
+    first `previous` after missing events.
     """
     faults = 0
     try:
@@ -367,13 +373,18 @@ def verify(db: Db) -> None:
                 _show(f"{fault.gateway} stream {fault.stream} sequence {fault.sequence}: {fault.what}")
             events = connection.exec_driver_sql("SELECT count(*) FROM event").scalar_one()
             streams = reports.report(connection).streams
+            deletions = retention.deletions(connection, "events")
     except StoreError as exc:
         raise _unreadable(db, exc) from exc
     for stream in streams:
         for line in _unverifiable(stream):
             _show(f"{stream.gateway} stream {stream.stream}: {line}")
     bodies, links = sum(_count(stream.gone) for stream in streams), sum(len(one.first_previous) for one in streams)
-    trust = f"; on trust: {bodies} pruned bodies, {links} first `previous`" if bodies or links else ""
+    for one in deletions:
+        _show(f"deletion {one.number} of {one.at}: {one.rows} bodies, by {one.by}, {one.paper}; digests are held")
+    deleted = sum(one.rows for one in deletions)
+    trust = f"; on trust: {bodies} pruned bodies, {links} first `previous`" if bodies or links or deleted else ""
+    trust += f", {deleted} bodies that retention deleted" if deleted else ""
     print(f"{'WRONG' if faults else 'OK'}: {events} events, {faults} faults{trust}")
     if faults:
         raise typer.Exit(Code.NEGATIVE)

@@ -148,6 +148,10 @@ class Settings(_Part):
     """The folder of the office's own policies."""
     sheets: _File | None = None
     """Settings of sheets, see :mod:`central.sheets.settings`."""
+    mail: _File | None = None
+    """How mails are sent, see :mod:`central.mail.settings`."""
+    retention: _File | None = None
+    """For how long what is kept, see :mod:`central.rights.settings`."""
     language: Annotated[Language, Field(strict=False)] = Language.ENGLISH
     pages: PagesSettings = PagesSettings()
     backup: BackupSettings = BackupSettings()
@@ -157,6 +161,8 @@ class Settings(_Part):
         ("", "accounts"),
         ("", "policies"),
         ("", "sheets"),
+        ("", "mail"),
+        ("", "retention"),
         *(("broker", name) for name in ("password_file", "ca_file", "cert_file", "key_file")),
         *(("pages", name) for name in ("cert_file", "key_file")),
         ("backup", "folder"),
@@ -230,12 +236,12 @@ def _placed(settings: Settings, folder: Path) -> Settings:
     for part, name in Settings.paths:
         value = getattr(getattr(settings, part) if part else settings, name)
         if value is not None:
-            changed.setdefault(part, {})[name] = _place(value, folder)
+            changed.setdefault(part, {})[name] = place_file(value, folder)
     parts = {part: getattr(settings, part).model_copy(update=new) for part, new in changed.items() if part}
     return settings.model_copy(update=parts | changed[""])
 
 
-def _place(path: Path, folder: Path) -> Path:
+def place_file(path: Path, folder: Path) -> Path:
     """Return where a file is: systemd names the credential ``secrets_NAME`` for the file ``secrets/NAME``."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if credentials and not path.is_absolute():
@@ -250,6 +256,8 @@ EVERY: Mapping[str, Callable[[Settings], object]] = {
     "accounts": lambda settings: str(settings.account_file),
     "policies": lambda settings: _text(settings.policies),
     "settings": lambda settings: _text(settings.sheets),
+    "mail_file": lambda settings: _text(settings.mail),
+    "retention_file": lambda settings: _text(settings.retention),
     "lang": lambda settings: settings.language.value,
 }
 """Options of all commands, by the names of their parameters, with their values from the settings."""

@@ -29,7 +29,7 @@ from central.sheets.source import (
     today_in,
     unit_name,
 )
-from central.store import closings, outbox, results
+from central.store import closings, outbox, results, retention
 from central.store.closings import ClosedTotal, Closing, KeptFile, StoredAdjustment
 from central.store.engine import Database, chunks, encode, utc
 from central.store.registers import Registers, Stated
@@ -441,14 +441,17 @@ def _adjustments(
     """Yield the adjustments that a closing carries.
 
     They are those of its people's earlier periods, of the periods of people who have left its units and are in no unit
-    now, and of people who were found later to belong to a closed period of its units.
+    now, and of people who were found later to belong to a closed period of its units. Periods that are never judged
+    again, because evidence was deleted, have none.
     """
+    until = retention.settled_until(connection)
+    settled = "" if until is None else until.isoformat()
     before = {one.person: one.first for one in totals}
     absent = sorted(set(closings.people_closed(connection, sorted(units))) - set(before))
     periods = people_periods(connection, policies, absent, on, on)
     elsewhere = {one.person for one in periods if one.unit is not None}
     before |= dict.fromkeys(set(absent) - elsewhere, last.isoformat())
-    missed = list(_missed(connection, units, first))
+    missed = [one for one in _missed(connection, units, first) if one[0].last.isoformat() > settled]
     found_later = {person for *_, people in missed for person in people}
     before = dict.fromkeys(found_later, first.isoformat()) | before
     changed = _changed_policies(connection, policies)
@@ -458,6 +461,8 @@ def _adjustments(
             if total.last < before[total.person]:
                 closed.setdefault((total.first, total.last), []).append((closing, total))
         for (begin, end), those in sorted(closed.items()):
+            if end <= settled:
+                continue
             dates = date.fromisoformat(begin), date.fromisoformat(end)
             yield from _changed(connection, policies, changed, those, *dates)
     yield from _new(connection, policies, missed, before)

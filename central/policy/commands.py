@@ -24,6 +24,7 @@ from central.registers.words import summary
 from central.reports.days import verdict_of
 from central.reports.messages import message
 from central.screen import print_table
+from central.store import retention
 from central.store.engine import Database
 from central.store.registers import Registers
 from central.texts import Language
@@ -204,6 +205,11 @@ def try_(
             office.add(name, _named(library, name))
     dates = first, last or first
     with Database(db, read_only=True) as database, database.reading() as connection:
+        settled = retention.settled_until(connection)
+        if settled is not None and dates[0] <= settled:
+            raise typer.BadParameter(
+                f"evidence until {settled} was deleted: write a later first date.", param_hint="--from"
+            )
         people = _people(connection, unit, person, dates, lang)
         tried = list(try_policies(connection, office, names, people, dates, clock_of(context)()))
     if as_json:

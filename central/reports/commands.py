@@ -18,20 +18,20 @@ from central.registers.lookup import UnknownSubjectError, find_person, zone_of
 from central.registers.problems import printable
 from central.registers.statements import pin_key
 from central.registers.words import summary
-from central.reports.days import Judged, counts, heads, table, title
+from central.reports.days import counts, heads, table, title
 from central.reports.doubts import doubted
 from central.reports.doubts import line as doubt_line
 from central.reports.explained import explained
 from central.reports.kept import kept
 from central.reports.messages import message
+from central.reports.on_date import judged_on
 from central.reports.why import Explained, explain
 from central.screen import print_table
-from central.store import marks, recorded, results
-from central.store.engine import Database, chunks
+from central.store import marks, recorded, results, retention
+from central.store.engine import Database
 from central.store.registers import Registers
 from central.texts import Language
 from central.timesheet.attribution import Enrolments, PinUse, Reader, UnknownPin, unknown_pins
-from central.timesheet.facts import Facts
 from central.timesheet.recompute import Recompute
 from central.words import SUBJECTS, word_of
 
@@ -117,7 +117,7 @@ def days(
                 print(printable(summary("no_such_key", values, lang)), file=sys.stderr)
                 raise typer.Exit(1)
             named = rows[-1].record.name
-        found = _of_date(connection, unit, on, OfficePolicies(policies))
+        found = judged_on(connection, unit, on, OfficePolicies(policies))
         waiting = marks.numbers(connection)[0]
     print(printable(title(named, on, lang)))
     if not found:
@@ -127,30 +127,6 @@ def days(
     if waiting:
         print(message("waiting", lang, marks=waiting))
     print_table(heads(lang), table(found, lang))
-
-
-def _of_date(connection: Connection, unit: str | None, on: date, policies: OfficePolicies) -> list[Judged]:
-    """Return the stored verdicts of all who are employed in a unit, or anywhere, on a date."""
-    registers = Registers(connection)
-    units = None if unit is None else sorted(f"unit:{key}" for key in registers.with_units_below(unit, on, on))
-    rows = registers.rows("people", units, on, on, by="subject" if units is None else "other")
-    people = {row.record.key: row.record for row in rows}
-    stored = {one.person: one for part in chunks(sorted(people)) for one in results.current(connection, part, on, on)}
-    facts = None
-    found = []
-    for key, record in people.items():
-        why: str | None = None
-        content: dict[str, Any] | None = None
-        if key in stored:
-            content = json.loads(stored[key].content)
-            if content is not None and stored[key].status == "none":
-                why, content = content["why"], None
-        else:
-            facts = facts or Facts(connection, policies, sorted(people), on, on)
-            planned = facts.days(key).on(on)
-            why = planned if isinstance(planned, str) else None
-        found.append(Judged(key, record.name, record.unit, content, why))
-    return found
 
 
 def recompute(
@@ -193,7 +169,11 @@ def rebuild(context: typer.Context, db: Db, policies: Policies = None, lang: InL
         with database.reading() as connection:
             days, different = results.rebuilt(connection, since)
             failed = marks.numbers(connection)[1]
+            settled = retention.settled_until(connection)
+            trusted = 0 if settled is None else results.days_until(connection, settled)
     print(message("rebuilt", lang, days=days, same=days - different, different=different))
+    if settled is not None:
+        print(message("rebuilt_settled", lang, days=trusted, until=settled))
     if failed:
         print(message("set_aside", lang, failed=failed), file=sys.stderr)
     if different or failed:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
 from central.reports.why import Explained
-from central.store import marks, results
+from central.store import marks, results, retention
 from central.store.engine import utc
 from central.store.registers import Registers
 from central.timesheet.facts import judge_now
@@ -21,25 +21,28 @@ def explained(
     """Return what is known of a day: the stored verdict; as known at a moment, it is judged by what was known then.
 
     Texts of policies and versions of the judgement are not kept: where another one was in force then, the verdict that
-    was stored then is what was known.
+    was stored then is what was known. So it is for dates that are never judged again, because evidence was deleted.
     """
     moment = None if known_at is None else utc(known_at)
     registers = Registers(connection, known_at)
     rows = registers.rows("people", [f"person:{person}"])
     history = results.history(connection, person, on, moment)
     judged = None
-    if known_at is not None or not history:
+    settled = retention.settled_until(connection)
+    is_settled = settled is not None and on <= settled
+    if not is_settled and (known_at is not None or not history):
         judged = judge_now(connection, policies, person, on, int(now.timestamp()), known_at)
     replaced = None if judged is None or known_at is None else _replaced(connection, policies, judged.policy, moment)
     if judged is not None and (replaced is None or not history):
         content = None if judged.result is None else json.loads(judged.content)
         status, reason = judged.status, judged.why
     else:
-        last = history[-1] if history and (known_at is None or replaced is not None) else None
+        counts = known_at is None or replaced is not None or is_settled
+        last = history[-1] if history and counts else None
         stored = None if last is None else json.loads(last.content)
         content = None if last is None or last.status == "none" else stored
         status = "none" if last is None else last.status
-        reason = None if stored is None else stored.get("why")
+        reason = ("settled" if is_settled and not history else None) if stored is None else stored.get("why")
     return Explained(
         person=person,
         name=rows[-1].record.name if rows else person,

@@ -1,8 +1,9 @@
 """The access log in the database: who looked at whose data, when, and from where. Rows are only added.
 
-Triggers refuse to change or delete a row, and each row carries the digest of the row before it: whoever alters the file
-itself has to alter every later row too, and the last digest, which auditors write down, differs. A digest is the
-SHA-256 of the canonical JSON of the row's columns in their order, ``digest`` left out.
+Triggers refuse to change a row, and to delete one that no deletion on record covers (:mod:`central.store.retention`).
+Each row carries the digest of the row before it: whoever alters the file itself has to alter every later row too, and
+the last digest, which auditors write down, differs. A digest is the SHA-256 of the canonical JSON of the row's columns
+in their order, ``digest`` left out.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Index, func, select
 from sqlmodel import Field
 
 from central.store.engine import KEY, Row, encode, insert_many, table
+from central.store.retention import access_begin
 
 FIRST_DIGEST = ""
 """What the first row has as the digest of the row before it."""
@@ -21,7 +23,7 @@ MAX_TEXT = 200
 
 
 class AccessRow(Row, table=True):
-    """One look at people's data, or an attempt that was refused; never updated, never deleted."""
+    """One look at people's data, or an attempt that was refused; never updated, deleted by retention alone."""
 
     __tablename__: ClassVar[Any] = "access_log"
     __table_args__: ClassVar[Any] = (
@@ -124,8 +126,8 @@ def newest(
 
 
 def verify(connection: Connection) -> Chain:
-    """Recompute every digest, and return where the chain ends or breaks."""
-    count, previous = 0, FIRST_DIGEST
+    """Recompute every digest, and return where the chain ends or breaks; it begins behind what retention deleted."""
+    count, previous = access_begin(connection)
     for row in connection.execution_options(yield_per=1_000).execute(select(ACCESS).order_by(ACCESS.c.id)):
         count += 1
         values = tuple(row)

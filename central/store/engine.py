@@ -238,6 +238,11 @@ class Database:
         """Close the file; transactions that are open stay so until they end."""
         self._engine.dispose()
 
+    def truncate_log(self) -> None:
+        """Copy the write-ahead log into the file and empty it, as far as no reader needs it: it holds older pages."""
+        with closing(_connect(self.path, "rw")) as driver:
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Yield a connection within a transaction that may write; committed, durably, where the block ends normally.

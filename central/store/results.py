@@ -179,6 +179,12 @@ def rebuilt(connection: Connection, since: str) -> tuple[int, int]:
     return connection.execute(days).scalar_one(), connection.execute(found).scalar_one()
 
 
+def days_until(connection: Connection, last: date) -> int:
+    """Return how many days until a date have a verdict."""
+    days = select(func.count()).where(RESULT.c.revision == 1, RESULT.c.date <= last.isoformat())
+    return int(connection.execute(days).scalar_one())
+
+
 def history(connection: Connection, person: str, on: date, known_at: str | None = None) -> list[Revision]:
     """Return all revisions of a day in their order; those that were stored until a moment."""
     query = select(RESULT).where(RESULT.c.person == person, RESULT.c.date == on.isoformat())

@@ -18,7 +18,7 @@ from central.collector import paused_collector
 from central.json_text import load_json
 from central.policy.office import OfficePolicies
 from central.registers.statements import pin_key
-from central.store import contact, marks, offline, recorded, results, tails
+from central.store import contact, marks, offline, recorded, results, retention, tails
 from central.store.engine import Database, StoreError, encode, utc
 from central.store.marks import Marked
 from central.store.recorded import Unattributed
@@ -118,8 +118,10 @@ class Recompute:
                 or (marks.next_due(connection) or now.timestamp()) < now.timestamp()
             ):
                 return []
-            found = []
+            found, settled = [], retention.settled_until(connection)
             for person, on in results.sample(connection, sample, random):
+                if settled is not None and on <= settled:
+                    continue
                 stored = results.last_revisions(connection, [person], on, on)[person, on]
                 judged = judge_now(connection, self._policies, person, on, int(now.timestamp()))
                 if judged is not None and judged.inputs != stored.inputs:
@@ -195,6 +197,7 @@ class Recompute:
         wanted = Wanted()
         self._attribute(connection, readings, wanted, now)
         add_dates(connection, wanted, simple, now.date() + timedelta(days=1))
+        wanted.leave_out(retention.settled_until(connection))
         if wanted.future:
             marks.set_due(connection, {(person, on): midnight(on) - DAY_S for person, on in wanted.future})
         for part in wanted.apart():
@@ -263,6 +266,10 @@ class Recompute:
     ) -> None:
         instant = int(now.timestamp())
         near = {person: touched(facts.days(person), person, wanted) for person in people}
+        near = {person: dates for person, found in near.items() if (dates := wanted.unsettled(found))}
+        people = list(near)
+        if not people:
+            return
         every = {on for dates in near.values() for on in dates}
         together = {(facts.days(person), on) for person, dates in near.items() for on in dates}  # many share their days
         ends = [

@@ -30,12 +30,24 @@ class Wanted:
     """Of dates of punches: by how many seconds the terminals' clocks were before UTC."""
     future: set[tuple[str, date]] = field(default_factory=set)
     """Dates ahead on which people have to be looked at again."""
+    settled: date | None = None
+    """No date until this one is judged again: evidence of it, or its verdict, was deleted."""
 
     def add(self, person: str, on: date, cause: str) -> None:
         """Add a date of a person with a cause."""
         causes = self.dates.setdefault(person, {}).setdefault(on, [])
         if cause not in causes:
             causes.append(cause)
+
+    def leave_out(self, settled: date | None) -> None:
+        """Leave out the dates that are never judged again."""
+        self.settled = settled
+        self.dates = {person: left for person, dates in self.dates.items() if (left := self.unsettled(dates))}
+
+    def unsettled(self, dates: Mapping[date, list[str]]) -> dict[date, list[str]]:
+        """Return those dates that may be judged."""
+        settled = self.settled
+        return {on: causes for on, causes in dates.items() if settled is None or on > settled}
 
     def apart(self) -> list["Wanted"]:
         """Return parts in which the dates of each person lie near each other, so that nothing between is read."""
@@ -46,7 +58,7 @@ class Wanted:
                 if number < 0 or (on - before).days > 2 * WIDE:
                     number += 1
                     if number == len(parts):
-                        parts.append(Wanted(offsets=self.offsets))
+                        parts.append(Wanted(offsets=self.offsets, settled=self.settled))
                 parts[number].dates.setdefault(person, {})[on] = dates[on]
                 before = on
         return parts

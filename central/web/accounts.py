@@ -22,6 +22,7 @@ from ruamel.yaml.comments import CommentedMap
 from central.files import give_to_owner
 from central.json_text import dump_json
 from central.policy.document import DocumentError, Node, Place, parse, read_text
+from central.texts import Language
 from central.web.access import WITH_UNITS, Role, Viewer
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -29,7 +30,9 @@ HEAD = """\
 # Accounts of the centre's pages. Change them with `hadir-central account`; a running server reads the file again.
 # role: operator, superior (both with units: their subtrees), bkd, auditor, person (with person: a key)
 """
-_KEYS = ("role", "units", "person", "password")
+_KEYS = ("role", "units", "person", "password", "mail", "language")
+MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){1,8}")
+"""Addresses that mails go to: no quotes, no comments, no white space, nothing that a header could be made of."""
 _HASH = re.compile(
     r"\$argon2id\$v=19\$m=[0-9]{1,8},t=[0-9]{1,3},p=[0-9]{1,3}\$[A-Za-z0-9+/]{16,64}\$[A-Za-z0-9+/]{32,128}"
 )
@@ -49,6 +52,10 @@ class Account:
     person: str | None
     password: str | None
     """The argon2id hash; None: nobody can log in yet."""
+    mail: str | None = None
+    """Where a superior's digest and an operator's alarms are sent; None: nowhere."""
+    language: Language = Language.INDONESIAN
+    """Of these mails."""
 
     @property
     def viewer(self) -> Viewer:
@@ -97,7 +104,10 @@ def _account(name: str, place: Place, node: Node) -> Account:
         if key not in _KEYS:
             raise DocumentError(node.keys[key], f"unknown key; an account has {', '.join(_KEYS)}")
     role = _role(node, place)
-    account = Account(name, role, _units(node), _text(node, "person"), _text(node, "password"))
+    contact = _text(node, "mail"), _language(node)
+    account = Account(name, role, _units(node), _text(node, "person"), _text(node, "password"), *contact)
+    if account.mail is not None and not MAIL.fullmatch(account.mail):
+        raise DocumentError(node.keys["mail"], f"{name}: write one plain address, such as siti@example.go.id")
     if role in WITH_UNITS and not account.units:
         raise DocumentError(place, f"{name}: the role {role} needs `units:`, the keys of one or more units")
     if role not in WITH_UNITS and account.units:
@@ -137,6 +147,16 @@ def _units(node: Node) -> tuple[str, ...]:
 def _text(node: Node, key: str) -> str | None:
     found = node.get(key)
     return None if found is None or found.value is None else _key(found)
+
+
+def _language(node: Node) -> Language:
+    found = node.get("language")
+    if found is None or found.value is None:
+        return Language.INDONESIAN
+    try:
+        return Language(found.value)
+    except ValueError:
+        raise DocumentError(found.place, f"unknown language; write one of {', '.join(Language)}") from None
 
 
 def _key(node: Node) -> str:
@@ -234,9 +254,11 @@ class Edited:
         values: dict[str, Any] = {"role": account.role.value}
         if account.units:
             values["units"] = list(account.units)
-        for key in ("person", "password"):
+        for key in ("person", "password", "mail"):
             if (value := getattr(account, key)) is not None:
                 values[key] = value
+        if account.language is not Language.INDONESIAN:
+            values["language"] = account.language.value
         entry = self._document["accounts"].setdefault(account.name, CommentedMap())
         for key in [key for key in entry if key not in values]:
             del entry[key]

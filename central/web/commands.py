@@ -20,8 +20,9 @@ from central.settings import address_of, check_public
 from central.sheets.settings import SettingsError
 from central.store import accesses
 from central.store.engine import Database
+from central.texts import Language
 from central.web.access import WITH_UNITS, Role
-from central.web.accounts import NAME, Account, AccountFile, AccountsError, editing, read_accounts
+from central.web.accounts import MAIL, NAME, Account, AccountFile, AccountsError, editing, read_accounts
 
 File = Annotated[Path, typer.Option("--accounts", metavar="FILE", help="The file of accounts (YAML).")]
 PasswordFile = Annotated[
@@ -32,6 +33,19 @@ Units = Annotated[
     list[str] | None, typer.Option("--unit", metavar="KEY", help="A unit with all below it; may be repeated.")
 ]
 Person = Annotated[str | None, typer.Option(metavar="KEY", help="The person whose account it is.")]
+
+
+def _address_of_mail(address: str | None) -> str | None:
+    if address is not None and not MAIL.fullmatch(address):
+        raise typer.BadParameter("write one plain address, such as siti@example.go.id.")
+    return address
+
+
+Mail = Annotated[
+    str | None,
+    typer.Option(callback=_address_of_mail, metavar="ADDRESS", help="Where its digest or alarms are sent."),
+]
+MailLanguage = Annotated[Language, typer.Option(help="Language of its mails.")]
 
 app = typer.Typer(no_args_is_help=True, help="Accounts of the pages: who may see and do what.")
 
@@ -61,6 +75,8 @@ def add(
     unit: Units = None,
     person: Person = None,
     password_file: PasswordFile = None,
+    mail: Mail = None,
+    language: MailLanguage = Language.INDONESIAN,
 ) -> None:
     """Add an account, and set its password. Tambah akun dan kata sandinya."""
     hashing = _passwords()
@@ -77,10 +93,12 @@ def add(
             _refuse(f"{accounts}: there is an account {name}; `account passwd` changes its password")
         password = hashing.hash_password(_new_password(password_file, hashing))
         with editing(accounts) as edited:
-            edited.add(Account(name, role, tuple(dict.fromkeys(unit or ())), person, password))
+            edited.add(Account(name, role, tuple(dict.fromkeys(unit or ())), person, password, mail, language))
     except AccountsError as error:
         _refuse(str(error))
     print(f"{name} can log in ({role})")
+    if role is Role.PERSON:
+        print(f"{name} can log in only where the pages are served with --own-days")
     if person is None and role in (Role.SUPERIOR, Role.BKD):
         print(f"{name} cannot approve requests without --person KEY: whose own request it is could not be known")
 
@@ -100,6 +118,24 @@ def passwd(name: Name, accounts: File, password_file: PasswordFile = None) -> No
     print(f"{name} has another password")
 
 
+@app.command("mail")
+def set_mail(
+    name: Name,
+    accounts: File,
+    address: Annotated[
+        str | None, typer.Option(callback=_address_of_mail, metavar="ADDRESS", help="Else none.")
+    ] = None,
+    language: MailLanguage = Language.INDONESIAN,
+) -> None:
+    """Set where an account's mails go, or that none are sent to it. Alamat surel akun."""
+    try:
+        with editing(accounts) as edited:
+            edited.put(replace(edited.existing(name), mail=address, language=language))
+    except AccountsError as error:
+        _refuse(str(error))
+    print(f"{name} gets no mails" if address is None else f"mails of {name} go to {address}")
+
+
 @app.command("list")
 def list_accounts(accounts: File, as_json: AsJson = False) -> None:
     """Show the accounts, without their hashes. Tampilkan akun."""
@@ -115,6 +151,8 @@ def list_accounts(accounts: File, as_json: AsJson = False) -> None:
                 "units": one.units,
                 "person": one.person,
                 "can_log_in": one.password is not None,
+                "mail": one.mail,
+                "language": one.language,
             }
             for one in found.values()
         ]

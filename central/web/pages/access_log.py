@@ -27,12 +27,16 @@ WHAT: Mapping[str, Text] = {
     "unassigned": in_context("look", "people without a unit"),
     "evidence": in_context("look", "evidence"),
     "access_log": in_context("look", "the access log"),
+    "person_export": in_context("look", "a copy of all data of a person"),
+    "retention_applied": in_context("look", "a deletion by retention"),
+    "hold_set": in_context("look", "a hold"),
+    "hold_lifted": in_context("look", "the end of a hold"),
 }
 TEXTS: Mapping[str, Text] = {
     "access_page": _("Access log"),
     "access_about": _(
         "Every look at people's data, the newest first. A page is sent only after its line is stored here, and no line "
-        "can be changed or removed with this program."
+        "can be changed with this program, or removed before its retention has ended."
     ),
     "access_chain": _(
         "{rows} lines. The digest of the last one is {digest}. Note number and digest: whoever alters the log later, "

@@ -1,0 +1,1 @@
+"""Mails: a daily digest to superiors and alarms to operators, counts and a link only."""

@@ -1,0 +1,1 @@
+"""People's rights and the end of keeping: holds, retention, and a person's own data."""
