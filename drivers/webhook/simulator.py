@@ -52,6 +52,11 @@ class Punch(NamedTuple):
     """With the app's zone."""
     state: int
 
+    @property
+    def local_time(self) -> datetime:
+        """Its second by the wall clock of the app's zone, naive."""
+        return self.moment.replace(tzinfo=None, microsecond=0)
+
     def json(self) -> dict[str, Any]:
         """Return it as the app posts it: with a fraction of a second, an offset, and private things."""
         at = self.moment.isoformat(timespec="milliseconds")

@@ -30,6 +30,7 @@ from central.store import StoreError
 from drivers.anviz import simulator as anviz
 from drivers.base import RawPunch
 from drivers.push import simulator as push
+from drivers.webhook import simulator as webhook
 from drivers.zkteco.simulator import SimulatedTerminal, Simulator, generate
 from gateway.event import punch_id
 from gateway.ledger import LedgerReader
@@ -73,6 +74,13 @@ SAVED_S = 3
 
 CALL_FAULTS = ("lost-reply=2", "cut-upload=2", "repeat=2", "slow=1ms", "chunked", "expect", "proxy", "wrong-serial")
 """What terminals that call do for a while."""
+APP_FAULTS = (
+    *("lost-reply=2", "cut-upload=2", "repeat=2", "slow=1ms", "wrong-signature=2", "no-signature=2", "mute"),
+    *("no-json", "deep", "nan", "other-form", "bad-record", "unknown-state", "too-long"),
+)
+"""What an app does for a while."""
+APP_SECRET = "torture-of-an-app"
+APP_SERIAL = "TORTURE-APP"
 CALLERS_SHARE = 0.3
 """How many of all punches are made at terminals that call."""
 CALL_PACE = 0.02
@@ -158,6 +166,7 @@ class Torture:
         self._folder = folder
         self._terminals = _terminals(self._chance)
         self._callers = _callers(self._chance)
+        self._app = webhook.App(zone=ZONE)
         self._receiver_port = free_port()
         self._clock_file = folder / "clock-offset"
         self._clock_off_s = 0.0
@@ -169,6 +178,7 @@ class Torture:
         with ExitStack() as stack:
             entries = {name: self._served(terminal, stack) for name, terminal in self._terminals.items()}
             entries |= {name: self._calling(terminal, stack) for name, terminal in self._callers.items()}
+            entries["aplikasi"] = self._posting(stack)
             self._broker = stack.enter_context(Broker(self._folder, *self._broker_lines()))
             self._link = stack.enter_context(Link(self._broker.port))
             self._gateway = _Program(
@@ -194,6 +204,7 @@ class Torture:
             events = self._check()
         records = sum(terminal.count for terminal in self._terminals.values())
         records += sum(len(set(terminal.log)) for terminal in self._callers.values())  # equal lines are one punch
+        records += len(self._app.records)
         return Outcome(self._seed, self._did, records, events, time.monotonic() - begun)
 
     def _served(self, terminal: SimulatedTerminal | SimulatedAnviz, stack: ExitStack) -> dict[str, Any]:
@@ -208,6 +219,15 @@ class Torture:
         """Let a terminal call the gateway until ``stack`` is closed; return what a configuration says of it."""
         stack.enter_context(push.Simulator(terminal, f"http://127.0.0.1:{self._receiver_port}", pace=CALL_PACE))
         return {"driver": "push", "serial": terminal.serial}
+
+    def _posting(self, stack: ExitStack) -> dict[str, Any]:
+        """Let an app post to the gateway until ``stack`` is closed; return what a configuration says of it."""
+        secret = self._folder / "app-secret"
+        secret.write_text(f"{APP_SECRET}\n", encoding="ascii")
+        secret.chmod(0o600)
+        url = f"http://127.0.0.1:{self._receiver_port}"
+        stack.enter_context(webhook.Simulator(self._app, url, "app", APP_SECRET, pace=CALL_PACE))
+        return {"driver": "webhook", "serial": APP_SERIAL, "path": "app", "secret_file": str(secret)}
 
     def _broker_lines(self) -> list[str]:
         saving = ["persistence true", f"persistence_location {self._folder / 'broker'}/"]
@@ -252,10 +272,15 @@ class Torture:
         def punch() -> None:
             while not stopping.wait(chance.expovariate(PUNCHES_PER_S)):
                 if chance.random() < CALLERS_SHARE:
-                    caller = chance.choice(list(self._callers.values()))
+                    punch_of = (str(chance.randrange(3001, 3005)), chance.choice((0, 1)))
+                    name = chance.choice([*self._callers, ""])
+                    if not name:
+                        self._app.punch(*punch_of)
+                        continue
+                    caller = self._callers[name]
                     # Older firmware hides a punch in the second of its last upload; only the nightly count finds it.
                     if not caller.has_time_stamps or caller.log[-1].moment < caller.clock():
-                        caller.punch(str(chance.randrange(3001, 3005)), chance.choice((0, 1)))
+                        caller.punch(*punch_of)
                     continue
                 terminal = chance.choice(list(self._terminals.values()))
                 terminal.punch(chance.choice(list(terminal.users.values())), chance.choice((0, 1, 4, 5)))
@@ -286,6 +311,7 @@ class Torture:
             ("gateway's clock stepped", self._step_gateway),
             ("serial line faulty", self._spoil_line),
             ("calling terminal faulty", self._spoil_caller),
+            ("app faulty", self._spoil_app),
         )
         what, work = self._chance.choice(torments)
         self._did[what] += 1
@@ -360,6 +386,12 @@ class Torture:
         self._pass(0.3, 1.5)
         faults.switch(f"{fault.partition('=')[0]}=off")
 
+    def _spoil_app(self) -> None:
+        fault = self._chance.choice(APP_FAULTS)
+        self._app.faults.switch(fault)
+        self._pass(0.3, 1.5)
+        self._app.faults.switch(f"{fault.partition('=')[0]}=off")
+
     def _mend_line(self) -> None:
         self._line.plug()
         self._line.faults = anviz.Faults()
@@ -388,6 +420,10 @@ class Torture:
             occurrences = Counter((made.pin, made.moment) for made in set(caller.log))
             for (pin, moment), count in occurrences.items():
                 expected |= {punch_id(caller.serial, pin, moment, number + 1) for number in range(count)}
+        # The app's identifiers tell its records of one second apart.
+        posted = Counter((made.pin, made.local_time) for made in tuple(self._app.records))
+        for (pin, moment), count in posted.items():
+            expected |= {punch_id(APP_SERIAL, pin, moment, number + 1) for number in range(count)}
         return expected
 
     def _settle(self) -> None:

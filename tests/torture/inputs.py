@@ -25,6 +25,8 @@ KINDS = {
     "bundles": "tests.gateway.mutated_bundles",
     "ZKTeco frames": "tests.drivers.zkteco.mutated",
     "Anviz frames": "tests.drivers.anviz.mutated",
+    "PUSH uploads": "tests.drivers.push.mutated",
+    "posts of apps": "tests.drivers.webhook.mutated",
     "lines of text": "tests.drivers.line.mutated",
     "messages from the broker": "tests.gateway.mutated_messages",
     "configurations": "tests.gateway.mutated_settings",

@@ -189,7 +189,7 @@ def _key(data: dict[str, Any]) -> tuple[str, str]:
 
 
 def _posted(made: Any) -> tuple[str, str]:
-    return made.pin, made.moment.astimezone(ZONE).replace(tzinfo=None, microsecond=0).isoformat()
+    return made.pin, made.local_time.isoformat()
 
 
 def test_a_full_disk_refuses_and_recovers(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
