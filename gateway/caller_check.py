@@ -1,4 +1,4 @@
-"""Judges terminals that call, by what the receiver has seen of them: for the doctor. Pure.
+"""Judges terminals and apps that call, by what the receiver has seen of them: for the doctor. Pure.
 
 A terminal that calls cannot be visited. What went wrong is judged from who called, from where and with what.
 """
@@ -12,6 +12,10 @@ SILENT = timedelta(minutes=10)
 ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared
 SHOWN = 5
 """Serial numbers that are named in one line."""
+AHEAD_S = 60
+"""A record is not made after it was posted: so far two right clocks may differ."""
+UNREADABLE = ("no_json", "other_form", "too_many", "too_long")
+"""Why an app's posts are refused that have the right signature."""
 REFUSED_MUCH = 20
 """Requests above the limit of one terminal that are no single burst."""
 
@@ -78,6 +82,46 @@ def judge_caller(
     yield CallerFinding("serial", "passed", "serial", {"serial": caller["serial"]})
     if last_punch is None:
         yield CallerFinding("record", "warned", "only_polls", {})
+
+
+def unsigned_posts(caller: Mapping[str, Any]) -> int:
+    """Return how many posts of an app were refused for their signature."""
+    refused: Mapping[str, int] = caller["refused"]
+    return refused.get("wrong_signature", 0) + refused.get("no_signature", 0)
+
+
+def judge_app(name: str, path: str, receiver: Mapping[str, Any], *, now: datetime) -> Iterator[CallerFinding]:
+    """Judge how a configured app posts to ``path``: from where, its signatures, its clock, what it posts.
+
+    Its silence is no failure: it posts when people punch. The counts are those since the gateway started.
+    """
+    caller = receiver["callers"].get(name)
+    if caller is None:
+        host, _, port = receiver["listen"].rpartition(":")
+        shown = "ADDRESS" if host in ANY_ADDRESS else host
+        yield CallerFinding("route", "warned", "never_posted", {"path": path, "url": f"http://{shown}:{port}{path}"})
+        return
+    refused = caller["refused"]
+    served = sum(caller["requests"].values()) > sum(refused.values())
+    minutes = int((now - datetime.fromisoformat(caller["last_seen"])).total_seconds() // 60)
+    values = {"address": caller["address"], "minutes": max(0, minutes)}
+    if refused.get("elsewhere") and not served:
+        yield CallerFinding("route", "failed", "called_from_elsewhere", values)
+        return
+    yield CallerFinding("route", "passed", "posts", values)
+    often = refused.get("too_often", 0) > REFUSED_MUCH
+    yield (
+        CallerFinding("port", "warned", "posts_too_often", {}) if often else CallerFinding("port", "passed", "fine", {})
+    )
+    if unsigned := unsigned_posts(caller):
+        yield CallerFinding("key", "warned" if served else "failed", "signature_wrong", {"count": unsigned})
+    else:
+        yield CallerFinding("key", "passed", "fine", {})
+    yield CallerFinding("serial", "passed", "posts_to", {"path": path})
+    if caller["ahead_s"] is not None and caller["ahead_s"] > AHEAD_S:
+        yield CallerFinding("terminal_clock", "warned", "app_clock_ahead", {"seconds": f"{caller['ahead_s']:,}"})
+    if unreadable := sum(refused.get(why, 0) for why in UNREADABLE):
+        yield CallerFinding("record", "warned", "posts_unreadable", {"count": unreadable})
 
 
 def _never_called(receiver: Mapping[str, Any]) -> CallerFinding:

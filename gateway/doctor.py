@@ -40,10 +40,12 @@ from drivers.base import (
     UnreadableLog,
     marked_new,
 )
+from drivers.receiver.caller import CallerOptions
 from drivers.receiver.listener import open_socket
+from drivers.receiver.registry import UrlPath
 from gateway.advice import judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
-from gateway.caller_check import judge_caller, judge_receiver
+from gateway.caller_check import judge_app, judge_caller, judge_receiver
 from gateway.clock import Clock
 from gateway.control import Done, Failed, ask
 from gateway.event import utc_text
@@ -470,12 +472,17 @@ def _findings_of_caller(entry: TerminalSettings, clock: Clock, daemon: _Daemon) 
     if state is None:
         yield _failed("route", "daemon_refuses", reason="hadir reload")
         return
-    found = [*judge_caller(entry.name, receiver, last_punch=state["last_punch"], now=clock.now())]
-    yield from (Finding(*one) for one in found if one.step != "record")
-    if found[-1].outcome == "failed":
+    key = entry.key() if isinstance(entry, CallerOptions) else None
+    if isinstance(key, UrlPath):
+        found = [*judge_app(entry.name, key.value, receiver, now=clock.now())]
+    else:
+        found = [*judge_caller(entry.name, receiver, last_punch=state["last_punch"], now=clock.now())]
+    later = {one.step: Finding(*one) for one in found if one.step in ("terminal_clock", "record")}
+    yield from (Finding(*one) for one in found if one.step not in later)
+    if any(one.outcome == "failed" for one in found):
         return
     for finding in _findings_of_state(entry, state, daemon.status):
-        yield Finding(*found[-1]) if finding.step == found[-1].step else finding
+        yield later.get(finding.step, finding)
 
 
 def _findings_of_state(

@@ -166,6 +166,35 @@ FINDINGS: Mapping[str, FindingText] = {
         _("it calls, and no punch has arrived yet"),
         _("Punch once at the terminal. If nothing arrives within two minutes, restart it and try again."),
     ),
+    # Apps that post.
+    "never_posted": FindingText(
+        _("nothing has been posted to {path} since the gateway started"),
+        _(
+            "Give the app's developers {url}, the secret and docs/webhook.md; let this computer's firewall admit the "
+            "port. Where nobody has punched in the app since then, nothing is wrong."
+        ),
+    ),
+    "posts": FindingText(_("its last post came from {address}, {minutes} minutes ago")),
+    "posts_to": FindingText(_("it posts to {path}")),
+    "posts_too_often": FindingText(
+        _("it posts more often than the limit allows"),
+        _("Ask its developers to post several records at once, and to wait after an answer 429."),
+    ),
+    "signature_wrong": FindingText(
+        _("{count} of its posts had a wrong signature, or none, and were refused"),
+        _(
+            "Compare the app's secret with secret_file; the app must sign exactly the bytes that it sends "
+            "(docs/webhook.md). If both are right, find out what else posts there."
+        ),
+    ),
+    "posts_unreadable": FindingText(
+        _("{count} of its posts could not be read and were refused; the app keeps them"),
+        _("Show docs/webhook.md to its developers: JSON in UTF-8, its list where `items` points to, up to 1 MiB."),
+    ),
+    "app_clock_ahead": FindingText(
+        _("the newest record of its last post lies {seconds} s in the future"),
+        _("The app should take the time of its server, not of a phone; compare `timezone:` where it sends no offset."),
+    ),
     # Terminals.
     "daemon_holds_it": FindingText(_("the daemon talks to it")),
     "left_alone": FindingText(_("not tried: a daemon may be talking to it")),

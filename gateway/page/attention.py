@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from gateway.advice import BROKER_FINDINGS, judge_clock, obstacle
 from gateway.broker_status import BrokerStatus
+from gateway.caller_check import AHEAD_S, unsigned_posts
 from gateway.findings import FINDINGS
 from gateway.page.messages import Messages
 from gateway.texts import Language as Spoken
@@ -99,6 +100,12 @@ def _receiver(receiver: Mapping[str, Any] | None, t: Messages) -> Iterator[Item]
         if caller["refused"].get("elsewhere"):
             what = t("caller_elsewhere", terminal=name, address=caller["address"])
             yield Item("caller_elsewhere", False, what, t("caller_elsewhere_do"))
+        if unsigned := unsigned_posts(caller):
+            what = t("app_signature", terminal=name, count=t.number(unsigned))
+            yield Item("app_signature", False, what, t("app_signature_do"))
+        if (ahead_s := caller.get("ahead_s")) is not None and ahead_s > AHEAD_S:
+            what = t("app_clock", terminal=name, seconds=t.number(ahead_s))
+            yield Item("app_clock", False, what, t("app_clock_do"))
 
 
 def _terminal(

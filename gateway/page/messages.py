@@ -69,6 +69,12 @@ TEXTS: Mapping[str, Text] = {
     "caller_elsewhere_do": _(
         "It keeps its punches. If it moved, correct from: in its entry, then hadir reload; if not, find out what calls."
     ),
+    "app_signature": _("{terminal}: {count} posts with a wrong signature, or none, were refused"),
+    "app_signature_do": _(
+        "Compare the app's secret with secret_file; if both are right, find out what else posts there."
+    ),
+    "app_clock": _("{terminal}: the newest record of its last post lies {seconds} s in the future"),
+    "app_clock_do": _("The app should take the time of its server; compare timezone: where it sends no offset."),
     # Figures.
     "figures": _("On the way to the centre"),
     "broker": _("Broker"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.caller_check import judge_caller, judge_receiver
+from gateway.caller_check import judge_app, judge_caller, judge_receiver
 from gateway.findings import FINDINGS
 from gateway.texts import Language
 
@@ -131,3 +131,38 @@ def check_texts(found: Any) -> None:
         assert (text.advice is None) == (found.outcome == "passed")
         if text.advice is not None:
             assert "{" not in text.advice.into(language, **found.values)
+
+
+def app(refused: dict[str, int] | None = None, **changes: Any) -> dict[str, Any]:
+    """Return an app that posted a moment ago."""
+    return caller(requests={"POST presensi": 9}, refused=refused or {}, **{"ahead_s": -2, **changes})
+
+
+@pytest.mark.parametrize(
+    ("callers", "findings"),
+    [
+        ({}, ["never_posted"]),
+        ({"gate": app()}, ["posts", "fine", "fine", "posts_to"]),
+        ({"gate": app({"elsewhere": 9})}, ["called_from_elsewhere"]),
+        ({"gate": app({"wrong_signature": 9})}, ["posts", "fine", "signature_wrong", "posts_to"]),
+        ({"gate": app({"no_signature": 1})}, ["posts", "fine", "signature_wrong", "posts_to"]),
+        ({"gate": app({"too_often": 99})}, ["posts", "posts_too_often", "fine", "posts_to"]),
+        ({"gate": app(ahead_s=61)}, ["posts", "fine", "fine", "posts_to", "app_clock_ahead"]),
+        ({"gate": app({"no_json": 1, "too_long": 2})}, ["posts", "fine", "fine", "posts_to", "posts_unreadable"]),
+    ],
+)
+def test_apps_that_post(callers: dict[str, Any], findings: list[str]) -> None:
+    """From where, with which signatures, with which clock, and with what; silence at night is no failure."""
+    now = NOW + timedelta(days=3)
+
+    found = [*judge_app("gate", "/hook/presensi", receiver(callers=callers), now=now)]
+
+    assert [finding.name for finding in found] == findings
+    failed = [finding.name for finding in found if finding.outcome == "failed"]
+    assert failed == ([name for name in findings if name == "called_from_elsewhere"] or _never_signed(callers))
+    for finding in found:
+        check_texts(finding)
+
+
+def _never_signed(callers: dict[str, Any]) -> list[str]:
+    return ["signature_wrong"] if callers.get("gate", {}).get("refused") == {"wrong_signature": 9} else []

@@ -692,6 +692,32 @@ def test_simulate_calls_a_receiver() -> None:
         assert process.wait(WAIT_S) == 0
 
 
+def test_simulate_posts_like_an_app(tmp_path: Path) -> None:
+    """Its records wait while the receiver is not there; a secret that is too short is refused."""
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef\n")
+    server = f"http://127.0.0.1:{free_port()}"
+    with running("simulate", "webhook", "--server", server, "--secret-file", secret, "--records", 7) as process:
+        assert process.stdin
+        assert process.stdout
+        assert f"with 7 records posts to {server}/hook/presensi." in process.stdout.readline()
+        for command, answer in [
+            ("punch 0042 1", "0042 punched at"),
+            ("fault lost-reply=2", "lost-reply is 2."),
+            ("clock +1h", "The clock shows"),
+            ("status", "8 records, 0 delivered"),
+        ]:
+            process.stdin.write(f"{command}\n")
+            process.stdin.flush()
+            assert answer in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+    secret.write_text("short")
+    refused = hadir("simulate", "webhook", "--secret-file", secret)
+    assert refused.returncode == 2
+    assert "16 or more" in " ".join(refused.stderr.replace("│", " ").split())
+
+
 def test_simulate_has_the_faults_of_its_options() -> None:
     """Faults are listed, given at the start, and typed; the gateway's own tools then say what they meet."""
     listed = hadir("simulate", "zkteco", "--faults").stdout.splitlines()

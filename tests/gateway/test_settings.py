@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from drivers import DRIVERS
 from drivers.push.terminal import PushOptions
 from drivers.textfile import read_secret
+from drivers.webhook.terminal import WebhookOptions
 from gateway.settings import Settings, SettingsError, json_schema, load
 from tests.authority import Authority
 
@@ -712,6 +713,60 @@ def test_a_terminal_that_calls(config: Path) -> None:
     assert terminal.key().value == "SYN1"
     assert terminal.comm_key() == "0123456789ABCDEFabcdef"
     assert len(terminal.expected().networks) == 2
+
+
+WEBHOOK = PUSH.replace("driver: push", "driver: webhook").replace("loket-3", "aplikasi")
+APP = "    serial: APP-PRESENSI\n    secret_file: key\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "mistake"),
+    [
+        ("    secret_file: key\n", "serial is missing; write a name of your own for the app"),
+        ("    serial: APP\n", "secret_file: is missing"),
+        ("    serial: APP\n    secret_file: nowhere\n", "secret_file: no such file"),
+        ("    serial: APP\n    secret_file: short\n", "secret_file: the file holds no token; write 16 or more"),
+        ("    serial: APP\n    secret_file: empty\n", "secret_file: the file is empty"),
+        ("    serial: APP\n    secret_file: open\n", "secret_file: everybody on this machine can read this secret"),
+        ("    serial: APP\n    secret: 0123456789abcdef\n", "secret: a secret does not belong in this file"),
+        (f"{APP}    path: hook/presensi\n", "path: "),
+        (f"{APP}    items: records\n", "items: not a JSON Pointer"),
+        (f"{APP}    fields: {{pin: ''}}\n", "fields.pin: a pointer to a field begins with a slash"),
+        (f"{APP}    fields: {{pin: null}}\n", "fields.pin: "),
+        (f"{APP}    fields: {{name: /name}}\n", "fields.name: unknown key"),
+        (f"{APP}    states: {{masuk: in}}\n", "states.masuk"),
+        (f"{APP}    states: {{masuk: 70000}}\n", "states.masuk"),
+        (
+            f"{APP}  - name: other\n    driver: webhook\n    path: aplikasi\n{APP}".replace("APP-", "B-", 1),
+            "path: the same as",
+        ),
+        (f"{APP}  - name: other\n    driver: webhook\n{APP}", "serial: the same as"),
+    ],
+)
+def test_mistakes_in_apps(config: Path, more: str, mistake: str) -> None:
+    """Each says what is right, and none has a value of a secret."""
+    secret(config.parent, "key", "0123456789ABCDEFabcdef\n")
+    secret(config.parent, "short", "0123456789\n")
+    secret(config.parent, "empty", "\n")
+    secret(config.parent, "open", "0123456789ABCDEFabcdef\n").chmod(0o644)
+    found = mistakes(config, WEBHOOK + more)
+    assert any(mistake in line for line in found), found
+    assert "0123456789" not in "".join(found)
+
+
+def test_an_app(config: Path) -> None:
+    """What is left out is as in the documentation; the line end of a secret does not belong to it."""
+    secret(config.parent, "key", "0123456789ABCDEFabcdef\r\n")
+    config.write_text(WEBHOOK + APP + "    fields: {state: null, pin: /who/pin}\n", encoding="utf-8")
+    (terminal,) = load(config).terminals
+    assert isinstance(terminal, WebhookOptions)
+    assert terminal.key().value == "/hook/aplikasi"
+    assert terminal.secret() == b"0123456789ABCDEFabcdef"
+    form = terminal.form(ZoneInfo("Asia/Jakarta"))
+    assert form.items == ("records",)
+    assert form.fields == {"pin": ("who", "pin"), "time": ("at",), "id": ("id",)}
+    assert form.states == {"masuk": 0, "pulang": 1}
+    assert not form.allow_nip
 
 
 def test_only_terminals_that_call_take_the_time_from_answers(config: Path) -> None:
