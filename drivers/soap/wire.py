@@ -34,7 +34,10 @@ KEPT_BYTES = 1024
 NO_DATA = "No data!"
 """The information in place of rows where there are none."""
 
+TAG_BYTES = 64
+"""Bytes in which a tag may have begun."""
 _CLOSING_ROW = b"</Row>"
+_END_OF_ROW = re.compile(rb"</Row>|<Row[\s>/]")
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/\d\.\d +(\d{3})(?:[ \r\n]|$)")
 _CHUNK = re.compile(rb"[ \t]*([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\n]*)?\r?\n")
@@ -163,7 +166,11 @@ class RowReader:
         """Return the rows that ``data`` completes."""
         rows: list[bytes | BadRecord] = []
         if self._long is not None:
-            data = self._end_long(data, rows)
+            following = self._long.feed(data)
+            if following is None:
+                return rows
+            rows.append(self._long.end())
+            self._long, data = None, following
         *ended, rest = (self._held + data).split(_CLOSING_ROW)
         if not self.is_begun:
             self._look_at_beginning(ended[0] if ended else rest)
@@ -180,8 +187,8 @@ class RowReader:
         """Return what the end of the reply completes, and find out whether it is whole."""
         rows: list[bytes | BadRecord] = []
         if self._long is not None:
-            rows.append(self._long.end())
             self.is_whole = self._long.is_closed(self._closing)
+            rows.append(self._long.end())
             self._long = None
             return rows
         closing = self._closing.search(self._held)
@@ -212,30 +219,15 @@ class RowReader:
         self._held = b""
         start = rest.rfind(b"<Row")
         if start < 0:
-            self._cut(rest[:-64], rows)
-            self._held = rest[-64:]
+            self._cut(rest[:-TAG_BYTES], rows)
+            self._held = rest[-TAG_BYTES:]
         elif len(rest) - start > ROW_BYTES:
             self._cut(rest[:start], rows)
             self._long = _LongRow(rest[start:])
+            self._long.feed(b"")
         else:
             self._cut(rest[:start], rows)
             self._held = rest[start:]
-
-    def _end_long(self, data: bytes, rows: list[bytes | BadRecord]) -> bytes:
-        """Consume what belongs to a row that is too long; return what follows it."""
-        long = self._long
-        assert long is not None  # noqa: S101 - the caller checked it
-        # The closing tag may have begun in the bytes before.
-        before = long.window
-        end = (before + data).find(_CLOSING_ROW)
-        if end < 0:
-            long.add(data)
-            return b""
-        used = max(0, end + len(_CLOSING_ROW) - len(before))
-        long.add(data[:used])
-        rows.append(long.end())
-        self._long = None
-        return data[used:]
 
 
 class _LongRow:
@@ -245,21 +237,35 @@ class _LongRow:
         self._digest = sha256()
         self._size = 0
         self._kept = data[:KEPT_BYTES]
-        self.window = b""
-        """The last bytes, in which a tag may have begun."""
-        self.add(data)
+        opening, self._tail = data[:1], data[1:]
+        self._count(opening)  # so that its own opening tag is not taken for that of the next row
 
-    def add(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._size += len(data)
-        self.window = (self.window + data[-64:])[-64:]
+    def feed(self, data: bytes) -> bytes | None:
+        """Return what follows the row; None while it goes on. Without an end it ends where the next row begins."""
+        data, self._tail = self._tail + data, b""
+        found = _END_OF_ROW.search(data)
+        if found is None:
+            self._count(data[:-TAG_BYTES])
+            self._tail = data[-TAG_BYTES:]
+            return None
+        end = found.end() if found[0] == _CLOSING_ROW else found.start()
+        self._count(data[:end])
+        return data[end:]
 
     def is_closed(self, closing: re.Pattern[bytes]) -> bool:
-        return closing.search(self.window) is not None
+        """Whether the last bytes hold a closing tag."""
+        return closing.search(self._tail) is not None
 
     def end(self) -> BadRecord:
+        """Return the row as it is kept."""
+        self._count(self._tail)
+        self._tail = b""
         kept = without_unknown(self._kept)
         return BadRecord(kept, kept, f"a row of {self._size} bytes", self._size, self._digest.hexdigest())
+
+    def _count(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._size += len(data)
 
 
 # --- punches ------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import typer
 from drivers.anviz import simulator as anviz_simulator
 from drivers.line import simulator as line_simulator
 from drivers.push import simulator as push_simulator
+from drivers.soap import simulator as soap_simulator
 from drivers.textfile import TextFileError, read_token
 from drivers.webhook import simulator as webhook_simulator
 from drivers.zkteco import simulator as zkteco_simulator
@@ -387,6 +388,72 @@ def webhook(
     with _serving(lambda: simulator, server, "0") as (_, stop):
         print(
             f"An app with {grouped(records)} records posts to {server}/hook/{path}. Its clock shows {timezone}.",
+            flush=True,
+        )
+        _run_console(simulator, stop, punch_every)
+
+
+class Board(StrEnum):
+    """Dialect of a terminal with a web service."""
+
+    OLD = "old"
+    NEW = "new"
+
+
+@simulate.command()
+def soap(
+    web_port: Annotated[int, typer.Option(min=0, max=65535, help="Of the web service; 0 chooses a free one.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the other protocol; 0 chooses a free one.")] = 4370,
+    shut: Annotated[bool, typer.Option("--shut", help="The port of the other protocol is shut.")] = False,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for everybody.")] = "127.0.0.1",
+    firmware: Annotated[
+        Board, typer.Option(help="Dialect: old is HTTP/1.0 of ZEM boards, new sends chunks, attributes and names.")
+    ] = Board.OLD,
+    records: Annotated[int, typer.Option(min=0, help="Records in the log to begin with.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed invents the same log.")] = 1,
+    people: Annotated[int, typer.Option(min=1, help="People enrolled: 1001, 1002 and so on.")] = 50,
+    comm_key: Annotated[int, typer.Option(min=0, max=999_999, help="Communication key; 0: none.")] = 0,
+    serial: Annotated[str, typer.Option(help="Serial number.")] = "SIM0000000001",
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "Simulated X100-C",
+    clock_offset: Annotated[
+        float,
+        typer.Option(parser=signed_duration, metavar="DURATION", help="How far the clock is off, such as +7m or -30s."),
+    ] = 0.0,
+    timezone: ClockZone = OFFICE_ZONE,
+    punch_every: Annotated[
+        float | None, typer.Option(parser=duration, metavar="DURATION", help="People punch this often.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="What goes wrong from the beginning; may be given several times."),
+    ] = None,
+) -> None:
+    """Serve a Solution terminal with a web service, and port 4370 beside it, until Ctrl-C.
+
+    Lines typed while it runs are commands: punch 1001, rush 20, clock +7m, fault cut, faults, status, help.
+    """
+    try:
+        terminal = zkteco_simulator.build(
+            now=_clock_in(timezone),
+            serial=serial,
+            people=people,
+            records=records,
+            seed=seed,
+            comm_key=comm_key,
+            clock_offset_s=clock_offset,
+        )
+    except ValueError as exc:
+        raise typer.BadParameter(f"{exc}.") from None
+    terminal.model = model
+    simulator = soap_simulator.Simulator(
+        terminal, host, web_port=web_port, port=None if shut else port, firmware=firmware.value
+    )
+    _switch(simulator.web.faults.switch, fault)
+    with _serving(lambda: simulator, f"{host}, port {web_port} or {port},", "0 and --web-port 0") as (_, stop):
+        print(
+            f"Terminal {serial} with {grouped(terminal.count)} records, firmware {firmware.value}, web service at "
+            f"{host}:{simulator.web.port}, other protocol {'shut' if shut else f'at {simulator.address}'}. "
+            f"Its clock shows {timezone}.",
             flush=True,
         )
         _run_console(simulator, stop, punch_every)

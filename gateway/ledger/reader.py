@@ -405,16 +405,6 @@ class LedgerReader:
 
     # What a reading is aligned with.
 
-    def has_other_log(self, known: KnownTerminal) -> bool:
-        """Return whether records of the same terminal's log are stored under another name: another way to read it."""
-        rows = self._rows(
-            "SELECT 1 FROM terminal WHERE serial = :serial AND number <> :number "
-            "AND (length > 0 OR generation > first_generation) LIMIT 1",
-            serial=known.serial,
-            number=known.number,
-        )
-        return bool(rows)
-
     def order(self, known: KnownTerminal, first: int, count: int) -> list[bytes]:
         """Return up to ``count`` fingerprints of a terminal's stored order, from position ``first`` on."""
         rows = self._rows(

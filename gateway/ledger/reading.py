@@ -109,8 +109,6 @@ class LogImport:
         self._earlier_records: dict[bytes, deque[int | None]] = {}
         """The same for a log of internal numbers, whose records are matched by their bytes and never resolved again."""
         self._days: Counter[int] = Counter()
-        self._is_shared = reader.has_other_log(known)
-        """Another entry reads a log of the same terminal: its records are these, and only its places are others."""
         self._stored = ReadingResult()
         self._records: Iterator[Record] = iter(())
         """The records not known yet."""
@@ -357,8 +355,8 @@ class LogImport:
         first_identities = [event.identity_of(context.serial, record, 1) for record in records]
         identities = [identity.bytes for identity in first_identities]
         slice_.present = transaction.present(identities) if identities else set()
-        if self._is_shared and slice_.present:
-            slice_.own = self._own_places(transaction, slice_, records, identities)
+        if slice_.present and transaction.has_other_log(plan.number, context.serial):
+            slice_.is_shared, slice_.own = True, self._own_places(transaction, slice_, records, identities)
         slice_.live = live = unconfirmed(transaction.connection, identities) if slice_.present else {}
         places: list[tuple[object, ...]] = []
         withheld = []
@@ -486,12 +484,12 @@ class LogImport:
         wanted = identity
         while wanted in slice_.present or (occurrence > 1 and transaction.holds(wanted)):
             unplaced = None
-            if occurrence > 1 or self._is_shared:
+            if occurrence > 1 or slice_.is_shared:
                 unplaced = unconfirmed(transaction.connection, [wanted]).get(wanted)
             if unplaced is not None and isinstance(record, RawPunch) and _is_of(record, unplaced):
                 slice_.own.add(wanted)
                 return 0, self._confirm(transaction, record, unplaced, slice_.log_position_of(position))
-            if self._is_shared and unplaced is None and wanted not in slice_.own:
+            if slice_.is_shared and unplaced is None and wanted not in slice_.own:
                 slice_.own.add(wanted)
                 return 0, transaction.sequence_of(wanted)
             occurrence += 1
@@ -598,8 +596,10 @@ class _Slice:
     """First identities stored before, and those added in this slice."""
     live: dict[bytes, Any] = field(default_factory=dict)
     """First identity → row of :func:`unconfirmed`, of records that no record of the log was found for."""
+    is_shared: bool = False
+    """Another entry has read this log too: its records are these, and only its places are others."""
     own: set[bytes] = field(default_factory=set)
-    """Those identities whose records this log holds, where another entry reads a log of the same terminal too."""
+    """Identities whose records are in this log by the places of this entry, where it is shared."""
 
     def log_position_of(self, position: int) -> int:
         """Return the log position of the record at ``position`` of the stored order."""

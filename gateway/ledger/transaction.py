@@ -144,6 +144,15 @@ class Transaction:
             for row in self.connection.exec_driver_sql(f"SELECT {columns} FROM {table} WHERE id IN ({marks})", values)
         }
 
+    def has_other_log(self, terminal: int, serial: str) -> bool:
+        """Return whether records of this device's log are stored under another name than that of ``terminal``."""
+        found = self.connection.exec_driver_sql(
+            "SELECT 1 FROM terminal WHERE serial = ? AND number <> ? AND (length > 0 OR generation > first_generation) "
+            "LIMIT 1",
+            (serial, terminal),
+        )
+        return found.first() is not None
+
     def placed(self, prints: Mapping[bytes, bytes], terminal: int, generation: int) -> set[bytes]:
         """Return those identities whose records are in a terminal's log, of this generation or a later one.
 

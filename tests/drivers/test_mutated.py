@@ -7,6 +7,7 @@ import pytest
 from tests.drivers.anviz import mutated as anviz
 from tests.drivers.line import mutated as line
 from tests.drivers.push import mutated as push
+from tests.drivers.soap import mutated as soap
 from tests.drivers.webhook import mutated as webhook
 from tests.drivers.zkteco import mutated as zkteco
 
@@ -19,8 +20,8 @@ PUSH = [push.attack, push.attack_others, push.attack_head]
 
 @pytest.mark.parametrize(
     "attack",
-    [zkteco.attack, anviz.attack, line.attack, *PUSH, webhook.attack],
-    ids=["zkteco", "anviz", "line", "push", "push-others", "push-heads", "webhook"],
+    [zkteco.attack, anviz.attack, line.attack, soap.attack, *PUSH, webhook.attack],
+    ids=["zkteco", "anviz", "line", "soap", "push", "push-others", "push-heads", "webhook"],
 )
 def test_mutated_bytes(attack: Callable[[int], None]) -> None:
     """Neither another exception nor a record that is none."""

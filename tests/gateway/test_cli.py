@@ -188,6 +188,7 @@ def test_installed_command_tells_its_version() -> None:
         (["simulate", "anviz", "--fault", "fire"], "no fault 'fire'"),
         (["simulate", "push", "--fault", "fire"], "no fault 'fire'"),
         (["simulate", "push", "--server", "https://127.0.0.1"], "write http://HOST:PORT"),
+        (["simulate", "soap", "--fault", "fire"], "no fault 'fire'"),
         (["probe", "10.0.0.1", "--driver", "push"], "cannot be called; it calls the gateway"),
     ],
 )

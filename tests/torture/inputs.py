@@ -24,6 +24,7 @@ KINDS = {
     "exports": "tests.drivers.attlog.mutated",
     "bundles": "tests.gateway.mutated_bundles",
     "ZKTeco frames": "tests.drivers.zkteco.mutated",
+    "answers of web services": "tests.drivers.soap.mutated",
     "Anviz frames": "tests.drivers.anviz.mutated",
     "PUSH uploads": "tests.drivers.push.mutated",
     "posts of apps": "tests.drivers.webhook.mutated",

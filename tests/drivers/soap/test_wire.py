@@ -1,6 +1,7 @@
 """Requests, replies and rows of the web service: bytes in, values out."""
 
 from datetime import datetime
+from hashlib import sha256
 
 import pytest
 
@@ -120,18 +121,20 @@ def test_rows_that_lose_a_tag(step: int) -> None:
 
 @pytest.mark.parametrize("step", [1000, 65536])
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_row_of_any_length_costs_itself(step: int, *, ended: bool) -> None:
-    """Kept in part, with its size and digest; what follows it is read. Without an end it is the last one."""
+@pytest.mark.parametrize("others", [0, 1, 40])
+def test_a_row_of_any_length_costs_itself(step: int, others: int, *, ended: bool) -> None:
+    """Kept in part, with size and digest of all of it; what follows is read, also where it has no end."""
     long = b"<Row><PIN>7</PIN><Name>Siti " + b"x" * 300_000 + (b"</Name></Row>" if ended else b"")
-    others = [row("9", MOMENT)] if ended else []
-    records, log, reader = read(answer(row("8", MOMENT), long, *others), step)
+    following = [row(f"9{number}", MOMENT) for number in range(others)]
+    records, log, reader = read(answer(row("8", MOMENT), long, *following), step)
     bad = records[1]
     assert isinstance(bad, BadRecord)
-    assert (len(records), log.rows) == (2 + len(others), 2 + len(others))
-    assert bad.size is not None
-    assert bad.size >= len(long)
+    assert reasons(records) == ["8", bad.reason, *(f"9{number}" for number in range(others))]
+    assert log.rows == 2 + others
     assert len(bad.raw) <= wire.KEPT_BYTES
     assert b"Siti" not in bad.raw
+    whole = long if ended else long + (b"\r\n" if others else b"\r\n" + CLOSING)
+    assert (bad.size, bad.sha256) == (len(whole), sha256(whole).hexdigest())
     assert reader.is_whole
 
 

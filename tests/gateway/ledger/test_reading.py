@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from drivers.base import RawPunch, Reading
 from gateway.event import ReadingContext, punch_id
 from gateway.ledger import Ledger
-from gateway.ledger.reading import Start, Unaligned
+from gateway.ledger.reading import SLICE, Start, Unaligned
 from tests.gateway.office import ZONE
 
 SERIAL = "CEXA193960001"
@@ -46,11 +46,18 @@ def punch(second: int, pin: str = "7", state: int = 0, base: datetime = MORNING,
     return RawPunch(pin, None, base + timedelta(seconds=second), state, 1, code, f"{pin} {second} {state}".encode())
 
 
-def read(ledger: Ledger, name: str, log: list[RawPunch], start: int = 0, begin: Start = "all") -> Any:
+def read(
+    ledger: Ledger,
+    name: str,
+    log: list[RawPunch],
+    start: int = 0,
+    begin: Start = "all",
+    between: Callable[[], None] = lambda: None,
+) -> Any:
     """Read the log from a position, or from its beginning where that does not continue what is stored."""
     context = ReadingContext(name, SERIAL, ZONE, VIA[name], NOW, True, None, False, timedelta(minutes=1))  # type: ignore[arg-type]  # one of two
     try:
-        return ledger.record_reading(context, Reading(start, len(log), log[start:], "40"), start=begin)
+        return ledger.record_reading(context, Reading(start, len(log), log[start:], "40"), start=begin, between=between)
     except Unaligned:
         return ledger.record_reading(context, Reading(0, len(log), log, "40"), start=begin)
 
@@ -104,6 +111,15 @@ def test_history_that_one_way_withholds_is_no_second_punch(ledger: Ledger) -> No
     log.append(punch(1))
     assert (read(ledger, "gate-soap", log).new, read(ledger, "gate", log).new) == (1, 0)
     assert [one[2] for one in stored(ledger)] == [2]
+
+
+def test_two_first_readings_at_the_same_time(ledger: Ledger) -> None:
+    """One is in the middle of its import when the other begins: a slice of the one, then all of the other."""
+    log = [punch(second // 2) for second in range(SLICE + 100)]
+    other = [lambda: read(ledger, "gate-soap", log)]
+    assert read(ledger, "gate", log, between=lambda: other.pop()() if other else None).read == len(log)
+    assert other == []
+    check(ledger, log)
 
 
 STEPS = st.lists(
