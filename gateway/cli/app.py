@@ -19,7 +19,6 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from gateway.cli.base import EPILOG, Code, Failure, print_stderr
-from gateway.cli.direct import status_options
 from gateway.cli.loading import load
 
 
@@ -194,7 +193,7 @@ def main() -> None:
     sys.stdout, sys.stderr = map(_tolerant, (sys.stdout, sys.stderr))
     output = _output()
     try:
-        options = status_options(sys.argv[2:]) if sys.argv[1:2] == ["status"] else None
+        options = load("direct").status_options(sys.argv[2:]) if sys.argv[1:2] == ["status"] else None
         if options is None:
             app(prog_name="hadir")
         else:
