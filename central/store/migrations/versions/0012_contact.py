@@ -1,13 +1,11 @@
 """Connections to the broker, and gateways that are not known to run since the centre had none."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import BigInteger, Column, ForeignKey, Integer, String
 
 revision = "0012"
-down_revision = "0011" if any(Path(__file__).parent.glob("0011_*.py")) else "0010"
+down_revision = "0011"
 
 _KEY = BigInteger().with_variant(Integer(), "sqlite")
 
