@@ -2,11 +2,13 @@
 
 Each server runs in a process of its own and answers polls, and uploads of ten lines, on a new connection for each, as
 terminals open them. The receiver hands an upload to eight threads, as many as run the workers, which reply without
-storing it. Then the whole way: the daemon with 300 terminals of `driver: push`, from the post to the subscriber.
+storing it. Then the whole way: the daemon with 300 terminals of `driver: push`, from the post to the subscriber; and an
+app of `driver: webhook`, from the post to the answer, which is sent after the commit.
 """
 
 import argparse
 import asyncio
+import hmac
 import json
 import socket
 import subprocess
@@ -43,6 +45,9 @@ UPLOAD_EVERY = 4
 AT_ONCE = 32
 """Requests under way when the highest rate is measured."""
 P99_RATIO, CPU_RATIO = 10.0, 1.0
+POSTS, POSTS_PER_S = 600, 15.0
+"""Of one app; it may post 20 times a second."""
+KEY = b"0123456789abcdef"
 LINE = b"0042\t2026-11-30 07:01:02\t0\t1\t0\t0\t0\n"
 READY_S = 30.0
 MORNING_S = 60
@@ -69,6 +74,7 @@ def run(plan: Plan) -> Iterator[Figure]:
     bare, ours = _load("bare", plan), _load("receiver", plan)
     yield from _compared(bare, ours)
     yield from _morning(bare.p99_ms, plan)
+    yield from _app(bare.p99_ms, plan)
 
 
 def _compared(bare: Load, ours: Load) -> Iterator[Figure]:
@@ -173,8 +179,8 @@ def _demand(reply: bytes) -> None:
         raise RuntimeError(f"the server answered {reply[:100]!r}")
 
 
-def _at_pace(call: Callable[[int], None], count: int) -> list[float]:
-    """Make calls at the pace of the terminals; return how long each took, in seconds."""
+def _at_pace(call: Callable[[int], None], count: int, per_s: float = POLLS_PER_S) -> list[float]:
+    """Make calls at a pace; return how long each took, in seconds."""
     took: list[float] = []
 
     def call_when_due(number: int, due_s: float) -> None:
@@ -185,7 +191,7 @@ def _at_pace(call: Callable[[int], None], count: int) -> list[float]:
 
     with ThreadPoolExecutor(16) as pool:
         start = time.monotonic() + 0.1
-        for done in [pool.submit(call_when_due, number, start + number / POLLS_PER_S) for number in range(count)]:
+        for done in [pool.submit(call_when_due, number, start + number / per_s) for number in range(count)]:
             done.result()
     return took
 
@@ -247,6 +253,47 @@ def _morning(bare_p99_ms: float, plan: Plan) -> Iterator[Figure]:
         f"≤ {MORE_MB} MB more",
         yes_no(above_mb <= MORE_MB),
     )
+
+
+def _app(bare_p99_ms: float, plan: Plan) -> Iterator[Figure]:
+    """Measure posts of one record to the daemon: post to answer, each committed before."""
+    folder = plan.fresh("app")
+    secret = folder / "secret"
+    secret.write_bytes(KEY)
+    secret.chmod(0o600)
+    with ExitStack() as stack:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        settings = settings_of(stack.enter_context(broker(folder)), {"none": "127.0.0.1:9"}) | {
+            "receiver": {"listen": f"127.0.0.1:{port}"},
+            "terminals": [{"name": "app", "driver": "webhook", "serial": "APP", "secret_file": str(secret)}],
+        }
+        stack.enter_context(daemon(folder, settings))
+        wait_for(lambda: _answers(port), READY_S, "the daemon's receiver")
+        wait_for(lambda: _exchange(port, _post(0)).startswith(b"HTTP/1.1 200"), READY_S, "the app's first post", 0.5)
+        took = _at_pace(lambda number: _deliver(port, number + 1), plan.size(POSTS), POSTS_PER_S)
+    p50, p99 = (quantiles(took, n=100, method="inclusive")[at] * 1000 for at in (49, 98))
+    yield Figure(
+        f"an app that posts {POSTS_PER_S:.0f} records a second, each stored before the answer",
+        f"request to starlette p99 {bare_p99_ms:.1f} ms",
+        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
+        f"p99 {times(p99 / bare_p99_ms)}",
+    )
+
+
+def _deliver(port: int, number: int) -> None:
+    """Post a record until it is stored, as an app does: on a busy machine more than four may be under way at once."""
+    while not _exchange(port, _post(number)).startswith(b"HTTP/1.1 200"):
+        time.sleep(0.01)
+
+
+def _post(number: int) -> bytes:
+    at = f"{office_time():%Y-%m-%dT%H:%M:%S}"
+    record = {"id": f"a-{number}", "pin": str(100_000 + number), "at": at, "kind": "masuk"}
+    body = json.dumps({"records": [record]}).encode()
+    signature = hmac.new(KEY, body, "sha256").hexdigest()
+    head = f"POST /hook/app HTTP/1.1\r\nHost: 10.1.2.3\r\nX-Hub-Signature-256: sha256={signature}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def _online(running: RunningDaemon) -> int:

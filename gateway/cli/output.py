@@ -33,9 +33,9 @@ def fullness(records: int | None, capacity: int | None, *, short: bool = False) 
     return f"{grouped(records)}{of}{'' if short else ' records'}{percent}"
 
 
-def code_text(code: int, label: str | None) -> str:
-    """Return a raw code followed by its label, if it has one."""
-    return f"{code} {label}" if label else str(code)
+def code_text(code: int | None, label: str | None) -> str:
+    """Return a raw code followed by its label, if it has one; nothing where the record has no code."""
+    return f"{code} {label}" if label else "" if code is None else str(code)
 
 
 def duration_text(time_span: timedelta) -> str:

@@ -65,6 +65,11 @@ def _as_published(event: StoredEvent, *, pins: bool) -> str:
     return json.dumps(body, ensure_ascii=False)
 
 
+def _code(code: int | None, label: str | None) -> str:
+    """Return what a code means; records of lines and apps have none."""
+    return label or ("-" if code is None else str(code))
+
+
 def _event_line(event: StoredEvent, sent: str, *, pins: bool) -> str:
     body = json.loads(event.body)
     data = body["data"]
@@ -72,7 +77,7 @@ def _event_line(event: StoredEvent, sent: str, *, pins: bool) -> str:
     if kind == "punch.recorded":
         kind = "punch"
         person = f"uid:{data['uid']}" if data["pin"] is None else data["pin"] if pins else mask_pin(data["pin"])
-        state, verify = data["state_label"] or data["state"], data["verify_label"] or data["verify"]
+        state, verify = _code(data["state"], data["state_label"]), _code(data["verify"], data["verify_label"])
         details = f"{person:<8} {state:<9} {verify:<11} {','.join(data['suspect'])}"
     else:
         details = data.get("reason") or data.get("cause") or ""

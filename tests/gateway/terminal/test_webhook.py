@@ -31,6 +31,7 @@ from tests.drivers.webhook.office import entry as entry_of
 from tests.gateway import office as office_module
 from tests.gateway.office import ZONE, Clock
 from tests.gateway.test_callers import settings_with
+from tests.gateway.test_cli import hadir
 
 PACE = 0.01
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -273,3 +274,6 @@ def test_killed_between_the_commit_and_the_reply(tmp_path: Path) -> None:
         ledger.close()
     punches = Counter(_key(body["data"]) for body in bodies if "punch.recorded" in body["type"])
     assert punches == Counter(map(_posted, app.records))
+    shown = hadir("tail", "-c", tmp_path / "gateway.yaml", "-n", 3)  # of records without a code for verification
+    assert shown.returncode == 0, shown.stderr
+    assert len(shown.stdout.splitlines()) == 3
