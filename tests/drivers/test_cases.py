@@ -6,7 +6,7 @@ Terminals that speak PUSH:
    tests/drivers/push/test_session.py::test_the_answer_to_the_first_request
    tests/drivers/push/test_wire.py::test_the_first_options
    tests/drivers/receiver/test_listener.py::test_what_terminals_send_gets_the_same_short_reply
-2. HTTP/1.0 without Host and pushver, and the suffix .aspx: the same options, names of headers as old firmware reads them
+2. HTTP/1.0 without Host and pushver, and the suffix .aspx: the same options, headers as old firmware reads them
    tests/drivers/push/test_session.py::test_the_answer_to_the_first_request
    tests/drivers/receiver/test_http.py::test_a_reply_is_what_old_firmware_reads_byte_for_byte
    tests/drivers/receiver/test_http.py::test_headers_that_old_firmware_cannot_read_are_not_sent
