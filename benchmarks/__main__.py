@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from benchmarks import (
+    backlog,
     command_line,
     decode,
     drain,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory": memory.run,
     "sixty-four": sixty_four.run,
     "receiver": receiver.run,
+    "backlog": backlog.run,
     "serial": serial_line.run,
     "slow": slow_terminal.run,
     "judge": judge.run,

@@ -494,9 +494,9 @@ class ReceiverLimits(_Section):
     """Memory for uploads that wait for the ledger, of all callers together."""
     hold: Annotated[Seconds, duration_between("100ms", "1m")] = 8.0
     """Longest wait of an upload for the ledger; then its caller is requested to repeat it later."""
-    requests_per_second: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 20
+    requests_per_second: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 100
     """Requests of one terminal in a second, on average."""
-    burst: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 60
+    burst: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 200
     """Requests of one terminal at once, above that average."""
 
 

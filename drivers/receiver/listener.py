@@ -85,8 +85,8 @@ class Limits:
     discarded_s: float = 120.0
     memory_bytes: int = 8 * 1024**2
     hold_s: float = 8.0
-    rate: float = 20.0
-    burst: float = 60.0
+    rate: float = 100.0
+    burst: float = 200.0
 
 
 @dataclass(frozen=True, slots=True)
