@@ -724,3 +724,6 @@ class Driver:
     None: the family does not call. Where it is given, the gateway uses it in place of ``connect``."""
     has_log: bool = True
     """Whether its terminals have a log in which records have places: the entry's ``start`` is a place in it."""
+    has_serial: bool = True
+    """Whether its terminals report a serial number. False: the configured one counts, and ``serial()`` is not called by
+    the gateway; the options declare ``serial``, and a terminal without one is refused."""

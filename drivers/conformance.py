@@ -112,7 +112,13 @@ def its_interfaces_return_their_types(bench: Bench) -> None:
     """Identity, clock, sizes, log, users, live punches: each in the types of drivers.base, and the log byte by byte."""
     with bench.connect() as terminal:
         _require(isinstance(terminal.serial(), str), "serial() is a text")
-        _require(isinstance(terminal.identify(), TerminalInfo), "identify() is a TerminalInfo")
+        identity = terminal.identify()
+        _require(isinstance(identity, TerminalInfo), "identify() is a TerminalInfo")
+        configured = getattr(bench.options, "serial", None)
+        _require(
+            bench.driver.has_serial or (bool(configured) and identity.serial == configured),
+            "a terminal that reports no serial number has the configured one",
+        )
         clock = terminal.read_clock()
         _require(
             clock is None or (isinstance(clock, ClockReading) and clock.local_time.tzinfo is None), "a naive clock"

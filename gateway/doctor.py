@@ -522,7 +522,8 @@ def _met(settings: Settings, entry: TerminalSettings, clock: Clock) -> Iterator[
 
 def _conversation(settings: Settings, entry: TerminalSettings, terminal: Terminal, clock: Clock) -> Iterator[Finding]:
     yield from (_passed(step, "fine") for step in ("route", "port", "key"))
-    yield _judged_serial(entry, terminal.serial(), _known_serial(settings, entry.name))
+    reported = terminal.serial() if DRIVERS[entry.driver].has_serial else ""
+    yield _judged_serial(entry, reported, _known_serial(settings, entry.name))
     requested = clock.now()
     keeper = Timekeeper(settings.zone(entry), None)
     keeper.measure(terminal.read_clock(), requested, 0.0, synchronised=True)

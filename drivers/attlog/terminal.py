@@ -250,7 +250,7 @@ class AttlogTerminal:
         """Marks of the files that are not delivered again."""
 
     def serial(self) -> str:
-        """Return an empty text: a folder has no serial number, it must be configured."""
+        """Return an empty text: a folder does not report one."""
         return ""
 
     def identify(self) -> TerminalInfo:
@@ -434,4 +434,4 @@ def connect(options: AttlogOptions) -> Iterator[AttlogTerminal]:
     yield AttlogTerminal(options)
 
 
-DRIVER = Driver("attlog", AttlogOptions, connect, has_log=False)
+DRIVER = Driver("attlog", AttlogOptions, connect, has_log=False, has_serial=False)

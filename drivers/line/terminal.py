@@ -116,7 +116,7 @@ class LineOptions(DriverOptions):
     def _serial_is_known(self) -> Self:
         if self.serial is None:
             raise ValueError(
-                "serial is missing; a line does not tell who speaks, so write the terminal's serial number"
+                "serial is missing; a line does not report which terminal it is, so write the terminal's serial number"
             )
         return self
 
@@ -145,7 +145,7 @@ class LineTerminal:
         self._pattern.close()
 
     def serial(self) -> str:
-        """Return nothing: a line has no serial number, it must be configured."""
+        """Return an empty text: a line does not report one."""
         return ""
 
     def identify(self) -> TerminalInfo:
@@ -254,4 +254,4 @@ def connect(options: LineOptions) -> Iterator[LineTerminal]:
         port.close()
 
 
-DRIVER = Driver("line", LineOptions, connect, has_log=False)
+DRIVER = Driver("line", LineOptions, connect, has_log=False, has_serial=False)

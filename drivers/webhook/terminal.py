@@ -267,7 +267,7 @@ class WebhookTerminal:
         self._caller = caller
 
     def serial(self) -> str:
-        """Return the configured name."""
+        """Return the configured name: an app has no serial number."""
         return self._caller.options.serial or ""
 
     def identify(self) -> TerminalInfo:
@@ -337,4 +337,4 @@ def at(address: str) -> WebhookOptions:
     raise ValidationError.from_exception_data("webhook", [details])
 
 
-DRIVER = Driver("webhook", WebhookOptions, connect, at=at, via="app", attach=attach, has_log=False)
+DRIVER = Driver("webhook", WebhookOptions, connect, at=at, via="app", attach=attach, has_log=False, has_serial=False)

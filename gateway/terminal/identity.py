@@ -29,7 +29,9 @@ class IdentityCheck:
         """
         context, state = self._context, self._context.state
         known = context.ledger.terminal(context.name)
-        reported = self._verified(terminal.serial(), known.serial if known else None)
+        reported = self._verified(
+            terminal.serial() if context.driver.has_serial else None, known.serial if known else None
+        )
         if known is None or known.serial != reported:
             context.ledger.pin_serial(context.name, reported)
             context.log.info("serial_pinned", serial=reported)
@@ -59,7 +61,7 @@ class IdentityCheck:
         if not reported:
             if configured is None:
                 raise TerminalRefused(
-                    "the terminal does not tell its serial number; write it into `serial:` by hand",
+                    "the terminal does not report its serial number; write it into `serial:` by hand",
                     reason=Reason.SERIAL_UNREPORTED,
                 )
             reported = configured

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from drivers.base import Hint, RawPunch, Record, TerminalRefused, TerminalUnavailable, UnreadableLog
+from drivers.base import Hint, RawPunch, Reason, Record, TerminalRefused, TerminalUnavailable, UnreadableLog
 from gateway.pause import Pause
 from gateway.terminal import captures
 from gateway.terminal.worker import Worker
@@ -755,3 +755,16 @@ def test_a_terminal_whose_clock_cannot_be_set_says_so(office: Office) -> None:
     assert worker.request_set_clock() is False
     worker.schedule_nightly_work()
     eventually(lambda: office.alarms == ["clock_not_set"])
+
+
+def test_a_terminal_that_reports_no_serial_number_has_the_configured_one(office: Office) -> None:
+    """It is not requested; without one in the configuration the terminal is refused, and the reason says so."""
+    office.driver = replace(office.script.driver(), has_serial=False)
+    office.script.log = history(3, MORNING)
+    worker = office.visit()
+    eventually(lambda: worker.state.reason_code is Reason.SERIAL_UNREPORTED)
+    worker.stop()
+    assert worker.join(WAIT_S)
+    other = office.visit(serial="WRITTEN-1")
+    eventually(lambda: len(office.pins()) == 3)
+    assert other.state.serial == "WRITTEN-1"
