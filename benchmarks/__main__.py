@@ -18,11 +18,13 @@ from benchmarks import (
     judge,
     latency,
     memory,
+    on_page,
     pages,
     policy,
     receiver,
     recompute,
     serial_line,
+    sheets,
     sixty_four,
     slow_terminal,
     traffic,
@@ -49,6 +51,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "policy": policy.run,
     "ingest": ingest.run,
     "pages": pages.run,
+    "on-page": on_page.run,
+    "sheets": sheets.run,
 }
 
 

@@ -42,7 +42,8 @@ class Post:
 
     def __init__(self) -> None:
         self._left: dict[str, float] = {}
-        self._arrived: dict[str, float] = {}
+        self.arrived: dict[str, float] = {}
+        """When, monotonic, by PIN."""
 
     def leave(self, pin: str, moment: float | None = None) -> None:
         """Note that ``pin`` punches now, or did at a monotonic ``moment``."""
@@ -50,12 +51,12 @@ class Post:
 
     def arrive(self, pin: str) -> None:
         """Note that the punch of ``pin`` has arrived; the first arrival counts."""
-        self._arrived.setdefault(pin, time.monotonic())
+        self.arrived.setdefault(pin, time.monotonic())
 
     def spread(self) -> Spread:
         """Wait for every punch and return how long they took."""
-        wait_for(lambda: len(self._arrived) >= len(self._left), SETTLE_S, "the arrival of every punch")
-        took = [(self._arrived[pin] - left) * 1000 for pin, left in self._left.items()]
+        wait_for(lambda: self._left.keys() <= self.arrived.keys(), SETTLE_S, "the arrival of every punch")
+        took = [(self.arrived[pin] - left) * 1000 for pin, left in self._left.items()]
         cuts = quantiles(took, n=100, method="inclusive")
         return Spread(cuts[49], cuts[98])
 

@@ -64,8 +64,8 @@ def run(plan: Plan) -> Iterator[Figure]:
     folder = plan.fresh("pages")
     _judge(folder / "centre.db", people)
     few, many = FEW, plan.size(MANY)
-    with _centre(folder) as port:
-        readers = _logged_in(port, max(few, many))
+    with pages_of(folder) as port:
+        readers = logged_in(port, max(few, many))
         page = _get(port, readers[0])
         assert page.count(b'<th scope="row">') >= people, "the page shows everybody"
     (folder / "page.html").write_bytes(page)
@@ -73,7 +73,7 @@ def run(plan: Plan) -> Iterator[Figure]:
         _get(port, readers[0])
         alone = _times(port, readers[:few], REQUESTS)
         alone_many = _times(port, readers[:many], 1)
-    with _centre(folder) as port:
+    with pages_of(folder) as port:
         ours = _times(port, readers[:few], REQUESTS)
         ours_many = _times(port, readers[:many], 1)
     for count, baseline, found, aim in ((few, alone, ours, AIM_FEW), (many, alone_many, ours_many, AIM_MANY)):
@@ -99,7 +99,7 @@ def _judge(path: Path, people: int) -> None:
 
 
 @contextmanager
-def _centre(folder: Path) -> Iterator[int]:
+def pages_of(folder: Path) -> Iterator[int]:
     """Serve the pages; behind a proxy, so that each reader has an address of its own."""
     accounts, port = folder / "accounts.yaml", _free_port()
     if not accounts.exists():  # another hash would end the sessions
@@ -109,23 +109,24 @@ def _centre(folder: Path) -> Iterator[int]:
         accounts.chmod(0o600)
     options = ("--db", folder / "centre.db", "--accounts", accounts, "--listen", f"127.0.0.1:{port}")
     command = [sys.executable, "-m", "central.cli", "serve", *map(str, options), "--public-url", PUBLIC]
-    with _running(command, port):
+    with running(command, port):
         yield port
 
 
 @contextmanager
 def _memory(page: Path) -> Iterator[int]:
     port = _free_port()
-    with _running([sys.executable, "-c", _MEMORY, str(page), str(port)], port):
+    with running([sys.executable, "-c", _MEMORY, str(page), str(port)], port):
         yield port
 
 
 @contextmanager
-def _running(command: Sequence[str], port: int) -> Iterator[None]:
+def running(command: Sequence[str], port: int | None) -> Iterator[None]:
+    """Run a program for the length of a block, which begins when it listens at ``port``."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
-        while socket.socket().connect_ex(("127.0.0.1", port)):
+        while port is not None and socket.socket().connect_ex(("127.0.0.1", port)):
             if process.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{' '.join(command[:4])} does not listen")
             time.sleep(0.1)
@@ -141,7 +142,7 @@ def _free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _logged_in(port: int, count: int) -> list[Reader]:
+def logged_in(port: int, count: int) -> list[Reader]:
     """Return readers with sessions; the sessions are in the database and outlive a server."""
     with ThreadPoolExecutor(8) as threads:
         return list(threads.map(lambda number: _log_in(port, number), range(count)))

@@ -105,6 +105,8 @@ class Draft:
     """The revisions that were read."""
     adjusting: Mapping[tuple[str, str], ClosedTotal | None] = field(repr=False)
     """What counted, when it was read, of each period that is adjusted; None: it was not closed."""
+    last_row: int = field(default=-1, repr=False)
+    """The newest row of the results before they were read: while it is the newest, no revision has changed."""
 
 
 class _Read(NamedTuple):
@@ -123,6 +125,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     Raises ClosingError: there is no such unit or no verdict, the period is not over, or changes wait to be judged.
     Changes that were set aside, because judging them failed, are among what is still open.
     """
+    last_row = results.last_row(connection)  # before all else: what comes later is then noticed
     registers = Registers(connection)
     if not registers.rows("units", [f"unit:{unit}"]):
         raise ClosingError("closing_no_unit", unit=unit)
@@ -140,7 +143,7 @@ def draft(connection: Connection, policies: OfficePolicies, unit: str, on: date,
     read = _draft(connection, policies, unit, on, found)
     if not read.totals:
         raise ClosingError("closing_all_elsewhere", unit=unit, date=on.isoformat())
-    return replace(read, still_open=replace(read.still_open, set_aside=set_aside))
+    return replace(read, still_open=replace(read.still_open, set_aside=set_aside), last_row=last_row)
 
 
 def unit_period(connection: Connection, policies: OfficePolicies, unit: str, on: date) -> UnitPeriod:
@@ -264,7 +267,10 @@ class Prepared:
         if (
             any((one.person, one.first) in closed for one in read.totals)
             or any(counting.get(key) != before for key, before in read.adjusting.items())
-            or _newest(connection, people, read.first, read.last) != read.newest
+            or (
+                results.last_row(connection) != read.last_row
+                and _newest(connection, people, read.first, read.last) != read.newest
+            )
         ):
             raise ClosingError("closing_changing", unit=read.unit)
         return _store(connection, read, self.files, self.closed_by, self.paper, self.now)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 from central.closing.adjust import NUMBERS
+from central.json_text import load_json
 from central.moments import print_moment
 from central.policy.office import OfficePolicies
 from central.registers.lookup import zone_of
@@ -42,7 +43,7 @@ class Counted(NamedTuple):
 
 def counted_of(one: PersonPeriod, equal: dict[Standing, Standing]) -> Counted:
     """Return what sheets count of a period; ``equal`` holds each standing once for all people of a sheet."""
-    days = {day.date: _shared(standing_of(json.loads(revision.content)), equal) for revision, day in one.days}
+    days = {day.date: _shared(standing_of(load_json(revision.content)), equal) for revision, day in one.days}
     return Counted(one.person, total_row(one), days)
 
 
@@ -167,7 +168,7 @@ def _closed_lines(
     equal: dict[Standing, Standing] = {}
     for part in chunks(wanted):
         for (person, on, _), revision in results.exactly(connection, part).items():
-            found.setdefault(person, {})[on] = _shared(standing_of(json.loads(revision.content)), equal)
+            found.setdefault(person, {})[on] = _shared(standing_of(load_json(revision.content)), equal)
     lines = []
     for one in totals:
         own_name, nip = people.get(one.person, (one.person, None))
