@@ -159,6 +159,14 @@ def test_a_wrong_login_says_one_thing(served: Served, account: str, password: st
     assert "set-cookie" not in str(answer.headers).lower().replace("hadir-form", "")
 
 
+def test_a_wrong_password_loses_neither_the_account_nor_the_page(served: Served) -> None:
+    """Both are in the form again, the password is not."""
+    answer = served.browser().login("chief", "wrong <password>", "/requests")
+    assert 'value="chief"' in answer.body
+    assert 'name="next" value="/requests"' in answer.body
+    assert "wrong" not in answer.body
+
+
 def test_a_spray_of_passwords_waits_and_locks_no_account(served: Served) -> None:
     """Of one address; others, a browser that was logged in before, and sessions go on."""
     known, inside = served.browser("chief"), served.browser("chief")

@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import text
@@ -54,6 +56,23 @@ def test_a_period_is_closed_with_what_is_open_in_view(served: Served) -> None:
     assert "bkd1" in second.body
     assert "bkd1" in bkd.get(PATH).body
     assert ("bkd1", "closing", "office", None, False) in served.log()
+
+
+def test_two_closings_at_once_leave_one(served: Served) -> None:
+    """The second browser gets the page again, which names the first closing."""
+    ready = Barrier(2)
+    browsers = [served.browser("bkd1") for _ in range(2)]
+    given = [{"form": token(one.get(PATH)), "paper": "Contoh 9/2026", "with-open": "yes"} for one in browsers]
+
+    def send(number: int) -> Answer:
+        ready.wait()
+        return browsers[number].post(PATH, given[number])
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(send, range(2)))
+    assert sorted(answer.status for answer in answers) == [303, 409]
+    assert numbers(served) == [1]
+    assert "penutupan 1" in next(answer.body for answer in answers if answer.status == 409)
 
 
 @pytest.mark.parametrize("paper", ["", "  ", "x" * 10_000, "a\x1bb"])

@@ -102,16 +102,16 @@ def main(chromium: Browser) -> str:
     return chromium.find_element(By.TAG_NAME, "main").text
 
 
-def request_leave(chromium: Browser, served: Served, person: str, on: date) -> None:
+def request(chromium: Browser, served: Served, what: str, **row: str) -> None:
     """Enter a request as the clinic's operator and approve it as the superior."""
     log_in(chromium, served, "clerk")
     go(chromium, served, "/requests")
-    click(chromium, "Cuti/izin")
-    for name, text in (("row-person", person), ("row-kind", "sakit"), ("row-from", str(on)), ("row-until", str(on))):
-        enter(chromium, name, text)
-    enter(chromium, "reason", "Demam, surat dokter ada")
+    click(chromium, what)
+    for name, text in row.items():
+        enter(chromium, f"row-{name}", text)
+    enter(chromium, "reason", "Surat terlampir")
     click(chromium, "Kirim permohonan")
-    assert "Demam, surat dokter ada" in main(chromium)
+    assert "Surat terlampir" in main(chromium)
     log_in(chromium, served, "chief")
     go(chromium, served, "/requests")
     enter(chromium, "paper", "445/12/2026, 1 Oktober 2026")
@@ -152,7 +152,8 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     served: Served, chromium: Browser, tmp_path: Path
 ) -> None:
     """By operator, superior and BKD in turn, each with a browser; the closed sheet never moves."""
-    request_leave(chromium, served, "Budi Contoh", ABSENT)
+    absent = {"from": str(ABSENT), "until": str(ABSENT)}
+    request(chromium, served, "Cuti/izin", person="Budi Contoh", kind="sakit", **absent)
     served.office.at("2026-10-02 10:00")
     draft = close(chromium, served, date(2026, 9, 15))
     assert "1 September 2026" in draft
@@ -173,7 +174,7 @@ def test_a_month_is_corrected_closed_printed_and_adjusted_on_the_pages(
     assert chromium.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"].startswith("JVBERi")
 
     work(served, date(2026, 10, 1), date(2026, 10, 31))
-    request_leave(chromium, served, "Budi Contoh", LATE)
+    request(chromium, served, "Koreksi", person="Budi Contoh", date=str(LATE), time="07:20", slot="masuk")
     served.office.at("2026-11-02 09:00")
     assert "1 penyesuaian" in close(chromium, served, date(2026, 10, 15))
     assert cells(kept(chromium, 2, "annex.html"), "Budi Contoh")[-3:] == ["0", "-0,5", "-0,5"]

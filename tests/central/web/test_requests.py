@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from central.store import requests
+from central.store.registers import Registers
 from central.store.requests import Request, Step
-from tests.central.web.site import Answer, Browser, Served, token
+from tests.central.web.site import ACCOUNTS, Answer, Browser, Served, token, write_accounts
 
 LEAVE = {
     "kind": "leave",
@@ -89,6 +92,41 @@ def test_a_second_approval_says_who_was_faster(served: Served) -> None:
     assert answer.status == 409
     assert "chief" in answer.body
     assert steps(served) == [[("entered", "clerk"), ("approved", "chief")]]
+
+
+def test_two_steps_at_once_leave_one(served: Served) -> None:
+    """Whoever is second gets the list with who was first; the row is entered once."""
+    enter(served.browser("clerk"))
+    ready = Barrier(2)
+    deciders = [
+        (served.browser(name), paper) for name, paper in (("chief", "Contoh 7/2026"), ("bkd1", "Contoh 8/2026"))
+    ]
+    forms = [token(browser.get("/requests")) for browser, _ in deciders]
+
+    def approve(number: int) -> Answer:
+        browser, paper = deciders[number]
+        ready.wait()
+        return browser.post("/requests", {"form": forms[number], "number": "1", "step": "approve", "paper": paper})
+
+    with ThreadPoolExecutor(2) as threads:
+        answers = list(threads.map(approve, range(2)))
+    assert sorted(answer.status for answer in answers) == [303, 409]
+    assert len(steps(served)[0]) == 2
+    with served.office.database.reading() as connection:
+        assert len(Registers(connection).rows("leave", ["person:b"])) == 1
+
+
+def test_a_second_account_of_a_person_does_not_decide_what_the_first_one_entered(served: Served) -> None:
+    """About whomever it is; a third one does."""
+    write_accounts(served.accounts, {**ACCOUNTS, "bkd2": "role: bkd\n    person: a"})
+    served.pages.accounts.refresh()
+    chief, second = served.browser("chief"), served.browser("bkd2")
+    assert enter(chief).status == 303
+    assert 'value="approve"' not in second.get("/requests").body
+    answer = decide(second, "approve", paper="Contoh 7/2026")
+    assert answer.status == 403
+    assert steps(served) == [[("entered", "chief")]]
+    assert decide(served.browser("bkd1"), "approve", paper="Contoh 7/2026").status == 303
 
 
 def test_no_account_decides_an_own_request(served: Served) -> None:
